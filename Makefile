@@ -1,0 +1,53 @@
+# Blob Data Sharing: every tool behind one door. `make help` lists the targets.
+PYTHON ?= python3
+BIN := .venv/bin
+AZURITE := devhost/storage/node_modules
+.DEFAULT_GOAL := help
+.PHONY: help setup demo run test lint format lock clean
+
+help: ## What can be done here
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# A stamp is written last and holds no state of its own: an interrupted set-up has none and is done again.
+.venv/.complete: requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed; this is " + sys.version.split()[0] + ". Fix: make PYTHON=python3.11 ...")'
+	@echo "Setting up Python packages in .venv (once) ..."
+	@rm -rf .venv && $(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
+	@$(BIN)/pip install --quiet --require-hashes --requirement requirements-dev.txt
+	@touch $@
+
+$(AZURITE)/.complete: devhost/storage/package-lock.json
+	@command -v npm >/dev/null || { echo "npm is needed for the storage emulator. Fix: install Node.js 20 or newer." >&2; exit 1; }
+	@echo "Setting up the storage emulator (once) ..."
+	@cd devhost/storage && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+setup: .venv/.complete $(AZURITE)/.complete ## Install what the local stack and the tests need (part of every other target)
+
+demo: setup ## Share a handful of blobs on the local stack, watch one fail, replay it
+	@$(BIN)/python -m devhost demo
+
+run: setup ## Run the local stack until Ctrl-C
+	@$(BIN)/python -m devhost run
+
+test: setup ## Run every test
+	@$(BIN)/pytest
+
+lint: setup ## Check style, types and rooms
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy .
+	@$(BIN)/lint-imports
+
+format: setup ## Let the formatter have its way
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+lock: setup ## Pin the newest packages that pyproject.toml allows
+	@$(BIN)/pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" --output-file requirements.txt
+	@$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" --output-file requirements-dev.txt
+
+clean: ## Remove everything that was set up or stored here
+	rm -rf .venv .local $(AZURITE) .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
