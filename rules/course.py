@@ -1,0 +1,174 @@
+"""The course of a transfer: which step follows from what the last one found. The orchestrator obeys it, literally.
+
+A run goes `start` -> (`check` …) -> `record` -> `clean` -> `close`; a small blob's ends after `start`. See docs/protocol.md.
+"""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from rules import policies
+from rules.errors import Reason
+from rules.models import Engine, Outcome, Run, Step, Verdict
+from rules.transitions import FINAL, State, moved
+
+MAX_DETAIL = 300
+
+
+def advance(run: Run, outcome: Outcome, now: datetime) -> Run:
+    """The run after its step found `outcome`. `step` None means that it has ended; `pause` is seconds to wait before `step`.
+
+    | step | verdict | what follows |
+    | --- | --- | --- |
+    | start, check | verified | close, or the end where nothing is to be closed |
+    | | superseded, ended, permanent | record that end |
+    | | any other, once a cancel was seen | record `cancelled` |
+    | | any other, at the deadline or after 8 tries | record `dead_lettered` |
+    | | waiting | pause, check |
+    | | again | start |
+    | | retryable | backoff, start |
+    | record | done | pause for `settle`, clean; or close where nothing can be half-made |
+    | clean | done, verified | close |
+    | close | done | the end |
+    | record, clean, close | retryable | backoff, the same step, without limit |
+    """
+    faults = run.faults
+    run = replace(run, faults=0, pause=0, updated_at=now, note=outcome.note or run.note)
+    match run.step:
+        case Step.START | Step.CHECK:
+            return _carried(_learned(run, outcome, now), outcome, now)
+        case Step.RECORD | Step.CLEAN | Step.CLOSE if outcome.verdict is Verdict.RETRYABLE:
+            return replace(run, faults=faults + 1, pause=policies.backoff(faults + 1, run.transfer.id))
+        case Step.RECORD:
+            following = Step.CLEAN if outcome.pause else Step.CLOSE
+            recorded = run.ending is not None and run.ending.state is not State.SUPERSEDED
+            return _closing(replace(run, recorded=recorded, step=following, pause=outcome.pause))
+        case Step.CLEAN:
+            complete = outcome.verdict is Verdict.VERIFIED
+            return _closing(replace(run, ending=_verified(run) if complete else run.ending, step=Step.CLOSE))
+        case _:
+            return _ended(run)
+
+
+def faulted(run: Run, detail: str, now: datetime) -> Run:
+    """The run after its activity raised: infrastructure, not a verdict on the blob (rule 8). Backoff, then the same step.
+
+    After 10 in a row, or at the deadline, a transfer that is still being carried ends `dead_lettered` as `internal`; the
+    steps that end a transfer go on without limit.
+    """
+    run = replace(run, first=False, faults=run.faults + 1, updated_at=now)
+    spent = run.faults >= policies.MAX_FAULTS or policies.expired(now, ends_at(run))
+    if run.step in {Step.START, Step.CHECK} and (spent or run.cancelling):
+        return give_up(run, Reason.INTERNAL, detail)
+    return replace(run, pause=policies.backoff(run.faults, run.transfer.id))
+
+
+def give_up(run: Run, reason: Reason, detail: str) -> Run:
+    """The run on its way to its end without success: `cancelled` if a person asked for it, else `dead_lettered`."""
+    state = State.CANCELLED if run.cancelling else State.DEAD_LETTERED
+    ending = Outcome(Verdict.ENDED, state=state) if run.cancelling else _ending(state, reason, detail)
+    return replace(run, ending=ending, step=Step.RECORD, pause=0)
+
+
+def cancelled(run: Run) -> Run:
+    """The run after a person's cancel was seen during a pause: what would come next does not."""
+    return give_up(replace(run, cancelling=True), Reason.INTERNAL, "")
+
+
+def carrying(run: Run) -> bool:
+    """Whether the transfer is still being carried, so that a cancel has something to stop."""
+    return run.step in {Step.START, Step.CHECK}
+
+
+def ends_at(run: Run) -> datetime:
+    """The run's deadline."""
+    return run.accepted_at + policies.deadline(run.deadline, run.engine)
+
+
+def read_until(run: Run, engine: Engine, now: datetime) -> datetime:
+    """Until when the source may be read by the SAS of one copy (rule 14): as short as the engine allows."""
+    if engine is Engine.SYNC:
+        return now + timedelta(minutes=30)
+    return max(now + timedelta(minutes=30), run.accepted_at + policies.deadline(run.deadline, engine))
+
+
+def _learned(run: Run, outcome: Outcome, now: datetime) -> Run:
+    """What the outcome tells beside its verdict: engine, size, progress."""
+    progressed = outcome.copied > run.copied
+    return replace(
+        run,
+        first=False,
+        engine=outcome.engine or run.engine,
+        size=outcome.size if outcome.size is not None else run.size,
+        copied=outcome.copied if outcome.verdict is Verdict.WAITING else run.copied,
+        progressed_at=now if progressed else run.progressed_at,
+        reason=outcome.reason,
+        detail=outcome.detail[:MAX_DETAIL],
+    )
+
+
+def _carried(run: Run, outcome: Outcome, now: datetime) -> Run:
+    match outcome.verdict:
+        case Verdict.VERIFIED:
+            return _closing(replace(run, ending=_verified(run), step=Step.CLOSE))
+        case Verdict.SUPERSEDED:
+            ending = Outcome(Verdict.ENDED, state=State.SUPERSEDED, successor=outcome.successor)
+            return replace(run, ending=ending, step=Step.RECORD)
+        case Verdict.ENDED:
+            return replace(run, ending=outcome, step=Step.RECORD)
+        case Verdict.PERMANENT if not run.cancelling:
+            return give_up(run, outcome.reason or Reason.INTERNAL, outcome.detail)
+    if run.cancelling:
+        return cancelled(run)
+    return _going_on(run, outcome, now)
+
+
+def _going_on(run: Run, outcome: Outcome, now: datetime) -> Run:
+    acted = run.step is Step.START
+    if policies.expired(now, ends_at(run)):
+        return give_up(
+            run, outcome.reason or Reason.DEADLINE_EXCEEDED, outcome.detail or "not copied before the deadline"
+        )
+    if outcome.verdict is Verdict.WAITING:
+        return _waiting(_copying(run, now) if acted else replace(run, polls=run.polls + 1), now)
+    run = replace(run, tries=run.tries + (acted and outcome.verdict is Verdict.RETRYABLE), step=Step.START)
+    if run.tries >= policies.MAX_TRIES and outcome.verdict is Verdict.RETRYABLE:
+        return give_up(run, outcome.reason or Reason.INTERNAL, outcome.detail)
+    pause = policies.backoff(max(run.tries, 1), run.transfer.id) if outcome.verdict is Verdict.RETRYABLE else 0
+    return replace(run, pause=pause)
+
+
+def _copying(run: Run, now: datetime) -> Run:
+    return replace(run, tries=run.tries + 1, polls=0, copying_at=now, progressed_at=None)
+
+
+def _waiting(run: Run, now: datetime) -> Run:
+    if run.tries > policies.MAX_TRIES:
+        return give_up(run, Reason.TARGET_CONFLICT, f"copied {policies.MAX_TRIES} times, and it never stayed")
+    if run.progressed_at and now - run.progressed_at >= policies.STALL:
+        return give_up(run, Reason.COPY_FAILED, f"no progress for {policies.STALL}")
+    elapsed = (now - (run.copying_at or now)).total_seconds()
+    pause = policies.next_poll(run.polls, run.copied, run.size, elapsed)
+    left = int((ends_at(run) - now).total_seconds())
+    return replace(run, state=moved(run.state, State.COPYING), step=Step.CHECK, pause=min(pause, left))
+
+
+def _verified(run: Run) -> Outcome:
+    return Outcome(Verdict.ENDED, state=State.VERIFIED, engine=run.engine, size=run.size)
+
+
+def _ending(state: State, reason: Reason, detail: str) -> Outcome:
+    return Outcome(Verdict.ENDED, state=state, reason=reason, detail=detail[:MAX_DETAIL])
+
+
+def _closing(run: Run) -> Run:
+    """`close` is skipped where it has nothing to do: no letter to write or resolve, no record of an end to drop."""
+    state = run.ending.state if run.ending else None
+    leaves_record = state in {State.VERIFIED, State.SUPERSEDED} and (run.attempt > 0 or run.recorded)
+    if run.step is Step.CLOSE and not (state is State.DEAD_LETTERED or run.letter or leaves_record):
+        return _ended(run)
+    return run
+
+
+def _ended(run: Run) -> Run:
+    state = run.ending.state if run.ending and run.ending.state in FINAL else State.DEAD_LETTERED
+    return replace(run, step=None, state=moved(run.state, state))

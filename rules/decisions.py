@@ -1,0 +1,172 @@
+"""Rules 1, 2, 3, 5 and 7: what two blobs and a record of the end lead to. The heart; see docs/protocol.md."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from rules.errors import Reason
+from rules.letters import Ended
+from rules.models import Kind, Outcome, Run, Successor, Transfer, Verdict
+from rules.transitions import State
+
+SOURCE_ETAG = "source_etag"
+TRANSFER_ID = "transfer_id"
+
+
+class CopyStatus(StrEnum):
+    """What a blob's copy properties say; a blob that was never copied to has none."""
+
+    PENDING = "pending"
+    SUCCESS = "success"
+    ABORTED = "aborted"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceBlob:
+    """A source as one HEAD shows it. ETag unquoted, sizes in bytes."""
+
+    etag: str
+    size: int
+    kind: Kind
+    metadata: dict[str, str]
+    copy_status: CopyStatus | None = None
+    archived: bool = False
+    tag_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TargetBlob:
+    """A target as one HEAD shows it. `source_etag` and `transfer_id` are its receipt, if any."""
+
+    etag: str
+    size: int
+    source_etag: str | None = None
+    transfer_id: str | None = None
+    copy_status: CopyStatus | None = None
+    copy_id: str | None = None
+    copied: int = 0
+    total: int | None = None
+    copy_detail: str = ""
+
+
+def is_receipt(target: TargetBlob, etag: str, size: int | None) -> bool:
+    """Rule 1: the target holds this version, whole; whoever's `transfer_id` it names.
+
+    | source_etag | copy status | size | receipt |
+    | --- | --- | --- | --- |
+    | the version's | success or absent | the version's | yes |
+    | the version's | pending, failed, aborted | any | no: metadata is written when a copy starts |
+    | the version's | success or absent | another, or not known | no |
+    | another's | any | any | no |
+    """
+    whole = target.copy_status in {None, CopyStatus.SUCCESS} and target.size == size
+    return target.source_etag == etag and whole
+
+
+def is_ours(target: TargetBlob, transfer: Transfer) -> bool:
+    """Whether this very transfer wrote, or is writing, the target."""
+    return target.transfer_id == transfer.id
+
+
+def is_half_made(target: TargetBlob, transfer: Transfer, size: int | None) -> bool:
+    """Ours and certainly not whole; "not success" alone is not it (a cleared copy has no status).
+
+    | ours | copy status | target size, version size | half-made |
+    | --- | --- | --- | --- |
+    | no | any | any | no |
+    | yes | pending, aborted, failed | any | yes |
+    | yes | success or absent | 0, known and not 0 | yes |
+    | yes | success or absent | else | no |
+    """
+    unfinished = target.copy_status in {CopyStatus.PENDING, CopyStatus.ABORTED, CopyStatus.FAILED}
+    return is_ours(target, transfer) and (unfinished or (target.size == 0 and bool(size)))
+
+
+def is_coming(target: TargetBlob | None, etag: str) -> bool:
+    """Whether a copy of this version is pending there: wait for it, whoever's it is."""
+    return target is not None and target.copy_status is CopyStatus.PENDING and target.source_etag == etag
+
+
+class Act(StrEnum):
+    """What `start` does next, once it has looked."""
+
+    CREATE = "create"
+    REPLACE = "replace"
+    ABORT = "abort"
+    CONFIRM = "confirm"
+
+
+def decide(run: Run, source: SourceBlob | None, target: TargetBlob | None, ended: Ended | None) -> Act | Outcome:
+    """Rule 2, the third step: target and source were read, in this order; now act, or end.
+
+    | ended at this attempt or later | source | target | decision |
+    | --- | --- | --- | --- |
+    | yes | any | any | that end |
+    | no | gone, or another version | receipt | verified |
+    | no | gone, or another version | else | superseded |
+    | no | this version | receipt | confirm |
+    | no | this version | pending (of another version) | abort, then look again |
+    | no | this version, not to be copied (rule 12) | else | retryable or permanent |
+    | no | this version | absent, or not looked at | create (If-None-Match: *) |
+    | no | this version | else | replace (If-Match) |
+    """
+    transfer = run.transfer
+    if ended is not None and ended.attempt >= run.attempt:
+        return Outcome(Verdict.ENDED, state=ended.state, reason=ended.reason, detail=ended.detail, size=run.size)
+    if source is None or source.etag != transfer.etag:
+        if target is not None and is_receipt(target, transfer.etag, run.size):
+            return Outcome(Verdict.VERIFIED, size=run.size)
+        return Outcome(Verdict.SUPERSEDED, successor=Successor(source.etag if source else None), size=run.size)
+    if target is not None and is_receipt(target, transfer.etag, source.size):
+        return Act.CONFIRM
+    if target is not None and target.copy_status is CopyStatus.PENDING:
+        return Act.ABORT
+    return _unready(source) or (Act.CREATE if target is None else Act.REPLACE)
+
+
+def _unready(source: SourceBlob) -> Outcome | None:
+    """Rule 12: a source that shows our version and still cannot be copied now."""
+    if source.copy_status is CopyStatus.PENDING:
+        return Outcome(
+            Verdict.RETRYABLE,
+            reason=Reason.SOURCE_UNREADABLE,
+            detail="the source is itself a pending copy",
+            size=source.size,
+        )
+    if source.archived:
+        return Outcome(
+            Verdict.PERMANENT, reason=Reason.SOURCE_ARCHIVED, detail="the source is archived", size=source.size
+        )
+    return None
+
+
+class Cleaning(StrEnum):
+    """What `clean` does with what it finds at the target."""
+
+    NOTHING = "nothing"
+    COMPLETE = "complete"
+    ABORT = "abort"
+    DELETE = "delete"
+
+
+def clean(run: Run, target: TargetBlob | None, *, aborted: bool) -> Cleaning:
+    """Rule 7, after `settle`: nothing half-made stays, and nothing whole is called a failure.
+
+    | target | decision |
+    | --- | --- |
+    | absent, or not ours | nothing |
+    | pending, aborted once already | nothing: it is a newer attempt's |
+    | pending | abort, then look again |
+    | half-made | delete (If-Match) |
+    | complete, and cancelled or dead-lettered | complete: the outcome is verified |
+    | else | nothing |
+    """
+    transfer = run.transfer
+    if target is None or not is_ours(target, transfer):
+        return Cleaning.NOTHING
+    if target.copy_status is CopyStatus.PENDING:
+        return Cleaning.NOTHING if aborted else Cleaning.ABORT
+    if is_half_made(target, transfer, run.size):
+        return Cleaning.DELETE
+    gave_up = run.ending is not None and run.ending.state in {State.CANCELLED, State.DEAD_LETTERED}
+    return Cleaning.COMPLETE if gave_up and is_receipt(target, transfer.etag, run.size) else Cleaning.NOTHING

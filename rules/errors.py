@@ -1,0 +1,80 @@
+"""What can go wrong, and what the caller may do about it.
+
+An error of storage is one of three: `Retryable` (later, as it is), `Permanent` (never, as it is), `LookAgain` (nobody knows
+what happened: read both sides before saying anything). The first two carry a reason out of the closed list below.
+"""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a transfer or a message became a dead letter; each with a hint for the operator."""
+
+    MALFORMED = "malformed"
+    NOT_ALLOWED = "not_allowed"
+    INVALID_NAME = "invalid_name"
+    SOURCE_UNREADABLE = "source_unreadable"
+    SOURCE_ARCHIVED = "source_archived"
+    UNSUPPORTED_BLOB = "unsupported_blob"
+    TARGET_UNWRITABLE = "target_unwritable"
+    TARGET_CONFLICT = "target_conflict"
+    THROTTLED = "throttled"
+    COPY_FAILED = "copy_failed"
+    DEADLINE_EXCEEDED = "deadline_exceeded"
+    INTERNAL = "internal"
+
+    @property
+    def hint(self) -> str:
+        """One line for the operator: what to look at and how to mend it."""
+        return HINTS[self]
+
+
+HINTS: dict[Reason, str] = {
+    Reason.MALFORMED: "The message is no BlobCreated event. Find out who writes to the queue blob-events; only Event Grid should.",
+    Reason.NOT_ALLOWED: "The event names a blob that no route allows. If it should be shared, correct ROUTES, then replay.",
+    Reason.INVALID_NAME: "The blob's name cannot be carried safely (see docs/rules.md, Names). Copy it to another name at the source.",
+    Reason.SOURCE_UNREADABLE: "Check that the source container exists and that the app's identity has Storage Blob Data Reader on it "
+    "and Storage Blob Delegator on its account, and that its firewall lets the copy in; then replay.",
+    Reason.SOURCE_ARCHIVED: "The source blob is in the archive tier. Rehydrate it to hot, cool or cold, then replay.",
+    Reason.UNSUPPORTED_BLOB: "The route's engine cannot carry this blob, or its metadata leaves no room for the receipt. "
+    "Set the route's engine to auto, or shorten the metadata; then replay.",
+    Reason.TARGET_UNWRITABLE: "Check that the target container exists, that the app's identity has Storage Blob Data Contributor on it, "
+    "and that no immutability policy or archive tier protects the blob; then replay.",
+    Reason.TARGET_CONFLICT: "Something else holds or writes the target blob (a lease, another writer, another blob type). "
+    "Break the lease, stop the writer or delete the blob; then replay.",
+    Reason.THROTTLED: "The storage service refused or failed the requests for too long. Check its health and limits, then replay.",
+    Reason.COPY_FAILED: "The service began the copy and gave it up. Its own words are in the detail; replay once that is mended.",
+    Reason.DEADLINE_EXCEEDED: "The copy did not end before the route's deadline. Raise the route's deadline, then replay.",
+    Reason.INTERNAL: "The app could not do its work (see the detail and the host's log). Mend the host, then replay.",
+}
+
+
+class StorageError(Exception):
+    """A request to storage did not do what was asked. The message holds no URL, no key and no SAS."""
+
+    def __init__(self, operation: str, detail: str, *, code: str = "", status: int = 0) -> None:
+        super().__init__(f"{operation}: {detail}")
+        self.operation = operation
+        self.detail = detail
+        self.code = code
+        self.status = status
+
+
+class LookAgain(StorageError):
+    """No answer, or an answer that leaves open whether the act happened: read both sides, then decide anew."""
+
+
+class Failure(StorageError):
+    """A verdict on the request, with its reason."""
+
+    def __init__(self, reason: Reason, operation: str, detail: str, *, code: str = "", status: int = 0) -> None:
+        super().__init__(operation, detail, code=code, status=status)
+        self.reason = reason
+
+
+class Retryable(Failure):
+    """The same request may succeed later."""
+
+
+class Permanent(Failure):
+    """The same request will fail until somebody changes something."""

@@ -1,0 +1,188 @@
+"""Events: what a message says, and which transfers follow from it (rules 6, 10 and 13).
+
+A message is CloudEvents 1.0 or Event Grid schema, one object or an array of one, plain text or base64. Everything here is
+total: whatever the bytes, an answer comes back.
+"""
+
+import base64
+import binascii
+import json
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import unquote
+
+from rules import identity, names
+from rules.codec import stamp
+from rules.errors import Reason
+from rules.models import Blob, Route, Transfer
+
+CREATED = "Microsoft.Storage.BlobCreated"
+# They announce an empty file; the event that counts (FlushWithClose, SftpCommit) follows.
+ANNOUNCING = frozenset({"CreateFile", "SftpCreate"})
+ACCOUNT = re.compile(r"/storageAccounts/([a-z0-9]{3,24})", re.IGNORECASE)
+SUBJECT = re.compile(r"/blobServices/default/containers/([^/]+)/blobs/(.+)", re.DOTALL)
+# An ETag goes into If-Match: `*` or a list would match more than one version.
+ETAG = re.compile(r"[0-9A-Za-z_-]{1,128}")
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A BlobCreated event: which blob, and as which version. `url` is only ever compared, never fetched."""
+
+    account: str
+    container: str
+    name: str
+    etag: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """Not for us; nothing to do."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Ours, but it cannot be done: a dead letter with this reason."""
+
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What follows from a message: transfers to start, and perhaps a refusal to keep."""
+
+    transfers: tuple[Transfer, ...] = ()
+    refused: Refused | None = None
+    ignored: str = ""
+
+
+def intake(body: bytes, routes: tuple[Route, ...]) -> Intake:
+    """Decide what a message leads to.
+
+    | message | leads to |
+    | --- | --- |
+    | no event, or fields missing or of a wrong type | refused `malformed` |
+    | another type; an announcing `api` | ignored |
+    | account, container and name that no route carries | ignored |
+    | a name that cannot be carried, before or after rewriting | refused `invalid_name` |
+    | `data.url` is not the URL rebuilt from the route | refused `not_allowed` |
+    | else | one transfer per matching route |
+    """
+    event = parse(body)
+    if isinstance(event, Refused):
+        return Intake(refused=event)
+    if isinstance(event, Ignored):
+        return Intake(ignored=event.why)
+    matching = [route for route in routes if route.carries(event.account, event.container, event.name)]
+    if not matching:
+        return Intake(ignored="no route carries this blob")
+    verdicts = [_along(route, event) for route in matching]
+    return Intake(
+        transfers=tuple(verdict for verdict in verdicts if isinstance(verdict, Transfer)),
+        refused=next((verdict for verdict in verdicts if isinstance(verdict, Refused)), None),
+    )
+
+
+def along(route: Route, name: str, etag: str) -> Transfer | Refused:
+    """The transfer of this version along this route, or why its name cannot be carried."""
+    rest = name.removeprefix(route.source.prefix)
+    why = names.refusal(name) or names.refusal(route.target.blob(rest).name)
+    if why is None:
+        why = names.source_url_refusal(Blob(route.source.endpoint, route.source.container, name).url)
+    return Refused(Reason.INVALID_NAME, why) if why else identity.transfer(route, name, etag)
+
+
+def _along(route: Route, event: Created) -> Transfer | Refused:
+    found = along(route, event.name, event.etag)
+    if isinstance(found, Transfer) and not _names(event.url, found.version.blob):
+        return Refused(Reason.NOT_ALLOWED, "data.url is not the URL of the blob that the subject names")
+    return found
+
+
+def _names(url: str, blob: Blob) -> bool:
+    """Whether an event's URL is this blob's, raw or decoded once, `dfs` host or its `blob` twin."""
+    scheme, slashes, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    twin = scheme + slashes + host.replace(".dfs.", ".blob.", 1) + slash + path
+    return blob.raw_url in (twin, unquote(twin))
+
+
+def parse(body: bytes) -> Created | Ignored | Refused:
+    """Read a message. Never raises; unknown fields are ignored."""
+    event = _json(body)
+    if isinstance(event, list) and len(event) == 1:
+        event = event[0]
+    if not isinstance(event, dict):
+        return _malformed("the message is no JSON object, nor an array of one")
+    kind = event.get("type") if "specversion" in event else event.get("eventType")
+    if not isinstance(kind, str):
+        return _malformed("neither a CloudEvents 1.0 `type` nor an Event Grid `eventType`")
+    return _created(event) if kind == CREATED else Ignored("an event of another type")
+
+
+def _created(event: dict[str, Any]) -> Created | Ignored | Refused:
+    data = event.get("data")
+    if not isinstance(data, dict):
+        return _malformed("`data` is no object")
+    api, etag, url = data.get("api"), data.get("eTag"), data.get("url")
+    account = _matched(ACCOUNT, event.get("source") if "specversion" in event else event.get("topic"), tail=True)
+    subject = _matched(SUBJECT, event.get("subject"))
+    if account is None or subject is None:
+        return _malformed("`source` or `topic` names no storage account, or `subject` no blob")
+    if not isinstance(etag, str) or not ETAG.fullmatch(identity.unquoted(etag)) or not isinstance(url, str):
+        return _malformed("`data.eTag` is no ETag, or `data.url` no text")
+    if isinstance(api, str) and api in ANNOUNCING:
+        return Ignored("it only announces an empty file")
+    return Created(account[1].lower(), subject[1], subject[2], identity.unquoted(etag), url)
+
+
+def _matched(pattern: re.Pattern[str], value: Any, *, tail: bool = False) -> re.Match[str] | None:
+    if not isinstance(value, str):
+        return None
+    return pattern.fullmatch(value[value.lower().rfind("/storageaccounts/") :] if tail else value)
+
+
+def _malformed(detail: str) -> Refused:
+    return Refused(Reason.MALFORMED, detail)
+
+
+def _json(body: bytes) -> Any:
+    """The JSON value of a message, plain or base64; None if it is neither."""
+    for text in (body, plain(body)):
+        try:
+            value = json.loads(text.decode("utf-8-sig"))
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, (dict, list)):
+            return value
+    return None
+
+
+def plain(body: bytes) -> bytes:
+    """The message itself if it is plain, what it encodes if it is base64."""
+    try:
+        return base64.b64decode(body.strip(), validate=True)
+    except binascii.Error:
+        return body
+
+
+def announcement(transfer: Transfer, etag: str, now: datetime) -> bytes:
+    """The event of a successor (rule 6): what Event Grid would have sent for the version `etag` of the transfer's blob."""
+    blob = transfer.version.blob
+    account = f"/subscriptions/-/resourceGroups/-/providers/Microsoft.Storage/storageAccounts/{transfer.source.account}"
+    event = {
+        "specversion": "1.0",
+        "id": transfer.id,
+        "type": CREATED,
+        "time": stamp(now),
+        "source": account,
+        "subject": f"/blobServices/default/containers/{blob.container}/blobs/{blob.name}",
+        "data": {"api": "Successor", "eTag": etag, "url": blob.url},
+    }
+    return json.dumps(event).encode()

@@ -1,0 +1,212 @@
+"""The words of the product as values: place, blob, version, route, transfer, run.
+
+All are frozen. What crosses a process (an orchestration's input, an activity's request or outcome) goes through `codec`.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from rules.errors import Reason
+from rules.names import quoted
+from rules.transitions import State
+
+
+class Engine(StrEnum):
+    """How the storage service is asked to copy."""
+
+    SYNC = "sync"
+    ASYNC = "async"
+
+
+class Choice(StrEnum):
+    """The engine that a route wants; `auto` leaves it to `policies.choose_engine`."""
+
+    AUTO = "auto"
+    SYNC = "sync"
+    ASYNC = "async"
+
+
+class Kind(StrEnum):
+    """The type of a blob, as the service names it."""
+
+    BLOCK = "BlockBlob"
+    APPEND = "AppendBlob"
+    PAGE = "PageBlob"
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """One blob's address. `name` is raw: exactly the characters that its owner gave it."""
+
+    endpoint: str
+    container: str
+    name: str
+
+    @property
+    def url(self) -> str:
+        """The canonical URL: the name percent-encoded once, `/` and `~` kept, without SAS."""
+        return f"{self.endpoint}/{self.container}/{quoted(self.name)}"
+
+    @property
+    def raw_url(self) -> str:
+        """The same, not encoded; some of Event Grid's publishers write it so."""
+        return f"{self.endpoint}/{self.container}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One end of a route: a container and a prefix in it. `endpoint` has no trailing slash."""
+
+    endpoint: str
+    container: str
+    prefix: str = ""
+
+    @property
+    def account(self) -> str:
+        """The account's name: the first label of its host, or the emulator's first path segment."""
+        host, _, path = self.endpoint.removeprefix("https://").removeprefix("http://").partition("/")
+        return path or host.partition(".")[0]
+
+    @property
+    def url(self) -> str:
+        """The canonical URL of the container and prefix."""
+        return self.blob("").url
+
+    def blob(self, rest: str) -> Blob:
+        """The blob of this place whose name goes on with `rest` after the prefix."""
+        return Blob(self.endpoint, self.container, self.prefix + rest)
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """The unit of truth: one blob as it was when it had this ETag (unquoted). An overwrite is another version."""
+
+    blob: Blob
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where versions go. Several routes with one source are several targets."""
+
+    name: str
+    source: Place
+    target: Place
+    suffix: str = ""
+    engine: Choice = Choice.AUTO
+    deadline: timedelta | None = None
+    tier: str | None = None
+
+    def carries(self, account: str, container: str, name: str) -> bool:
+        """Whether a blob of that name, there, is this route's."""
+        return (
+            (self.source.account, self.source.container) == (account, container)
+            and name.startswith(self.source.prefix)
+            and name.endswith(self.suffix)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """One version along one route: one orchestration. Made by `identity.transfer`, which gives it its id."""
+
+    id: str
+    route: str
+    source: Place
+    target: Place
+    name: str
+    etag: str
+
+    @property
+    def version(self) -> Version:
+        """The version that is shared."""
+        return Version(Blob(self.source.endpoint, self.source.container, self.name), self.etag)
+
+    @property
+    def target_blob(self) -> Blob:
+        """Where it goes: the target's prefix in place of the source's."""
+        return self.target.blob(self.name.removeprefix(self.source.prefix))
+
+
+@dataclass(frozen=True, slots=True)
+class Successor:
+    """What replaced a superseded version: the blob's newer ETag, or its deletion (`etag` is None)."""
+
+    etag: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one step of a transfer found. An exception from an activity is infrastructure; an outcome is a verdict.
+
+    `verdict` decides; the other fields are what it needs to be told with. Sizes are bytes, `pause` is seconds.
+    """
+
+    verdict: "Verdict"
+    engine: Engine | None = None
+    size: int | None = None
+    copied: int = 0
+    reason: Reason | None = None
+    detail: str = ""
+    successor: Successor | None = None
+    state: State | None = None
+    pause: int = 0
+    note: str = ""
+
+
+class Verdict(StrEnum):
+    """The closed list of what a step may find; `course.advance` says what follows."""
+
+    VERIFIED = "verified"
+    WAITING = "waiting"
+    AGAIN = "again"
+    SUPERSEDED = "superseded"
+    ENDED = "ended"
+    RETRYABLE = "retryable"
+    PERMANENT = "permanent"
+    DONE = "done"
+
+
+class Step(StrEnum):
+    """The steps of a transfer; each is one activity of the same name."""
+
+    START = "start"
+    CHECK = "check"
+    RECORD = "record"
+    CLEAN = "clean"
+    CLOSE = "close"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One attempt of a transfer: the orchestration's input, and every activity's request.
+
+    Everything that must survive `continue_as_new` is here, and nothing that is secret. Under 16 KB of JSON.
+    """
+
+    transfer: Transfer
+    accepted_at: datetime
+    attempt: int = 0
+    letter: bool = False
+    deadline: timedelta | None = None
+    step: Step | None = Step.START
+    state: State = State.ACCEPTED
+    first: bool = True
+    engine: Engine | None = None
+    size: int | None = None
+    copied: int = 0
+    tries: int = 0
+    faults: int = 0
+    polls: int = 0
+    copying_at: datetime | None = None
+    progressed_at: datetime | None = None
+    updated_at: datetime | None = None
+    pause: int = 0
+    cancelling: bool = False
+    recorded: bool = False
+    ending: Outcome | None = None
+    reason: Reason | None = None
+    detail: str = ""
+    note: str = ""
+    schema: int = 1

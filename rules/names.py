@@ -1,0 +1,61 @@
+"""Which blob names can be carried (rule 13), and how a name is written into a URL.
+
+What exists at the source can be carried, byte for byte, unless it cannot be said safely. `REFUSALS` is the whole list.
+"""
+
+import unicodedata
+from collections.abc import Callable
+from urllib.parse import quote
+
+MAX_UNITS = 1_024
+MAX_SEGMENTS = 254
+MAX_SOURCE_URL = 2_048
+# A user-delegation SAS for one blob is about 400 characters; the copy source URL may have 2 KiB with it.
+SAS_ROOM = 512
+NON_CHARACTERS = frozenset(range(0xFDD0, 0xFDF0)) | {
+    plane | last for plane in range(0, 0x110000, 0x10000) for last in (0xFFFE, 0xFFFF)
+}
+
+
+def quoted(name: str) -> str:
+    """Percent-encode a raw name once, exactly as the storage SDK writes it into a URL."""
+    return quote(name, safe="/~")
+
+
+def _dots(name: str) -> bool:
+    # The SDK normalises `.` and `..` when it signs with a SAS or a token: `../other/x` would leave the container.
+    return any(segment in {".", ".."} for segment in name.replace("\\", "/").split("/"))
+
+
+def _unsayable(name: str) -> bool:
+    # U+0001 or U+FFFE in a name is accepted, and then every list of the container fails.
+    return any(unicodedata.category(c) == "Cc" or ord(c) in NON_CHARACTERS for c in name)
+
+
+def _surrogate(name: str) -> bool:
+    return any(unicodedata.category(c) == "Cs" for c in name)
+
+
+def _units(name: str) -> int:
+    return len(name.encode("utf-16-le", "surrogatepass")) // 2
+
+
+REFUSALS: tuple[tuple[Callable[[str], bool], str], ...] = (
+    (lambda name: not name, "the name is empty"),
+    (lambda name: "\\" in name, "a backslash: the service stores it as /"),
+    (_dots, "a segment that is . or .."),
+    (_surrogate, "a lone surrogate"),
+    (_unsayable, "a control character or a non-character"),
+    (lambda name: _units(name) > MAX_UNITS, "more than 1,024 UTF-16 units"),
+    (lambda name: name.count("/") >= MAX_SEGMENTS, "more than 254 segments"),
+)
+
+
+def refusal(name: str) -> str | None:
+    """Why this name cannot be carried, in words; None if it can. Total: never raises."""
+    return next((why for refused, why in REFUSALS if refused(name)), None)
+
+
+def source_url_refusal(url: str) -> str | None:
+    """Why a blob at this canonical URL cannot be a copy source: with its SAS the URL may have 2 KiB."""
+    return "a copy source URL over 2 KiB with its SAS" if len(url) + SAS_ROOM > MAX_SOURCE_URL else None

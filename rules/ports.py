@@ -1,0 +1,209 @@
+"""What the app needs of the world, as small Protocols owned by the rules. Their docstrings are contracts.
+
+Every method may be called again after a crash. Whatever a service answers arrives as one of the three errors of `errors`:
+reads raise `Retryable` or `Permanent`; acts (copy, abort, delete, clear) also `LookAgain` where nobody knows what happened.
+No error holds a URL, a key or a SAS.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from rules.decisions import SourceBlob, TargetBlob
+from rules.letters import Ended, Letter
+from rules.models import Blob, Engine, Place, Route, Run
+from rules.policies import Times
+
+
+@dataclass(frozen=True, slots=True)
+class CopySource:
+    """A source as the target's service may read it: a URL with a SAS. A secret: never printed, never stored."""
+
+    url: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One request to copy: pinned to the version, conditional on the target, carrying the receipt.
+
+    `if_match` None means If-None-Match: * (there must be no target). `metadata` replaces the source's and holds the receipt.
+    """
+
+    target: Blob
+    source: CopySource
+    etag: str
+    engine: Engine
+    metadata: dict[str, str]
+    if_match: str | None = None
+    tier: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+class Source(Protocol):
+    """Where versions are read."""
+
+    async def head(self, blob: Blob) -> SourceBlob | None:
+        """Look at a blob once. None only where the service says BlobNotFound: a missing container is Retryable."""
+
+    async def tags(self, blob: Blob, etag: str) -> dict[str, str] | None:
+        """Read a blob's index tags; None where the app may not."""
+
+    async def readable(self, blob: Blob, until: datetime) -> CopySource:
+        """Sign a read of this one blob until then. No request per blob: the key behind it is cached."""
+
+
+class Target(Protocol):
+    """Where versions are written. Every act is conditional and one request; the SDK does not retry it."""
+
+    async def head(self, blob: Blob) -> TargetBlob | None:
+        """Look at a blob once. None where there is no blob; a missing container is Permanent `target_unwritable`."""
+
+    async def copy(self, copy: Copy) -> bool:
+        """Ask the service to copy. True: done, this very request read the version. False: accepted, look later.
+
+        409, 412 and no answer are LookAgain. CannotVerifyCopySource is LookAgain with that code, tags refused for lack of a
+        role are Permanent with the code of `TAGS_REFUSED`.
+        """
+
+    async def abort(self, blob: Blob, copy_id: str) -> None:
+        """Abort a pending copy. It leaves a zero-length blob with the metadata. Nothing pending any more: LookAgain."""
+
+    async def clear_copy(self, blob: Blob, target: TargetBlob) -> None:
+        """Set the properties to what they are (If-Match), which drops the copy's: they show the source URL with its SAS."""
+
+    async def delete(self, blob: Blob, etag: str) -> None:
+        """Delete, if it still has this ETag. Absent already is fine."""
+
+
+class Letters(Protocol):
+    """Dead letters and the records of ends, in the state account. Writes are conditional; the higher attempt wins."""
+
+    async def ended(self, identity: str) -> Ended | None:
+        """Read the record of a transfer's end, if there is one."""
+
+    async def write_ended(self, ended: Ended) -> None:
+        """Record an end. A record of this attempt or a later one stays as it is."""
+
+    async def drop_ended(self, identity: str, attempt: int) -> None:
+        """Forget the record of an end, unless it is of a later attempt. Absent already is fine."""
+
+    async def write(self, letter: Letter) -> None:
+        """Open a letter, merged with what is known of this id (`letters.merged`). A late or second write changes nothing."""
+
+    async def resolve(self, identity: str, attempt: int, how: str, now: datetime) -> bool:
+        """Move an open letter to `resolved/` (written first, then the open one is deleted), unless it is of a later attempt.
+
+        False where there is none to resolve.
+        """
+
+    async def read(self, identity: str) -> Letter | None:
+        """Read a letter, open or resolved."""
+
+    async def page(self, prefix: str, limit: int, continuation: str | None) -> tuple[list[dict[str, Any]], str | None]:
+        """List open letters whose id begins so, from their metadata, in order of id. A page may be short."""
+
+    def endings(self) -> AsyncIterator[Ended]:
+        """Every record of an end, in order of id, in pages: flat in memory."""
+
+
+class Events(Protocol):
+    """The queue blob-events and its poison twin."""
+
+    async def put(self, body: bytes, delay: int = 0) -> None:
+        """Put an event on the queue, as Event Grid would; visible after `delay` seconds, never expiring."""
+
+    def poison(self) -> AsyncIterator["Poison"]:
+        """The messages of the poison queue, each hidden from others for a while. Ends when none is visible."""
+
+    async def consumed(self, message: "Poison") -> None:
+        """Delete a poison message. Gone already is fine."""
+
+    async def depth(self) -> int:
+        """About how many events wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Poison:
+    """A message of the poison queue: its raw body and what it takes to delete it."""
+
+    body: bytes
+    id: str
+    receipt: str
+
+
+class Standing:
+    """What the Durable extension says of an instance; its words, not ours."""
+
+    RUNNING = frozenset({"Pending", "Running", "Suspended", "ContinuedAsNew"})
+    BROKEN = frozenset({"Failed", "Terminated"})
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One orchestration as the extension shows it: `run` is its input, None where it cannot be read."""
+
+    id: str
+    status: str
+    run: Run | None
+    custom: dict[str, Any]
+    output: Any
+    updated_at: datetime
+
+    @property
+    def running(self) -> bool:
+        """Whether it may still do something."""
+        return self.status in Standing.RUNNING
+
+    @property
+    def broken(self) -> bool:
+        """Whether it ended without a word of its own (rule 8): the sweep takes it up."""
+        return self.status in Standing.BROKEN
+
+
+class Instances(Protocol):
+    """The orchestrations: looked up, started, signalled. A start is not atomic: see `start`."""
+
+    async def find(self, identity: str) -> Instance | None:
+        """Look one up."""
+
+    async def start(self, run: Run) -> bool:
+        """Start a run. False where an instance of its id is alive. True is no proof of being first."""
+
+    async def cancel(self, identity: str) -> None:
+        """Raise the cancel event. Of an instance that ended meanwhile: nothing happens."""
+
+    async def page(
+        self, *, prefix: str = "", broken: bool = False, limit: int, continuation: str | None = None
+    ) -> tuple[list[Instance], str | None]:
+        """List transfers whose id begins so, perhaps the broken ones alone. A page may be short, even empty."""
+
+
+class Probe(Protocol):
+    """A look at what a route or a store needs, for `health`."""
+
+    async def container(self, place: Place) -> None:
+        """Succeed if the container can be seen; else raise as a read does."""
+
+    async def letters(self) -> None:
+        """Succeed if the dead letters can be listed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Everything that the operations and activities are given. Made once per process; time is an argument too."""
+
+    routes: tuple[Route, ...]
+    source: Source
+    target: Target
+    letters: Letters
+    events: Events
+    probe: Probe
+    now: Callable[[], datetime]
+    monotonic: Callable[[], float]
+    times: Times
+    app_version: str
+
+    def route(self, name: str) -> Route | None:
+        """Today's route of that name."""
+        return next((route for route in self.routes if route.name == name), None)

@@ -1,0 +1,191 @@
+"""Routes as text: reading ROUTES, and refusing what could loop or coincide (rule 15)."""
+
+import ipaddress
+import json
+import re
+from datetime import timedelta
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from rules import names
+from rules.models import Choice, Place, Route
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,39}")
+CONTAINER = re.compile(r"\$web|\$root|[a-z0-9](?:-?[a-z0-9]){2,62}")
+HOST = re.compile(
+    r"[a-z0-9]{3,24}(\.z\d{2})?\.blob\.(core\.windows\.net|core\.usgovcloudapi\.net|core\.chinacloudapi\.cn|storage\.azure\.net)"
+)
+ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
+DURATION = re.compile(r"P(?=.)(?:(\d{1,4})D)?(?:T(?=.)(?:(\d{1,4})H)?(?:(\d{1,6})M)?(?:(\d{1,8})S)?)?")
+TIERS = ("Hot", "Cool", "Cold")
+FIELDS = frozenset({"name", "source", "target", "suffix", "engine", "deadline", "tier"})
+# An orchestration's input holds both prefixes and the name, and stays under 16 KB.
+MAX_PREFIX = 256
+# An async copy reads the source by a SAS, and a user-delegation SAS lives for 7 days at the most (rule 14).
+MAX_DEADLINE = timedelta(days=6)
+MIN_DEADLINE = timedelta(minutes=1)
+
+
+class InvalidRoute(ValueError):
+    """A route that cannot be, with the fix."""
+
+
+def read(text: str) -> tuple[Route, ...]:
+    """Read the JSON list of routes.
+
+    Raises:
+        InvalidRoute: it is not one; the message says which route and what would be right.
+    """
+    try:
+        items = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRoute(f"it is no JSON ({error})") from None
+    if not isinstance(items, list) or not items:
+        raise InvalidRoute("it must be a JSON list with at least one route")
+    routes = tuple(_route(item, number) for number, item in enumerate(items, 1))
+    _distinct(routes)
+    return routes
+
+
+def _route(item: Any, number: int) -> Route:
+    if not isinstance(item, dict):
+        raise InvalidRoute(f"route {number} is no JSON object")
+    if unknown := sorted(set(item) - FIELDS):
+        raise InvalidRoute(
+            f"route {number} has the unknown field {unknown[0]!r}; known are {', '.join(sorted(FIELDS))}"
+        )
+    texts = {key: _text(item[key], key, number) for key in item}
+    name = texts.get("name", "")
+    if not NAME.fullmatch(name):
+        raise InvalidRoute(f"route {number} needs a `name` of 1 to 40 letters, digits and dashes; it has {name!r}")
+    try:
+        return Route(
+            name=name,
+            source=place(texts.get("source", "")),
+            target=place(texts.get("target", "")),
+            suffix=texts.get("suffix", ""),
+            engine=_engine(texts.get("engine", "auto")),
+            deadline=duration(texts["deadline"]) if "deadline" in texts else None,
+            tier=_tier(texts["tier"]) if "tier" in texts else None,
+        )
+    except InvalidRoute as error:
+        raise InvalidRoute(f"route {name!r}: {error}") from None
+
+
+def _text(value: Any, key: str, number: int) -> str:
+    if not isinstance(value, str):
+        raise InvalidRoute(f"route {number}: `{key}` must be text")
+    return value
+
+
+def _engine(text: str) -> Choice:
+    if text not in list(Choice):
+        raise InvalidRoute(f"the engine {text!r} is none of {', '.join(Choice)}")
+    return Choice(text)
+
+
+def _tier(text: str) -> str:
+    if text not in TIERS:
+        raise InvalidRoute(f"the tier {text!r} is none of {', '.join(TIERS)}")
+    return text
+
+
+def duration(text: str) -> timedelta:
+    """An ISO 8601 duration of days, hours, minutes and seconds, from 1 minute to 6 days: `P2D`, `PT6H`."""
+    match = DURATION.fullmatch(text)
+    if match is None:
+        raise InvalidRoute(f"the deadline {text!r} is no ISO 8601 duration such as PT6H or P2D")
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    length = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+    if not MIN_DEADLINE <= length <= MAX_DEADLINE:
+        raise InvalidRoute(f"the deadline {text!r} must be between 1 minute and 6 days")
+    return length
+
+
+def place(url: str) -> Place:
+    """Read `https://<account>.blob.core.windows.net/<container>/<prefix>`; the emulator's form on loopback alone."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise InvalidRoute(f"{_shown(url)} is no URL") from None
+    if parts.query or parts.fragment or parts.username is not None or "?" in url or "#" in url:
+        raise InvalidRoute(f"{_shown(url)} must have no user, query or fragment (no SAS: the app signs for itself)")
+    path = parts.path.removeprefix("/")
+    if is_loopback(host):
+        account, _, path = path.partition("/")
+        if not ACCOUNT.fullmatch(account):
+            raise InvalidRoute(f"{_shown(url)} names no account: http://127.0.0.1:10000/<account>/<container>/")
+        return _placed(url, f"{parts.scheme}://{parts.netloc}/{account}", path)
+    host = host.replace(".dfs.", ".blob.", 1)
+    if parts.scheme != "https" or port is not None or not HOST.fullmatch(host):
+        raise InvalidRoute(
+            f"{_shown(url)} must be https://<account>.blob.core.windows.net/<container>/ (or a sovereign cloud's)"
+        )
+    return _placed(url, f"https://{host}", path)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine: the only place where the emulator may be."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _placed(url: str, endpoint: str, path: str) -> Place:
+    container, _, prefix = path.partition("/")
+    prefix = unquote(prefix)
+    if not CONTAINER.fullmatch(container):
+        raise InvalidRoute(f"{_shown(url)} names no container (3 to 63 lower-case letters, digits and single dashes)")
+    if prefix and (why := names.refusal(prefix)):
+        raise InvalidRoute(f"{_shown(url)}: the prefix has {why}")
+    if len(prefix) > MAX_PREFIX:
+        raise InvalidRoute(f"{_shown(url)}: the prefix has more than {MAX_PREFIX} characters")
+    return Place(endpoint, container, prefix)
+
+
+def _shown(url: str) -> str:
+    # A URL in a message loses its query: somebody may have pasted a SAS.
+    return repr(url.partition("?")[0])
+
+
+def _distinct(routes: tuple[Route, ...]) -> None:
+    for number, route in enumerate(routes):
+        for other in routes[:number]:
+            if route.name == other.name:
+                raise InvalidRoute(f"two routes have the name {route.name!r}")
+            if coincide(route, other):
+                raise InvalidRoute(
+                    f"the targets of {other.name!r} and {route.name!r} can coincide; give them prefixes apart"
+                )
+    for route in routes:
+        if path := loop(route, routes):
+            raise InvalidRoute(
+                f"{' -> '.join(map(repr, path))} is a loop: what is shared would be shared again for ever"
+            )
+
+
+def _overlap(one: Place, other: Place) -> bool:
+    same = (one.endpoint, one.container) == (other.endpoint, other.container)
+    return same and (one.prefix.startswith(other.prefix) or other.prefix.startswith(one.prefix))
+
+
+def coincide(one: Route, other: Route) -> bool:
+    """Whether two routes could write one target name. A target keeps its source's suffix, so disjoint suffixes are apart."""
+    suffixes = one.suffix.endswith(other.suffix) or other.suffix.endswith(one.suffix)
+    return suffixes and _overlap(one.target, other.target)
+
+
+def loop(start: Route, routes: tuple[Route, ...]) -> list[str]:
+    """The names along which what `start` writes would come back to it; empty if it never does."""
+    trail, seen = [[start]], {start.name}
+    while trail:
+        path = trail.pop()
+        for following in (route for route in routes if _overlap(path[-1].target, route.source)):
+            if following.name == start.name:
+                return [route.name for route in path] + [start.name]
+            if following.name not in seen:
+                seen.add(following.name)
+                trail.append([*path, following])
+    return []
