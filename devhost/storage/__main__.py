@@ -1,0 +1,124 @@
+"""`python -m devhost.storage`: Azure Storage and Event Grid on this machine, until SIGINT or SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from devhost.storage.azurite import listen, running
+from devhost.storage.config import HOST, Config, StackError
+from devhost.storage.control import Control
+from devhost.storage.copies import Copies
+from devhost.storage.events import Events
+from devhost.storage.faults import Faults
+from devhost.storage.journal import Journal
+from devhost.storage.ledger import Ledger
+from devhost.storage.proxy import Proxy
+from devhost.storage.upstream import LONGEST_LINE, connected
+from devhost.storage.wire import keep_header_bytes
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import AsyncIterator
+
+    from devhost.storage.azurite import Azurite
+    from devhost.storage.upstream import Upstream
+
+HELP = """\
+environment (default):
+  AZURITE_BLOB_PORT     blob service, through the proxy (10000)
+  AZURITE_QUEUE_PORT    queue service (10001)
+  AZURITE_TABLE_PORT    table service (10002)
+  DEVHOST_STATE         directory of everything that is kept, in its storage/ (.local)
+  DEVHOST_ACCOUNTS      more accounts, by commas (sharingsource, sharingtarget and sharingstate are always there)
+  DEVHOST_WATCH         account/container pairs whose new blobs are events, by commas (sharingsource/source)
+  DEVHOST_COPY_RATE     bytes a second of an asynchronous copy (104857600)
+  DEVHOST_COPY_SECONDS  what the smallest asynchronous copy takes (1)
+
+control API for tests: http://127.0.0.1:$AZURITE_BLOB_PORT/-/{health,requests,faults,copies,events}
+"""
+
+
+def main() -> int:
+    """Run the stack; return the exit code."""
+    parser = argparse.ArgumentParser(
+        "python -m devhost.storage", description=__doc__, epilog=HELP, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.parse_args()
+    try:
+        asyncio.run(_run(Config.from_env(os.environ)))
+    except StackError as error:
+        print(f"devhost.storage: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _run(config: Config) -> None:
+    stop = _stop_signal()
+    with listen(config.blob_port, "AZURITE_BLOB_PORT") as port:
+        async with running(config) as azurite, connected(azurite.blob_port, config) as upstream:
+            await upstream.create_what_is_missing()
+            async with _serving(port, upstream, config):
+                print(
+                    f"ready: blobs http://{HOST}:{config.blob_port} queues http://{HOST}:{config.queue_port}"
+                    f" tables http://{HOST}:{config.table_port}",
+                    flush=True,
+                )
+                await _until(stop, azurite)
+
+
+@contextlib.asynccontextmanager
+async def _serving(port: socket.socket, upstream: Upstream, config: Config) -> AsyncIterator[None]:
+    """Build the proxy from its parts and let it answer for the block inside."""
+    keep_header_bytes()
+    with contextlib.closing(Ledger(config.state / "copies.sqlite")) as ledger:
+        events, faults, journal = Events(upstream, config), Faults(), Journal()
+        copies = Copies(upstream, ledger, events, config)
+        proxy = Proxy(upstream, copies, events, faults, journal)
+        await copies.recover()
+        clock = asyncio.create_task(copies.run())
+        server = web.Server(
+            Control(copies, events, faults, journal).in_front_of(proxy.handle),
+            access_log=None,
+            auto_decompress=False,
+            max_line_size=LONGEST_LINE,
+            max_field_size=LONGEST_LINE,
+        )
+        runner = web.ServerRunner(server, shutdown_timeout=5)
+        await runner.setup()
+        await web.SockSite(runner, port).start()
+        try:
+            yield
+        finally:
+            faults.remove()
+            await runner.cleanup()
+            clock.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await clock
+
+
+def _stop_signal() -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in signal.SIGINT, signal.SIGTERM:
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _until(stop: asyncio.Event, azurite: Azurite) -> None:
+    """Wait for a signal; an Azurite that ends before it is an error."""
+    stopped, ended = asyncio.create_task(stop.wait()), asyncio.create_task(azurite.ended())
+    await asyncio.wait((stopped, ended), return_when=asyncio.FIRST_COMPLETED)
+    if not stopped.done():
+        raise StackError(f"Azurite ended by itself. It said: {ended.result()}")
+    ended.cancel()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

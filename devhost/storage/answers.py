@@ -1,0 +1,100 @@
+"""What a client is told: Azurite's answer, or the proxy's own in the same words."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from xml.sax.saxutils import escape
+
+from aiohttp import ClientError, web
+from multidict import CIMultiDict
+
+from devhost.storage.wire import end_to_end
+
+if TYPE_CHECKING:
+    from aiohttp import ClientResponse
+
+
+@dataclass(slots=True)
+class Answer:
+    """A status and headers that may still be changed, and a body that may still be on its way."""
+
+    status: int
+    headers: CIMultiDict[str]
+    body: bytes = b""
+    upstream: ClientResponse | None = None
+
+    @classmethod
+    def of(cls, upstream: ClientResponse) -> Answer:
+        """Azurite's answer, its body not yet read."""
+        return cls(upstream.status, end_to_end(upstream.headers), upstream=upstream)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the service did what it was asked."""
+        return 200 <= self.status < 300  # noqa: PLR2004  # what HTTP calls success
+
+    @property
+    def code(self) -> str:
+        """The service's error code, if any."""
+        return self.headers.get("x-ms-error-code", "")
+
+    @property
+    def etag(self) -> str:
+        """The ETag, in its quotes."""
+        return self.headers.get("ETag", "")
+
+    def drop(self) -> None:
+        """Give up the rest of Azurite's answer: this one is not sent."""
+        if self.upstream:
+            self.upstream.close()
+            self.upstream = None
+
+    async def send(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Send it, chunk by chunk as Azurite sends it; a side that goes away ends both."""
+        response = web.StreamResponse(status=self.status, headers=self.headers)
+        try:
+            await response.prepare(request)
+            await self._send_body(request, response)
+            await response.write_eof()
+        except (ClientError, ConnectionError):
+            await hang_up(request)
+        finally:
+            self.drop()
+        return response
+
+    async def _send_body(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
+        if request.method == "HEAD":
+            return
+        if self.body:
+            await response.write(self.body)
+        if self.upstream:
+            async for chunk in self.upstream.content.iter_any():
+                await response.write(chunk)
+
+
+def error(status: int, code: str, message: str) -> Answer:
+    """Refuse as the service does: the code in a header, and in an XML body."""
+    request_id = str(uuid.uuid4())
+    body = (
+        '<?xml version="1.0" encoding="utf-8"?>'
+        f"<Error><Code>{escape(code)}</Code><Message>{escape(message)}\nRequestId:{request_id}</Message></Error>"
+    ).encode()
+    headers = CIMultiDict(
+        {
+            "x-ms-error-code": code,
+            "x-ms-request-id": request_id,
+            "Content-Type": "application/xml",
+            "Content-Length": str(len(body)),
+        }
+    )
+    return Answer(status, headers, body)
+
+
+async def hang_up(request: web.BaseRequest) -> None:
+    """Break the connection without a word, as a failing network does."""
+    if request.transport:
+        request.transport.abort()
+    await asyncio.sleep(0)  # lets aiohttp notice, so that it does not answer either

@@ -1,0 +1,88 @@
+"""What the environment says, read once at the start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HOST = "127.0.0.1"
+STATE_ACCOUNT = "sharingstate"
+EVENT_QUEUE = "blob-events"
+ACCOUNTS = ("sharingsource", "sharingtarget", STATE_ACCOUNT)
+CONTAINERS = (("sharingsource", "source"), ("sharingtarget", "target"), (STATE_ACCOUNT, "dead-letters"))
+QUEUES = (EVENT_QUEUE, f"{EVENT_QUEUE}-poison")
+
+# Published by Microsoft for the emulator, so no secret: https://learn.microsoft.com/azure/storage/common/storage-connect-azurite
+KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+Place = tuple[str, str]
+"""An account and a container in it."""
+
+
+class StackError(Exception):
+    """The stack cannot run; the message is one line that names the cause and the fix."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Where the stack listens, where it keeps its data, what it watches, how fast it copies."""
+
+    blob_port: int
+    queue_port: int
+    table_port: int
+    state: Path
+    accounts: tuple[str, ...]
+    watch: frozenset[Place]
+    copy_rate: float
+    """Bytes a second of an asynchronous copy."""
+    copy_seconds: float
+    """What the smallest asynchronous copy takes."""
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Config:
+        """Read the variables that `--help` lists; raise StackError for one that makes no sense."""
+        more_accounts = _words(env.get("DEVHOST_ACCOUNTS", ""))
+        return cls(
+            blob_port=_port(env, "AZURITE_BLOB_PORT", 10000),
+            queue_port=_port(env, "AZURITE_QUEUE_PORT", 10001),
+            table_port=_port(env, "AZURITE_TABLE_PORT", 10002),
+            state=Path(env.get("DEVHOST_STATE") or ".local").absolute() / "storage",
+            accounts=tuple(dict.fromkeys((*ACCOUNTS, *more_accounts))),
+            watch=places(env.get("DEVHOST_WATCH") or "sharingsource/source"),
+            copy_rate=_positive(env, "DEVHOST_COPY_RATE", 100 * 1024 * 1024),
+            copy_seconds=_positive(env, "DEVHOST_COPY_SECONDS", 1),
+        )
+
+
+def places(text: str) -> frozenset[Place]:
+    """Read `account/container,account/container`."""
+    pairs = [tuple(word.split("/")) for word in _words(text)]
+    if any(len(pair) != 2 or not all(pair) for pair in pairs):  # noqa: PLR2004  # a pair is two
+        raise StackError(f"'{text}' is not a list of account/container. Fix: sharingsource/source,sharingsource/other")
+    return frozenset((account, container) for account, container in pairs)
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _port(env: Mapping[str, str], name: str, default: int) -> int:
+    value = _positive(env, name, default)
+    if value != int(value) or value > 65535:  # noqa: PLR2004  # the last port there is
+        raise StackError(f"{name}={env[name]} is not a port. Fix: a number from 1 to 65535")
+    return int(value)
+
+
+def _positive(env: Mapping[str, str], name: str, default: float) -> float:
+    text = env.get(name) or str(default)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < float("inf"):
+        raise StackError(f"{name}={text} is not a positive number. Fix: {name}={default}")
+    return value

@@ -1,0 +1,303 @@
+"""Copy Blob as slow as the service: Azurite finishes every asynchronous copy at once, so its end is held back here.
+
+1. The client's own request goes to Azurite, which checks everything and copies; what it refuses is refused.
+2. The copy is recorded, then the target is emptied: a committed blob of zero length with the metadata, a new ETag.
+3. The client is told `pending`. Until the end the target refuses writes, and shows its progress.
+4. At the end the real copy is made, pinned to the source's ETag at the start; or the copy failed, or was aborted.
+
+Killed between 1 and 2 the copy stands as done at once, which the service may do too; later, the ledger knows the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass, replace
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from aiohttp import ClientError
+from yarl import URL
+
+from devhost.storage.answers import Answer, error
+from devhost.storage.config import StackError
+from devhost.storage.ledger import Copy, Status
+from devhost.storage.operations import operation, parts
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from devhost.storage.config import Config
+    from devhost.storage.events import Events
+    from devhost.storage.ledger import Ledger
+    from devhost.storage.operations import Key, Operation
+    from devhost.storage.upstream import Upstream
+
+TICK_SECONDS = 0.05
+ACCEPTED = 202
+NOT_FOUND = 404
+CLIENT_ERRORS = range(400, 500)
+
+_CARRIED = ("host", "x-ms-access-tier", "x-ms-lease-id", "x-ms-rehydrate-priority", "x-ms-seal-blob", "x-ms-tags")
+_CONTENT = {
+    "Content-Type": "x-ms-blob-content-type",
+    "Content-Encoding": "x-ms-blob-content-encoding",
+    "Content-Language": "x-ms-blob-content-language",
+    "Content-Disposition": "x-ms-blob-content-disposition",
+    "Cache-Control": "x-ms-blob-cache-control",
+}
+
+
+@dataclass(slots=True)
+class Pace:
+    """How fast copies go; may be changed while they run."""
+
+    rate: float
+    """Bytes a second."""
+    seconds: float
+    """What the smallest copy takes."""
+    hold: bool = False
+    """No copy ends."""
+    stall_at: float = 1
+    """No copy gets further than this share of its bytes; below 1 it does not end either."""
+    fail_next: str = ""
+    """What the next copy that starts will fail with, at its end."""
+
+    def share(self, copy: Copy) -> float:
+        """Return how much of a copy is done, from 0 to 1."""
+        seconds = max(self.seconds, copy.size / self.rate)
+        return max(0.0, min((time.time() - copy.started) / seconds, self.stall_at, 1.0))
+
+    def is_due(self, copy: Copy) -> bool:
+        """Whether a copy has nothing left to wait for."""
+        return not self.hold and self.share(copy) >= 1
+
+
+class Copies:
+    """The pending copies of all accounts."""
+
+    def __init__(self, upstream: Upstream, ledger: Ledger, events: Events, config: Config) -> None:
+        self.pace = Pace(config.copy_rate, config.copy_seconds)
+        self._upstream = upstream
+        self._ledger = ledger
+        self._events = events
+        self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
+
+    def all(self) -> list[Copy]:
+        """Return every copy that is pending, failed or aborted."""
+        return self._ledger.all()
+
+    def latest(self, key: Key) -> Copy | None:
+        """Return the copy onto a target, unless it succeeded."""
+        return self._ledger.get(key)
+
+    def refusal(self, wanted: Operation) -> Answer | None:
+        """Refuse a write to the target of a pending copy.
+
+        Deleting it counts as one: Microsoft's pages do not say, and the stricter answer is the safer to develop with.
+        """
+        copy = self._ledger.get(wanted.key)
+        if copy is None or not copy.pending or not wanted.writes_a_blob:
+            return None
+        return error(409, "PendingCopyOperation", "There is currently a pending copy operation.")
+
+    async def quiet(self, key: Key) -> None:
+        """Wait while a copy starts or ends on this blob: nobody may see what lies between."""
+        lock = self._locks.get(key)
+        if lock:
+            async with lock:
+                pass
+
+    async def start(self, request: web.BaseRequest, wanted: Operation) -> Answer:
+        """Start an asynchronous copy."""
+        source = request.headers["x-ms-copy-source"]
+        async with self._lock(wanted.key):
+            if refusal := self.refusal(wanted):
+                return refusal
+            source_etag = await self._source_etag(request, source)
+            answer = await self._upstream.forward(request)
+            # A blob copied onto itself has nothing to wait for.
+            if answer.status != ACCEPTED or parts(URL(source, encoded=True).raw_path) == wanted.key:
+                return answer
+            return await self._become_pending(request, wanted, answer, source_etag)
+
+    async def abort(self, request: web.BaseRequest, wanted: Operation) -> Answer:
+        """End a pending copy by a client's wish; the empty target with its metadata stays."""
+        answer = await self._upstream.forward(request)
+        if answer.status != 409:  # noqa: PLR2004  # any other refusal (signature, lease, no blob) is right as it is
+            return answer
+        answer.drop()
+        copy = self._ledger.get(wanted.key)
+        if copy is None or not copy.pending:
+            return error(409, "NoPendingCopyOperation", "There is currently no pending copy operation.")
+        if wanted.query.get("copyid") != copy.id:
+            return error(409, "CopyIdMismatch", "The specified copy ID did not match the pending copy operation.")
+        # The ETag stays what it was when the copy started; whether the service changes it is not documented.
+        self._end(copy, Status.ABORTED, "")
+        return Answer(204, answer.headers)
+
+    async def after(self, wanted: Operation, before: Copy | None, answer: Answer) -> None:
+        """Make Azurite's answer about a blob true; `before` is the copy that was known when the request came."""
+        if wanted.name in {"HeadBlob", "GetBlob"}:
+            self._describe(before, answer)
+        elif answer.ok and wanted.name == "SetProperties":
+            await self._hide(wanted)
+        elif answer.ok and wanted.name == "SetMetadata" and before:
+            self._ledger.put(replace(before, etag=answer.etag))
+
+    async def run(self) -> None:
+        """End every copy when it is time, for ever."""
+        while True:
+            due = [copy for copy in self._ledger.all() if copy.pending and self.pace.is_due(copy)]
+            await asyncio.gather(*(self._finish(copy.key) for copy in due))
+            await asyncio.sleep(TICK_SECONDS)
+
+    async def recover(self) -> None:
+        """Empty the targets whose copies were recorded just before the stack was killed."""
+        for copy in self._ledger.all():
+            if copy.pending and not copy.etag:
+                await self._empty(copy, await self._upstream.ask("HEAD", copy.path))
+
+    def progress(self, copy: Copy) -> str:
+        """Return `bytes/total`."""
+        return f"{int(copy.size * self.pace.share(copy)) if copy.pending else 0}/{copy.size}"
+
+    def _lock(self, key: Key) -> asyncio.Lock:
+        return self._locks.setdefault(key, asyncio.Lock())
+
+    async def _source_etag(self, request: web.BaseRequest, source: str) -> str:
+        """Return the version that is copied: what the client insists on, else what is there before anything is done."""
+        wanted = request.headers.get("x-ms-source-if-match")
+        if wanted and wanted != "*":
+            return wanted
+        url = URL(source, encoded=True)
+        snapshot = url.query.get("snapshot")
+        head = await self._upstream.ask("HEAD", url.raw_path, f"snapshot={snapshot}" if snapshot else "")
+        return head.etag
+
+    async def _become_pending(
+        self, request: web.BaseRequest, wanted: Operation, answer: Answer, source_etag: str
+    ) -> Answer:
+        full = await self._upstream.ask("HEAD", wanted.path)
+        copy = Copy(
+            *wanted.key,
+            id=answer.headers["x-ms-copy-id"],
+            path=wanted.path,
+            source=request.headers["x-ms-copy-source"],
+            source_etag=source_etag,
+            size=int(full.headers.get("Content-Length", "0")),
+            started=time.time(),
+            headers={name: value for name, value in request.headers.items() if _is_carried(name)},
+            request_id=answer.headers.get("x-ms-request-id", ""),
+            client_request_id=request.headers.get("x-ms-client-request-id", ""),
+            doom=self._take_doom(),
+        )
+        self._ledger.put(copy)
+        if emptied := await self._empty(copy, full, answer.etag):
+            answer.headers["ETag"] = emptied.etag
+            answer.headers["Last-Modified"] = emptied.headers["Last-Modified"]
+            answer.headers["x-ms-copy-status"] = Status.PENDING
+        return answer
+
+    def _take_doom(self) -> str:
+        doom, self.pace.fail_next = self.pace.fail_next, ""
+        return doom
+
+    async def _empty(self, copy: Copy, full: Answer, etag: str = "") -> Answer | None:
+        """Put the zero-length blob; None if somebody else's write came in between, for then the copy was done."""
+        headers = _empty_headers(copy, full) | ({"If-Match": etag} if etag else {})
+        emptied = await self._upstream.ask("PUT", copy.path, "", headers)
+        if not emptied.ok:
+            self._ledger.forget(copy.key)
+            return None
+        self._ledger.put(replace(copy, etag=emptied.etag))
+        return emptied
+
+    async def _finish(self, key: Key) -> None:
+        async with self._lock(key):
+            copy = self._ledger.get(key)
+            if copy is None or not copy.pending:
+                return
+            # If Azurite is going away or the queue refuses: the copy is still pending and comes up again.
+            with contextlib.suppress(ClientError, StackError):
+                await self._make(copy)
+
+    async def _make(self, copy: Copy) -> None:
+        if copy.doom:
+            self._end(copy, Status.FAILED, copy.doom)
+            return
+        made = await self._upstream.ask("PUT", copy.path, "", _copy_headers(copy))
+        if made.ok:
+            await self._succeed(copy, made)
+            return
+        target = await self._upstream.ask("HEAD", copy.path)
+        if target.etag == copy.etag and made.status in CLIENT_ERRORS:
+            code = "BlobNotFound" if made.status == NOT_FOUND else made.code
+            self._end(copy, Status.FAILED, f'{made.status} {code} "Copy failed when reading the source."')
+        elif target.headers.get("x-ms-copy-id"):
+            await self._succeed(copy, target)  # we were killed after making the copy, before recording it
+        elif target.status == NOT_FOUND:
+            self._ledger.forget(copy.key)  # its container was deleted
+
+    async def _succeed(self, copy: Copy, made: Answer) -> None:
+        """Record the end after its event is queued: killed in between, the event comes twice rather than never."""
+        self._ledger.show(made.headers["x-ms-copy-id"], copy.id)
+        start = operation("PUT", copy.path, {"x-ms-copy-source": copy.source})
+        if self._events.watches(start):
+            await self._events.created(start, made.etag, copy.request_id, copy.client_request_id)
+        self._ledger.forget(copy.key)
+
+    def _end(self, copy: Copy, status: Status, description: str) -> None:
+        self._ledger.put(replace(copy, status=status, description=description, finished=time.time()))
+
+    def _describe(self, copy: Copy | None, answer: Answer) -> None:
+        """Add or correct the copy properties. A failed copy is shown as long as the blob is the one it left."""
+        stored = answer.headers.get("x-ms-copy-id")
+        if copy and copy.etag == answer.etag:
+            answer.headers.update(self._properties(copy))
+        elif stored and (shown := self._ledger.shown(stored)):
+            answer.headers["x-ms-copy-id"] = shown
+        elif stored:
+            for name in [name for name in answer.headers if name.lower().startswith("x-ms-copy-")]:
+                del answer.headers[name]
+
+    def _properties(self, copy: Copy) -> dict[str, str]:
+        properties = {
+            "x-ms-copy-id": copy.id,
+            "x-ms-copy-status": copy.status,
+            "x-ms-copy-source": copy.source,
+            "x-ms-copy-progress": self.progress(copy),
+        }
+        if copy.description:
+            properties["x-ms-copy-status-description"] = copy.description
+        if copy.finished:
+            properties["x-ms-copy-completion-time"] = formatdate(copy.finished, usegmt=True)
+        return properties
+
+    async def _hide(self, wanted: Operation) -> None:
+        """Set Blob Properties clears the copy properties in Azure; Azurite keeps them."""
+        self._ledger.forget(wanted.key)
+        head = await self._upstream.ask("HEAD", wanted.path)
+        if stored := head.headers.get("x-ms-copy-id"):
+            self._ledger.show(stored, "")
+
+
+def _is_carried(name: str) -> bool:
+    return name.lower() in _CARRIED or name.lower().startswith("x-ms-meta-")
+
+
+def _copy_headers(copy: Copy) -> dict[str, str]:
+    pinned = {"x-ms-copy-source": copy.source, "x-ms-source-if-match": copy.source_etag, "If-Match": copy.etag}
+    return copy.headers | pinned
+
+
+def _empty_headers(copy: Copy, full: Answer) -> dict[str, str]:
+    metadata = {name: value for name, value in full.headers.items() if name.lower().startswith("x-ms-meta-")}
+    content = {_CONTENT[name]: full.headers[name] for name in _CONTENT if name in full.headers}
+    kind = full.headers["x-ms-blob-type"]
+    # A page blob is made in its full size at once, of zeros.
+    pages = {"x-ms-blob-content-length": str(copy.size)} if kind == "PageBlob" else {}
+    lease = {name: value for name, value in copy.headers.items() if name.lower() in {"x-ms-lease-id", "x-ms-tags"}}
+    return metadata | content | pages | lease | {"x-ms-blob-type": kind, "Content-Length": "0"}

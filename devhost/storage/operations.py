@@ -1,0 +1,108 @@
+"""Names what a request asks of the blob service, from its line and headers alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_BLOB = {
+    ("HEAD", ""): "HeadBlob",
+    ("GET", ""): "GetBlob",
+    ("HEAD", "metadata"): "GetMetadata",
+    ("GET", "metadata"): "GetMetadata",
+    ("GET", "blocklist"): "GetBlockList",
+    ("GET", "pagelist"): "GetPageRanges",
+    ("GET", "tags"): "GetTags",
+    ("POST", "query"): "QueryBlob",
+    ("DELETE", ""): "DeleteBlob",
+    ("PUT", ""): "PutBlob",
+    ("PUT", "block"): "PutBlock",
+    ("PUT", "blocklist"): "PutBlockList",
+    ("PUT", "appendblock"): "AppendBlock",
+    ("PUT", "page"): "PutPage",
+    ("PUT", "copy"): "AbortCopy",
+    ("PUT", "lease"): "LeaseBlob",
+    ("PUT", "metadata"): "SetMetadata",
+    ("PUT", "properties"): "SetProperties",
+    ("PUT", "snapshot"): "SnapshotBlob",
+    ("PUT", "tags"): "SetTags",
+    ("PUT", "tier"): "SetTier",
+}
+_CONTAINER = {
+    ("PUT", ""): "CreateContainer",
+    ("GET", ""): "GetContainer",
+    ("HEAD", ""): "GetContainer",
+    ("DELETE", ""): "DeleteContainer",
+    ("GET", "list"): "ListBlobs",
+}
+_SERVICE = {("GET", "list"): "ListContainers"}
+READS = frozenset({"HeadBlob", "GetBlob", "GetMetadata", "GetBlockList", "GetPageRanges", "GetTags", "QueryBlob"})
+
+Key = tuple[str, str, str]
+"""Account, container and decoded name of a blob."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What a request asks for; empty strings where it names no container or no blob."""
+
+    name: str
+    account: str
+    container: str
+    blob: str
+    path: str
+    """As the client encoded it, without the query."""
+    query: Mapping[str, str]
+
+    @property
+    def key(self) -> Key:
+        """The blob it is about."""
+        return self.account, self.container, self.blob
+
+    @property
+    def writes_a_blob(self) -> bool:
+        """Whether it would change a blob (or fail to)."""
+        return bool(self.blob) and self.name not in READS
+
+
+def operation(method: str, target: str, headers: Mapping[str, str]) -> Operation:
+    """Name a request; `target` is the path with the query, as sent."""
+    path, _, query_string = target.partition("?")
+    query = _query(query_string)
+    account, container, blob = parts(path)
+    return Operation(_name(method, container, blob, query, headers), account, container, blob, path, query)
+
+
+def parts(path: str) -> Key:
+    """Split an encoded path into account, container and blob name, decoded.
+
+    Azurite stores a backslash as a slash, so both are one blob here too.
+    """
+    pieces = [unquote(piece) for piece in path.split("/", 3)[1:]]
+    account, container, blob = (*pieces, "", "", "")[:3]
+    return account, container, blob.replace("\\", "/")
+
+
+def _query(text: str) -> dict[str, str]:
+    pairs = (pair.partition("=") for pair in text.split("&") if pair)
+    return {unquote(name).lower(): unquote(value) for name, _, value in pairs}
+
+
+def _name(method: str, container: str, blob: str, query: Mapping[str, str], headers: Mapping[str, str]) -> str:
+    table = _BLOB if blob else _CONTAINER if container else _SERVICE
+    comp = query.get("comp", "")
+    name = table.get((method, comp)) or f"{method} {comp}".strip()
+    return _from_url(name, headers) if "x-ms-copy-source" in headers else name
+
+
+def _from_url(name: str, headers: Mapping[str, str]) -> str:
+    """Tell the requests apart that name a source: only one of them may take its time."""
+    if name != "PutBlob":
+        return f"{name}FromUrl"
+    if "x-ms-blob-type" in headers:
+        return "PutBlobFromUrl"
+    return "CopyBlobFromUrl" if headers.get("x-ms-requires-sync", "").lower() == "true" else "CopyBlob"

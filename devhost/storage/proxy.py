@@ -1,0 +1,117 @@
+"""The proxy: every request to the blob service passes here, and nearly all of them pass untouched."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import ClientError, web
+
+from devhost.storage.answers import error, hang_up
+from devhost.storage.config import StackError
+from devhost.storage.faults import DroppedError
+from devhost.storage.journal import Entry
+from devhost.storage.operations import operation
+from devhost.storage.strictness import sync_refusal
+
+if TYPE_CHECKING:
+    from devhost.storage.answers import Answer
+    from devhost.storage.copies import Copies
+    from devhost.storage.events import Events
+    from devhost.storage.faults import Fault, Faults
+    from devhost.storage.journal import Journal
+    from devhost.storage.operations import Operation
+    from devhost.storage.upstream import Upstream
+
+AZURITES_OWN_CLIENT = "axios/"
+
+
+class Proxy:
+    """Handles one request: note it, let a fault have it, serve it, announce the blob it made, answer."""
+
+    def __init__(self, upstream: Upstream, copies: Copies, events: Events, faults: Faults, journal: Journal) -> None:
+        self._upstream = upstream
+        self._copies = copies
+        self._events = events
+        self._faults = faults
+        self._journal = journal
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer a client; the one edge where anything that went wrong on the way becomes an answer, or none."""
+        wanted = operation(request.method, request.raw_path, request.headers)
+        entry = self._note(request, wanted)
+        try:
+            answer = await self._answer(request, wanted, entry)
+        except (DroppedError, ConnectionError):
+            await hang_up(request)
+            return web.StreamResponse()
+        except (ClientError, StackError):
+            # Without its event a blob must not be acknowledged: the client has to try again.
+            answer = error(503, "ServerBusy", "The storage emulator did not do its part. Try again.")
+        entry.answered = True
+        entry.status, entry.code = answer.status, answer.code
+        return await answer.send(request)
+
+    async def _answer(self, request: web.BaseRequest, wanted: Operation, entry: Entry) -> Answer:
+        fault = None if entry.internal else self._faults.take(request.method, wanted, entry.user_agent)
+        if fault and fault.when == "before" and (instead := await fault.strike()):
+            return instead
+        answer = await (self._upstream.forward(request) if entry.internal else self._serve(request, wanted))
+        entry.status, entry.code = answer.status, answer.code
+        return await _struck_after(fault, answer)
+
+    async def _serve(self, request: web.BaseRequest, wanted: Operation) -> Answer:
+        """Do what is asked; when this returns, the event of a new blob is queued."""
+        await self._copies.quiet(wanted.key)
+        if wanted.name == "AbortCopy":
+            return await self._copies.abort(request, wanted)
+        if wanted.name == "CopyBlob":
+            return await self._announced(request, wanted, await self._copies.start(request, wanted))
+        if refusal := await self._refusal(request, wanted):
+            return refusal
+        before = self._copies.latest(wanted.key)
+        answer = await self._upstream.forward(request)
+        await self._copies.after(wanted, before, answer)
+        return await self._announced(request, wanted, answer)
+
+    async def _refusal(self, request: web.BaseRequest, wanted: Operation) -> Answer | None:
+        refusal = self._copies.refusal(wanted)
+        if refusal is None and wanted.name == "CopyBlobFromUrl":
+            refusal = await sync_refusal(self._upstream, wanted, request.headers)
+        return refusal
+
+    async def _announced(self, request: web.BaseRequest, wanted: Operation, answer: Answer) -> Answer:
+        """Queue the event, if there is one; of a copy that is pending, it comes with its end."""
+        is_pending = answer.headers.get("x-ms-copy-status") == "pending"
+        if answer.ok and not is_pending and self._events.watches(wanted):
+            ids = answer.headers.get("x-ms-request-id", ""), request.headers.get("x-ms-client-request-id", "")
+            await self._events.created(wanted, answer.etag, *ids)
+        return answer
+
+    def _note(self, request: web.BaseRequest, wanted: Operation) -> Entry:
+        user_agent = request.headers.get("User-Agent", "")
+        entry = Entry(
+            number=self._journal.next_number(),
+            operation=wanted.name,
+            method=request.method,
+            account=wanted.account,
+            container=wanted.container,
+            blob=wanted.blob,
+            user_agent=user_agent,
+            client_request_id=request.headers.get("x-ms-client-request-id", ""),
+            internal=user_agent.startswith(AZURITES_OWN_CLIENT),
+        )
+        self._journal.add(entry)
+        return entry
+
+
+async def _struck_after(fault: Fault | None, answer: Answer) -> Answer:
+    if fault is None or fault.when == "before":
+        return answer
+    try:
+        instead = await fault.strike()
+    except DroppedError:
+        answer.drop()
+        raise
+    if instead:
+        answer.drop()
+    return instead or answer

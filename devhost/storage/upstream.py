@@ -1,0 +1,112 @@
+"""Azurite as the proxy talks to it: for a client, or for itself."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
+from yarl import URL
+
+from devhost.storage.answers import Answer
+from devhost.storage.azurite import KEEP_ALIVE_SECONDS
+from devhost.storage.config import CONTAINERS, EVENT_QUEUE, HOST, KEY, QUEUES, STATE_ACCOUNT, StackError
+from devhost.storage.wire import end_to_end
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from aiohttp import web
+
+    from devhost.storage.config import Config
+
+LONGEST_LINE = 65536
+"""A name of 1,024 characters may be 12 KiB when encoded, and a copy carries two."""
+CREATED_OR_THERE = (201, 204, 409)
+
+
+class Upstream:
+    """Sends requests to Azurite. The proxy's own are signed in the URL: no header of theirs needs to be."""
+
+    def __init__(self, session: ClientSession, blob_port: int, config: Config) -> None:
+        self._session = session
+        self._blobs = f"http://{HOST}:{blob_port}"
+        self._queues = f"http://{HOST}:{config.queue_port}"
+        self._sas = {account: _sas(account) for account in config.accounts}
+
+    async def forward(self, request: web.BaseRequest) -> Answer:
+        """Pass a client's request on, untouched; Host and signature stay the client's."""
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        url = URL(self._blobs + request.raw_path, encoded=True)
+        body = request.content if request.body_exists else None
+        return Answer.of(
+            await self._session.request(request.method, url, headers=end_to_end(request.headers), data=body)
+        )
+
+    async def ask(self, method: str, path: str, query: str = "", headers: Mapping[str, str] | None = None) -> Answer:
+        """Send a request of the proxy's own about a blob or container, without a body; read the whole answer."""
+        return await self._own(method, f"{self._blobs}{path}", query, headers)
+
+    async def read_as(self, url: URL) -> Answer:
+        """Look at a blob with nothing but the rights that its URL carries."""
+        async with self._session.head(URL(self._blobs + url.raw_path_qs, encoded=True)) as response:
+            return Answer(response.status, end_to_end(response.headers))
+
+    async def enqueue(self, message: str) -> None:
+        """Put a message on the event queue that never expires; raise StackError if that fails."""
+        url = f"{self._queues}/{STATE_ACCOUNT}/{EVENT_QUEUE}/messages"
+        body = f"<QueueMessage><MessageText>{message}</MessageText></QueueMessage>".encode()
+        answer = await self._own("POST", url, "messagettl=-1", {"Content-Type": "application/xml"}, body)
+        if not answer.ok:
+            raise StackError(f"The queue refused an event: {answer.status} {answer.code}")
+
+    async def create_what_is_missing(self) -> None:
+        """Make the containers and queues that the app expects."""
+        wanted = [(f"{self._blobs}/{account}/{container}", "restype=container") for account, container in CONTAINERS]
+        wanted += [(f"{self._queues}/{STATE_ACCOUNT}/{queue}", "") for queue in QUEUES]
+        for url, query in wanted:
+            answer = await self._own("PUT", url, query)
+            if answer.status not in CREATED_OR_THERE:
+                raise StackError(f"Azurite refused to create {url}: {answer.status} {answer.code}")
+
+    async def _own(
+        self, method: str, url: str, query: str, headers: Mapping[str, str] | None = None, body: bytes | None = None
+    ) -> Answer:
+        account = url.split("/")[3]
+        signed = URL(f"{url}?{query}&{self._sas[account]}", encoded=True)
+        async with self._session.request(method, signed, headers=headers, data=body) as response:
+            answer = Answer(response.status, end_to_end(response.headers))
+            answer.body = await response.read()
+            return answer
+
+
+@contextlib.asynccontextmanager
+async def connected(blob_port: int, config: Config) -> AsyncIterator[Upstream]:
+    """Keep connections to Azurite for the block inside; as many as there are requests, since copies come back."""
+    async with ClientSession(
+        connector=TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS / 2),
+        timeout=ClientTimeout(total=None),
+        cookie_jar=DummyCookieJar(),
+        auto_decompress=False,
+        skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
+        max_line_size=LONGEST_LINE,
+        max_field_size=LONGEST_LINE,
+    ) as session:
+        yield Upstream(session, blob_port, config)
+
+
+def _sas(account: str) -> str:
+    """Everything about an account, for as long as a stack may run."""
+    return generate_account_sas(
+        account,
+        KEY,
+        resource_types=ResourceTypes(service=True, container=True, object=True),
+        permission=AccountSasPermissions(
+            read=True, write=True, delete=True, list=True, add=True, create=True, update=True, process=True, tag=True
+        ),
+        expiry=datetime.now(UTC) + timedelta(days=3650),
+        services="bq",
+    )
