@@ -116,7 +116,8 @@ def decide(run: Run, source: SourceBlob | None, target: TargetBlob | None, ended
     if source is None or source.etag != transfer.etag:
         if target is not None and is_receipt(target, transfer.etag, run.size):
             return Outcome(Verdict.VERIFIED, size=run.size)
-        return Outcome(Verdict.SUPERSEDED, successor=Successor(source.etag if source else None), size=run.size)
+        successor = Successor(source.etag, growing=source.kind is Kind.APPEND) if source else Successor(None)
+        return Outcome(Verdict.SUPERSEDED, successor=successor, size=run.size)
     if target is not None and is_receipt(target, transfer.etag, source.size):
         return Act.CONFIRM
     if target is not None and target.copy_status is CopyStatus.PENDING:

@@ -49,6 +49,11 @@ HINTS: dict[Reason, str] = {
 }
 
 
+CANNOT_VERIFY_SOURCE = "CannotVerifyCopySource"
+# A copy that sets index tags needs a role of its own; refused so, it is asked once more without them.
+TAGS_REFUSED = frozenset({"AuthorizationPermissionMismatch", "AuthorizationFailure", "InsufficientAccountPermissions"})
+
+
 class StorageError(Exception):
     """A request to storage did not do what was asked. The message holds no URL, no key and no SAS."""
 

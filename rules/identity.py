@@ -32,6 +32,11 @@ def transfer(route: Route, name: str, etag: str) -> Transfer:
     return _identified(route.name, route.source, route.target, name, unquoted(etag))
 
 
+def sibling(transfer: Transfer, etag: str) -> Transfer:
+    """The transfer of another version of the same blob along the same route."""
+    return _identified(transfer.route, transfer.source, transfer.target, transfer.name, unquoted(etag))
+
+
 def unquoted(etag: str) -> str:
     """An ETag without its quotes: events and lists write it both ways, HEAD quotes it."""
     return etag[1:-1] if len(etag) > 1 and etag[0] == etag[-1] == '"' else etag

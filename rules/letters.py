@@ -124,6 +124,11 @@ def without_secrets(body: bytes) -> bytes:
     return SECRET.sub(rb"\1\2REMOVED", decoded if SECRET.search(decoded) else body)
 
 
+def text_without_secrets(text: str) -> str:
+    """A text, such as an exception's, with every `sig=` and `code=` value removed."""
+    return SECRET.sub(rb"\1\2REMOVED", text.encode("utf-8", "replace")).decode()
+
+
 def merged(old: Letter | None, new: Letter) -> Letter | None:
     """What to write over `old` (open or resolved) for `new`; None if the old record already knows as much.
 
@@ -131,13 +136,18 @@ def merged(old: Letter | None, new: Letter) -> Letter | None:
     | --- | --- | --- |
     | none | any | new |
     | has this attempt, or a later one | any | nothing: this write is late, or a second one |
+    | the same, but resolved before the new attempt began | any | both, open; the new attempt takes the next number |
     | has earlier attempts only | any | both, open |
     """
     if old is None:
         return new
-    if old.last >= new.last:
-        return None
-    attempts = {**old.attempts, **new.attempts}
+    number, attempt = new.last, new.attempts[new.last]
+    if old.last >= number:
+        # A transfer whose history and record of an end are gone starts at 0 again: that is no late write.
+        if old.resolved_at is None or attempt.started_at < old.resolved_at:
+            return None
+        number = old.last + 1
+    attempts = {**old.attempts, number: attempt}
     kept = [min(attempts), *sorted(attempts)[1:][-(MAX_ATTEMPTS - 1) :]]
     return replace(
         new, attempts={number: attempts[number] for number in kept}, size=new.size if new.size is not None else old.size

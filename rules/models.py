@@ -131,9 +131,13 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True)
 class Successor:
-    """What replaced a superseded version: the blob's newer ETag, or its deletion (`etag` is None)."""
+    """What replaced a superseded version: the blob's newer ETag, or its deletion (`etag` is None).
+
+    `growing`: an append blob, which may have another successor at any moment (rule 12).
+    """
 
     etag: str | None
+    growing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,111 @@
+"""The steps that end a transfer without leaving anything behind: record, clean, close (rules 6, 7 and 9)."""
+
+from contextlib import suppress
+
+from activities.start import confirm
+from activities.steps import failed, todays_route
+from rules import letters
+from rules.decisions import Cleaning, TargetBlob, clean, is_half_made
+from rules.errors import Failure, LookAgain, Permanent, Reason
+from rules.events import announcement
+from rules.letters import Ended
+from rules.models import Outcome, Run, Verdict
+from rules.policies import MAX_LOOKS
+from rules.ports import Ports
+from rules.transitions import State
+
+DONE = Outcome(Verdict.DONE)
+# An append blob that keeps growing is a new version with every block: one successor a minute will do (rule 12).
+GROWING_DELAY = 60
+
+
+async def run_record(ports: Ports, run: Run) -> Outcome:
+    """Say durably how the transfer ends, before anything is cleaned: a successor's event, or the record of the end.
+
+    The outcome's `pause` is `settle` where something half-made may appear, 0 where there is nothing to clean.
+    """
+    try:
+        if run.ending is not None and run.ending.state is State.SUPERSEDED:
+            return await _superseded(ports, run)
+        await _write_ended(ports, run)
+    except Failure as failure:
+        return failed_for_now(failure)
+    return Outcome(Verdict.DONE, pause=ports.times.settle if todays_route(ports, run) else 0)
+
+
+async def _superseded(ports: Ports, run: Run) -> Outcome:
+    successor = run.ending and run.ending.successor
+    if successor and successor.etag:
+        event = announcement(run.transfer, successor.etag, ports.now())
+        await ports.events.put(event, GROWING_DELAY if successor.growing else 0)
+    target = await _target(ports, run)
+    half = target is not None and is_half_made(target, run.transfer, run.size)
+    return Outcome(Verdict.DONE, pause=ports.times.settle if half else 0)
+
+
+async def _write_ended(ports: Ports, run: Run) -> None:
+    ending = run.ending
+    state = (ending and ending.state) or State.DEAD_LETTERED
+    reason, detail = (ending.reason, ending.detail) if ending else (Reason.INTERNAL, "")
+    await ports.letters.write_ended(Ended(run.transfer.id, run.attempt, state, reason, detail))
+
+
+async def _target(ports: Ports, run: Run) -> TargetBlob | None:
+    """The target, if there is one that the app may look at: where it may not, it has made nothing."""
+    if todays_route(ports, run) is None:
+        return None
+    with suppress(Permanent):
+        return await ports.target.head(run.transfer.target_blob)
+    return None
+
+
+async def run_clean(ports: Ports, run: Run) -> Outcome:
+    """Remove what is half-made and ours; `verified` if the version proves to be complete after all."""
+    aborted = False
+    try:
+        for _ in range(MAX_LOOKS):
+            target = await _target(ports, run)
+            cleaning = clean(run, target, aborted=aborted)
+            if target is None or cleaning is Cleaning.NOTHING:
+                return DONE
+            if cleaning is Cleaning.COMPLETE:
+                return await confirm(ports, run, target, target.size)
+            aborted = aborted or cleaning is Cleaning.ABORT
+            if await _remove(ports, run, target, cleaning):
+                return DONE
+    except Failure as failure:
+        return failed_for_now(failure)
+    return Outcome(Verdict.RETRYABLE, reason=Reason.TARGET_CONFLICT, detail=f"not clean after {MAX_LOOKS} looks")
+
+
+async def _remove(ports: Ports, run: Run, target: TargetBlob, cleaning: Cleaning) -> bool:
+    """Abort or delete; True where nothing is left to look at. One abort per cleaning: the next is a newer attempt's."""
+    with suppress(LookAgain):
+        if cleaning is Cleaning.ABORT:
+            await ports.target.abort(run.transfer.target_blob, target.copy_id or "")
+            return False
+        await ports.target.delete(run.transfer.target_blob, target.etag)
+        return True
+    return False
+
+
+async def run_close(ports: Ports, run: Run) -> Outcome:
+    """Write the dead letter, or resolve an open one; forget the record of an end that is no more true."""
+    now = ports.now()
+    state = (run.ending and run.ending.state) or State.DEAD_LETTERED
+    try:
+        if state is State.DEAD_LETTERED:
+            await ports.letters.write(letters.of_run(run, now, ports.app_version))
+        elif run.letter:
+            await ports.letters.resolve(run.transfer.id, run.attempt, state, now)
+        if state in {State.VERIFIED, State.SUPERSEDED}:
+            await ports.letters.drop_ended(run.transfer.id, run.attempt)
+    except Failure as failure:
+        return failed_for_now(failure)
+    return DONE
+
+
+def failed_for_now(failure: Failure) -> Outcome:
+    """The end of a transfer is tried again without limit: what is permanent today may be mended tomorrow."""
+    outcome = failed(failure)
+    return Outcome(Verdict.RETRYABLE, reason=outcome.reason, detail=outcome.detail)

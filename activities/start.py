@@ -1,0 +1,171 @@
+"""The one activity that copies: look, decide, act; look again when nobody knows what happened."""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from activities.steps import NOT_ALLOWED, failed, todays_route
+from rules import course
+from rules.decisions import (
+    SOURCE_ETAG,
+    TRANSFER_ID,
+    Act,
+    CopyStatus,
+    SourceBlob,
+    TargetBlob,
+    decide,
+    is_coming,
+)
+from rules.errors import CANNOT_VERIFY_SOURCE, TAGS_REFUSED, Failure, LookAgain, Reason, StorageError
+from rules.models import Engine, Outcome, Route, Run, Verdict
+from rules.policies import MAX_LOOKS, choose_engine, metadata_fits
+from rules.ports import Copy, Ports
+
+
+async def run_start(ports: Ports, run: Run) -> Outcome:
+    """Copy the version, or find why not. Safe to run twice, at once or late: every act is conditional.
+
+    A new small blob costs one HEAD of the source (the record of an end is read beside it) and one copy.
+    """
+    route = todays_route(ports, run)
+    if route is None:
+        return NOT_ALLOWED
+    try:
+        return await _Start(ports, route, run).carry()
+    except Failure as failure:
+        return failed(failure)
+
+
+@dataclass
+class _Start:
+    """One run of the activity, with what its looks have taught it."""
+
+    ports: Ports
+    route: Route
+    run: Run
+    refused: frozenset[Engine] = frozenset()
+    tagless: bool = False
+    note: str = ""
+    last: StorageError | None = field(default=None, repr=False)
+
+    async def carry(self) -> Outcome:
+        """Look and act, at most 8 times; then it is for later."""
+        blind = self.run.first  # a new blob needs no look at the target: If-None-Match: * says it
+        for _ in range(MAX_LOOKS):
+            outcome = await self._round(blind=blind)
+            if outcome is not None:
+                return outcome
+            blind = False
+        detail = f"no clear answer after {MAX_LOOKS} looks; the last: {self.last}"
+        return Outcome(Verdict.RETRYABLE, reason=Reason.TARGET_CONFLICT, detail=detail, size=self.run.size)
+
+    async def _round(self, *, blind: bool) -> Outcome | None:
+        """Target first, source second, act third (rule 2). None: look again."""
+        since = self.ports.monotonic()
+        transfer = self.run.transfer
+        target = None if blind else await self.ports.target.head(transfer.target_blob)
+        if target is not None and is_coming(target, transfer.etag):
+            return waiting(target)
+        source, ended = await asyncio.gather(
+            self.ports.source.head(transfer.version.blob), self.ports.letters.ended(transfer.id)
+        )
+        decision = decide(self.run, source, target, ended)
+        if isinstance(decision, Outcome):
+            return decision
+        match decision, source, target:
+            case Act.CONFIRM, SourceBlob(), TargetBlob():
+                return await confirm(self.ports, self.run, target, source.size)
+            case Act.ABORT, _, TargetBlob(copy_id=str()):
+                await self._attempt_abort(target)
+                return None
+            case _, SourceBlob(), _:
+                return await self._copy(source, target, since)
+        return None
+
+    async def _attempt_abort(self, target: TargetBlob) -> None:
+        # Whatever it answers, the next look tells.
+        try:
+            await self.ports.target.abort(self.run.transfer.target_blob, target.copy_id or "")
+        except LookAgain as error:
+            self.last = error
+
+    async def _copy(self, source: SourceBlob, target: TargetBlob | None, since: float) -> Outcome | None:
+        engine = choose_engine(self.route.engine, source.kind, source.size, self.refused)
+        if isinstance(engine, Reason):
+            return self._no_engine(engine, source)
+        copy = await self._request(source, target, engine)
+        if not metadata_fits(copy.metadata):
+            detail = "metadata and receipt together pass 8 KB"
+            return Outcome(Verdict.PERMANENT, reason=Reason.UNSUPPORTED_BLOB, detail=detail, size=source.size)
+        if self.ports.monotonic() - since > self.ports.times.window:
+            return None  # what was read is too old to act upon
+        return await self._act(copy, source.size)
+
+    async def _act(self, copy: Copy, size: int) -> Outcome | None:
+        try:
+            done = await self.ports.target.copy(copy)
+        except LookAgain as error:
+            self.last = error
+            if error.code == CANNOT_VERIFY_SOURCE:
+                self.refused |= {copy.engine}
+            return None
+        except Failure as failure:
+            if copy.tags and failure.code in TAGS_REFUSED:
+                self._leave_tags("the target's account does not let the app write them")
+                return None
+            raise
+        verdict = Verdict.VERIFIED if done else Verdict.WAITING
+        return Outcome(verdict, engine=copy.engine, size=size, note=self.note)
+
+    async def _request(self, source: SourceBlob, target: TargetBlob | None, engine: Engine) -> Copy:
+        run, transfer = self.run, self.run.transfer
+        until = course.read_until(run, engine, self.ports.now())
+        return Copy(
+            target=transfer.target_blob,
+            source=await self.ports.source.readable(transfer.version.blob, until),
+            etag=transfer.etag,
+            engine=engine,
+            metadata=receipt(source.metadata, transfer.etag, transfer.id),
+            if_match=target.etag if target else None,
+            tier=self.route.tier,
+            tags=await self._tags(source),
+        )
+
+    async def _tags(self, source: SourceBlob) -> dict[str, str]:
+        if not source.tag_count or self.tagless:
+            return {}
+        tags = await self.ports.source.tags(self.run.transfer.version.blob, self.run.transfer.etag)
+        if tags is None:
+            self._leave_tags("the source's account does not let the app read them")
+        return tags or {}
+
+    def _leave_tags(self, why: str) -> None:
+        self.tagless, self.note = True, f"index tags were left out: {why}"
+
+    def _no_engine(self, reason: Reason, source: SourceBlob) -> Outcome:
+        if reason is Reason.UNSUPPORTED_BLOB:
+            detail = f"{self.route.engine} cannot carry a {source.kind} of {source.size} bytes"
+            return Outcome(Verdict.PERMANENT, reason=reason, detail=detail, size=source.size)
+        detail = (
+            f"the target's service cannot read the source by {', '.join(sorted(self.refused))}; the last: {self.last}"
+        )
+        return Outcome(Verdict.RETRYABLE, reason=reason, detail=detail, size=source.size)
+
+
+async def confirm(ports: Ports, run: Run, target: TargetBlob, size: int) -> Outcome:
+    """The target holds the version. What an async copy shows of the source's URL, SAS and all, is cleared (rule 14)."""
+    if target.copy_status is CopyStatus.SUCCESS:
+        with suppress(LookAgain):  # somebody changed it meanwhile: cleared all the same
+            await ports.target.clear_copy(run.transfer.target_blob, target)
+    return Outcome(Verdict.VERIFIED, size=size)
+
+
+def waiting(target: TargetBlob) -> Outcome:
+    """The version is on its way there; how far it is."""
+    return Outcome(Verdict.WAITING, engine=Engine.ASYNC, size=target.total, copied=target.copied)
+
+
+def receipt(metadata: dict[str, str], etag: str, transfer_id: str) -> dict[str, str]:
+    """The source's metadata with our receipt. Names differ by case for nobody: a receipt that was carried here is replaced."""
+    kept = {key: value for key, value in metadata.items() if key.lower() not in {SOURCE_ETAG, TRANSFER_ID}}
+    return {**kept, SOURCE_ETAG: etag, TRANSFER_ID: transfer_id}

@@ -1,0 +1,1 @@
+"""What the triggers do, on ports alone: one operation a module."""

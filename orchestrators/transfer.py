@@ -1,0 +1,83 @@
+"""The orchestration of one transfer: obeys `rules.course`, yields, and nothing else."""
+
+from collections.abc import Generator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import azure.durable_functions as df
+
+from rules import codec, course, letters, status
+from rules.models import Outcome, Run
+
+CANCEL = "cancel"
+# A wait costs four rows of history (two for the result, two for what it schedules): with the frame, and a cancel that is
+# raised several times, an execution stays under 60. Start, four polls with their timers, one timer more.
+MAX_WAITS = 9
+
+Yields = Generator[Any, Any, Run]
+
+
+def transfer(context: df.DurableOrchestrationContext) -> Generator[Any, Any, dict[str, Any] | None]:
+    """Carry one version to one target, or say why not.
+
+    1. Do the run's step: one activity.
+    2. Let `course` say what follows from its outcome.
+    3. Pause on a durable timer, if it says so.
+    4. Again, until the run has no step left; after `MAX_WAITS` waits as a new execution, so that history stays short.
+    """
+    run = codec.decode(Run, context.get_input())
+    # One wait for the cancel event per execution: an event that came early is given to every later wait of its name.
+    cancel = context.wait_for_external_event(CANCEL)
+    waits = 0
+    while run.step and waits < MAX_WAITS:
+        run = yield from _step(context, run, cancel)
+        waits += 1
+        if run.pause:
+            run = yield from _pause(context, run, cancel)
+            waits += 1
+    if run.step:
+        context.continue_as_new(codec.encode(run))
+        return None
+    return _show(context, run)
+
+
+def _step(context: df.DurableOrchestrationContext, run: Run, cancel: Any) -> Yields:
+    _show(context, run)
+    activity = context.call_activity(str(run.step), codec.encode(run))
+    if course.carrying(run) and not run.cancelling:
+        first = yield context.task_any([cancel, activity])
+        if first is cancel:
+            # The activity goes on: its outcome may be `verified`, and nothing of ours then acts after the end.
+            run = replace(run, cancelling=True)
+            _show(context, run)
+    try:
+        outcome = codec.decode(Outcome, (yield activity))
+    except Exception as error:  # noqa: BLE001  # the SDK raises nothing narrower for a failed activity
+        return course.faulted(run, letters.text_without_secrets(str(error)), _now(context))
+    return course.advance(run, outcome, _now(context))
+
+
+def _pause(context: df.DurableOrchestrationContext, run: Run, cancel: Any) -> Yields:
+    due = _now(context) + timedelta(seconds=run.pause)
+    _show(context, run, due)
+    timer = context.create_timer(due)
+    if not course.carrying(run) or run.cancelling:
+        yield timer
+        return run
+    first = yield context.task_any([cancel, timer])
+    if first is not cancel:
+        return run
+    timer.cancel()  # a timer that is left open would keep the instance Running
+    return course.cancelled(run)
+
+
+def _show(context: df.DurableOrchestrationContext, run: Run, due: datetime | None = None) -> dict[str, Any]:
+    shown = status.progress(run, due)
+    context.set_custom_status(shown)
+    return shown
+
+
+def _now(context: df.DurableOrchestrationContext) -> datetime:
+    now: datetime = context.current_utc_datetime
+    return now
