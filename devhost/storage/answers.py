@@ -52,6 +52,18 @@ class Answer:
             self.upstream.close()
             self.upstream = None
 
+    async def read(self) -> bytes:
+        """Return the body, once the whole of it is there."""
+        if self.upstream:
+            self.body = await self.upstream.read()
+            self.drop()
+        return self.body
+
+    def replace(self, body: bytes) -> None:
+        """Answer with another body."""
+        self.body = body
+        self.headers["Content-Length"] = str(len(body))
+
     async def send(self, request: web.BaseRequest) -> web.StreamResponse:
         """Send it, chunk by chunk as Azurite sends it; a side that goes away ends both."""
         response = web.StreamResponse(status=self.status, headers=self.headers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -94,10 +94,11 @@ class Control:
     async def _set_pace(self, request: web.BaseRequest) -> Any:
         changes = await request.json()
         typed = {field.name: type(getattr(self._copies.pace, field.name)) for field in fields(self._copies.pace)}
-        pace = replace(self._copies.pace, **{name: typed[name](value) for name, value in changes.items()})
-        if pace.rate <= 0 or pace.seconds < 0:
-            raise ValueError("rate is positive and seconds is not negative")
-        self._copies.pace = pace
+        values = {name: typed[name](value) for name, value in changes.items()}
+        if values.get("rate", 1) <= 0:
+            raise ValueError("rate is a positive number of bytes a second")
+        for name, value in values.items():
+            setattr(self._copies.pace, name, value)
         return await self._list_copies(request)
 
     async def _event_settings(self, _request: web.BaseRequest) -> Any:
@@ -125,7 +126,7 @@ class Control:
             "blob": copy.blob,
             "id": copy.id,
             "status": copy.status,
-            "progress": self._copies.progress(copy),
+            "progress": self._copies.pace.progress(copy),
             "description": copy.description,
         }
 

@@ -13,18 +13,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from dataclasses import dataclass, replace
-from email.utils import formatdate
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from aiohttp import ClientError
-from yarl import URL
 
 from devhost.storage.answers import Answer, error
 from devhost.storage.config import StackError
 from devhost.storage.ledger import Copy, Status
-from devhost.storage.operations import operation, parts
+from devhost.storage.operations import operation, parts, source_of
+from devhost.storage.pace import Pace
+from devhost.storage.properties import CopyProperties
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -50,31 +50,6 @@ _CONTENT = {
 }
 
 
-@dataclass(slots=True)
-class Pace:
-    """How fast copies go; may be changed while they run."""
-
-    rate: float
-    """Bytes a second."""
-    seconds: float
-    """What the smallest copy takes."""
-    hold: bool = False
-    """No copy ends."""
-    stall_at: float = 1
-    """No copy gets further than this share of its bytes; below 1 it does not end either."""
-    fail_next: str = ""
-    """What the next copy that starts will fail with, at its end."""
-
-    def share(self, copy: Copy) -> float:
-        """Return how much of a copy is done, from 0 to 1."""
-        seconds = max(self.seconds, copy.size / self.rate)
-        return max(0.0, min((time.time() - copy.started) / seconds, self.stall_at, 1.0))
-
-    def is_due(self, copy: Copy) -> bool:
-        """Whether a copy has nothing left to wait for."""
-        return not self.hold and self.share(copy) >= 1
-
-
 class Copies:
     """The pending copies of all accounts."""
 
@@ -83,6 +58,7 @@ class Copies:
         self._upstream = upstream
         self._ledger = ledger
         self._events = events
+        self.properties = CopyProperties(upstream, ledger, self.pace)
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
 
     def all(self) -> list[Copy]:
@@ -119,7 +95,7 @@ class Copies:
             source_etag = await self._source_etag(request, source)
             answer = await self._upstream.forward(request)
             # A blob copied onto itself has nothing to wait for.
-            if answer.status != ACCEPTED or parts(URL(source, encoded=True).raw_path) == wanted.key:
+            if answer.status != ACCEPTED or parts(source_of(source)[0]) == wanted.key:
                 return answer
             return await self._become_pending(request, wanted, answer, source_etag)
 
@@ -138,15 +114,6 @@ class Copies:
         self._end(copy, Status.ABORTED, "")
         return Answer(204, answer.headers)
 
-    async def after(self, wanted: Operation, before: Copy | None, answer: Answer) -> None:
-        """Make Azurite's answer about a blob true; `before` is the copy that was known when the request came."""
-        if wanted.name in {"HeadBlob", "GetBlob"}:
-            self._describe(before, answer)
-        elif answer.ok and wanted.name == "SetProperties":
-            await self._hide(wanted)
-        elif answer.ok and wanted.name == "SetMetadata" and before:
-            self._ledger.put(replace(before, etag=answer.etag))
-
     async def run(self) -> None:
         """End every copy when it is time, for ever."""
         while True:
@@ -160,10 +127,6 @@ class Copies:
             if copy.pending and not copy.etag:
                 await self._empty(copy, await self._upstream.ask("HEAD", copy.path))
 
-    def progress(self, copy: Copy) -> str:
-        """Return `bytes/total`."""
-        return f"{int(copy.size * self.pace.share(copy)) if copy.pending else 0}/{copy.size}"
-
     def _lock(self, key: Key) -> asyncio.Lock:
         return self._locks.setdefault(key, asyncio.Lock())
 
@@ -172,10 +135,7 @@ class Copies:
         wanted = request.headers.get("x-ms-source-if-match")
         if wanted and wanted != "*":
             return wanted
-        url = URL(source, encoded=True)
-        snapshot = url.query.get("snapshot")
-        head = await self._upstream.ask("HEAD", url.raw_path, f"snapshot={snapshot}" if snapshot else "")
-        return head.etag
+        return (await self._upstream.ask("HEAD", *source_of(source))).etag
 
     async def _become_pending(
         self, request: web.BaseRequest, wanted: Operation, answer: Answer, source_etag: str
@@ -192,7 +152,7 @@ class Copies:
             headers={name: value for name, value in request.headers.items() if _is_carried(name)},
             request_id=answer.headers.get("x-ms-request-id", ""),
             client_request_id=request.headers.get("x-ms-client-request-id", ""),
-            doom=self._take_doom(),
+            doom=self.pace.take_failure(),
         )
         self._ledger.put(copy)
         if emptied := await self._empty(copy, full, answer.etag):
@@ -200,10 +160,6 @@ class Copies:
             answer.headers["Last-Modified"] = emptied.headers["Last-Modified"]
             answer.headers["x-ms-copy-status"] = Status.PENDING
         return answer
-
-    def _take_doom(self) -> str:
-        doom, self.pace.fail_next = self.pace.fail_next, ""
-        return doom
 
     async def _empty(self, copy: Copy, full: Answer, etag: str = "") -> Answer | None:
         """Put the zero-length blob; None if somebody else's write came in between, for then the copy was done."""
@@ -251,37 +207,6 @@ class Copies:
 
     def _end(self, copy: Copy, status: Status, description: str) -> None:
         self._ledger.put(replace(copy, status=status, description=description, finished=time.time()))
-
-    def _describe(self, copy: Copy | None, answer: Answer) -> None:
-        """Add or correct the copy properties. A failed copy is shown as long as the blob is the one it left."""
-        stored = answer.headers.get("x-ms-copy-id")
-        if copy and copy.etag == answer.etag:
-            answer.headers.update(self._properties(copy))
-        elif stored and (shown := self._ledger.shown(stored)):
-            answer.headers["x-ms-copy-id"] = shown
-        elif stored:
-            for name in [name for name in answer.headers if name.lower().startswith("x-ms-copy-")]:
-                del answer.headers[name]
-
-    def _properties(self, copy: Copy) -> dict[str, str]:
-        properties = {
-            "x-ms-copy-id": copy.id,
-            "x-ms-copy-status": copy.status,
-            "x-ms-copy-source": copy.source,
-            "x-ms-copy-progress": self.progress(copy),
-        }
-        if copy.description:
-            properties["x-ms-copy-status-description"] = copy.description
-        if copy.finished:
-            properties["x-ms-copy-completion-time"] = formatdate(copy.finished, usegmt=True)
-        return properties
-
-    async def _hide(self, wanted: Operation) -> None:
-        """Set Blob Properties clears the copy properties in Azure; Azurite keeps them."""
-        self._ledger.forget(wanted.key)
-        head = await self._upstream.ask("HEAD", wanted.path)
-        if stored := head.headers.get("x-ms-copy-id"):
-            self._ledger.show(stored, "")
 
 
 def _is_carried(name: str) -> bool:

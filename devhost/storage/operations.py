@@ -87,6 +87,13 @@ def parts(path: str) -> Key:
     return account, container, blob.replace("\\", "/")
 
 
+def source_of(url: str) -> tuple[str, str]:
+    """Return a copy source's encoded path, and the part of the query that says which of its snapshots it is."""
+    path, _, query = url.partition("://")[2].partition("?")
+    snapshot = [pair for pair in query.split("&") if pair.lower().startswith(("snapshot=", "versionid="))]
+    return "/" + path.partition("/")[2], "&".join(snapshot)
+
+
 def _query(text: str) -> dict[str, str]:
     pairs = (pair.partition("=") for pair in text.split("&") if pair)
     return {unquote(name).lower(): unquote(value) for name, _, value in pairs}

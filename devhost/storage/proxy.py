@@ -47,6 +47,8 @@ class Proxy:
         except (ClientError, StackError):
             # Without its event a blob must not be acknowledged: the client has to try again.
             answer = error(503, "ServerBusy", "The storage emulator did not do its part. Try again.")
+        except ValueError:
+            answer = error(400, "InvalidUri", "The request URI is invalid.")
         entry.answered = True
         entry.status, entry.code = answer.status, answer.code
         return await answer.send(request)
@@ -70,7 +72,7 @@ class Proxy:
             return refusal
         before = self._copies.latest(wanted.key)
         answer = await self._upstream.forward(request)
-        await self._copies.after(wanted, before, answer)
+        await self._copies.properties.correct(wanted, before, answer)
         return await self._announced(request, wanted, answer)
 
     async def _refusal(self, request: web.BaseRequest, wanted: Operation) -> Answer | None:

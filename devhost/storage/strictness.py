@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from yarl import URL
-
 from devhost.storage.answers import error
-from devhost.storage.operations import parts
+from devhost.storage.operations import parts, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,27 +23,23 @@ async def sync_refusal(upstream: Upstream, wanted: Operation, headers: Mapping[s
     Microsoft documents the status 409 for both limits, and no error code: the codes are guesses.
     What cannot be read at all is left to Azurite, which refuses it in the service's words.
     """
-    source = URL(headers["x-ms-copy-source"], encoded=True)
-    head = await upstream.ask("HEAD", source.raw_path, _snapshot(source))
+    source = headers["x-ms-copy-source"]
+    path, snapshot = source_of(source)
+    head = await upstream.ask("HEAD", path, snapshot)
     if not head.ok:
         return None
     if head.headers["x-ms-blob-type"] != "BlockBlob":
         return error(409, "InvalidSourceBlobType", "The copy source blob type is invalid for this operation.")
     if int(head.headers["Content-Length"]) > SYNC_LIMIT:
         return error(409, "CannotVerifyCopySource", "The copy source is larger than 256 MiB.")
-    if parts(source.raw_path)[0] == wanted.account and "sig" in source.query:
+    if parts(path)[0] == wanted.account and "sig=" in source:
         return await _unreadable(upstream, source)
     return None
 
 
-async def _unreadable(upstream: Upstream, source: URL) -> Answer | None:
+async def _unreadable(upstream: Upstream, source: str) -> Answer | None:
     """Check the SAS of a source in the same account: Azurite looks at it only across accounts."""
     head = await upstream.read_as(source)
     if head.ok:
         return None
     return error(head.status, "CannotVerifyCopySource", "Could not verify the copy source.")
-
-
-def _snapshot(source: URL) -> str:
-    snapshot = source.query.get("snapshot")
-    return f"snapshot={snapshot}" if snapshot else ""

@@ -10,9 +10,10 @@ from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
 from yarl import URL
 
-from devhost.storage.answers import Answer
+from devhost.storage.answers import Answer, error
 from devhost.storage.azurite import KEEP_ALIVE_SECONDS
 from devhost.storage.config import CONTAINERS, EVENT_QUEUE, HOST, KEY, QUEUES, STATE_ACCOUNT, StackError
+from devhost.storage.operations import parts
 from devhost.storage.wire import end_to_end
 
 if TYPE_CHECKING:
@@ -48,11 +49,14 @@ class Upstream:
 
     async def ask(self, method: str, path: str, query: str = "", headers: Mapping[str, str] | None = None) -> Answer:
         """Send a request of the proxy's own about a blob or container, without a body; read the whole answer."""
+        if parts(path)[0] not in self._sas:
+            return error(404, "ResourceNotFound", "There is no such account.")
         return await self._own(method, f"{self._blobs}{path}", query, headers)
 
-    async def read_as(self, url: URL) -> Answer:
+    async def read_as(self, url: str) -> Answer:
         """Look at a blob with nothing but the rights that its URL carries."""
-        async with self._session.head(URL(self._blobs + url.raw_path_qs, encoded=True)) as response:
+        target = url.partition("://")[2].partition("/")[2]
+        async with self._session.head(URL(f"{self._blobs}/{target}", encoded=True)) as response:
             return Answer(response.status, end_to_end(response.headers))
 
     async def enqueue(self, message: str) -> None:
