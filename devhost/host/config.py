@@ -1,0 +1,147 @@
+"""What the host is told: the environment and `host.json`, with the refusals of the real host.
+
+Unknown keys are ignored in silence, as there; the fatal values were measured: a real host never answers with them.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+MAX_BATCH, MAX_PARTITIONS = 32, 16
+HUB_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{2,44}")
+ENCODINGS = ("base64", "none")
+
+
+class ConfigError(Exception):
+    """The host cannot start; the text says which value it is and what would do."""
+
+
+@dataclass(frozen=True)
+class Queues:
+    """`extensions.queues`."""
+
+    encoding: str
+    max_dequeue_count: int
+    visibility_timeout: timedelta
+    batch_size: int
+    new_batch_threshold: int
+    max_polling_interval: timedelta
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that the host is told before it loads the app."""
+
+    app: Path
+    port: int
+    state: Path
+    keys: bool
+    early_timers: bool
+    route_prefix: str
+    queues: Queues
+    hub: str
+    max_activities: int
+    default_version: str | None
+
+
+def load(app: Path, environment: Mapping[str, str]) -> Config:
+    """Read the environment and the app's host.json. Raises ConfigError."""
+    if not (app / "function_app.py").is_file():
+        raise ConfigError(f"no function_app.py in {app}. Fix: --app <folder of the app>")
+    host = _read(app / "host.json")
+    extensions = host.get("extensions") or {}
+    durable = extensions.get("durableTask") or {}
+    _check_durable(durable)
+    return Config(
+        app=app,
+        port=_number(environment, "HOST_PORT", 7071),
+        state=Path(environment.get("DEVHOST_STATE", ".local")).absolute(),
+        keys=environment.get("DEVHOST_KEYS") == "1",
+        early_timers=environment.get("DEVHOST_EARLY_TIMERS") == "1",
+        route_prefix=((extensions.get("http") or {}).get("routePrefix", "api")).strip("/"),
+        queues=_queues(extensions.get("queues") or {}),
+        hub=resolve(durable.get("hubName", "TestHubName"), environment),
+        max_activities=durable.get("maxConcurrentActivityFunctions", 10 * (os.cpu_count() or 1)),
+        default_version=durable.get("defaultVersion"),
+    )
+
+
+def resolve(text: str, environment: Mapping[str, str]) -> str:
+    """Put app settings in for `%NAME%`. Raises ConfigError for one that does not exist."""
+
+    def value(found: re.Match[str]) -> str:
+        if found[1] not in environment:
+            raise ConfigError(f"'{found[0]}' does not resolve to a value: set the app setting {found[1]}")
+        return environment[found[1]]
+
+    return re.sub(r"%([^%]+)%", value, text)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ConfigError(f"no host.json in {path.parent}")
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise ConfigError(f"{path} is not JSON: {error}") from error
+    if not isinstance(found, dict) or found.get("version") != "2.0":
+        raise ConfigError(f'{path} must be an object with "version": "2.0"')
+    return found
+
+
+def _check_durable(durable: dict[str, Any]) -> None:
+    if durable.get("extendedSessionsEnabled"):
+        raise ConfigError("durableTask.extendedSessionsEnabled must not be true: Python has no extended sessions")
+    for key in ("maxConcurrentActivityFunctions", "maxConcurrentOrchestratorFunctions"):
+        if key in durable and not (isinstance(durable[key], int) and durable[key] > 0):
+            raise ConfigError(f"durableTask.{key} is {durable[key]!r}; it must be a number above 0")
+    partitions = (durable.get("storageProvider") or {}).get("partitionCount", 4)
+    if not 1 <= partitions <= MAX_PARTITIONS:
+        raise ConfigError(
+            f"durableTask.storageProvider.partitionCount is {partitions}; it must be 1 to {MAX_PARTITIONS}"
+        )
+    hub = durable.get("hubName", "TestHubName")
+    if "%" not in hub and not HUB_NAME.fullmatch(hub):
+        raise ConfigError(f"durableTask.hubName is '{hub}': letters and digits only, 3 to 45 of them, a letter first")
+
+
+def _queues(queues: dict[str, Any]) -> Queues:
+    encoding = str(queues.get("messageEncoding", "base64"))
+    if encoding.lower() not in ENCODINGS:
+        raise ConfigError(f"queues.messageEncoding is '{encoding}'; it must be one of {', '.join(ENCODINGS)}")
+    batch = queues.get("batchSize", 16)
+    if not 1 <= batch <= MAX_BATCH:
+        raise ConfigError(f"queues.batchSize is {batch}; it must be 1 to {MAX_BATCH}")
+    attempts = queues.get("maxDequeueCount", 5)
+    if attempts < 1:
+        raise ConfigError(f"queues.maxDequeueCount is {attempts}; it must be 1 or more")
+    return Queues(
+        encoding=encoding.lower(),
+        max_dequeue_count=attempts,
+        visibility_timeout=timespan(queues.get("visibilityTimeout", "00:00:00")),
+        batch_size=batch,
+        new_batch_threshold=queues.get("newBatchThreshold", batch // 2 * (os.cpu_count() or 1)),
+        max_polling_interval=timespan(queues.get("maxPollingInterval", "00:01:00")),
+    )
+
+
+def timespan(text: str) -> timedelta:
+    """`[d.]hh:mm:ss`, as host.json and schedules write it. Raises ConfigError."""
+    found = re.fullmatch(r"(?:(\d+)\.)?(\d{1,2}):(\d{2}):(\d{2})(?:\.(\d{1,7}))?", str(text))
+    if not found:
+        raise ConfigError(f"'{text}' is not a time span (hh:mm:ss)")
+    days, hours, minutes, seconds = (int(found[n] or 0) for n in range(1, 5))
+    fraction = float(f"0.{found[5] or 0}")
+    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds + fraction)
+
+
+def _number(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name, str(default))
+    if not text.isdigit():
+        raise ConfigError(f"{name} is '{text}'; it must be a port number")
+    return int(text)

@@ -1,0 +1,199 @@
+"""Moves the orchestrations: takes messages, plays episodes, runs activities, fires timers.
+
+An orchestrator is called on the event loop itself, between two awaits: it never waits, and so one episode is one
+transaction that nothing can interleave with. Activities run beside it, as many as `maxConcurrentActivityFunctions`.
+"""
+
+import asyncio
+import json
+import logging
+import secrets
+from datetime import timedelta
+from uuid import uuid4
+
+from devhost.host import clock, episode, events
+from devhost.host.episode import OrchestratorError, Result, compact
+from devhost.host.events import Event
+from devhost.host.failures import CHILD_STACK, activity_details
+from devhost.host.replay import Activity, Child, Decision, Timer
+from devhost.host.store import TERMINAL, Alarm, Instance, Store, Work
+from devhost.host.worker import FunctionError, Worker
+
+log = logging.getLogger("host.durable")
+GATHER = 0.004
+"""Seconds between waking up and working: as with the real host's queue polls, answers that come together share an episode."""
+EARLY = 0.9
+
+
+class Engine:
+    """One task hub at work."""
+
+    def __init__(self, store: Store, worker: Worker, *, max_activities: int, early_timers: bool = False) -> None:
+        self.store = store
+        self._worker = worker
+        self._slots = asyncio.Semaphore(max_activities)
+        self._early = early_timers
+        self._ready: dict[str, None] = {}
+        self._wake = asyncio.Event()
+        self._running: set[asyncio.Task[None]] = set()
+        self._alarms: dict[int, asyncio.TimerHandle] = {}
+
+    def resume(self) -> None:
+        """Take up what the last process left: messages, activities without an answer, timers."""
+        for work in self.store.activities():
+            self._launch(work)
+        for alarm in self.store.timers():
+            self._set(alarm)
+        for instance in self.store.waiting():
+            self.wake(instance)
+
+    def wake(self, instance: str) -> None:
+        """There is a message for this instance."""
+        self._ready[instance] = None
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Play episodes for ever."""
+        while True:
+            await self._wake.wait()
+            await asyncio.sleep(GATHER)
+            self._wake.clear()
+            ready, self._ready = self._ready, {}
+            for instance in ready:
+                self._play(instance)
+                await asyncio.sleep(0)
+
+    async def stop(self, grace: float) -> None:
+        """Let activities finish for a while; what does not is run again by the next process."""
+        for handle in self._alarms.values():
+            handle.cancel()
+        if self._running:
+            await asyncio.wait(self._running, timeout=grace)
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _play(self, name: str) -> None:
+        """One episode, and at once the next while it continues as new: no message comes between the two."""
+        while (instance := self.store.get(name)) and self._episode(instance):
+            pass
+
+    def _episode(self, instance: Instance) -> bool:
+        seqs, inbound = self.store.inbox(instance.id, instance.execution)
+        history = self.store.history(instance.id)
+        # A message for an ended instance, or one that overtook the start, moves nothing.
+        if (
+            not instance.live
+            or not inbound
+            or not (history or inbound[0]["EventType"] == events.Kind.EXECUTION_STARTED)
+        ):
+            self.store.consume(seqs)
+            return False
+        result = episode.run(history, inbound, self._orchestrate, continued=instance.continued and not history)
+        with self.store.transaction():
+            self.store.consume(seqs)
+            scheduled = self._commit(instance, len(history), result)
+        for item in scheduled:
+            self._set(item) if isinstance(item, Alarm) else self._launch(item)
+        return result.continued is not None
+
+    def _orchestrate(self, name: str, trigger: str) -> str:
+        try:
+            return self._worker.orchestrate(name, trigger)
+        except FunctionError as error:
+            raise OrchestratorError(error.text) from error
+
+    def _commit(self, instance: Instance, length: int, result: Result) -> list[Work | Alarm]:
+        custom = result.custom if result.custom is not None else instance.custom
+        if result.continued:
+            self.store.continue_as_new(instance, result.continued, custom)
+            return []
+        self.store.append(instance.id, length, result.new)
+        self.store.update(instance.id, status=result.status, output=result.output, custom=custom)
+        if result.status in TERMINAL:
+            self._finish(instance, result)
+        return [item for decision in result.decisions if (item := self._decide(instance, decision))]
+
+    def _finish(self, instance: Instance, result: Result) -> None:
+        self.store.drop_timers(instance.id)
+        log.info("'%s' %s: %s", instance.name, result.status.lower(), instance.id)
+        if result.status == "Failed":
+            log.error("%s", str(json.loads(result.output or "null")).partition("\n")[0])
+        if instance.parent:
+            self._answer_parent(json.loads(instance.parent), result)
+
+    def _answer_parent(self, parent: Event, result: Result) -> None:
+        at, number, ids = clock.stamp(clock.now()), parent["TaskScheduleId"], parent["OrchestrationInstance"]
+        if result.status == "Completed":
+            answer = events.child_completed(at, number, result.output)
+        else:
+            text = str(json.loads(result.output or '""'))
+            reason = text.partition(" failed: ")[2] or text
+            answer = events.child_failed(at, number, text, f"Message: {reason}, StackTrace: {CHILD_STACK}")
+        self.store.post(ids["InstanceId"], answer, ids["ExecutionId"])
+        self.wake(ids["InstanceId"])
+
+    def _decide(self, instance: Instance, decision: Decision) -> Work | Alarm | None:
+        match decision:
+            case Activity(number, name, data):
+                return self.store.add_activity(instance, number, name, data)
+            case Timer(number, fire_at):
+                return self.store.add_timer(instance, number, fire_at, clock.stamp(clock.now()))
+            case Child():
+                self._start_child(instance, decision)
+        return None
+
+    def _start_child(self, parent: Instance, child: Child) -> None:
+        name = child.instance or ""
+        if (other := self.store.get(name)) and other.live:
+            log.warning("sub-orchestration '%s' is running already: %s waits for ever", name, parent.id)
+            return
+        version = child.version if child.version is not None else self._worker.default_version
+        ids = {"InstanceId": parent.id, "ExecutionId": parent.execution}
+        origin = {"Name": parent.name, "OrchestrationInstance": ids, "TaskScheduleId": child.number,
+                  "Version": parent.version}  # fmt: skip
+        at, data = clock.stamp(clock.now()), compact(child.data)
+        self.store.create(
+            events.execution_started(at, child.name, name, uuid4().hex, data=data, version=version, parent=origin)
+        )
+        self.wake(name)
+
+    def _launch(self, work: Work) -> None:
+        if not self._worker.has_activity(work.name):
+            log.warning("no activity '%s': %s waits for ever, as on the real host", work.name, work.instance)
+            return
+        task = asyncio.create_task(self._activity(work))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _activity(self, work: Work) -> None:
+        async with self._slots:
+            answer = await self._answer(work)
+        with self.store.transaction():
+            self.store.drop_activity(work.seq)
+            self.store.post(work.instance, answer, work.execution)
+        self.wake(work.instance)
+
+    async def _answer(self, work: Work) -> Event:
+        try:
+            text = await self._worker.activity(work.name, work.data)
+        except FunctionError as error:
+            reason = f"Activity function '{work.name}' failed:  {error.text}"
+            return events.task_failed(clock.stamp(clock.now()), work.number, reason, activity_details(error))
+        value = json.loads(text)
+        result = None if value is None else compact(value)
+        return events.task_completed(clock.stamp(clock.now()), work.number, result)
+
+    def _set(self, alarm: Alarm) -> None:
+        """The real host fires up to a second early; `DEVHOST_EARLY_TIMERS=1` shows whether an app bears that."""
+        early = timedelta(seconds=EARLY * secrets.randbelow(1000) / 1000 if self._early else 0)
+        delay = (clock.parse(alarm.fire_at) - early - clock.now()).total_seconds()
+        self._alarms[alarm.seq] = asyncio.get_running_loop().call_later(max(delay, 0), self._fire, alarm)
+
+    def _fire(self, alarm: Alarm) -> None:
+        self._alarms.pop(alarm.seq, None)
+        with self.store.transaction():
+            if self.store.drop_timer(alarm.seq):
+                fired = events.timer_fired(alarm.created, alarm.number, alarm.fire_at)
+                self.store.post(alarm.instance, fired, alarm.execution)
+        self.wake(alarm.instance)

@@ -1,0 +1,129 @@
+"""History events as the Durable Task extension serializes them for an orchestrator, one maker per kind.
+
+The field sets were measured on the real host; inputs of scheduled work are null there because it does not store them
+in the history (`storeInputsInOrchestrationHistory: false`).
+"""
+
+from enum import IntEnum
+from typing import Any
+
+Event = dict[str, Any]
+
+
+class Kind(IntEnum):
+    """`EventType` of a history event."""
+
+    EXECUTION_STARTED = 0
+    EXECUTION_COMPLETED = 1
+    EXECUTION_TERMINATED = 3
+    TASK_SCHEDULED = 4
+    TASK_COMPLETED = 5
+    TASK_FAILED = 6
+    SUB_ORCHESTRATION_CREATED = 7
+    SUB_ORCHESTRATION_COMPLETED = 8
+    SUB_ORCHESTRATION_FAILED = 9
+    TIMER_CREATED = 10
+    TIMER_FIRED = 11
+    ORCHESTRATOR_STARTED = 12
+    ORCHESTRATOR_COMPLETED = 13
+    EVENT_RAISED = 15
+    GENERIC = 17
+    EXECUTION_SUSPENDED = 19
+    EXECUTION_RESUMED = 20
+
+
+def event(kind: Kind, at: str, number: int = -1, **fields: Any) -> Event:
+    """Any event; `number` is the sequence number of scheduled work, -1 for everything else."""
+    return {"EventType": int(kind), "EventId": number, "IsPlayed": False, "Timestamp": at, **fields}
+
+
+def execution_started(  # noqa: PLR0913  # an execution is made of these
+    at: str,
+    name: str,
+    instance: str,
+    execution: str,
+    *,
+    data: str | None,
+    version: str | None = None,
+    parent: Event | None = None,
+    generation: int | None = None,
+) -> Event:
+    """The start of an execution; `generation` counts the starts of one id, and is null for a child or a continuation."""
+    return event(
+        Kind.EXECUTION_STARTED,
+        at,
+        OrchestrationInstance={"InstanceId": instance, "ExecutionId": execution},
+        ParentInstance=parent,
+        Name=name,
+        Version=version,
+        Input=data,
+        Tags=None,
+        Correlation=None,
+        ParentTraceContext=None,
+        ScheduledStartTime=None,
+        Generation=generation,
+        GenerateNewTrace=False,
+    )
+
+
+def task_scheduled(at: str, number: int, name: str) -> Event:
+    """An activity was called."""
+    return event(Kind.TASK_SCHEDULED, at, number, Name=name, Version="", Input=None, ParentTraceContext=None, Tags=None)
+
+
+def task_completed(at: str, number: int, result: str | None) -> Event:
+    """An activity returned; `result` is JSON text."""
+    return event(Kind.TASK_COMPLETED, at, TaskScheduledId=number, Result=result)
+
+
+def task_failed(at: str, number: int, reason: str, details: str) -> Event:
+    """An activity raised."""
+    return event(Kind.TASK_FAILED, at, TaskScheduledId=number, Reason=reason, Details=details, FailureDetails=None)
+
+
+def child_created(at: str, number: int, name: str, instance: str, version: str | None) -> Event:
+    """A sub-orchestration was called."""
+    return event(
+        Kind.SUB_ORCHESTRATION_CREATED,
+        at,
+        number,
+        Name=name,
+        Version=version,
+        InstanceId=instance,
+        Input=None,
+        ClientSpanId=None,
+        Tags=None,
+    )
+
+
+def child_completed(at: str, number: int, result: str | None) -> Event:
+    """A sub-orchestration returned; `result` is JSON text."""
+    return event(Kind.SUB_ORCHESTRATION_COMPLETED, at, TaskScheduledId=number, Result=result)
+
+
+def child_failed(at: str, number: int, reason: str, details: str) -> Event:
+    """A sub-orchestration failed or was terminated; `reason` is its output's text."""
+    return event(
+        Kind.SUB_ORCHESTRATION_FAILED, at, TaskScheduledId=number, Reason=reason, Details=details, FailureDetails=None
+    )
+
+
+def timer_created(at: str, number: int, fire_at: str) -> Event:
+    """A timer was set."""
+    return event(Kind.TIMER_CREATED, at, number, FireAt=fire_at)
+
+
+def timer_fired(created: str, number: int, fire_at: str) -> Event:
+    """A timer fired. Its Timestamp is when the timer was *created*, as on the real host."""
+    return event(Kind.TIMER_FIRED, created, TimerId=number, FireAt=fire_at)
+
+
+def event_raised(at: str, name: str, data: str) -> Event:
+    """A client raised an event; `data` is JSON text."""
+    return event(Kind.EVENT_RAISED, at, Name=name, Input=data, ParentTraceContext=None)
+
+
+def generic(original: Event, data: str | None = None) -> Event:
+    """What a rewind leaves in the place of an event that it takes back."""
+    fields = {key: original[key] for key in ("EventId", "IsPlayed", "Timestamp")}
+    return {"Data": data, "EventType": int(Kind.GENERIC), **fields}

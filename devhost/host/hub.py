@@ -1,0 +1,158 @@
+"""What a client may ask of an orchestration: start, raise, terminate, suspend, resume, rewind, restart, purge.
+
+The refusals and their texts are those of the Durable Task extension 3.14: measured, not guessed.
+"""
+
+import json
+from typing import Any
+from uuid import uuid4
+
+from devhost.host import clock, events
+from devhost.host.engine import Engine
+from devhost.host.episode import compact
+from devhost.host.events import Event, Kind
+from devhost.host.store import Instance
+
+MAX_ID = 512
+STACK = "   at Microsoft.Azure.WebJobs.Extensions.DurableTask.HttpApiHandler"
+
+
+class RefusalError(Exception):
+    """The answer is no: an HTTP status and a JSON body, or none."""
+
+    def __init__(self, status: int, body: Any = None) -> None:
+        super().__init__(f"{status} {body}")
+        self.status, self.body = status, body
+
+
+def error_body(message: str, text: str, kind: str) -> dict[str, str]:
+    """The extension's HttpError."""
+    return {"Message": message, "ExceptionMessage": text, "ExceptionType": kind, "StackTrace": STACK}
+
+
+class Hub:
+    """The client's side of the task hub."""
+
+    def __init__(self, engine: Engine, default_version: str | None) -> None:
+        self._engine, self._store = engine, engine.store
+        self._default_version = default_version
+
+    def start(self, name: str, instance: str | None, data: str | None, version: str | None = None) -> str:
+        """Start an orchestration; an ended one with this id is silently replaced. `data` is JSON text."""
+        return self._start(name, instance or uuid4().hex, str(uuid4()), data, version or self._default_version)
+
+    def _start(self, name: str, instance: str, execution: str, data: str | None, version: str | None) -> str:
+        if len(instance) > MAX_ID:
+            text = "The property value exceeds the maximum allowed size (64KB)."
+            message = "Something went wrong while processing your request"
+            raise RefusalError(500, error_body(message, text, "Azure.RequestFailedException"))
+        before = self._store.get(instance)
+        if before and before.live:
+            text = f"An Orchestration instance with the status {before.status} already exists."
+            raise RefusalError(409, {"Message": text})
+        generation = (before.generation or 0) + 1 if before else 0
+        started = events.execution_started(
+            clock.stamp(clock.now()), name, instance, execution, data=data, version=version, generation=generation
+        )
+        with self._store.transaction():
+            self._store.create(started)
+        if "\\" not in instance:  # measured: such an id is accepted and stays Pending for ever
+            self._engine.wake(instance)
+        return instance
+
+    def find(self, instance: str) -> Instance:
+        """An instance. Refuses 404."""
+        if found := self._store.get(instance):
+            return found
+        raise RefusalError(404)
+
+    def _live(self, instance: str) -> Instance:
+        found = self.find(instance)
+        if not found.live:
+            raise RefusalError(410)
+        return found
+
+    def _post(self, instance: str, event: Event) -> None:
+        self._store.post(instance, event)
+        self._engine.wake(instance)
+
+    def raise_event(self, instance: str, name: str, data: Any) -> None:
+        """Send an event with a JSON value."""
+        self._live(instance)
+        self._post(instance, events.event_raised(clock.stamp(clock.now()), name, compact(data)))
+
+    def terminate(self, instance: str, reason: str) -> None:
+        """End it now; what it scheduled runs on unheard."""
+        self._live(instance)
+        self._post(instance, events.event(Kind.EXECUTION_TERMINATED, clock.stamp(clock.now()), Input=reason))
+
+    def suspend(self, instance: str, reason: str) -> None:
+        """Hold back new work."""
+        self._turn(instance, "suspend", Kind.EXECUTION_SUSPENDED, reason, ("Pending", "Running"))
+
+    def resume(self, instance: str, reason: str) -> None:
+        """Let it work again."""
+        self._turn(instance, "resume", Kind.EXECUTION_RESUMED, reason, ("Suspended",))
+
+    def _turn(self, instance: str, verb: str, kind: Kind, reason: str, allowed: tuple[str, ...]) -> None:
+        found = self._live(instance)
+        if found.status not in allowed:
+            text = (
+                f"Cannot {verb} the orchestration instance {instance} because instance is in the {found.status} state."
+            )
+            message = "Something went wrong while processing your request"
+            raise RefusalError(500, error_body(message, text, "System.InvalidOperationException"))
+        self._post(instance, events.event(kind, clock.stamp(clock.now()), Reason=reason))
+
+    def restart(self, instance: str, *, new_id: bool) -> str:
+        """Start it again with the same name and input, under a new id or its own."""
+        found = self._store.get(instance)
+        if not found:
+            text = f"No instance with ID '{instance}' was found. (Parameter 'instanceId')"
+            message = "InstanceId does not match a valid orchestration instance."
+            raise RefusalError(400, error_body(message, text, "System.ArgumentException"))
+        target = uuid4().hex if new_id else instance
+        return self._start(found.name, target, uuid4().hex, found.input or "null", self._default_version)
+
+    def rewind(self, instance: str, reason: str) -> None:
+        """Take a failed instance back to before its failures: they become Generic events, what failed runs again."""
+        found = self.find(instance)
+        if found.status != "Failed":
+            raise RefusalError(
+                412,
+                f"This orchestration has status {found.status}, but only orchestrations in the "
+                '"Failed" state can be rewound.',
+            )
+        with self._store.transaction():
+            self._rewind(found, reason)
+        self._engine.wake(instance)
+
+    def _rewind(self, instance: Instance, reason: str) -> None:
+        history = self._store.history(instance.id)
+        failed = {event["TaskScheduledId"] for event in history if event["EventType"] == Kind.TASK_FAILED}
+        taken_back = (Kind.TASK_FAILED, Kind.SUB_ORCHESTRATION_FAILED, Kind.EXECUTION_COMPLETED)
+        for n, event in enumerate(history):
+            kind = event["EventType"]
+            if kind in taken_back or (kind == Kind.TASK_SCHEDULED and event["EventId"] in failed):
+                history[n] = events.generic(event)
+        self._store.rewrite(instance.id, history)
+        self._store.update(instance.id, status="Running", output=None)
+        note = events.event(Kind.GENERIC, clock.stamp(clock.now()), Data=reason)
+        self._store.post(instance.id, note, instance.execution)
+
+    def purge(self, instance: str) -> None:
+        """Forget an ended instance."""
+        found = self.find(instance)
+        if found.live:
+            raise RefusalError(
+                412,
+                "Only orchestrations in a terminal state can be purged, but the orchestration with instance ID "
+                f"{instance} has status {found.status}",
+            )
+        with self._store.transaction():
+            self._store.forget(instance)
+
+
+def value(text: str | None) -> Any:
+    """JSON text as a value; null for none."""
+    return None if text is None else json.loads(text)

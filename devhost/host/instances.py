@@ -1,0 +1,90 @@
+"""Queries over the instances: pages, filters, purge. Garbage in a filter is ignored, as the real host does."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from devhost.host import clock
+from devhost.host.store import TERMINAL, Instance, Store
+
+DEFAULT_PAGE, MAX_PAGE = 100, 1000
+STATUSES = ("Running", "Completed", "ContinuedAsNew", "Failed", "Canceled", "Terminated", "Pending", "Suspended")
+LAST = "\U0010ffff"
+
+
+@dataclass(frozen=True)
+class Query:
+    """A filter; what is empty does not filter."""
+
+    statuses: tuple[str, ...] = ()
+    prefix: str = ""
+    created_from: str = ""
+    created_to: str = LAST
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, str]) -> "Query":
+        """The filter in a query string. A status or a time that cannot be read filters nothing."""
+        wanted = {name.strip().lower() for name in parameters.get("runtimeStatus", "").split(",")}
+        return cls(
+            statuses=tuple(status for status in STATUSES if status.lower() in wanted),
+            prefix=parameters.get("instanceIdPrefix", ""),
+            created_from=_time(parameters.get("createdTimeFrom", "")) or "",
+            created_to=_time(parameters.get("createdTimeTo", "")) or LAST,
+        )
+
+    def conditions(self) -> tuple[str, list[str]]:
+        """The filter as SQL."""
+        sql, values = "created >= ? AND created <= ?", [self.created_from, self.created_to]
+        if self.statuses:
+            sql += f" AND status IN ({', '.join('?' * len(self.statuses))})"
+            values += self.statuses
+        if self.prefix:
+            sql += " AND id >= ? AND id < ?"
+            values += [self.prefix, self.prefix + LAST]
+        return sql, values
+
+
+def _time(text: str) -> str | None:
+    try:
+        return clock.sortable(datetime.fromisoformat(text)) if text else None
+    except ValueError:
+        return None
+
+
+def page(store: Store, query: Query, top: int | None, token: str | None) -> tuple[list[Instance], str | None]:
+    """One page in order of ids, and the token of the next. The token names the next id, so nothing is skipped."""
+    size = DEFAULT_PAGE if top is None else min(top, MAX_PAGE)
+    sql, values = query.conditions()
+    # Ids are the primary key, so a page costs its own length, however many instances there are.
+    rows = store.db.execute(
+        f"SELECT * FROM instances WHERE id >= ? AND {sql} ORDER BY id LIMIT ?",  # noqa: S608  # own conditions
+        (_decode(token), *values, size + 1),
+    )
+    found = [Instance(*row) for row in rows]
+    return found[:size], _encode(found[size].id) if len(found) > size else None
+
+
+def _encode(name: str) -> str:
+    return base64.b64encode(name.encode()).decode() + " "  # the real token ends in a blank as well
+
+
+def _decode(token: str | None) -> str:
+    try:
+        return base64.b64decode(token or "", validate=False).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
+
+
+def purge(store: Store, query: Query) -> int:
+    """Forget every ended instance of the time range. Measured: the prefix is ignored!"""
+    statuses = [status for status in query.statuses if status in TERMINAL] if query.statuses else list(TERMINAL)
+    sql, values = Query(tuple(statuses), "", query.created_from, query.created_to).conditions()
+    if not statuses:
+        return 0
+    with store.transaction():
+        rows = store.db.execute(f"SELECT id FROM instances WHERE {sql}", values).fetchall()  # noqa: S608  # see page
+        for (name,) in rows:
+            store.forget(name)
+    return len(rows)
