@@ -1,0 +1,43 @@
+"""Cancelling a transfer: never lost, never a lie (rule 11)."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from operations.log import log
+from operations.look import view
+from operations.problems import Conflict, NotFound, Unavailable
+from rules.ports import Instances
+
+# An event may be lost where an execution continues as new, so it is raised until the status shows it: about 30 s in all.
+PAUSES = (0.5, 1, 2, 3, 4, 5, 5, 5, 5)
+
+
+async def cancel(
+    instances: Instances, transfer_id: str, pause: Callable[[float], Awaitable[Any]] = asyncio.sleep
+) -> dict[str, Any]:
+    """Cancel; the transfer as it is once the cancel is certain.
+
+    Raises:
+        NotFound: no such transfer.
+        Conflict: it ended before the cancel could reach it.
+        Unavailable: nobody took notice within 30 s; asking again is safe.
+    """
+    for seconds in PAUSES:
+        if (shown := await _noticed(instances, transfer_id)) is not None:
+            log("transfer.cancel_noticed", "a person cancelled it", id=transfer_id)
+            return shown
+        await instances.cancel(transfer_id)
+        await pause(seconds)
+    raise Unavailable(f"transfer {transfer_id} did not take notice yet", "Ask again.", retry_after=30)
+
+
+async def _noticed(instances: Instances, transfer_id: str) -> dict[str, Any] | None:
+    """The transfer if it is on its way to `cancelled`, None while it knows nothing of a cancel."""
+    instance = await instances.find(transfer_id)
+    if instance is None:
+        raise NotFound(f"there is no transfer {transfer_id}", "Look it up by route and name.")
+    shown = view(instance)
+    if not instance.running:
+        raise Conflict(f"transfer {transfer_id} is {shown['state']} already", "Nothing to do.", state=shown["state"])
+    return shown if shown["cancelling"] else None

@@ -1,0 +1,38 @@
+"""Looking at transfers: one, the one of a blob's current version, a page of many."""
+
+from typing import Any
+
+from operations.problems import NotFound
+from operations.share import current
+from rules import identity, status
+from rules.ports import Instance, Instances, Ports
+
+
+def view(instance: Instance) -> dict[str, Any]:
+    """A transfer as the API answers it."""
+    live = instance.output if isinstance(instance.output, dict) and not instance.running else instance.custom
+    return status.view(instance.id, instance.run, live, broken=instance.broken)
+
+
+async def transfer(instances: Instances, transfer_id: str) -> dict[str, Any]:
+    """One transfer by its id."""
+    instance = await instances.find(transfer_id)
+    if instance is None:
+        fix = "Look it up by route and name; histories are kept for 30 days after the end."
+        raise NotFound(f"there is no transfer {transfer_id}", fix)
+    return view(instance)
+
+
+async def transfer_of(ports: Ports, instances: Instances, route: str, name: str) -> dict[str, Any]:
+    """The transfer of the blob's current version: nobody knows a hash by heart."""
+    return await transfer(instances, (await current(ports, route, name)).id)
+
+
+async def transfers(
+    instances: Instances, *, route: str | None, state: str | None, limit: int, continuation: str | None
+) -> dict[str, Any]:
+    """A page of transfers, in no promised order. `route` is a prefix of ids; `state` filters what the page holds."""
+    prefix = identity.route_prefix(route) if route else ""
+    found, following = await instances.page(prefix=prefix, limit=limit, continuation=continuation)
+    items = [view(instance) for instance in found]
+    return {"items": [item for item in items if state in {None, item["state"]}], "continuation": following}

@@ -1,0 +1,56 @@
+"""Replaying a dead letter: by its id alone, checked against today's routes (I10: any number of times is once)."""
+
+import base64
+
+from operations.accept import accept
+from operations.log import log
+from operations.problems import Conflict, NotFound
+from operations.restart import restart
+from rules import events
+from rules.letters import Letter
+from rules.models import Transfer
+from rules.ports import Instances, Ports
+
+MEND = "Mend what its reason and hint say, then replay."
+
+
+async def replay(ports: Ports, instances: Instances, letter_id: str) -> list[str]:
+    """Do a dead letter's transfer, or its message, again; the ids of the transfers to watch.
+
+    Raises:
+        NotFound: no such letter.
+        Conflict: resolved already, still running, or not possible with today's routes.
+    """
+    letter = await ports.letters.read(letter_id)
+    if letter is None:
+        raise NotFound(f"there is no dead letter {letter_id}", "List them with GET /api/dead-letters.")
+    if letter.resolved_at is not None:
+        raise Conflict(f"dead letter {letter_id} is resolved already", "Nothing to do.", resolved_as=letter.resolved_as)
+    if letter.message is not None:
+        return await _message(ports, instances, letter, base64.b64decode(letter.message))
+    await restart(ports, instances, _transfer(ports, letter))
+    return [letter.id]
+
+
+def _transfer(ports: Ports, letter: Letter) -> Transfer:
+    """The letter's transfer, if today's routes still lead it there."""
+    route = ports.route(letter.route or "")
+    if route is None:
+        raise Conflict(f"no route is named {letter.route!r} today", "Restore the route in ROUTES, then replay.")
+    found = events.along(route, letter.name or "", letter.etag or "")
+    if isinstance(found, events.Refused) or found.id != letter.id:
+        fix = "Share the blob along today's route with POST /api/transfers."
+        raise Conflict(f"the route {route.name} leads elsewhere today", fix)
+    return found
+
+
+async def _message(ports: Ports, instances: Instances, letter: Letter, body: bytes) -> list[str]:
+    found = events.intake(body, ports.routes)
+    if found.refused:
+        raise Conflict(f"the message is refused as before: {found.refused.detail}", MEND, reason=found.refused.reason)
+    if found.ignored:
+        raise Conflict(f"the message would be ignored: {found.ignored}", "Add a route that carries it, then replay.")
+    accepted = await accept(ports, instances, body)
+    await ports.letters.resolve(letter.id, letter.last, "accepted", ports.now())
+    log("message.replayed", "a dead-lettered message was accepted", id=letter.id)
+    return [*accepted.started, *accepted.duplicates]

@@ -1,0 +1,40 @@
+"""Doing a transfer again: only a person (replay, share now) or reconcile may, with the next attempt number (rule 5)."""
+
+import asyncio
+from dataclasses import replace
+
+from operations.accept import first_run
+from operations.log import log
+from operations.problems import Conflict
+from rules.models import Run, Transfer
+from rules.ports import Instances, Ports
+
+
+class StillRunning(Conflict):
+    """The transfer runs already."""
+
+
+async def restart(ports: Ports, instances: Instances, transfer: Transfer) -> Run:
+    """Start the transfer's next attempt. An open dead letter stays open until the end.
+
+    Raises:
+        StillRunning: it runs already.
+    """
+    known, ended, letter = await asyncio.gather(
+        instances.find(transfer.id), ports.letters.ended(transfer.id), ports.letters.read(transfer.id)
+    )
+    attempts = [
+        *([known.run.attempt] if known and known.run else []),
+        *([ended.attempt] if ended else []),
+        *([letter.last] if letter else []),
+    ]
+    run = replace(
+        first_run(ports, transfer),
+        attempt=max(attempts, default=-1) + 1,
+        letter=letter is not None and letter.resolved_at is None,
+    )
+    if (known and known.running) or not await instances.start(run):
+        fix = "Wait until it has ended, or cancel it; then ask again."
+        raise StillRunning(f"transfer {transfer.id} runs already", fix, retry_after=30, id=transfer.id)
+    log("transfer.restarted", "a person asked for it", id=transfer.id, route=transfer.route, attempt=run.attempt)
+    return run

@@ -1,0 +1,42 @@
+"""Sharing one blob now, and finding the transfer of a blob's current version."""
+
+from operations.problems import Invalid, NotFound
+from operations.restart import StillRunning, restart
+from rules.events import Refused, along
+from rules.models import Blob, Transfer
+from rules.ports import Instances, Ports
+
+
+async def share(ports: Ports, instances: Instances, route: str, name: str) -> str:
+    """Share the blob's current version along the route; the transfer's id, also where it runs already."""
+    transfer = await current(ports, route, name)
+    try:
+        await restart(ports, instances, transfer)
+    except StillRunning:
+        return transfer.id
+    return transfer.id
+
+
+async def current(ports: Ports, route_name: str, name: str) -> Transfer:
+    """The transfer of the version that the source shows now: one HEAD.
+
+    Raises:
+        NotFound: no such route, or no such blob.
+        Invalid: the route does not carry such a name.
+    """
+    route = ports.route(route_name)
+    if route is None:
+        raise NotFound("there is no route of that name", f"Use one of: {', '.join(r.name for r in ports.routes)}.")
+    if not route.carries(route.source.account, route.source.container, name):
+        fix = f"Use a name that begins with {route.source.prefix!r} and ends with {route.suffix!r}."
+        raise Invalid(f"the route {route.name} does not carry this name", fix)
+    if isinstance(refused := along(route, name, ""), Refused):
+        raise Invalid(f"the name cannot be carried: {refused.detail}", refused.reason.hint)
+    blob = Blob(route.source.endpoint, route.source.container, name)
+    source = await ports.source.head(blob)
+    if source is None:
+        raise NotFound("the source has no blob of that name", "Check the name: it is compared byte for byte.")
+    found = along(route, name, source.etag)
+    if isinstance(found, Refused):
+        raise Invalid(f"the name cannot be carried: {found.detail}", found.reason.hint)
+    return found

@@ -1,0 +1,79 @@
+"""The sweep: orchestrations that broke get their dead letters, and letters agree with what they are about (rules 8, 9)."""
+
+from dataclasses import replace
+
+from operations.log import log
+from operations.look import view
+from rules import course
+from rules.errors import Reason
+from rules.letters import Ended
+from rules.models import Outcome, Run, Step, Verdict
+from rules.ports import Instance, Instances, Ports
+from rules.transitions import FINAL, State
+
+PAGE = 100
+
+
+async def sweep(ports: Ports, instances: Instances) -> None:
+    """Do all three, each in pages."""
+    await take_up_broken(instances)
+    unwritten = await resolve_settled(ports, instances)
+    await write_missing(ports, instances, unwritten)
+
+
+async def take_up_broken(instances: Instances) -> int:
+    """Start every Failed or Terminated transfer again at its end: record, clean, close. Nothing is copied; how many."""
+    count, continuation = 0, None
+    while True:
+        broken, continuation = await instances.page(broken=True, limit=PAGE, continuation=continuation)
+        count += sum([await _take_up(instances, instance) for instance in broken])
+        if continuation is None:
+            return count
+
+
+async def _take_up(instances: Instances, instance: Instance) -> bool:
+    if instance.run is None:
+        log("sweep.unreadable", "a broken orchestration has no readable input; look at the task hub", id=instance.id)
+        return False
+    detail = f"the orchestration was {instance.status}: {str(instance.output)[:200]}"
+    log("sweep.broken", detail, id=instance.id, route=instance.run.transfer.route)
+    return await instances.start(_at_its_end(instance.run, detail))
+
+
+def _at_its_end(run: Run, detail: str) -> Run:
+    run = replace(run, first=False, faults=0)
+    return replace(run, step=Step.RECORD) if run.ending else course.give_up(run, Reason.INTERNAL, detail)
+
+
+async def resolve_settled(ports: Ports, instances: Instances) -> dict[str, Ended]:
+    """Resolve every open letter whose transfer is no longer dead-lettered; the ends that have no open letter."""
+    ends = {ended.id: ended async for ended in ports.letters.endings() if ended.state is State.DEAD_LETTERED}
+    continuation = None
+    while True:
+        listed, continuation = await ports.letters.page("", PAGE, continuation)
+        for item in listed:
+            if ends.pop(item["id"], None) is None:
+                await _resolve(ports, instances, item["id"])
+        if continuation is None:
+            return ends
+
+
+async def _resolve(ports: Ports, instances: Instances, letter_id: str) -> None:
+    instance = await instances.find(letter_id)
+    if instance is None or instance.running or instance.run is None:
+        return
+    state = view(instance)["state"]
+    if state in FINAL - {State.DEAD_LETTERED}:
+        await ports.letters.resolve(letter_id, instance.run.attempt, state, ports.now())
+        log("sweep.resolved", "its transfer is not dead-lettered any more", id=letter_id, state=state)
+
+
+async def write_missing(ports: Ports, instances: Instances, ends: dict[str, Ended]) -> None:
+    """Start every dead-lettered transfer that has no letter again at `close`, which writes it."""
+    for ended in ends.values():
+        instance = await instances.find(ended.id)
+        if instance is None or instance.running or instance.run is None or await ports.letters.read(ended.id):
+            continue
+        ending = Outcome(Verdict.ENDED, state=ended.state, reason=ended.reason, detail=ended.detail)
+        log("sweep.missing_letter", "a dead-lettered transfer had no letter", id=ended.id)
+        await instances.start(replace(instance.run, attempt=ended.attempt, ending=ending, step=Step.CLOSE))

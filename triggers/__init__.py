@@ -1,0 +1,27 @@
+"""Where the world comes in: each trigger decodes, calls one operation, encodes."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import azure.durable_functions as df
+
+from operations.health import Health
+from rules.ports import Instances, Ports
+from triggers import http, queue, timers
+
+
+class Wired(Protocol):
+    """What the triggers are given: the ports, made on first use, and the orchestrations behind a durable client."""
+
+    ports: Callable[[], Ports]
+    health: Callable[[], Health]
+
+    def instances(self, client: Any) -> Instances:
+        """The orchestrations, through the client that the host hands to a function."""
+
+
+def register(app: df.DFApp, wired: Wired) -> None:
+    """Put every trigger into the app."""
+    queue.register(app, wired.ports, wired.instances)
+    timers.register(app, wired.ports, wired.instances)
+    http.register(app, wired.ports, wired.instances, wired.health)

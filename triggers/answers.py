@@ -1,0 +1,61 @@
+"""How the API answers: JSON, and errors as `application/problem+json` with a fix. Nothing of a request's key is echoed."""
+
+import json
+import logging
+from typing import Any
+
+import azure.functions as func
+
+from operations.log import log
+from operations.problems import Problem, Unavailable
+from rules.errors import StorageError
+
+# An answer is data: no browser may take it for a page, or keep it.
+HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+
+
+def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> func.HttpResponse:
+    """A JSON answer."""
+    return _response(body, status, "application/json", headers or {})
+
+
+def accepted(ids: list[str]) -> func.HttpResponse:
+    """202, and where to look."""
+    where = [{"id": identity, "url": f"/api/transfers/{identity}"} for identity in ids]
+    return answer({"transfers": where}, 202, {"Location": where[0]["url"]} if where else {})
+
+
+def problem(error: Problem) -> func.HttpResponse:
+    """An error, with the fix."""
+    body = {
+        "type": "about:blank",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "fix": error.fix,
+    }
+    headers = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else {}
+    return _response({**body, **error.facts}, error.status, "application/problem+json", headers)
+
+
+def failure(error: Exception) -> func.HttpResponse:
+    """The answer to whatever an operation raised."""
+    if isinstance(error, Problem):
+        return problem(error)
+    if isinstance(error, StorageError):
+        log("http.storage_failed", str(error), level=logging.WARNING)
+        return problem(Unavailable(str(error), "Look at GET /api/health, then ask again.", retry_after=30))
+    # Its text may hold anything, so it goes to the log alone.
+    log("http.failed", f"{type(error).__name__}: {error}", level=logging.ERROR)
+    return problem(Problem("an error that nobody foresaw", "Look for action http.failed in the app's log."))
+
+
+def _response(body: Any, status: int, mimetype: str, headers: dict[str, str]) -> func.HttpResponse:
+    text = json.dumps(body, default=str)
+    return func.HttpResponse(
+        text, status_code=status, mimetype=mimetype, charset="utf-8", headers={**HEADERS, **headers}
+    )

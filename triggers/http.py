@@ -1,0 +1,149 @@
+"""The HTTP API. `ENDPOINTS` is the whole of it: every route, its method and who may call it."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import azure.durable_functions as df
+import azure.functions as func
+
+from operations import look
+from operations.cancel import cancel
+from operations.health import Health
+from operations.problems import Invalid, NotFound
+from operations.replay import replay
+from operations.share import share
+from rules import identity, letters
+from rules.ports import Instances, Ports
+from triggers import requests
+from triggers.answers import accepted, answer, failure
+
+FUNCTION, ANONYMOUS = func.AuthLevel.FUNCTION, func.AuthLevel.ANONYMOUS
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request with what it may be answered from."""
+
+    req: func.HttpRequest
+    ports: Ports
+    instances: Instances
+    health: Health
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One row of the API. The key of a FUNCTION-level route is sent in `x-functions-key`."""
+
+    name: str
+    method: str
+    route: str
+    answers: Callable[[Call], Awaitable[func.HttpResponse]]
+    level: func.AuthLevel = FUNCTION
+
+
+async def list_transfers(call: Call) -> func.HttpResponse:
+    """A page of transfers; with `name`, the transfer of that blob's current version."""
+    given = requests.parameters(call.req, "route", "name", "state", "limit", "continuation")
+    route = requests.route(given)
+    if "name" in given:
+        if route is None or set(given) != {"route", "name"}:
+            raise Invalid("`name` goes with `route` alone", "Ask for ?route=<route>&name=<blob name>.")
+        return answer(await look.transfer_of(call.ports, call.instances, route, given["name"]))
+    page = await look.transfers(
+        call.instances,
+        route=route,
+        state=requests.state(given),
+        limit=requests.limit(given),
+        continuation=given.get("continuation"),
+    )
+    return answer(page)
+
+
+async def get_transfer(call: Call) -> func.HttpResponse:
+    """One transfer."""
+    requests.parameters(call.req)
+    return answer(await look.transfer(call.instances, requests.transfer_id(call.req)))
+
+
+async def share_now(call: Call) -> func.HttpResponse:
+    """Share one existing blob now."""
+    requests.parameters(call.req)
+    wanted = requests.body(call.req, "route", "name")
+    return accepted([await share(call.ports, call.instances, wanted["route"], wanted["name"])])
+
+
+async def cancel_transfer(call: Call) -> func.HttpResponse:
+    """Cancel a transfer; no half-made target stays."""
+    requests.parameters(call.req)
+    return answer(await cancel(call.instances, requests.transfer_id(call.req)), 202)
+
+
+async def list_letters(call: Call) -> func.HttpResponse:
+    """A page of open dead letters."""
+    given = requests.parameters(call.req, "route", "reason", "limit", "continuation")
+    route, reason = requests.route(given), requests.reason(given)
+    prefix = identity.route_prefix(route) if route else ""
+    try:
+        items, following = await call.ports.letters.page(prefix, requests.limit(given), given.get("continuation"))
+    except ValueError:
+        raise Invalid("`continuation` is not valid", "Use it as the page before gave it, or leave it out.") from None
+    return answer({"items": [item for item in items if reason in {None, item["reason"]}], "continuation": following})
+
+
+async def get_letter(call: Call) -> func.HttpResponse:
+    """One dead letter, open or resolved."""
+    requests.parameters(call.req)
+    letter_id = requests.letter_id(call.req)
+    letter = await call.ports.letters.read(letter_id)
+    if letter is None:
+        raise NotFound(f"there is no dead letter {letter_id}", "List them with GET /api/dead-letters.")
+    return answer(letters.record(letter))
+
+
+async def replay_letter(call: Call) -> func.HttpResponse:
+    """Do a dead letter's transfer again."""
+    requests.parameters(call.req)
+    return accepted(await replay(call.ports, call.instances, requests.letter_id(call.req)))
+
+
+async def get_health(call: Call) -> func.HttpResponse:
+    """What works and what does not."""
+    health = await call.health.look()
+    return answer({**health, "version": call.ports.app_version}, 200 if health["up"] else 503)
+
+
+ENDPOINTS = (
+    Endpoint("list_transfers", "GET", "transfers", list_transfers),
+    Endpoint("get_transfer", "GET", "transfers/{id}", get_transfer),
+    Endpoint("share_now", "POST", "transfers", share_now),
+    Endpoint("cancel_transfer", "DELETE", "transfers/{id}", cancel_transfer),
+    Endpoint("list_dead_letters", "GET", "dead-letters", list_letters),
+    Endpoint("get_dead_letter", "GET", "dead-letters/{id}", get_letter),
+    Endpoint("replay_dead_letter", "POST", "dead-letters/{id}/replay", replay_letter),
+    Endpoint("health", "GET", "health", get_health, ANONYMOUS),
+)
+
+
+def register(
+    app: df.DFApp, ports: Callable[[], Ports], instances: Callable[[Any], Instances], health: Callable[[], Health]
+) -> None:
+    """Put every endpoint into the app."""
+    for endpoint in ENDPOINTS:
+        function = _function(endpoint, ports, instances, health)
+        function = app.durable_client_input(client_name="client")(function)
+        function = app.route(route=endpoint.route, methods=[endpoint.method], auth_level=endpoint.level)(function)
+        app.function_name(endpoint.name)(function)
+
+
+def _function(
+    endpoint: Endpoint, ports: Callable[[], Ports], instances: Callable[[Any], Instances], health: Callable[[], Health]
+) -> Any:
+    async def function(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
+        try:
+            return await endpoint.answers(Call(req, ports(), instances(client), health()))
+        except Exception as error:  # noqa: BLE001  # the edge: a function that raises answers 500 with an empty body
+            return failure(error)
+
+    function.__name__ = endpoint.name
+    return function

@@ -1,0 +1,24 @@
+"""The queue trigger: one message of `blob-events` becomes transfers. No copying here; under a second."""
+
+from collections.abc import Callable
+from typing import Any
+
+import azure.durable_functions as df
+import azure.functions as func
+
+from operations.accept import accept
+from rules.ports import Instances, Ports
+
+QUEUE = "blob-events"
+CONNECTION = "AzureWebJobsStorage"
+
+
+def register(app: df.DFApp, ports: Callable[[], Ports], instances: Callable[[Any], Instances]) -> None:
+    """Put the queue trigger into the app."""
+
+    @app.function_name("accept")
+    @app.queue_trigger(arg_name="message", queue_name=QUEUE, connection=CONNECTION)
+    @app.durable_client_input(client_name="client")
+    async def accept_message(message: func.QueueMessage, client: df.DurableOrchestrationClient) -> None:
+        # The body alone: the host merges a message's own properties into the trigger's metadata, so an `id` may be forged.
+        await accept(ports(), instances(client), message.get_body())

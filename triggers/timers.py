@@ -1,0 +1,31 @@
+"""The timers: what no event brings about. Each is safe to run at any time, twice, and while the other runs."""
+
+from collections.abc import Callable
+from typing import Any
+
+import azure.durable_functions as df
+import azure.functions as func
+
+from operations.drain import drain
+from operations.sweep import sweep
+from rules.ports import Instances, Ports
+
+EVERY_MINUTE = "0 * * * * *"
+EVERY_FIVE_MINUTES = "30 */5 * * * *"
+
+
+def register(app: df.DFApp, ports: Callable[[], Ports], instances: Callable[[Any], Instances]) -> None:
+    """Put the timers into the app."""
+
+    # A timer, not a second queue trigger: there are messages that no trigger can ever read.
+    @app.function_name("drain")
+    @app.timer_trigger(arg_name="timer", schedule=EVERY_MINUTE)
+    @app.durable_client_input(client_name="client")
+    async def drain_poison(timer: func.TimerRequest, client: df.DurableOrchestrationClient) -> None:  # noqa: ARG001  # a binding
+        await drain(ports(), instances(client))
+
+    @app.function_name("sweep")
+    @app.timer_trigger(arg_name="timer", schedule=EVERY_FIVE_MINUTES)
+    @app.durable_client_input(client_name="client")
+    async def sweep_hub(timer: func.TimerRequest, client: df.DurableOrchestrationClient) -> None:  # noqa: ARG001  # a binding
+        await sweep(ports(), instances(client))

@@ -1,0 +1,60 @@
+"""Settings become adapters, and adapters what the operations need. Made once per process, on first use."""
+
+import logging
+import time
+from datetime import UTC, datetime
+from functools import cache
+
+import aiohttp
+import azure.durable_functions as df
+
+from adapters.clients import Clients
+from adapters.events import StoredEvents
+from adapters.instances import DurableInstances
+from adapters.letters import StoredLetters
+from adapters.probe import Probes
+from adapters.source import SourceBlobs
+from adapters.target import TargetBlobs
+from operations.health import Health
+from operations.log import LOGGER
+from rules.ports import Instances, Ports
+from settings import Settings
+
+APP_VERSION = "0.1.0"
+
+
+class Wiring:
+    """The app's parts, wired to what the settings name. Nothing is made before the first function runs."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        # The SDK tells every request at INFO; who needs them sets this logger.
+        logging.getLogger("azure").setLevel(logging.WARNING)
+        LOGGER.setLevel(logging.INFO)
+        self.ports = cache(self._ports)
+        self.health = cache(lambda: Health(self.ports()))
+        self._session = cache(aiohttp.ClientSession)
+
+    def instances(self, client: df.DurableOrchestrationClient) -> Instances:
+        """The orchestrations, through the client that the host hands to a function."""
+        return DurableInstances(client, self._session())
+
+    def _ports(self) -> Ports:
+        settings = self.settings
+        clients = Clients(settings.key, settings.times, f"blob-data-sharing/{APP_VERSION}")
+        return Ports(
+            routes=settings.routes,
+            source=SourceBlobs(clients),
+            target=TargetBlobs(clients),
+            letters=StoredLetters(clients, settings.state_blobs),
+            events=StoredEvents(clients, settings.state_queues),
+            probe=Probes(clients, settings.state_blobs),
+            now=_now,
+            monotonic=time.monotonic,
+            times=settings.times,
+            app_version=APP_VERSION,
+        )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
