@@ -3,3 +3,7 @@
 process.stdin.on("end", () => process.kill(process.pid, "SIGTERM"));
 process.stdin.resume();
 process.stdin.unref();
+
+// While it closes it still talks, to a parent that no longer listens; that must not end it before its data is saved.
+process.stdout.on("error", () => {});
+process.stderr.on("error", () => {});

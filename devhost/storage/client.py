@@ -1,0 +1,63 @@
+"""A client of the control API, for tests and the demo."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+from typing import Any
+from urllib.parse import urlencode
+
+from devhost.storage.config import HOST
+from devhost.storage.control import PREFIX
+
+
+class StorageControl:
+    """Asks the stack whose blob service is at `blob_port`; raises ValueError for what it does not understand."""
+
+    def __init__(self, blob_port: int) -> None:
+        self._blob_port = blob_port
+
+    def is_up(self) -> bool:
+        """Whether the stack answers."""
+        try:
+            return bool(self._call("GET", "health")["status"] == "up")
+        except OSError:
+            return False
+
+    def requests(self, **fields: object) -> list[dict[str, Any]]:
+        """Return the requests whose fields (`operation="CopyBlob"`, `internal=False`, ...) equal the given ones."""
+        return list(self._call("GET", f"requests?{urlencode(fields)}")["requests"])
+
+    def forget_requests(self) -> None:
+        """Empty the log of requests."""
+        self._call("DELETE", "requests")
+
+    def add_fault(self, match: dict[str, str], action: dict[str, Any], times: int = 1) -> int:
+        """Let something happen to the next `times` requests that match; return the number of the rule."""
+        return int(self._call("POST", "faults", {"match": match, "action": action, "times": times})["id"])
+
+    def faults(self) -> list[dict[str, Any]]:
+        """Return the rules, with how many requests each `met` and how many are `waiting` in it."""
+        return list(self._call("GET", "faults")["faults"])
+
+    def remove_faults(self, number: int | None = None) -> None:
+        """Take back one rule, or all; what they hold goes on."""
+        self._call("DELETE", "faults" if number is None else f"faults/{number}")
+
+    def copies(self, **pace: object) -> dict[str, Any]:
+        """Set the pace (`rate`, `seconds`, `hold`, `stall_at`, `fail_next`) if given; return it, and all copies."""
+        return self._call("PUT", "copies", pace) if pace else self._call("GET", "copies")
+
+    def events(self, **settings: object) -> dict[str, Any]:
+        """Set how events are sent (`encoding`, `schema`, `mode`, `watch`) if given; return it."""
+        return self._call("PUT", "events", settings) if settings else self._call("GET", "events")
+
+    def _call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        with contextlib.closing(http.client.HTTPConnection(HOST, self._blob_port, timeout=30)) as connection:
+            connection.request(method, PREFIX + path, None if body is None else json.dumps(body))
+            response = connection.getresponse()
+            answer = json.loads(response.read())
+        if "error" in answer:
+            raise ValueError(answer["error"])
+        return dict(answer)

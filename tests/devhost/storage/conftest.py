@@ -1,0 +1,44 @@
+"""One stack for all tests of this directory, swept between them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from devhost.storage.testing import Stack
+from tests.devhost.storage.cloud import Cloud, connected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Start the stack that most tests share."""
+    settings = {"DEVHOST_COPY_SECONDS": "0.01", "DEVHOST_ACCOUNTS": "another"}
+    with Stack(tmp_path_factory.mktemp("stack"), **settings) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def shared_cloud(stack: Stack) -> Iterator[Cloud]:
+    """Connect to the shared stack."""
+    with connected(stack) as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def cloud(shared_cloud: Cloud) -> Iterator[Cloud]:
+    """Hand out the shared stack with no faults, no events and the normal pace, and leave it so."""
+    _sweep(shared_cloud)
+    yield shared_cloud
+    _sweep(shared_cloud)
+
+
+def _sweep(cloud: Cloud) -> None:
+    control = cloud.stack.control
+    control.remove_faults()
+    control.copies(hold=False, stall_at=1, fail_next="")
+    control.events(encoding="plain", schema="cloudevents", mode="deliver", watch=["sharingsource/source"])
+    cloud.queue.clear_messages()

@@ -1,0 +1,171 @@
+"""Every acknowledged new blob in a watched container has one event, queued before the acknowledgement."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from azure.core.exceptions import HttpResponseError
+from azure.storage.blob import BlobBlock, BlobType
+
+from tests.devhost.storage.cloud import eventually, refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from azure.storage.blob import BlobClient
+
+    from tests.devhost.storage.cloud import Cloud
+
+
+def _commit_blocks(blob: BlobClient) -> None:
+    blob.stage_block("0001", b"one")
+    blob.stage_block("0002", b"two")
+    blob.commit_block_list([BlobBlock("0001"), BlobBlock("0002")])
+
+
+WRITES: dict[str, Callable[[BlobClient], Any]] = {
+    "PutBlob": lambda blob: blob.upload_blob(b"123456"),
+    "PutBlockList": _commit_blocks,
+}
+
+
+@pytest.mark.parametrize("api", WRITES)
+def test_a_new_blob_is_one_event(cloud: Cloud, api: str) -> None:
+    """The event is there when the client hears of success, with all the fields of a real one."""
+    blob = cloud.source()
+    WRITES[api](blob)
+    (event,) = cloud.events()
+    data = event["data"]
+    properties = blob.get_blob_properties()
+
+    assert set(event) == {"source", "subject", "type", "time", "id", "data", "specversion"}
+    assert event["source"].endswith("/providers/Microsoft.Storage/storageAccounts/sharingsource")
+    assert event["subject"] == f"/blobServices/default/containers/source/blobs/{blob.blob_name}"
+    assert (event["type"], event["specversion"]) == ("Microsoft.Storage.BlobCreated", "1.0")
+    assert (data["api"], data["url"], data["eTag"]) == (api, blob.url, properties.etag.strip('"'))
+    assert (data["contentLength"], data["blobType"]) == (6, "BlockBlob")
+    assert data["contentType"] == "application/octet-stream"
+    assert {"clientRequestId", "requestId", "sequencer", "storageDiagnostics"} < set(data)
+
+
+def test_creating_an_append_blob_is_an_event(cloud: Cloud) -> None:
+    """It is a Put Blob; appending to it is not an event."""
+    blob = cloud.source()
+    blob.create_append_blob()
+    blob.append_block(b"more")
+    (event,) = cloud.events()
+    assert (event["data"]["api"], event["data"]["blobType"]) == ("PutBlob", BlobType.APPENDBLOB)
+
+
+def test_a_synchronous_copy_is_an_event(cloud: Cloud) -> None:
+    """A blob that was copied into a watched container is new there."""
+    source = cloud.uploaded()
+    copy = cloud.source()
+    copy.start_copy_from_url(cloud.readable(source), requires_sync=True)
+    (event,) = cloud.events()
+    assert (event["data"]["api"], event["data"]["url"]) == ("CopyBlob", copy.url)
+
+
+def test_an_asynchronous_copy_is_an_event_when_it_ends(cloud: Cloud) -> None:
+    """Its start is none."""
+    cloud.stack.control.copies(hold=True)
+    source = cloud.uploaded(b"12345")
+    copy = cloud.source()
+    copy.start_copy_from_url(cloud.readable(source))
+    assert cloud.events() == []
+
+    cloud.stack.control.copies(hold=False)
+    eventually(lambda: copy.get_blob_properties().copy.status == "success")
+    (event,) = cloud.events()
+    assert (event["data"]["api"], event["data"]["contentLength"]) == ("CopyBlob", 5)
+    assert event["data"]["eTag"] == copy.get_blob_properties().etag.strip('"')
+
+
+def test_other_requests_are_no_events(cloud: Cloud) -> None:
+    """Neither changes of a blob, nor its end, nor a refused write, nor what nobody watches."""
+    blob = cloud.uploaded()
+    blob.set_blob_metadata({"a": "b"})
+    blob.set_standard_blob_tier("Cool")
+    blob.create_snapshot()
+    with pytest.raises(HttpResponseError):
+        blob.upload_blob(b"again", overwrite=False)
+    blob.delete_blob(delete_snapshots="include")
+    cloud.target().upload_blob(b"elsewhere")
+    assert cloud.events() == []
+
+
+def test_an_overwrite_is_another_event_with_a_higher_sequencer(cloud: Cloud) -> None:
+    """Sequencers of one blob compare as strings."""
+    blob = cloud.source()
+    for data in b"1", b"2", b"3":
+        blob.upload_blob(data, overwrite=True)
+    sequencers = [event["data"]["sequencer"] for event in cloud.events()]
+    assert len(set(sequencers)) == 3
+    assert sequencers == sorted(sequencers)
+
+
+def test_watching_more_containers(cloud: Cloud) -> None:
+    """The list may change while the stack runs."""
+    container = cloud.sources.create_container(f"c{uuid.uuid4().hex}")
+    cloud.stack.control.events(watch=["sharingtarget/target", f"sharingsource/{container.container_name}"])
+    cloud.source().upload_blob(b"no longer")
+    cloud.target().upload_blob(b"now")
+    container.upload_blob("x", b"now").close()
+    assert [event["source"].rpartition("/")[2] for event in cloud.events()] == ["sharingtarget", "sharingsource"]
+
+
+def test_base64(cloud: Cloud) -> None:
+    """The encoding that the Functions host expects by default."""
+    cloud.stack.control.events(encoding="base64")
+    cloud.source("é").upload_blob(b"", overwrite=True)
+    (message,) = cloud.queue.receive_messages()
+    assert "{" not in message.content
+    cloud.queue.update_message(message, visibility_timeout=0)
+    (event,) = cloud.events()
+    assert event["subject"].endswith("/blobs/é")
+
+
+def test_event_grid_schema(cloud: Cloud) -> None:
+    """The older of the two shapes."""
+    cloud.stack.control.events(schema="eventgrid")
+    cloud.source().upload_blob(b"")
+    (event,) = cloud.events()
+    expected = {"topic", "subject", "eventType", "eventTime", "id", "data", "dataVersion", "metadataVersion"}
+    assert set(event) == expected
+
+
+@pytest.mark.parametrize(("mode", "count"), [("duplicate", 2), ("drop", 0), ("deliver", 1)])
+def test_modes(cloud: Cloud, mode: str, count: int) -> None:
+    """Events may be lost or come twice when a test wants that."""
+    cloud.stack.control.events(mode=mode)
+    cloud.source().upload_blob(b"")
+    assert len(cloud.events()) == count
+
+
+def test_held_events_come_later_and_in_order(cloud: Cloud) -> None:
+    """Late events are not lost ones."""
+    cloud.stack.control.events(mode="hold")
+    blobs = [cloud.source() for _ in range(3)]
+    for blob in blobs:
+        blob.upload_blob(b"")
+    assert cloud.events() == []
+    cloud.stack.control.events(mode="deliver")
+    assert [event["data"]["url"] for event in cloud.events()] == [blob.url for blob in blobs]
+
+
+def test_a_blob_without_its_event_is_not_acknowledged(cloud: Cloud) -> None:
+    """While the queue is missing every put fails, so its client tries again."""
+    cloud.queue.delete_queue()
+    with refused(503, "ServerBusy"):
+        cloud.source().upload_blob(b"")
+    cloud.queue.create_queue()
+
+
+def test_events_never_expire(cloud: Cloud) -> None:
+    """A stack that sleeps for a week loses nothing."""
+    cloud.source().upload_blob(b"")
+    (message,) = cloud.queue.receive_messages()
+    assert message.expires_on
+    assert message.expires_on.year == 9999

@@ -1,0 +1,161 @@
+"""Requests fail, wait and lose their answers as a test wishes; and every request can be counted."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseError
+
+from tests.devhost.storage.cloud import eventually, refused
+
+if TYPE_CHECKING:
+    from tests.devhost.storage.cloud import Cloud
+
+
+def test_error_instead_of_the_request(cloud: Cloud) -> None:
+    """Nothing is applied, and only as many requests are met as were asked for."""
+    cloud.stack.control.add_fault({"operation": "PutBlob"}, {"status": 503, "code": "ServerBusy"}, times=2)
+    blob = cloud.target()
+    for _ in range(2):
+        with refused(503, "ServerBusy"):
+            blob.upload_blob(b"x")
+    assert not blob.exists()
+    blob.upload_blob(b"x")
+
+
+def test_error_without_a_body_for_head(cloud: Cloud) -> None:
+    """The code is in the header, as the service has it."""
+    cloud.stack.control.add_fault({"method": "HEAD"}, {"status": 404, "code": "ContainerBeingDeleted"})
+    with refused(404, "ContainerBeingDeleted"):
+        cloud.uploaded().get_blob_properties()
+
+
+def test_connection_dropped_before(cloud: Cloud) -> None:
+    """The service never saw the request."""
+    cloud.stack.control.add_fault({"operation": "PutBlob"}, {"drop": True})
+    blob = cloud.target()
+    with pytest.raises((ServiceRequestError, ServiceResponseError)):
+        blob.upload_blob(b"x")
+    assert not blob.exists()
+
+
+def test_answer_lost(cloud: Cloud) -> None:
+    """The service did it, once, and the event is there."""
+    cloud.stack.control.add_fault({"operation": "PutBlob"}, {"drop": True, "when": "after"})
+    cloud.stack.control.forget_requests()
+    blob = cloud.source()
+    with pytest.raises((ServiceRequestError, ServiceResponseError)):
+        blob.upload_blob(b"x")
+    (entry,) = cloud.stack.control.requests(operation="PutBlob")
+
+    assert (entry["status"], entry["answered"]) == (201, False)
+    assert blob.download_blob().readall() == b"x"
+    assert len(cloud.events()) == 1
+
+
+def test_answer_lost_of_a_copy(cloud: Cloud) -> None:
+    """Asked again, the client meets its own copy."""
+    cloud.stack.control.copies(hold=True)
+    cloud.stack.control.add_fault({"operation": "CopyBlob"}, {"drop": True, "when": "after"})
+    source, target = cloud.uploaded(), cloud.target()
+    with pytest.raises((ServiceRequestError, ServiceResponseError)):
+        target.start_copy_from_url(cloud.readable(source))
+    with refused(409, "PendingCopyOperation"):
+        target.start_copy_from_url(cloud.readable(source))
+
+
+def test_error_although_it_was_applied(cloud: Cloud) -> None:
+    """A 500 says nothing about what happened."""
+    cloud.stack.control.add_fault({"operation": "PutBlob"}, {"status": 500, "when": "after"})
+    blob = cloud.target()
+    with refused(500, "InternalError"):
+        blob.upload_blob(b"x")
+    assert blob.exists()
+
+
+def test_hold_until_released(cloud: Cloud) -> None:
+    """A request waits while others overtake it."""
+    control = cloud.stack.control
+    number = control.add_fault({"operation": "PutBlob", "blob": "^slow"}, {"hold": True})
+    slow = cloud.target("slow")
+    upload = threading.Thread(target=lambda: slow.upload_blob(b"x", overwrite=True))
+    upload.start()
+    eventually(lambda: control.faults()[0]["waiting"])
+    cloud.target().upload_blob(b"overtaking")
+    assert not slow.exists()
+
+    control.remove_faults(number)
+    upload.join()
+    assert slow.exists()
+
+
+def test_delay(cloud: Cloud) -> None:
+    """A slow request is answered all the same."""
+    cloud.stack.control.add_fault({"path": "/target/"}, {"delay": 0.05})
+    cloud.target().upload_blob(b"x")
+    assert cloud.stack.control.faults()[0]["met"] == 1
+
+
+@pytest.mark.parametrize(
+    "match",
+    [
+        {"method": "PUT"},
+        {"operation": "PutBlob"},
+        {"account": "sharingtarget"},
+        {"container": "target"},
+        {"path": "^/sharingtarget/target/the%20one"},
+        {"blob": "the one$"},
+        {"user_agent": "azsdk-python"},
+    ],
+)
+def test_matching(cloud: Cloud, match: dict[str, str]) -> None:
+    """Each field picks requests out."""
+    cloud.stack.control.add_fault(match, {"status": 418})
+    with pytest.raises(HttpResponseError):
+        cloud.target("the one").upload_blob(b"x")
+
+
+def test_not_matching(cloud: Cloud) -> None:
+    """All fields of a rule must fit."""
+    cloud.stack.control.add_fault({"method": "PUT", "container": "source"}, {"status": 418})
+    cloud.target().upload_blob(b"x")
+    assert cloud.stack.control.faults()[0]["met"] == 0
+
+
+def test_azurites_own_requests_are_spared_and_marked(cloud: Cloud) -> None:
+    """A rule for every HEAD does not meet the one by which Azurite looks at a copy's source."""
+    source, target = cloud.uploaded(), cloud.target()
+    cloud.stack.control.forget_requests()
+    cloud.stack.control.add_fault({"method": "HEAD"}, {"status": 503}, times=9)
+    target.start_copy_from_url(cloud.readable(source), requires_sync=True)
+    (own,) = cloud.stack.control.requests(internal=True)
+    assert (own["operation"], own["blob"]) == ("HeadBlob", source.blob_name)
+
+
+def test_requests_are_counted_by_name(cloud: Cloud) -> None:
+    """Names, not URLs: what a test asks is how often something was done."""
+    cloud.stack.control.forget_requests()
+    blob = cloud.target("counted")
+    blob.upload_blob(b"x", overwrite=True)
+    blob.get_blob_properties()
+    blob.set_blob_metadata({"a": "b"})
+    list(cloud.targets.get_container_client("target").list_blobs())
+    blob.delete_blob()
+    names = [entry["operation"] for entry in cloud.stack.control.requests(account="sharingtarget", container="target")]
+    assert names == ["PutBlob", "HeadBlob", "SetMetadata", "ListBlobs", "DeleteBlob"]
+
+
+def test_log_holds_no_signature(cloud: Cloud) -> None:
+    """Neither of the request nor of a copy's source."""
+    cloud.target().start_copy_from_url(cloud.readable(cloud.uploaded()), requires_sync=True)
+    assert "sig=" not in str(cloud.stack.control.requests())
+    assert "sig=" not in str(cloud.stack.control.copies())
+
+
+@pytest.mark.parametrize("rule", [{"blob": "("}, {"colour": "red"}])
+def test_a_rule_that_makes_no_sense_is_refused(cloud: Cloud, rule: dict[str, str]) -> None:
+    """A typo in a test does not pass for a fault that never came."""
+    with pytest.raises(ValueError, match=r"missing|unterminated|unknown"):
+        cloud.stack.control.add_fault(rule, {"status": 500})

@@ -1,0 +1,122 @@
+"""Starting, stopping, being killed: nothing is lost, nothing stays behind, every refusal names its fix."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from devhost.storage.config import Config, StackError
+from devhost.storage.testing import Stack
+from tests.devhost.storage.cloud import connected, eventually
+
+
+def test_kill_while_pending(tmp_path: Path) -> None:
+    """Killed twice and started again: a pending copy goes on and ends, an aborted and a failed one stay what they are."""
+    stack = Stack(tmp_path, DEVHOST_COPY_SECONDS="3600")
+    with stack, connected(stack) as cloud:
+        data = os.urandom(100_000)
+        source = cloud.uploaded(data)
+        pending, aborted = cloud.target("pending"), cloud.target("aborted")
+        copy_id = pending.start_copy_from_url(cloud.readable(source))["copy_id"]
+        aborted.abort_copy(str(aborted.start_copy_from_url(cloud.readable(source))["copy_id"]))
+
+        for _ in range(2):
+            stack.kill()
+            stack.start()
+        assert pending.get_blob_properties().copy.status == "pending"
+        assert pending.get_blob_properties().size == 0
+        assert aborted.get_blob_properties().copy.status == "aborted"
+
+        stack.control.copies(seconds=0, rate=1e12)
+        eventually(lambda: pending.get_blob_properties().copy.status == "success")
+        assert pending.get_blob_properties().copy.id == copy_id
+        assert pending.download_blob().readall() == data
+
+        code, errors = stack.stop()
+        assert (code, errors) == (0, "")
+        stack.start()
+        assert pending.get_blob_properties().copy.id == copy_id
+
+
+def test_kill_leaves_no_azurite_and_loses_no_write(tmp_path: Path) -> None:
+    """The Azurite of a killed stack closes by itself, with everything that was acknowledged."""
+    stack = Stack(tmp_path)
+    with stack, connected(stack) as cloud:
+        names = {f"{number:03}" for number in range(100)}
+        for name in names:
+            cloud.target(name).upload_blob(b"x")
+        stack.kill()
+        eventually(lambda: not _is_taken(stack.queue_port))
+        stack.start()
+        assert set(cloud.targets.get_container_client("target").list_blob_names()) == names
+
+
+def test_stops_at_ctrl_c(tmp_path: Path) -> None:
+    """Exit code 0, not a word, no port taken."""
+    stack = Stack(tmp_path)
+    process = stack.launch()
+    assert process.stdout
+    assert process.stdout.readline().startswith("ready: blobs http://127.0.0.1:")
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
+    assert not any(map(_is_taken, (stack.blob_port, stack.queue_port, stack.table_port)))
+
+
+@pytest.mark.parametrize("service", ["blob", "queue", "table"])
+def test_a_port_that_is_taken(tmp_path: Path, service: str) -> None:
+    """One line names the port and the variable that moves it."""
+    stack = Stack(tmp_path)
+    port = getattr(stack, f"{service}_port")
+    with socket.create_server(("127.0.0.1", port)):
+        process = stack.launch()
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors.count("\n") == 1
+    assert f"Port {port} is not free" in errors
+    assert f"AZURITE_{service.upper()}_PORT=" in errors
+
+
+def test_a_second_stack_with_the_same_state(stack: Stack) -> None:
+    """Two would destroy each other's data."""
+    second = Stack(Path(stack.environment["DEVHOST_STATE"]))
+    process = second.launch()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "is in use by another stack. Fix: DEVHOST_STATE=" in errors
+
+
+def test_help() -> None:
+    """It lists the variables."""
+    shown = subprocess.run(
+        [sys.executable, "-m", "devhost.storage", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    assert "DEVHOST_COPY_RATE" in shown
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"AZURITE_BLOB_PORT": "x"},
+        {"AZURITE_QUEUE_PORT": "70000"},
+        {"DEVHOST_COPY_RATE": "0"},
+        {"DEVHOST_COPY_SECONDS": "soon"},
+        {"DEVHOST_WATCH": "sharingsource"},
+    ],
+)
+def test_a_setting_that_makes_no_sense(environment: dict[str, str]) -> None:
+    """The message names the value and a fix."""
+    with pytest.raises(StackError, match=r"Fix: ") as refused:
+        Config.from_env(environment)
+    assert next(iter(environment.values())) in str(refused.value)
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

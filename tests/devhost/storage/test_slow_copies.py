@@ -1,0 +1,257 @@
+"""An asynchronous copy is pending first: an empty target, no writes, progress; then success, failure or abort."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from azure.core import MatchConditions
+from azure.storage.blob import ContentSettings, StandardBlobTier
+
+from tests.devhost.storage.cloud import eventually, refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from azure.storage.blob import BlobClient
+
+    from tests.devhost.storage.cloud import Cloud
+
+
+def _pending(
+    cloud: Cloud, data: bytes = b"0123456789", **options: Any
+) -> tuple[BlobClient, BlobClient, dict[str, Any]]:
+    """Start a copy that does not end before it is let go."""
+    cloud.stack.control.copies(hold=True)
+    source, target = cloud.uploaded(data, metadata={"Of": "source"}), cloud.target()
+    return source, target, dict(target.start_copy_from_url(cloud.readable(source), **options))
+
+
+def _end(cloud: Cloud, target: BlobClient) -> None:
+    cloud.stack.control.copies(hold=False)
+    eventually(lambda: target.get_blob_properties().copy.status != "pending")
+
+
+def test_target_is_empty_while_pending(cloud: Cloud) -> None:
+    """It is there at once: committed, of zero length, with the source's metadata and headers."""
+    _, target, started = _pending(cloud)
+    properties = target.get_blob_properties()
+
+    assert started["copy_status"] == "pending"
+    assert (properties.size, properties.etag, properties.metadata) == (0, started["etag"], {"Of": "source"})
+    assert (properties.copy.id, properties.copy.status) == (started["copy_id"], "pending")
+    assert target.download_blob().readall() == b""
+
+
+def test_metadata_given_replaces_the_sources(cloud: Cloud) -> None:
+    """From the start to the end."""
+    _, target, _ = _pending(cloud, metadata={"Transfer_id": "7", "a": "b"})
+    assert target.get_blob_properties().metadata == {"Transfer_id": "7", "a": "b"}
+    _end(cloud, target)
+    assert target.get_blob_properties().metadata == {"Transfer_id": "7", "a": "b"}
+
+
+def test_source_url_is_shown_with_its_signature(cloud: Cloud) -> None:
+    """As the service does."""
+    source, target, _ = _pending(cloud)
+    shown = str(target.get_blob_properties().copy.source)
+    assert shown.startswith(source.url + "?")
+    assert "sig=" in shown
+
+
+def test_success(cloud: Cloud) -> None:
+    """Bytes, metadata and headers are the source's, the copy id is the same, the ETag is another."""
+    source, target, started = _pending(cloud)
+    _end(cloud, target)
+    properties = target.get_blob_properties()
+
+    assert target.download_blob().readall() == source.download_blob().readall()
+    assert (properties.copy.id, properties.copy.status) == (started["copy_id"], "success")
+    assert properties.copy.progress == "10/10"
+    assert properties.copy.completion_time
+    assert properties.metadata == {"Of": "source"}
+    assert properties.etag != started["etag"]
+
+
+def test_tier_and_tags_are_set_as_asked(cloud: Cloud) -> None:
+    """What the first request said holds at the end."""
+    _, target, _ = _pending(cloud, standard_blob_tier=StandardBlobTier.COOL, tags={"k": "v"})
+    _end(cloud, target)
+    assert target.get_blob_properties().blob_tier == "Cool"
+    assert target.get_blob_tags() == {"k": "v"}
+
+
+WRITES: dict[str, Callable[[BlobClient], Any]] = {
+    "upload": lambda blob: blob.upload_blob(b"x", overwrite=True),
+    "stage": lambda blob: blob.stage_block("0001", b"x"),
+    "metadata": lambda blob: blob.set_blob_metadata({"a": "b"}),
+    "headers": lambda blob: blob.set_http_headers(ContentSettings(content_type="a/b")),
+    "lease": lambda blob: blob.acquire_lease(),
+    "snapshot": lambda blob: blob.create_snapshot(),
+    "delete": lambda blob: blob.delete_blob(),
+}
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_writes_are_refused_while_pending(cloud: Cloud, write: str) -> None:
+    """Every change of the target is a conflict."""
+    _, target, _ = _pending(cloud)
+    with refused(409, "PendingCopyOperation"):
+        WRITES[write](target)
+
+
+@pytest.mark.parametrize("sync", [False, True])
+def test_second_copy_is_refused_while_pending(cloud: Cloud, sync: bool) -> None:  # noqa: FBT001  # a parameter
+    """Of either kind."""
+    source, target, _ = _pending(cloud)
+    with refused(409, "PendingCopyOperation"):
+        target.start_copy_from_url(cloud.readable(source), requires_sync=sync)
+
+
+def test_progress_rises(cloud: Cloud) -> None:
+    """It stops where it is told to, far from the end."""
+    cloud.stack.control.copies(stall_at=0.25)
+    source, target = cloud.uploaded(b"x" * 1000), cloud.target()
+    target.start_copy_from_url(cloud.readable(source))
+    seen = [int(str(target.get_blob_properties().copy.progress).split("/")[0]) for _ in range(20)]
+    assert seen == sorted(seen)
+    assert seen[-1] == 250
+
+
+def test_list_shows_the_copy_if_asked(cloud: Cloud) -> None:
+    """With the same id as a HEAD, pending and afterwards; without asking, nothing."""
+    _, target, started = _pending(cloud)
+    container = cloud.targets.get_container_client("target")
+
+    def listed(*include: str) -> tuple[Any, Any, int]:
+        (blob,) = container.list_blobs(name_starts_with=target.blob_name, include=list(include))
+        return blob.copy.id, blob.copy.status, blob.size
+
+    assert listed("copy", "metadata") == (started["copy_id"], "pending", 0)
+    _end(cloud, target)
+    assert listed("copy") == (started["copy_id"], "success", 10)
+    assert listed() == (None, None, 10)
+
+
+@pytest.mark.parametrize("change", ["overwrite", "metadata", "delete"])
+def test_fails_when_the_source_changes(cloud: Cloud, change: str) -> None:
+    """The target stays empty, keeps its metadata, and says why."""
+    source, target, started = _pending(cloud)
+    if change == "delete":
+        source.delete_blob()
+    elif change == "metadata":
+        source.set_blob_metadata({"other": "x"})
+    else:
+        source.upload_blob(b"newer", overwrite=True)
+    _end(cloud, target)
+    properties = target.get_blob_properties()
+
+    reason = "404 BlobNotFound" if change == "delete" else "412 ConditionNotMet"
+    assert properties.copy.status_description == f'{reason} "Copy failed when reading the source."'
+    assert (properties.copy.id, properties.copy.status) == (started["copy_id"], "failed")
+    assert (properties.size, properties.metadata) == (0, {"Of": "source"})
+
+
+def test_fails_as_told(cloud: Cloud) -> None:
+    """A test names the failure; only the next copy has it."""
+    cloud.stack.control.copies(fail_next="500 OperationCancelled")
+    _, target, _ = _pending(cloud)
+    _end(cloud, target)
+    assert target.get_blob_properties().copy.status_description == "500 OperationCancelled"
+    assert not cloud.stack.control.copies()["fail_next"]
+
+
+def test_failure_is_forgotten_with_the_next_write(cloud: Cloud) -> None:
+    """A metadata change keeps it, new content does not, and a later metadata change does not bring it back."""
+    cloud.stack.control.copies(fail_next="500 OperationCancelled")
+    _, target, _ = _pending(cloud)
+    _end(cloud, target)
+    target.set_blob_metadata({"a": "b"})
+    assert target.get_blob_properties().copy.status == "failed"
+    target.upload_blob(b"new", overwrite=True)
+    target.set_blob_metadata({"a": "c"})
+    assert target.get_blob_properties().copy.status is None
+
+
+def test_abort(cloud: Cloud) -> None:
+    """The empty blob stays with its metadata, and may be written again."""
+    _, target, started = _pending(cloud)
+    target.abort_copy(started["copy_id"])
+    properties = target.get_blob_properties()
+
+    assert (properties.copy.id, properties.copy.status) == (started["copy_id"], "aborted")
+    assert (properties.size, properties.metadata) == (0, {"Of": "source"})
+    target.delete_blob()
+
+
+def test_abort_of_another_copy(cloud: Cloud) -> None:
+    """A wrong id aborts nothing."""
+    _, target, _ = _pending(cloud)
+    with refused(409, "CopyIdMismatch"):
+        target.abort_copy("00000000-0000-0000-0000-000000000000")
+    assert target.get_blob_properties().copy.status == "pending"
+
+
+def test_abort_of_nothing(cloud: Cloud) -> None:
+    """What has ended cannot be aborted."""
+    _, target, started = _pending(cloud)
+    _end(cloud, target)
+    with refused(409, "NoPendingCopyOperation"):
+        target.abort_copy(started["copy_id"])
+
+
+def test_setting_properties_clears_the_copy(cloud: Cloud) -> None:
+    """And with it the source's signature."""
+    _, target, _ = _pending(cloud)
+    _end(cloud, target)
+    target.set_http_headers(ContentSettings(content_type="text/plain"))
+    copy = target.get_blob_properties().copy
+    assert (copy.id, copy.status, copy.source) == (None, None, None)
+    assert target.download_blob().readall() == b"0123456789"
+
+
+def test_overwriting_empties_the_old_content(cloud: Cloud) -> None:
+    """Readers see an empty blob until the new content is whole."""
+    cloud.stack.control.copies(hold=True)
+    source, target = cloud.uploaded(b"new"), cloud.target()
+    target.upload_blob(b"old content")
+    target.start_copy_from_url(cloud.readable(source))
+    assert target.download_blob().readall() == b""
+    _end(cloud, target)
+    assert target.download_blob().readall() == b"new"
+
+
+def test_conditions_are_the_services(cloud: Cloud) -> None:
+    """What Azurite refuses leaves the target as it was."""
+    source, target = cloud.uploaded(), cloud.target()
+    target.upload_blob(b"old")
+    with refused(412, "ConditionNotMet"):
+        target.start_copy_from_url(
+            cloud.readable(source), source_etag='"0x1"', source_match_condition=MatchConditions.IfNotModified
+        )
+    with refused(403, "CannotVerifyCopySource"):
+        target.start_copy_from_url(source.url)
+    assert target.download_blob().readall() == b"old"
+
+
+def test_append_blob(cloud: Cloud) -> None:
+    """Other types of blob are copied as what they are."""
+    source, target = cloud.source(), cloud.target()
+    source.create_append_blob()
+    source.append_block(b"one")
+    cloud.stack.control.copies(hold=True)
+    target.start_copy_from_url(cloud.readable(source))
+    assert target.get_blob_properties().blob_type == "AppendBlob"
+    _end(cloud, target)
+    assert target.download_blob().readall() == b"one"
+
+
+def test_many_at_once(cloud: Cloud) -> None:
+    """Each ends by itself."""
+    source = cloud.uploaded(b"shared by all")
+    targets = [cloud.target() for _ in range(40)]
+    for target in targets:
+        target.start_copy_from_url(cloud.readable(source))
+    for target in targets:
+        _end(cloud, target)
+        assert target.download_blob().readall() == b"shared by all"

@@ -1,0 +1,48 @@
+"""A synchronous copy is refused here where the service would refuse it and Azurite would not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from azure.storage.blob import BlobBlock
+
+from tests.devhost.storage.cloud import refused
+
+if TYPE_CHECKING:
+    from tests.devhost.storage.cloud import Cloud
+
+
+def test_only_block_blobs(cloud: Cloud) -> None:
+    """An append blob is no source."""
+    source = cloud.source()
+    source.create_append_blob()
+    with refused(409, "InvalidSourceBlobType"):
+        cloud.target().start_copy_from_url(cloud.readable(source), requires_sync=True)
+
+
+def test_at_most_256_mib(cloud: Cloud) -> None:
+    """One byte more is refused."""
+    source, eighth, rest = cloud.source(), BlobBlock("0"), BlobBlock("1")
+    source.stage_block(eighth.id, bytes(32 * 1024 * 1024))
+    source.stage_block(rest.id, b"x")
+    source.commit_block_list([eighth] * 8)
+    cloud.target().start_copy_from_url(cloud.readable(source), requires_sync=True)
+
+    source.stage_block(rest.id, b"x")
+    source.commit_block_list([eighth] * 8 + [rest])
+    with refused(409, "CannotVerifyCopySource"):
+        cloud.target().start_copy_from_url(cloud.readable(source), requires_sync=True)
+
+
+def test_signature_counts_in_the_same_account_too(cloud: Cloud) -> None:
+    """A wrong SAS is refused; none at all is fine, the key stands for it."""
+    source = cloud.uploaded()
+    with refused(403, "CannotVerifyCopySource"):
+        cloud.source().start_copy_from_url(cloud.readable(source)[:-8] + "AAAAAA%3D", requires_sync=True)
+    cloud.source().start_copy_from_url(source.url, requires_sync=True)
+
+
+def test_a_missing_source_is_azurites_business(cloud: Cloud) -> None:
+    """It says so as the service does."""
+    with refused(404, "CannotVerifyCopySource"):
+        cloud.target().start_copy_from_url(cloud.readable(cloud.source()), requires_sync=True)
