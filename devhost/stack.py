@@ -1,0 +1,175 @@
+"""The whole local stack: both halves as child processes, with the settings that join them."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Self
+from urllib.parse import urlsplit
+
+from devhost.storage.config import HOST, KEY, STATE_ACCOUNT
+
+ROOT = Path(__file__).parent.parent
+START_SECONDS, STOP_SECONDS = 120, 60
+
+
+class StackFailed(Exception):
+    """The stack did not start, or a part of it ended by itself; the message says what that part said."""
+
+
+@dataclass
+class LocalStack:
+    """Storage and host, started in this order and stopped in the other. `environment` is what a person would export."""
+
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    output: IO[Any] | int | None = None
+    storage: "subprocess.Popen[str] | None" = field(default=None, init=False)
+    host: "subprocess.Popen[str] | None" = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        env = self.environment
+        self.host_port = int(env.get("HOST_PORT", "7071"))
+        self.blob_port = int(env.get("AZURITE_BLOB_PORT", "10000"))
+        self.queue_port = int(env.get("AZURITE_QUEUE_PORT", "10001"))
+        self.table_port = int(env.get("AZURITE_TABLE_PORT", "10002"))
+        self.state = Path(env.get("DEVHOST_STATE", ".local"))
+
+    @property
+    def api(self) -> str:
+        """Where the app's API answers."""
+        return f"http://{HOST}:{self.host_port}/api"
+
+    def account(self, name: str) -> str:
+        """Where an account's blobs are."""
+        return f"http://{HOST}:{self.blob_port}/{name}"
+
+    def connection_string(self, account: str) -> str:
+        """What the SDK connects with; the key is the emulator's published one."""
+        return (
+            f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={KEY};"
+            f"BlobEndpoint={self.account(account)};QueueEndpoint=http://{HOST}:{self.queue_port}/{account};"
+            f"TableEndpoint=http://{HOST}:{self.table_port}/{account};"
+        )
+
+    def settings(self) -> dict[str, str]:
+        """The children's whole environment: the app's settings where nobody set them, and the containers to watch."""
+        route = {"name": "default", "source": f"{self.account('sharingsource')}/source/"}
+        route["target"] = f"{self.account('sharingtarget')}/target/"
+        ours = {
+            "ROUTES": json.dumps([route]),
+            "WINDOW_SECONDS": "1",
+            "AzureWebJobsStorage": self.connection_string(STATE_ACCOUNT),
+            "FUNCTIONS_WORKER_RUNTIME": "python",
+            "AzureWebJobsFeatureFlags": "EnableWorkerIndexing",
+            "PYTHONUNBUFFERED": "1",
+            # `func` runs the first `python` that it finds.
+            "VIRTUAL_ENV": sys.prefix,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{self.environment.get('PATH', '')}",
+        }
+        env = {**ours, **self.environment, "PATH": ours["PATH"], "DEVHOST_STATE": str(self.state)}
+        env.setdefault("DEVHOST_WATCH", ",".join(_watched(env["ROUTES"])))
+        return env
+
+    def start(self) -> Self:
+        """Start everything and wait until the app answers.
+
+        Raises:
+            StackFailed: with the way to find out more.
+        """
+        try:
+            self.start_storage()
+            self.start_host()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def start_storage(self) -> None:
+        """Start the emulator behind its proxy, until it is ready."""
+        command = [sys.executable, "-m", "devhost.storage"]
+        self.storage = subprocess.Popen(
+            command, cwd=ROOT, env=self.settings(), text=True, stdout=subprocess.PIPE, stderr=self.output
+        )
+        said = self.storage.stdout.readline() if self.storage.stdout else ""
+        if not said.startswith("ready"):
+            raise StackFailed("the storage half did not start; its own line says why")
+
+    def start_host(self) -> None:
+        """Start the function app on `func` (HOST=func) or on the stand-in, until it answers."""
+        self.host = subprocess.Popen(
+            self._host_command(), cwd=ROOT, env=self.settings(), text=True, stdout=self.output, stderr=self.output
+        )
+        end = time.monotonic() + START_SECONDS
+        while time.monotonic() < end:
+            if self.host.poll() is not None:
+                raise StackFailed("the host did not start; its own lines say why")
+            if self.answers():
+                return
+            time.sleep(0.1)
+        raise StackFailed(
+            f"the app did not answer at {self.api}/health within {START_SECONDS} s; look at the host's lines"
+        )
+
+    def _host_command(self) -> list[str]:
+        if self.environment.get("HOST", "") != "func":
+            return [sys.executable, "-m", "devhost.host", "--app", str(ROOT)]
+        if shutil.which("func", path=self.settings()["PATH"]) is None:
+            raise StackFailed(
+                "HOST=func needs Azure Functions Core Tools: `func` is not on PATH. Fix: install it, or leave HOST out"
+            )
+        return ["func", "start", "--port", str(self.host_port)]
+
+    def answers(self) -> bool:
+        """Whether the app answers at all (health may well say that something is missing)."""
+        try:
+            with urllib.request.urlopen(f"{self.api}/health", timeout=5):  # noqa: S310  # loopback
+                return True
+        except urllib.error.HTTPError as error:
+            return error.code == 503  # noqa: PLR2004  # up, and something is missing
+        except OSError:
+            return False
+
+    def ended(self) -> str | None:
+        """Which half ended by itself, if one did."""
+        halves = {"the storage half": self.storage, "the host": self.host}
+        return next(
+            (name for name, process in halves.items() if process is not None and process.poll() is not None), None
+        )
+
+    def kill_host(self) -> None:
+        """`kill -9` of the host: nothing is given back, nothing is said."""
+        if self.host is not None:
+            self.host.kill()
+            self.host.wait()
+
+    def stop(self) -> None:
+        """Stop the host, then storage: each with SIGTERM, and waited for."""
+        for process in (self.host, self.storage):
+            if process is not None and process.poll() is None:
+                process.terminate()
+                process.wait(STOP_SECONDS)
+            if process is not None and process.stdout is not None:
+                process.stdout.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def _watched(routes: str) -> list[str]:
+    """`account/container` of every source on loopback; what is no route is the app's to complain about."""
+    try:
+        sources = [urlsplit(route["source"]) for route in json.loads(routes)]
+    except (ValueError, TypeError, KeyError):
+        return ["sharingsource/source"]
+    parts = [source.path.strip("/").split("/") for source in sources if source.hostname == HOST]
+    return list(dict.fromkeys("/".join(part[:2]) for part in parts if len(part) > 1)) or ["sharingsource/source"]
