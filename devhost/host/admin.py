@@ -32,7 +32,7 @@ class Admin:
     async def answer(self, request: web.Request, path: str) -> web.Response:  # noqa: PLR0911  # a table of pages
         """Answer a call. Everything but the welcome page asks for the master key."""
         if path == "/":
-            return web.Response(text=WELCOME, content_type="text/html")
+            return web.Response(body=WELCOME.encode(), content_type="text/html")
         if not self._keys.admits(request, "ADMIN"):
             return web.Response(status=HTTPStatus.UNAUTHORIZED, headers={"WWW-Authenticate": "Bearer"})
         match request.method, path.lower().rstrip("/").split("/")[2:]:

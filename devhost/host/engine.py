@@ -20,7 +20,7 @@ from devhost.host.store import TERMINAL, Alarm, Instance, Store, Work
 from devhost.host.worker import FunctionError, Worker
 
 log = logging.getLogger("host.durable")
-GATHER = 0.004
+GATHER = 0.001
 """Seconds between waking up and working: as with the real host's queue polls, answers that come together share an episode."""
 EARLY = 0.9
 
@@ -178,6 +178,7 @@ class Engine:
         try:
             text = await self._worker.activity(work.name, work.data)
         except FunctionError as error:
+            log.warning("'%s' failed: %s", work.name, error.line)
             reason = f"Activity function '{work.name}' failed:  {error.text}"
             return events.task_failed(clock.stamp(clock.now()), work.number, reason, activity_details(error))
         value = json.loads(text)

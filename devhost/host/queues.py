@@ -106,7 +106,7 @@ class QueueListener:
         try:
             await self.deliver(text, _metadata(message, text))
         except FunctionError as error:
-            log.error("'%s' failed: %s\n%s", self.function.name, error.text, error.stack.rstrip())  # noqa: TRY400  # the function's own trace
+            log.error("'%s' failed: %s", self.function.name, error.line)  # noqa: TRY400  # the function's own trace
             await self._failed(message)
         else:
             await self._client.delete_message(message)

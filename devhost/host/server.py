@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import traceback
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -25,7 +24,7 @@ from devhost.host.store import Store
 from devhost.host.timers import Timer
 from devhost.host.urls import RPC, WEBHOOK, Urls
 from devhost.host.web import Endpoint, Web, clean_path, endpoint
-from devhost.host.worker import FunctionError, Worker
+from devhost.host.worker import FunctionError, Worker, place
 
 log = logging.getLogger("host")
 RPC_PORT = 17071
@@ -163,7 +162,7 @@ class Host:
             elif function.kind == "activityTrigger":
                 await self._worker.invoke(function, Datum(text, "string"))
         except FunctionError as error:
-            log.error("'%s' failed: %s", function.name, error.text)  # noqa: TRY400  # the function's own failure
+            log.error("'%s' failed: %s", function.name, error.line)  # noqa: TRY400  # the function's own failure
 
     def _announce(self) -> None:
         config, base = self._config, f"http://localhost:{self._config.port}"
@@ -189,9 +188,8 @@ def _load(config: Config) -> list[Function]:
     try:
         return indexing.load(config.app)
     except Exception as error:  # noqa: BLE001  # whatever the app raises while it is imported
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if str(config.app) in frame.filename]
-        place = f"{frames[-1].filename}:{frames[-1].lineno}: " if frames else ""
-        log.error("no function was loaded: %s%s: %s", place, type(error).__name__, error)  # noqa: TRY400  # place says it
+        text = " ".join(f"{type(error).__name__}: {error}{place(error, str(config.app))}".split())
+        log.error("no function was loaded: %s", text)  # noqa: TRY400  # the text names the line
         return []
 
 

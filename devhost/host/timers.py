@@ -84,7 +84,7 @@ class Timer:
             try:
                 await self._worker.invoke(self.function, datum)
             except FunctionError as error:
-                log.error("'%s' failed: %s\n%s", self.function.name, error.text, error.stack.rstrip())  # noqa: TRY400  # the function's own trace
+                log.error("'%s' failed: %s", self.function.name, error.line)  # noqa: TRY400  # the function's own trace
 
     def _payload(self, *, past_due: bool) -> str:
         last, status = self._last(), None

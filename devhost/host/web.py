@@ -64,7 +64,7 @@ class Web:
         try:
             return _response(await self._worker.invoke(endpoint.function, datum))
         except FunctionError as error:
-            log.error("'%s' failed: %s\n%s", endpoint.function.name, error.text, error.stack.rstrip())  # noqa: TRY400  # the function's own trace
+            log.error("'%s' failed: %s", endpoint.function.name, error.line)  # noqa: TRY400  # the function's own trace
             return web.Response(status=HTTPStatus.INTERNAL_SERVER_ERROR)
 
     def _find(self, method: str, path: str) -> tuple[Endpoint | None, dict[str, str]]:
@@ -116,7 +116,7 @@ def _response(result: Datum | None) -> web.StreamResponse:
     answer: dict[str, Any] = result.value
     response = web.Response(status=int(answer["status_code"].value), body=answer["body"].value)
     for name, datum in answer["headers"].items():
-        response.headers[name] = datum.value
+        response.headers["Content-Type" if name == "content-type" else name] = datum.value
     for cookie in answer["cookies"] or []:
         for morsel in cookie.values():
             response.headers.add("Set-Cookie", morsel.OutputString())

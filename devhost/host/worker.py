@@ -24,10 +24,26 @@ THREADS_PER_CORE = 6
 class FunctionError(Exception):
     """A function failed: `text` is `Type: message`, `stack` where; what the worker sends to the host."""
 
-    def __init__(self, error: BaseException) -> None:
+    def __init__(self, error: BaseException, directory: str = "") -> None:
         self.text = f"{type(error).__name__}: {error}"
         self.stack = "".join(traceback.format_tb(error.__traceback__))
+        self._place = place(error, directory)
         super().__init__(self.text)
+
+    @property
+    def line(self) -> str:
+        """One line for the log: what happened, and where in the app's own code."""
+        return " ".join(f"{self.text}{self._place}".split())
+
+
+def place(error: BaseException, directory: str) -> str:
+    """` (file:line)` of the last frame in the app's folder, libraries in it left out; empty if there is none."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename.startswith(directory) and "site-packages" not in frame.filename
+    ]
+    return f" ({frames[-1].filename}:{frames[-1].lineno})" if directory and frames else ""
 
 
 class MissingFunctionError(FunctionError):
@@ -87,7 +103,7 @@ class Worker:
             arguments = self._arguments(function, Datum(trigger, "string"), None)
             return str(function.call(**arguments))
         except Exception as error:
-            raise FunctionError(error) from error
+            raise FunctionError(error, function.directory) from error
 
     async def activity(self, name: str, data: str) -> str:
         """Call an activity with JSON text; gives JSON text. Raises FunctionError."""
@@ -105,7 +121,7 @@ class Worker:
                 )
             return self._result(function, result)
         except Exception as error:
-            raise FunctionError(error) from error
+            raise FunctionError(error, function.directory) from error
 
     def _arguments(self, function: Function, datum: Datum, metadata: dict[str, Datum] | None) -> dict[str, Any]:
         arguments: dict[str, Any] = {}
