@@ -3,7 +3,7 @@
 import logging
 import time
 from datetime import UTC, datetime
-from functools import cache
+from functools import cached_property
 
 import aiohttp
 import azure.durable_functions as df
@@ -31,14 +31,28 @@ class Wiring:
         # The SDK tells every request at INFO; who needs them sets this logger.
         logging.getLogger("azure").setLevel(logging.WARNING)
         LOGGER.setLevel(logging.INFO)
-        self.ports = cache(self._ports)
-        self.health = cache(lambda: Health(self.ports()))
-        self._session = cache(aiohttp.ClientSession)
+
+    def ports(self) -> Ports:
+        """What the operations and activities need."""
+        return self._ports
+
+    def health(self) -> Health:
+        """The one look at everything that all callers share."""
+        return self._health
 
     def instances(self, client: df.DurableOrchestrationClient) -> Instances:
         """The orchestrations, through the client that the host hands to a function."""
-        return DurableInstances(client, self._session())
+        return DurableInstances(client, self._session)
 
+    @cached_property
+    def _session(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession()
+
+    @cached_property
+    def _health(self) -> Health:
+        return Health(self._ports)
+
+    @cached_property
     def _ports(self) -> Ports:
         settings = self.settings
         clients = Clients(settings.key, settings.times, f"blob-data-sharing/{APP_VERSION}")

@@ -1,6 +1,5 @@
 """Where the world comes in: each trigger decodes, calls one operation, encodes."""
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import azure.durable_functions as df
@@ -13,8 +12,11 @@ from triggers import http, queue, timers
 class Wired(Protocol):
     """What the triggers are given: the ports, made on first use, and the orchestrations behind a durable client."""
 
-    ports: Callable[[], Ports]
-    health: Callable[[], Health]
+    def ports(self) -> Ports:
+        """What the operations need."""
+
+    def health(self) -> Health:
+        """The one look at everything that all callers share."""
 
     def instances(self, client: Any) -> Instances:
         """The orchestrations, through the client that the host hands to a function."""
