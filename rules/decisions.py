@@ -1,6 +1,6 @@
 """Rules 1, 2, 3, 5 and 7: what two blobs and a record of the end lead to. The heart; see docs/protocol.md."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from rules.errors import Reason
@@ -36,7 +36,10 @@ class SourceBlob:
 
 @dataclass(frozen=True, slots=True)
 class TargetBlob:
-    """A target as one HEAD shows it. `source_etag` and `transfer_id` are its receipt, if any."""
+    """A target as one HEAD shows it. `source_etag` and `transfer_id` are its receipt, if any.
+
+    `headers` are its content headers, for who sets them again; opaque to the rules.
+    """
 
     etag: str
     size: int
@@ -47,6 +50,7 @@ class TargetBlob:
     copied: int = 0
     total: int | None = None
     copy_detail: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 def is_receipt(target: TargetBlob, etag: str, size: int | None) -> bool:

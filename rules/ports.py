@@ -47,7 +47,7 @@ class Source(Protocol):
         """Look at a blob once. None only where the service says BlobNotFound: a missing container is Retryable."""
 
     async def tags(self, blob: Blob, etag: str) -> dict[str, str] | None:
-        """Read a blob's index tags; None where the app may not."""
+        """Read a blob's index tags; None where the app may not, or the version is gone (its pinned copy will say so)."""
 
     async def readable(self, blob: Blob, until: datetime) -> CopySource:
         """Sign a read of this one blob until then. No request per blob: the key behind it is cached."""
@@ -73,7 +73,7 @@ class Target(Protocol):
         """Set the properties to what they are (If-Match), which drops the copy's: they show the source URL with its SAS."""
 
     async def delete(self, blob: Blob, etag: str) -> None:
-        """Delete, if it still has this ETag. Absent already is fine."""
+        """Delete, if it still has this ETag. Absent already is fine, or LookAgain: some services answer 412 to it."""
 
 
 class Letters(Protocol):
@@ -101,10 +101,13 @@ class Letters(Protocol):
         """Read a letter, open or resolved."""
 
     async def page(self, prefix: str, limit: int, continuation: str | None) -> tuple[list[dict[str, Any]], str | None]:
-        """List open letters whose id begins so, from their metadata, in order of id. A page may be short."""
+        """List open letters whose id begins so, from their metadata, in order of id. A page may be short.
+
+        Raises ValueError for a continuation that is none of this prefix's.
+        """
 
     def endings(self) -> AsyncIterator[Ended]:
-        """Every record of an end, in order of id, in pages: flat in memory."""
+        """Every record of an end, in order of id, in pages: flat in memory. Without its detail, which no list shows."""
 
 
 class Events(Protocol):
@@ -176,7 +179,10 @@ class Instances(Protocol):
     async def page(
         self, *, prefix: str = "", broken: bool = False, limit: int, continuation: str | None = None
     ) -> tuple[list[Instance], str | None]:
-        """List transfers whose id begins so, perhaps the broken ones alone. A page may be short, even empty."""
+        """List transfers whose id begins so, perhaps the broken ones alone. A page may be short, even empty.
+
+        Raises ValueError for a continuation that is none.
+        """
 
 
 class Probe(Protocol):

@@ -1,0 +1,138 @@
+"""The SDK's clients: one per endpoint and manner, made once per process, never per call.
+
+Two manners: `reads` are tried again within their time; `acts` are sent once, for only a look tells what became of one.
+"""
+
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+from azure.core import MatchConditions
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.core.pipeline.transport import AioHttpTransport
+from azure.identity.aio import DefaultAzureCredential
+from azure.storage.blob.aio import BlobClient, BlobServiceClient, ContainerClient, ExponentialRetry
+from azure.storage.queue.aio import QueueClient, QueueServiceClient
+
+from adapters.translation import Request, asking
+from rules.errors import Permanent, Reason
+from rules.models import Blob, Place
+from rules.policies import Times
+from rules.routes import is_loopback
+
+RETRIES = 2
+CONNECT_SECONDS = 10.0
+
+
+class Backoff(ExponentialRetry):
+    """The SDK's own first retry waits 15 ± 3 s; this one a fifteenth of the window, then twice that."""
+
+    def __init__(self, first: float, retries: int) -> None:
+        super().__init__(retry_total=retries)
+        self._first = first
+
+    def get_backoff_time(self, settings: dict[str, Any]) -> float:
+        """Seconds before the next try; `count` is 0 before the first one."""
+        return float(self._first * 2 ** settings["count"])
+
+
+class Clients:
+    """Everything that talks to storage. Use it within one event loop; `aclose` ends it.
+
+    `key` is the emulator's account key, for loopback alone; elsewhere the app's identity is used.
+    """
+
+    def __init__(self, key: str | None, times: Times, user_agent: str) -> None:
+        self.times = times
+        self._key = key
+        self._user_agent = user_agent
+        self._identity: AsyncTokenCredential | None = None
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        self._services: dict[tuple[str, bool], BlobServiceClient] = {}
+        self._queues: dict[str, QueueServiceClient] = {}
+
+    async def aclose(self) -> None:
+        """Close every connection, and the identity's."""
+        for session in self._sessions.values():
+            await session.close()
+        if self._identity is not None:
+            await self._identity.close()
+        self._sessions, self._services, self._queues, self._identity = {}, {}, {}, None
+
+    def asking(self, request: Request) -> AbstractAsyncContextManager[None]:
+        """Give a request the protocol's timeout and translate what goes wrong."""
+        return asking(request, self.times.timeout)
+
+    def service(self, endpoint: str, *, act: bool = False) -> BlobServiceClient:
+        """The client of a blob service."""
+        if (endpoint, act) not in self._services:
+            self._services[endpoint, act] = BlobServiceClient(endpoint, **self._options(endpoint, act=act))
+        return self._services[endpoint, act]
+
+    def container(self, endpoint: str, name: str) -> ContainerClient:
+        """The client of a container, for reading."""
+        return self.service(endpoint).get_container_client(name)
+
+    def blob(self, blob: Blob, *, act: bool = False) -> BlobClient:
+        """The client of a blob. From its raw name: `from_blob_url` loses trailing slashes."""
+        return self.service(blob.endpoint, act=act).get_blob_client(blob.container, blob.name)
+
+    def queue(self, endpoint: str, name: str) -> QueueClient:
+        """The client of a queue. Its messages are raw text."""
+        if endpoint not in self._queues:
+            self._queues[endpoint] = QueueServiceClient(endpoint, **self._options(endpoint, act=False))
+        return self._queues[endpoint].get_queue_client(name)
+
+    def key_for(self, endpoint: str) -> str | None:
+        """The account key that opens this endpoint; None where the identity is to be used.
+
+        Raises:
+            Permanent: there is a key and the endpoint is not on this machine, or the other way round.
+        """
+        local = is_loopback(urlsplit(endpoint).hostname or "")
+        if local and self._key is None:
+            raise _refused("storage on this machine is the emulator, and the state account is none: there is no key")
+        if not local and self._key is not None:
+            raise _refused("an account key is for the emulator on this machine alone, and this storage is elsewhere")
+        return self._key
+
+    def _options(self, endpoint: str, *, act: bool) -> dict[str, Any]:
+        return {
+            "credential": self._credential(endpoint),
+            "transport": AioHttpTransport(
+                session=self._session(act=act),
+                session_owner=False,
+                connection_timeout=CONNECT_SECONDS,
+                # A read has time for its retries; an act has all of it.
+                read_timeout=self.times.timeout if act else self.times.window,
+            ),
+            "retry_policy": Backoff(self.times.window / 15, 0 if act else RETRIES),
+            "user_agent": self._user_agent,
+        }
+
+    def _credential(self, endpoint: str) -> AsyncTokenCredential | dict[str, str]:
+        key = self.key_for(endpoint)
+        if key is not None:
+            return {"account_name": Place(endpoint, "").account, "account_key": key}
+        self._identity = self._identity or DefaultAzureCredential()
+        return self._identity
+
+    def _session(self, *, act: bool) -> aiohttp.ClientSession:
+        if act not in self._sessions:
+            session = aiohttp.ClientSession(auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar(), trust_env=True)
+            # aiohttp itself sends a PUT again when a kept connection breaks. There is no public switch.
+            session._retry_connection = not act  # noqa: SLF001
+            self._sessions[act] = session
+        return self._sessions[act]
+
+
+def condition(etag: str | None) -> dict[str, Any]:
+    """The SDK's words for If-Match, or for If-None-Match: * where there is no ETag (it takes no None beside that)."""
+    if etag is None:
+        return {"match_condition": MatchConditions.IfMissing}
+    return {"match_condition": MatchConditions.IfNotModified, "etag": etag}
+
+
+def _refused(why: str) -> Permanent:
+    return Permanent(Reason.INTERNAL, "clients", why)

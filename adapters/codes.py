@@ -1,0 +1,198 @@
+"""What the storage services' error codes mean to us: two tables, code → meaning and meaning → verdict.
+
+Codes: https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes, .../blob-service-error-codes and
+.../queue-service-error-codes. A code that is not here is judged by its status.
+"""
+
+from enum import StrEnum
+from http import HTTPStatus
+
+from rules.errors import CANNOT_VERIFY_SOURCE, LookAgain, Permanent, Reason, Retryable, StorageError
+
+
+class Side(StrEnum):
+    """Whose storage was asked."""
+
+    SOURCE = "source"
+    TARGET = "target"
+    STATE = "state"
+
+
+class Meaning(StrEnum):
+    """What an answer means, in the words that a dead letter shows."""
+
+    BUSY = "the service is busy or failed"
+    REFUSED = "the app's access is refused"
+    AWAY = "the account, container or queue is not in service"
+    NO_CONTAINER = "the container or queue does not exist"
+    NO_BLOB = "the blob does not exist"
+    CHANGED = "it is not in the state that was asked for"
+    LEASED = "somebody holds a lease"
+    PROTECTED = "a policy or its tier protects the blob"
+    WRONG_TYPE = "the blob there is of another kind"
+    TOO_MUCH = "the service does not take such properties"
+    UNSAYABLE = "the service does not take such a name"
+    UNVERIFIED = "the target's service could not read the source"
+    UNKNOWN = "the service refused the request"
+
+
+CODES: dict[Meaning, tuple[str, ...]] = {
+    Meaning.BUSY: (
+        "ServerBusy",
+        "InternalError",
+        "OperationTimedOut",
+        "TooManyRequests",
+        "SnapshotOperationRateExceeded",
+    ),
+    Meaning.REFUSED: (
+        "AuthenticationFailed",
+        "AuthorizationFailure",
+        "AuthorizationPermissionMismatch",
+        "AuthorizationProtocolMismatch",
+        "AuthorizationResourceTypeMismatch",
+        "AuthorizationServiceMismatch",
+        "AuthorizationSourceIPMismatch",
+        "InsufficientAccountPermissions",
+        "InvalidAuthenticationInfo",
+        "KeyBasedAuthenticationNotPermitted",
+        "NoAuthenticationInformation",
+        "PublicAccessNotPermitted",
+        "UnauthorizedBlobOverwrite",
+    ),
+    Meaning.AWAY: (
+        "AccountBeingCreated",
+        "AccountIsDisabled",
+        "ContainerBeingDeleted",
+        "ContainerDisabled",
+        "QueueBeingDeleted",
+        "QueueDisabled",
+        "ResourceNotFound",
+        "SystemInUse",
+    ),
+    Meaning.NO_CONTAINER: ("ContainerNotFound", "QueueNotFound"),
+    Meaning.NO_BLOB: ("BlobNotFound",),
+    Meaning.CHANGED: (
+        "BlobAlreadyExists",
+        "BlobOverwritten",
+        "ConditionNotMet",
+        "CopyIdMismatch",
+        # The kind of a source changes with its version alone: a look at the source tells more.
+        "InvalidSourceBlobType",
+        "NoPendingCopyOperation",
+        "PendingCopyOperation",
+        "SourceConditionNotMet",
+        "TargetConditionNotMet",
+    ),
+    Meaning.LEASED: (
+        "InfiniteLeaseDurationRequired",
+        "LeaseAlreadyPresent",
+        "LeaseIdMismatchWithBlobOperation",
+        "LeaseIdMismatchWithContainerOperation",
+        "LeaseIdMissing",
+        "LeaseIsBreakingAndCannotBeAcquired",
+        "LeaseLost",
+        "LeaseNotPresentWithBlobOperation",
+    ),
+    Meaning.PROTECTED: (
+        "BlobAccessTierNotSupportedForAccountType",
+        "BlobArchived",
+        "BlobBeingRehydrated",
+        "BlobImmutableDueToLegalHold",
+        "BlobImmutableDueToPolicy",
+        "BlobTierInadequateForContentLength",
+        "CannotChangeToLowerTier",
+        "ContainerImmutableDueToPolicy",
+        "InvalidBlobTier",
+    ),
+    Meaning.WRONG_TYPE: (
+        "IncrementalCopyBlobMismatch",
+        "InvalidBlobType",
+        "OperationNotAllowedOnIncrementalCopyBlob",
+        "ResourceTypeMismatch",
+        # Only the blob with all its snapshots could be deleted, and those are somebody's.
+        "SnapshotsPresent",
+    ),
+    Meaning.TOO_MUCH: (
+        "ContentLengthLargerThanTierLimit",
+        "CopyAcrossAccountsNotSupported",
+        "EmptyMetadataKey",
+        "InvalidHeaderValue",
+        "InvalidInput",
+        "InvalidMetadata",
+        "InvalidTag",
+        "MaxBlobSizeConditionNotMet",
+        "MetadataTooLarge",
+        "RequestBodyTooLarge",
+    ),
+    Meaning.UNSAYABLE: (
+        "InvalidQueryParameterValue",
+        "InvalidResourceName",
+        "InvalidSourceBlobUrl",
+        "InvalidUri",
+        "OutOfRangeInput",
+        "RequestUriTooLong",
+        "RequestUrlFailedToParse",
+    ),
+    Meaning.UNVERIFIED: (CANNOT_VERIFY_SOURCE,),
+}
+STATUSES: dict[int, Meaning] = {
+    HTTPStatus.UNAUTHORIZED: Meaning.REFUSED,
+    HTTPStatus.FORBIDDEN: Meaning.REFUSED,
+    HTTPStatus.NOT_FOUND: Meaning.AWAY,
+    HTTPStatus.REQUEST_TIMEOUT: Meaning.BUSY,
+    HTTPStatus.CONFLICT: Meaning.CHANGED,
+    HTTPStatus.PRECONDITION_FAILED: Meaning.CHANGED,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: Meaning.TOO_MUCH,
+    HTTPStatus.REQUEST_URI_TOO_LONG: Meaning.UNSAYABLE,
+    HTTPStatus.TOO_MANY_REQUESTS: Meaning.BUSY,
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: Meaning.TOO_MUCH,
+    HTTPStatus.INTERNAL_SERVER_ERROR: Meaning.BUSY,
+    HTTPStatus.BAD_GATEWAY: Meaning.BUSY,
+    HTTPStatus.SERVICE_UNAVAILABLE: Meaning.BUSY,
+    HTTPStatus.GATEWAY_TIMEOUT: Meaning.BUSY,
+}
+MEANINGS: dict[str, Meaning] = {code: meaning for meaning, codes in CODES.items() for code in codes}
+
+Verdict = tuple[type[StorageError], Reason]
+
+# Roles take minutes to spread and accounts come back: what is refused or away is retryable. Permanent is what somebody has
+# to change first. Nothing about the app's own state is one blob's fault.
+VERDICTS: dict[Side, dict[Meaning, Verdict]] = {
+    Side.SOURCE: {
+        Meaning.BUSY: (Retryable, Reason.THROTTLED),
+        Meaning.REFUSED: (Retryable, Reason.SOURCE_UNREADABLE),
+        Meaning.AWAY: (Retryable, Reason.SOURCE_UNREADABLE),
+        Meaning.NO_CONTAINER: (Retryable, Reason.SOURCE_UNREADABLE),
+        Meaning.NO_BLOB: (Retryable, Reason.SOURCE_UNREADABLE),
+        Meaning.CHANGED: (Retryable, Reason.SOURCE_UNREADABLE),
+        Meaning.LEASED: (Retryable, Reason.SOURCE_UNREADABLE),
+        Meaning.PROTECTED: (Permanent, Reason.SOURCE_ARCHIVED),
+        Meaning.WRONG_TYPE: (Permanent, Reason.UNSUPPORTED_BLOB),
+        Meaning.TOO_MUCH: (Permanent, Reason.UNSUPPORTED_BLOB),
+        Meaning.UNSAYABLE: (Permanent, Reason.INVALID_NAME),
+        Meaning.UNVERIFIED: (Retryable, Reason.SOURCE_UNREADABLE),
+        Meaning.UNKNOWN: (Retryable, Reason.INTERNAL),
+    },
+    # LookAgain is for acts; a mere look that is answered so is retryable, with this reason.
+    Side.TARGET: {
+        Meaning.BUSY: (Retryable, Reason.THROTTLED),
+        Meaning.REFUSED: (Retryable, Reason.TARGET_UNWRITABLE),
+        Meaning.AWAY: (Retryable, Reason.TARGET_UNWRITABLE),
+        Meaning.NO_CONTAINER: (Permanent, Reason.TARGET_UNWRITABLE),
+        Meaning.NO_BLOB: (LookAgain, Reason.TARGET_CONFLICT),
+        Meaning.CHANGED: (LookAgain, Reason.TARGET_CONFLICT),
+        Meaning.LEASED: (Retryable, Reason.TARGET_CONFLICT),
+        Meaning.PROTECTED: (Permanent, Reason.TARGET_UNWRITABLE),
+        Meaning.WRONG_TYPE: (Permanent, Reason.TARGET_CONFLICT),
+        Meaning.TOO_MUCH: (Permanent, Reason.UNSUPPORTED_BLOB),
+        Meaning.UNSAYABLE: (Permanent, Reason.INVALID_NAME),
+        Meaning.UNVERIFIED: (LookAgain, Reason.SOURCE_UNREADABLE),
+        Meaning.UNKNOWN: (Retryable, Reason.INTERNAL),
+    },
+    Side.STATE: {what: (Retryable, Reason.THROTTLED if what is Meaning.BUSY else Reason.INTERNAL) for what in Meaning},
+}
+
+
+def meaning(status: int, code: str) -> Meaning:
+    """What an answer means: its code says so, else its status."""
+    return MEANINGS.get(code) or STATUSES.get(status, Meaning.UNKNOWN)

@@ -1,0 +1,124 @@
+"""The port `Instances` on the Durable extension: the SDK where it can, the extension's own query where it cannot page."""
+
+from collections.abc import Mapping
+from datetime import UTC
+from typing import Any
+
+import aiohttp
+from azure.durable_functions import DurableOrchestrationClient
+
+from adapters.continuation import unwrapped, wrapped
+from rules import codec
+from rules.errors import Reason, Retryable
+from rules.identity import TRANSFER_ID
+from rules.models import Run
+from rules.ports import Instance, Standing
+
+ORCHESTRATOR = "transfer"
+CANCEL = "cancel"
+# The extension takes no more at a time, and answers a request for none with a token and an empty list.
+MAX_PAGE = 1_000
+CONTINUATION = "x-ms-continuation-token"
+
+
+class DurableInstances:
+    """The orchestrations, through the client of one invocation; `session` is the process's own."""
+
+    def __init__(self, client: DurableOrchestrationClient, session: aiohttp.ClientSession) -> None:
+        self._client = client
+        self._session = session
+
+    async def find(self, identity: str) -> Instance | None:
+        """Look one up."""
+        try:
+            found = await self._client.get_status(identity, show_input=True)
+        except Exception as error:  # noqa: BLE001  # the SDK raises plain Exceptions with texts that are not for parsing
+            raise _unavailable("instances.find", error) from None
+        if found.runtime_status is None:
+            return None
+        return Instance(
+            id=identity,
+            status=found.runtime_status.value,
+            run=_run(found.input_),
+            custom=_custom(found.custom_status),
+            output=found.output,
+            updated_at=found.last_updated_time.astimezone(UTC),
+        )
+
+    async def start(self, run: Run) -> bool:
+        """Start a run; False where an instance of its id is alive."""
+        identity = run.transfer.id
+        try:
+            await self._client.start_new(ORCHESTRATOR, identity, codec.encode(run))
+        except Exception as error:  # noqa: BLE001  # as above: so the instance itself is asked what was meant
+            if await self._is_running(identity):
+                return False
+            raise _unavailable("instances.start", error) from None
+        return True
+
+    async def cancel(self, identity: str) -> None:
+        """Raise the cancel event; of an instance that is none, or ended, nothing happens."""
+        try:
+            await self._client.raise_event(identity, CANCEL)
+        except Exception as error:  # noqa: BLE001  # as above
+            if await self._is_running(identity):
+                raise _unavailable("instances.cancel", error) from None
+
+    async def page(
+        self, *, prefix: str = "", broken: bool = False, limit: int, continuation: str | None = None
+    ) -> tuple[list[Instance], str | None]:
+        """List transfers whose id begins so, perhaps the broken ones alone."""
+        query = {"top": str(max(1, min(limit, MAX_PAGE))), "showInput": "true"}
+        query |= {"instanceIdPrefix": prefix} if prefix else {}
+        query |= {"runtimeStatus": ",".join(sorted(Standing.BROKEN))} if broken else {}
+        token = unwrapped(prefix, continuation)
+        try:
+            items, following = await self._query(query, {CONTINUATION: token} if token else {})
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise _unavailable("instances.page", error) from None
+        return [_listed(item) for item in items if TRANSFER_ID.fullmatch(item["instanceId"])], wrapped(
+            prefix, following
+        )
+
+    async def _query(
+        self, query: Mapping[str, str], headers: Mapping[str, str]
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        # The SDK's own queries return the first hundred and no token.
+        url = f"{self._client._orchestration_bindings.rpc_base_url}instances"  # noqa: SLF001
+        async with self._session.get(url, params=query, headers=headers, raise_for_status=True) as response:
+            # At the end the header is empty, or absent.
+            return await response.json(), response.headers.get(CONTINUATION) or None
+
+    async def _is_running(self, identity: str) -> bool:
+        found = await self.find(identity)
+        return found is not None and found.running
+
+
+def _listed(item: dict[str, Any]) -> Instance:
+    return Instance(
+        id=item["instanceId"],
+        status=item["runtimeStatus"],
+        run=_run(item.get("input")),
+        custom=_custom(item.get("customStatus")),
+        output=item.get("output"),
+        updated_at=codec.moment(item["lastUpdatedTime"]).astimezone(UTC),
+    )
+
+
+def _custom(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _run(value: Any) -> Run | None:
+    """The input; None where it is not that of a transfer, or was written by an app that this one does not understand."""
+    try:
+        return codec.decode(Run, value)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _unavailable(operation: str, error: Exception) -> Retryable:
+    # Its text may show the extension's URLs, and they carry a key.
+    return Retryable(
+        Reason.INTERNAL, operation, f"the Durable extension did not answer as expected ({type(error).__name__})"
+    )

@@ -1,0 +1,156 @@
+"""The port `Letters` on Azure Storage: `open/`, `resolved/` and `ended/` in the container dead-letters."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from typing import Any, TypeVar
+
+from adapters.clients import Clients
+from adapters.continuation import unwrapped, wrapped
+from adapters.records import Records
+from adapters.translation import LETTERS_READ, LETTERS_WRITE
+from rules import codec, letters
+from rules.errors import Reason, Retryable
+from rules.letters import Ended, Letter
+
+CONTAINER = "dead-letters"
+T = TypeVar("T")
+# Two writers of one id are rare, and each round one of them is done.
+MAX_ROUNDS = 10
+
+
+class StoredLetters:
+    """Dead letters and the records of ends."""
+
+    def __init__(self, clients: Clients, endpoint: str) -> None:
+        self._records = Records(clients, endpoint, CONTAINER)
+
+    async def ended(self, identity: str) -> Ended | None:
+        """Read the record of a transfer's end, if there is one."""
+        return (await self._ended(identity))[0]
+
+    async def write_ended(self, ended: Ended) -> None:
+        """Record an end, unless one of this attempt or a later one is there."""
+
+        async def attempt() -> bool:
+            old, etag = await self._ended(ended.id)
+            if old is not None and old.attempt >= ended.attempt:
+                return True
+            metadata = codec.encode(replace(ended, detail="")) | {"attempt": str(ended.attempt)}
+            del metadata["id"]
+            return await self._records.write(_path("ended", ended.id), codec.encode(ended), metadata, etag)
+
+        await _until_done(attempt)
+
+    async def drop_ended(self, identity: str, attempt: int) -> None:
+        """Forget the record of an end, unless it is of a later attempt."""
+
+        async def round_() -> bool:
+            old, etag = await self._ended(identity)
+            if old is None or old.attempt > attempt:
+                return True
+            return await self._records.delete(_path("ended", identity), etag)
+
+        await _until_done(round_)
+
+    async def write(self, letter: Letter) -> None:
+        """Open a letter, merged with what is known of this id."""
+
+        async def attempt() -> bool:
+            opened, etag = await self._letter("open", letter.id)
+            resolved, _ = await self._letter("resolved", letter.id)
+            new = letters.merged(_newest(opened, resolved), letter)
+            if new is None:
+                return True
+            return await self._put("open", new, etag) and await self._unless_late(letter.id)
+
+        await _until_done(attempt)
+
+    async def resolve(self, identity: str, attempt: int, how: str, now: datetime) -> bool:
+        """Move an open letter to `resolved/`, unless it is of a later attempt."""
+        found = False
+
+        async def round_() -> bool:
+            nonlocal found
+            opened, etag = await self._letter("open", identity)
+            if opened is None or opened.last > attempt:
+                return True
+            found = True
+            before, resolved_etag = await self._letter("resolved", identity)
+            if before is None or before.last < opened.last:
+                closed = letters.resolved(opened, now, how)
+                if not await self._put("resolved", closed, resolved_etag):
+                    return False
+            return await self._records.delete(_path("open", identity), etag)
+
+        await _until_done(round_)
+        return found
+
+    async def read(self, identity: str) -> Letter | None:
+        """Read a letter, open or resolved."""
+        opened, _ = await self._letter("open", identity)
+        return opened or (await self._letter("resolved", identity))[0]
+
+    async def page(self, prefix: str, limit: int, continuation: str | None) -> tuple[list[dict[str, Any]], str | None]:
+        """List open letters whose id begins so, from their metadata, in order of id."""
+        marker = unwrapped(prefix, continuation)
+        items, marker = await self._records.page(f"open/{prefix}", limit, marker)
+        return [letters.listed(_identity(item.name), item.metadata or {}) for item in items], wrapped(prefix, marker)
+
+    async def endings(self) -> AsyncIterator[Ended]:
+        """Every record of an end, in order of id, from their metadata."""
+        async for item in self._records.all("ended/"):
+            metadata = item.metadata or {}
+            if metadata.get("attempt", "").isdecimal():
+                fields = {**metadata, "id": _identity(item.name), "attempt": int(metadata["attempt"])}
+                yield _understood(partial(codec.decode, Ended, fields))
+
+    async def _ended(self, identity: str) -> tuple[Ended | None, str | None]:
+        record, etag = await self._records.read(_path("ended", identity))
+        return (None if record is None else _understood(partial(codec.decode, Ended, record))), etag
+
+    async def _letter(self, folder: str, identity: str) -> tuple[Letter | None, str | None]:
+        record, etag = await self._records.read(_path(folder, identity))
+        return (None if record is None else _understood(partial(letters.read, record))), etag
+
+    async def _put(self, folder: str, letter: Letter, etag: str | None) -> bool:
+        return await self._records.write(
+            _path(folder, letter.id), letters.record(letter), letters.metadata(letter), etag
+        )
+
+    async def _unless_late(self, identity: str) -> bool:
+        """Take back what was just opened if its attempt was resolved between the look and the write."""
+        resolved, _ = await self._letter("resolved", identity)
+        opened, etag = await self._letter("open", identity)
+        if resolved is None or opened is None or opened.last > resolved.last:
+            return True
+        return await self._records.delete(_path("open", identity), etag)
+
+
+def _path(folder: str, identity: str) -> str:
+    return f"{folder}/{identity}.json"
+
+
+def _identity(path: str) -> str:
+    return path.partition("/")[2].removesuffix(".json")
+
+
+def _newest(*known: Letter | None) -> Letter | None:
+    """The record that knows the latest attempt; the first of equals."""
+    return max((letter for letter in known if letter is not None), key=lambda letter: letter.last, default=None)
+
+
+def _understood(read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise Retryable(Reason.INTERNAL, LETTERS_READ.name, "a record is none that this version can read") from None
+
+
+async def _until_done(attempt: Callable[[], Awaitable[bool]]) -> None:
+    """Read, compare and write again until nobody came in between."""
+    for _ in range(MAX_ROUNDS):
+        if await attempt():
+            return
+    raise Retryable(Reason.INTERNAL, LETTERS_WRITE.name, f"somebody else wrote the record {MAX_ROUNDS} times meanwhile")

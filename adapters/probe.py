@@ -1,0 +1,24 @@
+"""The port `Probe` on Azure Storage."""
+
+from adapters.clients import Clients
+from adapters.letters import CONTAINER
+from adapters.records import Records
+from adapters.translation import PROBE_CONTAINER
+from rules.models import Place
+
+
+class Probes:
+    """A look at what a route or a store needs, for `health`."""
+
+    def __init__(self, clients: Clients, letters_endpoint: str) -> None:
+        self._clients = clients
+        self._records = Records(clients, letters_endpoint, CONTAINER)
+
+    async def container(self, place: Place) -> None:
+        """Succeed if the container can be seen."""
+        async with self._clients.asking(PROBE_CONTAINER):
+            await self._clients.container(place.endpoint, place.container).get_container_properties()
+
+    async def letters(self) -> None:
+        """Succeed if the dead letters can be listed."""
+        await self._records.page("open/", 1, None)

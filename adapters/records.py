@@ -1,0 +1,112 @@
+"""JSON records in one container of the state account, written on condition of what was read."""
+
+import json
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from typing import Any
+
+from azure.core.exceptions import HttpResponseError
+from azure.storage.blob import BlobProperties, ContentSettings
+
+from adapters.clients import Clients, condition
+from adapters.translation import LETTERS_LIST, LETTERS_READ, LETTERS_WRITE, code_of
+from rules.errors import Reason, Retryable
+from rules.models import Blob
+
+MAX_PAGE = 5_000
+JSON = ContentSettings(content_type="application/json")
+
+
+class Records:
+    """A container of records. `etag` None means that there is none."""
+
+    def __init__(self, clients: Clients, endpoint: str, container: str) -> None:
+        self._clients = clients
+        self._endpoint = endpoint
+        self._container = container
+
+    async def read(self, name: str) -> tuple[dict[str, Any] | None, str | None]:
+        """Read a record with its ETag."""
+        async with self._clients.asking(LETTERS_READ):
+            try:
+                stream = await self._blob(name).download_blob()
+                return _parsed(await stream.readall()), stream.properties.etag
+            except HttpResponseError as error:
+                if code_of(error) == "BlobNotFound":
+                    return None, None
+                raise
+
+    async def write(self, name: str, record: dict[str, Any], metadata: dict[str, str], etag: str | None) -> bool:
+        """Write a record if it is still as it was read; False if somebody wrote meanwhile.
+
+        A try that went unanswered and is made again finds its own work: False too, and the next read shows it.
+        """
+        async with self._clients.asking(LETTERS_WRITE):
+            return await _held(
+                self._blob(name).upload_blob(
+                    json.dumps(record, ensure_ascii=False, indent=1).encode(),
+                    overwrite=etag is not None,
+                    metadata=metadata,
+                    content_settings=JSON,
+                    **condition(etag),
+                )
+            )
+
+    async def delete(self, name: str, etag: str | None) -> bool:
+        """Delete a record if it is still as it was read; False if somebody wrote or deleted meanwhile."""
+        async with self._clients.asking(LETTERS_WRITE):
+            return await _held(self._blob(name).delete_blob(**condition(etag)))
+
+    async def page(self, prefix: str, limit: int, marker: str | None) -> tuple[list[BlobProperties], str | None]:
+        """List one page with metadata.
+
+        Raises:
+            ValueError: the service does not know the marker.
+        """
+        async with self._clients.asking(LETTERS_LIST):
+            pages = (
+                self._clients.container(self._endpoint, self._container)
+                .list_blobs(name_starts_with=prefix, include=["metadata"], results_per_page=min(limit, MAX_PAGE))
+                .by_page(marker)
+            )
+            try:
+                items = [item async for item in await anext(pages)]
+            except HttpResponseError as error:
+                if marker and error.status_code == HTTPStatus.BAD_REQUEST:
+                    raise ValueError("the service does not know this continuation") from None
+                raise
+        return items, getattr(pages, "continuation_token", None) or None
+
+    async def all(self, prefix: str) -> AsyncIterator[BlobProperties]:
+        """List everything, page by page."""
+        marker = None
+        while True:
+            items, marker = await self.page(prefix, MAX_PAGE, marker)
+            for item in items:
+                yield item
+            if marker is None:
+                return
+
+    def _blob(self, name: str) -> Any:
+        return self._clients.blob(Blob(self._endpoint, self._container, name))
+
+
+def _parsed(body: bytes) -> dict[str, Any]:
+    try:
+        record = json.loads(body)
+    except ValueError:
+        record = None
+    if not isinstance(record, dict):
+        raise Retryable(Reason.INTERNAL, LETTERS_READ.name, "a record is no JSON object")
+    return record
+
+
+async def _held(request: Any) -> bool:
+    """Whether the condition held."""
+    try:
+        await request
+    except HttpResponseError as error:
+        if code_of(error) in {"BlobAlreadyExists", "BlobNotFound", "ConditionNotMet"}:
+            return False
+        raise
+    return True

@@ -1,0 +1,69 @@
+"""The port `Source` on Azure Storage."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from http import HTTPStatus
+
+from azure.core import MatchConditions
+from azure.core.exceptions import HttpResponseError
+from azure.storage.blob import BlobProperties
+
+from adapters.clients import Clients
+from adapters.signing import Signatures
+from adapters.translation import SOURCE_HEAD, SOURCE_TAGS, code_of
+from rules.decisions import CopyStatus, SourceBlob
+from rules.identity import unquoted
+from rules.models import Blob, Kind
+from rules.ports import CopySource
+
+
+class SourceBlobs:
+    """Where versions are read."""
+
+    def __init__(self, clients: Clients, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._clients = clients
+        self._signatures = Signatures(clients, now)
+
+    async def head(self, blob: Blob) -> SourceBlob | None:
+        """Look at a blob once; None where there is none, and only there."""
+        async with self._clients.asking(SOURCE_HEAD):
+            try:
+                return _seen(await self._clients.blob(blob).get_blob_properties())
+            except HttpResponseError as error:
+                if code_of(error) == "BlobNotFound":
+                    return None
+                raise
+
+    async def tags(self, blob: Blob, etag: str) -> dict[str, str] | None:
+        """Read a blob's index tags; None where the app may not, and where the version is gone: its copy will say so."""
+        async with self._clients.asking(SOURCE_TAGS):
+            try:
+                return await self._clients.blob(blob).get_blob_tags(
+                    etag=etag, match_condition=MatchConditions.IfNotModified
+                )
+            except HttpResponseError as error:
+                if _is_refused(error) or code_of(error) in {"BlobNotFound", "ConditionNotMet"}:
+                    return None
+                raise
+
+    async def readable(self, blob: Blob, until: datetime) -> CopySource:
+        """Sign a read of this one blob until then."""
+        return CopySource(await self._signatures.url(blob, until))
+
+
+def _is_refused(error: HttpResponseError) -> bool:
+    return error.status_code == HTTPStatus.FORBIDDEN
+
+
+def _seen(properties: BlobProperties) -> SourceBlob:
+    status = properties.copy.status
+    return SourceBlob(
+        etag=unquoted(properties.etag),
+        size=properties.size,
+        kind=Kind(properties.blob_type.value),
+        metadata=dict(properties.metadata),
+        copy_status=CopyStatus(status) if status else None,
+        # A blob that is being rehydrated shows the archive tier until it is done.
+        archived=properties.blob_tier == "Archive",
+        tag_count=properties.tag_count or 0,
+    )

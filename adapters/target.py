@@ -1,0 +1,110 @@
+"""The port `Target` on Azure Storage. Every act is one conditional request."""
+
+from base64 import b64decode, b64encode
+
+from azure.core import MatchConditions
+from azure.core.exceptions import HttpResponseError
+from azure.storage.blob import BlobProperties, ContentSettings, StandardBlobTier
+
+from adapters.clients import Clients, condition
+from adapters.translation import TARGET_ABORT, TARGET_CLEAR, TARGET_COPY, TARGET_DELETE, TARGET_HEAD, code_of
+from rules.decisions import SOURCE_ETAG, TRANSFER_ID, CopyStatus, TargetBlob
+from rules.errors import Permanent, Reason
+from rules.identity import unquoted
+from rules.models import Blob, Engine
+from rules.ports import Copy
+
+HEADERS = ("content_type", "content_encoding", "content_language", "content_disposition", "cache_control")
+
+
+class TargetBlobs:
+    """Where versions are written."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+
+    async def head(self, blob: Blob) -> TargetBlob | None:
+        """Look at a blob once; None where there is none, and only there."""
+        async with self._clients.asking(TARGET_HEAD):
+            try:
+                return _seen(await self._clients.blob(blob).get_blob_properties())
+            except HttpResponseError as error:
+                if code_of(error) == "BlobNotFound":
+                    return None
+                raise
+
+    async def copy(self, copy: Copy) -> bool:
+        """Ask the service to copy; True if this very request read the version."""
+        _check(copy.metadata)
+        sync = copy.engine is Engine.SYNC
+        async with self._clients.asking(TARGET_COPY):
+            answer = await self._clients.blob(copy.target, act=True).start_copy_from_url(
+                copy.source.url,
+                metadata=copy.metadata,
+                source_etag=copy.etag,
+                source_match_condition=MatchConditions.IfNotModified,
+                standard_blob_tier=StandardBlobTier(copy.tier) if copy.tier else None,
+                tags=copy.tags or None,
+                requires_sync=sync or None,
+                **condition(copy.if_match),
+            )
+        # An async copy that is done at once proves nothing: it is looked at like any other.
+        return sync and answer["copy_status"] == CopyStatus.SUCCESS
+
+    async def abort(self, blob: Blob, copy_id: str) -> None:
+        """Abort a pending copy."""
+        async with self._clients.asking(TARGET_ABORT):
+            await self._clients.blob(blob, act=True).abort_copy(copy_id)
+
+    async def clear_copy(self, blob: Blob, target: TargetBlob) -> None:
+        """Set the properties to what they are, which drops the copy's."""
+        async with self._clients.asking(TARGET_CLEAR):
+            await self._clients.blob(blob, act=True).set_http_headers(
+                _settings(target.headers), **condition(target.etag)
+            )
+
+    async def delete(self, blob: Blob, etag: str) -> None:
+        """Delete, if it still has this ETag."""
+        async with self._clients.asking(TARGET_DELETE):
+            try:
+                await self._clients.blob(blob, act=True).delete_blob(**condition(etag))
+            except HttpResponseError as error:
+                if code_of(error) != "BlobNotFound":
+                    raise
+
+
+def _check(metadata: dict[str, str]) -> None:
+    """Metadata is sent as UTF-8; what a source was given in another encoding reaches us as lone surrogates."""
+    try:
+        "".join((*metadata, *metadata.values())).encode()
+    except UnicodeEncodeError:
+        detail = "the source's metadata is neither ASCII nor UTF-8"
+        raise Permanent(Reason.UNSUPPORTED_BLOB, TARGET_COPY.name, detail) from None
+
+
+def _seen(properties: BlobProperties) -> TargetBlob:
+    copy = properties.copy
+    copied, _, total = (copy.progress or "0/").partition("/")
+    return TargetBlob(
+        etag=unquoted(properties.etag),
+        size=properties.size,
+        source_etag=properties.metadata.get(SOURCE_ETAG),
+        transfer_id=properties.metadata.get(TRANSFER_ID),
+        copy_status=CopyStatus(copy.status) if copy.status else None,
+        copy_id=copy.id,
+        copied=int(copied),
+        total=int(total) if total else None,
+        copy_detail=copy.status_description or "",
+        headers=_headers(properties.content_settings),
+    )
+
+
+def _headers(settings: ContentSettings) -> dict[str, str]:
+    headers = {name: value for name in HEADERS if (value := getattr(settings, name))}
+    return headers | ({"content_md5": b64encode(settings.content_md5).decode()} if settings.content_md5 else {})
+
+
+def _settings(headers: dict[str, str]) -> ContentSettings:
+    md5 = headers.get("content_md5")
+    values = {name: headers.get(name) for name in HEADERS}
+    return ContentSettings(**values, content_md5=bytearray(b64decode(md5)) if md5 else None)

@@ -1,0 +1,103 @@
+"""Every error of the Azure SDK becomes one of ours here, by its error code and status.
+
+Never by class or message: the SDK calls a 403 with CannotVerifyCopySource a ResourceNotFoundError, and its messages show
+URLs. The classes count only where there is no answer to judge.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import aiohttp
+from azure.core.exceptions import AzureError, ClientAuthenticationError
+
+from adapters.codes import VERDICTS, Meaning, Side, meaning
+from rules.errors import Failure, LookAgain, Reason, Retryable, StorageError
+
+# A HEAD's answer has no body: its code is in this header alone.
+CODE_HEADER = "x-ms-error-code"
+CODE = re.compile(r"[A-Za-z0-9]{1,80}")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One kind of request. An act changes a target: when it goes unanswered, nobody knows what happened."""
+
+    name: str
+    side: Side
+    act: bool = False
+
+
+SOURCE_HEAD = Request("source.head", Side.SOURCE)
+SOURCE_TAGS = Request("source.tags", Side.SOURCE)
+SOURCE_SIGN = Request("source.sign", Side.SOURCE)
+TARGET_HEAD = Request("target.head", Side.TARGET)
+TARGET_COPY = Request("target.copy", Side.TARGET, act=True)
+TARGET_ABORT = Request("target.abort", Side.TARGET, act=True)
+TARGET_CLEAR = Request("target.clear", Side.TARGET, act=True)
+TARGET_DELETE = Request("target.delete", Side.TARGET, act=True)
+# Writes to the app's own state are conditional or harmless when doubled, so they are simply done again.
+LETTERS_READ = Request("letters.read", Side.STATE)
+LETTERS_WRITE = Request("letters.write", Side.STATE)
+LETTERS_LIST = Request("letters.list", Side.STATE)
+EVENTS_PUT = Request("events.put", Side.STATE)
+EVENTS_POISON = Request("events.poison", Side.STATE)
+EVENTS_CONSUMED = Request("events.consumed", Side.STATE)
+EVENTS_DEPTH = Request("events.depth", Side.STATE)
+PROBE_CONTAINER = Request("probe.container", Side.SOURCE)
+
+
+def translated(error: Exception, request: Request) -> StorageError:
+    """Turn whatever the SDK raised into what the caller may do about it."""
+    response = getattr(error, "response", None)
+    status, code = getattr(response, "status_code", 0), code_of(error)
+    if isinstance(error, ClientAuthenticationError) and not code:
+        return judged(request, Meaning.REFUSED)  # the identity got no token: storage was never asked
+    if status < HTTPStatus.BAD_REQUEST:
+        return unanswered(request)
+    return judged(request, meaning(status, code), status, code)
+
+
+def code_of(error: Exception) -> str:
+    """The service's error code; empty if the error carries none."""
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    code = headers.get(CODE_HEADER) or getattr(error, "error_code", None) or ""
+    code = str(getattr(code, "value", code))
+    return code if CODE.fullmatch(code) else ""
+
+
+def answered(request: Request, status: int, code: str) -> StorageError:
+    """What an answer of this status and code means for the caller."""
+    return judged(request, meaning(status, code), status, code)
+
+
+def unanswered(request: Request) -> StorageError:
+    """No answer, or none that can be understood: an act may have happened."""
+    if request.act:
+        return LookAgain(request.name, "no answer")
+    return Retryable(Reason.THROTTLED, request.name, "no answer")
+
+
+def judged(request: Request, what: Meaning, status: int = 0, code: str = "") -> StorageError:
+    """The verdict of the table. The detail is ours: status, code and our own words."""
+    kind, reason = VERDICTS[request.side][what]
+    detail = f"{status} {code}".strip("0 ")
+    detail = f"{detail}: {what}" if detail else what.value
+    if issubclass(kind, Failure):
+        return kind(reason, request.name, detail, code=code, status=status)
+    if not request.act:
+        return Retryable(reason, request.name, detail, code=code, status=status)
+    return LookAgain(request.name, detail, code=code, status=status)
+
+
+@asynccontextmanager
+async def asking(request: Request, seconds: float) -> AsyncIterator[None]:
+    """Give what is asked inside so much time, retries included, and translate what goes wrong."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except (AzureError, aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
+        raise translated(error, request) from None
