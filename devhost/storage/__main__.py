@@ -22,7 +22,7 @@ from devhost.storage.journal import Journal
 from devhost.storage.ledger import Ledger
 from devhost.storage.proxy import Proxy
 from devhost.storage.upstream import LONGEST_LINE, connected
-from devhost.storage.wire import keep_header_bytes
+from devhost.storage.wire import keep_header_bytes, keep_requests_out_of_the_log
 
 if TYPE_CHECKING:
     import socket
@@ -78,6 +78,7 @@ async def _run(config: Config) -> None:
 async def _serving(port: socket.socket, upstream: Upstream, config: Config) -> AsyncIterator[None]:
     """Build the proxy from its parts and let it answer for the block inside."""
     keep_header_bytes()
+    keep_requests_out_of_the_log()
     with contextlib.closing(Ledger(config.state / "copies.sqlite")) as ledger:
         events, faults, journal = Events(upstream, config), Faults(), Journal()
         copies = Copies(upstream, ledger, events, config)

@@ -68,6 +68,7 @@ class Ledger:
         self._database.executescript(
             """
             PRAGMA journal_mode = WAL;
+            PRAGMA synchronous = NORMAL; -- no wait for the disk: a killed process loses nothing by that
             CREATE TABLE IF NOT EXISTS copies (key TEXT PRIMARY KEY, copy TEXT NOT NULL);
             CREATE TABLE IF NOT EXISTS shown (stored TEXT PRIMARY KEY, shown TEXT NOT NULL);
             """

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiohttp import http_writer
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.log import server_logger
 from multidict import CIMultiDict
 
 if TYPE_CHECKING:
@@ -28,6 +30,13 @@ def keep_header_bytes() -> None:
     Latin-1, so such metadata would be refused (403, its signature no longer fits). No public hook exists.
     """
     http_writer._serialize_headers = _serialize  # noqa: SLF001
+
+
+def keep_requests_out_of_the_log() -> None:
+    """Stop aiohttp from printing request lines that it cannot read: they may hold a signature."""
+    server_logger.addFilter(
+        lambda record: not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+    )
 
 
 def _serialize(status_line: str, headers: CIMultiDict[str]) -> bytes:

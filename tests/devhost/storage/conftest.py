@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Start the stack that most tests share."""
     settings = {"DEVHOST_COPY_SECONDS": "0.01", "DEVHOST_ACCOUNTS": "another"}
-    with Stack(tmp_path_factory.mktemp("stack"), **settings) as running:
-        yield running
+    running = Stack(tmp_path_factory.mktemp("stack"), **settings).start()
+    yield running
+    assert running.stop() == (0, "")
 
 
 @pytest.fixture(scope="session")
