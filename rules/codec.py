@@ -6,7 +6,7 @@ from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cache
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 T = TypeVar("T")  # a dataclass of the rules
@@ -42,7 +42,7 @@ def decode(cls: type[T], value: Any) -> T:
     Unknown keys are ignored: a newer app may have written them. Raises ValueError, TypeError or KeyError for anything else.
     """
     if isinstance(value, str):
-        value = json.loads(value)
+        value = _loaded(value)
     if not isinstance(value, dict):
         raise TypeError(f"a JSON object was expected for {cls.__name__}, not {type(value).__name__}")
     hints = _hints(cast("Hashable", cls))
@@ -51,25 +51,35 @@ def decode(cls: type[T], value: Any) -> T:
 
 @cache
 def _hints(cls: Any) -> dict[str, Any]:
-    return {f.name: _plain(get_type_hints(cls)[f.name]) for f in fields(cls)}
+    hints = get_type_hints(cls)
+    return {f.name: hints[f.name] for f in fields(cls)}
 
 
-def _plain(hint: Any) -> Any:
-    """`X | None` -> X: None is handled before the type is asked."""
-    return next(arg for arg in get_args(hint) if arg is not type(None)) if isinstance(hint, UnionType) else hint
+def _loaded(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("the JSON is too deep") from None
 
 
 def _read(hint: Any, value: Any) -> Any:
-    if value is None or not isinstance(hint, type):
-        return value
+    if isinstance(hint, UnionType):  # `X | None`
+        return None if value is None else _read(next(arg for arg in get_args(hint) if arg is not NoneType), value)
     if is_dataclass(hint):
-        return decode(hint, value)
+        return decode(cast("type[Any]", hint), value)
     if hint is datetime:
         return moment(value)
     if hint is timedelta:
-        return timedelta(seconds=value)
+        return _duration(value)
     if issubclass(hint, StrEnum):
         return hint(value)
-    if hint is int and (isinstance(value, bool) or not isinstance(value, int)):
-        raise TypeError(f"an integer was expected, not {value!r}")
+    if type(value) is not hint:  # exactly: True is no integer
+        raise TypeError(f"{hint.__name__} was expected, not {type(value).__name__}")
     return value
+
+
+def _duration(seconds: float) -> timedelta:
+    try:
+        return timedelta(seconds=seconds)
+    except OverflowError:
+        raise ValueError("the duration is too long") from None

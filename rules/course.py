@@ -20,9 +20,9 @@ def advance(run: Run, outcome: Outcome, now: datetime) -> Run:
     | step | verdict | what follows |
     | --- | --- | --- |
     | start, check | verified | close, or the end where nothing is to be closed |
-    | | superseded, ended, permanent | record that end |
+    | | superseded, ended | record that end |
     | | any other, once a cancel was seen | record `cancelled` |
-    | | any other, at the deadline or after 8 tries | record `dead_lettered` |
+    | | permanent; any other at the deadline, or after 8 tries | record `dead_lettered` |
     | | waiting | pause, check |
     | | again | start |
     | | retryable | backoff, start |
@@ -115,11 +115,12 @@ def _carried(run: Run, outcome: Outcome, now: datetime) -> Run:
             return replace(run, ending=ending, step=Step.RECORD)
         case Verdict.ENDED:
             return replace(run, ending=outcome, step=Step.RECORD)
-        case Verdict.PERMANENT if not run.cancelling:
+        case _ if run.cancelling:
+            return cancelled(run)
+        case Verdict.PERMANENT:
             return give_up(run, outcome.reason or Reason.INTERNAL, outcome.detail)
-    if run.cancelling:
-        return cancelled(run)
-    return _going_on(run, outcome, now)
+        case _:
+            return _going_on(run, outcome, now)
 
 
 def _going_on(run: Run, outcome: Outcome, now: datetime) -> Run:
@@ -129,7 +130,9 @@ def _going_on(run: Run, outcome: Outcome, now: datetime) -> Run:
             run, outcome.reason or Reason.DEADLINE_EXCEEDED, outcome.detail or "not copied before the deadline"
         )
     if outcome.verdict is Verdict.WAITING:
-        return _waiting(_copying(run, now) if acted else replace(run, polls=run.polls + 1), now)
+        # A copy that is on its way already is no new one: a look that failed was all that lay between.
+        new = acted and not outcome.copied
+        return _waiting(_copying(run, now) if new else replace(run, polls=run.polls + 1), now)
     run = replace(run, tries=run.tries + (acted and outcome.verdict is Verdict.RETRYABLE), step=Step.START)
     if run.tries >= policies.MAX_TRIES and outcome.verdict is Verdict.RETRYABLE:
         return give_up(run, outcome.reason or Reason.INTERNAL, outcome.detail)

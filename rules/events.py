@@ -21,7 +21,7 @@ from rules.models import Blob, Route, Transfer
 CREATED = "Microsoft.Storage.BlobCreated"
 # They announce an empty file; the event that counts (FlushWithClose, SftpCommit) follows.
 ANNOUNCING = frozenset({"CreateFile", "SftpCreate"})
-ACCOUNT = re.compile(r"/storageAccounts/([a-z0-9]{3,24})", re.IGNORECASE)
+ACCOUNT = re.compile(r".*/storageAccounts/([a-z0-9]{3,24})", re.ASCII | re.DOTALL | re.IGNORECASE)
 SUBJECT = re.compile(r"/blobServices/default/containers/([^/]+)/blobs/(.+)", re.DOTALL)
 # An ETag goes into If-Match: `*` or a list would match more than one version.
 ETAG = re.compile(r"[0-9A-Za-z_-]{1,128}")
@@ -131,7 +131,7 @@ def _created(event: dict[str, Any]) -> Created | Ignored | Refused:
     if not isinstance(data, dict):
         return _malformed("`data` is no object")
     api, etag, url = data.get("api"), data.get("eTag"), data.get("url")
-    account = _matched(ACCOUNT, event.get("source") if "specversion" in event else event.get("topic"), tail=True)
+    account = _matched(ACCOUNT, event.get("source") if "specversion" in event else event.get("topic"))
     subject = _matched(SUBJECT, event.get("subject"))
     if account is None or subject is None:
         return _malformed("`source` or `topic` names no storage account, or `subject` no blob")
@@ -142,10 +142,8 @@ def _created(event: dict[str, Any]) -> Created | Ignored | Refused:
     return Created(account[1].lower(), subject[1], subject[2], identity.unquoted(etag), url)
 
 
-def _matched(pattern: re.Pattern[str], value: Any, *, tail: bool = False) -> re.Match[str] | None:
-    if not isinstance(value, str):
-        return None
-    return pattern.fullmatch(value[value.lower().rfind("/storageaccounts/") :] if tail else value)
+def _matched(pattern: re.Pattern[str], value: Any) -> re.Match[str] | None:
+    return pattern.fullmatch(value) if isinstance(value, str) else None
 
 
 def _malformed(detail: str) -> Refused:

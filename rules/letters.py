@@ -22,7 +22,12 @@ MAX_ATTEMPTS = 50
 MAX_DETAIL = 500
 # Of 8 KB of metadata, a name may take this much once it is encoded; the record has it whole.
 MAX_LISTED_NAME = 4_000
-SECRET = re.compile(rb"(?i)\b(sig|code)(=|%3D|%253D|\\u003d)[^&\"'\\\s<>]*")
+SIZE = re.compile(r"[0-9]{1,18}")
+# Also where the query, or its value, is percent-encoded (`%26sig%3D`) or escaped as in JSON (`\u0026sig\u003d`).
+SECRET = re.compile(
+    rb"(?i)(?:\b|(?<=%[0-9a-f]{2})|(?<=%25[0-9a-f]{2})|(?<=\\u00[0-9a-f]{2}))"
+    rb"(sig|code)(=|%(?:25)*3D|\\+u003d)(?:[^&\"'\\\s<>]|\\+u[0-9a-f]{4}|\\+/)*"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,23 +206,29 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
 
 def read(record: dict[str, Any]) -> Letter:
     """Read a stored record of this schema or an older one. KeyError, TypeError or ValueError if it is none."""
-    transfer = record["transfer"] or {}
-    source = transfer.get("source", {})
+    attempts = record["attempts"]
     return Letter(
         id=record["id"],
-        attempts={int(number): _read_attempt(attempt) for number, attempt in record["attempts"].items()},
+        attempts={int(number): _read_attempt(attempts[number]) for number in attempts},
         app_version=record["app_version"],
-        route=transfer.get("route"),
-        source_url=source.get("url"),
-        name=source.get("name"),
-        etag=source.get("etag"),
-        size=source.get("size"),
-        target_url=transfer.get("target", {}).get("url"),
         message=record["message"],
         resolved_at=moment(record["resolved_at"]) if record["resolved_at"] else None,
         resolved_as=record["resolved_as"],
         schema=record["schema"],
+        **(_read_transfer(record["transfer"]) if record["transfer"] else {}),
     )
+
+
+def _read_transfer(record: dict[str, Any]) -> dict[str, Any]:
+    source = record["source"]
+    return {
+        "route": record["route"],
+        "source_url": source["url"],
+        "name": source["name"],
+        "etag": source["etag"],
+        "size": source["size"],
+        "target_url": record["target"]["url"],
+    }
 
 
 def _read_attempt(record: dict[str, Any]) -> Attempt:
@@ -259,7 +270,7 @@ def listed(identity: str, metadata: dict[str, str]) -> dict[str, Any]:
         "route": metadata.get("route"),
         "name": unquote(metadata["name"]) if "name" in metadata else None,
         "etag": metadata.get("etag"),
-        "size": int(size) if size.isdecimal() else None,
+        "size": int(size) if SIZE.fullmatch(size) else None,
         "first_failed_at": metadata.get("first_failed_at"),
         "last_failed_at": metadata.get("last_failed_at"),
     }

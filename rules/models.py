@@ -99,11 +99,11 @@ class Route:
     tier: str | None = None
 
     def carries(self, account: str, container: str, name: str) -> bool:
-        """Whether a blob of that name, there, is this route's."""
+        """Whether a blob of that name, there, is this route's: prefix, anything, suffix; the target keeps the last two."""
         return (
             (self.source.account, self.source.container) == (account, container)
             and name.startswith(self.source.prefix)
-            and name.endswith(self.suffix)
+            and name.removeprefix(self.source.prefix).endswith(self.suffix)
         )
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
+from math import ceil
 
 from rules.errors import Reason
 from rules.models import Choice, Engine, Kind
@@ -34,7 +35,7 @@ class Times:
     @property
     def settle(self) -> int:
         """Longer than window and timeout together: after it, no late request of ours is alive."""
-        return round(6 * self.window)
+        return ceil(6 * self.window)
 
 
 def spread(identity: str) -> float:

@@ -8,14 +8,17 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from rules import names
+from rules.letters import text_without_secrets
 from rules.models import Choice, Place, Route
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,39}")
-CONTAINER = re.compile(r"\$web|\$root|[a-z0-9](?:-?[a-z0-9]){2,62}")
+CONTAINER = re.compile(r"\$web|\$root|(?=.{3,63}\Z)[a-z0-9](?:-?[a-z0-9])*")
 HOST = re.compile(
     r"[a-z0-9]{3,24}(\.z\d{2})?\.blob\.(core\.windows\.net|core\.usgovcloudapi\.net|core\.chinacloudapi\.cn|storage\.azure\.net)"
 )
 ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
+# A URL's user, query and fragment.
+UNSHOWN = re.compile(r"(?<=//)[^/?#]*@|[?#].*", re.DOTALL)
 DURATION = re.compile(r"P(?=.)(?:(\d{1,4})D)?(?:T(?=.)(?:(\d{1,4})H)?(?:(\d{1,6})M)?(?:(\d{1,8})S)?)?")
 TIERS = ("Hot", "Cool", "Cold")
 FIELDS = frozenset({"name", "source", "target", "suffix", "engine", "deadline", "tier"})
@@ -49,15 +52,17 @@ def read(text: str) -> tuple[Route, ...]:
 
 def _route(item: Any, number: int) -> Route:
     if not isinstance(item, dict):
-        raise InvalidRoute(f"route {number} is no JSON object")
+        raise InvalidRoute(f'route {number} must be a JSON object: {{"name": ..., "source": ..., "target": ...}}')
     if unknown := sorted(set(item) - FIELDS):
         raise InvalidRoute(
-            f"route {number} has the unknown field {unknown[0]!r}; known are {', '.join(sorted(FIELDS))}"
+            f"route {number} has the unknown field {_shown(unknown[0])}; known are {', '.join(sorted(FIELDS))}"
         )
     texts = {key: _text(item[key], key, number) for key in item}
     name = texts.get("name", "")
     if not NAME.fullmatch(name):
-        raise InvalidRoute(f"route {number} needs a `name` of 1 to 40 letters, digits and dashes; it has {name!r}")
+        raise InvalidRoute(
+            f"route {number} needs a `name` of 1 to 40 letters, digits and dashes; it has {_shown(name)}"
+        )
     try:
         return Route(
             name=name,
@@ -80,13 +85,13 @@ def _text(value: Any, key: str, number: int) -> str:
 
 def _engine(text: str) -> Choice:
     if text not in list(Choice):
-        raise InvalidRoute(f"the engine {text!r} is none of {', '.join(Choice)}")
+        raise InvalidRoute(f"the engine {_shown(text)} is none of {', '.join(Choice)}")
     return Choice(text)
 
 
 def _tier(text: str) -> str:
     if text not in TIERS:
-        raise InvalidRoute(f"the tier {text!r} is none of {', '.join(TIERS)}")
+        raise InvalidRoute(f"the tier {_shown(text)} is none of {', '.join(TIERS)}")
     return text
 
 
@@ -94,11 +99,11 @@ def duration(text: str) -> timedelta:
     """An ISO 8601 duration of days, hours, minutes and seconds, from 1 minute to 6 days: `P2D`, `PT6H`."""
     match = DURATION.fullmatch(text)
     if match is None:
-        raise InvalidRoute(f"the deadline {text!r} is no ISO 8601 duration such as PT6H or P2D")
+        raise InvalidRoute(f"the deadline {_shown(text)} is no ISO 8601 duration such as PT6H or P2D")
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     length = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
     if not MIN_DEADLINE <= length <= MAX_DEADLINE:
-        raise InvalidRoute(f"the deadline {text!r} must be between 1 minute and 6 days")
+        raise InvalidRoute(f"the deadline {_shown(text)} must be between 1 minute and 6 days")
     return length
 
 
@@ -108,15 +113,17 @@ def place(url: str) -> Place:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
     except ValueError:
-        raise InvalidRoute(f"{_shown(url)} is no URL") from None
-    if parts.query or parts.fragment or parts.username is not None or "?" in url or "#" in url:
+        raise InvalidRoute(
+            f"{_shown(url)} is no URL such as https://<account>.blob.core.windows.net/<container>/"
+        ) from None
+    if parts.username is not None or "?" in url or "#" in url:
         raise InvalidRoute(f"{_shown(url)} must have no user, query or fragment (no SAS: the app signs for itself)")
     path = parts.path.removeprefix("/")
-    if is_loopback(host):
+    if parts.scheme in {"http", "https"} and is_loopback(host):
         account, _, path = path.partition("/")
         if not ACCOUNT.fullmatch(account):
             raise InvalidRoute(f"{_shown(url)} names no account: http://127.0.0.1:10000/<account>/<container>/")
-        return _placed(url, f"{parts.scheme}://{parts.netloc}/{account}", path)
+        return _placed(url, f"{parts.scheme}://{parts.netloc.lower()}/{account}", path)
     host = host.replace(".dfs.", ".blob.", 1)
     if parts.scheme != "https" or port is not None or not HOST.fullmatch(host):
         raise InvalidRoute(
@@ -145,16 +152,16 @@ def _placed(url: str, endpoint: str, path: str) -> Place:
     return Place(endpoint, container, prefix)
 
 
-def _shown(url: str) -> str:
-    # A URL in a message loses its query: somebody may have pasted a SAS.
-    return repr(url.partition("?")[0])
+def _shown(text: str) -> str:
+    # In a message a text loses what may be secret, and its length: somebody may have pasted a SAS, whatever the field.
+    return repr(text_without_secrets(UNSHOWN.sub("", text))[:100])
 
 
 def _distinct(routes: tuple[Route, ...]) -> None:
     for number, route in enumerate(routes):
         for other in routes[:number]:
             if route.name == other.name:
-                raise InvalidRoute(f"two routes have the name {route.name!r}")
+                raise InvalidRoute(f"two routes have the name {route.name!r}; give each its own")
             if coincide(route, other):
                 raise InvalidRoute(
                     f"the targets of {other.name!r} and {route.name!r} can coincide; give them prefixes apart"
@@ -162,7 +169,7 @@ def _distinct(routes: tuple[Route, ...]) -> None:
     for route in routes:
         if path := loop(route, routes):
             raise InvalidRoute(
-                f"{' -> '.join(map(repr, path))} is a loop: what is shared would be shared again for ever"
+                f"{' -> '.join(map(repr, path))} is a loop: what is shared would be shared again for ever; give the targets other prefixes"
             )
 
 
