@@ -8,6 +8,7 @@ import aiohttp
 from azure.durable_functions import DurableOrchestrationClient
 
 from adapters.continuation import unwrapped, wrapped
+from adapters.translation import INSTANCES_CANCEL, INSTANCES_FIND, INSTANCES_PAGE, INSTANCES_START, Request
 from rules import codec
 from rules.errors import Reason, Retryable
 from rules.identity import TRANSFER_ID
@@ -33,7 +34,7 @@ class DurableInstances:
         try:
             found = await self._client.get_status(identity, show_input=True)
         except Exception as error:  # noqa: BLE001  # the SDK raises plain Exceptions with texts that are not for parsing
-            raise _unavailable("instances.find", error) from None
+            raise _unavailable(INSTANCES_FIND, error) from None
         if found.runtime_status is None:
             return None
         return Instance(
@@ -53,7 +54,7 @@ class DurableInstances:
         except Exception as error:  # noqa: BLE001  # as above: so the instance itself is asked what was meant
             if await self._is_running(identity):
                 return False
-            raise _unavailable("instances.start", error) from None
+            raise _unavailable(INSTANCES_START, error) from None
         return True
 
     async def cancel(self, identity: str) -> None:
@@ -62,7 +63,7 @@ class DurableInstances:
             await self._client.raise_event(identity, CANCEL)
         except Exception as error:  # noqa: BLE001  # as above
             if await self._is_running(identity):
-                raise _unavailable("instances.cancel", error) from None
+                raise _unavailable(INSTANCES_CANCEL, error) from None
 
     async def page(
         self, *, prefix: str = "", broken: bool = False, limit: int, continuation: str | None = None
@@ -75,7 +76,7 @@ class DurableInstances:
         try:
             items, following = await self._query(query, {CONTINUATION: token} if token else {})
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise _unavailable("instances.page", error) from None
+            raise _unavailable(INSTANCES_PAGE, error) from None
         return [_listed(item) for item in items if TRANSFER_ID.fullmatch(item["instanceId"])], wrapped(
             prefix, following
         )
@@ -117,8 +118,8 @@ def _run(value: Any) -> Run | None:
         return None
 
 
-def _unavailable(operation: str, error: Exception) -> Retryable:
+def _unavailable(request: Request, error: Exception) -> Retryable:
     # Its text may show the extension's URLs, and they carry a key.
     return Retryable(
-        Reason.INTERNAL, operation, f"the Durable extension did not answer as expected ({type(error).__name__})"
+        Reason.INTERNAL, request.name, f"the Durable extension did not answer as expected ({type(error).__name__})"
     )

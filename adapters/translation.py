@@ -48,6 +48,11 @@ EVENTS_POISON = Request("events.poison", Side.STATE)
 EVENTS_CONSUMED = Request("events.consumed", Side.STATE)
 EVENTS_DEPTH = Request("events.depth", Side.STATE)
 PROBE_CONTAINER = Request("probe.container", Side.SOURCE)
+INSTANCES_FIND = Request("instances.find", Side.STATE)
+INSTANCES_START = Request("instances.start", Side.STATE)
+INSTANCES_CANCEL = Request("instances.cancel", Side.STATE)
+INSTANCES_PAGE = Request("instances.page", Side.STATE)
+OUTSIDER_PUT = Request("outsider.put", Side.TARGET, act=True)
 
 
 def translated(error: Exception, request: Request) -> StorageError:

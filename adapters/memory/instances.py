@@ -1,0 +1,69 @@
+"""The twin of `Instances`: runs are kept as the extension keeps them; who runs them is the test."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from adapters.continuation import unwrapped, wrapped
+from adapters.memory.world import MemoryStorage
+from adapters.translation import INSTANCES_CANCEL, INSTANCES_FIND, INSTANCES_PAGE, INSTANCES_START
+from rules import codec
+from rules.identity import TRANSFER_ID
+from rules.models import Run
+from rules.ports import Instance
+
+
+class MemoryInstances:
+    """The orchestrations: `kept` by id, and the ids whose cancel was raised, in order."""
+
+    def __init__(self, world: MemoryStorage) -> None:
+        self._world = world
+        self.kept: dict[str, Instance] = {}
+        self.cancels: list[str] = []
+
+    async def find(self, identity: str) -> Instance | None:
+        """Look one up."""
+        async with self._world.request(INSTANCES_FIND, identity):
+            return self.kept.get(identity)
+
+    async def start(self, run: Run) -> bool:
+        """Start a run; one that ended is replaced in silence, its history is gone."""
+        identity = run.transfer.id
+        async with self._world.request(INSTANCES_START, identity):
+            there = self.kept.get(identity)
+            if there is not None and there.running:
+                return False
+            stored = codec.decode(Run, json.dumps(codec.encode(run)))
+            self.kept[identity] = Instance(identity, "Pending", stored, {}, None, self._world.now())
+            return True
+
+    async def cancel(self, identity: str) -> None:
+        """Raise the cancel event."""
+        async with self._world.request(INSTANCES_CANCEL, identity):
+            if (there := self.kept.get(identity)) and there.running:
+                self.cancels.append(identity)
+
+    async def page(
+        self, *, prefix: str = "", broken: bool = False, limit: int, continuation: str | None = None
+    ) -> tuple[list[Instance], str | None]:
+        """List transfers whose id begins so, in pages that other orchestrations make shorter."""
+        after = unwrapped(prefix, continuation) or ""
+        async with self._world.request(INSTANCES_PAGE, prefix):
+            found = sorted(
+                identity
+                for identity, instance in self.kept.items()
+                if identity.startswith(prefix) and identity > after and (instance.broken or not broken)
+            )
+            items = [self.kept[identity] for identity in found[:limit] if TRANSFER_ID.fullmatch(identity)]
+            return items, wrapped(prefix, found[limit - 1]) if len(found) > limit else None
+
+    def become(self, identity: str, status: str, output: Any = None, custom: dict[str, Any] | None = None) -> None:
+        """Change an instance as the extension does when its orchestrator has said something."""
+        there = self.kept[identity]
+        self.kept[identity] = replace(
+            there,
+            status=status,
+            output=output,
+            custom=there.custom if custom is None else custom,
+            updated_at=self._world.now(),
+        )
