@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-MAX_BATCH, MAX_PARTITIONS = 32, 16
+MAX_BATCH, MAX_PARTITIONS, MAX_PORT = 32, 16, 65535
 HUB_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{2,44}")
 ENCODINGS = ("base64", "none")
 
@@ -56,7 +56,8 @@ def load(app: Path, environment: Mapping[str, str]) -> Config:
     host = _read(app / "host.json")
     extensions = host.get("extensions") or {}
     durable = extensions.get("durableTask") or {}
-    _check_durable(durable)
+    hub = resolve(durable.get("hubName", "TestHubName"), environment)
+    _check_durable(durable, hub)
     return Config(
         app=app,
         port=_number(environment, "HOST_PORT", 7071),
@@ -65,7 +66,7 @@ def load(app: Path, environment: Mapping[str, str]) -> Config:
         early_timers=environment.get("DEVHOST_EARLY_TIMERS") == "1",
         route_prefix=((extensions.get("http") or {}).get("routePrefix", "api")).strip("/"),
         queues=_queues(extensions.get("queues") or {}),
-        hub=resolve(durable.get("hubName", "TestHubName"), environment),
+        hub=hub,
         max_activities=durable.get("maxConcurrentActivityFunctions", 10 * (os.cpu_count() or 1)),
         default_version=durable.get("defaultVersion"),
     )
@@ -94,7 +95,7 @@ def _read(path: Path) -> dict[str, Any]:
     return found
 
 
-def _check_durable(durable: dict[str, Any]) -> None:
+def _check_durable(durable: dict[str, Any], hub: str) -> None:
     if durable.get("extendedSessionsEnabled"):
         raise ConfigError("durableTask.extendedSessionsEnabled must not be true: Python has no extended sessions")
     for key in ("maxConcurrentActivityFunctions", "maxConcurrentOrchestratorFunctions"):
@@ -105,8 +106,7 @@ def _check_durable(durable: dict[str, Any]) -> None:
         raise ConfigError(
             f"durableTask.storageProvider.partitionCount is {partitions}; it must be 1 to {MAX_PARTITIONS}"
         )
-    hub = durable.get("hubName", "TestHubName")
-    if "%" not in hub and not HUB_NAME.fullmatch(hub):
+    if not HUB_NAME.fullmatch(hub):
         raise ConfigError(f"durableTask.hubName is '{hub}': letters and digits only, 3 to 45 of them, a letter first")
 
 
@@ -142,6 +142,6 @@ def timespan(text: str) -> timedelta:
 
 def _number(environment: Mapping[str, str], name: str, default: int) -> int:
     text = environment.get(name, str(default))
-    if not text.isdigit():
+    if not text.isdigit() or int(text) > MAX_PORT:
         raise ConfigError(f"{name} is '{text}'; it must be a port number")
     return int(text)

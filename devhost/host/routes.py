@@ -45,7 +45,7 @@ class Route:
             name = found["name"]
             constraints[name] = _constraints(found["constraints"])
             for rule in constraints[name]:
-                _satisfies("", rule)  # an unknown one must fail now, not in a request
+                _check(rule)
             pattern += _parameter(name, catch_all=bool(found["stars"]), optional=bool(found["optional"]))
             rank.append(3 if found["stars"] else 1 if constraints[name] else 2)
         return cls(template, re.compile(pattern + "/?", re.IGNORECASE), tuple(rank), constraints)
@@ -73,6 +73,14 @@ def _parameter(name: str, *, catch_all: bool, optional: bool) -> str:
 
 def _constraints(text: str) -> list[str]:
     return [rule for rule in text.split(":") if rule]
+
+
+def _check(rule: str) -> None:
+    """A constraint that cannot be read must fail now, not in a request."""
+    try:
+        _satisfies("", rule)
+    except (ValueError, IndexError, re.error) as error:
+        raise RouteError(f"the constraint '{rule}' cannot be read: {error}") from error
 
 
 def _satisfies(value: str, rule: str) -> bool:

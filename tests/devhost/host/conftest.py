@@ -1,0 +1,161 @@
+"""A host, and the queue service, as processes of their own on free ports."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
+AZURITE = ROOT / "devhost/storage/node_modules/azurite/dist/src/azurite.js"
+KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+NO_QUEUES = "DefaultEndpointsProtocol=http;AccountName=none;AccountKey=bm9uZQ==;QueueEndpoint=http://127.0.0.1:9/none;"
+HOOK = "/runtime/webhooks/durabletask"
+PATIENCE = 30
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(found: Callable[[], Any]) -> Any:
+    """Ask again until there is an answer."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if answer := found():
+            return answer
+        time.sleep(0.02)
+    pytest.fail(f"nothing came within {PATIENCE} s")
+
+
+class Running:
+    """A host that runs `app`; what it notes and keeps is in `folder`."""
+
+    def __init__(self, app: Path, folder: Path, environment: dict[str, str]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.port = folder, free_port()
+        own = {"HOST_PORT": str(self.port), "DEVHOST_STATE": str(folder / "state"), "NOTES": str(folder),
+               "QUEUE": "events", "QUEUES": NO_QUEUES}  # fmt: skip
+        self.log = folder / "host.log"
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "devhost.host", "--app", str(app)],
+                cwd=ROOT, env=os.environ | own | environment, stdout=log, stderr=log,
+            )  # fmt: skip
+
+    def ready(self) -> "Running":
+        """Wait until it answers."""
+        until(lambda: self.process.poll() is not None or self._answers())
+        assert self.process.poll() is None, self.log.read_text()
+        return self
+
+    def _answers(self) -> bool:
+        try:
+            return self.call("GET", "/")[0] == 200
+        except OSError:
+            return False
+
+    def call(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any, dict[str, str]]:
+        """Status, JSON or text, and headers of an answer."""
+        data = None if body is None else json.dumps(body).encode()
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        named |= {"Content-Type": "application/json"} if data else {}
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data, named, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310  # http
+                return answer.status, _decoded(answer.read()), dict(answer.headers)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, _decoded(error.read()), dict(error.headers)
+
+    def durable(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any, dict[str, str]]:
+        """Call the management API."""
+        return self.call(method, HOOK + path, body, **headers)
+
+    def start(self, name: str, instance: str, data: Any = None) -> str:
+        """Start through the app, that is through the SDK's client."""
+        status, text, _ = self.call("POST", f"/api/start/{name}/{instance}", data)
+        assert status in (200, 409)
+        return str(text)
+
+    def status(self, instance: str, query: str = "") -> Any:
+        """The status payload, or none."""
+        return self.durable("GET", f"/instances/{instance}{query}")[1]
+
+    def wait(self, instance: str, *statuses: str) -> Any:
+        """Wait for a status; by default for the end."""
+        wanted = statuses or ("Completed", "Failed", "Terminated")
+        return until(lambda: (s := self.status(instance)) and s["runtimeStatus"] in wanted and s)
+
+    def notes(self, name: str) -> list[Any]:
+        """What the app's functions noted."""
+        path = self.folder / name
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Signal it and give its exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE)
+
+
+def _decoded(data: bytes) -> Any:
+    try:
+        return json.loads(data) if data else None
+    except ValueError:
+        return data.decode()
+
+
+@pytest.fixture(scope="session")
+def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Running]]:
+    """Start a host over one of the apps here, or over a folder; all of them are stopped at the end."""
+    started: list[Running] = []
+
+    def start(app: str | Path = "shapes", folder: Path | None = None, **environment: str) -> Running:
+        where = folder or tmp_path_factory.mktemp("host")
+        started.append(Running(HERE / "apps" / app, where, environment))
+        return started[-1]
+
+    yield start
+    for host in started:
+        if host.process.poll() is None:
+            assert host.end() == 0, host.log.read_text()
+
+
+@pytest.fixture(scope="session")
+def host(launch: Callable[..., Running]) -> Running:
+    """One host for all tests that do not stop it."""
+    running: Running = launch().ready()
+    return running
+
+
+@pytest.fixture(scope="session")
+def queues(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The connection string of a queue service (Azurite)."""
+    folder, ports = tmp_path_factory.mktemp("azurite"), [free_port() for _ in range(3)]
+    listen = [f"--{kind}Port={port}" for kind, port in zip(("blob", "queue", "table"), ports, strict=True)]
+    flags = ["--skipApiVersionCheck", "--disableTelemetry", "--silent", "--location", str(folder), *listen]
+    with subprocess.Popen(["node", str(AZURITE), *flags], stdout=subprocess.DEVNULL) as process:
+        until(lambda: process.poll() is not None or _listens(ports[1]))
+        assert process.poll() is None, "Azurite did not start: run `make setup`"
+        endpoint = f"http://127.0.0.1:{ports[1]}/devstoreaccount1"
+        name = "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1"
+        yield f"{name};AccountKey={KEY};QueueEndpoint={endpoint};"
+        process.terminate()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,59 @@
+"""host.json and the environment: the defaults, and the values with which the real host never answers."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from devhost.host import config
+from devhost.host.config import ConfigError
+
+
+def load(folder: Path, extensions: dict[str, Any], **environment: str) -> config.Config:
+    """The configuration of an app whose host.json has these extensions."""
+    (folder / "function_app.py").touch()
+    (folder / "host.json").write_text(json.dumps({"version": "2.0", "extensions": extensions}))
+    return config.load(folder, environment)
+
+
+def test_the_defaults_are_the_real_hosts(tmp_path: Path) -> None:
+    """Base64, five deliveries, a minute between polls."""
+    found = load(tmp_path, {})
+    assert (found.port, found.route_prefix, found.hub) == (7071, "api", "TestHubName")
+    assert (found.queues.encoding, found.queues.max_dequeue_count, found.queues.batch_size) == ("base64", 5, 16)
+    assert found.queues.max_polling_interval == timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    "extensions",
+    [
+        {"durableTask": {"extendedSessionsEnabled": True}},
+        {"durableTask": {"maxConcurrentActivityFunctions": 0}},
+        {"durableTask": {"storageProvider": {"partitionCount": 17}}},
+        {"durableTask": {"hubName": "with-dash"}},
+        {"durableTask": {"hubName": "%HUB%"}},
+        {"durableTask": {"hubName": "%NOWHERE%"}},
+        {"queues": {"messageEncoding": "utf8"}},
+        {"queues": {"batchSize": 33}},
+        {"queues": {"visibilityTimeout": "soon"}},
+    ],
+)
+def test_a_fatal_value_is_refused(tmp_path: Path, extensions: dict[str, Any]) -> None:
+    """In one line."""
+    with pytest.raises(ConfigError) as refusal:
+        load(tmp_path, extensions, HUB="a-b")
+    assert "\n" not in str(refusal.value)
+
+
+def test_unknown_keys_are_ignored_in_silence(tmp_path: Path) -> None:
+    """Typos pass, as on the real host."""
+    assert load(tmp_path, {"queues": {"batchsize": 99}, "nonsense": 1}).queues.batch_size == 16
+
+
+@pytest.mark.parametrize("port", ["x", "-1", "70710"])
+def test_a_port_that_is_none_is_named(tmp_path: Path, port: str) -> None:
+    """With its variable."""
+    with pytest.raises(ConfigError, match="HOST_PORT"):
+        load(tmp_path, {}, HOST_PORT=port)

@@ -1,0 +1,97 @@
+"""The process: what it refuses, what it disables, what it prints, how it ends, and that kill -9 loses nothing."""
+
+import json
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def test_one_bad_function_is_disabled_alone(host: Any) -> None:
+    """The others run: at the start, over HTTP, and when the admin API says so."""
+    assert "the function 'bad_schedule' is in error and disabled" in host.log.read_text()
+    assert host.call("GET", "/api/hello?a=1&a=2&b=")[1] == {"name": "hello", "params": {"a": "1,2"}}
+    assert host.call("GET", "/admin/host/status")[1]["state"] == "Running"
+    assert host.call("POST", "/admin/functions/yearly", {"input": ""})[0] == 202
+    assert host.call("POST", "/admin/functions/nobody", {"input": ""})[0] == 404
+
+
+def test_a_timer_of_a_year_is_monitored_and_runs_at_the_start(host: Any) -> None:
+    """Its status names the next run."""
+    assert set(host.notes("at_start")[0]) == {"Last", "Next", "LastUpdated"}
+
+
+def test_keys_are_asked_for_on_demand(launch: Callable[..., Any]) -> None:
+    """401 with an empty body; anonymous routes stay open; the master key opens everything."""
+    host = launch(DEVHOST_KEYS="1").ready()
+    keys = json.loads((host.folder / "state/host-keys.json").read_text())
+    assert host.call("GET", "/api/hello")[:2] == (401, None)
+    assert host.call("GET", f"/api/hello?code={keys['function']}")[0] == 200
+    assert host.call("GET", "/api/hello", x_functions_key=keys["master"])[0] == 200
+    assert host.call("GET", "/admin/host/status")[0] == 401
+    assert host.durable("GET", "/instances")[0] == 401
+    assert host.start("chain", "with-keys") == "with-keys", "the SDK's client uses the RPC address, which asks for none"
+    assert host.end() == 0
+
+
+def test_a_busy_port_is_one_line_that_names_it(launch: Callable[..., Any], tmp_path: Path) -> None:
+    """And exit code 1."""
+    with socket.create_server(("0.0.0.0", 0)) as other:  # noqa: S104  # the host listens everywhere as well
+        port = str(other.getsockname()[1])
+        host = launch(folder=tmp_path, HOST_PORT=port)
+        assert host.process.wait(30) == 1
+    last = host.log.read_text().splitlines()[-1]
+    assert port in last
+    assert "HOST_PORT" in last
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("import nothing_of_the_kind", "ModuleNotFoundError: No module named 'nothing_of_the_kind'"),
+        ("@app.route()\ndef f(req: func.HttpRequest, other: int) -> str:\n    return ''", "declared in Python but not"),
+        ("@app.route()\ndef f(req: int) -> str:\n    return ''", "does not match its annotation"),
+    ],
+)
+def test_an_error_in_one_place_loses_the_whole_app(
+    launch: Callable[..., Any], tmp_path: Path, source: str, reason: str
+) -> None:
+    """The host still answers, with no function at all."""
+    (tmp_path / "host.json").write_text('{"version": "2.0"}')
+    good = "import azure.functions as func\napp = func.FunctionApp()\n@app.route()\ndef ping(req):\n    return 'pong'\n"
+    (tmp_path / "function_app.py").write_text(good + source)
+    host = launch(tmp_path, tmp_path).ready()
+    assert host.call("GET", "/api/ping")[0] == 404
+    assert reason in host.log.read_text()
+    assert host.end() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_cleanly(launch: Callable[..., Any], number: int) -> None:
+    """Exit code 0, no traceback."""
+    host = launch().ready()
+    host.start("waits", "open")
+    assert host.end(number) == 0
+    assert "Traceback" not in host.log.read_text()
+
+
+def test_kill_9_loses_nothing(launch: Callable[..., Any]) -> None:
+    """A running activity runs again, a timer fires, an event that was told waits: nothing is lost, nothing doubled."""
+    first = launch().ready()
+    first.start("naps", "nap", 1.5)
+    first.start("waits", "wait", 2)
+    for n in range(20):
+        first.start("chain", f"chain-{n}")
+    while not first.notes("slow"):
+        first.status("nap")
+    first.end(signal.SIGKILL)
+
+    second = launch(folder=first.folder).ready()
+    assert second.wait("nap")["output"] == "awake"
+    assert second.wait("wait")["output"] == "too late"
+    assert all(second.wait(f"chain-{n}")["runtimeStatus"] == "Completed" for n in range(20))
+    assert second.notes("slow") == [1.5, 1.5], "the activity was running: it ran again"
+    assert second.end() == 0

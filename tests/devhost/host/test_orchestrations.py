@@ -1,0 +1,155 @@
+"""The real SDK on the stand-in, over HTTP: what an orchestration does and what a client is told."""
+
+from typing import Any
+
+
+def test_a_chain_runs_in_order_and_sees_its_version_and_input(host: Any) -> None:
+    """Results pass from activity to activity; the version comes from host.json."""
+    assert host.start("chain", "chain", {"a": 1}) == "chain"
+    ended = host.wait("chain")
+    assert ended["output"] == {"result": [{"n": 1}, "ü"], "version": "1.0", "input": {"a": 1}}
+    assert ended["input"] == '{"a": 1}', "start_new encodes twice: the input is a JSON string"
+
+
+def test_a_fan_returns_in_order_of_the_calls(host: Any) -> None:
+    """Three activities at once."""
+    host.start("fan", "fan")
+    assert host.wait("fan")["output"] == [0, 1, 2]
+
+
+def test_the_history_after_retries_ends_with_the_timer_that_is_due_at_once(host: Any) -> None:
+    """Two attempts, two timers, one more activity: the ids interleave as in DTFx."""
+    host.start("retries", "retries")
+    assert host.wait("retries")["output"] == "Activity function 'fails' failed:  ValueError: no 1 \n {\"$type\""[:60]
+    history = host.status("retries", "?showHistory=true&showHistoryOutput=true")["historyEvents"]
+    kinds = [event["EventType"] for event in history]
+    failed = ["TaskFailed", "TimerCreated", "TimerFired"]
+    assert kinds == ["ExecutionStarted", *failed, *failed, "TaskCompleted", "ExecutionCompleted"]
+
+
+def test_an_orchestrator_that_raises_fails_with_the_texts_of_the_real_host(host: Any) -> None:
+    """Status Failed, and 500 only for those who ask for it."""
+    host.start("breaks", "breaks")
+    assert host.wait("breaks")["output"] == "Orchestrator function 'breaks' failed: broken"
+    assert host.durable("GET", "/instances/breaks?returnInternalServerErrorOnFailure=true")[0] == 500
+
+
+def test_continue_as_new_begins_another_execution(host: Any) -> None:
+    """Only the last execution's history and input are left."""
+    host.start("again", "again")
+    ended = host.wait("again")
+    assert (ended["output"], ended["input"], ended["customStatus"]) == (2, '{"n": 2}', {"round": 2})
+    history = host.status("again", "?showHistory=true")["historyEvents"]
+    assert [event["EventType"] for event in history] == ["ExecutionStarted", "TaskCompleted", "ExecutionCompleted"]
+    assert history[0]["Generation"] is None
+
+
+def test_an_event_wins_over_a_timer(host: Any) -> None:
+    """A raw JSON event keeps its type; the cancelled timer holds nothing open."""
+    host.start("waits", "waits-event")
+    assert host.durable("POST", "/instances/waits-event/raiseEvent/go", {"k": [1]})[0] == 202
+    assert host.wait("waits-event")["output"] == {"k": [1]}
+
+
+def test_a_timer_wins_without_an_event(host: Any) -> None:
+    """The real clock, for a second."""
+    host.start("waits", "waits-timer", 1)
+    assert host.wait("waits-timer")["output"] == "too late"
+
+
+def test_sub_orchestrations_return_or_fail_into_their_parent(host: Any) -> None:
+    """A child without an id is named after the parent's execution."""
+    host.start("parent", "parent")
+    assert host.wait("parent")["output"] == [[{"n": 1}, "ü"], "Orchestrator function 'breaks' failed: broken"]
+    assert host.status("parent-child")["runtimeStatus"] == "Failed"
+
+
+def test_a_custom_status_above_16_kb_fails_the_orchestration(host: Any) -> None:
+    """9,000 letters are 18,000 bytes of UTF-16."""
+    host.start("boasts", "boasts")
+    assert host.wait("boasts")["runtimeStatus"] == "Failed"
+
+
+def test_an_activity_that_does_not_exist_leaves_it_running(host: Any) -> None:
+    """No error, no end: as on the real host."""
+    host.start("asks_nobody", "asks_nobody")
+    assert host.wait("asks_nobody", "Running")["output"] is None
+
+
+def test_an_orchestrator_that_does_not_exist_fails_the_instance(host: Any) -> None:
+    """The start itself is accepted."""
+    assert host.durable("POST", "/orchestrators/nobody/nobody-1")[0] == 202
+    assert "The function 'nobody' doesn't exist, is disabled" in host.wait("nobody-1")["output"]
+
+
+def test_a_live_instance_refuses_a_second_start_and_an_ended_one_is_replaced(host: Any) -> None:
+    """409 in the words that the SDK's users match on; then a new execution of the same id."""
+    host.start("waits", "twice")
+    host.wait("twice", "Running")
+    refusal = "{'Message': 'An Orchestration instance with the status Running already exists.'}"
+    assert host.start("waits", "twice") == refusal
+    host.durable("POST", "/instances/twice/terminate?reason=enough")
+    assert host.wait("twice")["output"] == "enough"
+    assert host.start("chain", "twice") == "twice"
+    assert host.wait("twice", "Completed")["name"] == "chain"
+    history = host.status("twice", "?showHistory=true")["historyEvents"]
+    assert history[0]["Generation"] == 1
+
+
+def test_a_suspended_instance_waits_for_its_resumption(host: Any) -> None:
+    """Suspending twice is a 500; the reason is the output meanwhile."""
+    host.start("waits", "paused")
+    host.wait("paused", "Running")
+    assert host.durable("POST", "/instances/paused/suspend?reason=a%20reason")[0] == 202
+    assert host.wait("paused", "Suspended")["output"] == "a reason"
+    assert host.durable("POST", "/instances/paused/suspend")[0] == 500
+    assert host.durable("POST", "/instances/paused/resume")[0] == 202
+    host.wait("paused", "Running")
+    host.durable("POST", "/instances/paused/raiseEvent/GO", 1)  # the host matches it, the SDK does not
+    host.durable("POST", "/instances/paused/terminate")
+    assert host.wait("paused")["runtimeStatus"] == "Terminated"
+    assert host.durable("POST", "/instances/paused/terminate")[0] == 410
+
+
+def test_a_failed_instance_is_rewound_and_an_ended_one_restarted(host: Any) -> None:
+    """Rewind is for Failed ones only; a restart takes a new id unless told otherwise."""
+    host.start("breaks", "again-please")
+    host.wait("again-please")
+    status, body, _ = host.durable("POST", "/instances/again-please/restart")
+    assert (status, host.wait(body["id"])["runtimeStatus"]) == (202, "Failed")
+    assert host.durable("POST", "/instances/again-please/rewind?reason=x")[0] == 202
+    assert host.wait("again-please")["runtimeStatus"] == "Failed"
+    host.start("chain", "fine")
+    host.wait("fine")
+    assert host.durable("POST", "/instances/fine/rewind")[0] == 412
+    assert host.durable("POST", "/instances/unknown/restart")[0] == 400
+
+
+def test_pages_follow_the_token_and_garbage_filters_nothing(host: Any) -> None:
+    """`top` and the header page through the ids in order; a typo returns everything."""
+    for n in range(5):
+        host.start("fan", f"page-{n}")
+        host.wait(f"page-{n}")
+    query, ids, token = "/instances?top=2&instanceIdPrefix=page-", [], ""
+    while True:
+        _, found, headers = host.durable("GET", query, x_ms_continuation_token=token)
+        ids += [one["instanceId"] for one in found]
+        if not (token := headers.get("x-ms-continuation-token", "")):
+            break
+    assert ids == [f"page-{n}" for n in range(5)]
+    assert host.durable("GET", "/instances?runtimeStatus=Nonsense&createdTimeFrom=yesterday&top=1")[1]
+    assert host.durable("GET", "/instances?top=0")[1] == []
+    assert host.durable("GET", "/instances?top=-1")[0] == 500
+    assert host.durable("GET", "/instances?createdTimeFrom=2100-01-01T00:00:00Z")[1] == []
+
+
+def test_only_ended_instances_are_purged(host: Any) -> None:
+    """404 for unknown ones, 412 for live ones, 400 for a filter without a time."""
+    host.start("chain", "rubbish")
+    host.wait("rubbish")
+    host.start("waits", "alive")
+    assert host.durable("DELETE", "/instances/rubbish")[1] == {"instancesDeleted": 1}
+    assert host.status("rubbish") is None
+    assert host.durable("DELETE", "/instances/rubbish")[0] == 404
+    assert host.durable("DELETE", "/instances/alive")[0] == 412
+    assert host.durable("DELETE", "/instances?instanceIdPrefix=x")[0] == 400
