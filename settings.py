@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from rules.models import Route
 from rules.policies import Times
@@ -25,14 +25,16 @@ ROUTES_FIX = (
     '"target":"https://b.blob.core.windows.net/target/"}].'
 )
 STATE_FIX = f"Set {STATE}__accountName to the state account's name."
+# A URL's query and user, and what follows a key's or a signature's name: a message is pasted into tickets.
+SECRET = re.compile(r"(?i)(\?|(?:AccountKey|SharedAccessSignature|sig)=)[^\"'\s;]+|(//)[^/\"'\s]*(?=@)")
 
 
 class InvalidSetting(ValueError):
-    """A setting that stops the start; the message names the variable, its value and the fix."""
+    """A setting that stops the start; the message names the variable, its value and the fix, and holds no secret."""
 
     def __init__(self, variable: str, value: str | None, problem: str, fix: str) -> None:
-        shown = "is not set" if value is None else f"is {value!r}"
-        super().__init__(f"The setting {variable} {shown}: {problem}. Fix: {fix}")
+        shown = "is not set" if value is None else f"is {_without_secrets(value)!r}"
+        super().__init__(f"The setting {variable} {shown}: {_without_secrets(problem)}. Fix: {fix}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +66,11 @@ def _routes(text: str | None) -> tuple[Route, ...]:
     try:
         return read(text)
     except InvalidRoute as error:
-        raise InvalidSetting("ROUTES", _without_query(text), str(error), ROUTES_FIX) from None
+        raise InvalidSetting("ROUTES", text, str(error), ROUTES_FIX) from None
 
 
-def _without_query(text: str) -> str:
-    # Somebody may have pasted a SAS.
-    return re.sub(r"\?[^\"\s]*", "?...", text)
+def _without_secrets(text: str) -> str:
+    return SECRET.sub(r"\1\2...", text)
 
 
 def _times(text: str | None) -> Times:
@@ -101,18 +102,25 @@ def _endpoint(environment: Mapping[str, str], service: str) -> str:
     url = environment.get(variable)
     if url is None:
         raise InvalidSetting(variable, None, "the app does not know its state account", STATE_FIX)
-    parts = urlsplit(url)
+    parts = _split(url)
     if parts.scheme != "https" or not parts.hostname or parts.query or parts.username or parts.path.strip("/"):
         fix = f"Set it to https://<account>.{service}.core.windows.net, or set {STATE}__accountName instead."
-        raise InvalidSetting(variable, _without_query(url), "it is no https endpoint", fix)
+        raise InvalidSetting(variable, url, "it is no https endpoint", fix)
     return url.rstrip("/")
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:  # brackets that do not close
+        return urlsplit("")
 
 
 def _emulator(connection: str) -> tuple[str, str, str]:
     """A connection string holds a key, so it is never shown, and taken for the emulator alone."""
     fields = dict(part.partition("=")[::2] for part in connection.split(";") if part)
     blobs, queues, key = fields.get("BlobEndpoint", ""), fields.get("QueueEndpoint", ""), fields.get("AccountKey", "")
-    local = all(is_loopback(urlsplit(url).hostname or "") for url in (blobs, queues))
+    local = all(is_loopback(_split(url).hostname or "") for url in (blobs, queues))
     if not (local and key):
         problem = "a connection string is taken for the emulator on this machine alone, with BlobEndpoint, QueueEndpoint and AccountKey"
         raise InvalidSetting(STATE, "(hidden)", problem, f"Remove it: on Azure, s{STATE_FIX[1:]}")
