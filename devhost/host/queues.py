@@ -25,7 +25,8 @@ from devhost.host.indexing import Function
 from devhost.host.worker import FunctionError, Worker
 
 log = logging.getLogger("host.queue")
-LEASE = 600
+# The real host holds a message for ten minutes, so that long after `kill -9` it comes back; here it comes back soon.
+LEASE = 15
 FIRST_PAUSE = 0.1
 DEVELOPMENT = "UseDevelopmentStorage=true"
 AZURITE = (
@@ -89,6 +90,7 @@ class QueueListener:
         task.add_done_callback(self._running.discard)
 
     async def _process(self, message: QueueMessage) -> None:
+        keeper = asyncio.create_task(self._keep(message))
         try:
             await self._handle(message)
         except asyncio.CancelledError:
@@ -96,6 +98,15 @@ class QueueListener:
             raise
         except AzureError as error:
             log.warning("message %s of '%s': %s", message.id, self.queue, str(error).partition("\n")[0])
+        finally:
+            keeper.cancel()
+
+    async def _keep(self, message: QueueMessage) -> None:
+        """Renew the lease while the function runs; every renewal gives another receipt."""
+        while True:
+            await asyncio.sleep(LEASE / 3)
+            renewed = await self._client.update_message(message, visibility_timeout=LEASE)
+            message.pop_receipt = renewed.pop_receipt
 
     async def _handle(self, message: QueueMessage) -> None:
         text = self._decode(message.content)
@@ -163,7 +174,7 @@ def _metadata(message: QueueMessage, text: str) -> dict[str, Datum]:
 def _properties(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
