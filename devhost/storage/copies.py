@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from aiohttp import ClientError
+from multidict import CIMultiDict
 
 from devhost.storage.answers import Answer, error
 from devhost.storage.config import StackError
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 TICK_SECONDS = 0.05
 ACCEPTED = 202
 NOT_FOUND = 404
+CONFLICT = 409
 CLIENT_ERRORS = range(400, 500)
 
 _CARRIED = ("host", "x-ms-access-tier", "x-ms-lease-id", "x-ms-rehydrate-priority", "x-ms-seal-blob", "x-ms-tags")
@@ -101,9 +103,12 @@ class Copies:
 
     async def abort(self, request: web.BaseRequest, wanted: Operation) -> Answer:
         """End a pending copy by a client's wish; the empty target with its metadata stays."""
-        answer = await self._upstream.forward(request)
-        if answer.status != 409:  # noqa: PLR2004  # any other refusal (signature, lease, no blob) is right as it is
-            return answer
+        async with self._lock(wanted.key):
+            answer = await self._upstream.forward(request)
+            # Azurite, which knows of no pending copy, answers 409; any other refusal (signature, lease) is right.
+            return self._aborted(wanted, answer) if answer.status == CONFLICT else answer
+
+    def _aborted(self, wanted: Operation, answer: Answer) -> Answer:
         answer.drop()
         copy = self._ledger.get(wanted.key)
         if copy is None or not copy.pending:
@@ -112,7 +117,8 @@ class Copies:
             return error(409, "CopyIdMismatch", "The specified copy ID did not match the pending copy operation.")
         # The ETag stays what it was when the copy started; whether the service changes it is not documented.
         self._end(copy, Status.ABORTED, "")
-        return Answer(204, answer.headers)
+        kept = {name: answer.headers[name] for name in ("x-ms-request-id", "x-ms-version") if name in answer.headers}
+        return Answer(204, CIMultiDict(kept))
 
     async def run(self) -> None:
         """End every copy when it is time, for ever."""
@@ -188,14 +194,18 @@ class Copies:
         if made.ok:
             await self._succeed(copy, made)
             return
-        target = await self._upstream.ask("HEAD", copy.path)
-        if target.etag == copy.etag and made.status in CLIENT_ERRORS:
-            code = "BlobNotFound" if made.status == NOT_FOUND else made.code
-            self._end(copy, Status.FAILED, f'{made.status} {code} "Copy failed when reading the source."')
+        await self._judge(copy, made, await self._upstream.ask("HEAD", copy.path))
+
+    async def _judge(self, copy: Copy, refused: Answer, target: Answer) -> None:
+        """Say what a refusal of the real copy means; if Azurite is merely out of order, nothing: it is asked again."""
+        if target.etag == copy.etag:
+            if refused.status in CLIENT_ERRORS:
+                code = "BlobNotFound" if refused.status == NOT_FOUND else refused.code
+                self._end(copy, Status.FAILED, f'{refused.status} {code} "Copy failed when reading the source."')
         elif target.headers.get("x-ms-copy-id"):
             await self._succeed(copy, target)  # we were killed after making the copy, before recording it
-        elif target.status == NOT_FOUND:
-            self._ledger.forget(copy.key)  # its container was deleted
+        elif target.ok or target.status == NOT_FOUND:
+            self._ledger.forget(copy.key)  # its container was deleted, or somebody wrote past the proxy
 
     async def _succeed(self, copy: Copy, made: Answer) -> None:
         """Record the end after its event is queued: killed in between, the event comes twice rather than never."""
