@@ -1,0 +1,135 @@
+"""One of each word of the product, to vary in a test; and strategies that draw any of them."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from rules import identity, names
+from rules.decisions import SourceBlob, TargetBlob
+from rules.models import Engine, Kind, Outcome, Place, Route, Run, Step, Successor, Transfer, Verdict
+from rules.transitions import State
+
+quick = settings(max_examples=200, deadline=None)
+
+NOW = datetime(2026, 11, 24, 19, 2, 44, 120_000, UTC)
+SOURCE_HOST = "https://sharingsource.blob.core.windows.net"
+TARGET_HOST = "https://sharingtarget.blob.core.windows.net"
+ETAG = "0x8DD0C9F9B2A3C4D"
+NEWER = "0x8DD0C9F9B2A3C4E"
+NAME = "in/2026/report.csv"
+
+ROUTE = Route("default", Place(SOURCE_HOST, "source", "in/"), Place(TARGET_HOST, "target", "out/"))
+TRANSFER = identity.transfer(ROUTE, NAME, ETAG)
+RUN = Run(TRANSFER, NOW)
+SOURCE = SourceBlob(ETAG, 1_000, Kind.BLOCK, {})
+TARGET = TargetBlob("0x1", 1_000, source_etag=ETAG, transfer_id=TRANSFER.id)
+
+
+def event(**data: Any) -> dict[str, Any]:
+    """The event of `TRANSFER`'s version as CloudEvents, with these fields of `data` instead."""
+    return {
+        "specversion": "1.0",
+        "id": "1",
+        "type": "Microsoft.Storage.BlobCreated",
+        "time": "2026-11-24T19:02:44.120Z",
+        "source": "/subscriptions/-/resourceGroups/-/providers/Microsoft.Storage/storageAccounts/sharingsource",
+        "subject": f"/blobServices/default/containers/source/blobs/{NAME}",
+        "data": {"api": "PutBlob", "eTag": ETAG, "url": f"{SOURCE_HOST}/source/{NAME}", **data},
+    }
+
+
+def event_grid(**data: Any) -> dict[str, Any]:
+    """The same in Event Grid's own schema."""
+    cloud = event(**data)
+    return {
+        "id": "1",
+        "topic": cloud["source"],
+        "subject": cloud["subject"],
+        "eventType": cloud["type"],
+        "eventTime": cloud["time"],
+        "data": cloud["data"],
+        "dataVersion": "",
+        "metadataVersion": "1",
+    }
+
+
+def body(value: Any) -> bytes:
+    """A message that says `value`."""
+    return json.dumps(value).encode()
+
+
+def after(**length: float) -> datetime:
+    """The moment so long after `NOW`."""
+    return NOW + timedelta(**length)
+
+
+def moments() -> st.SearchStrategy[datetime]:
+    """Times as the codec keeps them: UTC, to the millisecond."""
+    drawn = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+    return drawn.map(lambda moment: moment.replace(microsecond=moment.microsecond // 1_000 * 1_000))
+
+
+def carried_names(max_size: int = 1_024) -> st.SearchStrategy[str]:
+    """Names that can be carried."""
+    return st.text(min_size=1, max_size=max_size).filter(lambda name: names.refusal(name) is None)
+
+
+def outcomes() -> st.SearchStrategy[Outcome]:
+    """Anything that a step may find, likely or not."""
+    return st.builds(
+        Outcome,
+        st.sampled_from(Verdict),
+        engine=st.none() | st.sampled_from(Engine),
+        size=st.none() | st.integers(0, 2**40),
+        copied=st.integers(0, 2**40),
+        detail=st.text(max_size=400),
+        successor=st.none() | st.builds(Successor, st.none() | st.just(NEWER), growing=st.booleans()),
+        state=st.none() | st.sampled_from(State),
+        pause=st.integers(0, 90),
+        note=st.text(max_size=20),
+    )
+
+
+def transfers() -> st.SearchStrategy[Transfer]:
+    """Transfers of any name along a route of any prefixes."""
+    return st.builds(
+        lambda prefix, target, rest: identity.transfer(
+            Route("any", Place(SOURCE_HOST, "source", prefix), Place(TARGET_HOST, "target", target)),
+            prefix + rest,
+            ETAG,
+        ),
+        carried_names(20) | st.just(""),
+        carried_names(20) | st.just(""),
+        carried_names(40),
+    )
+
+
+def runs() -> st.SearchStrategy[Run]:
+    """Runs in any condition."""
+    return st.builds(
+        Run,
+        transfers(),
+        moments(),
+        attempt=st.integers(0, 1_000),
+        letter=st.booleans(),
+        deadline=st.none() | st.timedeltas(timedelta(minutes=1), timedelta(days=6)),
+        step=st.none() | st.sampled_from(Step),
+        state=st.sampled_from(State),
+        first=st.booleans(),
+        engine=st.none() | st.sampled_from(Engine),
+        size=st.none() | st.integers(0, 2**50),
+        copied=st.integers(0, 2**50),
+        tries=st.integers(0, 20),
+        faults=st.integers(0, 20),
+        polls=st.integers(0, 10_000),
+        copying_at=st.none() | moments(),
+        progressed_at=st.none() | moments(),
+        updated_at=st.none() | moments(),
+        cancelling=st.booleans(),
+        recorded=st.booleans(),
+        ending=st.none() | outcomes(),
+        detail=st.text(max_size=300),
+    )

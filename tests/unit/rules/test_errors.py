@@ -1,0 +1,48 @@
+"""What can go wrong, and what a person may do about it."""
+
+import pytest
+
+from rules.errors import HINTS, Failure, LookAgain, Permanent, Reason, Retryable, StorageError
+
+
+def test_the_reasons_are_a_closed_list() -> None:
+    """They are stored in dead letters: adding one is a decision, renaming one is not possible."""
+    assert list(Reason) == [
+        "malformed",
+        "not_allowed",
+        "invalid_name",
+        "source_unreadable",
+        "source_archived",
+        "unsupported_blob",
+        "target_unwritable",
+        "target_conflict",
+        "throttled",
+        "copy_failed",
+        "deadline_exceeded",
+        "internal",
+    ]
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_tells_the_operator_what_to_do(reason: Reason) -> None:
+    """One line, whole sentences."""
+    assert reason.hint == HINTS[reason]
+    assert reason.hint.endswith(".")
+    assert "\n" not in reason.hint
+
+
+@pytest.mark.parametrize("kind", [Retryable, Permanent])
+def test_a_failure_has_its_reason_and_says_what_was_asked(kind: type[Failure]) -> None:
+    """And the code and status of the service, for who must tell them apart."""
+    failure = kind(Reason.THROTTLED, "source.head", "the server is busy", code="ServerBusy", status=503)
+    assert str(failure) == "source.head: the server is busy"
+    assert (failure.reason, failure.code, failure.status) == (Reason.THROTTLED, "ServerBusy", 503)
+    assert (failure.operation, failure.detail) == ("source.head", "the server is busy")
+
+
+def test_look_again_is_no_verdict() -> None:
+    """Nobody knows what happened: there is no reason to give."""
+    error = LookAgain("target.copy", "no answer")
+    assert isinstance(error, StorageError)
+    assert not isinstance(error, Failure)
+    assert (error.code, error.status) == ("", 0)

@@ -1,0 +1,335 @@
+"""What a message says, and which transfers follow from it (rules 6, 10 and 13)."""
+
+import base64
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rules import events, identity
+from rules.errors import Reason
+from rules.events import Created, Ignored, Intake, Refused, announcement, intake, parse
+from rules.models import Place, Transfer
+from tests.unit.rules.samples import (
+    ETAG,
+    NAME,
+    NEWER,
+    NOW,
+    ROUTE,
+    SOURCE_HOST,
+    TARGET_HOST,
+    TRANSFER,
+    body,
+    carried_names,
+    event,
+    event_grid,
+    quick,
+)
+
+ACCOUNT = "/subscriptions/1/resourceGroups/rg/providers/Microsoft.Storage/storageAccounts/"
+SUBJECT = "/blobServices/default/containers/source/blobs/"
+URL = f"{SOURCE_HOST}/source/{NAME}"
+DFS = URL.replace(".blob.", ".dfs.")
+
+
+def verdict(message: bytes) -> str:
+    """What a message leads to, in a word: `shared`, `ignored`, or the reason of its refusal."""
+    found = intake(message, (ROUTE,))
+    if found.refused:
+        return found.refused.reason
+    return "ignored" if found.ignored else "shared"
+
+
+def about(name: str) -> dict[str, Any]:
+    """An event of a blob of this name."""
+    return {**event(url=f"{SOURCE_HOST}/source/{name}"), "subject": SUBJECT + name}
+
+
+# The table of `events.intake`.
+LEADS_TO = [
+    ("no event", b"hello", "malformed"),
+    ("a field missing", body({**event(), "data": {}}), "malformed"),
+    ("a field of a wrong type", body(event(url=7)), "malformed"),
+    ("another type", body({**event(), "type": "Microsoft.Storage.BlobDeleted"}), "ignored"),
+    ("an announcing api", body(event(api="CreateFile")), "ignored"),
+    ("another container", body({**event(), "subject": "/blobServices/default/containers/x/blobs/in/a"}), "ignored"),
+    ("another account", body({**event(), "source": ACCOUNT + "other"}), "ignored"),
+    ("another prefix", body({**event(), "subject": SUBJECT + "out/a"}), "ignored"),
+    ("a name that cannot be carried", body(about("in/../a")), "invalid_name"),
+    ("another url", body(event(url=URL + "x")), "not_allowed"),
+    ("a version that a route carries", body(event()), "shared"),
+]
+
+
+@pytest.mark.parametrize(("message", "leads_to"), [row[1:] for row in LEADS_TO], ids=[row[0] for row in LEADS_TO])
+def test_a_message_leads_to_one_of_these(message: bytes, leads_to: str) -> None:
+    """The table of `intake`."""
+    assert verdict(message) == leads_to
+
+
+@pytest.mark.parametrize("schema", [event, event_grid])
+@pytest.mark.parametrize("wrap", [lambda value: value, lambda value: [value]], ids=["object", "array of one"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        bytes,
+        base64.b64encode,
+        lambda raw: base64.b64encode(raw) + b"\n",
+        lambda raw: b"\xef\xbb\xbf" + raw,
+        lambda raw: b" \r\n" + raw + b"\n",
+    ],
+    ids=["plain", "base64", "base64 and a newline", "byte order mark", "white space"],
+)
+def test_every_shape_of_an_event_is_read_alike(schema: Any, wrap: Any, code: Any) -> None:
+    """Two schemas, object or array of one, plain or base64."""
+    assert intake(code(body(wrap(schema()))), (ROUTE,)) == Intake(transfers=(TRANSFER,))
+
+
+def test_reading_keeps_what_counts() -> None:
+    """The account in lower case, the ETag unquoted; unknown fields are ignored."""
+    shouted = {**event(eTag=f'"{ETAG}"', more=[1]), "source": ACCOUNT.upper() + "SharingSource", "extra": {}}
+    assert parse(body(shouted)) == Created("sharingsource", "source", NAME, ETAG, URL)
+
+
+def test_a_resource_group_may_have_any_letters() -> None:
+    """One that grows by a character in lower case moves nothing."""
+    assert (
+        verdict(body({**event(), "source": ACCOUNT.replace("/rg/", "/\u0130stanbul/") + "sharingsource"})) == "shared"
+    )
+
+
+NO_JSON_OBJECT = "the message is no JSON object, nor an array of one"
+NO_TYPE = "neither a CloudEvents 1.0 `type` nor an Event Grid `eventType`"
+NO_DATA = "`data` is no object"
+NO_BLOB = "`source` or `topic` names no storage account, or `subject` no blob"
+NO_ETAG = "`data.eTag` is no ETag, or `data.url` no text"
+BARE = '{"specversion":"1.0","type":"Microsoft.Storage.BlobCreated"'
+
+MALFORMED: dict[str, tuple[bytes, str]] = {
+    "nothing": (b"", NO_JSON_OBJECT),
+    "white space": (b" \n", NO_JSON_OBJECT),
+    "text": (b"hello", NO_JSON_OBJECT),
+    "null": (b"null", NO_JSON_OBJECT),
+    "true": (b"true", NO_JSON_OBJECT),
+    "a number that is base64, too": (b"1234", NO_JSON_OBJECT),
+    "a string": (b'"event"', NO_JSON_OBJECT),
+    "an array of none": (b"[]", NO_JSON_OBJECT),
+    "an array of two": (body([event(), event()]), NO_JSON_OBJECT),
+    "an array in an array": (body([[event()]]), NO_JSON_OBJECT),
+    "an object that is cut off": (body(event())[:-1], NO_JSON_OBJECT),
+    "two objects": (body(event()) * 2, NO_JSON_OBJECT),
+    "100,000 arrays deep": (b"[" * 100_000, NO_JSON_OBJECT),
+    "100,000 objects deep": (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, NO_JSON_OBJECT),
+    "64 KiB of zeros": (bytes(65_536), NO_JSON_OBJECT),
+    "64 KiB of base64": (b"A" * 65_536, NO_JSON_OBJECT),
+    "no UTF-8": (body(event()).replace(b"report", b"\xff\xfe"), NO_JSON_OBJECT),
+    "UTF-16": (json.dumps(event()).encode("utf-16"), NO_JSON_OBJECT),
+    "base64 twice": (base64.b64encode(base64.b64encode(body(event()))), NO_JSON_OBJECT),
+    "base64 without its padding": (base64.b64encode(b"{}").rstrip(b"="), NO_JSON_OBJECT),
+    "a number of 5,000 digits": (b'{"a":' + b"9" * 5_000 + b"}", NO_JSON_OBJECT),
+    "an empty object": (b"{}", NO_TYPE),
+    "a type of neither schema": (body({"type": "Microsoft.Storage.BlobCreated"}), NO_TYPE),
+    "a type that is a list": (body({**event(), "type": ["Microsoft.Storage.BlobCreated"]}), NO_TYPE),
+    "a key twice, and the last is wrong": (BARE.encode() + b',"type":null}', NO_TYPE),
+    "no data": (BARE.encode() + b"}", NO_DATA),
+    "data that is null": (body({**event(), "data": None}), NO_DATA),
+    "data that is text": (body({**event(), "data": "{}"}), NO_DATA),
+    "data that is NaN": (BARE.encode() + b',"data":NaN}', NO_DATA),
+    "data that is infinite": (BARE.encode() + b',"data":1e999}', NO_DATA),
+    "a source that is null": (body({**event(), "source": None}), NO_BLOB),
+    "a source that is no account": (body({**event(), "source": "/subscriptions/1"}), NO_BLOB),
+    "a source that goes on": (body({**event(), "source": ACCOUNT + "sharingsource/x"}), NO_BLOB),
+    "an account with a Kelvin sign": (body({**event(), "source": ACCOUNT + "\u212aelvin"}), NO_BLOB),
+    "an account of 25 letters": (body({**event(), "source": ACCOUNT + "a" * 25}), NO_BLOB),
+    "an Event Grid topic in a CloudEvent": (body({**event(), "source": 1, "topic": ACCOUNT + "a"}), NO_BLOB),
+    "a subject that is a number": (body({**event(), "subject": 1}), NO_BLOB),
+    "a subject without a name": (body({**event(), "subject": SUBJECT}), NO_BLOB),
+    "a subject of a container": (body({**event(), "subject": "/blobServices/default/containers/source"}), NO_BLOB),
+    "no ETag": (body(event(eTag=None)), NO_ETAG),
+    "an ETag that is a number": (body(event(eTag=8)), NO_ETAG),
+    "an empty ETag": (body(event(eTag="")), NO_ETAG),
+    "an ETag of quotes alone": (body(event(eTag='""')), NO_ETAG),
+    "an ETag that matches all": (body(event(eTag="*")), NO_ETAG),
+    "a quoted star": (body(event(eTag='"*"')), NO_ETAG),
+    "a list of ETags": (body(event(eTag='"0x1", "0x2"')), NO_ETAG),
+    "a weak ETag": (body(event(eTag='W/"0x1"')), NO_ETAG),
+    "half a quote": (body(event(eTag='"0x1')), NO_ETAG),
+    "an ETag that goes on in another header": (body(event(eTag="0x1\r\nx-ms-lease-id: 1")), NO_ETAG),
+    "an ETag with a newline": (body(event(eTag="0x1\n")), NO_ETAG),
+    "an ETag of 129": (body(event(eTag="0" * 129)), NO_ETAG),
+    "a url that is null": (body(event(url=None)), NO_ETAG),
+    "a url that is a list": (body(event(url=[URL])), NO_ETAG),
+}
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_what_is_no_event_is_malformed_and_says_why(case: str) -> None:
+    """A dead letter, never an exception: an exception would come back for ever."""
+    message, detail = MALFORMED[case]
+    assert intake(message, (ROUTE,)) == Intake(refused=Refused(Reason.MALFORMED, detail))
+
+
+URLS = {
+    "as it is": (URL, "shared"),
+    "encoded once": (f"{SOURCE_HOST}/source/in%2F2026%2Freport.csv", "shared"),
+    "its dfs twin": (DFS, "shared"),
+    "encoded twice": (f"{SOURCE_HOST}/source/in%252F2026%252Freport.csv", "not_allowed"),
+    "empty": ("", "not_allowed"),
+    "a path": (f"/source/{NAME}", "not_allowed"),
+    "another account": (URL.replace("sharingsource", "other"), "not_allowed"),
+    "another host": (f"https://evil.example/source/{NAME}", "not_allowed"),
+    "a host that begins as ours": (URL.replace(".net/", ".net.evil.example/"), "not_allowed"),
+    "a user before another host": (f"{SOURCE_HOST}@evil.example/source/{NAME}", "not_allowed"),
+    "a user": (URL.replace("https://", "https://user:word@"), "not_allowed"),
+    "the metadata service": (f"http://169.254.169.254/source/{NAME}", "not_allowed"),
+    "an IPv6 address": (f"http://[::1]/source/{NAME}", "not_allowed"),
+    "a decimal address": (f"http://2130706433/source/{NAME}", "not_allowed"),
+    "a port": (URL.replace(".net/", ".net:443/"), "not_allowed"),
+    "no TLS": (URL.replace("https:", "http:"), "not_allowed"),
+    "a file": (f"file:///source/{NAME}", "not_allowed"),
+    "a SAS": (f"{URL}?sv=2024-11-04&sig=abc", "not_allowed"),
+    "a snapshot": (f"{URL}?snapshot=2026-11-24T19:02:44.1200000Z", "not_allowed"),
+    "an empty query": (f"{URL}?", "not_allowed"),
+    "a fragment": (f"{URL}#x", "not_allowed"),
+    "another container": (URL.replace("/source/", "/secret/"), "not_allowed"),
+    "another name": (URL + ".bak", "not_allowed"),
+    "a way up": (f"{SOURCE_HOST}/source/x/../{NAME}", "not_allowed"),
+    "two slashes": (URL.replace("/source/", "//source/"), "not_allowed"),
+    "another case": (URL.upper(), "not_allowed"),
+    "white space": (URL + " ", "not_allowed"),
+    "no characters": (URL + "\x00", "not_allowed"),
+    "a lone surrogate": (URL + "\ud800", "not_allowed"),
+    "dfs in the name alone": (URL.replace("report", ".dfs."), "not_allowed"),
+}
+
+
+@pytest.mark.parametrize("case", URLS)
+def test_the_url_must_be_the_one_rebuilt_from_the_route(case: str) -> None:
+    """It is compared and never fetched (I5)."""
+    url, leads_to = URLS[case]
+    assert verdict(body(event(url=url))) == leads_to
+
+
+NAMES = {
+    "in/a b.txt": "shared",
+    "in/100%.txt": "shared",
+    "in/a?b#c.txt": "shared",
+    "in/%2e%2e/x": "shared",
+    "in//a//": "shared",
+    "in/\u00e9\U0001f600": "shared",
+    "in/a\u2028b": "shared",
+    "in/blobs/in/a": "shared",
+    "in/a\\b": "invalid_name",
+    "in/./a": "invalid_name",
+    "in/..": "invalid_name",
+    "in/a\nb": "invalid_name",
+    "in/a\x00": "invalid_name",
+    "in/a\ud800": "invalid_name",
+    "in/a\ufffe": "invalid_name",
+    "in/" + "a" * 1_021: "invalid_name",  # rewritten to `out/…` it is one too long
+    "in/" + "\u20ac" * 200: "invalid_name",  # its URL leaves no room for a SAS
+    "In/a": "ignored",
+    "in": "ignored",
+    "other": "ignored",
+}
+
+
+@pytest.mark.parametrize("name", NAMES, ids=lambda name: ascii(name)[:30])
+def test_a_name_comes_from_the_subject_byte_for_byte(name: str) -> None:
+    """Only what cannot be said safely is refused, before or after rewriting."""
+    assert verdict(body(about(name))) == NAMES[name]
+
+
+@pytest.mark.parametrize("api", ["CreateFile", "SftpCreate"])
+def test_an_announcement_of_an_empty_file_is_ignored(api: str) -> None:
+    """The event that counts follows."""
+    assert parse(body(event(api=api))) == Ignored("it only announces an empty file")
+
+
+@pytest.mark.parametrize("api", ["PutBlob", "PutBlockList", "CopyBlob", "FlushWithClose", "SftpCommit", "New", None, 7])
+def test_any_other_api_counts(api: Any) -> None:
+    """The list of them is open."""
+    assert verdict(body(event(api=api))) == "shared"
+
+
+def test_another_type_is_ignored_whatever_else_it_says() -> None:
+    """Its fields are not ours to judge."""
+    assert parse(body({"specversion": "1.0", "type": "x"})) == Ignored("an event of another type")
+
+
+def test_each_matching_route_has_its_transfer_and_a_refusal_is_kept_beside_them() -> None:
+    """One route may carry a name that another cannot."""
+    long = replace(ROUTE, name="long", target=Place(TARGET_HOST, "target", "x" * 200 + "/"))
+    csv = replace(ROUTE, name="csv", suffix=".csv", target=Place(TARGET_HOST, "csv"))
+    name = "in/" + "a" * 900
+    found = intake(body(about(name)), (ROUTE, long, csv))
+    assert found.transfers == (identity.transfer(ROUTE, name, ETAG),)
+    assert found.refused == Refused(Reason.INVALID_NAME, "more than 1,024 UTF-16 units")
+    assert intake(body(event()), (ROUTE, csv)).transfers == (TRANSFER, identity.transfer(csv, NAME, ETAG))
+
+
+def test_a_name_that_is_the_prefix_alone_needs_a_target_prefix() -> None:
+    """Else its target would have no name."""
+    bare = replace(ROUTE, target=Place(TARGET_HOST, "target"))
+    assert events.along(bare, "in/", ETAG) == Refused(Reason.INVALID_NAME, "the name is empty")
+    assert isinstance(events.along(ROUTE, "in/", ETAG), Transfer)
+
+
+@quick
+@given(carried_names(100))
+def test_the_announcement_of_a_successor_leads_to_its_transfer(rest: str) -> None:
+    """Rule 6: by the one door that every event takes."""
+    transfer = identity.transfer(ROUTE, "in/" + rest, ETAG)
+    found = intake(announcement(transfer, NEWER, NOW), (ROUTE,))
+    assert found in (Intake(transfers=(identity.sibling(transfer, NEWER),)), Intake(refused=found.refused))
+    assert isinstance(events.along(ROUTE, transfer.name, ETAG), Transfer) == bool(found.transfers)
+
+
+def test_an_announcement_works_for_the_emulator_too() -> None:
+    """Its account stands in the path."""
+    local = replace(ROUTE, source=Place("http://127.0.0.1:10000/sharingsource", "source", "in/"))
+    transfer = identity.transfer(local, NAME, ETAG)
+    assert intake(announcement(transfer, NEWER, NOW), (local,)).transfers == (identity.sibling(transfer, NEWER),)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=10,
+)
+FIELDS = ["specversion", "type", "source", "topic", "subject", "eventType", "data"]
+DATA = ["api", "eTag", "url"]
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> Any:
+    """An event with some of its fields gone or replaced by anything."""
+    value = draw(st.sampled_from([event, event_grid]))(
+        **draw(st.dictionaries(st.sampled_from(DATA), JSON | st.just(URL) | st.just(ETAG), max_size=2))
+    )
+    for field in draw(st.lists(st.sampled_from(FIELDS), max_size=2)):
+        value[field] = draw(JSON | st.just(ACCOUNT + "sharingsource") | st.text(max_size=9).map(SUBJECT.__add__))
+    return draw(st.sampled_from([value, [value], [value, value]]))
+
+
+@quick
+@given(st.binary(max_size=300) | st.binary(max_size=60).map(base64.b64encode))
+def test_reading_is_total_for_any_bytes(message: bytes) -> None:
+    """It never raises, and says the same of the same."""
+    assert intake(message, (ROUTE,)) == intake(message, (ROUTE,))
+
+
+@quick
+@given(JSON | mutated())
+def test_reading_is_total_for_any_json_and_base64_changes_nothing(value: Any) -> None:
+    """Whatever it leads to lies within the route."""
+    message = body(value)
+    found = intake(message, (ROUTE,))
+    assert intake(base64.b64encode(message), (ROUTE,)) == found
+    for transfer in found.transfers:
+        assert (transfer.route, transfer.source, transfer.target) == ("default", ROUTE.source, ROUTE.target)
+        assert transfer.target_blob.url.startswith(f"{TARGET_HOST}/target/out/")
+        assert events.ETAG.fullmatch(transfer.etag)
