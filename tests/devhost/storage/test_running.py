@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from devhost.storage.config import Config, StackError
-from devhost.storage.ledger import Ledger
+from devhost.storage.ledger import Copy, Ledger
 from devhost.storage.testing import Stack
 from tests.devhost.storage.cloud import connected, eventually
 
@@ -46,27 +46,26 @@ def test_kill_while_pending(tmp_path: Path) -> None:
 
 
 def test_kill_at_the_worst_moment(tmp_path: Path) -> None:
-    """Recorded but not yet empty, copied but not yet recorded: the next start makes both true."""
+    """Copied but not yet recorded, recorded but not yet empty: the next start makes both true."""
     stack = Stack(tmp_path, DEVHOST_COPY_SECONDS="3600")
     with stack, connected(stack) as cloud:
-        source, target = cloud.uploaded(b"some bytes"), cloud.target()
-        copy_id = target.start_copy_from_url(cloud.readable(source))["copy_id"]
-        stack.kill()
+        source, made, full = cloud.uploaded(b"some bytes"), cloud.target("made"), cloud.target("full")
+        ids = [made.start_copy_from_url(cloud.readable(source))["copy_id"]]
         with _ledger(tmp_path) as ledger:
-            (copy,) = ledger.all()
-            ledger.put(replace(copy, etag=""))
-        stack.start()
-        assert target.get_blob_properties().size == 0
-        assert target.get_blob_properties().copy.status == "pending"
+            (unrecorded,) = ledger.all()
+        _end_copies(stack)
+        stack.control.copies(seconds=3600)
+        ids.append(full.start_copy_from_url(cloud.readable(source))["copy_id"])
 
-        _end_copies(stack)
         stack.kill()
         with _ledger(tmp_path) as ledger:
-            ledger.put(copy)
+            ledger.put(unrecorded)
+            ledger.put(replace(_copy_onto(ledger, "full"), etag=""))
         stack.start()
+        assert (full.get_blob_properties().size, full.get_blob_properties().copy.status) == (0, "pending")
         _end_copies(stack)
-        assert target.get_blob_properties().copy.id == copy_id
-        assert target.download_blob().readall() == b"some bytes"
+        assert [blob.get_blob_properties().copy.id for blob in (made, full)] == ids
+        assert [blob.download_blob().readall() for blob in (made, full)] == [b"some bytes"] * 2
 
 
 def test_stops_at_ctrl_c(tmp_path: Path) -> None:
@@ -136,6 +135,11 @@ def _end_copies(stack: Stack) -> None:
 
 def _ledger(state: Path) -> contextlib.closing[Ledger]:
     return contextlib.closing(Ledger(state / "storage/copies.sqlite"))
+
+
+def _copy_onto(ledger: Ledger, blob: str) -> Copy:
+    (copy,) = (copy for copy in ledger.all() if copy.blob == blob)
+    return copy
 
 
 def _is_taken(port: int) -> bool:
