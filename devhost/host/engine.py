@@ -12,10 +12,10 @@ from datetime import timedelta
 from uuid import uuid4
 
 from devhost.host import clock, episode, events
+from devhost.host.actions import Activity, Child, Decision, Timer
 from devhost.host.episode import OrchestratorError, Result, compact
 from devhost.host.events import Event
 from devhost.host.failures import CHILD_STACK, activity_details
-from devhost.host.replay import Activity, Child, Decision, Timer
 from devhost.host.store import TERMINAL, Alarm, Instance, Store, Work
 from devhost.host.worker import FunctionError, Worker
 
@@ -60,7 +60,10 @@ class Engine:
             self._wake.clear()
             ready, self._ready = self._ready, {}
             for instance in ready:
-                self._play(instance)
+                try:
+                    self._play(instance)
+                except Exception:  # its messages stay; the others go on
+                    log.exception("an episode of %s cannot be played", instance)
                 await asyncio.sleep(0)
 
     async def stop(self, grace: float) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 from uuid import uuid4
 
 from devhost.host import clock, events
+from devhost.host.actions import Child, Decision, Timer
 from devhost.host.events import Event, Kind
-from devhost.host.replay import Child, Decision, NonDeterministicError, Outcome, Replay, Timer, UnsupportedActionError
+from devhost.host.replay import NonDeterministicError, Outcome, Replay, UnsupportedActionError
 
 State = dict[str, Any]
 Call = Callable[[str, str], str]

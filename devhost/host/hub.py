@@ -14,6 +14,7 @@ from devhost.host.events import Event, Kind
 from devhost.host.store import Instance
 
 MAX_ID = 512
+FAILED = (Kind.TASK_FAILED, Kind.SUB_ORCHESTRATION_FAILED)
 STACK = "   at Microsoft.Azure.WebJobs.Extensions.DurableTask.HttpApiHandler"
 
 
@@ -125,20 +126,26 @@ class Hub:
             )
         with self._store.transaction():
             self._rewind(found, reason)
-        self._engine.wake(instance)
 
     def _rewind(self, instance: Instance, reason: str) -> None:
+        """A failed child is not started anew but rewound itself; it answers the same call again."""
         history = self._store.history(instance.id)
-        failed = {event["TaskScheduledId"] for event in history if event["EventType"] == Kind.TASK_FAILED}
-        taken_back = (Kind.TASK_FAILED, Kind.SUB_ORCHESTRATION_FAILED, Kind.EXECUTION_COMPLETED)
+        failed = {event["TaskScheduledId"] for event in history if event["EventType"] in FAILED}
         for n, event in enumerate(history):
-            kind = event["EventType"]
-            if kind in taken_back or (kind == Kind.TASK_SCHEDULED and event["EventId"] in failed):
+            kind, called = event["EventType"], event["EventId"] in failed
+            if kind in (*FAILED, Kind.EXECUTION_COMPLETED) or (kind == Kind.TASK_SCHEDULED and called):
                 history[n] = events.generic(event)
+            elif kind == Kind.SUB_ORCHESTRATION_CREATED and called:
+                self._rewind_child(event["InstanceId"], reason)
         self._store.rewrite(instance.id, history)
         self._store.update(instance.id, status="Running", output=None)
         note = events.event(Kind.GENERIC, clock.stamp(clock.now()), Data=reason)
         self._store.post(instance.id, note, instance.execution)
+        self._engine.wake(instance.id)
+
+    def _rewind_child(self, name: str, reason: str) -> None:
+        if (child := self._store.get(name)) and child.status == "Failed":
+            self._rewind(child, reason)
 
     def purge(self, instance: str) -> None:
         """Forget an ended instance."""

@@ -10,7 +10,8 @@ import base64
 import binascii
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
@@ -90,7 +91,6 @@ class QueueListener:
         task.add_done_callback(self._running.discard)
 
     async def _process(self, message: QueueMessage) -> None:
-        keeper = asyncio.create_task(self._keep(message))
         try:
             await self._handle(message)
         except asyncio.CancelledError:
@@ -98,15 +98,27 @@ class QueueListener:
             raise
         except AzureError as error:
             log.warning("message %s of '%s': %s", message.id, self.queue, str(error).partition("\n")[0])
-        finally:
-            keeper.cancel()
 
-    async def _keep(self, message: QueueMessage) -> None:
-        """Renew the lease while the function runs; every renewal gives another receipt."""
+    @asynccontextmanager
+    async def _leased(self, message: QueueMessage) -> AsyncIterator[None]:
+        """Renew the lease while the function runs. A renewal under way gives its receipt before anything is deleted."""
+        renewing = asyncio.Lock()
+        keeper = asyncio.create_task(self._keep(message, renewing))
+        try:
+            yield
+        finally:
+            async with renewing:
+                keeper.cancel()
+
+    async def _keep(self, message: QueueMessage, renewing: asyncio.Lock) -> None:
         while True:
             await asyncio.sleep(LEASE / 3)
-            renewed = await self._client.update_message(message, visibility_timeout=LEASE)
-            message.pop_receipt = renewed.pop_receipt
+            async with renewing:
+                try:
+                    renewed = await self._client.update_message(message, visibility_timeout=LEASE)
+                    message.pop_receipt = renewed.pop_receipt
+                except AzureError as error:
+                    log.warning("message %s of '%s' is not renewed: %s", message.id, self.queue, str(error)[:100])
 
     async def _handle(self, message: QueueMessage) -> None:
         text = self._decode(message.content)
@@ -115,7 +127,8 @@ class QueueListener:
             await self._poison(message)
             return
         try:
-            await self.deliver(text, _metadata(message, text))
+            async with self._leased(message):
+                await self.deliver(text, _metadata(message, text))
         except FunctionError as error:
             log.error("'%s' failed: %s", self.function.name, error.line)  # noqa: TRY400  # the function's own trace
             await self._failed(message)

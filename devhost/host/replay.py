@@ -9,32 +9,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import IntEnum
 from typing import Any
 
 from devhost.host import clock
+from devhost.host.actions import Action, ActionType, Activity, Child, Decision, Timer
 from devhost.host.events import Event, Kind
 from devhost.host.promises import Promise, TaskFailedError, start
-
-Action = dict[str, Any]
-
-
-class ActionType(IntEnum):
-    """`actionType` in what the SDK returns."""
-
-    CALL_ACTIVITY = 0
-    CALL_ACTIVITY_WITH_RETRY = 1
-    CALL_SUB_ORCHESTRATOR = 2
-    CALL_SUB_ORCHESTRATOR_WITH_RETRY = 3
-    CONTINUE_AS_NEW = 4
-    CREATE_TIMER = 5
-    WAIT_FOR_EXTERNAL_EVENT = 6
-    CALL_ENTITY = 7
-    CALL_HTTP = 8
-    SIGNAL_ENTITY = 9
-    SCHEDULED_SIGNAL_ENTITY = 10
-    WHEN_ANY = 11
-    WHEN_ALL = 12
 
 
 class NonDeterministicError(Exception):
@@ -45,35 +25,6 @@ class UnsupportedActionError(Exception):
     """The stand-in has no such action (entities, durable HTTP)."""
 
 
-@dataclass(frozen=True)
-class Activity:
-    """An activity to call."""
-
-    number: int
-    name: str
-    data: str
-
-
-@dataclass(frozen=True)
-class Timer:
-    """A timer to set."""
-
-    number: int
-    fire_at: str
-
-
-@dataclass(frozen=True)
-class Child:
-    """A sub-orchestration to start."""
-
-    number: int
-    name: str
-    data: str
-    instance: str | None
-    version: str | None
-
-
-Decision = Activity | Timer | Child
 SCHEDULED = {Kind.TASK_SCHEDULED: Activity, Kind.TIMER_CREATED: Timer, Kind.SUB_ORCHESTRATION_CREATED: Child}
 
 

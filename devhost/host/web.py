@@ -17,7 +17,6 @@ from devhost.host.worker import FunctionError, Worker
 log = logging.getLogger("host.http")
 ALL_METHODS = tuple(method.value for method in (HTTPMethod.GET, HTTPMethod.POST, HTTPMethod.DELETE, HTTPMethod.HEAD,
                                                 HTTPMethod.PATCH, HTTPMethod.PUT, HTTPMethod.OPTIONS))  # fmt: skip
-RESERVED = ("admin", "runtime")
 BODYLESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from devhost.host import events
+from devhost.host.actions import Activity, Child, Timer
 from devhost.host.events import Event, Kind
-from devhost.host.replay import Activity, Child, NonDeterministicError, Outcome, Replay, Timer
+from devhost.host.replay import NonDeterministicError, Outcome, Replay
 
 AT = "2026-01-01T00:00:00Z"
 LATER = "2026-01-01T01:00:00Z"
