@@ -28,10 +28,12 @@ async def restart(ports: Ports, instances: Instances, transfer: Transfer) -> Run
         *([ended.attempt] if ended else []),
         *([letter.last] if letter else []),
     ]
+    attempt = max(attempts, default=-1) + 1
     run = replace(
         first_run(ports, transfer),
-        attempt=max(attempts, default=-1) + 1,
+        attempt=attempt,
         letter=letter is not None and letter.resolved_at is None,
+        first=attempt == 0,  # what was tried before may well be there: look before acting
     )
     if (known and known.running) or not await instances.start(run):
         fix = "Wait until it has ended, or cancel it; then ask again."

@@ -53,7 +53,7 @@ def load(app: Path, environment: Mapping[str, str]) -> Config:
     """Read the environment and the app's host.json. Raises ConfigError."""
     if not (app / "function_app.py").is_file():
         raise ConfigError(f"no function_app.py in {app}. Fix: --app <folder of the app>")
-    host = _read(app / "host.json")
+    host = _overridden(_read(app / "host.json"), environment)
     extensions = host.get("extensions") or {}
     durable = extensions.get("durableTask") or {}
     hub = resolve(durable.get("hubName", "TestHubName"), environment)
@@ -93,6 +93,27 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict) or found.get("version") != "2.0":
         raise ConfigError(f'{path} must be an object with "version": "2.0"')
     return found
+
+
+OVERRIDE = "AzureFunctionsJobHost__"
+
+
+def _overridden(host: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    """Put app settings such as `AzureFunctionsJobHost__extensions__queues__maxDequeueCount` over host.json, as the host does."""
+    for name in sorted(name for name in environment if name.startswith(OVERRIDE)):
+        *path, last = name.removeprefix(OVERRIDE).split("__")
+        section = host
+        for key in path:
+            section = section.setdefault(key, {})
+        section[last] = _typed(environment[name])
+    return host
+
+
+def _typed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _check_durable(durable: dict[str, Any], hub: str) -> None:
