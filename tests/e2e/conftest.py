@@ -1,0 +1,63 @@
+"""One whole local stack for the suite: the real app on the stand-in, or on the real host with HOST=func."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from devhost.storage.testing import free_ports
+from tests.e2e.desk import Desk
+
+
+@pytest.fixture(scope="session")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """A stack on free ports with two targets for one source, a prefix on both sides, and a target that is missing."""
+    state = tmp_path_factory.mktemp("stack")
+    with (state / "stack.log").open("w") as log:
+        running = Desk(environment(state), log)
+        running.stack.start()
+        try:
+            yield running
+        finally:
+            running.close()
+
+
+def environment(state: Path) -> dict[str, str]:
+    """Free ports, and routes of every shape."""
+    host, blob, queue, table = map(str, free_ports(4))
+    source, target = f"http://127.0.0.1:{blob}/sharingsource", f"http://127.0.0.1:{blob}/sharingtarget"
+    routes = [
+        {"name": "default", "source": f"{source}/source/", "target": f"{target}/target/"},
+        {"name": "first", "source": f"{source}/two/in/", "target": f"{target}/first/", "suffix": ".csv"},
+        {"name": "second", "source": f"{source}/two/in/", "target": f"{target}/second/copies/of/"},
+        {"name": "missing", "source": f"{source}/lost/", "target": f"{target}/missing/"},
+        {
+            "name": "patient",
+            "source": f"{source}/async/",
+            "target": f"{target}/async/",
+            "engine": "async",
+            "deadline": "PT1H",
+        },
+    ]
+    return {
+        **{
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("AZURITE_", "DEVHOST_", "AzureWebJobs"))
+        },
+        "HOST_PORT": host,
+        "AZURITE_BLOB_PORT": blob,
+        "AZURITE_QUEUE_PORT": queue,
+        "AZURITE_TABLE_PORT": table,
+        "DEVHOST_STATE": str(state),
+        "ROUTES": json.dumps(routes),
+        "WINDOW_SECONDS": "1",
+        "AzureFunctionsJobHost__extensions__queues__visibilityTimeout": "00:00:01",
+    }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The search for secrets comes last: it looks at what all the others have left."""
+    items.sort(key=lambda item: item.path.name == "test_secrets.py")

@@ -1,0 +1,153 @@
+"""What an end-to-end test does: put blobs, ask the API, look at queues and at the proxy's log, break things."""
+
+import json
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import IO, Any
+
+from azure.storage.blob import BlobClient, BlobServiceClient
+from azure.storage.queue import QueueClient
+
+from devhost.stack import LocalStack
+from devhost.storage.client import StorageControl
+
+FINAL = frozenset({"verified", "superseded", "dead_lettered", "cancelled"})
+PATIENCE = 120
+AGENT = "blob-data-sharing"
+
+
+@dataclass
+class Answer:
+    """What the API answered."""
+
+    status: int
+    headers: dict[str, str]
+    body: Any
+
+
+class Desk:
+    """A running stack with its clients."""
+
+    def __init__(self, environment: dict[str, str], log: IO[str]) -> None:
+        self.stack = LocalStack(environment, output=log)
+        self.control = StorageControl(self.stack.blob_port)
+        self.accounts = {
+            name: BlobServiceClient.from_connection_string(self.stack.connection_string(name))
+            for name in ("sharingsource", "sharingtarget", "sharingstate")
+        }
+        self.answers: list[str] = []
+
+    def close(self) -> None:
+        """Stop everything."""
+        for account in self.accounts.values():
+            account.close()
+        self.stack.stop()
+
+    def container(self, account: str, name: str) -> None:
+        """Create a container, if it is not there."""
+        container = self.accounts[account].get_container_client(name)
+        if not container.exists():
+            container.create_container()
+
+    def source(self, name: str, container: str = "source") -> BlobClient:
+        """A blob of the source account."""
+        return self.accounts["sharingsource"].get_blob_client(container, name)
+
+    def target(self, name: str, container: str = "target") -> BlobClient:
+        """A blob of the target account."""
+        return self.accounts["sharingtarget"].get_blob_client(container, name)
+
+    def put(self, name: str, data: bytes, container: str = "source", **options: Any) -> str:
+        """Put a blob into a source; its ETag, unquoted."""
+        done = self.source(name, container).upload_blob(data, overwrite=True, **options)
+        return str(done["etag"]).strip('"')
+
+    def read(self, blob: BlobClient) -> bytes:
+        """A blob's bytes, as they are stored."""
+        stream = blob.download_blob(decompress=False)
+        return bytes(stream.readall())
+
+    def queue(self, name: str = "blob-events") -> QueueClient:
+        """A queue of the state account."""
+        return QueueClient.from_connection_string(self.stack.connection_string("sharingstate"), name)
+
+    def api(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
+        """Ask the API; every answer is kept for the search for secrets."""
+        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        answer = self._ask(method, self.stack.api + path, data, headers or {})
+        self.answers.append(f"{answer.headers} {answer.body!r}")
+        answer.body = json.loads(answer.body) if answer.body else None
+        return answer
+
+    def host(self, path: str) -> int:
+        """Post to the host's own API, past the app: as an operator may."""
+        return self._ask(
+            "POST", f"http://127.0.0.1:{self.stack.host_port}{path}", b"{}", {"Content-Type": "application/json"}
+        ).status
+
+    def _ask(self, method: str, url: str, data: bytes | None, headers: dict[str, str]) -> Answer:
+        request = urllib.request.Request(url, data=data, method=method, headers=headers)  # noqa: S310  # loopback
+        try:
+            with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310  # loopback
+                return Answer(response.status, dict(response.headers), response.read())
+        except urllib.error.HTTPError as error:
+            return Answer(error.code, dict(error.headers), error.read())
+
+    def fire(self, function: str) -> None:
+        """Run a timer's function now, as the portal does."""
+        assert self.host(f"/admin/functions/{function}") == 202
+
+    def transfer_of(self, name: str, route: str = "default") -> Answer:
+        """The transfer of a blob's current version."""
+        return self.api("GET", f"/transfers?{urllib.parse.urlencode({'route': route, 'name': name})}")
+
+    def until_final(self, name: str, route: str = "default") -> dict[str, Any]:
+        """The transfer of a blob's current version, once it has ended."""
+        found: dict[str, Any] = self.until(lambda: self._final(self.transfer_of(name, route)), f"{route}:{name} ends")
+        return found
+
+    def until_ended(self, transfer_id: str) -> dict[str, Any]:
+        """A transfer by its id, once it has ended."""
+        look = lambda: self._final(self.api("GET", f"/transfers/{transfer_id}"))  # noqa: E731  # said once
+        found: dict[str, Any] = self.until(look, f"{transfer_id} ends")
+        return found
+
+    def _final(self, answer: Answer) -> dict[str, Any] | None:
+        return answer.body if answer.status == 200 and answer.body["state"] in FINAL else None
+
+    def until(self, look: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
+        """Look again and again until there is something to see."""
+        end = time.monotonic() + patience
+        while time.monotonic() < end:
+            if seen := look():
+                return seen
+            time.sleep(0.2)
+        raise AssertionError(f"waited {patience} s in vain until {what}")
+
+    def everything(self, path: str) -> list[dict[str, Any]]:
+        """Every item of a list, page by page."""
+        items: list[dict[str, Any]] = []
+        continuation = ""
+        while True:
+            more = f"&continuation={urllib.parse.quote(continuation)}" if continuation else ""
+            page = self.api("GET", f"{path}{'&' if '?' in path else '?'}limit=100{more}").body
+            items += page["items"]
+            continuation = page["continuation"] or ""
+            if not continuation:
+                return items
+
+    def requests(self, names: Iterable[str] | None = None) -> Counter[str]:
+        """How often the app itself asked for what of source and target, by the proxy's log."""
+        wanted = None if names is None else set(names)
+        return Counter(
+            request["operation"]
+            for request in self.control.requests(internal=False)
+            if AGENT in request["user_agent"]
+            and request["account"] != "sharingstate"
+            and (wanted is None or request["blob"] in wanted)
+        )

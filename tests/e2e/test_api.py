@@ -1,0 +1,75 @@
+"""The HTTP API at its edges: every error is `application/problem+json` with a fix."""
+
+import urllib.parse
+
+import pytest
+
+from tests.e2e.desk import Desk
+
+UNKNOWN = "00000000-000000000000000000000000"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", f"/transfers/{UNKNOWN}", None, 404),
+        ("GET", f"/dead-letters/{UNKNOWN}", None, 404),
+        ("DELETE", f"/transfers/{UNKNOWN}", None, 404),
+        ("POST", f"/dead-letters/{UNKNOWN}/replay", None, 404),
+        ("GET", "/transfers/not-an-id", None, 400),
+        ("GET", "/transfers/" + "a" * 500, None, 400),
+        ("GET", "/transfers?limit=0", None, 400),
+        ("GET", "/transfers?limit=501", None, 400),
+        ("GET", "/transfers?state=nonsense", None, 400),
+        ("GET", "/transfers?colour=red", None, 400),
+        ("GET", "/transfers?route=no/route", None, 400),
+        ("GET", "/transfers?name=x", None, 400),
+        ("GET", "/transfers?route=default&name=no-such-blob", None, 404),
+        ("GET", "/transfers?route=nobody&name=x", None, 404),
+        ("GET", "/dead-letters?reason=bad-luck", None, 400),
+        ("GET", "/dead-letters?continuation=garbage", None, 400),
+        ("POST", "/transfers", None, 400),
+        ("POST", "/transfers", b"{", 400),
+        ("POST", "/transfers", {"route": "default"}, 400),
+        ("POST", "/transfers", {"route": "default", "name": 1}, 400),
+        ("POST", "/transfers", {"route": "default", "name": "no-such-blob"}, 404),
+        ("POST", "/transfers", {"route": "nobody", "name": "x"}, 404),
+        ("POST", "/transfers", {"route": "default", "name": "../escape"}, 400),
+    ],
+)
+def test_errors_are_problems_with_a_fix(desk: Desk, method: str, path: str, body: object, status: int) -> None:
+    """Whatever is wrong, the answer says what would be right."""
+    answer = desk.api(method, path, body)
+    assert answer.status == status, answer.body
+    assert answer.headers["Content-Type"].startswith("application/problem+json")
+    assert {"type", "title", "status", "detail", "fix"} <= set(answer.body)
+    assert answer.body["status"] == status
+    assert answer.body["fix"]
+
+
+def test_health_looks_at_everything(desk: Desk) -> None:
+    """It names what is missing, and no blob; a key is not asked for."""
+    answer = desk.api("GET", "/health")
+    checks = {check["name"]: check["ok"] for check in answer.body["checks"]}
+    assert checks["queue"]
+    assert checks["dead letters"]
+    assert checks["source of route default"]
+    assert answer.status == (200 if all(checks.values()) else 503)
+
+
+def test_pages_are_complete_and_without_repetition(desk: Desk) -> None:
+    """Whatever the size of a page, every transfer is on exactly one."""
+    for number in range(7):
+        desk.put(f"paged/{number}", b"page")
+    for number in range(7):
+        desk.until_final(f"paged/{number}")
+    pages, continuation = [], ""
+    while True:
+        page = desk.api("GET", f"/transfers?limit=3&continuation={urllib.parse.quote(continuation)}").body
+        assert len(page["items"]) <= 3
+        pages += [item["id"] for item in page["items"]]
+        continuation = page["continuation"]
+        if continuation is None:
+            break
+    assert len(pages) == len(set(pages))
+    assert set(pages) == {item["id"] for item in desk.everything("/transfers")}
