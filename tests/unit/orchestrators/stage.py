@@ -1,0 +1,161 @@
+"""A host on a stage: the real orchestrator, the real SDK's replay, and the stand-in's own episodes, under a clock of its own.
+
+Every episode calls the orchestrator with its whole history, as the host does, and twice: a replay says the same.
+"""
+
+import json
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import azure.durable_functions as df
+
+from devhost.host import clock, episode, events
+from devhost.host.actions import Activity, Decision, Timer
+from devhost.host.events import Event
+from orchestrators.transfer import CANCEL, transfer
+from rules import codec
+from rules.models import Outcome, Run, Verdict
+
+ORCHESTRATOR = df.Orchestrator.create(transfer)
+DONE = Outcome(Verdict.DONE)
+
+Answer = Outcome | Exception
+Activities = Callable[[str, Run], Answer]
+
+
+@dataclass
+class Stage:
+    """One instance. `play` goes on to its end; `turn` and `next` go on by one."""
+
+    run: Run
+    activities: Activities
+    now: datetime
+    early: float = 0.0
+    status: str = "Pending"
+    output: Any = None
+    custom: dict[str, Any] = field(default_factory=dict)
+    calls: list[tuple[str, Run]] = field(default_factory=list)
+    pauses: list[float] = field(default_factory=list)
+    inputs: list[Any] = field(default_factory=list)
+    actions: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    shown: list[dict[str, Any]] = field(default_factory=list)
+    open: list[Decision] = field(default_factory=list)
+    _history: list[Event] = field(default_factory=list)
+
+    @property
+    def steps(self) -> list[str]:
+        """The activities that were called, in order."""
+        return [name for name, _ in self.calls]
+
+    @property
+    def running(self) -> bool:
+        """Whether it goes on."""
+        return self.status in {"Pending", "Running"}
+
+    def play(self, most: int = 2_000) -> "Stage":
+        """Go on to the end."""
+        while self.running:
+            assert most, "it never ends"
+            most -= 1
+            self.next()
+        return self
+
+    def next(self) -> "Stage":
+        """Answer what has been open for longest, or start."""
+        if not self._history:
+            return self.begin()
+        assert self.open, "the instance is stuck: nothing is open, and it has not ended"
+        decision = self.open.pop(0)
+        answer = self._fired(decision) if isinstance(decision, Timer) else self._called(decision)
+        return self.turn(answer)
+
+    def cancel(self, times: int = 1) -> "Stage":
+        """Raise the cancel event, each in an episode of its own; an instance that ended takes no notice."""
+        for _ in range(times if self.running else 0):
+            self.turn(self.raised())
+        return self
+
+    def raised(self) -> Event:
+        """A cancel event."""
+        return events.event_raised(self._stamp(), CANCEL, json.dumps("null"))
+
+    def answered(self) -> Event:
+        """What the oldest open activity or timer says, for an episode that brings several things at once."""
+        decision = self.open.pop(0)
+        return self._fired(decision) if isinstance(decision, Timer) else self._called(decision)
+
+    def turn(self, *inbound: Event) -> "Stage":
+        """One episode that brings these events."""
+        result = episode.run(self._history, list(inbound), self._call, continued=False)
+        return self._conclude(result, len(inbound))
+
+    def begin(self, *inbound: Event, **more: Any) -> "Stage":
+        """Start it as the SDK's client does (JSON in JSON), with events that came meanwhile and fields that nobody knows."""
+        return self._begin(json.dumps(json.dumps(codec.encode(self.run) | more)), inbound, continued=False)
+
+    def _begin(self, text: str, inbound: tuple[Event, ...] = (), *, continued: bool) -> "Stage":
+        self.inputs.append(json.loads(json.loads(text)))
+        self._history, self.open, self.actions = [], [], []
+        started = events.execution_started(self._stamp(), "transfer", self.run.transfer.id, "execution", data=text)
+        new = [started, *inbound]
+        return self._conclude(episode.run([], new, self._call, continued=continued), len(new))
+
+    def _conclude(self, result: episode.Result, inbound: int) -> "Stage":
+        self.status = result.status
+        self._history += result.new
+        self.open += result.decisions
+        if not self.running or result.continued:
+            # The last episode of an execution: its start, what came in, the end, its completion.
+            self.rows.append(len(self._history) + (inbound + 3 if result.continued else 0))
+        if result.continued:
+            return self._begin(str(result.continued["Input"]), continued=True)
+        self.output = None if result.output is None else json.loads(result.output)
+        return self
+
+    def _call(self, name: str, trigger: str) -> str:
+        assert name == "transfer"
+        said = self._asked(trigger)
+        assert said == self._asked(trigger), "a replay said something else"
+        state = json.loads(said)
+        assert _kept(state["actions"][0], len(self.actions)) == _kept(self.actions, len(self.actions))
+        self.actions, self.custom = state["actions"][0], state["customStatus"]
+        self.shown.append(self.custom)
+        return said
+
+    @staticmethod
+    def _asked(trigger: str) -> str:
+        with warnings.catch_warnings():
+            # A second cancel has no wait left, and inputs are plain JSON: the SDK warns of both.
+            warnings.filterwarnings("ignore", "Potential duplicate Task completion for TaskId: cancel")
+            warnings.filterwarnings("ignore", "azure.functions df_loads was called without expected_type")
+            said: str = ORCHESTRATOR(SimpleNamespace(body=trigger))
+            return said
+
+    def _called(self, decision: Decision) -> Event:
+        assert isinstance(decision, Activity)
+        asked = codec.decode(Run, decision.data)
+        self.calls.append((decision.name, asked))
+        answer = self.activities(decision.name, asked)
+        if isinstance(answer, Exception):
+            reason = f"Activity function '{decision.name}' failed:  {type(answer).__name__}: {answer}"
+            return events.task_failed(self._stamp(), decision.number, reason, "")
+        return events.task_completed(self._stamp(), decision.number, json.dumps(codec.encode(answer)))
+
+    def _fired(self, decision: Timer) -> Event:
+        due = clock.parse(decision.fire_at)
+        self.pauses.append((due - self.now).total_seconds())
+        created, self.now = self._stamp(), due - timedelta(seconds=self.early)
+        return events.timer_fired(created, decision.number, decision.fire_at)
+
+    def _stamp(self) -> str:
+        return clock.stamp(self.now)
+
+
+def _kept(actions: list[dict[str, Any]], count: int) -> str:
+    """The first actions, but for a timer's `isCanceled`, which alone may change."""
+    return json.dumps(actions[:count]).replace('"isCanceled": true', '"isCanceled": false')

@@ -1,0 +1,33 @@
+"""An orchestrator is replayed for ever: whatever it reads of the world besides its context, a replay would read otherwise."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.unit.orchestrators.conftest import Staged
+from tests.unit.orchestrators.test_transfer import VERIFIED, WAITING
+from tests.unit.rules.samples import NOW
+
+ROOT = Path(__file__).parents[3]
+MODULES = [path for room in ("orchestrators", "rules") for path in sorted((ROOT / room).glob("*.py"))]
+CLOCKS = {"now", "utcnow", "today", "time", "monotonic", "perf_counter", "localtime", "gmtime"}
+WORLD = {"time", "random", "secrets", "uuid", "os", "asyncio", "logging", "socket", "threading"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_neither_an_orchestrator_nor_a_rule_reads_the_clock_or_the_world(path: Path) -> None:
+    """The rules are what the orchestrator runs on, so they are held to the same."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    called = {node.func.attr for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)}
+    imported = {alias.name.partition(".")[0] for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {(node.module or "").partition(".")[0] for node in nodes if isinstance(node, ast.ImportFrom)}
+    assert not called & CLOCKS
+    assert not imported & WORLD
+
+
+def test_every_time_that_it_says_is_the_contexts(staged: Staged) -> None:
+    """The stage plays in another year than the machine."""
+    stage = staged(start=[WAITING, VERIFIED], check=[WAITING, WAITING, VERIFIED]).play()
+    said = [shown[key] for shown in stage.shown for key in ("updated_at", "next_check_at") if shown[key]]
+    assert {text[:16] for text in said} <= {f"{NOW:%Y-%m-%dT%H:%M}", f"{stage.now:%Y-%m-%dT%H:%M}"}
