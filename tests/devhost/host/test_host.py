@@ -78,6 +78,17 @@ def test_a_signal_ends_it_cleanly(launch: Callable[..., Any], number: int) -> No
     assert "Traceback" not in host.log.read_text()
 
 
+def test_timers_fire_early_on_demand(launch: Callable[..., Any]) -> None:
+    """As on the real host: `FireAt` may lie in the future of the episode that saw it fire."""
+    host = launch(DEVHOST_EARLY_TIMERS="1").ready()
+    for n in range(20):
+        host.start("waits", f"early-{n}", 1)
+    assert {host.wait(f"early-{n}")["output"] for n in range(20)} == {"too late"}
+    histories = [host.status(f"early-{n}", "?showHistory=true")["historyEvents"] for n in range(20)]
+    assert any(one[2]["FireAt"] > one[-1]["Timestamp"] for one in histories)
+    assert host.end() == 0
+
+
 def test_kill_9_loses_nothing(launch: Callable[..., Any]) -> None:
     """A running activity runs again, a timer fires, an event that was told waits: nothing is lost, nothing doubled."""
     first = launch().ready()

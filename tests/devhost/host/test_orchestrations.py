@@ -125,6 +125,16 @@ def test_a_failed_instance_is_rewound_and_an_ended_one_restarted(host: Any) -> N
     assert host.durable("POST", "/instances/unknown/restart")[0] == 400
 
 
+def test_a_rewind_takes_the_failed_child_along(host: Any) -> None:
+    """The child fails again, by itself, and answers its parent again."""
+    host.start("heir", "heir")
+    host.wait("heir")
+    assert host.durable("POST", "/instances/heir/rewind?reason=x")[0] == 202
+    assert host.wait("heir")["runtimeStatus"] == "Failed"
+    kinds = [event["EventType"] for event in host.status("heir-child", "?showHistory=true")["historyEvents"]]
+    assert kinds == ["ExecutionStarted", "TaskCompleted", "GenericEvent", "GenericEvent", "ExecutionCompleted"]
+
+
 def test_pages_follow_the_token_and_garbage_filters_nothing(host: Any) -> None:
     """`top` and the header page through the ids in order; a typo returns everything."""
     for n in range(5):
