@@ -1,0 +1,68 @@
+"""Every link, reference and command in the pages leads somewhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import PAGES, ROOT, names, page, rows
+
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+REFERENCE = re.compile(r"`([\w./-]+\.py):([\w.]+)`")
+IN_TREE = re.compile(r"`((?:activities|adapters|devhost|docs|operations|orchestrators|rules|tests|triggers)/[\w./-]*)`")
+MACHINE = re.compile(r"/(?:work|home|tmp|root|Users)\b|stored locally at|/var/folders")
+
+each_page = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors that GitHub gives to a page's headings."""
+    heads = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@each_page
+def test_a_link_resolves(path: Path) -> None:
+    """A relative link leads to a file, and its anchor to a heading."""
+    for link in LINK.findall(path.read_text()):
+        if link.startswith("https://"):
+            continue
+        place, _, anchor = link.partition("#")
+        target = (path.parent / place).resolve() if place else path
+        assert target.is_file(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@each_page
+def test_a_reference_into_the_code_resolves(path: Path) -> None:
+    """`module.py:name` and `folder/` in backticks are there."""
+    text = path.read_text()
+    missing = [f"{file}:{name}" for file, name in REFERENCE.findall(text) if name not in names(ROOT / file)]
+    assert missing == []
+    assert [place for place in IN_TREE.findall(text) if not (ROOT / place).exists()] == []
+
+
+@each_page
+def test_a_make_target_exists(path: Path) -> None:
+    """What a page tells one to make, the Makefile can."""
+    targets = set(re.findall(r"^([a-z-]+):", page("Makefile"), re.MULTILINE))
+    assert set(re.findall(r"\bmake (demo|[a-z]+)\b(?=`|  | #)", path.read_text())) <= targets
+
+
+@pytest.mark.parametrize("path", [*PAGES, ROOT / "requests.http"], ids=lambda path: path.name)
+def test_no_line_names_a_path_of_a_machine(path: Path) -> None:
+    """No page holds a path of the machine that it was written on."""
+    assert [line for line in path.read_text().splitlines() if MACHINE.search(line)] == []
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    """Each page can be found from the README."""
+    linked = set(LINK.findall(page("README.md")))
+    assert {f"docs/{path.name}" for path in PAGES if path.name != "README.md"} <= linked
+
+
+def test_a_table_has_rows_of_one_width() -> None:
+    """No row of a table has a cell too many or too few."""
+    for path in PAGES:
+        for table in re.findall(r"(?:^\|.*\n)+", path.read_text(), re.MULTILINE):
+            assert len({len(row) for row in rows(table)}) == 1, (path.name, table)
