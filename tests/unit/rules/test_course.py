@@ -1,0 +1,475 @@
+"""The course of a transfer: which step follows from what the last one found; and whole walks from start to end."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rules import course, policies
+from rules.errors import Reason
+from rules.models import Engine, Outcome, Run, Step, Successor, Verdict
+from rules.transitions import FINAL, TRANSITIONS, State
+from tests.unit.rules.samples import NEWER, NOW, RUN, TRANSFER, after, outcomes, quick, runs
+
+VERIFIED = Outcome(Verdict.VERIFIED, engine=Engine.SYNC, size=1_000)
+WAITING = Outcome(Verdict.WAITING, engine=Engine.ASYNC, size=1_000)
+AGAIN = Outcome(Verdict.AGAIN)
+BUSY = Outcome(Verdict.RETRYABLE, reason=Reason.THROTTLED, detail="busy")
+ARCHIVED = Outcome(Verdict.PERMANENT, reason=Reason.SOURCE_ARCHIVED, detail="archived")
+OVERWRITTEN = Outcome(Verdict.SUPERSEDED, successor=Successor(NEWER))
+CANCELLED_BEFORE = Outcome(Verdict.ENDED, state=State.CANCELLED)
+DONE = Outcome(Verdict.DONE)
+SETTLE = Outcome(Verdict.DONE, pause=90)
+LATE = timedelta(days=7)
+
+
+def at(step: Step, **changes: Any) -> Run:
+    """A run before this step; one that ends is on its way to a dead letter."""
+    ending = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="busy")
+    common = {"ending": None if step in {Step.START, Step.CHECK} else ending}
+    state = State.COPYING if step is Step.CHECK else State.ACCEPTED
+    return replace(RUN, step=step, state=state, **{**common, **changes})
+
+
+def backoff(count: int) -> int:
+    """The pause after so many failures."""
+    return policies.backoff(count, TRANSFER.id)
+
+
+# The table of `course.advance`: step, what the run is, verdict -> the next step, its pause, the end that is recorded.
+Following = tuple[Step | None, int, State | None]
+CARRYING: list[tuple[dict[str, Any], Outcome, Following]] = [
+    ({}, VERIFIED, (None, 0, State.VERIFIED)),
+    ({"letter": True}, VERIFIED, (Step.CLOSE, 0, State.VERIFIED)),
+    ({"attempt": 1}, VERIFIED, (Step.CLOSE, 0, State.VERIFIED)),
+    ({}, OVERWRITTEN, (Step.RECORD, 0, State.SUPERSEDED)),
+    ({}, CANCELLED_BEFORE, (Step.RECORD, 0, State.CANCELLED)),
+    ({"cancelling": True}, VERIFIED, (None, 0, State.VERIFIED)),
+    ({"cancelling": True}, OVERWRITTEN, (Step.RECORD, 0, State.SUPERSEDED)),
+    ({"cancelling": True}, CANCELLED_BEFORE, (Step.RECORD, 0, State.CANCELLED)),
+    ({"cancelling": True}, WAITING, (Step.RECORD, 0, State.CANCELLED)),
+    ({"cancelling": True}, AGAIN, (Step.RECORD, 0, State.CANCELLED)),
+    ({"cancelling": True}, BUSY, (Step.RECORD, 0, State.CANCELLED)),
+    ({"cancelling": True}, ARCHIVED, (Step.RECORD, 0, State.CANCELLED)),
+    ({}, ARCHIVED, (Step.RECORD, 0, State.DEAD_LETTERED)),
+    ({"accepted_at": NOW - LATE}, WAITING, (Step.RECORD, 0, State.DEAD_LETTERED)),
+    ({"accepted_at": NOW - LATE}, AGAIN, (Step.RECORD, 0, State.DEAD_LETTERED)),
+    ({"accepted_at": NOW - LATE}, BUSY, (Step.RECORD, 0, State.DEAD_LETTERED)),
+    ({"accepted_at": NOW - LATE}, VERIFIED, (None, 0, State.VERIFIED)),
+    ({}, WAITING, (Step.CHECK, 2, None)),
+    ({}, AGAIN, (Step.START, 0, None)),
+    ({}, BUSY, (Step.START, backoff(1), None)),
+]
+
+
+@pytest.mark.parametrize("step", [Step.START, Step.CHECK])
+@pytest.mark.parametrize(("changes", "outcome", "following"), CARRYING)
+def test_what_follows_while_a_version_is_carried(
+    step: Step, changes: dict[str, Any], outcome: Outcome, following: Following
+) -> None:
+    """The upper half of the table of `advance`."""
+    if step is Step.CHECK and following == (Step.CHECK, 2, None):
+        following = (Step.CHECK, 4, None)  # its second poll
+    run = course.advance(at(step, **changes), outcome, NOW)
+    assert (run.step, run.pause, run.ending and run.ending.state) == following
+
+
+ENDING: list[tuple[Step, dict[str, Any], Outcome, Step | None, int]] = [
+    (Step.RECORD, {}, SETTLE, Step.CLEAN, 90),
+    (Step.RECORD, {}, DONE, Step.CLOSE, 0),
+    (Step.CLEAN, {}, DONE, Step.CLOSE, 0),
+    (Step.CLEAN, {}, VERIFIED, Step.CLOSE, 0),
+    (Step.CLOSE, {}, DONE, None, 0),
+    (Step.RECORD, {"faults": 20}, BUSY, Step.RECORD, backoff(21)),
+    (Step.CLEAN, {"faults": 20}, BUSY, Step.CLEAN, backoff(21)),
+    (Step.CLOSE, {"faults": 20}, BUSY, Step.CLOSE, backoff(21)),
+]
+
+
+@pytest.mark.parametrize(("step", "changes", "outcome", "following", "pause"), ENDING)
+def test_what_follows_while_a_transfer_ends(
+    step: Step, changes: dict[str, Any], outcome: Outcome, following: Step | None, pause: int
+) -> None:
+    """The lower half: whatever the deadline says, the end is said, cleaned and closed."""
+    run = course.advance(at(step, recorded=True, accepted_at=NOW - LATE, **changes), outcome, NOW)
+    assert (run.step, run.pause) == (following, pause)
+
+
+SUPERSEDED = Outcome(Verdict.ENDED, state=State.SUPERSEDED, successor=Successor(NEWER))
+
+
+@pytest.mark.parametrize(
+    ("ending", "changes", "closes"),
+    [
+        (ARCHIVED, {}, True),  # a letter to write
+        (CANCELLED_BEFORE, {}, False),
+        (CANCELLED_BEFORE, {"letter": True}, True),  # a letter to resolve
+        (CANCELLED_BEFORE, {"attempt": 1}, False),  # the record of the end stays: it is true
+        (SUPERSEDED, {}, False),
+        (SUPERSEDED, {"letter": True}, True),
+        (SUPERSEDED, {"attempt": 1}, True),  # the record of the attempt before is no more true
+    ],
+)
+def test_closing_is_skipped_where_it_has_nothing_to_do(
+    ending: Outcome, changes: dict[str, Any], *, closes: bool
+) -> None:
+    """A first run that is cancelled or superseded costs no activity more."""
+    end = replace(ending, verdict=Verdict.ENDED, state=ending.state or State.DEAD_LETTERED)
+    run = course.advance(at(Step.RECORD, ending=end, **changes), DONE, NOW)
+    assert (run.step is Step.CLOSE) is closes
+    assert (run.state is end.state) is not closes
+
+
+class Walk:
+    """A transfer on its way, told what each step finds; its clock moves by what each pause says."""
+
+    def __init__(self, run: Run = RUN) -> None:
+        self.run = run
+        self.now = run.accepted_at
+        self.steps: list[str] = []
+
+    def finds(self, *outcomes: Outcome) -> "Walk":
+        """Each step finds the next of these; then its pause passes."""
+        for outcome in outcomes:
+            assert self.run.step
+            self.steps.append(self.run.step)
+            self.run = course.advance(self.run, outcome, self.now)
+            self.now += timedelta(seconds=self.run.pause)
+        return self
+
+    def breaks(self, times: int = 1, detail: str = "the host is ill") -> "Walk":
+        """The step's activity raises, so many times."""
+        for _ in range(times):
+            self.run = course.faulted(self.run, detail, self.now)
+            self.now += timedelta(seconds=self.run.pause)
+        return self
+
+    def is_cancelled(self) -> "Walk":
+        """A person cancels while a step's activity runs."""
+        self.run = replace(self.run, cancelling=True)
+        return self
+
+    def is_cancelled_in_a_pause(self) -> "Walk":
+        """A person cancels while a timer runs."""
+        self.run = course.cancelled(self.run)
+        return self
+
+    @property
+    def end(self) -> tuple[State, Reason | None]:
+        """How it ended."""
+        assert self.run.step is None
+        ending = self.run.ending
+        return self.run.state, ending.reason if ending else None
+
+
+def test_a_small_blob_is_one_step() -> None:
+    """`accepted` to `verified`: no second activity, no timer."""
+    walk = Walk().finds(VERIFIED)
+    assert walk.end == (State.VERIFIED, None)
+    assert walk.now == NOW
+    assert (walk.run.engine, walk.run.size) == (Engine.SYNC, 1_000)
+    assert walk.run.ending == Outcome(Verdict.ENDED, state=State.VERIFIED, engine=Engine.SYNC, size=1_000)
+
+
+def test_a_large_blob_is_polled_and_then_confirmed() -> None:
+    """Exponentially while nothing shows, then by its progress."""
+    walk = Walk().finds(WAITING)
+    assert walk.run.state is State.COPYING
+    pauses = [walk.run.pause]
+    for copied in (0, 0, 100, 800):
+        walk.finds(replace(WAITING, copied=copied))
+        pauses.append(walk.run.pause)
+    assert pauses == [2, 4, 8, 60, 9]
+    walk.finds(AGAIN, VERIFIED)
+    assert walk.end == (State.VERIFIED, None)
+    assert walk.steps == ["start", "check", "check", "check", "check", "check", "start"]
+    assert (walk.run.copied, walk.run.tries) == (800, 1)
+
+
+def test_eight_tries_and_then_a_dead_letter() -> None:
+    """With the reason of the last, after seven pauses."""
+    walk = Walk().finds(*[BUSY] * 7)
+    assert (walk.run.step, walk.run.tries, walk.run.reason, walk.run.detail) == ("start", 7, "throttled", "busy")
+    assert walk.now - NOW == timedelta(seconds=sum(backoff(count) for count in range(1, 8)))
+    walk.finds(BUSY, SETTLE, DONE, DONE)
+    assert walk.end == (State.DEAD_LETTERED, Reason.THROTTLED)
+    assert walk.steps[7:] == ["start", "record", "clean", "close"]
+    assert walk.run.ending
+    assert walk.run.ending.detail == "busy"
+
+
+def test_a_failure_that_is_mended_in_time_leaves_no_trace() -> None:
+    """What is shown is what is true now."""
+    walk = Walk().finds(*[BUSY] * 7, VERIFIED)
+    assert walk.end == (State.VERIFIED, None)
+    assert (walk.run.reason, walk.run.detail) == (None, "")
+
+
+def test_a_copy_that_never_ends_is_given_up_at_the_deadline() -> None:
+    """An async copy has a day, and the last poll is not after it."""
+    walk = Walk().finds(WAITING)
+    while walk.run.step is Step.CHECK:
+        walk.finds(WAITING)
+    assert after(hours=24) - policies.GRACE <= walk.now <= after(hours=24)
+    assert len(walk.steps) < 1_450
+    walk.finds(SETTLE, DONE, DONE)
+    assert walk.end == (State.DEAD_LETTERED, Reason.DEADLINE_EXCEEDED)
+
+
+def test_a_routes_own_deadline_counts() -> None:
+    """From the moment of acceptance."""
+    walk = Walk(replace(RUN, deadline=timedelta(minutes=5))).finds(WAITING)
+    while walk.run.step is Step.CHECK:
+        walk.finds(WAITING)
+    assert walk.now <= after(minutes=5)
+    assert course.ends_at(walk.run) == after(minutes=5)
+
+
+def test_at_the_deadline_a_failure_is_told_rather_than_the_deadline() -> None:
+    """What was in the way is what the operator must mend."""
+    run = course.advance(at(Step.START, accepted_at=NOW - LATE), BUSY, NOW)
+    assert run.ending == Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="busy")
+    run = course.advance(at(Step.START, accepted_at=NOW - LATE), AGAIN, NOW)
+    assert run.ending
+    assert (run.ending.reason, run.ending.detail) == (Reason.DEADLINE_EXCEEDED, "not copied before the deadline")
+
+
+def test_a_copy_that_stalls_is_given_up() -> None:
+    """30 minutes after its last progress."""
+    walk = Walk().finds(WAITING, replace(WAITING, copied=10))
+    while walk.run.step is Step.CHECK:
+        walk.finds(replace(WAITING, copied=10))
+    assert timedelta(minutes=30) <= walk.now - NOW <= timedelta(minutes=32)
+    walk.finds(SETTLE, DONE, DONE)
+    assert walk.end == (State.DEAD_LETTERED, Reason.COPY_FAILED)
+
+
+def test_a_copy_that_has_not_begun_does_not_stall() -> None:
+    """Copies of one account may run one after another."""
+    walk = Walk().finds(*[WAITING] * 200)
+    assert walk.now - NOW > timedelta(hours=3)
+    assert walk.run.step is Step.CHECK
+
+
+def test_a_copy_that_never_stays_is_made_eight_times() -> None:
+    """Somebody else writes the target for ever: a person must stop them."""
+    walk = Walk().finds(*[WAITING, AGAIN] * 8, WAITING)
+    walk.finds(SETTLE, DONE, DONE)
+    assert walk.end == (State.DEAD_LETTERED, Reason.TARGET_CONFLICT)
+    assert walk.run.ending
+    assert walk.run.ending.detail == "copied 8 times, and it never stayed"
+
+
+def test_looks_that_fail_do_not_count_as_copies_while_one_progresses() -> None:
+    """A copy of hours outlives more than eight looks that could not be had."""
+    walk = Walk().finds(WAITING)
+    for copied in range(10, 30):
+        walk.finds(replace(WAITING, copied=copied), BUSY, replace(WAITING, copied=copied))
+    assert (walk.run.step, walk.run.tries) == (Step.CHECK, 1)
+    assert walk.finds(AGAIN, VERIFIED).end == (State.VERIFIED, None)
+
+
+def test_a_failed_copy_is_tried_again_with_backoff() -> None:
+    """Each copy is one of the eight tries."""
+    failed = Outcome(Verdict.RETRYABLE, reason=Reason.COPY_FAILED, detail="500 InternalError")
+    walk = Walk().finds(WAITING, replace(WAITING, copied=500), failed)
+    assert (walk.run.step, walk.run.pause, walk.run.tries) == (Step.START, backoff(1), 1)
+    walk.finds(WAITING)
+    assert (walk.run.tries, walk.run.copied, walk.run.progressed_at, walk.run.polls) == (2, 0, None, 0)
+
+
+def test_ten_exceptions_in_a_row_are_internal() -> None:
+    """Rule 8: infrastructure, not a verdict on the blob."""
+    walk = Walk().breaks(9)
+    assert (walk.run.step, walk.run.faults, walk.run.tries, walk.run.first) == ("start", 9, 0, False)
+    assert walk.now - NOW == timedelta(seconds=sum(backoff(count) for count in range(1, 10)))
+    walk.breaks().finds(SETTLE, DONE, DONE)
+    assert walk.end == (State.DEAD_LETTERED, Reason.INTERNAL)
+    assert walk.run.ending
+    assert walk.run.ending.detail == "the host is ill"
+
+
+def test_an_answer_between_exceptions_begins_the_count_anew() -> None:
+    """Ten in a row, not ten in all."""
+    walk = Walk().breaks(9).finds(BUSY).breaks(9)
+    assert (walk.run.step, walk.run.faults) == (Step.START, 9)
+
+
+def test_an_exception_at_the_deadline_is_internal() -> None:
+    """There is no time left for another try."""
+    run = course.faulted(at(Step.CHECK, accepted_at=NOW - LATE), "ill", NOW)
+    assert run.ending == Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.INTERNAL, detail="ill")
+
+
+def test_an_exception_once_a_cancel_was_seen_is_the_cancel() -> None:
+    """Nobody waits for a host that is ill to be told that their cancel is seen."""
+    walk = Walk().is_cancelled().breaks().finds(SETTLE, DONE)
+    assert walk.end == (State.CANCELLED, None)
+
+
+@pytest.mark.parametrize("step", [Step.RECORD, Step.CLEAN, Step.CLOSE])
+def test_the_steps_that_end_a_transfer_go_on_without_limit(step: Step) -> None:
+    """A transfer in no state would break I1."""
+    walk = Walk(at(step, accepted_at=NOW - LATE)).breaks(50)
+    assert (walk.run.step, walk.run.pause) == (step, backoff(50))
+
+
+def test_a_superseded_version_names_its_successor() -> None:
+    """Rule 6; nothing half-made: no settling, no closing."""
+    walk = Walk().finds(OVERWRITTEN, DONE)
+    assert walk.end == (State.SUPERSEDED, None)
+    assert walk.run.ending == Outcome(Verdict.ENDED, state=State.SUPERSEDED, successor=Successor(NEWER))
+
+
+def test_a_superseded_version_cleans_what_it_left_half_made() -> None:
+    """Rule 7."""
+    walk = Walk().finds(WAITING, AGAIN, OVERWRITTEN, SETTLE, DONE)
+    assert walk.end == (State.SUPERSEDED, None)
+    assert walk.steps == ["start", "check", "start", "record", "clean"]
+
+
+def test_a_late_duplicate_finds_that_its_transfer_was_cancelled() -> None:
+    """`duplicate_start_race`: the record of the end is what counts."""
+    walk = Walk().finds(CANCELLED_BEFORE, SETTLE, DONE)
+    assert walk.end == (State.CANCELLED, None)
+
+
+def test_cancel_while_the_first_activity_runs() -> None:
+    """`cancel_during_start`: the end is recorded, and what the activity left is cleaned after `settle`."""
+    walk = Walk().is_cancelled().finds(WAITING, SETTLE, DONE)
+    assert walk.end == (State.CANCELLED, None)
+    assert walk.steps == ["start", "record", "clean"]
+
+
+def test_cancel_comes_too_late_where_the_activity_verified() -> None:
+    """What is true is said."""
+    assert Walk().is_cancelled().finds(VERIFIED).end == (State.VERIFIED, None)
+
+
+@pytest.mark.parametrize("before", [[WAITING], [BUSY]], ids=["between polls", "in a backoff"])
+def test_cancel_in_a_pause(before: list[Outcome]) -> None:
+    """What would come next does not."""
+    walk = Walk().finds(*before).is_cancelled_in_a_pause()
+    assert (walk.run.step, walk.run.pause, walk.run.cancelling) == (Step.RECORD, 0, True)
+    assert walk.finds(SETTLE, DONE).end == (State.CANCELLED, None)
+
+
+def test_cleaning_may_find_the_version_complete() -> None:
+    """Nothing whole is called a failure: cancelled, and verified after all; the record of the end is dropped by `close`."""
+    walk = Walk().finds(WAITING).is_cancelled_in_a_pause().finds(SETTLE, VERIFIED, DONE)
+    assert walk.end == (State.VERIFIED, None)
+    assert walk.steps == ["start", "record", "clean", "close"]
+
+
+def test_a_dead_letter_that_proves_complete_is_verified() -> None:
+    """It is never written."""
+    walk = Walk().finds(ARCHIVED, SETTLE, VERIFIED, DONE)
+    assert walk.end == (State.VERIFIED, None)
+
+
+@pytest.mark.parametrize("step", Step)
+def test_a_cancel_stops_only_what_is_still_carried(step: Step) -> None:
+    """An end is an end."""
+    assert course.carrying(at(step)) is (step in {Step.START, Step.CHECK})
+
+
+def test_a_permanent_failure_without_a_reason_is_internal() -> None:
+    """Total: also for what no activity says."""
+    walk = Walk().finds(Outcome(Verdict.PERMANENT), DONE, DONE)
+    assert walk.end == (State.DEAD_LETTERED, Reason.INTERNAL)
+
+
+def test_a_run_that_closes_without_an_end_is_dead_lettered() -> None:
+    """Total: also for an input that nobody writes."""
+    assert course.advance(at(Step.CLOSE, ending=None), DONE, NOW).state is State.DEAD_LETTERED
+    assert course.advance(at(Step.RECORD, ending=None), DONE, NOW).state is State.DEAD_LETTERED
+
+
+def test_details_and_notes_are_kept_short() -> None:
+    """The input stays under 16 KB; a note (tags were left out) stays until the end."""
+    run = course.advance(RUN, Outcome(Verdict.RETRYABLE, detail="x" * 9_999, note="without tags"), NOW)
+    assert len(run.detail) == course.MAX_DETAIL
+    assert course.advance(run, VERIFIED, NOW).note == "without tags"
+    given_up = course.give_up(RUN, Reason.INTERNAL, "x" * 9_999).ending
+    assert given_up
+    assert len(given_up.detail) == course.MAX_DETAIL
+
+
+@pytest.mark.parametrize(
+    ("engine", "now", "until"),
+    [
+        (Engine.SYNC, NOW, after(minutes=30)),
+        (Engine.SYNC, after(hours=3), after(hours=3.5)),
+        (Engine.ASYNC, NOW, after(hours=24)),
+        (Engine.ASYNC, after(hours=23.9), after(hours=24.4)),
+    ],
+)
+def test_the_source_is_readable_as_briefly_as_the_engine_allows(engine: Engine, now: datetime, until: datetime) -> None:
+    """Rule 14: 30 minutes for `sync`, until the deadline for `async`."""
+    assert course.read_until(RUN, engine, now) == until
+
+
+LIKELY = [
+    VERIFIED,
+    WAITING,
+    replace(WAITING, copied=9),
+    AGAIN,
+    BUSY,
+    ARCHIVED,
+    OVERWRITTEN,
+    CANCELLED_BEFORE,
+    DONE,
+    SETTLE,
+]
+EVENTS = st.sampled_from(["finds", "finds", "finds", "breaks", "cancel"])
+
+
+def step_on(walk: Walk, event: str, outcome: Outcome) -> None:
+    """One thing happens to a walk."""
+    if event == "breaks":
+        walk.breaks()
+    elif event == "cancel" and course.carrying(walk.run):
+        walk.is_cancelled_in_a_pause()
+    else:
+        walk.finds(outcome)
+
+
+@quick
+@given(happenings=st.lists(st.tuples(EVENTS, st.sampled_from(LIKELY) | outcomes()), max_size=25), letter=st.booleans())
+def test_any_walk_moves_along_the_table_alone(happenings: list[tuple[str, Outcome]], *, letter: bool) -> None:
+    """It never raises, has a step if and only if it is not final, and what is final stays so."""
+    walk = Walk(replace(RUN, letter=letter))
+    for event, outcome in happenings:
+        before = walk.run
+        step_on(walk, event, outcome)
+        assert walk.run.state is before.state or walk.run.state in TRANSITIONS[before.state]
+        assert (walk.run.step is None) == (walk.run.state in FINAL)
+        assert walk.run.pause >= 0
+        if walk.run.step is None:
+            assert walk.run.pause == 0
+            break
+
+
+@quick
+@given(st.lists(st.sampled_from(LIKELY), min_size=1, max_size=5))
+def test_every_walk_ends(cycle: list[Outcome]) -> None:
+    """Whatever goes on repeating, the deadline comes; then three steps that succeed are enough."""
+    walk = Walk()
+    while walk.run.step and course.carrying(walk.run):
+        walk.finds(cycle[len(walk.steps) % len(cycle)])
+        walk.now += timedelta(minutes=5)  # a step takes a while, too
+    while walk.run.step:
+        walk.finds(DONE)
+    assert walk.run.state in FINAL
+
+
+@quick
+@given(runs(), outcomes())
+def test_a_run_whose_end_is_decided_does_not_carry_again(run: Run, outcome: Outcome) -> None:
+    """From `record` on, the only way is out."""
+    drawn = replace(run, state=State.COPYING, step=Step.RECORD)
+    following = course.advance(drawn, outcome, NOW)
+    assert following.step in {Step.RECORD, Step.CLEAN, Step.CLOSE, None}
