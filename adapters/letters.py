@@ -60,7 +60,7 @@ class StoredLetters:
         async def attempt() -> bool:
             opened, etag = await self._letter("open", letter.id)
             resolved, _ = await self._letter("resolved", letter.id)
-            new = letters.merged(_newest(opened, resolved), letter)
+            new = letters.merged(_newest(resolved, opened), letter)
             if new is None:
                 return True
             return await self._put("open", new, etag) and await self._unless_late(letter.id)
@@ -137,7 +137,7 @@ def _identity(path: str) -> str:
 
 
 def _newest(*known: Letter | None) -> Letter | None:
-    """The record that knows the latest attempt; the first of equals."""
+    """The record that knows the latest attempt; the first of equals (an open one may be left over from a resolution)."""
     return max((letter for letter in known if letter is not None), key=lambda letter: letter.last, default=None)
 
 

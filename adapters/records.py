@@ -44,7 +44,7 @@ class Records:
         async with self._clients.asking(LETTERS_WRITE):
             return await _held(
                 self._blob(name).upload_blob(
-                    json.dumps(record, ensure_ascii=False, indent=1).encode(),
+                    json.dumps(record, indent=1).encode(),
                     overwrite=etag is not None,
                     metadata=metadata,
                     content_settings=JSON,

@@ -35,7 +35,7 @@ class TargetBlobs:
 
     async def copy(self, copy: Copy) -> bool:
         """Ask the service to copy; True if this very request read the version."""
-        _check(copy.metadata)
+        self._check(copy)
         sync = copy.engine is Engine.SYNC
         async with self._clients.asking(TARGET_COPY):
             answer = await self._clients.blob(copy.target, act=True).start_copy_from_url(
@@ -72,14 +72,17 @@ class TargetBlobs:
                 if code_of(error) != "BlobNotFound":
                     raise
 
+    def _check(self, copy: Copy) -> None:
+        """Refuse metadata that cannot be sent: it goes out as UTF-8, and other encodings reach us as lone surrogates.
 
-def _check(metadata: dict[str, str]) -> None:
-    """Metadata is sent as UTF-8; what a source was given in another encoding reaches us as lone surrogates."""
-    try:
-        "".join((*metadata, *metadata.values())).encode()
-    except UnicodeEncodeError:
-        detail = "the source's metadata is neither ASCII nor UTF-8"
-        raise Permanent(Reason.UNSUPPORTED_BLOB, TARGET_COPY.name, detail) from None
+        With an account key it must be ASCII: the SDK signs other bytes than are sent.
+        """
+        encoding = "utf-8" if self._clients.key_for(copy.target.endpoint) is None else "ascii"
+        try:
+            "".join((*copy.metadata, *copy.metadata.values())).encode(encoding)
+        except UnicodeEncodeError:
+            detail = f"the source's metadata cannot be sent as {encoding.upper()}"
+            raise Permanent(Reason.UNSUPPORTED_BLOB, TARGET_COPY.name, detail) from None
 
 
 def _seen(properties: BlobProperties) -> TargetBlob:

@@ -89,8 +89,8 @@ def unanswered(request: Request) -> StorageError:
 def judged(request: Request, what: Meaning, status: int = 0, code: str = "") -> StorageError:
     """The verdict of the table. The detail is ours: status, code and our own words."""
     kind, reason = VERDICTS[request.side][what]
-    detail = f"{status} {code}".strip("0 ")
-    detail = f"{detail}: {what}" if detail else what.value
+    answer = f"{status or ''} {code}".strip()
+    detail = f"{answer}: {what}" if answer else what.value
     if issubclass(kind, Failure):
         return kind(reason, request.name, detail, code=code, status=status)
     if not request.act:

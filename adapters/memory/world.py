@@ -133,7 +133,7 @@ class MemoryStorage:
 
     def next_etag(self) -> str:
         """An ETag that nothing had before. Never ordered by."""
-        return f"0x{self.next_number():X}"
+        return f"0x8DE{self.next_number():08X}"
 
     def next_number(self) -> int:
         """A number that nothing had before."""

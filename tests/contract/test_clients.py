@@ -1,0 +1,161 @@
+"""How storage is asked: reads again and again, acts once, within their time, with the right key."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from adapters.clients import Clients
+from adapters.source import SourceBlobs
+from adapters.target import TargetBlobs
+from devhost.storage.config import KEY
+from rules.errors import LookAgain, Permanent, Reason, Retryable, StorageError
+from rules.models import Blob, Engine
+from rules.policies import Times
+from tests.contract.test_target import request
+from tests.contract.worlds import InStorage
+
+BUSY = {"status": 503, "code": "ServerBusy"}
+LOST = {"when": "after", "drop": True}
+AZURE = "https://acct.blob.core.windows.net"
+BLOB = Blob(AZURE, "source", "blob")
+
+
+def asked(storage: InStorage, operation: str) -> list[dict[str, Any]]:
+    """The requests about this test's blobs."""
+    found = storage.stack.control.requests(operation=operation, internal=False)
+    return [entry for entry in found if entry["blob"].startswith(storage.test)]
+
+
+def trouble(storage: InStorage, operation: str, action: dict[str, Any], times: int) -> None:
+    """Let something happen to the next requests about this test's blobs."""
+    storage.stack.control.add_fault({"operation": operation, "blob": storage.test}, action, times)
+
+
+@pytest.mark.parametrize("action", [BUSY, LOST])
+async def test_a_look_is_made_again(storage: InStorage, action: dict[str, Any]) -> None:
+    """Twice more, soon."""
+    await storage.put(storage.source_blob())
+    before = len(asked(storage, "HeadBlob"))
+    trouble(storage, "HeadBlob", action, 2)
+    assert await storage.source.head(storage.source_blob()) is not None
+    assert len(asked(storage, "HeadBlob")) - before == 3
+
+
+async def test_a_look_is_given_up(storage: InStorage) -> None:
+    """After the third time."""
+    trouble(storage, "HeadBlob", BUSY, 4)
+    with pytest.raises(Retryable) as failure:
+        await storage.target.head(storage.target_blob())
+    assert (failure.value.reason, len(asked(storage, "HeadBlob"))) == (Reason.THROTTLED, 3)
+    storage.stack.control.remove_faults()
+
+
+@pytest.mark.parametrize("action", [BUSY, LOST, {"drop": True}])
+@pytest.mark.parametrize("operation", ["CopyBlobFromUrl", "CopyBlob", "AbortCopy", "SetProperties", "DeleteBlob"])
+async def test_an_act_is_sent_once(storage: InStorage, operation: str, action: dict[str, Any]) -> None:
+    """Neither the SDK nor aiohttp, on a connection that was kept, sends it again."""
+    engine = Engine.SYNC if operation == "CopyBlobFromUrl" else Engine.ASYNC
+    copy = await request(storage, engine)
+    await storage.target.copy(replace(copy, target=storage.target_blob("seen"), engine=Engine.SYNC))
+    seen = await storage.target.head(storage.target_blob("seen"))
+    assert seen is not None
+    acts: dict[str, Callable[[], Awaitable[Any]]] = {
+        "CopyBlobFromUrl": lambda: storage.target.copy(copy),
+        "CopyBlob": lambda: storage.target.copy(copy),
+        "AbortCopy": lambda: storage.target.abort(copy.target, "00000000-0000-0000-0000-000000000000"),
+        "SetProperties": lambda: storage.target.clear_copy(storage.target_blob("seen"), seen),
+        "DeleteBlob": lambda: storage.target.delete(storage.target_blob("seen"), seen.etag),
+    }
+    before = len(asked(storage, operation))
+    trouble(storage, operation, action, 1)
+    with pytest.raises(StorageError) as error:
+        await acts[operation]()
+    assert isinstance(error.value, Retryable if action is BUSY else LookAgain)
+    assert len(asked(storage, operation)) - before == 1
+
+
+async def test_time_runs_out(storage: InStorage) -> None:
+    """A look that hangs is for later; an act that hangs may have happened."""
+    hasty = Clients(KEY, Times(window=0.05), "blob-data-sharing/hasty")
+    copy = await request(storage)
+    trouble(storage, "HeadBlob", {"hold": True}, 9)
+    trouble(storage, "CopyBlobFromUrl", {"hold": True}, 1)
+    with pytest.raises(Retryable, match="no answer"):
+        await SourceBlobs(hasty).head(storage.source_blob())
+    with pytest.raises(LookAgain, match="no answer"):
+        await TargetBlobs(hasty).copy(copy)
+    storage.stack.control.remove_faults()
+    await hasty.aclose()
+
+
+async def test_nobody_listens() -> None:
+    """The same where there is nothing to connect to."""
+    clients = Clients(KEY, Times(window=0.05), "test")
+    with pytest.raises(Retryable, match="no answer"):
+        await clients_head(clients, "http://127.0.0.1:9/sharingsource")
+    await clients.aclose()
+
+
+async def clients_head(clients: Clients, endpoint: str) -> None:
+    """Look at a blob there."""
+    await SourceBlobs(clients).head(replace(BLOB, endpoint=endpoint))
+
+
+async def test_every_request_says_who_asks(storage: InStorage) -> None:
+    """With the app's version."""
+    copy = await request(storage)
+    await storage.target.copy(copy)
+    await storage.target.head(copy.target)
+    for operation in ("CopyBlobFromUrl", "HeadBlob"):
+        assert all(entry["user_agent"].startswith("blob-data-sharing/test ") for entry in asked(storage, operation))
+
+
+@pytest.mark.parametrize(
+    "endpoint", [AZURE, "https://127.0.0.1.example.com/sharingsource", "http://10.0.0.1/sharingsource"]
+)
+async def test_a_key_is_for_this_machine_alone(endpoint: str) -> None:
+    """Anywhere else it is refused before anything is sent."""
+    clients = Clients(KEY, Times(), "test")
+    with pytest.raises(Permanent, match="on this machine alone") as failure:
+        await clients_head(clients, endpoint)
+    assert KEY not in str(failure.value)
+    await clients.aclose()
+
+
+async def test_this_machine_needs_a_key() -> None:
+    """The identity's token is not for the emulator."""
+    clients = Clients(None, Times(), "test")
+    with pytest.raises(Permanent, match="there is no key"):
+        await clients_head(clients, "http://127.0.0.1:10000/sharingsource")
+    await clients.aclose()
+
+
+async def test_clients_are_made_once() -> None:
+    """One for each endpoint and manner, the identity shared; and all are closed."""
+    clients = Clients(None, Times(), "test")
+    assert clients.service(AZURE) is clients.service(AZURE)
+    assert clients.service(AZURE) is not clients.service(AZURE, act=True)
+    assert clients.service(AZURE).credential is clients.service(AZURE, act=True).credential
+    await clients.aclose()
+
+
+@pytest.mark.parametrize("value", ["ü", "\udcfc"])
+async def test_metadata_that_cannot_be_sent_is_the_blobs_own(storage: InStorage, value: str) -> None:
+    """Beyond ASCII the emulator refuses the signature; bytes in another encoding than UTF-8 could be sent nowhere."""
+    copy = await request(storage)
+    with pytest.raises(Permanent) as failure:
+        await storage.target.copy(replace(copy, metadata={"key": value}))
+    assert failure.value.reason is Reason.UNSUPPORTED_BLOB
+    assert asked(storage, "CopyBlobFromUrl") == []
+
+
+async def test_a_refusal_shows_no_secret(storage: InStorage) -> None:
+    """Neither the URL nor its signature."""
+    copy = await request(storage)
+    await storage.remove(storage.source_blob())
+    with pytest.raises(LookAgain) as refusal:
+        await storage.target.copy(copy)
+    assert "sig=" not in repr(copy)
+    assert "http" not in repr(refusal.value)

@@ -1,0 +1,305 @@
+"""Dead letters and the records of ends: which write wins, the same in memory and in storage."""
+
+import asyncio
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from rules import identity
+from rules.errors import Reason, Retryable
+from rules.letters import Attempt, Ended, Letter
+from rules.models import Blob, Place, Route
+from rules.transitions import State
+from tests.contract.worlds import InStorage, World
+
+NOW = datetime(2026, 11, 24, 19, 2, 44, 120_000, tzinfo=UTC)
+SOON = NOW + timedelta(minutes=30)
+FAILED = State.DEAD_LETTERED
+
+
+def transfer_id(world: World, name: str = "blob") -> str:
+    """An id whose route is this test's own."""
+    places = Place("https://a.blob.core.windows.net", "source"), Place("https://b.blob.core.windows.net", "target")
+    return identity.transfer(Route(world.test, *places), name, "0x1").id
+
+
+def letter(world: World, attempt: int = 0, *, name: str = "blob", detail: str = "why") -> Letter:
+    """The letter of one attempt."""
+    began = NOW + timedelta(hours=attempt)
+    return Letter(
+        id=transfer_id(world, name),
+        attempts={attempt: Attempt(began, began, Reason.THROTTLED, detail, tries=8)},
+        app_version="1",
+        route=world.test,
+        source_url="https://a.blob.core.windows.net/source/blob",
+        name=name,
+        etag="0x1",
+        size=7,
+        target_url="https://b.blob.core.windows.net/target/blob",
+    )
+
+
+async def listed(world: World) -> list[str]:
+    """The ids of this test's open letters."""
+    items, _ = await world.letters.page(identity.route_prefix(world.test), 100, None)
+    return [item["id"] for item in items]
+
+
+class TestWrite:
+    """A letter is opened."""
+
+    async def test_and_read(self, world: World) -> None:
+        """All of it comes back."""
+        written = letter(world, name="ü 🎈", detail="ÿ 🎈")
+        await world.letters.write(written)
+        assert await world.letters.read(written.id) == written
+        assert await world.letters.read(transfer_id(world, "another")) is None
+
+    async def test_of_a_message(self, world: World) -> None:
+        """It has no transfer."""
+        body = Letter(f"message-{world.test:0<24}", {0: Attempt(NOW, NOW, Reason.MALFORMED, "")}, "1", message="e30=")
+        await world.letters.write(body)
+        assert await world.letters.read(body.id) == body
+
+    async def test_twice_changes_nothing(self, world: World) -> None:
+        """A step that runs twice counts once."""
+        await world.letters.write(letter(world, detail="first"))
+        await world.letters.write(letter(world, detail="second"))
+        found = await world.letters.read(transfer_id(world))
+        assert found is not None
+        assert found.detail == "first"
+
+    async def test_of_a_later_attempt_is_merged(self, world: World) -> None:
+        """One record, attempts by number."""
+        await world.letters.write(letter(world, 0))
+        await world.letters.write(letter(world, 2))
+        found = await world.letters.read(transfer_id(world))
+        assert found is not None
+        assert sorted(found.attempts) == [0, 2]
+        assert await listed(world) == [found.id]
+
+    async def test_of_an_earlier_attempt_is_late(self, world: World) -> None:
+        """The record knows more."""
+        await world.letters.write(letter(world, 1))
+        await world.letters.write(letter(world, 0))
+        assert await world.letters.read(transfer_id(world)) == letter(world, 1)
+
+    async def test_at_once_by_many(self, world: World) -> None:
+        """Every attempt is in the one record, or was late."""
+        await asyncio.gather(*(world.letters.write(letter(world, number)) for number in range(4)))
+        found = await world.letters.read(transfer_id(world))
+        assert found is not None
+        assert found.last == 3
+        assert await listed(world) == [found.id]
+
+
+class TestResolve:
+    """A letter is closed, and kept for audit."""
+
+    async def test_moves_it(self, world: World) -> None:
+        """Read as resolved, no more listed."""
+        await world.letters.write(letter(world))
+        assert await world.letters.resolve(transfer_id(world), 1, State.VERIFIED, NOW)
+        found = await world.letters.read(transfer_id(world))
+        assert found == replace(letter(world), resolved_at=NOW, resolved_as=State.VERIFIED)
+        assert await listed(world) == []
+
+    async def test_needs_one(self, world: World) -> None:
+        """None, or resolved already: False."""
+        assert not await world.letters.resolve(transfer_id(world), 0, State.VERIFIED, NOW)
+        await world.letters.write(letter(world))
+        assert await world.letters.resolve(transfer_id(world), 0, State.VERIFIED, NOW)
+        assert not await world.letters.resolve(transfer_id(world), 0, State.CANCELLED, NOW)
+
+    async def test_leaves_a_later_attempt_open(self, world: World) -> None:
+        """It is not this attempt's to close."""
+        await world.letters.write(letter(world, 2))
+        assert not await world.letters.resolve(transfer_id(world), 1, State.VERIFIED, NOW)
+        assert await listed(world) == [transfer_id(world)]
+
+    async def test_letter_written_late(self, world: World) -> None:
+        """A write that slept does not reopen what was resolved; a new attempt does."""
+        await world.letters.write(letter(world, 0))
+        await world.letters.resolve(transfer_id(world), 1, State.VERIFIED, SOON)
+        await world.letters.write(letter(world, 0))
+        assert await listed(world) == []
+        await world.letters.write(letter(world, 2))
+        found = await world.letters.read(transfer_id(world))
+        assert found is not None
+        assert (sorted(found.attempts), found.resolved_at) == ([0, 2], None)
+        assert await listed(world) == [found.id]
+
+    async def test_begins_anew_at_the_same_number(self, world: World) -> None:
+        """A transfer whose history is gone starts at 0 again: its letter is a new one, however often it is written."""
+        await world.letters.write(letter(world, 0))
+        await world.letters.resolve(transfer_id(world), 0, State.VERIFIED, SOON)
+        anew = replace(letter(world), attempts={0: letter(world, 9).attempts[9]})
+        for _ in range(2):
+            await world.letters.write(anew)
+        found = await world.letters.read(transfer_id(world))
+        assert found is not None
+        assert sorted(found.attempts) == [0, 1]
+        assert await listed(world) == [found.id]
+
+    async def test_against_writers(self, world: World) -> None:
+        """Whoever comes first, an open letter of a later attempt stays."""
+        await world.letters.write(letter(world, 0))
+        await asyncio.gather(
+            world.letters.resolve(transfer_id(world), 0, State.VERIFIED, NOW), world.letters.write(letter(world, 1))
+        )
+        assert await listed(world) == [transfer_id(world)]
+
+
+class TestPage:
+    """The list of what is open."""
+
+    async def test_says_what_a_list_needs(self, world: World) -> None:
+        """From metadata alone."""
+        await world.letters.write(letter(world, 1, name="ü/🎈"))
+        items, continuation = await world.letters.page(identity.route_prefix(world.test), 10, None)
+        assert continuation is None
+        assert items == [
+            {
+                "id": transfer_id(world, "ü/🎈"),
+                "reason": "throttled",
+                "hint": Reason.THROTTLED.hint,
+                "route": world.test,
+                "name": "ü/🎈",
+                "etag": "0x1",
+                "size": 7,
+                "first_failed_at": "2026-11-24T20:02:44.120Z",
+                "last_failed_at": "2026-11-24T20:02:44.120Z",
+            }
+        ]
+
+    async def test_in_order_page_by_page(self, world: World) -> None:
+        """Each once."""
+        for number in range(5):
+            await world.letters.write(letter(world, name=str(number)))
+        prefix, seen, continuation = identity.route_prefix(world.test), list[str](), None
+        while True:
+            items, continuation = await world.letters.page(prefix, 2, continuation)
+            assert len(items) <= 2
+            seen += [item["id"] for item in items]
+            if continuation is None:
+                break
+        assert seen == sorted(transfer_id(world, str(number)) for number in range(5))
+
+    @pytest.mark.parametrize("garbage", ["x", "%%%", "bnVsbA==", "WyJ4IiwgMV0=", "WyIiLCAiYVxuYiJd", "ü", "WyIi"])
+    async def test_refuses_garbage(self, world: World, garbage: str) -> None:
+        """A continuation is ours, or a ValueError."""
+        with pytest.raises(ValueError, match="continuation"):
+            await world.letters.page("", 2, garbage)
+
+    async def test_refuses_another_list(self, world: World) -> None:
+        """A continuation belongs to its prefix."""
+        for number in range(2):
+            await world.letters.write(letter(world, name=str(number)))
+        _, continuation = await world.letters.page(identity.route_prefix(world.test), 1, None)
+        assert continuation
+        with pytest.raises(ValueError, match="another list"):
+            await world.letters.page("0", 1, continuation)
+
+
+class TestEnded:
+    """The record of a transfer's end: the higher attempt wins."""
+
+    async def test_written_read_dropped(self, world: World) -> None:
+        """All of it comes back, until it is dropped."""
+        ended = Ended(transfer_id(world), 1, FAILED, Reason.THROTTLED, "wörds")
+        assert await world.letters.ended(ended.id) is None
+        await world.letters.write_ended(ended)
+        assert await world.letters.ended(ended.id) == ended
+        await world.letters.drop_ended(ended.id, 1)
+        assert await world.letters.ended(ended.id) is None
+        await world.letters.drop_ended(ended.id, 1)
+
+    @pytest.mark.parametrize("attempt", [0, 1])
+    async def test_the_same_or_an_earlier_attempt_changes_nothing(self, world: World, attempt: int) -> None:
+        """It is late, or a second one."""
+        ended = Ended(transfer_id(world), 1, State.CANCELLED)
+        await world.letters.write_ended(ended)
+        await world.letters.write_ended(Ended(ended.id, attempt, FAILED, Reason.INTERNAL))
+        assert await world.letters.ended(ended.id) == ended
+
+    async def test_a_later_attempt_wins(self, world: World) -> None:
+        """And is not dropped for an earlier one."""
+        later = Ended(transfer_id(world), 2, State.CANCELLED)
+        await world.letters.write_ended(replace(later, attempt=1))
+        await world.letters.write_ended(later)
+        await world.letters.drop_ended(later.id, 1)
+        assert await world.letters.ended(later.id) == later
+
+    async def test_at_once_by_many(self, world: World) -> None:
+        """The highest attempt is there in the end."""
+        ends = [Ended(transfer_id(world), number, FAILED) for number in range(5)]
+        await asyncio.gather(*map(world.letters.write_ended, ends))
+        assert await world.letters.ended(transfer_id(world)) == ends[-1]
+
+    async def test_listed_without_their_detail(self, world: World) -> None:
+        """In order of id."""
+        ends = [Ended(transfer_id(world, str(n)), n, FAILED, Reason.THROTTLED, "why") for n in range(3)]
+        for ended in ends:
+            await world.letters.write_ended(ended)
+        found = [ended async for ended in world.letters.endings() if ended.id.startswith(ends[0].id[:9])]
+        assert found == sorted((replace(ended, detail="") for ended in ends), key=lambda ended: ended.id)
+
+
+class TestStored:
+    """What only real storage can show."""
+
+    async def test_a_writer_that_sleeps_over_a_resolution(self, storage: InStorage) -> None:
+        """Both looked, one slept; the other's letter was resolved; the sleeper takes back what it wrote."""
+        control, match = storage.stack.control, {"operation": "PutBlob", "path": re.escape(transfer_id(storage))}
+        rule = control.add_fault(match, {"hold": True})
+        sleeper = asyncio.create_task(storage.letters.write(letter(storage)))
+        while not control.faults()[-1]["waiting"]:  # noqa: ASYNC110  # only asking tells
+            await asyncio.sleep(0.01)
+        await storage.letters.write(letter(storage, detail="awake"))
+        await storage.letters.resolve(transfer_id(storage), 1, State.VERIFIED, NOW)
+        control.remove_faults(rule)
+        await sleeper
+        assert await listed(storage) == []
+
+    async def test_a_write_whose_answer_is_lost_is_made_again(self, storage: InStorage) -> None:
+        """Writes to the app's own state are conditional, so twice is once."""
+        match = {"operation": "PutBlob", "path": re.escape(transfer_id(storage))}
+        storage.stack.control.add_fault(match, {"when": "after", "drop": True})
+        await storage.letters.write(letter(storage))
+        assert await storage.letters.read(transfer_id(storage)) == letter(storage)
+
+    async def test_a_resolution_that_was_cut_short_goes_on(self, storage: InStorage) -> None:
+        """`resolved/` was written, `open/` not deleted: the next one deletes it, and keeps the first word."""
+        await storage.letters.write(letter(storage))
+        match = {"operation": "DeleteBlob", "path": re.escape(transfer_id(storage))}
+        storage.stack.control.add_fault(match, {"status": 403, "code": "AuthorizationFailure"})
+        with pytest.raises(Retryable):
+            await storage.letters.resolve(transfer_id(storage), 0, State.SUPERSEDED, NOW)
+        assert await storage.letters.resolve(transfer_id(storage), 0, State.VERIFIED, NOW)
+        found = await storage.letters.read(transfer_id(storage))
+        assert found is not None
+        assert found.resolved_as == State.SUPERSEDED
+        assert await listed(storage) == []
+
+    @pytest.mark.parametrize("content", [b"", b"no JSON", b"[]", b"{}", b'{"id": 1}'])
+    async def test_a_record_that_nobody_can_read(self, storage: InStorage, content: bytes) -> None:
+        """The app's own state is broken: retryable, and never taken for an answer."""
+        endpoint = storage.stack.blob_url("sharingstate")
+        for folder in ("open", "ended"):
+            await storage.put(Blob(endpoint, "dead-letters", f"{folder}/{transfer_id(storage)}.json"), content)
+        for read in (storage.letters.read(transfer_id(storage)), storage.letters.ended(transfer_id(storage))):
+            with pytest.raises(Retryable) as failure:
+                await read
+            assert failure.value.reason is Reason.INTERNAL
+        assert await listed(storage) == [transfer_id(storage)]
+
+    async def test_a_missing_container_is_no_empty_one(self, storage: InStorage) -> None:
+        """Creating it is not the app's."""
+        elsewhere = InStorage(storage.clients, storage.stack)
+        elsewhere.letters._records._endpoint = storage.stack.blob_url("sharingsource")  # type: ignore[attr-defined]
+        for read in (elsewhere.letters.read(transfer_id(storage)), elsewhere.letters.page("", 1, None)):
+            with pytest.raises(Retryable) as failure:
+                await read
+            assert failure.value.code == "ContainerNotFound"

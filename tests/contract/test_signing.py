@@ -1,0 +1,137 @@
+"""Signed reads: what a SAS allows, and how the key behind it is kept."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+from urllib.parse import parse_qs, urlsplit
+
+import aiohttp
+import pytest
+from azure.core.exceptions import HttpResponseError
+from azure.storage.blob import UserDelegationKey
+from yarl import URL
+
+from adapters.clients import Clients
+from adapters.source import SourceBlobs
+from rules.errors import Reason, Retryable
+from rules.models import Blob
+from rules.policies import Times
+from tests.contract.test_translation import Answer
+from tests.contract.worlds import InStorage
+
+NOW = datetime(2026, 11, 24, 19, tzinfo=UTC)
+BLOB = Blob("https://acct.blob.core.windows.net", "source", "a b/ü%20.txt")
+
+
+class Delegating(Clients):
+    """Clients of an account whose delegation keys are made here."""
+
+    def __init__(self) -> None:
+        super().__init__(None, Times(), "test")
+        self.fetched: list[tuple[datetime, datetime]] = []
+        self.failing = False
+
+    def service(self, endpoint: str, *, act: bool = False) -> Any:
+        """Stand in for the service."""
+        assert (endpoint, act) == (BLOB.endpoint, False)
+        return self
+
+    async def get_user_delegation_key(self, start: datetime, expiry: datetime) -> UserDelegationKey:
+        """Make a key, as slowly as a request."""
+        self.fetched.append((start, expiry))
+        await asyncio.sleep(0)
+        if self.failing:
+            raise HttpResponseError(response=Answer(403, "AuthorizationPermissionMismatch"))  # type: ignore[arg-type]
+        key = cast("Any", UserDelegationKey)()  # untyped
+        key.signed_oid = key.signed_tid = "11111111-1111-1111-1111-111111111111"
+        key.signed_start, key.signed_expiry = start.isoformat(), expiry.isoformat()
+        key.signed_service, key.signed_version, key.value = "b", "2026-10-06", "c2VjcmV0"
+        return cast("UserDelegationKey", key)
+
+
+class Clock:
+    """A clock that stands still."""
+
+    def __init__(self) -> None:
+        self.time = NOW
+
+    def __call__(self) -> datetime:
+        """Read it."""
+        return self.time
+
+
+async def test_on_azure_by_the_identitys_key() -> None:
+    """Read only, this one blob, back-dated, until then, https alone."""
+    url = (await SourceBlobs(Delegating(), Clock()).readable(BLOB, NOW + timedelta(hours=1))).url
+    assert url.startswith(BLOB.url + "?")
+    query = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
+    assert (query["sp"], query["sr"], query["spr"]) == ("r", "b", "https")
+    assert (query["st"], query["se"]) == ("2026-11-24T18:45:00Z", "2026-11-24T20:00:00Z")
+    assert query["skoid"] == "11111111-1111-1111-1111-111111111111"
+
+
+async def test_a_crowd_waits_for_one_key() -> None:
+    """No request per blob."""
+    clients = Delegating()
+    source = SourceBlobs(clients, Clock())
+    await asyncio.gather(*(source.readable(BLOB, NOW + timedelta(days=6)) for _ in range(10)))
+    assert clients.fetched == [(NOW - timedelta(minutes=15), NOW - timedelta(minutes=15) + timedelta(days=7))]
+
+
+async def test_a_key_is_renewed_when_it_would_not_last() -> None:
+    """The longest deadline is 6 days, the longest life of a key 7."""
+    clients, clock = Delegating(), Clock()
+    source = SourceBlobs(clients, clock)
+    await source.readable(BLOB, NOW + timedelta(days=6))
+    clock.time = NOW + timedelta(days=1)
+    await source.readable(BLOB, clock.time + timedelta(hours=1))
+    assert len(clients.fetched) == 1
+    await source.readable(BLOB, clock.time + timedelta(days=6))
+    assert len(clients.fetched) == 2
+
+
+async def test_a_refused_key_is_asked_for_again() -> None:
+    """The role may be on its way."""
+    clients = Delegating()
+    source = SourceBlobs(clients, Clock())
+    clients.failing = True
+    with pytest.raises(Retryable) as failure:
+        await source.readable(BLOB, NOW)
+    assert failure.value.reason is Reason.SOURCE_UNREADABLE
+    clients.failing = False
+    assert (await source.readable(BLOB, NOW)).url
+
+
+class TestEmulator:
+    """What a SAS allows, really asked."""
+
+    async def test_reads_this_blob_and_nothing_else(self, storage: InStorage) -> None:
+        """No write, no deletion, no other blob, no list."""
+        blob, other = storage.source_blob("ü/%20 x"), storage.source_blob("other")
+        for each in (blob, other):
+            await storage.put(each)
+        url = (await storage.source.readable(blob, datetime.now(UTC) + timedelta(minutes=1))).url
+        query = url.partition("?")[2]
+        container = f"{blob.endpoint}/{blob.container}"
+        asked = [
+            ("GET", url),
+            ("PUT", url),
+            ("DELETE", url),
+            ("GET", f"{other.url}?{query}"),
+            ("GET", f"{container}?restype=container&comp=list&{query}"),
+        ]
+        assert [await _status(*each) for each in asked] == [200, 403, 403, 403, 403]
+
+    async def test_expires(self, storage: InStorage) -> None:
+        """Nothing is read with it afterwards."""
+        await storage.put(storage.source_blob())
+        late = await storage.source.readable(storage.source_blob(), datetime.now(UTC) - timedelta(seconds=1))
+        assert await _status("GET", late.url) == 403
+
+
+async def _status(method: str, url: str) -> int:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(method, URL(url, encoded=True), headers={"x-ms-blob-type": "BlockBlob"}) as answer,
+    ):
+        return answer.status

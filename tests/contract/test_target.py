@@ -1,0 +1,342 @@
+"""Where versions are written: conditions, copies and their ends, the same in memory and in storage."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from adapters.translation import TARGET_ABORT, TARGET_CLEAR, TARGET_COPY, TARGET_DELETE
+from rules.decisions import CopyStatus, TargetBlob
+from rules.errors import CANNOT_VERIFY_SOURCE, LookAgain, Permanent, Reason, Retryable
+from rules.models import Blob, Engine, Kind
+from rules.ports import Copy
+from tests.contract.test_source import NAMES
+from tests.contract.worlds import World
+
+BOTH = pytest.mark.parametrize("engine", list(Engine))
+
+
+async def request(
+    world: World, engine: Engine = Engine.SYNC, *, name: str = "blob", content: bytes = b"content"
+) -> Copy:
+    """A copy of a new source blob."""
+    blob = world.source_blob(name)
+    etag = await world.put(blob, content, metadata={"Own": "1"}, headers={"content_type": "text/x-test"})
+    return Copy(
+        target=world.target_blob(name),
+        source=await world.source.readable(blob, datetime.now(UTC) + timedelta(minutes=30)),
+        etag=etag,
+        engine=engine,
+        metadata={"Own": "1", "source_etag": etag, "transfer_id": "us"},
+    )
+
+
+async def copied(world: World, copy: Copy) -> TargetBlob:
+    """The target after the copy was done."""
+    done = await world.target.copy(copy)
+    assert done is (copy.engine is Engine.SYNC)
+    if not done:
+        await world.finish(copy.target)
+    return await there(world, copy.target)
+
+
+async def there(world: World, blob: Blob) -> TargetBlob:
+    """The target, which exists."""
+    seen = await world.target.head(blob)
+    assert seen is not None
+    return seen
+
+
+async def refused(world: World, copy: Copy) -> LookAgain:
+    """How a copy is refused that leaves open what there is now."""
+    with pytest.raises(LookAgain) as refusal:
+        await world.target.copy(copy)
+    return refusal.value
+
+
+class TestCopy:
+    """A copy that is done."""
+
+    @BOTH
+    async def test_carries_everything(self, world: World, engine: Engine) -> None:
+        """Bytes, metadata with the receipt, content headers, tier, tags."""
+        copy = replace(await request(world, engine), tier="Cool", tags={"a key": "a value"})
+        seen = await copied(world, copy)
+        assert (seen.source_etag, seen.transfer_id, seen.size) == (copy.etag, "us", 7)
+        assert (seen.copy_status, seen.copied, seen.total) == (CopyStatus.SUCCESS, 7, 7)
+        result = await world.see(copy.target)
+        assert (result.content, result.metadata, result.content_type) == (b"content", copy.metadata, "text/x-test")
+        assert (result.tags, result.tier, result.kind) == ({"a key": "a value"}, "Cool", Kind.BLOCK)
+
+    @BOTH
+    async def test_of_nothing(self, world: World, engine: Engine) -> None:
+        """Zero bytes are a blob too."""
+        seen = await copied(world, await request(world, engine, content=b""))
+        assert (seen.size, seen.copy_status) == (0, CopyStatus.SUCCESS)
+
+    @BOTH
+    @pytest.mark.parametrize("name", NAMES)
+    async def test_keeps_the_name(self, world: World, engine: Engine, name: str) -> None:
+        """Byte for byte on both sides."""
+        seen = await copied(world, await request(world, engine, name=name))
+        assert seen.size == 7
+
+    @pytest.mark.parametrize("kind", [Kind.APPEND, Kind.PAGE])
+    async def test_of_another_kind_is_for_async(self, world: World, kind: Kind) -> None:
+        """Copy Blob From URL takes block blobs alone."""
+        copy = await request(world, Engine.ASYNC)
+        blob = world.source_blob()
+        await world.remove(blob)
+        copy = replace(copy, etag=await world.put(blob, bytes(512), kind=kind))
+        assert (await refused(world, replace(copy, engine=Engine.SYNC))).code == "InvalidSourceBlobType"
+        await copied(world, copy)
+        assert (await world.see(copy.target)).kind is kind
+
+    @BOTH
+    async def test_replaces_what_was_seen(self, world: World, engine: Engine) -> None:
+        """If-Match, and its ETag changes."""
+        before = await world.put(world.target_blob(), b"old")
+        seen = await copied(world, replace(await request(world, engine), if_match=before))
+        assert seen.etag != before
+        assert (await world.see(world.target_blob())).content == b"content"
+
+
+class TestRefusal:
+    """A copy that is refused: nothing has happened, and the code says why."""
+
+    @BOTH
+    async def test_somebody_was_first(self, world: World, engine: Engine) -> None:
+        """If-None-Match: *."""
+        await world.put(world.target_blob(), b"theirs")
+        refusal = await refused(world, await request(world, engine))
+        assert (refusal.status, refusal.code) == (409, "BlobAlreadyExists")
+        assert (await world.see(world.target_blob())).content == b"theirs"
+
+    @BOTH
+    async def test_somebody_came_between(self, world: World, engine: Engine) -> None:
+        """If-Match another ETag, or nothing at all."""
+        copy = replace(await request(world, engine), if_match="0x1")
+        assert (await refused(world, copy)).code == "ConditionNotMet"
+        assert await world.target.head(copy.target) is None
+        await world.put(copy.target, b"theirs")
+        refusal = await refused(world, copy)
+        assert (refusal.status, refusal.code) == (412, "ConditionNotMet")
+        assert (await world.see(copy.target)).content == b"theirs"
+
+    @BOTH
+    async def test_the_source_is_another_version(self, world: World, engine: Engine) -> None:
+        """Pinned: what is read is the version, or nothing."""
+        copy = await request(world, engine)
+        await world.put(world.source_blob(), b"newer")
+        assert (await refused(world, copy)).status == 412
+        assert await world.target.head(copy.target) is None
+
+    @BOTH
+    async def test_the_source_is_gone(self, world: World, engine: Engine) -> None:
+        """The target's service cannot verify it, and cannot say more."""
+        copy = await request(world, engine)
+        await world.remove(world.source_blob())
+        refusal = await refused(world, copy)
+        assert (refusal.status, refusal.code) == (404, CANNOT_VERIFY_SOURCE)
+
+    @BOTH
+    async def test_the_signature_has_expired(self, world: World, engine: Engine) -> None:
+        """In the same words, with another status."""
+        copy = await request(world, engine)
+        expired = await world.source.readable(world.source_blob(), datetime.now(UTC) - timedelta(minutes=1))
+        refusal = await refused(world, replace(copy, source=expired))
+        assert (refusal.status, refusal.code) == (403, CANNOT_VERIFY_SOURCE)
+
+    @BOTH
+    async def test_the_source_is_archived(self, world: World, engine: Engine) -> None:
+        """And once more."""
+        copy = await request(world, engine)
+        copy = replace(copy, etag=await world.put(world.source_blob(), tier="Archive"))
+        refusal = await refused(world, copy)
+        assert (refusal.status, refusal.code) == (409, CANNOT_VERIFY_SOURCE)
+
+    @BOTH
+    async def test_there_is_no_container(self, world: World, engine: Engine) -> None:
+        """Somebody has to make it: permanent, for a look as well."""
+        nowhere = Blob(world.target_place.endpoint, "missing", "blob")
+        copy = replace(await request(world, engine), target=nowhere)
+        for attempt in (world.target.copy(copy), world.target.head(nowhere)):
+            with pytest.raises(Permanent) as failure:
+                await attempt
+            assert (failure.value.reason, failure.value.code) == (Reason.TARGET_UNWRITABLE, "ContainerNotFound")
+
+    @BOTH
+    async def test_somebody_holds_a_lease(self, world: World, engine: Engine) -> None:
+        """Leases end: retryable."""
+        etag = await world.put(world.target_blob(), b"theirs")
+        await world.lease(world.target_blob())
+        for act in (
+            world.target.copy(replace(await request(world, engine), if_match=etag)),
+            world.target.delete(world.target_blob(), etag),
+        ):
+            with pytest.raises(Retryable) as failure:
+                await act
+            assert (failure.value.reason, failure.value.code) == (Reason.TARGET_CONFLICT, "LeaseIdMissing")
+
+
+class TestPending:
+    """An async copy on its way."""
+
+    async def test_empties_the_target_at_once(self, world: World) -> None:
+        """Zero length, the receipt already there, another ETag: existence is no success."""
+        before = await world.put(world.target_blob(), b"old")
+        copy = replace(await request(world, Engine.ASYNC), if_match=before)
+        assert await world.target.copy(copy) is False
+        seen = await there(world, copy.target)
+        assert (seen.size, seen.copy_status, seen.source_etag) == (0, CopyStatus.PENDING, copy.etag)
+        assert (seen.total, seen.etag == before) == (7, False)
+        assert seen.copy_id
+        await world.finish(copy.target)
+        done = await there(world, copy.target)
+        assert (done.size, done.copy_id, done.etag == seen.etag) == (7, seen.copy_id, False)
+
+    async def test_refuses_every_act(self, world: World) -> None:
+        """PendingCopyOperation."""
+        copy = await request(world, Engine.ASYNC)
+        await world.target.copy(copy)
+        seen = await there(world, copy.target)
+        again = replace(copy, if_match=seen.etag)
+        for act in (
+            world.target.copy(again),
+            world.target.copy(replace(again, engine=Engine.SYNC)),
+            world.target.clear_copy(copy.target, seen),
+            world.target.delete(copy.target, seen.etag),
+        ):
+            with pytest.raises(LookAgain) as refusal:
+                await act
+            assert refusal.value.code == "PendingCopyOperation"
+        assert await there(world, copy.target) == seen
+
+    async def test_is_aborted(self, world: World) -> None:
+        """An empty blob with the metadata stays; a second abort finds nothing pending."""
+        copy = await request(world, Engine.ASYNC)
+        await world.target.copy(copy)
+        copy_id = (await there(world, copy.target)).copy_id or ""
+        await world.target.abort(copy.target, copy_id)
+        seen = await there(world, copy.target)
+        assert (seen.size, seen.copy_status, seen.transfer_id) == (0, CopyStatus.ABORTED, "us")
+        with pytest.raises(LookAgain) as refusal:
+            await world.target.abort(copy.target, copy_id)
+        assert refusal.value.code == "NoPendingCopyOperation"
+
+    async def test_is_aborted_by_its_own_id_alone(self, world: World) -> None:
+        """CopyIdMismatch."""
+        copy = await request(world, Engine.ASYNC)
+        await world.target.copy(copy)
+        with pytest.raises(LookAgain) as refusal:
+            await world.target.abort(copy.target, "00000000-0000-0000-0000-000000000000")
+        assert refusal.value.code == "CopyIdMismatch"
+        assert (await there(world, copy.target)).copy_status is CopyStatus.PENDING
+
+    async def test_fails_when_the_source_changes(self, world: World) -> None:
+        """The service saved its ETag at the start."""
+        copy = await request(world, Engine.ASYNC)
+        await world.target.copy(copy)
+        await world.put(world.source_blob(), b"newer")
+        await world.finish(copy.target)
+        seen = await there(world, copy.target)
+        assert (seen.size, seen.copy_status, seen.source_etag) == (0, CopyStatus.FAILED, copy.etag)
+        assert seen.copy_detail == '412 ConditionNotMet "Copy failed when reading the source."'
+
+    async def test_fails_by_itself(self, world: World) -> None:
+        """In the service's own words."""
+        copy = await request(world, Engine.ASYNC)
+        await world.doom('500 InternalError "Copy failed."')
+        await world.target.copy(copy)
+        await world.finish(copy.target)
+        seen = await there(world, copy.target)
+        assert (seen.copy_status, seen.copy_detail) == (CopyStatus.FAILED, '500 InternalError "Copy failed."')
+        await copied(world, replace(copy, if_match=seen.etag))
+
+    async def test_nothing_to_abort(self, world: World) -> None:
+        """Where there is no blob."""
+        with pytest.raises(LookAgain):
+            await world.target.abort(world.target_blob(), "00000000-0000-0000-0000-000000000000")
+
+
+class TestClear:
+    """What a copy shows of its source is taken away."""
+
+    async def test_keeps_all_else(self, world: World) -> None:
+        """Bytes, metadata, content headers; another ETag."""
+        copy = await request(world, Engine.ASYNC)
+        seen = await copied(world, copy)
+        before = await world.see(copy.target)
+        await world.target.clear_copy(copy.target, seen)
+        after = await there(world, copy.target)
+        assert await world.see(copy.target) == before
+        assert (after.copy_status, after.copy_id, after.etag == seen.etag) == (None, None, False)
+        assert (after.headers, after.source_etag) == (seen.headers, copy.etag)
+
+    async def test_only_what_was_seen(self, world: World) -> None:
+        """If-Match."""
+        copy = await request(world)
+        seen = await copied(world, copy)
+        await world.put(copy.target, b"theirs")
+        with pytest.raises(LookAgain) as refusal:
+            await world.target.clear_copy(copy.target, seen)
+        assert refusal.value.code == "ConditionNotMet"
+
+
+class TestDelete:
+    """Deleting what was seen."""
+
+    async def test_what_was_seen(self, world: World) -> None:
+        """And nothing is left."""
+        copy = await request(world)
+        await world.target.delete(copy.target, (await copied(world, copy)).etag)
+        assert await world.target.head(copy.target) is None
+
+    async def test_nothing_else(self, world: World) -> None:
+        """Somebody wrote meanwhile."""
+        await world.put(world.target_blob(), b"theirs")
+        with pytest.raises(LookAgain) as refusal:
+            await world.target.delete(world.target_blob(), "0x1")
+        assert refusal.value.code == "ConditionNotMet"
+        assert (await world.see(world.target_blob())).content == b"theirs"
+
+
+class TestLostAnswer:
+    """Nobody knows what happened: only a look tells."""
+
+    @BOTH
+    @pytest.mark.parametrize("applied", [True, False])
+    async def test_of_a_copy(self, world: World, engine: Engine, *, applied: bool) -> None:
+        """The target tells whether it began."""
+        copy = await request(world, engine)
+        async with world.trouble(TARGET_COPY, copy.target, applied=applied):
+            assert (await refused(world, copy)).code == ""
+        assert (await world.target.head(copy.target) is not None) is applied
+
+    async def test_of_a_clearing(self, world: World) -> None:
+        """The copy's properties are gone all the same."""
+        copy = await request(world)
+        seen = await copied(world, copy)
+        async with world.trouble(TARGET_CLEAR, copy.target, applied=True):
+            with pytest.raises(LookAgain):
+                await world.target.clear_copy(copy.target, seen)
+        assert (await there(world, copy.target)).copy_status is None
+
+    async def test_of_an_abort(self, world: World) -> None:
+        """It is aborted all the same."""
+        copy = await request(world, Engine.ASYNC)
+        await world.target.copy(copy)
+        seen = await there(world, copy.target)
+        async with world.trouble(TARGET_ABORT, copy.target, applied=True):
+            with pytest.raises(LookAgain):
+                await world.target.abort(copy.target, seen.copy_id or "")
+        assert (await there(world, copy.target)).copy_status is CopyStatus.ABORTED
+
+    @pytest.mark.parametrize("applied", [True, False])
+    async def test_of_a_deletion(self, world: World, *, applied: bool) -> None:
+        """It is gone, or it is not."""
+        etag = await world.put(world.target_blob())
+        async with world.trouble(TARGET_DELETE, world.target_blob(), applied=applied):
+            with pytest.raises(LookAgain):
+                await world.target.delete(world.target_blob(), etag)
+        assert (await world.target.head(world.target_blob()) is None) is applied

@@ -1,0 +1,222 @@
+"""The one translation of errors: what the caller may do, by code and status, on each side."""
+
+import asyncio
+
+import aiohttp
+import pytest
+from azure.core.exceptions import (
+    AzureError,
+    ClientAuthenticationError,
+    DecodeError,
+    HttpResponseError,
+    ResourceExistsError,
+    ResourceNotFoundError,
+    ServiceRequestError,
+    ServiceResponseError,
+)
+
+from adapters.translation import (
+    CODE_HEADER,
+    LETTERS_WRITE,
+    SOURCE_HEAD,
+    TARGET_COPY,
+    TARGET_HEAD,
+    Request,
+    answered,
+    asking,
+    translated,
+)
+from rules.errors import Failure, LookAgain, Permanent, Retryable, StorageError
+
+SECRET = "https://a.blob.core.windows.net/source/blob?sv=2026&sig=c2VjcmV0"
+
+# code, status: a look at the source | an act on the target | a look at the target | a write of the app's state
+TABLE = """
+ServerBusy 503: R throttled | R throttled | R throttled | R throttled
+InternalError 500: R throttled | R throttled | R throttled | R throttled
+OperationTimedOut 500: R throttled | R throttled | R throttled | R throttled
+TooManyRequests 429: R throttled | R throttled | R throttled | R throttled
+SnapshotOperationRateExceeded 409: R throttled | R throttled | R throttled | R throttled
+AuthenticationFailed 403: R source_unreadable | R target_unwritable | R target_unwritable | R internal
+AuthorizationFailure 403: R source_unreadable | R target_unwritable | R target_unwritable | R internal
+AuthorizationPermissionMismatch 403: R source_unreadable | R target_unwritable | R target_unwritable | R internal
+AuthorizationProtocolMismatch 403: R source_unreadable | R target_unwritable | R target_unwritable | R internal
+AuthorizationResourceTypeMismatch 403: R source_unreadable | R target_unwritable | R target_unwritable | R internal
+AuthorizationServiceMismatch 403: R source_unreadable | R target_unwritable | R target_unwritable | R internal
+AuthorizationSourceIPMismatch 403: R source_unreadable | R target_unwritable | R target_unwritable | R internal
+InsufficientAccountPermissions 403: R source_unreadable | R target_unwritable | R target_unwritable | R internal
+InvalidAuthenticationInfo 401: R source_unreadable | R target_unwritable | R target_unwritable | R internal
+KeyBasedAuthenticationNotPermitted 403: R source_unreadable | R target_unwritable | R target_unwritable | R internal
+NoAuthenticationInformation 401: R source_unreadable | R target_unwritable | R target_unwritable | R internal
+PublicAccessNotPermitted 409: R source_unreadable | R target_unwritable | R target_unwritable | R internal
+UnauthorizedBlobOverwrite 403: R source_unreadable | R target_unwritable | R target_unwritable | R internal
+AccountBeingCreated 409: R source_unreadable | R target_unwritable | R target_unwritable | R internal
+AccountIsDisabled 403: R source_unreadable | R target_unwritable | R target_unwritable | R internal
+ContainerBeingDeleted 409: R source_unreadable | R target_unwritable | R target_unwritable | R internal
+ContainerDisabled 409: R source_unreadable | R target_unwritable | R target_unwritable | R internal
+QueueBeingDeleted 409: R source_unreadable | R target_unwritable | R target_unwritable | R internal
+QueueDisabled 409: R source_unreadable | R target_unwritable | R target_unwritable | R internal
+ResourceNotFound 404: R source_unreadable | R target_unwritable | R target_unwritable | R internal
+SystemInUse 409: R source_unreadable | R target_unwritable | R target_unwritable | R internal
+ContainerNotFound 404: R source_unreadable | P target_unwritable | P target_unwritable | R internal
+QueueNotFound 404: R source_unreadable | P target_unwritable | P target_unwritable | R internal
+BlobNotFound 404: R source_unreadable | L | R target_conflict | R internal
+BlobAlreadyExists 409: R source_unreadable | L | R target_conflict | R internal
+BlobOverwritten 409: R source_unreadable | L | R target_conflict | R internal
+ConditionNotMet 412: R source_unreadable | L | R target_conflict | R internal
+CopyIdMismatch 409: R source_unreadable | L | R target_conflict | R internal
+InvalidSourceBlobType 409: R source_unreadable | L | R target_conflict | R internal
+NoPendingCopyOperation 409: R source_unreadable | L | R target_conflict | R internal
+PendingCopyOperation 409: R source_unreadable | L | R target_conflict | R internal
+SourceConditionNotMet 412: R source_unreadable | L | R target_conflict | R internal
+TargetConditionNotMet 412: R source_unreadable | L | R target_conflict | R internal
+MemoryExtentStoreAtSizeLimit 409: R source_unreadable | L | R target_conflict | R internal
+SomethingNew 409: R source_unreadable | L | R target_conflict | R internal
+SomethingNew 412: R source_unreadable | L | R target_conflict | R internal
+InfiniteLeaseDurationRequired 412: R source_unreadable | R target_conflict | R target_conflict | R internal
+LeaseAlreadyPresent 409: R source_unreadable | R target_conflict | R target_conflict | R internal
+LeaseIdMismatchWithBlobOperation 409: R source_unreadable | R target_conflict | R target_conflict | R internal
+LeaseIdMismatchWithContainerOperation 409: R source_unreadable | R target_conflict | R target_conflict | R internal
+LeaseIdMissing 412: R source_unreadable | R target_conflict | R target_conflict | R internal
+LeaseIsBreakingAndCannotBeAcquired 409: R source_unreadable | R target_conflict | R target_conflict | R internal
+LeaseLost 412: R source_unreadable | R target_conflict | R target_conflict | R internal
+LeaseNotPresentWithBlobOperation 412: R source_unreadable | R target_conflict | R target_conflict | R internal
+BlobAccessTierNotSupportedForAccountType 400: P source_archived | P target_unwritable | P target_unwritable | R internal
+BlobArchived 409: P source_archived | P target_unwritable | P target_unwritable | R internal
+BlobBeingRehydrated 409: P source_archived | P target_unwritable | P target_unwritable | R internal
+BlobImmutableDueToLegalHold 409: P source_archived | P target_unwritable | P target_unwritable | R internal
+BlobImmutableDueToPolicy 409: P source_archived | P target_unwritable | P target_unwritable | R internal
+BlobTierInadequateForContentLength 409: P source_archived | P target_unwritable | P target_unwritable | R internal
+ContainerImmutableDueToPolicy 409: P source_archived | P target_unwritable | P target_unwritable | R internal
+InvalidBlobTier 400: P source_archived | P target_unwritable | P target_unwritable | R internal
+IncrementalCopyBlobMismatch 409: P unsupported_blob | P target_conflict | P target_conflict | R internal
+InvalidBlobType 409: P unsupported_blob | P target_conflict | P target_conflict | R internal
+OperationNotAllowedOnIncrementalCopyBlob 409: P unsupported_blob | P target_conflict | P target_conflict | R internal
+ResourceTypeMismatch 409: P unsupported_blob | P target_conflict | P target_conflict | R internal
+SnapshotsPresent 409: P unsupported_blob | P target_conflict | P target_conflict | R internal
+ContentLengthLargerThanTierLimit 409: P unsupported_blob | P unsupported_blob | P unsupported_blob | R internal
+CopyAcrossAccountsNotSupported 409: P unsupported_blob | P unsupported_blob | P unsupported_blob | R internal
+EmptyMetadataKey 400: P unsupported_blob | P unsupported_blob | P unsupported_blob | R internal
+InvalidHeaderValue 400: P unsupported_blob | P unsupported_blob | P unsupported_blob | R internal
+InvalidInput 400: P unsupported_blob | P unsupported_blob | P unsupported_blob | R internal
+InvalidMetadata 400: P unsupported_blob | P unsupported_blob | P unsupported_blob | R internal
+MetadataTooLarge 400: P unsupported_blob | P unsupported_blob | P unsupported_blob | R internal
+RequestBodyTooLarge 413: P unsupported_blob | P unsupported_blob | P unsupported_blob | R internal
+InvalidQueryParameterValue 400: P invalid_name | P invalid_name | P invalid_name | R internal
+InvalidResourceName 400: P invalid_name | P invalid_name | P invalid_name | R internal
+InvalidSourceBlobUrl 409: P invalid_name | P invalid_name | P invalid_name | R internal
+InvalidUri 400: P invalid_name | P invalid_name | P invalid_name | R internal
+OutOfRangeInput 400: P invalid_name | P invalid_name | P invalid_name | R internal
+RequestUriTooLong 414: P invalid_name | P invalid_name | P invalid_name | R internal
+RequestUrlFailedToParse 400: P invalid_name | P invalid_name | P invalid_name | R internal
+CannotVerifyCopySource 401: R source_unreadable | L | R source_unreadable | R internal
+CannotVerifyCopySource 403: R source_unreadable | L | R source_unreadable | R internal
+CannotVerifyCopySource 404: R source_unreadable | L | R source_unreadable | R internal
+CannotVerifyCopySource 409: R source_unreadable | L | R source_unreadable | R internal
+CannotVerifyCopySource 500: R source_unreadable | L | R source_unreadable | R internal
+SomethingNew 400: R internal | R internal | R internal | R internal
+SomethingNew 403: R source_unreadable | R target_unwritable | R target_unwritable | R internal
+SomethingNew 501: R internal | R internal | R internal | R internal
+- 401: R source_unreadable | R target_unwritable | R target_unwritable | R internal
+- 404: R source_unreadable | R target_unwritable | R target_unwritable | R internal
+- 408: R throttled | R throttled | R throttled | R throttled
+- 413: P unsupported_blob | P unsupported_blob | P unsupported_blob | R internal
+- 414: P invalid_name | P invalid_name | P invalid_name | R internal
+- 431: P unsupported_blob | P unsupported_blob | P unsupported_blob | R internal
+- 500: R throttled | R throttled | R throttled | R throttled
+- 502: R throttled | R throttled | R throttled | R throttled
+- 504: R throttled | R throttled | R throttled | R throttled
+"""
+KINDS = {"R": Retryable, "P": Permanent, "L": LookAgain}
+REQUESTS = (SOURCE_HEAD, TARGET_COPY, TARGET_HEAD, LETTERS_WRITE)
+
+
+class Answer:
+    """What the SDK's errors carry of an answer."""
+
+    def __init__(self, status: int, code: str = "") -> None:
+        self.status_code = status
+        self.reason = "a reason"
+        self.headers = {CODE_HEADER: code} if code else {}
+
+
+def rows() -> list[tuple[str, int, Request, str]]:
+    """The table, one expectation a row."""
+    found = []
+    for line in TABLE.strip().splitlines():
+        (code, status), expected = line.partition(": ")[0].split(), line.partition(": ")[2].split(" | ")
+        found += [
+            (code.strip("-"), int(status), request, verdict)
+            for request, verdict in zip(REQUESTS, expected, strict=True)
+        ]
+    return found
+
+
+def said(error: StorageError) -> str:
+    """An error in the table's words."""
+    letter = next(letter for letter, kind in KINDS.items() if isinstance(error, kind))
+    return f"{letter} {error.reason}" if isinstance(error, Failure) else letter
+
+
+@pytest.mark.parametrize(("code", "status", "request_", "verdict"), rows())
+def test_every_code_has_its_verdict(code: str, status: int, request_: Request, verdict: str) -> None:
+    """Whatever the SDK calls the error; code and status are kept, its message is not."""
+    for kind in (HttpResponseError, ResourceNotFoundError, ResourceExistsError):
+        error = translated(kind(message=SECRET, response=Answer(status, code)), request_)  # type: ignore[arg-type]
+        assert said(error) == verdict
+        assert (error.operation, error.status, error.code) == (request_.name, status, code)
+        assert error.detail.startswith(f"{status} {code}".strip())
+        assert not any(part in str(error) for part in ("http", "sig", "c2VjcmV0"))
+        assert repr(answered(request_, status, code)) == repr(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ServiceRequestError(SECRET),
+        ServiceResponseError(SECRET),
+        DecodeError(SECRET, response=Answer(200)),  # type: ignore[arg-type]
+        HttpResponseError(SECRET),
+        AzureError(SECRET),
+        aiohttp.ServerDisconnectedError(),
+        aiohttp.ClientPayloadError(SECRET),
+        TimeoutError(SECRET),
+        ConnectionResetError(SECRET),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_no_answer_leaves_an_act_open(error: Exception) -> None:
+    """A look is for later; what an act did, only a look tells."""
+    assert said(translated(error, SOURCE_HEAD)) == "R throttled"
+    assert said(translated(error, LETTERS_WRITE)) == "R throttled"
+    act = translated(error, TARGET_COPY)
+    assert (said(act), act.code, act.status) == ("L", "", 0)
+    assert "c2VjcmV0" not in str(act)
+
+
+def test_an_identity_without_a_token_never_asked_storage() -> None:
+    """The answer that it carries is Entra's, not the service's."""
+    for response in (None, Answer(400)):
+        error = ClientAuthenticationError(SECRET, response=response)  # type: ignore[arg-type]
+        assert said(translated(error, TARGET_COPY)) == "R target_unwritable"
+
+
+def test_a_code_is_a_word_or_nothing() -> None:
+    """Whatever stands between us and the service may write into its header."""
+    error = translated(HttpResponseError(response=Answer(400, SECRET)), SOURCE_HEAD)  # type: ignore[arg-type]
+    assert (error.code, "c2VjcmV0" in str(error)) == ("", False)
+
+
+async def test_time_is_limited() -> None:
+    """A request that hangs is given up, and what was caught is not shown with its own words."""
+    with pytest.raises(LookAgain) as refusal:
+        async with asking(TARGET_COPY, 0.001):
+            await asyncio.Event().wait()
+    assert refusal.value.__suppress_context__
+
+
+async def test_what_is_no_error_of_storage_passes() -> None:
+    """A bug is a bug."""
+    with pytest.raises(KeyError):
+        async with asking(TARGET_COPY, 1):
+            raise KeyError

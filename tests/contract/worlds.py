@@ -1,0 +1,287 @@
+"""Two worlds for one suite: memory, and real storage behind the local stack.
+
+Both are used through the ports, and set up, watched and troubled through the same few words.
+"""
+
+import asyncio
+import re
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from azure.storage.blob import BlobProperties, BlobType, ContentSettings, StandardBlobTier
+from azure.storage.blob.aio import BlobClient, BlobLeaseClient
+
+from adapters.clients import Clients
+from adapters.events import StoredEvents
+from adapters.letters import StoredLetters
+from adapters.memory import (
+    Item,
+    MemoryEvents,
+    MemoryLetters,
+    MemoryProbe,
+    MemorySource,
+    MemoryStorage,
+    MemoryTarget,
+)
+from adapters.probe import Probes
+from adapters.source import SourceBlobs
+from adapters.target import TargetBlobs
+from adapters.translation import Request, unanswered
+from devhost.storage.testing import Stack
+from rules.models import Blob, Kind, Place
+from rules.ports import Events, Letters, Probe, Source, Target
+
+TYPE = "content_type"
+# What the proxy calls a request.
+OPERATIONS = {
+    "source.head": ("HeadBlob",),
+    "target.copy": ("CopyBlob", "CopyBlobFromUrl"),
+    "target.abort": ("AbortCopy",),
+    "target.clear": ("SetProperties",),
+    "target.delete": ("DeleteBlob",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A blob as its reader sees it."""
+
+    content: bytes
+    metadata: dict[str, str]
+    content_type: str
+    tags: dict[str, str]
+    tier: str
+    kind: Kind
+
+
+@dataclass
+class World(ABC):
+    """The ports, and what owners and outsiders do."""
+
+    source: Source
+    target: Target
+    letters: Letters
+    events: Events
+    probe: Probe
+    source_place: Place
+    target_place: Place
+    test: str = field(default_factory=lambda: uuid4().hex[:8])
+
+    def source_blob(self, name: str = "blob") -> Blob:
+        """A source blob of this test's own."""
+        return self.source_place.blob(f"{self.test}/{name}")
+
+    def target_blob(self, name: str = "blob") -> Blob:
+        """A target blob of this test's own."""
+        return self.target_place.blob(f"{self.test}/{name}")
+
+    @abstractmethod
+    async def put(self, blob: Blob, content: bytes = b"content", **of: Any) -> str:
+        """Write a blob: `metadata`, `headers`, `tags`, `kind`, `tier`. Return its ETag."""
+
+    @abstractmethod
+    async def see(self, blob: Blob) -> Seen:
+        """Read a blob."""
+
+    @abstractmethod
+    async def remove(self, blob: Blob) -> None:
+        """Delete a blob."""
+
+    @abstractmethod
+    async def lease(self, blob: Blob) -> None:
+        """Take a lease."""
+
+    @abstractmethod
+    async def doom(self, detail: str) -> None:
+        """Let the next copy that starts fail."""
+
+    @abstractmethod
+    async def finish(self, blob: Blob) -> None:
+        """Let a pending copy end."""
+
+    @abstractmethod
+    async def poison(self, body: bytes) -> None:
+        """Put a message on the poison queue."""
+
+    @abstractmethod
+    async def waiting(self) -> list[bytes]:
+        """Take every visible event off the queue, oldest first."""
+
+    @abstractmethod
+    def trouble(self, request: Request, blob: Blob, *, applied: bool) -> Any:
+        """A context in which every such request goes unanswered."""
+
+
+class InMemory(World):
+    """The twins."""
+
+    def __init__(self) -> None:
+        self.storage = MemoryStorage()
+        self._doomed = ""
+        places = (
+            Place("https://a.blob.core.windows.net", "source"),
+            Place("https://b.blob.core.windows.net", "target"),
+        )
+        for place in places:
+            self.storage.create(place.endpoint, place.container)
+        self.queues = MemoryEvents(self.storage)
+        super().__init__(
+            MemorySource(self.storage),
+            MemoryTarget(self.storage),
+            MemoryLetters(self.storage),
+            self.queues,
+            MemoryProbe(self.storage),
+            *places,
+        )
+
+    async def put(self, blob: Blob, content: bytes = b"content", **of: Any) -> str:
+        """Write a blob."""
+        return self.storage.put(blob, Item(content, **of))
+
+    async def see(self, blob: Blob) -> Seen:
+        """Read a blob."""
+        item = self.storage.blobs[blob]
+        return Seen(item.content, item.metadata, item.headers[TYPE], item.tags, item.tier, item.kind)
+
+    async def remove(self, blob: Blob) -> None:
+        """Delete a blob."""
+        self.storage.remove(blob)
+
+    async def lease(self, blob: Blob) -> None:
+        """Take a lease."""
+        self.storage.lease(blob)
+
+    async def doom(self, detail: str) -> None:
+        """Let the next copy that starts fail."""
+        self._doomed = detail
+
+    async def finish(self, blob: Blob) -> None:
+        """Let a pending copy end."""
+        doom, self._doomed = self._doomed, ""
+        self.storage.fail(blob, doom) if doom else self.storage.finish(blob)
+
+    async def poison(self, body: bytes) -> None:
+        """Put a message on the poison queue."""
+        self.queues.give_up(body)
+
+    async def waiting(self) -> list[bytes]:
+        """Take every visible event."""
+        return list(iter(self.queues.take, None))
+
+    @asynccontextmanager
+    async def trouble(self, request: Request, blob: Blob, *, applied: bool) -> AsyncIterator[None]:
+        """Let such requests go unanswered."""
+        before = self.storage.hook
+
+        async def hook(asked: Request, subject: str) -> Exception | None:
+            if (asked, subject) != (request, blob.url):
+                return None
+            if applied:
+                return unanswered(request)
+            raise unanswered(request)
+
+        self.storage.hook = hook
+        yield
+        self.storage.hook = before
+
+
+class InStorage(World):
+    """The adapters, on the local stack. Copies are held until they are told to end."""
+
+    def __init__(self, clients: Clients, stack: Stack) -> None:
+        self.clients, self.stack = clients, stack
+        state = stack.blob_url("sharingstate")
+        self._queue_url = stack.queue_url("sharingstate")
+        stack.control.copies(hold=True, fail_next="")
+        super().__init__(
+            SourceBlobs(clients),
+            TargetBlobs(clients),
+            StoredLetters(clients, state),
+            StoredEvents(clients, self._queue_url),
+            Probes(clients, state),
+            Place(stack.blob_url("sharingsource"), "source"),
+            Place(stack.blob_url("sharingtarget"), "target"),
+        )
+
+    async def put(self, blob: Blob, content: bytes = b"content", **of: Any) -> str:
+        """Write a blob."""
+        client = self._client(blob)
+        kind, tier = of.pop("kind", Kind.BLOCK), of.pop("tier", None)
+        settings = {"content_settings": ContentSettings(**of.pop("headers", {})), **of}
+        if kind is Kind.APPEND:
+            await client.create_append_blob(**settings)  # the SDK's upload makes none of nothing
+            settings = {}
+        if content or kind is not Kind.APPEND:
+            settings |= {"standard_blob_tier": StandardBlobTier(tier)} if tier else {}
+            await client.upload_blob(
+                content, blob_type=BlobType(kind.value), overwrite=kind is not Kind.APPEND, **settings
+            )
+        return str((await client.get_blob_properties()).etag).strip('"')
+
+    async def see(self, blob: Blob) -> Seen:
+        """Read a blob."""
+        client = self._client(blob)
+        stream = await client.download_blob(decompress=False)
+        content = await stream.readall()
+        found: BlobProperties = await client.get_blob_properties()
+        tags = await client.get_blob_tags() if found.tag_count else {}
+        assert content is not None
+        return Seen(
+            content,
+            dict(found.metadata),
+            str(found.content_settings.content_type),
+            tags,
+            str(found.blob_tier),
+            Kind(found.blob_type.value),
+        )
+
+    async def remove(self, blob: Blob) -> None:
+        """Delete a blob."""
+        await self._client(blob).delete_blob()
+
+    async def lease(self, blob: Blob) -> None:
+        """Take a lease."""
+        await BlobLeaseClient(self._client(blob)).acquire()
+
+    async def doom(self, detail: str) -> None:
+        """Let the next copy that starts fail."""
+        self.stack.control.copies(fail_next=detail)
+
+    async def finish(self, blob: Blob) -> None:
+        """Let a pending copy end."""
+        self.stack.control.copies(hold=False)
+        while (await self._client(blob).get_blob_properties()).copy.status == "pending":  # noqa: ASYNC110  # only asking tells
+            await asyncio.sleep(0.02)
+        self.stack.control.copies(hold=True)
+
+    async def poison(self, body: bytes) -> None:
+        """Put a message on the poison queue."""
+        await self.clients.queue(self._queue_url, "blob-events-poison").send_message(body.decode())
+
+    async def waiting(self) -> list[bytes]:
+        """Take every visible event."""
+        queue = self.clients.queue(self._queue_url, "blob-events")
+        messages = [message async for message in queue.receive_messages()]
+        for message in messages:
+            await queue.delete_message(message)
+        return [str(message.content).encode() for message in messages]
+
+    @asynccontextmanager
+    async def trouble(self, request: Request, blob: Blob, *, applied: bool) -> AsyncIterator[None]:
+        """Break the connection of such requests, before or after the service did what it was asked."""
+        path = re.escape(blob.url.partition("/sharing")[2])
+        action = {"when": "after" if applied else "before", "drop": True}
+        rules = [
+            self.stack.control.add_fault({"operation": name, "path": path}, action, times=1_000)
+            for name in OPERATIONS[request.name]
+        ]
+        yield
+        for rule in rules:
+            self.stack.control.remove_faults(rule)
+
+    def _client(self, blob: Blob) -> BlobClient:
+        return self.clients.blob(blob, act=True)
