@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from activities.steps import NOT_ALLOWED, failed, todays_route
 from rules import course
@@ -30,10 +30,11 @@ async def run_start(ports: Ports, run: Run) -> Outcome:
     route = todays_route(ports, run)
     if route is None:
         return NOT_ALLOWED
+    start = _Start(ports, route, run, size=run.size)
     try:
-        return await _Start(ports, route, run).carry()
+        return await start.carry()
     except Failure as failure:
-        return failed(failure)
+        return replace(failed(failure), size=start.size)
 
 
 @dataclass
@@ -43,6 +44,7 @@ class _Start:
     ports: Ports
     route: Route
     run: Run
+    size: int | None
     refused: frozenset[Engine] = frozenset()
     tagless: bool = False
     note: str = ""
@@ -57,7 +59,7 @@ class _Start:
                 return outcome
             blind = False
         detail = f"no clear answer after {MAX_LOOKS} looks; the last: {self.last}"
-        return Outcome(Verdict.RETRYABLE, reason=Reason.TARGET_CONFLICT, detail=detail, size=self.run.size)
+        return Outcome(Verdict.RETRYABLE, reason=Reason.TARGET_CONFLICT, detail=detail, size=self.size)
 
     async def _round(self, *, blind: bool) -> Outcome | None:
         """Target first, source second, act third (rule 2). None: look again."""
@@ -69,6 +71,8 @@ class _Start:
         source, ended = await asyncio.gather(
             self.ports.source.head(transfer.version.blob), self.ports.letters.ended(transfer.id)
         )
+        if source is not None and source.etag == transfer.etag:
+            self.size = source.size  # whatever goes wrong now: who cleans up must know it
         decision = decide(self.run, source, target, ended)
         if isinstance(decision, Outcome):
             return decision
