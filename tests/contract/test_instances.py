@@ -1,0 +1,262 @@
+"""The orchestrations: the same in memory and on the host's stand-in, through the SDK's client."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import aiohttp
+import pytest
+from azure.durable_functions import DurableOrchestrationClient
+from azure.durable_functions.models.utils import http_utils
+
+from adapters.instances import DurableInstances
+from adapters.memory import MemoryInstances, MemoryStorage
+from devhost.storage.testing import free_ports
+from rules import identity
+from rules.errors import Reason, Retryable
+from rules.models import Place, Route, Run
+from rules.ports import Instance, Instances
+
+APP = Path(__file__).parent / "durable"
+NOW = datetime(2026, 11, 24, 19, 2, 44, tzinfo=UTC)
+
+
+@dataclass
+class Fleet(ABC):
+    """The port, and what orchestrators and operators do."""
+
+    instances: Instances
+    route: str = field(default_factory=lambda: uuid4().hex[:8])
+
+    def run(self, name: str = "slow", attempt: int = 0) -> Run:
+        """A run of this test's own."""
+        places = Place("https://a.blob.core.windows.net", "source"), Place("https://b.blob.core.windows.net", "target")
+        return Run(identity.transfer(Route(self.route, *places), name, "0x1"), NOW, attempt)
+
+    @property
+    def prefix(self) -> str:
+        """What this test's ids begin with."""
+        return identity.route_prefix(self.route)
+
+    async def until(self, name: str, *statuses: str) -> Instance:
+        """Look until it is in such a status."""
+        while (found := await self.instances.find(self.run(name).transfer.id)) is None or found.status not in statuses:
+            await self.step(name)
+        return found
+
+    @abstractmethod
+    async def step(self, name: str) -> None:
+        """Let an orchestrator get on."""
+
+    @abstractmethod
+    async def start_other(self, name: str) -> None:
+        """Start an orchestration that is no transfer, its id beginning like this test's."""
+
+    @abstractmethod
+    async def terminate(self, name: str) -> None:
+        """Terminate a transfer."""
+
+
+class InMemory(Fleet):
+    """The twin; what an orchestrator would do is done at each step."""
+
+    def __init__(self) -> None:
+        self.twin = MemoryInstances(MemoryStorage())
+        super().__init__(self.twin)
+
+    async def step(self, name: str) -> None:
+        """Let an orchestrator get on."""
+        identity_ = self.run(name).transfer.id
+        if name == "broken":
+            self.twin.become(identity_, "Failed", "Orchestrator function 'transfer' failed")
+        elif name == "done" or identity_ in self.twin.cancels:
+            self.twin.become(identity_, "Completed", {"state": "cancelled"}, {"engine": "sync"})
+        else:
+            self.twin.become(identity_, "Running", None, {"engine": "sync"})
+
+    async def start_other(self, name: str) -> None:
+        """Start another orchestration."""
+        self.twin.kept[self.prefix + name] = Instance(self.prefix + name, "Running", None, {}, None, NOW)
+
+    async def terminate(self, name: str) -> None:
+        """Terminate a transfer."""
+        self.twin.become(self.run(name).transfer.id, "Terminated", "a reason")
+
+
+class OnHost(Fleet):
+    """The adapter, on the stand-in."""
+
+    def __init__(self, client: DurableOrchestrationClient, session: aiohttp.ClientSession) -> None:
+        self.client = client
+        super().__init__(DurableInstances(client, session))
+
+    async def step(self, name: str) -> None:
+        """Wait a little."""
+        assert name
+        await asyncio.sleep(0.02)
+
+    async def start_other(self, name: str) -> None:
+        """Start another orchestration."""
+        await self.client.start_new("other", self.prefix + name, {"any": "input"})
+
+    async def terminate(self, name: str) -> None:
+        """Terminate a transfer."""
+        await self.client.terminate(self.run(name).transfer.id, "a reason")
+
+
+def client_of(rpc: str) -> DurableOrchestrationClient:
+    """The SDK's client, as the host's binding makes it."""
+    binding = {"taskHubName": "contract", "creationUrls": {}, "managementUrls": {"id": "ID"}, "rpcBaseUrl": rpc}
+    return DurableOrchestrationClient(json.dumps(binding))
+
+
+@pytest.fixture(scope="module")
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    """The process's own session; the SDK's, which it never closes, is closed here."""
+    async with aiohttp.ClientSession() as made:
+        yield made
+    await http_utils._close_session()
+
+
+@pytest.fixture(scope="module")
+async def rpc(tmp_path_factory: pytest.TempPathFactory, session: aiohttp.ClientSession) -> AsyncIterator[str]:
+    """Where the stand-in's extension answers."""
+    state, (port,) = tmp_path_factory.mktemp("host"), free_ports(1)
+    environment = {**os.environ, "HOST_PORT": str(port), "DEVHOST_STATE": str(state)}
+    with (state / "log").open("w") as log:
+        host = subprocess.Popen(  # noqa: ASYNC220  # it returns at once
+            [sys.executable, "-m", "devhost.host", "--app", str(APP)], env=environment, stdout=log, stderr=log
+        )
+    yield await _answer(session, f"http://127.0.0.1:{port}/api/rpc", host)
+    host.send_signal(signal.SIGTERM)
+    assert host.wait(30) == 0, (state / "log").read_text()
+
+
+async def _answer(session: aiohttp.ClientSession, url: str, host: "subprocess.Popen[bytes]") -> str:
+    while host.poll() is None:
+        try:
+            async with session.get(url, raise_for_status=True) as response:
+                return await response.text()
+        except aiohttp.ClientError:
+            await asyncio.sleep(0.05)
+    pytest.fail("the stand-in ended")
+
+
+@pytest.fixture(params=["memory", "host"])
+def fleet(request: pytest.FixtureRequest) -> Fleet:
+    """Memory, then the stand-in."""
+    if request.param == "memory":
+        return InMemory()
+    return OnHost(client_of(request.getfixturevalue("rpc")), request.getfixturevalue("session"))
+
+
+async def test_a_run_starts_and_is_found(fleet: Fleet) -> None:
+    """With its input, its custom status, and when it last changed."""
+    run = fleet.run()
+    assert await fleet.instances.find(run.transfer.id) is None
+    assert await fleet.instances.start(run) is True
+    found = await fleet.until("slow", "Running")
+    assert (found.id, found.run, found.custom) == (run.transfer.id, run, {"engine": "sync"})
+    assert (found.output, found.running, found.broken) == (None, True, False)
+    assert found.updated_at.tzinfo is UTC
+
+
+async def test_a_living_run_is_not_started_again(fleet: Fleet) -> None:
+    """It stays as it is."""
+    await fleet.instances.start(fleet.run())
+    await fleet.until("slow", "Running")
+    assert await fleet.instances.start(fleet.run(attempt=1)) is False
+    assert (await fleet.until("slow", "Running")).run == fleet.run()
+
+
+async def test_a_run_that_ended_is_replaced(fleet: Fleet) -> None:
+    """In silence: only who asked before knows."""
+    await fleet.instances.start(fleet.run("done"))
+    ended = await fleet.until("done", "Completed")
+    assert (ended.output, ended.running, ended.broken) == ({"state": "cancelled"}, False, False)
+    assert await fleet.instances.start(fleet.run("done", attempt=1)) is True
+    assert (await fleet.until("done", "Completed")).run == fleet.run("done", attempt=1)
+
+
+async def test_cancel_reaches_the_orchestrator(fleet: Fleet) -> None:
+    """And afterwards nothing happens any more."""
+    await fleet.instances.start(fleet.run())
+    await fleet.until("slow", "Running")
+    await fleet.instances.cancel(fleet.run().transfer.id)
+    await fleet.until("slow", "Completed")
+    await fleet.instances.cancel(fleet.run().transfer.id)
+    await fleet.instances.cancel(fleet.run("nobody").transfer.id)
+
+
+async def test_broken_ones_are_told_apart(fleet: Fleet) -> None:
+    """Failed and terminated: they ended without a word of their own."""
+    for name in ("done", "broken", "slow"):
+        await fleet.instances.start(fleet.run(name))
+    await fleet.until("slow", "Running")
+    await fleet.terminate("slow")
+    found = [await fleet.until(*wanted) for wanted in (("broken", "Failed"), ("slow", "Terminated"))]
+    await fleet.until("done", "Completed")
+    assert all(instance.broken and not instance.running for instance in found)
+    listed, _ = await fleet.instances.page(prefix=fleet.prefix, broken=True, limit=10)
+    assert sorted(instance.id for instance in listed) == sorted(instance.id for instance in found)
+    assert all(instance.run is not None for instance in listed)
+
+
+async def test_pages_show_each_transfer_once(fleet: Fleet) -> None:
+    """Whole, and without what is no transfer: a page may be short."""
+    runs = {run.transfer.id: run for run in (fleet.run(f"slow-{number}") for number in range(5))}
+    for run in runs.values():
+        await fleet.instances.start(run)
+    await fleet.start_other("replay")
+    await fleet.start_other("000")
+    seen: list[Instance] = []
+    continuation = None
+    while True:
+        page, continuation = await fleet.instances.page(prefix=fleet.prefix, limit=2, continuation=continuation)
+        assert len(page) <= 2
+        seen += page
+        if continuation is None:
+            break
+    assert len(seen) == len(runs)
+    assert {instance.id: instance.run for instance in seen} == runs
+
+
+@pytest.mark.parametrize("garbage", ["x", "%%%", "WyIiLCAiYVxuYiJd"])
+async def test_a_continuation_is_ours(fleet: Fleet, garbage: str) -> None:
+    """Nothing else gets into a header."""
+    with pytest.raises(ValueError, match="continuation"):
+        await fleet.instances.page(limit=1, continuation=garbage)
+
+
+async def test_an_input_that_nobody_can_read(rpc: str, session: aiohttp.ClientSession) -> None:
+    """It is shown all the same, without its run."""
+    fleet = OnHost(client_of(rpc), session)
+    await fleet.client.start_new("transfer", fleet.run().transfer.id, {"transfer": {"name": "done"}})
+    assert (await fleet.until("slow", "Completed")).run is None
+    (listed,), _ = await fleet.instances.page(prefix=fleet.prefix, limit=10)
+    assert listed.run is None
+
+
+async def test_an_extension_that_does_not_answer_is_for_later(session: aiohttp.ClientSession) -> None:
+    """Whatever is asked of it."""
+    (port,) = free_ports(1)
+    fleet = OnHost(client_of(f"http://127.0.0.1:{port}/durabletask/?code=secret"), session)
+    for asked in (
+        fleet.instances.find(fleet.run().transfer.id),
+        fleet.instances.start(fleet.run()),
+        fleet.instances.cancel(fleet.run().transfer.id),
+        fleet.instances.page(limit=1),
+    ):
+        with pytest.raises(Retryable) as failure:
+            await asked
+        assert failure.value.reason is Reason.INTERNAL
+        assert not any(part in str(failure.value) for part in ("secret", "127.0.0.1"))

@@ -1,0 +1,87 @@
+"""The twins' own promise: each method asks the hook once, and then has its whole effect or none."""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import pytest
+
+from adapters.memory import MemoryInstances
+from adapters.translation import Request, unanswered
+from rules.decisions import TargetBlob
+from rules.letters import Ended
+from rules.models import Engine
+from rules.ports import Poison
+from rules.transitions import State
+from tests.contract.test_instances import InMemory as Fleet
+from tests.contract.test_letters import NOW, letter
+from tests.contract.test_target import request
+from tests.contract.worlds import InMemory
+
+SEEN = TargetBlob("0x1", 0)
+
+
+async def calls(world: InMemory, instances: MemoryInstances) -> dict[str, Callable[[], Awaitable[object]]]:
+    """Every method of every twin, on something that is there."""
+    copy = await request(world, Engine.ASYNC)
+    run, name = Fleet().run(), letter(world).id
+    return {
+        "source.head": lambda: world.source.head(world.source_blob()),
+        "source.tags": lambda: world.source.tags(world.source_blob(), copy.etag),
+        "target.head": lambda: world.target.head(copy.target),
+        "target.copy": lambda: world.target.copy(copy),
+        "target.abort": lambda: world.target.abort(copy.target, "none"),
+        "target.clear": lambda: world.target.clear_copy(copy.target, SEEN),
+        "target.delete": lambda: world.target.delete(copy.target, "0x1"),
+        "letters.ended": lambda: world.letters.ended(name),
+        "letters.write_ended": lambda: world.letters.write_ended(Ended(name, 0, State.CANCELLED)),
+        "letters.drop_ended": lambda: world.letters.drop_ended(name, 0),
+        "letters.write": lambda: world.letters.write(letter(world)),
+        "letters.resolve": lambda: world.letters.resolve(name, 0, "verified", NOW + timedelta(hours=1)),
+        "letters.read": lambda: world.letters.read(name),
+        "letters.page": lambda: world.letters.page("", 1, None),
+        "letters.endings": lambda: anext(aiter(world.letters.endings()), None),
+        "events.put": lambda: world.events.put(b""),
+        "events.poison": lambda: anext(aiter(world.events.poison()), None),
+        "events.consumed": lambda: world.events.consumed(Poison(b"", "", "")),
+        "events.depth": world.events.depth,
+        "probe.container": lambda: world.probe.container(world.source_place),
+        "probe.letters": world.probe.letters,
+        "instances.find": lambda: instances.find(run.transfer.id),
+        "instances.start": lambda: instances.start(run),
+        "instances.cancel": lambda: instances.cancel(run.transfer.id),
+        "instances.page": lambda: instances.page(limit=1),
+    }
+
+
+async def test_each_method_asks_once_and_a_crash_before_it_has_no_effect() -> None:
+    """The scheduler of interleavings builds on it."""
+    world = InMemory()
+    instances = MemoryInstances(world.storage)
+    asked: list[str] = []
+
+    async def crash(request: Request, _subject: str) -> Exception | None:
+        asked.append(request.name)
+        raise unanswered(request)
+
+    methods = await calls(world, instances)
+    before = dict(world.storage.blobs)
+    world.storage.hook = crash
+    for name, method in methods.items():
+        with pytest.raises(Exception, match="no answer"):
+            await method()
+        assert len(asked) == 1, name
+        asked.clear()
+    twins = (world.queues.queue, world.letters.open, world.letters.ends, instances.kept)  # type: ignore[attr-defined]
+    assert (world.storage.blobs, [len(kept) for kept in twins]) == (before, [0, 0, 0, 0])
+
+
+async def test_a_refusal_can_be_lost_too() -> None:
+    """Who hears nothing does not hear that it was refused."""
+    world = InMemory()
+
+    async def lose(request: Request, _subject: str) -> Exception | None:
+        return unanswered(request)
+
+    world.storage.hook = lose
+    with pytest.raises(Exception, match="no answer"):
+        await world.target.delete(world.target_blob(), "0x1")
