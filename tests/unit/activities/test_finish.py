@@ -1,0 +1,313 @@
+"""The steps that end a transfer: what they record, what they clean, what letters they leave."""
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from activities.finish import GROWING_DELAY, run_clean, run_close, run_record
+from activities.start import run_start
+from adapters.translation import (
+    EVENTS_PUT,
+    LETTERS_WRITE,
+    TARGET_ABORT,
+    TARGET_DELETE,
+    TARGET_HEAD,
+    answered,
+    unanswered,
+)
+from rules import events, letters
+from rules.decisions import CopyStatus
+from rules.errors import Permanent, Reason
+from rules.letters import Ended
+from rules.models import Kind, Outcome, Run, Step, Successor, Transfer, Verdict
+from rules.transitions import State
+from tests.unit.operations.world import CONTENT, World
+from tests.unit.rules.samples import NEWER, NOW, ROUTE
+
+DONE = Outcome(Verdict.DONE)
+SETTLED = Outcome(Verdict.DONE, pause=90)
+
+
+def ending(transfer: Transfer, state: State, **fields: object) -> Run:
+    """A run on its way to this end."""
+    outcome = Outcome(
+        Verdict.ENDED,
+        state=state,
+        reason=Reason.THROTTLED if state is State.DEAD_LETTERED else None,
+        detail="503" if state is State.DEAD_LETTERED else "",
+        successor=fields.pop("successor", None),  # type: ignore[arg-type]
+    )
+    run = Run(transfer, NOW, step=Step.RECORD, first=False, size=len(CONTENT), ending=outcome)
+    return replace(run, **fields)  # type: ignore[arg-type]
+
+
+async def pending(world: World) -> Transfer:
+    """A transfer whose copy the service has begun."""
+    transfer = world.put(kind=Kind.PAGE)
+    await run_start(world.ports, Run(transfer, NOW))
+    return transfer
+
+
+class TestRecord:
+    """Say durably how it ends, before anything is cleaned."""
+
+    @pytest.mark.parametrize("state", [State.CANCELLED, State.DEAD_LETTERED])
+    async def test_a_person_or_a_failure_ends_it_and_settle_is_waited_for(self, world: World, state: State) -> None:
+        """The record stops whoever still acts; the pause outlives their requests."""
+        transfer = world.put()
+        assert await run_record(world.ports, ending(transfer, state, attempt=2)) == SETTLED
+        found = await world.letters.ended(transfer.id)
+        assert found is not None
+        assert (found.attempt, found.state) == (2, state)
+
+    async def test_a_version_with_a_successor_puts_its_event_on_the_queue(self, world: World) -> None:
+        """As if Event Grid had sent it: a missed event heals here."""
+        transfer = world.put()
+        run = ending(transfer, State.SUPERSEDED, successor=Successor(NEWER))
+        assert await run_record(world.ports, run) == DONE
+        body = world.events.take()
+        assert body is not None
+        (found,) = events.intake(body, world.routes).transfers
+        assert (found.name, found.etag) == (transfer.name, NEWER)
+        assert world.letters.ends == {}
+
+    async def test_a_deletion_puts_nothing_on_the_queue(self, world: World) -> None:
+        """There is no version to share."""
+        await run_record(world.ports, ending(world.put(), State.SUPERSEDED, successor=Successor(None)))
+        assert world.events.queue == {}
+
+    async def test_an_append_blob_that_grows_waits_a_minute_for_its_successor(self, world: World) -> None:
+        """One a minute will do."""
+        run = ending(world.put(), State.SUPERSEDED, successor=Successor(NEWER, growing=True))
+        await run_record(world.ports, run)
+        assert world.events.take() is None
+        world.pass_time(GROWING_DELAY)
+        assert world.events.take() is not None
+
+    async def test_superseded_waits_only_where_something_half_made_of_its_own_is_there(self, world: World) -> None:
+        """Most versions leave nothing behind."""
+        transfer = await pending(world)
+        run = ending(transfer, State.SUPERSEDED, successor=Successor(None))
+        assert await run_record(world.ports, run) == SETTLED
+        assert await run_record(world.ports, replace(run, transfer=world.put("in/other"))) == DONE
+
+    async def test_a_target_that_cannot_be_seen_holds_nothing_of_ours(self, world: World) -> None:
+        """A container that is gone is no reason never to end."""
+        transfer = world.put()
+        world.storage.containers.remove((ROUTE.target.endpoint, ROUTE.target.container))
+        assert await run_record(world.ports, ending(transfer, State.SUPERSEDED, successor=Successor(None))) == DONE
+
+    async def test_without_a_route_of_today_there_is_nothing_to_clean_and_no_look(self, world: World) -> None:
+        """Where the app may not look, it has made nothing."""
+        transfer = replace(world.put(), route="another")
+        assert await run_record(world.ports, ending(transfer, State.DEAD_LETTERED)) == DONE
+        assert world.asked == ["letters.write"]
+
+    async def test_a_store_that_fails_is_for_later_whatever_it_says(self, world: World) -> None:
+        """The end of a transfer is tried again without limit."""
+        transfer = world.put()
+        error = Permanent(Reason.INTERNAL, "letters.write", "the container is gone")
+        world.refuse(LETTERS_WRITE, error, times=1)
+        outcome = await run_record(world.ports, ending(transfer, State.CANCELLED))
+        assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.INTERNAL)
+        world.refuse(EVENTS_PUT, answered(EVENTS_PUT, 503, "ServerBusy"))
+        outcome = await run_record(world.ports, ending(transfer, State.SUPERSEDED, successor=Successor(NEWER)))
+        assert outcome.verdict is Verdict.RETRYABLE
+
+    async def test_a_run_that_broke_without_an_ending_is_recorded_as_internal(self, world: World) -> None:
+        """The sweep may take up what has no word of its own."""
+        transfer = world.put()
+        await run_record(world.ports, replace(ending(transfer, State.CANCELLED), ending=None))
+        found = await world.letters.ended(transfer.id)
+        assert found is not None
+        assert (found.state, found.reason) == (State.DEAD_LETTERED, Reason.INTERNAL)
+
+
+class TestClean:
+    """Nothing half-made stays, and nothing whole is called a failure."""
+
+    @pytest.mark.parametrize("state", [State.CANCELLED, State.DEAD_LETTERED, State.SUPERSEDED])
+    async def test_a_pending_copy_of_its_own_is_aborted_and_deleted(self, world: World, state: State) -> None:
+        """Aborted once, then the empty blob goes."""
+        transfer = await pending(world)
+        assert await run_clean(world.ports, ending(transfer, state)) == DONE
+        assert world.acts[1:] == ["target.abort", "target.delete"]
+        assert world.at(transfer.target_blob) is None
+
+    @pytest.mark.parametrize("status", [CopyStatus.FAILED, CopyStatus.ABORTED])
+    async def test_what_a_failed_copy_left_is_deleted(self, world: World, status: CopyStatus) -> None:
+        """Under its ETag."""
+        transfer = await pending(world)
+        world.storage.fail(transfer.target_blob, "", status)
+        assert await run_clean(world.ports, ending(transfer, State.DEAD_LETTERED)) == DONE
+        assert world.at(transfer.target_blob) is None
+
+    async def test_somebody_elses_is_left_alone(self, world: World) -> None:
+        """Ours is what names this very transfer."""
+        transfer = world.put()
+        world.land(replace(transfer, id="00000000-000000000000000000000000"), b"")
+        assert await run_clean(world.ports, ending(transfer, State.CANCELLED)) == DONE
+        assert world.acts == []
+
+    async def test_a_second_pending_copy_is_a_newer_attempts_and_is_left_alone(self, world: World) -> None:
+        """One abort per cleaning: an old attempt's cleanup must not abort a replay again and again."""
+        transfer = await pending(world)
+
+        def replayed() -> None:
+            item = world.storage.blobs[transfer.target_blob]
+            world.storage.remove(transfer.target_blob)
+            world.storage.blobs[transfer.target_blob] = item
+
+        world.refuse(TARGET_ABORT, answered(TARGET_ABORT, 409, "CopyIdMismatch"))
+        world.when(TARGET_ABORT, replayed)
+        assert await run_clean(world.ports, ending(transfer, State.CANCELLED)) == DONE
+        assert world.acts[1:] == ["target.abort"]
+
+    @pytest.mark.parametrize("state", [State.CANCELLED, State.DEAD_LETTERED])
+    async def test_a_version_that_is_complete_after_all_is_verified(self, world: World, state: State) -> None:
+        """Its late request had landed."""
+        transfer = world.put()
+        world.land(transfer)
+        outcome = await run_clean(world.ports, ending(transfer, state))
+        assert outcome == Outcome(Verdict.VERIFIED, size=len(CONTENT))
+        assert world.acts == []
+
+    async def test_a_superseded_one_that_is_complete_stays_superseded(self, world: World) -> None:
+        """Its successor will overwrite it."""
+        transfer = world.put()
+        world.land(transfer)
+        assert await run_clean(world.ports, ending(transfer, State.SUPERSEDED)) == DONE
+
+    async def test_an_empty_blob_of_its_own_is_half_made_where_the_version_is_not_empty(self, world: World) -> None:
+        """Its copy status was cleared by somebody."""
+        transfer = world.put()
+        world.land(transfer, b"")
+        assert await run_clean(world.ports, ending(transfer, State.CANCELLED)) == DONE
+        assert world.at(transfer.target_blob) is None
+
+    async def test_a_blob_that_changed_before_the_delete_is_looked_at_again(self, world: World) -> None:
+        """If-Match keeps what a replay has written meanwhile."""
+        transfer = world.put()
+        world.land(transfer, b"")
+        world.when(TARGET_DELETE, lambda: world.land(transfer))
+        assert (await run_clean(world.ports, ending(transfer, State.CANCELLED))).verdict is Verdict.VERIFIED
+        assert world.storage.blobs[transfer.target_blob].content == CONTENT
+
+    async def test_a_delete_whose_answer_was_lost_is_looked_at_again(self, world: World) -> None:
+        """And then there is nothing."""
+        transfer = world.put()
+        world.land(transfer, b"")
+        world.lose(TARGET_DELETE)
+        assert await run_clean(world.ports, ending(transfer, State.CANCELLED)) == DONE
+        assert world.acts == ["target.delete"]
+
+    async def test_a_target_that_never_answers_is_for_later_after_eight_looks(self, world: World) -> None:
+        """Bounded work; the orchestrator comes again."""
+        transfer = world.put()
+        world.land(transfer, b"")
+        world.refuse(TARGET_DELETE, unanswered(TARGET_DELETE))
+        outcome = await run_clean(world.ports, ending(transfer, State.CANCELLED))
+        assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.TARGET_CONFLICT)
+        assert len(world.acts) == 8
+
+    async def test_a_look_that_fails_is_for_later(self, world: World) -> None:
+        """Throttled is not clean."""
+        world.refuse(TARGET_HEAD, answered(TARGET_HEAD, 503, "ServerBusy"))
+        outcome = await run_clean(world.ports, ending(world.put(), State.CANCELLED))
+        assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.THROTTLED)
+
+    async def test_run_twice_it_does_nothing_the_second_time(self, world: World) -> None:
+        """An activity may always run twice."""
+        transfer = await pending(world)
+        for _ in range(2):
+            assert await run_clean(world.ports, ending(transfer, State.CANCELLED)) == DONE
+        assert world.acts[1:] == ["target.abort", "target.delete"]
+
+
+class TestClose:
+    """The letter, and the record of an end that is no more true."""
+
+    async def test_a_dead_letter_is_written_with_its_attempt(self, world: World) -> None:
+        """A re-run counts once; the record of the end stays."""
+        transfer = world.put()
+        run = ending(transfer, State.DEAD_LETTERED)
+        await run_record(world.ports, run)
+        for _ in range(2):
+            assert await run_close(world.ports, run) == DONE
+        letter = await world.letters.read(transfer.id)
+        assert letter is not None
+        assert (letter.reason, letter.detail, letter.size) == (Reason.THROTTLED, "503", len(CONTENT))
+        assert list(letter.attempts) == [0]
+        assert (await world.letters.ended(transfer.id)) is not None
+
+    async def test_a_replay_that_fails_again_is_a_second_attempt_of_the_same_letter(self, world: World) -> None:
+        """Keyed by number."""
+        transfer = world.put()
+        await run_close(world.ports, ending(transfer, State.DEAD_LETTERED))
+        await run_close(world.ports, ending(transfer, State.DEAD_LETTERED, attempt=1, letter=True))
+        letter = await world.letters.read(transfer.id)
+        assert letter is not None
+        assert list(letter.attempts) == [0, 1]
+
+    @pytest.mark.parametrize("state", [State.VERIFIED, State.SUPERSEDED, State.CANCELLED])
+    async def test_every_other_end_resolves_an_open_letter(self, world: World, state: State) -> None:
+        """The letter says how it ended."""
+        transfer = world.put()
+        await run_close(world.ports, ending(transfer, State.DEAD_LETTERED))
+        world.pass_time(60)
+        await run_close(world.ports, ending(transfer, state, attempt=1, letter=True))
+        letter = await world.letters.read(transfer.id)
+        assert letter is not None
+        assert (letter.resolved_as, letter.resolved_at) == (state, NOW + timedelta(seconds=60))
+        assert world.letters.open == {}
+
+    async def test_a_late_close_of_an_old_attempt_reopens_nothing(self, world: World) -> None:
+        """Written twice, one run sleeps; replayed and verified; the sleeper comes."""
+        transfer = world.put()
+        old = ending(transfer, State.DEAD_LETTERED)
+        await run_close(world.ports, old)
+        world.pass_time(60)
+        await run_close(world.ports, ending(transfer, State.VERIFIED, attempt=1, letter=True))
+        await run_close(world.ports, old)
+        assert world.letters.open == {}
+
+    @pytest.mark.parametrize(
+        ("state", "kept"), [(State.VERIFIED, False), (State.SUPERSEDED, False), (State.CANCELLED, True)]
+    )
+    async def test_the_record_of_an_end_is_dropped_where_it_is_no_more_true(
+        self, world: World, state: State, *, kept: bool
+    ) -> None:
+        """`cancelled` stays cancelled."""
+        transfer = world.put()
+        await world.letters.write_ended(Ended(transfer.id, 0, State.CANCELLED))
+        await run_close(world.ports, ending(transfer, state, attempt=1))
+        assert bool(world.letters.ends) is kept
+
+    async def test_a_later_attempts_record_is_never_dropped(self, world: World) -> None:
+        """The higher attempt wins."""
+        transfer = world.put()
+        await world.letters.write_ended(Ended(transfer.id, 2, State.CANCELLED))
+        await run_close(world.ports, ending(transfer, State.VERIFIED, attempt=1))
+        assert transfer.id in world.letters.ends
+
+    async def test_a_first_run_never_looks_for_a_letter(self, world: World) -> None:
+        """The input says whether there may be one."""
+        await run_close(world.ports, ending(world.put(), State.CANCELLED))
+        assert world.requests == []
+
+    async def test_no_letter_holds_a_secret_or_a_sas(self, world: World) -> None:
+        """It is read by people and shown by the API."""
+        transfer = world.put()
+        await run_start(world.ports, Run(transfer, NOW))
+        await run_close(world.ports, ending(transfer, State.DEAD_LETTERED))
+        letter = await world.letters.read(transfer.id)
+        assert letter is not None
+        assert "sig" not in json.dumps(letters.record(letter))
+
+    async def test_a_store_that_fails_is_for_later(self, world: World) -> None:
+        """Writing a letter is retried without limit."""
+        world.refuse(LETTERS_WRITE, answered(LETTERS_WRITE, 503, "ServerBusy"))
+        outcome = await run_close(world.ports, ending(world.put(), State.DEAD_LETTERED))
+        assert outcome.verdict is Verdict.RETRYABLE
