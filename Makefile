@@ -31,7 +31,8 @@ demo: setup ## Share a handful of blobs on the local stack, watch one fail, repl
 run: setup ## Run the local stack until Ctrl-C
 	@$(BIN)/python -m devhost run
 
-test: setup ## Run every test
+test: setup ## Run every test; the rules first, every branch of them
+	@$(BIN)/pytest tests/unit/rules --quiet --no-header --cov=rules --cov-branch --cov-report=term-missing:skip-covered
 	@$(BIN)/pytest
 
 lint: setup ## Check style, types and rooms

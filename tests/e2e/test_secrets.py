@@ -18,7 +18,7 @@ def test_a_secret_in_a_message_is_removed_before_it_is_kept(desk: Desk) -> None:
 
 
 def test_no_secret_is_left_anywhere(desk: Desk) -> None:
-    """Logs of app and host, histories, queues, dead letters, answers. (The emulator's own files are the service's.)"""
+    """Logs of app and host, histories, queues, dead letters, answers; the emulator's own files are the service's."""
     found = {where: SECRETS.search(text) for where, text in everything(desk)}
     assert len(found) > 50
     assert {where: match[0] for where, match in found.items() if match} == {}
