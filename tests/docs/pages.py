@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -58,9 +59,11 @@ def modules() -> Iterator[Path]:
         yield from [place] if place.is_file() else sorted(place.rglob("*.py"))
 
 
-def names(path: Path) -> set[str]:
-    """What a module defines: functions, classes, their methods and fields, constants."""
-    return set(_defined(ast.parse(path.read_text()).body, ""))
+@cache
+def names(path: Path) -> frozenset[str]:
+    """What a module defines: functions, classes, their methods and fields, constants. A test in a class also by itself."""
+    found = set(_defined(ast.parse(path.read_text()).body, "")) if path.is_file() else set()
+    return frozenset(found | {name.rpartition(".")[2] for name in found if ".test_" in name})
 
 
 def _defined(body: list[ast.stmt], prefix: str) -> Iterator[str]:

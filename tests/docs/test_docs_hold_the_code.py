@@ -99,12 +99,12 @@ def test_the_refused_names_are_all_there() -> None:
     assert refused == [*(why for _, why in names.REFUSALS), names.source_url_refusal("x" * 2_048)]
 
 
-def test_there_are_18_rules_each_with_its_place_in_the_code() -> None:
-    """Each of the 18 rules names its place in the code."""
+def test_there_are_18_rules_each_with_its_place_and_its_test() -> None:
+    """Each of the 18 rules names its place in the code, and the test that says it."""
     heads = re.findall(r"^## (\d+)\. (.+)$", RULES, re.MULTILINE)
     assert [int(number) for number, _ in heads] == list(range(1, 19))
     for number, head in heads:
-        assert "\nCode: `" in section(RULES, f"## {number}. {head}")
+        assert re.search(r"\n- Code: `.+\.\n- Test: `tests/.+\.$", section(RULES, f"## {number}. {head}").rstrip())
 
 
 def leaves(value: dict[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
