@@ -16,7 +16,13 @@ def test_the_demo_shares_fails_replays_and_compares(tmp_path: Path) -> None:
     env = environment(tmp_path)
     del env["ROUTES"]
     done = subprocess.run(
-        [sys.executable, "-m", "devhost", "demo"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=240
+        [sys.executable, "-m", "devhost", "demo"],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     for said in (
@@ -36,7 +42,13 @@ def test_a_busy_port_is_named_with_its_variable(tmp_path: Path, variable: str) -
         busy.bind(("127.0.0.1", int(env[variable])))
         busy.listen()
         done = subprocess.run(
-            [sys.executable, "-m", "devhost", "run"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=120
+            [sys.executable, "-m", "devhost", "run"],
+            cwd=ROOT,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
         )
     assert done.returncode == 1
     assert variable in done.stderr
