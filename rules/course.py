@@ -114,7 +114,7 @@ def _carried(run: Run, outcome: Outcome, now: datetime) -> Run:
             ending = Outcome(Verdict.ENDED, state=State.SUPERSEDED, successor=outcome.successor)
             return replace(run, ending=ending, step=Step.RECORD)
         case Verdict.ENDED:
-            return replace(run, ending=outcome, step=Step.RECORD)
+            return replace(run, ending=replace(outcome, detail=run.detail), step=Step.RECORD)
         case _ if run.cancelling:
             return cancelled(run)
         case Verdict.PERMANENT:

@@ -206,10 +206,9 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
 
 def read(record: dict[str, Any]) -> Letter:
     """Read a stored record of this schema or an older one. KeyError, TypeError or ValueError if it is none."""
-    attempts = record["attempts"]
     return Letter(
         id=record["id"],
-        attempts={int(number): _read_attempt(attempts[number]) for number in attempts},
+        attempts={int(number): _read_attempt(attempt) for number, attempt in dict(record["attempts"]).items()},
         app_version=record["app_version"],
         message=record["message"],
         resolved_at=moment(record["resolved_at"]) if record["resolved_at"] else None,

@@ -36,7 +36,8 @@ def _surrogate(name: str) -> bool:
     return any(unicodedata.category(c) == "Cs" for c in name)
 
 
-def _units(name: str) -> int:
+def units(name: str) -> int:
+    """The length of a name as the service counts it: in UTF-16 units."""
     return len(name.encode("utf-16-le", "surrogatepass")) // 2
 
 
@@ -46,7 +47,7 @@ REFUSALS: tuple[tuple[Callable[[str], bool], str], ...] = (
     (_dots, "a segment that is . or .."),
     (_surrogate, "a lone surrogate"),
     (_unsayable, "a control character or a non-character"),
-    (lambda name: _units(name) > MAX_UNITS, "more than 1,024 UTF-16 units"),
+    (lambda name: units(name) > MAX_UNITS, "more than 1,024 UTF-16 units"),
     (lambda name: name.count("/") >= MAX_SEGMENTS, "more than 254 segments"),
 )
 

@@ -147,8 +147,8 @@ def _placed(url: str, endpoint: str, path: str) -> Place:
         raise InvalidRoute(f"{_shown(url)} names no container (3 to 63 lower-case letters, digits and single dashes)")
     if prefix and (why := names.refusal(prefix)):
         raise InvalidRoute(f"{_shown(url)}: the prefix has {why}")
-    if len(prefix) > MAX_PREFIX:
-        raise InvalidRoute(f"{_shown(url)}: the prefix has more than {MAX_PREFIX} characters")
+    if names.units(prefix) > MAX_PREFIX:
+        raise InvalidRoute(f"{_shown(url)}: the prefix has more than {MAX_PREFIX} UTF-16 units")
     return Place(endpoint, container, prefix)
 
 

@@ -68,8 +68,7 @@ def after(**length: float) -> datetime:
 
 def moments() -> st.SearchStrategy[datetime]:
     """Times as the codec keeps them: UTC, to the millisecond."""
-    drawn = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
-    return drawn.map(lambda moment: moment.replace(microsecond=moment.microsecond // 1_000 * 1_000))
+    return st.integers(0, 2**40).map(lambda milliseconds: after(milliseconds=milliseconds))
 
 
 def carried_names(max_size: int = 1_024) -> st.SearchStrategy[str]:
@@ -85,7 +84,7 @@ def outcomes() -> st.SearchStrategy[Outcome]:
         engine=st.none() | st.sampled_from(Engine),
         size=st.none() | st.integers(0, 2**40),
         copied=st.integers(0, 2**40),
-        detail=st.text(max_size=400),
+        detail=st.text(max_size=20),
         successor=st.none() | st.builds(Successor, st.none() | st.just(NEWER), growing=st.booleans()),
         state=st.none() | st.sampled_from(State),
         pause=st.integers(0, 90),
@@ -101,9 +100,9 @@ def transfers() -> st.SearchStrategy[Transfer]:
             prefix + rest,
             ETAG,
         ),
-        carried_names(20) | st.just(""),
-        carried_names(20) | st.just(""),
-        carried_names(40),
+        carried_names(5) | st.just(""),
+        carried_names(5) | st.just(""),
+        carried_names(10),
     )
 
 
@@ -131,5 +130,5 @@ def runs() -> st.SearchStrategy[Run]:
         cancelling=st.booleans(),
         recorded=st.booleans(),
         ending=st.none() | outcomes(),
-        detail=st.text(max_size=300),
+        detail=st.text(max_size=20),
     )

@@ -1,0 +1,192 @@
+"""The one helper that turns the values of the rules into JSON and back."""
+
+import json
+from bisect import bisect_left
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rules import codec, course, events, names, routes, status
+from rules.codec import decode, encode, moment, stamp
+from rules.errors import Reason
+from rules.models import Engine, Outcome, Place, Route, Run, Step, Successor, Transfer, Verdict
+from rules.transitions import State
+from tests.unit.rules.samples import ETAG, NOW, RUN, TRANSFER, moments, outcomes, quick, runs
+
+
+def test_a_run_as_json() -> None:
+    """What is as it was made is left out; times are text, durations seconds."""
+    assert encode(replace(RUN, deadline=timedelta(minutes=5), engine=Engine.SYNC)) == {
+        "transfer": {
+            "id": TRANSFER.id,
+            "route": "default",
+            "source": {
+                "endpoint": "https://sharingsource.blob.core.windows.net",
+                "container": "source",
+                "prefix": "in/",
+            },
+            "target": {
+                "endpoint": "https://sharingtarget.blob.core.windows.net",
+                "container": "target",
+                "prefix": "out/",
+            },
+            "name": "in/2026/report.csv",
+            "etag": ETAG,
+        },
+        "accepted_at": "2026-11-24T19:02:44.120Z",
+        "deadline": 300.0,
+        "engine": "sync",
+    }
+
+
+@quick
+@given(runs())
+def test_a_run_survives_the_way_there_and_back(run: Run) -> None:
+    """As a value, as text, and as text of text: the durable SDK encodes some inputs twice."""
+    encoded = encode(run)
+    assert decode(Run, encoded) == run
+    assert decode(Run, json.loads(json.dumps(encoded))) == run
+    assert decode(Run, json.dumps(encoded)) == run
+
+
+@quick
+@given(outcomes())
+def test_an_outcome_survives_the_way_there_and_back(outcome: Outcome) -> None:
+    """With all that it holds."""
+    assert decode(Outcome, json.dumps(encode(outcome))) == outcome
+
+
+def test_what_a_newer_app_wrote_is_ignored() -> None:
+    """A rollback must be able to go on."""
+    encoded = encode(RUN)
+    encoded["transfer"]["newer"] = {"a": 1}
+    assert decode(Run, {**encoded, "newer": [1]}) == RUN
+
+
+RUNS: list[tuple[str, Any, type[Exception]]] = [
+    ("nothing", None, TypeError),
+    ("a list", [], TypeError),
+    ("a number", 7, TypeError),
+    ("no JSON", "{", ValueError),
+    ("the text of a list", "[]", TypeError),
+    ("100,000 deep", "[" * 100_000, ValueError),
+    ("an empty object", {}, TypeError),
+    ("no transfer", {"transfer": None}, TypeError),
+    ("a transfer that is empty", {"transfer": {}}, TypeError),
+    ("no time", {"accepted_at": None}, TypeError),
+    ("a time that is a number", {"accepted_at": 7}, TypeError),
+    ("a time that is none", {"accepted_at": "yesterday"}, ValueError),
+    ("a time without a zone", {"accepted_at": "2026-11-24T19:02:44"}, ValueError),
+    ("a number that is text", {"attempt": "1"}, TypeError),
+    ("a number that is a truth", {"attempt": True}, TypeError),
+    ("a number that is a fraction", {"attempt": 1.0}, TypeError),
+    ("a truth that is a number", {"first": 1}, TypeError),
+    ("a text that is a number", {"detail": 1}, TypeError),
+    ("a text that is a list", {"note": []}, TypeError),
+    ("a step that is none", {"step": "rest"}, ValueError),
+    ("a state that is a number", {"state": 1}, ValueError),
+    ("a state that is missing", {"state": None}, ValueError),
+    ("a duration that is text", {"deadline": "PT1H"}, TypeError),
+    ("a duration without end", {"deadline": float("inf")}, ValueError),
+    ("a duration that is no number", {"deadline": float("nan")}, ValueError),
+    ("an ending that is a number", {"ending": 7}, TypeError),
+]
+
+
+@pytest.mark.parametrize(("given_run", "error"), [row[1:] for row in RUNS], ids=[row[0] for row in RUNS])
+def test_what_is_no_run_raises_one_of_three(given_run: Any, error: type[Exception]) -> None:
+    """The edge catches those, and no others."""
+    whole = {**encode(RUN), **given_run} if isinstance(given_run, dict) and given_run else given_run
+    with pytest.raises(error):
+        decode(Run, whole)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@quick
+@given(st.dictionaries(st.sampled_from(sorted(codec._hints(Run))), JSON, max_size=3) | JSON)
+def test_garbage_raises_nothing_else(garbage: Any) -> None:
+    """Or is a run."""
+    whole = {**encode(RUN), **garbage} if isinstance(garbage, dict) else garbage
+    with suppress(KeyError, TypeError, ValueError):
+        assert isinstance(decode(Run, whole), Run)
+
+
+@pytest.mark.parametrize(
+    ("given_moment", "text"),
+    [
+        (NOW, "2026-11-24T19:02:44.120Z"),
+        (NOW.astimezone(timezone(timedelta(hours=9))), "2026-11-24T19:02:44.120Z"),
+        (NOW.replace(microsecond=999), "2026-11-24T19:02:44.000Z"),
+    ],
+)
+def test_a_time_is_rfc_3339_in_utc_to_the_millisecond(given_moment: datetime, text: str) -> None:
+    """Whatever its zone."""
+    assert stamp(given_moment) == text
+
+
+@quick
+@given(moments())
+def test_a_time_survives_the_way_there_and_back(when: datetime) -> None:
+    """To the millisecond."""
+    assert moment(stamp(when)) == when
+
+
+def longest(character: str) -> Transfer:
+    """The longest transfer that names and prefixes of this character allow."""
+    prefix = character * (routes.MAX_PREFIX // names.units(character))
+    route = Route(
+        "r" * 40,
+        Place("https://" + "s" * 24 + ".z12.blob.core.usgovcloudapi.net", "c" * 63),
+        Place("https://" + "t" * 24 + ".z12.blob.core.usgovcloudapi.net", "c" * 63, prefix),
+    )
+
+    def along(length: int) -> Transfer | events.Refused:
+        name = character * length
+        own = replace(route, source=replace(route.source, prefix=name[: len(prefix)]))
+        return events.along(own, name, "e" * 128)
+
+    first_refused = bisect_left(
+        range(2_000), x=True, key=lambda length: length > 0 and isinstance(along(length), events.Refused)
+    )
+    found = along(first_refused - 1)
+    assert isinstance(found, Transfer)
+    return found
+
+
+@pytest.mark.parametrize("character", ["a", '"', "\u00e9", "\u20ac", "\U0001f600"], ids=ascii)
+def test_the_longest_run_stays_under_16_kb_and_its_status_under_4(character: str) -> None:
+    """Also where the SDK encodes it twice."""
+    detail, size = character * 9_999, 2**63
+    found = Outcome(Verdict.ENDED, Engine.ASYNC, size, size, Reason.DEADLINE_EXCEEDED, detail, state=State.CANCELLED)
+    run = Run(
+        longest(character),
+        NOW,
+        attempt=9_999,
+        letter=True,
+        deadline=timedelta(days=6),
+        state=State.COPYING,
+        tries=9,
+        polls=9_999,
+        copying_at=NOW,
+        progressed_at=NOW,
+        cancelling=True,
+        recorded=True,
+    )
+    run = course.advance(run, replace(found, successor=Successor("e" * 128, growing=True)), NOW)
+    run = replace(run, first=False, faults=99, pause=750, note="index tags were left out: the app may not write them")
+    assert run.step is Step.RECORD
+    assert run.ending
+    assert len(run.ending.detail) == len(run.detail) == course.MAX_DETAIL
+    assert len(json.dumps(json.dumps(encode(run)))) < 16 * 1_024
+    assert len(json.dumps(status.progress(run, NOW))) < 4 * 1_024
