@@ -8,6 +8,7 @@ from operations.log import log
 from operations.look import view
 from operations.problems import Conflict, NotFound, Unavailable
 from rules.ports import Instances
+from rules.transitions import State
 
 # An event may be lost where an execution continues as new, so it is raised until the status shows it: about 30 s in all.
 PAUSES = (0.5, 1, 2, 3, 4, 5, 5, 5, 5)
@@ -23,21 +24,25 @@ async def cancel(
         Conflict: it ended before the cancel could reach it.
         Unavailable: nobody took notice within 30 s; asking again is safe.
     """
+    asked = False
     for seconds in PAUSES:
-        if (shown := await _noticed(instances, transfer_id)) is not None:
+        if (shown := await _noticed(instances, transfer_id, asked=asked)) is not None:
             log("transfer.cancel_noticed", "a person cancelled it", id=transfer_id)
             return shown
         await instances.cancel(transfer_id)
+        asked = True
         await pause(seconds)
     raise Unavailable(f"transfer {transfer_id} did not take notice yet", "Ask again.", retry_after=30)
 
 
-async def _noticed(instances: Instances, transfer_id: str) -> dict[str, Any] | None:
-    """The transfer if it is on its way to `cancelled`, None while it knows nothing of a cancel."""
+async def _noticed(instances: Instances, transfer_id: str, *, asked: bool) -> dict[str, Any] | None:
+    """The transfer if it is on its way to `cancelled`, or came there once asked; None while it knows nothing of a cancel."""
     instance = await instances.find(transfer_id)
     if instance is None:
         raise NotFound(f"there is no transfer {transfer_id}", "Look it up by route and name.")
     shown = view(instance)
+    if asked and shown["state"] == State.CANCELLED:
+        return shown
     if not instance.running:
         raise Conflict(f"transfer {transfer_id} is {shown['state']} already", "Nothing to do.", state=shown["state"])
     return shown if shown["cancelling"] else None

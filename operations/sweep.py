@@ -6,7 +6,7 @@ from operations.log import log
 from operations.look import view
 from rules import course
 from rules.errors import Reason
-from rules.letters import Ended
+from rules.letters import Ended, text_without_secrets
 from rules.models import Outcome, Run, Step, Verdict
 from rules.ports import Instance, Instances, Ports
 from rules.transitions import FINAL, State
@@ -35,7 +35,8 @@ async def _take_up(instances: Instances, instance: Instance) -> bool:
     if instance.run is None:
         log("sweep.unreadable", "a broken orchestration has no readable input; look at the task hub", id=instance.id)
         return False
-    detail = f"the orchestration was {instance.status}: {str(instance.output)[:200]}"
+    said = text_without_secrets(str(instance.output))[:200]
+    detail = f"the orchestration was {instance.status}: {said}"
     log("sweep.broken", detail, id=instance.id, route=instance.run.transfer.route)
     return await instances.start(_at_its_end(instance.run, detail))
 
@@ -72,8 +73,15 @@ async def write_missing(ports: Ports, instances: Instances, ends: dict[str, Ende
     """Start every dead-lettered transfer that has no letter again at `close`, which writes it."""
     for ended in ends.values():
         instance = await instances.find(ended.id)
-        if instance is None or instance.running or instance.run is None or await ports.letters.read(ended.id):
+        if instance is None or instance.running or instance.run is None or not await _lacks(ports, instance, ended):
             continue
         ending = Outcome(Verdict.ENDED, state=ended.state, reason=ended.reason, detail=ended.detail)
         log("sweep.missing_letter", "a dead-lettered transfer had no letter", id=ended.id)
         await instances.start(replace(instance.run, attempt=ended.attempt, ending=ending, step=Step.CLOSE))
+
+
+async def _lacks(ports: Ports, instance: Instance, ended: Ended) -> bool:
+    """Whether it is dead-lettered and its letter missing; not where the record is of an attempt before, and came late."""
+    letter = await ports.letters.read(ended.id)
+    written = letter is not None and letter.last >= ended.attempt
+    return not written and view(instance)["state"] == State.DEAD_LETTERED

@@ -1,0 +1,101 @@
+"""Looking: a transfer as the API answers it, from what the extension keeps."""
+
+from dataclasses import replace
+
+import pytest
+
+from operations.look import transfer, transfer_of, transfers, view
+from operations.problems import NotFound
+from rules.models import Place, Route, Run
+from rules.ports import Instance
+from tests.unit.operations.world import World
+from tests.unit.rules.samples import NAME, NOW, ROUTE
+
+FIELDS = {
+    *("id", "route", "state", "source", "target", "engine", "copied", "total", "attempt", "tries", "cancelling"),
+    *("accepted_at", "updated_at", "next_check_at", "reason", "detail", "hint", "successor"),
+}
+
+
+async def test_a_running_one_shows_its_live_detail(world: World) -> None:
+    """From the custom status."""
+    made = world.put()
+    world.stands(made, "Running", Run(made, NOW, copied=4, size=10))
+    shown = await transfer(world.instances, made.id)
+    assert set(shown) == FIELDS
+    assert (shown["state"], shown["copied"], shown["total"]) == ("accepted", 4, 10)
+    assert shown["source"] == {"url": made.version.blob.url, "name": NAME, "etag": made.etag, "size": 10}
+    assert shown["target"] == {"url": made.target_blob.url}
+
+
+async def test_an_ended_one_shows_its_output(world: World) -> None:
+    """The last word."""
+    made = world.put()
+    world.stands(made, "Completed", output={"state": "verified", "copied": 10})
+    assert (await transfer(world.instances, made.id))["state"] == "verified"
+
+
+@pytest.mark.parametrize("status", ["Failed", "Terminated"])
+async def test_a_broken_one_shows_what_the_sweep_will_make_of_it(world: World, status: str) -> None:
+    """I1: in no state is no state."""
+    made = world.put()
+    world.stands(made, status, output="Orchestrator function 'transfer' failed: secret text")
+    shown = await transfer(world.instances, made.id)
+    assert (shown["state"], shown["reason"]) == ("dead_lettered", "internal")
+    assert shown["hint"]
+    assert "secret text" not in str(shown)
+
+
+async def test_one_whose_input_nobody_can_read_is_still_shown() -> None:
+    """With its id and state."""
+    shown = view(Instance("37a8eec1-000000000000000000000000", "Running", None, {}, None, NOW))
+    assert set(shown) == FIELDS
+    assert (shown["source"], shown["state"]) == (None, "accepted")
+
+
+async def test_an_unknown_one_is_not_found(world: World) -> None:
+    """With the fix."""
+    with pytest.raises(NotFound):
+        await transfer(world.instances, "37a8eec1-000000000000000000000000")
+
+
+async def test_the_transfer_of_a_blobs_current_version_is_found_by_name(world: World) -> None:
+    """Nobody knows a hash by heart; an older version's is not meant."""
+    world.stands(world.put(), "Completed", output={"state": "superseded"})
+    newer = world.put(content=b"newer")
+    with pytest.raises(NotFound):
+        await transfer_of(world.ports, world.instances, "default", NAME)
+    world.stands(newer, "Running")
+    assert (await transfer_of(world.ports, world.instances, "default", NAME))["id"] == newer.id
+
+
+async def test_a_list_is_paged_filtered_by_route_and_state(world: World) -> None:
+    """`route` is a prefix of ids; `state` filters what the page holds."""
+    other = Route("other", Place(ROUTE.source.endpoint, "source", "in/"), Place(ROUTE.target.endpoint, "target", "o/"))
+    made = [world.put(f"in/{number}") for number in range(5)]
+    for each in made:
+        world.stands(each, "Running")
+    elsewhere = world.put("in/x", route=other)
+    world.stands(elsewhere, "Completed", output={"state": "verified"})
+    seen: list[str] = []
+    continuation = None
+    while True:
+        page = await transfers(world.instances, route="default", state=None, limit=2, continuation=continuation)
+        seen += [item["id"] for item in page["items"]]
+        assert len(page["items"]) <= 2
+        if (continuation := page["continuation"]) is None:
+            break
+    assert sorted(seen) == sorted(each.id for each in made)
+    page = await transfers(world.instances, route=None, state="verified", limit=100, continuation=None)
+    assert [item["id"] for item in page["items"]] == [elsewhere.id]
+    page = await transfers(world.instances, route="nobody", state=None, limit=100, continuation=None)
+    assert page == {"items": [], "continuation": None}
+
+
+async def test_other_orchestrations_are_not_listed(world: World) -> None:
+    """They have prefixes of their own."""
+    made = world.put()
+    world.stands(made, "Running")
+    world.instances.kept["replay-1"] = replace(world.instances.kept[made.id], id="replay-1")
+    page = await transfers(world.instances, route=None, state=None, limit=100, continuation=None)
+    assert [item["id"] for item in page["items"]] == [made.id]

@@ -1,0 +1,241 @@
+"""The sweep: what broke is taken up at its end, and letters agree with what they are about."""
+
+from dataclasses import replace
+
+import pytest
+
+from operations.accept import accept
+from operations.sweep import sweep
+from rules import letters
+from rules.course import cancelled
+from rules.errors import Reason
+from rules.letters import Ended
+from rules.models import Outcome, Run, Step, Transfer, Verdict
+from rules.ports import Instance
+from rules.status import progress
+from rules.transitions import State
+from tests.unit.operations.world import World
+from tests.unit.rules.samples import NAME, NOW
+
+
+def ended(transfer: Transfer, state: State, attempt: int = 0) -> Run:
+    """A run at its end."""
+    reason = Reason.THROTTLED if state is State.DEAD_LETTERED else None
+    ending = Outcome(Verdict.ENDED, state=state, reason=reason, detail="503" if reason else "")
+    return Run(transfer, NOW, attempt=attempt, state=state, step=None, ending=ending)
+
+
+def completed(world: World, transfer: Transfer, state: State, attempt: int = 0) -> Run:
+    """Let an orchestration have ended so. Its input is what it began with."""
+    world.stands(transfer, "Completed", Run(transfer, NOW, attempt=attempt), progress(ended(transfer, state, attempt)))
+    return ended(transfer, state, attempt)
+
+
+def taken_up(world: World, transfer: Transfer) -> Run:
+    """The run that the sweep has started."""
+    instance = world.instances.kept[transfer.id]
+    assert instance.status == "Pending"
+    assert instance.run is not None
+    return instance.run
+
+
+class TestBroken:
+    """Orchestrations that ended without a word of their own."""
+
+    @pytest.mark.parametrize("status", ["Failed", "Terminated"])
+    async def test_one_is_taken_up_at_its_end_and_copies_nothing(self, world: World, status: str) -> None:
+        """Record, clean, close: as any other dead letter, with what the host said."""
+        transfer = world.put()
+        world.stands(transfer, status, Run(transfer, NOW, attempt=2), output="a person ended it")
+        await sweep(world.ports, world.instances)
+        run = taken_up(world, transfer)
+        assert (run.step, run.attempt, run.first) == (Step.RECORD, 2, False)
+        assert run.ending is not None
+        assert (run.ending.state, run.ending.reason) == (State.DEAD_LETTERED, Reason.INTERNAL)
+        assert f"{status}: a person ended it" in run.ending.detail
+        assert world.acts == []
+
+    async def test_one_that_was_ending_already_goes_on_to_the_same_end(self, world: World) -> None:
+        """Cancelled stays cancelled."""
+        transfer = world.put()
+        world.stands(transfer, "Terminated", replace(cancelled(Run(transfer, NOW)), faults=9, step=Step.CLOSE))
+        await sweep(world.ports, world.instances)
+        run = taken_up(world, transfer)
+        assert (run.step, run.faults) == (Step.RECORD, 0)
+        assert run.ending is not None
+        assert run.ending.state is State.CANCELLED
+
+    async def test_what_a_person_was_cancelling_ends_cancelled(self, world: World) -> None:
+        """It broke while its last activity ran."""
+        transfer = world.put()
+        world.stands(transfer, "Failed", Run(transfer, NOW, cancelling=True))
+        await sweep(world.ports, world.instances)
+        ending = taken_up(world, transfer).ending
+        assert ending is not None
+        assert ending.state is State.CANCELLED
+
+    async def test_all_of_them_over_several_pages(self, world: World) -> None:
+        """More than one page holds."""
+        transfers = [world.put(f"in/{number}") for number in range(230)]
+        for transfer in transfers:
+            world.stands(transfer, "Failed", output="x")
+        await sweep(world.ports, world.instances)
+        assert all(taken_up(world, transfer).step is Step.RECORD for transfer in transfers)
+
+    async def test_one_without_a_readable_input_is_said_and_hinders_nobody(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """There is nothing to start it with."""
+        caplog.set_level("INFO", "blob_data_sharing")
+        unreadable, transfer = world.put("in/a"), world.put("in/b")
+        world.instances.kept[unreadable.id] = Instance(unreadable.id, "Failed", None, {}, None, NOW)
+        world.stands(transfer, "Failed")
+        await sweep(world.ports, world.instances)
+        assert "sweep.unreadable" in caplog.text
+        assert taken_up(world, transfer).step is Step.RECORD
+
+    @pytest.mark.parametrize("status", ["Pending", "Running", "Suspended", "Completed"])
+    async def test_what_is_not_broken_is_left_alone(self, world: World, status: str) -> None:
+        """Not even looked at."""
+        transfer = world.put()
+        world.stands(transfer, status, output={"state": "verified"} if status == "Completed" else None)
+        await sweep(world.ports, world.instances)
+        assert world.asked == ["instances.page", "letters.list", "letters.list"]
+
+    async def test_a_secret_in_what_the_host_said_reaches_no_input(self, world: World) -> None:
+        """An exception's text may hold anything."""
+        transfer = world.put()
+        world.stands(transfer, "Failed", output="GET https://x/y?sig=c2VjcmV0&se=1 failed")
+        await sweep(world.ports, world.instances)
+        ending = taken_up(world, transfer).ending
+        assert ending is not None
+        assert "c2VjcmV0" not in ending.detail
+
+
+class TestLetters:
+    """Letters agree with their transfers, both ways."""
+
+    async def opened(self, world: World, transfer: Transfer, attempt: int = 0) -> None:
+        """An open letter of this attempt."""
+        await world.letters.write(letters.of_run(ended(transfer, State.DEAD_LETTERED, attempt), NOW, "0.1.0"))
+
+    @pytest.mark.parametrize("state", [State.VERIFIED, State.SUPERSEDED, State.CANCELLED])
+    async def test_an_open_one_whose_transfer_is_not_dead_lettered_is_resolved(
+        self, world: World, state: State
+    ) -> None:
+        """A late write had opened it again."""
+        transfer = world.put()
+        await self.opened(world, transfer)
+        completed(world, transfer, state, attempt=1)
+        await sweep(world.ports, world.instances)
+        assert world.letters.open == {}
+        assert world.letters.resolved[transfer.id].resolved_as == state
+
+    async def test_an_open_one_of_a_dead_lettered_transfer_stays(self, world: World) -> None:
+        """It agrees, and costs no look at the instance."""
+        transfer = world.put()
+        await self.opened(world, transfer)
+        completed(world, transfer, State.DEAD_LETTERED)
+        await world.letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED, Reason.THROTTLED))
+        await sweep(world.ports, world.instances)
+        assert transfer.id in world.letters.open
+        assert "instances.find" not in world.asked
+
+    async def test_one_whose_replay_runs_is_left_alone(self, world: World) -> None:
+        """Its end will resolve it."""
+        transfer = world.put()
+        await self.opened(world, transfer)
+        world.stands(transfer, "Running", Run(transfer, NOW, attempt=1, letter=True))
+        await sweep(world.ports, world.instances)
+        assert transfer.id in world.letters.open
+
+    async def test_one_whose_history_is_gone_stays(self, world: World) -> None:
+        """Nobody knows better."""
+        transfer = world.put()
+        await self.opened(world, transfer)
+        await sweep(world.ports, world.instances)
+        assert transfer.id in world.letters.open
+
+    async def test_one_of_a_message_stays(self, world: World) -> None:
+        """There is no transfer."""
+        await accept(world.ports, world.instances, b"hello")
+        await sweep(world.ports, world.instances)
+        assert len(world.letters.open) == 1
+
+    async def test_a_dead_lettered_transfer_without_a_letter_gets_it(self, world: World) -> None:
+        """Started at `close`, which writes it, with the attempt and the reason that were recorded."""
+        transfer = world.put()
+        completed(world, transfer, State.DEAD_LETTERED, attempt=1)
+        await world.letters.write_ended(Ended(transfer.id, 1, State.DEAD_LETTERED, Reason.THROTTLED, "503"))
+        await sweep(world.ports, world.instances)
+        run = taken_up(world, transfer)
+        assert (run.step, run.attempt) == (Step.CLOSE, 1)
+        assert run.ending is not None
+        assert (run.ending.state, run.ending.reason) == (State.DEAD_LETTERED, Reason.THROTTLED)
+
+    async def test_a_resolved_letter_of_an_attempt_before_is_not_its_letter(self, world: World) -> None:
+        """It was verified once, shared again, and failed: nobody would see it."""
+        transfer = world.put()
+        await self.opened(world, transfer)
+        await world.letters.resolve(transfer.id, 1, "verified", NOW)
+        completed(world, transfer, State.DEAD_LETTERED, attempt=2)
+        await world.letters.write_ended(Ended(transfer.id, 2, State.DEAD_LETTERED, Reason.THROTTLED))
+        await sweep(world.ports, world.instances)
+        assert taken_up(world, transfer).attempt == 2
+
+    async def test_a_resolved_letter_of_this_attempt_is_enough(self, world: World) -> None:
+        """Its record of an end came late."""
+        transfer = world.put()
+        await self.opened(world, transfer)
+        await world.letters.resolve(transfer.id, 0, "verified", NOW)
+        completed(world, transfer, State.DEAD_LETTERED)
+        await world.letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED))
+        await sweep(world.ports, world.instances)
+        assert "instances.start" not in world.asked
+
+    async def test_one_whose_letter_a_replay_is_about_to_resolve_is_left_alone(self, world: World) -> None:
+        """It runs."""
+        transfer = world.put()
+        world.stands(transfer, "Running", Run(transfer, NOW, attempt=1))
+        await world.letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED))
+        await sweep(world.ports, world.instances)
+        assert "instances.start" not in world.asked
+
+    async def test_a_record_of_an_end_that_a_later_attempt_left_behind_writes_no_letter(self, world: World) -> None:
+        """The transfer was replayed and cancelled: its own record is the newer one."""
+        transfer = world.put()
+        completed(world, transfer, State.CANCELLED, attempt=1)
+        await world.letters.write_ended(Ended(transfer.id, 1, State.CANCELLED))
+        await sweep(world.ports, world.instances)
+        assert "instances.start" not in world.asked
+
+    async def test_a_record_of_an_end_whose_transfer_is_verified_writes_no_letter(self, world: World) -> None:
+        """Verified after its end was recorded, and the record not yet dropped: the instance knows."""
+        transfer = world.put()
+        completed(world, transfer, State.VERIFIED, attempt=1)
+        await world.letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED, Reason.THROTTLED))
+        await sweep(world.ports, world.instances)
+        assert "instances.start" not in world.asked
+
+    async def test_a_quiet_hub_costs_three_requests(self, world: World) -> None:
+        """Every five minutes."""
+        await sweep(world.ports, world.instances)
+        assert world.asked == ["instances.page", "letters.list", "letters.list"]
+
+    async def test_letters_over_several_pages(self, world: World) -> None:
+        """All are compared."""
+        transfers = [world.put(f"{NAME}{number}") for number in range(230)]
+        for transfer in transfers:
+            await self.opened(world, transfer)
+            completed(world, transfer, State.VERIFIED, attempt=1)
+        await sweep(world.ports, world.instances)
+        assert world.letters.open == {}
+
+    async def test_run_twice_it_does_nothing_the_second_time(self, world: World) -> None:
+        """Two sweeps may overlap."""
+        transfer = world.put()
+        completed(world, transfer, State.DEAD_LETTERED)
+        await world.letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED, Reason.THROTTLED))
+        await sweep(world.ports, world.instances)
+        await sweep(world.ports, world.instances)
+        assert world.asked.count("instances.start") == 1
