@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from rules import identity, names
 from rules.decisions import SourceBlob, TargetBlob
+from rules.errors import Reason
 from rules.models import Engine, Kind, Outcome, Place, Route, Run, Step, Successor, Transfer, Verdict
 from rules.transitions import State
 
-quick = settings(max_examples=200, deadline=None)
+quick = settings(max_examples=100, deadline=None)
 
 NOW = datetime(2026, 11, 24, 19, 2, 44, 120_000, UTC)
 SOURCE_HOST = "https://sharingsource.blob.core.windows.net"
@@ -78,18 +79,22 @@ def carried_names(max_size: int = 1_024) -> st.SearchStrategy[str]:
 
 def outcomes() -> st.SearchStrategy[Outcome]:
     """Anything that a step may find, likely or not."""
-    return st.builds(
-        Outcome,
-        st.sampled_from(Verdict),
-        engine=st.none() | st.sampled_from(Engine),
-        size=st.none() | st.integers(0, 2**40),
-        copied=st.integers(0, 2**40),
-        detail=st.text(max_size=20),
-        successor=st.none() | st.builds(Successor, st.none() | st.just(NEWER), growing=st.booleans()),
-        state=st.none() | st.sampled_from(State),
-        pause=st.integers(0, 90),
-        note=st.text(max_size=20),
-    )
+    fields: dict[str, st.SearchStrategy[Any]] = {
+        "engine": st.sampled_from(Engine),
+        "size": st.integers(0, 2**40),
+        "copied": st.integers(0, 2**40),
+        "reason": st.sampled_from(Reason),
+        "detail": st.text(max_size=5),
+        "successor": st.sampled_from([Successor(None), Successor(NEWER), Successor(NEWER, growing=True)]),
+        "state": st.sampled_from(State),
+        "pause": st.integers(0, 90),
+        "note": st.text(max_size=5),
+    }
+    return st.builds(_outcome, st.sampled_from(Verdict), st.fixed_dictionaries({}, optional=fields))
+
+
+def _outcome(verdict: Verdict, fields: dict[str, Any]) -> Outcome:
+    return Outcome(verdict, **fields)
 
 
 def transfers() -> st.SearchStrategy[Transfer]:
@@ -108,27 +113,30 @@ def transfers() -> st.SearchStrategy[Transfer]:
 
 def runs() -> st.SearchStrategy[Run]:
     """Runs in any condition."""
-    return st.builds(
-        Run,
-        transfers(),
-        moments(),
-        attempt=st.integers(0, 1_000),
-        letter=st.booleans(),
-        deadline=st.none() | st.timedeltas(timedelta(minutes=1), timedelta(days=6)),
-        step=st.none() | st.sampled_from(Step),
-        state=st.sampled_from(State),
-        first=st.booleans(),
-        engine=st.none() | st.sampled_from(Engine),
-        size=st.none() | st.integers(0, 2**50),
-        copied=st.integers(0, 2**50),
-        tries=st.integers(0, 20),
-        faults=st.integers(0, 20),
-        polls=st.integers(0, 10_000),
-        copying_at=st.none() | moments(),
-        progressed_at=st.none() | moments(),
-        updated_at=st.none() | moments(),
-        cancelling=st.booleans(),
-        recorded=st.booleans(),
-        ending=st.none() | outcomes(),
-        detail=st.text(max_size=20),
-    )
+    fields: dict[str, st.SearchStrategy[Any]] = {
+        "attempt": st.integers(0, 1_000),
+        "letter": st.booleans(),
+        "deadline": st.timedeltas(timedelta(minutes=1), timedelta(days=6)),
+        "step": st.none() | st.sampled_from(Step),
+        "state": st.sampled_from(State),
+        "first": st.booleans(),
+        "engine": st.sampled_from(Engine),
+        "size": st.integers(0, 2**50),
+        "copied": st.integers(0, 2**50),
+        "tries": st.integers(0, 20),
+        "faults": st.integers(0, 20),
+        "polls": st.integers(0, 10_000),
+        "copying_at": moments(),
+        "progressed_at": moments(),
+        "updated_at": moments(),
+        "cancelling": st.booleans(),
+        "recorded": st.booleans(),
+        "ending": outcomes(),
+        "reason": st.sampled_from(Reason),
+        "detail": st.text(max_size=5),
+    }
+    return st.builds(_run, transfers(), moments(), st.fixed_dictionaries({}, optional=fields))
+
+
+def _run(transfer: Transfer, accepted_at: datetime, fields: dict[str, Any]) -> Run:
+    return Run(transfer, accepted_at, **fields)
