@@ -73,6 +73,8 @@ async def run_clean(ports: Ports, run: Run) -> Outcome:
             aborted = aborted or cleaning is Cleaning.ABORT
             if await _remove(ports, run, target, cleaning):
                 return DONE
+    except Permanent as failure:  # such as a target with snapshots, which are not ours to delete
+        return Outcome(Verdict.DONE, note=f"a half-made target stays: {failure}")
     except Failure as failure:
         return failed_for_now(failure)
     return Outcome(Verdict.RETRYABLE, reason=Reason.TARGET_CONFLICT, detail=f"not clean after {MAX_LOOKS} looks")

