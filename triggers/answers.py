@@ -9,6 +9,7 @@ import azure.functions as func
 from operations.log import log
 from operations.problems import Problem, Unavailable
 from rules.errors import StorageError
+from rules.letters import text_without_secrets
 
 # An answer is data: no browser may take it for a page, or keep it.
 HEADERS = {
@@ -49,8 +50,8 @@ def failure(error: Exception) -> func.HttpResponse:
     if isinstance(error, StorageError):
         log("http.storage_failed", str(error), level=logging.WARNING)
         return problem(Unavailable(str(error), "Look at GET /api/health, then ask again.", retry_after=30))
-    # Its text may hold anything, so it goes to the log alone.
-    log("http.failed", f"{type(error).__name__}: {error}", level=logging.ERROR)
+    # Its text may hold anything, so it goes to the log alone, and even there without what looks like a secret.
+    log("http.failed", text_without_secrets(f"{type(error).__name__}: {error}"), level=logging.ERROR)
     return problem(Problem("an error that nobody foresaw", "Look for action http.failed in the app's log."))
 
 

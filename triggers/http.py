@@ -50,13 +50,9 @@ async def list_transfers(call: Call) -> func.HttpResponse:
         if route is None or set(given) != {"route", "name"}:
             raise Invalid("`name` goes with `route` alone", "Ask for ?route=<route>&name=<blob name>.")
         return answer(await look.transfer_of(call.ports, call.instances, route, given["name"]))
-    page = await look.transfers(
-        call.instances,
-        route=route,
-        state=requests.state(given),
-        limit=requests.limit(given),
-        continuation=given.get("continuation"),
-    )
+    state, limit = requests.state(given), requests.limit(given)
+    with requests.continuation(given) as continuation:
+        page = await look.transfers(call.instances, route=route, state=state, limit=limit, continuation=continuation)
     return answer(page)
 
 
@@ -84,10 +80,8 @@ async def list_letters(call: Call) -> func.HttpResponse:
     given = requests.parameters(call.req, "route", "reason", "limit", "continuation")
     route, reason = requests.route(given), requests.reason(given)
     prefix = identity.route_prefix(route) if route else ""
-    try:
-        items, following = await call.ports.letters.page(prefix, requests.limit(given), given.get("continuation"))
-    except ValueError:
-        raise Invalid("`continuation` is not valid", "Use it as the page before gave it, or leave it out.") from None
+    with requests.continuation(given) as continuation:
+        items, following = await call.ports.letters.page(prefix, requests.limit(given), continuation)
     return answer({"items": [item for item in items if reason in {None, item["reason"]}], "continuation": following})
 
 

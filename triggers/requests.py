@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import azure.functions as func
@@ -54,6 +56,18 @@ def route(given: dict[str, str]) -> str | None:
     if name is not None and not NAME.fullmatch(name):
         raise Invalid("`route` is not valid", "Use the name of a route: letters, digits and dashes.")
     return name
+
+
+@contextmanager
+def continuation(given: dict[str, str]) -> Iterator[str | None]:
+    """`continuation`; only who makes the page can tell whether it is one, by a ValueError."""
+    token = given.get("continuation")
+    try:
+        yield token
+    except ValueError:
+        if token is None:
+            raise
+        raise Invalid("`continuation` is not valid", "Use it as the page before gave it, or leave it out.") from None
 
 
 def transfer_id(req: func.HttpRequest) -> str:

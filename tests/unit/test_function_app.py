@@ -1,0 +1,126 @@
+"""The app as the host sees it: every function, its trigger, and who may call it."""
+
+import importlib.util
+import inspect
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from settings import InvalidSetting
+from triggers.http import ENDPOINTS
+
+ROOT = Path(__file__).parents[2]
+ROUTES = json.dumps(
+    [
+        {
+            "name": "default",
+            "source": "https://sharingsource.blob.core.windows.net/source/",
+            "target": "https://sharingtarget.blob.core.windows.net/target/",
+        }
+    ]
+)
+# The HTTP API as the design has it: who asks for another row changes it here, and in the docs.
+API = {
+    ("GET", "transfers", "FUNCTION"),
+    ("GET", "transfers/{id}", "FUNCTION"),
+    ("POST", "transfers", "FUNCTION"),
+    ("DELETE", "transfers/{id}", "FUNCTION"),
+    ("GET", "dead-letters", "FUNCTION"),
+    ("GET", "dead-letters/{id}", "FUNCTION"),
+    ("POST", "dead-letters/{id}/replay", "FUNCTION"),
+    ("GET", "health", "ANONYMOUS"),
+}
+
+
+def loaded() -> ModuleType:
+    """`function_app`, imported afresh: its functions may be asked for once only."""
+    spec = importlib.util.spec_from_file_location("function_app_under_test", ROOT / "function_app.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def functions(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The app's functions by name, as the worker indexes them."""
+    monkeypatch.delenv("AzureWebJobsStorage", raising=False)
+    monkeypatch.setenv("AzureWebJobsStorage__accountName", "sharingstate")
+    monkeypatch.setenv("ROUTES", ROUTES)
+    return {function.get_function_name(): function for function in loaded().app.get_functions()}
+
+
+def bindings(function: Any, kind: str) -> list[dict[str, Any]]:
+    """A function's bindings of one type, as the host gets them."""
+    raw = [json.loads(text) for text in function.get_raw_bindings()]
+    return [binding for binding in raw if binding["type"] == kind]
+
+
+def test_the_http_api_is_exactly_this_table(functions: dict[str, Any]) -> None:
+    """Health alone is open to everybody."""
+    http = [binding for function in functions.values() for binding in bindings(function, "httpTrigger")]
+    assert {(*binding["methods"], binding["route"], binding["authLevel"]) for binding in http} == API
+    assert len(http) == len(API) == len(ENDPOINTS)
+
+
+def test_the_rest_is_one_orchestration_its_steps_the_queue_and_two_timers(functions: dict[str, Any]) -> None:
+    """Nothing else runs."""
+    rest = {
+        name: function.get_trigger().type
+        for name, function in functions.items()
+        if not bindings(function, "httpTrigger")
+    }
+    assert rest == {
+        "transfer": "orchestrationTrigger",
+        **dict.fromkeys(("start", "check", "record", "clean", "close"), "activityTrigger"),
+        "accept": "queueTrigger",
+        "drain": "timerTrigger",
+        "sweep": "timerTrigger",
+    }
+
+
+def test_the_queue_is_blob_events_on_the_hosts_own_connection(functions: dict[str, Any]) -> None:
+    """A poison queue has no trigger: there are messages that none can read."""
+    (binding,) = [binding for function in functions.values() for binding in bindings(function, "queueTrigger")]
+    assert (binding["queueName"], binding["connection"]) == ("blob-events", "AzureWebJobsStorage")
+
+
+def test_schedules_have_six_fields(functions: dict[str, Any]) -> None:
+    """A bad one disables its function alone, and the host still answers 200."""
+    for name in ("drain", "sweep"):
+        (binding,) = bindings(functions[name], "timerTrigger")
+        assert len(binding["schedule"].split()) == 6
+
+
+def test_every_parameter_has_a_binding_of_its_name(functions: dict[str, Any]) -> None:
+    """Otherwise the worker loads not one function."""
+    for name, function in functions.items():
+        names = {json.loads(text)["name"] for text in function.get_raw_bindings()} - {"$return"}
+        assert set(inspect.signature(function.get_user_function()).parameters) <= names, name
+
+
+def test_every_activity_is_a_coroutine(functions: dict[str, Any]) -> None:
+    """They wait for storage: threads would bound them."""
+    for name in ("start", "check", "record", "clean", "close"):
+        assert inspect.iscoroutinefunction(functions[name].get_user_function())
+
+
+def test_a_wrong_setting_stops_the_start_with_its_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No functions at all, rather than some that fail."""
+    monkeypatch.setenv("ROUTES", "[]")
+    monkeypatch.setenv("AzureWebJobsStorage__accountName", "sharingstate")
+    monkeypatch.delenv("AzureWebJobsStorage", raising=False)
+    with pytest.raises(InvalidSetting, match="The setting ROUTES"):
+        loaded()
+
+
+def test_nothing_is_made_before_the_first_function_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start needs neither network nor identity."""
+    monkeypatch.delenv("AzureWebJobsStorage", raising=False)
+    monkeypatch.setenv("AzureWebJobsStorage__accountName", "sharingstate")
+    monkeypatch.setenv("ROUTES", ROUTES)
+    assert not {name for name in vars(loaded().wiring) if name.startswith("_")}

@@ -1,0 +1,321 @@
+"""The HTTP API: every answer is JSON, every error is a problem with a fix, and nothing of the key comes back."""
+
+import json
+import logging
+from dataclasses import replace
+
+import pytest
+
+from adapters.translation import INSTANCES_FIND, INSTANCES_PAGE, LETTERS_LIST, LETTERS_READ, PROBE_CONTAINER, answered
+from operations.accept import refuse
+from operations.log import LOGGER
+from rules import letters
+from rules.errors import Reason
+from rules.events import Refused
+from rules.letters import Ended
+from rules.models import Outcome, Run, Transfer, Verdict
+from rules.status import progress
+from rules.transitions import State
+from tests.unit.operations.world import World
+from tests.unit.rules.samples import NAME, NOW
+from tests.unit.triggers.api import KEY, Answer, Api
+
+UNKNOWN = "37a8eec1-000000000000000000000000"
+
+
+def is_problem(answer: Answer, status: int) -> bool:
+    """Whether it is an error as RFC 9457 has them, with our fix, and without the key."""
+    body = answer.body
+    assert KEY not in answer.text
+    assert body["status"] == answer.status == status
+    assert body["type"] == "about:blank"
+    assert body["title"]
+    assert body["detail"]
+    assert body["fix"]
+    return answer.mimetype == "application/problem+json"
+
+
+async def dead(world: World, name: str = NAME) -> Transfer:
+    """A transfer that ended as an open dead letter."""
+    transfer = world.put(name)
+    ending = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="503")
+    run = Run(transfer, NOW, state=State.DEAD_LETTERED, step=None, ending=ending)
+    world.stands(transfer, "Completed", Run(transfer, NOW), progress(run))
+    await world.letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED, Reason.THROTTLED))
+    await world.letters.write(letters.of_run(run, NOW, "0.1.0"))
+    return transfer
+
+
+class TestTransfers:
+    """Lists, one, share, cancel."""
+
+    async def test_a_list_has_items_and_a_continuation(self, world: World, api: Api) -> None:
+        """Followed to its end, it holds each once."""
+        made = {world.put(f"in/{number}").id for number in range(3)}
+        for name in range(3):
+            world.stands(world.put(f"in/x{name}"), "Running")
+        first = (await api.call("list_transfers", limit="2")).body
+        second = (await api.call("list_transfers", limit="2", continuation=first["continuation"])).body
+        assert len(first["items"]) == 2
+        assert len(second["items"]) == 1
+        assert second["continuation"] is None
+        assert made.isdisjoint(item["id"] for item in first["items"] + second["items"])
+
+    async def test_one_is_found_by_id_and_by_route_and_name(self, world: World, api: Api) -> None:
+        """The same answer."""
+        transfer = world.put()
+        world.stands(transfer, "Running")
+        by_id = await api.call("get_transfer", transfer.id)
+        by_name = await api.call("list_transfers", route="default", name=NAME)
+        assert by_id.status == by_name.status == 200
+        assert by_id.body == by_name.body
+        assert by_id.body["id"] == transfer.id
+
+    async def test_sharing_now_is_accepted_and_says_where_to_look(self, world: World, api: Api) -> None:
+        """Twice is the same id."""
+        transfer = world.put()
+        for _ in range(2):
+            answer = await api.call("share_now", None, json.dumps({"route": "default", "name": NAME}).encode())
+            assert answer.status == 202
+            assert answer.headers["Location"] == f"/api/transfers/{transfer.id}"
+            assert answer.body == {"transfers": [{"id": transfer.id, "url": f"/api/transfers/{transfer.id}"}]}
+        assert world.asked.count("instances.start") == 1
+
+    async def test_a_cancel_that_was_noticed_is_accepted(self, world: World, api: Api) -> None:
+        """With the transfer as it is."""
+        transfer = world.put()
+        world.stands(transfer, "Running", Run(transfer, NOW, cancelling=True))
+        answer = await api.call("cancel_transfer", transfer.id)
+        assert (answer.status, answer.body["cancelling"]) == (202, True)
+
+    async def test_cancelling_what_has_ended_is_a_conflict_with_its_state(self, world: World, api: Api) -> None:
+        """409."""
+        answer = await api.call("cancel_transfer", (await dead(world)).id)
+        assert is_problem(answer, 409)
+        assert answer.body["state"] == "dead_lettered"
+
+
+class TestLetters:
+    """Lists, one, replay."""
+
+    async def test_a_list_is_filtered_by_route_and_reason(self, world: World, api: Api) -> None:
+        """Messages have no route."""
+        transfer = await dead(world)
+        message = await refuse(world.ports, b"hello", Refused(Reason.MALFORMED, "no JSON"))
+
+        async def listed(**query: str) -> list[str]:
+            return [item["id"] for item in (await api.call("list_dead_letters", **query)).body["items"]]
+
+        assert await listed() == [transfer.id, message]
+        assert await listed(route="default") == [transfer.id]
+        assert await listed(route="nobody") == []
+        assert await listed(reason="malformed") == [message]
+
+    async def test_one_is_the_whole_record(self, world: World, api: Api) -> None:
+        """With its hint."""
+        transfer = await dead(world)
+        body = (await api.call("get_dead_letter", transfer.id)).body
+        assert (body["id"], body["state"], body["reason"]) == (transfer.id, "open", "throttled")
+        assert body["hint"] == Reason.THROTTLED.hint
+
+    async def test_a_replay_is_accepted_once_then_a_conflict_with_a_time_to_come_back(
+        self, world: World, api: Api
+    ) -> None:
+        """202, 409 with Retry-After while it runs."""
+        transfer = await dead(world)
+        assert (await api.call("replay_dead_letter", transfer.id)).status == 202
+        answer = await api.call("replay_dead_letter", transfer.id)
+        assert is_problem(answer, 409)
+        assert answer.headers["Retry-After"] == "30"
+        assert answer.body["id"] == transfer.id
+
+    async def test_a_resolved_one_is_a_conflict(self, world: World, api: Api) -> None:
+        """With what became of it."""
+        transfer = await dead(world)
+        await world.letters.resolve(transfer.id, 0, "verified", NOW)
+        answer = await api.call("replay_dead_letter", transfer.id)
+        assert is_problem(answer, 409)
+        assert answer.body["resolved_as"] == "verified"
+
+
+@pytest.mark.parametrize("name", ["get_transfer", "cancel_transfer", "get_dead_letter", "replay_dead_letter"])
+class TestIds:
+    """What is asked by an id."""
+
+    async def test_an_unknown_one_is_404(self, api: Api, name: str) -> None:
+        """With where to find some."""
+        assert is_problem(await api.call(name, UNKNOWN), 404)
+
+    @pytest.mark.parametrize(
+        "path_id", ["", "x", "../etc", UNKNOWN.upper(), UNKNOWN + "\n", UNKNOWN + "0", "37a8eec1", "a" * 5_000, "%2F"]
+    )
+    async def test_one_that_is_none_is_400_and_nothing_is_asked(
+        self, world: World, api: Api, name: str, path_id: str
+    ) -> None:
+        """The host checks ids hardly at all."""
+        assert is_problem(await api.call(name, path_id), 400)
+        assert world.requests == []
+
+    async def test_a_parameter_that_it_does_not_have_is_400(self, api: Api, name: str) -> None:
+        """A typo is told, not ignored."""
+        assert is_problem(await api.call(name, UNKNOWN, verbose="1"), 400)
+
+
+BAD_QUERIES: list[tuple[str, dict[str, str]]] = [
+    *[("list_transfers", {"limit": text}) for text in ("0", "-1", "501", "1e2", " 5", "", "\u0663", "9" * 50)],
+    *[("list_transfers", {"state": text}) for text in ("Verified", "running", "", "verified,cancelled")],
+    *[("list_transfers", {"route": text}) for text in ("", "a b", "-x", "x" * 41, "../x", "default\n")],
+    *[("list_transfers", {"continuation": text}) for text in ("x", "bnVsbA==", "\u00e9", "W10=", '["",""]')],
+    ("list_transfers", {"name": NAME}),
+    ("list_transfers", {"route": "default", "name": NAME, "limit": "5"}),
+    ("list_transfers", {"route": "default", "name": NAME, "state": "verified"}),
+    ("list_transfers", {"route": "default", "name": "elsewhere"}),
+    ("list_transfers", {"route": "default", "name": "in/../x"}),
+    ("list_transfers", {"stat": "verified"}),
+    *[("list_dead_letters", {"limit": text}) for text in ("0", "501", "x")],
+    *[("list_dead_letters", {"reason": text}) for text in ("", "Throttled", "other")],
+    ("list_dead_letters", {"route": "a b"}),
+    ("list_dead_letters", {"continuation": "x"}),
+    ("list_dead_letters", {"name": NAME}),
+    ("share_now", {"route": "default"}),
+]
+
+
+@pytest.mark.parametrize(("name", "query"), BAD_QUERIES)
+async def test_a_bad_parameter_is_400_with_a_fix(api: Api, name: str, query: dict[str, str]) -> None:
+    """Whatever is in it."""
+    assert is_problem(await api.call(name, **query), 400)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b'"text"',
+        b"{",
+        b"\xff\xfe",
+        b"{}",
+        b'{"route":"default"}',
+        b'{"route":"default","name":""}',
+        b'{"route":"default","name":5}',
+        b'{"route":"default","name":null}',
+        b'{"route":"default","name":["a"]}',
+        b'{"route":"default","name":"in/a","force":true}',
+        b'{"route":"default","name":"in/\\ud800"}',
+        b'{"route":"default","name":"elsewhere"}',
+        b"[" * 100_000,
+    ],
+)
+async def test_a_bad_body_is_400_with_a_fix(world: World, api: Api, body: bytes) -> None:
+    """And nothing is started; a chunked body arrives empty, and the fix says so."""
+    assert is_problem(await api.call("share_now", None, body), 400)
+    assert world.instances.kept == {}
+
+
+@pytest.mark.parametrize(("route", "name"), [("nobody", NAME), ("default", "in/absent")])
+async def test_what_does_not_exist_is_404(api: Api, route: str, name: str) -> None:
+    """No such route, no such blob; by either way of asking."""
+    body = json.dumps({"route": route, "name": name}).encode()
+    assert is_problem(await api.call("share_now", None, body), 404)
+    assert is_problem(await api.call("list_transfers", route=route, name=name), 404)
+
+
+async def test_the_key_is_a_parameter_of_no_call(api: Api) -> None:
+    """The host puts it among them: it is neither refused nor read nor echoed."""
+    for name in ("list_transfers", "list_dead_letters", "health"):
+        answer = await api.call(name)
+        assert answer.status == 200
+        assert KEY not in answer.text
+        assert KEY not in str(answer.headers)
+
+
+@pytest.mark.parametrize(
+    ("name", "path_id", "request_"),
+    [
+        ("list_transfers", None, INSTANCES_PAGE),
+        ("get_transfer", UNKNOWN, INSTANCES_FIND),
+        ("cancel_transfer", UNKNOWN, INSTANCES_FIND),
+        ("list_dead_letters", None, LETTERS_LIST),
+        ("get_dead_letter", UNKNOWN, LETTERS_READ),
+        ("replay_dead_letter", UNKNOWN, LETTERS_READ),
+    ],
+)
+async def test_a_failure_of_storage_is_503_with_a_time_to_come_back(
+    world: World, api: Api, name: str, path_id: str | None, request_: object
+) -> None:
+    """And a line in the log."""
+    world.refuse(request_, answered(LETTERS_READ, 503, "ServerBusy"))  # type: ignore[arg-type]
+    answer = await api.call(name, path_id)
+    assert is_problem(answer, 503)
+    assert answer.headers["Retry-After"] == "30"
+
+
+async def test_an_error_that_nobody_foresaw_is_500_without_its_text(
+    world: World, api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its text may hold anything, so it goes to the log alone: one line, without what follows `sig=`."""
+    caplog.set_level(logging.INFO, LOGGER.name)
+    world.refuse(LETTERS_LIST, RuntimeError("GET https://x/y?sig=c2VjcmV0&se=1\r\nfailed"))
+    answer = await api.call("list_dead_letters")
+    assert is_problem(answer, 500)
+    assert "GET" not in answer.text
+    (line,) = [record.getMessage() for record in caplog.records if record.name == LOGGER.name]
+    assert json.loads(line)["action"] == "http.failed"
+    assert line.isprintable()
+    assert "c2VjcmV0" not in line
+
+
+async def test_health_is_200_when_up_and_503_when_not(world: World, api: Api) -> None:
+    """With the version, and the fix."""
+    answer = await api.call("health")
+    assert (answer.status, answer.body["up"], answer.body["version"]) == (200, True, "0.1.0")
+    world.pass_time(11)
+    world.refuse(PROBE_CONTAINER, answered(PROBE_CONTAINER, 404, "ContainerNotFound"))
+    answer = await api.call("health")
+    assert (answer.status, answer.body["up"]) == (503, False)
+
+
+async def test_health_takes_any_parameter_and_never_looks_at_it(api: Api) -> None:
+    """Probes add what they like."""
+    assert (await api.call("health", cachebuster="1")).status == 200
+
+
+async def test_no_browser_takes_an_answer_for_a_page(world: World, api: Api) -> None:
+    """Names are anything, and an answer shows them."""
+    transfer = world.put("in/<script>alert(1)</script>")
+    world.stands(transfer, "Running")
+    for answer in [await api.call("get_transfer", transfer.id), await api.call("get_transfer", "x")]:
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
+
+
+@pytest.mark.parametrize("name", ["in/a\r\nSet-Cookie: x=1", "in/\u202egnp", "in/\x1b[31m"])
+async def test_a_name_with_control_characters_breaks_no_answer(api: Api, name: str) -> None:
+    """Refused or shown, it stays inside its JSON text."""
+    answer = await api.call("list_transfers", route="default", name=name)
+    assert answer.status in {400, 404}
+    assert answer.text.isascii()
+    assert answer.text.isprintable()
+    assert all(value.isprintable() for value in answer.headers.values())
+
+
+async def test_a_cancel_that_nobody_notices_is_503(world: World, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After half a minute, which passes at once here."""
+    monkeypatch.setattr("operations.cancel.PAUSES", (0, 0))
+    transfer = world.put()
+    world.stands(transfer, "Running")
+    answer = await api.call("cancel_transfer", transfer.id)
+    assert is_problem(answer, 503)
+    assert answer.headers["Retry-After"] == "30"
+    assert world.instances.cancels == [transfer.id] * 2
+
+
+async def test_a_transfer_whose_route_is_gone_is_still_listed(world: World, api: Api) -> None:
+    """Routes come and go, transfers stay."""
+    transfer = world.put()
+    world.stands(transfer, "Running")
+    world.ports = replace(world.ports, routes=())
+    assert [item["id"] for item in (await api.call("list_transfers", route="default")).body["items"]] == [transfer.id]

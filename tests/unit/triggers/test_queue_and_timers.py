@@ -1,0 +1,62 @@
+"""The triggers that nobody calls: each decodes, calls one operation, and lets storage's failures through."""
+
+import azure.functions as func
+import pytest
+
+from adapters.translation import EVENTS_POISON, INSTANCES_FIND, INSTANCES_PAGE, answered
+from rules.errors import Retryable
+from rules.models import Run, Step
+from tests.unit.operations.world import World
+from tests.unit.rules.samples import NOW
+from tests.unit.triggers.api import Api
+
+
+class TestQueue:
+    """One message."""
+
+    async def test_its_body_is_accepted(self, world: World, api: Api) -> None:
+        """The body alone: the host merges a message's own properties into its metadata, so an id may be forged."""
+        transfer = world.put()
+        message = func.QueueMessage(id="forged", body=world.event(transfer))
+        assert await api.run("accept", message=message) is None
+        assert list(world.instances.kept) == [transfer.id]
+
+    async def test_what_cannot_be_read_is_consumed(self, world: World, api: Api) -> None:
+        """As a dead letter."""
+        await api.run("accept", message=func.QueueMessage(body=b"\xff"))
+        assert len(world.letters.open) == 1
+
+    async def test_a_failure_of_storage_raises_so_that_the_queue_keeps_it(self, world: World, api: Api) -> None:
+        """The host tries again."""
+        world.refuse(INSTANCES_FIND, answered(INSTANCES_FIND, 503, "ServerBusy"))
+        with pytest.raises(Retryable):
+            await api.run("accept", message=func.QueueMessage(body=world.event(world.put())))
+
+
+class TestTimers:
+    """What no event brings about."""
+
+    async def test_the_poison_queue_is_drained(self, world: World, api: Api) -> None:
+        """Every minute."""
+        transfer = world.put()
+        world.events.give_up(world.event(transfer))
+        assert await api.run("drain", timer=None) is None
+        assert list(world.instances.kept) == [transfer.id]
+
+    async def test_what_broke_is_swept(self, world: World, api: Api) -> None:
+        """Every five minutes."""
+        transfer = world.put()
+        world.stands(transfer, "Failed", Run(transfer, NOW))
+        assert await api.run("sweep", timer=None) is None
+        run = world.instances.kept[transfer.id].run
+        assert run is not None
+        assert run.step is Step.RECORD
+
+    @pytest.mark.parametrize(("name", "request_"), [("drain", EVENTS_POISON), ("sweep", INSTANCES_PAGE)])
+    async def test_a_failure_of_storage_is_the_hosts_to_log(
+        self, world: World, api: Api, name: str, request_: object
+    ) -> None:
+        """The next round does it."""
+        world.refuse(request_, answered(EVENTS_POISON, 503, "ServerBusy"))  # type: ignore[arg-type]
+        with pytest.raises(Retryable):
+            await api.run(name, timer=None)
