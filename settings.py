@@ -21,8 +21,8 @@ VARIABLES: dict[str, str] = {
 }
 ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 ROUTES_FIX = (
-    'Set it to a JSON list such as [{"name":"default","source":"https://a.blob.core.windows.net/source/",'
-    '"target":"https://b.blob.core.windows.net/target/"}].'
+    'Set it to a JSON list such as [{"name":"default","source":"https://mysource.blob.core.windows.net/source/",'
+    '"target":"https://mytarget.blob.core.windows.net/target/"}].'
 )
 STATE_FIX = f"Set {STATE}__accountName to the state account's name."
 # A URL's query and user, and what follows a key's or a signature's name: a message is pasted into tickets.

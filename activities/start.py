@@ -119,7 +119,7 @@ class _Start:
                 return None
             raise
         verdict = Verdict.VERIFIED if done else Verdict.WAITING
-        return Outcome(verdict, engine=copy.engine, size=size, note=self.note)
+        return Outcome(verdict, engine=copy.engine, size=size, note=self.note, began=not done)
 
     async def _request(self, source: SourceBlob, target: TargetBlob | None, engine: Engine) -> Copy:
         run, transfer = self.run, self.run.transfer

@@ -18,7 +18,7 @@ async def transfer(instances: Instances, transfer_id: str) -> dict[str, Any]:
     """One transfer by its id."""
     instance = await instances.find(transfer_id)
     if instance is None:
-        fix = "Look it up by route and name; histories are kept for 30 days after the end."
+        fix = "Look it up with ?route=<route>&name=<blob name>."
         raise NotFound(f"there is no transfer {transfer_id}", fix)
     return view(instance)
 

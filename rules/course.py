@@ -124,24 +124,26 @@ def _carried(run: Run, outcome: Outcome, now: datetime) -> Run:
 
 
 def _going_on(run: Run, outcome: Outcome, now: datetime) -> Run:
-    acted = run.step is Step.START
     if policies.expired(now, ends_at(run)):
         return give_up(
             run, outcome.reason or Reason.DEADLINE_EXCEEDED, outcome.detail or "not copied before the deadline"
         )
     if outcome.verdict is Verdict.WAITING:
-        # A copy that is on its way already is no new one: a look that failed was all that lay between.
-        new = acted and not outcome.copied
-        return _waiting(_copying(run, now) if new else replace(run, polls=run.polls + 1), now)
-    run = replace(run, tries=run.tries + (acted and outcome.verdict is Verdict.RETRYABLE), step=Step.START)
-    if run.tries >= policies.MAX_TRIES and outcome.verdict is Verdict.RETRYABLE:
+        return _waiting(_copying(run, outcome, now), now)
+    if outcome.verdict is not Verdict.RETRYABLE:
+        return replace(run, step=Step.START)
+    # A copy that began and failed counted when it began.
+    run = replace(run, tries=run.tries + (run.step is Step.START), step=Step.START)
+    if run.tries >= policies.MAX_TRIES:
         return give_up(run, outcome.reason or Reason.INTERNAL, outcome.detail)
-    pause = policies.backoff(max(run.tries, 1), run.transfer.id) if outcome.verdict is Verdict.RETRYABLE else 0
-    return replace(run, pause=pause)
+    return replace(run, pause=min(policies.backoff(max(run.tries, 1), run.transfer.id), _left(run, now)))
 
 
-def _copying(run: Run, now: datetime) -> Run:
-    return replace(run, tries=run.tries + 1, polls=0, copying_at=now, progressed_at=None)
+def _copying(run: Run, outcome: Outcome, now: datetime) -> Run:
+    """A copy that this step began is one of the 8; one that it found on its way is not."""
+    if outcome.began:
+        return replace(run, tries=run.tries + 1, polls=0, copying_at=now, progressed_at=None)
+    return replace(run, polls=0 if run.step is Step.START else run.polls + 1, copying_at=run.copying_at or now)
 
 
 def _waiting(run: Run, now: datetime) -> Run:
@@ -151,8 +153,12 @@ def _waiting(run: Run, now: datetime) -> Run:
         return give_up(run, Reason.COPY_FAILED, f"no progress for {policies.STALL}")
     elapsed = (now - (run.copying_at or now)).total_seconds()
     pause = policies.next_poll(run.polls, run.copied, run.size, elapsed)
-    left = int((ends_at(run) - now).total_seconds())
-    return replace(run, state=moved(run.state, State.COPYING), step=Step.CHECK, pause=min(pause, left))
+    return replace(run, state=moved(run.state, State.COPYING), step=Step.CHECK, pause=min(pause, _left(run, now)))
+
+
+def _left(run: Run, now: datetime) -> int:
+    """Seconds until the deadline, at least 2 (`policies.GRACE`): nothing is waited for beyond it."""
+    return int((ends_at(run) - now).total_seconds())
 
 
 def _verified(run: Run) -> Outcome:

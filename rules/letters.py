@@ -22,6 +22,7 @@ MAX_ATTEMPTS = 50
 MAX_DETAIL = 500
 # Of 8 KB of metadata, a name may take this much once it is encoded; the record has it whole.
 MAX_LISTED_NAME = 4_000
+REMOVED = b"REMOVED"
 SIZE = re.compile(r"[0-9]{1,18}")
 # Also where the query, or its value, is percent-encoded (`%26sig%3D`) or escaped as in JSON (`\u0026sig\u003d`).
 SECRET = re.compile(
@@ -126,12 +127,17 @@ def of_message(body: bytes, refused: events.Refused, now: datetime, app_version:
 def without_secrets(body: bytes) -> bytes:
     """A message with every `sig=` and `code=` value removed, also inside base64."""
     decoded = events.plain(body)
-    return SECRET.sub(rb"\1\2REMOVED", decoded if SECRET.search(decoded) else body)
+    return SECRET.sub(rb"\1\2" + REMOVED, decoded if SECRET.search(decoded) else body)
+
+
+def is_redacted(body: bytes) -> bool:
+    """Whether something was removed from a message: it cannot be accepted again as what it was."""
+    return any(match[0].endswith(REMOVED) for match in SECRET.finditer(events.plain(body)))
 
 
 def text_without_secrets(text: str) -> str:
     """A text, such as an exception's, with every `sig=` and `code=` value removed."""
-    return SECRET.sub(rb"\1\2REMOVED", text.encode("utf-8", "replace")).decode()
+    return SECRET.sub(rb"\1\2" + REMOVED, text.encode("utf-8", "replace")).decode()
 
 
 def merged(old: Letter | None, new: Letter) -> Letter | None:

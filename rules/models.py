@@ -144,7 +144,8 @@ class Successor:
 class Outcome:
     """What one step of a transfer found. An exception from an activity is infrastructure; an outcome is a verdict.
 
-    `verdict` decides; the other fields are what it needs to be told with. Sizes are bytes, `pause` is seconds.
+    `verdict` decides; the other fields are what it needs to be told with. Sizes are bytes, `pause` is seconds; `began` says
+    that this very step began the copy that is waited for.
     """
 
     verdict: "Verdict"
@@ -157,6 +158,7 @@ class Outcome:
     state: State | None = None
     pause: int = 0
     note: str = ""
+    began: bool = False
 
 
 class Verdict(StrEnum):

@@ -116,6 +116,8 @@ def place(url: str) -> Place:
         raise InvalidRoute(
             f"{_shown(url)} is no URL such as https://<account>.blob.core.windows.net/<container>/"
         ) from None
+    if not url.isprintable():  # urlsplit drops line breaks in silence
+        raise InvalidRoute(f"{_shown(url)} has a character that is none of a URL")
     if parts.username is not None or "?" in url or "#" in url:
         raise InvalidRoute(f"{_shown(url)} must have no user, query or fragment (no SAS: the app signs for itself)")
     path = parts.path.removeprefix("/")
@@ -142,7 +144,10 @@ def is_loopback(host: str) -> bool:
 
 def _placed(url: str, endpoint: str, path: str) -> Place:
     container, _, prefix = path.partition("/")
-    prefix = unquote(prefix)
+    try:
+        prefix = unquote(prefix, errors="strict")
+    except UnicodeDecodeError:
+        raise InvalidRoute(f"{_shown(url)}: the prefix is not UTF-8 once it is decoded") from None
     if not CONTAINER.fullmatch(container):
         raise InvalidRoute(f"{_shown(url)} names no container (3 to 63 lower-case letters, digits and single dashes)")
     if prefix and (why := names.refusal(prefix)):

@@ -48,6 +48,8 @@ def view(identity: str, run: Run | None, live: dict[str, Any], *, broken: bool) 
     if broken:
         detail = "the orchestration broke; its dead letter is written within five minutes"
         shown |= {"state": State.DEAD_LETTERED, "reason": Reason.INTERNAL, "detail": detail, "next_check_at": None}
+    if shown["source"] is not None and shown["total"] is not None:
+        shown["source"]["size"] = shown["total"]
     reason = shown["reason"]
     return {**shown, "hint": Reason(reason).hint if reason in list(Reason) else None}
 

@@ -16,6 +16,7 @@ from tests.unit.rules.samples import NEWER, NOW, RUN, TRANSFER, after, outcomes,
 
 VERIFIED = Outcome(Verdict.VERIFIED, engine=Engine.SYNC, size=1_000)
 WAITING = Outcome(Verdict.WAITING, engine=Engine.ASYNC, size=1_000)
+BEGAN = replace(WAITING, began=True)
 AGAIN = Outcome(Verdict.AGAIN)
 BUSY = Outcome(Verdict.RETRYABLE, reason=Reason.THROTTLED, detail="busy")
 ARCHIVED = Outcome(Verdict.PERMANENT, reason=Reason.SOURCE_ARCHIVED, detail="archived")
@@ -176,7 +177,7 @@ def test_a_small_blob_is_one_step() -> None:
 
 def test_a_large_blob_is_polled_and_then_confirmed() -> None:
     """Exponentially while nothing shows, then by its progress."""
-    walk = Walk().finds(WAITING)
+    walk = Walk().finds(BEGAN)
     assert walk.run.state is State.COPYING
     pauses = [walk.run.pause]
     for copied in (0, 0, 100, 800):
@@ -256,16 +257,29 @@ def test_a_copy_that_has_not_begun_does_not_stall() -> None:
 
 def test_a_copy_that_never_stays_is_made_eight_times() -> None:
     """Somebody else writes the target for ever: a person must stop them."""
-    walk = Walk().finds(*[WAITING, AGAIN] * 8, WAITING)
+    walk = Walk().finds(*[BEGAN, AGAIN] * 8, BEGAN)
     walk.finds(SETTLE, DONE, DONE)
     assert walk.end == (State.DEAD_LETTERED, Reason.TARGET_CONFLICT)
     assert walk.run.ending
     assert walk.run.ending.detail == "copied 8 times, and it never stayed"
 
 
+def test_a_retry_is_not_waited_for_beyond_the_deadline() -> None:
+    """The last backoff ends where the deadline is."""
+    walk = Walk(replace(RUN, deadline=timedelta(minutes=1))).finds(BUSY, BUSY, BUSY, BUSY)
+    assert walk.now <= course.ends_at(walk.run)
+    assert walk.finds(BUSY, SETTLE, DONE, DONE).end == (State.DEAD_LETTERED, BUSY.reason)
+
+
+def test_a_copy_that_is_found_on_its_way_is_no_try() -> None:
+    """Adopted after a crash, or somebody else's of the same version: only what this run began counts."""
+    walk = Walk().finds(WAITING)
+    assert (walk.run.step, walk.run.tries, walk.run.pause, walk.run.copying_at) == (Step.CHECK, 0, 2, NOW)
+
+
 def test_looks_that_fail_do_not_count_as_copies_while_one_progresses() -> None:
     """A copy of hours outlives more than eight looks that could not be had."""
-    walk = Walk().finds(WAITING)
+    walk = Walk().finds(BEGAN)
     for copied in range(10, 30):
         walk.finds(replace(WAITING, copied=copied), BUSY, replace(WAITING, copied=copied))
     assert (walk.run.step, walk.run.tries) == (Step.CHECK, 1)
@@ -275,9 +289,9 @@ def test_looks_that_fail_do_not_count_as_copies_while_one_progresses() -> None:
 def test_a_failed_copy_is_tried_again_with_backoff() -> None:
     """Each copy is one of the eight tries."""
     failed = Outcome(Verdict.RETRYABLE, reason=Reason.COPY_FAILED, detail="500 InternalError")
-    walk = Walk().finds(WAITING, replace(WAITING, copied=500), failed)
+    walk = Walk().finds(BEGAN, replace(WAITING, copied=500), failed)
     assert (walk.run.step, walk.run.pause, walk.run.tries) == (Step.START, backoff(1), 1)
-    walk.finds(WAITING)
+    walk.finds(BEGAN)
     assert (walk.run.tries, walk.run.copied, walk.run.progressed_at, walk.run.polls) == (2, 0, None, 0)
 
 

@@ -130,6 +130,8 @@ BAD_PLACES = {
     url("account", "container/%2e%2e/x"): "the prefix has a segment that is . or ..",
     url("account", "container/a%5Cb"): "the prefix has a backslash",
     url("account", "container/a%00"): "the prefix has a control character",
+    url("account", "container/a%FF"): "the prefix is not UTF-8",
+    url("account", "container/a\n"): "has a character that is none of a URL",
     url("account", "container/" + "a" * 257): "the prefix has more than 256 UTF-16 units",
     url("account", "container/" + "\U0001f600" * 129): "the prefix has more than 256 UTF-16 units",
     url("account", "container/?"): NO_QUERY,
