@@ -157,13 +157,22 @@ class TestClean:
 
         def replayed() -> None:
             item = world.storage.blobs[transfer.target_blob]
-            world.storage.remove(transfer.target_blob)
-            world.storage.blobs[transfer.target_blob] = item
+            assert item.copy is not None
+            world.storage.blobs[transfer.target_blob] = replace(item, copy=replace(item.copy, id="a newer one"))
 
-        world.refuse(TARGET_ABORT, answered(TARGET_ABORT, 409, "CopyIdMismatch"))
         world.when(TARGET_ABORT, replayed)
         assert await run_clean(world.ports, ending(transfer, State.CANCELLED)) == DONE
         assert world.acts[1:] == ["target.abort"]
+
+    async def test_a_target_that_refuses_to_be_cleaned_does_not_keep_the_transfer_from_its_end(
+        self, world: World
+    ) -> None:
+        """Such as one with snapshots, which are not ours to delete."""
+        transfer = world.put()
+        world.land(transfer, b"")
+        world.refuse(TARGET_DELETE, Permanent(Reason.TARGET_UNWRITABLE, "target.delete", "it has snapshots"))
+        outcome = await run_clean(world.ports, ending(transfer, State.CANCELLED))
+        assert outcome.verdict is Verdict.DONE
 
     @pytest.mark.parametrize("state", [State.CANCELLED, State.DEAD_LETTERED])
     async def test_a_version_that_is_complete_after_all_is_verified(self, world: World, state: State) -> None:

@@ -251,3 +251,12 @@ class TestReplay:
         with pytest.raises(Conflict):
             await replay(world.ports, world.instances, letter)
         assert letter in world.letters.open
+
+    async def test_a_message_that_lost_a_secret_to_its_letter_cannot_be_accepted_again(self, world: World) -> None:
+        """What is kept is not what was sent; sharing the blob does it."""
+        message = world.event(world.put()).replace(b'"url"', b'"sas": "?sig=c2VjcmV0", "url"')
+        letter = await refuse(world.ports, message, Refused(Reason.NOT_ALLOWED, "as it was"))
+        with pytest.raises(Conflict) as caught:
+            await replay(world.ports, world.instances, letter)
+        assert "POST /api/transfers" in caught.value.fix
+        assert letter in world.letters.open
