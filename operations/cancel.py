@@ -21,7 +21,7 @@ async def cancel(
 
     Raises:
         NotFound: no such transfer.
-        Conflict: it ended before the cancel could reach it.
+        Conflict: it ended, or is ending, before the cancel could reach it.
         Unavailable: nobody took notice within 30 s; asking again is safe.
     """
     asked = False
@@ -45,4 +45,9 @@ async def _noticed(instances: Instances, transfer_id: str, *, asked: bool) -> di
         return shown
     if not instance.running:
         raise Conflict(f"transfer {transfer_id} is {shown['state']} already", "Nothing to do.", state=shown["state"])
+    if shown["ending"] not in {None, State.CANCELLED}:
+        fix = "Wait for its end; nothing half-made will stay."
+        raise Conflict(
+            f"transfer {transfer_id} is ending as {shown['ending']}", fix, retry_after=30, state=shown["state"]
+        )
     return shown if shown["cancelling"] else None

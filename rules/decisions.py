@@ -160,7 +160,7 @@ def clean(run: Run, target: TargetBlob | None, *, aborted: bool) -> Cleaning:
     | target | decision |
     | --- | --- |
     | absent, or not ours | nothing |
-    | pending, aborted once already | nothing: it is a newer attempt's |
+    | pending, and another was `aborted` already | nothing: it is a newer attempt's |
     | pending | abort, then look again |
     | half-made | delete (If-Match) |
     | complete, and cancelled or dead-lettered | complete: the outcome is verified |

@@ -7,7 +7,8 @@ import pytest
 from adapters.translation import INSTANCES_CANCEL, answered
 from operations.cancel import PAUSES, cancel
 from operations.problems import Conflict, NotFound, Unavailable
-from rules.errors import Retryable
+from rules import course
+from rules.errors import Reason, Retryable
 from rules.models import Run, Transfer
 from tests.unit.operations.world import World
 
@@ -130,3 +131,14 @@ async def test_an_extension_that_does_not_answer_is_told(world: World) -> None:
     world.refuse(INSTANCES_CANCEL, answered(INSTANCES_CANCEL, 503, "ServerBusy"))
     with pytest.raises(Retryable):
         await cancel(world.instances, transfer.id, Patience(world, transfer))
+
+
+async def test_one_that_is_ending_otherwise_is_too_late(world: World) -> None:
+    """Nothing is raised into its history; the answer says how it is ending."""
+    transfer = world.put()
+    failed = course.give_up(Run(transfer, world.clock), Reason.COPY_FAILED, "gave up")
+    world.stands(transfer, "Running", failed)
+    with pytest.raises(Conflict, match="is ending as dead_lettered") as caught:
+        await cancel(world.instances, transfer.id, Patience(world, transfer))
+    assert caught.value.retry_after == 30
+    assert world.instances.cancels == []

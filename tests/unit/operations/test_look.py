@@ -12,7 +12,20 @@ from tests.unit.operations.world import World
 from tests.unit.rules.samples import NAME, NOW, ROUTE
 
 FIELDS = {
-    *("id", "route", "state", "source", "target", "engine", "copied", "total", "attempt", "tries", "cancelling"),
+    *(
+        "id",
+        "route",
+        "state",
+        "source",
+        "target",
+        "engine",
+        "copied",
+        "total",
+        "attempt",
+        "tries",
+        "cancelling",
+        "ending",
+    ),
     *("accepted_at", "updated_at", "next_check_at", "reason", "detail", "hint", "successor"),
 }
 
