@@ -61,16 +61,16 @@ async def _target(ports: Ports, run: Run) -> TargetBlob | None:
 
 async def run_clean(ports: Ports, run: Run) -> Outcome:
     """Remove what is half-made and ours; `verified` if the version proves to be complete after all."""
-    aborted = False
+    aborted = None  # the copy that was to be aborted: again while that one is pending, but never another
     try:
         for _ in range(MAX_LOOKS):
             target = await _target(ports, run)
-            cleaning = clean(run, target, aborted=aborted)
+            cleaning = clean(run, target, aborted=bool(aborted and target and target.copy_id != aborted))
             if target is None or cleaning is Cleaning.NOTHING:
                 return DONE
             if cleaning is Cleaning.COMPLETE:
                 return await confirm(ports, run, target, target.size)
-            aborted = aborted or cleaning is Cleaning.ABORT
+            aborted = target.copy_id if cleaning is Cleaning.ABORT else aborted
             if await _remove(ports, run, target, cleaning):
                 return DONE
     except Permanent as failure:  # such as a target with snapshots, which are not ours to delete
@@ -81,7 +81,7 @@ async def run_clean(ports: Ports, run: Run) -> Outcome:
 
 
 async def _remove(ports: Ports, run: Run, target: TargetBlob, cleaning: Cleaning) -> bool:
-    """Abort or delete; True where nothing is left to look at. One abort per cleaning: the next is a newer attempt's."""
+    """Abort or delete; True where nothing is left to look at. One copy per cleaning: another is a newer attempt's."""
     with suppress(LookAgain):
         if cleaning is Cleaning.ABORT:
             await ports.target.abort(run.transfer.target_blob, target.copy_id or "")

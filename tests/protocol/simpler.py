@@ -1,0 +1,159 @@
+"""The rules as they were before a trace broke them: with one of them in place, tests must fail."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from activities import BODIES, start
+from activities.finish import run_clean
+from adapters.memory import MemoryTarget
+from rules import decisions, letters
+from rules.decisions import CopyStatus, SourceBlob, TargetBlob
+from rules.letters import Ended, Letter
+from rules.models import Outcome, Run, Step, Transfer, Verdict
+from rules.ports import Ports
+from tests.protocol import model as model_
+from tests.protocol import recall
+
+Simpler = Callable[[pytest.MonkeyPatch], None]
+
+
+def half_made_is_not_success(patch: pytest.MonkeyPatch) -> None:
+    """What is ours and has no status `success` is half-made."""
+
+    def is_half_made(target: TargetBlob, transfer: Transfer, _size: int | None) -> bool:
+        return target.transfer_id == transfer.id and target.copy_status is not CopyStatus.SUCCESS
+
+    patch.setattr(decisions, "is_half_made", is_half_made)
+
+
+def only_own_copies_are_waited_for(patch: pytest.MonkeyPatch) -> None:
+    """A pending copy of our version that another transfer began is aborted."""
+    mine = ""
+
+    def remembering(body: Any) -> Any:
+        async def remember(ports: Ports, run: Run) -> Outcome:
+            nonlocal mine
+            mine = run.transfer.id
+            outcome: Outcome = await body(ports, run)
+            return outcome
+
+        return remember
+
+    def is_coming(target: TargetBlob | None, etag: str) -> bool:
+        return decisions.is_coming(target, etag) and target is not None and target.transfer_id == mine
+
+    for step in (Step.START, Step.CHECK):
+        patch.setitem(BODIES, step, remembering(BODIES[step]))
+    patch.setattr(start, "is_coming", is_coming)
+    patch.setattr("activities.check.is_coming", is_coming)
+
+
+def stale_copies_are_not_cleaned(patch: pytest.MonkeyPatch) -> None:
+    """Whose source shows another version may not touch the target any more."""
+
+    async def clean(ports: Ports, run: Run) -> Outcome:
+        source = await ports.source.head(run.transfer.version.blob)
+        if source is None or source.etag != run.transfer.etag:
+            return Outcome(Verdict.DONE)
+        return await run_clean(ports, run)
+
+    patch.setitem(BODIES, Step.CLEAN, clean)
+
+
+def every_copy_is_aborted(patch: pytest.MonkeyPatch) -> None:
+    """A cleaning aborts whatever is pending, as often as it finds it."""
+    rule = decisions.clean
+
+    def clean(run: Run, target: TargetBlob | None, **_: bool) -> decisions.Cleaning:
+        return rule(run, target, aborted=False)
+
+    patch.setattr("activities.finish.clean", clean)
+
+
+def settle_is_too_short(patch: pytest.MonkeyPatch) -> None:
+    """The pause before the cleaning ends while late requests are alive."""
+    patch.setattr(model_.Model, "_alive", lambda *_: False)
+
+
+def no_window(patch: pytest.MonkeyPatch) -> None:
+    """What was read may be acted upon however old it is."""
+    patch.setattr(recall.Reading, "__sub__", lambda *_: 0.0)
+
+
+def ended_is_not_read(patch: pytest.MonkeyPatch) -> None:
+    """Nobody asks whether the transfer has ended."""
+    rule = decisions.decide
+
+    def decide(run: Run, source: SourceBlob | None, target: TargetBlob | None, _: Ended | None) -> Any:
+        return rule(run, source, target, None)
+
+    patch.setattr(start, "decide", decide)
+
+
+def letters_are_simply_written(patch: pytest.MonkeyPatch) -> None:
+    """The last write of a letter wins."""
+
+    def merged(_: Letter | None, new: Letter) -> Letter:
+        return new
+
+    patch.setattr(letters, "merged", merged)
+
+
+def receipt_ignores_size(patch: pytest.MonkeyPatch) -> None:
+    """Our `source_etag` and no bad status are a receipt."""
+
+    def is_receipt(target: TargetBlob, etag: str, _size: int | None) -> bool:
+        return target.source_etag == etag and target.copy_status in {None, CopyStatus.SUCCESS}
+
+    patch.setattr(decisions, "is_receipt", is_receipt)
+
+
+def receipt_is_metadata(patch: pytest.MonkeyPatch) -> None:
+    """Our `source_etag` is a receipt."""
+
+    def is_receipt(target: TargetBlob, etag: str, _size: int | None) -> bool:
+        return target.source_etag == etag
+
+    patch.setattr(decisions, "is_receipt", is_receipt)
+    patch.setattr(start, "is_coming", lambda *_: False)
+
+
+def replaced_without_condition(patch: pytest.MonkeyPatch) -> None:
+    """What is at the target is overwritten, whatever it has become since it was looked at."""
+    refuse = MemoryTarget._refuse
+
+    def unless_replacing(self: MemoryTarget, request: Any, there: Any, if_match: str | None) -> None:
+        refuse(self, request, there, if_match if if_match is None or there is None else there.etag)
+
+    patch.setattr(MemoryTarget, "_refuse", unless_replacing)
+
+
+def created_without_condition(patch: pytest.MonkeyPatch) -> None:
+    """A first copy needs no If-None-Match: *."""
+    refuse = MemoryTarget._refuse
+
+    def unless_creating(self: MemoryTarget, request: Any, there: Any, if_match: str | None) -> None:
+        if if_match is not None:
+            refuse(self, request, there, if_match)
+
+    patch.setattr(MemoryTarget, "_refuse", unless_creating)
+
+
+def an_abort_is_never_repeated(patch: pytest.MonkeyPatch) -> None:
+    """An abort that was not answered counts as done."""
+    rule = decisions.clean
+    aborted: list[bool] = []
+
+    async def clean(ports: Ports, run: Run) -> Outcome:
+        aborted.clear()
+        return await run_clean(ports, run)
+
+    def once(run: Run, target: TargetBlob | None, **_: bool) -> decisions.Cleaning:
+        cleaning = rule(run, target, aborted=bool(aborted))
+        aborted.extend([True] * (cleaning is decisions.Cleaning.ABORT))
+        return cleaning
+
+    patch.setitem(BODIES, Step.CLEAN, clean)
+    patch.setattr("activities.finish.clean", once)
