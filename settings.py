@@ -56,7 +56,7 @@ def from_env(environment: Mapping[str, str]) -> Settings:
     """
     state_blobs, state_queues, key = _state(environment)
     routes = _routes(environment.get("ROUTES"))
-    _no_stray_emulator(routes, key)
+    _one_world(routes, key)
     return Settings(routes, state_blobs, state_queues, key, _times(environment.get("WINDOW_SECONDS")))
 
 
@@ -127,11 +127,11 @@ def _emulator(connection: str) -> tuple[str, str, str]:
     return blobs.rstrip("/"), queues.rstrip("/"), key
 
 
-def _no_stray_emulator(routes: tuple[Route, ...], key: str | None) -> None:
+def _one_world(routes: tuple[Route, ...], key: str | None) -> None:
+    """All accounts are the emulator's, or none: its key opens nothing else, and the identity opens nothing of it."""
+    where, others = ("on Azure", "the emulator") if key is None else ("the emulator", "on Azure")
     for route in routes:
         for place in (route.source, route.target):
-            if key is None and place.endpoint.startswith("http://"):
-                problem = f"the route {route.name!r} leads to the emulator, and the state account is on Azure"
-                raise InvalidSetting(
-                    "ROUTES", place.url, problem, "Use https://<account>.blob.core.windows.net/<container>/."
-                )
+            if is_loopback(urlsplit(place.endpoint).hostname or "") is (key is None):
+                problem = f"the route {route.name!r} leads to {place.url} ({others}), and the state account is {where}"
+                raise InvalidSetting("ROUTES", place.url, problem, f"Let every account be {where}.")

@@ -212,7 +212,16 @@ def test_a_route_that_cannot_be_is_named_with_what_would_be_right(changed: dict[
 def test_routes_to_the_emulator_and_a_state_account_on_azure_do_not_go_together() -> None:
     """A stray local route would make a deployed app look for the emulator."""
     said = refusal(on_azure(ROUTES=json.dumps([ROUTE, {**LOCAL, "name": "stray"}])))
-    assert "the route 'stray' leads to the emulator" in said
+    assert "the route 'stray' leads to http://127.0.0.1:10000" in said
+    assert "the emulator" in said
+
+
+def test_the_emulators_key_opens_nothing_on_azure() -> None:
+    """A local stack does not write to somebody's real account."""
+    azure = {**LOCAL, "name": "real", "target": ROUTE["target"]}
+    said = refusal({"ROUTES": json.dumps([LOCAL, azure]), "AzureWebJobsStorage": connection()})
+    assert "the route 'real' leads to https://" in said
+    assert "Let every account be the emulator." in said
 
 
 def test_one_setting_scales_the_three_times() -> None:
