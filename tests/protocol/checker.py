@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tests.protocol.cloud import View
 
 if TYPE_CHECKING:
-    from tests.protocol.model import Model, State
+    from tests.protocol.machine import Machine
+    from tests.protocol.state import State
 
 GAVE_UP = frozenset({"cancelled", "dead_lettered"})
 
@@ -53,7 +54,7 @@ def moved(ghost: Ghost, before: View, after: View, *, outsider: bool) -> Ghost:
     return ghost._replace(whole=whole, written=max(ghost.written, after.source))
 
 
-def ended(model: "Model", state: "State", transfer: int, output: dict[str, Any]) -> "State":
+def ended(model: "Machine", state: "State", transfer: int, output: dict[str, Any]) -> "State":
     """A transfer ends: `verified` is true (I2), `superseded` names what replaced it (I1)."""
     view, version = model.cloud.view(state.world), model.version(transfer)
     match output["state"]:
@@ -75,7 +76,7 @@ def ended(model: "Model", state: "State", transfer: int, output: dict[str, Any])
     return state._replace(ghost=state.ghost._replace(ends=state.ghost.ends | {end}))
 
 
-def finished(model: "Model", state: "State") -> None:
+def finished(model: "Machine", state: "State") -> None:
     """Nothing more happens, unless somebody wakes who sleeps."""
     view, finals = model.cloud.view(state.world), [model.final(instance) for instance in state.instances]
     for index, instance in enumerate(state.instances):
@@ -88,7 +89,7 @@ def finished(model: "Model", state: "State") -> None:
         _recorded(model, state, index, final)
 
 
-def _newest(model: "Model", view: View, finals: list[str | None]) -> None:
+def _newest(model: "Machine", view: View, finals: list[str | None]) -> None:
     current = [final for index, final in enumerate(finals) if model.version(index) == view.source]
     if "superseded" in current:
         raise Violation("the source's own version is called superseded")
@@ -99,7 +100,7 @@ def _newest(model: "Model", view: View, finals: list[str | None]) -> None:
         raise Violation(f"transfer {model.name(named[0])} was superseded and nobody carries the newest version")
 
 
-def _recorded(model: "Model", state: "State", index: int, final: str | None) -> None:
+def _recorded(model: "Machine", state: "State", index: int, final: str | None) -> None:
     """The letters and the records of ends agree with the final states (I9)."""
     identity = model.transfers[index].id
     letter, record = model.cloud.letter(state.world, identity), model.cloud.ended(state.world, identity)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from tests.protocol import checker
 from tests.protocol.checker import Violation
-from tests.protocol.model import Model, Scenario, State, Step
+from tests.protocol.model import Model
+from tests.protocol.state import Scenario, State, Step
 
 TOO_DEEP = 250
 

@@ -1,224 +1,16 @@
-"""Everything that can happen next: the app's requests, the service, the owner, people, and one thing that goes wrong.
-
-A state is a value. The real activities, operations and orchestrator take the steps; what each of them does in one situation is
-found once and remembered.
-"""
+"""What may happen next: the app's requests, the service, the owner, people, and one thing that goes wrong."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any, NamedTuple
 
-from activities import BODIES
-from operations.accept import accept
-from operations.problems import Problem
-from operations.restart import restart
-from operations.sweep import sweep
-from rules import events, identity
-from rules.models import Choice, Place, Route, Run
-from rules.policies import Times
-from rules.ports import Instance
-from tests.protocol import checker
-from tests.protocol.checker import Ghost
-from tests.protocol.cloud import NAME, WRITES, Cloud, Lost, etag, version
-from tests.protocol.orchestration import BASE, CANCEL, Event, Progress, replay
-from tests.protocol.recall import Body, Moment, Request, frozen, recall
-
-TIMES = Times(window=1000.0)  # `settle` is then a pause that no backoff and no poll has
-OPERATIONS = {"accept": accept, "restart": restart, "sweep": sweep}
+from rules import events
+from tests.protocol.cloud import WRITES, Lost, version
+from tests.protocol.machine import Ask, Machine
+from tests.protocol.orchestration import BASE, CANCEL
+from tests.protocol.state import Orchestration, State, Step, Task, in_order, unborn, without
 
 
-class Orchestration(NamedTuple):
-    """One instance: what it was started with and told; `mark` is what its open timer was started upon."""
-
-    run: int
-    history: int
-    generation: int = 0
-    execution: int = 0
-    late: bool = False
-    mark: int = 0
-    status: str = "Running"
-
-
-class Owner(NamedTuple):
-    """Who waits for an activity: task `number` of an execution of a transfer's instance."""
-
-    transfer: int
-    generation: int
-    execution: int
-    number: int
-
-
-class Task(NamedTuple):
-    """An activity or operation in flight. One that sleeps has an answer that it has not seen, or has not begun."""
-
-    body: int
-    born: Moment
-    owner: Owner | None = None
-    answers: tuple[tuple[int, int, Moment], ...] = ()
-    asleep: bool = False
-    held: tuple[int, int] | None = None
-    slept: bool = False
-    read: int = 0
-    """The version that its copy's request had read when the source changed: being pinned does not stop it any more."""
-
-
-class State(NamedTuple):
-    """Everything, as numbers of what the model knows."""
-
-    world: int
-    instances: tuple[Orchestration | None, ...]
-    tasks: tuple[Task, ...]
-    messages: tuple[int, ...]
-    script: tuple[int, ...]
-    faults: int
-    clock: Moment
-    ghost: Ghost
-
-
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    """What is explored: two versions of one name, unless more are said, and what may happen to them in any order.
-
-    `script` names what happens, each as often as it is listed: `overwrite`, `remove`, `cancel 1`, `replay 1`, `deadline 1`,
-    `fail` (the service gives up a copy), `touch`, `terminate 1`, `sweep`, `redeliver 1`. `faults` is how many things may go wrong besides.
-    """
-
-    engine: Choice = Choice.SYNC
-    versions: int = 2
-    script: tuple[str, ...] = ("overwrite",)
-    faults: int = 0
-    routes: tuple[str, ...] = ("route",)
-    lost: frozenset[int] = frozenset()
-    fine: bool = False
-    times: Times = TIMES
-    exact: bool = False
-    """Whether no states are taken for one another and no orders for equal: slow, for scripts and a small check."""
-
-
-class Step(NamedTuple):
-    """Something that may happen, and what is then."""
-
-    label: str
-    state: State
-    optional: bool = False
-    """Whether it may as well never happen."""
-
-
-class _Known:
-    """Values by number."""
-
-    def __init__(self) -> None:
-        self.values: list[Any] = []
-        self._numbers: dict[Any, int] = {}
-
-    def number(self, value: Any) -> int:
-        """The number of a value that is equal to this one."""
-        number = self._numbers.setdefault(frozen(value), len(self.values))
-        if number == len(self.values):
-            self.values.append(value)
-        return number
-
-
-class _Ask(NamedTuple):
-    """A waiting request, by number."""
-
-    number: int
-    request: int
-    basis: int
-    name: str
-
-
-class _Recall(NamedTuple):
-    """What a task asks; or that it is done, and what of: the number of its outcome, or what it raised."""
-
-    asks: tuple[_Ask, ...]
-    done: bool
-    outcome: int
-    raised: Exception | None
-    task: tuple[Moment, tuple[tuple[int, int, Moment], ...]]
-    """The first task that was met at the same place: its answers stand for all."""
-
-
-class Model:
-    """One scenario's states and steps."""
-
-    def __init__(self, scenario: Scenario) -> None:
-        self.scenario = scenario
-        self.routes = tuple(_route(name, scenario.engine) for name in scenario.routes)
-        self.cloud = Cloud(self.routes[0])
-        # A transfer's index is that of its version, counted once per route.
-        self.transfers = tuple(
-            identity.transfer(route, NAME, etag(number))
-            for route in self.routes
-            for number in range(1, scenario.versions + 1)
-        )
-        self._index = {transfer.id: index for index, transfer in enumerate(self.transfers)}
-        self._bodies, self._runs, self._histories = _Known(), _Known(), _Known()
-        self._requests, self._answers, self._outcomes = _Known(), _Known(), _Known()
-        self._recalls: dict[Any, _Recall] = {}
-        self._places: dict[Any, tuple[Moment, tuple[tuple[int, int, Moment], ...]]] = {}
-        self._waits_at: dict[Any, tuple[int, int]] = {}
-        self._sights: dict[int, int] = {}
-        self._told: dict[tuple[int, int, int, bool, bool], int] = {}
-        self._activities: dict[tuple[int, int, int], int] = {}
-        self._progress: dict[tuple[int, int], Progress] = {}
-        self._served: dict[tuple[int, int, Lost | None, int], tuple[int, int]] = {}
-        self._nothing = self._histories.number(())
-        self._outcomes.number(None)
-        self.doing = ""
-        script = " ".join(scenario.script)
-        self._bounded = not scenario.faults and not any(word in script for word in ("replay", "fail", "touch"))
-        # Only a transfer's own activities touch its records, unless an operation runs beside them.
-        self._private = (
-            not scenario.fine and not scenario.exact and not any(word in script for word in ("terminate", "sweep"))
-        )
-
-    # --- what is known of a state
-
-    def version(self, transfer: int) -> int:
-        """The version that a transfer carries."""
-        return transfer % self.scenario.versions + 1
-
-    def name(self, transfer: int) -> str:
-        """The name of a transfer in labels: its version, and its route where there are several."""
-        route = self.transfers[transfer].route
-        return f"{self.version(transfer)}" + (f"@{route}" if len(self.routes) > 1 else "")
-
-    def start(self) -> State:
-        """Version 1 is at the source and its event on the queue."""
-        world = self.cloud.overwrite(self.cloud.empty, 1)
-        state = State(
-            world=world,
-            instances=(None,) * len(self.transfers),
-            tasks=(),
-            messages=(),
-            script=tuple(1 for _ in self.scenario.script),
-            faults=self.scenario.faults,
-            clock=Moment(),
-            ghost=Ghost(copies=(0,) * len(self.transfers)),
-        )
-        return self._announced(state, 1)
-
-    def progress(self, instance: Orchestration) -> Progress:
-        """Where an instance is."""
-        key = (instance.run, instance.history)
-        if key not in self._progress:
-            self._progress[key] = replay(self._runs.values[instance.run], self._histories.values[instance.history])
-        return self._progress[key]
-
-    def final(self, instance: Orchestration | None) -> str | None:
-        """The final state of an instance that has ended by itself."""
-        if instance is None or instance.status != "Completed":
-            return None
-        return self.progress(instance).state
-
-    def run(self, instance: Orchestration) -> Run:
-        """The input of an instance."""
-        run: Run = self._runs.values[instance.run]
-        return run
-
-    # --- what may happen
+class Model(Machine):
+    """One scenario's steps from each of its states."""
 
     def steps(self, state: State) -> Iterator[Step]:
         """Everything that may happen without anything going wrong, then what may go wrong."""
@@ -233,7 +25,7 @@ class Model:
             yield from self._wakings(state)
         if state.faults:
             for step in self._faults(state._replace(faults=state.faults - 1)):
-                yield step._replace(optional=True)
+                yield step._replace(optional=True, fault=True)
 
     def _alone(self, state: State) -> Step | None:
         """A request that nothing else can tell from having happened already: to a record that its task alone uses.
@@ -262,7 +54,7 @@ class Model:
             timer = self.progress(instance).timer
             if timer is None:
                 continue
-            label = f"{self.name(index)} pause"
+            who = self._whose(index, instance.generation)
             if timer.pause == self.scenario.times.settle:
                 if not self._alive(state, instance.mark):
                     clock = state.clock._replace(fired=max(state.clock.fired, instance.mark))
@@ -271,20 +63,16 @@ class Model:
                         self._tell(state._replace(clock=clock), index, timer.number),
                     )
             elif self._worth(state, instance):
-                yield Step(self._doing(label), self._tell(state, index, timer.number))
+                yield Step(self._doing(f"{who} pause"), self._tell(state, index, timer.number))
 
     def _alive(self, state: State, mark: int) -> bool:
-        """Whether a request is in flight that cannot live as long as the `settle` timer `mark`: it happens first."""
-        return any(ask.basis < mark for task in state.tasks if not task.asleep for ask in self._recall(task).asks)
+        """Whether a request to storage is in flight that cannot live as long as the `settle` timer `mark`: it happens first."""
+        asks = (ask for task in state.tasks if not task.asleep for ask in self._recall(task).asks)
+        return any(ask.basis < mark and not ask.name.startswith("instances") for ask in asks)
 
     def _worth(self, state: State, instance: Orchestration) -> bool:
         """Whether a pause may be over: a look that would find what the last one found is not looked."""
         return instance.mark < 0 or instance.late or instance.mark != self._sight(state.world)
-
-    def _sight(self, world: int) -> int:
-        if world not in self._sights:
-            self._sights[world] = self._answers.number(self.cloud.view(world)[1:])
-        return self._sights[world]
 
     def _service(self, state: State) -> Iterator[Step]:
         view = self.cloud.view(state.world)
@@ -313,7 +101,7 @@ class Model:
         current = self.cloud.view(state.world).source
         for task in state.tasks:
             if not task.asleep and not task.read and self._pinned(task) == current != 0:
-                tasks = _sorted((*_without(state.tasks, task), task._replace(read=current)))
+                tasks = in_order((*without(state.tasks, task), task._replace(read=current)))
                 yield from self._reading(state._replace(tasks=tasks))
 
     def _pinned(self, task: Task) -> int:
@@ -349,7 +137,7 @@ class Model:
                 return self._with(state, index, instance._replace(status="Terminated"))
             case "sweep":
                 return self._operate(state, "sweep", None, index)
-            case "redeliver" if instance is not None or index in state.messages:
+            case "redeliver" if self.version(index) <= state.ghost.written:
                 body = self._message(index)
                 return self._operate(state, "accept", body, index)
         return None
@@ -371,8 +159,8 @@ class Model:
         for task in state.tasks:
             if task.asleep:
                 label = self._doing(f"{self._who(task)} wakes")
-                awake = task._replace(asleep=False, held=None, slept=True)
-                if task.held is None:
+                awake = task._replace(asleep=False, held=(), slept=True)
+                if not task.held:
                     after = self._exchanged(state, task, awake._replace(born=state.clock))
                 else:
                     after = self._answered(state, task, awake, *task.held)
@@ -387,12 +175,12 @@ class Model:
             if task.owner and not task.answers and not task.slept:
                 yield Step(
                     self._doing(f"{self._who(task)} twice"),
-                    state._replace(tasks=_sorted((*state.tasks, _unborn(task)))),
+                    state._replace(tasks=in_order((*state.tasks, unborn(task)))),
                 )
             for ask in self._recall(task).asks:
                 yield from self._faults_of(state, task, ask)
 
-    def _faults_of(self, state: State, task: Task, ask: _Ask) -> Iterator[Step]:
+    def _faults_of(self, state: State, task: Task, ask: Ask) -> Iterator[Step]:
         label, method = self._label(task, ask), ask.name.partition(".")[2]
         if not ask.name.startswith("instances"):
             yield Step(self._doing(f"{label} unsent"), self._serve(state, task, ask, Lost(happened=False)))
@@ -404,281 +192,12 @@ class Model:
             if method in WRITES:
                 yield Step(self._doing(f"{label} crash after"), self._crashed(happened, task))
             asleep = task._replace(asleep=True, held=(ask.number, answer))
-            tasks = _sorted((*_without(happened.tasks, task), asleep, _unborn(task)))
+            tasks = in_order((*without(happened.tasks, task), asleep, unborn(task)))
             yield Step(self._doing(f"{label} asleep after"), happened._replace(tasks=tasks))
 
     def _crashed(self, state: State, task: Task) -> State:
-        state = state._replace(tasks=_without(state.tasks, task))
+        state = state._replace(tasks=without(state.tasks, task))
         owner = task.owner
         if owner and self._waits(state, owner):
             return self._tell(state, owner.transfer, owner.number, failed=True)
         return state
-
-    # --- how it happens
-
-    def _doing(self, label: str) -> str:
-        self.doing = label
-        return label
-
-    def _label(self, task: Task, ask: _Ask) -> str:
-        return f"{self._who(task)} {ask.name}"
-
-    def _who(self, task: Task) -> str:
-        body: Body = self._bodies.values[task.body]
-        generation = f"#{task.owner.generation}" if task.owner and task.owner.generation else ""
-        late = " late" if task.slept or task.asleep else ""
-        return f"{self.name(task.owner.transfer) if task.owner else '-'}{generation} {body.name}{late}"
-
-    def _serve(self, state: State, task: Task, ask: _Ask, lost: Lost | None = None) -> State:
-        state, answer = self._effect(state, task, ask, lost)
-        return self._answered(state, task, task, ask.number, answer)
-
-    def _effect(self, state: State, task: Task, ask: _Ask, lost: Lost | None = None) -> tuple[State, int]:
-        """The request has its effect; its answer has not come."""
-        request: Request = self._requests.values[ask.request]
-        if request.port == "instances":
-            return self._extension(state, request)
-        key = (state.world, ask.request, lost, task.read)
-        if key not in self._served:
-            world, answer = self.cloud.serve(state.world, request, lost, task.read)
-            self._served[key] = world, self._answers.number(answer)
-        world, answer = self._served[key]
-        if world == state.world:
-            return state, answer
-        begun = None
-        if request.method == "copy":
-            begun = self._index[request.args[0].metadata["transfer_id"]]
-        return self._moved(state, world, begun), answer
-
-    def _moved(self, state: State, world: int, begun: int | None = None, *, outsider: bool = False) -> State:
-        """Another world: looked at by the checker, its queue emptied into ours."""
-        before, after = self.cloud.view(state.world), self.cloud.view(world)
-        ghost = state.ghost
-        if begun is not None and self._bounded:
-            ghost = ghost.copied(begun)
-        ghost = checker.moved(ghost, before, after, outsider=outsider)
-        world, bodies = self.cloud.messages(world)
-        state = state._replace(world=world, ghost=ghost)
-        for body in bodies:
-            for transfer in events.intake(body, self.routes).transfers:
-                state = self._queued(state, self._index[transfer.id])
-        return state
-
-    def _announced(self, state: State, written: int) -> State:
-        if written in self.scenario.lost:
-            return state
-        for index in range(len(self.transfers)):
-            if self.version(index) == written:
-                state = self._queued(state, index)
-        return state
-
-    def _queued(self, state: State, index: int) -> State:
-        # A second event of what is known, or on the queue, already changes nothing (but see `redeliver`).
-        if state.instances[index] is not None or index in state.messages:
-            return state
-        return state._replace(messages=tuple(sorted((*state.messages, index))))
-
-    def _answered(self, state: State, old: Task, task: Task, number: int, answer: int) -> State:
-        """An answer reaches its task, which goes on to its next request or to its end."""
-        answers = (*task.answers, (number, answer, state.clock))
-        if len(task.answers) and task.answers[-1][2] == state.clock and task.answers[-1][0] > number:
-            answers = (*task.answers[:-1], answers[-1], task.answers[-1])
-        return self._exchanged(state, old, task._replace(answers=answers, read=0))
-
-    def _exchanged(self, state: State, old: Task, new: Task) -> State:
-        """The task as it is now. What costs no request (a signature) is answered at once."""
-        found = self._recall(new)
-        new = new._replace(born=found.task[0], answers=found.task[1])
-        rest = _without(state.tasks, old)
-        for ask in found.asks:
-            if ask.name == "source.readable":
-                interim = state._replace(tasks=(*rest, new))
-                after, answer = self._effect(interim, new, ask)
-                return self._answered(after, new, new, ask.number, answer)
-        if not found.done:
-            return state._replace(tasks=_sorted((*rest, new._replace(slept=False))))
-        return self._finished(state._replace(tasks=rest), new, found)
-
-    def _finished(self, state: State, task: Task, found: _Recall) -> State:
-        owner = task.owner
-        body: Body = self._bodies.values[task.body]
-        if body.instances:
-            if found.raised is not None and not isinstance(found.raised, Problem):
-                raise checker.Violation(f"{body.name} raised {found.raised!r}")
-            return state
-        if owner is None or not self._waits(state, owner):
-            return state
-        if found.raised is not None:
-            raise checker.Violation(f"{body.name} raised {found.raised!r}")
-        return self._tell(state, owner.transfer, owner.number, found.outcome, slept=task.slept)
-
-    def _waits(self, state: State, owner: Owner) -> bool:
-        instance = state.instances[owner.transfer]
-        if instance is None or instance.status != "Running":
-            return False
-        if (instance.generation, instance.execution) != (owner.generation, owner.execution):
-            return False
-        activity = self.progress(instance).activity
-        return activity is not None and activity.number == owner.number
-
-    def _tell(
-        self, state: State, index: int, number: int, outcome: int = 0, *, failed: bool = False, slept: bool = False
-    ) -> State:
-        """An orchestration is told something and goes on: to an activity, a timer, another execution, or its end."""
-        instance = state.instances[index]
-        assert instance is not None
-        key = (instance.history, number, outcome, failed, instance.late)
-        if key not in self._told:
-            event = Event(number, self._outcomes.values[outcome], failed, instance.late)
-            self._told[key] = self._histories.number((*self._histories.values[instance.history], event))
-        instance = self._like(instance._replace(history=self._told[key]))
-        return self._gone_on(state, index, instance, slept=slept)
-
-    def _like(self, instance: Orchestration) -> Orchestration:
-        """The first instance that was met at the same place: its history stands for all."""
-        place = self.progress(instance).place
-        if place is None or self.scenario.exact:
-            return instance
-        run, history = self._waits_at.setdefault(place, (instance.run, instance.history))
-        return instance._replace(run=run, history=history)
-
-    def _gone_on(self, state: State, index: int, instance: Orchestration, *, slept: bool = False) -> State:
-        progress = self.progress(instance)
-        if progress.continued is not None:
-            following = instance._replace(
-                run=self._runs.number(progress.continued), history=self._nothing, execution=instance.execution + 1
-            )
-            return self._gone_on(state, index, following)
-        if progress.output is not None:
-            state = checker.ended(self, state, index, progress.output)
-            return self._with(state, index, self._completed(instance, progress.output))
-        if progress.timer is not None:
-            return self._paused(state, index, instance, progress.timer.pause, slept=slept)
-        before = state.instances[index]
-        state = self._with(state, index, instance._replace(mark=0))
-        assert progress.activity is not None
-        owner = Owner(index, instance.generation, instance.execution, progress.activity.number)
-        if before is not None and before[2:4] == instance[2:4] and self._waited(before) == owner.number:
-            return state  # only a cancel was seen: the activity goes on
-        task = Task(self._activity(instance, progress.activity.run), state.clock, owner)
-        return state._replace(tasks=_sorted((*state.tasks, task)))
-
-    def _activity(self, instance: Orchestration, run: Run | None) -> int:
-        """The activity that an instance waits for. Its clock shows later times in later attempts, and at their end."""
-        key = (instance.run, instance.history, instance.generation)
-        if key not in self._activities:
-            assert run is not None
-            assert run.step is not None
-            now = BASE + timedelta(seconds=10 * instance.generation + 5 * (run.step == "close"))
-            self._activities[key] = self._bodies.number(Body(run.step.value, BODIES[run.step], run, now))
-        return self._activities[key]
-
-    def _completed(self, instance: Orchestration, output: dict[str, Any]) -> Orchestration:
-        """An instance that has ended, without what is of no more account."""
-        output = {key: output[key] for key in ("state", "successor", "cancelling")}
-        end = self._histories.number((frozen(output),))
-        self._progress[instance.run, end] = Progress(output, output=output)
-        return instance._replace(history=end, execution=0, late=False, mark=0, status="Completed")
-
-    def _waited(self, instance: Orchestration) -> int | None:
-        activity = self.progress(instance).activity
-        return activity.number if activity else None
-
-    def _paused(self, state: State, index: int, instance: Orchestration, pause: float, *, slept: bool) -> State:
-        if pause == self.scenario.times.settle:
-            clock = state.clock._replace(started=state.clock.started + 1)
-            return self._with(state._replace(clock=clock), index, instance._replace(mark=clock.started))
-        history = self._histories.values[instance.history]
-        outcome = history[-1].outcome if history else None
-        polls = outcome is not None and outcome.verdict == "waiting" and not slept
-        return self._with(state, index, instance._replace(mark=self._sight(state.world) if polls else -1))
-
-    def _with(self, state: State, index: int, instance: Orchestration) -> State:
-        instances = (*state.instances[:index], instance, *state.instances[index + 1 :])
-        return state._replace(instances=instances)
-
-    # --- operations and the extension
-
-    def _operate(self, state: State, name: str, argument: Any, index: int) -> State:
-        """An operation, whole; where the scenario is `fine`, its requests mix with everybody's."""
-        instance = state.instances[index]
-        generation = 0 if instance is None else instance.generation + 1
-        function: Any = OPERATIONS[name] if argument is not None else _argumentless(OPERATIONS[name])
-        now = BASE + timedelta(seconds=10 * generation)
-        body = self._bodies.number(Body(f"{name}", function, argument, now, instances=True))
-        task = Task(body, state.clock, None)
-        state = self._exchanged(state._replace(tasks=(*state.tasks, task)), task, task)
-        while not self.scenario.fine:
-            task = next((t for t in state.tasks if t.owner is None), task)
-            if task not in state.tasks:
-                break
-            state = self._serve(state, task, self._recall(task).asks[0])
-        return state
-
-    def _extension(self, state: State, request: Request) -> tuple[State, int]:
-        """The Durable extension's answer."""
-        match request.method:
-            case "find":
-                index = self._index[request.args[0]]
-                return state, self._answers.number(self._instance(state, index))
-            case "page":
-                broken = [i for i, o in enumerate(state.instances) if o is not None and o.status == "Terminated"]
-                return state, self._answers.number(([self._instance(state, index) for index in broken], None))
-            case "start":
-                run: Run = request.args[0]
-                index = self._index[run.transfer.id]
-                there = state.instances[index]
-                if there is not None and there.status == "Running":
-                    return state, self._answers.number(False)  # noqa: FBT003
-                generation = 0 if there is None else there.generation + 1
-                instance = Orchestration(self._runs.number(run), self._nothing, generation)
-                return self._gone_on(state, index, instance), self._answers.number(True)  # noqa: FBT003
-        raise AssertionError(request)
-
-    def _instance(self, state: State, index: int) -> Instance | None:
-        instance = state.instances[index]
-        if instance is None:
-            return None
-        progress = self.progress(instance)
-        transfer = self.transfers[index]
-        return Instance(transfer.id, instance.status, self.run(instance), progress.custom, progress.output, BASE)
-
-    def _recall(self, task: Task) -> _Recall:
-        key = (task.body, task.born, task.answers)
-        if (known := self._recalls.get(key)) is None:
-            answers = tuple((number, self._answers.values[answer], moment) for number, answer, moment in task.answers)
-            found = recall(self._bodies.values[task.body], self.routes, self.scenario.times, task.born, answers)
-            asks = tuple(
-                _Ask(waiting.number, self._requests.number(waiting.request), waiting.basis, waiting.request.name)
-                for waiting in found.waiting
-            )
-            like = self._places.setdefault((task.body, found.place), (task.born, task.answers)) if asks else key[1:]
-            known = _Recall(asks, found.done, self._outcomes.number(found.result), found.raised, like)
-            self._recalls[key] = known
-        return known
-
-
-def _route(name: str, engine: Choice) -> Route:
-    source = Place("https://sharingsource.blob.core.windows.net", "source")
-    target = Place("https://sharingtarget.blob.core.windows.net", "target")
-    return Route(name, source, target, engine=engine)
-
-
-def _argumentless(operation: Any) -> Any:
-    def operate(ports: Any, instances: Any, _argument: None) -> Any:
-        return operation(ports, instances)
-
-    return operate
-
-
-def _unborn(task: Task) -> Task:
-    return Task(task.body, Moment(), task.owner, asleep=True)
-
-
-def _without(tasks: tuple[Task, ...], task: Task) -> tuple[Task, ...]:
-    position = tasks.index(task)
-    return tasks[:position] + tasks[position + 1 :]
-
-
-def _sorted(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
-    return tuple(sorted(tasks, key=hash))

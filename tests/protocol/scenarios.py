@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from rules.models import Choice
-from tests.protocol.model import Scenario
+from tests.protocol.state import Scenario
 
 SYNC, ASYNC = Choice.SYNC, Choice.ASYNC
 
@@ -40,7 +40,7 @@ def _case(
 RENAMED = ("route", "renamed")
 
 CASES = [
-    _case("sync", SYNC, "overwrite", faults=1, states=3_200, ends=59),
+    _case("sync", SYNC, "overwrite", faults=1, states=3_200, ends=57),
     _case("sync_removed", SYNC, "overwrite", "remove", faults=1, states=21_000, ends=420),
     _case("sync_second_cancelled", SYNC, "overwrite", "cancel 2", faults=1, states=5_800, ends=110),
     _case("sync_cancelled_replayed", SYNC, "overwrite", "cancel 1", "replay 1", faults=1, states=7_500, ends=160),
@@ -60,15 +60,15 @@ CASES = [
     _case("async_one_cancelled", ASYNC, "cancel 1", "replay 1", versions=1, faults=1, states=3_400, ends=133),
     _case("async_one_fails", ASYNC, "fail", "deadline 1", "replay 1", versions=1, faults=1, states=22_000, ends=700),
     _case("route_renamed", ASYNC, versions=1, routes=RENAMED, states=580, ends=2),
-    _case("terminated", ASYNC, "cancel 1", "terminate 1", "sweep", versions=1, states=100, ends=4),
-    _case("event_twice", SYNC, "redeliver 1", "cancel 1", versions=1, fine=True, states=90, ends=6),
+    _case("terminated", ASYNC, "cancel 1", "terminate 1", "sweep", versions=1, states=1_150, ends=50),
+    _case("event_twice", ASYNC, "redeliver 1", "cancel 1", versions=1, fine=True, states=90, ends=6),
 ]
 
 # Minutes, not seconds: EXPLORE=long
 LONG = [
     _case("sync_three_versions", SYNC, "overwrite", "overwrite", versions=3, faults=1, states=90_000, ends=350),
-    _case("async_first_cancelled", ASYNC, "overwrite", "cancel 1", faults=1, states=330_000, ends=1_700),
-    _case("async_third_cancelled", ASYNC, "overwrite", "overwrite", "cancel 3", versions=3, states=180_000, ends=200),
+    _case("async_first_cancelled", ASYNC, "overwrite", "cancel 1", faults=1, states=350_000, ends=1_950),
+    _case("async_third_cancelled", ASYNC, "overwrite", "overwrite", "cancel 3", versions=3, states=200_000, ends=320),
     _case("sync_two_faults", SYNC, "overwrite", faults=2, states=50_000, ends=300),
     _case("one_two_faults", ASYNC, "fail", "cancel 1", versions=1, faults=2, states=20_000, ends=300),
     _case("route_renamed_overwritten", ASYNC, "overwrite", routes=RENAMED, states=100_000, ends=100),

@@ -4,9 +4,9 @@ import pytest
 
 from tests.protocol import simpler
 from tests.protocol.explorer import Broken, explore
-from tests.protocol.model import Scenario
 from tests.protocol.scenarios import ASYNC, SYNC
 from tests.protocol.simpler import Simpler
+from tests.protocol.state import Scenario
 
 FOUND: list[tuple[Simpler, Scenario]] = [
     (simpler.receipt_is_metadata, Scenario(ASYNC, script=("overwrite",))),
