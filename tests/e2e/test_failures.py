@@ -4,6 +4,7 @@ import base64
 import json
 
 import pytest
+from azure.storage.queue import QueueClient
 
 from tests.e2e.desk import Desk
 from tests.e2e.test_cancel import created
@@ -77,12 +78,16 @@ def test_what_no_trigger_can_read_is_drained_from_the_poison_queue(desk: Desk) -
     }
     desk.queue().send_message(json.dumps(event))
     desk.queue("blob-events-poison").send_message("rotten")
-    poison = desk.queue("blob-events-poison")
-    desk.until(lambda: poison.get_queue_properties().approximate_message_count == 2, "both are in the poison queue")
-    desk.fire("drain")
-    desk.until(lambda: poison.get_queue_properties().approximate_message_count == 0, "the poison queue is drained")
+    for queue in (desk.queue(), desk.queue("blob-events-poison")):  # its own timer may drain it before we do
+        desk.until(lambda queue=queue: drained(desk, queue), f"{queue.queue_name} is empty")
     assert "malformed" in {item["reason"] for item in messages(desk)}
     assert desk.requests(["poisoned.txt"])["CopyBlobFromUrl"] == 1  # accepted as a duplicate
+
+
+def drained(desk: Desk, queue: QueueClient) -> bool:
+    """Whether a queue is empty, once the timer has run."""
+    desk.fire("drain")
+    return bool(queue.get_queue_properties().approximate_message_count == 0)
 
 
 def test_base64_and_plain_events_are_both_taken(desk: Desk) -> None:
