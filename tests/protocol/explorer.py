@@ -8,7 +8,8 @@ from tests.protocol.checker import Violation
 from tests.protocol.model import Model
 from tests.protocol.state import Scenario, State, Step
 
-TOO_DEEP = 250
+# No path that ends comes near.
+TOO_LONG = 250
 
 
 @dataclass(slots=True)
@@ -46,27 +47,27 @@ def explore(scenario: Scenario) -> Found:
     """
     model, found = Model(scenario), Found(states=1)
     start = model.start()
-    seen, path = {hash(start)}, [""]
+    # Of a path the labels, and the states by hash: what comes back to one of them may go round for ever.
+    seen, path = {hash(start)}, {hash(start): ""}
     stack: list[Iterator[Step]] = [_steps(model, start, found)]
     while stack:
         try:
             step = next(stack[-1], None)
         except Violation as violation:
-            raise Broken(violation, [*path[1:], model.doing]) from violation
+            raise Broken(violation, [*path.values(), model.doing][1:]) from violation
         if step is None:
             stack.pop()
-            path.pop()
+            path.popitem()
             continue
         found.steps += 1
-        if hash(step.state) in seen:
-            continue
-        seen.add(hash(step.state))
-        found.states += 1
-        path.append(step.label)
-        stack.append(_steps(model, step.state, found))
-        found.deepest = max(found.deepest, len(path))
-        if len(path) > TOO_DEEP:
-            raise Broken(Violation("it does not end"), path[1:])
+        key = hash(step.state)
+        if key in path or len(path) > TOO_LONG:
+            raise Broken(Violation("it may go on for ever"), [*path.values(), step.label][1:])
+        if key not in seen:
+            seen.add(key)
+            path[key] = step.label
+            stack.append(_steps(model, step.state, found))
+            found.states, found.deepest = len(seen), max(found.deepest, len(path))
     return found
 
 

@@ -1,7 +1,7 @@
 """A scripted path through a scenario: the steps of a trace, in its order."""
 
 from tests.protocol import checker
-from tests.protocol.explorer import TOO_DEEP
+from tests.protocol.explorer import TOO_LONG
 from tests.protocol.model import Model
 from tests.protocol.state import Scenario, Step
 
@@ -55,4 +55,4 @@ class Play:
     def _take(self, step: Step) -> None:
         self.path.append(step.label)
         self.state = step.state
-        assert len(self.path) < TOO_DEEP, self.path
+        assert len(self.path) < TOO_LONG, self.path
