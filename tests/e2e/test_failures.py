@@ -2,6 +2,7 @@
 
 import base64
 import json
+from functools import partial
 
 import pytest
 from azure.storage.queue import QueueClient
@@ -78,8 +79,8 @@ def test_what_no_trigger_can_read_is_drained_from_the_poison_queue(desk: Desk) -
     }
     desk.queue().send_message(json.dumps(event))
     desk.queue("blob-events-poison").send_message("rotten")
-    for queue in (desk.queue(), desk.queue("blob-events-poison")):  # its own timer may drain it before we do
-        desk.until(lambda queue=queue: drained(desk, queue), f"{queue.queue_name} is empty")
+    for name in ("blob-events", "blob-events-poison"):  # its own timer may drain it before we do
+        desk.until(partial(drained, desk, desk.queue(name)), f"{name} is empty")
     assert "malformed" in {item["reason"] for item in messages(desk)}
     assert desk.requests(["poisoned.txt"])["CopyBlobFromUrl"] == 1  # accepted as a duplicate
 
