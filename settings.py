@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, urlsplit
 
+from rules.letters import text_without_secrets
 from rules.models import Route
 from rules.policies import Times
 from rules.routes import InvalidRoute, is_loopback, read
@@ -15,6 +16,7 @@ VARIABLES: dict[str, str] = {
     "ROUTES": "The routes, a JSON list. Required.",
     STATE: "The state account as a connection string: the emulator on loopback alone.",
     f"{STATE}__accountName": "The state account by its name, reached with the app's identity.",
+    f"{STATE}__clientId": "The client id of the user-assigned identity to use; left out for the system-assigned one.",
     f"{STATE}__blobServiceUri": "The state account's blob endpoint, instead of its name.",
     f"{STATE}__queueServiceUri": "The state account's queue endpoint, instead of its name.",
     "WINDOW_SECONDS": "The protocol's window; request timeout and settle are 4 and 6 times as long. Default 15.",
@@ -45,6 +47,7 @@ class Settings:
     state_blobs: str
     state_queues: str
     key: str | None = field(default=None, repr=False)
+    client_id: str | None = None
     times: Times = field(default_factory=Times)
 
 
@@ -57,7 +60,8 @@ def from_env(environment: Mapping[str, str]) -> Settings:
     state_blobs, state_queues, key = _state(environment)
     routes = _routes(environment.get("ROUTES"))
     _one_world(routes, key)
-    return Settings(routes, state_blobs, state_queues, key, _times(environment.get("WINDOW_SECONDS")))
+    client_id = environment.get(f"{STATE}__clientId") or None
+    return Settings(routes, state_blobs, state_queues, key, client_id, _times(environment.get("WINDOW_SECONDS")))
 
 
 def _routes(text: str | None) -> tuple[Route, ...]:
@@ -70,7 +74,7 @@ def _routes(text: str | None) -> tuple[Route, ...]:
 
 
 def _without_secrets(text: str) -> str:
-    return SECRET.sub(r"\1\2...", text)
+    return text_without_secrets(SECRET.sub(r"\1\2...", text))
 
 
 def _times(text: str | None) -> Times:

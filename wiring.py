@@ -55,7 +55,7 @@ class Wiring:
     @cached_property
     def _ports(self) -> Ports:
         settings = self.settings
-        clients = Clients(settings.key, settings.times, f"blob-data-sharing/{APP_VERSION}")
+        clients = Clients(settings.key, settings.times, f"blob-data-sharing/{APP_VERSION}", settings.client_id)
         return Ports(
             routes=settings.routes,
             source=SourceBlobs(clients),

@@ -12,6 +12,7 @@ from activities.start import run_start
 from activities.steps import Body
 from operations.log import log
 from rules import codec
+from rules.letters import text_without_secrets
 from rules.models import Run, Step
 from rules.ports import Ports
 
@@ -34,7 +35,10 @@ def _activity(step: Step, body: Body, ports: Callable[[], Ports]) -> Callable[[A
     async def activity(run: dict) -> dict:  # type: ignore[type-arg]  # the worker takes plain classes alone
         request = codec.decode(Run, run)
         began = time.monotonic()
-        outcome = await body(ports(), request)
+        try:
+            outcome = await body(ports(), request)
+        except Exception as error:  # noqa: BLE001  # its text goes into the history and the host's log
+            raise RuntimeError(text_without_secrets(f"{type(error).__name__}: {error}")) from None
         log(
             f"transfer.{step}",
             f"{step} found {outcome.verdict}",

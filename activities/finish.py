@@ -1,10 +1,12 @@
 """The steps that end a transfer without leaving anything behind: record, clean, close (rules 6, 7 and 9)."""
 
 from contextlib import suppress
+from dataclasses import replace
 
-from activities.start import confirm
+from activities.start import UNCLEARED, confirm
 from activities.steps import failed, todays_route
 from rules import letters
+from rules.course import UNCLEAN
 from rules.decisions import Cleaning, TargetBlob, clean, is_half_made
 from rules.errors import Failure, LookAgain, Permanent, Reason
 from rules.events import announcement
@@ -30,7 +32,9 @@ async def run_record(ports: Ports, run: Run) -> Outcome:
         await _write_ended(ports, run)
     except Failure as failure:
         return failed_for_now(failure)
-    return Outcome(Verdict.DONE, pause=ports.times.settle if todays_route(ports, run) else 0)
+    if todays_route(ports, run) is None:
+        return Outcome(Verdict.DONE, note=f"{UNCLEAN}: no route of today leads there")
+    return Outcome(Verdict.DONE, pause=ports.times.settle)
 
 
 async def _superseded(ports: Ports, run: Run) -> Outcome:
@@ -38,9 +42,15 @@ async def _superseded(ports: Ports, run: Run) -> Outcome:
     if successor and successor.etag:
         event = announcement(run.transfer, successor.etag, ports.now())
         await ports.events.put(event, GROWING_DELAY if successor.growing else 0)
-    target = await _target(ports, run)
-    half = target is not None and is_half_made(target, run.transfer, run.size)
-    return Outcome(Verdict.DONE, pause=ports.times.settle if half else 0)
+    return Outcome(Verdict.DONE, pause=ports.times.settle if await _may_be_half_made(ports, run) else 0)
+
+
+async def _may_be_half_made(ports: Ports, run: Run) -> bool:
+    try:
+        target = await _target(ports, run)
+    except Failure:
+        return True  # `clean` looks again; the successor's event is not to be put again for that
+    return target is not None and is_half_made(target, run.transfer, run.size)
 
 
 async def _write_ended(ports: Ports, run: Run) -> None:
@@ -51,7 +61,7 @@ async def _write_ended(ports: Ports, run: Run) -> None:
 
 
 async def _target(ports: Ports, run: Run) -> TargetBlob | None:
-    """The target, if there is one that the app may look at: where it may not, it has made nothing."""
+    """The target, if there is one; None too where no route of today leads there, or its container is gone."""
     if todays_route(ports, run) is None:
         return None
     with suppress(Permanent):
@@ -62,22 +72,43 @@ async def _target(ports: Ports, run: Run) -> TargetBlob | None:
 async def run_clean(ports: Ports, run: Run) -> Outcome:
     """Remove what is half-made and ours; `verified` if the version proves to be complete after all."""
     aborted = None  # the copy that was to be aborted: again while that one is pending, but never another
+    cleaning = Cleaning.NOTHING
     try:
+        run = await _sized(ports, run)
         for _ in range(MAX_LOOKS):
             target = await _target(ports, run)
             cleaning = clean(run, target, aborted=bool(aborted and target and target.copy_id != aborted))
             if target is None or cleaning is Cleaning.NOTHING:
                 return DONE
             if cleaning is Cleaning.COMPLETE:
-                return await confirm(ports, run, target, target.size)
+                with suppress(LookAgain):
+                    return await confirm(ports, run, target, target.size)
+                continue
             aborted = target.copy_id if cleaning is Cleaning.ABORT else aborted
             if await _remove(ports, run, target, cleaning):
                 return DONE
     except Permanent as failure:  # such as a target with snapshots, which are not ours to delete
-        return Outcome(Verdict.DONE, note=f"a half-made target stays: {failure}")
+        return Outcome(Verdict.DONE, note=f"{UNCLEAN}: {failure}")
     except Failure as failure:
         return failed_for_now(failure)
+    return _unclear(run, cleaning)
+
+
+def _unclear(run: Run, last: Cleaning) -> Outcome:
+    """After the last look: a whole version is verified, even if nobody knows whether its copy's properties were cleared."""
+    if last is Cleaning.COMPLETE:
+        return Outcome(Verdict.VERIFIED, size=run.size, note=UNCLEARED)
     return Outcome(Verdict.RETRYABLE, reason=Reason.TARGET_CONFLICT, detail=f"not clean after {MAX_LOOKS} looks")
+
+
+async def _sized(ports: Ports, run: Run) -> Run:
+    """The run with its version's size, which one that broke early has not learned; the source may tell it still."""
+    if run.size is None and todays_route(ports, run) is not None:
+        with suppress(Failure):
+            source = await ports.source.head(run.transfer.version.blob)
+            if source is not None and source.etag == run.transfer.etag:
+                return replace(run, size=source.size)
+    return run
 
 
 async def _remove(ports: Ports, run: Run, target: TargetBlob, cleaning: Cleaning) -> bool:

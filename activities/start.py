@@ -1,8 +1,8 @@
 """The one activity that copies: look, decide, act; look again when nobody knows what happened."""
 
 import asyncio
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 
 from activities.steps import NOT_ALLOWED, failed, todays_route
 from rules import course
@@ -16,10 +16,14 @@ from rules.decisions import (
     decide,
     is_coming,
 )
-from rules.errors import CANNOT_VERIFY_SOURCE, TAGS_REFUSED, Failure, LookAgain, Reason, StorageError
-from rules.models import Engine, Outcome, Route, Run, Verdict
-from rules.policies import MAX_LOOKS, choose_engine, metadata_fits
+from rules.errors import CANNOT_VERIFY_SOURCE, Failure, LookAgain, Reason, StorageError
+from rules.models import Engine, Kind, Outcome, Route, Run, Verdict
+from rules.policies import MAX_LOOKS, MAX_TRIES, choose_engine, metadata_fits
 from rules.ports import Copy, Ports
+
+# Request timeouts that one run may last: the host ends a function that lasts too long, and its worker's others with it.
+PATIENCE = 3
+UNCLEARED = "the target still shows the copy's properties"
 
 
 async def run_start(ports: Ports, run: Run) -> Outcome:
@@ -47,23 +51,29 @@ class _Start:
     size: int | None
     refused: frozenset[Engine] = frozenset()
     tagless: bool = False
+    whole: bool = False
     note: str = ""
     last: StorageError | None = field(default=None, repr=False)
 
     async def carry(self) -> Outcome:
         """Look and act, at most 8 times; then it is for later."""
         blind = self.run.first  # a new blob needs no look at the target: If-None-Match: * says it
+        end = self.ports.monotonic() + PATIENCE * self.ports.times.timeout
         for _ in range(MAX_LOOKS):
             outcome = await self._round(blind=blind)
             if outcome is not None:
                 return outcome
             blind = False
-        detail = f"no clear answer after {MAX_LOOKS} looks; the last: {self.last}"
+            if self.ports.monotonic() > end:
+                break
+        if self.whole:
+            return Outcome(Verdict.VERIFIED, size=self.size, note=f"{UNCLEARED}: {self.last}")
+        detail = f"no look made it clear; the last: {self.last}"
         return Outcome(Verdict.RETRYABLE, reason=Reason.TARGET_CONFLICT, detail=detail, size=self.size)
 
     async def _round(self, *, blind: bool) -> Outcome | None:
         """Target first, source second, act third (rule 2). None: look again."""
-        since = self.ports.monotonic()
+        since, self.whole = self.ports.monotonic(), False
         transfer = self.run.transfer
         target = None if blind else await self.ports.target.head(transfer.target_blob)
         if target is not None and is_coming(target, transfer.etag):
@@ -78,15 +88,29 @@ class _Start:
             return decision
         match decision, source, target:
             case Act.CONFIRM, SourceBlob(), TargetBlob():
-                return await confirm(self.ports, self.run, target, source.size)
-            case Act.ABORT, _, TargetBlob(copy_id=str()):
-                await self._attempt_abort(target)
+                return await self._confirm(target, source.size)
+            case Act.ABORT, _, TargetBlob():
+                await self._attempt_abort(target, since)
                 return None
             case _, SourceBlob(), _:
                 return await self._copy(source, target, since)
         return None
 
-    async def _attempt_abort(self, target: TargetBlob) -> None:
+    def _fresh(self, since: float) -> bool:
+        """Whether what was read since then is young enough to act upon."""
+        return self.ports.monotonic() - since <= self.ports.times.window
+
+    async def _confirm(self, target: TargetBlob, size: int) -> Outcome | None:
+        self.whole = True
+        try:
+            return await confirm(self.ports, self.run, target, size)
+        except LookAgain as error:
+            self.last = error
+            return None
+
+    async def _attempt_abort(self, target: TargetBlob, since: float) -> None:
+        if not self._fresh(since):
+            return
         # Whatever it answers, the next look tells.
         try:
             await self.ports.target.abort(self.run.transfer.target_blob, target.copy_id or "")
@@ -94,6 +118,9 @@ class _Start:
             self.last = error
 
     async def _copy(self, source: SourceBlob, target: TargetBlob | None, since: float) -> Outcome | None:
+        if self.run.tries >= MAX_TRIES:
+            detail = f"copied {MAX_TRIES} times, and it never stayed"
+            return Outcome(Verdict.RETRYABLE, reason=Reason.TARGET_CONFLICT, detail=detail, size=source.size)
         engine = choose_engine(self.route.engine, source.kind, source.size, self.refused)
         if isinstance(engine, Reason):
             return self._no_engine(engine, source)
@@ -101,9 +128,7 @@ class _Start:
         if not metadata_fits(copy.metadata):
             detail = "metadata and receipt together pass 8 KB"
             return Outcome(Verdict.PERMANENT, reason=Reason.UNSUPPORTED_BLOB, detail=detail, size=source.size)
-        if self.ports.monotonic() - since > self.ports.times.window:
-            return None  # what was read is too old to act upon
-        return await self._act(copy, source.size)
+        return await self._act(copy, source.size) if self._fresh(since) else None
 
     async def _act(self, copy: Copy, size: int) -> Outcome | None:
         try:
@@ -114,10 +139,11 @@ class _Start:
                 self.refused |= {copy.engine}
             return None
         except Failure as failure:
-            if copy.tags and failure.code in TAGS_REFUSED:
-                self._leave_tags("the target's account does not let the app write them")
-                return None
-            raise
+            if not copy.tags or failure.reason is Reason.THROTTLED:
+                raise
+            # A role of its own, a hierarchical namespace, an old account: the refusals of tags are many. Without them, once.
+            self._leave_tags(f"the target's account refused a copy with them ({failure.detail})")
+            return None
         verdict = Verdict.VERIFIED if done else Verdict.WAITING
         return Outcome(verdict, engine=copy.engine, size=size, note=self.note, began=not done)
 
@@ -131,7 +157,7 @@ class _Start:
             engine=engine,
             metadata=receipt(source.metadata, transfer.etag, transfer.id),
             if_match=target.etag if target else None,
-            tier=self.route.tier,
+            tier=self.route.tier if source.kind is Kind.BLOCK else None,  # the other kinds have no tier to set
             tags=await self._tags(source),
         )
 
@@ -157,11 +183,26 @@ class _Start:
 
 
 async def confirm(ports: Ports, run: Run, target: TargetBlob, size: int) -> Outcome:
-    """The target holds the version. What an async copy shows of the source's URL, SAS and all, is cleared (rule 14)."""
+    """The target holds the version. What an async copy shows of the source's URL, SAS and all, is cleared (rule 14).
+
+    The receipt is the verdict: a target that cannot be cleared (a lease, a policy) is verified, and a note says so.
+
+    Raises:
+        LookAgain: nobody knows whether it was cleared.
+        Retryable: the service was busy.
+    """
+    note = ""
     if target.copy_status is CopyStatus.SUCCESS:
-        with suppress(LookAgain):  # somebody changed it meanwhile: cleared all the same
+        try:
             await ports.target.clear_copy(run.transfer.target_blob, target)
-    return Outcome(Verdict.VERIFIED, size=size)
+        except LookAgain as error:
+            if error.status != HTTPStatus.PRECONDITION_FAILED:  # else somebody changed it: cleared all the same
+                raise
+        except Failure as failure:
+            if failure.reason is Reason.THROTTLED:
+                raise
+            note = f"{UNCLEARED}: {failure}"
+    return Outcome(Verdict.VERIFIED, size=size, note=note)
 
 
 def waiting(target: TargetBlob) -> Outcome:

@@ -40,13 +40,15 @@ class Backoff(ExponentialRetry):
 class Clients:
     """Everything that talks to storage. Use it within one event loop; `aclose` ends it.
 
-    `key` is the emulator's account key, for loopback alone; elsewhere the app's identity is used.
+    `key` is the emulator's account key, for loopback alone; elsewhere the app's identity is used: the user-assigned one of
+    `client_id`, else the system-assigned one, else whatever a developer is logged in with.
     """
 
-    def __init__(self, key: str | None, times: Times, user_agent: str) -> None:
+    def __init__(self, key: str | None, times: Times, user_agent: str, client_id: str | None = None) -> None:
         self.times = times
         self._key = key
         self._user_agent = user_agent
+        self._client_id = client_id
         self._identity: AsyncTokenCredential | None = None
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
         self._services: dict[tuple[str, bool], BlobServiceClient] = {}
@@ -115,7 +117,7 @@ class Clients:
         key = self.key_for(endpoint)
         if key is not None:
             return {"account_name": Place(endpoint, "").account, "account_key": key}
-        self._identity = self._identity or DefaultAzureCredential()
+        self._identity = self._identity or DefaultAzureCredential(managed_identity_client_id=self._client_id)
         return self._identity
 
     def _session(self, *, act: bool) -> aiohttp.ClientSession:
@@ -131,7 +133,12 @@ def condition(etag: str | None) -> dict[str, Any]:
     """The SDK's words for If-Match, or for If-None-Match: * where there is no ETag (it takes no None beside that)."""
     if etag is None:
         return {"match_condition": MatchConditions.IfMissing}
-    return {"match_condition": MatchConditions.IfNotModified, "etag": etag}
+    return {"match_condition": MatchConditions.IfNotModified, "etag": quoted(etag)}
+
+
+def quoted(etag: str) -> str:
+    """An ETag as HTTP writes it; the SDK sends what it is given."""
+    return f'"{etag}"'
 
 
 def _refused(why: str) -> Permanent:

@@ -194,5 +194,10 @@ VERDICTS: dict[Side, dict[Meaning, Verdict]] = {
 
 
 def meaning(status: int, code: str) -> Meaning:
-    """What an answer means: its code says so, else its status."""
+    """What an answer means: its code says so, else its status.
+
+    A source that was busy is no source that cannot be read: another engine would not help.
+    """
+    if code == CANNOT_VERIFY_SOURCE and STATUSES.get(status) is Meaning.BUSY:
+        return Meaning.BUSY
     return MEANINGS.get(code) or STATUSES.get(status, Meaning.UNKNOWN)

@@ -56,7 +56,12 @@ class StoredEvents:
             received = self._queue(POISON).receive_messages(
                 max_messages=PAGE, messages_per_page=PAGE, visibility_timeout=HIDDEN_SECONDS
             )
-            return [message async for message in received]
+            try:
+                return [message async for message in received]
+            except HttpResponseError as error:
+                if code_of(error) != "QueueNotFound":
+                    raise
+                return []  # the host creates it with its first message
 
     def _queue(self, name: str) -> QueueClient:
         return self._clients.queue(self._endpoint, name)

@@ -11,6 +11,7 @@ from azure.storage.blob import BlobProperties, ContentSettings
 from adapters.clients import Clients, condition
 from adapters.translation import LETTERS_LIST, LETTERS_READ, LETTERS_WRITE, code_of
 from rules.errors import Reason, Retryable
+from rules.identity import unquoted
 from rules.models import Blob
 
 MAX_PAGE = 5_000
@@ -30,7 +31,7 @@ class Records:
         async with self._clients.asking(LETTERS_READ):
             try:
                 stream = await self._blob(name).download_blob()
-                return _parsed(await stream.readall()), stream.properties.etag
+                return _parsed(await stream.readall()), unquoted(stream.properties.etag)
             except HttpResponseError as error:
                 if code_of(error) == "BlobNotFound":
                     return None, None

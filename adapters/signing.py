@@ -17,6 +17,8 @@ from rules.models import Blob, Place
 BACK_DATED = timedelta(minutes=15)
 # The service signs for 7 days at the most, counted from the key's start.
 KEY_LIFE = timedelta(days=7)
+# A key that was revoked signs in vain, and nobody says so: it is fetched anew before long.
+KEY_USE = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Signatures:
         """The account's key, renewed when it would not outlive `until`; a crowd waits for one request."""
         async with self._fetching[endpoint]:
             cached = self._keys.get(endpoint)
-            if cached is None or cached.expiry < until:
+            if cached is None or cached.expiry < until or self._now() - cached.start > BACK_DATED + KEY_USE:
                 self._keys[endpoint] = await self._fetch(endpoint)
             return self._keys[endpoint]
 

@@ -8,7 +8,7 @@ from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobProperties
 
-from adapters.clients import Clients
+from adapters.clients import Clients, quoted
 from adapters.signing import Signatures
 from adapters.translation import SOURCE_HEAD, SOURCE_TAGS, code_of
 from rules.decisions import CopyStatus, SourceBlob
@@ -39,7 +39,7 @@ class SourceBlobs:
         async with self._clients.asking(SOURCE_TAGS):
             try:
                 return await self._clients.blob(blob).get_blob_tags(
-                    etag=etag, match_condition=MatchConditions.IfNotModified
+                    etag=quoted(etag), match_condition=MatchConditions.IfNotModified
                 )
             except HttpResponseError as error:
                 if _is_refused(error) or code_of(error) in {"BlobNotFound", "ConditionNotMet"}:

@@ -6,7 +6,7 @@ from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobProperties, ContentSettings, StandardBlobTier
 
-from adapters.clients import Clients, condition
+from adapters.clients import Clients, condition, quoted
 from adapters.translation import TARGET_ABORT, TARGET_CLEAR, TARGET_COPY, TARGET_DELETE, TARGET_HEAD, code_of
 from rules.decisions import SOURCE_ETAG, TRANSFER_ID, CopyStatus, TargetBlob
 from rules.errors import Permanent, Reason
@@ -41,7 +41,7 @@ class TargetBlobs:
             answer = await self._clients.blob(copy.target, act=True).start_copy_from_url(
                 copy.source.url,
                 metadata=copy.metadata,
-                source_etag=copy.etag,
+                source_etag=quoted(copy.etag),
                 source_match_condition=MatchConditions.IfNotModified,
                 standard_blob_tier=StandardBlobTier(copy.tier) if copy.tier else None,
                 tags=copy.tags or None,

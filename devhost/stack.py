@@ -69,6 +69,8 @@ class LocalStack:
             "FUNCTIONS_WORKER_RUNTIME": "python",
             "AzureWebJobsFeatureFlags": "EnableWorkerIndexing",
             "PYTHONUNBUFFERED": "1",
+            # `func` starts afresh where a folder appears in the app's: there shall be no __pycache__.
+            "PYTHONDONTWRITEBYTECODE": "1",
             # `func` runs the first `python` that it finds.
             "VIRTUAL_ENV": sys.prefix,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{self.environment.get('PATH', '')}",

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from rules.errors import StorageError
@@ -45,6 +46,11 @@ class Health:
         for route in self.ports.routes:
             fix = "Check that the container exists and that the app has Storage Blob Data Reader on it."
             looks.append((f"source of route {route.name}", fix, probe.container(route.source)))
+            fix = (
+                "Give the app Storage Blob Delegator on the source's account: a copy reads the source by a signed URL."
+            )
+            signed = self.ports.source.readable(route.source.blob("x"), self.ports.now() + timedelta(minutes=1))
+            looks.append((f"signing for route {route.name}", fix, signed))
             fix = "Check that the container exists and that the app has Storage Blob Data Contributor on it."
             looks.append((f"target of route {route.name}", fix, probe.container(route.target)))
         checks = await asyncio.gather(*(_check(*look) for look in looks))

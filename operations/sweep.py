@@ -31,7 +31,11 @@ async def take_up_broken(instances: Instances) -> int:
             return count
 
 
-async def _take_up(instances: Instances, instance: Instance) -> bool:
+async def _take_up(instances: Instances, listed: Instance) -> bool:
+    # The page may be old: a replay may be under way or over, and a finished instance is silently replaced.
+    instance = await instances.find(listed.id)
+    if instance is None or not instance.broken:
+        return False
     if instance.run is None:
         log("sweep.unreadable", "a broken orchestration has no readable input; look at the task hub", id=instance.id)
         return False

@@ -12,6 +12,7 @@ from rules.models import Engine, Outcome, Run, Step, Verdict
 from rules.transitions import FINAL, State, moved
 
 MAX_DETAIL = 300
+UNCLEAN = "something half-made may be left at the target"
 
 
 def advance(run: Run, outcome: Outcome, now: datetime) -> Run:
@@ -29,7 +30,8 @@ def advance(run: Run, outcome: Outcome, now: datetime) -> Run:
     | record | done | pause for `settle`, clean; or close where nothing can be half-made |
     | clean | done, verified | close |
     | close | done | the end |
-    | record, clean, close | retryable | backoff, the same step, without limit |
+    | clean | retryable, for the 8th time | close; a note says that something half-made may be left |
+    | record, clean, close | retryable | backoff, the same step; what writes records without limit |
     """
     faults = run.faults
     run = replace(run, faults=0, pause=0, updated_at=now, note=outcome.note or run.note)
@@ -37,7 +39,7 @@ def advance(run: Run, outcome: Outcome, now: datetime) -> Run:
         case Step.START | Step.CHECK:
             return _carried(_learned(run, outcome, now), outcome, now)
         case Step.RECORD | Step.CLEAN | Step.CLOSE if outcome.verdict is Verdict.RETRYABLE:
-            return replace(run, faults=faults + 1, pause=policies.backoff(faults + 1, run.transfer.id))
+            return _later(replace(run, faults=faults + 1), outcome.detail)
         case Step.RECORD:
             following = Step.CLEAN if outcome.pause else Step.CLOSE
             recorded = run.ending is not None and run.ending.state is not State.SUPERSEDED
@@ -57,8 +59,15 @@ def faulted(run: Run, detail: str, now: datetime) -> Run:
     """
     run = replace(run, first=False, faults=run.faults + 1, updated_at=now)
     spent = run.faults >= policies.MAX_FAULTS or policies.expired(now, ends_at(run))
-    if run.step in {Step.START, Step.CHECK} and (spent or run.cancelling):
+    if carrying(run) and (spent or run.cancelling):
         return give_up(run, Reason.INTERNAL, detail)
+    return _later(run, detail)
+
+
+def _later(run: Run, detail: str) -> Run:
+    """The same step after a backoff; but a target that cannot be cleaned does not keep a transfer from its end."""
+    if run.step is Step.CLEAN and run.faults >= policies.MAX_TRIES:
+        return _closing(replace(run, faults=0, pause=0, step=Step.CLOSE, note=f"{UNCLEAN}: {detail[:MAX_DETAIL]}"))
     return replace(run, pause=policies.backoff(run.faults, run.transfer.id))
 
 
@@ -147,8 +156,6 @@ def _copying(run: Run, outcome: Outcome, now: datetime) -> Run:
 
 
 def _waiting(run: Run, now: datetime) -> Run:
-    if run.tries > policies.MAX_TRIES:
-        return give_up(run, Reason.TARGET_CONFLICT, f"copied {policies.MAX_TRIES} times, and it never stayed")
     if run.progressed_at and now - run.progressed_at >= policies.STALL:
         return give_up(run, Reason.COPY_FAILED, f"no progress for {policies.STALL}")
     elapsed = (now - (run.copying_at or now)).total_seconds()

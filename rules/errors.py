@@ -50,8 +50,6 @@ HINTS: dict[Reason, str] = {
 
 
 CANNOT_VERIFY_SOURCE = "CannotVerifyCopySource"
-# A copy that sets index tags needs a role of its own; refused so, it is asked once more without them.
-TAGS_REFUSED = frozenset({"AuthorizationPermissionMismatch", "AuthorizationFailure", "InsufficientAccountPermissions"})
 
 
 class StorageError(Exception):

@@ -99,7 +99,8 @@ def of_run(run: Run, now: datetime, app_version: str) -> Letter:
     """The letter of a run that ends `dead_lettered`, with this attempt alone."""
     ending = run.ending
     reason = (ending and ending.reason) or Reason.INTERNAL
-    detail = ((ending and ending.detail) or reason.hint)[:MAX_DETAIL]
+    said = (ending and ending.detail) or reason.hint
+    detail = (f"{said}; {run.note}" if run.note else said)[:MAX_DETAIL]
     transfer = run.transfer
     return Letter(
         id=transfer.id,

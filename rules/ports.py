@@ -62,8 +62,7 @@ class Target(Protocol):
     async def copy(self, copy: Copy) -> bool:
         """Ask the service to copy. True: done, this very request read the version. False: accepted, look later.
 
-        409, 412 and no answer are LookAgain. `CANNOT_VERIFY_SOURCE` is LookAgain with that code; refused for lack of a
-        role is Retryable with a code of `TAGS_REFUSED`.
+        409, 412 and no answer are LookAgain. `CANNOT_VERIFY_SOURCE` is LookAgain with that code.
         """
 
     async def abort(self, blob: Blob, copy_id: str) -> None:

@@ -12,7 +12,7 @@ from rules.letters import text_without_secrets
 from rules.models import Choice, Place, Route
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,39}")
-CONTAINER = re.compile(r"\$web|\$root|(?=.{3,63}\Z)[a-z0-9](?:-?[a-z0-9])*")
+CONTAINER = re.compile(r"\$web|(?=.{3,63}\Z)[a-z0-9](?:-?[a-z0-9])*")
 HOST = re.compile(
     r"[a-z0-9]{3,24}(\.z\d{2})?\.blob\.(core\.windows\.net|core\.usgovcloudapi\.net|core\.chinacloudapi\.cn|storage\.azure\.net)"
 )

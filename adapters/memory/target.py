@@ -17,7 +17,7 @@ from rules.errors import CANNOT_VERIFY_SOURCE
 from rules.models import Blob, Engine, Kind
 from rules.ports import Copy
 
-FORBIDDEN, PRECONDITION_FAILED = 403, 412
+BAD_REQUEST, FORBIDDEN, PRECONDITION_FAILED = 400, 403, 412
 
 
 class MemoryTarget:
@@ -107,6 +107,8 @@ class MemoryTarget:
             raise answered(TARGET_COPY, CONFLICT, CANNOT_VERIFY_SOURCE)
         if copy.engine is Engine.SYNC and item.kind is not Kind.BLOCK:
             raise answered(TARGET_COPY, CONFLICT, "InvalidSourceBlobType")
+        if copy.tier and item.kind is not Kind.BLOCK:
+            raise answered(TARGET_COPY, BAD_REQUEST, "InvalidHeaderValue")  # the other kinds have no such tiers
         if item.etag != copy.etag:
             raise answered(TARGET_COPY, PRECONDITION_FAILED, "ConditionNotMet")
         return item

@@ -12,6 +12,7 @@ from azure.storage.blob import UserDelegationKey
 from yarl import URL
 
 from adapters.clients import Clients
+from adapters.signing import BACK_DATED, KEY_USE
 from adapters.source import SourceBlobs
 from rules.errors import Reason, Retryable
 from rules.models import Blob
@@ -83,10 +84,23 @@ async def test_a_key_is_renewed_when_it_would_not_last() -> None:
     clients, clock = Delegating(), Clock()
     source = SourceBlobs(clients, clock)
     await source.readable(BLOB, NOW + timedelta(days=6))
-    clock.time = NOW + timedelta(days=1)
-    await source.readable(BLOB, clock.time + timedelta(hours=1))
+    clock.time = NOW + timedelta(minutes=30)
+    await source.readable(BLOB, NOW + timedelta(days=7) - BACK_DATED)
     assert len(clients.fetched) == 1
-    await source.readable(BLOB, clock.time + timedelta(days=6))
+    await source.readable(BLOB, NOW + timedelta(days=7))
+    assert len(clients.fetched) == 2
+
+
+async def test_a_key_is_used_for_an_hour_and_then_fetched_anew() -> None:
+    """One that was revoked signs in vain, and nobody says so."""
+    clients, clock = Delegating(), Clock()
+    source = SourceBlobs(clients, clock)
+    for passed in (timedelta(0), KEY_USE):
+        clock.time = NOW + passed
+        await source.readable(BLOB, clock.time + timedelta(hours=1))
+        assert len(clients.fetched) == 1
+    clock.time += timedelta(seconds=1)
+    await source.readable(BLOB, clock.time + timedelta(hours=1))
     assert len(clients.fetched) == 2
 
 

@@ -116,7 +116,12 @@ CannotVerifyCopySource 401: R source_unreadable | L | R source_unreadable | R in
 CannotVerifyCopySource 403: R source_unreadable | L | R source_unreadable | R internal
 CannotVerifyCopySource 404: R source_unreadable | L | R source_unreadable | R internal
 CannotVerifyCopySource 409: R source_unreadable | L | R source_unreadable | R internal
-CannotVerifyCopySource 500: R source_unreadable | L | R source_unreadable | R internal
+CannotVerifyCopySource 408: R throttled | R throttled | R throttled | R throttled
+CannotVerifyCopySource 429: R throttled | R throttled | R throttled | R throttled
+CannotVerifyCopySource 500: R throttled | R throttled | R throttled | R throttled
+CannotVerifyCopySource 502: R throttled | R throttled | R throttled | R throttled
+CannotVerifyCopySource 503: R throttled | R throttled | R throttled | R throttled
+CannotVerifyCopySource 504: R throttled | R throttled | R throttled | R throttled
 SomethingNew 400: R internal | R internal | R internal | R internal
 SomethingNew 403: R source_unreadable | R target_unwritable | R target_unwritable | R internal
 SomethingNew 501: R internal | R internal | R internal | R internal

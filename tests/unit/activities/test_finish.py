@@ -18,6 +18,7 @@ from adapters.translation import (
     unanswered,
 )
 from rules import events, letters
+from rules.course import UNCLEAN
 from rules.decisions import CopyStatus
 from rules.errors import Permanent, Reason
 from rules.letters import Ended
@@ -99,10 +100,15 @@ class TestRecord:
         world.storage.containers.remove((ROUTE.target.endpoint, ROUTE.target.container))
         assert await run_record(world.ports, ending(transfer, State.SUPERSEDED, successor=Successor(None))) == DONE
 
-    async def test_without_a_route_of_today_there_is_nothing_to_clean_and_no_look(self, world: World) -> None:
-        """Where the app may not look, it has made nothing."""
-        transfer = replace(world.put(), route="another")
-        assert await run_record(world.ports, ending(transfer, State.DEAD_LETTERED)) == DONE
+    async def test_without_a_route_of_today_it_is_recorded_with_a_note_and_nothing_is_looked_at(
+        self, world: World
+    ) -> None:
+        """The app may not look there any more: what it has left, if anything, a person must see to."""
+        transfer = replace(await pending(world), route="another")
+        world.requests.clear()
+        outcome = await run_record(world.ports, ending(transfer, State.DEAD_LETTERED))
+        assert (outcome.verdict, outcome.pause) == (Verdict.DONE, 0)
+        assert outcome.note == f"{UNCLEAN}: no route of today leads there"
         assert world.asked == ["letters.write"]
 
     async def test_a_store_that_fails_is_for_later_whatever_it_says(self, world: World) -> None:

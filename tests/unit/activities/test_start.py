@@ -445,7 +445,10 @@ class TestTags:
         transfer = world.put(tags={"team": "a"})
         outcome = await start(world, transfer)
         assert (outcome.verdict, outcome.engine) == (Verdict.VERIFIED, Engine.SYNC)
-        assert outcome.note == "index tags were left out: the target's account does not let the app write them"
+        assert outcome.note == (
+            "index tags were left out: the target's account refused a copy with them "
+            "(403 AuthorizationPermissionMismatch: the app's access is refused)"
+        )
         assert world.storage.blobs[transfer.target_blob].tags == {}
         assert world.acts == ["target.copy", "target.copy"]
 

@@ -12,13 +12,14 @@ from tests.unit.rules.samples import NAME, ROUTE
 
 
 async def test_up_means_that_every_check_is_ok(world: World) -> None:
-    """Queue, letters, and both ends of every route."""
+    """Queue, letters, and of every route both ends and the signature by which its source is read."""
     health = await world.health.look()
     assert health["up"] is True
     assert [check["name"] for check in health["checks"]] == [
         "queue",
         "dead letters",
         "source of route default",
+        "signing for route default",
         "target of route default",
     ]
 

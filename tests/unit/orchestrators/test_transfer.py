@@ -8,9 +8,10 @@ import pytest
 
 from orchestrators.transfer import MAX_WAITS
 from rules import codec
+from rules.course import UNCLEAN
 from rules.errors import Reason
 from rules.models import Engine, Outcome, Run, Step, Successor, Verdict
-from rules.policies import MAX_FAULTS, MAX_TRIES
+from rules.policies import MAX_FAULTS, MAX_TRIES, backoff
 from tests.unit.orchestrators.conftest import Staged
 from tests.unit.orchestrators.stage import Answer, Stage
 from tests.unit.rules.samples import NAME, NEWER, NOW, RUN
@@ -118,14 +119,24 @@ def test_one_answer_between_lost_activities_starts_the_count_again(staged: Stage
     assert stage.output["state"] == "verified"
 
 
-@pytest.mark.parametrize("step", ["record", "clean", "close"])
-def test_the_steps_of_an_end_are_never_given_up(staged: Staged, step: str) -> None:
-    """Neither exceptions nor failures end an end: it is tried until it is done."""
+@pytest.mark.parametrize("step", ["record", "close"])
+def test_the_records_of_an_end_are_never_given_up(staged: Staged, step: str) -> None:
+    """Neither exceptions nor failures keep the records of an end from being written: it is tried until it is done."""
     answers: dict[str, Answer | list[Answer]] = {"start": FORBIDDEN, "record": SETTLE}
     answers[step] = [*[LOST] * 15, *[THROTTLED] * 15, SETTLE if step == "record" else Outcome(Verdict.DONE)]
     stage = staged(**answers).play()
     assert stage.steps.count(step) == 31
     assert stage.output["reason"] == "target_unwritable"
+
+
+@pytest.mark.parametrize("answer", [LOST, THROTTLED])
+def test_a_target_that_cannot_be_cleaned_does_not_keep_a_transfer_from_its_end(staged: Staged, answer: Answer) -> None:
+    """Eight times, then its letter is written, and says what may be left."""
+    stage = staged(start=FORBIDDEN, record=SETTLE, clean=answer).play()
+    assert stage.steps == ["start", "record", *["clean"] * MAX_TRIES, "close"]
+    assert stage.pauses == [90, *(backoff(count, RUN.transfer.id) for count in range(1, MAX_TRIES))]
+    assert stage.calls[-1][1].note.startswith(UNCLEAN)
+    assert (stage.output["state"], stage.output["reason"]) == ("dead_lettered", "target_unwritable")
 
 
 def test_a_secret_in_an_exception_reaches_neither_status_nor_history(staged: Staged) -> None:

@@ -20,6 +20,7 @@ BEGAN = replace(WAITING, began=True)
 AGAIN = Outcome(Verdict.AGAIN)
 BUSY = Outcome(Verdict.RETRYABLE, reason=Reason.THROTTLED, detail="busy")
 ARCHIVED = Outcome(Verdict.PERMANENT, reason=Reason.SOURCE_ARCHIVED, detail="archived")
+NO_NINTH = Outcome(Verdict.RETRYABLE, reason=Reason.TARGET_CONFLICT, detail="it never stayed")
 OVERWRITTEN = Outcome(Verdict.SUPERSEDED, successor=Successor(NEWER))
 CANCELLED_BEFORE = Outcome(Verdict.ENDED, state=State.CANCELLED)
 DONE = Outcome(Verdict.DONE)
@@ -85,7 +86,8 @@ ENDING: list[tuple[Step, dict[str, Any], Outcome, Step | None, int]] = [
     (Step.CLEAN, {}, VERIFIED, Step.CLOSE, 0),
     (Step.CLOSE, {}, DONE, None, 0),
     (Step.RECORD, {"faults": 20}, BUSY, Step.RECORD, backoff(21)),
-    (Step.CLEAN, {"faults": 20}, BUSY, Step.CLEAN, backoff(21)),
+    (Step.CLEAN, {"faults": 6}, BUSY, Step.CLEAN, backoff(7)),
+    (Step.CLEAN, {"faults": 7}, BUSY, Step.CLOSE, 0),
     (Step.CLOSE, {"faults": 20}, BUSY, Step.CLOSE, backoff(21)),
 ]
 
@@ -257,11 +259,18 @@ def test_a_copy_that_has_not_begun_does_not_stall() -> None:
 
 def test_a_copy_that_never_stays_is_made_eight_times() -> None:
     """Somebody else writes the target for ever: a person must stop them."""
-    walk = Walk().finds(*[BEGAN, AGAIN] * 8, BEGAN)
-    walk.finds(SETTLE, DONE, DONE)
+    walk = Walk().finds(*[BEGAN, AGAIN] * 8)
+    assert (walk.run.step, walk.run.tries) == (Step.START, 8)
+    walk.finds(NO_NINTH, SETTLE, DONE, DONE)
     assert walk.end == (State.DEAD_LETTERED, Reason.TARGET_CONFLICT)
     assert walk.run.ending
-    assert walk.run.ending.detail == "copied 8 times, and it never stayed"
+    assert walk.run.ending.detail == NO_NINTH.detail
+
+
+def test_the_eighth_copy_may_stay() -> None:
+    """It is waited for like any other."""
+    walk = Walk().finds(*[BEGAN, AGAIN] * 7, BEGAN, WAITING, AGAIN, VERIFIED)
+    assert walk.end == (State.VERIFIED, None)
 
 
 def test_a_retry_is_not_waited_for_beyond_the_deadline() -> None:
@@ -324,11 +333,33 @@ def test_an_exception_once_a_cancel_was_seen_is_the_cancel() -> None:
     assert walk.end == (State.CANCELLED, None)
 
 
-@pytest.mark.parametrize("step", [Step.RECORD, Step.CLEAN, Step.CLOSE])
-def test_the_steps_that_end_a_transfer_go_on_without_limit(step: Step) -> None:
+@pytest.mark.parametrize("step", [Step.RECORD, Step.CLOSE])
+def test_the_steps_that_record_an_end_go_on_without_limit(step: Step) -> None:
     """A transfer in no state would break I1."""
-    walk = Walk(at(step, accepted_at=NOW - LATE)).breaks(50)
+    walk = Walk(at(step, accepted_at=NOW - LATE)).breaks(25).finds(*[BUSY] * 25)
     assert (walk.run.step, walk.run.pause) == (step, backoff(50))
+
+
+def test_a_target_that_cannot_be_cleaned_does_not_keep_a_transfer_from_its_end() -> None:
+    """Whether the service refuses or the activity raises: the eighth time it goes on at once, with a note of the last."""
+    for walk in (
+        Walk(at(Step.CLEAN)).finds(*[BUSY] * 8),
+        Walk(at(Step.CLEAN)).breaks(8, BUSY.detail),
+        Walk(at(Step.CLEAN)).breaks(4).finds(*[BUSY] * 4),
+    ):
+        assert (walk.run.step, walk.run.pause, walk.run.faults) == (Step.CLOSE, 0, 0)
+        assert walk.run.note == f"{course.UNCLEAN}: {BUSY.detail}"
+        assert walk.finds(*[BUSY] * 9, DONE).end == (State.DEAD_LETTERED, Reason.THROTTLED)
+        assert walk.run.note == f"{course.UNCLEAN}: {BUSY.detail}"
+
+
+def test_a_cancelled_one_that_cannot_be_cleaned_ends_without_a_pause() -> None:
+    """Nothing is left to close, so nothing is left to wait for."""
+    end = Outcome(Verdict.ENDED, state=State.CANCELLED)
+    walk = Walk(at(Step.CLEAN, ending=end)).breaks(8, "x" * 9_999)
+    assert walk.end == (State.CANCELLED, None)
+    assert walk.run.pause == 0
+    assert len(walk.run.note) == len(course.UNCLEAN) + 2 + course.MAX_DETAIL
 
 
 def test_a_superseded_version_names_its_successor() -> None:
