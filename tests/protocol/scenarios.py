@@ -10,7 +10,7 @@ SYNC, ASYNC = Choice.SYNC, Choice.ASYNC
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A scenario, and the states and ends that its exploration must not fall below."""
+    """A scenario, and the states and ends that its exploration must not fall below: a change of the app moves them a little."""
 
     name: str
     scenario: Scenario
@@ -40,36 +40,37 @@ def _case(
 RENAMED = ("route", "renamed")
 
 CASES = [
-    _case("sync", SYNC, "overwrite", faults=1, states=3_200, ends=57),
-    _case("sync_removed", SYNC, "overwrite", "remove", faults=1, states=21_000, ends=420),
-    _case("sync_second_cancelled", SYNC, "overwrite", "cancel 2", faults=1, states=5_800, ends=110),
-    _case("sync_cancelled_replayed", SYNC, "overwrite", "cancel 1", "replay 1", faults=1, states=7_500, ends=160),
-    _case("sync_given_up_replayed", SYNC, "overwrite", "deadline 1", "replay 1", faults=1, states=6_900, ends=140),
-    _case("sync_event_lost", SYNC, "overwrite", faults=1, lost=frozenset({2}), states=1_000, ends=40),
-    _case("sync_touched", SYNC, "overwrite", "touch", faults=1, states=5_400, ends=145),
-    _case("async", ASYNC, "overwrite", faults=1, states=90_000, ends=400),
-    _case("async_every_order_apart", ASYNC, "overwrite", exact=True, states=1_180, ends=7),
-    _case("async_removed", ASYNC, "overwrite", "remove", states=3_900, ends=56),
-    _case("async_fails_first_cancelled", ASYNC, "overwrite", "fail", "cancel 1", states=9_200, ends=69),
-    _case("async_fails_second_cancelled", ASYNC, "overwrite", "cancel 2", "fail", states=10_700, ends=72),
-    _case("async_given_up_replayed", ASYNC, "overwrite", "deadline 1", "replay 1", states=4_900, ends=42),
-    _case("async_cancelled_replayed", ASYNC, "overwrite", "cancel 1", "replay 1", states=3_600, ends=33),
-    _case("async_touched", ASYNC, "fail", "touch", "deadline 1", "replay 1", states=700, ends=56),
-    _case("async_event_lost", ASYNC, "overwrite", lost=frozenset({2}), states=175, ends=6),
-    _case("async_three_versions", ASYNC, "overwrite", "overwrite", versions=3, states=53_000, ends=60),
-    _case("async_one_cancelled", ASYNC, "cancel 1", "replay 1", versions=1, faults=1, states=3_400, ends=133),
-    _case("async_one_fails", ASYNC, "fail", "deadline 1", "replay 1", versions=1, faults=1, states=22_000, ends=700),
-    _case("route_renamed", ASYNC, versions=1, routes=RENAMED, states=580, ends=2),
-    _case("terminated", ASYNC, "cancel 1", "terminate 1", "sweep", versions=1, states=1_150, ends=50),
-    _case("event_twice", ASYNC, "redeliver 1", "cancel 1", versions=1, fine=True, states=90, ends=6),
+    _case("sync", SYNC, "overwrite", faults=1, states=2_700, ends=48),
+    _case("sync_removed", SYNC, "overwrite", "remove", faults=1, states=17_000, ends=350),
+    _case("sync_second_cancelled", SYNC, "overwrite", "cancel 2", faults=1, states=4_900, ends=93),
+    _case("sync_cancelled_replayed", SYNC, "overwrite", "cancel 1", "replay 1", faults=1, states=6_300, ends=130),
+    _case("sync_given_up_replayed", SYNC, "overwrite", "deadline 1", "replay 1", faults=1, states=5_800, ends=110),
+    _case("sync_event_lost", SYNC, "overwrite", faults=1, lost=frozenset({2}), states=850, ends=34),
+    _case("sync_touched", SYNC, "overwrite", "touch", faults=1, states=4_500, ends=120),
+    _case("async", ASYNC, "overwrite", faults=1, states=76_000, ends=340),
+    _case("async_every_order_apart", ASYNC, "overwrite", exact=True, states=1_000, ends=7),
+    _case("async_removed", ASYNC, "overwrite", "remove", states=3_300, ends=47),
+    _case("async_fails_first_cancelled", ASYNC, "overwrite", "fail", "cancel 1", states=7_800, ends=58),
+    _case("async_fails_second_cancelled", ASYNC, "overwrite", "cancel 2", "fail", states=9_000, ends=61),
+    _case("async_given_up_replayed", ASYNC, "overwrite", "deadline 1", "replay 1", states=4_100, ends=35),
+    _case("async_cancelled_replayed", ASYNC, "overwrite", "cancel 1", "replay 1", states=3_000, ends=28),
+    _case("async_touched", ASYNC, "fail", "touch", "deadline 1", "replay 1", states=590, ends=47),
+    _case("async_event_lost", ASYNC, "overwrite", lost=frozenset({2}), states=140, ends=6),
+    _case("async_three_versions", ASYNC, "overwrite", "overwrite", versions=3, states=45_000, ends=51),
+    _case("async_one_cancelled", ASYNC, "cancel 1", "replay 1", versions=1, faults=1, states=2_800, ends=110),
+    _case("async_one_fails", ASYNC, "fail", "deadline 1", "replay 1", versions=1, faults=1, states=18_000, ends=590),
+    _case("route_renamed", ASYNC, versions=1, routes=RENAMED, states=490, ends=2),
+    _case("route_renamed_cancelled", ASYNC, "cancel 1@route", versions=1, routes=RENAMED, states=2_000, ends=9),
+    _case("terminated", ASYNC, "cancel 1", "terminate 1", "sweep", versions=1, states=970, ends=42),
+    _case("event_twice", ASYNC, "redeliver 1", "cancel 1", versions=1, fine=True, states=370, ends=14),
 ]
 
 # Minutes, not seconds: EXPLORE=long
 LONG = [
-    _case("sync_three_versions", SYNC, "overwrite", "overwrite", versions=3, faults=1, states=90_000, ends=350),
-    _case("async_first_cancelled", ASYNC, "overwrite", "cancel 1", faults=1, states=350_000, ends=1_950),
-    _case("async_third_cancelled", ASYNC, "overwrite", "overwrite", "cancel 3", versions=3, states=200_000, ends=320),
-    _case("sync_two_faults", SYNC, "overwrite", faults=2, states=50_000, ends=300),
-    _case("one_two_faults", ASYNC, "fail", "cancel 1", versions=1, faults=2, states=20_000, ends=300),
-    _case("route_renamed_overwritten", ASYNC, "overwrite", routes=RENAMED, states=100_000, ends=100),
+    _case("sync_three_versions", SYNC, "overwrite", "overwrite", versions=3, faults=1, states=76_000, ends=290),
+    _case("async_first_cancelled", ASYNC, "overwrite", "cancel 1", faults=1, states=290_000, ends=1_600),
+    _case("async_third_cancelled", ASYNC, "overwrite", "overwrite", "cancel 3", versions=3, states=170_000, ends=270),
+    _case("sync_two_faults", SYNC, "overwrite", faults=2, states=85_000, ends=930),
+    _case("one_two_faults", ASYNC, "fail", "cancel 1", versions=1, faults=2, states=200_000, ends=5_800),
+    _case("route_renamed_overwritten", SYNC, "overwrite", routes=RENAMED, states=23_000, ends=12),
 ]
