@@ -61,12 +61,15 @@ async def _write_ended(ports: Ports, run: Run) -> None:
 
 
 async def _target(ports: Ports, run: Run) -> TargetBlob | None:
-    """The target, if there is one; None too where no route of today leads there, or its container is gone."""
+    """The target, if there is one; None too where no route of today leads there, or where it never could begin."""
     if todays_route(ports, run) is None:
         return None
-    with suppress(Permanent):
+    try:
         return await ports.target.head(run.transfer.target_blob)
-    return None
+    except Permanent:
+        if run.state is State.COPYING:
+            raise  # a copy of ours was seen there: it is somewhere still
+        return None
 
 
 async def run_clean(ports: Ports, run: Run) -> Outcome:
@@ -87,8 +90,6 @@ async def run_clean(ports: Ports, run: Run) -> Outcome:
             aborted = target.copy_id if cleaning is Cleaning.ABORT else aborted
             if await _remove(ports, run, target, cleaning):
                 return DONE
-    except Permanent as failure:  # such as a target with snapshots, which are not ours to delete
-        return Outcome(Verdict.DONE, note=f"{UNCLEAN}: {failure}")
     except Failure as failure:
         return failed_for_now(failure)
     return _unclear(run, cleaning)

@@ -35,10 +35,10 @@ class LocalStack:
 
     def __post_init__(self) -> None:
         env = self.environment
-        self.host_port = int(env.get("HOST_PORT", "7071"))
-        self.blob_port = int(env.get("AZURITE_BLOB_PORT", "10000"))
-        self.queue_port = int(env.get("AZURITE_QUEUE_PORT", "10001"))
-        self.table_port = int(env.get("AZURITE_TABLE_PORT", "10002"))
+        self.host_port = _port(env, "HOST_PORT", 7071)
+        self.blob_port = _port(env, "AZURITE_BLOB_PORT", 10000)
+        self.queue_port = _port(env, "AZURITE_QUEUE_PORT", 10001)
+        self.table_port = _port(env, "AZURITE_TABLE_PORT", 10002)
         self.state = Path(env.get("DEVHOST_STATE", ".local"))
 
     @property
@@ -95,19 +95,14 @@ class LocalStack:
 
     def start_storage(self) -> None:
         """Start the emulator behind its proxy, until it is ready."""
-        command = [sys.executable, "-m", "devhost.storage"]
-        self.storage = subprocess.Popen(
-            command, cwd=ROOT, env=self.settings(), text=True, stdout=subprocess.PIPE, stderr=self.output
-        )
+        self.storage = self._launch([sys.executable, "-m", "devhost.storage", "--leash"], subprocess.PIPE)
         said = self.storage.stdout.readline() if self.storage.stdout else ""
         if not said.startswith("ready"):
             raise StackFailed("the storage half did not start; its own line says why")
 
     def start_host(self) -> None:
         """Start the function app on `func` (HOST=func) or on the stand-in, until it answers."""
-        self.host = subprocess.Popen(
-            self._host_command(), cwd=ROOT, env=self.settings(), text=True, stdout=self.output, stderr=self.output
-        )
+        self.host = self._launch(self._host_command(), self.output)
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end:
             if self.host.poll() is not None:
@@ -119,9 +114,21 @@ class LocalStack:
             f"the app did not answer at {self.api}/health within {START_SECONDS} s; look at the host's lines"
         )
 
+    def _launch(self, command: list[str], output: IO[Any] | int | None) -> "subprocess.Popen[str]":
+        # Nothing is ever written to its stdin: the end of it tells a child that we are gone, even by `kill -9`.
+        return subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=self.settings(),
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=self.output,
+        )
+
     def _host_command(self) -> list[str]:
         if self.environment.get("HOST", "") != "func":
-            return [sys.executable, "-m", "devhost.host", "--app", str(ROOT)]
+            return [sys.executable, "-m", "devhost.host", "--app", str(ROOT), "--leash"]
         if shutil.which("func", path=self.settings()["PATH"]) is None:
             raise StackFailed(
                 "HOST=func needs Azure Functions Core Tools: `func` is not on PATH. Fix: install it, or leave HOST out"
@@ -150,6 +157,8 @@ class LocalStack:
         if self.host is not None:
             self.host.kill()
             self.host.wait()
+            if self.host.stdin is not None:
+                self.host.stdin.close()
 
     def stop(self) -> None:
         """Stop the host, then storage: each with SIGTERM, and waited for."""
@@ -157,14 +166,24 @@ class LocalStack:
             if process is not None and process.poll() is None:
                 process.terminate()
                 process.wait(STOP_SECONDS)
-            if process is not None and process.stdout is not None:
-                process.stdout.close()
+            for pipe in (process.stdin, process.stdout) if process is not None else ():
+                if pipe is not None:
+                    pipe.close()
 
     def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def _port(environment: Mapping[str, str], variable: str, default: int) -> int:
+    text = environment.get(variable, str(default))
+    if not (text.isdecimal() and 0 < int(text[:6]) <= 65535):  # noqa: PLR2004  # the last port there is
+        raise StackFailed(
+            f"{variable}={text!r} is no port. Fix: a number from 1 to 65535, or leave it out for {default}"
+        )
+    return int(text)
 
 
 def _watched(routes: str) -> list[str]:

@@ -8,13 +8,23 @@ from rules.ports import Instances, Ports
 
 
 async def share(ports: Ports, instances: Instances, route: str, name: str) -> str:
-    """Share the blob's current version along the route; the transfer's id, also where it runs already."""
+    """Share the blob's current version along the route; the transfer's id, also where it runs already.
+
+    Raises:
+        StillRunning: it is on its way to an end without success.
+    """
     transfer = await current(ports, route, name)
     try:
         await restart(ports, instances, transfer)
     except StillRunning:
-        return transfer.id
+        if await _is_ending(instances, transfer.id):
+            raise  # what it ends as is settled: only the next attempt can share the blob
     return transfer.id
+
+
+async def _is_ending(instances: Instances, transfer_id: str) -> bool:
+    instance = await instances.find(transfer_id)
+    return instance is not None and bool(instance.custom.get("ending") or instance.custom.get("cancelling"))
 
 
 async def current(ports: Ports, route_name: str, name: str) -> Transfer:

@@ -11,6 +11,7 @@ import azure.functions as func
 from operations.problems import Invalid
 from rules.errors import Reason
 from rules.identity import MESSAGE_ID, TRANSFER_ID
+from rules.letters import text_without_secrets
 from rules.routes import NAME
 from rules.transitions import State
 
@@ -28,7 +29,7 @@ def parameters(req: func.HttpRequest, *known: str) -> dict[str, str]:
     given = {key: value for key, value in req.params.items() if key != KEY}
     if unknown := sorted(set(given) - set(known)):
         fix = f"Known are: {', '.join(known)}." if known else "This call takes none."
-        raise Invalid(f"unknown query parameter {unknown[0][:40]!r}", fix)
+        raise Invalid(f"unknown query parameter {text_without_secrets(unknown[0])[:40]!r}", fix)
     return given
 
 

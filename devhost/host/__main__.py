@@ -30,23 +30,28 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--app", type=Path, default=Path(), help="folder with function_app.py and host.json (.)")
+    parser.add_argument(
+        "--leash", action="store_true", help="stop when standard input ends, as it does with the parent"
+    )
     arguments = parser.parse_args()
     _set_up_logs()
     try:
         settings = config.load(arguments.app.absolute(), os.environ)
-        asyncio.run(_run(settings))
+        asyncio.run(_run(settings, leashed=arguments.leash))
     except ConfigError as error:
         print(f"devhost: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-async def _run(settings: Config) -> None:
+async def _run(settings: Config, *, leashed: bool) -> None:
     os.environ.setdefault("AZURE_FUNCTIONS_ENVIRONMENT", "Development")
     os.environ.setdefault("WEBSITE_HOSTNAME", f"localhost:{settings.port}")
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    if leashed:
+        _stop_without_parent(stopped)
     host = Host(settings, os.environ)
     await host.start()
     await stopped.wait()
@@ -55,12 +60,25 @@ async def _run(settings: Config) -> None:
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
+def _stop_without_parent(stopped: asyncio.Event) -> None:
+    """The parent holds the other end of stdin and never writes: the end of it means that the parent is gone, however."""
+    loop = asyncio.get_running_loop()
+
+    def gone() -> None:
+        loop.remove_reader(sys.stdin)
+        stopped.set()
+
+    loop.add_reader(sys.stdin, gone)
+
+
 def _set_up_logs() -> None:
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     )
     for chatty in ("azure", "asyncio", "urllib3"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # It would print requests that it cannot read, key and all.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ LOOPBACK = "127.0.0.1"
 RPC_PORT = 17071
 MAX_BODY = 100 * 1024 * 1024
 GRACE = 5.0
+LONGEST_LINE = 65_536
 
 
 @dataclass
@@ -49,7 +50,15 @@ class Front:
             await runner.cleanup()
 
     async def _open(self, handler: Handler, port: int) -> int:
-        runner = web.AppRunner(_app(handler), access_log=None, handle_signals=False, shutdown_timeout=GRACE)
+        runner = web.AppRunner(
+            _app(handler),
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=GRACE,
+            auto_decompress=False,
+            max_line_size=LONGEST_LINE,
+            max_field_size=LONGEST_LINE,
+        )
         await runner.setup()
         try:
             await web.TCPSite(runner, LOOPBACK, port).start()

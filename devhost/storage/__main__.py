@@ -51,17 +51,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         "python -m devhost.storage", description=__doc__, epilog=HELP, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.parse_args()
+    parser.add_argument(
+        "--leash", action="store_true", help="stop when standard input ends, as it does with the parent"
+    )
+    arguments = parser.parse_args()
     try:
-        asyncio.run(_run(Config.from_env(os.environ)))
+        asyncio.run(_run(Config.from_env(os.environ), leashed=arguments.leash))
     except StackError as error:
         print(f"devhost.storage: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-async def _run(config: Config) -> None:
-    stop = _stop_signal()
+async def _run(config: Config, *, leashed: bool) -> None:
+    stop = _stop_signal(leashed=leashed)
     with listen(config.blob_port, "AZURITE_BLOB_PORT") as port:
         async with running(config) as azurite, connected(azurite.blob_port, config) as upstream:
             await upstream.create_what_is_missing()
@@ -105,11 +108,24 @@ async def _serving(port: socket.socket, upstream: Upstream, config: Config) -> A
                 await clock
 
 
-def _stop_signal() -> asyncio.Event:
+def _stop_signal(*, leashed: bool) -> asyncio.Event:
     stop = asyncio.Event()
     for number in signal.SIGINT, signal.SIGTERM:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    if leashed:
+        _stop_without_parent(stop)
     return stop
+
+
+def _stop_without_parent(stop: asyncio.Event) -> None:
+    """The parent holds the other end of stdin and never writes: the end of it means that the parent is gone, however."""
+    loop = asyncio.get_running_loop()
+
+    def gone() -> None:
+        loop.remove_reader(sys.stdin)
+        stop.set()
+
+    loop.add_reader(sys.stdin, gone)
 
 
 async def _until(stop: asyncio.Event, azurite: Azurite) -> None:

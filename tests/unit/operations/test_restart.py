@@ -10,7 +10,7 @@ from operations.problems import Conflict, Invalid, NotFound
 from operations.replay import replay
 from operations.restart import StillRunning, restart
 from operations.share import share
-from rules import letters
+from rules import course, letters
 from rules.errors import Reason, Retryable
 from rules.events import Refused
 from rules.letters import Ended
@@ -132,6 +132,15 @@ class TestShare:
         world.stands(transfer, status)
         assert await share(world.ports, world.instances, "default", NAME) == transfer.id
         assert "instances.start" not in world.asked
+
+    @pytest.mark.parametrize("state", [State.CANCELLED, State.DEAD_LETTERED])
+    async def test_one_that_is_ending_cannot_be_shared_yet(self, world: World, state: State) -> None:
+        """Its end is settled: a 202 would promise what only the next attempt can do."""
+        transfer = world.put()
+        run = replace(Run(transfer, world.clock), cancelling=state is State.CANCELLED)
+        world.stands(transfer, "Running", course.give_up(run, Reason.TARGET_UNWRITABLE, "no container"))
+        with pytest.raises(StillRunning):
+            await share(world.ports, world.instances, "default", NAME)
 
     @pytest.mark.parametrize(
         ("route", "name", "problem"),
