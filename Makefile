@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 AZURITE := devhost/storage/node_modules
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test lint format lock clean
+.PHONY: help setup demo run test explore lint format lock clean
 
 help: ## What can be done here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ run: setup ## Run the local stack until Ctrl-C
 test: setup ## Run every test; the rules first, every branch of them
 	@$(BIN)/pytest tests/unit/rules --quiet --no-header --cov=rules --cov-branch --cov-report=term-missing:skip-covered
 	@$(BIN)/pytest
+
+explore: setup ## Explore more of the protocol than the tests do: three versions, two faults (minutes)
+	@EXPLORE=long $(BIN)/pytest tests/protocol
 
 lint: setup ## Check style, types and rooms
 	@$(BIN)/ruff check .
