@@ -142,3 +142,9 @@ def test_every_json_example_is_json() -> None:
     for name in ("README.md", "docs/operating.md", "docs/settings.md"):
         for example in re.findall(r"```json\n(.*?)```", page(name), re.DOTALL):
             json.loads(example)
+
+
+def test_every_trace_is_a_test_by_its_name() -> None:
+    """The table of traces names the tests of `tests/protocol/test_traces.py`, and no other."""
+    tests = set(re.findall(r"def test_(\w+)\(", page("tests/protocol/test_traces.py")))
+    assert column(section(page("docs/protocol.md"), "## Traces")) == tests
