@@ -45,8 +45,8 @@ def advance(run: Run, outcome: Outcome, now: datetime) -> Run:
             recorded = run.ending is not None and run.ending.state is not State.SUPERSEDED
             return _closing(replace(run, recorded=recorded, step=following, pause=outcome.pause))
         case Step.CLEAN:
-            complete = outcome.verdict is Verdict.VERIFIED
-            return _closing(replace(run, ending=_verified(run) if complete else run.ending, step=Step.CLOSE))
+            run = replace(run, step=Step.CLOSE, size=run.size if outcome.size is None else outcome.size)
+            return _closing(replace(run, ending=_verified(run)) if outcome.verdict is Verdict.VERIFIED else run)
         case _:
             return _ended(run)
 
@@ -55,7 +55,7 @@ def faulted(run: Run, detail: str, now: datetime) -> Run:
     """The run after its activity raised: infrastructure, not a verdict on the blob (rule 8). Backoff, then the same step.
 
     After 10 in a row, or at the deadline, a transfer that is still being carried ends `dead_lettered` as `internal`; the
-    steps that end a transfer go on without limit.
+    steps that end a transfer go on as `advance` says.
     """
     run = replace(run, first=False, faults=run.faults + 1, updated_at=now)
     spent = run.faults >= policies.MAX_FAULTS or policies.expired(now, ends_at(run))
