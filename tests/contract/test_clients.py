@@ -13,6 +13,7 @@ from devhost.storage.config import KEY
 from rules.errors import LookAgain, Permanent, Reason, Retryable, StorageError
 from rules.models import Blob, Engine
 from rules.policies import Times
+from settings import from_env
 from tests.contract.test_target import request
 from tests.contract.worlds import InStorage
 
@@ -139,6 +140,34 @@ async def test_clients_are_made_once() -> None:
     assert clients.service(AZURE) is not clients.service(AZURE, act=True)
     assert clients.service(AZURE).credential is clients.service(AZURE, act=True).credential
     await clients.aclose()
+
+
+async def test_the_identity_is_the_one_that_the_settings_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user-assigned one has a client id; None leaves it to the system-assigned one."""
+    asked: list[dict[str, Any]] = []
+
+    class Identity:
+        def __init__(self, **named: Any) -> None:
+            asked.append(named)
+
+        async def close(self) -> None:
+            pass
+
+        async def get_token(self, *_scopes: str) -> None:
+            pass
+
+    monkeypatch.setattr("adapters.clients.DefaultAzureCredential", Identity)
+    environment = {
+        "ROUTES": f'[{{"name":"default","source":"{AZURE}/source/","target":"{AZURE}/target/"}}]',
+        "AzureWebJobsStorage__accountName": "sharingstate",
+    }
+    for client_id in ("an id", None):
+        named = {"AzureWebJobsStorage__clientId": client_id} if client_id else {}
+        settings = from_env(environment | named)
+        clients = Clients(settings.key, settings.times, "test", settings.client_id)
+        clients.service(AZURE)
+        await clients.aclose()
+    assert asked == [{"managed_identity_client_id": "an id"}, {"managed_identity_client_id": None}]
 
 
 @pytest.mark.parametrize("value", ["ü", "\udcfc"])

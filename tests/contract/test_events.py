@@ -2,7 +2,9 @@
 
 import pytest
 
-from rules.ports import Poison
+from adapters.events import StoredEvents
+from adapters.memory import MemoryEvents, MemoryStorage
+from rules.ports import Events, Poison
 from tests.contract.worlds import InStorage, World
 
 BODIES = [b'{"a": 1}', '{"name": "ü <&> 🎈"}'.encode(), b"e30=", b'[{"quoted": "\\""}]', b"  blanks  "]
@@ -40,6 +42,15 @@ async def test_poison_is_seen_once_until_it_is_consumed(world: World) -> None:
     assert [message async for message in world.events.poison()] == []
     for message in seen:
         await world.events.consumed(message)
+
+
+async def test_a_poison_queue_that_is_missing_is_an_empty_one(world: World) -> None:
+    """The host creates it with its first message."""
+    if isinstance(world, InStorage):
+        elsewhere: Events = StoredEvents(world.clients, world.stack.queue_url("sharingsource"))
+    else:
+        elsewhere = MemoryEvents(MemoryStorage())
+    assert [message async for message in elsewhere.poison()] == []
 
 
 async def test_consumed_twice_is_fine(world: World) -> None:

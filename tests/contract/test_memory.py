@@ -1,6 +1,7 @@
 """The twins' own promise: each method asks the hook once, and then has its whole effect or none."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -8,8 +9,9 @@ import pytest
 from adapters.memory import MemoryInstances
 from adapters.translation import Request, unanswered
 from rules.decisions import TargetBlob
+from rules.errors import Permanent, Reason
 from rules.letters import Ended
-from rules.models import Engine
+from rules.models import Engine, Kind
 from rules.ports import Poison
 from rules.transitions import State
 from tests.contract.test_instances import InMemory as Fleet
@@ -85,3 +87,15 @@ async def test_a_refusal_can_be_lost_too() -> None:
     world.storage.hook = lose
     with pytest.raises(Exception, match="no answer"):
         await world.target.delete(world.target_blob(), "0x1")
+
+
+@pytest.mark.parametrize("kind", [Kind.APPEND, Kind.PAGE])
+async def test_a_tier_is_refused_for_a_kind_that_has_none(kind: Kind) -> None:
+    """As the service does: who asks for one has not looked at the source's kind."""
+    world = InMemory()
+    copy = await request(world, Engine.ASYNC)
+    copy = replace(copy, etag=await world.put(world.source_blob(), bytes(512), kind=kind), tier="Cool")
+    with pytest.raises(Permanent) as failure:
+        await world.target.copy(copy)
+    assert failure.value.reason is Reason.UNSUPPORTED_BLOB
+    assert await world.target.copy(replace(copy, tier=None)) is False

@@ -230,3 +230,23 @@ def test_one_setting_scales_the_three_times() -> None:
     assert (times.window, times.timeout, times.settle) == (0.5, 2.0, 3)
     times = from_env(ON_AZURE).times
     assert (times.window, times.timeout, times.settle) == (15.0, 60.0, 90)
+
+
+@pytest.mark.parametrize(
+    "pasted", ["%3Fsv=1%26sig%3DSECRET", r"\u0026sig\u003dSECRET", "%253Fsv%253D1%2526sig%253DSECRET"]
+)
+def test_a_signature_in_any_spelling_is_not_shown(pasted: str) -> None:
+    """Percent-encoded, or escaped as JSON may be: the value of the variable is part of the message."""
+    routes = json.dumps([ROUTE]).replace("/target/", f"/target/{pasted}")
+    for text in (f"{routes} and more", routes.replace('"name"', '"nome"'), f"[{pasted}"):
+        said = refusal(on_azure(ROUTES=text))
+        assert said.startswith("The setting ROUTES is ")
+        assert "SECRET" not in said
+
+
+def test_a_user_assigned_identity_is_named_by_its_client_id() -> None:
+    """As the host itself reads it; without it the system-assigned one is used."""
+    named = {"AzureWebJobsStorage__clientId": "11111111-1111-1111-1111-111111111111"}
+    assert from_env(on_azure(**named)).client_id == "11111111-1111-1111-1111-111111111111"
+    assert from_env(on_azure(AzureWebJobsStorage__clientId="")).client_id is None
+    assert from_env(ON_AZURE).client_id is None

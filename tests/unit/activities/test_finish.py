@@ -7,28 +7,33 @@ from datetime import timedelta
 import pytest
 
 from activities.finish import GROWING_DELAY, run_clean, run_close, run_record
-from activities.start import run_start
+from activities.start import UNCLEARED, run_start
+from adapters.memory.world import CopyState
 from adapters.translation import (
     EVENTS_PUT,
     LETTERS_WRITE,
+    SOURCE_HEAD,
     TARGET_ABORT,
+    TARGET_CLEAR,
     TARGET_DELETE,
     TARGET_HEAD,
     answered,
     unanswered,
 )
-from rules import events, letters
+from rules import course, events, letters
 from rules.course import UNCLEAN
 from rules.decisions import CopyStatus
 from rules.errors import Permanent, Reason
 from rules.letters import Ended
 from rules.models import Kind, Outcome, Run, Step, Successor, Transfer, Verdict
+from rules.policies import MAX_TRIES
 from rules.transitions import State
 from tests.unit.operations.world import CONTENT, World
 from tests.unit.rules.samples import NEWER, NOW, ROUTE
 
 DONE = Outcome(Verdict.DONE)
 SETTLED = Outcome(Verdict.DONE, pause=90)
+COPIED = CopyState("copy", CopyStatus.SUCCESS, len(CONTENT), len(CONTENT))
 
 
 def ending(transfer: Transfer, state: State, **fields: object) -> Run:
@@ -111,6 +116,17 @@ class TestRecord:
         assert outcome.note == f"{UNCLEAN}: no route of today leads there"
         assert world.asked == ["letters.write"]
 
+    async def test_a_superseded_one_whose_target_cannot_be_seen_puts_its_event_once_and_is_cleaned(
+        self, world: World
+    ) -> None:
+        """A step that was done again for the look's sake would put the successor's event again and again."""
+        run = ending(world.put(), State.SUPERSEDED, successor=Successor(NEWER))
+        world.refuse(TARGET_HEAD, answered(TARGET_HEAD, 403, "AuthorizationFailure"))
+        outcome = await run_record(world.ports, run)
+        assert outcome == SETTLED
+        assert course.advance(run, outcome, NOW).step is Step.CLEAN
+        assert world.asked.count("events.put") == 1
+
     async def test_a_store_that_fails_is_for_later_whatever_it_says(self, world: World) -> None:
         """The end of a transfer is tried again without limit."""
         transfer = world.put()
@@ -177,8 +193,12 @@ class TestClean:
         transfer = world.put()
         world.land(transfer, b"")
         world.refuse(TARGET_DELETE, Permanent(Reason.TARGET_UNWRITABLE, "target.delete", "it has snapshots"))
-        outcome = await run_clean(world.ports, ending(transfer, State.CANCELLED))
-        assert outcome.verdict is Verdict.DONE
+        run = replace(ending(transfer, State.DEAD_LETTERED), step=Step.CLEAN)
+        for _ in range(MAX_TRIES):
+            if run.step is Step.CLEAN:
+                run = course.advance(run, await run_clean(world.ports, run), NOW)
+        assert run.step is Step.CLOSE
+        assert run.note == f"{UNCLEAN}: target.delete: it has snapshots"
 
     @pytest.mark.parametrize("state", [State.CANCELLED, State.DEAD_LETTERED])
     async def test_a_version_that_is_complete_after_all_is_verified(self, world: World, state: State) -> None:
@@ -233,6 +253,91 @@ class TestClean:
         outcome = await run_clean(world.ports, ending(world.put(), State.CANCELLED))
         assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.THROTTLED)
 
+    async def test_a_whole_target_that_cannot_be_cleared_is_verified_with_a_note(self, world: World) -> None:
+        """The receipt is the verdict; a lease or a policy keeps the copy's properties where they are."""
+        transfer = world.put()
+        world.land(transfer, copy=COPIED, leased=True)
+        outcome = await run_clean(world.ports, ending(transfer, State.DEAD_LETTERED))
+        assert (outcome.verdict, outcome.size) == (Verdict.VERIFIED, len(CONTENT))
+        assert outcome.note.startswith(UNCLEARED)
+        assert world.acts == ["target.clear"]
+
+    async def test_a_clearing_that_was_not_answered_is_looked_at_again(self, world: World) -> None:
+        """It had happened: nothing is left to say."""
+        transfer = world.put()
+        world.land(transfer, copy=COPIED)
+        world.lose(TARGET_CLEAR)
+        outcome = await run_clean(world.ports, ending(transfer, State.CANCELLED))
+        assert outcome == Outcome(Verdict.VERIFIED, size=len(CONTENT))
+        assert world.acts == ["target.clear"]
+
+    async def test_a_whole_target_whose_clearing_is_never_answered_is_verified_with_a_note(self, world: World) -> None:
+        """Eight looks; nothing whole is called a failure."""
+        transfer = world.put()
+        world.land(transfer, copy=COPIED)
+        world.refuse(TARGET_CLEAR, unanswered(TARGET_CLEAR))
+        outcome = await run_clean(world.ports, ending(transfer, State.CANCELLED))
+        assert outcome == Outcome(Verdict.VERIFIED, size=len(CONTENT), note=UNCLEARED)
+        assert len(world.acts) == 8
+
+    async def test_a_busy_service_while_it_clears_is_for_later(self, world: World) -> None:
+        """It will be less busy."""
+        transfer = world.put()
+        world.land(transfer, copy=COPIED)
+        world.refuse(TARGET_CLEAR, answered(TARGET_CLEAR, 503, "ServerBusy"))
+        outcome = await run_clean(world.ports, ending(transfer, State.CANCELLED))
+        assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.THROTTLED)
+
+    async def test_a_container_that_is_gone_is_for_later_only_where_a_copy_was_seen(self, world: World) -> None:
+        """What was begun there is somewhere still, and a container comes back; where nothing ever began, nothing is left."""
+        transfer = world.put()
+        world.storage.containers.remove((ROUTE.target.endpoint, ROUTE.target.container))
+        run = ending(transfer, State.DEAD_LETTERED)
+        assert await run_clean(world.ports, run) == DONE
+        outcome = await run_clean(world.ports, replace(run, state=State.COPYING))
+        assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.TARGET_UNWRITABLE)
+
+    async def test_a_size_that_was_not_learned_is_asked_of_the_source(self, world: World) -> None:
+        """One that broke early does not know it; without it a whole target would be called a failure."""
+        transfer = world.put()
+        world.land(transfer)
+        outcome = await run_clean(world.ports, ending(transfer, State.DEAD_LETTERED, size=None))
+        assert outcome == Outcome(Verdict.VERIFIED, size=len(CONTENT))
+        assert world.asked == ["source.head", "target.head"]
+
+    async def test_a_size_that_is_known_is_not_asked_for(self, world: World) -> None:
+        """No request more than is needed."""
+        transfer = world.put()
+        world.land(transfer)
+        await run_clean(world.ports, ending(transfer, State.DEAD_LETTERED))
+        assert world.asked == ["target.head"]
+
+    @pytest.mark.parametrize("cause", ["unreadable", "gone", "another version"])
+    async def test_a_source_that_cannot_tell_the_size_leaves_all_as_it_is(self, world: World, cause: str) -> None:
+        """What nobody can judge is neither removed nor verified, and the transfer ends all the same."""
+        transfer = world.put()
+        world.land(transfer)
+        before = world.at(transfer.target_blob)
+        if cause == "unreadable":
+            world.refuse(SOURCE_HEAD, answered(SOURCE_HEAD, 403, "AuthorizationFailure"))
+        elif cause == "gone":
+            world.storage.remove(transfer.version.blob)
+        else:
+            world.put(content=CONTENT[::-1])
+        assert await run_clean(world.ports, ending(transfer, State.DEAD_LETTERED, size=None)) == DONE
+        assert world.at(transfer.target_blob) == before
+        assert world.acts == []
+
+    @pytest.mark.parametrize("size", [None, len(CONTENT)])
+    async def test_without_a_route_of_today_nothing_is_asked_of_source_or_target(
+        self, world: World, size: int | None
+    ) -> None:
+        """A removed route is a removed permission."""
+        transfer = replace(await pending(world), route="another")
+        world.requests.clear()
+        assert await run_clean(world.ports, ending(transfer, State.CANCELLED, size=size)) == DONE
+        assert world.requests == []
+
     async def test_run_twice_it_does_nothing_the_second_time(self, world: World) -> None:
         """An activity may always run twice."""
         transfer = await pending(world)
@@ -256,6 +361,14 @@ class TestClose:
         assert (letter.reason, letter.detail, letter.size) == (Reason.THROTTLED, "503", len(CONTENT))
         assert list(letter.attempts) == [0]
         assert (await world.letters.ended(transfer.id)) is not None
+
+    async def test_a_dead_letter_says_what_may_be_left_at_the_target(self, world: World) -> None:
+        """The note of a cleaning that was given up."""
+        transfer = world.put()
+        await run_close(world.ports, ending(transfer, State.DEAD_LETTERED, note=f"{UNCLEAN}: 403"))
+        letter = await world.letters.read(transfer.id)
+        assert letter is not None
+        assert letter.detail == f"503; {UNCLEAN}: 403"
 
     async def test_a_replay_that_fails_again_is_a_second_attempt_of_the_same_letter(self, world: World) -> None:
         """Keyed by number."""

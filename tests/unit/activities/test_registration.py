@@ -2,12 +2,14 @@
 
 import json
 import logging
+import traceback
 from typing import Any
 
 import azure.durable_functions as df
 import pytest
 
 import activities
+from adapters.translation import SOURCE_HEAD
 from operations.log import LOGGER
 from rules import codec
 from rules.models import Outcome, Run, Step, Verdict
@@ -44,3 +46,13 @@ async def test_an_input_that_is_no_run_raises_so_that_the_orchestrator_backs_off
     """Infrastructure, not a verdict on the blob."""
     with pytest.raises((TypeError, ValueError, KeyError)):
         await registered(world)["start"].get_user_function()(run={"transfer": 5})
+
+
+async def test_what_an_activity_raises_leaves_it_without_its_signature(world: World) -> None:
+    """The host writes it into its log and into the history, with whatever it was raised from."""
+    transfer = world.put()
+    world.refuse(SOURCE_HEAD, ValueError("GET https://x/y?sv=1&sig=c2VjcmV0&se=2 broke"))
+    with pytest.raises(RuntimeError, match=r"ValueError: GET https://x/y\?sv=1&sig=\w+&se=2 broke") as raised:
+        await registered(world)["start"].get_user_function()(run=codec.encode(Run(transfer, NOW)))
+    assert (raised.value.__cause__, raised.value.__suppress_context__) == (None, True)
+    assert "c2VjcmV0" not in "".join(traceback.format_exception(raised.value))

@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from activities.start import run_start
+from activities.start import PATIENCE, UNCLEARED, run_start
+from adapters.memory import Item
 from adapters.translation import (
     SOURCE_HEAD,
     SOURCE_TAGS,
@@ -16,12 +17,12 @@ from adapters.translation import (
     answered,
     unanswered,
 )
-from rules import identity
+from rules import course, identity
 from rules.decisions import SOURCE_ETAG, TRANSFER_ID, CopyStatus
 from rules.errors import CANNOT_VERIFY_SOURCE, LookAgain, Reason
 from rules.letters import Ended
-from rules.models import Choice, Engine, Kind, Outcome, Place, Run, Transfer, Verdict
-from rules.policies import MAX_LOOKS, SYNC_LIMIT
+from rules.models import Choice, Engine, Kind, Outcome, Place, Run, Step, Transfer, Verdict
+from rules.policies import MAX_LOOKS, MAX_TRIES, SYNC_LIMIT
 from rules.transitions import State
 from tests.unit.operations.world import CONTENT, World, with_engine
 from tests.unit.rules.samples import NAME, NOW, ROUTE
@@ -32,6 +33,14 @@ UNVERIFIED = LookAgain("target.copy", "no", code=CANNOT_VERIFY_SOURCE, status=40
 async def start(world: World, transfer: Transfer, **run: object) -> Outcome:
     """Run the activity for the first run of a transfer, or as the given fields say."""
     return await run_start(world.ports, replace(Run(transfer, NOW), **run))  # type: ignore[arg-type]
+
+
+async def copied(world: World) -> Transfer:
+    """A transfer whose async copy is done, and not confirmed yet."""
+    transfer = world.put(kind=Kind.PAGE)
+    await start(world, transfer)
+    world.storage.finish(transfer.target_blob)
+    return transfer
 
 
 class TestANewBlob:
@@ -75,6 +84,13 @@ class TestANewBlob:
         transfer = world.put(tier="Hot")
         await start(world, transfer)
         assert world.storage.blobs[transfer.target_blob].tier == "Cool"
+
+    @pytest.mark.parametrize("kind", [Kind.PAGE, Kind.APPEND])
+    async def test_the_tier_of_the_route_is_not_asked_for_where_there_are_none(self, kind: Kind) -> None:
+        """Block blobs alone have such tiers; for another kind the service would refuse the copy."""
+        world = World((replace(ROUTE, tier="Cool"),))
+        transfer = world.put(kind=kind)
+        assert (await start(world, transfer)).verdict is Verdict.WAITING
 
     @pytest.mark.parametrize(
         ("engine", "until"),
@@ -287,7 +303,69 @@ class TestTheTarget:
         await start(world, transfer)
         world.storage.finish(transfer.target_blob)
         world.refuse(TARGET_CLEAR, answered(TARGET_CLEAR, 412, "ConditionNotMet"))
-        assert (await start(world, transfer, first=False)).verdict is Verdict.VERIFIED
+        assert await start(world, transfer, first=False) == Outcome(Verdict.VERIFIED, size=len(CONTENT))
+        assert world.acts.count("target.clear") == 1
+
+    @pytest.mark.parametrize("code", ["LeaseIdMissing", "BlobImmutableDueToPolicy", "AuthorizationPermissionMismatch"])
+    async def test_one_that_cannot_be_cleared_is_verified_with_a_note(self, world: World, code: str) -> None:
+        """The receipt is the verdict; a lease, a policy or a role keeps the copy's properties where they are."""
+        transfer = await copied(world)
+        world.refuse(TARGET_CLEAR, answered(TARGET_CLEAR, 409, code))
+        outcome = await start(world, transfer, first=False)
+        assert (outcome.verdict, outcome.size) == (Verdict.VERIFIED, len(CONTENT))
+        assert outcome.note.startswith(UNCLEARED)
+        assert code in outcome.note
+        assert world.acts.count("target.clear") == 1
+
+    async def test_a_busy_service_while_it_clears_is_for_later(self, world: World) -> None:
+        """It will be less busy."""
+        transfer = await copied(world)
+        world.refuse(TARGET_CLEAR, answered(TARGET_CLEAR, 503, "ServerBusy"))
+        outcome = await start(world, transfer, first=False)
+        assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.THROTTLED)
+
+    async def test_a_clearing_that_was_not_answered_is_looked_at_again(self, world: World) -> None:
+        """It had happened: nothing is left to say."""
+        transfer = await copied(world)
+        world.lose(TARGET_CLEAR)
+        assert await start(world, transfer, first=False) == Outcome(Verdict.VERIFIED, size=len(CONTENT))
+        assert world.acts.count("target.clear") == 1
+
+    async def test_one_whose_clearing_is_never_answered_is_verified_with_a_note(self, world: World) -> None:
+        """Eight looks showed it whole."""
+        transfer = await copied(world)
+        world.refuse(TARGET_CLEAR, unanswered(TARGET_CLEAR))
+        outcome = await start(world, transfer, first=False)
+        assert (outcome.verdict, outcome.size) == (Verdict.VERIFIED, len(CONTENT))
+        assert outcome.note.startswith(UNCLEARED)
+        assert world.acts.count("target.clear") == MAX_LOOKS
+
+    async def test_one_that_was_whole_and_is_no_more_is_not_verified_for_it(self, world: World) -> None:
+        """Only what the last look showed counts."""
+        transfer = await copied(world)
+        world.when(TARGET_CLEAR, lambda: world.storage.put(transfer.target_blob, Item(b"theirs")))
+        world.refuse(TARGET_CLEAR, unanswered(TARGET_CLEAR))
+        world.refuse(TARGET_COPY, unanswered(TARGET_COPY))
+        assert (await start(world, transfer, first=False)).verdict is Verdict.RETRYABLE
+
+    async def test_after_eight_copies_it_begins_no_ninth(self, world: World) -> None:
+        """Somebody else writes the target for ever: a person must stop them."""
+        transfer = world.put()
+        run = Run(transfer, NOW, first=False, tries=MAX_TRIES)
+        outcome = await run_start(world.ports, run)
+        assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.TARGET_CONFLICT)
+        assert outcome.detail == "copied 8 times, and it never stayed"
+        assert world.acts == []
+        given_up = course.advance(run, outcome, NOW)
+        assert given_up.step is Step.RECORD
+        assert given_up.ending is not None
+        assert (given_up.ending.state, given_up.ending.detail) == (State.DEAD_LETTERED, outcome.detail)
+
+    async def test_what_the_eighth_copy_made_is_verified(self, world: World) -> None:
+        """Only another copy is refused."""
+        transfer = world.put()
+        world.land(transfer)
+        assert (await start(world, transfer, first=False, tries=MAX_TRIES)).verdict is Verdict.VERIFIED
 
     async def test_a_missing_container_is_permanent(self, world: World) -> None:
         """Nobody creates it by waiting."""
@@ -327,6 +405,27 @@ class TestTheWindow:
         assert outcome.verdict is Verdict.VERIFIED
         assert world.asked.count("source.head") == 2
         assert world.acts == ["target.copy"]
+
+    async def test_an_abort_is_based_on_a_young_look_too(self, world: World) -> None:
+        """A worker that slept might abort a copy that somebody has begun meanwhile."""
+        old = world.put(kind=Kind.PAGE)
+        await start(world, old)
+        new = world.put(content=b"newer")
+        world.requests.clear()
+        world.when(SOURCE_HEAD, lambda: world.pass_time(16))
+        assert (await start(world, new, first=False)).verdict is Verdict.VERIFIED
+        assert world.asked[: world.asked.index("target.abort")].count("source.head") == 2
+        assert world.acts == ["target.abort", "target.copy"]
+
+    async def test_looks_that_take_too_long_are_left_for_later_before_the_eighth(self, world: World) -> None:
+        """The host ends a function that lasts too long, and its worker's others with it: three timeouts are enough."""
+        transfer = world.put()
+        slow = world.ports.times.timeout + 1
+        world.troubles.append(lambda request, _: world.pass_time(slow) if request == SOURCE_HEAD else None)
+        outcome = await start(world, transfer)
+        assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.TARGET_CONFLICT)
+        assert world.asked.count("source.head") == PATIENCE
+        assert world.acts == []
 
     async def test_just_inside_it_acts(self, world: World) -> None:
         """15 seconds."""
@@ -388,6 +487,25 @@ class TestEngines:
         outcome = await start(world, transfer)
         assert (outcome.verdict, outcome.engine) == (Verdict.WAITING, Engine.ASYNC)
         assert world.acts == ["target.copy", "target.copy"]
+
+    @pytest.mark.parametrize("status", [401, 403, 404, 409])
+    async def test_a_source_that_is_refused_to_one_engine_is_tried_by_the_other(
+        self, world: World, status: int
+    ) -> None:
+        """Whatever status the refusal has."""
+        transfer = world.put()
+        world.refuse(TARGET_COPY, answered(TARGET_COPY, status, CANNOT_VERIFY_SOURCE), times=1)
+        assert (await start(world, transfer)).engine is Engine.ASYNC
+        assert world.acts == ["target.copy", "target.copy"]
+
+    @pytest.mark.parametrize("status", [408, 429, 500, 503])
+    async def test_a_source_that_is_busy_is_for_later_by_the_same_engine(self, world: World, status: int) -> None:
+        """The other one would not help: it would empty the target and make the source busier still."""
+        transfer = world.put()
+        world.refuse(TARGET_COPY, answered(TARGET_COPY, status, CANNOT_VERIFY_SOURCE), times=1)
+        outcome = await start(world, transfer)
+        assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.THROTTLED)
+        assert world.acts == ["target.copy"]
 
     async def test_refused_by_both_it_is_for_later_and_each_was_asked_once(self, world: World) -> None:
         """The detail names both."""
@@ -451,6 +569,43 @@ class TestTags:
         )
         assert world.storage.blobs[transfer.target_blob].tags == {}
         assert world.acts == ["target.copy", "target.copy"]
+
+    @pytest.mark.parametrize(
+        ("status", "code"),
+        [
+            (400, "InvalidTag"),
+            (403, "AuthorizationFailure"),
+            (403, "InsufficientAccountPermissions"),
+            (409, "BlobImmutableDueToPolicy"),
+            (400, "FeatureNotSupportedForAccount"),
+        ],
+    )
+    async def test_whatever_refuses_a_copy_with_them_it_is_tried_once_without(
+        self, world: World, status: int, code: str
+    ) -> None:
+        """A role of its own, a hierarchical namespace, an old account: the refusals of tags are many."""
+        transfer = world.put(tags={"team": "a"})
+        world.refuse(TARGET_COPY, answered(TARGET_COPY, status, code), times=1)
+        outcome = await start(world, transfer)
+        assert outcome.verdict is Verdict.VERIFIED
+        assert outcome.note.startswith("index tags were left out: the target's account refused a copy with them")
+        assert code in outcome.note
+        assert world.storage.blobs[transfer.target_blob].tags == {}
+        assert world.acts == ["target.copy", "target.copy"]
+
+    async def test_a_busy_service_is_no_reason_to_leave_them_out(self, world: World) -> None:
+        """Later, with them."""
+        transfer = world.put(tags={"team": "a"})
+        world.refuse(TARGET_COPY, answered(TARGET_COPY, 503, "ServerBusy"), times=1)
+        assert (await start(world, transfer)).reason is Reason.THROTTLED
+        assert world.acts == ["target.copy"]
+
+    async def test_no_answer_is_no_reason_to_leave_them_out(self, world: World) -> None:
+        """Looked at again, and copied with them."""
+        transfer = world.put(tags={"team": "a"})
+        world.refuse(TARGET_COPY, unanswered(TARGET_COPY), times=1)
+        assert (await start(world, transfer)).note == ""
+        assert world.storage.blobs[transfer.target_blob].tags == {"team": "a"}
 
     async def test_not_readable_at_the_source_it_is_copied_without_and_the_note_says_so(self, world: World) -> None:
         """Asked once."""

@@ -2,11 +2,17 @@
 
 import asyncio
 import json
+from dataclasses import replace
+from datetime import datetime
 
 import pytest
 
-from adapters.translation import EVENTS_DEPTH, LETTERS_LIST, PROBE_CONTAINER, Request, answered
+from adapters.memory import MemorySource
+from adapters.translation import EVENTS_DEPTH, LETTERS_LIST, PROBE_CONTAINER, SOURCE_SIGN, Request, answered
+from operations.health import Health
 from rules.errors import StorageError
+from rules.models import Blob
+from rules.ports import CopySource
 from tests.unit.operations.world import World
 from tests.unit.rules.samples import NAME, ROUTE
 
@@ -81,3 +87,21 @@ async def test_a_broken_look_is_kept_as_well(world: World) -> None:
     await world.health.look()
     await world.health.look()
     assert world.asked.count("events.depth") == 1
+
+
+class Unsigning(MemorySource):
+    """A source whose account gives the app no key to sign with."""
+
+    async def readable(self, blob: Blob, until: datetime) -> CopySource:  # noqa: ARG002  # the port says so
+        """Refuse."""
+        raise answered(SOURCE_SIGN, 403, "AuthorizationPermissionMismatch")
+
+
+async def test_a_signature_that_fails_is_seen(world: World) -> None:
+    """A role that is easily forgotten: without it every copy fails, though the source can be seen."""
+    health = await Health(replace(world.ports, source=Unsigning(world.storage))).look()
+    assert health["up"] is False
+    (broken,) = [check for check in health["checks"] if not check["ok"]]
+    assert broken["name"] == "signing for route default"
+    assert "Storage Blob Delegator" in broken["fix"]
+    assert "AuthorizationPermissionMismatch" in broken["detail"]

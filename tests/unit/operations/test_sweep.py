@@ -1,9 +1,11 @@
 """The sweep: what broke is taken up at its end, and letters agree with what they are about."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
+from adapters.translation import INSTANCES_FIND
 from operations.accept import accept
 from operations.sweep import sweep
 from rules import letters
@@ -93,6 +95,25 @@ class TestBroken:
         await sweep(world.ports, world.instances)
         assert "sweep.unreadable" in caplog.text
         assert taken_up(world, transfer).step is Step.RECORD
+
+    @pytest.mark.parametrize("status", ["Running", "Completed"])
+    async def test_one_that_a_replay_took_up_meanwhile_is_left_alone(self, world: World, status: str) -> None:
+        """The list may be old: a replay that is under way, or has verified, would be replaced in silence."""
+        transfer = world.put()
+        world.stands(transfer, "Failed", output="x")
+        replayed = partial(world.instances.become, transfer.id, status, {"state": "verified"})
+        world.when(INSTANCES_FIND, replayed)
+        await sweep(world.ports, world.instances)
+        assert world.instances.kept[transfer.id].status == status
+        assert "instances.start" not in world.asked
+
+    async def test_one_whose_history_was_purged_meanwhile_is_left_alone(self, world: World) -> None:
+        """Nothing is known of it any more."""
+        transfer = world.put()
+        world.stands(transfer, "Failed", output="x")
+        world.when(INSTANCES_FIND, world.instances.kept.clear)
+        await sweep(world.ports, world.instances)
+        assert world.instances.kept == {}
 
     @pytest.mark.parametrize("status", ["Pending", "Running", "Suspended", "Completed"])
     async def test_what_is_not_broken_is_left_alone(self, world: World, status: str) -> None:

@@ -409,6 +409,15 @@ def test_cleaning_may_find_the_version_complete() -> None:
     assert walk.steps == ["start", "record", "clean", "close"]
 
 
+def test_the_size_that_cleaning_learned_is_kept() -> None:
+    """One that broke early does not know it before; one that knows it does not forget it."""
+    unknown = course.advance(at(Step.CLEAN, recorded=True), replace(VERIFIED, note="as it is"), NOW)
+    assert (unknown.size, unknown.note) == (1_000, "as it is")
+    assert unknown.ending
+    assert unknown.ending.size == 1_000
+    assert course.advance(at(Step.CLEAN, size=7), DONE, NOW).size == 7
+
+
 def test_a_dead_letter_that_proves_complete_is_verified() -> None:
     """It is never written."""
     walk = Walk().finds(ARCHIVED, SETTLE, VERIFIED, DONE)

@@ -95,6 +95,14 @@ def test_a_run_without_a_reason_is_internal(ending: Outcome | None) -> None:
     assert (found.reason, found.detail) == (Reason.INTERNAL, Reason.INTERNAL.hint)
 
 
+def test_a_note_stands_in_the_letter_beside_what_failed() -> None:
+    """What was given up on the way, such as a target that could not be cleaned, is for the operator as well."""
+    assert (
+        letters.of_run(replace(FAILED, note="something may be left"), NOW, "1").detail == "busy; something may be left"
+    )
+    assert len(letters.of_run(replace(FAILED, note="x" * 9_999), NOW, "1").detail) == letters.MAX_DETAIL
+
+
 def test_the_letter_of_a_message_keeps_its_body() -> None:
     """In base64, under the hash of what was received: the same message is the same letter."""
     found = letters.of_message(b"hello", REFUSED, NOW, "1")

@@ -124,6 +124,8 @@ BAD_PLACES = {
     url("account", "a--b"): NO_CONTAINER,
     url("account", "-ab"): NO_CONTAINER,
     url("account", "Container"): NO_CONTAINER,
+    url("account", "$root"): NO_CONTAINER,
+    url("account", "$root/x"): NO_CONTAINER,
     url("account", "../other"): NO_CONTAINER,
     url("account", "%2e%2e/other"): NO_CONTAINER,
     url("account", "container/../other"): "the prefix has a segment that is . or ..",
