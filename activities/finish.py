@@ -84,8 +84,8 @@ async def run_clean(ports: Ports, run: Run) -> Outcome:
             if target is None or cleaning is Cleaning.NOTHING:
                 return DONE
             if cleaning is Cleaning.COMPLETE:
-                with suppress(LookAgain):
-                    return await confirm(ports, run, target, target.size)
+                if (verified := await _confirmed(ports, run, target)) is not None:
+                    return verified
                 continue
             aborted = target.copy_id if cleaning is Cleaning.ABORT else aborted
             if await _remove(ports, run, target, cleaning):
@@ -93,6 +93,16 @@ async def run_clean(ports: Ports, run: Run) -> Outcome:
     except Failure as failure:
         return failed_for_now(failure)
     return _unclear(run, cleaning)
+
+
+async def _confirmed(ports: Ports, run: Run, target: TargetBlob) -> Outcome | None:
+    """Verified, whatever clearing the copy's properties comes to; None where nobody knows, so that it is looked at again."""
+    try:
+        return await confirm(ports, run, target, target.size)
+    except LookAgain:
+        return None
+    except Failure as failure:
+        return Outcome(Verdict.VERIFIED, size=target.size, note=f"{UNCLEARED}: {failure}")
 
 
 def _unclear(run: Run, last: Cleaning) -> Outcome:

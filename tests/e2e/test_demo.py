@@ -17,15 +17,7 @@ def test_the_demo_shares_fails_replays_and_compares(tmp_path: Path) -> None:
     """Exit code 0 only if all bytes were compared and equal."""
     env = environment(tmp_path)
     del env["ROUTES"]
-    done = subprocess.run(
-        [sys.executable, "-m", "devhost", "demo"],
-        cwd=ROOT,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    done = devhost("demo", env)
     assert done.returncode == 0, done.stdout + done.stderr
     for said in (
         "dead_lettered inbox/report.csv",
@@ -50,6 +42,12 @@ def test_a_stack_whose_parent_is_killed_stops_too(tmp_path: Path) -> None:
 PORTS = ("HOST_PORT", "AZURITE_BLOB_PORT", "AZURITE_QUEUE_PORT", "AZURITE_TABLE_PORT")
 
 
+def devhost(what: str, env: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    """Run `python -m devhost` to its end."""
+    command = [sys.executable, "-m", "devhost", what]
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=240, check=False)
+
+
 def taken(port: int) -> bool:
     """Whether somebody listens there."""
     with socket.socket() as probe:
@@ -67,15 +65,7 @@ def until(look: Callable[[], bool], what: str) -> None:
 def test_a_port_that_is_none_is_said_with_its_variable(tmp_path: Path) -> None:
     """One line, no traceback."""
     env = environment(tmp_path) | {"HOST_PORT": "seven"}
-    done = subprocess.run(
-        [sys.executable, "-m", "devhost", "run"],
-        cwd=ROOT,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = devhost("run", env)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "HOST_PORT='seven' is no port" in done.stderr
 
@@ -87,15 +77,7 @@ def test_a_busy_port_is_named_with_its_variable(tmp_path: Path, variable: str) -
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", int(env[variable])))
         busy.listen()
-        done = subprocess.run(
-            [sys.executable, "-m", "devhost", "run"],
-            cwd=ROOT,
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = devhost("run", env)
     assert done.returncode == 1
     assert variable in done.stderr
     assert env[variable] in done.stderr
