@@ -92,6 +92,15 @@ class Desk:
             "POST", f"http://127.0.0.1:{self.stack.host_port}{path}", b"{}", {"Content-Type": "application/json"}
         ).status
 
+    def webhook(self, path: str) -> int:
+        """Post to the Durable extension's public API; a real host asks for its system key."""
+        url = f"http://127.0.0.1:{self.stack.host_port}"
+        status = self.host(f"/runtime/webhooks/durabletask{path}")
+        if status != 401:
+            return status
+        key = json.loads(self._ask("GET", f"{url}/admin/host/systemkeys/durabletask_extension", None, {}).body)["value"]
+        return self.host(f"/runtime/webhooks/durabletask{path}&code={key}")
+
     def _ask(self, method: str, url: str, data: bytes | None, headers: dict[str, str]) -> Answer:
         request = urllib.request.Request(url, data=data, method=method, headers=headers)  # noqa: S310  # loopback
         try:

@@ -138,4 +138,4 @@ def opened(desk: Desk, letter_id: str) -> dict[str, str] | None:
 
 def terminate(desk: Desk, instance: str) -> None:
     """What an operator may do behind the app's back, over the extension's own API."""
-    assert desk.host(f"/runtime/webhooks/durabletask/instances/{instance}/terminate?reason=test") == 202
+    assert desk.webhook(f"/instances/{instance}/terminate?reason=test") == 202
