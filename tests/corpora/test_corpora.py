@@ -1,0 +1,112 @@
+"""Hostile messages, names and URLs, each with its exact verdict: one case a line.
+
+A long text is a list of pieces, each a text or `[text, times]`. `why` is what the verdict says in words; `blob` and `etag`
+are the version that an accepted message, or the subject beside a URL, names where it is not the samples' own.
+"""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+
+from rules import events, identity, names
+from rules.errors import Reason
+from rules.events import Intake, Refused, intake
+from rules.models import Place, Route
+from tests.unit.rules.samples import ETAG, NAME, ROUTE, SOURCE_HOST, TARGET_HOST, body, event
+
+SUBJECT = "/blobServices/default/containers/source/blobs/"
+NOT_ITS_URL = "data.url is not the URL of the blob that the subject names"
+TOO_LONG_A_URL = "a copy source URL over 2 KiB with its SAS"
+BARE = Route("bare", Place(SOURCE_HOST, "source"), Place(TARGET_HOST, "target"))
+
+
+def corpus(name: str) -> list[dict[str, Any]]:
+    """The cases of a corpus."""
+    return [json.loads(line) for line in (Path(__file__).parent / f"{name}.jsonl").read_text("ascii").splitlines()]
+
+
+def text(pieces: Any) -> str:
+    """A text, also one that is written in pieces."""
+    if isinstance(pieces, str):
+        return pieces
+    return "".join(piece if isinstance(piece, str) else piece[0] * piece[1] for piece in pieces)
+
+
+def message(case: dict[str, Any]) -> bytes:
+    """What a case of the messages, or of the URLs, puts into the queue."""
+    if "url" in case:
+        return body({**event(url=text(case["url"])), "subject": SUBJECT + case.get("blob", NAME)})
+    return base64.b64decode(case["base64"]) if "base64" in case else text(case["body"]).encode()
+
+
+def expected(case: dict[str, Any]) -> Intake:
+    """What a message of this verdict leads to, whole."""
+    verdict, why = case["verdict"], case.get("why", NOT_ITS_URL)
+    if verdict == "accepted":
+        transfer = identity.transfer(ROUTE, text(case.get("blob", NAME)), case.get("etag", ETAG))
+        return Intake(transfers=(transfer,))
+    return Intake(ignored=why) if verdict == "ignored" else Intake(refused=Refused(Reason(verdict), why))
+
+
+MESSAGES, NAMES, URLS = corpus("messages"), corpus("names"), corpus("urls")
+ACCEPTED = [case for case in MESSAGES + URLS if case["verdict"] == "accepted"]
+
+
+@pytest.mark.parametrize(
+    ("cases", "content", "floor"),
+    [
+        (MESSAGES, message, 500),
+        (NAMES, lambda case: text(case["blob"]), 300),
+        (URLS, message, 200),
+    ],
+    ids=["messages", "names", "urls"],
+)
+def test_a_corpus_is_large_and_no_case_is_there_twice(cases: list[dict[str, Any]], content: Any, floor: int) -> None:
+    """Neither by its name nor by what it holds."""
+    assert len(cases) >= floor
+    assert len({case["name"] for case in cases}) == len(cases)
+    assert len({content(case) for case in cases}) == len(cases)
+
+
+def test_the_messages_lead_to_everything_that_a_message_can_lead_to() -> None:
+    """And names and URLs to both of theirs."""
+    assert {case["verdict"] for case in MESSAGES} == {
+        "accepted",
+        "ignored",
+        "malformed",
+        "not_allowed",
+        "invalid_name",
+    }
+    assert {case.get("why") for case in NAMES} == {None, TOO_LONG_A_URL, *(why for _, why in names.REFUSALS)}
+    assert {case["verdict"] for case in URLS} == {"accepted", "not_allowed"}
+
+
+@pytest.mark.parametrize("case", MESSAGES + URLS, ids=lambda case: ascii(case["name"]))
+def test_a_message_leads_to_its_verdict(case: dict[str, Any]) -> None:
+    """Nothing raises, nothing more is started, and the reason is the very one."""
+    assert intake(message(case), (ROUTE,)) == expected(case)
+
+
+@pytest.mark.parametrize("case", ACCEPTED, ids=lambda case: ascii(case["name"]))
+def test_plain_and_base64_lead_to_the_same(case: dict[str, Any]) -> None:
+    """Whichever of the two a case is written in."""
+    clear = events.plain(message(case))
+    assert intake(clear, (ROUTE,)) == intake(base64.b64encode(clear), (ROUTE,)) == expected(case)
+
+
+@pytest.mark.parametrize("case", NAMES, ids=lambda case: ascii(case["name"]))
+def test_a_name_is_carried_byte_for_byte_or_refused_in_words(case: dict[str, Any]) -> None:
+    """A carried one is the same at the target, and comes back from its URL."""
+    name, why = text(case["blob"]), case.get("why")
+    found = events.along(BARE, name, ETAG)
+    assert names.refusal(name) == (None if why == TOO_LONG_A_URL else why)
+    if case["verdict"] == "invalid_name":
+        assert found == Refused(Reason.INVALID_NAME, case["why"])
+    else:
+        assert found == identity.transfer(BARE, name, ETAG)
+        assert found.target_blob.name == name
+        assert unquote(found.version.blob.url.removeprefix(f"{SOURCE_HOST}/source/"), errors="strict") == name
