@@ -106,11 +106,20 @@ def _along(route: Route, event: Created) -> Transfer | Refused:
 
 
 def _names(url: str, blob: Blob) -> bool:
-    """Whether an event's URL is this blob's, raw or decoded once, `dfs` host or its `blob` twin."""
+    """Whether an event's URL is this blob's: its name raw or decoded once, the host also as the `dfs` twin."""
     scheme, slashes, rest = url.partition("://")
     host, slash, path = rest.partition("/")
     twin = scheme + slashes + host.replace(".dfs.", ".blob.", 1) + slash + path
-    return blob.raw_url in (twin, unquote(twin))
+    container = f"{blob.endpoint}/{blob.container}/"
+    written = twin.removeprefix(container)
+    return twin.startswith(container) and blob.name in {written, _decoded(written)}
+
+
+def _decoded(written: str) -> str | None:
+    try:
+        return unquote(written, errors="strict")
+    except UnicodeDecodeError:
+        return None
 
 
 def parse(body: bytes) -> Created | Ignored | Refused:
