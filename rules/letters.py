@@ -259,10 +259,19 @@ def metadata(letter: Letter) -> dict[str, str]:
         "last_failed_at": stamp(last),
     }
     if letter.route is not None:
-        fields |= {"route": letter.route, "name": quote(letter.name or "")[:MAX_LISTED_NAME], "etag": letter.etag or ""}
+        fields |= {"route": letter.route, "name": _listed_name(letter.name or ""), "etag": letter.etag or ""}
     if letter.size is not None:
         fields["size"] = str(letter.size)
     return fields
+
+
+def _listed_name(name: str) -> str:
+    """The name, encoded; one that is too long is cut between two characters, and shows it."""
+    shown, kept = quote(name), name
+    while len(shown) > MAX_LISTED_NAME:
+        kept = kept[:-1]
+        shown = quote(f"{kept}…")
+    return shown
 
 
 def listed(identity: str, metadata: dict[str, str]) -> dict[str, Any]:

@@ -332,3 +332,11 @@ def test_a_message_that_lost_something_is_known() -> None:
     assert is_redacted(without_secrets(b'{"url": "https://a/b?sv=1&sig=abc"}'))
     assert is_redacted(without_secrets(b'{"subject": "/blobs/code=DE/a.csv"}'))
     assert not is_redacted(without_secrets(b'{"subject": "/blobs/zipcode=1/a.csv"}'))
+
+
+def test_a_long_name_is_listed_cut_and_shows_it() -> None:
+    """Between two characters, never inside one; the record has it whole."""
+    long = letters.metadata(replace(letter(a0=NOW), name="é" * 1_000))
+    shown = letters.listed("x", long)["name"]
+    assert shown == "é" * (len(shown) - 1) + "…"
+    assert len(long["name"]) <= letters.MAX_LISTED_NAME
