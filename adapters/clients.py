@@ -10,12 +10,14 @@ from urllib.parse import urlsplit
 import aiohttp
 from azure.core import MatchConditions
 from azure.core.credentials_async import AsyncTokenCredential
+from azure.core.exceptions import HttpResponseError
 from azure.core.pipeline.transport import AioHttpTransport
 from azure.identity.aio import DefaultAzureCredential
+from azure.storage.blob import BlobProperties
 from azure.storage.blob.aio import BlobClient, BlobServiceClient, ContainerClient, ExponentialRetry
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
-from adapters.translation import Request, asking
+from adapters.translation import Request, asking, code_of
 from rules.errors import Permanent, Reason
 from rules.models import Blob, Place
 from rules.policies import Times
@@ -79,6 +81,16 @@ class Clients:
     def blob(self, blob: Blob, *, act: bool = False) -> BlobClient:
         """The client of a blob. From its raw name: `from_blob_url` loses trailing slashes."""
         return self.service(blob.endpoint, act=act).get_blob_client(blob.container, blob.name)
+
+    async def head(self, request: Request, blob: Blob) -> BlobProperties | None:
+        """One HEAD of a blob; None where there is none, and only there: a missing container is an error."""
+        async with self.asking(request):
+            try:
+                return await self.blob(blob).get_blob_properties()
+            except HttpResponseError as error:
+                if code_of(error) == "BlobNotFound":
+                    return None
+                raise
 
     def queue(self, endpoint: str, name: str) -> QueueClient:
         """The client of a queue. Its messages are raw text."""

@@ -26,13 +26,8 @@ class SourceBlobs:
 
     async def head(self, blob: Blob) -> SourceBlob | None:
         """Look at a blob once; None where there is none, and only there."""
-        async with self._clients.asking(SOURCE_HEAD):
-            try:
-                return _seen(await self._clients.blob(blob).get_blob_properties())
-            except HttpResponseError as error:
-                if code_of(error) == "BlobNotFound":
-                    return None
-                raise
+        properties = await self._clients.head(SOURCE_HEAD, blob)
+        return None if properties is None else _seen(properties)
 
     async def tags(self, blob: Blob, etag: str) -> dict[str, str] | None:
         """Read a blob's index tags; None where the app may not, and where the version is gone: its copy will say so."""

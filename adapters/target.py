@@ -25,13 +25,8 @@ class TargetBlobs:
 
     async def head(self, blob: Blob) -> TargetBlob | None:
         """Look at a blob once; None where there is none, and only there."""
-        async with self._clients.asking(TARGET_HEAD):
-            try:
-                return _seen(await self._clients.blob(blob).get_blob_properties())
-            except HttpResponseError as error:
-                if code_of(error) == "BlobNotFound":
-                    return None
-                raise
+        properties = await self._clients.head(TARGET_HEAD, blob)
+        return None if properties is None else _seen(properties)
 
     async def copy(self, copy: Copy) -> bool:
         """Ask the service to copy; True if this very request read the version."""

@@ -45,10 +45,10 @@ def _transfer(ports: Ports, letter: Letter) -> Transfer:
 
 
 async def _message(ports: Ports, instances: Instances, letter: Letter, body: bytes) -> list[str]:
-    found = events.intake(body, ports.routes)
     if letters.is_redacted(body):
         fix = "Share the blob with POST /api/transfers."
         raise Conflict("what looked like a secret was removed from the message, so it cannot be accepted again", fix)
+    found = events.intake(body, ports.routes)
     if found.refused:
         raise Conflict(f"the message is refused as before: {found.refused.detail}", MEND, reason=found.refused.reason)
     if found.ignored:

@@ -48,11 +48,6 @@ class Blob:
         """The canonical URL: the name percent-encoded once, `/` and `~` kept, without SAS."""
         return f"{self.endpoint}/{self.container}/{quoted(self.name)}"
 
-    @property
-    def raw_url(self) -> str:
-        """The same, not encoded; some of Event Grid's publishers write it so."""
-        return f"{self.endpoint}/{self.container}/{self.name}"
-
 
 @dataclass(frozen=True, slots=True)
 class Place:
