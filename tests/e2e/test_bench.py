@@ -1,0 +1,129 @@
+"""`make bench` in short: what it counts for a blob does not depend on how many there are, and it leaves nothing behind."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from devhost.stack import ROOT
+
+COMMAND = [sys.executable, "-m", "devhost.bench"]
+SIZES = (20, 60)
+# A row's name, and where its figure is in the JSON; how often the unit of the JSON is one of the table's.
+FIGURES = {
+    "blobs per second": ("blobs_per_second", 1),
+    "p50, put to verified, s": ("latency.p50", 1),
+    "p99, put to verified, s": ("latency.p99", 1),
+    "activities per blob": ("activities", 1),
+    "CPU per blob, host, ms": ("cpu_seconds.host", 1000),
+    "CPU per blob, azurite, ms": ("cpu_seconds.azurite", 1000),
+    "peak memory, host, MiB": ("peak_mib.host", 1),
+    "peak memory, proxy, MiB": ("peak_mib.proxy", 1),
+    "stack ready after, s": ("start_seconds", 1),
+}
+
+
+def environment(state: Path, **more: str) -> dict[str, str]:
+    """What a person would have exported, with a folder of its own."""
+    return {**{key: value for key, value in os.environ.items() if key != "HOST"}, "DEVHOST_STATE": str(state), **more}
+
+
+def left_behind(state: Path) -> list[str]:
+    """Processes that name the folder, and folders in it."""
+    processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    return [line for line in processes.splitlines() if str(state) in line] + [
+        str(path) for path in state.glob("bench-*")
+    ]
+
+
+def test_a_blob_costs_the_same_among_few_and_among_many(tmp_path: Path) -> None:
+    """One look at the source, one at the record of ends, one copy; one activity; the table says what the JSON says."""
+    command = [*COMMAND, "--sizes", ",".join(map(str, SIZES)), "--large", "0"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert left_behind(tmp_path) == []
+    document = json.loads((tmp_path / "bench.json").read_text())
+    assert document["differences"] == []
+    assert {"app", "python", "azure-functions", "azure-functions-durable", "azurite"} <= document["versions"].keys()
+    assert {"cores", "memory_mib", "platform"} <= document["machine"].keys()
+    loads = document["loads"]
+    assert [load["blobs"] for load in loads] == list(SIZES)
+    for load in loads:
+        assert load["unverified"] == 0
+        once = {"CopyBlobFromUrl target": 1, "GetBlob state": 1, "HeadBlob source": 1}
+        assert load["requests"] == [[once, load["blobs"]]]
+        assert (load["activities"], load["timers"]) == (1, 0)
+        assert load["history_rows"] == loads[0]["history_rows"]
+        assert 0 < load["latency"]["p50"] <= load["latency"]["p95"] <= load["latency"]["p99"] < load["seconds"]
+        assert load["put_seconds"] < load["seconds"]
+    agree(cells(done.stdout), loads)
+
+
+def cells(printed: str) -> dict[str, list[str]]:
+    """The table's rows by name."""
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if line.startswith("│")]
+    return {name: figures for name, *figures in rows}
+
+
+def agree(table: dict[str, list[str]], loads: list[dict[str, Any]]) -> None:
+    """Every figure of the table is that of the JSON, as far as it is printed."""
+    assert table["verified"] == [str(size) for size in SIZES]
+    assert table["requests per blob"] == ["3", "3"]
+    assert table["history rows per transfer"] == [str(load["history_rows"][0]) for load in loads]
+    for name, (path, unit) in FIGURES.items():
+        for printed, load in zip(table[name], loads, strict=True):
+            figure: Any = load
+            for key in path.split("."):
+                figure = figure[key]
+            decimals = len(printed.partition(".")[2])
+            assert float(printed) == pytest.approx(figure * unit, abs=0.51 * 10**-decimals), name
+
+
+def test_an_interrupted_bench_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Ctrl-C stops the stack, and the folder is removed."""
+    process = subprocess.Popen(
+        [*COMMAND, "--sizes", "5000"],
+        cwd=ROOT,
+        env=environment(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    end = time.monotonic() + 60
+    while not list(tmp_path.glob("bench-*/host.sqlite")):
+        assert time.monotonic() < end, "no stack was started"
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert errors == ""
+    assert left_behind(tmp_path) == []
+
+
+@pytest.mark.parametrize("sizes", ["0", "ten", "100,,", "-5", "15001"])
+def test_sizes_that_are_none_are_refused(tmp_path: Path, sizes: str) -> None:
+    """With what would be right."""
+    done = subprocess.run(
+        [*COMMAND, f"--sizes={sizes}"], cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert re.search(r"is no list of numbers from 1 to 15,000, by commas", done.stderr)
+
+
+def test_another_host_is_refused(tmp_path: Path) -> None:
+    """What is counted is in the stand-in's store: with HOST=func there is none."""
+    done = subprocess.run(
+        COMMAND, cwd=ROOT, env=environment(tmp_path, HOST="func"), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "Fix: leave HOST out" in done.stderr
