@@ -7,7 +7,7 @@ No error holds a URL, a key or a SAS.
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from rules.decisions import SourceBlob, TargetBlob
@@ -208,6 +208,8 @@ class Ports:
     monotonic: Callable[[], float]
     times: Times
     app_version: str
+    # When this process began: what was accepted before may have been begun by one that died.
+    born: datetime = datetime.min.replace(tzinfo=UTC)
 
     def route(self, name: str) -> Route | None:
         """Today's route of that name."""

@@ -77,6 +77,15 @@ class TestANewBlob:
         assert outcome.verdict is Verdict.VERIFIED
         assert world.storage.blobs[transfer.target_blob].content == CONTENT
 
+    async def test_one_that_was_accepted_before_this_process_began_is_looked_for_first(self, world: World) -> None:
+        """A process that was killed may have copied it: no second request to copy is made."""
+        transfer = world.put()
+        await start(world, transfer)
+        world.requests.clear()
+        heir = replace(world.ports, born=NOW + timedelta(seconds=1))
+        assert (await run_start(heir, Run(transfer, NOW))).verdict is Verdict.VERIFIED
+        assert world.acts == []
+
     async def test_the_tier_of_the_route_is_set(self) -> None:
         """Not the source's."""
         route = replace(ROUTE, tier="Cool")
