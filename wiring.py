@@ -28,7 +28,7 @@ class Wiring:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._born = _now()
+        self.born = _now()
         # The SDK tells every request at INFO; who needs them sets this logger.
         logging.getLogger("azure").setLevel(logging.WARNING)
         LOGGER.setLevel(logging.INFO)
@@ -68,7 +68,7 @@ class Wiring:
             monotonic=time.monotonic,
             times=settings.times,
             app_version=APP_VERSION,
-            born=self._born,
+            born=self.born,
         )
 
 
