@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 from urllib.parse import urlsplit
 
-from devhost.storage.config import HOST, KEY, STATE_ACCOUNT
+from devhost.storage.config import HOST, STATE_ACCOUNT, StackError, account_key
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS, STOP_SECONDS = 120, 60
@@ -39,6 +39,7 @@ class LocalStack:
         self.blob_port = _port(env, "AZURITE_BLOB_PORT", 10000)
         self.queue_port = _port(env, "AZURITE_QUEUE_PORT", 10001)
         self.table_port = _port(env, "AZURITE_TABLE_PORT", 10002)
+        self.key = _key(env)
         self.state = Path(env.get("DEVHOST_STATE", ".local"))
 
     @property
@@ -51,9 +52,9 @@ class LocalStack:
         return f"http://{HOST}:{self.blob_port}/{name}"
 
     def connection_string(self, account: str) -> str:
-        """What the SDK connects with; the key is the emulator's published one."""
+        """What the SDK connects with; the key is the emulator's published one, or `DEVHOST_KEY`."""
         return (
-            f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={KEY};"
+            f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={self.key};"
             f"BlobEndpoint={self.account(account)};QueueEndpoint=http://{HOST}:{self.queue_port}/{account};"
             f"TableEndpoint=http://{HOST}:{self.table_port}/{account};"
         )
@@ -184,6 +185,13 @@ def _port(environment: Mapping[str, str], variable: str, default: int) -> int:
             f"{variable}={text!r} is no port. Fix: a number from 1 to 65535, or leave it out for {default}"
         )
     return int(text)
+
+
+def _key(environment: Mapping[str, str]) -> str:
+    try:
+        return account_key(environment)
+    except StackError as error:
+        raise StackFailed(str(error)) from None
 
 
 def _watched(routes: str) -> list[str]:

@@ -11,7 +11,7 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from devhost.storage.config import HOST, KEY, StackError
+from devhost.storage.config import HOST, StackError
 from devhost.storage.lock import exclusive
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ async def _start(config: Config, lock: int) -> asyncio.subprocess.Process:
             "--disableProductStyleUrl",  # the account is always the first segment of the path, as the proxy reads it
             "--disableTelemetry",
             "--silent",  # an access log would hold signatures; nor --loose: what Azurite cannot do should be heard
-            env={**os.environ, "AZURITE_ACCOUNTS": ";".join(f"{account}:{KEY}" for account in config.accounts)},
+            env={**os.environ, "AZURITE_ACCOUNTS": ";".join(f"{account}:{config.key}" for account in config.accounts)},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import base64
+import binascii
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,11 @@ HOST = "127.0.0.1"
 STATE_ACCOUNT = "sharingstate"
 EVENT_QUEUE = "blob-events"
 ACCOUNTS = ("sharingsource", "sharingtarget", STATE_ACCOUNT)
-CONTAINERS = (("sharingsource", "source"), ("sharingtarget", "target"), (STATE_ACCOUNT, "dead-letters"))
+CONTAINERS = (
+    ("sharingsource", "source"),
+    ("sharingtarget", "target"),
+    *((STATE_ACCOUNT, name) for name in ("dead-letters", "reports", "event-dead-letters")),
+)
 QUEUES = (EVENT_QUEUE, f"{EVENT_QUEUE}-poison")
 
 # Published by Microsoft for the emulator, so no secret: https://learn.microsoft.com/azure/storage/common/storage-connect-azurite
@@ -41,6 +47,8 @@ class Config:
     """Bytes a second of an asynchronous copy."""
     copy_seconds: float
     """What the smallest asynchronous copy takes."""
+    key: str = field(default=KEY, repr=False)
+    """The key of every account; another than the published one tells a leak from a constant."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Config:
@@ -55,7 +63,18 @@ class Config:
             watch=places(env.get("DEVHOST_WATCH") or "sharingsource/source"),
             copy_rate=_positive(env, "DEVHOST_COPY_RATE", 100 * 1024 * 1024),
             copy_seconds=_positive(env, "DEVHOST_COPY_SECONDS", 1),
+            key=account_key(env),
         )
+
+
+def account_key(env: Mapping[str, str]) -> str:
+    """The key of every account; StackError, which does not show it, for one that is none."""
+    key = env.get("DEVHOST_KEY") or KEY
+    try:
+        base64.b64decode(key, validate=True)
+    except binascii.Error:
+        raise StackError(f"DEVHOST_KEY is not base64. Fix: leave it out for the published key, {KEY}") from None
+    return key
 
 
 def places(text: str) -> frozenset[Place]:

@@ -12,7 +12,7 @@ from yarl import URL
 
 from devhost.storage.answers import Answer, error
 from devhost.storage.azurite import KEEP_ALIVE_SECONDS
-from devhost.storage.config import CONTAINERS, EVENT_QUEUE, HOST, KEY, QUEUES, STATE_ACCOUNT, StackError
+from devhost.storage.config import CONTAINERS, EVENT_QUEUE, HOST, QUEUES, STATE_ACCOUNT, StackError
 from devhost.storage.operations import parts
 from devhost.storage.wire import end_to_end
 
@@ -35,7 +35,7 @@ class Upstream:
         self._session = session
         self._blobs = f"http://{HOST}:{blob_port}"
         self._queues = f"http://{HOST}:{config.queue_port}"
-        self._sas = {account: _sas(account) for account in config.accounts}
+        self._sas = {account: _sas(account, config.key) for account in config.accounts}
 
     async def forward(self, request: web.BaseRequest) -> Answer:
         """Pass a client's request on, untouched; Host and signature stay the client's."""
@@ -102,11 +102,11 @@ async def connected(blob_port: int, config: Config) -> AsyncIterator[Upstream]:
         yield Upstream(session, blob_port, config)
 
 
-def _sas(account: str) -> str:
+def _sas(account: str, key: str) -> str:
     """Everything about an account, for as long as a stack may run."""
     return generate_account_sas(
         account,
-        KEY,
+        key,
         resource_types=ResourceTypes(service=True, container=True, object=True),
         permission=AccountSasPermissions(
             read=True, write=True, delete=True, list=True, add=True, create=True, update=True, process=True, tag=True

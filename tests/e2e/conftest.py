@@ -1,7 +1,9 @@
 """One whole local stack for the suite: the real app on the stand-in, or on the real host with HOST=func."""
 
+import base64
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +27,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
 
 
 def environment(state: Path) -> dict[str, str]:
-    """Free ports, and routes of every shape."""
+    """Free ports, a key of its own, every logger at DEBUG, and routes of every shape."""
     host, blob, queue, table = map(str, free_ports(4))
     source, target = f"http://127.0.0.1:{blob}/sharingsource", f"http://127.0.0.1:{blob}/sharingtarget"
     routes = [
@@ -52,6 +54,12 @@ def environment(state: Path) -> dict[str, str]:
         "AZURITE_QUEUE_PORT": queue,
         "AZURITE_TABLE_PORT": table,
         "DEVHOST_STATE": str(state),
+        # A key of its own, so that a leak of it, or of what it signs, can be told from the published constant.
+        "DEVHOST_KEY": base64.b64encode(secrets.token_bytes(64)).decode(),
+        # Everything is said: by `loud` on the stand-in, by the two settings on a real host.
+        "PYTHONPATH": str(Path(__file__).parent / "loud"),
+        "PYTHON_ENABLE_DEBUG_LOGGING": "1",
+        "AzureFunctionsJobHost__logging__logLevel__default": "Debug",
         "ROUTES": json.dumps(routes),
         "WINDOW_SECONDS": "1",
         "AzureFunctionsJobHost__extensions__queues__visibilityTimeout": "00:00:01",

@@ -1,13 +1,25 @@
-"""I8, after everything else has run: no SAS, key or token where it does not belong."""
+"""I8, after everything else has run at DEBUG: no SAS, key or token where it does not belong. And the search can fail."""
 
-import re
-from collections.abc import Iterator
+import base64
+import json
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import quote
+from uuid import uuid4
 
-from devhost.storage.config import KEY
-from tests.e2e.desk import Desk
+import pytest
+
+from tests.e2e import search
+from tests.e2e.desk import CANARY, Desk
 from tests.e2e.test_failures import messages
 
-SECRETS = re.compile(rb"sig(=|%3D)(?!REMOVED)|code=(?!REMOVED)|" + re.escape(KEY).encode(), re.IGNORECASE)
+KEY = "q83vEjRWeJq8/N4SNFZ4mrz83hI0VniavPzeEjRWeJq8/N4SNFZ4mrz83hI0VniavPzeEjRWeJq8+N4SNFZ4mg=="
+SIGNED = "dZ3oOqFvJ1m+u2Sx/0yJwM9QkVb7aTgHcR5eLnPiXfE="
+SAS = f"https://a.blob.core.windows.net/c/b?sv=2026-02-06&sr=b&sp=r&sig={quote(SIGNED, safe='')}&se=2026-11-27"
+LONG = "x" * 20_000
 
 
 def test_a_secret_in_a_message_is_removed_before_it_is_kept(desk: Desk) -> None:
@@ -18,21 +30,103 @@ def test_a_secret_in_a_message_is_removed_before_it_is_kept(desk: Desk) -> None:
 
 
 def test_no_secret_is_left_anywhere(desk: Desk) -> None:
-    """Logs of app and host, histories, queues, dead letters, answers; the emulator's own files are the service's."""
-    found = {where: SECRETS.search(text) for where, text in everything(desk)}
-    assert len(found) > 50
-    assert {where: match[0] for where, match in found.items() if match} == {}
+    """Logs, histories, every queue and container of the state account, answers, command lines; not the emulator's files."""
+    places = dict(search.everything(desk))
+    assert {"stack.log", "host.sqlite:history", "blob-events", "dead-letters"} <= set(places)
+    assert sum(where.startswith("dead-letters/open/") for where in places) > 0
+    assert sum(where.startswith("answer ") for where in places) > 50
+    assert sum(where.startswith("command line ") for where in places) >= 3
+    assert b"Request URL: 'http" in places["stack.log"]  # the SDK said what it says at INFO and below
+    assert len(search.signatures(desk)) > 0
+    assert search.secrets(desk).leaks(places.items()) == {}
 
 
-def everything(desk: Desk) -> Iterator[tuple[str, bytes]]:
-    """Every place where the app or the host leaves something, with what is there."""
-    yield "log", (desk.stack.state / "stack.log").read_bytes()
-    for path in desk.stack.state.glob("host.sqlite*"):
-        yield path.name, path.read_bytes()
-    for name in ("blob-events", "blob-events-poison"):
-        yield name, b"\n".join(str(message.content).encode() for message in desk.queue(name).peek_messages(32))
-    container = desk.accounts["sharingstate"].get_container_client("dead-letters")
-    for blob in container.list_blobs(include=["metadata"]):
-        yield blob.name, str(blob.metadata).encode() + container.download_blob(blob.name).readall()
-    for number, answer in enumerate(desk.answers):
-        yield f"answer {number}", answer.encode()
+@pytest.mark.parametrize(
+    "planted",
+    [
+        SAS,
+        quote(SAS, safe=""),
+        json.dumps({"url": SAS}).replace("&", "\\u0026").replace("=", "\\u003d"),
+        base64.b64encode(SAS.encode()).decode(),
+        base64.urlsafe_b64encode(b"?" + SAS.encode()).decode().rstrip("="),
+        SIGNED,
+        quote(SIGNED, safe=""),
+        quote(quote(SIGNED, safe=""), safe=""),
+        KEY,
+        quote(KEY, safe=""),
+        base64.b64encode(f"the key is {KEY}".encode()).decode(),
+        f"AccountName=a;AccountKey={SIGNED};",
+        f"'Authorization': 'SharedKey sharingstate:{SIGNED}'",
+        "Authorization: Bearer eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9",
+        "http://localhost:7071/api/transfers?code=none-of-the-known",
+        f"x-functions-key: {CANARY}",
+    ],
+)
+def test_the_search_finds_a_secret_in_any_form(planted: str) -> None:
+    """However it is written, and whatever stands around it; and nothing is found where it is not."""
+    wanted = search.Secrets([KEY, CANARY], [SIGNED])
+    assert wanted.found(f'{LONG} {{"text": "{planted}"}} {LONG}'.encode())
+    assert wanted.found(f'{LONG} {{"text": "{planted[:8]}"}} {LONG} sig=REMOVED exit_code=1'.encode()) is None
+
+
+def test_the_search_finds_what_is_planted_in_a_copy_of_the_logs_and_histories(desk: Desk, tmp_path: Path) -> None:
+    """The log by its last line, the database by one long value, which lies in pieces in the file."""
+    shutil.copy(desk.stack.state / "stack.log", tmp_path)
+    with (
+        closing(sqlite3.connect(desk.stack.state / "host.sqlite")) as database,
+        closing(sqlite3.connect(tmp_path / "host.sqlite")) as copy,
+    ):
+        database.backup(copy)
+    wanted = search.secrets(desk)
+    assert wanted.leaks(search.files(tmp_path)) == {}
+    with (tmp_path / "stack.log").open("a") as log:
+        log.write(f"signed {min(search.signatures(desk))}\n")
+    with closing(sqlite3.connect(tmp_path / "host.sqlite")) as database:
+        value = json.dumps(f"{LONG}{desk.stack.key}{LONG}")
+        database.execute("INSERT INTO history VALUES ('planted', 1, ?)", [value])
+        database.commit()
+    assert {"stack.log", "host.sqlite:history"} <= set(wanted.leaks(search.files(tmp_path)))
+
+
+def in_a_queue(desk: Desk, name: str) -> Callable[[], None]:
+    """A message in a queue that nobody knows."""
+    queue = desk.queue(name)
+    queue.create_queue()
+    queue.send_message(base64.b64encode(desk.stack.key.encode()).decode())
+    return queue.delete_queue
+
+
+def in_a_blob(desk: Desk, name: str) -> Callable[[], None]:
+    """The bytes of a blob in a container that nobody knows."""
+    container = desk.accounts["sharingstate"].create_container(name)
+    container.upload_blob("report.jsonl", json.dumps({"url": SAS}))
+    return container.delete_container
+
+
+def in_metadata(desk: Desk, name: str) -> Callable[[], None]:
+    """The metadata of an empty blob in the container that everybody knows."""
+    blob = desk.accounts["sharingstate"].get_blob_client("dead-letters", f"open/{name}.json")
+    blob.upload_blob(b"", metadata={"note": CANARY})
+    return blob.delete_blob
+
+
+@pytest.mark.parametrize("plant", [in_a_queue, in_a_blob, in_metadata])
+def test_the_search_finds_what_is_planted_in_the_state_account(
+    desk: Desk, plant: Callable[[Desk, str], Callable[[], None]]
+) -> None:
+    """By looking at whatever there is, not at names that it knows; once it is gone, nothing is found any more."""
+    wanted = search.secrets(desk)
+    take_back = plant(desk, f"planted-{uuid4()}")
+    try:
+        assert len(wanted.leaks(search.state_account(desk))) == 1
+    finally:
+        take_back()
+    assert wanted.leaks(search.state_account(desk)) == {}
+
+
+def test_the_search_finds_what_is_planted_in_the_header_of_an_answer(desk: Desk) -> None:
+    """The desk keeps headers beside the body."""
+    desk.answers.append(f"{{'Location': '/api/transfers?code={CANARY}'}} b''")
+    found = search.secrets(desk).leaks(search.answers(desk))
+    desk.answers.pop()
+    assert list(found) == [f"answer {len(desk.answers)}"]

@@ -1,0 +1,162 @@
+"""The search for secrets: what one looks like, and every place where the app or its host leaves something."""
+
+import base64
+import contextlib
+import os
+import re
+import sqlite3
+import subprocess
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from azure.storage.blob import ContainerClient
+from azure.storage.queue import QueueServiceClient
+
+from tests.e2e.desk import CANARY, Desk
+
+# Whatever its value: what looks like a signature, a key in a URL, or a header that lets somebody in.
+FORMS = re.compile(
+    rb"(?i)(?<![a-z_-])(?:sig|code)(?:=|%(?:25)*3D|\\+u003d)(?!REMOVED|REDACTED)[\w%+/\\-]"
+    rb"|SharedKey(?:Lite)? \w+:|Bearer [\w.~+/-]{8}|AccountKey=\w"
+)
+BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{24,}")
+SIGNATURE = re.compile(r"[?&]sig=([^&]+)")
+# A signature is base64 that ends with one =. There are thousands: only what stands before such an end is compared.
+END = re.compile(rb"(?i)=|%(?:25)*3D|\\+u003d")
+TAIL = 16
+# The emulator plays the service, and the last one holds the stand-in's keys on purpose.
+NOT_OURS = ("storage", "host-keys.json")
+
+
+class Secrets:
+    """Values that must be nowhere, and the forms in which nothing may be anywhere."""
+
+    def __init__(self, values: Iterable[str], signatures: Iterable[str] = ()) -> None:
+        known = sorted({re.escape(form) for value in values for form in _written(value)})
+        self._pattern = re.compile(b"|".join([FORMS.pattern, *known]))
+        self._tails = {form[-TAIL:] for value in signatures for form in _written(value.removesuffix("="))}
+
+    def found(self, text: bytes) -> bytes | None:
+        """The first secret in a text, with what stands around it; also inside base64."""
+        decoded = b"\n".join(base64.b64decode(_padded(run)) for run in BASE64.findall(text))
+        return next((found for layer in (text, decoded) for found in self._in(layer)), None)
+
+    def _in(self, text: bytes) -> Iterator[bytes]:
+        yield from (_around(text, match) for match in self._pattern.finditer(text))
+        ends = END.finditer(text) if self._tails else ()
+        yield from (_around(text, end) for end in ends if text[end.start() - TAIL : end.start()] in self._tails)
+
+    def leaks(self, places: Iterable[tuple[str, bytes]]) -> dict[str, bytes]:
+        """The places that hold one."""
+        return {where: found for where, text in places if (found := self.found(text)) is not None}
+
+
+def _written(value: str) -> Iterator[bytes]:
+    for _ in range(3):  # as it is, in a URL, in a URL that is a parameter of another
+        yield value.encode()
+        value = quote(value, safe="")
+
+
+def _padded(run: bytes) -> bytes:
+    whole = run[: len(run) - (len(run) % 4 == 1)].translate(bytes.maketrans(b"-_", b"+/"))
+    return whole + b"=" * (-len(whole) % 4)
+
+
+def _around(text: bytes, match: re.Match[bytes]) -> bytes:
+    return text[max(0, match.start() - 60) : match.end() + 20]
+
+
+def secrets(desk: Desk) -> Secrets:
+    """The stack's own: the account key, the host's keys, the canaries that were sent, every signature that the app made."""
+    keys = desk.stack.state / "host-keys.json"
+    of_host = re.findall(r'": "([^"]+)"', keys.read_text()) if keys.exists() else []
+    return Secrets([desk.stack.key, CANARY, *of_host], signatures(desk))
+
+
+def signatures(desk: Desk) -> set[str]:
+    """The service shows the URL that a target was copied from, so it shows what the app signed it with."""
+    account = desk.accounts["sharingtarget"]
+    found = set()
+    for container in account.list_containers():
+        for blob in account.get_container_client(container.name).list_blobs(include=["copy"]):
+            found |= {unquote(signature) for signature in SIGNATURE.findall(blob.copy.source or "")}
+    return found
+
+
+def everything(desk: Desk) -> Iterator[tuple[str, bytes]]:
+    """Every place where the app or the host leaves something, with what is there."""
+    yield from files(desk.stack.state)
+    yield from state_account(desk)
+    yield from answers(desk)
+    yield from commands()
+
+
+def files(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Logs and databases, the latter also row by row: a long value lies in pieces in the file."""
+    for path in folder.rglob("*"):
+        if path.is_file() and path.relative_to(folder).parts[0] not in NOT_OURS:
+            yield path.name, path.read_bytes()
+            if path.suffix == ".sqlite":
+                yield from rows(path)
+
+
+def rows(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Every table of a database, whole."""
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
+        for (table,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            found = database.execute(f"SELECT * FROM {table}")  # noqa: S608  # a name out of the database itself
+            yield f"{path.name}:{table}", "\n".join(map(repr, found)).encode()
+
+
+def state_account(desk: Desk) -> Iterator[tuple[str, bytes]]:
+    """Whatever queues and containers there are."""
+    yield from queues(desk)
+    for container in desk.accounts["sharingstate"].list_containers(include_metadata=True):
+        yield container.name, str(container.metadata).encode()
+        yield from blobs(desk.accounts["sharingstate"].get_container_client(container.name))
+
+
+def answers(desk: Desk) -> Iterator[tuple[str, bytes]]:
+    """Every answer of the API, headers too."""
+    return ((f"answer {number}", answer.encode()) for number, answer in enumerate(desk.answers))
+
+
+def queues(desk: Desk) -> Iterator[tuple[str, bytes]]:
+    """Every queue of the state account: its metadata and the first messages."""
+    with QueueServiceClient.from_connection_string(desk.stack.connection_string("sharingstate")) as service:
+        for queue in service.list_queues(include_metadata=True):
+            said = service.get_queue_client(queue.name).peek_messages(32)
+            yield queue.name, "\n".join([str(queue.metadata), *(str(message.content) for message in said)]).encode()
+
+
+def blobs(container: ContainerClient) -> Iterator[tuple[str, bytes]]:
+    """Every blob of a container: its name, metadata, headers, bytes."""
+    for blob in container.list_blobs(include=["metadata", "tags", "copy"]):
+        about = f"{blob.name} {blob.metadata} {blob.tags} {blob.content_settings} {blob.copy}".encode()
+        stored = bytes(container.download_blob(blob.name).readall()) if blob.size else b""
+        yield f"{container.container_name}/{blob.name}", about + b"\n" + stored
+
+
+def commands() -> Iterator[tuple[str, bytes]]:
+    """The command line of every process that this one started, and of theirs: anybody on the machine may read it."""
+    running = {number: (parent, line) for number, parent, line in processes()}
+    for number, (_, line) in running.items():
+        above = number
+        while above in running and above != os.getpid():
+            above = running[above][0]
+        if above == os.getpid() != number:
+            yield f"command line of {number}", line
+
+
+def processes() -> Iterator[tuple[int, int, bytes]]:
+    """Number, parent and command line of every process; a bare machine has no `ps`, a Mac no `/proc`."""
+    if not Path("/proc/self/cmdline").exists():
+        told = subprocess.run(["ps", "-axww", "-o", "pid=,ppid=,args="], check=True, capture_output=True).stdout
+        yield from ((int(line[0]), int(line[1]), line[2]) for row in told.splitlines() if (line := row.split(None, 2)))
+        return
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            yield int(folder.name), parent, (folder / "cmdline").read_bytes().replace(b"\0", b" ")
