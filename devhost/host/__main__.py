@@ -18,6 +18,10 @@ ENVIRONMENT = """environment:
   DEVHOST_STATE          folder of the state, host.sqlite and host-keys.json (.local)
   DEVHOST_KEYS=1         ask for function keys, as Azure does; they are printed at the start
   DEVHOST_EARLY_TIMERS=1 fire durable timers up to 0.9 s early, as Azure does
+
+signals:
+  SIGINT, SIGTERM        end: what runs may finish, what waits goes on at the next start
+  SIGUSR1                the Python worker dies, as out of memory: every call that runs fails, the host goes on
 """
 
 
@@ -54,6 +58,7 @@ async def _run(settings: Config, *, leashed: bool) -> None:
         _stop_without_parent(stopped)
     host = Host(settings, os.environ)
     await host.start()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, host.lose_worker)
     await stopped.wait()
     await host.stop()
     # The app's sessions live as long as its process: no host has a hook that closes them, so nothing is amiss.

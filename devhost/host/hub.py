@@ -3,6 +3,7 @@
 The refusals and their texts are those of the Durable Task extension 3.14: measured, not guessed.
 """
 
+import asyncio
 import json
 from typing import Any
 from uuid import uuid4
@@ -14,6 +15,8 @@ from devhost.host.events import Event, Kind
 from devhost.host.store import Instance
 
 MAX_ID = 512
+BETWEEN = 0.01
+"""Seconds between the look for a live instance and the start: on the real host they are two requests to storage."""
 FAILED = (Kind.TASK_FAILED, Kind.SUB_ORCHESTRATION_FAILED)
 STACK = "   at Microsoft.Azure.WebJobs.Extensions.DurableTask.HttpApiHandler"
 
@@ -38,9 +41,24 @@ class Hub:
         self._engine, self._store = engine, engine.store
         self._default_version = default_version
 
-    def start(self, name: str, instance: str | None, data: str | None, version: str | None = None) -> str:
-        """Start an orchestration; an ended one with this id is silently replaced. `data` is JSON text."""
-        return self._start(name, instance or uuid4().hex, str(uuid4()), data, version or self._default_version)
+    async def start(self, name: str, instance: str | None, data: str | None, version: str | None = None) -> str:
+        """Start an orchestration; an ended one with this id is silently replaced. `data` is JSON text.
+
+        Measured: a start is not atomic. Of twelve at once up to all are accepted; one of them runs, the others' messages
+        find it alive and are dropped.
+        """
+        identity = instance or uuid4().hex
+        self._refuse_live(identity)
+        await asyncio.sleep(BETWEEN)
+        if (there := self._store.get(identity)) and there.live:
+            return identity
+        return self._start(name, identity, str(uuid4()), data, version or self._default_version)
+
+    def _refuse_live(self, instance: str) -> None:
+        there = self._store.get(instance)
+        if there and there.live:
+            text = f"An Orchestration instance with the status {there.status} already exists."
+            raise RefusalError(409, {"Message": text})
 
     def _start(self, name: str, instance: str, execution: str, data: str | None, version: str | None) -> str:
         if len(instance) > MAX_ID:
@@ -48,9 +66,6 @@ class Hub:
             message = "Something went wrong while processing your request"
             raise RefusalError(500, error_body(message, text, "Azure.RequestFailedException"))
         before = self._store.get(instance)
-        if before and before.live:
-            text = f"An Orchestration instance with the status {before.status} already exists."
-            raise RefusalError(409, {"Message": text})
         generation = (before.generation or 0) + 1 if before else 0
         started = events.execution_started(
             clock.stamp(clock.now()), name, instance, execution, data=data, version=version, generation=generation
@@ -113,6 +128,7 @@ class Hub:
             message = "InstanceId does not match a valid orchestration instance."
             raise RefusalError(400, error_body(message, text, "System.ArgumentException"))
         target = uuid4().hex if new_id else instance
+        self._refuse_live(target)
         return self._start(found.name, target, uuid4().hex, found.input or "null", self._default_version)
 
     def rewind(self, instance: str, reason: str) -> None:

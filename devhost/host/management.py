@@ -54,7 +54,7 @@ class Management:
         text = (await request.read()).decode() or None
         if text:
             _parse(text, "Invalid JSON content")
-        instance = self._hub.start(parts["name"], parts.get("id"), text, request.query.get("version"))
+        instance = await self._hub.start(parts["name"], parts.get("id"), text, request.query.get("version"))
         if "timeout" in request.query and (ended := await self._wait(instance, float(request.query["timeout"]))):
             return _json(status.payload(ended)["output"])
         return self._accepted(request, instance)

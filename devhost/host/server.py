@@ -72,6 +72,10 @@ class Host:
         loops: list[Loop] = [*self._triggers.queues.values(), *self._triggers.timers.values()]
         self._listeners = [asyncio.create_task(_guard(loop)) for loop in loops]
 
+    def lose_worker(self) -> None:
+        """The worker dies and another one takes its place: what ran in it has failed."""
+        log.error("python exited with code 137: %d calls failed; the worker is started again", self._worker.die())
+
     async def stop(self) -> None:
         """Take in nothing more, finish what runs, give back the rest; the client's RPC port goes last."""
         for listener in self._listeners:

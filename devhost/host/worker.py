@@ -58,6 +58,15 @@ class MissingFunctionError(FunctionError):
         self.args = (self.text,)
 
 
+class WorkerDiedError(FunctionError):
+    """The worker process ended while the function ran: out of memory, mostly. Nothing of it is left, no trace either."""
+
+    def __init__(self) -> None:
+        super().__init__(SystemError())
+        self.text = "python exited with code 137"
+        self.args = (self.text,)
+
+
 class Context:
     """`azure.functions.Context`, as the worker fills it."""
 
@@ -77,6 +86,7 @@ class Worker:
         self.functions = functions
         self.default_version = default_version
         self._client = client
+        self._calls: set[asyncio.Task[Datum | None]] = set()
         self._threads = ThreadPoolExecutor(THREADS_PER_CORE * (os.cpu_count() or 1), "function")
         self._orchestrators = {f.durable_name: f for f in functions if f.kind == "orchestrationTrigger"}
         self._activities = {f.durable_name: f for f in functions if f.kind == "activityTrigger"}
@@ -84,6 +94,15 @@ class Worker:
     def close(self) -> None:
         """Take no more calls; a thread that is still busy is left to itself."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def die(self) -> int:
+        """Fail every call that runs, as the host does when it has lost its worker and started another; how many.
+
+        The real worker is a process of its own: here it is the calls that end, and the app's memory stays.
+        """
+        for call in self._calls:
+            call.cancel()
+        return len(self._calls)
 
     @property
     def durable(self) -> bool:
@@ -112,6 +131,20 @@ class Worker:
 
     async def invoke(self, function: Function, datum: Datum, metadata: dict[str, Datum] | None = None) -> Datum | None:
         """Call any function with its trigger's value. Raises FunctionError."""
+        call = asyncio.create_task(self._invoked(function, datum, metadata))
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+        try:
+            await asyncio.wait({call})
+        except asyncio.CancelledError:  # the host stops: the call ends with it
+            call.cancel()
+            await asyncio.wait({call})
+            raise
+        if call.cancelled():
+            raise WorkerDiedError
+        return call.result()
+
+    async def _invoked(self, function: Function, datum: Datum, metadata: dict[str, Datum] | None) -> Datum | None:
         try:
             arguments = self._arguments(function, datum, metadata)
             result = await self._call(function, arguments)

@@ -106,3 +106,18 @@ def test_kill_9_loses_nothing(launch: Callable[..., Any]) -> None:
     assert all(second.wait(f"chain-{n}")["runtimeStatus"] == "Completed" for n in range(20))
     assert second.notes("slow") == [1.5, 1.5], "the activity was running: it ran again"
     assert second.end() == 0
+
+
+def test_a_worker_that_dies_alone_fails_its_running_activities(launch: Callable[..., Any]) -> None:
+    """In the words of the real host; nothing is run again by itself, and the host goes on with another worker."""
+    host = launch().ready()
+    host.start("naps", "nap", 20)
+    while not host.notes("slow"):
+        host.status("nap")
+    host.process.send_signal(signal.SIGUSR1)
+    text = "Orchestrator function 'naps' failed: Activity function 'slow' failed:  python exited with code 137"
+    assert host.wait("nap")["output"].startswith(text)
+    host.start("chain", "afterwards")
+    assert host.wait("afterwards")["runtimeStatus"] == "Completed"
+    assert host.notes("slow") == [20]
+    assert host.end() == 0

@@ -1,5 +1,6 @@
 """The real SDK on the stand-in, over HTTP: what an orchestration does and what a client is told."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 
@@ -94,6 +95,16 @@ def test_a_live_instance_refuses_a_second_start_and_an_ended_one_is_replaced(hos
     assert host.wait("twice", "Completed")["name"] == "chain"
     history = host.status("twice", "?showHistory=true")["historyEvents"]
     assert history[0]["Generation"] == 1
+
+
+def test_a_start_is_not_atomic(host: Any) -> None:
+    """Of twelve at once some are accepted, the others refused; whoever was accepted, it runs once."""
+    with ThreadPoolExecutor(12) as threads:
+        answers = list(threads.map(lambda _: host.durable("POST", "/orchestrators/late/at-once"), range(12)))
+    assert {status for status, _, _ in answers} <= {202, 409}
+    assert {body["id"] for status, body, _ in answers if status == 202} == {"at-once"}
+    assert host.wait("at-once")["output"] == "at-once"
+    assert host.notes("echo").count("at-once") == 1
 
 
 def test_a_suspended_instance_waits_for_its_resumption(host: Any) -> None:

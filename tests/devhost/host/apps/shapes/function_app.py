@@ -60,6 +60,13 @@ def chain(context: Any) -> Steps:
 
 
 @orchestration
+def late(context: Any) -> Steps:
+    """Note its id after a second."""
+    yield context.create_timer(context.current_utc_datetime + timedelta(seconds=1))
+    return (yield context.call_activity("echo", context.instance_id))
+
+
+@orchestration
 def fan(context: Any) -> Steps:
     """Three activities at once."""
     return (yield context.task_all([context.call_activity("echo", n) for n in range(3)]))
