@@ -123,6 +123,11 @@ def answers(desk: Desk) -> Iterator[tuple[str, bytes]]:
     return ((f"answer {number}", answer.encode()) for number, answer in enumerate(desk.answers))
 
 
+def of_the_extension(text: str) -> bool:
+    """Whether a text names an address of the Durable extension, of its RPC port or of the admin's."""
+    return re.search(r"(?i)runtime/webhooks|/durabletask|rpcBaseUrl|taskHub=|/admin/", text) is not None
+
+
 def queues(desk: Desk) -> Iterator[tuple[str, bytes]]:
     """Every queue of the state account: its metadata and the first messages."""
     with QueueServiceClient.from_connection_string(desk.stack.connection_string("sharingstate")) as service:

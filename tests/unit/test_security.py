@@ -1,0 +1,162 @@
+"""What an attacker meets before any storage is asked: see docs/security.md."""
+
+import ast
+import asyncio
+import io
+import json
+import logging
+import re
+from pathlib import Path
+
+import pytest
+from azure.durable_functions import DurableOrchestrationClient
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from adapters.translation import PROBE_CONTAINER, SOURCE_SIGN, answered
+from operations.accept import accept
+from operations.log import LOGGER, log
+from rules.identity import MESSAGE_ID, TRANSFER_ID
+from tests.corpora.test_corpora import MESSAGES, URLS, message
+from tests.docs.pages import ROOT, modules, page
+from tests.unit.operations.world import World
+from tests.unit.triggers.api import Api
+
+# Their answers carry URLs with the extension's system key, which may do anything to any orchestration.
+OF_THE_SYSTEM_KEY = frozenset(
+    {
+        "create_check_status_response",
+        "create_http_management_payload",
+        "get_client_response_links",
+        "wait_for_completion_or_create_check_status_response",
+    }
+)
+BY_ID = ("get_transfer", "cancel_transfer", "get_dead_letter", "replay_dead_letter")
+VALID = "37a8eec1-45a195a412908b31b025fa37"
+HOSTILE_IDS = [
+    "",
+    "..",
+    "../open/" + VALID,
+    "%2e%2e%2f" + VALID,
+    f"../../other/{VALID}",
+    f"{VALID}.json",
+    f"{VALID}\n",
+    f" {VALID}",
+    f"{VALID}\x00",
+    f"{VALID}/../{VALID}",
+    VALID.upper(),
+    VALID.replace("3", "٣"),
+    VALID.replace("-", "\N{NON-BREAKING HYPHEN}"),
+    f"message-{VALID}",
+    f"open/{VALID}",
+    "*",
+    "' OR 1=1 --",
+    "a" * 10_240,
+]
+
+
+def test_the_app_never_asks_for_urls_with_the_system_key() -> None:
+    """No name of those calls is in the app; each is a name that the SDK has."""
+    assert {name for name in OF_THE_SYSTEM_KEY if not hasattr(DurableOrchestrationClient, name)} == set()
+    used = {
+        (path.name, name)
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text()))
+        for name in (getattr(node, "attr", None), getattr(node, "id", None), getattr(node, "name", None))
+        if name in OF_THE_SYSTEM_KEY
+    }
+    assert used == set()
+
+
+@pytest.mark.parametrize("name", BY_ID)
+@pytest.mark.parametrize("identity", HOSTILE_IDS, ids=ascii)
+async def test_an_id_that_is_none_is_refused_at_the_edge(name: str, identity: str) -> None:
+    """Nothing is read, whatever it would have led to."""
+    world = World()
+    answer = await Api(world).call(name, identity)
+    assert answer.status == 400
+    assert world.requests == []
+
+
+WORLD = World()
+API = Api(WORLD)
+
+
+@settings(max_examples=1_000, deadline=None)
+@example(VALID + "\N{COMBINING ACUTE ACCENT}")
+@given(
+    st.text(max_size=100)
+    | st.from_regex(TRANSFER_ID).map(lambda found: f"{found}x")
+    | st.from_regex(r"\A[./%0-9a-f-]+\Z")
+)
+def test_any_text_is_an_id_or_is_refused(identity: str) -> None:
+    """Only what has the very form of one gets as far as a look; a replay by any other text reads nothing."""
+    before = len(WORLD.requests)
+    answer = asyncio.run(API.call("replay_dead_letter", identity))
+    valid = TRANSFER_ID.fullmatch(identity) or MESSAGE_ID.fullmatch(identity)
+    assert answer.status == (404 if valid else 400)
+    assert (len(WORLD.requests) > before) is bool(valid)
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in MESSAGES + URLS if case["verdict"] != "accepted"], ids=lambda case: ascii(case["name"])
+)
+async def test_a_forged_message_reaches_no_source_and_no_target(case: dict[str, str]) -> None:
+    """Nothing that it says is fetched, nothing starts; it costs one dead letter, or nothing at all."""
+    world = World()
+    await accept(world.ports, world.instances, message(case))
+    assert world.instances.kept == {}
+    assert set(world.asked) <= {"letters.read", "letters.write"}
+    assert world.asked.count("letters.write") == (case["verdict"] != "ignored")
+    assert len(world.requests) <= 5
+
+
+@settings(max_examples=1_000, deadline=None)
+@given(st.text() | st.text("\r\n\x1b\u0085\u2028\u2029\ufeff\u202e{}\"'\\,:\x00\x7f %s", min_size=1), st.text())
+def test_any_name_is_one_line_of_the_log(name: str, route: str) -> None:
+    """Through a real handler: one line for every reader of lines, which gives back what was said."""
+    written = io.StringIO()
+    handler = logging.StreamHandler(written)
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.INFO)
+    try:
+        log("transfer.accepted", f"about {name}", name=name, route=route)
+    finally:
+        LOGGER.removeHandler(handler)
+    (line,) = written.getvalue().splitlines()
+    assert line.isascii()
+    assert line.isprintable()
+    assert json.loads(line) == {"action": "transfer.accepted", "text": f"about {name}", "name": name, "route": route}
+
+
+async def test_what_anybody_may_read_names_no_account_and_no_blob() -> None:
+    """Health is open: also while everything fails it says no more than the names of routes and codes."""
+    world = World()
+    world.refuse(PROBE_CONTAINER, answered(PROBE_CONTAINER, 403, "AuthorizationFailure"))
+    world.refuse(SOURCE_SIGN, answered(SOURCE_SIGN, 403, "AuthorizationPermissionMismatch"))
+    answer = await Api(world).call("health")
+    assert answer.status == 503
+    assert "AuthorizationFailure" in answer.text
+    for route in world.routes:
+        for place in (route.source, route.target):
+            assert place.account not in answer.text
+            assert place.prefix not in answer.text
+    assert "://" not in answer.text
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_every_python_package_is_pinned_by_its_hash(name: str) -> None:
+    """And so is what it needs: the installer refuses what is none of them."""
+    packages = re.split(r"\n(?=\S)", re.sub(r"^#.*\n", "", page(name), flags=re.MULTILINE).strip())
+    assert len(packages) > 30
+    assert [text for text in packages if not re.match(r"[\w.-]+==\S+(?s:.*)--hash=sha256:[0-9a-f]{64}", text)] == []
+
+
+def test_every_package_of_the_emulator_is_pinned_by_its_hash() -> None:
+    """It is never deployed; it runs on the machines of those who develop."""
+    packages = json.loads(page("devhost/storage/package-lock.json"))["packages"]
+    assert len(packages) > 100
+    assert [
+        name for name, package in packages.items() if name and not package.get("integrity", "").startswith("sha512-")
+    ] == []
+    assert Path(ROOT / "Makefile").read_text().count("--require-hashes") == 1
