@@ -1,8 +1,14 @@
 """A cancel is never lost, never a lie, and leaves nothing half-made."""
 
 import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
 
-from tests.e2e.desk import Desk
+import pytest
+
+from tests.e2e.desk import Answer, Desk
 from tests.e2e.test_overwrite import copying
 
 MIB = 1024 * 1024
@@ -57,3 +63,134 @@ def created(url: str, container: str, name: str, etag: str) -> str:
             "data": {"api": "PutBlob", "eTag": f'"{etag}"', "url": url, "contentLength": 1},
         }
     )
+
+
+@contextmanager
+def held(desk: Desk, operation: str, account: str, name: str, when: str = "before") -> Iterator[Callable[[], Any]]:
+    """Hold the next such request about a blob; gives what waits until it is held. Whatever it is, it goes on at the end."""
+    match = {"operation": operation, "account": account, "blob": f"^{name}$"}
+    rule = desk.control.add_fault(match, {"hold": True, "when": when})
+
+    def is_held() -> bool:
+        return any(fault["id"] == rule and fault["waiting"] for fault in desk.control.faults())
+
+    try:
+        yield lambda: desk.until(is_held, f"{operation} of {name} is held")
+    finally:
+        desk.control.remove_faults(rule)
+
+
+@pytest.fixture
+def endless(desk: Desk) -> Iterator[None]:
+    """Copies of the route `patient` that do not end."""
+    desk.container("sharingsource", "async")
+    desk.container("sharingtarget", "async")
+    desk.control.copies(hold=True)
+    yield
+    desk.control.copies(hold=False)
+
+
+@pytest.mark.usefixtures("endless")
+@pytest.mark.parametrize(
+    ("operation", "account", "when"),
+    [
+        pytest.param("HeadBlob", "sharingsource", "before", id="before it copies"),
+        pytest.param("CopyBlob", "sharingtarget", "after", id="while it copies"),
+        pytest.param("HeadBlob", "sharingtarget", "before", id="while it looks"),
+    ],
+)
+def test_cancel_during_an_activity_and_again_while_it_is_cleaned_up(
+    desk: Desk, operation: str, account: str, when: str
+) -> None:
+    """202 both times, though nothing could act upon the first one yet; cancelled; then 409, for there is nothing to do."""
+    name = f"midway-{operation}-{account}"
+    with held(desk, operation, account, name, when) as until_held:
+        desk.put(name, b"midway" * MIB, container="async")
+        until_held()
+        found = desk.transfer_of(name, "patient").body
+        answer = desk.api("DELETE", f"/transfers/{found['id']}")
+        assert (answer.status, answer.body["cancelling"]) == (202, True)
+    with held(desk, "AbortCopy", "sharingtarget", name) as until_held:
+        until_held()
+        again = desk.api("DELETE", f"/transfers/{found['id']}")
+        assert (again.status, again.body["cancelling"], again.body["ending"]) == (202, True, "cancelled")
+    assert desk.until_ended(found["id"])["state"] == "cancelled"
+    assert not desk.target(name, "async").exists()
+    late = desk.api("DELETE", f"/transfers/{found['id']}")
+    assert (late.status, late.body["state"]) == (409, "cancelled")
+
+
+def test_what_is_copied_when_a_cancel_comes_is_verified(desk: Desk) -> None:
+    """A small blob's only activity has copied it already: whole is whole, and that is said."""
+    with held(desk, "CopyBlobFromUrl", "sharingtarget", "toolate.txt", "after") as until_held:
+        desk.put("toolate.txt", b"too late")
+        until_held()
+        found = desk.transfer_of("toolate.txt").body
+        answer = desk.api("DELETE", f"/transfers/{found['id']}")
+        assert (answer.status, answer.body["cancelling"]) == (202, True)
+    assert desk.until_ended(found["id"])["state"] == "verified"
+    assert desk.read(desk.target("toolate.txt")) == b"too late"
+    late = desk.api("DELETE", f"/transfers/{found['id']}")
+    assert (late.status, late.body["state"]) == (409, "verified")
+
+
+@pytest.mark.usefixtures("endless")
+def test_two_people_at_once_and_a_host_that_is_killed_meanwhile(desk: Desk) -> None:
+    """Who was answered was told the truth; who was cut off asks again; it ends cancelled."""
+    desk.put("torn.bin", b"torn" * MIB, container="async")
+    found = desk.until(lambda: copying(desk, "torn.bin"), "it is pending")
+    path = f"/transfers/{found['id']}"
+    with ThreadPoolExecutor(2) as people:
+        asked = [people.submit(desk.api, "DELETE", path) for _ in range(2)]
+        desk.until(lambda: desk.api("GET", path).body["cancelling"], "it is noticed")
+        desk.stack.kill_host()
+        answers = [person.result() for person in asked if person.exception() is None]
+    assert {answer.status for answer in answers} <= {202}
+    desk.stack.start_host()
+    with ThreadPoolExecutor(2) as people:
+        again: list[Answer] = list(people.map(lambda _: desk.api("DELETE", path), range(2)))
+    assert all(answer.status == 202 or answer.body["state"] == "cancelled" for answer in again)
+    assert desk.until_ended(found["id"])["state"] == "cancelled"
+    assert not desk.target("torn.bin", "async").exists()
+
+
+@pytest.mark.usefixtures("endless")
+def test_a_replay_is_cancelled_and_its_letter_resolved(desk: Desk) -> None:
+    """Before it the transfer had ended, and could not be cancelled; the attempt that is cancelled is the replay's."""
+    refused = {"status": 404, "code": "ContainerNotFound"}
+    rule = desk.control.add_fault({"operation": "CopyBlob", "blob": "^twice.bin$"}, refused)
+    try:
+        desk.put("twice.bin", b"twice" * MIB, container="async")
+        failed = desk.until_final("twice.bin", "patient")
+    finally:
+        desk.control.remove_faults(rule)
+    path = f"/transfers/{failed['id']}"
+    assert failed["state"] == "dead_lettered"
+    too_late = desk.api("DELETE", path)
+    assert (too_late.status, too_late.body["state"]) == (409, "dead_lettered")
+    assert desk.api("POST", f"/dead-letters/{failed['id']}/replay").status == 202
+    desk.until(lambda: copying(desk, "twice.bin"), "the replay is pending")
+    answer = desk.api("DELETE", path)
+    assert (answer.status, answer.body["attempt"]) == (202, 1)
+    ended = desk.until_ended(failed["id"])
+    assert (ended["state"], ended["attempt"]) == ("cancelled", 1)
+    letter = desk.api("GET", f"/dead-letters/{failed['id']}").body
+    assert (letter["state"], letter["resolved_as"]) == ("resolved", "cancelled")
+
+
+def test_a_superseded_one_is_not_cancelled(desk: Desk) -> None:
+    """Its blob was deleted before the transfer began."""
+    desk.control.events(mode="hold")
+    try:
+        etag = desk.put("gone-before", b"gone")
+        desk.source("gone-before").delete_blob()
+    finally:
+        desk.control.events(mode="deliver")
+
+    def ended() -> list[dict[str, Any]]:
+        items = desk.everything("/transfers?route=default&state=superseded")
+        return [item for item in items if item["source"]["etag"] == etag]
+
+    [found] = desk.until(ended, "it ends")
+    answer = desk.api("DELETE", f"/transfers/{found['id']}")
+    assert (answer.status, answer.body["state"]) == (409, "superseded")
