@@ -1,0 +1,270 @@
+"""`docs/host.md`: every fact has its place and its test; and what the app and host.json must not do for the host's sake."""
+
+import ast
+import json
+import re
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from devhost.host import config
+from devhost.host.config import HUB_NAME, ConfigError, timespan
+from rules.identity import MESSAGE_ID, TRANSFER_ID
+from rules.models import Outcome, Verdict
+from tests.docs.pages import ROOT, code, modules, names, page, rows, section
+from tests.docs.test_docs_hold_the_code import leaves
+from tests.unit.orchestrators.conftest import Staged, staged  # noqa: F401  # a fixture
+from tests.unit.orchestrators.test_transfer import AGAIN, FORBIDDEN, SETTLE, SUPERSEDED, THROTTLED, VERIFIED, WAITING
+from tests.unit.rules.samples import RUN
+
+PAGE = page("docs/host.md")
+HOST: dict[str, Any] = json.loads(page("host.json"))
+DURABLE, QUEUES = HOST["extensions"]["durableTask"], HOST["extensions"]["queues"]
+TEST = re.compile(r"(tests/[\w/]+\.py):(test_\w+)")
+PLACE = re.compile(r"`[\w/]+\.py:[\w.]+`|`host\.json`|\(host-json\.md\)")
+
+
+def facts() -> list[list[str]]:
+    """The rows of every table but the last."""
+    return [row for row in rows(PAGE.partition("\n## Unproven here")[0]) if len(row) == 3]
+
+
+def test_every_fact_has_its_place_and_a_test_that_exists() -> None:
+    """No row says what nobody shows."""
+    assert len(facts()) >= 33
+    for fact, place, shown in facts():
+        tests = TEST.findall(shown)
+        assert len(tests) == len(code(shown)) >= 1, fact
+        assert [f"{file}:{name}" for file, name in tests if name not in names(ROOT / file)] == []
+        assert PLACE.search(place), fact
+
+
+def test_what_is_unproven_says_why() -> None:
+    """Each row its reason."""
+    assert all(what and why for what, why in rows(section(PAGE, "## Unproven here")))
+
+
+def number(low: int, high: int) -> Callable[[Any], bool]:
+    """A whole number within bounds."""
+    return lambda value: type(value) is int and low <= value <= high
+
+
+def span(low: timedelta, high: timedelta) -> Callable[[Any], bool]:
+    """A time span within bounds."""
+
+    def holds(value: Any) -> bool:
+        try:
+            return isinstance(value, str) and low <= timespan(value) <= high
+        except ConfigError:
+            return False
+
+    return holds
+
+
+def text(pattern: str) -> Callable[[Any], bool]:
+    """A text of this form."""
+    return lambda value: isinstance(value, str) and bool(re.fullmatch(pattern, value))
+
+
+def is_bool(value: Any) -> bool:
+    """True or false."""
+    return isinstance(value, bool)
+
+
+SECOND, MINUTE, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(days=1)
+LEVEL = text("Trace|Debug|Information|Warning|Error|Critical|None")
+HUB = "extensions.durableTask"
+STORE = f"{HUB}.storageProvider"
+# The keys that the host and its extensions read, as far as this app may want them, and what each may be.
+KNOWN: dict[str, Callable[[Any], bool]] = {
+    "version": text("2\\.0"),
+    "functionTimeout": span(MINUTE, DAY),
+    "logging.logLevel.*": LEVEL,
+    "logging.applicationInsights.samplingSettings.isEnabled": is_bool,
+    "logging.applicationInsights.samplingSettings.excludedTypes": text(r"\w+(;\w+)*"),
+    "logging.applicationInsights.samplingSettings.maxTelemetryItemsPerSecond": number(1, 1_000),
+    "extensionBundle.id": text("Microsoft\\.Azure\\.Functions\\.ExtensionBundle"),
+    "extensionBundle.version": text(r"\[\d+\.\d+\.\d+, \d+\.\d+\.\d+\)"),
+    "extensions.http.routePrefix": text("[a-z]+"),
+    "extensions.queues.messageEncoding": text("none|base64"),
+    "extensions.queues.batchSize": number(1, 32),
+    "extensions.queues.newBatchThreshold": number(0, 1_000),
+    "extensions.queues.maxPollingInterval": span(SECOND / 10, 10 * MINUTE),
+    "extensions.queues.visibilityTimeout": span(SECOND, 10 * MINUTE),
+    "extensions.queues.maxDequeueCount": number(1, 100),
+    f"{HUB}.hubName": text(HUB_NAME.pattern),
+    f"{HUB}.defaultVersion": text(r"\d+\.\d+"),
+    f"{HUB}.versionMatchStrategy": text("None|Strict|CurrentOrOlder"),
+    f"{HUB}.versionFailureStrategy": text("Reject|Fail"),
+    f"{HUB}.maxConcurrentActivityFunctions": number(1, 1_000),
+    f"{HUB}.maxConcurrentOrchestratorFunctions": number(1, 1_000),
+    f"{HUB}.extendedSessionsEnabled": lambda value: value is False,
+    f"{HUB}.storeInputsInOrchestrationHistory": is_bool,
+    f"{HUB}.useGracefulShutdown": is_bool,
+    f"{STORE}.partitionCount": number(1, 16),
+    f"{STORE}.useTablePartitionManagement": is_bool,
+    f"{STORE}.controlQueueBatchSize": number(1, 32),
+    f"{STORE}.controlQueueBufferThreshold": number(1, 1_000),
+    f"{STORE}.maxQueuePollingInterval": span(SECOND / 10, 10 * MINUTE),
+    f"{STORE}.controlQueueVisibilityTimeout": span(10 * SECOND, 10 * MINUTE),
+    f"{STORE}.workItemQueueVisibilityTimeout": span(10 * SECOND, 10 * MINUTE),
+    f"{HUB}.tracing.version": text("None|V1|V2"),
+    f"{HUB}.tracing.distributedTracingEnabled": is_bool,
+}
+
+
+def plain(value: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of a JSON object as it is; the names of log categories have dots of their own."""
+    for key, item in value.items():
+        if isinstance(item, dict) and not path.endswith("logLevel."):
+            yield from plain(item, f"{path}{key}.")
+        else:
+            yield (f"{path}*" if path.endswith("logLevel.") else path + key), item
+
+
+def wrong(host: dict[str, Any]) -> list[str]:
+    """The keys that are not known, and those whose value cannot be."""
+    return [key for key, value in plain(host) if key not in KNOWN or not KNOWN[key](value)]
+
+
+def test_every_key_of_host_json_is_known_and_its_value_can_be() -> None:
+    """The host ignores what it does not know, in silence."""
+    assert wrong(HOST) == []
+    assert len(list(plain(HOST))) == len(list(leaves(HOST)))
+
+
+def changed(path: str, value: Any, *, name: str | None = None) -> dict[str, Any]:
+    """host.json with another value, or with a key under another name."""
+    host: dict[str, Any] = json.loads(json.dumps(HOST))
+    *sections, key = path.split(".")
+    place = host
+    for part in sections:
+        place = place.setdefault(part, {})
+    place.pop(key, None)
+    place[name or key] = value
+    return host
+
+
+@pytest.mark.parametrize("path", [path for path, _ in plain(HOST) if not path.endswith("*")])
+def test_a_typo_in_host_json_is_found(path: str) -> None:
+    """Another case, a letter less: every one of its keys."""
+    key = path.rpartition(".")[2]
+    for typo in (key.lower() if key.lower() != key else key.upper(), key[:-1]):
+        assert wrong(changed(path, dict(plain(HOST))[path], name=typo)) == [path.removesuffix(key) + typo]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (f"{HUB}.extendedSessionsEnabled", True),
+        (f"{HUB}.maxConcurrentActivityFunctions", 0),
+        (f"{STORE}.partitionCount", 17),
+        (f"{HUB}.hubName", "blob-data-sharing"),
+        (f"{HUB}.hubName", "ab"),
+        ("extensions.queues.messageEncoding", "utf8"),
+        ("extensions.queues.batchSize", 33),
+        ("extensions.queues.batchSize", "16"),
+        (f"{STORE}.controlQueueVisibilityTimeout", "1 minute"),
+    ],
+)
+def test_a_fatal_value_in_host_json_is_found(path: str, value: Any) -> None:
+    """With it the real host never answers, and says so nowhere."""
+    assert wrong(changed(path, value)) == [path]
+
+
+def test_the_stand_in_starts_with_it() -> None:
+    """It refuses what is fatal to the real host."""
+    assert config.load(ROOT, {}).queues.encoding == "none"
+
+
+def test_the_times_of_recovery_are_chosen() -> None:
+    """Both timeouts are a minute, not the five that are the default: 72 seconds after `kill -9`, not 335."""
+    store = DURABLE["storageProvider"]
+    timeouts = [store["controlQueueVisibilityTimeout"], store["workItemQueueVisibilityTimeout"]]
+    assert [timespan(value) for value in timeouts] == [MINUTE, MINUTE]
+    assert "72 s" in section(page("docs/host-json.md"), "## Recovery")
+
+
+def test_a_message_has_minutes_before_it_is_poison() -> None:
+    """A restart of storage is over by then."""
+    assert timespan(QUEUES["visibilityTimeout"]) * QUEUES["maxDequeueCount"] >= 5 * MINUTE
+
+
+def test_ids_and_names_are_what_the_host_takes() -> None:
+    """Letters, digits, a dash: nothing that a URL, a table key or a blob name would have to encode."""
+    safe = re.compile("[A-Za-z0-9-]{1,90}")
+    assert safe.fullmatch(RUN.transfer.id)
+    for pattern in (TRANSFER_ID, MESSAGE_ID):
+        for hostile in ("#", "?", "@x", " ", "\\", "/", "\x00", "é"):
+            assert not pattern.fullmatch(RUN.transfer.id[:-1] + hostile)
+            assert not pattern.fullmatch(f"message-{'0' * 63}{hostile}")
+    assert HUB_NAME.fullmatch(DURABLE["hubName"])
+
+
+# What the SDK offers and the host answers otherwise than one would think.
+DECEPTIVE = {
+    "get_status_all": "the first hundred alone",
+    "get_status_by": "the first hundred alone, and a filter that it cannot read is none",
+    "purge_instance_history_by": "deletes every finished instance of its range, whatever the ids",
+    "create_check_status_response": "hands out the system key",
+    "create_http_management_payload": "hands out the system key",
+    "wait_for_completion_or_create_check_status_response": "hands out the system key",
+    "get_client_response_links": "hands out the system key",
+    "call_activity_with_retry": "cannot back off, and its last timer is due at once",
+    "get_json": "fails as a 500 with an empty body",
+}
+
+
+def test_calls_that_deceive_are_not_made() -> None:
+    """By nothing in the app."""
+    called = {
+        node.attr: f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute)
+    }
+    assert {name: called[name] for name in DECEPTIVE if name in called} == {}
+
+
+LOST = RuntimeError("python exited with code 137")
+WALKS: dict[str, dict[str, Any]] = {
+    "small": {"start": VERIFIED},
+    "polled": {"start": [WAITING, VERIFIED], "check": [WAITING, AGAIN]},
+    "superseded": {"start": SUPERSEDED, "record": SETTLE},
+    "refused": {"start": [LOST, THROTTLED, FORBIDDEN], "record": SETTLE, "clean": Outcome(Verdict.DONE)},
+}
+# Instances that run keep the version that they started with: whoever changes a line here raises `defaultVersion`, branches on
+# `context.version`, and adds the new version's lines beside the old ones.
+ACTIONS = {
+    "1.0": {
+        "small": "any(cancel start)",
+        "polled": "any(cancel start) any(timer) any(check) any(timer) any(check) any(start)",
+        "superseded": "any(cancel start) record timer clean",
+        "refused": "any(cancel start) any(timer) any(start) any(timer) any(start) record timer clean close",
+    }
+}
+
+
+@pytest.mark.parametrize("walk", WALKS)
+def test_the_actions_of_a_transfer_are_those_of_its_version(staged: Staged, walk: str) -> None:  # noqa: F811  # the fixture
+    """A release that changes them fails what runs, unless it has a version of its own."""
+    stage = staged(**WALKS[walk]).play()
+    assert len(stage.inputs) == 1
+    assert " ".join(map(said, stage.actions)) == ACTIONS[DURABLE["defaultVersion"]][walk]
+
+
+def said(action: dict[str, Any]) -> str:
+    """An action in a word: an activity's name, a timer, an event's name; `any` of what is new among several."""
+    match action["actionType"]:
+        case 0:
+            return str(action["functionName"])
+        case 5:
+            return "timer"
+        case 6:
+            return str(action["externalEventName"])
+        case 11:
+            return f"any({' '.join(map(said, action['compoundActions']))})"
+        case other:
+            raise AssertionError(f"an action that no version has: {other}")
