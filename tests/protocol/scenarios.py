@@ -62,6 +62,9 @@ CASES = [
     _case("route_renamed", ASYNC, versions=1, routes=RENAMED, states=490, ends=2),
     _case("route_renamed_cancelled", ASYNC, "cancel 1@route", versions=1, routes=RENAMED, states=2_000, ends=9),
     _case("terminated", ASYNC, "cancel 1", "terminate 1", "sweep", versions=1, states=970, ends=42),
+    _case("async_replay_cancelled", ASYNC, "deadline 1", "replay 1", "cancel 1", versions=1, states=420, ends=40),
+    _case("async_cancelled_twice", ASYNC, "cancel 1", "cancel 1", "fail", versions=1, states=300, ends=34),
+    _case("async_cancelled_and_overwritten", ASYNC, "overwrite", "cancel 1", "cancel 2", states=9_900, ends=145),
     _case("event_twice", ASYNC, "redeliver 1", "cancel 1", versions=1, fine=True, states=370, ends=14),
 ]
 
