@@ -26,8 +26,9 @@ LOOK_SECONDS = 0.25
 # The longest that nothing may end: the largest copy takes a hundredth of a second for each MiB.
 PATIENCE = 180.0
 WARM_UP = "first"
-# What a person has exported is for their own stack.
+# What a person has exported is for their own stack; but how fast the large blob is copied may be told.
 OURS = ("AZURITE_", "DEVHOST_", "AzureWebJobs", "HOST", "ROUTES", "WINDOW_SECONDS")
+TOLD = ("DEVHOST_COPY_RATE", "DEVHOST_COPY_SECONDS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def run(load: Load, state: Path, log: IO[str], progress: Progress) -> Result:
 def _environment(state: Path) -> dict[str, str]:
     host, blob, queue, table = map(str, free_ports(4))
     return {
-        **{name: value for name, value in os.environ.items() if not name.startswith(OURS)},
+        **{name: value for name, value in os.environ.items() if name in TOLD or not name.startswith(OURS)},
         "HOST_PORT": host,
         "AZURITE_BLOB_PORT": blob,
         "AZURITE_QUEUE_PORT": queue,

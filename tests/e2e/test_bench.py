@@ -45,17 +45,16 @@ def left_behind(state: Path) -> list[str]:
 
 def test_a_blob_costs_the_same_among_few_and_among_many(tmp_path: Path) -> None:
     """One look at the source, one at the record of ends, one copy; one activity; the table says what the JSON says."""
-    command = [*COMMAND, "--sizes", ",".join(map(str, SIZES)), "--large", "0"]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, timeout=240, check=False
-    )
+    command = [*COMMAND, "--sizes", ",".join(map(str, SIZES)), "--large", "1"]
+    env = environment(tmp_path, DEVHOST_COPY_RATE=str(1024**3))
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert left_behind(tmp_path) == []
     document = json.loads((tmp_path / "bench.json").read_text())
     assert document["differences"] == []
     assert {"app", "python", "azure-functions", "azure-functions-durable", "azurite"} <= document["versions"].keys()
     assert {"cores", "memory_mib", "platform"} <= document["machine"].keys()
-    loads = document["loads"]
+    *loads, large = document["loads"]
     assert [load["blobs"] for load in loads] == list(SIZES)
     for load in loads:
         assert load["unverified"] == 0
@@ -65,7 +64,11 @@ def test_a_blob_costs_the_same_among_few_and_among_many(tmp_path: Path) -> None:
         assert load["history_rows"] == loads[0]["history_rows"]
         assert 0 < load["latency"]["p50"] <= load["latency"]["p95"] <= load["latency"]["p99"] < load["seconds"]
         assert load["put_seconds"] < load["seconds"]
-    agree(cells(done.stdout), loads)
+    assert (large["blobs"], large["bytes_each"], large["unverified"]) == (1, 1024**3, 0)
+    [[asked, blobs]] = large["requests"]
+    assert (asked["CopyBlob target"], blobs) == (1, 1)
+    assert large["activities"] > large["timers"] > 0
+    agree(cells(done.stdout), document["loads"])
 
 
 def cells(printed: str) -> dict[str, list[str]]:
@@ -76,8 +79,9 @@ def cells(printed: str) -> dict[str, list[str]]:
 
 def agree(table: dict[str, list[str]], loads: list[dict[str, Any]]) -> None:
     """Every figure of the table is that of the JSON, as far as it is printed."""
-    assert table["verified"] == [str(size) for size in SIZES]
-    assert table["requests per blob"] == ["3", "3"]
+    assert table["verified"] == [str(load["blobs"]) for load in loads]
+    asked = [sum(kind.values()) for load in loads for kind, _ in load["requests"]]
+    assert table["requests per blob"] == [str(count) for count in asked]
     assert table["history rows per transfer"] == [str(load["history_rows"][0]) for load in loads]
     for name, (path, unit) in FIGURES.items():
         for printed, load in zip(table[name], loads, strict=True):
