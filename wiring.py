@@ -13,6 +13,7 @@ from adapters.events import StoredEvents
 from adapters.instances import DurableInstances
 from adapters.letters import StoredLetters
 from adapters.probe import Probes
+from adapters.reports import StoredReports
 from adapters.source import SourceBlobs
 from adapters.target import TargetBlobs
 from operations.health import Health
@@ -62,7 +63,8 @@ class Wiring:
             source=SourceBlobs(clients),
             target=TargetBlobs(clients),
             letters=StoredLetters(clients, settings.state_blobs),
-            events=StoredEvents(clients, settings.state_queues),
+            events=StoredEvents(clients, settings.state_queues, settings.state_blobs),
+            reports=StoredReports(clients, settings.state_blobs),
             probe=Probes(clients, settings.state_blobs),
             now=_now,
             monotonic=time.monotonic,

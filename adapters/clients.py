@@ -92,6 +92,24 @@ class Clients:
                     return None
                 raise
 
+    async def page(
+        self, request: Request, place: Place, limit: int, marker: str | None
+    ) -> tuple[list[BlobProperties], str | None]:
+        """One page of a place's blobs, with metadata and copy properties; the next page's marker, None at the end.
+
+        Where names are real folders, a folder is listed as an empty blob: it is none, and left out.
+        """
+        async with self.asking(request):
+            pages = (
+                self.container(place.endpoint, place.container)
+                .list_blobs(name_starts_with=place.prefix, include=["metadata", "copy"], results_per_page=limit)
+                .by_page(marker)
+            )
+            items = [item async for item in await anext(pages)]
+        folders = {"hdi_isfolder": "true"}.items()
+        found = [item for item in items if item.size or not folders <= (item.metadata or {}).items()]
+        return found, getattr(pages, "continuation_token", None) or None
+
     def queue(self, endpoint: str, name: str) -> QueueClient:
         """The client of a queue. Its messages are raw text."""
         if endpoint not in self._queues:

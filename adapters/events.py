@@ -1,28 +1,43 @@
-"""The port `Events` on Azure Queue storage: messages are raw text, as Event Grid and the host read and write them."""
+"""The port `Events` on Azure Storage: queues of raw text, and the blobs of what Event Grid gave up."""
 
 from collections.abc import AsyncIterator
 
 from azure.core.exceptions import HttpResponseError
+from azure.storage.blob.aio import BlobClient
 from azure.storage.queue import QueueMessage
 from azure.storage.queue.aio import QueueClient
 
-from adapters.clients import Clients
-from adapters.translation import EVENTS_CONSUMED, EVENTS_DEPTH, EVENTS_POISON, EVENTS_PUT, code_of
-from rules.ports import Poison
+from adapters.clients import Clients, condition
+from adapters.translation import (
+    EVENTS_CONSUMED,
+    EVENTS_DELIVERED,
+    EVENTS_DEPTH,
+    EVENTS_POISON,
+    EVENTS_PUT,
+    EVENTS_UNDELIVERED,
+    code_of,
+)
+from rules.errors import Failure
+from rules.identity import unquoted
+from rules.models import Blob, Place
+from rules.ports import Poison, Undelivered
 
 QUEUE = "blob-events"
 POISON = f"{QUEUE}-poison"
+UNDELIVERED = "event-dead-letters"
 HIDDEN_SECONDS = 5 * 60
 PAGE = 32
+MAX_UNDELIVERED = 500
 NEVER = -1
 
 
 class StoredEvents:
     """The queue blob-events and its poison twin."""
 
-    def __init__(self, clients: Clients, endpoint: str) -> None:
+    def __init__(self, clients: Clients, endpoint: str, blobs: str) -> None:
         self._clients = clients
         self._endpoint = endpoint
+        self._blobs = blobs
 
     async def put(self, body: bytes, delay: int = 0) -> None:
         """Put an event on the queue. A try that went unanswered is made again: twice is harmless, never is not."""
@@ -46,6 +61,23 @@ class StoredEvents:
                 if code_of(error) not in {"MessageNotFound", "PopReceiptMismatch"}:
                     raise
 
+    async def undelivered(self) -> AsyncIterator[Undelivered]:
+        """What Event Grid could not deliver and kept. Who takes it all deletes it: the first page is all there is to list."""
+        for name in await self._given_up():
+            async with self._clients.asking(EVENTS_UNDELIVERED):
+                stream = await self._given_up_blob(name).download_blob()
+                body, etag = await stream.readall(), stream.properties.etag
+            yield Undelivered(name, body, unquoted(etag))
+
+    async def delivered(self, found: Undelivered) -> None:
+        """Delete such a blob, if it is still what was read."""
+        async with self._clients.asking(EVENTS_DELIVERED):
+            try:
+                await self._given_up_blob(found.name).delete_blob(**condition(found.etag))
+            except HttpResponseError as error:
+                if code_of(error) not in {"BlobNotFound", "ConditionNotMet"}:
+                    raise
+
     async def depth(self) -> int:
         """About how many events wait."""
         async with self._clients.asking(EVENTS_DEPTH):
@@ -62,6 +94,19 @@ class StoredEvents:
                 if code_of(error) != "QueueNotFound":
                     raise
                 return []  # the host creates it with its first message
+
+    async def _given_up(self) -> list[str]:
+        place = Place(self._blobs, UNDELIVERED)
+        try:
+            items, _ = await self._clients.page(EVENTS_UNDELIVERED, place, MAX_UNDELIVERED, None)
+        except Failure as failure:
+            if failure.code != "ContainerNotFound":
+                raise
+            return []  # nobody has asked Event Grid to keep anything
+        return [item.name for item in items]
+
+    def _given_up_blob(self, name: str) -> BlobClient:
+        return self._clients.blob(Blob(self._blobs, UNDELIVERED, name))
 
     def _queue(self, name: str) -> QueueClient:
         return self._clients.queue(self._endpoint, name)

@@ -1,21 +1,30 @@
 """The port `Instances` on the Durable extension: the SDK where it can, the extension's own query where it cannot page."""
 
 from collections.abc import Mapping
-from datetime import UTC
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 import aiohttp
 from azure.durable_functions import DurableOrchestrationClient
 
 from adapters.continuation import unwrapped, wrapped
-from adapters.translation import INSTANCES_CANCEL, INSTANCES_FIND, INSTANCES_PAGE, INSTANCES_START, Request
+from adapters.translation import (
+    INSTANCES_CANCEL,
+    INSTANCES_FIND,
+    INSTANCES_PAGE,
+    INSTANCES_PURGE,
+    INSTANCES_START,
+    INSTANCES_TERMINATE,
+    Request,
+)
 from rules import codec
 from rules.errors import Reason, Retryable
-from rules.identity import TRANSFER_ID
+from rules.identity import JOB_ID, listable
+from rules.jobs import Job
 from rules.models import Run
-from rules.ports import Instance, Standing
+from rules.ports import Instance
 
-ORCHESTRATOR = "transfer"
+T = TypeVar("T", Run, Job)
 CANCEL = "cancel"
 # The extension takes no more at a time, and answers a request for none with a token and an empty list.
 MAX_PAGE = 1_000
@@ -40,17 +49,18 @@ class DurableInstances:
         return Instance(
             id=identity,
             status=found.runtime_status.value,
-            run=_run(found.input_),
+            run=_read(Run, found.input_),
             custom=_custom(found.custom_status),
             output=found.output,
             updated_at=found.last_updated_time.astimezone(UTC),
+            job=_job(identity, found.input_),
         )
 
-    async def start(self, run: Run) -> bool:
-        """Start a run; False where an instance of its id is alive."""
-        identity = run.transfer.id
+    async def start(self, what: Run | Job) -> bool:
+        """Start a run or a job; False where an instance of its id is alive."""
+        name, identity = ("job", what.id) if isinstance(what, Job) else ("transfer", what.transfer.id)
         try:
-            await self._client.start_new(ORCHESTRATOR, identity, codec.encode(run))
+            await self._client.start_new(name, identity, codec.encode(what))
         except Exception as error:  # noqa: BLE001  # as above: so the instance itself is asked what was meant
             if await self._is_running(identity):
                 return False
@@ -65,21 +75,43 @@ class DurableInstances:
             if await self._is_running(identity):
                 raise _unavailable(INSTANCES_CANCEL, error) from None
 
+    async def terminate(self, identity: str, why: str) -> None:
+        """End one without asking it; of an instance that is none, or ended, nothing happens."""
+        try:
+            await self._client.terminate(identity, why)
+        except Exception as error:  # noqa: BLE001  # as above
+            if await self._is_running(identity):
+                raise _unavailable(INSTANCES_TERMINATE, error) from None
+
+    async def purge(self, identity: str) -> None:
+        """Forget one that has ended; by its id alone, for the extension's purge by filter ignores prefixes."""
+        try:
+            await self._client.purge_instance_history(identity)
+        except Exception as error:  # noqa: BLE001  # as above
+            raise _unavailable(INSTANCES_PURGE, error) from None
+
     async def page(
-        self, *, prefix: str = "", broken: bool = False, limit: int, continuation: str | None = None
+        self,
+        *,
+        prefix: str = "",
+        standing: frozenset[str] = frozenset(),
+        before: datetime | None = None,
+        limit: int,
+        continuation: str | None = None,
     ) -> tuple[list[Instance], str | None]:
-        """List transfers whose id begins so, perhaps the broken ones alone."""
+        """List transfers, or jobs, whose id begins so."""
         query = {"top": str(max(1, min(limit, MAX_PAGE))), "showInput": "true"}
         query |= {"instanceIdPrefix": prefix} if prefix else {}
-        query |= {"runtimeStatus": ",".join(sorted(Standing.BROKEN))} if broken else {}
+        query |= {"runtimeStatus": ",".join(sorted(standing))} if standing else {}
+        query |= {"createdTimeTo": codec.stamp(before)} if before else {}
         token = unwrapped(prefix, continuation)
         try:
             items, following = await self._query(query, {CONTINUATION: token} if token else {})
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _unavailable(INSTANCES_PAGE, error) from None
-        return [_listed(item) for item in items if TRANSFER_ID.fullmatch(item["instanceId"])], wrapped(
-            prefix, following
-        )
+        wanted = listable(prefix)
+        found = [_listed(item) for item in items if wanted.fullmatch(item["instanceId"])]
+        return found, wrapped(prefix, following)
 
     async def _query(
         self, query: Mapping[str, str], headers: Mapping[str, str]
@@ -99,10 +131,11 @@ def _listed(item: dict[str, Any]) -> Instance:
     return Instance(
         id=item["instanceId"],
         status=item["runtimeStatus"],
-        run=_run(item.get("input")),
+        run=_read(Run, item.get("input")),
         custom=_custom(item.get("customStatus")),
         output=item.get("output"),
         updated_at=codec.moment(item["lastUpdatedTime"]).astimezone(UTC),
+        job=_job(item["instanceId"], item.get("input")),
     )
 
 
@@ -110,10 +143,14 @@ def _custom(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _run(value: Any) -> Run | None:
-    """The input; None where it is not that of a transfer, or was written by an app that this one does not understand."""
+def _job(identity: str, value: Any) -> Job | None:
+    return _read(Job, value) if JOB_ID.fullmatch(identity) else None
+
+
+def _read(cls: type[T], value: Any) -> T | None:
+    """The input; None where it is another thing's, or was written by an app that this one does not understand."""
     try:
-        return codec.decode(Run, value)
+        return codec.decode(cls, value)
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
 

@@ -1,5 +1,6 @@
 """The port `Probe` on Azure Storage."""
 
+from adapters import reports
 from adapters.clients import Clients
 from adapters.letters import CONTAINER
 from adapters.records import Records
@@ -12,6 +13,7 @@ class Probes:
 
     def __init__(self, clients: Clients, letters_endpoint: str) -> None:
         self._clients = clients
+        self._state = letters_endpoint
         self._records = Records(clients, letters_endpoint, CONTAINER)
 
     async def container(self, place: Place) -> None:
@@ -22,3 +24,7 @@ class Probes:
     async def letters(self) -> None:
         """Succeed if the dead letters can be listed."""
         await self._records.page("open/", 1, None)
+
+    async def reports(self) -> None:
+        """Succeed if the reports' container can be seen."""
+        await self.container(Place(self._state, reports.CONTAINER))

@@ -10,10 +10,10 @@ from azure.storage.blob import BlobProperties
 
 from adapters.clients import Clients, quoted
 from adapters.signing import Signatures
-from adapters.translation import SOURCE_HEAD, SOURCE_TAGS, code_of
+from adapters.translation import SOURCE_HEAD, SOURCE_LIST, SOURCE_TAGS, code_of
 from rules.decisions import CopyStatus, SourceBlob
 from rules.identity import unquoted
-from rules.models import Blob, Kind
+from rules.models import Blob, Kind, Place
 from rules.ports import CopySource
 
 
@@ -28,6 +28,13 @@ class SourceBlobs:
         """Look at a blob once; None where there is none, and only there."""
         properties = await self._clients.head(SOURCE_HEAD, blob)
         return None if properties is None else _seen(properties)
+
+    async def page(
+        self, place: Place, limit: int, marker: str | None
+    ) -> tuple[list[tuple[str, SourceBlob]], str | None]:
+        """List a page of a place's blobs."""
+        items, following = await self._clients.page(SOURCE_LIST, place, limit, marker)
+        return [(item.name, _seen(item)) for item in items], following
 
     async def tags(self, blob: Blob, etag: str) -> dict[str, str] | None:
         """Read a blob's index tags; None where the app may not, and where the version is gone: its copy will say so."""

@@ -7,11 +7,19 @@ from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobProperties, ContentSettings, StandardBlobTier
 
 from adapters.clients import Clients, condition, quoted
-from adapters.translation import TARGET_ABORT, TARGET_CLEAR, TARGET_COPY, TARGET_DELETE, TARGET_HEAD, code_of
+from adapters.translation import (
+    TARGET_ABORT,
+    TARGET_CLEAR,
+    TARGET_COPY,
+    TARGET_DELETE,
+    TARGET_HEAD,
+    TARGET_LIST,
+    code_of,
+)
 from rules.decisions import SOURCE_ETAG, TRANSFER_ID, CopyStatus, TargetBlob
 from rules.errors import Permanent, Reason
 from rules.identity import unquoted
-from rules.models import Blob, Engine
+from rules.models import Blob, Engine, Place
 from rules.ports import Copy
 
 HEADERS = ("content_type", "content_encoding", "content_language", "content_disposition", "cache_control")
@@ -27,6 +35,13 @@ class TargetBlobs:
         """Look at a blob once; None where there is none, and only there."""
         properties = await self._clients.head(TARGET_HEAD, blob)
         return None if properties is None else _seen(properties)
+
+    async def page(
+        self, place: Place, limit: int, marker: str | None
+    ) -> tuple[list[tuple[str, TargetBlob]], str | None]:
+        """List a page of a place's blobs."""
+        items, following = await self._clients.page(TARGET_LIST, place, limit, marker)
+        return [(item.name, _seen(item)) for item in items], following
 
     async def copy(self, copy: Copy) -> bool:
         """Ask the service to copy; True if this very request read the version."""

@@ -8,7 +8,7 @@ from rules import course
 from rules.errors import Reason
 from rules.letters import Ended, text_without_secrets
 from rules.models import Outcome, Run, Step, Verdict
-from rules.ports import Instance, Instances, Ports
+from rules.ports import Instance, Instances, Ports, Standing
 from rules.transitions import FINAL, State
 
 PAGE = 100
@@ -25,7 +25,7 @@ async def take_up_broken(instances: Instances) -> int:
     """Start every Failed or Terminated transfer again at its end: record, clean, close. Nothing is copied; how many."""
     count, continuation = 0, None
     while True:
-        broken, continuation = await instances.page(broken=True, limit=PAGE, continuation=continuation)
+        broken, continuation = await instances.page(standing=Standing.BROKEN, limit=PAGE, continuation=continuation)
         count += sum([await _take_up(instances, instance) for instance in broken])
         if continuation is None:
             return count

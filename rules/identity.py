@@ -6,6 +6,8 @@ from hashlib import sha256
 from rules.models import Place, Route, Transfer
 
 TRANSFER_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{24}")
+JOB_PREFIX = re.compile(r"(replay|reconcile)-")
+JOB_ID = re.compile(JOB_PREFIX.pattern + r"[0-9a-f]{24}")
 MESSAGE_ID = re.compile(r"message-[0-9a-f]{24}")
 
 
@@ -25,6 +27,11 @@ def transfer_id(route: str, source_url: str, etag: str, target_url: str) -> str:
 def message_id(body: bytes) -> str:
     """The id of a message that is no transfer: the same body is the same dead letter."""
     return "message-" + sha256(body).hexdigest()[:24]
+
+
+def listable(prefix: str) -> re.Pattern[str]:
+    """Which ids a list of that prefix holds: transfers', or jobs' where it begins like theirs."""
+    return JOB_ID if JOB_PREFIX.match(prefix) else TRANSFER_ID
 
 
 def transfer(route: Route, name: str, etag: str) -> Transfer:

@@ -11,9 +11,12 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from rules.decisions import SourceBlob, TargetBlob
+from rules.jobs import Job
 from rules.letters import Ended, Letter
 from rules.models import Blob, Engine, Place, Route, Run
 from rules.policies import Times
+
+EVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,11 @@ class Source(Protocol):
     async def head(self, blob: Blob) -> SourceBlob | None:
         """Look at a blob once. None only where the service says BlobNotFound: a missing container is Retryable."""
 
+    async def page(
+        self, place: Place, limit: int, marker: str | None
+    ) -> tuple[list[tuple[str, SourceBlob]], str | None]:
+        """List a page of a place's blobs, raw name and blob; the marker of the next page, None at the end."""
+
     async def tags(self, blob: Blob, etag: str) -> dict[str, str] | None:
         """Read a blob's index tags; None where the app may not, or the version is gone (its pinned copy will say so)."""
 
@@ -58,6 +66,11 @@ class Target(Protocol):
 
     async def head(self, blob: Blob) -> TargetBlob | None:
         """Look at a blob once. None where there is no blob; a missing container is Permanent `target_unwritable`."""
+
+    async def page(
+        self, place: Place, limit: int, marker: str | None
+    ) -> tuple[list[tuple[str, TargetBlob]], str | None]:
+        """List a page of a place's blobs, raw name and blob; the marker of the next page, None at the end."""
 
     async def copy(self, copy: Copy) -> bool:
         """Ask the service to copy. True: done, this very request read the version. False: accepted, look later.
@@ -109,8 +122,18 @@ class Letters(Protocol):
         """Every record of an end, in order of id, in pages: flat in memory. Without its detail, which no list shows."""
 
 
+class Reports(Protocol):
+    """Pages of JSON lines, in the state account. A page that is written again is replaced."""
+
+    async def write(self, name: str, lines: list[dict[str, Any]]) -> None:
+        """Write a page."""
+
+    async def read(self, name: str) -> list[dict[str, Any]]:
+        """Read a page; empty where there is none (old ones are deleted)."""
+
+
 class Events(Protocol):
-    """The queue blob-events and its poison twin."""
+    """The queue blob-events, its poison twin, and the events that Event Grid itself gave up."""
 
     async def put(self, body: bytes, delay: int = 0) -> None:
         """Put an event on the queue, as Event Grid would; visible after `delay` seconds, never expiring."""
@@ -120,6 +143,12 @@ class Events(Protocol):
 
     async def consumed(self, message: "Poison") -> None:
         """Delete a poison message. Gone already is fine."""
+
+    def undelivered(self) -> AsyncIterator["Undelivered"]:
+        """What Event Grid could not deliver and kept: each its blob of one or more events, oldest names first."""
+
+    async def delivered(self, found: "Undelivered") -> None:
+        """Delete such a blob, if it is still what was read. Gone already is fine."""
 
     async def depth(self) -> int:
         """About how many events wait."""
@@ -134,16 +163,26 @@ class Poison:
     receipt: str
 
 
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """A blob of events that Event Grid gave up: its name, its body, and the ETag that it was read with."""
+
+    name: str
+    body: bytes
+    etag: str
+
+
 class Standing:
     """What the Durable extension says of an instance; its words, not ours."""
 
     RUNNING = frozenset({"Pending", "Running", "Suspended", "ContinuedAsNew"})
     BROKEN = frozenset({"Failed", "Terminated"})
+    ENDED = frozenset({"Completed"}) | BROKEN
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One orchestration as the extension shows it: `run` is its input, None where it cannot be read."""
+    """One orchestration as the extension shows it: its input is a `run` or a `job`, or cannot be read (both None)."""
 
     id: str
     status: str
@@ -151,6 +190,7 @@ class Instance:
     custom: dict[str, Any]
     output: Any
     updated_at: datetime
+    job: Job | None = None
 
     @property
     def running(self) -> bool:
@@ -169,16 +209,30 @@ class Instances(Protocol):
     async def find(self, identity: str) -> Instance | None:
         """Look one up."""
 
-    async def start(self, run: Run) -> bool:
-        """Start a run. False where an instance of its id is alive. True is no proof of being first."""
+    async def start(self, what: Run | Job) -> bool:
+        """Start a run or a job. False where an instance of its id is alive. True is no proof of being first."""
 
     async def cancel(self, identity: str) -> None:
         """Raise the cancel event. Of an instance that ended meanwhile: nothing happens."""
 
+    async def terminate(self, identity: str, why: str) -> None:
+        """End one without asking it. Of an instance that ended meanwhile: nothing happens."""
+
+    async def purge(self, identity: str) -> None:
+        """Forget one that has ended, history and all. Gone already is fine; one that runs is Retryable."""
+
     async def page(
-        self, *, prefix: str = "", broken: bool = False, limit: int, continuation: str | None = None
+        self,
+        *,
+        prefix: str = "",
+        standing: frozenset[str] = frozenset(),
+        before: datetime | None = None,
+        limit: int,
+        continuation: str | None = None,
     ) -> tuple[list[Instance], str | None]:
-        """List transfers whose id begins so, perhaps the broken ones alone. A page may be short, even empty.
+        """List transfers (or, where the prefix begins like theirs, jobs) whose id begins so; a page may be short, even empty.
+
+        `standing` are the statuses wanted, all where it is empty; `before` leaves out what was created later.
 
         Raises ValueError for a continuation that is none.
         """
@@ -193,6 +247,9 @@ class Probe(Protocol):
     async def letters(self) -> None:
         """Succeed if the dead letters can be listed."""
 
+    async def reports(self) -> None:
+        """Succeed if the reports' container can be seen."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ports:
@@ -203,13 +260,14 @@ class Ports:
     target: Target
     letters: Letters
     events: Events
+    reports: Reports
     probe: Probe
     now: Callable[[], datetime]
     monotonic: Callable[[], float]
     times: Times
     app_version: str
     # When this process began: what was accepted before may have been begun by one that died.
-    born: datetime = datetime.min.replace(tzinfo=UTC)
+    born: datetime = EVER
 
     def route(self, name: str) -> Route | None:
         """Today's route of that name."""

@@ -8,6 +8,7 @@ from adapters.memory.events import MemoryEvents
 from adapters.memory.instances import MemoryInstances
 from adapters.memory.letters import MemoryLetters
 from adapters.memory.probe import MemoryProbe
+from adapters.memory.reports import MemoryReports
 from adapters.memory.source import MemorySource
 from adapters.memory.target import MemoryTarget
 from adapters.memory.world import Item, MemoryStorage
@@ -18,6 +19,7 @@ __all__ = [
     "MemoryInstances",
     "MemoryLetters",
     "MemoryProbe",
+    "MemoryReports",
     "MemorySource",
     "MemoryStorage",
     "MemoryTarget",

@@ -5,8 +5,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from adapters.memory.world import MemoryStorage
-from adapters.translation import EVENTS_CONSUMED, EVENTS_DEPTH, EVENTS_POISON, EVENTS_PUT
-from rules.ports import Poison
+from adapters.translation import (
+    EVENTS_CONSUMED,
+    EVENTS_DELIVERED,
+    EVENTS_DEPTH,
+    EVENTS_POISON,
+    EVENTS_PUT,
+    EVENTS_UNDELIVERED,
+)
+from rules.ports import Poison, Undelivered
 
 HIDDEN = timedelta(minutes=5)
 
@@ -20,12 +27,13 @@ class Message:
 
 
 class MemoryEvents:
-    """The queue blob-events and its poison twin; `queue` and `poisoned` are keyed by message id."""
+    """The messages by their ids; `given_up` by the names of the blobs that Event Grid wrote."""
 
     def __init__(self, world: MemoryStorage) -> None:
         self._world = world
         self.queue: dict[str, Message] = {}
         self.poisoned: dict[str, Message] = {}
+        self.given_up: dict[str, bytes] = {}
 
     async def put(self, body: bytes, delay: int = 0) -> None:
         """Put an event on the queue."""
@@ -46,6 +54,18 @@ class MemoryEvents:
         """Delete a poison message."""
         async with self._world.request(EVENTS_CONSUMED, message.id):
             self.poisoned.pop(message.id, None)
+
+    async def undelivered(self) -> AsyncIterator[Undelivered]:
+        """What Event Grid could not deliver and kept."""
+        async with self._world.request(EVENTS_UNDELIVERED, ""):
+            found = sorted(self.given_up.items())
+        for name, body in found:
+            yield Undelivered(name, body, "etag")
+
+    async def delivered(self, found: Undelivered) -> None:
+        """Delete such a blob."""
+        async with self._world.request(EVENTS_DELIVERED, found.name):
+            self.given_up.pop(found.name, None)
 
     async def depth(self) -> int:
         """How many events wait."""

@@ -2,13 +2,23 @@
 
 import json
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from adapters.continuation import unwrapped, wrapped
 from adapters.memory.world import MemoryStorage
-from adapters.translation import INSTANCES_CANCEL, INSTANCES_FIND, INSTANCES_PAGE, INSTANCES_START
+from adapters.translation import (
+    INSTANCES_CANCEL,
+    INSTANCES_FIND,
+    INSTANCES_PAGE,
+    INSTANCES_PURGE,
+    INSTANCES_START,
+    INSTANCES_TERMINATE,
+)
 from rules import codec
-from rules.identity import TRANSFER_ID
+from rules.errors import Reason, Retryable
+from rules.identity import listable
+from rules.jobs import Job
 from rules.models import Run
 from rules.ports import Instance
 
@@ -19,6 +29,7 @@ class MemoryInstances:
     def __init__(self, world: MemoryStorage) -> None:
         self._world = world
         self.kept: dict[str, Instance] = {}
+        self.created: dict[str, datetime] = {}
         self.cancels: list[str] = []
 
     async def find(self, identity: str) -> Instance | None:
@@ -26,15 +37,17 @@ class MemoryInstances:
         async with self._world.request(INSTANCES_FIND, identity):
             return self.kept.get(identity)
 
-    async def start(self, run: Run) -> bool:
-        """Start a run; one that ended is replaced in silence, its history is gone."""
-        identity = run.transfer.id
+    async def start(self, what: Run | Job) -> bool:
+        """Start a run or a job; one that ended is replaced in silence, its history is gone."""
+        identity = what.id if isinstance(what, Job) else what.transfer.id
         async with self._world.request(INSTANCES_START, identity):
             there = self.kept.get(identity)
             if there is not None and there.running:
                 return False
-            stored = codec.decode(Run, json.dumps(codec.encode(run)))
-            self.kept[identity] = Instance(identity, "Pending", stored, {}, None, self._world.now())
+            stored = codec.decode(type(what), json.dumps(codec.encode(what)))
+            run, job = (None, stored) if isinstance(stored, Job) else (stored, None)
+            now = self.created[identity] = self._world.now()
+            self.kept[identity] = Instance(identity, "Pending", run, {}, None, now, job)
             return True
 
     async def cancel(self, identity: str) -> None:
@@ -43,18 +56,40 @@ class MemoryInstances:
             if (there := self.kept.get(identity)) and there.running:
                 self.cancels.append(identity)
 
+    async def terminate(self, identity: str, why: str) -> None:
+        """End one without asking it."""
+        async with self._world.request(INSTANCES_TERMINATE, identity):
+            if (there := self.kept.get(identity)) and there.running:
+                self.become(identity, "Terminated", why)
+
+    async def purge(self, identity: str) -> None:
+        """Forget one that has ended."""
+        async with self._world.request(INSTANCES_PURGE, identity):
+            if (there := self.kept.get(identity)) and there.running:
+                raise Retryable(Reason.INTERNAL, INSTANCES_PURGE.name, "it runs")
+            self.kept.pop(identity, None)
+
     async def page(
-        self, *, prefix: str = "", broken: bool = False, limit: int, continuation: str | None = None
+        self,
+        *,
+        prefix: str = "",
+        standing: frozenset[str] = frozenset(),
+        before: datetime | None = None,
+        limit: int,
+        continuation: str | None = None,
     ) -> tuple[list[Instance], str | None]:
-        """List transfers whose id begins so, in pages that other orchestrations make shorter."""
+        """List transfers, or jobs, whose id begins so, in pages that other orchestrations make shorter."""
         after = unwrapped(prefix, continuation) or ""
         async with self._world.request(INSTANCES_PAGE, prefix):
             found = sorted(
                 identity
                 for identity, instance in self.kept.items()
-                if identity.startswith(prefix) and identity > after and (instance.broken or not broken)
+                if identity.startswith(prefix)
+                and identity > after
+                and (not standing or instance.status in standing)
+                and (before is None or self.created.get(identity, before) <= before)
             )
-            items = [self.kept[identity] for identity in found[:limit] if TRANSFER_ID.fullmatch(identity)]
+            items = [self.kept[identity] for identity in found[:limit] if listable(prefix).fullmatch(identity)]
             return items, wrapped(prefix, found[limit - 1]) if len(found) > limit else None
 
     def become(self, identity: str, status: str, output: Any = None, custom: dict[str, Any] | None = None) -> None:

@@ -20,3 +20,6 @@ class MemoryProbe:
         """Succeed: they are in memory."""
         async with self._world.request(LETTERS_LIST, "open/"):
             return
+
+    async def reports(self) -> None:
+        """Succeed: they are in memory."""

@@ -2,10 +2,10 @@
 
 from datetime import datetime
 
-from adapters.memory.world import MemoryStorage
-from adapters.translation import SOURCE_HEAD, SOURCE_TAGS
+from adapters.memory.world import Item, MemoryStorage
+from adapters.translation import SOURCE_HEAD, SOURCE_LIST, SOURCE_TAGS
 from rules.decisions import SourceBlob
-from rules.models import Blob
+from rules.models import Blob, Place
 from rules.ports import CopySource
 
 
@@ -23,15 +23,15 @@ class MemorySource:
             item = self._world.blobs.get(blob)
             if item is None:
                 return None
-            return SourceBlob(
-                etag=item.etag,
-                size=len(item.content),
-                kind=item.kind,
-                metadata=dict(item.metadata),
-                copy_status=item.copy.status if item.copy else None,
-                archived=item.tier == "Archive",
-                tag_count=len(item.tags),
-            )
+            return _seen(item)
+
+    async def page(
+        self, place: Place, limit: int, marker: str | None
+    ) -> tuple[list[tuple[str, SourceBlob]], str | None]:
+        """List a page of a place's blobs."""
+        async with self._world.request(SOURCE_LIST, place.url):
+            items, following = self._world.page(SOURCE_LIST, place, limit, marker)
+            return [(name, _seen(item)) for name, item in items], following
 
     async def tags(self, blob: Blob, etag: str) -> dict[str, str] | None:
         """Read a blob's index tags."""
@@ -45,3 +45,15 @@ class MemorySource:
         url = f"{blob.url}?se={until.isoformat()}&sig=secret-{self._world.next_number()}"
         self._world.signed[url] = (blob, until)
         return CopySource(url)
+
+
+def _seen(item: Item) -> SourceBlob:
+    return SourceBlob(
+        etag=item.etag,
+        size=len(item.content),
+        kind=item.kind,
+        metadata=dict(item.metadata),
+        copy_status=item.copy.status if item.copy else None,
+        archived=item.tier == "Archive",
+        tag_count=len(item.tags),
+    )

@@ -9,12 +9,13 @@ from adapters.translation import (
     TARGET_COPY,
     TARGET_DELETE,
     TARGET_HEAD,
+    TARGET_LIST,
     Request,
     answered,
 )
 from rules.decisions import SOURCE_ETAG, TRANSFER_ID, CopyStatus, TargetBlob
 from rules.errors import CANNOT_VERIFY_SOURCE
-from rules.models import Blob, Engine, Kind
+from rules.models import Blob, Engine, Kind, Place
 from rules.ports import Copy
 
 BAD_REQUEST, FORBIDDEN, PRECONDITION_FAILED = 400, 403, 412
@@ -33,6 +34,14 @@ class MemoryTarget:
             self._world.check_container(TARGET_HEAD, blob)
             item = self._world.blobs.get(blob)
             return _seen(item) if item else None
+
+    async def page(
+        self, place: Place, limit: int, marker: str | None
+    ) -> tuple[list[tuple[str, TargetBlob]], str | None]:
+        """List a page of a place's blobs."""
+        async with self._world.request(TARGET_LIST, place.url):
+            items, following = self._world.page(TARGET_LIST, place, limit, marker)
+            return [(name, _seen(item)) for name, item in items], following
 
     async def copy(self, copy: Copy) -> bool:
         """Ask the service to copy."""

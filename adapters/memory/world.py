@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from adapters.translation import OUTSIDER_PUT, Request, answered
 from rules.decisions import CopyStatus
 from rules.errors import StorageError
-from rules.models import Blob, Kind
+from rules.models import Blob, Kind, Place
 
 CONFLICT, NOT_FOUND = 409, 404
 READING_FAILED = '"Copy failed when reading the source."'
@@ -130,6 +130,21 @@ class MemoryStorage:
         """Refuse as the service does where there is no container."""
         if (blob.endpoint, blob.container) not in self.containers:
             raise answered(request, NOT_FOUND, "ContainerNotFound")
+
+    def page(
+        self, request: Request, place: Place, limit: int, marker: str | None
+    ) -> tuple[list[tuple[str, Item]], str | None]:
+        """A page of a place's blobs in order of name."""
+        self.check_container(request, place.blob(""))
+        names = sorted(
+            blob.name
+            for blob in self.blobs
+            if (blob.endpoint, blob.container) == (place.endpoint, place.container)
+            and blob.name.startswith(place.prefix)
+            and blob.name > (marker or "")
+        )
+        items = [(name, self.blobs[Blob(place.endpoint, place.container, name)]) for name in names[:limit]]
+        return items, names[limit - 1] if len(names) > limit else None
 
     def next_etag(self) -> str:
         """An ETag that nothing had before. Never ordered by."""

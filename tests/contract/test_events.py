@@ -47,7 +47,9 @@ async def test_poison_is_seen_once_until_it_is_consumed(world: World) -> None:
 async def test_a_poison_queue_that_is_missing_is_an_empty_one(world: World) -> None:
     """The host creates it with its first message."""
     if isinstance(world, InStorage):
-        elsewhere: Events = StoredEvents(world.clients, world.stack.queue_url("sharingsource"))
+        elsewhere: Events = StoredEvents(
+            world.clients, world.stack.queue_url("sharingsource"), world.stack.blob_url("sharingsource")
+        )
     else:
         elsewhere = MemoryEvents(MemoryStorage())
     assert [message async for message in elsewhere.poison()] == []

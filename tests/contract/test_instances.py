@@ -24,7 +24,7 @@ from devhost.storage.testing import free_ports
 from rules import identity
 from rules.errors import Reason, Retryable
 from rules.models import Place, Route, Run
-from rules.ports import Instance, Instances
+from rules.ports import Instance, Instances, Standing
 
 APP = Path(__file__).parent / "durable"
 NOW = datetime(2026, 11, 24, 19, 2, 44, tzinfo=UTC)
@@ -206,7 +206,7 @@ async def test_broken_ones_are_told_apart(fleet: Fleet) -> None:
     found = [await fleet.until(*wanted) for wanted in (("broken", "Failed"), ("slow", "Terminated"))]
     await fleet.until("done", "Completed")
     assert all(instance.broken and not instance.running for instance in found)
-    listed, _ = await fleet.instances.page(prefix=fleet.prefix, broken=True, limit=10)
+    listed, _ = await fleet.instances.page(prefix=fleet.prefix, standing=Standing.BROKEN, limit=10)
     assert sorted(instance.id for instance in listed) == sorted(instance.id for instance in found)
     assert all(instance.run is not None for instance in listed)
 

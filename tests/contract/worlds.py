@@ -201,7 +201,7 @@ class InStorage(World):
             SourceBlobs(clients),
             TargetBlobs(clients),
             StoredLetters(clients, state),
-            StoredEvents(clients, self._queue_url),
+            StoredEvents(clients, self._queue_url, state),
             Probes(clients, state),
             Place(stack.blob_url("sharingsource"), "source"),
             Place(stack.blob_url("sharingtarget"), "target"),

@@ -11,6 +11,7 @@ from adapters.memory import (
     MemoryInstances,
     MemoryLetters,
     MemoryProbe,
+    MemoryReports,
     MemorySource,
     MemoryStorage,
     MemoryTarget,
@@ -46,6 +47,7 @@ class World:
             self.storage.create(place.endpoint, place.container)
         self.source, self.target = MemorySource(self.storage), MemoryTarget(self.storage)
         self.letters, self.events = MemoryLetters(self.storage), MemoryEvents(self.storage)
+        self.reports = MemoryReports(self.storage)
         self.instances, self.probe = MemoryInstances(self.storage), MemoryProbe(self.storage)
         self.ports = Ports(
             routes=self.routes,
@@ -53,6 +55,7 @@ class World:
             target=self.target,
             letters=self.letters,
             events=self.events,
+            reports=self.reports,
             probe=self.probe,
             now=lambda: self.clock,
             monotonic=self._monotonic,

@@ -1,0 +1,252 @@
+"""Jobs: work on many transfers at once, bulk replay and reconcile, as values; and which turn follows from the last one.
+
+A job surveys first and writes what it finds into pages of a report; then, unless it is a dry run, it acts on the lines of that
+report at a limited rate. So what it costs is known before it begins, and where it is fits into a few numbers, however many
+blobs there are.
+"""
+
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from rules import policies
+from rules.codec import stamp
+from rules.errors import Reason
+
+DEFAULT_RATE, MAX_RATE = 20, 100
+# What one turn of acting starts is this many seconds' worth, so that a cancel is noticed soon.
+TURN_SECONDS = 5
+# Lines of one page of a report.
+PAGE = 500
+MAX_DETAIL = 300
+
+
+class Work(StrEnum):
+    """What a job is for."""
+
+    REPLAY = "replay"
+    RECONCILE = "reconcile"
+
+
+class Phase(StrEnum):
+    """The turns of a job; each is one activity of the same name."""
+
+    SURVEY = "survey"
+    EXTRAS = "extras"
+    ACT = "act"
+
+
+class JobState(StrEnum):
+    """Where a job is; all but `running` are final."""
+
+    RUNNING = "running"
+    DONE = "done"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+class Finding(StrEnum):
+    """The classes of a reconcile's report: how a blob of the source stands at the target."""
+
+    MATCH = "match"
+    MISSING = "missing"
+    STALE = "stale"
+    EXTRA = "extra"
+    ERROR = "error"
+
+
+class Result(StrEnum):
+    """What became of a line that was acted on.
+
+    `started`: a transfer runs. `running`: it ran already. `left`: a person cancelled it, or it is a dead letter that waits for
+    its replay. `refused`: today's routes or its own state do not allow it. `failed`: storage would not, several times.
+    """
+
+    STARTED = "started"
+    RUNNING = "running"
+    LEFT = "left"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many lines of each kind. `found` and `bytes` are of what is to be acted on; `bytes` knows only sizes that are known."""
+
+    found: int = 0
+    bytes: int = 0
+    match: int = 0
+    missing: int = 0
+    stale: int = 0
+    extra: int = 0
+    error: int = 0
+    started: int = 0
+    running: int = 0
+    left: int = 0
+    refused: int = 0
+    failed: int = 0
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job: its orchestration's input, and every activity's request. What was asked for, then how far it is.
+
+    `cursor` is where the listing goes on, and `hint` where the listing that it is compared with does; both are the service's
+    own. `pages` counts the report's pages, `turns` the pages of results; `page` and `line` are where acting goes on. `began`
+    is False until the orchestration has had its first turn.
+    """
+
+    id: str
+    work: Work
+    asked_at: datetime
+    route: str | None = None
+    reason: Reason | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    dry_run: bool = False
+    rate: int = DEFAULT_RATE
+    state: JobState = JobState.RUNNING
+    phase: Phase | None = Phase.SURVEY
+    cursor: str | None = None
+    hint: str | None = None
+    pages: int = 0
+    turns: int = 0
+    page: int = 0
+    line: int = 0
+    tally: Tally = Tally()
+    faults: int = 0
+    pause: int = 0
+    cancelling: bool = False
+    detail: str = ""
+    updated_at: datetime | None = None
+    schema: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one turn did. `wrote`: it wrote a page. `cursor`, `hint`: where the next one goes on, None at the end.
+
+    Of acting: `page` and `line` say where the next one goes on. `failure` says why it did nothing, and is to be done again;
+    `permanent` that doing it again would not help.
+    """
+
+    tally: Tally = Tally()
+    wrote: bool = False
+    cursor: str | None = None
+    hint: str | None = None
+    page: int = 0
+    line: int = 0
+    failure: str = ""
+    permanent: bool = False
+
+
+def quota(job: Job) -> int:
+    """How many transfers one turn of acting may start."""
+    return job.rate * TURN_SECONDS
+
+
+def advance(job: Job, turn: Turn, now: datetime) -> Job:
+    """The job after a turn. `phase` None means that it has ended; `pause` is seconds to wait before the next turn.
+
+    | phase | turn | what follows |
+    | --- | --- | --- |
+    | any | a cancel was seen | the end, `cancelled` |
+    | any | failure | backoff, the same turn; after 10 in a row, or where it would not help, the end: `failed` |
+    | survey, extras | there is more | the same, from there |
+    | survey of a reconcile | at the end | extras |
+    | survey, extras | at the end | act; or the end of a dry run, and where nothing was found |
+    | act | there is more | a pause as long as what was started may take at the rate, act |
+    | act | at the end | the end, `done` |
+    """
+    if turn.failure:
+        return faulted(job, turn.failure, now, permanent=turn.permanent)
+    job = replace(job, tally=job.tally + turn.tally, faults=0, pause=0, detail="", updated_at=now)
+    if job.phase is Phase.ACT:
+        job = replace(job, page=turn.page, line=turn.line, turns=job.turns + turn.wrote)
+        job = replace(job, pause=-(-turn.tally.started // job.rate))
+    else:
+        job = replace(job, pages=job.pages + turn.wrote, cursor=turn.cursor, hint=turn.hint)
+    return _ended(job, JobState.CANCELLED) if job.cancelling else _following(job)
+
+
+def faulted(job: Job, detail: str, now: datetime, *, permanent: bool = False) -> Job:
+    """The job after a turn that came to nothing: nothing of it is lost, and doing it again is harmless."""
+    job = replace(job, faults=job.faults + 1, detail=detail[:MAX_DETAIL], updated_at=now)
+    if job.cancelling:
+        return _ended(job, JobState.CANCELLED)
+    if permanent or job.faults >= policies.MAX_FAULTS:
+        return _ended(job, JobState.FAILED)
+    return replace(job, pause=policies.backoff(job.faults, job.id))
+
+
+def cancelled(job: Job) -> Job:
+    """The job after a cancel was seen between two turns; what it started goes on."""
+    return _ended(replace(job, cancelling=True), JobState.CANCELLED)
+
+
+def _following(job: Job) -> Job:
+    if job.phase is Phase.ACT:
+        return _ended(job, JobState.DONE) if job.page >= job.pages else job
+    if job.cursor is not None:
+        return job
+    if job.phase is Phase.SURVEY and job.work is Work.RECONCILE:
+        return replace(job, phase=Phase.EXTRAS, hint=None)
+    if job.dry_run or not job.tally.found:
+        return _ended(job, JobState.DONE)
+    return replace(job, phase=Phase.ACT, hint=None)
+
+
+def _ended(job: Job, state: JobState) -> Job:
+    return replace(job, state=state, phase=None, pause=0, cursor=None, hint=None)
+
+
+def progress(job: Job) -> dict[str, Any]:
+    """The live detail: custom status while it runs, output when it has ended. Under 2 KB, without a cursor."""
+    return {
+        "state": job.state,
+        "phase": job.phase,
+        "cancelling": job.cancelling,
+        "counts": {f.name: getattr(job.tally, f.name) for f in fields(Tally)},
+        "pages": job.pages,
+        "turns": job.turns,
+        "detail": job.detail,
+        "updated_at": stamp(job.updated_at or job.asked_at),
+    }
+
+
+COUNTS: dict[Work, tuple[str, ...]] = {
+    Work.RECONCILE: (*Finding, "found", "bytes", *(result for result in Result)),
+    Work.REPLAY: ("found", "bytes", *(result for result in Result)),
+}
+
+
+def view(job: Job, live: dict[str, Any], *, broken: bool) -> dict[str, Any]:
+    """A job as the API answers it. `live` is `progress` as the extension kept it, `{}` before the first turn."""
+    shown = {**progress(job), **live}
+    if broken:
+        detail = "the orchestration broke; what it started goes on. Ask for it again"
+        shown |= {"state": JobState.FAILED, "phase": None, "detail": detail}
+    counts = shown["counts"]
+    return {
+        "id": job.id,
+        "state": shown["state"],
+        "phase": shown["phase"],
+        "cancelling": shown["cancelling"],
+        "route": job.route,
+        **({"reason": job.reason, **_times(job)} if job.work is Work.REPLAY else {}),
+        "dry_run": job.dry_run,
+        "max_per_second": job.rate,
+        "counts": {str(name): counts[name] for name in COUNTS[job.work]},
+        "pages": shown["pages"] + shown["turns"],
+        "detail": shown["detail"],
+        "asked_at": stamp(job.asked_at),
+        "updated_at": shown["updated_at"],
+    }
+
+
+def _times(job: Job) -> dict[str, str | None]:
+    return {"since": stamp(job.since) if job.since else None, "until": stamp(job.until) if job.until else None}
