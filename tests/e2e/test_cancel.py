@@ -1,9 +1,11 @@
 """A cancel is never lost, never a lie, and leaves nothing half-made."""
 
+import http.client
 import json
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -194,3 +196,57 @@ def test_a_superseded_one_is_not_cancelled(desk: Desk) -> None:
     [found] = desk.until(ended, "it ends")
     answer = desk.api("DELETE", f"/transfers/{found['id']}")
     assert (answer.status, answer.body["state"]) == (409, "superseded")
+
+
+@pytest.fixture
+def slow(desk: Desk) -> Iterator[None]:
+    """Copies of ten seconds: what is cleaned up after `settle` is not whole by then, what is cancelled later is."""
+    desk.container("sharingsource", "async")
+    desk.container("sharingtarget", "async")
+    seconds = desk.control.copies()["seconds"]
+    desk.control.copies(seconds=10)
+    yield
+    desk.control.copies(seconds=seconds)
+
+
+@pytest.mark.usefixtures("slow")
+def test_thirty_cancels_through_two_kills_are_told_the_truth(desk: Desk) -> None:
+    """Who is cut off asks again; what each was answered is how it ended, and nothing half-made stays."""
+    names = [f"storm-{number}" for number in range(30)]
+    for name in names:
+        desk.put(name, name.encode(), container="async")
+    with ThreadPoolExecutor(6) as people:
+        asked = {name: people.submit(insisting, desk, name) for name in names}
+        for answered in (8, 20):
+            desk.until(partial(are_done, asked, answered), f"{answered} are answered")
+            desk.stack.kill_host()
+            desk.stack.start_host()
+        answers = {name: person.result() for name, person in asked.items()}
+    states = {}
+    for name, answer in answers.items():
+        states[name] = desk.until_ended(answer.body.get("asked") or answer.body["id"])["state"]
+        assert states[name] in ({"cancelled", "verified"} if answer.status == 202 else {answer.body["state"]}), name
+        assert desk.target(name, "async").exists() is (states[name] == "verified"), name
+    assert "cancelled" in states.values()
+
+
+def are_done(asked: dict[str, Future[Answer]], count: int) -> bool:
+    """Whether so many people have their answer."""
+    return sum(person.done() for person in asked.values()) >= count
+
+
+def insisting(desk: Desk, name: str) -> Answer:
+    """Find a blob's transfer and cancel it, asking again whenever the host is away or says so; 202 or 409."""
+
+    def look() -> Answer | None:
+        try:
+            found = desk.transfer_of(name, "patient")
+            answer = desk.api("DELETE", f"/transfers/{found.body['id']}") if found.status == 200 else found
+        except (OSError, http.client.HTTPException):
+            return None  # nobody answers, or no more
+        if answer.status == 409:
+            answer.body["asked"] = found.body["id"]
+        return answer if answer.status in {202, 409} else None
+
+    answer: Answer = desk.until(look, f"{name} is answered")
+    return answer
