@@ -14,5 +14,5 @@ wiring = Wiring(settings.from_env(os.environ))
 app = df.DFApp()
 
 orchestrators.register(app)
-activities.register(app, wiring.ports)
+activities.register(app, wiring.ports, wiring.instances)
 triggers.register(app, wiring)

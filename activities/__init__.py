@@ -1,21 +1,24 @@
-"""The steps of a transfer, one activity each: a pure body `run_x(ports, run)` and its registration."""
+"""The steps of a transfer and the turns of a job, one activity each: a pure body `run_x` and its registration."""
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import azure.durable_functions as df
 
+from activities import turns
 from activities.check import run_check
 from activities.finish import run_clean, run_close, run_record
 from activities.start import run_start
 from activities.steps import Body
 from operations.log import log
 from rules import codec
+from rules.jobs import Job, Phase
 from rules.letters import text_without_secrets
 from rules.models import Run, Step
-from rules.ports import Ports
+from rules.ports import Instances, Ports
 
+T = TypeVar("T")
 BODIES: dict[Step, Body] = {
     Step.START: run_start,
     Step.CHECK: run_check,
@@ -25,20 +28,21 @@ BODIES: dict[Step, Body] = {
 }
 
 
-def register(app: df.DFApp, ports: Callable[[], Ports]) -> None:
-    """Put every step into the app under its own name."""
+def register(app: df.DFApp, ports: Callable[[], Ports], instances: Callable[[Any], Instances]) -> None:
+    """Put every step and every turn into the app under its own name."""
     for step, body in BODIES.items():
-        app.function_name(step.value)(app.activity_trigger(input_name="run")(_activity(step, body, ports)))
+        app.function_name(step.value)(app.activity_trigger(input_name="run")(_step(step, body, ports)))
+    for phase, turn in turns.BODIES.items():
+        # A turn starts transfers, so it has the client: any function that is no orchestrator may be a client.
+        function = app.durable_client_input(client_name="client")(_turn(phase, turn, ports, instances))
+        app.function_name(phase.value)(app.activity_trigger(input_name="job")(function))
 
 
-def _activity(step: Step, body: Body, ports: Callable[[], Ports]) -> Callable[[Any], Any]:
+def _step(step: Step, body: Body, ports: Callable[[], Ports]) -> Callable[[Any], Any]:
     async def activity(run: dict) -> dict:  # type: ignore[type-arg]  # the worker takes plain classes alone
         request = codec.decode(Run, run)
         began = time.monotonic()
-        try:
-            outcome = await body(ports(), request)
-        except Exception as error:  # noqa: BLE001  # its text goes into the history and the host's log
-            raise RuntimeError(text_without_secrets(f"{type(error).__name__}: {error}")) from None
+        outcome = await _without_secrets(body(ports(), request))
         log(
             f"transfer.{step}",
             f"{step} found {outcome.verdict}",
@@ -55,3 +59,25 @@ def _activity(step: Step, body: Body, ports: Callable[[], Ports]) -> Callable[[A
 
     activity.__name__ = step.value
     return activity
+
+
+def _turn(
+    phase: Phase, body: turns.Body, ports: Callable[[], Ports], instances: Callable[[Any], Instances]
+) -> Callable[[Any, Any], Any]:
+    async def activity(job: dict, client: df.DurableOrchestrationClient) -> dict:  # type: ignore[type-arg]  # as above
+        request = codec.decode(Job, job)
+        turn = await _without_secrets(turns.taken(body, ports(), instances(client), request))
+        counts = {name: count for name, count in codec.encode(turn.tally).items() if count}
+        log(f"job.{phase}", turn.failure or "a turn is done", id=request.id, route=request.route, **counts)
+        encoded: dict[str, Any] = codec.encode(turn)
+        return encoded
+
+    activity.__name__ = phase.value
+    return activity
+
+
+async def _without_secrets(body: Awaitable[T]) -> T:
+    try:
+        return await body
+    except Exception as error:  # noqa: BLE001  # its text goes into the history and the host's log
+        raise RuntimeError(text_without_secrets(f"{type(error).__name__}: {error}")) from None

@@ -6,6 +6,7 @@ Two manners: `reads` are tried again within their time; `acts` are sent once, fo
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import aiohttp
 from azure.core import MatchConditions
@@ -152,7 +153,12 @@ class Clients:
 
     def _session(self, *, act: bool) -> aiohttp.ClientSession:
         if act not in self._sessions:
-            session = aiohttp.ClientSession(auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar(), trust_env=True)
+            session = aiohttp.ClientSession(
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                # aiohttp then looks for a proxy and reads ~/.netrc at each request, in threads: only where there is a proxy.
+                trust_env=bool(getproxies()),
+            )
             # aiohttp itself sends a PUT again when a kept connection breaks. There is no public switch.
             session._retry_connection = not act  # noqa: SLF001
             self._sessions[act] = session

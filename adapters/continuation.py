@@ -19,7 +19,7 @@ def unwrapped(prefix: str, continuation: str | None) -> str | None:
         return None
     try:
         mine, token = json.loads(urlsafe_b64decode(continuation.encode()))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise ValueError("this is no continuation of ours") from None
     if mine != prefix or not isinstance(token, str) or not token.isascii() or not token.isprintable():
         raise ValueError("this continuation belongs to another list")

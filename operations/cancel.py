@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from operations.log import log
@@ -24,15 +25,28 @@ async def cancel(
         Conflict: it ended, or is ending, before the cancel could reach it.
         Unavailable: nobody took notice within 30 s; asking again is safe.
     """
-    asked = False
-    for seconds in PAUSES:
-        if (shown := await _noticed(instances, transfer_id, asked=asked)) is not None:
-            log("transfer.cancel_noticed", "a person cancelled it", id=transfer_id)
+    shown = await until_noticed(instances, transfer_id, partial(_noticed, instances, transfer_id), pause)
+    log("transfer.cancel_noticed", "a person cancelled it", id=transfer_id)
+    return shown
+
+
+async def until_noticed(
+    instances: Instances,
+    identity: str,
+    noticed: Callable[..., Awaitable[dict[str, Any] | None]],
+    pause: Callable[[float], Awaitable[Any]],
+) -> dict[str, Any]:
+    """Raise the cancel event until `noticed(asked=…)` shows that it has come; what that shows.
+
+    Raises:
+        Unavailable: nobody took notice within 30 s; asking again is safe.
+    """
+    for number, seconds in enumerate(PAUSES):
+        if (shown := await noticed(asked=number > 0)) is not None:
             return shown
-        await instances.cancel(transfer_id)
-        asked = True
+        await instances.cancel(identity)
         await pause(seconds)
-    raise Unavailable(f"transfer {transfer_id} did not take notice yet", "Ask again.", retry_after=30)
+    raise Unavailable(f"{identity} did not take notice yet", "Ask again.", retry_after=30)
 
 
 async def _noticed(instances: Instances, transfer_id: str, *, asked: bool) -> dict[str, Any] | None:
@@ -50,4 +64,5 @@ async def _noticed(instances: Instances, transfer_id: str, *, asked: bool) -> di
         raise Conflict(
             f"transfer {transfer_id} is ending as {shown['ending']}", fix, retry_after=30, state=shown["state"]
         )
-    return shown if shown["cancelling"] else None
+    # A late duplicate of what was cancelled is ending so, too, and never saw a cancel of its own.
+    return shown if shown["cancelling"] or shown["ending"] == State.CANCELLED else None

@@ -14,8 +14,10 @@ class StillRunning(Conflict):
     """The transfer runs already."""
 
 
-async def restart(ports: Ports, instances: Instances, transfer: Transfer) -> Run:
+async def restart(ports: Ports, instances: Instances, transfer: Transfer, *, blind: bool = True) -> Run:
     """Start the transfer's next attempt. An open dead letter stays open until the end.
+
+    `blind` False: a target is known to be there, so it is looked at before anything is tried.
 
     Raises:
         StillRunning: it runs already.
@@ -33,10 +35,10 @@ async def restart(ports: Ports, instances: Instances, transfer: Transfer) -> Run
         first_run(ports, transfer),
         attempt=attempt,
         letter=letter is not None and letter.resolved_at is None,
-        first=attempt == 0,  # what was tried before may well be there: look before acting
+        first=blind and attempt == 0,  # what was tried before may well be there: look before acting
     )
     if (known and known.running) or not await instances.start(run):
         fix = "Wait until it has ended, or cancel it; then ask again."
         raise StillRunning(f"transfer {transfer.id} runs already", fix, retry_after=30, id=transfer.id)
-    log("transfer.restarted", "a person asked for it", id=transfer.id, route=transfer.route, attempt=run.attempt)
+    log("transfer.restarted", "it was asked for again", id=transfer.id, route=transfer.route, attempt=run.attempt)
     return run

@@ -42,7 +42,9 @@ async def _take_up(instances: Instances, listed: Instance) -> bool:
     said = text_without_secrets(str(instance.output))[:200]
     detail = f"the orchestration was {instance.status}: {said}"
     log("sweep.broken", detail, id=instance.id, route=instance.run.transfer.route)
-    return await instances.start(_at_its_end(instance.run, detail))
+    # A cancel that was noticed may be in the status alone: the input is of before.
+    cancelling = instance.run.cancelling or bool(instance.custom.get("cancelling"))
+    return await instances.start(_at_its_end(replace(instance.run, cancelling=cancelling), detail))
 
 
 def _at_its_end(run: Run, detail: str) -> Run:

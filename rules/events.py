@@ -179,15 +179,18 @@ def plain(body: bytes) -> bytes:
         return body
 
 
-def announcement(transfer: Transfer, etag: str, now: datetime) -> bytes:
-    """The event of a successor (rule 6): what Event Grid would have sent for the version `etag` of the transfer's blob."""
+def announcement(transfer: Transfer, etag: str, now: datetime | None) -> bytes:
+    """The event of a successor (rule 6): what Event Grid would have sent for the version `etag` of the transfer's blob.
+
+    Without a time it is always the same, byte for byte.
+    """
     blob = transfer.version.blob
     account = f"/subscriptions/-/resourceGroups/-/providers/Microsoft.Storage/storageAccounts/{transfer.source.account}"
     event = {
         "specversion": "1.0",
         "id": transfer.id,
         "type": CREATED,
-        "time": stamp(now),
+        **({"time": stamp(now)} if now else {}),
         "source": account,
         "subject": f"/blobServices/default/containers/{blob.container}/blobs/{blob.name}",
         "data": {"api": "Successor", "eTag": etag, "url": blob.url},

@@ -144,6 +144,16 @@ class Turn:
     permanent: bool = False
 
 
+def found(job_id: str, number: int) -> str:
+    """The name of a page of what the survey found."""
+    return f"{job_id}/found-{number:06}.jsonl"
+
+
+def results(job_id: str, number: int) -> str:
+    """The name of a page of what came of acting."""
+    return f"{job_id}/results-{number:06}.jsonl"
+
+
 def quota(job: Job) -> int:
     """How many transfers one turn of acting may start."""
     return job.rate * TURN_SECONDS
@@ -183,9 +193,9 @@ def faulted(job: Job, detail: str, now: datetime, *, permanent: bool = False) ->
     return replace(job, pause=policies.backoff(job.faults, job.id))
 
 
-def cancelled(job: Job) -> Job:
+def cancelled(job: Job, now: datetime) -> Job:
     """The job after a cancel was seen between two turns; what it started goes on."""
-    return _ended(replace(job, cancelling=True), JobState.CANCELLED)
+    return _ended(replace(job, cancelling=True, updated_at=now), JobState.CANCELLED)
 
 
 def _following(job: Job) -> Job:

@@ -47,12 +47,27 @@ def view(identity: str, run: Run | None, live: dict[str, Any], *, broken: bool) 
     if run is not None and not live:
         shown |= {"attempt": run.attempt, "updated_at": stamp(run.accepted_at)}
     if broken:
-        detail = "the orchestration broke; its dead letter is written within five minutes"
-        shown |= {"state": State.DEAD_LETTERED, "reason": Reason.INTERNAL, "detail": detail, "next_check_at": None}
+        shown |= _broken(run, cancelling=shown["cancelling"] or (run is not None and run.cancelling))
     if shown["source"] is not None and shown["total"] is not None:
         shown["source"]["size"] = shown["total"]
     reason = shown["reason"]
     return {**shown, "hint": Reason(reason).hint if reason in list(Reason) else None}
+
+
+def _broken(run: Run | None, *, cancelling: bool) -> dict[str, Any]:
+    """What the sweep makes of it: the end that was decided before it broke; else as it was asked for, or `internal`."""
+    if run is not None and run.ending and run.ending.state:
+        return {
+            "state": run.ending.state,
+            "reason": run.ending.reason,
+            "detail": run.ending.detail,
+            "next_check_at": None,
+        }
+    if cancelling:
+        detail = "the orchestration broke while it was cancelled; its end is recorded within five minutes"
+        return {"state": State.CANCELLED, "reason": None, "detail": detail, "next_check_at": None}
+    detail = "the orchestration broke; its dead letter is written within five minutes"
+    return {"state": State.DEAD_LETTERED, "reason": Reason.INTERNAL, "detail": detail, "next_check_at": None}
 
 
 _BLANK: dict[str, Any] = {

@@ -2,22 +2,26 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import azure.durable_functions as df
 import azure.functions as func
 
-from operations import look
+from operations import jobs, look
 from operations.cancel import cancel
 from operations.health import Health
 from operations.problems import Invalid, NotFound
 from operations.replay import replay
 from operations.share import share
 from rules import identity, letters
+from rules.jobs import Job, Work
 from rules.ports import Instances, Ports
-from triggers import requests
+from triggers import bodies, requests
 from triggers.answers import accepted, answer, failure
 
+# Where each kind of job is found.
+PLACES = {Work.REPLAY: "replays", Work.RECONCILE: "reconcile"}
 FUNCTION, ANONYMOUS = func.AuthLevel.FUNCTION, func.AuthLevel.ANONYMOUS
 
 
@@ -65,7 +69,7 @@ async def get_transfer(call: Call) -> func.HttpResponse:
 async def share_now(call: Call) -> func.HttpResponse:
     """Share one existing blob now."""
     requests.parameters(call.req)
-    wanted = requests.body(call.req, "route", "name")
+    wanted = bodies.texts(call.req, "route", "name")
     return accepted([await share(call.ports, call.instances, wanted["route"], wanted["name"])])
 
 
@@ -101,6 +105,62 @@ async def replay_letter(call: Call) -> func.HttpResponse:
     return accepted(await replay(call.ports, call.instances, requests.letter_id(call.req)))
 
 
+async def replay_letters(call: Call) -> func.HttpResponse:
+    """Replay every open dead letter that is meant, at a limited rate."""
+    requests.parameters(call.req)
+    return await _asked(call, bodies.replay_job(call.req, jobs.new_id(Work.REPLAY), call.ports.now()))
+
+
+async def reconcile(call: Call) -> func.HttpResponse:
+    """Compare a route's source with its target, and start what is missing, at a limited rate."""
+    requests.parameters(call.req)
+    return await _asked(call, bodies.reconcile_job(call.req, jobs.new_id(Work.RECONCILE), call.ports.now()))
+
+
+async def _asked(call: Call, job: Job) -> func.HttpResponse:
+    url = f"/api/{PLACES[job.work]}/{await jobs.ask(call.ports, call.instances, job)}"
+    return answer({"id": job.id, "url": url}, 202, {"Location": url})
+
+
+async def list_jobs(call: Call, work: Work) -> func.HttpResponse:
+    """A page of jobs of one kind."""
+    given = requests.parameters(call.req, "limit", "continuation")
+    with requests.continuation(given) as continuation:
+        return answer(await jobs.page(call.instances, work, requests.limit(given), continuation))
+
+
+async def get_job(call: Call, work: Work) -> func.HttpResponse:
+    """One job: how far it is, and what it counted."""
+    requests.parameters(call.req)
+    return answer(await jobs.look(call.instances, requests.job_id(call.req, work)))
+
+
+async def get_report(call: Call, work: Work) -> func.HttpResponse:
+    """A page of a job's report: a line for each blob or letter, then one for what came of it."""
+    given = requests.parameters(call.req, "class", "result", "continuation")
+    number, wanted = requests.report_page(given), requests.line_filter(given)
+    lines, more = await jobs.report(call.ports, call.instances, requests.job_id(call.req, work), number)
+    items = [line for line in lines if all(line.get(name) == value for name, value in wanted.items())]
+    return answer({"items": items, "continuation": str(number + 1) if more else None})
+
+
+async def cancel_job(call: Call, work: Work) -> func.HttpResponse:
+    """Cancel a job; what it started goes on."""
+    requests.parameters(call.req)
+    return answer(await jobs.cancel(call.instances, requests.job_id(call.req, work)), 202)
+
+
+def _of_jobs(work: Work) -> tuple[Endpoint, ...]:
+    """What every kind of job has."""
+    place = PLACES[work]
+    return (
+        Endpoint(f"list_{place}", "GET", place, partial(list_jobs, work=work)),
+        Endpoint(f"get_{work}", "GET", f"{place}/{{id}}", partial(get_job, work=work)),
+        Endpoint(f"get_{work}_report", "GET", f"{place}/{{id}}/report", partial(get_report, work=work)),
+        Endpoint(f"cancel_{work}", "DELETE", f"{place}/{{id}}", partial(cancel_job, work=work)),
+    )
+
+
 async def get_health(call: Call) -> func.HttpResponse:
     """What works and what does not."""
     health = await call.health.look()
@@ -115,6 +175,10 @@ ENDPOINTS = (
     Endpoint("list_dead_letters", "GET", "dead-letters", list_letters),
     Endpoint("get_dead_letter", "GET", "dead-letters/{id}", get_letter),
     Endpoint("replay_dead_letter", "POST", "dead-letters/{id}/replay", replay_letter),
+    Endpoint("replay_dead_letters", "POST", "dead-letters/replay", replay_letters),
+    *_of_jobs(Work.REPLAY),
+    Endpoint("reconcile", "POST", "reconcile", reconcile),
+    *_of_jobs(Work.RECONCILE),
     Endpoint("health", "GET", "health", get_health, ANONYMOUS),
 )
 

@@ -1,16 +1,17 @@
-"""Reading requests: every parameter is checked here, at the edge, and what is wrong is a 400 that says what would be right."""
+"""Reading a request's URL: every parameter and id is checked here, at the edge; what is wrong is a 400 that says what is right."""
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import parse_qsl
 
 import azure.functions as func
 
 from operations.problems import Invalid
 from rules.errors import Reason
-from rules.identity import MESSAGE_ID, TRANSFER_ID
+from rules.identity import JOB_ID, MESSAGE_ID, TRANSFER_ID
+from rules.jobs import Finding, Result, Work
 from rules.letters import text_without_secrets
 from rules.routes import NAME
 from rules.transitions import State
@@ -18,6 +19,8 @@ from rules.transitions import State
 DEFAULT_LIMIT, MAX_LIMIT = 100, 500
 # The host puts the function key among the parameters; it is never read and never echoed.
 KEY = "code"
+# A first page may be asked for with an empty one.
+CONTINUATION = "continuation"
 
 
 def parameters(req: func.HttpRequest, *known: str) -> dict[str, str]:
@@ -27,10 +30,25 @@ def parameters(req: func.HttpRequest, *known: str) -> dict[str, str]:
         Invalid: there is one that this call does not have: it is told, not ignored.
     """
     given = {key: value for key, value in req.params.items() if key != KEY}
+    _as_asked(req.url, given)
     if unknown := sorted(set(given) - set(known)):
         fix = f"Known are: {', '.join(known)}." if known else "This call takes none."
         raise Invalid(f"unknown query parameter {text_without_secrets(unknown[0])[:40]!r}", fix)
     return given
+
+
+def _as_asked(url: str, given: dict[str, str]) -> None:
+    """The host drops a parameter without a value, and joins repeated ones with a comma: the URL still has them as they were.
+
+    Without this an empty `state=` would list everything, and `name=a&name=b` look for the blob `a,b`.
+    """
+    asked = [name for name, _ in parse_qsl(url.partition("?")[2], keep_blank_values=True) if name != KEY]
+    if empty := sorted(set(asked) - set(given) - {CONTINUATION}):
+        raise Invalid(
+            f"the query parameter {text_without_secrets(empty[0])[:40]!r} has no value", "Give it one, or leave it out."
+        )
+    if repeated := sorted({name for name in asked if asked.count(name) > 1}):
+        raise Invalid(f"the query parameter {text_without_secrets(repeated[0])[:40]!r} is given twice", "Give it once.")
 
 
 def limit(given: dict[str, str]) -> int:
@@ -81,20 +99,26 @@ def letter_id(req: func.HttpRequest) -> str:
     return _identity(req, TRANSFER_ID, MESSAGE_ID)
 
 
-def body(req: func.HttpRequest, *fields: str) -> dict[str, str]:
-    """The JSON object of texts in the body, with exactly these fields."""
-    try:
-        given: Any = json.loads(req.get_body() or b"null")
-    except (ValueError, RecursionError):
-        given = None
-    example = json.dumps(dict.fromkeys(fields, "..."))
-    if not isinstance(given, dict):
-        # A chunked body arrives empty at a function: the host drops it.
-        fix = f"Send {example} as application/json, with a Content-Length (a chunked body is lost)."
-        raise Invalid("the body is no JSON object", fix)
-    if set(given) != set(fields) or not all(isinstance(value, str) and value for value in given.values()):
-        raise Invalid("the body has not exactly the fields that are needed", f"Send {example}, each a text.")
-    return given
+def job_id(req: func.HttpRequest, work: Work) -> str:
+    """The id in the path, of a job of this kind."""
+    identity = _identity(req, JOB_ID)
+    if not identity.startswith(f"{work}-"):
+        raise Invalid("the id is of another kind of job", f"Use an id that begins with {work}-.")
+    return identity
+
+
+def report_page(given: dict[str, str]) -> int:
+    """`continuation` of a report: the number of its page."""
+    text = given.get("continuation") or "0"
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise Invalid("`continuation` is not valid", "Use it as the page before gave it, or leave it out.")
+    return int(text)
+
+
+def line_filter(given: dict[str, str]) -> dict[str, str]:
+    """`class` and `result`: which lines of a report are wanted."""
+    wanted = {"class": _one_of(given, "class", list(Finding)), "result": _one_of(given, "result", list(Result))}
+    return {name: value for name, value in wanted.items() if value is not None}
 
 
 def _identity(req: func.HttpRequest, *patterns: re.Pattern[str]) -> str:

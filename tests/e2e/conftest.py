@@ -42,6 +42,7 @@ def environment(state: Path) -> dict[str, str]:
             "engine": "async",
             "deadline": "PT1H",
         },
+        {"name": "before", "source": f"{source}/before/", "target": f"{target}/before/"},
     ]
     return {
         **{

@@ -150,13 +150,15 @@ class Desk:
             time.sleep(0.2)
         raise AssertionError(f"waited {patience} s in vain until {what}")
 
-    def everything(self, path: str) -> list[dict[str, Any]]:
-        """Every item of a list, page by page."""
+    def everything(self, path: str, limit: str = "limit=100") -> list[dict[str, Any]]:
+        """Every item of a list, page by page; a report has no limit."""
         items: list[dict[str, Any]] = []
         continuation = ""
         while True:
             more = f"&continuation={urllib.parse.quote(continuation)}" if continuation else ""
-            page = self.api("GET", f"{path}{'&' if '?' in path else '?'}limit=100{more}").body
+            page = self.api(
+                "GET", f"{path}{'&' if '?' in path else '?'}{limit}{more}".replace("?&", "?").rstrip("?")
+            ).body
             items += page["items"]
             continuation = page["continuation"] or ""
             if not continuation:

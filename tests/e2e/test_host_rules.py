@@ -114,6 +114,11 @@ def shared(desk: Desk) -> Any:
         ("/transfers?state=verified&state=cancelled", 400),
         ("/transfers?route=default&route=first", 400),
         ("/transfers?limit=1&limit=1", 400),
+        ("/transfers?route=default&name=a&name=b", 400),
+        ("/transfers?state=", 400),
+        ("/transfers?route=default&state=", 400),
+        ("/dead-letters?reason=", 400),
+        ("/transfers?limit=3&continuation=", 200),
     ],
 )
 def test_paths_and_parameters_as_the_host_hands_them_over(

@@ -20,7 +20,7 @@ from tests.unit.rules.samples import NOW
 def registered(world: World) -> dict[str, Any]:
     """The activities of an app, by name."""
     app = df.DFApp()
-    activities.register(app, lambda: world.ports)
+    activities.register(app, lambda: world.ports, lambda _client: world.instances)
     return {function.get_function_name(): function for function in app.get_functions()}
 
 

@@ -9,7 +9,8 @@ from operations.cancel import PAUSES, cancel
 from operations.problems import Conflict, NotFound, Unavailable
 from rules import course
 from rules.errors import Reason, Retryable
-from rules.models import Run, Transfer
+from rules.models import Outcome, Run, Step, Transfer, Verdict
+from rules.transitions import State
 from tests.unit.operations.world import World
 
 
@@ -141,4 +142,14 @@ async def test_one_that_is_ending_otherwise_is_too_late(world: World) -> None:
     with pytest.raises(Conflict, match="is ending as dead_lettered") as caught:
         await cancel(world.instances, transfer.id, Patience(world, transfer))
     assert caught.value.retry_after == 30
+    assert world.instances.cancels == []
+
+
+async def test_one_that_is_ending_as_cancelled_is_noticed(world: World) -> None:
+    """A late duplicate of a cancelled transfer found the record of its end: nobody need raise an event for half a minute."""
+    transfer = world.put()
+    ending = Outcome(Verdict.ENDED, state=State.CANCELLED)
+    world.stands(transfer, "Running", replace(Run(transfer, world.clock), ending=ending, step=Step.CLEAN))
+    shown = await cancel(world.instances, transfer.id, Patience(world, transfer))
+    assert shown["ending"] == "cancelled"
     assert world.instances.cancels == []

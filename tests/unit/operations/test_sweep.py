@@ -76,6 +76,20 @@ class TestBroken:
         assert ending is not None
         assert ending.state is State.CANCELLED
 
+    @pytest.mark.parametrize("status", ["Failed", "Terminated"])
+    async def test_a_cancel_that_was_noticed_in_its_last_execution_is_not_forgotten(
+        self, world: World, status: str
+    ) -> None:
+        """Its input is of before: only the status says it, and somebody was answered 202 for it."""
+        transfer = world.put()
+        run = world.stands(transfer, status, Run(transfer, NOW))
+        shown = progress(replace(run, cancelling=True))
+        world.instances.kept[transfer.id] = replace(world.instances.kept[transfer.id], custom=shown)
+        await sweep(world.ports, world.instances)
+        ending = taken_up(world, transfer).ending
+        assert ending is not None
+        assert ending.state is State.CANCELLED
+
     async def test_all_of_them_over_several_pages(self, world: World) -> None:
         """More than one page holds."""
         transfers = [world.put(f"in/{number}") for number in range(230)]

@@ -1,0 +1,100 @@
+"""Asking for a job, looking at it, reading its report, cancelling it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from secrets import token_hex
+from typing import Any
+
+from operations.cancel import until_noticed
+from operations.log import log
+from operations.problems import Conflict, NotFound
+from rules import jobs
+from rules.jobs import Job, JobState, Work
+from rules.ports import Instance, Instances, Ports
+
+
+def new_id(work: Work) -> str:
+    """An id that no job had before."""
+    return f"{work}-{token_hex(12)}"
+
+
+async def ask(ports: Ports, instances: Instances, job: Job) -> str:
+    """Start a job; its id.
+
+    Raises:
+        NotFound: there is no route of that name, and so nothing that could be compared.
+    """
+    if job.work is Work.RECONCILE and ports.route(job.route or "") is None:
+        fix = f"Use one of: {', '.join(route.name for route in ports.routes)}."
+        raise NotFound("there is no route of that name", fix)
+    await instances.start(job)
+    log("job.asked", f"a {job.work} was asked for", id=job.id, route=job.route, dry_run=job.dry_run)
+    return job.id
+
+
+async def look(instances: Instances, identity: str) -> dict[str, Any]:
+    """One job, as the API answers it."""
+    return _view(await _found(instances, identity))
+
+
+async def page(instances: Instances, work: Work, limit: int, continuation: str | None) -> dict[str, Any]:
+    """A page of jobs, in no promised order."""
+    found, following = await instances.page(prefix=f"{work}-", limit=limit, continuation=continuation)
+    return {"items": [_view(instance) for instance in found if instance.job], "continuation": following}
+
+
+async def report(ports: Ports, instances: Instances, identity: str, number: int) -> tuple[list[dict[str, Any]], bool]:
+    """One page of a job's report, first what was found, then what came of it; and whether there is another.
+
+    A page is empty once the container's own rule has deleted it.
+    """
+    shown = {**jobs.progress(_job(instance := await _found(instances, identity))), **_live(instance)}
+    pages, turns = int(shown["pages"]), int(shown["turns"])
+    if number >= pages + turns:
+        return [], False
+    name = jobs.found(identity, number) if number < pages else jobs.results(identity, number - pages)
+    return await ports.reports.read(name), number + 1 < pages + turns
+
+
+async def cancel(
+    instances: Instances, identity: str, pause: Callable[[float], Awaitable[Any]] = asyncio.sleep
+) -> dict[str, Any]:
+    """Cancel a job; the job as it is once that is certain. What it started goes on.
+
+    Raises:
+        NotFound, Conflict, Unavailable: as for a transfer.
+    """
+    shown = await until_noticed(instances, identity, partial(_noticed, instances, identity), pause)
+    log("job.cancel_noticed", "a person cancelled it", id=identity)
+    return shown
+
+
+async def _noticed(instances: Instances, identity: str, *, asked: bool) -> dict[str, Any] | None:
+    shown = await look(instances, identity)
+    if asked and shown["state"] == JobState.CANCELLED:
+        return shown
+    if shown["state"] != JobState.RUNNING:
+        raise Conflict(f"{identity} is {shown['state']} already", "Nothing to do.", state=shown["state"])
+    return shown if shown["cancelling"] else None
+
+
+async def _found(instances: Instances, identity: str) -> Instance:
+    instance = await instances.find(identity)
+    if instance is None or instance.job is None:
+        raise NotFound(f"there is no job {identity}", "List them with GET /api/reconcile or GET /api/replays.")
+    return instance
+
+
+def _job(instance: Instance) -> Job:
+    if instance.job is None:
+        raise TypeError(f"{instance.id} is no job")
+    return instance.job
+
+
+def _live(instance: Instance) -> dict[str, Any]:
+    return instance.output if isinstance(instance.output, dict) and not instance.running else instance.custom
+
+
+def _view(instance: Instance) -> dict[str, Any]:
+    return jobs.view(_job(instance), _live(instance), broken=instance.broken)

@@ -1,0 +1,106 @@
+"""Reading a request's body: a small JSON object; what is wrong is a 400 that says what is right."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+import azure.functions as func
+
+from operations.problems import Invalid
+from rules.codec import moment
+from rules.errors import Reason
+from rules.jobs import DEFAULT_RATE, MAX_RATE, Job, Work
+from rules.letters import text_without_secrets
+from triggers import requests
+
+# The longest name, every character of it escaped, and room for the rest: parsing takes forty times a body's size of memory.
+MAX_BODY = 16 * 1024
+OF_ALL_JOBS = ("dry_run", "max_per_second")
+
+
+def texts(req: func.HttpRequest, *fields: str) -> dict[str, str]:
+    """The JSON object of texts in the body, with exactly these fields."""
+    given = _object(req, example := json.dumps(dict.fromkeys(fields, "...")))
+    if set(given) != set(fields) or not all(isinstance(value, str) and value for value in given.values()):
+        raise Invalid("the body has not exactly the fields that are needed", f"Send {example}, each a text.")
+    return given
+
+
+def replay_job(req: func.HttpRequest, identity: str, now: datetime) -> Job:
+    """The bulk replay that the body asks for: every field may be left out, and an empty object means every open letter."""
+    given = _known(req, '{"reason": "throttled", "dry_run": true}', "reason", "route", "since", "until", *OF_ALL_JOBS)
+    reason = requests.reason(_texts(given, "reason"))
+    return Job(
+        id=identity,
+        work=Work.REPLAY,
+        asked_at=now,
+        route=requests.route(_texts(given, "route")),
+        reason=Reason(reason) if reason else None,
+        since=_moment(given, "since"),
+        until=_moment(given, "until"),
+        dry_run=_dry_run(given),
+        rate=_rate(given),
+    )
+
+
+def reconcile_job(req: func.HttpRequest, identity: str, now: datetime) -> Job:
+    """The reconcile that the body asks for; `route` is needed."""
+    given = _known(req, example := '{"route": "default", "dry_run": true}', "route", *OF_ALL_JOBS)
+    name = requests.route(_texts(given, "route"))
+    if name is None:
+        raise Invalid("`route` is missing", f"Send {example}.")
+    return Job(id=identity, work=Work.RECONCILE, asked_at=now, route=name, dry_run=_dry_run(given), rate=_rate(given))
+
+
+def _object(req: func.HttpRequest, example: str) -> dict[str, Any]:
+    sent = req.get_body()
+    if len(sent) > MAX_BODY:
+        raise Invalid("the body is too large", f"Send {example}; {MAX_BODY} bytes are the most.")
+    try:
+        given: Any = json.loads(sent or b"null")
+    except (ValueError, RecursionError):
+        given = None
+    if not isinstance(given, dict):
+        # A chunked body arrives empty at a function: the host drops it.
+        fix = f"Send {example} as application/json, with a Content-Length (a chunked body is lost)."
+        raise Invalid("the body is no JSON object", fix)
+    return given
+
+
+def _known(req: func.HttpRequest, example: str, *fields: str) -> dict[str, Any]:
+    """The JSON object in the body, with these fields at the most; null is as good as left out."""
+    given = _object(req, example)
+    if unknown := sorted(set(given) - set(fields)):
+        shown = text_without_secrets(unknown[0])[:40]
+        raise Invalid(f"unknown field {shown!r}", f"Known are: {', '.join(fields)}.")
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _texts(given: dict[str, Any], name: str) -> dict[str, str]:
+    value = given.get(name)
+    if value is not None and not isinstance(value, str):
+        raise Invalid(f"`{name}` is not valid", "Send a text.")
+    return {} if value is None else {name: value}
+
+
+def _dry_run(given: dict[str, Any]) -> bool:
+    value = given.get("dry_run", False)
+    if not isinstance(value, bool):
+        raise Invalid("`dry_run` is not valid", "Send true or false.")
+    return value
+
+
+def _rate(given: dict[str, Any]) -> int:
+    value = given.get("max_per_second", DEFAULT_RATE)
+    if type(value) is not int or not 1 <= value <= MAX_RATE:
+        raise Invalid("`max_per_second` is not valid", f"Send a whole number from 1 to {MAX_RATE}.")
+    return value
+
+
+def _moment(given: dict[str, Any], name: str) -> datetime | None:
+    text = _texts(given, name).get(name)
+    try:
+        return moment(text) if text is not None else None
+    except ValueError:
+        fix = "Send an RFC 3339 time with its zone, such as 2026-11-24T19:02:44Z."
+        raise Invalid(f"`{name}` is not valid", fix) from None
