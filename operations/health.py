@@ -42,6 +42,11 @@ class Health:
                 "Create the container dead-letters, and give the app Storage Blob Data Contributor on it.",
                 probe.letters(),
             ),
+            (
+                "reports",
+                "Create the container reports, and give the app Storage Blob Data Contributor on it.",
+                probe.reports(),
+            ),
         ]
         for route in self.ports.routes:
             fix = "Check that the container exists and that the app has Storage Blob Data Reader on it."

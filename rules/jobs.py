@@ -8,11 +8,13 @@ blobs there are.
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import StrEnum
+from hashlib import sha256
 from typing import Any
 
 from rules import policies
 from rules.codec import stamp
 from rules.errors import Reason
+from rules.models import Route
 
 DEFAULT_RATE, MAX_RATE = 20, 100
 # What one turn of acting starts is this many seconds' worth, so that a cancel is noticed soon.
@@ -152,6 +154,15 @@ def found(job_id: str, number: int) -> str:
 def results(job_id: str, number: int) -> str:
     """The name of a page of what came of acting."""
     return f"{job_id}/results-{number:06}.jsonl"
+
+
+def scheduled_id(route: Route, now: datetime) -> str | None:
+    """The id of the reconcile that a route's own schedule asks for now: one for each interval since the epoch."""
+    if route.reconcile is None:
+        return None
+    slot = int(now.timestamp() // route.reconcile.total_seconds())
+    digest = sha256(f"{route.name}\n{route.reconcile.total_seconds():.0f}\n{slot}".encode()).hexdigest()
+    return f"{Work.RECONCILE}-{digest[:24]}"
 
 
 def quota(job: Job) -> int:

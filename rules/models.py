@@ -92,6 +92,7 @@ class Route:
     engine: Choice = Choice.AUTO
     deadline: timedelta | None = None
     tier: str | None = None
+    reconcile: timedelta | None = None
 
     def carries(self, account: str, container: str, name: str) -> bool:
         """Whether a blob of that name, there, is this route's: prefix, anything, suffix; the target keeps the last two."""

@@ -21,12 +21,14 @@ ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 UNSHOWN = re.compile(r"(?<=//)[^/?#]*@|[?#].*", re.DOTALL)
 DURATION = re.compile(r"P(?=.)(?:(\d{1,4})D)?(?:T(?=.)(?:(\d{1,4})H)?(?:(\d{1,6})M)?(?:(\d{1,8})S)?)?")
 TIERS = ("Hot", "Cool", "Cold")
-FIELDS = frozenset({"name", "source", "target", "suffix", "engine", "deadline", "tier"})
+FIELDS = frozenset({"name", "source", "target", "suffix", "engine", "deadline", "tier", "reconcile"})
 # An orchestration's input holds both prefixes and the name, and stays under 16 KB.
 MAX_PREFIX = 256
 # An async copy reads the source by a SAS, and a user-delegation SAS lives for 7 days at the most (rule 14).
 MAX_DEADLINE = timedelta(days=6)
-MIN_DEADLINE = timedelta(minutes=1)
+DEADLINES = (timedelta(minutes=1), MAX_DEADLINE)
+# Each time lists both sides; the timer that begins it comes every five minutes.
+INTERVALS = (timedelta(minutes=15), timedelta(days=30))
 
 
 class InvalidRoute(ValueError):
@@ -70,8 +72,9 @@ def _route(item: Any, number: int) -> Route:
             target=place(texts.get("target", "")),
             suffix=texts.get("suffix", ""),
             engine=_engine(texts.get("engine", "auto")),
-            deadline=duration(texts["deadline"]) if "deadline" in texts else None,
+            deadline=duration(texts, "deadline", *DEADLINES),
             tier=_tier(texts["tier"]) if "tier" in texts else None,
+            reconcile=duration(texts, "reconcile", *INTERVALS),
         )
     except InvalidRoute as error:
         raise InvalidRoute(f"route {name!r}: {error}") from None
@@ -95,16 +98,24 @@ def _tier(text: str) -> str:
     return text
 
 
-def duration(text: str) -> timedelta:
-    """An ISO 8601 duration of days, hours, minutes and seconds, from 1 minute to 6 days: `P2D`, `PT6H`."""
+def duration(texts: dict[str, str], field: str, least: timedelta, most: timedelta) -> timedelta | None:
+    """A field's ISO 8601 duration of days, hours, minutes and seconds: `P2D`, `PT6H`. None where it is not given."""
+    if (text := texts.get(field)) is None:
+        return None
     match = DURATION.fullmatch(text)
     if match is None:
-        raise InvalidRoute(f"the deadline {_shown(text)} is no ISO 8601 duration such as PT6H or P2D")
+        raise InvalidRoute(f"the {field} {_shown(text)} is no ISO 8601 duration such as PT6H or P2D")
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     length = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
-    if not MIN_DEADLINE <= length <= MAX_DEADLINE:
-        raise InvalidRoute(f"the deadline {_shown(text)} must be between 1 minute and 6 days")
+    if not least <= length <= most:
+        raise InvalidRoute(f"the {field} {_shown(text)} must be between {_said(least)} and {_said(most)}")
     return length
+
+
+def _said(length: timedelta) -> str:
+    """`1 minute`, `15 minutes`, `6 days`."""
+    number, unit = (length.days, "day") if length.days else (length.seconds // 60, "minute")
+    return f"{number} {unit}{'s' if number > 1 else ''}"
 
 
 def place(url: str) -> Place:

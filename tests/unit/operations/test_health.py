@@ -24,6 +24,7 @@ async def test_up_means_that_every_check_is_ok(world: World) -> None:
     assert [check["name"] for check in health["checks"]] == [
         "queue",
         "dead letters",
+        "reports",
         "source of route default",
         "signing for route default",
         "target of route default",

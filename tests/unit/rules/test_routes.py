@@ -210,21 +210,40 @@ def test_a_sas_that_was_pasted_anywhere_is_not_repeated(field: str, spelling: st
 )
 def test_a_deadline_is_an_iso_8601_duration(given: str, length: timedelta) -> None:
     """Days, hours, minutes and seconds."""
-    assert routes.duration(given) == length
+    assert deadline(given) == length
+
+
+def deadline(given: str) -> timedelta | None:
+    """The deadline, as a route has it."""
+    return routes.duration({"deadline": given}, "deadline", *routes.DEADLINES)
 
 
 @pytest.mark.parametrize("given", ["", "P", "PT", "P1", "1D", "P1DT", "P1W", "P1M", "PT1.5H", "-P1D", "p1d", "P1D "])
 def test_what_is_no_duration_is_refused(given: str) -> None:
     """Months have no length, and weeks nobody needs."""
     with pytest.raises(InvalidRoute, match=r"is no ISO 8601 duration such as PT6H or P2D"):
-        routes.duration(given)
+        deadline(given)
 
 
 @pytest.mark.parametrize("given", ["PT59S", "PT0S", "P6DT1S", "P9999D", "PT99999999S"])
 def test_a_deadline_outlives_neither_a_sas_nor_reason(given: str) -> None:
     """A user-delegation SAS lives for seven days at the most (rule 14)."""
     with pytest.raises(InvalidRoute, match="must be between 1 minute and 6 days"):
-        routes.duration(given)
+        deadline(given)
+
+
+@pytest.mark.parametrize(("given", "length"), [("PT15M", timedelta(minutes=15)), ("P30D", timedelta(days=30))])
+def test_a_route_may_be_reconciled_by_itself(given: str, length: timedelta) -> None:
+    """Off where it is not asked for."""
+    assert routes.read(text(route(reconcile=given)))[0].reconcile == length
+    assert routes.read(text(route()))[0].reconcile is None
+
+
+@pytest.mark.parametrize("given", ["PT14M59S", "P30DT1S", "PT0S"])
+def test_it_is_not_reconciled_all_the_time_nor_hardly_ever(given: str) -> None:
+    """Each time lists both sides."""
+    with pytest.raises(InvalidRoute, match="must be between 15 minutes and 30 days"):
+        routes.read(text(route(reconcile=given)))
 
 
 def made(name: str, source: str, target: str, suffix: str = "") -> Route:
