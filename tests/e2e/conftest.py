@@ -43,6 +43,7 @@ def environment(state: Path) -> dict[str, str]:
             "deadline": "PT1H",
         },
         {"name": "before", "source": f"{source}/before/", "target": f"{target}/before/"},
+        {"name": "many", "source": f"{source}/many/", "target": f"{target}/many/"},
     ]
     return {
         **{

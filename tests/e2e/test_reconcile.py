@@ -3,11 +3,14 @@
 import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.e2e.conftest import environment
 from tests.e2e.desk import Answer, Desk
+from tests.e2e.test_cancel import created
 from tests.e2e.test_crash import accepted
 
 CONTAINER = "before"
@@ -147,3 +150,37 @@ def cancel_one(desk: Desk, name: str) -> str:
 def waiting(answer: Answer) -> dict[str, Any] | None:
     """The transfer, if it has failed once."""
     return answer.body if answer.status == 200 and answer.body["tries"] else None
+
+
+@pytest.mark.skipif(os.environ.get("HOST") == "func", reason="the stand-in's task hub is a file that can be deleted")
+def test_the_task_hub_is_lost_and_nothing_is_copied_again(tmp_path: Path) -> None:
+    """The truth about a finished copy is the target blob itself: late duplicates and a reconcile both find it."""
+    with (tmp_path / "stack.log").open("w") as log:
+        desk = Desk(environment(tmp_path), log)
+        try:
+            desk.stack.start()
+            lost_and_reconciled(desk)
+        finally:
+            desk.close()
+
+
+def lost_and_reconciled(desk: Desk) -> None:
+    """Share some blobs, lose the hub, reconcile, and deliver every event once more."""
+    shared = [f"lost/{number}" for number in range(40)]
+    events = [created(desk.source(name).url, "source", name, desk.put(name, name.encode())) for name in shared]
+    assert {desk.until_final(name)["state"] for name in shared} == {"verified"}
+    desk.stack.kill_host()
+    hub = list(desk.stack.state.glob("host.sqlite*"))
+    assert hub
+    for path in hub:
+        path.unlink()
+    desk.stack.start_host()
+    assert desk.everything("/transfers") == []
+    before = desk.requests(shared)
+    job = ended(desk, asked(desk, route="default"))
+    assert {name: count for name, count in job["counts"].items() if count} == {"match": len(shared)}
+    assert desk.requests(shared) == before
+    for event in events:
+        desk.queue().send_message(event)
+    assert {desk.until_final(name)["state"] for name in shared} == {"verified"}
+    assert accepted(desk, shared) == len(shared)
