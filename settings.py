@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, urlsplit
 
-from rules.letters import text_without_secrets
 from rules.models import Route
 from rules.policies import Times
+from rules.redaction import text_without_secrets
 from rules.routes import InvalidRoute, is_loopback, read
 
 # The host's own connection: its account holds the queue, the dead letters and the task hub.

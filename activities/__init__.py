@@ -14,9 +14,9 @@ from activities.steps import Body
 from operations.log import log
 from rules import codec
 from rules.jobs import Job, Phase
-from rules.letters import text_without_secrets
 from rules.models import Run, Step
 from rules.ports import Instances, Ports
+from rules.redaction import text_without_secrets
 
 T = TypeVar("T")
 BODIES: dict[Step, Body] = {

@@ -4,9 +4,9 @@ from activities.start import waiting
 from activities.steps import NOT_ALLOWED, failed, todays_route
 from rules.decisions import CopyStatus, is_coming
 from rules.errors import Failure, Reason
-from rules.letters import text_without_secrets
 from rules.models import Outcome, Run, Verdict
 from rules.ports import Ports
+from rules.redaction import text_without_secrets
 
 
 async def run_check(ports: Ports, run: Run) -> Outcome:

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from rules import events, letters
+from rules import events, redaction
 from rules.errors import Failure, Permanent, Reason
 from rules.models import Outcome, Route, Run, Transfer, Verdict
 from rules.ports import Ports
@@ -27,4 +27,4 @@ NOT_ALLOWED = Outcome(
 def failed(failure: Failure) -> Outcome:
     """A failure of storage as a value: durable functions keep only an exception's text."""
     verdict = Verdict.PERMANENT if isinstance(failure, Permanent) else Verdict.RETRYABLE
-    return Outcome(verdict, reason=failure.reason, detail=letters.text_without_secrets(str(failure)))
+    return Outcome(verdict, reason=failure.reason, detail=redaction.text_without_secrets(str(failure)))

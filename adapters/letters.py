@@ -10,7 +10,7 @@ from adapters.clients import Clients
 from adapters.continuation import unwrapped, wrapped
 from adapters.records import Records
 from adapters.translation import LETTERS_READ, LETTERS_WRITE
-from rules import codec, letters
+from rules import codec, letters, records
 from rules.errors import Reason, Retryable
 from rules.letters import Ended, Letter
 
@@ -96,7 +96,7 @@ class StoredLetters:
         """List open letters whose id begins so, from their metadata, in order of id."""
         marker = unwrapped(prefix, continuation)
         items, marker = await self._records.page(f"open/{prefix}", limit, marker)
-        return [letters.listed(_identity(item.name), item.metadata or {}) for item in items], wrapped(prefix, marker)
+        return [records.listed(_identity(item.name), item.metadata or {}) for item in items], wrapped(prefix, marker)
 
     async def endings(self) -> AsyncIterator[Ended]:
         """Every record of an end, in order of id, from their metadata."""
@@ -112,11 +112,11 @@ class StoredLetters:
 
     async def _letter(self, folder: str, identity: str) -> tuple[Letter | None, str | None]:
         record, etag = await self._records.read(_path(folder, identity))
-        return (None if record is None else _understood(partial(letters.read, record))), etag
+        return (None if record is None else _understood(partial(records.read, record))), etag
 
     async def _put(self, folder: str, letter: Letter, etag: str | None) -> bool:
         return await self._records.write(
-            _path(folder, letter.id), letters.record(letter), letters.metadata(letter), etag
+            _path(folder, letter.id), records.record(letter), records.metadata(letter), etag
         )
 
     async def _unless_late(self, identity: str) -> bool:

@@ -6,7 +6,7 @@ from operations.accept import accept
 from operations.log import log
 from operations.problems import Conflict, NotFound
 from operations.restart import restart
-from rules import events, letters
+from rules import events, redaction
 from rules.letters import Letter
 from rules.models import Transfer
 from rules.ports import Instances, Ports
@@ -45,7 +45,7 @@ def _transfer(ports: Ports, letter: Letter) -> Transfer:
 
 
 async def _message(ports: Ports, instances: Instances, letter: Letter, body: bytes) -> list[str]:
-    if letters.is_redacted(body):
+    if redaction.is_redacted(body):
         fix = "Share the blob with POST /api/transfers."
         raise Conflict("what looked like a secret was removed from the message, so it cannot be accepted again", fix)
     found = events.intake(body, ports.routes)

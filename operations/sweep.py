@@ -6,9 +6,10 @@ from operations.log import log
 from operations.look import view
 from rules import course
 from rules.errors import Reason
-from rules.letters import Ended, text_without_secrets
+from rules.letters import Ended
 from rules.models import Outcome, Run, Step, Verdict
 from rules.ports import Instance, Instances, Ports, Standing
+from rules.redaction import text_without_secrets
 from rules.transitions import FINAL, State
 
 PAGE = 100

@@ -7,7 +7,7 @@ from typing import Any
 
 import azure.durable_functions as df
 
-from rules import codec, jobs, letters
+from rules import codec, jobs, redaction
 from rules.jobs import Job, Turn
 
 CANCEL = "cancel"
@@ -49,7 +49,7 @@ def _turn(context: df.DurableOrchestrationContext, doing: Job, cancel: Any) -> Y
     try:
         turn = codec.decode(Turn, (yield activity))
     except Exception as error:  # noqa: BLE001  # the SDK raises nothing narrower for a failed activity
-        return jobs.faulted(doing, letters.text_without_secrets(str(error)), context.current_utc_datetime)
+        return jobs.faulted(doing, redaction.text_without_secrets(str(error)), context.current_utc_datetime)
     return jobs.advance(doing, turn, context.current_utc_datetime)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import azure.durable_functions as df
 
-from rules import codec, course, letters, status
+from rules import codec, course, redaction, status
 from rules.models import Outcome, Run
 
 CANCEL = "cancel"
@@ -54,7 +54,7 @@ def _step(context: df.DurableOrchestrationContext, run: Run, cancel: Any) -> Yie
     try:
         outcome = codec.decode(Outcome, (yield activity))
     except Exception as error:  # noqa: BLE001  # the SDK raises nothing narrower for a failed activity
-        return course.faulted(run, letters.text_without_secrets(str(error)), _now(context))
+        return course.faulted(run, redaction.text_without_secrets(str(error)), _now(context))
     return course.advance(run, outcome, _now(context))
 
 

@@ -1,34 +1,19 @@
-"""Dead letters and the records of ends (rules 5 and 9): their JSON, their listing metadata, and which write wins.
-
-The schema of a record is final from the first one written: fields are added, never changed; `schema` counts breaking ones.
-"""
+"""Dead letters and the records of ends (rules 5 and 9): what they hold, and which write wins. Their JSON is in `records`."""
 
 import base64
-import re
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
-from urllib.parse import quote, unquote
 
 from rules import events, identity
-from rules.codec import moment, stamp
 from rules.errors import Reason
 from rules.models import Run
+from rules.redaction import without_secrets
 from rules.transitions import State
 
 SCHEMA = 1
 # What a record keeps of a transfer's history; the first attempt always stays.
 MAX_ATTEMPTS = 50
 MAX_DETAIL = 500
-# Of 8 KB of metadata, a name may take this much once it is encoded; the record has it whole.
-MAX_LISTED_NAME = 4_000
-REMOVED = b"REMOVED"
-SIZE = re.compile(r"[0-9]{1,18}")
-# Also where the query, or its value, is percent-encoded (`%26sig%3D`) or escaped as in JSON (`\u0026sig\u003d`).
-SECRET = re.compile(
-    rb"(?i)(?:\b|(?<=%[0-9a-f]{2})|(?<=%25[0-9a-f]{2})|(?<=\\u00[0-9a-f]{2}))"
-    rb"(sig|code)(=|%(?:25)*3D|\\+u003d)(?:[^&\"'\\\s<>]|\\+u[0-9a-f]{4}|\\+/)*"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,22 +110,6 @@ def of_message(body: bytes, refused: events.Refused, now: datetime, app_version:
     )
 
 
-def without_secrets(body: bytes) -> bytes:
-    """A message with every `sig=` and `code=` value removed, also inside base64."""
-    decoded = events.plain(body)
-    return SECRET.sub(rb"\1\2" + REMOVED, decoded if SECRET.search(decoded) else body)
-
-
-def is_redacted(body: bytes) -> bool:
-    """Whether something was removed from a message: it cannot be accepted again as what it was."""
-    return any(match[0].endswith(REMOVED) for match in SECRET.finditer(events.plain(body)))
-
-
-def text_without_secrets(text: str) -> str:
-    """A text, such as an exception's, with every `sig=` and `code=` value removed."""
-    return SECRET.sub(rb"\1\2" + REMOVED, text.encode("utf-8", "replace")).decode()
-
-
 def merged(old: Letter | None, new: Letter) -> Letter | None:
     """What to write over `old` (open or resolved) for `new`; None if the old record already knows as much.
 
@@ -169,123 +138,3 @@ def merged(old: Letter | None, new: Letter) -> Letter | None:
 def resolved(letter: Letter, now: datetime, how: str) -> Letter:
     """The letter, kept for audit: `how` is the state that its transfer reached, or `accepted` for a message."""
     return replace(letter, resolved_at=now, resolved_as=how)
-
-
-def record(letter: Letter) -> dict[str, Any]:
-    """The letter as JSON: what is stored, and what the API answers."""
-    first, last = letter.failed_at
-    return {
-        "schema": letter.schema,
-        "id": letter.id,
-        "state": "resolved" if letter.resolved_at else "open",
-        "reason": letter.reason,
-        "detail": letter.detail,
-        "hint": letter.reason.hint,
-        "transfer": letter.route and _transfer(letter),
-        "message": letter.message,
-        "attempts": {str(number): _attempt(attempt) for number, attempt in sorted(letter.attempts.items())},
-        "replays": sum(number > 0 for number in letter.attempts),
-        "first_failed_at": stamp(first),
-        "last_failed_at": stamp(last),
-        "resolved_at": letter.resolved_at and stamp(letter.resolved_at),
-        "resolved_as": letter.resolved_as,
-        "app_version": letter.app_version,
-    }
-
-
-def _transfer(letter: Letter) -> dict[str, Any]:
-    return {
-        "route": letter.route,
-        "source": {"url": letter.source_url, "name": letter.name, "etag": letter.etag, "size": letter.size},
-        "target": {"url": letter.target_url},
-    }
-
-
-def _attempt(attempt: Attempt) -> dict[str, Any]:
-    return {
-        "started_at": stamp(attempt.started_at),
-        "failed_at": stamp(attempt.failed_at),
-        "reason": attempt.reason,
-        "detail": attempt.detail,
-        "tries": attempt.tries,
-    }
-
-
-def read(record: dict[str, Any]) -> Letter:
-    """Read a stored record of this schema or an older one. KeyError, TypeError or ValueError if it is none."""
-    return Letter(
-        id=record["id"],
-        attempts={int(number): _read_attempt(attempt) for number, attempt in dict(record["attempts"]).items()},
-        app_version=record["app_version"],
-        message=record["message"],
-        resolved_at=moment(record["resolved_at"]) if record["resolved_at"] else None,
-        resolved_as=record["resolved_as"],
-        schema=record["schema"],
-        **(_read_transfer(record["transfer"]) if record["transfer"] else {}),
-    )
-
-
-def _read_transfer(record: dict[str, Any]) -> dict[str, Any]:
-    source = record["source"]
-    return {
-        "route": record["route"],
-        "source_url": source["url"],
-        "name": source["name"],
-        "etag": source["etag"],
-        "size": source["size"],
-        "target_url": record["target"]["url"],
-    }
-
-
-def _read_attempt(record: dict[str, Any]) -> Attempt:
-    return Attempt(
-        started_at=moment(record["started_at"]),
-        failed_at=moment(record["failed_at"]),
-        reason=Reason(record["reason"]),
-        detail=record["detail"],
-        tries=record["tries"],
-    )
-
-
-def metadata(letter: Letter) -> dict[str, str]:
-    """The listing fields as blob metadata (ASCII alone), so that a list needs no read per letter."""
-    first, last = letter.failed_at
-    fields = {
-        "schema": str(letter.schema),
-        "reason": letter.reason.value,
-        "attempts": str(len(letter.attempts)),
-        "attempt": str(letter.last),
-        "first_failed_at": stamp(first),
-        "last_failed_at": stamp(last),
-    }
-    if letter.route is not None:
-        fields |= {"route": letter.route, "name": _listed_name(letter.name or ""), "etag": letter.etag or ""}
-    if letter.size is not None:
-        fields["size"] = str(letter.size)
-    return fields
-
-
-def _listed_name(name: str) -> str:
-    """The name, encoded; one that is too long is cut between two characters, and shows it."""
-    shown, kept = quote(name), name
-    while len(shown) > MAX_LISTED_NAME:
-        kept = kept[:-1]
-        shown = quote(f"{kept}…")
-    return shown
-
-
-def listed(identity: str, metadata: dict[str, str]) -> dict[str, Any]:
-    """One item of the list, from a letter's metadata. Total: a record whose metadata was lost is still listed."""
-    reason = metadata.get("reason", "")
-    size = metadata.get("size", "")
-    return {
-        "id": identity,
-        "reason": reason or None,
-        "hint": Reason(reason).hint if reason in list(Reason) else None,
-        "route": metadata.get("route"),
-        "name": unquote(metadata["name"]) if "name" in metadata else None,
-        "etag": metadata.get("etag"),
-        "size": int(size) if SIZE.fullmatch(size) else None,
-        "first_failed_at": metadata.get("first_failed_at"),
-        "last_failed_at": metadata.get("last_failed_at"),
-    }

@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from rules import names
-from rules.letters import text_without_secrets
 from rules.models import Choice, Place, Route
+from rules.redaction import text_without_secrets
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,39}")
 CONTAINER = re.compile(r"\$web|(?=.{3,63}\Z)[a-z0-9](?:-?[a-z0-9])*")

@@ -9,7 +9,7 @@ import azure.functions as func
 from operations.log import log
 from operations.problems import Problem, Unavailable
 from rules.errors import StorageError
-from rules.letters import text_without_secrets
+from rules.redaction import text_without_secrets
 
 # An answer is data: no browser may take it for a page, or keep it.
 HEADERS = {

@@ -1,7 +1,7 @@
 """Reading a request's body: a small JSON object; what is wrong is a 400 that says what is right."""
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import azure.functions as func
@@ -10,7 +10,7 @@ from operations.problems import Invalid
 from rules.codec import moment
 from rules.errors import Reason
 from rules.jobs import DEFAULT_RATE, MAX_RATE, Job, Work
-from rules.letters import text_without_secrets
+from rules.redaction import text_without_secrets
 from triggers import requests
 
 # The longest name, every character of it escaped, and room for the rest: parsing takes forty times a body's size of memory.
@@ -100,7 +100,7 @@ def _rate(given: dict[str, Any]) -> int:
 def _moment(given: dict[str, Any], name: str) -> datetime | None:
     text = _texts(given, name).get(name)
     try:
-        return moment(text) if text is not None else None
-    except ValueError:
+        return moment(text).astimezone(UTC) if text is not None else None
+    except (ValueError, OverflowError):  # the first and the last day may have no UTC
         fix = "Send an RFC 3339 time with its zone, such as 2026-11-24T19:02:44Z."
         raise Invalid(f"`{name}` is not valid", fix) from None

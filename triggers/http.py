@@ -14,7 +14,7 @@ from operations.health import Health
 from operations.problems import Invalid, NotFound
 from operations.replay import replay
 from operations.share import share
-from rules import identity, letters
+from rules import identity, records
 from rules.jobs import Job, Work
 from rules.ports import Instances, Ports
 from triggers import bodies, requests
@@ -96,7 +96,7 @@ async def get_letter(call: Call) -> func.HttpResponse:
     letter = await call.ports.letters.read(letter_id)
     if letter is None:
         raise NotFound(f"there is no dead letter {letter_id}", "List them with GET /api/dead-letters.")
-    return answer(letters.record(letter))
+    return answer(records.record(letter))
 
 
 async def replay_letter(call: Call) -> func.HttpResponse:

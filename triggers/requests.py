@@ -12,7 +12,7 @@ from operations.problems import Invalid
 from rules.errors import Reason
 from rules.identity import JOB_ID, MESSAGE_ID, TRANSFER_ID
 from rules.jobs import Finding, Result, Work
-from rules.letters import text_without_secrets
+from rules.redaction import text_without_secrets
 from rules.routes import NAME
 from rules.transitions import State
 

@@ -8,7 +8,7 @@ from typing import Any
 from adapters.continuation import unwrapped, wrapped
 from adapters.memory.world import MemoryStorage
 from adapters.translation import LETTERS_LIST, LETTERS_READ, LETTERS_WRITE
-from rules import codec, letters
+from rules import codec, letters, records
 from rules.letters import Ended, Letter
 
 
@@ -69,7 +69,7 @@ class MemoryLetters:
         after = unwrapped(prefix, continuation) or ""
         async with self._world.request(LETTERS_LIST, f"open/{prefix}"):
             found = sorted(identity for identity in self.open if identity.startswith(prefix) and identity > after)
-            items = [letters.listed(identity, letters.metadata(self.open[identity])) for identity in found[:limit]]
+            items = [records.listed(identity, records.metadata(self.open[identity])) for identity in found[:limit]]
             return items, wrapped(prefix, found[limit - 1]) if len(found) > limit else None
 
     async def endings(self) -> AsyncIterator[Ended]:
@@ -82,4 +82,4 @@ class MemoryLetters:
 
 def _stored(letter: Letter) -> Letter:
     """As it comes back from its JSON: times lose what is below a millisecond."""
-    return letters.read(json.loads(json.dumps(letters.record(letter))))
+    return records.read(json.loads(json.dumps(records.record(letter))))

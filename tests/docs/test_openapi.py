@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from adapters.translation import answered
 from operations import problems
 from operations.accept import refuse
-from rules import letters
+from rules import letters, records
 from rules.errors import Reason
 from rules.events import Refused
 from rules.identity import MESSAGE_ID, TRANSFER_ID
@@ -465,7 +465,7 @@ async def letters_of_both_kinds(world: World, api: Api) -> Answer:
     await refuse(world.ports, b"hello", Refused(Reason.MALFORMED, "no JSON"))
     answer = await api.call("list_dead_letters")
     assert len(answer.body["items"]) == 2
-    assert wrong(SCHEMAS["ListedDeadLetter"], letters.listed(UNKNOWN, {})) == []
+    assert wrong(SCHEMAS["ListedDeadLetter"], records.listed(UNKNOWN, {})) == []
     return answer
 
 

@@ -20,7 +20,7 @@ from adapters.translation import (
     answered,
     unanswered,
 )
-from rules import course, events, letters
+from rules import course, events, records
 from rules.course import UNCLEAN
 from rules.decisions import CopyStatus
 from rules.errors import Permanent, Reason
@@ -432,7 +432,7 @@ class TestClose:
         await run_close(world.ports, ending(transfer, State.DEAD_LETTERED))
         letter = await world.letters.read(transfer.id)
         assert letter is not None
-        assert "sig" not in json.dumps(letters.record(letter))
+        assert "sig" not in json.dumps(records.record(letter))
 
     async def test_a_store_that_fails_is_for_later(self, world: World) -> None:
         """Writing a letter is retried without limit."""

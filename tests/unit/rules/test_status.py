@@ -110,6 +110,20 @@ def test_an_orchestration_that_broke_is_shown_as_what_the_sweep_makes_of_it() ->
     assert shown["next_check_at"] is None
 
 
+def test_one_that_broke_while_it_was_cancelled_is_shown_as_cancelled() -> None:
+    """Somebody was answered 202: in the status or in the input, it was noticed."""
+    for run, live in ((COPYING, replace(COPYING, cancelling=True)), (replace(COPYING, cancelling=True), COPYING)):
+        shown = status.view(TRANSFER.id, run, status.progress(live, NOW), broken=True)
+        assert (shown["state"], shown["reason"], shown["next_check_at"]) == ("cancelled", None, None)
+
+
+def test_one_that_broke_on_its_way_to_an_end_is_shown_as_that_end() -> None:
+    """The sweep takes it there."""
+    ending = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="busy")
+    shown = status.view(TRANSFER.id, replace(COPYING, ending=ending), status.progress(COPYING, NOW), broken=True)
+    assert (shown["state"], shown["reason"], shown["detail"]) == ("dead_lettered", "throttled", "busy")
+
+
 def test_an_input_that_cannot_be_read_is_still_a_transfer() -> None:
     """Listed by its id; keys that nobody knows are left out."""
     shown = status.view("x", None, {"state": "copying", "reason": "weather", "newer": 1}, broken=False)
