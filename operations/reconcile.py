@@ -10,11 +10,12 @@ from functools import partial
 from typing import Any, TypeVar
 
 from operations.accept import refuse
-from operations.acting import Acted, Line
+from operations.acting import PATIENCE, Acted, Line
 from operations.look import view
 from operations.restart import StillRunning, restart
 from rules import events, identity, jobs, names
 from rules.decisions import SourceBlob, TargetBlob, is_receipt
+from rules.errors import Permanent, StorageError
 from rules.events import Refused, along
 from rules.jobs import PAGE, Finding, Job, Result, Tally, Turn
 from rules.letters import Ended
@@ -30,6 +31,7 @@ AT_ONCE = 16
 MAX_PAGES = 4
 TO_START = frozenset({Finding.MISSING, Finding.STALE})
 NO_ROUTE = Turn(failure="no route of that name today", permanent=True)
+ELSEWHERE = Acted(Result.REFUSED, "the route leads elsewhere today")
 
 
 async def survey(ports: Ports, job: Job) -> Turn:
@@ -44,7 +46,7 @@ async def survey(ports: Ports, job: Job) -> Turn:
     others, hint = await _alongside(
         partial(ports.target.page, route.target), route.target.prefix, _last(listed, route.source.prefix), job.hint
     )
-    lines = await _each(partial(_compared, ports, route, others), listed)
+    lines = await _each(job, partial(_compared, ports, route, others), listed)
     if not job.dry_run:
         await _keep_refused(ports, route, lines)
     return await _written(ports, job, lines, cursor, hint)
@@ -60,7 +62,7 @@ async def extras(ports: Ports, job: Job) -> Turn:
     others, hint = await _alongside(
         partial(ports.source.page, route.source), route.source.prefix, _last(listed, route.target.prefix), job.hint
     )
-    lines = await _each(partial(_extra, ports, route, others), listed)
+    lines = await _each(job, partial(_extra, ports, route, others), listed)
     return await _written(ports, job, [line for line in lines if line is not None], cursor, hint)
 
 
@@ -72,6 +74,8 @@ async def start_line(ports: Ports, instances: Instances, job: Job, line: Line) -
     transfer = along(route, line["name"], line["etag"])
     if isinstance(transfer, Refused):
         return Acted(Result.REFUSED, transfer.detail)
+    if transfer.id != line["id"] or not route.carries(route.source.account, route.source.container, transfer.name):
+        return ELSEWHERE
     instance, ended = await asyncio.gather(instances.find(transfer.id), ports.letters.ended(transfer.id))
     if (over := _over(instance, ended)) is not None:
         fix = "replay its dead letter" if over is State.DEAD_LETTERED else "share it with POST /api/transfers"
@@ -132,12 +136,14 @@ async def _extra(
     blob = route.source.blob(rest)
     if rest in others or (names.refusal(blob.name) is None and await ports.source.head(blob) is not None):
         return None
-    return {"class": Finding.EXTRA, "name": name, "etag": target.etag, "size": target.size}
+    return _line(Finding.EXTRA, name, target, None)
 
 
-def _line(finding: Finding, name: str, source: SourceBlob, transfer: Transfer | None, detail: str = "") -> Line:
+def _line(
+    finding: Finding, name: str, blob: SourceBlob | TargetBlob, transfer: Transfer | None, detail: str = ""
+) -> Line:
     """A line with an `id` is one to act on."""
-    line = {"class": finding, "name": name, "etag": source.etag, "size": source.size}
+    line = {"class": finding, "name": name, "etag": blob.etag, "size": blob.size}
     return line | ({"id": transfer.id} if transfer else {}) | ({"detail": detail} if detail else {})
 
 
@@ -160,14 +166,25 @@ def _last(listed: list[tuple[str, Any]], prefix: str) -> str:
     return max((name.removeprefix(prefix) for name, _ in listed), default="")
 
 
-async def _each(look: Callable[[str, T], Awaitable[Any]], listed: list[tuple[str, T]]) -> list[Any]:
+async def _each(job: Job, look: Callable[[str, T], Awaitable[Any]], listed: list[tuple[str, T]]) -> list[Any]:
+    """Look at each. One that storage refuses for good, or three times, is told as an error: the others have their turn."""
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def one(name: str, blob: T) -> Any:
         async with gate:
-            return await look(name, blob)
+            try:
+                return await look(name, blob)
+            except StorageError as error:
+                if job.faults < PATIENCE and not isinstance(error, Permanent):
+                    raise
+                return _line(Finding.ERROR, name, blob, None, str(error))
 
-    return list(await asyncio.gather(*(one(name, blob) for name, blob in listed)))
+    looks = [asyncio.ensure_future(one(name, blob)) for name, blob in listed]
+    try:
+        return list(await asyncio.gather(*looks))
+    finally:
+        for look_ in looks:  # the turn is done again: storage that fails is not asked for the rest of the page
+            look_.cancel()
 
 
 async def _written(ports: Ports, job: Job, lines: list[Line], cursor: str | None, hint: str | None) -> Turn:

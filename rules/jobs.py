@@ -21,7 +21,8 @@ DEFAULT_RATE, MAX_RATE = 20, 100
 TURN_SECONDS = 5
 # Lines of one page of a report.
 PAGE = 500
-MAX_DETAIL = 300
+# In the worst script a character is twelve of JSON: the status stays under 4 KB.
+MAX_DETAIL = 200
 
 
 class Work(StrEnum):
@@ -98,8 +99,7 @@ class Job:
     """A job: its orchestration's input, and every activity's request. What was asked for, then how far it is.
 
     `cursor` is where the listing goes on, and `hint` where the listing that it is compared with does; both are the service's
-    own. `pages` counts the report's pages, `turns` the pages of results; `page` and `line` are where acting goes on. `began`
-    is False until the orchestration has had its first turn.
+    own. `pages` counts the report's pages, `turns` the pages of results; `page` and `line` are where acting goes on.
     """
 
     id: str
@@ -188,7 +188,7 @@ def advance(job: Job, turn: Turn, now: datetime) -> Job:
     job = replace(job, tally=job.tally + turn.tally, faults=0, pause=0, detail="", updated_at=now)
     if job.phase is Phase.ACT:
         job = replace(job, page=turn.page, line=turn.line, turns=job.turns + turn.wrote)
-        job = replace(job, pause=-(-turn.tally.started // job.rate))
+        job = replace(job, pause=_pace(job, turn.tally.started))
     else:
         job = replace(job, pages=job.pages + turn.wrote, cursor=turn.cursor, hint=turn.hint)
     return _ended(job, JobState.CANCELLED) if job.cancelling else _following(job)
@@ -207,6 +207,11 @@ def faulted(job: Job, detail: str, now: datetime, *, permanent: bool = False) ->
 def cancelled(job: Job, now: datetime) -> Job:
     """The job after a cancel was seen between two turns; what it started goes on."""
     return _ended(replace(job, cancelling=True, updated_at=now), JobState.CANCELLED)
+
+
+def _pace(job: Job, started: int) -> int:
+    """Seconds that so many starts may take at the rate; a timer under two seconds fires at once."""
+    return max(-(-started // job.rate), policies.MIN_POLL) if started else 0
 
 
 def _following(job: Job) -> Job:
@@ -251,7 +256,7 @@ def view(job: Job, live: dict[str, Any], *, broken: bool) -> dict[str, Any]:
     if broken:
         detail = "the orchestration broke; what it started goes on. Ask for it again"
         shown |= {"state": JobState.FAILED, "phase": None, "detail": detail}
-    counts = shown["counts"]
+    counts = progress(job)["counts"] | shown["counts"]  # another version may have counted less
     return {
         "id": job.id,
         "state": shown["state"],

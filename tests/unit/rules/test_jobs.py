@@ -1,0 +1,344 @@
+"""Jobs as values: which turn follows from the last one, what can be seen of them, and that they stay small."""
+
+import json
+from dataclasses import fields, replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rules import jobs, policies
+from rules.codec import decode, encode, stamp
+from rules.errors import Reason
+from rules.identity import JOB_ID
+from rules.jobs import MAX_DETAIL, MAX_RATE, Finding, Job, JobState, Phase, Result, Tally, Turn, Work
+from tests.unit.rules.samples import NOW, ROUTE, after, moments, quick
+
+RECONCILE = Job("reconcile-" + "a" * 24, Work.RECONCILE, NOW, route="default")
+REPLAY = Job("replay-" + "a" * 24, Work.REPLAY, NOW)
+ACTING = replace(RECONCILE, phase=Phase.ACT, pages=3, tally=Tally(found=900))
+LATER = after(seconds=9)
+MORE = Turn(Tally(found=1), wrote=True, cursor="c", hint="h")
+FOUND, NOTHING = Turn(Tally(found=1), wrote=True), Turn()
+FAILURE = Turn(failure="source.list: 503 ServerBusy")
+HOPELESS = replace(FAILURE, permanent=True)
+# A name's marker, as long as a service makes one; and the worst that a detail may hold.
+LONGEST, LOUDEST = "m" * 2_048, "\U0001f4a5" * 5_000
+
+counts = st.integers(0, 10**12)
+tallies = st.builds(Tally, **{field.name: counts for field in fields(Tally)})
+texts = st.none() | st.text(max_size=9)
+
+
+def all_jobs() -> st.SearchStrategy[Job]:
+    """Jobs in any condition."""
+    return st.builds(
+        Job,
+        id=st.sampled_from([RECONCILE.id, REPLAY.id]),
+        work=st.sampled_from(Work),
+        asked_at=moments(),
+        route=texts,
+        reason=st.none() | st.sampled_from(Reason),
+        since=st.none() | moments(),
+        until=st.none() | moments(),
+        dry_run=st.booleans(),
+        rate=st.integers(1, MAX_RATE),
+        state=st.sampled_from(JobState),
+        phase=st.none() | st.sampled_from(Phase),
+        cursor=texts,
+        hint=texts,
+        pages=counts,
+        turns=counts,
+        page=counts,
+        line=counts,
+        tally=tallies,
+        faults=st.integers(0, 10),
+        pause=st.integers(0, 800),
+        cancelling=st.booleans(),
+        detail=st.text(max_size=9),
+        updated_at=st.none() | moments(),
+    )
+
+
+def turns() -> st.SearchStrategy[Turn]:
+    """Turns of any outcome."""
+    return st.builds(
+        Turn,
+        tally=tallies,
+        wrote=st.booleans(),
+        cursor=texts,
+        hint=texts,
+        page=counts,
+        line=counts,
+        failure=st.sampled_from(["", "503"]),
+        permanent=st.booleans(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("job", "turn", "phase", "state"),
+    [
+        # any | a cancel was seen | the end, cancelled
+        *[(replace(RECONCILE, phase=phase, cancelling=True), MORE, None, "cancelled") for phase in Phase],
+        *[(replace(RECONCILE, phase=phase, cancelling=True), FAILURE, None, "cancelled") for phase in Phase],
+        (replace(RECONCILE, cancelling=True), HOPELESS, None, "cancelled"),
+        # any | failure | the same turn; after 10 in a row, or where it would not help, the end: failed
+        *[(replace(ACTING, phase=phase), FAILURE, phase, "running") for phase in Phase],
+        *[(replace(ACTING, phase=phase, faults=9), FAILURE, None, "failed") for phase in Phase],
+        *[(replace(ACTING, phase=phase), HOPELESS, None, "failed") for phase in Phase],
+        # survey, extras | there is more | the same, from there
+        (RECONCILE, MORE, Phase.SURVEY, "running"),
+        (REPLAY, MORE, Phase.SURVEY, "running"),
+        (replace(RECONCILE, phase=Phase.EXTRAS), MORE, Phase.EXTRAS, "running"),
+        # survey of a reconcile | at the end | extras
+        (RECONCILE, FOUND, Phase.EXTRAS, "running"),
+        (RECONCILE, NOTHING, Phase.EXTRAS, "running"),
+        (replace(RECONCILE, dry_run=True), FOUND, Phase.EXTRAS, "running"),
+        # survey, extras | at the end | act; or the end of a dry run, and where nothing was found
+        (REPLAY, FOUND, Phase.ACT, "running"),
+        (replace(RECONCILE, phase=Phase.EXTRAS), FOUND, Phase.ACT, "running"),
+        (replace(RECONCILE, phase=Phase.EXTRAS, tally=Tally(found=1)), NOTHING, Phase.ACT, "running"),
+        (replace(REPLAY, dry_run=True), FOUND, None, "done"),
+        (replace(RECONCILE, phase=Phase.EXTRAS, dry_run=True), FOUND, None, "done"),
+        (REPLAY, NOTHING, None, "done"),
+        (replace(RECONCILE, phase=Phase.EXTRAS), Turn(Tally(extra=5), wrote=True), None, "done"),
+        # act | there is more | a pause, act
+        (ACTING, Turn(page=2, line=499), Phase.ACT, "running"),
+        (ACTING, Turn(page=2), Phase.ACT, "running"),
+        # act | at the end | the end, done
+        (ACTING, Turn(Tally(started=9), wrote=True, page=3), None, "done"),
+        (ACTING, Turn(page=4), None, "done"),
+    ],
+)
+def test_what_follows_from_a_turn(job: Job, turn: Turn, phase: Phase | None, state: str) -> None:
+    """The table of `advance`."""
+    following = jobs.advance(job, turn, LATER)
+    assert (following.phase, following.state, following.updated_at) == (phase, state, LATER)
+    # What has ended keeps no place to go on from, and waits for nothing.
+    assert following.phase is not None or (following.cursor, following.hint, following.pause) == (None, None, 0)
+
+
+def test_a_survey_goes_on_where_it_was_and_each_phase_begins_afresh() -> None:
+    """The hint is of the list that it is compared with, and each phase compares with another."""
+    following = jobs.advance(RECONCILE, MORE, LATER)
+    assert (following.cursor, following.hint, following.pages) == ("c", "h", 1)
+    following = jobs.advance(following, replace(FOUND, hint="h"), LATER)
+    assert (following.phase, following.cursor, following.hint, following.pages) == (Phase.EXTRAS, None, None, 2)
+    following = jobs.advance(following, replace(NOTHING, hint="h"), LATER)
+    assert (following.phase, following.cursor, following.hint, following.pages) == (Phase.ACT, None, None, 2)
+    assert (following.page, following.line, following.turns) == (0, 0, 0)
+
+
+def test_a_page_without_lines_is_not_counted_and_its_number_is_the_next_ones() -> None:
+    """So no page of a report is empty, and none is left out."""
+    assert jobs.advance(RECONCILE, replace(MORE, wrote=False), LATER).pages == 0
+    assert jobs.advance(ACTING, Turn(page=1), LATER).turns == 0
+    assert jobs.advance(ACTING, Turn(page=1, wrote=True), LATER).turns == 1
+
+
+def test_what_every_turn_counted_is_added_up() -> None:
+    """And nothing of a turn that failed: it is done again."""
+    job = replace(ACTING, pages=99)
+    for turn in (Turn(Tally(started=3, left=1)), FAILURE, Turn(Tally(started=2, refused=4))):
+        job = jobs.advance(job, turn, LATER)
+    assert job.tally == Tally(found=900, started=5, left=1, refused=4)
+
+
+@pytest.mark.parametrize(
+    ("rate", "started", "pause"),
+    [(20, 100, 5), (20, 99, 5), (20, 61, 4), (20, 41, 3), (1, 5, 5), (1, 1, 2), (20, 1, 2), (100, 500, 5), (20, 0, 0)],
+)
+def test_the_pause_is_as_long_as_what_was_started_may_take(rate: int, started: int, pause: int) -> None:
+    """Never under two seconds: such a timer fires at once. What started nothing costs nothing."""
+    turn = Turn(Tally(started=started, running=7, failed=1), wrote=True, page=1)
+    assert jobs.advance(replace(ACTING, rate=rate), turn, LATER).pause == pause
+
+
+@quick
+@given(st.integers(1, MAX_RATE))
+def test_a_turn_starts_no_more_than_five_seconds_worth(rate: int) -> None:
+    """A full turn is as long as its pause, so that the rate is kept and a cancel is soon noticed."""
+    job = replace(ACTING, rate=rate)
+    assert jobs.quota(job) == rate * 5
+    assert jobs.advance(job, Turn(Tally(started=jobs.quota(job)), page=1), LATER).pause == 5
+
+
+def test_failures_back_off_keep_their_place_and_are_forgotten_once_it_works() -> None:
+    """In a row means in a row; the pause grows with them."""
+    job, pauses = replace(RECONCILE, cursor="c", hint="h"), []
+    for _ in range(policies.MAX_FAULTS - 1):
+        job = jobs.advance(job, FAILURE, LATER)
+        pauses.append(job.pause)
+    assert (job.phase, job.cursor, job.hint, job.detail) == (Phase.SURVEY, "c", "h", FAILURE.failure)
+    assert pauses == sorted(pauses)
+    assert min(pauses) >= policies.MIN_POLL
+    well = jobs.advance(job, MORE, LATER)
+    assert (well.faults, well.pause, well.detail) == (0, 0, "")
+    assert jobs.faulted(job, "exited with code 137", LATER).state is JobState.FAILED
+
+
+def test_an_end_by_failure_says_why() -> None:
+    """Cut, whatever it says."""
+    job = jobs.advance(RECONCILE, replace(HOPELESS, failure="x" * 999), LATER)
+    assert (job.state, job.detail) == (JobState.FAILED, "x" * MAX_DETAIL)
+
+
+def test_a_cancel_between_two_turns_ends_it_at_once() -> None:
+    """What it counted stays."""
+    job = jobs.cancelled(replace(ACTING, pause=5), LATER)
+    assert (job.state, job.phase, job.pause, job.cancelling) == (JobState.CANCELLED, None, 0, True)
+    assert (job.tally, job.updated_at) == (ACTING.tally, LATER)
+
+
+@quick
+@given(all_jobs())
+def test_a_job_survives_the_way_there_and_back(job: Job) -> None:
+    """As a value, as text, and as text of text: the durable SDK encodes some inputs twice."""
+    encoded = encode(job)
+    assert decode(Job, encoded) == job
+    assert decode(Job, json.dumps(encoded)) == job
+    assert decode(Job, json.dumps({**encoded, "newer": [1]})) == job
+
+
+@quick
+@given(turns())
+def test_a_turn_survives_the_way_there_and_back(turn: Turn) -> None:
+    """With all that it counts."""
+    assert decode(Turn, json.dumps(encode(turn))) == turn
+
+
+@pytest.mark.parametrize("broken", [{}, {"id": 5}, {"id": "x", "work": "dance", "asked_at": stamp(NOW)}, [], None])
+def test_what_is_no_job_is_told(broken: Any) -> None:
+    """Infrastructure, not a verdict."""
+    with pytest.raises((TypeError, ValueError, KeyError)):
+        decode(Job, broken)
+
+
+@quick
+@given(tallies, tallies)
+def test_tallies_add_up_field_by_field(one: Tally, other: Tally) -> None:
+    """Each kind with its own."""
+    total = one + other
+    for field in fields(Tally):
+        assert getattr(total, field.name) == getattr(one, field.name) + getattr(other, field.name)
+
+
+def test_every_finding_and_every_result_is_counted() -> None:
+    """A line's word is the name of its count."""
+    assert {*Finding, *Result, "found", "bytes"} == {field.name for field in fields(Tally)}
+    assert set(jobs.COUNTS[Work.RECONCILE]) == {field.name for field in fields(Tally)}
+    assert set(jobs.COUNTS[Work.REPLAY]) == {"found", "bytes", *Result}
+
+
+def test_pages_are_named_in_their_order() -> None:
+    """Of what was found, then of what came of it; a million of each sort as they count."""
+    names = [jobs.found("replay-1", 0), jobs.found("replay-1", 999_999), jobs.results("replay-1", 0)]
+    assert names == ["replay-1/found-000000.jsonl", "replay-1/found-999999.jsonl", "replay-1/results-000000.jsonl"]
+    assert names == sorted(names)
+
+
+def largest(cursor: str) -> Job:
+    """A job that has everything at its longest."""
+    many = Tally(*[10**15 for _ in fields(Tally)])
+    job = replace(
+        REPLAY,
+        route="r" * 40,
+        reason=max(Reason, key=len),
+        since=NOW,
+        until=NOW,
+        cursor=cursor,
+        hint=cursor,
+        tally=many,
+        pages=10**9,
+        turns=10**9,
+        page=10**9,
+        line=10**9,
+    )
+    return jobs.faulted(job, LOUDEST, LATER)
+
+
+@pytest.mark.parametrize("cursor", [LONGEST, "\U0001f4a5" * 512], ids=["2 KB of token", "the longest name"])
+def test_the_largest_job_stays_under_16_kb_and_its_status_under_4_kb(cursor: str) -> None:
+    """The host fails an orchestration whose status is over its limit; a cursor is no part of it."""
+    job = largest(cursor)
+    assert len(json.dumps(encode(job))) < 16_000
+    shown = json.dumps(jobs.progress(job))
+    assert len(shown) < 4_000
+    assert cursor[:20] not in shown
+
+
+class TestView:
+    """A job as the API answers it."""
+
+    def test_before_its_first_turn_it_is_what_was_asked_for(self) -> None:
+        """The extension shows no status yet."""
+        shown = jobs.view(replace(RECONCILE, rate=7, dry_run=True), {}, broken=False)
+        assert shown == {
+            "id": RECONCILE.id,
+            "state": "running",
+            "phase": "survey",
+            "cancelling": False,
+            "route": "default",
+            "dry_run": True,
+            "max_per_second": 7,
+            "counts": dict.fromkeys(jobs.COUNTS[Work.RECONCILE], 0),
+            "pages": 0,
+            "detail": "",
+            "asked_at": stamp(NOW),
+            "updated_at": stamp(NOW),
+        }
+
+    def test_of_a_replay_it_shows_what_is_meant(self) -> None:
+        """And counts what a replay counts."""
+        shown = jobs.view(replace(REPLAY, reason=Reason.THROTTLED, since=NOW), {}, broken=False)
+        assert (shown["reason"], shown["since"], shown["until"]) == ("throttled", stamp(NOW), None)
+        assert list(shown["counts"]) == ["found", "bytes", "started", "running", "left", "refused", "failed"]
+
+    def test_what_is_live_counts(self) -> None:
+        """The input is of the execution's beginning."""
+        live = jobs.progress(replace(ACTING, turns=4, cancelling=True, updated_at=LATER))
+        shown = jobs.view(RECONCILE, json.loads(json.dumps(live)), broken=False)
+        assert (shown["phase"], shown["cancelling"], shown["updated_at"]) == ("act", True, stamp(LATER))
+        assert (shown["pages"], shown["counts"]["found"]) == (7, 900)
+
+    def test_one_that_broke_has_failed_and_says_what_to_do(self) -> None:
+        """Whatever its last status was."""
+        shown = jobs.view(RECONCILE, jobs.progress(ACTING), broken=True)
+        assert (shown["state"], shown["phase"], shown["counts"]["found"]) == ("failed", None, 900)
+        assert "Ask for it again" in shown["detail"]
+
+    def test_a_status_of_another_version_is_still_shown(self) -> None:
+        """One that counted less, or more, must not make a whole list fail."""
+        live = jobs.progress(ACTING) | {"newer": 1, "counts": {"found": 5, "newer": 1}}
+        shown = jobs.view(RECONCILE, live, broken=False)
+        assert (shown["counts"]["found"], shown["counts"]["failed"]) == (5, 0)
+        assert "newer" not in shown["counts"]
+
+
+class TestSchedule:
+    """The id of the reconcile that a route asks for by itself."""
+
+    HOURLY = replace(ROUTE, reconcile=timedelta(hours=1))
+
+    def test_a_route_without_a_schedule_has_none(self) -> None:
+        """It is off by default."""
+        assert jobs.scheduled_id(ROUTE, NOW) is None
+
+    def test_it_is_the_same_within_an_interval_and_another_in_the_next(self) -> None:
+        """However often the timer comes, on whichever host."""
+        first = jobs.scheduled_id(self.HOURLY, NOW)
+        assert first is not None
+        assert JOB_ID.fullmatch(first)
+        assert first == jobs.scheduled_id(self.HOURLY, after(minutes=57, seconds=15))
+        assert first != jobs.scheduled_id(self.HOURLY, after(minutes=57, seconds=16))
+
+    def test_each_route_and_each_interval_counts_for_itself(self) -> None:
+        """A changed interval is another schedule."""
+        ids = {
+            jobs.scheduled_id(replace(ROUTE, name=name, reconcile=timedelta(hours=hours)), NOW)
+            for name in ("one", "two")
+            for hours in (1, 2)
+        }
+        assert len(ids) == 4
