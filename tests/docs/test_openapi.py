@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -14,22 +14,26 @@ from hypothesis import strategies as st
 from adapters.translation import answered
 from operations import problems
 from operations.accept import refuse
-from rules import letters, records
+from rules import jobs, letters, records
 from rules.errors import Reason
 from rules.events import Refused
-from rules.identity import MESSAGE_ID, TRANSFER_ID
+from rules.identity import JOB_ID, JOB_PREFIX, MESSAGE_ID, TRANSFER_ID
+from rules.jobs import COUNTS, Finding, Job, JobState, Phase, Result, Work
 from rules.models import Engine, Outcome, Run, Successor, Transfer, Verdict
 from rules.names import MAX_UNITS
 from rules.ports import Instance
 from rules.routes import NAME as ROUTE_NAME
 from rules.status import progress, view
 from rules.transitions import FINAL, State
+from tests.docs.job_scenarios import ASKED, asked, unknown
 from tests.docs.pages import page
+from tests.docs.scenarios import SCENARIOS, Scenario, scenario
 from tests.unit.operations.world import World
 from tests.unit.rules.samples import NAME, NEWER, NOW, ROUTE, body, event, quick, runs
 from tests.unit.triggers.api import Answer, Api
 from tests.unit.triggers.test_http import UNKNOWN, dead
-from triggers.http import ENDPOINTS
+from triggers.bodies import MAX_BODY
+from triggers.http import ENDPOINTS, PLACES
 from triggers.requests import DEFAULT_LIMIT, MAX_LIMIT
 from wiring import APP_VERSION
 
@@ -49,6 +53,26 @@ TYPES: dict[str, tuple[type, ...]] = {
     "integer": (int,),
     "boolean": (bool,),
     "null": (type(None),),
+}
+# Requests that may leave fields out.
+LOOSE = ("ReplayRequest", "ReconcileRequest")
+# What a job's fields take, and what they do not.
+TAKEN: dict[str, list[Any]] = {
+    "route": [ROUTE.name],
+    "reason": [None, *(reason.value for reason in Reason)],
+    "since": [None, "2026-11-24T19:02:44Z", "2026-11-24T19:02:44.120+01:00"],
+    "until": [None, "2026-11-24T19:02:44Z"],
+    "dry_run": [None, True, False],
+    "max_per_second": [None, 1, jobs.MAX_RATE],
+}
+REFUSED: dict[str, list[Any]] = {
+    "route": ["", "a route", 5, ["default"]],
+    "reason": ["tired", "", 1],
+    "since": ["2026-11-24T19:02:44", "now", 1],
+    "until": ["2026-11-24", ""],
+    "dry_run": ["true", 1],
+    "max_per_second": [0, jobs.MAX_RATE + 1, "5", True],
+    "force": [True],
 }
 # They say something to a reader and nothing to a checker.
 NOTES = {"description", "default", "format", "contentEncoding"}
@@ -210,22 +234,20 @@ class TestDescription:
         assert DESCRIPTION["info"]["version"] == APP_VERSION
 
     def test_the_words_are_the_codes(self) -> None:
-        """States, reasons and engines, in order."""
-        words = {name: SCHEMAS[name]["enum"] for name in ("State", "FinalState", "Reason", "Engine", "ResolvedAs")}
-        assert words["State"] == list(State)
-        assert words["FinalState"] == [state for state in State if state in FINAL]
-        assert words["Reason"] == list(Reason)
-        assert words["Engine"] == list(Engine)
-        assert words["ResolvedAs"] == [state for state in State if state in FINAL - {State.DEAD_LETTERED}] + [
-            "accepted"
-        ]
+        """States, reasons, engines, and the words of jobs, in order."""
+        words = {name: schema["enum"] for name, schema in SCHEMAS.items() if "enum" in schema}
+        for kind in (State, Reason, Engine, JobState, Phase, Finding, Result):
+            assert words.pop(kind.__name__) == list(kind)
+        final = [state for state in State if state in FINAL]
+        resolved_as = [*(state for state in final if state is not State.DEAD_LETTERED), "accepted"]
+        assert words == {"FinalState": final, "ResolvedAs": resolved_as}
 
     def test_the_limits_are_the_codes(self) -> None:
         """Of pages, of names, of a record."""
         parameters = DESCRIPTION["components"]["parameters"]
         limit = parameters["limit"]["schema"]
         assert (limit["minimum"], limit["maximum"], limit["default"]) == (1, MAX_LIMIT, DEFAULT_LIMIT)
-        for kind in ("TransferPage", "DeadLetterPage"):
+        for kind in ("TransferPage", "DeadLetterPage", "ReplayPage", "ReconcilePage"):
             assert SCHEMAS[kind]["properties"]["items"]["maxItems"] == MAX_LIMIT
         assert parameters["name"]["schema"]["maxLength"] == MAX_UNITS
         assert SCHEMAS["ShareRequest"]["properties"]["name"]["maxLength"] == MAX_UNITS
@@ -235,9 +257,33 @@ class TestDescription:
         assert letter["detail"]["maxLength"] == letters.MAX_DETAIL
         assert SCHEMAS["Attempt"]["properties"]["detail"]["maxLength"] == letters.MAX_DETAIL
 
+    def test_the_limits_of_jobs_are_the_codes(self) -> None:
+        """Of a body, of the rate, of a page of a report."""
+        bodies = [operation["requestBody"] for _, _, operation in OPERATIONS.values() if "requestBody" in operation]
+        assert bodies
+        assert all(f"at most {MAX_BODY // 1024} KiB" in found["description"] for found in bodies)
+        for work in ("Replay", "Reconcile"):
+            asked = SCHEMAS[f"{work}Request"]["properties"]["max_per_second"]
+            rate = SCHEMAS[work]["properties"]["max_per_second"]
+            assert (rate["minimum"], rate["maximum"], asked["default"]) == (1, jobs.MAX_RATE, jobs.DEFAULT_RATE)
+            assert SCHEMAS[work]["properties"]["detail"]["maxLength"] == jobs.MAX_DETAIL
+            lines = SCHEMAS[f"{work}ReportPage"]["properties"]["items"]
+            assert lines["maxItems"] == max(jobs.PAGE, jobs.MAX_RATE * jobs.TURN_SECONDS)
+
+    def test_the_fields_of_a_job_are_the_codes(self) -> None:
+        """What is shown of each kind, and what is counted, in order."""
+        for work in Work:
+            job = Job(unknown(work), work, NOW, route=ROUTE.name)
+            shown = jobs.view(job, {}, broken=False)
+            assert list(SCHEMAS[work.capitalize()]["properties"]) == list(shown)
+            assert list(SCHEMAS[f"{work.capitalize()}Counts"]["properties"]) == [str(name) for name in COUNTS[work]]
+
     def test_the_patterns_are_the_codes(self) -> None:
         """Of ids and of routes."""
         assert SCHEMAS["TransferId"]["pattern"] == f"^{TRANSFER_ID.pattern}$"
+        for work in Work:
+            pattern = JOB_ID.pattern.replace(JOB_PREFIX.pattern, f"{work}-")
+            assert SCHEMAS[f"{work.capitalize()}Id"]["pattern"] == f"^{pattern}$"
         assert SCHEMAS["RouteName"]["pattern"] == f"^{ROUTE_NAME.pattern}$"
         assert SCHEMAS["LetterId"]["pattern"] == f"^(?:{TRANSFER_ID.pattern}|{MESSAGE_ID.pattern})$"
 
@@ -264,7 +310,8 @@ class TestDescription:
         assert parts == references
 
     def test_every_schema_is_strict(self) -> None:
-        """An object's fields are all required and there is no other; a pattern has both anchors; a keyword is known."""
+        """An object has no other field, and an answer's are all required; a pattern has both anchors; a keyword is known."""
+        loose = [SCHEMAS[name] for name in LOOSE]
         for schema in schemas():
             assert set(schema) <= set(KEYWORDS) | NOTES
             if "pattern" in schema:
@@ -273,7 +320,13 @@ class TestDescription:
                 continue
             assert "additionalProperties" in schema
             assert schema["additionalProperties"] is not True
-            assert schema.get("required", []) == list(schema.get("properties", {}))
+            assert schema in loose or schema.get("required", []) == list(schema.get("properties", {}))
+
+    def test_every_example_fits_its_schema(self) -> None:
+        """They are from real answers."""
+        shown = [found for found in objects(DESCRIPTION) if "example" in found]
+        assert shown
+        assert [error for found in shown for error in wrong(found["schema"], found["example"])] == []
 
     @pytest.mark.parametrize("name", OPERATIONS)
     async def test_the_parameters_are_the_codes(self, name: str) -> None:
@@ -306,28 +359,22 @@ def schemas() -> Iterator[dict[str, Any]]:
         waiting += [part for part in [*schema.get("anyOf", []), *schema.get("allOf", [])] if "type" in part]
 
 
-Scenario: TypeAlias = Callable[[World, Api], Awaitable[Answer]]
-SCENARIOS: list[tuple[str, int, Scenario]] = []
-
-
-def scenario(operation: str, status: int) -> Callable[[Scenario], Scenario]:
-    """What follows is answered so."""
-
-    def kept(play: Scenario) -> Scenario:
-        SCENARIOS.append((operation, status, play))
-        return play
-
-    return kept
-
-
 def path_id(operation: str) -> str | None:
     """An id that nothing has, where the path takes one."""
-    return UNKNOWN if "{id}" in OPERATIONS[operation][1] else None
+    path = OPERATIONS[operation][1]
+    if "{id}" not in path:
+        return None
+    return next((unknown(work) for work in Work if path.startswith(f"/api/{PLACES[work]}/")), UNKNOWN)
 
 
 def sharing(name: str = NAME) -> bytes:
     """The body of `share_now`."""
     return body({"route": ROUTE.name, "name": name})
+
+
+def sent(operation: str) -> bytes:
+    """A good body, where the operation takes one."""
+    return body(ASKED[operation]) if operation in ASKED else sharing()
 
 
 def failing(operation: str, status: int) -> Scenario:
@@ -336,26 +383,26 @@ def failing(operation: str, status: int) -> Scenario:
     async def play(world: World, api: Api) -> Answer:
         broken = RuntimeError("unforeseen")
         world.troubles.append(lambda asked, _: broken if status == 500 else answered(asked, 503, "ServerBusy"))
-        return await api.call(operation, path_id(operation), sharing())
+        return await api.call(operation, path_id(operation), sent(operation))
 
     return play
 
 
 def asked_wrongly(operation: str) -> Scenario:
     """A parameter that no call has."""
-    return lambda _world, api: api.call(operation, path_id(operation), sharing(), verbose="1")
+    return lambda _world, api: api.call(operation, path_id(operation), sent(operation), verbose="1")
 
 
 def asked_in_vain(operation: str) -> Scenario:
     """What is not there."""
-    return lambda _world, api: api.call(operation, path_id(operation), sharing())
+    return lambda _world, api: api.call(operation, path_id(operation), sent(operation))
 
 
 for each in OPERATIONS:
     SCENARIOS += [(each, 500, failing(each, 500)), (each, 503, failing(each, 503))]
     if each != "health":
         SCENARIOS.append((each, 400, asked_wrongly(each)))
-    if each not in {"health", "list_transfers", "list_dead_letters"}:
+    if path_id(each) is not None or each == "share_now":
         SCENARIOS.append((each, 404, asked_in_vain(each)))
 
 
@@ -651,11 +698,29 @@ class TestAnswers:
             answer = await Api(world).call("share_now", None, body(sent))
             assert (answer.status == 202) == (wrong(schema, sent) == []) == (sent is good)
 
+    @pytest.mark.parametrize(
+        ("operation", "name", "more"),
+        [
+            ("replay_dead_letters", "ReplayRequest", []),
+            ("reconcile", "ReconcileRequest", [{}, {"route": None}, {"route": "default", "reason": "throttled"}]),
+        ],
+    )
+    async def test_a_job_that_fits_is_taken_and_one_that_does_not_is_refused(
+        self, operation: str, name: str, more: list[Any]
+    ) -> None:
+        """For each field the values at its edges, and those beyond; and `more` that this kind does not take."""
+        least = ASKED[operation]
+        good = [{**least, key: value} for key in SCHEMAS[name]["properties"] for value in TAKEN[key]]
+        bad = [{**least, key: value} for key, values in REFUSED.items() for value in values]
+        for fine, sent in [(True, sent) for sent in good] + [(False, sent) for sent in [None, [], "all", *bad, *more]]:
+            answer = await Api(World()).call(operation, None, body(sent))
+            assert (answer.status == 202) == (wrong(SCHEMAS[name], sent) == []) == fine, sent
+
 
 class TestChecker:
     """A checker that accepts everything would prove nothing."""
 
-    @pytest.mark.parametrize("name", ["Transfer", "DeadLetter", "Health", "Accepted", "NotFound"])
+    @pytest.mark.parametrize("name", ["Transfer", "DeadLetter", "Health", "Accepted", "NotFound", "Replay"])
     async def test_a_field_too_few_too_many_or_of_another_type_is_told(self, name: str) -> None:
         """For each field of each kind."""
         world = World()
@@ -667,6 +732,7 @@ class TestChecker:
             "Health": await api.call("health"),
             "Accepted": await api.call("replay_dead_letter", transfer.id),
             "NotFound": await api.call("get_transfer", UNKNOWN),
+            "Replay": await api.call("get_replay", await asked(world, api, "replay_dead_letters")),
         }
         good = answers[name].body
         assert wrong(SCHEMAS[name], good) == []
