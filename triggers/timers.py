@@ -7,11 +7,13 @@ import azure.durable_functions as df
 import azure.functions as func
 
 from operations.drain import drain
+from operations.schedule import reconcile_due
 from operations.sweep import sweep
 from rules.ports import Instances, Ports
 
 EVERY_MINUTE = "0 * * * * *"
 EVERY_FIVE_MINUTES = "30 */5 * * * *"
+AND_A_WHILE_LATER = "50 */5 * * * *"
 
 
 def register(app: df.DFApp, ports: Callable[[], Ports], instances: Callable[[Any], Instances]) -> None:
@@ -29,3 +31,9 @@ def register(app: df.DFApp, ports: Callable[[], Ports], instances: Callable[[Any
     @app.durable_client_input(client_name="client")
     async def sweep_hub(timer: func.TimerRequest, client: df.DurableOrchestrationClient) -> None:  # noqa: ARG001  # a binding
         await sweep(ports(), instances(client))
+
+    @app.function_name("schedule")
+    @app.timer_trigger(arg_name="timer", schedule=AND_A_WHILE_LATER)
+    @app.durable_client_input(client_name="client")
+    async def reconcile_by_schedule(timer: func.TimerRequest, client: df.DurableOrchestrationClient) -> None:  # noqa: ARG001  # a binding
+        await reconcile_due(ports(), instances(client))
