@@ -59,7 +59,7 @@ async def _next(ports: Ports, job: Job) -> tuple[list[Line], int, int]:
     taken: list[Line] = []
     page, line = job.page, job.line
     for _ in range(MAX_PAGES):
-        if page >= job.pages:
+        if page >= job.pages or len(taken) == jobs.quota(job):
             break
         for number, item in enumerate(await _found(ports, job, page)):
             if number < line or not item.get("id"):
