@@ -11,11 +11,14 @@ import azure.functions as func
 import settings
 from rules import names, routes
 from rules.errors import Reason
+from rules.jobs import Phase
 from rules.models import Step, Verdict
 from rules.transitions import TRANSITIONS, State
 from tests.docs.pages import ROOT, code, column, modules, page, rows, section
 from triggers.http import ENDPOINTS
 
+# What an `action` that is put together may hold.
+HOLES: dict[str, list[str]] = {"{step}": list(Step), "{phase}": list(Phase)}
 OPERATING, RULES, SETTINGS = (page(f"docs/{name}.md") for name in ("operating", "rules", "settings"))
 
 
@@ -61,7 +64,8 @@ def actions() -> Iterator[str]:
                 case ast.Call(func=ast.Name(id="log"), args=[ast.Constant(value=str(action)), *_]):
                     yield action
                 case ast.Call(func=ast.Name(id="log"), args=[ast.JoinedStr() as action, *_]):
-                    yield from (ast.unparse(action)[2:-1].replace("{step}", step) for step in Step)
+                    [(hole, words)] = [(hole, words) for hole, words in HOLES.items() if hole in ast.unparse(action)]
+                    yield from (ast.unparse(action)[2:-1].replace(hole, word) for word in words)
 
 
 def test_every_action_of_a_log_line_is_there() -> None:
@@ -133,7 +137,7 @@ def test_the_api_is_the_table_of_endpoints() -> None:
 def test_requests_http_has_every_call() -> None:
     """Each call of the API is in requests.http."""
     asked = re.findall(r"^([A-Z]+) \{\{host\}\}(/api/[^\s?]*)", page("requests.http"), re.MULTILINE)
-    called = {f"{method} {re.sub(r'{{(transfer|letter)}}', '{id}', path)}" for method, path in asked}
+    called = {f"{method} {re.sub(r'{{(transfer|letter|replay|reconcile)}}', '{id}', path)}" for method, path in asked}
     assert called == {f"{call.method} /api/{call.route}" for call in ENDPOINTS}
 
 
