@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 AZURITE := devhost/storage/node_modules
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test explore bench lint format lock clean
+.PHONY: help setup demo run test explore soak bench lint format lock clean
 
 help: ## What can be done here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ test: setup ## Run every test; the rules first, every branch of them
 
 explore: setup ## Explore more of the protocol than the tests do: three versions, two faults (minutes)
 	@EXPLORE=long $(BIN)/pytest tests/protocol
+
+soak: setup ## Kill, and list, for longer than the tests do: ten rounds of 200 versions, 10,000 dead letters (minutes)
+	@SOAK=long $(BIN)/pytest tests/e2e/test_crash.py tests/e2e/test_lists.py
 
 bench: setup ## Measure speed, counts per blob and memory under load (minutes); ARGS="--help" tells more
 	@$(BIN)/python -m devhost.bench $(ARGS)
