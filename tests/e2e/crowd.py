@@ -15,7 +15,7 @@ from urllib.parse import quote
 from azure.storage.blob import ContentSettings
 from azure.storage.blob.aio import BlobServiceClient
 
-from rules import events, identity, letters, routes
+from rules import events, identity, letters, records, routes
 from rules.errors import Reason
 from rules.letters import Letter
 from rules.models import Route
@@ -67,7 +67,7 @@ class Crowd:
         ways = {route.name: route for route in routes.read(self.desk.stack.environment["ROUTES"])}
         models = _models(self.desk)
         self.transfers = _multiplied(self.desk, models, ways)
-        letter = letters.read(self.desk.api("GET", f"/dead-letters/{models['dead']['id']}").body)
+        letter = records.read(self.desk.api("GET", f"/dead-letters/{models['dead']['id']}").body)
         self.dead = letter.id
         written = list(_like(letter, list(ways.values())))
         asyncio.run(_write(self.desk, written))
@@ -162,8 +162,8 @@ async def _write(desk: Desk, written: Iterable[Letter]) -> None:
         for letter in waiting:
             await container.upload_blob(
                 f"open/{letter.id}.json",
-                json.dumps(letters.record(letter), indent=1).encode(),
-                metadata=letters.metadata(letter),
+                json.dumps(records.record(letter), indent=1).encode(),
+                metadata=records.metadata(letter),
                 content_settings=ContentSettings(content_type="application/json"),
             )
 
