@@ -1,5 +1,6 @@
 """Acting on a report's lines: at every crash point and whatever storage says, each line is told, and none is done twice."""
 
+import asyncio
 import random
 from collections import Counter
 from dataclasses import replace
@@ -29,6 +30,14 @@ from tests.unit.rules.samples import NOW
 
 RECONCILE = Job("reconcile-" + "a" * 24, Work.RECONCILE, NOW, route="default", rate=4)
 BUSY = answered(INSTANCES_FIND, 503, "ServerBusy")
+
+
+class Yielding(World):
+    """A world whose requests take a moment, in which others go on."""
+
+    async def _hook(self, request: Request, subject: str) -> Exception | None:
+        await asyncio.sleep(0)
+        return await super()._hook(request, subject)
 
 
 async def turn(world: World, job: Job) -> Turn:
