@@ -11,7 +11,7 @@ import azure.functions as func
 import settings
 from rules import names, routes
 from rules.errors import Reason
-from rules.jobs import Phase
+from rules.jobs import Finding, JobState, Phase, Result
 from rules.models import Step, Verdict
 from rules.transitions import TRANSITIONS, State
 from tests.docs.pages import ROOT, code, column, modules, page, rows, section
@@ -139,6 +139,19 @@ def test_requests_http_has_every_call() -> None:
     asked = re.findall(r"^([A-Z]+) \{\{host\}\}(/api/[^\s?]*)", page("requests.http"), re.MULTILINE)
     called = {f"{method} {re.sub(r'{{(transfer|letter|replay|reconcile)}}', '{id}', path)}" for method, path in asked}
     assert called == {f"{call.method} /api/{call.route}" for call in ENDPOINTS}
+
+
+def test_the_words_of_jobs_are_all_there() -> None:
+    """Phases, states and results of a job, and the classes of a reconcile, in order."""
+    jobs = section(OPERATING, "## Jobs").partition("\n### ")[0]
+    assert words(jobs) == [*Phase, *JobState, *Result]
+    assert words(section(page("README.md"), "## Share a container that was full before")) == list(Finding)
+    assert words(section(RULES, "## Reconcile")) == list(Finding)
+
+
+def words(text: str) -> list[str]:
+    """The first word in backticks of each row."""
+    return [code(row[0])[0] for row in rows(text)]
 
 
 def test_every_json_example_is_json() -> None:
