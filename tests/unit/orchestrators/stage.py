@@ -1,4 +1,4 @@
-"""A host on a stage: the real orchestrator, the real SDK's replay, and the stand-in's own episodes, under a clock of its own.
+"""A host on a stage: the real orchestrators, the real SDK's replay, and the stand-in's own episodes, under a clock of its own.
 
 Every episode calls the orchestrator with its whole history, as the host does, and twice: a replay says the same.
 """
@@ -16,29 +16,35 @@ import azure.durable_functions as df
 from devhost.host import clock, episode, events
 from devhost.host.actions import Activity, Decision, Timer
 from devhost.host.events import Event
+from orchestrators.job import job
 from orchestrators.transfer import CANCEL, transfer
 from rules import codec
+from rules.jobs import Job, Turn
 from rules.models import Outcome, Run, Verdict
 
-ORCHESTRATOR = df.Orchestrator.create(transfer)
+# By what each is given.
+ORCHESTRATIONS: dict[type[Any], tuple[str, df.Orchestrator]] = {
+    Run: ("transfer", df.Orchestrator.create(transfer)),
+    Job: ("job", df.Orchestrator.create(job)),
+}
 DONE = Outcome(Verdict.DONE)
 
-Answer = Outcome | Exception
-Activities = Callable[[str, Run], Answer]
+Answer = Outcome | Turn | Exception
+Activities = Callable[[str, Any], Answer]
 
 
 @dataclass
 class Stage:
-    """One instance. `play` goes on to its end; `turn` and `next` go on by one."""
+    """One instance, of a run or a job. `play` goes on to its end; `turn` and `next` go on by one."""
 
-    run: Run
+    run: Any
     activities: Activities
     now: datetime
     early: float = 0.0
     status: str = "Pending"
     output: Any = None
     custom: dict[str, Any] = field(default_factory=dict)
-    calls: list[tuple[str, Run]] = field(default_factory=list)
+    calls: list[tuple[str, Any]] = field(default_factory=list)
     pauses: list[float] = field(default_factory=list)
     inputs: list[Any] = field(default_factory=list)
     actions: list[dict[str, Any]] = field(default_factory=list)
@@ -101,7 +107,8 @@ class Stage:
     def _begin(self, text: str, inbound: tuple[Event, ...] = (), *, continued: bool) -> "Stage":
         self.inputs.append(json.loads(json.loads(text)))
         self._history, self.open, self.actions = [], [], []
-        started = events.execution_started(self._stamp(), "transfer", self.run.transfer.id, "execution", data=text)
+        identity = self.run.id if isinstance(self.run, Job) else self.run.transfer.id
+        started = events.execution_started(self._stamp(), self._name, identity, "execution", data=text)
         new = [started, *inbound]
         return self._conclude(episode.run([], new, self._call, continued=continued), len(new))
 
@@ -118,7 +125,7 @@ class Stage:
         return self
 
     def _call(self, name: str, trigger: str) -> str:
-        assert name == "transfer"
+        assert name == self._name
         said = self._asked(trigger)
         assert said == self._asked(trigger), "a replay said something else"
         state = json.loads(said)
@@ -127,18 +134,21 @@ class Stage:
         self.shown.append(self.custom)
         return said
 
-    @staticmethod
-    def _asked(trigger: str) -> str:
+    @property
+    def _name(self) -> str:
+        return ORCHESTRATIONS[type(self.run)][0]
+
+    def _asked(self, trigger: str) -> str:
         with warnings.catch_warnings():
             # A second cancel has no wait left, and inputs are plain JSON: the SDK warns of both.
             warnings.filterwarnings("ignore", "Potential duplicate Task completion for TaskId: cancel")
             warnings.filterwarnings("ignore", "azure.functions df_loads was called without expected_type")
-            said: str = ORCHESTRATOR(SimpleNamespace(body=trigger))
+            said: str = ORCHESTRATIONS[type(self.run)][1](SimpleNamespace(body=trigger))
             return said
 
     def _called(self, decision: Decision) -> Event:
         assert isinstance(decision, Activity)
-        asked = codec.decode(Run, decision.data)
+        asked = codec.decode(type(self.run), decision.data)
         self.calls.append((decision.name, asked))
         answer = self.activities(decision.name, asked)
         if isinstance(answer, Exception):
