@@ -1,20 +1,24 @@
-"""How the steps become activities: one function each, one value in, one out, one line in the log."""
+"""How steps and turns become activities: one function each, one value in, one out, one line in the log."""
 
 import json
 import logging
 import traceback
+from dataclasses import replace
 from typing import Any
 
 import azure.durable_functions as df
 import pytest
 
 import activities
-from adapters.translation import SOURCE_HEAD
+from adapters.translation import SOURCE_HEAD, SOURCE_LIST, answered
 from operations.log import LOGGER
 from rules import codec
+from rules.jobs import Job, Phase, Tally, Turn, Work
 from rules.models import Outcome, Run, Step, Verdict
 from tests.unit.operations.world import World
 from tests.unit.rules.samples import NOW
+
+JOB = Job("reconcile-" + "a" * 24, Work.RECONCILE, NOW, route="default")
 
 
 def registered(world: World) -> dict[str, Any]:
@@ -25,8 +29,8 @@ def registered(world: World) -> dict[str, Any]:
 
 
 def test_every_step_is_an_activity_of_the_same_name(world: World) -> None:
-    """The orchestrator calls them by it."""
-    assert list(registered(world)) == [step.value for step in Step]
+    """The orchestrators call them by it; so is every turn of a job."""
+    assert list(registered(world)) == [*Step, *Phase]
 
 
 async def test_an_activity_takes_a_run_and_gives_an_outcome_as_json(
@@ -55,4 +59,49 @@ async def test_what_an_activity_raises_leaves_it_without_its_signature(world: Wo
     with pytest.raises(RuntimeError, match=r"ValueError: GET https://x/y\?sv=1&sig=\w+&se=2 broke") as raised:
         await registered(world)["start"].get_user_function()(run=codec.encode(Run(transfer, NOW)))
     assert (raised.value.__cause__, raised.value.__suppress_context__) == (None, True)
+    assert "c2VjcmV0" not in "".join(traceback.format_exception(raised.value))
+
+
+async def called(world: World, phase: Phase, job: Any) -> Any:
+    """A turn, called as the worker calls it: behind the SDK's client middleware, for it starts transfers."""
+    return await registered(world)[phase].get_user_function().client_function(job=job, client="client")
+
+
+async def test_a_turn_takes_a_job_and_gives_a_turn_as_json(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """With one line in the log, of what it counted; what it starts goes through the client."""
+    transfer = world.put()
+    with caplog.at_level(logging.INFO, LOGGER.name):
+        surveyed = await called(world, Phase.SURVEY, codec.encode(JOB))
+        acted = await called(world, Phase.ACT, codec.encode(replace(JOB, phase=Phase.ACT, pages=1)))
+    assert codec.decode(Turn, json.loads(json.dumps(surveyed))).tally == Tally(found=1, bytes=10, missing=1)
+    assert codec.decode(Turn, json.loads(json.dumps(acted))).tally == Tally(started=1)
+    assert list(world.instances.kept) == [transfer.id]
+    lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == LOGGER.name]
+    first, last = lines[0], lines[-1]
+    assert (first["action"], first["id"], first["route"], first["missing"]) == ("job.survey", JOB.id, "default", 1)
+    assert (last["action"], last["started"]) == ("job.act", 1)
+    assert "failed" not in last
+
+
+async def test_a_turn_that_failed_says_so_in_its_line(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """It is a value, and is done again."""
+    world.refuse(SOURCE_LIST, answered(SOURCE_LIST, 503, "ServerBusy"))
+    with caplog.at_level(logging.INFO, LOGGER.name):
+        given = await called(world, Phase.SURVEY, codec.encode(JOB))
+    assert "503 ServerBusy" in codec.decode(Turn, given).failure
+    assert "503 ServerBusy" in caplog.text
+
+
+async def test_an_input_that_is_no_job_raises(world: World) -> None:
+    """Infrastructure, and nothing is asked of storage."""
+    with pytest.raises((TypeError, ValueError, KeyError)):
+        await called(world, Phase.ACT, {"id": 5})
+    assert world.requests == []
+
+
+async def test_what_a_turn_raises_leaves_it_without_its_signature(world: World) -> None:
+    """As for a step."""
+    world.refuse(SOURCE_LIST, ValueError("GET https://x/y?sv=1&sig=c2VjcmV0&se=2 broke"))
+    with pytest.raises(RuntimeError, match="ValueError") as raised:
+        await called(world, Phase.SURVEY, codec.encode(JOB))
     assert "c2VjcmV0" not in "".join(traceback.format_exception(raised.value))
