@@ -1,8 +1,10 @@
 """The port `Events` on Azure Storage: queues of raw text, and the blobs of what Event Grid gave up."""
 
 from collections.abc import AsyncIterator
+from datetime import datetime
 
 from azure.core.exceptions import HttpResponseError
+from azure.storage.blob import BlobProperties
 from azure.storage.blob.aio import BlobClient
 from azure.storage.queue import QueueMessage
 from azure.storage.queue.aio import QueueClient
@@ -27,7 +29,7 @@ POISON = f"{QUEUE}-poison"
 UNDELIVERED = "event-dead-letters"
 HIDDEN_SECONDS = 5 * 60
 PAGE = 32
-MAX_UNDELIVERED = 500
+UNDELIVERED_PAGE = 500
 NEVER = -1
 
 
@@ -62,15 +64,28 @@ class StoredEvents:
                     raise
 
     async def undelivered(self) -> AsyncIterator[Undelivered]:
-        """What Event Grid could not deliver and kept. Who takes it all deletes it: the first page is all there is to list."""
-        for name in await self._given_up():
-            async with self._clients.asking(EVENTS_UNDELIVERED):
-                stream = await self._given_up_blob(name).download_blob()
-                body, etag = await stream.readall(), stream.properties.etag
-            yield Undelivered(name, body, unquoted(etag))
+        """What Event Grid could not deliver and kept, page by page."""
+        marker = None
+        while True:
+            items, marker = await self._given_up(marker)
+            for item in items:
+                yield Undelivered(item.name, item.size, unquoted(item.etag))
+            if marker is None:
+                return
+
+    async def read(self, found: Undelivered) -> bytes | None:
+        """Read such a blob, pinned to what was listed."""
+        async with self._clients.asking(EVENTS_UNDELIVERED):
+            try:
+                stream = await self._given_up_blob(found.name).download_blob(**condition(found.etag))
+                return bytes(await stream.readall())
+            except HttpResponseError as error:
+                if code_of(error) not in {"BlobNotFound", "ConditionNotMet"}:
+                    raise
+                return None
 
     async def delivered(self, found: Undelivered) -> None:
-        """Delete such a blob, if it is still what was read."""
+        """Delete such a blob, if it is still what was listed."""
         async with self._clients.asking(EVENTS_DELIVERED):
             try:
                 await self._given_up_blob(found.name).delete_blob(**condition(found.etag))
@@ -82,6 +97,12 @@ class StoredEvents:
         """About how many events wait."""
         async with self._clients.asking(EVENTS_DEPTH):
             return (await self._queue(QUEUE).get_queue_properties()).approximate_message_count or 0
+
+    async def oldest(self) -> datetime | None:
+        """When the oldest of the next 32 events was put: a queue keeps its order only about."""
+        async with self._clients.asking(EVENTS_DEPTH):
+            messages = await self._queue(QUEUE).peek_messages(PAGE)
+        return min((message.inserted_on for message in messages if message.inserted_on), default=None)
 
     async def _hide_some(self) -> list[QueueMessage]:
         async with self._clients.asking(EVENTS_POISON):
@@ -95,15 +116,14 @@ class StoredEvents:
                     raise
                 return []  # the host creates it with its first message
 
-    async def _given_up(self) -> list[str]:
+    async def _given_up(self, marker: str | None) -> tuple[list[BlobProperties], str | None]:
         place = Place(self._blobs, UNDELIVERED)
         try:
-            items, _ = await self._clients.page(EVENTS_UNDELIVERED, place, MAX_UNDELIVERED, None)
+            return await self._clients.page(EVENTS_UNDELIVERED, place, UNDELIVERED_PAGE, marker)
         except Failure as failure:
             if failure.code != "ContainerNotFound":
                 raise
-            return []  # nobody has asked Event Grid to keep anything
-        return [item.name for item in items]
+            return [], None  # nobody has asked Event Grid to keep anything
 
     def _given_up_blob(self, name: str) -> BlobClient:
         return self._clients.blob(Blob(self._blobs, UNDELIVERED, name))

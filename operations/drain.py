@@ -1,19 +1,88 @@
-"""Draining the poison queue: what the queue trigger could not take is accepted here, or becomes a dead letter (rule 10)."""
+"""Draining: what the queue trigger could not take, and what Event Grid could not deliver, is accepted here (rule 10)."""
 
-from operations.accept import accept
+import logging
+
+from operations.accept import Accepted, accept
 from operations.log import log
-from rules.ports import Instances, Ports
+from operations.rounds import Round
+from rules import events
+from rules.ports import Instances, Poison, Ports, Undelivered
+
+SECONDS, AT_ONCE = 45.0, 16
 
 
 async def drain(ports: Ports, instances: Instances) -> int:
-    """Take every poison message there is; how many. A message is deleted only after it was accepted or kept.
+    """Take what there is of both, through the trigger's own door, and tell how long the queue is; how many were taken.
 
-    Raises what storage raises: the message shows again, and the next round takes it.
+    A message or blob is deleted only after all of it was accepted or kept as a dead letter. What fails shows again, and the
+    next round takes it. Raises the first failure, once everything else was done.
     """
-    count = 0
+    round_ = Round(ports, "drain", seconds=SECONDS)
+    with round_:
+        await _measure(ports)
+    with round_:
+        await _poison(ports, instances, round_)
+    with round_:
+        await _undelivered(ports, instances, round_)
+    round_.finish()
+    return round_.done
+
+
+async def _measure(ports: Ports) -> None:
+    """Azure's own figure of a queue's length is hourly: alerts rest on this line."""
+    depth = await ports.events.depth()
+    oldest = await ports.events.oldest() if depth else None
+    seconds = max(0, int((ports.now() - oldest).total_seconds())) if oldest else 0
+    log("queue.depth", "so many events wait", depth=depth, oldest_seconds=seconds)
+
+
+async def _poison(ports: Ports, instances: Instances, round_: Round) -> None:
     async for message in ports.events.poison():
-        accepted = await accept(ports, instances, message.body)
-        await ports.events.consumed(message)
-        log("poison.drained", "a poison message was taken", started=accepted.started, letter=accepted.letter)
-        count += 1
-    return count
+        with round_:
+            await _take(ports, instances, message)
+            round_.done += 1
+        if round_.over:
+            return
+
+
+async def _take(ports: Ports, instances: Instances, message: Poison) -> None:
+    accepted = await accept(ports, instances, message.body)
+    await ports.events.consumed(message)
+    log("poison.drained", "a poison message was taken", started=accepted.started, letter=accepted.letter)
+
+
+async def _undelivered(ports: Ports, instances: Instances, round_: Round) -> None:
+    async for found in ports.events.undelivered():
+        if round_.over:
+            return
+        with round_:
+            await _redeem(ports, instances, round_, found)
+
+
+async def _redeem(ports: Ports, instances: Instances, round_: Round, found: Undelivered) -> None:
+    if found.size > events.MAX_UNDELIVERED:
+        text = "it is too large to be read at once: put its events on the queue by hand"
+        log("undelivered.left", text, level=logging.WARNING, blob=found.name, size=found.size)
+        return
+    body = await ports.events.read(found)
+    if body is None:
+        return  # it changed, or another round took it
+    accepted: list[Accepted] = []
+
+    async def take(event: bytes) -> None:
+        accepted.append(await accept(ports, instances, event))
+
+    messages = events.split(body)
+    await round_.each(messages, take, AT_ONCE)
+    if len(accepted) < len(messages):
+        return  # those that were accepted are duplicates next time
+    await ports.events.delivered(found)
+    round_.done += 1
+    log(
+        "undelivered.drained",
+        "what Event Grid could not deliver was taken",
+        blob=found.name,
+        events=len(messages),
+        started=sum(len(each.started) for each in accepted),
+        letters=sum(each.letter is not None for each in accepted),
+    )

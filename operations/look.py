@@ -1,11 +1,18 @@
 """Looking at transfers: one, the one of a blob's current version, a page of many."""
 
+from datetime import timedelta
 from typing import Any
 
 from operations.problems import NotFound
 from operations.share import current
 from rules import identity, status
 from rules.ports import Instance, Instances, Ports
+from rules.watch import RETENTION
+
+UNKNOWN = (
+    f"Look it up with ?route=<route>&name=<blob name>. Histories are kept for {RETENTION // timedelta(days=1)} days: of an "
+    "older transfer, the target blob's metadata source_etag and transfer_id say what it holds."
+)
 
 
 def view(instance: Instance) -> dict[str, Any]:
@@ -18,8 +25,7 @@ async def transfer(instances: Instances, transfer_id: str) -> dict[str, Any]:
     """One transfer by its id."""
     instance = await instances.find(transfer_id)
     if instance is None:
-        fix = "Look it up with ?route=<route>&name=<blob name>."
-        raise NotFound(f"there is no transfer {transfer_id}", fix)
+        raise NotFound(f"there is no transfer {transfer_id}", UNKNOWN)
     return view(instance)
 
 

@@ -80,15 +80,15 @@ async def write_missing(ports: Ports, instances: Instances, ends: dict[str, Ende
     """Start every dead-lettered transfer that has no letter again at `close`, which writes it."""
     for ended in ends.values():
         instance = await instances.find(ended.id)
-        if instance is None or instance.running or instance.run is None or not await _lacks(ports, instance, ended):
+        if instance is None or instance.running or instance.run is None or not await is_owed(ports, instance, ended):
             continue
         ending = Outcome(Verdict.ENDED, state=ended.state, reason=ended.reason, detail=ended.detail)
         log("sweep.missing_letter", "a dead-lettered transfer had no letter", id=ended.id)
         await instances.start(replace(instance.run, attempt=ended.attempt, ending=ending, step=Step.CLOSE))
 
 
-async def _lacks(ports: Ports, instance: Instance, ended: Ended) -> bool:
-    """Whether it is dead-lettered and its letter missing; not where the record is of an attempt before, and came late."""
+async def is_owed(ports: Ports, instance: Instance, ended: Ended) -> bool:
+    """Whether it is dead-lettered and has no letter; not where the record is of an attempt before, and came late."""
     letter = await ports.letters.read(ended.id)
     written = letter is not None and letter.last >= ended.attempt
     return not written and view(instance)["state"] == State.DEAD_LETTERED

@@ -23,6 +23,8 @@ CREATED = "Microsoft.Storage.BlobCreated"
 ANNOUNCING = frozenset({"CreateFile", "SftpCreate"})
 ACCOUNT = re.compile(r".*/storageAccounts/([a-z0-9]{3,24})", re.ASCII | re.DOTALL | re.IGNORECASE)
 SUBJECT = re.compile(r"/blobServices/default/containers/([^/]+)/blobs/(.+)", re.DOTALL)
+# What is read into memory of a blob that Event Grid wrote: one event has at most 1 MB.
+MAX_UNDELIVERED = 16 * 1024 * 1024
 # An ETag goes into If-Match: `*` or a list would match more than one version.
 ETAG = re.compile(r"[0-9A-Za-z_-]{1,128}")
 
@@ -133,6 +135,16 @@ def parse(body: bytes) -> Created | Ignored | Refused:
     if not isinstance(kind, str):
         return _malformed("neither a CloudEvents 1.0 `type` nor an Event Grid `eventType`")
     return _created(event) if kind == CREATED else Ignored("an event of another type")
+
+
+def split(body: bytes) -> list[bytes]:
+    """The events of a blob that Event Grid gave up, each as the message that it would have been.
+
+    It holds an array of events, or one; each has fields of its own beside the event's, such as `deadLetterReason`, and
+    `deadletterreason` in CloudEvents. What is neither stays one message, whole: it is refused as any other.
+    """
+    events = _json(body)
+    return [json.dumps(event).encode() for event in events] if isinstance(events, list) else [body]
 
 
 def _created(event: dict[str, Any]) -> Created | Ignored | Refused:

@@ -145,13 +145,19 @@ class Events(Protocol):
         """Delete a poison message. Gone already is fine."""
 
     def undelivered(self) -> AsyncIterator["Undelivered"]:
-        """What Event Grid could not deliver and kept: each its blob of one or more events, oldest names first."""
+        """What Event Grid could not deliver and kept, from a list: blobs of one or more events, in order of name."""
+
+    async def read(self, found: "Undelivered") -> bytes | None:
+        """Read such a blob; None if it is not any more what was listed."""
 
     async def delivered(self, found: "Undelivered") -> None:
-        """Delete such a blob, if it is still what was read. Gone already is fine."""
+        """Delete such a blob, if it is still what was listed. Gone already is fine."""
 
     async def depth(self) -> int:
         """About how many events wait."""
+
+    async def oldest(self) -> datetime | None:
+        """When the oldest of the next events was put; None where none is visible. Nothing is hidden from others by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +171,10 @@ class Poison:
 
 @dataclass(frozen=True, slots=True)
 class Undelivered:
-    """A blob of events that Event Grid gave up: its name, its body, and the ETag that it was read with."""
+    """A blob of events that Event Grid gave up: its name, its size in bytes, and the ETag that it was listed with."""
 
     name: str
-    body: bytes
+    size: int
     etag: str
 
 

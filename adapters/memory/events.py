@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from hashlib import sha256
 
 from adapters.memory.world import MemoryStorage
 from adapters.translation import (
@@ -20,10 +21,11 @@ HIDDEN = timedelta(minutes=5)
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message, and from when on it is visible."""
+    """A message, from when on it is visible, and when it was put."""
 
     body: bytes
     visible_at: datetime
+    put_at: datetime
 
 
 class MemoryEvents:
@@ -38,7 +40,8 @@ class MemoryEvents:
     async def put(self, body: bytes, delay: int = 0) -> None:
         """Put an event on the queue."""
         async with self._world.request(EVENTS_PUT, ""):
-            self.queue[self._id()] = Message(body, self._world.now() + timedelta(seconds=delay))
+            now = self._world.now()
+            self.queue[self._id()] = Message(body, now + timedelta(seconds=delay), now)
 
     async def poison(self) -> AsyncIterator[Poison]:
         """The messages of the poison queue, each hidden from others for 5 minutes."""
@@ -58,19 +61,31 @@ class MemoryEvents:
     async def undelivered(self) -> AsyncIterator[Undelivered]:
         """What Event Grid could not deliver and kept."""
         async with self._world.request(EVENTS_UNDELIVERED, ""):
-            found = sorted(self.given_up.items())
-        for name, body in found:
-            yield Undelivered(name, body, "etag")
+            found = [self._listed(name) for name in sorted(self.given_up)]
+        for listed in found:
+            yield listed
+
+    async def read(self, found: Undelivered) -> bytes | None:
+        """Read such a blob."""
+        async with self._world.request(EVENTS_UNDELIVERED, found.name):
+            return self.given_up[found.name] if self._is_listed(found) else None
 
     async def delivered(self, found: Undelivered) -> None:
         """Delete such a blob."""
         async with self._world.request(EVENTS_DELIVERED, found.name):
-            self.given_up.pop(found.name, None)
+            if self._is_listed(found):
+                del self.given_up[found.name]
 
     async def depth(self) -> int:
         """How many events wait."""
         async with self._world.request(EVENTS_DEPTH, ""):
             return len(self.queue)
+
+    async def oldest(self) -> datetime | None:
+        """When the oldest visible event was put."""
+        async with self._world.request(EVENTS_DEPTH, ""):
+            now = self._world.now()
+            return min((message.put_at for message in self.queue.values() if message.visible_at <= now), default=None)
 
     def take(self) -> bytes | None:
         """Receive and delete the oldest visible event, as the host does for its trigger."""
@@ -80,7 +95,15 @@ class MemoryEvents:
 
     def give_up(self, body: bytes) -> None:
         """Put a message on the poison queue, as the host does."""
-        self.poisoned[self._id()] = Message(body, self._world.now())
+        now = self._world.now()
+        self.poisoned[self._id()] = Message(body, now, now)
+
+    def _is_listed(self, found: Undelivered) -> bool:
+        return found.name in self.given_up and self._listed(found.name) == found
+
+    def _listed(self, name: str) -> Undelivered:
+        body = self.given_up[name]
+        return Undelivered(name, len(body), sha256(body).hexdigest())
 
     def _id(self) -> str:
         return f"{self._world.next_number():06}"

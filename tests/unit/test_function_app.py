@@ -31,8 +31,16 @@ API = {
     ("GET", "dead-letters", "FUNCTION"),
     ("GET", "dead-letters/{id}", "FUNCTION"),
     ("POST", "dead-letters/{id}/replay", "FUNCTION"),
+    ("POST", "dead-letters/replay", "FUNCTION"),
+    *[("GET", f"replays{rest}", "FUNCTION") for rest in ("", "/{id}", "/{id}/report")],
+    ("DELETE", "replays/{id}", "FUNCTION"),
+    ("POST", "reconcile", "FUNCTION"),
+    *[("GET", f"reconcile{rest}", "FUNCTION") for rest in ("", "/{id}", "/{id}/report")],
+    ("DELETE", "reconcile/{id}", "FUNCTION"),
     ("GET", "health", "ANONYMOUS"),
 }
+ACTIVITIES = ("start", "check", "record", "clean", "close", "survey", "extras", "act")
+TIMERS = ("drain", "sweep", "schedule", "watchdog", "purge")
 
 
 def loaded() -> ModuleType:
@@ -67,7 +75,7 @@ def test_the_http_api_is_exactly_this_table(functions: dict[str, Any]) -> None:
     assert len(http) == len(API) == len(ENDPOINTS)
 
 
-def test_the_rest_is_one_orchestration_its_steps_the_queue_and_two_timers(functions: dict[str, Any]) -> None:
+def test_the_rest_is_one_orchestration_its_steps_the_queue_and_the_timers(functions: dict[str, Any]) -> None:
     """Nothing else runs."""
     rest = {
         name: function.get_trigger().type
@@ -75,11 +83,10 @@ def test_the_rest_is_one_orchestration_its_steps_the_queue_and_two_timers(functi
         if not bindings(function, "httpTrigger")
     }
     assert rest == {
-        "transfer": "orchestrationTrigger",
-        **dict.fromkeys(("start", "check", "record", "clean", "close"), "activityTrigger"),
+        **dict.fromkeys(("transfer", "job"), "orchestrationTrigger"),
+        **dict.fromkeys(ACTIVITIES, "activityTrigger"),
         "accept": "queueTrigger",
-        "drain": "timerTrigger",
-        "sweep": "timerTrigger",
+        **dict.fromkeys(TIMERS, "timerTrigger"),
     }
 
 
@@ -91,7 +98,7 @@ def test_the_queue_is_blob_events_on_the_hosts_own_connection(functions: dict[st
 
 def test_schedules_have_six_fields(functions: dict[str, Any]) -> None:
     """A bad one disables its function alone, and the host still answers 200."""
-    for name in ("drain", "sweep"):
+    for name in TIMERS:
         (binding,) = bindings(functions[name], "timerTrigger")
         assert len(binding["schedule"].split()) == 6
 
@@ -105,7 +112,7 @@ def test_every_parameter_has_a_binding_of_its_name(functions: dict[str, Any]) ->
 
 def test_every_activity_is_a_coroutine(functions: dict[str, Any]) -> None:
     """They wait for storage: threads would bound them."""
-    for name in ("start", "check", "record", "clean", "close"):
+    for name in ACTIVITIES:
         assert inspect.iscoroutinefunction(functions[name].get_user_function())
 
 

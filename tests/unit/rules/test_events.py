@@ -336,3 +336,43 @@ def test_reading_is_total_for_any_json_and_base64_changes_nothing(value: Any) ->
         assert (transfer.route, transfer.source, transfer.target) == ("default", ROUTE.source, ROUTE.target)
         assert transfer.target_blob.url.startswith(f"{TARGET_HOST}/target/out/")
         assert events.ETAG.fullmatch(transfer.etag)
+
+
+KEPT = {"deadLetterReason": "MaxDeliveryAttemptsExceeded", "deliveryAttempts": 30, "lastDeliveryOutcome": "NotFound"}
+
+
+@pytest.mark.parametrize("schema", [event, event_grid])
+def test_a_blob_of_undelivered_events_is_split_into_what_they_were(schema: Any) -> None:
+    """An array, or one object, plain or base64; the fields that Event Grid adds are ignored."""
+    transfer = (identity.transfer(ROUTE, NAME, ETAG),)
+    given = schema() | KEPT | {key.lower(): value for key, value in KEPT.items()}
+    for message in (body([given, given]), base64.b64encode(body([given, given]))):
+        assert [intake(each, (ROUTE,)).transfers for each in events.split(message)] == [transfer, transfer]
+    [single] = events.split(body(given))
+    assert intake(single, (ROUTE,)).transfers == transfer
+
+
+@pytest.mark.parametrize("message", [b"", b"\xff", b"[1", b"7", b'"text"', b"[" * 100_000])
+def test_a_blob_that_is_neither_stays_whole_and_is_refused(message: bytes) -> None:
+    """As any message that cannot be read."""
+    assert events.split(message) == [message]
+    assert verdict(message) == "malformed"
+
+
+def test_an_empty_blob_of_events_holds_none() -> None:
+    """Nothing is lost with it."""
+    assert events.split(b"[]") == []
+
+
+@quick
+@given(st.lists(JSON, max_size=4))
+def test_splitting_is_total_and_loses_nothing(values: list[Any]) -> None:
+    """Whatever the array holds."""
+    written = [json.loads(each) for each in events.split(body(values))]
+    assert json.dumps(written) == json.dumps(json.loads(body(values)))
+
+
+def test_a_blob_that_is_nested_as_deep_as_can_be_read_can_be_split() -> None:
+    """Writing what was read goes no deeper."""
+    for depth in range(1, 1_200):
+        assert len(events.split(b"[" * depth + b"]" * depth)) <= 1

@@ -52,7 +52,31 @@ class TestTimers:
         assert run is not None
         assert run.step is Step.RECORD
 
-    @pytest.mark.parametrize(("name", "request_"), [("drain", EVENTS_POISON), ("sweep", INSTANCES_PAGE)])
+    async def test_what_is_stuck_is_ended(self, world: World, api: Api) -> None:
+        """Every hour."""
+        transfer = world.put()
+        world.stands(transfer, "Running", Run(transfer, NOW))
+        world.pass_time(25 * 3_600)
+        assert await api.run("watchdog", timer=None) is None
+        assert world.instances.kept[transfer.id].status == "Terminated"
+
+    async def test_what_ended_long_ago_is_purged(self, world: World, api: Api) -> None:
+        """Every ten minutes."""
+        transfer = world.put()
+        world.stands(transfer, "Completed", Run(transfer, NOW), {"state": "verified"})
+        world.pass_time(31 * 86_400)
+        assert await api.run("purge", timer=None) is None
+        assert world.instances.kept == {}
+
+    @pytest.mark.parametrize(
+        ("name", "request_"),
+        [
+            ("drain", EVENTS_POISON),
+            ("sweep", INSTANCES_PAGE),
+            ("watchdog", INSTANCES_PAGE),
+            ("purge", INSTANCES_PAGE),
+        ],
+    )
     async def test_a_failure_of_storage_is_the_hosts_to_log(
         self, world: World, api: Api, name: str, request_: object
     ) -> None:

@@ -1,0 +1,83 @@
+"""When an orchestration counts as silent, when as stuck, and when its history may go: pure functions over times."""
+
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from rules import course, policies
+from rules.codec import moment
+from rules.identity import JOB_ID
+from rules.models import Run
+from rules.ports import Instance
+
+# The longest pause of a transfer is ten minutes; a full hub lets a new one wait for hours.
+SILENT = timedelta(hours=1)
+STUCK = timedelta(hours=24)
+RETENTION = timedelta(days=30)
+
+
+class Life(StrEnum):
+    """What the watchdog makes of an orchestration that runs."""
+
+    LIVELY = "lively"
+    SILENT = "silent"
+    STUCK = "stuck"
+
+
+def last_sign(instance: Instance) -> datetime:
+    """The last sign of life: when it last changed, or is to move again, if that is later."""
+    return max(instance.updated_at, _next_check(instance.custom) or instance.updated_at)
+
+
+def life(instance: Instance, now: datetime) -> Life:
+    """What the watchdog makes of an orchestration that it was listed as running.
+
+    | it is | its last sign of life | its deadline | it is |
+    | --- | --- | --- | --- |
+    | anything | up to 1 h ago, or to come | any | lively |
+    | anything | over 1 h ago | any | silent |
+    | a transfer | over 24 h ago | to come | silent |
+    | a transfer | over 24 h ago | past | stuck |
+    | a job | over 24 h ago | it has none | stuck |
+    | a transfer whose input nobody can read | over 24 h ago | nobody knows | silent |
+
+    A full hub is no stuck one: what waits its turn is silent, and has a day, and its whole deadline.
+    """
+    silence = now - last_sign(instance)
+    if silence <= SILENT:
+        return Life.LIVELY
+    return Life.STUCK if silence > STUCK and _is_late(instance, now) else Life.SILENT
+
+
+def _is_late(instance: Instance, now: datetime) -> bool:
+    if JOB_ID.fullmatch(instance.id):
+        return True
+    return _is_past_its_deadline(instance.run, now)
+
+
+def _is_past_its_deadline(run: Run | None, now: datetime) -> bool:
+    return run is not None and policies.expired(now, course.ends_at(run))
+
+
+def may_go(instance: Instance, now: datetime) -> bool:
+    """Whether a history may be purged, if no dead letter of it is open.
+
+    | it is | it last changed | may go |
+    | --- | --- | --- |
+    | running | any | no |
+    | a transfer, Failed or Terminated: the sweep owes it a letter | any | no |
+    | a transfer, Completed | up to 30 days ago | no |
+    | a transfer, Completed | over 30 days ago | yes |
+    | a job, ended in any way | up to 30 days ago | no |
+    | a job, ended in any way | over 30 days ago | yes |
+    """
+    if instance.running or (instance.broken and not JOB_ID.fullmatch(instance.id)):
+        return False
+    return now - instance.updated_at > RETENTION
+
+
+def _next_check(custom: dict[str, Any]) -> datetime | None:
+    try:
+        return moment(custom["next_check_at"]).astimezone(UTC)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None  # there is none, or another release wrote it

@@ -1,0 +1,214 @@
+"""The watchdog: nothing that runs is forgotten, and a full hub is no stuck one."""
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from adapters.continuation import wrapped
+from adapters.translation import INSTANCES_FIND, INSTANCES_PAGE, INSTANCES_TERMINATE, REPORTS_READ, answered
+from operations.rounds import PAGE
+from operations.sweep import sweep
+from operations.watchdog import SECONDS, watch
+from rules.errors import Reason, Retryable
+from rules.jobs import Job, Work
+from rules.models import Run, Transfer
+from rules.ports import Instance
+from rules.transitions import State
+from tests.unit.operations.world import World
+from tests.unit.rules.samples import NOW
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+BUSY = answered(INSTANCES_PAGE, 503, "ServerBusy")
+
+
+def stands(
+    world: World, name: str, silent: timedelta, status: str = "Running", accepted: timedelta = 9 * DAY
+) -> Transfer:
+    """Let a transfer be there that last changed so long ago."""
+    transfer = world.put(name)
+    world.stands(transfer, status, Run(transfer, NOW - accepted))
+    kept = world.instances.kept
+    kept[transfer.id] = replace(kept[transfer.id], updated_at=NOW - silent)
+    return transfer
+
+
+def a_job(world: World, work: Work, silent: timedelta, status: str = "Running") -> str:
+    """Let a job be there that last changed so long ago."""
+    job = Job(f"{work}-{'0' * 24}", work, NOW - 9 * DAY)
+    world.instances.kept[job.id] = Instance(job.id, status, None, {}, None, NOW - silent, job)
+    return job.id
+
+
+def said(caplog: pytest.LogCaptureFixture, action: str) -> list[dict[str, object]]:
+    """The log lines of an action."""
+    lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == "blob_data_sharing"]
+    return [line for line in lines if line["action"] == action]
+
+
+async def test_a_lively_hub_costs_its_lists_and_no_line(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """Every hour: three lists, and where each goes on."""
+    stands(world, "a", HOUR)
+    assert await watch(world.ports, world.instances) == 0
+    assert world.asked == ["reports.read", "instances.page"] * 3
+    assert caplog.records == []
+
+
+async def test_what_was_begun_within_the_hour_is_not_even_listed(world: World) -> None:
+    """Those are most, and all in order."""
+    transfer = stands(world, "a", 2 * HOUR)
+    world.instances.created[transfer.id] = NOW - HOUR + timedelta(seconds=1)
+    assert await watch(world.ports, world.instances) == 0
+    assert "instances.find" not in world.asked
+
+
+async def test_a_full_hub_is_told_of_in_one_line_and_nothing_is_ended(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each waits its turn: how many, and the oldest."""
+    for number in range(3 * PAGE):
+        stands(world, f"{number}", 2 * HOUR, "Pending", accepted=2 * HOUR)
+    oldest = stands(world, "oldest", 23 * HOUR, "Pending", accepted=23 * HOUR)
+    assert await watch(world.ports, world.instances) == 0
+    [line] = said(caplog, "watchdog.silent")
+    assert (line["count"], line["oldest_id"], line["oldest_seconds"]) == (3 * PAGE + 1, oldest.id, 23 * 3_600)
+    assert "instances.terminate" not in world.asked
+    assert world.asked.count("instances.page") == 2 + 4
+
+
+@pytest.mark.parametrize("status", ["Pending", "Running", "ContinuedAsNew"])
+async def test_a_stuck_one_gets_its_dead_letter_from_the_next_sweep(
+    world: World, status: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ended, never forgotten: the letter says how long nothing happened."""
+    transfer, lively = stands(world, "a", 30 * HOUR, status), stands(world, "b", HOUR)
+    assert await watch(world.ports, world.instances) == 1
+    assert said(caplog, "watchdog.stuck") == [
+        {
+            "action": "watchdog.stuck",
+            "text": "nothing happened for 30 hours, and the watchdog ended it",
+            "id": transfer.id,
+            "silent_seconds": 30 * 3_600,
+        }
+    ]
+    assert world.instances.kept[lively.id].status == "Running"
+    await sweep(world.ports, world.instances)
+    run = world.instances.kept[transfer.id].run
+    assert run is not None
+    assert run.ending is not None
+    assert (run.ending.state, run.ending.reason) == (State.DEAD_LETTERED, Reason.INTERNAL)
+    assert "Terminated: nothing happened for 30 hours" in run.ending.detail
+    assert world.acts == []
+
+
+async def test_one_that_still_has_time_is_left_alone(world: World) -> None:
+    """A deadline of six days is a promise to wait for them."""
+    transfer = world.put()
+    world.stands(transfer, "Running", Run(transfer, NOW - 3 * DAY, deadline=6 * DAY))
+    world.instances.kept[transfer.id] = replace(world.instances.kept[transfer.id], updated_at=NOW - 3 * DAY)
+    assert await watch(world.ports, world.instances) == 0
+
+
+async def test_a_suspended_one_is_left_to_who_suspended_it(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """It is not even told of."""
+    stands(world, "a", 9 * DAY, "Suspended")
+    assert await watch(world.ports, world.instances) == 0
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("work", list(Work))
+async def test_a_stuck_job_is_ended_too(world: World, work: Work) -> None:
+    """Nothing else is needed: what it started goes on, and it may be asked for again."""
+    job = a_job(world, work, 25 * HOUR)
+    assert await watch(world.ports, world.instances) == 1
+    assert world.instances.kept[job].status == "Terminated"
+    await sweep(world.ports, world.instances)
+    assert "instances.start" not in world.asked
+
+
+async def test_one_that_moved_meanwhile_is_left_alone(world: World) -> None:
+    """The page may be old."""
+    transfer = stands(world, "a", 2 * DAY)
+    world.when(INSTANCES_FIND, lambda: world.instances.become(transfer.id, "Running"))
+    assert await watch(world.ports, world.instances) == 0
+    assert world.instances.kept[transfer.id].status == "Running"
+
+
+async def test_run_twice_it_ends_one_once(world: World) -> None:
+    """Two rounds may overlap."""
+    stands(world, "a", 2 * DAY)
+    assert [await watch(world.ports, world.instances) for _ in range(2)] == [1, 0]
+    assert world.asked.count("instances.terminate") == 1
+
+
+async def test_one_that_cannot_be_ended_keeps_no_other_waiting(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """The host is told once the others are done; the next round tries again."""
+    for name in "abc":
+        stands(world, name, 2 * DAY)
+    world.refuse(INSTANCES_TERMINATE, Retryable(Reason.INTERNAL, "instances.terminate", "no"), times=1)
+    with pytest.raises(Retryable):
+        await watch(world.ports, world.instances)
+    assert sorted(instance.status for instance in world.instances.kept.values()) == [
+        "Running",
+        "Terminated",
+        "Terminated",
+    ]
+    assert [line["timer"] for line in said(caplog, "timer.failed")] == ["watchdog"]
+    assert await watch(world.ports, world.instances) == 1
+
+
+class TestBounds:
+    """A round has an end, and the next one goes on from there."""
+
+    def slow(self, world: World, seconds: float) -> None:
+        """Let each page take so long."""
+        page = world.instances.page
+
+        async def slowly(**query: object) -> object:
+            world.pass_time(seconds)
+            return await page(**query)  # type: ignore[arg-type]
+
+        world.instances.page = slowly  # type: ignore[method-assign,assignment]
+
+    async def test_a_round_that_takes_too_long_is_over_and_the_next_goes_on(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """However many there are, each is looked at some time: none is kept waiting by those before it."""
+        for number in range(4 * PAGE):
+            stands(world, f"{number}", 2 * HOUR, "Pending")
+        self.slow(world, SECONDS / 4)
+        for _ in range(3):
+            await watch(world.ports, world.instances)
+        counts = [line["count"] for line in said(caplog, "watchdog.silent")]
+        assert counts == [2 * PAGE, 2 * PAGE, 2 * PAGE]
+        assert world.asked.count("instances.page") == 3 * (2 + 2)
+
+    @pytest.mark.parametrize("kept", ["garbage", wrapped("", "é"), wrapped("other", "x"), 7])
+    async def test_a_place_that_is_no_longer_understood_is_the_beginning(self, world: World, kept: object) -> None:
+        """Another release may have kept it."""
+        stands(world, "a", 2 * DAY)
+        world.reports.pages["timers/watchdog-continuation.jsonl"] = [{"continuation": kept}]
+        assert await watch(world.ports, world.instances) == 1
+        assert world.reports.pages["timers/watchdog-continuation.jsonl"] == [{"continuation": None}]
+
+    async def test_a_place_that_cannot_be_read_is_the_beginning(self, world: World) -> None:
+        """The reports' container may be missing."""
+        stands(world, "a", 2 * DAY)
+        world.refuse(REPORTS_READ, answered(REPORTS_READ, 404, "ContainerNotFound"))
+        assert await watch(world.ports, world.instances) == 1
+
+    async def test_a_list_that_fails_from_there_is_begun_again(self, world: World) -> None:
+        """The service may not know the place any more."""
+        stands(world, "a", 2 * DAY)
+        world.reports.pages["timers/watchdog-replay-continuation.jsonl"] = [{"continuation": wrapped("replay-", "x")}]
+        world.refuse(INSTANCES_PAGE, BUSY, times=1)
+        assert await watch(world.ports, world.instances) == 1
+
+    async def test_a_list_that_fails_is_the_hosts_to_show(self, world: World) -> None:
+        """The other lists are looked at all the same."""
+        stands(world, "a", 2 * DAY)
+        world.refuse(INSTANCES_PAGE, BUSY, times=1)
+        with pytest.raises(Retryable):
+            await watch(world.ports, world.instances)
+        assert "instances.terminate" in world.asked
