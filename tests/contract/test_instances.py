@@ -9,8 +9,9 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import aiohttp
@@ -62,15 +63,16 @@ class Fleet(ABC):
         """Start an orchestration that is no transfer, its id beginning like this test's."""
 
     @abstractmethod
-    async def terminate(self, name: str) -> None:
-        """Terminate a transfer."""
+    async def moment(self) -> datetime:
+        """A moment after all that was begun, and before what is begun from now on."""
 
 
 class InMemory(Fleet):
     """The twin; what an orchestrator would do is done at each step."""
 
     def __init__(self) -> None:
-        self.twin = MemoryInstances(MemoryStorage())
+        self.clock = NOW
+        self.twin = MemoryInstances(MemoryStorage(now=lambda: self.clock))
         super().__init__(self.twin)
 
     async def step(self, name: str) -> None:
@@ -87,9 +89,11 @@ class InMemory(Fleet):
         """Start another orchestration."""
         self.twin.kept[self.prefix + name] = Instance(self.prefix + name, "Running", None, {}, None, NOW)
 
-    async def terminate(self, name: str) -> None:
-        """Terminate a transfer."""
-        self.twin.become(self.run(name).transfer.id, "Terminated", "a reason")
+    async def moment(self) -> datetime:
+        """Turn the clock."""
+        moment = self.clock + timedelta(seconds=1)
+        self.clock = moment + timedelta(seconds=1)
+        return moment
 
 
 class OnHost(Fleet):
@@ -108,9 +112,12 @@ class OnHost(Fleet):
         """Start another orchestration."""
         await self.client.start_new("other", self.prefix + name, {"any": "input"})
 
-    async def terminate(self, name: str) -> None:
-        """Terminate a transfer."""
-        await self.client.terminate(self.run(name).transfer.id, "a reason")
+    async def moment(self) -> datetime:
+        """Let the clock turn by what a time is rounded to on its way."""
+        moment = datetime.now(UTC) + timedelta(milliseconds=2)
+        while datetime.now(UTC) <= moment:  # noqa: ASYNC110  # only the clock tells
+            await asyncio.sleep(0.001)
+        return moment
 
 
 def client_of(rpc: str) -> DurableOrchestrationClient:
@@ -202,7 +209,7 @@ async def test_broken_ones_are_told_apart(fleet: Fleet) -> None:
     for name in ("done", "broken", "slow"):
         await fleet.instances.start(fleet.run(name))
     await fleet.until("slow", "Running")
-    await fleet.terminate("slow")
+    await fleet.instances.terminate(fleet.run("slow").transfer.id, "a reason")
     found = [await fleet.until(*wanted) for wanted in (("broken", "Failed"), ("slow", "Terminated"))]
     await fleet.until("done", "Completed")
     assert all(instance.broken and not instance.running for instance in found)
@@ -230,6 +237,88 @@ async def test_pages_show_each_transfer_once(fleet: Fleet) -> None:
     assert {instance.id: instance.run for instance in seen} == runs
 
 
+async def everything(fleet: Fleet, **query: Any) -> set[str]:
+    """The ids of a whole list, page by page."""
+    found: set[str] = set()
+    continuation = None
+    while True:
+        page, continuation = await fleet.instances.page(
+            prefix=fleet.prefix, limit=2, continuation=continuation, **query
+        )
+        found |= {instance.id for instance in page}
+        if continuation is None:
+            return found
+
+
+async def test_a_list_of_some_standings_holds_no_other(fleet: Fleet) -> None:
+    """Whatever the pages hold: the extension filters, so that they are not short."""
+    names = ("done", "done-not", "broken", "slow")
+    ids = {name: fleet.run(name).transfer.id for name in names}
+    for name in names:
+        await fleet.instances.start(fleet.run(name))
+    for name, status in (("done", "Completed"), ("done-not", "Running"), ("broken", "Failed"), ("slow", "Running")):
+        await fleet.until(name, status)
+    assert await everything(fleet, standing=Standing.RUNNING) == {ids["done-not"], ids["slow"]}
+    assert await everything(fleet, standing=Standing.ENDED) == {ids["done"], ids["broken"]}
+    assert await everything(fleet, standing=frozenset({"Completed"})) == {ids["done"]}
+    assert await everything(fleet) == set(ids.values())
+
+
+async def test_a_list_of_what_was_begun_before_a_moment(fleet: Fleet) -> None:
+    """What was begun later is left out; together with a standing, both hold."""
+    await fleet.instances.start(fleet.run("done"))
+    await fleet.until("done", "Completed")
+    moment = await fleet.moment()
+    await fleet.instances.start(fleet.run("slow"))
+    await fleet.until("slow", "Running")
+    assert await everything(fleet, before=moment) == {fleet.run("done").transfer.id}
+    assert await everything(fleet, before=moment, standing=Standing.RUNNING) == set()
+    assert len(await everything(fleet, before=moment + timedelta(days=1))) == 2
+
+
+async def test_one_that_is_terminated_shows_why(fleet: Fleet) -> None:
+    """It is broken: it said no word of its own."""
+    await fleet.instances.start(fleet.run())
+    await fleet.until("slow", "Running")
+    why = "nothing happened for 30 hours, & the watchdog: ended it?"
+    await fleet.instances.terminate(fleet.run().transfer.id, why)
+    found = await fleet.until("slow", "Terminated")
+    assert (found.broken, found.output, found.run) == (True, why, fleet.run())
+
+
+async def test_terminating_what_has_ended_changes_nothing(fleet: Fleet) -> None:
+    """Nor is it an error of one that is none."""
+    await fleet.instances.start(fleet.run("done"))
+    await fleet.until("done", "Completed")
+    await fleet.instances.terminate(fleet.run("done").transfer.id, "why")
+    await fleet.instances.terminate(fleet.run("nobody").transfer.id, "why")
+    assert (await fleet.until("done", "Completed")).output == {"state": "cancelled"}
+
+
+@pytest.mark.parametrize(("name", "status"), [("done", "Completed"), ("broken", "Failed")])
+async def test_a_purged_one_is_forgotten(fleet: Fleet, name: str, status: str) -> None:
+    """Twice is fine; the others stay, and the id may be started afresh."""
+    await fleet.instances.start(fleet.run(name))
+    await fleet.instances.start(fleet.run("slow"))
+    await fleet.until(name, status)
+    identity_ = fleet.run(name).transfer.id
+    for _ in range(2):
+        await fleet.instances.purge(identity_)
+        assert await fleet.instances.find(identity_) is None
+    assert await everything(fleet) == {fleet.run("slow").transfer.id}
+    assert await fleet.instances.start(fleet.run(name)) is True
+    await fleet.until(name, status)
+
+
+async def test_one_that_runs_is_not_purged(fleet: Fleet) -> None:
+    """For later: somebody may have started it again."""
+    await fleet.instances.start(fleet.run())
+    await fleet.until("slow", "Running")
+    with pytest.raises(Retryable):
+        await fleet.instances.purge(fleet.run().transfer.id)
+    assert (await fleet.until("slow", "Running")).run == fleet.run()
+
+
 @pytest.mark.parametrize("garbage", ["x", "%%%", "WyIiLCAiYVxuYiJd"])
 async def test_a_continuation_is_ours(fleet: Fleet, garbage: str) -> None:
     """Nothing else gets into a header."""
@@ -254,6 +343,8 @@ async def test_an_extension_that_does_not_answer_is_for_later(session: aiohttp.C
         fleet.instances.find(fleet.run().transfer.id),
         fleet.instances.start(fleet.run()),
         fleet.instances.cancel(fleet.run().transfer.id),
+        fleet.instances.terminate(fleet.run().transfer.id, "why"),
+        fleet.instances.purge(fleet.run().transfer.id),
         fleet.instances.page(limit=1),
     ):
         with pytest.raises(Retryable) as failure:
