@@ -40,6 +40,7 @@ API = {
     ("GET", "health", "ANONYMOUS"),
 }
 ACTIVITIES = ("start", "check", "record", "clean", "close", "survey", "extras", "act")
+TIMERS = ("drain", "sweep", "schedule", "watchdog", "purge")
 
 
 def loaded() -> ModuleType:
@@ -74,7 +75,7 @@ def test_the_http_api_is_exactly_this_table(functions: dict[str, Any]) -> None:
     assert len(http) == len(API) == len(ENDPOINTS)
 
 
-def test_the_rest_is_one_orchestration_its_steps_the_queue_and_two_timers(functions: dict[str, Any]) -> None:
+def test_the_rest_is_one_orchestration_its_steps_the_queue_and_the_timers(functions: dict[str, Any]) -> None:
     """Nothing else runs."""
     rest = {
         name: function.get_trigger().type
@@ -85,8 +86,7 @@ def test_the_rest_is_one_orchestration_its_steps_the_queue_and_two_timers(functi
         **dict.fromkeys(("transfer", "job"), "orchestrationTrigger"),
         **dict.fromkeys(ACTIVITIES, "activityTrigger"),
         "accept": "queueTrigger",
-        "drain": "timerTrigger",
-        "sweep": "timerTrigger",
+        **dict.fromkeys(TIMERS, "timerTrigger"),
     }
 
 
@@ -98,7 +98,7 @@ def test_the_queue_is_blob_events_on_the_hosts_own_connection(functions: dict[st
 
 def test_schedules_have_six_fields(functions: dict[str, Any]) -> None:
     """A bad one disables its function alone, and the host still answers 200."""
-    for name in ("drain", "sweep"):
+    for name in TIMERS:
         (binding,) = bindings(functions[name], "timerTrigger")
         assert len(binding["schedule"].split()) == 6
 
