@@ -1,5 +1,7 @@
 """The queue blob-events and its poison twin, the same in memory and in storage."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from adapters.events import StoredEvents
@@ -15,6 +17,8 @@ async def _empty(world: World) -> None:
     await world.waiting()
     async for message in world.events.poison():
         await world.events.consumed(message)
+    async for found in world.events.undelivered():
+        await world.events.delivered(found)
 
 
 async def test_events_come_out_in_order_as_they_went_in(world: World) -> None:
@@ -44,8 +48,73 @@ async def test_poison_is_seen_once_until_it_is_consumed(world: World) -> None:
         await world.events.consumed(message)
 
 
+async def test_the_age_of_a_queue_is_its_oldest_events(world: World) -> None:
+    """Of those that are visible; nothing is hidden from others by looking."""
+    assert await world.events.oldest() is None
+    await world.events.put(b"put off", 60)
+    assert await world.events.oldest() is None
+    await world.events.put(b"first")
+    first = await world.events.oldest()
+    assert first is not None
+    assert abs(datetime.now(UTC) - first) < timedelta(minutes=1)
+    await world.events.put(b"second")
+    assert await world.events.oldest() == first
+    assert await world.waiting() == [b"first", b"second"]
+    assert await world.events.oldest() is None
+
+
+GIVEN_UP = {"a/2026/11/1.json": b'[{"id": "1"}, {"id": "2"}]', "a/2026/11/2.json": b"", "b/\xfc 100%.json": b"\xff\x00"}
+
+
+async def test_what_event_grid_gave_up_is_listed_read_and_deleted(world: World) -> None:
+    """By name, each with its size and every byte; then it is gone."""
+    for name, body in reversed(GIVEN_UP.items()):
+        await world.give_up(name, body)
+    found = [each async for each in world.events.undelivered()]
+    assert [(each.name, each.size) for each in found] == [(name, len(body)) for name, body in GIVEN_UP.items()]
+    assert [await world.events.read(each) for each in found] == list(GIVEN_UP.values())
+    for each in found:
+        await world.events.delivered(each)
+    assert [each async for each in world.events.undelivered()] == []
+
+
+async def test_what_was_written_again_is_neither_read_nor_deleted(world: World) -> None:
+    """It is not what was listed: the next list shows it."""
+    await world.give_up("a.json", b"[1]")
+    listed = await anext(aiter(world.events.undelivered()))
+    await world.give_up("a.json", b"[2]")
+    assert await world.events.read(listed) is None
+    await world.events.delivered(listed)
+    [again] = [each async for each in world.events.undelivered()]
+    assert await world.events.read(again) == b"[2]"
+
+
+async def test_what_somebody_else_took_is_fine(world: World) -> None:
+    """Gone already."""
+    await world.give_up("a.json", b"[1]")
+    listed = await anext(aiter(world.events.undelivered()))
+    await world.events.delivered(listed)
+    assert await world.events.read(listed) is None
+    await world.events.delivered(listed)
+
+
+async def test_a_list_of_what_was_given_up_goes_on_beyond_a_page(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while it is taken: what has to stay keeps no other waiting."""
+    monkeypatch.setattr("adapters.events.UNDELIVERED_PAGE", 2)
+    names = [f"{number}.json" for number in range(5)]
+    for name in names:
+        await world.give_up(name, b"[]")
+    seen = []
+    async for found in world.events.undelivered():
+        seen.append(found.name)
+        if found.name != "0.json":
+            await world.events.delivered(found)
+    assert seen == names
+    assert [each.name async for each in world.events.undelivered()] == ["0.json"]
+
+
 async def test_a_poison_queue_that_is_missing_is_an_empty_one(world: World) -> None:
-    """The host creates it with its first message."""
+    """The host creates it with its first message; and where nobody asked Event Grid to keep anything, there is nothing."""
     if isinstance(world, InStorage):
         elsewhere: Events = StoredEvents(
             world.clients, world.stack.queue_url("sharingsource"), world.stack.blob_url("sharingsource")
@@ -53,6 +122,7 @@ async def test_a_poison_queue_that_is_missing_is_an_empty_one(world: World) -> N
     else:
         elsewhere = MemoryEvents(MemoryStorage())
     assert [message async for message in elsewhere.poison()] == []
+    assert [found async for found in elsewhere.undelivered()] == []
 
 
 async def test_consumed_twice_is_fine(world: World) -> None:

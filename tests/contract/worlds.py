@@ -16,24 +16,26 @@ from azure.storage.blob import BlobProperties, BlobType, ContentSettings, Standa
 from azure.storage.blob.aio import BlobClient, BlobLeaseClient
 
 from adapters.clients import Clients
-from adapters.events import StoredEvents
+from adapters.events import UNDELIVERED, StoredEvents
 from adapters.letters import StoredLetters
 from adapters.memory import (
     Item,
     MemoryEvents,
     MemoryLetters,
     MemoryProbe,
+    MemoryReports,
     MemorySource,
     MemoryStorage,
     MemoryTarget,
 )
 from adapters.probe import Probes
+from adapters.reports import StoredReports
 from adapters.source import SourceBlobs
 from adapters.target import TargetBlobs
 from adapters.translation import Request, unanswered
 from devhost.storage.testing import Stack
 from rules.models import Blob, Kind, Place
-from rules.ports import Events, Letters, Probe, Source, Target
+from rules.ports import Events, Letters, Probe, Reports, Source, Target
 
 TYPE = "content_type"
 # What the proxy calls a request.
@@ -66,6 +68,7 @@ class World(ABC):
     target: Target
     letters: Letters
     events: Events
+    reports: Reports
     probe: Probe
     source_place: Place
     target_place: Place
@@ -108,6 +111,10 @@ class World(ABC):
         """Put a message on the poison queue."""
 
     @abstractmethod
+    async def give_up(self, name: str, body: bytes) -> None:
+        """Write a blob of events as Event Grid does with what it could not deliver."""
+
+    @abstractmethod
     async def waiting(self) -> list[bytes]:
         """Take every visible event off the queue, oldest first."""
 
@@ -134,6 +141,7 @@ class InMemory(World):
             MemoryTarget(self.storage),
             MemoryLetters(self.storage),
             self.queues,
+            MemoryReports(self.storage),
             MemoryProbe(self.storage),
             *places,
         )
@@ -168,6 +176,10 @@ class InMemory(World):
         """Put a message on the poison queue."""
         self.queues.give_up(body)
 
+    async def give_up(self, name: str, body: bytes) -> None:
+        """Write a blob of events."""
+        self.queues.given_up[name] = body
+
     async def waiting(self) -> list[bytes]:
         """Take every visible event."""
         return list(iter(self.queues.take, None))
@@ -194,7 +206,7 @@ class InStorage(World):
 
     def __init__(self, clients: Clients, stack: Stack) -> None:
         self.clients, self.stack = clients, stack
-        state = stack.blob_url("sharingstate")
+        self._state = state = stack.blob_url("sharingstate")
         self._queue_url = stack.queue_url("sharingstate")
         stack.control.copies(hold=True, fail_next="")
         super().__init__(
@@ -202,6 +214,7 @@ class InStorage(World):
             TargetBlobs(clients),
             StoredLetters(clients, state),
             StoredEvents(clients, self._queue_url, state),
+            StoredReports(clients, state),
             Probes(clients, state),
             Place(stack.blob_url("sharingsource"), "source"),
             Place(stack.blob_url("sharingtarget"), "target"),
@@ -261,6 +274,10 @@ class InStorage(World):
     async def poison(self, body: bytes) -> None:
         """Put a message on the poison queue."""
         await self.clients.queue(self._queue_url, "blob-events-poison").send_message(body.decode())
+
+    async def give_up(self, name: str, body: bytes) -> None:
+        """Write a blob of events."""
+        await self._client(Blob(self._state, UNDELIVERED, name)).upload_blob(body, overwrite=True)
 
     async def waiting(self) -> list[bytes]:
         """Take every visible event."""

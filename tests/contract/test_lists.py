@@ -1,0 +1,151 @@
+"""Lists of both sides, the pages of reports, and the look at them: the same in memory and in storage."""
+
+from dataclasses import replace
+from typing import Any, Protocol
+
+import pytest
+
+from rules.decisions import SOURCE_ETAG, TRANSFER_ID, CopyStatus, SourceBlob, TargetBlob
+from rules.errors import Permanent, Retryable
+from rules.models import Engine, Kind, Place
+from tests.contract.test_target import request
+from tests.contract.worlds import InStorage, World
+
+# In the service's order: by their UTF-8 bytes. A folder's separator is a character like any other.
+NAMES = ["a", "a//b", "a/b", "a0", "aé", "ü 100%", "🎈"]
+
+
+LINES: list[dict[str, Any]] = [{"name": "é 🎈 \n \u2028", "n": 1}, {"deep": {"list": [None, True]}}]
+
+
+class Listing(Protocol):
+    """A side of a route, as it is listed."""
+
+    async def page(self, place: Place, limit: int, marker: str | None) -> tuple[list[tuple[str, Any]], str | None]:
+        """List a page."""
+
+
+async def everything(side: Listing, place: Place, limit: int = 3) -> list[tuple[str, Any]]:
+    """A whole list, page by page."""
+    found: list[tuple[str, Any]] = []
+    marker = None
+    while True:
+        page, marker = await side.page(place, limit, marker)
+        assert len(page) <= limit
+        found += page
+        if marker is None:
+            return found
+
+
+class TestSource:
+    """What there is to share."""
+
+    async def test_every_blob_once_with_its_raw_name_in_order(self, world: World) -> None:
+        """Under the place's prefix, and nothing beside it."""
+        place = replace(world.source_place, prefix=f"{world.test}/in/")
+        etags = {name: await world.put(place.blob(name), name.encode()) for name in NAMES}
+        await world.put(world.source_blob("in"))
+        await world.put(world.source_blob("in0"))
+        found = await everything(world.source, place)
+        assert [name for name, _ in found] == [place.prefix + name for name in sorted(NAMES)]
+        assert {name: blob.etag for name, blob in found} == {place.prefix + name: etags[name] for name in NAMES}
+        assert await everything(world.source, place, limit=len(NAMES)) == found
+
+    async def test_a_listed_blob_is_what_a_look_at_it_shows(self, world: World) -> None:
+        """ETag, size, kind and metadata; tags are counted by a look alone."""
+        place = replace(world.source_place, prefix=f"{world.test}/")
+        await world.put(place.blob("block"), b"12345", metadata={"Key": "value"})
+        await world.put(place.blob("empty"), b"")
+        await world.put(place.blob("page"), bytes(512), kind=Kind.PAGE)
+        await world.put(place.blob("append"), b"123", kind=Kind.APPEND)
+        found = await everything(world.source, place)
+        assert len(found) == 4
+        for name, listed in found:
+            seen = await world.source.head(replace(place.blob(""), name=name))
+            assert isinstance(listed, SourceBlob)
+            assert listed == seen, name
+
+    async def test_nothing_there_is_an_empty_list(self, world: World) -> None:
+        """And its end."""
+        assert await world.source.page(replace(world.source_place, prefix=f"{world.test}/none/"), 10, None) == (
+            [],
+            None,
+        )
+
+    async def test_a_container_that_is_missing_is_for_later(self, world: World) -> None:
+        """As for a look."""
+        with pytest.raises(Retryable) as failure:
+            await world.source.page(replace(world.source_place, container="missing"), 10, None)
+        assert failure.value.code == "ContainerNotFound"
+
+    async def test_a_folder_is_no_blob(self, storage: InStorage) -> None:
+        """Where names are real folders, each is listed as an empty blob that says so; a blob that says so and is not empty is one."""
+        place = replace(storage.source_place, prefix=f"{storage.test}/")
+        await storage.put(place.blob("folder"), b"", metadata={"hdi_isfolder": "true"})
+        await storage.put(place.blob("folder/blob"), b"1")
+        await storage.put(place.blob("liar"), b"1", metadata={"hdi_isfolder": "true"})
+        assert [name for name, _ in await everything(storage.source, place)] == [
+            place.prefix + "folder/blob",
+            place.prefix + "liar",
+        ]
+
+
+class TestTarget:
+    """What was shared."""
+
+    async def test_every_blob_with_its_receipt(self, world: World) -> None:
+        """What a look at it shows, but for headers that a list may lack."""
+        place = replace(world.target_place, prefix=f"{world.test}/out/")
+        receipt = {SOURCE_ETAG: "0x1", TRANSFER_ID: "id"}
+        for name in NAMES:
+            await world.put(place.blob(name), name.encode(), metadata=receipt)
+        await world.put(place.blob("zz"), b"somebody else's")
+        found = dict(await everything(world.target, place))
+        assert list(found) == [place.prefix + name for name in sorted([*NAMES, "zz"])]
+        for name, listed in found.items():
+            seen = await world.target.head(replace(place.blob(""), name=name))
+            assert isinstance(listed, TargetBlob)
+            assert listed == seen, name
+        assert found[place.prefix + "zz"].source_etag is None
+        assert found[place.prefix + "a"].source_etag == "0x1"
+
+    async def test_a_copy_that_is_pending_is_listed_as_pending(self, world: World) -> None:
+        """With how far it is: its receipt alone says nothing."""
+        copy = await request(world, Engine.ASYNC)
+        await world.target.copy(copy)
+        place = replace(world.target_place, prefix=copy.target.name)
+        [(_, listed)] = await everything(world.target, place)
+        assert listed.copy_status is CopyStatus.PENDING
+        assert listed.source_etag == copy.metadata[SOURCE_ETAG]
+        await world.finish(copy.target)
+        [(_, listed)] = await everything(world.target, place)
+        assert listed.copy_status is CopyStatus.SUCCESS
+
+    async def test_a_container_that_is_missing_is_permanent(self, world: World) -> None:
+        """As for a look."""
+        with pytest.raises(Permanent) as failure:
+            await world.target.page(replace(world.target_place, container="missing"), 10, None)
+        assert failure.value.code == "ContainerNotFound"
+
+
+class TestReports:
+    """Pages of JSON lines."""
+
+    async def test_a_page_is_read_as_it_was_written(self, world: World) -> None:
+        """Whatever a name holds: a line is one line."""
+        await world.reports.write(f"{world.test}/0.jsonl", LINES)
+        assert await world.reports.read(f"{world.test}/0.jsonl") == LINES
+
+    async def test_a_page_that_is_written_again_is_replaced(self, world: World) -> None:
+        """By one that may be shorter, or empty."""
+        for lines in (LINES, LINES[:1], []):
+            await world.reports.write(f"{world.test}/0.jsonl", lines)
+            assert await world.reports.read(f"{world.test}/0.jsonl") == lines
+
+    async def test_a_page_that_is_not_there_is_empty(self, world: World) -> None:
+        """Old ones are deleted."""
+        assert await world.reports.read(f"{world.test}/none.jsonl") == []
+
+    async def test_they_can_be_seen(self, world: World) -> None:
+        """Health looks."""
+        await world.probe.reports()
