@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rules import jobs, policies
 from rules.codec import decode, encode, stamp
 from rules.errors import Reason
-from rules.identity import JOB_ID
+from rules.identity import JOB_ID, listable
 from rules.jobs import MAX_DETAIL, MAX_RATE, Finding, Job, JobState, Phase, Result, Tally, Turn, Work
 from tests.unit.rules.samples import NOW, ROUTE, after, moments, quick
 
@@ -342,3 +342,18 @@ class TestSchedule:
             for hours in (1, 2)
         }
         assert len(ids) == 4
+
+
+@pytest.mark.parametrize(
+    ("prefix", "listed"),
+    [
+        ("", "37a8eec1-45a195a412908b31b025fa37"),
+        ("37a8eec1-", "37a8eec1-45a195a412908b31b025fa37"),
+        ("replay-", REPLAY.id),
+        ("reconcile-", RECONCILE.id),
+    ],
+)
+def test_a_list_of_transfers_holds_no_jobs_and_one_of_jobs_no_transfers(prefix: str, listed: str) -> None:
+    """They share one task hub: a list is told by how its ids begin."""
+    ids = {"37a8eec1-45a195a412908b31b025fa37", REPLAY.id, RECONCILE.id, "message-" + "a" * 24, "timer"}
+    assert {found for found in ids if found.startswith(prefix) and listable(prefix).fullmatch(found)} == {listed}

@@ -3,6 +3,7 @@
 import json
 import logging
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -12,15 +13,20 @@ from operations.log import LOGGER
 from rules import letters
 from rules.errors import Reason
 from rules.events import Refused
+from rules.jobs import Work, cancelled
+from rules.jobs import progress as progress_of
 from rules.letters import Ended
 from rules.models import Outcome, Run, Transfer, Verdict
 from rules.status import progress
 from rules.transitions import State
+from tests.unit.operations.test_acting import done
 from tests.unit.operations.world import World
 from tests.unit.rules.samples import NAME, NOW
 from tests.unit.triggers.api import KEY, Answer, Api
+from triggers.http import PLACES
 
 UNKNOWN = "37a8eec1-000000000000000000000000"
+ASK = {Work.REPLAY: "replay_dead_letters", Work.RECONCILE: "reconcile"}
 
 
 def is_problem(answer: Answer, status: int) -> bool:
@@ -178,6 +184,10 @@ BAD_QUERIES: list[tuple[str, dict[str, str]]] = [
     ("list_dead_letters", {"continuation": "x"}),
     ("list_dead_letters", {"name": NAME}),
     ("share_now", {"route": "default"}),
+    *[("list_replays", {"limit": text}) for text in ("0", "501", "x")],
+    *[("list_reconcile", {"continuation": text}) for text in ("x", '["",""]')],
+    *[(name, {"state": "running"}) for name in ("list_replays", "list_reconcile")],
+    *[(name, {"dry_run": "true"}) for name in ("replay_dead_letters", "reconcile")],
 ]
 
 
@@ -185,6 +195,145 @@ BAD_QUERIES: list[tuple[str, dict[str, str]]] = [
 async def test_a_bad_parameter_is_400_with_a_fix(api: Api, name: str, query: dict[str, str]) -> None:
     """Whatever is in it."""
     assert is_problem(await api.call(name, **query), 400)
+
+
+class TestJobs:
+    """Bulk replay and reconcile: asked for, listed, looked at, reported, cancelled."""
+
+    async def asked(self, api: Api, work: Work, **body: Any) -> str:
+        """Ask for a job; its id."""
+        answer = await api.call(ASK[work], None, json.dumps(body).encode())
+        identity = str(answer.body["id"])
+        assert answer.status == 202
+        assert answer.body == {"id": identity, "url": f"/api/{PLACES[work]}/{identity}"}
+        assert answer.headers["Location"] == answer.body["url"]
+        return identity
+
+    async def test_one_is_asked_for_looked_at_and_listed(self, world: World, api: Api) -> None:
+        """Each kind in its own place, and none of them a transfer."""
+        replay = await self.asked(api, Work.REPLAY, reason="throttled", since="2026-11-24T19:02:44Z")
+        reconcile = await self.asked(api, Work.RECONCILE, route="default", dry_run=True, max_per_second=7)
+        shown = (await api.call("get_replay", replay)).body
+        assert (shown["id"], shown["state"], shown["phase"], shown["reason"]) == (
+            replay,
+            "running",
+            "survey",
+            "throttled",
+        )
+        assert (shown["since"], shown["until"]) == ("2026-11-24T19:02:44.000Z", None)
+        shown = (await api.call("get_reconcile", reconcile)).body
+        assert (shown["route"], shown["dry_run"], shown["max_per_second"]) == ("default", True, 7)
+        assert [item["id"] for item in (await api.call("list_replays")).body["items"]] == [replay]
+        assert [item["id"] for item in (await api.call("list_reconcile")).body["items"]] == [reconcile]
+        assert (await api.call("list_transfers")).body["items"] == []
+        assert {instance.id for instance in world.instances.kept.values() if instance.job} == {replay, reconcile}
+
+    async def test_lists_are_followed_to_their_end(self, api: Api) -> None:
+        """Each once; the continuation of one list is none of another's."""
+        made = {await self.asked(api, Work.REPLAY) for _ in range(5)}
+        first = (await api.call("list_replays", limit="3")).body
+        second = (await api.call("list_replays", limit="3", continuation=first["continuation"])).body
+        assert {item["id"] for item in first["items"] + second["items"]} == made
+        assert (len(first["items"]), second["continuation"]) == (3, None)
+        assert is_problem(await api.call("list_reconcile", continuation=first["continuation"]), 400)
+
+    async def test_a_reconcile_of_no_route_of_today_is_404(self, api: Api) -> None:
+        """With those that there are."""
+        answer = await api.call("reconcile", None, b'{"route":"nobody"}')
+        assert is_problem(answer, 404)
+        assert "default" in answer.body["fix"]
+
+    async def test_a_report_is_paged_and_filtered(self, world: World, api: Api) -> None:
+        """By class and by result; a page may be empty as long as there is a continuation."""
+        for number in range(501):
+            world.put(f"in/{number:03}")
+        identity = await self.asked(api, Work.RECONCILE, route="default", max_per_second=100)
+        job = world.instances.kept[identity].job
+        assert job is not None
+        ended = await done(world, job)
+        world.instances.become(identity, "Completed", json.loads(json.dumps(progress_of(ended))))
+
+        async def pages(**query: str) -> list[list[Any]]:
+            found = list[list[Any]]()
+            following: str | None = "0"
+            while following is not None:
+                answer = await api.call("get_reconcile_report", identity, continuation=following, **query)
+                assert answer.status == 200
+                found.append(answer.body["items"])
+                following = answer.body["continuation"]
+            return found
+
+        assert [len(page) for page in await pages()] == [500, 1, 500, 1]
+        assert [len(page) for page in await pages(**{"class": "missing"})] == [500, 1, 0, 0]
+        assert [len(page) for page in await pages(result="started")] == [0, 0, 500, 1]
+        assert [len(page) for page in await pages(**{"class": "stale"})] == [0, 0, 0, 0]
+        first = await api.call("get_reconcile_report", identity)
+        assert first.body["continuation"] == "1"
+        beyond = await api.call("get_reconcile_report", identity, continuation="999999999")
+        assert beyond.body == {"items": [], "continuation": None}
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            {"continuation": "-1"},
+            {"continuation": "x"},
+            {"continuation": "1.5"},
+            {"continuation": "9" * 10},
+            {"continuation": "\u0663"},
+            {"continuation": "1\n"},
+            {"class": "Missing"},
+            {"class": "missing,stale"},
+            {"result": "missing"},
+            {"limit": "5"},
+        ],
+    )
+    async def test_a_bad_parameter_of_a_report_is_400(self, world: World, api: Api, query: dict[str, str]) -> None:
+        """And nothing is read."""
+        identity = await self.asked(api, Work.RECONCILE, route="default")
+        world.requests.clear()
+        assert is_problem(await api.call("get_reconcile_report", identity, **query), 400)
+        assert world.requests == []
+
+    async def test_a_cancel_that_was_noticed_is_accepted_and_a_late_one_a_conflict(
+        self, world: World, api: Api
+    ) -> None:
+        """With the job as it is; with its state."""
+        identity = await self.asked(api, Work.REPLAY)
+        job = world.instances.kept[identity].job
+        assert job is not None
+        world.instances.become(identity, "Running", custom=progress_of(replace(job, cancelling=True)))
+        answer = await api.call("cancel_replay", identity)
+        assert (answer.status, answer.body["cancelling"]) == (202, True)
+        world.instances.become(identity, "Completed", progress_of(cancelled(job, NOW)))
+        answer = await api.call("cancel_replay", identity)
+        assert is_problem(answer, 409)
+        assert answer.body["state"] == "cancelled"
+
+    @pytest.mark.parametrize("call", ["get_replay", "get_replay_report", "cancel_replay"])
+    async def test_ids_are_checked_at_the_edge(self, world: World, api: Api, call: str) -> None:
+        """Unknown is 404; what is none, or of the other kind, is 400 and nothing is asked."""
+        assert is_problem(await api.call(call, "replay-" + "0" * 24), 404)
+        world.requests.clear()
+        wrong = ["", "x", UNKNOWN, "reconcile-" + "0" * 24, "replay-" + "0" * 23, "replay-" + "G" * 24, "replay-" * 900]
+        for identity in wrong:
+            assert is_problem(await api.call(call, identity), 400)
+        assert is_problem(await api.call(call, "replay-" + "0" * 24, verbose="1"), 400)
+        assert world.requests == []
+
+    @pytest.mark.parametrize("call", ["replay_dead_letters", "reconcile"])
+    @pytest.mark.parametrize(
+        "body", [b"", b"[]", b'{"dry-run":true}', b'{"route":"default","max_per_second":0}', b"{}" + b" " * 20_000]
+    )
+    async def test_a_bad_body_is_400_and_starts_nothing(self, world: World, api: Api, call: str, body: bytes) -> None:
+        """`tests/unit/triggers/test_bodies.py` has them all."""
+        assert is_problem(await api.call(call, None, body), 400)
+        assert world.requests == []
+
+    async def test_a_transfers_id_is_no_jobs_and_a_jobs_no_letters(self, api: Api) -> None:
+        """Each call has ids of its own."""
+        identity = await self.asked(api, Work.REPLAY)
+        for call in ("get_transfer", "cancel_transfer", "get_dead_letter", "replay_dead_letter"):
+            assert is_problem(await api.call(call, identity), 400)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +373,7 @@ async def test_what_does_not_exist_is_404(api: Api, route: str, name: str) -> No
 
 async def test_the_key_is_a_parameter_of_no_call(api: Api) -> None:
     """The host puts it among them: it is neither refused nor read nor echoed."""
-    for name in ("list_transfers", "list_dead_letters", "health"):
+    for name in ("list_transfers", "list_dead_letters", "list_replays", "list_reconcile", "health"):
         answer = await api.call(name)
         assert answer.status == 200
         assert KEY not in answer.text
@@ -240,6 +389,10 @@ async def test_the_key_is_a_parameter_of_no_call(api: Api) -> None:
         ("list_dead_letters", None, LETTERS_LIST),
         ("get_dead_letter", UNKNOWN, LETTERS_READ),
         ("replay_dead_letter", UNKNOWN, LETTERS_READ),
+        ("list_replays", None, INSTANCES_PAGE),
+        ("get_reconcile", "reconcile-" + "0" * 24, INSTANCES_FIND),
+        ("get_replay_report", "replay-" + "0" * 24, INSTANCES_FIND),
+        ("cancel_reconcile", "reconcile-" + "0" * 24, INSTANCES_FIND),
     ],
 )
 async def test_a_failure_of_storage_is_503_with_a_time_to_come_back(
