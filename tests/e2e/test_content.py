@@ -9,6 +9,7 @@ import os
 import time
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -201,6 +202,8 @@ def test_of_an_append_blob_that_grew_the_last_version_alone_is_copied(desk: Desk
     assert list(versions) in ([growing[0], growing[-1]], [growing[-1], growing[0]])
     assert [versions[growing[0]]["state"], versions[growing[-1]]["state"]] == ["superseded", "verified"]
     assert versions[growing[0]]["successor"] == {"id": versions[growing[-1]]["id"], "etag": growing[-1]}
+    begun, announced = (datetime.fromisoformat(versions[growing[at]]["accepted_at"]) for at in (0, -1))
+    assert announced - begun >= timedelta(minutes=1)
     assert desk.read(desk.target("growing.log")) == b"".join(map(line, range(20)))
     assert desk.requests(["growing.log"])["CopyBlob"] == 1
 
