@@ -1,0 +1,97 @@
+// The function app on Flex Consumption. Its settings are those that settings.py and the host read, and no other.
+
+param planName string
+param name string
+param location string
+param tags object
+
+param identityId string
+param identityClientId string
+param stateAccountName string
+
+@description('The package container: its blob endpoint and name.')
+param package string
+
+param subnetId string
+param insightsConnection string
+
+@description('ROUTES as the app reads it.')
+param routes string
+
+@description('More settings, of the durable backend.')
+param backend object
+
+param memory int
+param maximumInstances int
+param alwaysReady int
+
+resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
+  name: planName
+  location: location
+  tags: tags
+  kind: 'functionapp'
+  sku: { tier: 'FlexConsumption', name: 'FC1' }
+  properties: { reserved: true }
+}
+
+resource app 'Microsoft.Web/sites@2025-03-01' = {
+  name: name
+  location: location
+  tags: union(tags, { 'azd-service-name': 'app' })
+  kind: 'functionapp,linux'
+  identity: { type: 'UserAssigned', userAssignedIdentities: { '${identityId}': {} } }
+  properties: {
+    serverFarmId: plan.id
+    httpsOnly: true
+    #disable-next-line BCP037 // documented, and missing from the published type
+    functionsRuntimeAdminIsolationEnabled: true // /admin answers to Azure alone
+    virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
+    siteConfig: {
+      minTlsVersion: '1.2'
+      ftpsState: 'Disabled'
+      remoteDebuggingEnabled: false
+    }
+    functionAppConfig: {
+      runtime: { name: 'python', version: '3.12' }
+      deployment: {
+        storage: {
+          type: 'blobContainer'
+          value: package
+          authentication: { type: 'UserAssignedIdentity', userAssignedIdentityResourceId: identityId }
+        }
+      }
+      scaleAndConcurrency: {
+        instanceMemoryMB: memory
+        maximumInstanceCount: maximumInstances
+        alwaysReady: alwaysReady == 0 ? [] : [{ name: 'durable', instanceCount: alwaysReady }]
+      }
+    }
+  }
+
+  resource settings 'config' = {
+    name: 'appsettings'
+    properties: {
+      AzureWebJobsStorage__accountName: stateAccountName
+      AzureWebJobsStorage__clientId: identityClientId
+      AzureWebJobsStorage__credential: 'managedidentity'
+      APPLICATIONINSIGHTS_CONNECTION_STRING: insightsConnection
+      APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
+      ROUTES: routes
+      ...backend
+    }
+  }
+
+  // No user and password can publish: azd comes with a token.
+  resource scm 'basicPublishingCredentialsPolicies' = {
+    name: 'scm'
+    properties: { allow: false }
+  }
+
+  resource ftp 'basicPublishingCredentialsPolicies' = {
+    name: 'ftp'
+    properties: { allow: false }
+  }
+}
+
+output name string = app.name
+output url string = 'https://${app.properties.defaultHostName}'

@@ -1,0 +1,322 @@
+// Everything that `azd up` makes. This file only wires; what a thing is made of, and why, is in its own file.
+targetScope = 'subscription'
+
+import { route, placeOf, urlOf, subjectOf, containerOf, accountOf } from 'types.bicep'
+
+@description('The name of the azd environment: the resource group is named after it, everything else by a hash of it.')
+@minLength(1)
+@maxLength(64)
+param environmentName string
+
+@minLength(1)
+param location string
+
+@description('What is shared, and where to. One more element is one more target.')
+@minLength(1)
+param routes route[]
+
+@description('A network for the app, and accounts that are closed to all others: docs/network.md.')
+param vnetEnabled bool = true
+
+@description('Private endpoints instead of service endpoints. They cost by the hour.')
+param privateEndpoints bool = false
+
+@description('Your public IPv4 address: it is let into the accounts, so that you can test.')
+param clientIp string = ''
+
+@description('Who deploys: gets the roles to write blobs and see them shared.')
+param principalId string = ''
+param principalType ('User' | 'ServicePrincipal' | 'Group') = 'User'
+
+@description('Whether who deploys gets those roles.')
+param testerAccess bool = true
+
+@description('Carry index tags, for which the app has to own the blobs at both ends.')
+param carryTags bool = false
+
+@description('Where orchestrations are kept: docs/scale.md.')
+param durableBackend ('storage' | 'scheduler') = 'storage'
+
+@description('How the scheduler is paid for.')
+param schedulerSku ('Consumption' | 'Dedicated') = 'Consumption'
+
+@description('MB of an instance. No byte of a blob passes through it: 2048 is plenty for 32 activities and 32 orchestrators at once.')
+@allowed([512, 2048, 4096])
+param instanceMemory int = 2048
+
+@description('The most instances. Four share the orchestrations (partitionCount); the others take events and activities. It bounds the bill, and what the accounts are asked for at once.')
+@minValue(1)
+@maxValue(1000)
+param maximumInstances int = 40
+
+@description('Instances of the durable group that always run, as Microsoft advises: the first blob after a pause need not wait for a start. 0 saves their cost.')
+@minValue(0)
+param alwaysReady int = 1
+
+@description('Who is told of alerts.')
+param alertEmail string = ''
+
+@description('How long what was overwritten at the target can be brought back.')
+@minValue(1)
+@maxValue(365)
+param softDeleteDays int = 7
+
+var short = loadJsonContent('abbreviations.json')
+var token = toLower(uniqueString(subscription().id, environmentName, location))
+var tags = { 'azd-env-name': environmentName }
+var groupName = '${short.resourceGroup}${environmentName}'
+
+// The names that the code has: a test holds them to it.
+var eventQueue = 'blob-events'
+var deadLetters = 'dead-letters'
+var reports = 'reports'
+var eventDeadLetters = 'event-dead-letters'
+var hub = loadJsonContent('../host.json').extensions.durableTask.hubName
+var package = 'app-package'
+
+var made = map(
+  ['source', 'target', 'state'],
+  name => { name: '${short.account}${name}${token}', resourceGroup: groupName, location: location }
+)
+var sourceAccount = made[0]
+var targetAccount = made[1]
+var stateAccount = made[2]
+var sources = map(routes, each => placeOf(each.source, sourceAccount))
+var targets = map(routes, each => placeOf(each.target, targetAccount))
+var sourceAccounts = union([], map(sources, place => accountOf(place)))
+var targetAccounts = union([], map(targets, place => accountOf(place)))
+var ownSources = filter(sources, place => place.account == sourceAccount.name)
+var ownTargets = filter(targets, place => place.account == targetAccount.name)
+
+// A place inside another one needs no events of its own.
+var watched = filter(
+  union([], sources),
+  place =>
+    empty(filter(
+      sources,
+      wider =>
+        wider.account == place.account && wider.container == place.container && wider.prefix != place.prefix && startsWith(
+          place.prefix,
+          wider.prefix
+        )
+    ))
+)
+var scheduled = durableBackend == 'scheduler'
+var closed = {
+  subnetId: vnetEnabled && !privateEndpoints ? network!.outputs.appSubnetId : ''
+  clientIp: vnetEnabled ? clientIp : ''
+}
+
+resource group 'Microsoft.Resources/resourceGroups@2025-04-01' = {
+  name: groupName
+  location: location
+  tags: tags
+}
+
+module identity 'identity.bicep' = {
+  scope: group
+  params: { name: '${short.identity}${token}', location: location, tags: tags }
+}
+
+module network 'network.bicep' = if (vnetEnabled) {
+  scope: group
+  params: {
+    name: '${short.network}${token}'
+    location: location
+    tags: tags
+    privateEndpoints: privateEndpoints
+  }
+}
+
+module source 'account.bicep' = if (!empty(ownSources)) {
+  scope: group
+  params: {
+    name: sourceAccount.name
+    location: location
+    tags: tags
+    containers: union([], map(ownSources, place => place.container))
+    openToAllNetworks: !vnetEnabled
+    privateEndpoints: vnetEnabled && privateEndpoints
+    subnetId: closed.subnetId
+    clientIp: closed.clientIp
+  }
+}
+
+module target 'account.bicep' = if (!empty(ownTargets)) {
+  scope: group
+  params: {
+    name: targetAccount.name
+    location: location
+    tags: tags
+    containers: union([], map(ownTargets, place => place.container))
+    openToAllNetworks: !vnetEnabled
+    privateEndpoints: vnetEnabled && privateEndpoints
+    subnetId: closed.subnetId
+    clientIp: closed.clientIp
+    copyScope: 'AAD'
+    softDeleteDays: softDeleteDays
+  }
+}
+
+module state 'account.bicep' = {
+  scope: group
+  params: {
+    name: stateAccount.name
+    location: location
+    tags: tags
+    containers: [deadLetters, reports, eventDeadLetters, package]
+    queues: [eventQueue, '${eventQueue}-poison']
+    openToAllNetworks: !vnetEnabled
+    privateEndpoints: vnetEnabled && privateEndpoints
+    subnetId: closed.subnetId
+    clientIp: closed.clientIp
+    trustedServices: true
+    forgottenAfter90Days: ['${deadLetters}/resolved/', '${reports}/']
+  }
+}
+
+module endpoints 'private-endpoints.bicep' = if (vnetEnabled && privateEndpoints) {
+  scope: group
+  params: {
+    location: location
+    tags: tags
+    networkId: network!.outputs.id
+    subnetId: network!.outputs.endpointSubnetId
+    namePrefix: short.privateEndpoint
+    blobAccounts: union(sourceAccounts, targetAccounts)
+    stateAccount: stateAccount
+  }
+  dependsOn: [source, target, state]
+}
+
+module monitor 'monitor.bicep' = {
+  scope: group
+  params: {
+    workspaceName: '${short.workspace}${token}'
+    insightsName: '${short.insights}${token}'
+    location: location
+    tags: tags
+  }
+}
+
+module scheduler 'scheduler.bicep' = if (scheduled) {
+  scope: group
+  params: { name: '${short.scheduler}${token}', location: location, tags: tags, hub: hub, sku: schedulerSku }
+}
+
+module topics 'topic.bicep' = [
+  for each in sourceAccounts: {
+    scope: resourceGroup(each.resourceGroup)
+    params: {
+      name: '${short.topic}${each.name}'
+      location: each.location
+      tags: tags
+      accountName: each.name
+    }
+    dependsOn: [group, source]
+  }
+]
+
+module roles 'roles.bicep' = {
+  params: {
+    app: { id: identity.outputs.principalId, type: 'ServicePrincipal' }
+    topics: [for (each, index) in sourceAccounts: { id: topics[index].outputs.principalId, type: 'ServicePrincipal' }]
+    tester: testerAccess && !empty(principalId) ? { id: principalId, type: principalType } : null
+    sourceAccounts: sourceAccounts
+    sourceContainers: union([], map(sources, place => containerOf(place)))
+    targetContainers: union([], map(targets, place => containerOf(place)))
+    state: stateAccount
+    eventQueue: eventQueue
+    deadLetterContainer: deadLetters
+    eventDeadLetterContainer: eventDeadLetters
+    insightsId: monitor.outputs.insightsId
+    taskHubId: scheduled ? scheduler!.outputs.hubId : null
+    carryTags: carryTags
+  }
+  dependsOn: [source, target, state]
+}
+
+// After the roles: Event Grid delivers with its identity from the first event on.
+module subscriptions 'subscription.bicep' = [
+  for place in watched: {
+    scope: resourceGroup(place.resourceGroup)
+    params: {
+      topicName: '${short.topic}${place.account}'
+      name: '${short.subscription}${token}-${uniqueString(place.container, place.prefix)}'
+      subjectBeginsWith: subjectOf(place)
+      stateAccountId: state.outputs.id
+      queue: eventQueue
+      deadLetterContainer: eventDeadLetters
+    }
+    dependsOn: [topics, roles]
+  }
+]
+
+module app 'app.bicep' = {
+  scope: group
+  params: {
+    planName: '${short.plan}${token}'
+    name: '${short.app}${token}'
+    location: location
+    tags: tags
+    identityId: identity.outputs.id
+    identityClientId: identity.outputs.clientId
+    stateAccountName: state.outputs.name
+    package: '${state.outputs.blobEndpoint}${package}'
+    subnetId: vnetEnabled ? network!.outputs.appSubnetId : ''
+    insightsConnection: monitor.outputs.insightsConnection
+    routes: string(appRoutes)
+    backend: scheduled
+      ? {
+          AzureFunctionsJobHost__extensions__durableTask__storageProvider__type: 'azureManaged'
+          AzureFunctionsJobHost__extensions__durableTask__storageProvider__connectionStringName: 'DURABLE_TASK_SCHEDULER'
+          DURABLE_TASK_SCHEDULER: 'Endpoint=${scheduler!.outputs.endpoint};Authentication=ManagedIdentity;ClientID=${identity.outputs.clientId}'
+        }
+      : {}
+    memory: instanceMemory
+    maximumInstances: maximumInstances
+    alwaysReady: alwaysReady
+  }
+  dependsOn: [roles, endpoints]
+}
+
+module alerts 'alerts.bicep' = {
+  scope: group
+  params: {
+    namePrefix: '${short.alert}${token}-'
+    groupName: '${short.actionGroup}${token}'
+    location: location
+    tags: tags
+    workspaceId: monitor.outputs.workspaceId
+    email: alertEmail
+  }
+}
+
+module workbook 'workbook.bicep' = {
+  scope: group
+  params: {
+    name: guid(group.id, 'workbook')
+    location: location
+    tags: tags
+    workspaceId: monitor.outputs.workspaceId
+  }
+}
+
+// As the app reads them: both ends are URLs, all else is as it was given.
+var appRoutes = [
+  for (each, index) in routes: {
+    ...each
+    source: urlOf(sources[index], environment().suffixes.storage)
+    target: urlOf(targets[index], environment().suffixes.storage)
+  }
+]
+
+output RESOURCE_GROUP string = group.name
+output FUNCTION_APP string = app.outputs.name
+output API_URL string = app.outputs.url
+output ROUTES string = string(appRoutes)
+output STATE_ACCOUNT string = state.outputs.name
+output APP_IDENTITY string = identity.outputs.principalId
+output APP_SUBNET string = vnetEnabled ? network!.outputs.appSubnetId : ''
+output WORKSPACE string = monitor.outputs.workspaceName
+output WORKBOOK string = workbook.outputs.id

@@ -1,0 +1,27 @@
+// What `azd up` is told: each value comes from the azd environment (`azd env set NAME value`), or is the default.
+using 'main.bicep'
+
+param environmentName = readEnvironmentVariable('AZURE_ENV_NAME')
+param location = readEnvironmentVariable('AZURE_LOCATION')
+param principalId = readEnvironmentVariable('AZURE_PRINCIPAL_ID', '')
+param principalType = readEnvironmentVariable('AZURE_PRINCIPAL_TYPE', 'User')
+
+// A JSON list; one more element is one more target. An end in an account that is there already names it:
+// {"account": "mysource", "resourceGroup": "rg-data", "container": "invoices", "prefix": "2026/"}.
+param routes = json(readEnvironmentVariable(
+  'SHARING_ROUTES',
+  '[{"name": "default", "source": {"container": "source"}, "target": {"container": "target"}}]'
+))
+
+param vnetEnabled = bool(readEnvironmentVariable('VNET_ENABLED', 'true'))
+param privateEndpoints = bool(readEnvironmentVariable('PRIVATE_ENDPOINTS', 'false'))
+param clientIp = readEnvironmentVariable('CLIENT_IP', '')
+param testerAccess = bool(readEnvironmentVariable('TESTER_ACCESS', 'true'))
+param carryTags = bool(readEnvironmentVariable('CARRY_TAGS', 'false'))
+param durableBackend = readEnvironmentVariable('DURABLE_BACKEND', 'storage')
+param schedulerSku = readEnvironmentVariable('SCHEDULER_SKU', 'Consumption')
+param instanceMemory = json(readEnvironmentVariable('INSTANCE_MEMORY', '2048'))
+param maximumInstances = int(readEnvironmentVariable('MAXIMUM_INSTANCES', '40'))
+param alwaysReady = int(readEnvironmentVariable('ALWAYS_READY', '1'))
+param alertEmail = readEnvironmentVariable('ALERT_EMAIL', '')
+param softDeleteDays = int(readEnvironmentVariable('SOFT_DELETE_DAYS', '7'))

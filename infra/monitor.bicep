@@ -1,0 +1,35 @@
+// Where log lines and measurements go. Nothing is taken by key.
+
+param workspaceName string
+param insightsName string
+param location string
+param tags object
+
+resource workspace 'Microsoft.OperationalInsights/workspaces@2025-02-01' = {
+  name: workspaceName
+  location: location
+  tags: tags
+  properties: {
+    sku: { name: 'PerGB2018' }
+    retentionInDays: 30
+    features: { disableLocalAuth: true }
+  }
+}
+
+resource insights 'Microsoft.Insights/components@2020-02-02' = {
+  name: insightsName
+  location: location
+  tags: tags
+  kind: 'web'
+  properties: {
+    Application_Type: 'web'
+    WorkspaceResourceId: workspace.id
+    DisableLocalAuth: true
+  }
+}
+
+output workspaceId string = workspace.id
+output workspaceName string = workspace.name
+output insightsId string = insights.id
+// With local authentication off it says where to send to, and lets nobody in.
+output insightsConnection string = insights.properties.ConnectionString

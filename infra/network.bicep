@@ -1,0 +1,54 @@
+// The app's network: one subnet for its outbound traffic, and one for private endpoints if they are wanted.
+
+param name string
+param location string
+param tags object
+
+@description('Private endpoints instead of service endpoints: docs/network.md.')
+param privateEndpoints bool
+
+var appSubnet = {
+  name: 'app'
+  properties: {
+    addressPrefix: '10.0.0.0/24' // Flex Consumption: 256 addresses, 40 of them for every 1,000 connections
+    defaultOutboundAccess: true // the Functions host reaches Entra ID and Application Insights
+    delegations: [
+      {
+        name: 'flex'
+        properties: { serviceName: 'Microsoft.App/environments' }
+      }
+    ]
+    serviceEndpoints: privateEndpoints ? [] : [{ service: 'Microsoft.Storage' }]
+  }
+}
+var endpointSubnet = {
+  name: 'endpoints'
+  properties: {
+    addressPrefix: '10.0.1.0/24'
+    defaultOutboundAccess: false
+    privateEndpointNetworkPolicies: 'Disabled'
+  }
+}
+
+resource network 'Microsoft.Network/virtualNetworks@2025-05-01' = {
+  name: name
+  location: location
+  tags: tags
+  properties: {
+    addressSpace: { addressPrefixes: ['10.0.0.0/16'] }
+    // In one request: subnets of their own would be made and changed one after another.
+    subnets: privateEndpoints ? [appSubnet, endpointSubnet] : [appSubnet]
+  }
+
+  resource app 'subnets' existing = {
+    name: 'app'
+  }
+
+  resource endpoints 'subnets' existing = {
+    name: 'endpoints'
+  }
+}
+
+output id string = network.id
+output appSubnetId string = network::app.id
+output endpointSubnetId string = network::endpoints.id

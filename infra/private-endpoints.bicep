@@ -1,0 +1,82 @@
+// A private endpoint for each service of each account that the app speaks to, all in the app's own network: with
+// endpoints in two networks the service that copies cannot read its source (docs/network.md).
+
+import { account } from 'types.bicep'
+
+param location string
+param tags object
+param networkId string
+param subnetId string
+param namePrefix string
+
+@description('Accounts of which blobs alone are used.')
+param blobAccounts account[]
+
+param stateAccount account
+
+var services = ['blob', 'queue', 'table']
+var wanted = concat(
+  map(blobAccounts, each => { account: each, service: 'blob' }),
+  map(services, service => { account: stateAccount, service: service })
+)
+
+resource zones 'Microsoft.Network/privateDnsZones@2024-06-01' = [
+  for service in services: {
+    name: 'privatelink.${service}.${environment().suffixes.storage}'
+    location: 'global'
+    tags: tags
+  }
+]
+
+resource links 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2024-06-01' = [
+  for (service, index) in services: {
+    parent: zones[index]
+    name: 'app'
+    location: 'global'
+    tags: tags
+    properties: {
+      registrationEnabled: false
+      virtualNetwork: { id: networkId }
+    }
+  }
+]
+
+resource endpoints 'Microsoft.Network/privateEndpoints@2025-05-01' = [
+  for each in wanted: {
+    name: '${namePrefix}${each.account.name}-${each.service}'
+    location: location
+    tags: tags
+    properties: {
+      subnet: { id: subnetId }
+      privateLinkServiceConnections: [
+        {
+          name: each.service
+          properties: {
+            privateLinkServiceId: resourceId(
+              subscription().subscriptionId,
+              each.account.resourceGroup,
+              'Microsoft.Storage/storageAccounts',
+              each.account.name
+            )
+            groupIds: [each.service]
+          }
+        }
+      ]
+    }
+  }
+]
+
+resource records 'Microsoft.Network/privateEndpoints/privateDnsZoneGroups@2025-05-01' = [
+  for (each, index) in wanted: {
+    parent: endpoints[index]
+    name: 'default'
+    properties: {
+      privateDnsZoneConfigs: [
+        {
+          name: each.service
+          properties: { privateDnsZoneId: zones[indexOf(services, each.service)].id }
+        }
+      ]
+    }
+  }
+]

@@ -1,0 +1,18 @@
+// Accounts that are there already, in other resource groups and another region; none is made but the app's own.
+using '../../../infra/main.bicep'
+
+param environmentName = 'demo'
+param location = 'westeurope'
+param routes = [
+  {
+    name: 'partner'
+    source: { account: 'contosodata', resourceGroup: 'rg-data', location: 'northeurope', container: 'outbox' }
+    target: { account: 'fabrikamdata', resourceGroup: 'rg-partner', container: 'inbox', prefix: 'from-us/' }
+  }
+  {
+    name: 'archive'
+    source: { account: 'contosodata', resourceGroup: 'rg-data', location: 'northeurope', container: 'outbox' }
+    target: { account: 'contosoarchive', resourceGroup: 'rg-data', container: 'archive' }
+  }
+]
+param principalId = '44444444-4444-4444-4444-444444444444'

@@ -1,0 +1,7 @@
+// Without a network: every account is open to all, and shut by roles alone.
+using '../../../infra/main.bicep'
+
+param environmentName = 'demo'
+param location = 'westeurope'
+param routes = [{ name: 'default', source: { container: 'source' }, target: { container: 'target' } }]
+param vnetEnabled = false

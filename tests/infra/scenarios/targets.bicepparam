@@ -1,0 +1,23 @@
+// Several targets, and sources inside one another.
+using '../../../infra/main.bicep'
+
+param environmentName = 'demo'
+param location = 'westeurope'
+param routes = [
+  { name: 'all', source: { container: 'source' }, target: { container: 'target' } }
+  { name: 'again', source: { container: 'source' }, target: { container: 'archive', prefix: 'copies/' }, tier: 'Cool' }
+  {
+    name: 'reports'
+    source: { container: 'source', prefix: 'reports/' }
+    target: { container: 'inbox' }
+    suffix: '.csv'
+    engine: 'sync'
+    deadline: 'PT6H'
+    reconcile: 'P1D'
+  }
+  { name: 'folder', source: { container: 'drop', prefix: 'in/2026/' }, target: { container: 'drop' } }
+  { name: 'invoices', source: { container: 'invoices', prefix: 'für uns/2026 #1/' }, target: { container: 'invoices' } }
+]
+param carryTags = true
+param alwaysReady = 0
+param alertEmail = 'operator@example.com'
