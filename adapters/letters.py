@@ -94,9 +94,9 @@ class StoredLetters:
 
     async def page(self, prefix: str, limit: int, continuation: str | None) -> tuple[list[dict[str, Any]], str | None]:
         """List open letters whose id begins so, from their metadata, in order of id."""
-        marker = unwrapped(prefix, continuation)
-        items, marker = await self._records.page(f"open/{prefix}", limit, marker)
-        return [records.listed(_identity(item.name), item.metadata or {}) for item in items], wrapped(prefix, marker)
+        folder = f"open/{prefix}"  # a continuation names it: one of the transfers of the same prefix is none here
+        items, marker = await self._records.page(folder, limit, unwrapped(folder, continuation))
+        return [records.listed(_identity(item.name), item.metadata or {}) for item in items], wrapped(folder, marker)
 
     async def endings(self) -> AsyncIterator[Ended]:
         """Every record of an end, in order of id, from their metadata."""

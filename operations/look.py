@@ -6,7 +6,8 @@ from typing import Any
 from operations.problems import NotFound
 from operations.share import current
 from rules import identity, status
-from rules.ports import Instance, Instances, Ports
+from rules.ports import Instance, Instances, Ports, Standing
+from rules.transitions import FINAL, State
 from rules.watch import RETENTION
 
 UNKNOWN = (
@@ -37,8 +38,12 @@ async def transfer_of(ports: Ports, instances: Instances, route: str, name: str)
 async def transfers(
     instances: Instances, *, route: str | None, state: str | None, limit: int, continuation: str | None
 ) -> dict[str, Any]:
-    """A page of transfers, in no promised order. `route` is a prefix of ids; `state` filters what the page holds."""
+    """A page of transfers, in no promised order. `route` is a prefix of ids; `state` filters what the page holds.
+
+    What is under way is few among many that ended, and only what runs is under way: of those alone is a page made.
+    """
     prefix = identity.route_prefix(route) if route else ""
-    found, following = await instances.page(prefix=prefix, limit=limit, continuation=continuation)
+    standing = Standing.RUNNING if state in set(State) - FINAL else frozenset[str]()
+    found, following = await instances.page(prefix=prefix, standing=standing, limit=limit, continuation=continuation)
     items = [view(instance) for instance in found]
     return {"items": [item for item in items if state in {None, item["state"]}], "continuation": following}

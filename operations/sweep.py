@@ -6,6 +6,7 @@ from operations.log import log
 from operations.look import view
 from rules import course
 from rules.errors import Reason
+from rules.identity import TRANSFER_ID
 from rules.letters import Ended
 from rules.models import Outcome, Run, Step, Verdict
 from rules.ports import Instance, Instances, Ports, Standing
@@ -60,7 +61,8 @@ async def resolve_settled(ports: Ports, instances: Instances) -> dict[str, Ended
     while True:
         listed, continuation = await ports.letters.page("", PAGE, continuation)
         for item in listed:
-            if ends.pop(item["id"], None) is None:
+            # A message is no transfer: nothing but its replay resolves its letter.
+            if ends.pop(item["id"], None) is None and TRANSFER_ID.fullmatch(item["id"]):
                 await _resolve(ports, instances, item["id"])
         if continuation is None:
             return ends

@@ -66,11 +66,12 @@ class MemoryLetters:
 
     async def page(self, prefix: str, limit: int, continuation: str | None) -> tuple[list[dict[str, Any]], str | None]:
         """List open letters whose id begins so, from their metadata, in order of id."""
-        after = unwrapped(prefix, continuation) or ""
-        async with self._world.request(LETTERS_LIST, f"open/{prefix}"):
+        folder = f"open/{prefix}"
+        after = unwrapped(folder, continuation) or ""
+        async with self._world.request(LETTERS_LIST, folder):
             found = sorted(identity for identity in self.open if identity.startswith(prefix) and identity > after)
             items = [records.listed(identity, records.metadata(self.open[identity])) for identity in found[:limit]]
-            return items, wrapped(prefix, found[limit - 1]) if len(found) > limit else None
+            return items, wrapped(folder, found[limit - 1]) if len(found) > limit else None
 
     async def endings(self) -> AsyncIterator[Ended]:
         """Every record of an end, in order of id, without its detail."""

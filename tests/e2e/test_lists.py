@@ -200,7 +200,9 @@ def test_garbage_is_refused_with_its_fix(crowd: Crowd, asked: str) -> None:
         ("/transfers?route=default", "/transfers?route=patient"),
         ("/dead-letters", "/dead-letters?route=missing"),
         ("/dead-letters?route=missing", "/dead-letters"),
-        ("/dead-letters?route=missing", "/transfers?route=default"),
+        ("/dead-letters?route=missing", "/transfers?route=missing"),
+        ("/dead-letters", "/transfers"),
+        ("/transfers", "/dead-letters"),
     ],
 )
 def test_a_continuation_of_another_list_is_refused(crowd: Crowd, of: str, at: str) -> None:
