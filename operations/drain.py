@@ -60,19 +60,14 @@ async def _undelivered(ports: Ports, instances: Instances, round_: Round) -> Non
 
 
 async def _redeem(ports: Ports, instances: Instances, round_: Round, found: Undelivered) -> None:
-    if found.size > events.MAX_UNDELIVERED:
-        text = "it is too large to be read at once: put its events on the queue by hand"
-        log("undelivered.left", text, level=logging.WARNING, blob=found.name, size=found.size)
+    messages = await _messages(ports, found)
+    if messages is None:
         return
-    body = await ports.events.read(found)
-    if body is None:
-        return  # it changed, or another round took it
     accepted: list[Accepted] = []
 
     async def take(event: bytes) -> None:
         accepted.append(await accept(ports, instances, event))
 
-    messages = events.split(body)
     await round_.each(messages, take, AT_ONCE)
     if len(accepted) < len(messages):
         return  # those that were accepted are duplicates next time
@@ -86,3 +81,15 @@ async def _redeem(ports: Ports, instances: Instances, round_: Round, found: Unde
         started=sum(len(each.started) for each in accepted),
         letters=sum(each.letter is not None for each in accepted),
     )
+
+
+async def _messages(ports: Ports, found: Undelivered) -> list[bytes] | None:
+    """The events of a blob; None where it is too large to be taken, or changed, or another round took it."""
+    if found.size <= events.MAX_UNDELIVERED:
+        body = await ports.events.read(found)
+        messages = None if body is None else events.split(body)
+        if messages is None or all(len(message) <= events.MAX_EVENT for message in messages):
+            return messages
+    text = "it, or an event in it, is too large to be taken: look at it by hand"
+    log("undelivered.left", text, level=logging.WARNING, blob=found.name, size=found.size)
+    return None

@@ -23,8 +23,8 @@ CREATED = "Microsoft.Storage.BlobCreated"
 ANNOUNCING = frozenset({"CreateFile", "SftpCreate"})
 ACCOUNT = re.compile(r".*/storageAccounts/([a-z0-9]{3,24})", re.ASCII | re.DOTALL | re.IGNORECASE)
 SUBJECT = re.compile(r"/blobServices/default/containers/([^/]+)/blobs/(.+)", re.DOTALL)
-# What is read into memory of a blob that Event Grid wrote: one event has at most 1 MB.
-MAX_UNDELIVERED = 16 * 1024 * 1024
+# What is taken of a blob that Event Grid wrote: all of it at most, and one event, which has 1 MB at most where it was published.
+MAX_UNDELIVERED, MAX_EVENT = 16 * 1024 * 1024, 1024 * 1024
 # An ETag goes into If-Match: `*` or a list would match more than one version.
 ETAG = re.compile(r"[0-9A-Za-z_-]{1,128}")
 

@@ -200,17 +200,25 @@ class TestUndelivered:
         world.when(EVENTS_DELIVERED, world.events.given_up.clear)
         assert await drain(world.ports, world.instances) == 1
 
+    @pytest.mark.parametrize(("limit", "reads"), [("MAX_UNDELIVERED", 1), ("MAX_EVENT", 2)])
     async def test_one_that_is_too_large_is_left_and_told_of(
-        self, world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+        self,
+        world: World,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+        limit: str,
+        reads: int,
     ) -> None:
-        """It is not read; the others are taken."""
-        monkeypatch.setattr(events, "MAX_UNDELIVERED", 2)
-        keep(world, "a.json", b"[ ]")
+        """It is not even read, or nothing of it is accepted; the others are taken."""
+        monkeypatch.setattr(events, limit, 2)
+        keep(world, "a.json", b"[7, 123]")
         keep(world, "b.json", b"[]")
         assert await drain(world.ports, world.instances) == 1
         assert list(world.events.given_up) == ["a.json"]
+        assert world.letters.open == {}
+        assert world.asked.count("events.undelivered") == 1 + reads
         [line] = said(caplog, "undelivered.left")
-        assert (line["blob"], line["size"]) == ("a.json", 3)
+        assert (line["blob"], line["size"]) == ("a.json", 8)
 
     async def test_a_bad_one_keeps_no_other_waiting(self, world: World) -> None:
         """It may be leased, archived, whatever."""
