@@ -1,7 +1,7 @@
 """The twin of `Probe`."""
 
 from adapters.memory.world import MemoryStorage
-from adapters.translation import LETTERS_LIST, PROBE_CONTAINER
+from adapters.translation import LETTERS_LIST, PROBE_CONTAINER, REPORTS_READ
 from rules.models import Place
 
 
@@ -23,3 +23,5 @@ class MemoryProbe:
 
     async def reports(self) -> None:
         """Succeed: they are in memory."""
+        async with self._world.request(REPORTS_READ, ""):
+            return

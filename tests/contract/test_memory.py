@@ -12,7 +12,7 @@ from rules.decisions import TargetBlob
 from rules.errors import Permanent, Reason
 from rules.letters import Ended
 from rules.models import Engine, Kind
-from rules.ports import Poison
+from rules.ports import Poison, Undelivered
 from rules.transitions import State
 from tests.contract.test_instances import InMemory as Fleet
 from tests.contract.test_letters import NOW, letter
@@ -28,8 +28,10 @@ async def calls(world: InMemory, instances: MemoryInstances) -> dict[str, Callab
     run, name = Fleet().run(), letter(world).id
     return {
         "source.head": lambda: world.source.head(world.source_blob()),
+        "source.page": lambda: world.source.page(world.source_place, 1, None),
         "source.tags": lambda: world.source.tags(world.source_blob(), copy.etag),
         "target.head": lambda: world.target.head(copy.target),
+        "target.page": lambda: world.target.page(world.target_place, 1, None),
         "target.copy": lambda: world.target.copy(copy),
         "target.abort": lambda: world.target.abort(copy.target, "none"),
         "target.clear": lambda: world.target.clear_copy(copy.target, SEEN),
@@ -45,12 +47,21 @@ async def calls(world: InMemory, instances: MemoryInstances) -> dict[str, Callab
         "events.put": lambda: world.events.put(b""),
         "events.poison": lambda: anext(aiter(world.events.poison()), None),
         "events.consumed": lambda: world.events.consumed(Poison(b"", "", "")),
+        "events.undelivered": lambda: anext(aiter(world.events.undelivered()), None),
+        "events.read": lambda: world.events.read(Undelivered("", 0, "")),
+        "events.delivered": lambda: world.events.delivered(Undelivered("", 0, "")),
+        "events.oldest": world.events.oldest,
         "events.depth": world.events.depth,
+        "reports.write": lambda: world.reports.write("page", []),
+        "reports.read": lambda: world.reports.read("page"),
         "probe.container": lambda: world.probe.container(world.source_place),
         "probe.letters": world.probe.letters,
+        "probe.reports": world.probe.reports,
         "instances.find": lambda: instances.find(run.transfer.id),
         "instances.start": lambda: instances.start(run),
         "instances.cancel": lambda: instances.cancel(run.transfer.id),
+        "instances.terminate": lambda: instances.terminate(run.transfer.id, "why"),
+        "instances.purge": lambda: instances.purge(run.transfer.id),
         "instances.page": lambda: instances.page(limit=1),
     }
 
