@@ -10,7 +10,7 @@ param privateEndpoints bool
 var appSubnet = {
   name: 'app'
   properties: {
-    addressPrefix: '10.0.0.0/24' // Flex Consumption: 256 addresses, 40 of them for every 1,000 connections
+    addressPrefix: '10.0.0.0/24' // the instances share its addresses
     defaultOutboundAccess: true // the Functions host reaches Entra ID and Application Insights
     delegations: [
       {

@@ -79,11 +79,19 @@ var queueId = resourceId(
 var lettersId = containerId(here, home, state.name, deadLetterContainer)
 var undeliveredId = containerId(here, home, state.name, eventDeadLetterContainer)
 
+// A container may be one route's target and another's source: nobody gets one role twice.
 var table = flatten([
   map(
-    sources,
-    each =>
-      row(app, carryTags ? blobOwner : blobReader, each.group, each.id, 'looks at what is shared, and has it read')
+    carryTags ? [] : sources,
+    each => row(app, blobReader, each.group, each.id, 'looks at what is shared, and has it read')
+  )
+  map(
+    carryTags ? [] : targets,
+    each => row(app, blobContributor, each.group, each.id, 'copies, aborts, and deletes what is half-made')
+  )
+  map(
+    carryTags ? union(sources, targets) : [],
+    each => row(app, blobOwner, each.group, each.id, 'shares blobs with their index tags')
   )
   map(
     sourceAccounts,
@@ -93,18 +101,7 @@ var table = flatten([
         blobDelegator,
         each.resourceGroup,
         resourceId(here, each.resourceGroup, 'Microsoft.Storage/storageAccounts', each.name),
-        'signs the SAS that the copying service reads with; the key is had of an account alone'
-      )
-  )
-  map(
-    targets,
-    each =>
-      row(
-        app,
-        carryTags ? blobOwner : blobContributor,
-        each.group,
-        each.id,
-        'copies, aborts, and deletes what is half-made'
+        'signs the SAS that the copying service reads with; only an account gives the key'
       )
   )
   [
@@ -119,12 +116,12 @@ var table = flatten([
   flatten(map(
     testers,
     person =>
-      flatten([
-        map(sources, each => row(person, blobContributor, each.group, each.id, 'puts a blob there to see it shared'))
-        map(targets, each => row(person, blobContributor, each.group, each.id, 'sees it arrive, and cleans up'))
-        [row(person, blobReader, home, lettersId, 'reads the dead letters')]
-      ])
+      map(
+        union(sources, targets),
+        each => row(person, blobContributor, each.group, each.id, 'puts blobs there, sees them arrive, and cleans up')
+      )
   ))
+  map(testers, person => row(person, blobReader, home, lettersId, 'reads the dead letters'))
 ])
 
 module assignments 'role-assignment.json' = [

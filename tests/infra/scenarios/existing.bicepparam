@@ -14,5 +14,10 @@ param routes = [
     source: { account: 'contosodata', resourceGroup: 'rg-data', location: 'northeurope', container: 'outbox' }
     target: { account: 'contosoarchive', resourceGroup: 'rg-data', container: 'archive' }
   }
+  {
+    name: 'onward'
+    source: { account: 'contosoarchive', resourceGroup: 'rg-data', location: 'northeurope', container: 'archive' }
+    target: { account: 'fabrikamdata', resourceGroup: 'rg-partner', container: 'onward' }
+  }
 ]
 param principalId = '44444444-4444-4444-4444-444444444444'

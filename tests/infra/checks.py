@@ -1,0 +1,221 @@
+"""What has to be true of every deployment: each check says what is wrong, and nothing if all is well.
+
+`test_mistakes.py` makes a deliberate mistake for each.
+"""
+
+import json
+import re
+from typing import Any
+
+from adapters import events, letters, reports
+from tests.infra.snapshots import ROOT, Snapshot, strings
+from triggers import queue
+
+HOST = json.loads((ROOT / "host.json").read_text())
+HUB = HOST["extensions"]["durableTask"]["hubName"]
+PACKAGE = "app-package"
+STATE_CONTAINERS = {letters.CONTAINER, reports.CONTAINER, events.UNDELIVERED, PACKAGE}
+SECRET = re.compile(
+    r"(?i)listkeys|listaccountsas|listservicesas|listcredentials|accountkey|accesskey|sharedaccess|[?&]sig=|password"
+    r"|instrumentationkey|defaultendpointsprotocol|connectionstring|azurewebjobsstorage$|secret"
+)
+# They hold the word and no secret: local authentication is off, the other is a setting's name; and what forbids keys.
+HARMLESS = {
+    "allowSharedKeyAccess",
+    "AzureFunctionsJobHost__extensions__durableTask__storageProvider__connectionStringName",
+}
+ACCOUNT = {
+    "allowBlobPublicAccess": False,
+    "allowCrossTenantReplication": False,
+    "allowSharedKeyAccess": False,
+    "defaultToOAuthAuthentication": True,
+    "isLocalUserEnabled": False,
+    "minimumTlsVersion": "TLS1_2",
+    "supportsHttpsTrafficOnly": True,
+}
+FILTER = re.compile(r"/blobServices/default/containers/[a-z0-9-]{3,63}/(blobs/.+)?")
+
+
+def no_secrets(snapshot: Snapshot) -> list[str]:
+    """No key, SAS, password or connection string anywhere, outputs included."""
+    found = [*strings(snapshot.resources, "resources"), *strings(snapshot.outputs, "outputs")]
+    return [path for path, text in found if SECRET.search(text) and text not in HARMLESS and not _insights(path, text)]
+
+
+def _insights(path: str, text: str) -> bool:
+    """Where Application Insights is; with its local authentication off (`no_local_authentication`) it opens nothing."""
+    name = "APPLICATIONINSIGHTS_CONNECTION_STRING"
+    return path.endswith(f".properties.{name}") and (
+        text == name or bool(re.fullmatch(r"\[reference\('/\S+/components/\S+', '[\d-]+'\)\.ConnectionString\]", text))
+    )
+
+
+def no_local_authentication(snapshot: Snapshot) -> list[str]:
+    """Telemetry is taken from identities alone, and nobody publishes with user and password."""
+    insights = snapshot.one("Microsoft.Insights/components")["properties"]
+    workspace = snapshot.one("Microsoft.OperationalInsights/workspaces")["properties"]
+    doors = snapshot.of("Microsoft.Web/sites/basicPublishingCredentialsPolicies")
+    wrong = [] if insights["DisableLocalAuth"] is True else ["Application Insights takes keys"]
+    wrong += [] if workspace["features"]["disableLocalAuth"] is True else ["the workspace takes keys"]
+    shut = {each["name"].rpartition("/")[2] for each in doors if each["properties"]["allow"] is False}
+    return wrong + [f"{door} takes passwords" for door in {"scm", "ftp"} - shut]
+
+
+def accounts_closed(snapshot: Snapshot) -> list[str]:
+    """No account takes keys, shows blobs to everybody, or is open to other networks while the app has one of its own."""
+    wrong = []
+    for account in snapshot.of("Microsoft.Storage/storageAccounts"):
+        has = account["properties"]
+        wrong += [
+            f"{account['name']}: {key} is {has.get(key)}" for key, value in ACCOUNT.items() if has.get(key) != value
+        ]
+        network = has["networkAcls"]
+        if snapshot.of("Microsoft.Network/virtualNetworks") and network["defaultAction"] != "Deny":
+            wrong.append(f"{account['name']} is open to every network")
+        if (network["bypass"] == "AzureServices") != account["name"].startswith("ststate"):
+            wrong.append(f"{account['name']}: Event Grid needs the state account, and nobody another one")
+    containers = snapshot.of("Microsoft.Storage/storageAccounts/blobServices/containers")
+    return wrong + [each["name"] for each in containers if each["properties"]["publicAccess"] != "None"]
+
+
+def one_way_in(snapshot: Snapshot) -> list[str]:
+    """With a network: service endpoints of the app's subnet, or private endpoints of each service; never both."""
+    networks = snapshot.of("Microsoft.Network/virtualNetworks")
+    app = snapshot.one("Microsoft.Web/sites")["properties"].get("virtualNetworkSubnetId")
+    if not networks:
+        return ["the app is in a network that is not made"] if app else []
+    [network] = networks
+    subnets = {each["name"]: each["properties"] for each in network["properties"]["subnets"]}
+    wrong = [] if app == f"{network['id']}/subnets/app" else ["the app is not in its subnet"]
+    if [each["properties"]["serviceName"] for each in subnets["app"]["delegations"]] != ["Microsoft.App/environments"]:
+        wrong.append("the subnet is not delegated to Flex Consumption")
+    private = bool(snapshot.of("Microsoft.Network/privateEndpoints"))
+    service = [each["service"] for each in subnets["app"]["serviceEndpoints"]]
+    if service != ([] if private else ["Microsoft.Storage"]):
+        wrong.append(f"the subnet has the service endpoints {service}")
+    for account in snapshot.of("Microsoft.Storage/storageAccounts"):
+        rules = [each["id"] for each in account["properties"]["networkAcls"]["virtualNetworkRules"]]
+        if rules != ([] if private else [app]):
+            wrong.append(f"{account['name']} lets in {rules}")
+    return wrong
+
+
+def events_delivered(snapshot: Snapshot) -> list[str]:
+    """Every subscription: BlobCreated of one container alone, straight into the queue, kept for ever, by the topic's identity."""
+    topics = snapshot.of("Microsoft.EventGrid/systemTopics")
+    wrong = [
+        f"{each['name']} has another identity" for each in topics if each["identity"] != {"type": "SystemAssigned"}
+    ]
+    subscriptions = snapshot.of("Microsoft.EventGrid/systemTopics/eventSubscriptions")
+    heard = {each["name"].partition("/")[0] for each in subscriptions}
+    wrong += [f"nobody listens to {each['name']}" for each in topics if each["name"] not in heard]
+    for each in subscriptions:
+        subject = each["properties"]["filter"]["subjectBeginsWith"]
+        if not FILTER.fullmatch(subject):
+            wrong.append(f"{each['name']}: {subject} does not end its container's name with a slash")
+        if each["properties"] != _subscription(subject, snapshot.account("state")["id"]):
+            wrong.append(f"{each['name']} is not as it should be: {each['properties']}")
+    return wrong
+
+
+def _subscription(subject: str, account: str) -> dict[str, Any]:
+    identity = {"type": "SystemAssigned"}
+    delivery = {"resourceId": account, "queueName": queue.QUEUE, "queueMessageTimeToLiveInSeconds": -1}
+    given_up = {"resourceId": account, "blobContainerName": events.UNDELIVERED}
+    return {
+        "eventDeliverySchema": "CloudEventSchemaV1_0",
+        "filter": {
+            "includedEventTypes": ["Microsoft.Storage.BlobCreated"],
+            "subjectBeginsWith": subject,
+            "isSubjectCaseSensitive": True,
+        },
+        "deliveryWithResourceIdentity": {
+            "identity": identity,
+            "destination": {"endpointType": "StorageQueue", "properties": delivery},
+        },
+        "deadLetterWithResourceIdentity": {
+            "identity": identity,
+            "deadLetterDestination": {"endpointType": "StorageBlob", "properties": given_up},
+        },
+        "retryPolicy": {"maxDeliveryAttempts": 30, "eventTimeToLiveInMinutes": 1440},
+    }
+
+
+def names_of_the_code(snapshot: Snapshot) -> list[str]:
+    """Containers and queues of the state account are those that the code names; and the scheduler's hub is host.json's."""
+    state = snapshot.account("state")
+    containers = snapshot.children("Microsoft.Storage/storageAccounts/blobServices/containers", state)
+    queues = snapshot.children("Microsoft.Storage/storageAccounts/queueServices/queues", state)
+    hubs = {each["name"].rpartition("/")[2] for each in snapshot.of("Microsoft.DurableTask/schedulers/taskHubs")}
+    wrong = [] if containers == STATE_CONTAINERS else [f"containers {containers ^ STATE_CONTAINERS}"]
+    wrong += [] if queues == {events.QUEUE, events.POISON} == {queue.QUEUE, events.POISON} else [f"queues {queues}"]
+    return wrong + [f"hub {hub}" for hub in hubs - {HUB}]
+
+
+def app_runs(snapshot: Snapshot) -> list[str]:
+    """Python 3.12 on Flex Consumption, under the user-assigned identity alone, its package in the state account."""
+    app, identity = (
+        snapshot.one("Microsoft.Web/sites"),
+        snapshot.one("Microsoft.ManagedIdentity/userAssignedIdentities"),
+    )
+    has = app["properties"]["functionAppConfig"]
+    package = has["deployment"]["storage"]
+    expected = {
+        "plan": ({"tier": "FlexConsumption", "name": "FC1"}, snapshot.one("Microsoft.Web/serverfarms")["sku"]),
+        "runtime": ({"name": "python", "version": "3.12"}, has["runtime"]),
+        "identity": ({"type": "UserAssigned", "userAssignedIdentities": {identity["id"]: {}}}, app["identity"]),
+        "package's identity": (
+            {"type": "UserAssignedIdentity", "userAssignedIdentityResourceId": identity["id"]},
+            package["authentication"],
+        ),
+        "https": (True, app["properties"]["httpsOnly"]),
+        "/admin": (True, app["properties"]["functionsRuntimeAdminIsolationEnabled"]),
+    }
+    wrong = [f"{what}: {is_}" for what, (should, is_) in expected.items() if should != is_]
+    held = snapshot.account("state")["id"] in package["value"] and package["value"].endswith(f"'{PACKAGE}')]")
+    return wrong if held else [*wrong, f"package: {package['value']}"]
+
+
+def kept_and_forgotten(snapshot: Snapshot) -> list[str]:
+    """What a target loses can be brought back, and is copied within the tenant; resolved letters and reports go after 90 days."""
+    wrong = []
+    for account in snapshot.of("Microsoft.Storage/storageAccounts"):
+        [blobs] = [
+            each
+            for each in snapshot.of("Microsoft.Storage/storageAccounts/blobServices")
+            if each["id"] == f"{account['id']}/blobServices/default"
+        ]
+        target = account["name"].startswith("sttarget")
+        kept = {each["enabled"] for key, each in blobs["properties"].items() if key.endswith("RetentionPolicy")}
+        wrong += [] if kept == {target} else [f"{account['name']}: soft delete is {kept}"]
+        scope = account["properties"]["allowedCopyScope"]
+        wrong += [] if scope == ("AAD" if target else None) else [f"{account['name']}: copy scope is {scope}"]
+    [rule] = snapshot.one("Microsoft.Storage/storageAccounts/managementPolicies")["properties"]["policy"]["rules"]
+    rests = [f"{letters.CONTAINER}/resolved/", f"{reports.CONTAINER}/"]
+    action = {"baseBlob": {"delete": {"daysAfterModificationGreaterThan": 90}}}
+    as_said = rule["definition"]["filters"]["prefixMatch"] == rests and rule["definition"]["actions"] == action
+    return wrong if rule["enabled"] and as_said else [*wrong, f"forgotten: {rule}"]
+
+
+def tags(snapshot: Snapshot) -> list[str]:
+    """Whatever can have it has the environment's tag, and the app its service's, by which azd finds them."""
+    [service] = re.findall(r"^services:\n  ([\w-]+):$", (ROOT / "azure.yaml").read_text(), re.MULTILINE)
+    # What is part of another resource, and a role, has no tags.
+    whole = [each for each in snapshot.resources if each["type"].count("/") == 1]
+    taggable = [each for each in whole if each["type"] != "Microsoft.Authorization/roleAssignments"]
+    wrong = [each["name"] for each in taggable if each.get("tags", {}).get("azd-env-name") != "demo"]
+    named = snapshot.one("Microsoft.Web/sites")["tags"].get("azd-service-name")
+    return wrong if named == service else [*wrong, f"the app is the service {named}, and azure.yaml has {service}"]
+
+
+CHECKS = (
+    no_secrets,
+    no_local_authentication,
+    accounts_closed,
+    one_way_in,
+    events_delivered,
+    names_of_the_code,
+    app_runs,
+    kept_and_forgotten,
+    tags,
+)

@@ -1,0 +1,57 @@
+"""What the queries of alerts and workbook ask for, and what the app's log lines really hold."""
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+
+from tests.docs.pages import modules
+from tests.docs.test_docs_hold_the_code import HOLES
+
+HEAD = 'AppTraces | where Message startswith "{\\"action\\": "'
+# Where the fields of a line get names of their own in a query.
+NAMED = re.compile(r"(\w+) = to\w+\(line\.(\w+)\)")
+
+
+def asked_actions(query: str) -> set[str]:
+    """The actions that a query looks for."""
+    return {word for _, words in _compared(query, "action") for word in words}
+
+
+def asked_verdicts(query: str) -> set[str]:
+    """The verdicts that a query looks for."""
+    return {word for _, words in _compared(query, "verdict") for word in words} - {""}
+
+
+def asked_fields(query: str) -> set[str]:
+    """The fields that a query reads: `line.x` anywhere, and where they were named, the names after that."""
+    head, _, rest = query.partition("\n")
+    named = dict(NAMED.findall(head)) if rest else {}
+    text = rest or query
+    fields = {field for name, field in named.items() if re.search(rf"\b{name}\b", re.sub(r'"[^"]*"', "", text))}
+    return (fields | set(re.findall(r"\bline\.(\w+)", text))) - {"action"}
+
+
+def _compared(query: str, name: str) -> Iterator[tuple[str, list[str]]]:
+    text = query.replace(f"tostring(line.{name})", name)
+    for found in re.finditer(rf'\b{name} (==|in) (\([^)]*\)|"[^"]*")', text):
+        yield found[1], re.findall(r'"([^"]*)"', found[2])
+
+
+def logged() -> dict[str, set[str]]:
+    """Every action that the app logs, with the fields that its lines hold."""
+    fields: dict[str, set[str]] = defaultdict(set)
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "log":
+                for action in _actions(node.args[0]):
+                    fields[action] |= {"text"} | {word.arg for word in node.keywords if word.arg} - {"level"}
+    return fields
+
+
+def _actions(argument: ast.expr) -> list[str]:
+    if isinstance(argument, ast.Constant):
+        return [str(argument.value)]
+    text = ast.unparse(argument)[2:-1]
+    [words] = [[text.replace(hole, word) for word in words] for hole, words in HOLES.items() if hole in text]
+    return words

@@ -1,0 +1,108 @@
+"""What a deployment would make, worked out offline by the real compiler: `bicep snapshot` of each scenario."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+INFRA = ROOT / "infra"
+SCENARIOS = Path(__file__).parent / "scenarios"
+# `default` is the parameters file that azd uses, in an environment where nothing else is set.
+NAMES = ("default", *sorted(path.stem for path in SCENARIOS.glob("*.bicepparam")))
+SUBSCRIPTION = "11111111-1111-1111-1111-111111111111"
+TESTER = "44444444-4444-4444-4444-444444444444"
+ENVIRONMENT = {"AZURE_ENV_NAME": "demo", "AZURE_LOCATION": "westeurope", "AZURE_PRINCIPAL_ID": TESTER}
+# What azd may have set on the machine that runs the tests.
+KNOBS = re.compile(r"readEnvironmentVariable\(\s*'(\w+)'")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The resources and outputs of one scenario; what is known at run time alone is an expression in brackets."""
+
+    resources: list[dict[str, Any]]
+    outputs: dict[str, Any]
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        """The resources of a type."""
+        return [each for each in self.resources if each["type"] == kind]
+
+    def one(self, kind: str) -> dict[str, Any]:
+        """The only resource of a type."""
+        [only] = self.of(kind)
+        return only
+
+    def account(self, purpose: str) -> dict[str, Any]:
+        """The account that is made for `source`, `target` or `state`."""
+        accounts = self.of("Microsoft.Storage/storageAccounts")
+        [only] = [each for each in accounts if each["name"].startswith(f"st{purpose}")]
+        return only
+
+    def children(self, kind: str, account: dict[str, Any]) -> set[str]:
+        """The names of an account's containers or queues."""
+        return {each["name"].rpartition("/")[2] for each in self.of(kind) if each["id"].startswith(f"{account['id']}/")}
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The app's settings."""
+        [only] = [each for each in self.of("Microsoft.Web/sites/config") if each["name"].endswith("/appsettings")]
+        return dict(only["properties"])
+
+    def mistaken(self) -> "Snapshot":
+        """A copy to make a mistake in."""
+        return deepcopy(self)
+
+
+def strings(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Every text in a value with its path, keys included."""
+    match value:
+        case dict():
+            for key, item in value.items():
+                yield f"{path}.{key}", key
+                yield from strings(item, f"{path}.{key}")
+        case list():
+            for number, item in enumerate(value):
+                yield from strings(item, f"{path}[{number}]")
+        case str():
+            yield path, value
+
+
+def taken(bicep: str, name: str, folder: Path) -> Snapshot:
+    """Take the snapshot of a scenario in a folder of its own, which gets copies of what it needs."""
+    shutil.copytree(INFRA, folder / "infra")
+    shutil.copytree(SCENARIOS, folder / "tests" / "infra" / "scenarios")
+    shutil.copy(ROOT / "host.json", folder)
+    # Offline nobody knows the cloud, and a name that is not known is not worked out. Linting is another test's.
+    (folder / "infra" / "bicepconfig.json").write_text('{"analyzers": {"core": {"enabled": false}}}')
+    for path in (folder / "infra").glob("*.bicep"):
+        path.write_text(path.read_text().replace("environment().suffixes.storage", "'core.windows.net'"))
+    parameters = folder / ("infra/main" if name == "default" else f"tests/infra/scenarios/{name}")
+    where = ["--subscription-id", SUBSCRIPTION, "--tenant-id", SUBSCRIPTION, "--location", "westeurope"]
+    command = [
+        bicep,
+        "snapshot",
+        f"{parameters}.bicepparam",
+        "--mode",
+        "overwrite",
+        "--deployment-name",
+        "demo",
+        *where,
+    ]
+    ran = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    result = json.loads(parameters.with_suffix(".snapshot.json").read_text())
+    assert result["diagnostics"] == []
+    return Snapshot(result["predictedResources"], result["outputs"])
+
+
+def environment() -> dict[str, str]:
+    """This machine's environment without what would change the parameters, and with what azd always sets."""
+    knobs = set(KNOBS.findall((INFRA / "main.bicepparam").read_text()))
+    return {name: value for name, value in os.environ.items() if name not in knobs} | ENVIRONMENT

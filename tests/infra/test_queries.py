@@ -1,0 +1,112 @@
+"""The queries of alerts and workbook are asked of the log lines that the app really writes."""
+
+import json
+import logging
+import re
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from operations.log import LOGGER, log
+from rules.models import Verdict
+from tests.docs.test_docs_hold_the_code import actions
+from tests.infra import queries
+from tests.infra.snapshots import INFRA, Snapshot
+
+Taken = Callable[[str], Snapshot]
+ALERTS = {"dead-letters", "queue-depth", "queue-age", "orchestrations-failed", "no-progress", "timers-fail", "silence"}
+VIEWS = {"transfers", "throughput", "latency", "steps", "failures", "queue", "trouble"}
+WORKBOOK = json.loads((INFRA / "workbook.json").read_text())
+LOGGED = queries.logged()
+
+
+def views() -> dict[str, str]:
+    """The workbook's queries."""
+    return {each["name"]: each["content"]["query"] for each in WORKBOOK["items"] if each["type"] == 3}
+
+
+def alerts(snapshot: Snapshot) -> dict[str, str]:
+    """The queries of the alerts."""
+    return {
+        each["properties"]["displayName"].partition(": ")[2]: each["properties"]["criteria"]["allOf"][0]["query"]
+        for each in snapshot.of("Microsoft.Insights/scheduledQueryRules")
+    }
+
+
+def wrong(query: str) -> Iterator[str]:
+    """What a query asks for that no line holds."""
+    asked = queries.asked_actions(query)
+    yield from (f"no action {action}" for action in asked - set(LOGGED))
+    held = set[str]().union(*(LOGGED.get(action, set()) for action in asked))
+    yield from (f"no field {field}" for field in queries.asked_fields(query) - held)
+    yield from (f"no verdict {verdict}" for verdict in queries.asked_verdicts(query) - set(Verdict))
+    if not query.startswith(queries.HEAD):
+        yield "another head"
+    if any(query.count(one) != query.count(other) for one, other in ("()", "[]")) or query.count('"') % 2:
+        yield "it is not closed"
+    if not all(line.startswith("| ") for line in query.split("\n")[1:]):
+        yield "a line that is no step"
+
+
+def test_the_fields_are_those_of_every_action() -> None:
+    """What is read of the code's calls is every action that the pages hold too."""
+    assert set(LOGGED) == set(actions())
+    assert {"depth", "oldest_seconds"} <= LOGGED["queue.depth"]
+    assert {"id", "route", "attempt", "verdict", "reason", "detail", "ms"} <= LOGGED["transfer.close"]
+
+
+def test_every_alert_is_asked_of_real_lines(snapshot: Taken) -> None:
+    """Each action, field and verdict is one that the code writes."""
+    found = alerts(snapshot("default"))
+    assert set(found) == ALERTS
+    assert {name: [*wrong(query)] for name, query in found.items()} == {name: [] for name in ALERTS}
+
+
+def test_every_view_is_asked_of_real_lines() -> None:
+    """The same of the workbook."""
+    assert {name: [*wrong(query)] for name, query in views().items()} == {name: [] for name in VIEWS}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "found"),
+    [
+        ("transfer.accepted", "transfer.began", "no action transfer.began"),
+        ("line.id", "line.identity", "no field identity"),
+        ('== "verified"', '== "fine"', "no verdict fine"),
+        ("AppTraces", "traces", "another head"),
+        ("count(), p50", "count(, p50", "it is not closed"),
+    ],
+)
+def test_a_query_that_asks_for_what_is_not_there_is_found(old: str, new: str, found: str) -> None:
+    """A deliberate mistake of each kind."""
+    query = views()["latency"]
+    assert old in query
+    assert found in [*wrong(query.replace(old, new))]
+
+
+def test_a_line_is_what_the_queries_take_it_for(caplog: pytest.LogCaptureFixture) -> None:
+    """Every query begins with how a line begins, and a line is JSON."""
+    with caplog.at_level(logging.INFO, logger=LOGGER.name):
+        log("queue.depth", "so many events wait", depth=1)
+    [text] = re.findall(r'startswith "(.*)"$', queries.HEAD)
+    assert caplog.messages[0].startswith(text.replace('\\"', '"'))
+    assert json.loads(caplog.messages[0])["action"] == "queue.depth"
+
+
+def test_silence_is_when_a_line_is_missing(snapshot: Taken) -> None:
+    """All alerts fire at the first line but one, which fires when there is none."""
+    rules = {
+        each["properties"]["displayName"].partition(": ")[2]: each["properties"]["criteria"]["allOf"][0]
+        for each in snapshot("default").of("Microsoft.Insights/scheduledQueryRules")
+    }
+    fires = {name: (rule["operator"], rule["threshold"]) for name, rule in rules.items()}
+    assert fires == dict.fromkeys(ALERTS, ("GreaterThan", 0)) | {"silence": ("LessThan", 1)}
+
+
+def test_the_workbook_asks_the_workspace(snapshot: Taken) -> None:
+    """It is put there whole, and where it has to name the workspace it does."""
+    taken = snapshot("default")
+    workspace = taken.one("Microsoft.OperationalInsights/workspaces")["id"]
+    workbook = taken.one("Microsoft.Insights/workbooks")["properties"]
+    assert workbook["sourceId"] == workspace
+    assert json.loads(workbook["serializedData"]) == WORKBOOK | {"fallbackResourceIds": [workspace]}
