@@ -100,7 +100,7 @@ class Front:
 
 def _app(handler: Handler) -> web.Application:
     app = web.Application(client_max_size=MAX_BODY)
-    app.router.add_route("*", "/{path:.*}", handler)
+    app.router.add_route("*", "/{path:(?s:.*)}", handler)
     app.on_response_prepare.append(_undress)
     return app
 
