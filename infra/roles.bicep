@@ -38,97 +38,68 @@ var durableContributor = '0ad04412-c4d5-4796-b79c-f76d14c8d402'
 
 var here = subscription().subscriptionId
 var home = state.resourceGroup
-var stateId = resourceId(here, home, 'Microsoft.Storage/storageAccounts', state.name)
-var testers = tester == null ? [] : [tester!]
-var hubs = taskHubId == null ? [] : [taskHubId!]
+var storage = 'Microsoft.Storage/storageAccounts'
 
-func containerId(subscriptionId string, group string, account string, container string) string =>
-  resourceId(
+@description('Where a role holds: a resource, and the group in which the assignment is made.')
+type scope = { id: string, group: string }
+
+func containerAt(subscriptionId string, at object) scope => {
+  group: at.resourceGroup
+  id: resourceId(
     subscriptionId,
-    group,
+    at.resourceGroup,
     'Microsoft.Storage/storageAccounts/blobServices/containers',
-    account,
+    at.account,
     'default',
-    container
+    at.container
   )
-
-func row(who principal, role string, group string, scope string, reason string) object => {
-  who: who
-  role: role
-  group: group
-  scope: scope
-  reason: reason
 }
 
-var sources = map(sourceContainers, each => {
+func row(who principal, role string, at scope, reason string) object => { who: who, role: role, at: at, reason: reason }
+
+var sources = map(sourceContainers, each => containerAt(here, each))
+var targets = map(targetContainers, each => containerAt(here, each))
+var signers = map(sourceAccounts, each => {
   group: each.resourceGroup
-  id: containerId(here, each.resourceGroup, each.account, each.container)
+  id: resourceId(here, each.resourceGroup, storage, each.name)
 })
-var targets = map(targetContainers, each => {
-  group: each.resourceGroup
-  id: containerId(here, each.resourceGroup, each.account, each.container)
-})
-var queueId = resourceId(
-  here,
-  home,
-  'Microsoft.Storage/storageAccounts/queueServices/queues',
-  state.name,
-  'default',
-  eventQueue
-)
-var lettersId = containerId(here, home, state.name, deadLetterContainer)
-var undeliveredId = containerId(here, home, state.name, eventDeadLetterContainer)
+var own = { group: home, id: resourceId(here, home, storage, state.name) }
+var queue = {
+  group: home
+  id: resourceId(here, home, '${storage}/queueServices/queues', state.name, 'default', eventQueue)
+}
+var letters = containerAt(here, { resourceGroup: home, account: state.name, container: deadLetterContainer })
+var undelivered = containerAt(here, { resourceGroup: home, account: state.name, container: eventDeadLetterContainer })
+var insights = { group: home, id: insightsId }
+var hubs = taskHubId == null ? [] : [{ group: home, id: taskHubId! }]
+var testers = tester == null ? [] : [tester!]
 
 // A container may be one route's target and another's source: nobody gets one role twice.
+var plain = carryTags
+  ? { from: [], to: [], tagged: union(sources, targets) }
+  : { from: sources, to: targets, tagged: [] }
+
 var table = flatten([
-  map(
-    carryTags ? [] : sources,
-    each => row(app, blobReader, each.group, each.id, 'looks at what is shared, and has it read')
-  )
-  map(
-    carryTags ? [] : targets,
-    each => row(app, blobContributor, each.group, each.id, 'copies, aborts, and deletes what is half-made')
-  )
-  map(
-    carryTags ? union(sources, targets) : [],
-    each => row(app, blobOwner, each.group, each.id, 'shares blobs with their index tags')
-  )
-  map(
-    sourceAccounts,
-    each =>
-      row(
-        app,
-        blobDelegator,
-        each.resourceGroup,
-        resourceId(here, each.resourceGroup, 'Microsoft.Storage/storageAccounts', each.name),
-        'signs the SAS that the copying service reads with; only an account gives the key'
-      )
-  )
-  [
-    row(app, blobOwner, home, stateId, 'the host: locks and package; the task hub; dead letters and reports')
-    row(app, queueContributor, home, stateId, 'the task hub makes its queues; the events and their poison twin')
-    row(app, tableContributor, home, stateId, 'the task hub makes its tables')
-    row(app, metricsPublisher, home, insightsId, 'sends log lines and measurements without a key')
-  ]
-  map(hubs, id => row(app, durableContributor, home, id, 'runs the orchestrations that the scheduler keeps'))
-  map(topics, topic => row(topic, queueSender, home, queueId, 'puts the events on the queue, and does nothing else'))
-  map(topics, topic => row(topic, blobContributor, home, undeliveredId, 'keeps the events that it could not deliver'))
-  flatten(map(
-    testers,
-    person =>
-      map(
-        union(sources, targets),
-        each => row(person, blobContributor, each.group, each.id, 'puts blobs there, sees them arrive, and cleans up')
-      )
-  ))
-  map(testers, person => row(person, blobReader, home, lettersId, 'reads the dead letters'))
+  map(plain.from, at => row(app, blobReader, at, 'looks at what is shared, and has it read'))
+  map(plain.to, at => row(app, blobContributor, at, 'copies, aborts, and deletes what is half-made'))
+  map(plain.tagged, at => row(app, blobOwner, at, 'shares blobs with their index tags'))
+  map(signers, at => row(app, blobDelegator, at, 'signs the SAS of a copy; only an account gives the key for it'))
+  [row(app, blobOwner, own, 'the host: locks and package; the task hub; dead letters and reports')]
+  [row(app, queueContributor, own, 'the task hub makes its queues; the events and their poison twin')]
+  [row(app, tableContributor, own, 'the task hub makes its tables')]
+  [row(app, metricsPublisher, insights, 'sends log lines and measurements without a key')]
+  map(hubs, at => row(app, durableContributor, at, 'runs the orchestrations that the scheduler keeps'))
+  map(topics, topic => row(topic, queueSender, queue, 'puts the events on the queue, and does nothing else'))
+  map(topics, topic => row(topic, blobContributor, undelivered, 'keeps the events that it could not deliver'))
+  flatten(map(testers, me => map(union(sources, targets), at => row(me, blobContributor, at, 'tests, and cleans up'))))
+  map(testers, me => row(me, blobReader, letters, 'reads the dead letters'))
 ])
 
 module assignments 'role-assignment.json' = [
   for each in table: {
-    scope: resourceGroup(each.group)
+    scope: resourceGroup(each.at.group)
     params: {
-      scope: each.scope
+      scope: each.at.id
       principalId: each.who.id
       principalType: each.who.type
       role: each.role
