@@ -1,10 +1,11 @@
 """The app's settings are those that settings.py and the host read: no more, no less, by the same names."""
 
+import re
 from collections.abc import Callable
 
 import settings
 from tests.infra.checks import HOST
-from tests.infra.snapshots import Snapshot
+from tests.infra.snapshots import ENVIRONMENT, INFRA, KNOBS, Snapshot
 
 Taken = Callable[[str], Snapshot]
 # What the app can read and a deployment leaves out, and why.
@@ -70,3 +71,17 @@ def test_host_and_app_use_the_same_identity(snapshot: Taken) -> None:
     assert taken.settings["AzureWebJobsStorage__credential"] == "managedidentity"
     telemetry = taken.settings["APPLICATIONINSIGHTS_AUTHENTICATION_STRING"]
     assert telemetry == f"[format('ClientId={{0}};Authorization=AAD', {client})]"
+
+
+def test_what_azd_writes_down_changes_no_parameter(snapshot: Taken) -> None:
+    """Outputs become variables of the azd environment, which the parameters file reads: no name is both."""
+    knobs = set(KNOBS.findall((INFRA / "main.bicepparam").read_text()))
+    assert knobs > set(ENVIRONMENT)
+    assert set(snapshot("default").outputs) & knobs == set()
+
+
+def test_every_parameter_can_be_set_from_the_environment() -> None:
+    """The parameters file has each parameter of main.bicep, and no other."""
+    declared = re.findall(r"^param (\w+)", (INFRA / "main.bicep").read_text(), re.MULTILINE)
+    given = re.findall(r"^param (\w+) =", (INFRA / "main.bicepparam").read_text(), re.MULTILINE)
+    assert sorted(given) == sorted(declared)
