@@ -155,9 +155,13 @@ def test_a_late_duplicate_of_a_purged_cancelled_transfer_is_stopped_by_the_recor
 @aged_by_hand
 def test_a_transfer_whose_dead_letter_is_open_is_not_purged(desk: Desk) -> None:
     """However old."""
-    desk.container("sharingsource", "lost")
-    desk.put("old.txt", b"old", container="lost")
-    found = desk.until_final("old.txt", "missing")
+    refused = {"status": 404, "code": "ContainerNotFound"}
+    rule = desk.control.add_fault({"operation": "CopyBlobFromUrl", "blob": "^old.txt$"}, refused)
+    try:
+        desk.put("old.txt", b"old")
+        found = desk.until_final("old.txt")
+    finally:
+        desk.control.remove_faults(rule)
     assert found["state"] == "dead_lettered"
     desk.put("marker.txt", b"marker")
     marker = desk.until_final("marker.txt")["id"]
