@@ -10,9 +10,9 @@ from azure.storage.blob import BlobProperties, ContentSettings
 
 from adapters.clients import Clients, condition
 from adapters.translation import LETTERS_LIST, LETTERS_READ, LETTERS_WRITE, code_of
-from rules.errors import Reason, Retryable
+from rules.errors import Failure, Reason, Retryable
 from rules.identity import unquoted
-from rules.models import Blob
+from rules.models import Blob, Place
 
 MAX_PAGE = 5_000
 JSON = ContentSettings(content_type="application/json")
@@ -64,19 +64,13 @@ class Records:
         Raises:
             ValueError: the service does not know the marker.
         """
-        async with self._clients.asking(LETTERS_LIST):
-            pages = (
-                self._clients.container(self._endpoint, self._container)
-                .list_blobs(name_starts_with=prefix, include=["metadata"], results_per_page=min(limit, MAX_PAGE))
-                .by_page(marker)
-            )
-            try:
-                items = [item async for item in await anext(pages)]
-            except HttpResponseError as error:
-                if marker and error.status_code == HTTPStatus.BAD_REQUEST:
-                    raise ValueError("the service does not know this continuation") from None
-                raise
-        return items, getattr(pages, "continuation_token", None) or None
+        place = Place(self._endpoint, self._container, prefix)
+        try:
+            return await self._clients.page(LETTERS_LIST, place, min(limit, MAX_PAGE), marker)
+        except Failure as failure:
+            if marker and failure.status == HTTPStatus.BAD_REQUEST:
+                raise ValueError("the service does not know this continuation") from None
+            raise
 
     async def all(self, prefix: str) -> AsyncIterator[BlobProperties]:
         """List everything, page by page."""

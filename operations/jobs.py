@@ -49,7 +49,7 @@ async def report(ports: Ports, instances: Instances, identity: str, number: int)
 
     A page is empty once the container's own rule has deleted it.
     """
-    shown = {**jobs.progress(_job(instance := await _found(instances, identity))), **_live(instance)}
+    shown = {**jobs.progress(_job(instance := await _found(instances, identity))), **instance.live}
     pages, turns = int(shown["pages"]), int(shown["turns"])
     if number >= pages + turns:
         return [], False
@@ -92,9 +92,5 @@ def _job(instance: Instance) -> Job:
     return instance.job
 
 
-def _live(instance: Instance) -> dict[str, Any]:
-    return instance.output if isinstance(instance.output, dict) and not instance.running else instance.custom
-
-
 def _view(instance: Instance) -> dict[str, Any]:
-    return jobs.view(_job(instance), _live(instance), broken=instance.broken)
+    return jobs.view(_job(instance), instance.live, broken=instance.broken)

@@ -18,8 +18,7 @@ UNKNOWN = (
 
 def view(instance: Instance) -> dict[str, Any]:
     """A transfer as the API answers it."""
-    live = instance.output if isinstance(instance.output, dict) and not instance.running else instance.custom
-    return status.view(instance.id, instance.run, live, broken=instance.broken)
+    return status.view(instance.id, instance.run, instance.live, broken=instance.broken)
 
 
 async def transfer(instances: Instances, transfer_id: str) -> dict[str, Any]:

@@ -204,6 +204,11 @@ class Instance:
         return self.status in Standing.RUNNING
 
     @property
+    def live(self) -> dict[str, Any]:
+        """What its orchestrator last said of itself: its output once it has ended, until then its custom status."""
+        return self.output if isinstance(self.output, dict) and not self.running else self.custom
+
+    @property
     def broken(self) -> bool:
         """Whether it ended without a word of its own (rule 8): the sweep takes it up."""
         return self.status in Standing.BROKEN
