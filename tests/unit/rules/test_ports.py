@@ -28,6 +28,20 @@ def test_an_instance_runs_or_broke_or_ended_by_itself(status: str, *, running: b
     assert (instance.running, instance.broken) == (running, broken)
 
 
+@pytest.mark.parametrize(
+    ("status", "output", "live"),
+    [
+        ("Running", None, {"state": "copying"}),
+        ("Running", {"state": "verified"}, {"state": "copying"}),
+        ("Completed", {"state": "verified"}, {"state": "verified"}),
+        ("Failed", "an exception's text", {"state": "copying"}),
+    ],
+)
+def test_an_instance_speaks_by_its_status_until_it_has_ended(status: str, output: object, live: dict[str, str]) -> None:
+    """What a broken one leaves as its output is no word of its orchestrator."""
+    assert Instance("x", status, None, {"state": "copying"}, output, NOW).live == live
+
+
 def test_todays_route_is_found_by_its_name() -> None:
     """Or is gone."""
     none = cast("Any", None)
