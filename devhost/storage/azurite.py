@@ -7,6 +7,7 @@ import contextlib
 import os
 import re
 import socket
+import sys
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -113,7 +114,7 @@ def listen(port: int, variable: str) -> socket.socket:
 async def _start(config: Config, lock: int) -> asyncio.subprocess.Process:
     try:
         return await asyncio.create_subprocess_exec(
-            "node",
+            node(),
             *("--require", HERE / "leash.cjs", SCRIPT),
             *("--location", config.state / "azurite"),
             *("--blobHost", HOST, "--blobPort", "0", "--blobKeepAliveTimeout", str(KEEP_ALIVE_SECONDS)),
@@ -131,4 +132,10 @@ async def _start(config: Config, lock: int) -> asyncio.subprocess.Process:
             start_new_session=True,  # Ctrl-C is for the proxy, which stops Azurite last
         )
     except FileNotFoundError:
-        raise StackError("node is not installed. Fix: install Node.js 20 or newer") from None
+        raise StackError("node is not installed. Fix: make setup") from None
+
+
+def node() -> str:
+    """Node.js beside this Python, where `make setup` puts it if the machine has none; else the machine's."""
+    ours = Path(sys.executable).with_name("node")
+    return str(ours) if ours.exists() else "node"

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from devhost.storage.azurite import node
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 AZURITE = ROOT / "devhost/storage/node_modules/azurite/dist/src/azurite.js"
@@ -147,7 +149,7 @@ def queues(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder, ports = tmp_path_factory.mktemp("azurite"), [free_port() for _ in range(3)]
     listen = [f"--{kind}Port={port}" for kind, port in zip(("blob", "queue", "table"), ports, strict=True)]
     flags = ["--skipApiVersionCheck", "--disableTelemetry", "--silent", "--location", str(folder), *listen]
-    with subprocess.Popen(["node", str(AZURITE), *flags], stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen([node(), str(AZURITE), *flags], stdout=subprocess.DEVNULL) as process:
         until(lambda: process.poll() is not None or _listens(ports[1]))
         assert process.poll() is None, "Azurite did not start: run `make setup`"
         endpoint = f"http://127.0.0.1:{ports[1]}/devstoreaccount1"
