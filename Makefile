@@ -22,7 +22,7 @@ help: ## What can be done here
 $(AZURITE)/.complete: .venv/.complete devhost/storage/package-lock.json requirements-node.txt
 	@echo "Setting up the storage emulator (once) ..."
 	@{ $(NODE_FITS); } >/dev/null 2>&1 || $(MAKE) --no-print-directory $(BIN)/node
-	@cd devhost/storage && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --silent --no-audit --no-fund
+	@cd devhost/storage && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --loglevel=error --no-audit --no-fund
 	@touch $@
 
 setup: .venv/.complete $(AZURITE)/.complete ## Install what the local stack and the tests need (part of every other target)
