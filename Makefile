@@ -21,8 +21,8 @@ help: ## What can be done here
 # Node.js runs the storage emulator. Where it is missing or too old it comes from PyPI, into .venv, which is looked at first.
 $(AZURITE)/.complete: .venv/.complete devhost/storage/package-lock.json requirements-node.txt
 	@echo "Setting up the storage emulator (once) ..."
-	@{ $(NODE_FITS); } >/dev/null 2>&1 || $(MAKE) --no-print-directory $(BIN)/node
-	@cd devhost/storage && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --loglevel=error --no-audit --no-fund
+	@{ $(NODE_FITS); } >/dev/null 2>&1 || $(MAKE) --silent $(BIN)/node
+	@cd devhost/storage && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --loglevel=error --no-audit --no-fund >/dev/null
 	@touch $@
 
 setup: .venv/.complete $(AZURITE)/.complete ## Install what the local stack and the tests need (part of every other target)
