@@ -61,11 +61,12 @@ def run(load: Load, state: Path, log: IO[str], progress: Progress) -> Result:
         StackFailed: it did not start, or for a long time no transfer ended.
     """
     began = time.monotonic()
-    with LocalStack(_environment(state), output=log) as stack:
+    with LocalStack(environment(state), output=log) as stack:
         return asyncio.run(_Bench(load, stack, progress).measure(time.monotonic() - began))
 
 
-def _environment(state: Path) -> dict[str, str]:
+def environment(state: Path) -> dict[str, str]:
+    """What a stack of its own is told: free ports, a folder, and the times of Azure."""
     host, blob, queue, table = map(str, free_ports(4))
     return {
         **{name: value for name, value in os.environ.items() if name in TOLD or not name.startswith(OURS)},

@@ -1,0 +1,86 @@
+"""What `azd up` deploys: exactly the rooms that run, whatever else lies in the folder."""
+
+import subprocess
+import tomllib
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+from devhost.stack import ROOT
+from tests.package.azd import IGNORE, make_zip
+from tests.package.conftest import JUNK, SECRET
+
+MODULES = {"function_app.py", "wiring.py", "settings.py"}
+ROOMS = {"activities", "adapters", "operations", "orchestrators", "rules", "triggers"}
+READ = {"host.json", "requirements.txt"}
+
+
+def names(package: Path) -> set[str]:
+    """The files of a zip."""
+    with ZipFile(package) as file:
+        found = file.namelist()
+    assert len(found) == len(set(found))
+    return set(found)
+
+
+def test_exactly_the_rooms_that_run_are_in_it(package: Path) -> None:
+    """At the top, and in each room its modules: the twins in memory are for tests, and stay."""
+    assert {name.partition("/")[0] for name in names(package)} == MODULES | ROOMS | READ
+    rooms = {path.relative_to(ROOT).as_posix() for room in ROOMS for path in (ROOT / room).glob("*.py")}
+    assert names(package) == rooms | MODULES | READ
+    assert not [name for name in names(package) if name.startswith("adapters/memory")]
+
+
+def test_no_room_is_forgotten() -> None:
+    """The rooms are those that the import rules know, without the local stack."""
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["root_packages"]
+    assert set(known) - {"devhost"} == ROOMS
+
+
+def test_nothing_secret_is_in_it(package: Path, folder: Path) -> None:
+    """Not a byte of what was planted, in no file; and it was planted."""
+    assert all((folder / name).read_text() == SECRET for name in JUNK)
+    with ZipFile(package) as file:
+        assert not [name for name in file.namelist() if SECRET.encode() in file.read(name)]
+
+
+@pytest.mark.parametrize(
+    ("ignore", "shipped"),
+    [
+        (None, {".env", ".git/config", "linked/key.py", "smoke/__main__.py", "tests/rules/models.py"}),
+        (
+            ".*\ntests\ninfra\n",
+            {"main_env/pyvenv.cfg", "prod.env", "try.py", "rules/__pycache__/models.cpython-312.pyc"},
+        ),
+        ("*\n!/adapters\n!/adapters/**\n", {"adapters/.env", "adapters/scratch/try.py", "adapters/memory/world.py"}),
+    ],
+)
+def test_what_it_would_ship_otherwise(folder: Path, tmp_path: Path, ignore: str | None, shipped: set[str]) -> None:
+    """Without the file, with a list of what to leave out, and with whole folders let in: each ships what it should not."""
+    ours = (folder / IGNORE).read_text()
+    try:
+        (folder / IGNORE).unlink() if ignore is None else (folder / IGNORE).write_text(ignore)
+        found = names(make_zip(folder, tmp_path / "app.zip"))
+    finally:
+        (folder / IGNORE).write_text(ours)
+    assert shipped <= found
+    assert not {name for name in found if name.startswith(".azure/") or name.endswith("local.settings.json")}
+
+
+def test_git_reads_the_file_alike(package: Path, folder: Path, tmp_path: Path) -> None:
+    """Another reader of the same rules finds the same files: no line depends on whose reader it is."""
+    git = ["git", f"--git-dir={tmp_path}/git", f"--work-tree={folder}"]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    listed = [*git, "-c", "core.quotePath=false", "ls-files", "--others", f"--exclude-from={folder / IGNORE}"]
+    found = subprocess.run(listed, cwd=folder, capture_output=True, text=True, check=True).stdout
+    assert set(found.splitlines()) == names(package)
+
+
+def test_only_plain_lines_are_in_the_file() -> None:
+    """All is left out, and each name is let in from the top: readers differ in wildcards there (azd's takes `/*` for any depth)."""
+    lines = [line for line in (ROOT / IGNORE).read_text().splitlines() if not line.startswith("#")]
+    expected = ["*", *(f"!/{name}" for name in MODULES | READ)]
+    expected += [line for room in ROOMS for line in (f"!/{room}", f"!/{room}/*.py")]
+    assert lines[0] == "*"
+    assert sorted(lines) == sorted(expected)
