@@ -1,0 +1,73 @@
+"""The files of the workshop, read as their readers do, and what the published schemas say of them."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema.exceptions import ValidationError
+from jsonschema.validators import validator_for
+from referencing import Registry
+
+ROOT = Path(__file__).parents[2]
+SCHEMAS = Path(__file__).parent / "schemas"
+WORKFLOWS = tuple(f".github/workflows/{name}.yml" for name in ("azure-dev", "ci"))
+FORMS = tuple(f".github/ISSUE_TEMPLATE/{name}.yml" for name in ("bug", "feature", "question"))
+# What is held to a schema, and to which.
+SCHEMA_OF = {
+    "azure.yaml": "azure.yaml.json",
+    "host.json": "host.json",
+    **dict.fromkeys(WORKFLOWS, "github-workflow.json"),
+    **dict.fromkeys(FORMS, "github-issue-forms.json"),
+    ".github/ISSUE_TEMPLATE/config.yml": "github-issue-config.json",
+    ".github/dependabot.yml": "dependabot-2.0.json",
+    ".devcontainer/devcontainer.json": "devContainer.base.schema.json",
+}
+
+
+class Loader(yaml.SafeLoader):
+    """YAML 1.2, as GitHub and azd read it: `on` is a word."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012  # PyYAML's own way to say it
+        first: [(tag, form) for tag, form in forms if tag != "tag:yaml.org,2002:bool" or first in "tTfF"]
+        for first, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def read(name: str) -> Any:
+    """What a file holds."""
+    text = (ROOT / name).read_text()
+    return json.loads(text) if name.endswith(".json") else yaml.load(text, Loader)  # noqa: S506  # a safe one
+
+
+def faults(schema: Any, value: Any) -> list[str]:
+    """`place: what is wrong`, of everything that a schema does not allow. Nothing is fetched for it."""
+    found = validator_for(schema)(schema, registry=Registry()).iter_errors(value)
+    return sorted({f"{each.json_path}: {each.message}" for error in found for each in _innermost(error)})
+
+
+def faults_of(name: str, value: Any) -> list[str]:
+    """The faults of what one of the files might hold."""
+    schema = json.loads((SCHEMAS / SCHEMA_OF[name]).read_text())
+    if name == "azure.yaml":
+        _close(schema)
+    if name == "host.json":  # one schema for both generations of Functions: only the second is looked at
+        schema["oneOf"] = [{"$ref": "#/definitions/version-2"}]
+    return faults(schema, value)
+
+
+def _close(schema: dict[str, Any]) -> None:
+    """Make azd's schema strict: it leaves open what extensions of azd add, and none is used here."""
+    infra, service = schema["properties"]["infra"], schema["properties"]["services"]["additionalProperties"]
+    for each in (schema, infra, service):
+        each["additionalProperties"] = False
+    for each in (infra["properties"]["provider"], service["properties"]["host"], service["properties"]["language"]):
+        each["enum"] = each["examples"]
+
+
+def _innermost(error: ValidationError) -> Iterator[ValidationError]:
+    if not error.context:
+        yield error
+    for each in error.context or []:
+        yield from _innermost(each)
