@@ -27,8 +27,7 @@ var rules rule[] = [
     name: 'dead-letters'
     says: 'Something could not be shared, and waits as a dead letter: GET /api/dead-letters says what, why, and what to do.'
     severity: 2
-    // A first attempt has no letter to resolve: if it closes one, it writes one.
-    where: 'action == "message.dead_lettered" or action == "undelivered.left" or action == "sweep.missing_letter" or (action == "transfer.close" and tostring(line.verdict) == "done" and toint(line.attempt) == 0)'
+    where: 'action == "message.dead_lettered" or action == "undelivered.left" or action == "sweep.missing_letter" or (action == "transfer.close" and tostring(line.verdict) == "done" and tostring(line.state) == "dead_lettered")'
   }
   {
     name: 'queue-depth'

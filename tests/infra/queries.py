@@ -15,12 +15,12 @@ NAMED = re.compile(r"(\w+) = to\w+\(line\.(\w+)\)")
 
 def asked_actions(query: str) -> set[str]:
     """The actions that a query looks for."""
-    return {word for _, words in _compared(query, "action") for word in words}
+    return asked_values(query, "action")
 
 
-def asked_verdicts(query: str) -> set[str]:
-    """The verdicts that a query looks for."""
-    return {word for _, words in _compared(query, "verdict") for word in words} - {""}
+def asked_values(query: str, field: str) -> set[str]:
+    """The values of a field that a query looks for."""
+    return {word for _, words in _compared(query, field) for word in words} - {""}
 
 
 def asked_fields(query: str) -> set[str]:

@@ -9,6 +9,7 @@ import pytest
 
 from operations.log import LOGGER, log
 from rules.models import Verdict
+from rules.transitions import State
 from tests.docs.test_docs_hold_the_code import actions
 from tests.infra import queries
 from tests.infra.snapshots import INFRA, Snapshot
@@ -39,7 +40,8 @@ def wrong(query: str) -> Iterator[str]:
     yield from (f"no action {action}" for action in asked - set(LOGGED))
     held = set[str]().union(*(LOGGED.get(action, set()) for action in asked))
     yield from (f"no field {field}" for field in queries.asked_fields(query) - held)
-    yield from (f"no verdict {verdict}" for verdict in queries.asked_verdicts(query) - set(Verdict))
+    yield from (f"no verdict {verdict}" for verdict in queries.asked_values(query, "verdict") - set(Verdict))
+    yield from (f"no state {state}" for state in queries.asked_values(query, "state") - set(State))
     if not query.startswith(queries.HEAD):
         yield "another head"
     if any(query.count(one) != query.count(other) for one, other in ("()", "[]")) or query.count('"') % 2:
@@ -52,7 +54,7 @@ def test_the_fields_are_those_of_every_action() -> None:
     """What is read of the code's calls is every action that the pages hold too."""
     assert set(LOGGED) == set(actions())
     assert {"depth", "oldest_seconds"} <= LOGGED["queue.depth"]
-    assert {"id", "route", "attempt", "verdict", "reason", "detail", "ms"} <= LOGGED["transfer.close"]
+    assert {"id", "route", "attempt", "state", "verdict", "reason", "detail", "ms"} <= LOGGED["transfer.close"]
 
 
 def test_every_alert_is_asked_of_real_lines(snapshot: Taken) -> None:
@@ -82,6 +84,12 @@ def test_a_query_that_asks_for_what_is_not_there_is_found(old: str, new: str, fo
     query = views()["latency"]
     assert old in query
     assert found in [*wrong(query.replace(old, new))]
+
+
+def test_an_alert_on_a_state_that_there_is_not_is_found(snapshot: Taken) -> None:
+    """The alert on dead letters asks for one."""
+    query = alerts(snapshot("default"))["dead-letters"]
+    assert "no state dead" in [*wrong(query.replace('== "dead_lettered"', '== "dead"'))]
 
 
 def test_a_line_is_what_the_queries_take_it_for(caplog: pytest.LogCaptureFixture) -> None:

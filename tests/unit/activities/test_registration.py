@@ -15,6 +15,7 @@ from operations.log import LOGGER
 from rules import codec
 from rules.jobs import Job, Phase, Tally, Turn, Work
 from rules.models import Outcome, Run, Step, Verdict
+from rules.transitions import State
 from tests.unit.operations.world import World
 from tests.unit.rules.samples import NOW
 
@@ -43,7 +44,17 @@ async def test_an_activity_takes_a_run_and_gives_an_outcome_as_json(
     assert codec.decode(Outcome, json.loads(json.dumps(given))).verdict is Verdict.VERIFIED
     (line,) = [json.loads(record.getMessage()) for record in caplog.records if record.name == LOGGER.name]
     assert (line["action"], line["id"], line["verdict"]) == ("transfer.start", transfer.id, "verified")
+    assert line["state"] is None
     assert "sig" not in caplog.text
+
+
+async def test_a_line_says_what_the_transfer_ends_as(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """The alert on new dead letters rests on it."""
+    run = Run(world.put(), NOW, step=Step.CLOSE, ending=Outcome(Verdict.ENDED, state=State.DEAD_LETTERED))
+    with caplog.at_level(logging.INFO, LOGGER.name):
+        await registered(world)["close"].get_user_function()(run=codec.encode(run))
+    (line,) = [json.loads(record.getMessage()) for record in caplog.records if record.name == LOGGER.name]
+    assert (line["action"], line["state"], line["verdict"]) == ("transfer.close", "dead_lettered", "done")
 
 
 async def test_an_input_that_is_no_run_raises_so_that_the_orchestrator_backs_off(world: World) -> None:
