@@ -1,0 +1,103 @@
+"""What the pages say of Azure is what `infra/` does: parameters, roles, routes, and the values that azd keeps."""
+
+import json
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from tests.docs.pages import PAGES, ROOT, code, page, rows, section
+from tests.infra import snapshots
+from tests.infra.conftest import bicep, snapshot  # noqa: F401  # fixtures
+from tests.infra.snapshots import INFRA, NAMES, Snapshot
+from tests.infra.test_roles import roles
+
+Taken = Callable[[str], Snapshot]
+PARAMETERS = (INFRA / "main.bicepparam").read_text()
+# param <name> = ... readEnvironmentVariable('<variable>', '<default>') ...
+KNOB = re.compile(r"^param (\w+) = [^\n]*?readEnvironmentVariable\(\s*'(\w+)'(?:,\s*'([^']*)')?", re.MULTILINE)
+OUTPUTS = set(re.findall(r"^output (\w+) ", (INFRA / "main.bicep").read_text(), re.MULTILINE))
+# What azd itself keeps, or asks for where main.bicepparam has no default, or an empty one.
+OF_AZD = {"AZURE_ENV_NAME": "azd asks", "AZURE_LOCATION": "azd asks", "AZURE_PRINCIPAL_ID": "who is logged in"}
+PEOPLE = {"app": "the app's identity", "tester": "who deploys"}
+AZURE = page("docs/azure.md")
+
+
+def knobs() -> list[tuple[str, str, str]]:
+    """Each parameter with its environment variable and default, as the parameters file has them."""
+    return [(name, variable, default) for name, variable, default in KNOB.findall(PARAMETERS)]
+
+
+def told(*texts: str) -> list[tuple[str, str, str]]:
+    """The same, as the tables of the pages have them."""
+    table = [row for text in texts for row in rows(text) if len(row) == 4 and re.fullmatch(r"`[A-Z_]+`", row[1])]
+    found = []
+    for name, variable, default, _ in table:
+        known = OF_AZD.get(code(variable)[0])
+        empty = default == (known or "none")
+        found.append((code(name)[0], code(variable)[0], "" if empty else (code(default) or [default])[0]))
+    return found
+
+
+def test_every_parameter_is_on_one_page_with_its_true_default() -> None:
+    """Each once, by its variable; and every parameter of main.bicepparam is one that can be set."""
+    assert len(knobs()) == len(re.findall(r"^param ", PARAMETERS, re.MULTILINE))
+    assert Counter(told(*(page(f"docs/{name}.md") for name in ("azure", "network", "scale")))) == Counter(knobs())
+
+
+def test_a_wrong_default_is_found() -> None:
+    """And one that is said to be empty but is not."""
+    row = "| `softDeleteDays` | `SOFT_DELETE_DAYS` | `{}` | how long |"
+    head = "| parameter | environment variable | default | does |\n| --- | --- | --- | --- |\n"
+    assert told(head + row.format(7))[0] in knobs()
+    assert told(head + row.format(8))[0] not in knobs()
+    assert told(head + row.replace("`{}`", "none"))[0] not in knobs()
+
+
+def test_what_azd_is_asked_for_and_told_is_there() -> None:
+    """`azd env set` names a variable of the parameters file, `azd env get-value` that or an output."""
+    variables = {variable for _, variable, _ in knobs()}
+    text = "\n".join(path.read_text() for path in PAGES)
+    assert set(re.findall(r"azd env set (\w+)", text)) - {"NAME"} <= variables
+    assert set(re.findall(r"azd env get-value (\w+)", text)) <= variables | OUTPUTS
+
+
+def test_the_roles_are_those_that_are_assigned(snapshot: Taken) -> None:  # noqa: F811
+    """Who has which, over all scenarios, both ways."""
+    assigned = {(who, role) for name in NAMES for who, role, _ in roles(snapshot(name))}
+    table = {
+        (who, role.removeprefix("Storage ")) for who, role, *_ in rows(section(page("docs/settings.md"), "## Roles"))
+    }
+    assert table == {(PEOPLE.get(who, "the topic of each source account"), role) for who, role in assigned}
+
+
+def compiled(compiler: str, text: str) -> int:
+    """What the compiler says of the parameters file with these routes."""
+    command = [compiler, "build-params", str(INFRA / "main.bicepparam"), "--stdout"]
+    environment = snapshots.environment() | {"SHARING_ROUTES": text}
+    return subprocess.run(command, env=environment, capture_output=True, check=False, cwd=ROOT).returncode
+
+
+def test_the_examples_of_routes_compile(bicep: str) -> None:  # noqa: F811
+    """As they stand on the page; an end without a container does not: of one route alone the compiler sees that."""
+    examples = re.findall(r"azd env set SHARING_ROUTES '(\[.*?\])'$", AZURE, re.DOTALL | re.MULTILINE)
+    assert len(examples) == 2
+    for example in examples:
+        assert compiled(bicep, example) == 0
+        for route in json.loads(example):
+            assert compiled(bicep, json.dumps([route])) == 0
+            assert compiled(bicep, json.dumps([route]).replace('"container"', '"kontainer"', 1)) != 0
+
+
+@pytest.mark.parametrize("heading", ["Features", "Getting Started", "Guidance", "Resources"])
+def test_the_readme_has_the_sections_of_the_template_gallery(heading: str) -> None:
+    """Those that microsoft/template-validation-action looks for."""
+    assert section(page("README.md"), f"## {heading}").strip()
+
+
+def test_the_guidance_says_what_whoever_pays_and_answers_asks() -> None:
+    """What it costs, where it can be, and what of its security is whose."""
+    guidance = section(page("README.md"), "## Guidance")
+    assert re.findall(r"^### (.+)$", guidance, re.MULTILINE) == ["Costs", "Regions", "Security"]
