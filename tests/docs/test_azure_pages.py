@@ -61,7 +61,7 @@ def test_what_azd_is_asked_for_and_told_is_there() -> None:
     variables = {variable for _, variable, _ in knobs()}
     text = "\n".join(path.read_text() for path in PAGES)
     assert set(re.findall(r"azd env set (\w+)", text)) - {"NAME"} <= variables
-    assert set(re.findall(r"azd env get-value (\w+)", text)) <= variables | OUTPUTS
+    assert set(re.findall(r"azd env get-value (\w+)", text)) <= variables | OUTPUTS | {"AZURE_SUBSCRIPTION_ID"}
 
 
 def test_the_roles_are_those_that_are_assigned(snapshot: Taken) -> None:  # noqa: F811
