@@ -10,6 +10,7 @@ from tests.infra.snapshots import NAMES, Snapshot
 
 Taken = Callable[[str], Snapshot]
 SVG = picture.SOURCE.read_text()
+ALERTS = "Microsoft.Insights/scheduledQueryRules"
 CONTAINERS = "Microsoft.Storage/storageAccounts/blobServices/containers"
 QUEUES = "Microsoft.Storage/storageAccounts/queueServices/queues"
 
@@ -38,6 +39,17 @@ def test_every_container_and_queue_can_be_read_in_it(snapshot: Taken) -> None:  
     default = snapshot("default")
     there = {each["name"].rpartition("/")[2] for kind in (CONTAINERS, QUEUES) for each in default.of(kind)}
     assert picture.names(SVG) == there
+
+
+def test_its_numbers_are_those_of_the_default(snapshot: Taken) -> None:  # noqa: F811
+    """How many alerts, how many instances at most, which Python."""
+    default = snapshot("default")
+    app = default.one("Microsoft.Web/sites")["properties"]["functionAppConfig"]
+    alerts = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")[len(default.of(ALERTS))]
+    assert f">{alerts} alerts<" in SVG
+    assert f" {alerts} alerts," in page("README.md")
+    assert f">up to {app['scaleAndConcurrency']['maximumInstanceCount']} instances<" in SVG
+    assert f">Python {app['runtime']['version']}<" in SVG
 
 
 def test_the_png_is_drawn_from_the_svg() -> None:
