@@ -1,0 +1,158 @@
+"""`python -m smoke`: does what was deployed work, and which engine does its network let through?"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from azure.identity import AzureCliCredential, AzureDeveloperCliCredential, ChainedTokenCredential
+from rich.console import Console
+
+from smoke import app, report, rows, values
+from smoke.cleaning import SECONDS as CLEANING_SECONDS
+from smoke.cleaning import clean
+from smoke.places import Route
+from smoke.steps import Smoke
+from smoke.storage import EMULATOR_KEY, Storage
+from smoke.trouble import Trouble
+from smoke.values import Values
+
+EPILOG = """\
+What it does: asks GET /api/health; puts three blobs of 4 KB into the source of each route, named
+<prefix>blob-data-sharing-smoke-<random>-<kind><suffix>; follows them, compares bytes, and says of `sync` and of `async`
+whether the target's service was let through to the source; lets one become a dead letter (its metadata are too long),
+mends and replays it; takes all of it away again, also after a failure and after Ctrl-C. An alert on dead letters will tell
+of the one that is made. On Azure it takes some three minutes.
+
+Exit codes: 0 everything that the routes need works (an engine that was refused where the app has the other one is told, and
+is no failure); 1 something does not, or it could not begin; 2 the arguments; 130 Ctrl-C.
+
+The function's key is asked for through ARM, by whom `azd auth login`, else `az login`, logged in. It is shown nowhere.
+"""
+
+
+def main() -> int:
+    """Do what was asked; the exit code."""
+    arguments = _parser().parse_args()
+    # Make and `kill` stop with SIGTERM: what was put is taken away in the same way as on Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        return _run(arguments)
+    except Trouble as trouble:
+        Console(stderr=True).print(f"smoke: {trouble}", markup=False, highlight=False, soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m smoke",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--values", type=Path, metavar="FILE", help="a saved `azd env get-values --output json`, in place of azd's own"
+    )
+    where.add_argument("--local", action="store_true", help="the local stack that `make run` runs")
+    parser.add_argument("--route", metavar="NAME", help="this route alone; all by default")
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=900,
+        metavar="SECONDS",
+        help=f"how long to wait in all (900: retries of a failing copy end after 13 minutes); then {CLEANING_SECONDS} to clean up",
+    )
+    parser.add_argument("--json", action="store_true", help="the report as JSON; all else goes to stderr")
+    parser.add_argument(
+        "--arm",
+        default="https://management.azure.com",
+        metavar="URL",
+        help="Azure Resource Manager; another one in a sovereign cloud",
+    )
+    return parser
+
+
+def _seconds(text: str) -> int:
+    if not (text.isdecimal() and 0 < int(text[:6]) <= 86_400):  # noqa: PLR2004  # a day
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 1 to 86,400")
+    return int(text)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    console = Console(stderr=arguments.json)
+    console = console if console.is_terminal else Console(stderr=arguments.json, width=120)
+    say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+    known = _values(arguments)
+    routes = _chosen(known.routes, arguments.route)
+    credential = _credential(known.told.get("AZURE_TENANT_ID", ""))
+    key = app.key(known.function, credential, arguments.arm) if known.function else None
+    with (
+        closing(app.App(known.api, key)) as api,
+        closing(Storage(credential, os.environ.get("DEVHOST_KEY") or EMULATOR_KEY)) as storage,
+    ):
+        smoke = Smoke(api, storage, routes, time.monotonic() + arguments.timeout, say)
+        try:
+            smoke.play()
+        finally:
+            _clean(smoke, known)
+    about = rows.about(known.told, smoke.version, datetime.now(UTC).date().isoformat())
+    lines = rows.rows(known.told, smoke.findings)
+    if arguments.json:
+        sys.stdout.write(json.dumps(report.document(about, smoke.findings, lines), indent=1) + "\n")
+    else:
+        console.print(report.table(smoke.findings))
+        for line in (*report.verdict(smoke.findings), report.KEPT, *_pasted(about, lines)):
+            say(line)
+    return 0 if all(finding.works for finding in smoke.findings) else 1
+
+
+def _values(arguments: argparse.Namespace) -> Values:
+    if arguments.local:
+        return values.of_local_stack(os.environ)
+    return values.of_file(arguments.values) if arguments.values else values.of_azd()
+
+
+def _chosen(routes: Sequence[Route], name: str | None) -> Sequence[Route]:
+    chosen = [route for route in routes if name in {None, route.name}]
+    if not chosen:
+        raise Trouble(f"there is no route {name!r}. Fix: one of {', '.join(route.name for route in routes)}")
+    return chosen
+
+
+def _credential(tenant: str) -> ChainedTokenCredential:
+    """Who `azd auth login` logged in, else who `az login` did."""
+    azd = AzureDeveloperCliCredential(tenant_id=tenant, process_timeout=60)
+    return ChainedTokenCredential(azd, AzureCliCredential(tenant_id=tenant, process_timeout=60))
+
+
+def _clean(smoke: Smoke, known: Values) -> None:
+    try:
+        clean(smoke, known.routes)
+    except (KeyboardInterrupt, SystemExit):
+        smoke.say(f"   stopped: what may be left has {smoke.name} in its name")
+        raise
+
+
+def _pasted(about: dict[str, str], lines: list[rows.Row]) -> list[str]:
+    if not lines:
+        return ["Nothing that docs/network.md and docs/scale.md list as unproven was tried by this."]
+    return [
+        "",
+        "Seen of what the pages list as unproven. Paste it into an issue; there is no name and no secret in it:",
+        "",
+        *rows.markdown(about, lines),
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

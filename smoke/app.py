@@ -1,0 +1,122 @@
+"""The app: its key through ARM, and its API."""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from azure.core import PipelineClient
+from azure.core.credentials import AzureKeyCredential, TokenCredential
+from azure.core.exceptions import AzureError, ClientAuthenticationError
+from azure.core.pipeline.policies import AzureKeyCredentialPolicy, BearerTokenCredentialPolicy
+from azure.core.rest import HttpRequest, HttpResponse
+
+from smoke.places import is_loopback, safe
+from smoke.trouble import LOGIN, Trouble, unanswered
+
+API_VERSION = "2024-11-01"
+SECONDS: dict[str, Any] = {"connection_timeout": 20, "read_timeout": 120}
+PAUSE = 5
+
+
+def key(function: str, credential: TokenCredential, arm: str) -> AzureKeyCredential:
+    """The function app's default key, by its ARM id. It is kept in the credential, which does not show it.
+
+    Raises:
+        Trouble: ARM did not give it.
+    """
+    arm = safe(arm, "--arm")
+    url = f"{arm}{function}/host/default/listkeys"
+    request = HttpRequest("POST", url, params={"api-version": API_VERSION})
+    with PipelineClient[HttpRequest, HttpResponse](
+        arm, policies=[BearerTokenCredentialPolicy(credential, f"{arm}/.default")]
+    ) as client:
+        try:
+            response = client.send_request(request, enforce_https=not is_loopback(arm), **SECONDS)
+        except ClientAuthenticationError:
+            raise Trouble(f"no key of the function app: {LOGIN}") from None
+        except AzureError as error:
+            raise Trouble(f"no key of the function app, from {arm}: {unanswered(error)}") from None
+    keys = _json(response).get("functionKeys") or {}
+    if response.status_code != HTTPStatus.OK or not keys:
+        raise Trouble(_no_key(response))
+    return AzureKeyCredential(keys.get("default") or next(iter(keys.values())))
+
+
+def _no_key(response: HttpResponse) -> str:
+    error = _json(response).get("error")
+    code = error.get("code", "") if isinstance(error, dict) else ""
+    fix = {
+        HTTPStatus.UNAUTHORIZED: "azd auth login --tenant-id <the subscription's tenant>",
+        HTTPStatus.FORBIDDEN: "you need a role with Microsoft.Web/sites/host/listkeys/action on it, such as Contributor",
+        HTTPStatus.NOT_FOUND: "azd up; or azd env select <the environment that has it>",
+    }.get(HTTPStatus(response.status_code), "azd deploy, then again in a minute")
+    return f"no key of the function app: ARM answered {response.status_code} {code}. Fix: {fix}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the app answered; `status` 0 if it did not. `later` is how many seconds to wait before asking again."""
+
+    status: int
+    body: Mapping[str, Any]
+    later: int | None = None
+
+    def __str__(self) -> str:
+        words = (str(self.status or "no answer"), self.body.get("detail"), self.body.get("fix"))
+        return " ".join(filter(None, words))
+
+
+class App:
+    """The app's API. Every call is safe to repeat; the key goes into one header, and nowhere else."""
+
+    def __init__(self, url: str, credential: AzureKeyCredential | None) -> None:
+        policies = [AzureKeyCredentialPolicy(credential, "x-functions-key")] if credential else []
+        self._api = f"{url}/api"
+        self._client = PipelineClient[HttpRequest, HttpResponse](url, policies=policies)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+    def ask(self, method: str, path: str, body: Any = None, **query: str) -> Answer:
+        """Ask once."""
+        request = HttpRequest(method, f"{self._api}{path}", params=query, json=body)
+        try:
+            response = self._client.send_request(request, **SECONDS)
+        except AzureError as error:
+            return Answer(0, {"detail": type(error).__name__}, PAUSE)
+        later = response.headers.get("Retry-After", "")
+        return Answer(response.status_code, _json(response), int(later) if later.isdecimal() else None)
+
+    def insist(self, method: str, path: str, end: float, body: Any = None, **query: str) -> Answer:
+        """Ask until it is taken or refused for good, or until the clock (`time.monotonic`) shows `end`."""
+        while True:
+            answer = self.ask(method, path, body, **query)
+            if answer.later is None or time.monotonic() + answer.later > end:
+                return answer
+            time.sleep(answer.later)
+
+    def pages(self, path: str, end: float, **query: str) -> Iterator[Mapping[str, Any]]:
+        """Every item of a list.
+
+        Raises:
+            Trouble: a page was not answered.
+        """
+        following: str | None = ""
+        while following is not None:
+            more = {"continuation": following} if following else {}
+            answer = self.insist("GET", path, end, limit="500", **query, **more)
+            if answer.status != HTTPStatus.OK:
+                raise Trouble(f"GET /api{path} was answered {answer}")
+            yield from answer.body["items"]
+            following = answer.body["continuation"]
+
+
+def _json(response: HttpResponse) -> dict[str, Any]:
+    try:
+        body = response.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}

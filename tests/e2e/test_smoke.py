@@ -1,0 +1,322 @@
+"""`make smoke` as a person runs it: what it says of a stack that works, of one whose engines are refused, and what it leaves."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from devhost.stack import ROOT
+from tests.e2e import search
+from tests.e2e.desk import Desk
+
+NAME = "blob-data-sharing-smoke-"
+KEY, MASTER, TOKEN = "function-key-of-the-smoke-test", "master-key-of-the-smoke-test", "token-of-the-smoke-test"
+FUNCTION = "/subscriptions/11111111-2222/resourceGroups/rg-smoke/providers/Microsoft.Web/sites/func-smoke"
+TWO = ("first", "second")
+ROUTES = ("default", *TWO, "before", "many")
+PLACES = [
+    *(("sharingsource", container) for container in ("source", "two", "before", "many")),
+    *(("sharingtarget", container) for container in ("target", *TWO, "before", "many")),
+]
+REFUSED = {"status": 403, "code": "CannotVerifyCopySource"}
+AZD = f"""#!/bin/sh
+case "$1 $2" in
+"env get-values") cat "$(dirname "$0")/values.json" ;;
+"auth token") echo '{{"token": "{TOKEN}", "expiresOn": "2099-01-01T00:00:00Z"}}' ;;
+*) exit 1 ;;
+esac
+"""
+
+
+@dataclass
+class Azure:
+    """Stands for ARM and for the app's address: gives the key, passes calls on to the stack, keeps what it was asked."""
+
+    api: str
+    asked: list[tuple[str, str, str | None]] = field(default_factory=list)
+    url: str = ""
+
+    @contextmanager
+    def running(self) -> Iterator["Azure"]:
+        """On a free port of this machine."""
+        azure = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:  # http.server's name
+                azure.answer(self)
+
+            do_GET = do_DELETE = do_POST  # noqa: N815  # http.server's names
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # http.server's name
+                """Say nothing."""
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+            self.url = f"http://127.0.0.1:{server.server_port}"
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            yield self
+            server.shutdown()
+
+    def answer(self, to: BaseHTTPRequestHandler) -> None:
+        """The keys, to who shows a token; or what the stack says."""
+        body = to.rfile.read(int(to.headers.get("Content-Length") or 0))
+        secret = to.headers.get("x-functions-key") or to.headers.get("Authorization")
+        self.asked.append((to.command, to.path, secret))
+        if "listkeys" in to.path:
+            keys = {"masterKey": MASTER, "functionKeys": {"default": KEY}, "systemKeys": {}}
+            status, said = (200, json.dumps(keys).encode()) if secret == f"Bearer {TOKEN}" else (401, b"{}")
+        else:
+            status, said = self._of_the_stack(to.command, to.path, body)
+        to.send_response(status)
+        to.send_header("Content-Length", str(len(said)))
+        to.end_headers()
+        to.wfile.write(said)
+
+    def _of_the_stack(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+        url = self.api.removesuffix("/api") + path
+        request = urllib.request.Request(url, body or None, {"Content-Type": "application/json"}, method=method)  # noqa: S310  # loopback
+        try:
+            with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310  # loopback
+                return response.status, response.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+
+
+@dataclass
+class Run:
+    """A smoke test that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """What it printed with --json."""
+        return dict(json.loads(self.out))
+
+    def found(self, what: str) -> dict[str, Any]:
+        """Its finding; of one route, so there is one."""
+        [finding] = [finding for finding in self.report["findings"] if finding["what"] == what]
+        return dict(finding)
+
+
+@dataclass
+class Runs:
+    """Four at once, for waiting is most of it; and what the app's address was asked by the first."""
+
+    azd: Run
+    sync_refused: Run
+    async_refused: Run
+    interrupted: Run
+    asked: list[tuple[str, str, str | None]]
+
+
+@pytest.fixture(scope="module")
+def runs(desk: Desk, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    """One by azd's values, two with an engine that the target's service refuses, one that is stopped by Ctrl-C."""
+    for account, container in PLACES:
+        desk.container(account, container)
+    desk.until(lambda: healthy(desk), "health, which is looked at every ten seconds, has seen the containers")
+    rules = [
+        desk.control.add_fault({"operation": "CopyBlobFromUrl", "container": "before", "blob": NAME}, REFUSED, 1000),
+        desk.control.add_fault({"operation": "CopyBlob", "container": "many", "blob": NAME}, REFUSED, 1000),
+        # And what was shared cannot be deleted at the target: it has to say what it leaves.
+        desk.control.add_fault(
+            {"operation": "DeleteBlob", "container": "many", "account": "sharingtarget", "user_agent": "^azsdk-python"},
+            {"status": 403, "code": "AuthorizationPermissionMismatch"},
+            1000,
+        ),
+    ]
+    with Azure(desk.stack.api).running() as azure:
+        path = path_with_azd(desk, azure, tmp_path_factory)
+        by_azd = started(desk, "--json", "--arm", azure.url, PATH=path)
+        sync_refused = started(desk, "--local", "--route", "before", "--json")
+        async_refused = started(desk, "--local", "--route", "many", "--json", "--timeout", "5")
+        interrupted = started(desk, "--local", "--route", "default")
+        said = stop_midway(interrupted)
+        done = Runs(
+            finished(by_azd), finished(sync_refused), finished(async_refused), finished(interrupted), azure.asked
+        )
+    for rule in rules:
+        desk.control.remove_faults(rule)
+    done.interrupted.out = said + done.interrupted.out
+    yield done
+    for blob in desk.accounts["sharingtarget"].get_container_client("many").list_blob_names(name_starts_with=NAME):
+        desk.target(blob, "many").delete_blob()
+
+
+def healthy(desk: Desk) -> bool:
+    """Whether health knows of the containers."""
+    checks = {check["name"]: check["ok"] for check in desk.api("GET", "/health").body["checks"]}
+    return all(checks[f"{end} of route {name}"] for name in ROUTES for end in ("source", "target"))
+
+
+def path_with_azd(desk: Desk, azure: Azure, paths: pytest.TempPathFactory) -> str:
+    """A PATH on which `azd` tells of the stack, and has somebody logged in."""
+    folder = paths.mktemp("azd")
+    values = {
+        "AZURE_SUBSCRIPTION_ID": "11111111-2222",
+        "AZURE_LOCATION": "westeurope",
+        "RESOURCE_GROUP": "rg-smoke",
+        "FUNCTION_APP": "func-smoke",
+        "API_URL": azure.url,
+        # One source, two targets: what is put for the one is carried by the other, too.
+        "ROUTES": json.dumps([route for route in json.loads(desk.stack.environment["ROUTES"]) if route["name"] in TWO]),
+        "APP_SUBNET": "/subscriptions/s/subnets/app",
+        "SHARING_ROUTES": json.dumps([{"name": "default"}]),
+    }
+    (folder / "values.json").write_text(json.dumps(values))
+    (folder / "azd").write_text(AZD)
+    (folder / "azd").chmod(0o755)
+    return f"{folder}{os.pathsep}{os.environ['PATH']}"
+
+
+def started(desk: Desk, *arguments: str, **more: str) -> "subprocess.Popen[str]":
+    """A smoke test with the variables of a person who ran `make run` so."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "smoke", *arguments],
+        cwd=ROOT,
+        env={**desk.stack.environment, **more},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def stop_midway(process: "subprocess.Popen[str]") -> str:
+    """Ctrl-C once something was put and nobody knows yet what becomes of it; what was said until then."""
+    said = ""
+    assert process.stdout is not None
+    while "3. Watch" not in said:
+        line = process.stdout.readline()
+        assert line, said
+        said += line
+    process.send_signal(signal.SIGINT)
+    return said
+
+
+def finished(process: "subprocess.Popen[str]") -> Run:
+    """What it came to."""
+    out, err = process.communicate(timeout=120)
+    return Run(process.returncode, out, err)
+
+
+def test_all_is_well_by_the_values_of_azd(runs: Runs) -> None:
+    """Each step is told, each engine was let through, the broken one was mended and replayed."""
+    assert runs.azd.code == 0, runs.azd.err
+    results = {(finding["what"], finding["route"]): finding["result"] for finding in runs.azd.report["findings"]}
+    each = {"canary": "ok", "sync": "let through", "async": "let through", "replay": "ok"}
+    of_routes = {(what, route): result for what, result in each.items() for route in TWO}
+    assert results == {("health", ""): "ok", ("clean", ""): "ok", **of_routes}
+    seen = {finding["what"]: finding["seen"] for finding in runs.azd.report["findings"]}
+    assert "verified by sync in" in seen["sync"]
+    assert "verified by async in" in seen["async"]
+    assert "reason  unsupported_blob" in runs.azd.err
+    assert "/replay -> 202" in runs.azd.err
+
+
+def test_the_rows_to_paste_name_no_account(runs: Runs) -> None:
+    """Of the network that the values tell of; neither an account, nor a route, nor a blob."""
+    rows = runs.azd.report["rows"]
+    assert "over service endpoints, trusted services off: sync let through on 2 of 2; async let through on 2 of 2" in {
+        row["seen"] for row in rows
+    }
+    assert not any(word in json.dumps(rows) for word in ("sharing", *TWO, NAME, "127.0.0.1"))
+
+
+def test_the_key_goes_into_a_header_and_nowhere_else(runs: Runs, desk: Desk) -> None:
+    """ARM is asked once, with the token; the app always with the key; no output and no URL holds either."""
+    [arm] = [asked for asked in runs.asked if "listkeys" in asked[1]]
+    assert arm == (
+        "POST",
+        f"{FUNCTION}/host/default/listkeys?api-version=2024-11-01",
+        f"Bearer {TOKEN}",
+    )
+    of_the_app = [asked for asked in runs.asked if asked != arm]
+    assert len(of_the_app) > 5
+    assert {secret for _, _, secret in of_the_app} == {KEY}
+    wanted = search.Secrets([KEY, MASTER, TOKEN, desk.stack.key], search.signatures(desk))
+    for run in (runs.azd, runs.sync_refused, runs.async_refused, runs.interrupted):
+        assert wanted.found(f"{run.out} {run.err}".encode()) is None
+    assert not any(secret in path for _, path, _ in runs.asked for secret in (KEY, MASTER, TOKEN))
+
+
+def test_sync_is_refused_and_the_app_takes_async(runs: Runs) -> None:
+    """It is told, and everything that the route needs works."""
+    run = runs.sync_refused
+    assert run.code == 0, run.err
+    assert (run.found("sync")["result"], run.found("async")["result"]) == ("refused", "let through")
+    assert "took async in its place" in run.found("sync")["seen"]
+    assert "verified by async" in run.found("canary")["seen"]
+
+
+def test_async_is_refused_and_that_is_a_failure(runs: Runs) -> None:
+    """For the route needs it: no other engine carries large blobs. Reason and detail are the app's."""
+    run = runs.async_refused
+    assert run.code == 1
+    assert (run.found("sync")["result"], run.found("async")["result"]) == ("let through", "refused")
+    assert "source_unreadable" in run.found("async")["seen"]
+    assert "cannot read the source by async" in run.found("async")["seen"]
+
+
+def test_what_cannot_be_deleted_is_named(runs: Runs) -> None:
+    """Clean is what a list says, not what was asked for."""
+    found = runs.async_refused.found("clean")
+    assert (found["result"], found["works"]) == ("failed", False)
+    assert "-small is left" in found["seen"]
+    assert "TESTER_ACCESS" in found["seen"]
+
+
+def test_ctrl_c_leaves_nothing_behind(runs: Runs, desk: Desk) -> None:
+    """No blob at source or target, no dead letter to be replayed, nothing that runs; nor do the others leave any."""
+    assert (runs.interrupted.code, runs.interrupted.err) == (130, "")
+    assert "5. Take everything away" in runs.interrupted.out
+    for account, container in PLACES:
+        left = desk.accounts[account].get_container_client(container).list_blob_names()
+        assert [name for name in left if NAME in name] == [] or (account, container) == ("sharingtarget", "many")
+    assert [item for item in desk.everything("/dead-letters") if NAME in (item["name"] or "")] == []
+    running = [item for state in ("accepted", "copying") for item in desk.everything(f"/transfers?state={state}")]
+    assert [item for item in running if item["source"] and NAME in item["source"]["name"]] == []
+
+
+@pytest.mark.parametrize(
+    ("code", "fix"),
+    [("AuthorizationFailure", "CLIENT_IP"), ("AuthorizationPermissionMismatch", "TESTER_ACCESS")],
+)
+def test_who_is_not_let_in_is_told_which_door_is_closed(desk: Desk, code: str, fix: str) -> None:
+    """Before anything is put: the firewall and a missing role are both a 403, told apart by the service's code."""
+    match = {"operation": "ListBlobs", "container": "patient-smoke"}
+    routes = [
+        {
+            "name": "closed",
+            "source": f"{desk.stack.account('sharingsource')}/patient-smoke/",
+            "target": f"{desk.stack.account('sharingtarget')}/patient-smoke/",
+        }
+    ]
+    rule = desk.control.add_fault(match, {"status": 403, "code": code})
+    run = finished(started(desk, "--local", ROUTES=json.dumps(routes)))
+    desk.control.remove_faults(rule)
+    assert run.code == 1
+    assert f"403 {code}" in run.err
+    assert f"azd env set {fix}" in run.err
+    assert "put" not in run.out
+
+
+def test_a_stack_that_does_not_run_is_one_line() -> None:
+    """With the command that runs it."""
+    env = {**os.environ, "HOST_PORT": "1"}
+    command = [sys.executable, "-m", "smoke", "--local"]
+    run = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr.count("\n")) == (1, 1)
+    assert "make run" in run.stderr
