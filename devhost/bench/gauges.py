@@ -1,8 +1,10 @@
-"""What is read while and after a load runs: the host's store, the proxy's log, and what the kernel says of processes."""
+"""What is read while and after a load runs: the host's store and meter, the proxy's log, what the kernel says of processes."""
 
+import json
 import os
 import re
 import sqlite3
+import urllib.request
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import closing
@@ -13,6 +15,7 @@ from typing import Any, Self
 
 from devhost.host.store import TERMINAL
 from devhost.stack import LocalStack
+from devhost.storage.config import HOST
 
 AGENT = "blob-data-sharing"
 PROC = Path("/proc")
@@ -71,6 +74,32 @@ class Hub:
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:
         with closing(sqlite3.connect(self._uri, uri=True)) as db:
             return db.execute(sql).fetchall()
+
+
+@dataclass(frozen=True, slots=True)
+class Metered:
+    """What Azure bills a function app for: executions by function, and by group of functions the seconds at work."""
+
+    executions: dict[str, float]
+    active_seconds: dict[str, float]
+
+    @classmethod
+    def of(cls, stack: LocalStack) -> Self:
+        """Since the host's start."""
+        with urllib.request.urlopen(f"http://{HOST}:{stack.host_port}/admin/meter") as answer:
+            return cls(**json.load(answer))
+
+    def since(self, before: "Metered", count: int) -> "Metered":
+        """What came since, for one of `count` blobs; functions that did nothing are left out."""
+
+        def each(now: dict[str, float], then: dict[str, float]) -> dict[str, float]:
+            grown = {name: (value - then.get(name, 0)) / count for name, value in now.items()}
+            return {name: value for name, value in sorted(grown.items()) if value}
+
+        return Metered(
+            each(self.executions, before.executions),
+            each(self.active_seconds, before.active_seconds),
+        )
 
 
 def per_blob(

@@ -12,7 +12,7 @@ from typing import IO
 from azure.storage.blob import BlobBlock
 from azure.storage.blob.aio import BlobServiceClient, ContainerClient
 
-from devhost.bench.gauges import Hub, Processes, per_blob
+from devhost.bench.gauges import Hub, Metered, Processes, per_blob
 from devhost.bench.result import Latency, Result
 from devhost.stack import LocalStack, StackFailed
 from devhost.storage.client import StorageControl
@@ -62,7 +62,16 @@ def run(load: Load, state: Path, log: IO[str], progress: Progress) -> Result:
     """
     began = time.monotonic()
     with LocalStack(environment(state), output=log) as stack:
-        return asyncio.run(_Bench(load, stack, progress).measure(time.monotonic() - began))
+        return measure(load, stack, progress, time.monotonic() - began)
+
+
+def measure(load: Load, stack: LocalStack, progress: Progress, start_seconds: float = 0.0) -> Result:
+    """Put the load on a fresh stack that runs.
+
+    Raises:
+        StackFailed: for a long time no transfer ended.
+    """
+    return asyncio.run(_Bench(load, stack, progress).measure(start_seconds))
 
 
 def environment(state: Path) -> dict[str, str]:
@@ -96,9 +105,10 @@ class _Bench:
             await self._share(self._put(container, WARM_UP, SMALL), 1)
             [first] = self.hub.transfers()
             self.control.forget_requests()
-            cpu, steps, began = self.processes.cpu(), self.hub.steps(), time.time()
+            cpu, steps, metered, began = self.processes.cpu(), self.hub.steps(), Metered.of(self.stack), time.time()
             await self._share(self._put_all(container), 1 + self.load.count)
             used = self.processes.cpu() - cpu
+            metered = Metered.of(self.stack).since(metered, self.load.count)
         transfers = [transfer for transfer in self.hub.transfers() if transfer.name != WARM_UP]
         ended = {transfer.name: transfer.ended for transfer in transfers}
         requests, others = per_blob(self.control.requests(internal=False), transfers)
@@ -119,6 +129,8 @@ class _Bench:
             peak_mib=self.processes.peak_mib(),
             start_seconds=start_seconds,
             first_seconds=first.ended - self.acknowledged[WARM_UP],
+            executions=metered.executions,
+            active_seconds=metered.active_seconds,
         )
 
     @contextlib.asynccontextmanager

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 
@@ -45,6 +45,10 @@ class Result:
     peak_mib: dict[str, float]
     start_seconds: float
     first_seconds: float
+    executions: dict[str, float] = field(default_factory=dict)
+    """For one blob, by function."""
+    active_seconds: dict[str, float] = field(default_factory=dict)
+    """For one blob, by functions that share instances: seconds in which at least one of them ran."""
 
     @property
     def blobs_per_second(self) -> float:

@@ -1,4 +1,7 @@
-"""The host's own pages: `/`, `/admin/host/ping`, `/admin/host/status`, `/admin/functions`, `POST /admin/functions/{name}`."""
+"""The host's own pages: `/`, `/admin/host/ping`, `/admin/host/status`, `/admin/functions`, `POST /admin/functions/{name}`.
+
+And one that no real host has: `/admin/meter`.
+"""
 
 import asyncio
 import json
@@ -11,6 +14,7 @@ from aiohttp import web
 
 from devhost.host.indexing import Function
 from devhost.host.keys import Keys
+from devhost.host.meter import Meter
 
 WELCOME = (
     "<!DOCTYPE html><html lang=en><title>Your Functions app is up and running</title>"
@@ -23,9 +27,9 @@ Fire = Callable[[Function, str], Awaitable[None]]
 class Admin:
     """Answers `/` and `/admin`. `fire` runs a function that is not an HTTP function with a given input."""
 
-    def __init__(self, functions: list[Function], keys: Keys, fire: Fire) -> None:
+    def __init__(self, functions: list[Function], keys: Keys, fire: Fire, meter: Meter) -> None:
         self._functions = {function.name.lower(): function for function in functions}
-        self._keys, self._fire = keys, fire
+        self._keys, self._fire, self._meter = keys, fire, meter
         self._begun = time.monotonic()
         self._fired: set[asyncio.Task[None]] = set()
 
@@ -40,6 +44,8 @@ class Admin:
                 return web.Response()
             case HTTPMethod.GET, ["host", "status"]:
                 return web.json_response(self._status())
+            case HTTPMethod.GET, ["meter"]:
+                return web.json_response(self._meter.read())
             case HTTPMethod.GET, ["functions"]:
                 return web.json_response([_described(one, request.host) for one in self._functions.values()])
             case HTTPMethod.POST, ["functions", name] if name in self._functions:

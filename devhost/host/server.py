@@ -49,7 +49,7 @@ class Host:
         management = Management(Hub(self._engine, config.default_version), self._store, self._urls)
         self._front = Front(
             Web(self._worker, self._triggers.endpoints, self._keys, config.route_prefix),
-            Admin(self._worker.functions, self._keys, self._triggers.fire),
+            Admin(self._worker.functions, self._keys, self._triggers.fire, self._worker.meter),
             management if self._worker.durable else None,
             self._keys,
         )

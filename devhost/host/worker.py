@@ -16,6 +16,7 @@ from uuid import uuid4
 from azure.functions.meta import Datum
 
 from devhost.host.indexing import Function, converter
+from devhost.host.meter import Meter
 
 THREADS_PER_CORE = 6
 """Measured on the real worker: twelve plain activities at once on two cores."""
@@ -85,6 +86,7 @@ class Worker:
     def __init__(self, functions: list[Function], client: Callable[[], str], default_version: str | None) -> None:
         self.functions = functions
         self.default_version = default_version
+        self.meter = Meter()
         self._client = client
         self._calls: set[asyncio.Task[Datum | None]] = set()
         self._threads = ThreadPoolExecutor(THREADS_PER_CORE * (os.cpu_count() or 1), "function")
@@ -120,7 +122,8 @@ class Worker:
         function = self._orchestrators[name]
         try:
             arguments = self._arguments(function, Datum(trigger, "string"), None)
-            return str(function.call(**arguments))
+            with self.meter.running(function):
+                return str(function.call(**arguments))
         except Exception as error:
             raise FunctionError(error, function.directory) from error
 
@@ -147,7 +150,8 @@ class Worker:
     async def _invoked(self, function: Function, datum: Datum, metadata: dict[str, Datum] | None) -> Datum | None:
         try:
             arguments = self._arguments(function, datum, metadata)
-            result = await self._call(function, arguments)
+            with self.meter.running(function):
+                result = await self._call(function, arguments)
             if result is not None and not function.returns:
                 raise RuntimeError(  # noqa: TRY301  # becomes the function's failure like any other
                     f"function {function.name!r} without a $return binding returned a non-None value"
