@@ -145,10 +145,10 @@ def _clean(smoke: Smoke, known: Values) -> None:
 
 def _pasted(about: dict[str, str], lines: list[rows.Row]) -> list[str]:
     if not lines:
-        return ["Nothing that docs/network.md and docs/scale.md list as unproven was tried by this."]
+        return ["Of what docs/unproven.md lists, the local stack shows nothing."]
     return [
         "",
-        "Seen of what the pages list as unproven. Paste it into an issue; there is no name and no secret in it:",
+        "Seen of what docs/unproven.md lists. Paste it into an issue; there is no name and no secret in it:",
         "",
         *rows.markdown(about, lines),
     ]

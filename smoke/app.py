@@ -17,7 +17,16 @@ from smoke.trouble import LOGIN, Trouble, unanswered
 
 API_VERSION = "2024-11-01"
 SECONDS: dict[str, Any] = {"connection_timeout": 20, "read_timeout": 120}
-PAUSE = 5
+PAUSE, PATIENCE = 5, 60
+FIXES: dict[int, str] = {
+    HTTPStatus.UNAUTHORIZED: "azd auth login --tenant-id <the subscription's tenant>",
+    HTTPStatus.FORBIDDEN: "you need a role with Microsoft.Web/sites/host/listkeys/action on it, such as Contributor",
+    HTTPStatus.NOT_FOUND: "azd up; or azd env select <the environment that has it>",
+}
+CLOSED = (
+    "its key, a network rule, or Entra ID in front of it (docs/entra-id.md; this comes with the key alone). Fix: let this "
+    "machine in, and --local for a local stack"
+)
 
 
 def key(function: str, credential: TokenCredential, arm: str) -> AzureKeyCredential:
@@ -47,11 +56,7 @@ def key(function: str, credential: TokenCredential, arm: str) -> AzureKeyCredent
 def _no_key(response: HttpResponse) -> str:
     error = _json(response).get("error")
     code = error.get("code", "") if isinstance(error, dict) else ""
-    fix = {
-        HTTPStatus.UNAUTHORIZED: "azd auth login --tenant-id <the subscription's tenant>",
-        HTTPStatus.FORBIDDEN: "you need a role with Microsoft.Web/sites/host/listkeys/action on it, such as Contributor",
-        HTTPStatus.NOT_FOUND: "azd up; or azd env select <the environment that has it>",
-    }.get(HTTPStatus(response.status_code), "azd deploy, then again in a minute")
+    fix = FIXES.get(response.status_code, "azd deploy, then again in a minute")
     return f"no key of the function app: ARM answered {response.status_code} {code}. Fix: {fix}"
 
 
@@ -81,12 +86,18 @@ class App:
         self._client.close()
 
     def ask(self, method: str, path: str, body: Any = None, **query: str) -> Answer:
-        """Ask once."""
+        """Ask once.
+
+        Raises:
+            Trouble: it does not take the key; asking again would not help.
+        """
         request = HttpRequest(method, f"{self._api}{path}", params=query, json=body)
         try:
             response = self._client.send_request(request, **SECONDS)
         except AzureError as error:
             return Answer(0, {"detail": type(error).__name__}, PAUSE)
+        if response.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            raise Trouble(f"the app does not let this in ({response.status_code}): {CLOSED}")
         later = response.headers.get("Retry-After", "")
         return Answer(response.status_code, _json(response), int(later) if later.isdecimal() else None)
 
@@ -98,7 +109,7 @@ class App:
                 return answer
             time.sleep(answer.later)
 
-    def pages(self, path: str, end: float, **query: str) -> Iterator[Mapping[str, Any]]:
+    def pages(self, path: str, **query: str) -> Iterator[Mapping[str, Any]]:
         """Every item of a list.
 
         Raises:
@@ -107,7 +118,7 @@ class App:
         following: str | None = ""
         while following is not None:
             more = {"continuation": following} if following else {}
-            answer = self.insist("GET", path, end, limit="500", **query, **more)
+            answer = self.insist("GET", path, time.monotonic() + PATIENCE, limit="500", **query, **more)
             if answer.status != HTTPStatus.OK:
                 raise Trouble(f"GET /api{path} was answered {answer}")
             yield from answer.body["items"]

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterable
-from http import HTTPStatus
 
 from smoke.findings import Finding, Result
 from smoke.places import Blob, Route, journey
@@ -26,7 +25,7 @@ def clean(smoke: Smoke, routes: Iterable[Route]) -> None:
     reached = [there for canary in smoke.canaries for there in journey(routes, canary.blob)]
     sources, targets = [canary.blob for canary in smoke.canaries], [target for _, target in reached]
     cannot = _deleted(smoke, sources)
-    cannot += _ended(smoke, sorted({route.name for route, _ in reached}), time.monotonic() + SECONDS)
+    cannot += _ended(smoke, sorted({route.name for route, _ in reached}))
     cannot += _deleted(smoke, targets)
     cannot += _left(smoke, [*sources, *targets])
     seen = cannot or [f"{len(sources)} blobs at sources, {len(targets)} at targets: none is left"]
@@ -48,43 +47,43 @@ def _deleted(smoke: Smoke, blobs: Iterable[Blob]) -> list[str]:
     return cannot
 
 
-def _ended(smoke: Smoke, routes: list[str], end: float) -> list[str]:
+def _ended(smoke: Smoke, routes: list[str]) -> list[str]:
     """Cancel what runs and replay what failed, which without its source ends superseded; until there is neither."""
-    told = False
-    while time.monotonic() < end:
-        try:
-            running, letters = _running(smoke, routes, end), _letters(smoke, routes, end)
-        except Trouble as trouble:
-            return [str(trouble)]
-        if not running and not letters:
-            return []
-        if not told:
-            smoke.say(f"   transfers that must end first: {len(running | letters)}; two minutes at most, as a rule")
-            told = True
-        for transfer in running - smoke.cancelled - letters:
-            if smoke.app.ask("DELETE", f"/transfers/{transfer}").status == HTTPStatus.ACCEPTED:
-                smoke.cancelled.add(transfer)
-        for letter in letters:
-            smoke.app.ask("POST", f"/dead-letters/{letter}/replay")
-        time.sleep(POLL)
+    end = time.monotonic() + SECONDS
+    cancelled: set[str] = set()
+    try:
+        while time.monotonic() < end:
+            running, letters = _running(smoke, routes), _letters(smoke, routes)
+            if not running and not letters:
+                return []
+            if not cancelled:
+                smoke.say(f"   {len(running | letters)} transfers must end first; on Azure it takes two minutes")
+            for transfer in running - letters - cancelled:
+                smoke.app.ask("DELETE", f"/transfers/{transfer}")
+            for letter in letters:
+                smoke.app.ask("POST", f"/dead-letters/{letter}/replay")
+            cancelled |= running | letters
+            time.sleep(POLL)
+    except Trouble as trouble:
+        return [str(trouble)]
     return [f"transfers still ran after {SECONDS} s"]
 
 
-def _running(smoke: Smoke, routes: list[str], end: float) -> set[str]:
+def _running(smoke: Smoke, routes: list[str]) -> set[str]:
     return {
         item["id"]
         for route in routes
         for state in ("accepted", "copying")
-        for item in smoke.app.pages("/transfers", end, route=route, state=state)
+        for item in smoke.app.pages("/transfers", route=route, state=state)
         if item["source"] and smoke.name in item["source"]["name"]
     }
 
 
-def _letters(smoke: Smoke, routes: list[str], end: float) -> set[str]:
+def _letters(smoke: Smoke, routes: list[str]) -> set[str]:
     return {
         item["id"]
         for route in routes
-        for item in smoke.app.pages("/dead-letters", end, route=route)
+        for item in smoke.app.pages("/dead-letters", route=route)
         if smoke.name in (item["name"] or "")
     }
 

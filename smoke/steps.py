@@ -45,7 +45,6 @@ class Smoke:
         self.version = ""
         self.canaries: list[Canary] = []
         self.findings: list[Finding] = []
-        self.cancelled: set[str] = set()
 
     def play(self) -> None:
         """All steps but the last one, which is `smoke.cleaning`.

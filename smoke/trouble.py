@@ -33,12 +33,12 @@ def asking(what: str, where: str) -> Iterator[None]:
     """
     try:
         yield
-    except HttpResponseError as error:
-        code = code_of(error)
-        why = CODES.get(code, "Fix: look the code up in the service's documentation")
-        raise Trouble(f"{where} refused to {what} ({error.status_code or 'no status'} {code}): {why}") from None
     except AzureError as error:
-        raise Trouble(f"{where} could not be asked to {what}: {unanswered(error)}") from None
+        if not isinstance(error, HttpResponseError) or error.response is None:
+            raise Trouble(f"{where} could not be asked to {what}: {unanswered(error)}") from None
+        code = code_of(error)
+        why = CODES.get(code, "Fix: look the code up in the documentation of Azure Storage")
+        raise Trouble(f"{where} refused to {what} ({error.status_code} {code}): {why}") from None
 
 
 def code_of(error: HttpResponseError) -> str:

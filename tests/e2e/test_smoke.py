@@ -127,7 +127,6 @@ def runs(desk: Desk, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]
     """One by azd's values, two with an engine that the target's service refuses, one that is stopped by Ctrl-C."""
     for account, container in PLACES:
         desk.container(account, container)
-    desk.until(lambda: healthy(desk), "health, which is looked at every ten seconds, has seen the containers")
     rules = [
         desk.control.add_fault({"operation": "CopyBlobFromUrl", "container": "before", "blob": NAME}, REFUSED, 1000),
         desk.control.add_fault({"operation": "CopyBlob", "container": "many", "blob": NAME}, REFUSED, 1000),
@@ -140,11 +139,12 @@ def runs(desk: Desk, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]
     ]
     with Azure(desk.stack.api).running() as azure:
         path = path_with_azd(desk, azure, tmp_path_factory)
-        by_azd = started(desk, "--json", "--arm", azure.url, PATH=path)
-        sync_refused = started(desk, "--local", "--route", "before", "--json")
         async_refused = started(desk, "--local", "--route", "many", "--json", "--timeout", "5")
         interrupted = started(desk, "--local", "--route", "default")
         said = stop_midway(interrupted)
+        desk.until(lambda: healthy(desk), "health, which is looked at every ten seconds, has seen the containers")
+        by_azd = started(desk, "--json", "--arm", azure.url, PATH=path)
+        sync_refused = started(desk, "--local", "--route", "before", "--json")
         done = Runs(
             finished(by_azd), finished(sync_refused), finished(async_refused), finished(interrupted), azure.asked
         )
