@@ -25,6 +25,22 @@ def test_the_tables_are_those_of_the_counts_and_prices() -> None:
     assert cost.with_tables(TEXT, cost.tables(DOCUMENT, Prices.read())) == TEXT
 
 
+def test_what_the_text_says_of_the_tables_is_so() -> None:
+    """A third among many, a few MB until egress is above all, and what is most at rest."""
+    small, _, timers = bill.known(DOCUMENT)
+    prices = Prices.read()
+    many, alone = (
+        bill.total([*bill.per_blob(small, prices), time(small, prices)], prices)
+        for time in (bill.among_many, bill.alone)
+    )
+    assert 0.28 < many / alone < 0.39
+    assert 2 < many / prices.usd["egress-gb"] * 1000 < alone / prices.usd["egress-gb"] * 1000 < 8
+    month = {item.name: item.usd(prices) for item in bill.idle(timers, prices, cost.alerts())}
+    first, second, *others = sorted(month, key=lambda name: -month[name])
+    assert ("always ready" in first, second) == (True, "alert rules")
+    assert sum(month[name] for name in others) < month[second]
+
+
 def test_a_cent_of_difference_is_found() -> None:
     """Of a price, of a count."""
     prices, tables = Prices.read(), cost.tables(DOCUMENT, Prices.read())
