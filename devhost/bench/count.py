@@ -108,7 +108,8 @@ def _timer(stack: LocalStack, tap: Tap, name: str, schedule: str) -> Timer:
     urllib.request.urlopen(urllib.request.Request(url, b"{}", method="POST")).close()
     # The time of an execution is told when it has ended.
     _until(lambda: name in Metered.of(stack).since(before, 1).active_seconds, f"the timer {name} does not end")
-    if Metered.of(stack).since(before, 1).executions != {name: 1}:  # another one's time has come: once more
+    used = Metered.of(stack).since(before, 1)
+    if used.executions != {name: 1} or used.active_seconds.keys() != {name}:  # another one's time has come: once more
         return _timer(stack, tap, name, schedule)
     requests = Counter(
         f"{each['operation']} {each['account'].removeprefix('sharing')}"
