@@ -208,7 +208,12 @@ def stop_midway(process: "subprocess.Popen[str]") -> str:
 
 def finished(process: "subprocess.Popen[str]") -> Run:
     """What it came to."""
-    out, err = process.communicate(timeout=120)
+    try:
+        out, err = process.communicate(timeout=120)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise
     return Run(process.returncode, out, err)
 
 

@@ -1,6 +1,7 @@
 """The pure parts of `make smoke`: values, routes, what an end comes to, and the rows that it claims to settle."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -63,6 +64,15 @@ def test_a_value_that_is_missing_is_named_with_its_fix(missing: str) -> None:
     """Empty is missing, too."""
     with pytest.raises(Trouble, match=f"has no {missing}. Fix: azd provision"):
         values.of_json(json.dumps({**TOLD, missing: ""}), "azd")
+
+
+def test_the_values_are_those_that_the_deployment_writes_and_reads() -> None:
+    """Outputs of main.bicep, and variables of its parameters file, by their names."""
+    outputs = set(re.findall(r"^output (\w+) ", (pages.ROOT / "infra/main.bicep").read_text(), re.MULTILINE))
+    assert {*values.NEEDED, "APP_SUBNET"} - {"AZURE_SUBSCRIPTION_ID"} <= outputs
+    read = set(re.findall(r"readEnvironmentVariable\(\s*'(\w+)'", (pages.ROOT / "infra/main.bicepparam").read_text()))
+    told = {"AZURE_LOCATION", "PRIVATE_ENDPOINTS", "SHARING_ROUTES", "DURABLE_BACKEND", "CLIENT_IP", "TESTER_ACCESS"}
+    assert told <= read
 
 
 @pytest.mark.parametrize("text", ["", "[]", 'API_URL="https://x"', json.dumps({**TOLD, "ROUTES": "[{}]"})])
