@@ -148,8 +148,8 @@ def _pasted(about: dict[str, str], lines: list[rows.Row]) -> list[str]:
         return ["Of what docs/unproven.md lists, the local stack shows nothing."]
     return [
         "",
-        "Seen of what docs/unproven.md lists, on what the azd environment says was deployed. Paste it into an issue; there is no "
-        "name and no secret in it:",
+        "Seen of what docs/unproven.md lists, where the azd environment is what was deployed. Paste it into an issue:",
+        "there is no name and no secret in it.",
         "",
         *rows.markdown(about, lines),
     ]

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable
+from http import HTTPStatus
 
 from smoke.findings import Finding, Result
 from smoke.places import Blob, Route, journey
@@ -11,6 +12,8 @@ from smoke.trouble import Trouble
 # Of a transfer that is cancelled, settle alone is 90 seconds: docs/protocol.md.
 SECONDS = 240
 POLL = 1
+# It will be cancelled, or it ends anyhow.
+TAKEN = frozenset({HTTPStatus.ACCEPTED, HTTPStatus.CONFLICT})
 
 
 def clean(smoke: Smoke, routes: Iterable[Route]) -> None:
@@ -50,19 +53,21 @@ def _deleted(smoke: Smoke, blobs: Iterable[Blob]) -> list[str]:
 def _ended(smoke: Smoke, routes: list[str]) -> list[str]:
     """Cancel what runs and replay what failed, which without its source ends superseded; until there is neither."""
     end = time.monotonic() + SECONDS
-    cancelled: set[str] = set()
+    told, asked = False, set[str]()
     try:
         while time.monotonic() < end:
             running, letters = _running(smoke, routes), _letters(smoke, routes)
             if not running and not letters:
                 return []
-            if not cancelled:
+            if not told:
                 smoke.say(f"   {len(running | letters)} transfers must end first; on Azure it takes two minutes")
-            for transfer in running - letters - cancelled:
-                smoke.app.ask("DELETE", f"/transfers/{transfer}")
+                told = True
+            for transfer in running - asked:
+                if smoke.app.ask("DELETE", f"/transfers/{transfer}").status in TAKEN:
+                    asked.add(transfer)
             for letter in letters:
                 smoke.app.ask("POST", f"/dead-letters/{letter}/replay")
-            cancelled |= running | letters
+            asked |= letters  # what runs of them from now on is a replay, which is to end by itself
             time.sleep(POLL)
     except Trouble as trouble:
         return [str(trouble)]

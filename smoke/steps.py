@@ -60,7 +60,9 @@ class Smoke:
         broken = [self._put(route, "broken", TOO_LONG) for route in self.routes]
         small = [self._put(route, "small") for route in self.routes]
         append = [self._append(route) for route in self.routes if route.engine != "sync"]
-        self.say("\n3. Watch them arrive")
+        self.say(
+            f"\n3. Watch them arrive; for {self.end - time.monotonic():.0f} s at most, and Ctrl-C takes everything away"
+        )
         ends = {(canary.route.name, canary.kind): self._end(canary) for canary in (*small, *append)}
         for route in self.routes:
             self._judge(route, ends[route.name, "small"], ends.get((route.name, "append")))
