@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from operations.log import log
 from operations.look import view
+from operations.rounds import PAGE, Round
 from rules import course
 from rules.errors import Reason
 from rules.identity import TRANSFER_ID
@@ -13,40 +14,47 @@ from rules.ports import Instance, Instances, Ports, Standing
 from rules.redaction import text_without_secrets
 from rules.transitions import FINAL, State
 
-PAGE = 100
+# Of five minutes: the rounds of a timer never overlap.
+SECONDS = 240
 
 
 async def sweep(ports: Ports, instances: Instances) -> None:
-    """Do all three, each in pages."""
-    await take_up_broken(instances)
-    unwritten = await resolve_settled(ports, instances)
-    await write_missing(ports, instances, unwritten)
+    """Do all three, each in pages. One that fails keeps none of the others waiting."""
+    round_ = Round(ports, "sweep", seconds=SECONDS)
+    with round_:
+        await take_up_broken(instances, round_)
+    with round_:
+        unwritten = await resolve_settled(ports, instances, round_)
+        await write_missing(ports, instances, unwritten, round_)
+    round_.finish()
 
 
-async def take_up_broken(instances: Instances) -> int:
-    """Start every Failed or Terminated transfer again at its end: record, clean, close. Nothing is copied; how many."""
-    count, continuation = 0, None
-    while True:
+async def take_up_broken(instances: Instances, round_: Round) -> None:
+    """Start every Failed or Terminated transfer again at its end: record, clean, close. Nothing is copied."""
+    continuation = None
+    while not round_.over:
         broken, continuation = await instances.page(standing=Standing.BROKEN, limit=PAGE, continuation=continuation)
-        count += sum([await _take_up(instances, instance) for instance in broken])
+        for instance in broken:
+            with round_:
+                await _take_up(instances, instance)
         if continuation is None:
-            return count
+            return
 
 
-async def _take_up(instances: Instances, listed: Instance) -> bool:
+async def _take_up(instances: Instances, listed: Instance) -> None:
     # The page may be old: a replay may be under way or over, and a finished instance is silently replaced.
     instance = await instances.find(listed.id)
     if instance is None or not instance.broken:
-        return False
+        return
     if instance.run is None:
         log("sweep.unreadable", "a broken orchestration has no readable input; look at the task hub", id=instance.id)
-        return False
+        return
     said = text_without_secrets(str(instance.output))[:200]
     detail = f"the orchestration was {instance.status}: {said}"
     log("sweep.broken", detail, id=instance.id, route=instance.run.transfer.route)
     # A cancel that was noticed may be in the status alone: the input is of before.
     cancelling = instance.run.cancelling or bool(instance.custom.get("cancelling"))
-    return await instances.start(_at_its_end(replace(instance.run, cancelling=cancelling), detail))
+    await instances.start(_at_its_end(replace(instance.run, cancelling=cancelling), detail))
 
 
 def _at_its_end(run: Run, detail: str) -> Run:
@@ -54,7 +62,7 @@ def _at_its_end(run: Run, detail: str) -> Run:
     return replace(run, step=Step.RECORD) if run.ending else course.give_up(run, Reason.INTERNAL, detail)
 
 
-async def resolve_settled(ports: Ports, instances: Instances) -> dict[str, Ended]:
+async def resolve_settled(ports: Ports, instances: Instances, round_: Round) -> dict[str, Ended]:
     """Resolve every open letter whose transfer is no longer dead-lettered; the ends that have no open letter."""
     ends = {ended.id: ended async for ended in ports.letters.endings() if ended.state is State.DEAD_LETTERED}
     continuation = None
@@ -63,7 +71,8 @@ async def resolve_settled(ports: Ports, instances: Instances) -> dict[str, Ended
         for item in listed:
             # A message is no transfer: nothing but its replay resolves its letter.
             if ends.pop(item["id"], None) is None and TRANSFER_ID.fullmatch(item["id"]):
-                await _resolve(ports, instances, item["id"])
+                with round_:
+                    await _resolve(ports, instances, item["id"])
         if continuation is None:
             return ends
 
@@ -78,15 +87,22 @@ async def _resolve(ports: Ports, instances: Instances, letter_id: str) -> None:
         log("sweep.resolved", "its transfer is not dead-lettered any more", id=letter_id, state=state)
 
 
-async def write_missing(ports: Ports, instances: Instances, ends: dict[str, Ended]) -> None:
+async def write_missing(ports: Ports, instances: Instances, ends: dict[str, Ended], round_: Round) -> None:
     """Start every dead-lettered transfer that has no letter again at `close`, which writes it."""
     for ended in ends.values():
-        instance = await instances.find(ended.id)
-        if instance is None or instance.running or instance.run is None or not await is_owed(ports, instance, ended):
-            continue
-        ending = Outcome(Verdict.ENDED, state=ended.state, reason=ended.reason, detail=ended.detail)
-        log("sweep.missing_letter", "a dead-lettered transfer had no letter", id=ended.id)
-        await instances.start(replace(instance.run, attempt=ended.attempt, ending=ending, step=Step.CLOSE))
+        if round_.over:
+            return
+        with round_:
+            await _write(ports, instances, ended)
+
+
+async def _write(ports: Ports, instances: Instances, ended: Ended) -> None:
+    instance = await instances.find(ended.id)
+    if instance is None or instance.running or instance.run is None or not await is_owed(ports, instance, ended):
+        return
+    ending = Outcome(Verdict.ENDED, state=ended.state, reason=ended.reason, detail=ended.detail)
+    log("sweep.missing_letter", "a dead-lettered transfer had no letter", id=ended.id)
+    await instances.start(replace(instance.run, attempt=ended.attempt, ending=ending, step=Step.CLOSE))
 
 
 async def is_owed(ports: Ports, instance: Instance, ended: Ended) -> bool:

@@ -5,12 +5,12 @@ from functools import partial
 
 import pytest
 
-from adapters.translation import INSTANCES_FIND
+from adapters.translation import INSTANCES_FIND, answered
 from operations.accept import accept
 from operations.sweep import sweep
 from rules import letters
 from rules.course import cancelled
-from rules.errors import Reason
+from rules.errors import Reason, Retryable
 from rules.letters import Ended
 from rules.models import Outcome, Run, Step, Transfer, Verdict
 from rules.ports import Instance
@@ -136,6 +136,16 @@ class TestBroken:
         world.stands(transfer, status, output={"state": "verified"} if status == "Completed" else None)
         await sweep(world.ports, world.instances)
         assert world.asked == ["instances.page", "letters.list", "letters.list"]
+
+    async def test_one_that_fails_keeps_none_of_the_others_waiting(self, world: World) -> None:
+        """The round fails in the end, so that the host shows it."""
+        first, second = world.put("1"), world.put("2")
+        for transfer in (first, second):
+            world.stands(transfer, "Failed", Run(transfer, NOW), output="x")
+        world.refuse(INSTANCES_FIND, answered(INSTANCES_FIND, 503, "ServerBusy"), times=1)
+        with pytest.raises(Retryable):
+            await sweep(world.ports, world.instances)
+        assert sorted(world.instances.kept[each.id].status for each in (first, second)) == ["Failed", "Pending"]
 
     async def test_a_secret_in_what_the_host_said_reaches_no_input(self, world: World) -> None:
         """An exception's text may hold anything."""
