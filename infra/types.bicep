@@ -1,6 +1,7 @@
 // The words of the parameters, and what is worked out of them. They are those of docs/settings.md.
 
 @export()
+@sealed() // a field that is written wrong would share more than was meant
 @description('One end of a route. Without `account` it is in the account that is created here.')
 type end = {
   @description('The name of an existing account.')
@@ -19,6 +20,7 @@ type end = {
 }
 
 @export()
+@sealed()
 @description('A route. Several with one source are several targets. All fields but the ends are passed on as they are.')
 type route = {
   name: string

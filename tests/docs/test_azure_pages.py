@@ -10,7 +10,6 @@ import pytest
 
 from tests.docs.pages import PAGES, ROOT, code, page, rows, section
 from tests.infra import snapshots
-from tests.infra.conftest import bicep, snapshot  # noqa: F401  # fixtures
 from tests.infra.snapshots import INFRA, NAMES, Snapshot
 from tests.infra.test_roles import roles
 
@@ -64,13 +63,30 @@ def test_what_azd_is_asked_for_and_told_is_there() -> None:
     assert set(re.findall(r"azd env get-value (\w+)", text)) <= variables | OUTPUTS | {"AZURE_SUBSCRIPTION_ID"}
 
 
-def test_the_roles_are_those_that_are_assigned(snapshot: Taken) -> None:  # noqa: F811
+def test_the_roles_are_those_that_are_assigned(snapshot: Taken) -> None:
     """Who has which, over all scenarios, both ways."""
     assigned = {(who, role) for name in NAMES for who, role, _ in roles(snapshot(name))}
     table = {
         (who, role.removeprefix("Storage ")) for who, role, *_ in rows(section(page("docs/settings.md"), "## Roles"))
     }
     assert table == {(PEOPLE.get(who, "the topic of each source account"), role) for who, role in assigned}
+
+
+def test_the_version_of_azd_is_the_one_that_azure_yaml_takes() -> None:
+    """One that is older deletes the group of an existing account."""
+    [least] = re.findall(r'^  azd: ">= ([\d.]+)"$', page("azure.yaml"), re.MULTILINE)
+    assert least == "1.24.1"
+    assert f"{least} or newer" in AZURE
+    assert f"{least} or newer" in page("README.md")
+
+
+def test_a_pipeline_is_told_every_parameter_that_can_be_told() -> None:
+    """But who deploys, which it says itself, and the routes, which azd would escape."""
+    told_to_it = re.findall(r"^    - ([A-Z_]+)$", page("azure.yaml"), re.MULTILINE)
+    assert set(told_to_it) == {variable for _, variable, _ in knobs()} - OF_AZD.keys() - {
+        "AZURE_PRINCIPAL_TYPE",
+        "SHARING_ROUTES",
+    }
 
 
 def compiled(compiler: str, text: str) -> int:
@@ -80,7 +96,7 @@ def compiled(compiler: str, text: str) -> int:
     return subprocess.run(command, env=environment, capture_output=True, check=False, cwd=ROOT).returncode
 
 
-def test_the_examples_of_routes_compile(bicep: str) -> None:  # noqa: F811
+def test_the_examples_of_routes_compile(bicep: str) -> None:
     """As they stand on the page; an end without a container does not: of one route alone the compiler sees that."""
     examples = re.findall(r"azd env set SHARING_ROUTES '(\[.*?\])'$", AZURE, re.DOTALL | re.MULTILINE)
     assert len(examples) == 2
@@ -89,6 +105,8 @@ def test_the_examples_of_routes_compile(bicep: str) -> None:  # noqa: F811
         for route in json.loads(example):
             assert compiled(bicep, json.dumps([route])) == 0
             assert compiled(bicep, json.dumps([route]).replace('"container"', '"kontainer"', 1)) != 0
+            assert compiled(bicep, json.dumps([route | {"engin": "sync"}])) != 0
+            assert compiled(bicep, json.dumps([route | {"source": route["source"] | {"prefx": "x"}}])) != 0
 
 
 @pytest.mark.parametrize("heading", ["Features", "Getting Started", "Guidance", "Resources"])
