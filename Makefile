@@ -4,7 +4,7 @@ BIN := .venv/bin
 AZURITE := devhost/storage/node_modules
 NODE_FITS := node -e 'process.exit(parseInt(process.versions.node) < 20)' && npm --version
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test explore soak bench lint format lock clean
+.PHONY: help setup demo run test explore soak bench cost smoke picture lint format lock clean
 
 help: ## What can be done here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,8 +39,8 @@ run: setup ## Run the local stack until Ctrl-C
 	@$(BIN)/python -m devhost run
 
 test: setup ## Run every test; the rules first, every branch of them
-	@$(BIN)/pytest tests/unit/rules --quiet --no-header --cov=rules --cov-branch --cov-report=term-missing:skip-covered
-	@$(BIN)/pytest
+	@$(BIN)/pytest tests/unit/rules --numprocesses 2 --quiet --no-header --cov=rules --cov-branch --cov-report=term-missing:skip-covered
+	@$(BIN)/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 explore: setup ## Explore more of the protocol than the tests do: three versions, two faults (minutes)
 	@EXPLORE=long $(BIN)/pytest tests/protocol
@@ -50,6 +50,16 @@ soak: setup ## The end-to-end tests in their long forms: ten rounds of kills, 2,
 
 bench: setup ## Measure speed, counts per blob and memory under load (minutes); ARGS="--help" tells more
 	@$(BIN)/python -m devhost.bench $(ARGS)
+
+cost: setup ## Count what a blob costs on the local stack, and price it (half a minute); ARGS="--help" tells more
+	@$(BIN)/python -m devhost.bench.cost $(ARGS)
+
+smoke: .venv/.complete ## Try what `azd up` made: canaries, each engine, a dead letter replayed; ARGS="--help" tells more
+	@$(BIN)/python -m smoke $(ARGS)
+
+picture: setup ## Draw docs/architecture.png from docs/architecture.svg
+	@$(BIN)/pip install --quiet --disable-pip-version-check resvg_py==0.5.0
+	@$(BIN)/python -m tests.docs.picture
 
 lint: setup ## Check style, types and rooms
 	@$(BIN)/ruff check .

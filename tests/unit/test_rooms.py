@@ -17,6 +17,7 @@ ROOMS = {
     "wiring",
     "function_app",
     "devhost",
+    "smoke",
     "tests",
 }
 
