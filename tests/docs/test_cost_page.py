@@ -10,7 +10,6 @@ import pytest
 from devhost.bench import bill, cost
 from devhost.bench.bill import PRICES, Prices
 from tests.docs.pages import page, rows, section
-from tests.infra.conftest import bicep, snapshot  # noqa: F401  # fixtures
 from tests.infra.snapshots import Snapshot
 
 TEXT = page("docs/cost.md")
@@ -101,7 +100,7 @@ def value(text: str, known: dict[str, int]) -> int:
     return sum(int(term[1] or 1) * known.get(term[2], 1) for term in terms if term)
 
 
-def test_the_alert_rules_are_all_counted(snapshot: Taken) -> None:  # noqa: F811
+def test_the_alert_rules_are_all_counted(snapshot: Taken) -> None:
     """As many as are made, each asked every five minutes."""
     made = snapshot("default").of("Microsoft.Insights/scheduledQueryRules")
     assert len(made) == cost.alerts()
@@ -109,7 +108,7 @@ def test_the_alert_rules_are_all_counted(snapshot: Taken) -> None:  # noqa: F811
     assert "5 Minute" in TOML["price"]["alert"]["meter"]
 
 
-def test_the_private_endpoints_are_all_counted(snapshot: Taken) -> None:  # noqa: F811
+def test_the_private_endpoints_are_all_counted(snapshot: Taken) -> None:
     """With one source and one target; and by default there are none."""
     private, default = snapshot("private"), snapshot("default")
     assert len(private.of("Microsoft.Network/privateEndpoints")) == bill.ENDPOINTS

@@ -5,7 +5,6 @@ from xml.etree import ElementTree as ET
 
 from tests.docs import picture
 from tests.docs.pages import page
-from tests.infra.conftest import bicep, snapshot  # noqa: F401  # fixtures
 from tests.infra.snapshots import NAMES, Snapshot
 
 Taken = Callable[[str], Snapshot]
@@ -20,28 +19,28 @@ def made(taken: Snapshot) -> set[str]:
     return {each["type"] for each in taken.resources}
 
 
-def test_everything_that_is_made_is_drawn_and_no_more(snapshot: Taken) -> None:  # noqa: F811
+def test_everything_that_is_made_is_drawn_and_no_more(snapshot: Taken) -> None:
     """What is made by default; and, as an option, what is made if a parameter asks for it."""
     always = made(snapshot("default"))
     assert picture.types(SVG, optional=False) == always
     assert picture.types(SVG, optional=True) == set().union(*(made(snapshot(name)) for name in NAMES)) - always
 
 
-def test_a_type_that_is_missing_is_found(snapshot: Taken) -> None:  # noqa: F811
+def test_a_type_that_is_missing_is_found(snapshot: Taken) -> None:
     """A mistake of each kind: one is not drawn, one is drawn as if it were always made."""
     without = SVG.replace(' data-types="Microsoft.Web/serverfarms"', "")
     assert made(snapshot("default")) - picture.types(without, optional=False) == {"Microsoft.Web/serverfarms"}
     assert picture.types(SVG.replace('class="option"', ""), optional=True) == set()
 
 
-def test_every_container_and_queue_can_be_read_in_it(snapshot: Taken) -> None:  # noqa: F811
+def test_every_container_and_queue_can_be_read_in_it(snapshot: Taken) -> None:
     """By its name."""
     default = snapshot("default")
     there = {each["name"].rpartition("/")[2] for kind in (CONTAINERS, QUEUES) for each in default.of(kind)}
     assert picture.names(SVG) == there
 
 
-def test_its_numbers_are_those_of_the_default(snapshot: Taken) -> None:  # noqa: F811
+def test_its_numbers_are_those_of_the_default(snapshot: Taken) -> None:
     """How many alerts, how many instances at most, which Python."""
     default = snapshot("default")
     app = default.one("Microsoft.Web/sites")["properties"]["functionAppConfig"]
