@@ -40,7 +40,7 @@ run: setup ## Run the local stack until Ctrl-C
 
 test: setup ## Run every test; the rules first, every branch of them
 	@$(BIN)/pytest tests/unit/rules --numprocesses 2 --quiet --no-header --cov=rules --cov-branch --cov-report=term-missing:skip-covered
-	@$(BIN)/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+	@$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 explore: setup ## Explore more of the protocol than the tests do: three versions, two faults (minutes)
 	@EXPLORE=long $(BIN)/pytest tests/protocol

@@ -1,10 +1,9 @@
-"""What several suites need: the Bicep compiler, a snapshot of each scenario, and who runs beside whom."""
+"""What several suites need: the Bicep compiler, a snapshot of each scenario, and the order of the files."""
 
 import os
 import shutil
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 
 import pytest
 
@@ -12,15 +11,10 @@ from tests.infra import snapshots
 from tests.infra.snapshots import Snapshot
 
 MISSING = "the Bicep CLI is not on PATH; `az bicep install` or azd bring it, or see https://aka.ms/bicep-install"
-# What shares something that takes long to make; every other file is for itself.
-TOGETHER = {"e2e": "a stack", "contract": "a storage", "docs": "snapshots", "infra": "snapshots"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two processes: one has the end-to-end tests, which take the longest, and begins with them; the other the rest."""
-    for item in items:
-        folder = item.path.relative_to(Path(__file__).parent).parts[0]
-        item.add_marker(pytest.mark.xdist_group(TOGETHER.get(folder, str(item.path))))
+    """Two processes take a file at a time: those that take the longest come first, so that they end together."""
     items.sort(key=lambda item: "e2e" not in item.path.parts)
 
 

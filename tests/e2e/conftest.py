@@ -10,18 +10,23 @@ from pathlib import Path
 import pytest
 
 from devhost.storage.testing import free_ports
+from tests.e2e import search
 from tests.e2e.desk import Desk
 
 
 @pytest.fixture(scope="session")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    """A stack on free ports with two targets for one source, a prefix on both sides, and a target that is missing."""
+    """A stack on free ports with two targets for one source, a prefix on both sides, and a target that is missing.
+
+    When all its tests are done it is searched for secrets: what they have left is what the app leaves.
+    """
     state = tmp_path_factory.mktemp("stack")
     with (state / "stack.log").open("w") as log:
         running = Desk(environment(state), log)
         running.stack.start()
         try:
             yield running
+            assert search.found(running) == {}
         finally:
             running.close()
 
@@ -66,8 +71,3 @@ def environment(state: Path) -> dict[str, str]:
         "WINDOW_SECONDS": "1",
         "AzureFunctionsJobHost__extensions__queues__visibilityTimeout": "00:00:01",
     }
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The search for secrets comes last: it looks at what all the others have left."""
-    items.sort(key=lambda item: item.path.name == "test_secrets.py")

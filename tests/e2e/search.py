@@ -68,6 +68,12 @@ def _around(text: bytes, match: re.Match[bytes]) -> bytes:
     return text[max(0, match.start() - 60) : match.end() + 20]
 
 
+def found(desk: Desk) -> dict[str, bytes]:
+    """Where a secret was left, or an answer names an address of the extension, which come with the system key."""
+    named = {where: b"of the extension" for where, text in answers(desk) if of_the_extension(text.decode())}
+    return named | secrets(desk).leaks(everything(desk))
+
+
 def secrets(desk: Desk) -> Secrets:
     """The stack's own: the account key, the host's keys, the canaries that were sent, every signature that the app made."""
     keys = desk.stack.state / "host-keys.json"
