@@ -30,14 +30,17 @@ def replay_job(req: func.HttpRequest, identity: str, now: datetime) -> Job:
     """The bulk replay that the body asks for: every field may be left out, and an empty object means every open letter."""
     given = _known(req, '{"reason": "throttled", "dry_run": true}', "reason", "route", "since", "until", *OF_ALL_JOBS)
     reason = requests.reason(_texts(given, "reason"))
+    since, until = _moment(given, "since"), _moment(given, "until")
+    if since and until and since > until:
+        raise Invalid("`since` is later than `until`", "Send the earlier time as `since`; or leave one out.")
     return Job(
         id=identity,
         work=Work.REPLAY,
         asked_at=now,
         route=requests.route(_texts(given, "route")),
         reason=Reason(reason) if reason else None,
-        since=_moment(given, "since"),
-        until=_moment(given, "until"),
+        since=since,
+        until=until,
         dry_run=_dry_run(given),
         rate=_rate(given),
     )

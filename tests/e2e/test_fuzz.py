@@ -38,7 +38,7 @@ MESSAGE, REPLAY, RECONCILE = (f"{kind}-{0:024x}" for kind in ("message", "replay
 REPLAYING, RECONCILING = (f"{kind}-{1:024x}" for kind in ("replay", "reconcile"))
 # What no schema can say of a valid request, and the app refuses with 400.
 UNSAID = re.compile(
-    r"`name` goes with `route` alone|`(continuation|since|until)` is not valid|the name cannot be carried: .+"
+    r"`name` goes with `route` alone|`(continuation|since|until)` is not valid|`since` is later than `until`|the name cannot be carried: .+"
 )
 # The methods of this path's neighbour, whose parameter takes the segment.
 NEIGHBOURS = {("GET", "/api/dead-letters/replay")}

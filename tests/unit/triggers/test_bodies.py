@@ -112,6 +112,14 @@ OF_REPLAYS: list[tuple[str, Any, str]] = [
 ]
 
 
+def test_a_time_that_ends_before_it_begins_is_refused() -> None:
+    """Nothing failed in it: it would find nothing, and say that all is well."""
+    first, last = "2026-11-24T19:02:44Z", "2026-11-24T20:02:45+01:00"
+    assert replay({"since": first, "until": first}).since == replay({"since": first, "until": last}).since
+    with pytest.raises(Invalid, match="`since` is later than `until`"):
+        replay({"since": last, "until": first})
+
+
 @pytest.mark.parametrize(("name", "value", "fix"), [*INVALID, *OF_REPLAYS])
 def test_a_value_that_is_not_valid_is_named_with_what_is_right(name: str, value: Any, fix: str) -> None:
     """Of every type that JSON has; nothing of the value comes back."""
