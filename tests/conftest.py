@@ -16,6 +16,7 @@ MISSING = "the Bicep CLI is not on PATH; `az bicep install` or azd bring it, or 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Two processes take a file at a time: those that take the longest come first, so that they end together."""
     items.sort(key=lambda item: "e2e" not in item.path.parts)
+    assert len({item.nodeid for item in items}) == len(items), "of two tests of one name one alone would be run"
 
 
 @pytest.fixture(scope="session")

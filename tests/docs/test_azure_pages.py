@@ -102,11 +102,11 @@ def test_the_examples_of_routes_compile(bicep: str) -> None:
     assert len(examples) == 2
     for example in examples:
         assert compiled(bicep, example) == 0
-        for route in json.loads(example):
-            assert compiled(bicep, json.dumps([route])) == 0
-            assert compiled(bicep, json.dumps([route]).replace('"container"', '"kontainer"', 1)) != 0
-            assert compiled(bicep, json.dumps([route | {"engin": "sync"}])) != 0
-            assert compiled(bicep, json.dumps([route | {"source": route["source"] | {"prefx": "x"}}])) != 0
+    route = json.loads(examples[-1])[0]
+    assert compiled(bicep, json.dumps([route])) == 0
+    assert compiled(bicep, json.dumps([route]).replace('"container"', '"kontainer"', 1)) != 0
+    assert compiled(bicep, json.dumps([route | {"engin": "sync"}])) != 0
+    assert compiled(bicep, json.dumps([route | {"source": route["source"] | {"prefx": "x"}}])) != 0
 
 
 @pytest.mark.parametrize("heading", ["Features", "Getting Started", "Guidance", "Resources"])
