@@ -15,6 +15,7 @@ from rich.table import Table
 
 from devhost.bench.result import Result
 from devhost.stack import ROOT
+from devhost.storage.azurite import node
 
 PACKAGES = ("azure-functions", "azure-functions-durable", "azure-storage-blob", "azure-storage-queue", "aiohttp")
 
@@ -73,13 +74,13 @@ def versions() -> dict[str, str]:
     """The app, and what it stood on."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     azurite = json.loads((ROOT / "devhost/storage/node_modules/azurite/package.json").read_text())
-    node = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    node_version = subprocess.run([node(), "--version"], capture_output=True, text=True, check=True).stdout.strip()
     return {
         "app": project["version"],
         "python": platform.python_version(),
         **{package: metadata.version(package) for package in PACKAGES},
         "azurite": azurite["version"],
-        "node": node,
+        "node": node_version,
     }
 
 
