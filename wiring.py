@@ -10,6 +10,7 @@ import azure.durable_functions as df
 
 from adapters.clients import Clients
 from adapters.events import StoredEvents
+from adapters.hub import HubQueues
 from adapters.instances import DurableInstances
 from adapters.letters import StoredLetters
 from adapters.probe import Probes
@@ -44,11 +45,20 @@ class Wiring:
 
     def instances(self, client: df.DurableOrchestrationClient) -> Instances:
         """The orchestrations, through the client that the host hands to a function."""
-        return DurableInstances(client, self._session)
+        return DurableInstances(client, self._session, self._hub_queues)
 
     @cached_property
     def _session(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession()
+
+    @cached_property
+    def _clients(self) -> Clients:
+        settings = self.settings
+        return Clients(settings.key, settings.times, f"blob-data-sharing/{APP_VERSION}", settings.client_id)
+
+    @cached_property
+    def _hub_queues(self) -> HubQueues:
+        return HubQueues(self._clients, self.settings.state_queues)
 
     @cached_property
     def _health(self) -> Health:
@@ -56,8 +66,7 @@ class Wiring:
 
     @cached_property
     def _ports(self) -> Ports:
-        settings = self.settings
-        clients = Clients(settings.key, settings.times, f"blob-data-sharing/{APP_VERSION}", settings.client_id)
+        settings, clients = self.settings, self._clients
         return Ports(
             routes=settings.routes,
             source=SourceBlobs(clients),

@@ -11,7 +11,7 @@ from rules.decisions import Cleaning, TargetBlob, clean, is_half_made
 from rules.errors import Failure, LookAgain, Permanent, Reason
 from rules.events import announcement
 from rules.letters import Ended
-from rules.models import Outcome, Run, Verdict
+from rules.models import Choice, Outcome, Run, Verdict
 from rules.policies import MAX_LOOKS
 from rules.ports import Ports
 from rules.transitions import State
@@ -24,7 +24,7 @@ GROWING_DELAY = 60
 async def run_record(ports: Ports, run: Run) -> Outcome:
     """Say durably how the transfer ends, before anything is cleaned: a successor's event, or the record of the end.
 
-    The outcome's `pause` is `settle` where something half-made may appear, 0 where there is nothing to clean.
+    The outcome's `pause` is `settle` where something half-made may be there or appear, 0 where there is nothing to clean.
     """
     try:
         if run.ending is not None and run.ending.state is State.SUPERSEDED:
@@ -46,6 +46,16 @@ async def _superseded(ports: Ports, run: Run) -> Outcome:
 
 
 async def _may_be_half_made(ports: Ports, run: Run) -> bool:
+    """Whether something half-made of this transfer is at the target, or may still appear there.
+
+    Only an `async` copy is ever half-made. One may be in flight although this run knows of none: `start` may have run twice, or
+    the host failed an execution whose `start` goes on. Then nobody but this run cleans up after it.
+    """
+    route = todays_route(ports, run)
+    if route is None:
+        return False
+    if route.engine is not Choice.SYNC:
+        return True
     try:
         target = await _target(ports, run)
     except Failure:
@@ -57,7 +67,7 @@ async def _write_ended(ports: Ports, run: Run) -> None:
     ending = run.ending
     state = (ending and ending.state) or State.DEAD_LETTERED
     reason, detail = (ending.reason, ending.detail) if ending else (Reason.INTERNAL, "")
-    await ports.letters.write_ended(Ended(run.transfer.id, run.attempt, state, reason, detail))
+    await ports.letters.write_ended(Ended(run.transfer.id, run.attempt, state, reason, detail, run.resumes))
 
 
 async def _target(ports: Ports, run: Run) -> TargetBlob | None:
@@ -143,7 +153,7 @@ async def run_close(ports: Ports, run: Run) -> Outcome:
         elif run.letter:
             await ports.letters.resolve(run.transfer.id, run.attempt, state, now)
         if state in {State.VERIFIED, State.SUPERSEDED}:
-            await ports.letters.drop_ended(run.transfer.id, run.attempt)
+            await ports.letters.drop_ended(run.transfer.id, run.attempt, run.resumes)
     except Failure as failure:
         return failed_for_now(failure)
     return DONE

@@ -8,6 +8,7 @@ import aiohttp
 from azure.durable_functions import DurableOrchestrationClient
 
 from adapters.continuation import unwrapped, wrapped
+from adapters.hub import HubQueues
 from adapters.translation import (
     INSTANCES_CANCEL,
     INSTANCES_FIND,
@@ -22,7 +23,7 @@ from rules.errors import Reason, Retryable
 from rules.identity import JOB_ID, listable
 from rules.jobs import Job
 from rules.models import Run
-from rules.ports import Instance
+from rules.ports import Input, Instance
 
 T = TypeVar("T", Run, Job)
 CANCEL = "cancel"
@@ -32,11 +33,12 @@ CONTINUATION = "x-ms-continuation-token"
 
 
 class DurableInstances:
-    """The orchestrations, through the client of one invocation; `session` is the process's own."""
+    """The orchestrations, through the client of one invocation; `session` and `queues` are the process's own."""
 
-    def __init__(self, client: DurableOrchestrationClient, session: aiohttp.ClientSession) -> None:
+    def __init__(self, client: DurableOrchestrationClient, session: aiohttp.ClientSession, queues: HubQueues) -> None:
         self._client = client
         self._session = session
+        self._queues = queues
 
     async def find(self, identity: str) -> Instance | None:
         """Look one up."""
@@ -56,7 +58,7 @@ class DurableInstances:
             job=_job(identity, found.input_),
         )
 
-    async def start(self, what: Run | Job) -> bool:
+    async def start(self, what: Input) -> bool:
         """Start a run or a job; False where an instance of its id is alive."""
         name, identity = ("job", what.id) if isinstance(what, Job) else ("transfer", what.transfer.id)
         try:
@@ -89,6 +91,10 @@ class DurableInstances:
             await self._client.purge_instance_history(identity)
         except Exception as error:  # noqa: BLE001  # as above
             raise _unavailable(INSTANCES_PURGE, error) from None
+
+    async def oldest_message(self) -> datetime | None:
+        """When the oldest message that waits in the task hub was put."""
+        return await self._queues.oldest(self._client._orchestration_bindings.task_hub_name)  # noqa: SLF001  # it has no getter
 
     async def page(
         self,

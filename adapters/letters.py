@@ -31,24 +31,24 @@ class StoredLetters:
         return (await self._ended(identity))[0]
 
     async def write_ended(self, ended: Ended) -> None:
-        """Record an end, unless one of this attempt or a later one is there."""
+        """Record an end, unless one of the same rank or a higher one is there."""
 
         async def attempt() -> bool:
             old, etag = await self._ended(ended.id)
-            if old is not None and old.attempt >= ended.attempt:
+            if old is not None and old.rank >= ended.rank:
                 return True
-            metadata = codec.encode(replace(ended, detail="")) | {"attempt": str(ended.attempt)}
+            metadata = codec.encode(replace(ended, detail="", resumes=0)) | {"attempt": str(ended.attempt)}
             del metadata["id"]
             return await self._records.write(_path("ended", ended.id), codec.encode(ended), metadata, etag)
 
         await _until_done(attempt)
 
-    async def drop_ended(self, identity: str, attempt: int) -> None:
-        """Forget the record of an end, unless it is of a later attempt."""
+    async def drop_ended(self, identity: str, attempt: int, resumes: int = 0) -> None:
+        """Forget the record of an end, unless it is of a higher rank."""
 
         async def round_() -> bool:
             old, etag = await self._ended(identity)
-            if old is None or old.attempt > attempt:
+            if old is None or old.rank > (attempt, resumes):
                 return True
             return await self._records.delete(_path("ended", identity), etag)
 

@@ -60,6 +60,7 @@ INSTANCES_CANCEL = Request("instances.cancel", Side.STATE)
 INSTANCES_TERMINATE = Request("instances.terminate", Side.STATE)
 INSTANCES_PURGE = Request("instances.purge", Side.STATE)
 INSTANCES_PAGE = Request("instances.page", Side.STATE)
+INSTANCES_OLDEST = Request("instances.oldest", Side.STATE)
 OUTSIDER_PUT = Request("outsider.put", Side.TARGET, act=True)
 
 

@@ -6,8 +6,8 @@ from functools import partial
 from typing import Any
 
 from operations.log import log
-from operations.look import view
 from operations.problems import Conflict, NotFound, Unavailable
+from rules import broken, status
 from rules.ports import Instances
 from rules.transitions import State
 
@@ -44,9 +44,18 @@ async def until_noticed(
     for number, seconds in enumerate(PAUSES):
         if (shown := await noticed(asked=number > 0)) is not None:
             return shown
-        await instances.cancel(identity)
+        await ask_to_cancel(instances, identity)
         await pause(seconds)
     raise Unavailable(f"{identity} did not take notice yet", "Ask again.", retry_after=30)
+
+
+async def ask_to_cancel(instances: Instances, identity: str) -> None:
+    """Raise the cancel event. What is broken hears no event: it is started again on its way to its end."""
+    instance = await instances.find(identity)
+    if instance is None or not instance.broken:
+        await instances.cancel(identity)
+    elif (given := broken.cancelled(instance)) is not None:
+        await instances.start(given)
 
 
 async def _noticed(instances: Instances, transfer_id: str, *, asked: bool) -> dict[str, Any] | None:
@@ -54,10 +63,10 @@ async def _noticed(instances: Instances, transfer_id: str, *, asked: bool) -> di
     instance = await instances.find(transfer_id)
     if instance is None:
         raise NotFound(f"there is no transfer {transfer_id}", "Look it up by route and name.")
-    shown = view(instance)
+    shown = status.view(instance)
     if asked and shown["state"] == State.CANCELLED:
         return shown
-    if not instance.running:
+    if not instance.under_way:
         raise Conflict(f"transfer {transfer_id} is {shown['state']} already", "Nothing to do.", state=shown["state"])
     if shown["ending"] not in {None, State.CANCELLED}:
         fix = "Wait for its end; nothing half-made will stay."

@@ -9,7 +9,7 @@ from typing import Any
 from operations.cancel import until_noticed
 from operations.log import log
 from operations.problems import Conflict, NotFound
-from rules import jobs
+from rules import broken, jobs
 from rules.jobs import Job, JobState, Work
 from rules.ports import Instance, Instances, Ports
 
@@ -93,4 +93,4 @@ def _job(instance: Instance) -> Job:
 
 
 def _view(instance: Instance) -> dict[str, Any]:
-    return jobs.view(_job(instance), instance.live, broken=instance.broken)
+    return jobs.view(_job(instance), instance.live, broken.said(instance) if instance.broken else None)

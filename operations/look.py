@@ -6,7 +6,7 @@ from typing import Any
 from operations.problems import NotFound
 from operations.share import current
 from rules import identity, status
-from rules.ports import Instance, Instances, Ports, Standing
+from rules.ports import Instances, Ports, Standing
 from rules.transitions import FINAL, State
 from rules.watch import RETENTION
 
@@ -16,17 +16,12 @@ UNKNOWN = (
 )
 
 
-def view(instance: Instance) -> dict[str, Any]:
-    """A transfer as the API answers it."""
-    return status.view(instance.id, instance.run, instance.live, broken=instance.broken)
-
-
 async def transfer(instances: Instances, transfer_id: str) -> dict[str, Any]:
     """One transfer by its id."""
     instance = await instances.find(transfer_id)
     if instance is None:
         raise NotFound(f"there is no transfer {transfer_id}", UNKNOWN)
-    return view(instance)
+    return status.view(instance)
 
 
 async def transfer_of(ports: Ports, instances: Instances, route: str, name: str) -> dict[str, Any]:
@@ -39,10 +34,10 @@ async def transfers(
 ) -> dict[str, Any]:
     """A page of transfers, in no promised order. `route` is a prefix of ids; `state` filters what the page holds.
 
-    What is under way is few among many that ended, and only what runs is under way: of those alone is a page made.
+    What is under way is few among many that ended: a page of those is made of what runs or is broken alone.
     """
     prefix = identity.route_prefix(route) if route else ""
-    standing = Standing.RUNNING if state in set(State) - FINAL else frozenset[str]()
+    standing = Standing.UNDER_WAY if state in set(State) - FINAL else frozenset[str]()
     found, following = await instances.page(prefix=prefix, standing=standing, limit=limit, continuation=continuation)
-    items = [view(instance) for instance in found]
+    items = [status.view(instance) for instance in found]
     return {"items": [item for item in items if state in {None, item["state"]}], "continuation": following}

@@ -3,9 +3,9 @@
 from datetime import timedelta
 
 from operations.log import log
-from operations.look import view
 from operations.rounds import Round
 from operations.sweep import is_owed
+from rules import status
 from rules.jobs import Work
 from rules.ports import Instance, Instances, Ports, Standing
 from rules.transitions import State
@@ -55,5 +55,5 @@ async def _may_go(ports: Ports, instances: Instances, identity: str) -> bool:
     if letter is not None and letter.resolved_at is None:
         return False
     # One that the sweep has yet to write is written from the history.
-    ended = await ports.letters.ended(identity) if view(instance)["state"] == State.DEAD_LETTERED else None
+    ended = await ports.letters.ended(identity) if status.view(instance)["state"] == State.DEAD_LETTERED else None
     return ended is None or not await is_owed(ports, instance, ended)

@@ -11,9 +11,8 @@ from typing import Any, TypeVar
 
 from operations.accept import refuse
 from operations.acting import PATIENCE, Acted, Line
-from operations.look import view
 from operations.restart import StillRunning, restart
-from rules import events, identity, jobs, names
+from rules import events, identity, jobs, names, status
 from rules.decisions import SourceBlob, TargetBlob, is_receipt
 from rules.errors import Permanent, StorageError
 from rules.events import Refused, along
@@ -89,12 +88,12 @@ async def start_line(ports: Ports, instances: Instances, job: Job, line: Line) -
 
 def _over(instance: Instance | None, ended: Ended | None) -> State | None:
     """Whether the transfer is left as it ended: cancelled, or dead-lettered. The record of the end outlives the history."""
-    if instance is not None and instance.running:
+    if instance is not None and instance.under_way:
         return None
     attempt = instance.run.attempt if instance and instance.run else 0
     if ended is not None and ended.attempt >= attempt:
         return ended.state
-    state = view(instance)["state"] if instance else None
+    state = status.view(instance)["state"] if instance else None
     return next((over for over in (State.CANCELLED, State.DEAD_LETTERED) if over == state), None)
 
 

@@ -33,7 +33,7 @@ async def _reconciling(instances: Instances) -> set[str]:
     found, continuation = set(), None
     while True:
         page, continuation = await instances.page(
-            prefix=f"{Work.RECONCILE}-", standing=Standing.RUNNING, limit=PAGE, continuation=continuation
+            prefix=f"{Work.RECONCILE}-", standing=Standing.UNDER_WAY, limit=PAGE, continuation=continuation
         )
         found |= {instance.job.route for instance in page if instance.job and not instance.job.dry_run}
         if continuation is None:

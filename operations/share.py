@@ -2,6 +2,7 @@
 
 from operations.problems import Invalid, NotFound
 from operations.restart import StillRunning, restart
+from rules import status
 from rules.events import Refused, along
 from rules.models import Blob, Transfer
 from rules.ports import Instances, Ports
@@ -24,7 +25,8 @@ async def share(ports: Ports, instances: Instances, route: str, name: str) -> st
 
 async def _is_ending(instances: Instances, transfer_id: str) -> bool:
     instance = await instances.find(transfer_id)
-    return instance is not None and bool(instance.custom.get("ending") or instance.custom.get("cancelling"))
+    shown = status.view(instance) if instance else {}
+    return bool(shown.get("ending") or shown.get("cancelling"))
 
 
 async def current(ports: Ports, route_name: str, name: str) -> Transfer:

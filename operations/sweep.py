@@ -1,17 +1,14 @@
-"""The sweep: orchestrations that broke get their dead letters, and letters agree with what they are about (rules 8, 9)."""
+"""The sweep: dead letters agree with the transfers that they are about (rule 9)."""
 
 from dataclasses import replace
 
 from operations.log import log
-from operations.look import view
 from operations.rounds import PAGE, Round
-from rules import course
-from rules.errors import Reason
+from rules import status
 from rules.identity import TRANSFER_ID
 from rules.letters import Ended
-from rules.models import Outcome, Run, Step, Verdict
-from rules.ports import Instance, Instances, Ports, Standing
-from rules.redaction import text_without_secrets
+from rules.models import Outcome, Step, Verdict
+from rules.ports import Instance, Instances, Ports
 from rules.transitions import FINAL, State
 
 # Of five minutes: the rounds of a timer never overlap.
@@ -19,47 +16,12 @@ SECONDS = 240
 
 
 async def sweep(ports: Ports, instances: Instances) -> None:
-    """Do all three, each in pages. One that fails keeps none of the others waiting."""
+    """Resolve the letters that are no longer true, then write those that are missing; each in pages."""
     round_ = Round(ports, "sweep", seconds=SECONDS)
-    with round_:
-        await take_up_broken(instances, round_)
     with round_:
         unwritten = await resolve_settled(ports, instances, round_)
         await write_missing(ports, instances, unwritten, round_)
     round_.finish()
-
-
-async def take_up_broken(instances: Instances, round_: Round) -> None:
-    """Start every Failed or Terminated transfer again at its end: record, clean, close. Nothing is copied."""
-    continuation = None
-    while not round_.over:
-        broken, continuation = await instances.page(standing=Standing.BROKEN, limit=PAGE, continuation=continuation)
-        for instance in broken:
-            with round_:
-                await _take_up(instances, instance)
-        if continuation is None:
-            return
-
-
-async def _take_up(instances: Instances, listed: Instance) -> None:
-    # The page may be old: a replay may be under way or over, and a finished instance is silently replaced.
-    instance = await instances.find(listed.id)
-    if instance is None or not instance.broken:
-        return
-    if instance.run is None:
-        log("sweep.unreadable", "a broken orchestration has no readable input; look at the task hub", id=instance.id)
-        return
-    said = text_without_secrets(str(instance.output))[:200]
-    detail = f"the orchestration was {instance.status}: {said}"
-    log("sweep.broken", detail, id=instance.id, route=instance.run.transfer.route)
-    # A cancel that was noticed may be in the status alone: the input is of before.
-    cancelling = instance.run.cancelling or bool(instance.custom.get("cancelling"))
-    await instances.start(_at_its_end(replace(instance.run, cancelling=cancelling), detail))
-
-
-def _at_its_end(run: Run, detail: str) -> Run:
-    run = replace(run, first=False, faults=0)
-    return replace(run, step=Step.RECORD) if run.ending else course.give_up(run, Reason.INTERNAL, detail)
 
 
 async def resolve_settled(ports: Ports, instances: Instances, round_: Round) -> dict[str, Ended]:
@@ -81,7 +43,7 @@ async def _resolve(ports: Ports, instances: Instances, letter_id: str) -> None:
     instance = await instances.find(letter_id)
     if instance is None or instance.running or instance.run is None:
         return
-    state = view(instance)["state"]
+    state = status.view(instance)["state"]
     if state in FINAL - {State.DEAD_LETTERED}:
         await ports.letters.resolve(letter_id, instance.run.attempt, state, ports.now())
         log("sweep.resolved", "its transfer is not dead-lettered any more", id=letter_id, state=state)
@@ -109,4 +71,4 @@ async def is_owed(ports: Ports, instance: Instance, ended: Ended) -> bool:
     """Whether it is dead-lettered and has no letter; not where the record is of an attempt before, and came late."""
     letter = await ports.letters.read(ended.id)
     written = letter is not None and letter.last >= ended.attempt
-    return not written and view(instance)["state"] == State.DEAD_LETTERED
+    return not written and status.view(instance)["state"] == State.DEAD_LETTERED

@@ -1,4 +1,4 @@
-"""The watchdog: orchestrations that make no progress are told of, and ended where they never will; the sweep takes them up."""
+"""The watchdog: orchestrations that make no progress are reported, resumed where an activity was lost, ended where they never will."""
 
 import logging
 from dataclasses import dataclass
@@ -6,11 +6,14 @@ from datetime import datetime, timedelta
 
 from operations.log import log
 from operations.rounds import Round
+from rules import broken
 from rules.jobs import Work
 from rules.ports import Instance, Instances, Ports, Standing
-from rules.watch import SILENT, Life, last_sign, life
+from rules.watch import LOST, SILENT, Life, last_sign, life
 
-SECONDS, AT_ONCE = 240.0, 5
+SECONDS, MOST, AT_ONCE = 240.0, 600, 5
+# A message of the hub that has waited for so long says that the answers may be waiting, too.
+BEHIND = timedelta(minutes=5)
 # A suspended one is left to the person who suspended it.
 ALIVE = Standing.RUNNING - {"Suspended"}
 PREFIXES = (*(f"{work}-" for work in Work), "")
@@ -32,48 +35,76 @@ class Silence:
 
 
 async def watch(ports: Ports, instances: Instances) -> int:
-    """Look at all that run and were begun over an hour ago; tell of the silent ones, end the stuck ones: how many.
+    """Look at all that run: report the silent ones, resume the lost ones, end the stuck ones; how many of the last two.
 
     Flat in memory, however many there are; a round that takes too long is over, and the next one goes on from there.
     """
-    round_, silence = Round(ports, "watchdog", seconds=SECONDS), Silence()
+    round_, silence = Round(ports, "watchdog", seconds=SECONDS, most=MOST), Silence()
     for prefix in PREFIXES:
         if not round_.over:
             with round_:
                 await _look(ports, instances, round_, prefix, silence)
     if silence.since is not None:
-        seconds = int((ports.now() - silence.since).total_seconds())
         log(
             "watchdog.silent",
             "orchestrations showed no sign of life for over an hour",
             level=logging.WARNING,
             count=silence.count,
             oldest_id=silence.id,
-            oldest_seconds=seconds,
+            oldest_seconds=_seconds(ports.now() - silence.since),
         )
     round_.finish()
     return round_.done
 
 
 async def _look(ports: Ports, instances: Instances, round_: Round, prefix: str, silence: Silence) -> None:
-    async def end(listed: Instance) -> None:
-        # The page may be old: it may have moved meanwhile.
-        instance = await instances.find(listed.id)
-        if instance is not None and instance.status in ALIVE and life(instance, ports.now()) is Life.STUCK:
-            await _end(ports, instances, instance)
-            round_.done += 1
+    async def act(listed: Instance) -> None:
+        round_.done += await _act(ports, instances, listed.id)
 
-    async for page in round_.pages(instances, prefix, standing=ALIVE, before=ports.now() - SILENT):
-        lives = [(instance, life(instance, ports.now())) for instance in page]
-        for instance, found in lives:
-            if found is not Life.LIVELY:
+    async for page in round_.pages(instances, prefix, standing=ALIVE, before=ports.now() - LOST):
+        for instance in page:
+            if ports.now() - last_sign(instance) > SILENT:
                 silence.add(instance)
-        await round_.each([instance for instance, found in lives if found is Life.STUCK], end, AT_ONCE)
+        lives = [(instance, life(instance, ports.now())) for instance in page]
+        await round_.each([instance for instance, found in lives if found is Life.STUCK], act, AT_ONCE)
+        lost = [instance for instance, found in lives if found is Life.LOST]
+        if lost and not await _is_behind(ports, instances):
+            await round_.each(lost, act, AT_ONCE)
+
+
+async def _is_behind(ports: Ports, instances: Instances) -> bool:
+    """Whether the hub has a backlog, in which nothing can be told from waiting: then nothing is taken for lost."""
+    oldest = await instances.oldest_message()
+    behind = ports.now() - oldest if oldest else timedelta(0)
+    if behind > BEHIND:
+        text = "the task hub has a backlog, so nothing is taken for lost"
+        log("watchdog.behind", text, level=logging.WARNING, oldest_seconds=_seconds(behind))
+    return behind > BEHIND
+
+
+async def _act(ports: Ports, instances: Instances, identity: str) -> bool:
+    """End what is stuck or lost, if it still is: the page may be old. True if it was ended."""
+    instance = await instances.find(identity)
+    found = life(instance, ports.now()) if instance is not None and instance.status in ALIVE else Life.LIVELY
+    if instance is None or found not in {Life.STUCK, Life.LOST}:
+        return False
+    await (_end(ports, instances, instance) if found is Life.STUCK else give_back(ports, instances, identity))
+    return True
+
+
+async def give_back(_ports: Ports, instances: Instances, identity: str) -> None:
+    """End an orchestration whose activity was lost, so that it is resumed. If the activity runs after all, it does no harm."""
+    log("watchdog.lost", broken.LOST, level=logging.WARNING, id=identity)
+    await instances.terminate(identity, broken.LOST)
 
 
 async def _end(ports: Ports, instances: Instances, instance: Instance) -> None:
-    """End it without asking it; of a transfer, the sweep shows the reason in its dead letter."""
+    """End it without asking it; of a transfer, its dead letter shows the reason."""
     silent = ports.now() - last_sign(instance)
     why = f"nothing happened for {silent // timedelta(hours=1)} hours, and the watchdog ended it"
-    log("watchdog.stuck", why, level=logging.WARNING, id=instance.id, silent_seconds=int(silent.total_seconds()))
+    log("watchdog.stuck", why, level=logging.WARNING, id=instance.id, silent_seconds=_seconds(silent))
     await instances.terminate(instance.id, why)
+
+
+def _seconds(span: timedelta) -> int:
+    return int(span.total_seconds())

@@ -64,6 +64,22 @@ def faulted(run: Run, detail: str, now: datetime) -> Run:
     return _later(run, detail)
 
 
+def resumed(run: Run, detail: str) -> Run:
+    """The run to start again after the host failed its orchestration: the same attempt, at the step of its input.
+
+    Safe for every step, because each may be repeated: `start` looks before it acts. It never acts blindly again, since the
+    failed execution may have copied; and it never starts to copy once a cancel was noticed.
+    """
+    run = replace(run, first=False, faults=0, pause=0, resumes=run.resumes + 1, detail=detail[:MAX_DETAIL])
+    return cancelled(run) if run.cancelling and carrying(run) else run
+
+
+def broken_off(run: Run, detail: str) -> Run:
+    """The run to start again at its end, where it will not be carried any further: nothing more is copied."""
+    run = replace(run, first=False, faults=0, pause=0)
+    return replace(run, step=Step.RECORD) if run.ending else give_up(run, Reason.INTERNAL, detail)
+
+
 def _later(run: Run, detail: str) -> Run:
     """The same step after a backoff; but a target that cannot be cleaned does not keep a transfer from its end."""
     if run.step is Step.CLEAN and run.faults >= policies.MAX_TRIES:

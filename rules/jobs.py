@@ -121,6 +121,7 @@ class Job:
     line: int = 0
     tally: Tally = Tally()
     faults: int = 0
+    resumes: int = 0
     pause: int = 0
     cancelling: bool = False
     detail: str = ""
@@ -209,6 +210,17 @@ def cancelled(job: Job, now: datetime) -> Job:
     return _ended(replace(job, cancelling=True, updated_at=now), JobState.CANCELLED)
 
 
+def resumed(job: Job, detail: str) -> Job:
+    """The job to start again after the host failed its orchestration: at the turn of its input, which is safe to repeat."""
+    job = replace(job, faults=0, pause=0, resumes=job.resumes + 1, detail=detail[:MAX_DETAIL])
+    return _ended(job, JobState.CANCELLED) if job.cancelling else job
+
+
+def broken_off(job: Job, detail: str) -> Job:
+    """The job to start again at its end, where it will not be continued; what it started goes on."""
+    return _ended(replace(job, detail=detail[:MAX_DETAIL]), JobState.CANCELLED if job.cancelling else JobState.FAILED)
+
+
 def _pace(job: Job, started: int) -> int:
     """Seconds that so many starts may take at the rate; a timer under two seconds fires at once."""
     return max(-(-started // job.rate), policies.MIN_POLL) if started else 0
@@ -236,6 +248,7 @@ def progress(job: Job) -> dict[str, Any]:
         "state": job.state,
         "phase": job.phase,
         "cancelling": job.cancelling,
+        "resumes": job.resumes,
         "counts": {f.name: getattr(job.tally, f.name) for f in fields(Tally)},
         "pages": job.pages,
         "turns": job.turns,
@@ -250,18 +263,19 @@ COUNTS: dict[Work, tuple[str, ...]] = {
 }
 
 
-def view(job: Job, live: dict[str, Any], *, broken: bool) -> dict[str, Any]:
-    """A job as the API answers it. `live` is `progress` as the extension kept it, `{}` before the first turn."""
-    shown = {**progress(job), **live}
-    if broken:
-        detail = "the orchestration broke; what it started goes on. Ask for it again"
-        shown |= {"state": JobState.FAILED, "phase": None, "detail": detail}
+def view(job: Job, live: dict[str, Any], detail: str | None = None) -> dict[str, Any]:
+    """A job as the API answers it. `live` is `progress` as the extension kept it, `{}` before the first turn.
+
+    `detail` replaces what it last said of itself: why it is broken, until it is started again.
+    """
+    shown = {**progress(job), **live} | ({} if detail is None else {"detail": detail})
     counts = progress(job)["counts"] | shown["counts"]  # another version may have counted less
     return {
         "id": job.id,
         "state": shown["state"],
         "phase": shown["phase"],
         "cancelling": shown["cancelling"],
+        "resumes": shown["resumes"],
         "route": job.route,
         **({"reason": job.reason, **_times(job)} if job.work is Work.REPLAY else {}),
         "dry_run": job.dry_run,

@@ -18,13 +18,23 @@ MAX_DETAIL = 500
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """That an attempt of a transfer ended for good: whoever acts for this attempt, or an earlier one, stops."""
+    """That an attempt of a transfer ended for good: whatever acts for this attempt, or an earlier one, stops.
+
+    `resumes` counts how often the host had failed its orchestration: what a failed execution still has in flight does not undo
+    what the resumed one recorded.
+    """
 
     id: str
     attempt: int
     state: State
     reason: Reason | None = None
     detail: str = ""
+    resumes: int = 0
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Of two records the one with the higher rank holds."""
+        return self.attempt, self.resumes
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +52,7 @@ class Attempt:
 class Letter:
     """A dead letter: of a transfer (`route`, `source_url` … are set), or of a message (`message` is its body, base64).
 
+    Neither is set for a transfer whose input cannot be read: only its id is known.
     `attempts` is keyed by the attempt's number, so that a step that runs twice counts once; every number above 0 is a replay.
     """
 
@@ -108,6 +119,12 @@ def of_message(body: bytes, refused: events.Refused, now: datetime, app_version:
         app_version=app_version,
         message=base64.b64encode(without_secrets(body)).decode(),
     )
+
+
+def of_unreadable(identity: str, detail: str, now: datetime, app_version: str) -> Letter:
+    """The letter of a transfer that broke and whose input cannot be read: all that is known is its id."""
+    text = f"{detail}; its input cannot be read by this version of the app"
+    return Letter(identity, {0: Attempt(now, now, Reason.INTERNAL, text[:MAX_DETAIL])}, app_version)
 
 
 def merged(old: Letter | None, new: Letter) -> Letter | None:

@@ -200,6 +200,7 @@ class Run:
     copied: int = 0
     tries: int = 0
     faults: int = 0
+    resumes: int = 0
     polls: int = 0
     copying_at: datetime | None = None
     progressed_at: datetime | None = None

@@ -11,6 +11,7 @@ from rules.models import Choice, Engine, Kind
 MAX_TRIES = 8
 MAX_FAULTS = 10
 MAX_LOOKS = 8
+MAX_RESUMES = 5
 SYNC_LIMIT = 256 * 1024 * 1024
 # The receipt's two values, their keys and some air; the service allows 8 KB for all.
 METADATA_LIMIT = 8 * 1024
@@ -51,6 +52,18 @@ def backoff(count: int, identity: str) -> int:
     | about | 5 | 10 | 20 | 40 | 320 | 600 |
     """
     return max(MIN_POLL, round(min(600.0, 5 * 2.0 ** min(count - 1, 10)) * spread(identity)))
+
+
+def resume_pause(resumes: int, identity: str) -> int:
+    """Seconds before an orchestration that the host failed is started again, by how often that was done before.
+
+    | resumes | 0 | 1 | 2 | 3 | 4 and more |
+    | --- | --- | --- | --- | --- | --- |
+    | about | 5 | 20 | 80 | 320 | 600 |
+
+    Short at first, because one crash of a worker is over within a second; long where it crashes again and again.
+    """
+    return round(min(600.0, 5 * 4.0 ** min(resumes, 10)) * spread(identity))
 
 
 def next_poll(polls: int, copied: int, total: int | None, elapsed: float) -> int:

@@ -16,6 +16,8 @@ from rules.letters import Ended, Letter
 from rules.models import Blob, Engine, Place, Route, Run
 from rules.policies import Times
 
+# What an orchestration is started with; its kind decides which one.
+Input = Run | Job
 EVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -95,10 +97,10 @@ class Letters(Protocol):
         """Read the record of a transfer's end, if there is one."""
 
     async def write_ended(self, ended: Ended) -> None:
-        """Record an end. A record of this attempt or a later one stays as it is."""
+        """Record an end. A record of the same rank or a higher one stays as it is (`Ended.rank`)."""
 
-    async def drop_ended(self, identity: str, attempt: int) -> None:
-        """Forget the record of an end, unless it is of a later attempt. Absent already is fine."""
+    async def drop_ended(self, identity: str, attempt: int, resumes: int = 0) -> None:
+        """Forget the record of an end, unless it is of a higher rank. Absent already is fine."""
 
     async def write(self, letter: Letter) -> None:
         """Open a letter, merged with what is known of this id (`letters.merged`). A late or second write changes nothing."""
@@ -184,6 +186,8 @@ class Standing:
     RUNNING = frozenset({"Pending", "Running", "Suspended", "ContinuedAsNew"})
     BROKEN = frozenset({"Failed", "Terminated"})
     ENDED = frozenset({"Completed"}) | BROKEN
+    # What is broken is started again: it is as much under way as what runs.
+    UNDER_WAY = RUNNING | BROKEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +203,19 @@ class Instance:
     job: Job | None = None
 
     @property
+    def input(self) -> Input | None:
+        """Its input, if it can be read."""
+        return self.job or self.run
+
+    @property
     def running(self) -> bool:
         """Whether it may still do something."""
         return self.status in Standing.RUNNING
+
+    @property
+    def under_way(self) -> bool:
+        """Whether more follows by itself: it runs, or it is broken and is started again (`broken.sequel`)."""
+        return self.running or (self.broken and self.input is not None)
 
     @property
     def live(self) -> dict[str, Any]:
@@ -210,7 +224,7 @@ class Instance:
 
     @property
     def broken(self) -> bool:
-        """Whether it ended without a word of its own (rule 8): the sweep takes it up."""
+        """Whether it ended without a word of its own (rule 8)."""
         return self.status in Standing.BROKEN
 
 
@@ -220,7 +234,7 @@ class Instances(Protocol):
     async def find(self, identity: str) -> Instance | None:
         """Look one up."""
 
-    async def start(self, what: Run | Job) -> bool:
+    async def start(self, what: Input) -> bool:
         """Start a run or a job. False where an instance of its id is alive. True is no proof of being first."""
 
     async def cancel(self, identity: str) -> None:
@@ -231,6 +245,9 @@ class Instances(Protocol):
 
     async def purge(self, identity: str) -> None:
         """Forget one that has ended, history and all. Gone already is fine; one that runs is Retryable."""
+
+    async def oldest_message(self) -> datetime | None:
+        """When the oldest message that waits in the task hub was put: how far the hub is behind. None where none waits."""
 
     async def page(
         self,

@@ -3,10 +3,11 @@
 from datetime import datetime
 from typing import Any
 
-from rules import identity
+from rules import broken, identity
 from rules.codec import stamp
 from rules.errors import Reason
 from rules.models import Run, Successor
+from rules.ports import Instance
 from rules.transitions import FINAL, State
 
 
@@ -20,6 +21,7 @@ def progress(run: Run, next_check_at: datetime | None = None) -> dict[str, Any]:
         "total": run.size,
         "attempt": run.attempt,
         "tries": run.tries,
+        "resumes": run.resumes,
         "cancelling": run.cancelling,
         "ending": run.ending.state if run.ending and not ending else None,
         "reason": ending.reason if ending else run.reason,
@@ -38,36 +40,43 @@ def _successor(run: Run, successor: Successor) -> dict[str, Any]:
     return {"id": identity.sibling(transfer, successor.etag).id, "etag": successor.etag}
 
 
-def view(identity: str, run: Run | None, live: dict[str, Any], *, broken: bool) -> dict[str, Any]:
-    """A transfer as the API answers it. `live` is `progress` as the extension kept it, `{}` before the first step.
+def view(instance: Instance) -> dict[str, Any]:
+    """A transfer as the API answers it: what its orchestrator last showed, or what was asked for before the first step.
 
-    An orchestration that broke (Failed, Terminated) is shown as what the sweep will make of it.
+    One that is broken is shown as under way, with what happened, what it is about to end as, if anything, and when it is
+    looked at next: it has no final state before that state is recorded.
     """
-    shown = {"id": identity, **_identity(run), **_BLANK, **{key: live[key] for key in _BLANK if key in live}}
+    run, live = instance.run, instance.live
+    shown = {"id": instance.id, **_identity(run), **_BLANK, **{key: live[key] for key in _BLANK if key in live}}
     if run is not None and not live:
-        shown |= {"attempt": run.attempt, "updated_at": stamp(run.accepted_at)}
-    if broken:
-        shown |= _broken(run, cancelling=shown["cancelling"] or (run is not None and run.cancelling))
+        shown |= {
+            "state": run.state,
+            "attempt": run.attempt,
+            "resumes": run.resumes,
+            "updated_at": stamp(run.accepted_at),
+        }
+    if instance.broken:
+        shown |= _broken(instance)
     if shown["source"] is not None and shown["total"] is not None:
         shown["source"]["size"] = shown["total"]
     reason = shown["reason"]
     return {**shown, "hint": Reason(reason).hint if reason in list(Reason) else None}
 
 
-def _broken(run: Run | None, *, cancelling: bool) -> dict[str, Any]:
-    """What the sweep makes of it: the end that was decided before it broke; else as it was asked for, or `internal`."""
-    if run is not None and run.ending and run.ending.state:
-        return {
-            "state": run.ending.state,
-            "reason": run.ending.reason,
-            "detail": run.ending.detail,
-            "next_check_at": None,
-        }
-    if cancelling:
-        detail = "the orchestration broke while it was cancelled; its end is recorded within five minutes"
-        return {"state": State.CANCELLED, "reason": None, "detail": detail, "next_check_at": None}
-    detail = "the orchestration broke; its dead letter is written within five minutes"
-    return {"state": State.DEAD_LETTERED, "reason": Reason.INTERNAL, "detail": detail, "next_check_at": None}
+def _broken(instance: Instance) -> dict[str, Any]:
+    """What is known until it is started again."""
+    sequel = broken.sequel(instance)
+    if sequel is None or not isinstance(sequel.input, Run):
+        fix = "its input cannot be read by this version of the app; its dead letter is written within a minute"
+        return {"ending": State.DEAD_LETTERED, "reason": Reason.INTERNAL, "detail": fix, "next_check_at": None}
+    ending = sequel.input.ending
+    return {
+        "cancelling": sequel.input.cancelling,
+        "ending": ending and ending.state,
+        "reason": ending and ending.reason,
+        "detail": broken.said(instance),
+        "next_check_at": stamp(sequel.due),
+    }
 
 
 _BLANK: dict[str, Any] = {
@@ -77,6 +86,7 @@ _BLANK: dict[str, Any] = {
     "total": None,
     "attempt": 0,
     "tries": 0,
+    "resumes": 0,
     "cancelling": False,
     "ending": None,
     "reason": None,

@@ -12,6 +12,8 @@ from rules.ports import Instance
 
 # The longest pause of a transfer is ten minutes; a full hub lets a new one wait for hours.
 SILENT = timedelta(hours=1)
+# An activity takes ten minutes at most (`functionTimeout`); after a crash of its host it is done again a minute later.
+LOST = timedelta(minutes=15)
 STUCK = timedelta(hours=24)
 RETENTION = timedelta(days=30)
 
@@ -21,6 +23,7 @@ class Life(StrEnum):
 
     LIVELY = "lively"
     SILENT = "silent"
+    LOST = "lost"
     STUCK = "stuck"
 
 
@@ -32,21 +35,24 @@ def last_sign(instance: Instance) -> datetime:
 def life(instance: Instance, now: datetime) -> Life:
     """What the watchdog makes of an orchestration that it was listed as running.
 
-    | it is | its last sign of life | its deadline | it is |
-    | --- | --- | --- | --- |
-    | anything | up to 1 h ago, or to come | any | lively |
-    | anything | over 1 h ago | any | silent |
-    | a transfer | over 24 h ago | to come | silent |
-    | a transfer | over 24 h ago | past | stuck |
-    | a job | over 24 h ago | it has none | stuck |
-    | a transfer whose input nobody can read | over 24 h ago | nobody knows | silent |
+    | status | input | its last sign of life | its deadline | it is |
+    | --- | --- | --- | --- | --- |
+    | any | a transfer | over 24 h ago | past | stuck |
+    | any | a job | over 24 h ago | it has none | stuck |
+    | Running | readable | over 15 min ago, twice as long for each resume | any | lost |
+    | any | any | over 1 h ago | any | silent |
+    | any | any | up to 1 h ago, or to come | any | lively |
 
-    A full hub is no stuck one: what waits its turn is silent, and has a day, and its whole deadline.
+    The first row that fits counts. What is lost waits for an answer that never comes: the host drops the call of an activity
+    that it does not know. In a full hub the answer may still come; only who knows how far the hub is behind can tell.
     """
     silence = now - last_sign(instance)
-    if silence <= SILENT:
-        return Life.LIVELY
-    return Life.STUCK if silence > STUCK and _is_late(instance, now) else Life.SILENT
+    if silence > STUCK and _is_late(instance, now):
+        return Life.STUCK
+    given = instance.input
+    if instance.status == "Running" and given is not None and silence > LOST * 2**given.resumes:
+        return Life.LOST
+    return Life.SILENT if silence > SILENT else Life.LIVELY
 
 
 def _is_late(instance: Instance, now: datetime) -> bool:

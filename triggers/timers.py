@@ -8,6 +8,7 @@ import azure.functions as func
 
 from operations.drain import drain
 from operations.purge import purge
+from operations.resume import resume
 from operations.schedule import reconcile_due
 from operations.sweep import sweep
 from operations.watchdog import watch
@@ -18,9 +19,11 @@ Work = Callable[[Ports, Instances], Awaitable[object]]
 TIMERS: dict[str, tuple[str, Work]] = {
     # A timer, not a second queue trigger: there are messages that no trigger can ever read.
     "drain": ("0 * * * * *", drain),
+    # Every half minute, so that what the host failed is found within one.
+    "resume": ("5,35 * * * * *", resume),
     "sweep": ("30 */5 * * * *", sweep),
     "schedule": ("50 */5 * * * *", reconcile_due),
-    "watchdog": ("0 17 * * * *", watch),
+    "watchdog": ("0 7,17,27,37,47,57 * * * *", watch),
     # Of its own, apart from the watchdog: a thousand this often keeps up with a hundred thousand transfers a day.
     "purge": ("45 */10 * * * *", purge),
 }

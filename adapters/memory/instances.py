@@ -10,6 +10,7 @@ from adapters.memory.world import MemoryStorage
 from adapters.translation import (
     INSTANCES_CANCEL,
     INSTANCES_FIND,
+    INSTANCES_OLDEST,
     INSTANCES_PAGE,
     INSTANCES_PURGE,
     INSTANCES_START,
@@ -19,8 +20,7 @@ from rules import codec
 from rules.errors import Reason, Retryable
 from rules.identity import listable
 from rules.jobs import Job
-from rules.models import Run
-from rules.ports import Instance
+from rules.ports import Input, Instance
 
 
 class MemoryInstances:
@@ -31,13 +31,14 @@ class MemoryInstances:
         self.kept: dict[str, Instance] = {}
         self.created: dict[str, datetime] = {}
         self.cancels: list[str] = []
+        self.oldest: datetime | None = None
 
     async def find(self, identity: str) -> Instance | None:
         """Look one up."""
         async with self._world.request(INSTANCES_FIND, identity):
             return self.kept.get(identity)
 
-    async def start(self, what: Run | Job) -> bool:
+    async def start(self, what: Input) -> bool:
         """Start a run or a job; one that ended is replaced in silence, its history is gone."""
         identity = what.id if isinstance(what, Job) else what.transfer.id
         async with self._world.request(INSTANCES_START, identity):
@@ -68,6 +69,11 @@ class MemoryInstances:
             if (there := self.kept.get(identity)) and there.running:
                 raise Retryable(Reason.INTERNAL, INSTANCES_PURGE.name, "it runs")
             self.kept.pop(identity, None)
+
+    async def oldest_message(self) -> datetime | None:
+        """When the oldest message of the hub was put, as the test says."""
+        async with self._world.request(INSTANCES_OLDEST, ""):
+            return self.oldest
 
     async def page(
         self,

@@ -30,13 +30,13 @@ class MemoryLetters:
         """Record an end."""
         async with self._world.request(LETTERS_WRITE, f"ended/{ended.id}"):
             old = self.ends.get(ended.id)
-            if old is None or old.attempt < ended.attempt:
+            if old is None or old.rank < ended.rank:
                 self.ends[ended.id] = codec.decode(Ended, json.dumps(codec.encode(ended)))
 
-    async def drop_ended(self, identity: str, attempt: int) -> None:
+    async def drop_ended(self, identity: str, attempt: int, resumes: int = 0) -> None:
         """Forget the record of an end."""
         async with self._world.request(LETTERS_WRITE, f"ended/{identity}"):
-            if (old := self.ends.get(identity)) and old.attempt <= attempt:
+            if (old := self.ends.get(identity)) and old.rank <= (attempt, resumes):
                 del self.ends[identity]
 
     async def write(self, letter: Letter) -> None:

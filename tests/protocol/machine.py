@@ -4,25 +4,45 @@ The real activities, operations and orchestrator take the steps; what each of th
 remembered.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from activities import BODIES
 from operations.accept import accept
+from operations.cancel import ask_to_cancel
 from operations.problems import Problem
 from operations.restart import restart
+from operations.resume import take_up
 from operations.sweep import sweep
+from operations.watchdog import give_back
 from rules import events, identity
 from rules.models import Choice, Place, Route, Run
 from rules.ports import Instance
 from tests.protocol import checker
 from tests.protocol.checker import Ghost
 from tests.protocol.cloud import NAME, Cloud, Lost, etag
-from tests.protocol.orchestration import BASE, Event, Progress, replay
+from tests.protocol.orchestration import BASE, CANCEL, LATER, Event, Progress, replay
 from tests.protocol.recall import Body, Moment, Request, frozen, recall
 from tests.protocol.state import Orchestration, Owner, Scenario, State, Task, in_order, without
 
-OPERATIONS = {"accept": accept, "restart": restart, "sweep": sweep}
+
+def _portless(operation: Any) -> Any:
+    def operate(_ports: Any, instances: Any, argument: Any) -> Any:
+        return operation(instances, argument)
+
+    return operate
+
+
+# Longer than any pause before a resume, shorter than any deadline.
+AFTER_A_PAUSE = timedelta(minutes=20)
+OPERATIONS = {
+    "accept": accept,
+    "cancel": _portless(ask_to_cancel),
+    "lost": give_back,
+    "restart": restart,
+    "resume": take_up,
+    "sweep": sweep,
+}
 
 
 class _Known:
@@ -88,10 +108,15 @@ class Machine:
         self._outcomes.number(None)
         self.doing = ""
         script = " ".join(scenario.script)
-        self._bounded = not scenario.faults and not any(word in script for word in ("replay", "fail", "touch"))
+        self._bounded = not scenario.faults + scenario.failures and not any(
+            word in script for word in ("replay", "fail", "touch")
+        )
         # Only a transfer's own activities touch its records, unless an operation runs beside them.
         self._private = (
-            not scenario.fine and not scenario.exact and not any(word in script for word in ("terminate", "sweep"))
+            not scenario.fine
+            and not scenario.exact
+            and not scenario.failures
+            and not any(word in script for word in ("terminate", "sweep"))
         )
 
     # --- what is known of a state
@@ -115,6 +140,7 @@ class Machine:
             messages=(),
             script=tuple(1 for _ in self.scenario.script),
             faults=self.scenario.faults,
+            failures=self.scenario.failures,
             clock=Moment(),
             ghost=Ghost(copies=(0,) * len(self.transfers)),
         )
@@ -287,6 +313,9 @@ class Machine:
         if before is not None and before[2:4] == instance[2:4] and self._waited(before) == owner.number:
             return state  # only a cancel was seen: the activity goes on
         task = Task(self._activity(instance, progress.activity.run), state.clock, owner)
+        found = self._recall(task)
+        if found.done:  # an activity that asks nothing has ended as soon as it begins
+            return self._finished(state, task, found)
         return state._replace(tasks=in_order((*state.tasks, task)))
 
     def _activity(self, instance: Orchestration, run: Run | None) -> int:
@@ -336,6 +365,8 @@ class Machine:
         generation = 0 if instance is None else instance.generation + 1
         function: Any = OPERATIONS[name] if argument is not None else _argumentless(OPERATIONS[name])
         now = BASE + timedelta(seconds=10 * generation)
+        if name == "resume" and instance is not None:
+            now = self._ended_at(instance) + AFTER_A_PAUSE
         body = self._bodies.number(Body(f"{name}", function, argument, now, instances=True))
         task = Task(body, state.clock, None)
         state = self._exchanged(state._replace(tasks=(*state.tasks, task)), task, task)
@@ -353,8 +384,15 @@ class Machine:
                 index = self._index[request.args[0]]
                 return state, self._answers.number(self._instance(state, index))
             case "page":
-                broken = [i for i, o in enumerate(state.instances) if o is not None and o.status == "Terminated"]
-                return state, self._answers.number(([self._instance(state, index) for index in broken], None))
+                wanted = dict(request.options)["standing"]
+                found = [i for i, o in enumerate(state.instances) if o is not None and o.status in wanted]
+                return state, self._answers.number(([self._instance(state, index) for index in found], None))
+            case "cancel":
+                index = self._index[request.args[0]]
+                return self._cancelled(state, index), self._answers.number(None)
+            case "terminate":
+                index = self._index[request.args[0]]
+                return self._broken(state, index, "Terminated", request.args[1]), self._answers.number(None)
             case "start":
                 run: Run = request.args[0]
                 index = self._index[run.transfer.id]
@@ -370,9 +408,24 @@ class Machine:
         instance = state.instances[index]
         if instance is None:
             return None
-        progress = self.progress(instance)
-        transfer = self.transfers[index]
-        return Instance(transfer.id, instance.status, self.run(instance), progress.custom, progress.output, BASE)
+        progress, at = self.progress(instance), self._ended_at(instance)
+        output = progress.output or instance.said or None
+        return Instance(self.transfers[index].id, instance.status, self.run(instance), progress.custom, output, at)
+
+    def _ended_at(self, instance: Orchestration) -> datetime:
+        return BASE + LATER if instance.late else BASE
+
+    def _broken(self, state: State, index: int, status: str, said: str) -> State:
+        """The host ends an orchestration without a word of its own. What it had in flight goes on, and nobody waits for it."""
+        instance = state.instances[index]
+        if instance is None or instance.status != "Running":
+            return state
+        return self._with(state, index, instance._replace(status=status, said=said, mark=0))
+
+    def _cancelled(self, state: State, index: int) -> State:
+        instance = state.instances[index]
+        running = instance is not None and instance.status == "Running"
+        return self._tell(state, index, CANCEL) if running else state
 
     def _recall(self, task: Task) -> _Recall:
         key = (task.body, task.born, task.answers)

@@ -5,8 +5,11 @@ from collections.abc import Iterator
 from rules import events
 from tests.protocol.cloud import WRITES, Lost, version
 from tests.protocol.machine import Ask, Machine
-from tests.protocol.orchestration import BASE, CANCEL
-from tests.protocol.state import Orchestration, State, Step, Task, in_order, unborn, without
+from tests.protocol.orchestration import BASE
+from tests.protocol.state import Orchestration, Owner, State, Step, Task, in_order, unborn, without
+
+# A timer runs once at a time; after a crash of the host a second run may be beside the first.
+MAX_ROUNDS = 2
 
 
 class Model(Machine):
@@ -25,6 +28,9 @@ class Model(Machine):
             yield from self._wakings(state)
         if state.faults:
             for step in self._faults(state._replace(faults=state.faults - 1)):
+                yield step._replace(optional=True, fault=True)
+        if state.failures:
+            for step in self._failures(state._replace(failures=state.failures - 1)):
                 yield step._replace(optional=True, fault=True)
 
     def _alone(self, state: State) -> Step | None:
@@ -127,14 +133,14 @@ class Model(Machine):
                 return self._moved(state, self.cloud.end_copy(state.world, well=False))
             case "touch" if view.there and view.status != "pending":
                 return self._moved(state, self.cloud.touch(state.world), outsider=True)
-            case "cancel" if running:
-                return self._tell(state, index, CANCEL)
+            case "cancel" if running or self._is_broken(instance):
+                return self._operate(state, "cancel", self.transfers[index].id, index)
             case "deadline" if running and instance is not None and not instance.late:
                 return self._with(state, index, instance._replace(late=True))
-            case "replay" if self.final(instance) in {"dead_lettered", "cancelled"}:
+            case "replay" if self.final(instance) in {"dead_lettered", "cancelled"} or self._is_broken(instance):
                 return self._operate(state, "restart", self.transfers[index], index)
             case "terminate" if running and instance is not None:
-                return self._with(state, index, instance._replace(status="Terminated"))
+                return self._broken(state, index, "Terminated", "a person ended it")
             case "sweep":
                 return self._operate(state, "sweep", None, index)
             case "redeliver" if self.version(index) <= state.ghost.written:
@@ -148,8 +154,29 @@ class Model(Machine):
             label = self._doing(f"event {self.name(index)}")
             yield Step(label, self._operate(state._replace(messages=rest), "accept", self._message(index), index))
 
-        if any(instance is not None and instance.status == "Terminated" for instance in state.instances):
-            yield Step(self._doing("sweep"), self._operate(state, "sweep", None, 0))
+        for index, instance in enumerate(state.instances):
+            if self._is_broken(instance) and self._rounds(state, "resume") < MAX_ROUNDS:
+                label = self._doing(f"{self.name(index)} resume")
+                yield Step(label, self._operate(state, "resume", self.transfers[index].id, index))
+            elif self._is_lost(state, index, instance) and self._rounds(state, "lost") < MAX_ROUNDS:
+                label = self._doing(f"{self.name(index)} lost")
+                yield Step(label, self._operate(state, "lost", self.transfers[index].id, index))
+
+    def _is_broken(self, instance: Orchestration | None) -> bool:
+        return instance is not None and instance.status in {"Failed", "Terminated"}
+
+    def _rounds(self, state: State, name: str) -> int:
+        """How many runs of an operation are in flight, where its requests mix with those of others."""
+        return sum(self._bodies.values[task.body].name == name for task in state.tasks)
+
+    def _is_lost(self, state: State, index: int, instance: Orchestration | None) -> bool:
+        """Whether it waits for an activity that nobody has in hand."""
+        running = instance is not None and instance.status == "Running"
+        activity = self.progress(instance).activity if running and instance else None
+        if activity is None or instance is None:
+            return False
+        owner = Owner(index, instance.generation, instance.execution, activity.number)
+        return owner not in [task.owner for task in state.tasks]
 
     def _message(self, index: int) -> bytes:
         transfer = self.transfers[index]
@@ -194,6 +221,27 @@ class Model(Machine):
             asleep = task._replace(asleep=True, held=(ask.number, answer))
             tasks = in_order((*without(happened.tasks, task), asleep, unborn(task)))
             yield Step(self._doing(f"{label} asleep after"), happened._replace(tasks=tasks))
+
+    def _failures(self, state: State) -> Iterator[Step]:
+        """What the host may do to an orchestration: fail it, drop its activity, take for lost what only takes its time."""
+        for index, instance in enumerate(state.instances):
+            if instance is None or instance.status != "Running":
+                continue
+            who = self._whose(index, instance.generation)
+            yield Step(self._doing(f"{who} failed"), self._broken(state, index, "Failed", "the worker died"))
+            if self.progress(instance).activity is not None:
+                taken = self._operate(state, "lost", self.transfers[index].id, index)
+                yield Step(self._doing(f"{who} taken for lost"), taken)
+        for task in state.tasks:
+            if (
+                task.owner
+                and not task.answers
+                and not task.slept
+                and not task.asleep
+                and self._waits(state, task.owner)
+            ):
+                dropped = state._replace(tasks=without(state.tasks, task))
+                yield Step(self._doing(f"{self._who(task)} dropped"), dropped)
 
     def _crashed(self, state: State, task: Task) -> State:
         state = state._replace(tasks=without(state.tasks, task))

@@ -21,6 +21,8 @@ class Orchestration(NamedTuple):
     late: bool = False
     mark: int = 0
     status: str = "Running"
+    said: str = ""
+    """What the host shows of it when it was failed or terminated."""
 
 
 class Owner(NamedTuple):
@@ -55,6 +57,7 @@ class State(NamedTuple):
     messages: tuple[int, ...]
     script: tuple[int, ...]
     faults: int
+    failures: int
     clock: Moment
     ghost: Ghost
 
@@ -64,13 +67,15 @@ class Scenario:
     """What is explored: two versions of one name, unless more are said, and what may happen to them in any order.
 
     `script` names what happens, each as often as it is listed: `overwrite`, `remove`, `cancel 1`, `replay 1`, `deadline 1`,
-    `fail` (the service gives up a copy), `touch`, `terminate 1`, `sweep`, `redeliver 1`. `faults` is how many things may go wrong besides.
+    `fail` (the service gives up a copy), `touch`, `terminate 1`, `sweep`, `redeliver 1`. `faults` is how many things may go wrong
+    besides; `failures` is how often the host may fail an orchestration, drop an activity, or take one that runs for lost.
     """
 
     engine: Choice = Choice.SYNC
     versions: int = 2
     script: tuple[str, ...] = ("overwrite",)
     faults: int = 0
+    failures: int = 0
     routes: tuple[str, ...] = ("route",)
     lost: frozenset[int] = frozenset()
     fine: bool = False

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from operations.look import transfer, transfer_of, transfers, view
+from operations.look import transfer, transfer_of, transfers
 from operations.problems import NotFound
+from rules import status
 from rules.models import Place, Route, Run
 from rules.ports import Instance
 from tests.unit.operations.world import World
@@ -61,7 +62,7 @@ async def test_a_broken_one_shows_what_the_sweep_will_make_of_it(world: World, s
 
 async def test_one_whose_input_nobody_can_read_is_still_shown() -> None:
     """With its id and state."""
-    shown = view(Instance("37a8eec1-000000000000000000000000", "Running", None, {}, None, NOW))
+    shown = status.view(Instance("37a8eec1-000000000000000000000000", "Running", None, {}, None, NOW))
     assert set(shown) == FIELDS
     assert (shown["source"], shown["state"]) == (None, "accepted")
 

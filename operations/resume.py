@@ -1,0 +1,83 @@
+"""Resuming: orchestrations that the host failed are started again, the others that broke are taken to their end (rule 8)."""
+
+import logging
+from typing import Any
+
+from operations.log import log
+from operations.rounds import Round
+from rules import broken, letters
+from rules.broken import Sequel
+from rules.identity import TRANSFER_ID
+from rules.jobs import Work
+from rules.models import Run
+from rules.ports import Instance, Instances, Ports, Standing
+
+# Of 30 seconds, with room to spare: a worker that dies may fail thousands of orchestrations at once, and to start all of them
+# again at once would fill the hub. So many a round are about 20 a second, which is what one small instance carries.
+SECONDS, MOST, AT_ONCE = 20.0, 600, 8
+PREFIXES = (*(f"{work}-" for work in Work), "")
+
+
+async def resume(ports: Ports, instances: Instances) -> int:
+    """Start again what is broken and due; how many. The next round goes on where this one was over."""
+    round_ = Round(ports, "resume", seconds=SECONDS, most=MOST)
+    for prefix in PREFIXES:
+        if not round_.over:
+            with round_:
+                await _take_up_all(ports, instances, round_, prefix)
+    if round_.done:
+        log("resume.done", "broken orchestrations were started again", count=round_.done)
+    round_.finish()
+    return round_.done
+
+
+async def _take_up_all(ports: Ports, instances: Instances, round_: Round, prefix: str) -> None:
+    async def start(listed: Instance) -> None:
+        round_.done += await take_up(ports, instances, listed.id)
+
+    async for page in round_.pages(instances, prefix, standing=Standing.BROKEN):
+        await round_.each([instance for instance in page if _is_due(ports, instance)], start, AT_ONCE)
+
+
+def _is_due(ports: Ports, instance: Instance) -> bool:
+    sequel = broken.sequel(instance)
+    return sequel is None or sequel.due <= ports.now()
+
+
+async def take_up(ports: Ports, instances: Instances, identity: str) -> bool:
+    """Start one broken orchestration again, if it still is broken and due. True if it was started."""
+    # A list may be old: a replay may be under way or over, and a start silently replaces an instance that ended.
+    instance = await instances.find(identity)
+    if instance is None or not instance.broken or not _is_due(ports, instance):
+        return False
+    sequel = broken.sequel(instance)
+    if sequel is None:
+        await _keep(ports, instance)
+        return False
+    started = await instances.start(sequel.input)
+    if started:
+        _report(instance, sequel)
+    return started
+
+
+def _report(instance: Instance, sequel: Sequel) -> None:
+    action = "resume.resumed" if sequel.resumed else "resume.ended"
+    log(action, broken.said(instance), level=logging.WARNING, id=instance.id, **_facts(sequel))
+
+
+def _facts(sequel: Sequel) -> dict[str, Any]:
+    given = sequel.input
+    facts = (
+        {"route": given.transfer.route, "name": given.transfer.name}
+        if isinstance(given, Run)
+        else {"route": given.route}
+    )
+    return {**facts, "resumes": given.resumes}
+
+
+async def _keep(ports: Ports, instance: Instance) -> None:
+    """Report what only a person can look into; a transfer is kept as a dead letter, always the same one."""
+    detail = broken.said(instance)
+    log("resume.unreadable", detail, level=logging.WARNING, id=instance.id)
+    if TRANSFER_ID.fullmatch(instance.id) and await ports.letters.read(instance.id) is None:
+        await ports.letters.write(letters.of_unreadable(instance.id, detail, ports.now(), ports.app_version))
