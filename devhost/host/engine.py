@@ -163,7 +163,10 @@ class Engine:
 
     def _launch(self, work: Work) -> None:
         if not self._worker.has_activity(work.name):
-            log.warning("no activity '%s': %s waits for ever, as on the real host", work.name, work.instance)
+            self.store.drop_activity(
+                work.seq
+            )  # measured: the call is lost, also for a later host that has the activity
+            log.warning("no activity '%s': the call is dropped, %s stays Running", work.name, work.instance)
             return
         task = asyncio.create_task(self._activity(work))
         self._running.add(task)
@@ -182,7 +185,7 @@ class Engine:
             text = await self._worker.activity(work.name, work.data)
         except FunctionError as error:
             log.warning("'%s' failed: %s", work.name, error.line)
-            reason = f"Activity function '{work.name}' failed:  {error.text}"
+            reason = f"Activity function '{work.name}' failed: {error.text}"
             return events.task_failed(clock.stamp(clock.now()), work.number, reason, activity_details(error))
         value = json.loads(text)
         result = None if value is None else compact(value)

@@ -68,6 +68,7 @@ def trigger(history: list[Event], new: list[Event], started: Event) -> str:
             "instanceId": started["OrchestrationInstance"]["InstanceId"],
             "isReplaying": bool(history),
             "parentInstanceId": parent and parent["OrchestrationInstance"]["InstanceId"],
+            "sourceInstanceId": None,
             "upperSchemaVersion": 1,
             "upperSchemaVersionNew": 3,
             "longRunningTimerIntervalDuration": "3.00:00:00",

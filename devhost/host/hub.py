@@ -1,6 +1,6 @@
 """What a client may ask of an orchestration: start, raise, terminate, suspend, resume, rewind, restart, purge.
 
-The refusals and their texts are those of the Durable Task extension 3.14: measured, not guessed.
+The refusals and their texts are those of the Durable Task extension 3.19: measured, not guessed.
 """
 
 import asyncio
@@ -127,8 +127,9 @@ class Hub:
             text = f"No instance with ID '{instance}' was found. (Parameter 'instanceId')"
             message = "InstanceId does not match a valid orchestration instance."
             raise RefusalError(400, error_body(message, text, "System.ArgumentException"))
+        if found.live and not new_id:
+            raise RefusalError(409, {"Message": "A non-terminal instance with this instance ID already exists."})
         target = uuid4().hex if new_id else instance
-        self._refuse_live(target)
         return self._start(found.name, target, uuid4().hex, found.input or "null", self._default_version)
 
     def rewind(self, instance: str, reason: str) -> None:

@@ -8,7 +8,7 @@ import contextvars
 import os
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
@@ -50,11 +50,15 @@ def place(error: BaseException, directory: str) -> str:
 class MissingFunctionError(FunctionError):
     """The host knows no such orchestrator."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, known: Iterable[str]) -> None:
         super().__init__(LookupError())
+        names = ", ".join(f"'{one}'" for one in known)
         self.text = (
             f"The function '{name}' doesn't exist, is disabled, or is not an orchestrator function. Additional info: "
-            "No orchestrator functions are currently registered under that name!"
+        ) + (
+            f"The following are the known orchestrator functions: {names}."
+            if names
+            else "No orchestrator functions are currently registered under that name!"
         )
         self.args = (self.text,)
 
@@ -118,7 +122,7 @@ class Worker:
     def orchestrate(self, name: str, trigger: str) -> str:
         """Call an orchestrator, here and now: it does not wait. Raises FunctionError."""
         if name not in self._orchestrators:
-            raise MissingFunctionError(name)
+            raise MissingFunctionError(name, self._orchestrators)
         function = self._orchestrators[name]
         try:
             arguments = self._arguments(function, Datum(trigger, "string"), None)
