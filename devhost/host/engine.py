@@ -11,7 +11,7 @@ import secrets
 from datetime import timedelta
 from uuid import uuid4
 
-from devhost.host import clock, episode, events
+from devhost.host import clock, episode, events, tracing
 from devhost.host.actions import Activity, Child, Decision, Timer
 from devhost.host.episode import OrchestratorError, Result, compact
 from devhost.host.events import Event
@@ -138,7 +138,7 @@ class Engine:
 
     def _decide(self, instance: Instance, decision: Decision) -> Work | Alarm | None:
         match decision:
-            case Activity(number, name, data):
+            case Activity(number, name, data, _):
                 return self.store.add_activity(instance, number, name, data)
             case Timer(number, fire_at):
                 return self.store.add_timer(instance, number, fire_at, clock.stamp(clock.now()))
@@ -156,9 +156,11 @@ class Engine:
         origin = {"Name": parent.name, "OrchestrationInstance": ids, "TaskScheduleId": child.number,
                   "Version": parent.version}  # fmt: skip
         at, data = clock.stamp(clock.now()), compact(child.data)
-        self.store.create(
-            events.execution_started(at, child.name, name, uuid4().hex, data=data, version=version, parent=origin)
+        trace = child.trace and tracing.started(child.trace)
+        started = events.execution_started(
+            at, child.name, name, uuid4().hex, data=data, version=version, parent=origin, trace=trace
         )
+        self.store.create(started)
         self.wake(name)
 
     def _launch(self, work: Work) -> None:
@@ -181,8 +183,10 @@ class Engine:
         self.wake(work.instance)
 
     async def _answer(self, work: Work) -> Event:
+        scheduled = self.store.scheduled(work) or {}
+        trace = tracing.of_activity(scheduled.get("ParentTraceContext"), work.name, work.instance)
         try:
-            text = await self._worker.activity(work.name, work.data)
+            text = await self._worker.activity(work.name, work.data, trace)
         except FunctionError as error:
             log.warning("'%s' failed: %s", work.name, error.line)
             reason = f"Activity function '{work.name}' failed: {error.text}"

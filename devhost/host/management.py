@@ -54,7 +54,8 @@ class Management:
         text = (await request.read()).decode() or None
         if text:
             _parse(text, "Invalid JSON content")
-        instance = await self._hub.start(parts["name"], parts.get("id"), text, request.query.get("version"))
+        version = request.query.get("version")
+        instance = await self._hub.start(parts["name"], parts.get("id"), text, version, headers=request.headers)
         if "timeout" in request.query and (ended := await self._wait(instance, float(request.query["timeout"]))):
             return _json(status.payload(ended)["output"])
         return self._accepted(request, instance)
