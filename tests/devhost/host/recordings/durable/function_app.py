@@ -41,8 +41,8 @@ def write_down(orchestrator: Any, context: Any) -> str:
         raise
     finally:
         line = {"instance": trigger["instanceId"], "in": trigger, "out": out and json.loads(out), "error": error}
-        with EPISODES.open("a") as lines:
-            lines.write(json.dumps(line) + "\n")
+        with EPISODES.open("ab", buffering=0) as lines:  # one write: a reader never sees half a line
+            lines.write(json.dumps(line).encode() + b"\n")
     return str(out)
 
 
