@@ -5,6 +5,8 @@ from enum import IntEnum
 from typing import Any
 
 Action = dict[str, Any]
+Trace = dict[str, Any]
+"""A ParentTraceContext."""
 
 
 class ActionType(IntEnum):
@@ -32,6 +34,7 @@ class Activity:
     number: int
     name: str
     data: str
+    trace: Trace | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Child:
     data: str
     instance: str | None
     version: str | None
+    trace: Trace | None = None
 
 
 Decision = Activity | Timer | Child

@@ -15,6 +15,7 @@ from typing import Any
 MAX_BATCH, MAX_PARTITIONS, MAX_PORT = 32, 16, 65535
 HUB_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{2,44}")
 ENCODINGS = ("base64", "none")
+TRACINGS = ("None", "V1", "V2")
 
 
 class ConfigError(Exception):
@@ -47,6 +48,7 @@ class Config:
     hub: str
     max_activities: int
     default_version: str | None
+    traced: bool
 
 
 def load(app: Path, environment: Mapping[str, str]) -> Config:
@@ -69,6 +71,7 @@ def load(app: Path, environment: Mapping[str, str]) -> Config:
         hub=hub,
         max_activities=durable.get("maxConcurrentActivityFunctions", 10 * (os.cpu_count() or 1)),
         default_version=durable.get("defaultVersion"),
+        traced=(durable.get("tracing") or {}).get("distributedTracingEnabled") is True,
     )
 
 
@@ -127,6 +130,9 @@ def _check_durable(durable: dict[str, Any], hub: str) -> None:
         raise ConfigError(
             f"durableTask.storageProvider.partitionCount is {partitions}; it must be 1 to {MAX_PARTITIONS}"
         )
+    tracing = (durable.get("tracing") or {}).get("version", TRACINGS[0])
+    if tracing not in TRACINGS:
+        raise ConfigError(f"durableTask.tracing.version is {tracing!r}; it must be one of {', '.join(TRACINGS)}")
     if not HUB_NAME.fullmatch(hub):
         raise ConfigError(f"durableTask.hubName is '{hub}': letters and digits only, 3 to 45 of them, a letter first")
 

@@ -11,7 +11,7 @@ import secrets
 from datetime import timedelta
 from uuid import uuid4
 
-from devhost.host import clock, episode, events
+from devhost.host import clock, episode, events, tracing
 from devhost.host.actions import Activity, Child, Decision, Timer
 from devhost.host.episode import OrchestratorError, Result, compact
 from devhost.host.events import Event
@@ -138,7 +138,7 @@ class Engine:
 
     def _decide(self, instance: Instance, decision: Decision) -> Work | Alarm | None:
         match decision:
-            case Activity(number, name, data):
+            case Activity(number, name, data, _):
                 return self.store.add_activity(instance, number, name, data)
             case Timer(number, fire_at):
                 return self.store.add_timer(instance, number, fire_at, clock.stamp(clock.now()))
@@ -156,14 +156,19 @@ class Engine:
         origin = {"Name": parent.name, "OrchestrationInstance": ids, "TaskScheduleId": child.number,
                   "Version": parent.version}  # fmt: skip
         at, data = clock.stamp(clock.now()), compact(child.data)
-        self.store.create(
-            events.execution_started(at, child.name, name, uuid4().hex, data=data, version=version, parent=origin)
+        trace = child.trace and tracing.started(child.trace)
+        started = events.execution_started(
+            at, child.name, name, uuid4().hex, data=data, version=version, parent=origin, trace=trace
         )
+        self.store.create(started)
         self.wake(name)
 
     def _launch(self, work: Work) -> None:
         if not self._worker.has_activity(work.name):
-            log.warning("no activity '%s': %s waits for ever, as on the real host", work.name, work.instance)
+            self.store.drop_activity(
+                work.seq
+            )  # measured: the call is lost, also for a later host that has the activity
+            log.warning("no activity '%s': the call is dropped, %s stays Running", work.name, work.instance)
             return
         task = asyncio.create_task(self._activity(work))
         self._running.add(task)
@@ -178,11 +183,13 @@ class Engine:
         self.wake(work.instance)
 
     async def _answer(self, work: Work) -> Event:
+        scheduled = self.store.scheduled(work) or {}
+        trace = tracing.of_activity(scheduled.get("ParentTraceContext"), work.name, work.instance)
         try:
-            text = await self._worker.activity(work.name, work.data)
+            text = await self._worker.activity(work.name, work.data, trace)
         except FunctionError as error:
             log.warning("'%s' failed: %s", work.name, error.line)
-            reason = f"Activity function '{work.name}' failed:  {error.text}"
+            reason = f"Activity function '{work.name}' failed: {error.text}"
             return events.task_failed(clock.stamp(clock.now()), work.number, reason, activity_details(error))
         value = json.loads(text)
         result = None if value is None else compact(value)

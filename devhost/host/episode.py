@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
-from devhost.host import clock, events
+from devhost.host import clock, events, tracing
 from devhost.host.actions import Child, Decision, Timer
 from devhost.host.events import Event, Kind
 from devhost.host.replay import NonDeterministicError, Outcome, Replay, UnsupportedActionError
@@ -68,6 +68,7 @@ def trigger(history: list[Event], new: list[Event], started: Event) -> str:
             "instanceId": started["OrchestrationInstance"]["InstanceId"],
             "isReplaying": bool(history),
             "parentInstanceId": parent and parent["OrchestrationInstance"]["InstanceId"],
+            "sourceInstanceId": None,
             "upperSchemaVersion": 1,
             "upperSchemaVersionNew": 3,
             "longRunningTimerIntervalDuration": "3.00:00:00",
@@ -112,12 +113,15 @@ def _conclude(played: list[Event], started: Event, state: State, outcome: Outcom
             return _end(played, "Completed", compact(state.get("output")), custom, outcome.next_number)
     if outcome.suspended is not None:  # measured: suspension holds back new work, nothing else
         return Result("Suspended", _close(played, []), output=compact(outcome.suspended), custom=custom)
-    decisions = [_named(decision, started) for decision in outcome.decisions]
+    decisions = [_addressed(decision, started) for decision in outcome.decisions]
     return Result("Running", _close(played, decisions), decisions, custom=custom)
 
 
-def _named(decision: Decision, started: Event) -> Decision:
-    """A sub-orchestration without an id of its own is named after its parent's execution."""
+def _addressed(decision: Decision, started: Event) -> Decision:
+    """A call goes on in the trace; a sub-orchestration without an id of its own is named after its parent's execution."""
+    if isinstance(decision, Timer):
+        return decision
+    decision = replace(decision, trace=tracing.scheduled(started["ParentTraceContext"]))
     if isinstance(decision, Child) and decision.instance is None:
         execution = started["OrchestrationInstance"]["ExecutionId"]
         return replace(decision, instance=f"{execution}:{decision.number}")
@@ -129,8 +133,9 @@ def _scheduled(decision: Decision) -> Event:
     if isinstance(decision, Timer):
         return events.timer_created(at, decision.number, decision.fire_at)
     if isinstance(decision, Child):
-        return events.child_created(at, decision.number, decision.name, decision.instance or "", decision.version)
-    return events.task_scheduled(at, decision.number, decision.name)
+        name, span = decision.instance or "", tracing.span_id(decision.trace)
+        return events.child_created(at, decision.number, decision.name, name, decision.version, span=span)
+    return events.task_scheduled(at, decision.number, decision.name, decision.trace)
 
 
 def _close(played: list[Event], decisions: list[Decision]) -> list[Event]:
@@ -156,4 +161,5 @@ def _continuation(started: Event, data: str) -> Event:
         data=compact(data),
         version=started["Version"],
         parent=started["ParentInstance"],
+        trace=started["ParentTraceContext"],
     )

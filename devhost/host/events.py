@@ -47,6 +47,7 @@ def execution_started(  # noqa: PLR0913  # an execution is made of these
     version: str | None = None,
     parent: Event | None = None,
     generation: int | None = None,
+    trace: Event | None = None,
 ) -> Event:
     """The start of an execution; `generation` counts the starts of one id, and is null for a child or a continuation."""
     return event(
@@ -59,16 +60,18 @@ def execution_started(  # noqa: PLR0913  # an execution is made of these
         Input=data,
         Tags=None,
         Correlation=None,
-        ParentTraceContext=None,
+        ParentTraceContext=trace,
         ScheduledStartTime=None,
         Generation=generation,
         GenerateNewTrace=False,
     )
 
 
-def task_scheduled(at: str, number: int, name: str) -> Event:
+def task_scheduled(at: str, number: int, name: str, trace: Event | None = None) -> Event:
     """An activity was called."""
-    return event(Kind.TASK_SCHEDULED, at, number, Name=name, Version="", Input=None, ParentTraceContext=None, Tags=None)
+    return event(
+        Kind.TASK_SCHEDULED, at, number, Name=name, Version="", Input=None, ParentTraceContext=trace, Tags=None
+    )
 
 
 def task_completed(at: str, number: int, result: str | None) -> Event:
@@ -81,7 +84,9 @@ def task_failed(at: str, number: int, reason: str, details: str) -> Event:
     return event(Kind.TASK_FAILED, at, TaskScheduledId=number, Reason=reason, Details=details, FailureDetails=None)
 
 
-def child_created(at: str, number: int, name: str, instance: str, version: str | None) -> Event:
+def child_created(  # noqa: PLR0913  # a call is made of these
+    at: str, number: int, name: str, instance: str, version: str | None, *, span: str | None
+) -> Event:
     """A sub-orchestration was called."""
     return event(
         Kind.SUB_ORCHESTRATION_CREATED,
@@ -91,7 +96,7 @@ def child_created(at: str, number: int, name: str, instance: str, version: str |
         Version=version,
         InstanceId=instance,
         Input=None,
-        ClientSpanId=None,
+        ClientSpanId=span,
         Tags=None,
     )
 

@@ -33,7 +33,7 @@ def activity_details(error: FunctionError) -> str:
     outer = {
         "$type": "System.Exception, System.Private.CoreLib",
         "ClassName": "System.Exception",
-        "Message": f" {error.text}",
+        "Message": error.text,
         "Data": None,
         "InnerException": rpc,
         "HelpURL": None,

@@ -81,6 +81,8 @@ class Front:
 
     async def _webhook(self, request: web.Request, path: str) -> web.Response:
         if not self.keys.admits(request, "SYSTEM"):
+            if self.keys.admits(request, "FUNCTION"):  # a key, but not one for this
+                return web.Response(status=HTTPStatus.FORBIDDEN)
             return web.Response(status=HTTPStatus.UNAUTHORIZED, headers={"WWW-Authenticate": "Bearer"})
         if self.durable is None:
             return web.Response(status=HTTPStatus.NOT_FOUND)

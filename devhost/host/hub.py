@@ -1,14 +1,16 @@
 """What a client may ask of an orchestration: start, raise, terminate, suspend, resume, rewind, restart, purge.
 
-The refusals and their texts are those of the Durable Task extension 3.14: measured, not guessed.
+The refusals and their texts are those of the Durable Task extension 3.19: measured, not guessed.
 """
 
 import asyncio
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
-from devhost.host import clock, events
+from devhost.host import clock, events, tracing
 from devhost.host.engine import Engine
 from devhost.host.episode import compact
 from devhost.host.events import Event, Kind
@@ -37,12 +39,22 @@ def error_body(message: str, text: str, kind: str) -> dict[str, str]:
 class Hub:
     """The client's side of the task hub."""
 
-    def __init__(self, engine: Engine, default_version: str | None) -> None:
+    def __init__(self, engine: Engine, default_version: str | None, *, traced: bool = False) -> None:
         self._engine, self._store = engine, engine.store
-        self._default_version = default_version
+        self._default_version, self._traced = default_version, traced
 
-    async def start(self, name: str, instance: str | None, data: str | None, version: str | None = None) -> str:
+    async def start(  # a start is made of these
+        self,
+        name: str,
+        instance: str | None,
+        data: str | None,
+        version: str | None = None,
+        *,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> str:
         """Start an orchestration; an ended one with this id is silently replaced. `data` is JSON text.
+
+        The caller's trace, if `headers` names one, goes on.
 
         Measured: a start is not atomic. Of twelve at once up to all are accepted; one of them runs, the others' messages
         find it alive and are dropped.
@@ -52,7 +64,7 @@ class Hub:
         await asyncio.sleep(BETWEEN)
         if (there := self._store.get(identity)) and there.live:
             return identity
-        return self._start(name, identity, str(uuid4()), data, version or self._default_version)
+        return self._start(name, identity, str(uuid4()), data, version or self._default_version, headers)
 
     def _refuse_live(self, instance: str) -> None:
         there = self._store.get(instance)
@@ -60,7 +72,15 @@ class Hub:
             text = f"An Orchestration instance with the status {there.status} already exists."
             raise RefusalError(409, {"Message": text})
 
-    def _start(self, name: str, instance: str, execution: str, data: str | None, version: str | None) -> str:
+    def _start(  # noqa: PLR0913, PLR0917  # as above
+        self,
+        name: str,
+        instance: str,
+        execution: str,
+        data: str | None,
+        version: str | None,
+        headers: Mapping[str, str],
+    ) -> str:
         if len(instance) > MAX_ID:
             text = "The property value exceeds the maximum allowed size (64KB)."
             message = "Something went wrong while processing your request"
@@ -68,7 +88,14 @@ class Hub:
         before = self._store.get(instance)
         generation = (before.generation or 0) + 1 if before else 0
         started = events.execution_started(
-            clock.stamp(clock.now()), name, instance, execution, data=data, version=version, generation=generation
+            clock.stamp(clock.now()),
+            name,
+            instance,
+            execution,
+            data=data,
+            version=version,
+            generation=generation,
+            trace=tracing.of_start(headers) if self._traced else None,
         )
         with self._store.transaction():
             self._store.create(started)
@@ -127,9 +154,10 @@ class Hub:
             text = f"No instance with ID '{instance}' was found. (Parameter 'instanceId')"
             message = "InstanceId does not match a valid orchestration instance."
             raise RefusalError(400, error_body(message, text, "System.ArgumentException"))
+        if found.live and not new_id:
+            raise RefusalError(409, {"Message": "A non-terminal instance with this instance ID already exists."})
         target = uuid4().hex if new_id else instance
-        self._refuse_live(target)
-        return self._start(found.name, target, uuid4().hex, found.input or "null", self._default_version)
+        return self._start(found.name, target, uuid4().hex, found.input or "null", self._default_version, {})
 
     def rewind(self, instance: str, reason: str) -> None:
         """Take a failed instance back to before its failures: they become Generic events, what failed runs again."""

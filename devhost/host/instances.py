@@ -1,9 +1,8 @@
 """Queries over the instances: pages, filters, purge. Garbage in a filter is ignored, as the real host does."""
 
 import base64
-import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from devhost.host import clock
@@ -25,10 +24,10 @@ class Query:
 
     @classmethod
     def of(cls, parameters: Mapping[str, str]) -> "Query":
-        """The filter in a query string. A status or a time that cannot be read filters nothing."""
-        wanted = {name.strip().lower() for name in parameters.get("runtimeStatus", "").split(",")}
+        """The filter in a query string. A status (case matters) or a time that cannot be read filters nothing."""
+        wanted = {name.strip() for name in parameters.get("runtimeStatus", "").split(",")}
         return cls(
-            statuses=tuple(status for status in STATUSES if status.lower() in wanted),
+            statuses=tuple(status for status in STATUSES if status in wanted),
             prefix=parameters.get("instanceIdPrefix", ""),
             created_from=_time(parameters.get("createdTimeFrom", "")) or "",
             created_to=_time(parameters.get("createdTimeTo", "")) or LAST,
@@ -56,11 +55,13 @@ def _time(text: str) -> str | None:
 def page(store: Store, query: Query, top: int | None, token: str | None) -> tuple[list[Instance], str | None]:
     """One page in order of ids, and the token of the next. The token names the next id, so nothing is skipped."""
     size = DEFAULT_PAGE if top is None else min(top, MAX_PAGE)
+    if (begin := _decode(token or "")) is None:  # measured: it looks like the end
+        return [], None
     sql, values = query.conditions()
     # Ids are the primary key, so a page costs its own length, however many instances there are.
     rows = store.db.execute(
         f"SELECT * FROM instances WHERE id >= ? AND {sql} ORDER BY id LIMIT ?",  # noqa: S608  # own conditions
-        (_decode(token), *values, size + 1),
+        (begin, *values, size + 1),
     )
     found = [Instance(*row) for row in rows]
     return found[:size], _encode(found[size].id) if len(found) > size else None
@@ -70,19 +71,20 @@ def _encode(name: str) -> str:
     return base64.b64encode(name.encode()).decode() + " "  # the real token ends in a blank as well
 
 
-def _decode(token: str | None) -> str:
+def _decode(token: str) -> str | None:
     try:
-        return base64.b64decode(token or "", validate=False).decode()
-    except (binascii.Error, UnicodeDecodeError):
-        return ""
+        return base64.b64decode(token.strip(), validate=True).decode()
+    except ValueError:
+        return None
 
 
 def purge(store: Store, query: Query) -> int:
-    """Forget every ended instance of the time range. Measured: the prefix is ignored!"""
-    statuses = [status for status in query.statuses if status in TERMINAL] if query.statuses else list(TERMINAL)
-    sql, values = Query(tuple(statuses), "", query.created_from, query.created_to).conditions()
-    if not statuses:
-        return 0
+    """Forget the instances of the time range. Measured: the prefix is ignored, and only final states filter.
+
+    Without one of them *every* instance goes, running and suspended ones too.
+    """
+    final = tuple(status for status in query.statuses if status in TERMINAL)
+    sql, values = replace(query, statuses=final, prefix="").conditions()
     with store.transaction():
         rows = store.db.execute(f"SELECT id FROM instances WHERE {sql}", values).fetchall()  # noqa: S608  # see page
         for (name,) in rows:

@@ -54,7 +54,8 @@ class Management:
         text = (await request.read()).decode() or None
         if text:
             _parse(text, "Invalid JSON content")
-        instance = await self._hub.start(parts["name"], parts.get("id"), text, request.query.get("version"))
+        version = request.query.get("version")
+        instance = await self._hub.start(parts["name"], parts.get("id"), text, version, headers=request.headers)
         if "timeout" in request.query and (ended := await self._wait(instance, float(request.query["timeout"]))):
             return _json(status.payload(ended)["output"])
         return self._accepted(request, instance)
@@ -92,8 +93,12 @@ class Management:
             message = "Something went wrong while processing your request"
             raise RefusalError(500, error_body(message, text, "System.ArgumentOutOfRangeException"))
         token = request.headers.get("x-ms-continuation-token")
-        found, following = instances.page(self._store, Query.of(request.query), top, token)
-        show_input = _flag(request, "showInput", default=True)
+        if request.query.get("taskHub", self._urls.hub) != self._urls.hub:
+            return _json([])
+        query = Query.of(request.query)
+        found, following = instances.page(self._store, query, top, token)
+        # Measured: without a filter the input is shown all the same.
+        show_input = query == Query() or _flag(request, "showInput", default=True)
         headers = {"x-ms-continuation-token": following} if following else {}
         return _json([status.payload(instance, show_input=show_input) for instance in found], headers=headers)
 

@@ -46,9 +46,11 @@ class Host:
         self._engine = Engine(
             self._store, self._worker, max_activities=config.max_activities, early_timers=config.early_timers
         )
-        management = Management(Hub(self._engine, config.default_version), self._store, self._urls)
+        management = Management(
+            Hub(self._engine, config.default_version, traced=config.traced), self._store, self._urls
+        )
         self._front = Front(
-            Web(self._worker, self._triggers.endpoints, self._keys, config.route_prefix),
+            Web(self._worker, self._triggers.endpoints, self._keys, config.route_prefix, traced=config.traced),
             Admin(self._worker.functions, self._keys, self._triggers.fire, self._worker.meter),
             management if self._worker.durable else None,
             self._keys,

@@ -1,5 +1,6 @@
 """An instance as the status API shows it. Mirrors `HttpApiHandler` and the history projection of `DurableClient`."""
 
+import json
 from typing import Any
 
 from devhost.host import clock
@@ -37,9 +38,12 @@ HIDDEN = (
 
 def payload(instance: Instance, *, show_input: bool = True) -> dict[str, Any]:
     """The status without its history."""
+    parent = instance.parent and json.loads(instance.parent)["OrchestrationInstance"]["InstanceId"]
     return {
         "name": instance.name,
         "instanceId": instance.id,
+        **({"parentInstanceId": parent} if parent else {}),
+        **({"version": instance.version} if instance.version else {}),
         "runtimeStatus": instance.status,
         "input": value(instance.input) if show_input else None,
         "customStatus": value(instance.custom),
@@ -62,7 +66,8 @@ def _shown(event: Event, scheduled: dict[int, Event], *, show_output: bool) -> E
         shown["FunctionName"] = shown.pop("Name")
     if origin := scheduled.get(event.get("TaskScheduledId", -1)):
         at = clock.offset(origin["Timestamp"])
-        shown |= {"ScheduledTime": at, "FunctionName": origin["Name"], "Input": origin["Input"]}
+        child = {"InstanceId": origin["InstanceId"]} if "InstanceId" in origin else {}
+        shown |= {"ScheduledTime": at, "FunctionName": origin["Name"], **child, "Input": origin["Input"]}
     if "Result" in shown:
         if show_output:
             shown["Result"] = value(shown["Result"])

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from devhost.host import clock
-from devhost.host.events import Event
+from devhost.host.events import Event, Kind
 
 TERMINAL = ("Completed", "Failed", "Terminated")
 SCHEMA = """
@@ -152,6 +152,15 @@ class Store:
         """The committed history."""
         rows = self.db.execute("SELECT event FROM history WHERE instance = ? ORDER BY seq", (instance,))
         return [json.loads(text) for (text,) in rows]
+
+    def scheduled(self, work: Work) -> Event | None:
+        """The TaskScheduled event of an activity, unless its execution is gone."""
+        row = self.db.execute(
+            "SELECT event FROM history JOIN instances ON id = instance WHERE instance = ? AND execution = ?"
+            " AND json_extract(event, '$.EventType') = ? AND json_extract(event, '$.EventId') = ?",
+            (work.instance, work.execution, Kind.TASK_SCHEDULED, work.number),
+        ).fetchone()
+        return json.loads(row[0]) if row else None
 
     def append(self, instance: str, start: int, new: Iterable[Event]) -> None:
         """Add events behind the first `start` ones."""

@@ -11,7 +11,7 @@ class Urls:
     """All of them carry the system key: never hand them on to a client of the app."""
 
     def __init__(self, hub: str, key: str) -> None:
-        self._hub, self._key = hub, key
+        self.hub, self._key = hub, key
 
     def binding(self, port: int, rpc_port: int) -> str:
         """What a durable client parameter receives. The RPC address needs its trailing slash in SDK 1.x."""
@@ -19,7 +19,7 @@ class Urls:
         start = f"{base}/orchestrators/{{functionName}}[/{{instanceId}}]"
         wait = "timeout={timeoutInSeconds}&pollingInterval={intervalInSeconds}"
         urls = {
-            "taskHubName": self._hub,
+            "taskHubName": self.hub,
             "connectionName": None,
             "creationUrls": {
                 "createNewInstancePostUri": f"{start}?code={self._key}",
@@ -40,7 +40,7 @@ class Urls:
         return {"id": instance, **self._management(origin + WEBHOOK, quote(instance, safe="!$&'()*+,;=:-._~"))}
 
     def _management(self, base: str, instance: str, *, rewind: bool = False) -> dict[str, str]:
-        url, tail = f"{base}/instances/{instance}", f"taskHub={self._hub}&connection=Storage&code={self._key}"
+        url, tail = f"{base}/instances/{instance}", f"taskHub={self.hub}&connection=Storage&code={self._key}"
         rewound = {"rewindPostUri": f"{url}/rewind?reason={{text}}&{tail}"} if rewind else {}
         return {
             "statusQueryGetUri": f"{url}?{tail}",

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 from azure.functions.meta import Datum
 
+from devhost.host import tracing
 from devhost.host.indexing import Function
 from devhost.host.keys import Keys
 from devhost.host.routes import Route, RouteError, resolve_dots
@@ -47,8 +48,10 @@ def endpoint(function: Function, taken: list[Endpoint]) -> Endpoint:
 class Web:
     """Answers everything below the route prefix."""
 
-    def __init__(self, worker: Worker, endpoints: list[Endpoint], keys: Keys, prefix: str) -> None:
-        self._worker, self._keys = worker, keys
+    def __init__(  # an app's front is made of these
+        self, worker: Worker, endpoints: list[Endpoint], keys: Keys, prefix: str, *, traced: bool = False
+    ) -> None:
+        self._worker, self._keys, self._traced = worker, keys, traced
         self._prefix = f"/{prefix}" if prefix else ""
         self._endpoints = sorted(endpoints, key=lambda one: one.route.rank)
 
@@ -60,8 +63,9 @@ class Web:
         if not self._keys.admits(request, endpoint.level):
             return web.Response(status=HTTPStatus.UNAUTHORIZED)
         datum = await _datum(request, path, values)
+        trace = tracing.of_request(request.headers) if self._traced else None
         try:
-            return _response(await self._worker.invoke(endpoint.function, datum))
+            return _response(await self._worker.invoke(endpoint.function, datum, trace=trace))
         except FunctionError as error:
             log.error("'%s' failed: %s", endpoint.function.name, error.line)  # noqa: TRY400  # the function's own trace
             return web.Response(status=HTTPStatus.INTERNAL_SERVER_ERROR)

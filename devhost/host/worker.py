@@ -8,7 +8,7 @@ import contextvars
 import os
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
@@ -17,6 +17,7 @@ from azure.functions.meta import Datum
 
 from devhost.host.indexing import Function, converter
 from devhost.host.meter import Meter
+from devhost.host.tracing import TraceContext
 
 THREADS_PER_CORE = 6
 """Measured on the real worker: twelve plain activities at once on two cores."""
@@ -50,11 +51,15 @@ def place(error: BaseException, directory: str) -> str:
 class MissingFunctionError(FunctionError):
     """The host knows no such orchestrator."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, known: Iterable[str]) -> None:
         super().__init__(LookupError())
+        names = ", ".join(f"'{one}'" for one in known)
         self.text = (
             f"The function '{name}' doesn't exist, is disabled, or is not an orchestrator function. Additional info: "
-            "No orchestrator functions are currently registered under that name!"
+        ) + (
+            f"The following are the known orchestrator functions: {names}."
+            if names
+            else "No orchestrator functions are currently registered under that name!"
         )
         self.args = (self.text,)
 
@@ -71,12 +76,12 @@ class WorkerDiedError(FunctionError):
 class Context:
     """`azure.functions.Context`, as the worker fills it."""
 
-    def __init__(self, function: Function) -> None:
+    def __init__(self, function: Function, trace: TraceContext | None) -> None:
         self.invocation_id = str(uuid4())
         self.function_name = function.name
         self.function_directory = function.directory
         self.thread_local_storage = threading.local()
-        self.trace_context = None
+        self.trace_context = trace or TraceContext()
         self.retry_context = None
 
 
@@ -118,23 +123,29 @@ class Worker:
     def orchestrate(self, name: str, trigger: str) -> str:
         """Call an orchestrator, here and now: it does not wait. Raises FunctionError."""
         if name not in self._orchestrators:
-            raise MissingFunctionError(name)
+            raise MissingFunctionError(name, self._orchestrators)
         function = self._orchestrators[name]
         try:
-            arguments = self._arguments(function, Datum(trigger, "string"), None)
+            arguments = self._arguments(function, Datum(trigger, "string"))
             with self.meter.running(function):
                 return str(function.call(**arguments))
         except Exception as error:
             raise FunctionError(error, function.directory) from error
 
-    async def activity(self, name: str, data: str) -> str:
+    async def activity(self, name: str, data: str, trace: TraceContext | None = None) -> str:
         """Call an activity with JSON text; gives JSON text. Raises FunctionError."""
-        datum = await self.invoke(self._activities[name], Datum(data, "string"))
+        datum = await self.invoke(self._activities[name], Datum(data, "string"), trace=trace)
         return str(datum.value) if datum else "null"
 
-    async def invoke(self, function: Function, datum: Datum, metadata: dict[str, Datum] | None = None) -> Datum | None:
+    async def invoke(
+        self,
+        function: Function,
+        datum: Datum,
+        metadata: dict[str, Datum] | None = None,
+        trace: TraceContext | None = None,
+    ) -> Datum | None:
         """Call any function with its trigger's value. Raises FunctionError."""
-        call = asyncio.create_task(self._invoked(function, datum, metadata))
+        call = asyncio.create_task(self._invoked(function, datum, metadata, trace))
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
         try:
@@ -147,9 +158,11 @@ class Worker:
             raise WorkerDiedError
         return call.result()
 
-    async def _invoked(self, function: Function, datum: Datum, metadata: dict[str, Datum] | None) -> Datum | None:
+    async def _invoked(
+        self, function: Function, datum: Datum, metadata: dict[str, Datum] | None, trace: TraceContext | None
+    ) -> Datum | None:
         try:
-            arguments = self._arguments(function, datum, metadata)
+            arguments = self._arguments(function, datum, metadata, trace)
             with self.meter.running(function):
                 result = await self._call(function, arguments)
             if result is not None and not function.returns:
@@ -160,13 +173,19 @@ class Worker:
         except Exception as error:
             raise FunctionError(error, function.directory) from error
 
-    def _arguments(self, function: Function, datum: Datum, metadata: dict[str, Datum] | None) -> dict[str, Any]:
+    def _arguments(
+        self,
+        function: Function,
+        datum: Datum,
+        metadata: dict[str, Datum] | None = None,
+        trace: TraceContext | None = None,
+    ) -> dict[str, Any]:
         arguments: dict[str, Any] = {}
         for name, kind in function.inputs.items():
             value = datum if name == function.trigger["name"] else Datum(self._client(), "string")
             arguments[name] = _decode(kind, value, metadata or {})
         if function.needs_context:
-            arguments["context"] = Context(function)
+            arguments["context"] = Context(function, trace)
         return arguments
 
     async def _call(self, function: Function, arguments: dict[str, Any]) -> Any:

@@ -35,6 +35,7 @@ def test_the_defaults_are_the_real_hosts(tmp_path: Path) -> None:
         {"durableTask": {"hubName": "with-dash"}},
         {"durableTask": {"hubName": "%HUB%"}},
         {"durableTask": {"hubName": "%NOWHERE%"}},
+        {"durableTask": {"tracing": {"distributedTracingEnabled": True, "version": "V3"}}},
         {"queues": {"messageEncoding": "utf8"}},
         {"queues": {"batchSize": 33}},
         {"queues": {"visibilityTimeout": "soon"}},
@@ -57,3 +58,12 @@ def test_a_port_that_is_none_is_named(tmp_path: Path, port: str) -> None:
     """With its variable."""
     with pytest.raises(ConfigError, match="HOST_PORT"):
         load(tmp_path, {}, HOST_PORT=port)
+
+
+@pytest.mark.parametrize(
+    ("tracing", "traced"),
+    [({}, False), ({"version": "V2"}, False), ({"distributedTracingEnabled": True, "version": "V2"}, True)],
+)
+def test_a_version_alone_traces_nothing(tmp_path: Path, tracing: dict[str, Any], *, traced: bool) -> None:
+    """Tracing is off until it is enabled."""
+    assert load(tmp_path, {"durableTask": {"tracing": tracing}}).traced is traced

@@ -3,11 +3,12 @@
 import json
 from typing import Any
 
-from devhost.host import episode, events
+from devhost.host import episode, events, tracing
 from devhost.host.episode import OrchestratorError, Result
 from devhost.host.events import Event, Kind
 
 AT = "2026-01-01T00:00:00Z"
+BEGUN = tracing.of_start({"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"})
 STARTED = events.execution_started(AT, "orchestrator", "id", "execution", data='"{\\"n\\": 1}"', version="1.0")
 TIMER = {"actionType": 5, "fireAt": AT, "isCanceled": False}
 
@@ -93,3 +94,27 @@ def test_suspension_holds_back_new_work_and_nothing_else() -> None:
     assert (held.status, held.output, held.decisions) == ("Suspended", '"why"', [])
     _, ended = play({"isDone": True, "output": 1}, [], STARTED, suspended)
     assert ended.status == "Completed"
+
+
+def test_every_call_is_a_span_below_its_execution() -> None:
+    """The decision carries what the history holds; without a trace neither holds any."""
+    child = {"actionType": 2, "functionName": "child", "input": "null"}
+    calls = [{"actionType": 0, "functionName": "echo", "input": "1"}, child, TIMER]
+    actions = {"actions": [[{"actionType": 12, "compoundActions": calls}]]}
+    _, result = play(actions, [], STARTED | {"ParentTraceContext": BEGUN})
+    activity, called = result.new[2:4]
+    assert result.decisions[0].trace == activity["ParentTraceContext"]
+    assert called["ClientSpanId"] == tracing.span_id(result.decisions[1].trace)
+    texts = [decision.trace["TraceParent"] for decision in result.decisions[:2]]
+    assert {(text[:36], text[-2:]) for text in texts} == {(f"00-{'a' * 32}-", "01")}
+    assert len({*texts, BEGUN["TraceParent"], BEGUN["Id"]}) == 4
+    _, untraced = play(actions)
+    assert [event.get("ParentTraceContext") for event in untraced.new] == [None] * len(untraced.new)
+    assert untraced.new[3]["ClientSpanId"] is None
+
+
+def test_the_trace_stays_over_continue_as_new() -> None:
+    """With the span of the execution: it is the same orchestration."""
+    again = {"actions": [[{"actionType": 4, "input": "2"}]], "isDone": True}
+    _, result = play(again, [], STARTED | {"ParentTraceContext": BEGUN})
+    assert result.continued["ParentTraceContext"] == BEGUN

@@ -3,7 +3,9 @@
 import json
 import signal
 import socket
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 def test_one_bad_function_is_disabled_alone(host: Any) -> None:
     """The others run: at the start, over HTTP, and when the admin API says so."""
     assert "the function 'bad_schedule' is in error and disabled" in host.log.read_text()
-    assert host.call("GET", "/api/hello?a=1&a=2&b=")[1] == {"name": "hello", "params": {"a": "1,2"}}
+    assert host.call("GET", "/api/hello?a=1&a=2&b=")[1]["params"] == {"a": "1,2"}
     assert host.call("GET", "/admin/host/status")[1]["state"] == "Running"
     assert host.call("POST", "/admin/functions/yearly", {"input": ""})[0] == 202
     assert host.call("POST", "/admin/functions/nobody", {"input": ""})[0] == 404
@@ -33,6 +35,8 @@ def test_keys_are_asked_for_on_demand(launch: Callable[..., Any]) -> None:
     assert host.call("GET", "/api/hello", x_functions_key=keys["master"])[0] == 200
     assert host.call("GET", "/admin/host/status")[0] == 401
     assert host.durable("GET", "/instances")[0] == 401
+    assert host.durable("GET", "/instances", x_functions_key=keys["function"])[0] == 403
+    assert host.durable("GET", f"/instances?code={keys['system']}")[0] == 200
     assert host.start("chain", "with-keys") == "with-keys", "the SDK's client uses the RPC address, which asks for none"
     assert host.end() == 0
 
@@ -115,9 +119,44 @@ def test_a_worker_that_dies_alone_fails_its_running_activities(launch: Callable[
     while not host.notes("slow"):
         host.status("nap")
     host.process.send_signal(signal.SIGUSR1)
-    text = "Orchestrator function 'naps' failed: Activity function 'slow' failed:  python exited with code 137"
+    text = "Orchestrator function 'naps' failed: Activity function 'slow' failed: python exited with code 137"
     assert host.wait("nap")["output"].startswith(text)
     host.start("chain", "afterwards")
     assert host.wait("afterwards")["runtimeStatus"] == "Completed"
     assert host.notes("slow") == [20]
     assert host.end() == 0
+
+
+LATE = """
+import os
+import azure.durable_functions as df
+app = df.DFApp()
+
+@app.orchestration_trigger(context_name="context")
+def asks(context):
+    return (yield context.call_activity("late", 1))
+
+if os.environ.get("LATE"):
+    @app.activity_trigger(input_name="value")
+    def late(value: int) -> str:
+        return "here"
+"""
+
+
+def test_the_call_of_an_activity_that_the_host_does_not_have_is_lost(
+    launch: Callable[..., Any], tmp_path: Path
+) -> None:
+    """A later host that has the activity finds nothing to run: the instance is Running for ever."""
+    (tmp_path / "host.json").write_text('{"version": "2.0"}')
+    (tmp_path / "function_app.py").write_text(LATE)
+    first = launch(tmp_path, tmp_path).ready()
+    first.durable("POST", "/orchestrators/asks/lost")
+    first.wait("lost", "Running")
+    assert first.end() == 0
+    second = launch(tmp_path, tmp_path, LATE="1").ready()
+    second.durable("POST", "/orchestrators/asks/found")
+    assert second.wait("found")["output"] == "here"
+    assert second.status("lost")["runtimeStatus"] == "Running"
+    assert second.end() == 0
+    with closing(sqlite3.connect(tmp_path / "state/host.sqlite")) as state:
+        assert state.execute("SELECT count(*) FROM activities").fetchone() == (0,)

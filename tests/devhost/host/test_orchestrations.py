@@ -21,7 +21,7 @@ def test_a_fan_returns_in_order_of_the_calls(host: Any) -> None:
 def test_the_history_after_retries_ends_with_the_timer_that_is_due_at_once(host: Any) -> None:
     """Two attempts, two timers, one more activity: the ids interleave as in DTFx."""
     host.start("retries", "retries")
-    assert host.wait("retries")["output"] == "Activity function 'fails' failed:  ValueError: no 1 \n {\"$type\""[:60]
+    assert host.wait("retries")["output"] == "Activity function 'fails' failed: ValueError: no 1 \n {\"$type\":"[:60]
     history = host.status("retries", "?showHistory=true&showHistoryOutput=true")["historyEvents"]
     kinds = [event["EventType"] for event in history]
     failed = ["TaskFailed", "TimerCreated", "TimerFired"]
@@ -62,7 +62,13 @@ def test_sub_orchestrations_return_or_fail_into_their_parent(host: Any) -> None:
     """A child without an id is named after the parent's execution."""
     host.start("parent", "parent")
     assert host.wait("parent")["output"] == [[{"n": 1}, "ü"], "Orchestrator function 'breaks' failed: broken"]
-    assert host.status("parent-child")["runtimeStatus"] == "Failed"
+    child = host.status("parent-child")
+    assert (child["runtimeStatus"], child["parentInstanceId"], child["version"]) == ("Failed", "parent", "1.0")
+    assert "parentInstanceId" not in host.status("parent")
+    ends = host.status("parent", "?showHistory=true")["historyEvents"]
+    assert [one["InstanceId"] for one in ends if one["EventType"] == "SubOrchestrationInstanceFailed"] == [
+        "parent-child"
+    ]
 
 
 def test_a_custom_status_above_16_kb_fails_the_orchestration(host: Any) -> None:
@@ -134,6 +140,9 @@ def test_a_failed_instance_is_rewound_and_an_ended_one_restarted(host: Any) -> N
     host.wait("fine")
     assert host.durable("POST", "/instances/fine/rewind")[0] == 412
     assert host.durable("POST", "/instances/unknown/restart")[0] == 400
+    host.start("waits", "still-waiting")
+    status, body, _ = host.durable("POST", "/instances/still-waiting/restart?restartWithNewInstanceId=false")
+    assert (status, body) == (409, {"Message": "A non-terminal instance with this instance ID already exists."})
 
 
 def test_a_rewind_takes_the_failed_child_along(host: Any) -> None:
@@ -162,6 +171,18 @@ def test_pages_follow_the_token_and_garbage_filters_nothing(host: Any) -> None:
     assert host.durable("GET", "/instances?top=0")[1] == []
     assert host.durable("GET", "/instances?top=-1")[0] == 500
     assert host.durable("GET", "/instances?createdTimeFrom=2100-01-01T00:00:00Z")[1] == []
+    assert host.durable("GET", "/instances?taskHub=other")[1] == []
+    assert host.durable("GET", "/instances", x_ms_continuation_token="no token!")[:2] == (200, [])
+
+
+def test_a_list_hides_the_inputs_only_under_a_filter(host: Any) -> None:
+    """`showInput=false` alone shows them."""
+    host.start("chain", "with-input", {"a": 1})
+    host.wait("with-input")
+    query = "/instances?instanceIdPrefix=with-input&showInput=false"
+    assert [one["input"] for one in host.durable("GET", query)[1]] == [None]
+    shown = {one["instanceId"]: one["input"] for one in host.durable("GET", "/instances?showInput=false&top=1000")[1]}
+    assert shown["with-input"] == '{"a": 1}'
 
 
 def test_only_ended_instances_are_purged(host: Any) -> None:

@@ -11,6 +11,8 @@ import pytest
 from azure.core.exceptions import ResourceExistsError
 from azure.storage.queue import QueueClient
 
+TRACED = {"AzureFunctionsJobHost__extensions__durableTask__tracing__distributedTracingEnabled": "true"}
+
 
 def queue(connection: str, name: str) -> QueueClient:
     """A queue that exists."""
@@ -45,14 +47,15 @@ def noted(host: Any, text: str) -> list[Any]:
 def listening(launch: Callable[..., Any], queues: str) -> Iterator[Any]:
     """A host with the queue service; `events` is its queue."""
     with queue(queues, "events"), queue(queues, "events-poison"):
-        yield launch(QUEUES=queues).ready()
+        yield launch(QUEUES=queues, **TRACED).ready()
 
 
 def test_text_arrives_as_it_is(listening: Any, queues: str) -> None:
-    """Under "none" base64 stays base64, and the message is gone afterwards."""
+    """Under "none" base64 stays base64, and the message is gone afterwards. It has no trace, though tracing is on."""
     with queue(queues, "events") as events:
         events.send_message("aGVsbG8=")
-        assert noted(listening, "aGVsbG8=")[0]["count"] == 1
+        seen = noted(listening, "aGVsbG8=")[0]
+        assert (seen["count"], seen["trace"]) == (1, None)
 
 
 def test_the_properties_of_a_json_message_replace_the_metadata(listening: Any, queues: str) -> None:

@@ -152,7 +152,7 @@ class Stage:
         self.calls.append((decision.name, asked))
         answer = self.activities(decision.name, asked)
         if isinstance(answer, Exception):
-            reason = f"Activity function '{decision.name}' failed:  {type(answer).__name__}: {answer}"
+            reason = f"Activity function '{decision.name}' failed: {type(answer).__name__}: {answer}"
             return events.task_failed(self._stamp(), decision.number, reason, "")
         return events.task_completed(self._stamp(), decision.number, json.dumps(codec.encode(answer)))
 

@@ -143,6 +143,25 @@ def boasts(context: Any) -> Steps:
     yield context.call_activity("echo", 0)
 
 
+@app.activity_trigger(input_name="value")
+def trace(value: Any, context: func.Context) -> Any:
+    """Its own trace context."""
+    found = context.trace_context
+    return {"value": value, "parent": found.trace_parent, "state": found.trace_state, "attributes": found.attributes}
+
+
+@orchestration
+def traced(context: Any) -> Steps:
+    """Two executions, each with an activity; the first one has a child as well. Note what the host gave to each."""
+    given = context.histories[1].ParentTraceContext
+    found = [*(context.get_input() or []), [given, (yield context.call_activity("trace", context.instance_id))]]
+    if len(found) == 1 and not context.parent_instance_id:
+        child = yield context.call_sub_orchestrator("traced", None, context.instance_id + "-child")
+        context.continue_as_new([*found, *child])
+        return None
+    return found
+
+
 @orchestration
 def asks_nobody(context: Any) -> Steps:
     """Call an activity that does not exist."""
@@ -164,14 +183,22 @@ async def start(req: func.HttpRequest, client: Any) -> func.HttpResponse:
 @app.route(route="hello", methods=["GET"])
 def hello(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
     """Ask for a key; show what arrived."""
-    return func.HttpResponse(json.dumps({"name": context.function_name, "params": dict(req.params)}))
+    trace = context.trace_context
+    shown = {
+        "name": context.function_name,
+        "params": dict(req.params),
+        "trace": trace.trace_parent,
+        "state": trace.trace_state,
+    }
+    return func.HttpResponse(json.dumps(shown))
 
 
 @app.queue_trigger(arg_name="message", queue_name="%QUEUE%", connection="QUEUES")
-def on_message(message: func.QueueMessage) -> None:
+def on_message(message: func.QueueMessage, context: func.Context) -> None:
     """Note a message; fail if told to."""
     body = message.get_body().decode()
-    note("queue", {"id": message.id, "body": body, "count": message.dequeue_count})
+    trace = context.trace_context.trace_parent
+    note("queue", {"id": message.id, "body": body, "count": message.dequeue_count, "trace": trace})
     if "FAIL" in body:
         raise ValueError("told to fail")
 
@@ -183,8 +210,9 @@ def yearly(timer: func.TimerRequest) -> None:
 
 
 @app.timer_trigger(arg_name="timer", schedule="0 0 0 1 1 *", run_on_startup=True)
-def at_start(timer: func.TimerRequest) -> None:
+def at_start(timer: func.TimerRequest, context: func.Context) -> None:
     """Note a run."""
+    note("timer trace", context.trace_context.trace_parent)
     note("at_start", timer.schedule_status)  # type: ignore[attr-defined]  # the SDK's type leaves it out
 
 
