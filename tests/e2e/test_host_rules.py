@@ -14,7 +14,7 @@ from tests.e2e.test_cancel import created, endless  # noqa: F401  # `endless` is
 from tests.e2e.test_overwrite import copying
 
 MIB = 1024 * 1024
-DIED = re.compile(r"'(\w+)' failed: python exited with code 137")
+DIED = re.compile(r"'(\w+)' failed: \S+ exited with code 137 \(0x89\)")
 SECRET = "c2VjcmV0LWtleQ"  # no key of anything
 
 
