@@ -134,6 +134,7 @@ class Host:
         due = time.monotonic() + DOWN
         await asyncio.sleep(NOTICE)
         functions = _load(self._config)
+        logging.getLogger("asyncio").addFilter(_is_no_leftover)
         await asyncio.sleep(due - time.monotonic())
         self._worker.load(functions)
         log.info("a new worker is up")
@@ -178,6 +179,11 @@ def _load(config: Config) -> list[Function]:
         text = " ".join(f"{type(error).__name__}: {error}{place(error, str(config.app))}".split())
         log.error("no function was loaded: %s", text)  # noqa: TRY400  # the text names the line
         return []
+
+
+def _is_no_leftover(record: logging.LogRecord) -> bool:
+    """The sessions of the last worker would have ended with its process; here asyncio finds them unclosed."""
+    return not record.getMessage().startswith("Unclosed ")
 
 
 async def _guard(loop: Loop) -> None:
