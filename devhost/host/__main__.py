@@ -20,8 +20,15 @@ ENVIRONMENT = """environment:
   DEVHOST_EARLY_TIMERS=1 fire durable timers up to 0.9 s early, as Azure does
 
 signals:
-  SIGINT, SIGTERM        end: what runs may finish, what waits goes on at the next start
-  SIGUSR1                the Python worker dies, as out of memory: every call that runs fails, the host goes on
+  SIGINT, SIGTERM        end: what runs has 5 s to finish. A queue message whose function does not finish comes back
+                         when its lock ends
+  SIGUSR1                the Python worker dies, as out of memory: every call fails until another worker is up, a second
+                         later. An orchestrator that is called meanwhile fails for good. After the third death the host
+                         ends with exit code 1: start it again
+
+control:
+  POST /admin/host/restart  restart the job host in this process: the same second without a worker, and the app is
+                         loaded anew. The old queue listener keeps the messages whose function it lost
 """
 
 
@@ -41,14 +48,13 @@ def main() -> int:
     _set_up_logs()
     try:
         settings = config.load(arguments.app.absolute(), os.environ)
-        asyncio.run(_run(settings, leashed=arguments.leash))
+        return asyncio.run(_run(settings, leashed=arguments.leash))
     except ConfigError as error:
         print(f"devhost: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
-async def _run(settings: Config, *, leashed: bool) -> None:
+async def _run(settings: Config, *, leashed: bool) -> int:
     os.environ.setdefault("AZURE_FUNCTIONS_ENVIRONMENT", "Development")
     os.environ.setdefault("WEBSITE_HOSTNAME", f"localhost:{settings.port}")
     stopped = asyncio.Event()
@@ -56,13 +62,14 @@ async def _run(settings: Config, *, leashed: bool) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     if leashed:
         _stop_without_parent(stopped)
-    host = Host(settings, os.environ)
+    host = Host(settings, os.environ, stopped.set)
     await host.start()
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, host.lose_worker)
     await stopped.wait()
     await host.stop()
     # The app's sessions live as long as its process: no host has a hook that closes them, so nothing is amiss.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    return int(host.exhausted)
 
 
 def _stop_without_parent(stopped: asyncio.Event) -> None:

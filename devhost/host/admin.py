@@ -1,6 +1,6 @@
 """The host's own pages: `/`, `/admin/host/ping`, `/admin/host/status`, `/admin/functions`, `POST /admin/functions/{name}`.
 
-And one that no real host has: `/admin/meter`.
+`POST /admin/host/restart` restarts the job host in place. And one that no real host has: `/admin/meter`.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from aiohttp import web
 
 from devhost.host.indexing import Function
 from devhost.host.keys import Keys
-from devhost.host.meter import Meter
+from devhost.host.worker import Worker
 
 WELCOME = (
     "<!DOCTYPE html><html lang=en><title>Your Functions app is up and running</title>"
@@ -27,9 +27,8 @@ Fire = Callable[[Function, str], Awaitable[None]]
 class Admin:
     """Answers `/` and `/admin`. `fire` runs a function that is not an HTTP function with a given input."""
 
-    def __init__(self, functions: list[Function], keys: Keys, fire: Fire, meter: Meter) -> None:
-        self._functions = {function.name.lower(): function for function in functions}
-        self._keys, self._fire, self._meter = keys, fire, meter
+    def __init__(self, worker: Worker, keys: Keys, fire: Fire, restart: Callable[[], None]) -> None:
+        self._worker, self._keys, self._fire, self._restart = worker, keys, fire, restart
         self._begun = time.monotonic()
         self._fired: set[asyncio.Task[None]] = set()
 
@@ -39,17 +38,21 @@ class Admin:
             return web.Response(body=WELCOME.encode(), content_type="text/html")
         if not self._keys.admits(request, "ADMIN"):
             return web.Response(status=HTTPStatus.UNAUTHORIZED, headers={"WWW-Authenticate": "Bearer"})
+        functions = {function.name.lower(): function for function in self._worker.functions}
         match request.method, path.lower().rstrip("/").split("/")[2:]:
             case ((HTTPMethod.GET | HTTPMethod.POST), ["host", "ping"]):
                 return web.Response()
             case HTTPMethod.GET, ["host", "status"]:
                 return web.json_response(self._status())
+            case HTTPMethod.POST, ["host", "restart"]:
+                self._restart()
+                return web.Response()
             case HTTPMethod.GET, ["meter"]:
-                return web.json_response(self._meter.read())
+                return web.json_response(self._worker.meter.read())
             case HTTPMethod.GET, ["functions"]:
-                return web.json_response([_described(one, request.host) for one in self._functions.values()])
-            case HTTPMethod.POST, ["functions", name] if name in self._functions:
-                return await self._run(request, self._functions[name])
+                return web.json_response([_described(one, request.host) for one in functions.values()])
+            case HTTPMethod.POST, ["functions", name] if name in functions:
+                return await self._run(request, functions[name])
         return web.Response(status=HTTPStatus.NOT_FOUND)
 
     def _status(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import azure.functions as func
@@ -20,6 +21,7 @@ from azure.functions._thirdparty import typing_inspect
 from azure.functions.meta import get_binding_registry
 
 DIRECTION_OUT, DIRECTION_INOUT = 1, 2
+HERE = Path(__file__).parents[1]
 
 
 class FunctionLoadError(RuntimeError):
@@ -81,14 +83,23 @@ def converter(binding: str) -> Any:
 
 
 def load(folder: Path) -> list[Function]:
-    """Import the app and check all of its functions. Whatever this raises loses the app."""
-    sys.path.insert(0, str(folder))
+    """Import the app, anew if it was loaded before, and check all of its functions. Whatever this raises loses the app."""
+    for name in [name for name, module in sys.modules.items() if _is_of(folder, module)]:
+        del sys.modules[name]
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
     os.chdir(folder)
     module = importlib.import_module("function_app")
     apps = [value for value in vars(module).values() if isinstance(value, func.FunctionRegister)]
     if len(apps) != 1:
         raise ValueError(f"{len(apps)} top level function app instances in function_app.py; there must be one")
     return [_check(function) for function in apps[0].get_functions()]
+
+
+def _is_of(folder: Path, module: ModuleType) -> bool:
+    """Whether a module is the app's own: this host and its libraries may lie in the app's folder too."""
+    file = Path(getattr(module, "__file__", None) or os.devnull)
+    return file.is_relative_to(folder) and not file.is_relative_to(HERE) and "site-packages" not in file.parts
 
 
 def _check(function: Any) -> Function:

@@ -1,8 +1,12 @@
 """Queue triggers on real Azure queues (Azurite): leases, decoding, metadata, retries, poison queues.
 
-Mirrors `QueueListener` and `QueueProcessor` of the storage extension v5. Odd, and measured: a message that is not base64
-where base64 is expected goes to the poison queue at once; the top-level properties of a JSON message replace the
-trigger's metadata of the same name, and one that cannot be converted fails every delivery without reaching the function.
+Mirrors `QueueListener` and `QueueProcessor` of the storage extension 5.3.10. Odd, and measured:
+
+- A message that is not base64 where base64 is expected goes to the poison queue at once.
+- The top-level properties of a JSON message replace the trigger's metadata of the same name. One that cannot be converted
+  fails every delivery without reaching the function.
+- A message in hand when the host ends is not given back. It stays invisible until its lock ends.
+- A batch with a text that XML cannot hold (a raw U+0001 or U+FFFE) is lost as a whole, until the lock ends.
 """
 
 import asyncio
@@ -12,7 +16,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from azure.core.exceptions import AzureError, ResourceNotFoundError
@@ -23,12 +27,16 @@ from azure.storage.queue.aio import QueueClient, QueueServiceClient
 from devhost.host import config
 from devhost.host.config import ConfigError, Queues
 from devhost.host.indexing import Function
-from devhost.host.worker import FunctionError, Worker
+from devhost.host.worker import FunctionError, Worker, WorkerLostError
 
 log = logging.getLogger("host.queue")
-# The real host holds a message for ten minutes, so that long after `kill -9` it comes back; here it comes back soon.
 LEASE = 15
+"""Seconds of a lock, renewed at half of it. The real host locks for 600 s and renews after 300 s."""
+WORKER_PAUSE = timedelta(seconds=1)
+"""Measured: a message whose worker died is tried again after a second, whatever `visibilityTimeout` says."""
+POISON = "-poison"
 FIRST_PAUSE = 0.1
+WHITE = dict.fromkeys(map(ord, " \t\r\n"))
 DEVELOPMENT = "UseDevelopmentStorage=true"
 AZURITE = (
     "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6"
@@ -47,6 +55,7 @@ class QueueListener:
         self._client: QueueClient = self._service.get_queue_client(self.queue)
         self._worker, self._queues = worker, queues
         self._running: set[asyncio.Task[None]] = set()
+        self._abandoned = False
 
     async def run(self) -> None:
         """Poll for ever; the pause doubles from 100 ms to maxPollingInterval while nothing comes."""
@@ -65,7 +74,7 @@ class QueueListener:
                 await asyncio.sleep(pause)
 
     async def stop(self, grace: float) -> None:
-        """Let messages finish for a while, give back the others at once."""
+        """Let messages finish for a while. The others are cut off, and come back when their lock ends."""
         if self._running:
             await asyncio.wait(self._running, timeout=grace)
         for task in self._running:
@@ -73,13 +82,20 @@ class QueueListener:
         await asyncio.gather(*self._running, return_exceptions=True)
         await self._service.close()
 
+    def abandon(self) -> None:
+        """The job host restarts: what runs is lost, but this listener keeps its locks until the process ends (measured)."""
+        self._abandoned = True
+
     async def _room(self) -> None:
         while len(self._running) > self._queues.new_batch_threshold:
             await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
 
     async def _receive(self) -> list[QueueMessage]:
         size = self._queues.batch_size
-        pages = self._client.receive_messages(messages_per_page=size, max_messages=size, visibility_timeout=LEASE)
+        # No retries: Azurite answers 500 for a batch with such a text, after it has locked it. A retry would lock it again.
+        pages = self._client.receive_messages(
+            messages_per_page=size, max_messages=size, visibility_timeout=LEASE, retry_total=0
+        )
         try:
             return [message async for message in pages]
         except ResourceNotFoundError:  # the host does not make the queue; it waits for it
@@ -93,9 +109,6 @@ class QueueListener:
     async def _process(self, message: QueueMessage) -> None:
         try:
             await self._handle(message)
-        except asyncio.CancelledError:
-            await self._client.update_message(message, visibility_timeout=0)
-            raise
         except AzureError as error:
             log.warning("message %s of '%s': %s", message.id, self.queue, str(error).partition("\n")[0])
 
@@ -112,7 +125,7 @@ class QueueListener:
 
     async def _keep(self, message: QueueMessage, renewing: asyncio.Lock) -> None:
         while True:
-            await asyncio.sleep(LEASE / 3)
+            await asyncio.sleep(LEASE / 2)
             async with renewing:
                 try:
                     renewed = await self._client.update_message(message, visibility_timeout=LEASE)
@@ -121,54 +134,74 @@ class QueueListener:
                     log.warning("message %s of '%s' is not renewed: %s", message.id, self.queue, str(error)[:100])
 
     async def _handle(self, message: QueueMessage) -> None:
-        text = self._decode(message.content)
-        if text is None:
-            log.error("message %s of '%s' is not base64", message.id, self.queue)
+        body = self._decode(message.content or "")
+        tries = self._queues.max_dequeue_count
+        if body is None or ((message.dequeue_count or 0) > tries and not self._is_poison):
+            log.error("message %s of '%s' has reached MaxDequeueCount of %d", message.id, self.queue, tries)
             await self._poison(message)
             return
         try:
             async with self._leased(message):
-                await self.deliver(text, _metadata(message, text))
+                await self._try(message, body)
         except FunctionError as error:
             log.error("'%s' failed: %s", self.function.name, error.line)  # noqa: TRY400  # the function's own trace
-            await self._failed(message)
+            await self._failed(message, lost=isinstance(error, WorkerLostError))
         else:
             await self._client.delete_message(message)
+
+    async def _try(self, message: QueueMessage, body: bytes) -> None:
+        try:
+            text = body.decode()
+            await self.deliver(text, _metadata(message, text))
+        except UnicodeDecodeError as error:
+            raise FunctionError(ValueError("Exception binding parameter")) from error
+        except FunctionError:
+            if self._abandoned:
+                await asyncio.Event().wait()
+            raise
 
     async def deliver(self, text: str, metadata: dict[str, Datum] | None = None) -> None:
         """Run the function with a message's text. Raises FunctionError."""
         await self._worker.invoke(self.function, Datum(text, "string"), metadata or {})
 
-    def _decode(self, text: str) -> str | None:
-        """The text under the queue's encoding; none if it is not base64 though it should be."""
+    def _decode(self, text: str) -> bytes | None:
+        """The body under the queue's encoding; none if it is not base64 though it should be. .NET skips white space."""
         if self._queues.encoding == "none":
-            return text
+            return text.encode()
         try:
-            return base64.b64decode(text, validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
+            return base64.b64decode(text.translate(WHITE), validate=True)
+        except (binascii.Error, ValueError):
             return None
 
-    async def _failed(self, message: QueueMessage) -> None:
+    @property
+    def _is_poison(self) -> bool:
+        return self.queue.endswith(POISON)
+
+    async def _failed(self, message: QueueMessage, *, lost: bool) -> None:
+        if self._is_poison:  # not given back, so that it does not come again at once
+            return
         if (message.dequeue_count or 0) >= self._queues.max_dequeue_count:
             await self._poison(message)
             return
-        seconds = int(self._queues.visibility_timeout.total_seconds())
-        await self._client.update_message(message, visibility_timeout=seconds)
+        pause = WORKER_PAUSE if lost else self._queues.visibility_timeout
+        await self._client.update_message(message, visibility_timeout=int(pause.total_seconds()))
 
     async def _poison(self, message: QueueMessage) -> None:
-        """A new message with the raw text, in a queue that is made when it is needed."""
-        poison = self._service.get_queue_client(f"{self.queue}-poison")
+        """A new message with the raw text, in a queue that is made when it is needed. A poison queue has none itself."""
+        if self._is_poison:
+            return
+        poison = self._service.get_queue_client(f"{self.queue}{POISON}")
         try:
             await poison.send_message(message.content)
         except ResourceNotFoundError:
             await poison.create_queue()
             await poison.send_message(message.content)
         await self._client.delete_message(message)
-        log.error("message %s of '%s' was moved to '%s-poison'", message.id, self.queue, self.queue)
+        log.error("message %s of '%s' was moved to '%s'", message.id, self.queue, poison.queue_name)
 
 
 def _metadata(message: QueueMessage, text: str) -> dict[str, Datum]:
-    """The trigger's metadata, overridden by the message's own JSON properties, whatever their case."""
+    """The trigger's metadata, overridden by the message's own JSON properties, whatever their case. Null and lists do not."""
     metadata = {
         "Id": Datum(message.id, "string"),
         "PopReceipt": Datum(message.pop_receipt, "string"),
@@ -179,8 +212,9 @@ def _metadata(message: QueueMessage, text: str) -> dict[str, Datum]:
     }
     known = {name.lower(): name for name in metadata}
     for name, value in _properties(text).items():
-        key = known.setdefault(name.lower(), name)
-        metadata[key] = _datum(value)
+        if value is not None and not isinstance(value, list):
+            key = known.setdefault(name.lower(), name)
+            metadata[key] = _datum(value)
     return metadata
 
 
@@ -193,9 +227,20 @@ def _properties(text: str) -> dict[str, Any]:
 
 
 def _datum(value: Any) -> Datum:
-    if value is None:
-        return Datum(None, None)
-    return Datum(value, "string") if isinstance(value, str) else Datum(json.dumps(value), "json")
+    """A property as the worker receives it. A number with a fraction arrives as text, and so it is not a whole number."""
+    if isinstance(value, str):
+        return Datum(_dotnet(value), "string")
+    return Datum(json.dumps(value), "string" if isinstance(value, float) else "json")
+
+
+def _dotnet(text: str) -> str:
+    """Newtonsoft reads text that looks like an ISO time as a time, and .NET writes it in a form that the SDK refuses."""
+    try:
+        moment = datetime.fromisoformat(text) if "T" in text else None
+        moment = moment.astimezone(UTC) if moment and moment.tzinfo else moment
+    except (ValueError, OverflowError):
+        return text
+    return moment.strftime("%m/%d/%Y %H:%M:%S") if moment else text
 
 
 def _time(moment: datetime | None) -> Datum:

@@ -3,7 +3,8 @@
 import asyncio
 import json
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from azure.durable_functions.models.utils import http_utils
@@ -17,13 +18,19 @@ from devhost.host.hub import Hub
 from devhost.host.indexing import Function
 from devhost.host.keys import Keys
 from devhost.host.management import Management
+from devhost.host.queues import QueueListener
 from devhost.host.store import Store
 from devhost.host.triggers import Triggers
 from devhost.host.urls import Urls
 from devhost.host.web import Web
-from devhost.host.worker import Worker, place
+from devhost.host.worker import DIED, DOWN, NOTICE, Worker, place
 
 log = logging.getLogger("host")
+MAX_DEATHS = 3
+GIVING_UP = (
+    "Exceeded language worker restart retry count for runtime:python. "
+    "Shutting down and proactively recycling the Functions Host to recover"
+)
 
 
 class Loop(Protocol):
@@ -34,10 +41,11 @@ class Loop(Protocol):
 
 
 class Host:
-    """A running host. `start` it, wait, `stop` it."""
+    """A running host. `start` it, wait, `stop` it. It calls `give_up` when its worker has died too often."""
 
-    def __init__(self, config: Config, environment: Mapping[str, str]) -> None:
-        self._config, self._rpc_port = config, 0
+    def __init__(self, config: Config, environment: Mapping[str, str], give_up: Callable[[], None]) -> None:
+        self._config, self._environment, self._give_up = config, environment, give_up
+        self._rpc_port, self._deaths = 0, 0
         self._keys = Keys.load(config.state / "host-keys.json", asked=config.keys)
         self._urls = Urls(config.hub, self._keys.system)
         self._store = Store(config.state / "host.sqlite")
@@ -50,12 +58,21 @@ class Host:
             Hub(self._engine, config.default_version, traced=config.traced), self._store, self._urls
         )
         self._front = Front(
-            Web(self._worker, self._triggers.endpoints, self._keys, config.route_prefix, traced=config.traced),
-            Admin(self._worker.functions, self._keys, self._triggers.fire, self._worker.meter),
+            self._web(),
+            Admin(self._worker, self._keys, self._fire, self.restart),
             management if self._worker.durable else None,
             self._keys,
         )
         self._listeners: list[asyncio.Task[None]] = []
+        self._abandoned: list[QueueListener] = []
+        self._replacing: asyncio.Task[None] | None = None
+
+    def _web(self) -> Web:
+        config = self._config
+        return Web(self._worker, self._triggers.endpoints, self._keys, config.route_prefix, traced=config.traced)
+
+    async def _fire(self, function: Function, text: str) -> None:
+        await self._triggers.fire(function, text)
 
     def _binding(self) -> str:
         return self._urls.binding(self._config.port, self._rpc_port)
@@ -71,19 +88,74 @@ class Host:
         self._announce()
         self._engine.resume()
         self._orchestrations = asyncio.create_task(_guard(self._engine))
+        self._listen()
+
+    def _listen(self) -> None:
         loops: list[Loop] = [*self._triggers.queues.values(), *self._triggers.timers.values()]
         self._listeners = [asyncio.create_task(_guard(loop)) for loop in loops]
 
-    def lose_worker(self) -> None:
-        """The worker dies and another one takes its place: what ran in it has failed."""
-        log.error("python exited with code 137: %d calls failed; the worker is started again", self._worker.die())
+    @property
+    def exhausted(self) -> bool:
+        """Whether its worker has died too often."""
+        return self._deaths >= MAX_DEATHS
 
-    async def stop(self) -> None:
-        """Take in nothing more, finish what runs, give back the rest; the client's RPC port goes last."""
+    def lose_worker(self) -> None:
+        """The worker dies, and another one is up after a while. After the third death the host ends itself."""
+        if not self._worker.up:
+            return
+        self._deaths += 1
+        log.error("%s: %d calls failed", DIED, self._worker.die())
+        if self.exhausted:
+            log.error(GIVING_UP)
+            self._give_up()
+        else:
+            self._replacing = asyncio.create_task(self._replace_worker())
+
+    def restart(self) -> None:
+        """Restart the job host in this process, as the real one does when a file of the app or its settings change.
+
+        The engine is not stopped: what an orchestrator meets meanwhile is a worker that is not there, as on the real
+        host. host.json is not read again.
+        """
+        if not self._worker.up:
+            return
+        self._silence()
+        for queue in self._triggers.queues.values():
+            queue.abandon()
+            self._abandoned.append(queue)
+        log.warning("host restart requested: %d calls failed", self._worker.die())
+        self._replacing = asyncio.create_task(self._restarted())
+
+    async def _restarted(self) -> None:
+        await self._replace_worker()
+        self._triggers = Triggers(self._config, self._worker, self._store, self._environment)
+        self._front.functions = self._web()
+        self._listen()
+
+    async def _replace_worker(self) -> None:
+        """Another worker loads the app, which takes its part of the time."""
+        due = time.monotonic() + DOWN
+        await asyncio.sleep(NOTICE)
+        functions = _load(self._config)
+        logging.getLogger("asyncio").addFilter(_is_no_leftover)
+        await asyncio.sleep(due - time.monotonic())
+        self._worker.load(functions)
+        log.info("a new worker is up")
+
+    def _silence(self) -> None:
         for listener in self._listeners:
             listener.cancel()
+
+    async def stop(self) -> None:
+        """Take in nothing more, finish what runs, cut off the rest; the client's RPC port goes last."""
+        if self._replacing:
+            self._replacing.cancel()
+        self._silence()
         await self._front.close_public()
-        await asyncio.gather(self._engine.stop(GRACE), *(q.stop(GRACE) for q in self._triggers.queues.values()))
+        queues = self._triggers.queues.values()
+        await asyncio.gather(
+            self._engine.stop(GRACE), *(q.stop(GRACE) for q in queues), *(q.stop(0) for q in self._abandoned)
+        )
         self._orchestrations.cancel()
         await asyncio.gather(self._orchestrations, *self._listeners, return_exceptions=True)
         await self._front.close()
@@ -110,6 +182,11 @@ def _load(config: Config) -> list[Function]:
         text = " ".join(f"{type(error).__name__}: {error}{place(error, str(config.app))}".split())
         log.error("no function was loaded: %s", text)  # noqa: TRY400  # the text names the line
         return []
+
+
+def _is_no_leftover(record: logging.LogRecord) -> bool:
+    """The sessions of the last worker would have ended with its process; here asyncio finds them unclosed."""
+    return not record.getMessage().startswith("Unclosed ")
 
 
 async def _guard(loop: Loop) -> None:

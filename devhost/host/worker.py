@@ -1,12 +1,17 @@
 """Calls the app's functions as the real Python worker does: converted arguments in, converted result out.
 
 Mirrors `invocation_request` of the worker. Async functions run on the loop, plain ones in a pool of threads.
+
+The real worker is a process of its own, and here it is not. When it dies, its calls end and the app is loaded anew. What
+the old modules keep alive (a thread that is busy, an open session) stays until the host ends.
 """
 
 import asyncio
 import contextvars
 import os
+import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +26,12 @@ from devhost.host.tracing import TraceContext
 
 THREADS_PER_CORE = 6
 """Measured on the real worker: twelve plain activities at once on two cores."""
+DOWN = 1.0
+"""Seconds from the end of a worker until the next one is up. Measured: about one."""
+NOTICE = 0.05
+"""Seconds in which the host has not noticed the end: a call still goes to the dead worker."""
+DIED = f"{sys.executable} exited with code 137 (0x89)"
+MISSING = "Did not find any initialized language workers"
 
 
 class FunctionError(Exception):
@@ -64,13 +75,13 @@ class MissingFunctionError(FunctionError):
         self.args = (self.text,)
 
 
-class WorkerDiedError(FunctionError):
-    """The worker process ended while the function ran: out of memory, mostly. Nothing of it is left, no trace either."""
+class WorkerLostError(FunctionError):
+    """No worker: its process ended while the function ran, or the next one is not up yet. There is no trace."""
 
-    def __init__(self) -> None:
+    def __init__(self, text: str) -> None:
         super().__init__(SystemError())
-        self.text = "python exited with code 137"
-        self.args = (self.text,)
+        self.text = text
+        self.args = (text,)
 
 
 class Context:
@@ -89,12 +100,18 @@ class Worker:
     """The loaded functions, ready to be called. `client` gives the durable client binding's JSON."""
 
     def __init__(self, functions: list[Function], client: Callable[[], str], default_version: str | None) -> None:
-        self.functions = functions
         self.default_version = default_version
         self.meter = Meter()
         self._client = client
         self._calls: set[asyncio.Task[Datum | None]] = set()
+        self.load(functions)
+
+    def load(self, functions: list[Function]) -> None:
+        """Be a new worker process, with these functions."""
+        self.functions = functions
+        self._lost: float | None = None
         self._threads = ThreadPoolExecutor(THREADS_PER_CORE * (os.cpu_count() or 1), "function")
+        self._named = {f.name: f for f in functions}
         self._orchestrators = {f.durable_name: f for f in functions if f.kind == "orchestrationTrigger"}
         self._activities = {f.durable_name: f for f in functions if f.kind == "activityTrigger"}
 
@@ -103,13 +120,23 @@ class Worker:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def die(self) -> int:
-        """Fail every call that runs, as the host does when it has lost its worker and started another; how many.
-
-        The real worker is a process of its own: here it is the calls that end, and the app's memory stays.
-        """
+        """Fail every call that runs, and every call until `load`; how many run."""
+        self._lost = time.monotonic()
+        self.close()
         for call in self._calls:
             call.cancel()
         return len(self._calls)
+
+    @property
+    def up(self) -> bool:
+        """Whether there is a worker."""
+        return self._lost is None
+
+    def _loss(self) -> str | None:
+        """What a call is answered while no worker is up."""
+        if self._lost is None:
+            return None
+        return DIED if time.monotonic() - self._lost < NOTICE else MISSING
 
     @property
     def durable(self) -> bool:
@@ -122,6 +149,8 @@ class Worker:
 
     def orchestrate(self, name: str, trigger: str) -> str:
         """Call an orchestrator, here and now: it does not wait. Raises FunctionError."""
+        if loss := self._loss():
+            raise WorkerLostError(f"One or more errors occurred. ({loss})")
         if name not in self._orchestrators:
             raise MissingFunctionError(name, self._orchestrators)
         function = self._orchestrators[name]
@@ -145,6 +174,9 @@ class Worker:
         trace: TraceContext | None = None,
     ) -> Datum | None:
         """Call any function with its trigger's value. Raises FunctionError."""
+        if loss := self._loss():
+            raise WorkerLostError(loss)
+        function = self._named.get(function.name, function)  # a listener may hold the one of an earlier worker
         call = asyncio.create_task(self._invoked(function, datum, metadata, trace))
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
@@ -155,7 +187,7 @@ class Worker:
             await asyncio.wait({call})
             raise
         if call.cancelled():
-            raise WorkerDiedError
+            raise WorkerLostError(DIED)
         return call.result()
 
     async def _invoked(

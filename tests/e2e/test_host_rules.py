@@ -14,7 +14,7 @@ from tests.e2e.test_cancel import created, endless  # noqa: F401  # `endless` is
 from tests.e2e.test_overwrite import copying
 
 MIB = 1024 * 1024
-DIED = re.compile(r"'(\w+)' failed: python exited with code 137")
+DIED = re.compile(r"'(\w+)' failed: \S+ exited with code 137 \(0x89\)")
 SECRET = "c2VjcmV0LWtleQ"  # no key of anything
 
 
@@ -30,7 +30,7 @@ def waiting(desk: Desk, rule: int) -> int:
 
 @pytest.mark.skipif(os.environ.get("HOST") == "func", reason="only the stand-in loses its worker on request")
 def test_a_worker_that_dies_costs_a_backoff_and_no_second_copy(desk: Desk) -> None:
-    """Its activities fail as those of a real host do; no transfer ends by that, and what was copied is found."""
+    """Its activities fail, and the host ends their orchestrations. Each is resumed, and what was copied is found."""
     names = [f"orphan-{number}" for number in range(8)]
     rule = desk.control.add_fault(
         {"operation": "CopyBlobFromUrl", "blob": "^orphan-"}, {"hold": True, "when": "after"}, 8

@@ -1,6 +1,7 @@
 """host.json and the environment: the defaults, and the values with which the real host never answers."""
 
 import json
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ def test_the_defaults_are_the_real_hosts(tmp_path: Path) -> None:
     assert (found.port, found.route_prefix, found.hub) == (7071, "api", "TestHubName")
     assert (found.queues.encoding, found.queues.max_dequeue_count, found.queues.batch_size) == ("base64", 5, 16)
     assert found.queues.max_polling_interval == timedelta(minutes=1)
+    assert found.queues.visibility_timeout == timedelta(0)
+    assert found.queues.new_batch_threshold == 8 * (os.cpu_count() or 1)
 
 
 @pytest.mark.parametrize(

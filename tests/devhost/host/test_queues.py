@@ -1,15 +1,32 @@
-"""Queue triggers on a real queue service: encodings, metadata, retries, the poison queue."""
+"""Queue triggers on a real queue service: encodings, metadata, retries, locks, the poison queue.
 
+The tests of the host's process come first, then those of the listener alone, with a lock of two seconds.
+"""
+
+import asyncio
+import base64
+import itertools
 import json
+import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import azure.functions as func
 import pytest
-from azure.core.exceptions import ResourceExistsError
+from azure.core.exceptions import HttpResponseError, ResourceExistsError
 from azure.storage.queue import QueueClient
+
+from devhost.host import queues as listeners
+from devhost.host.config import Queues
+from devhost.host.indexing import Function
+from devhost.host.queues import QueueListener
+from devhost.host.worker import Worker
+from tests.devhost.host.conftest import until
 
 TRACED = {"AzureFunctionsJobHost__extensions__durableTask__tracing__distributedTracingEnabled": "true"}
 
@@ -98,3 +115,382 @@ def test_base64_is_the_default_and_anything_else_is_poison_at_once(
         assert noted(host, "hello")[0]["body"] == "hello"
     assert len(host.notes("queue")) == 1
     assert host.end() == 0
+
+
+def test_a_host_that_ends_gives_no_message_back(launch: Callable[..., Any], queues: str) -> None:
+    """Killed or asked to end: a message in hand comes again when its lock ends. What ends within the grace is done."""
+    with queue(queues, "killed") as killed, queue(queues, "ended") as ended:
+        first, second = (launch(QUEUES=queues, QUEUE=name).ready() for name in ("killed", "ended"))
+        killed.send_message("SLEEP 60")
+        ended.send_message("SLEEP 60")
+        ended.send_message("SLEEP 3")
+        noted(first, "SLEEP 60")
+        until(lambda: len(second.notes("queue")) == 2)
+        first.end(signal.SIGKILL)
+        assert second.end() == 0
+        assert second.notes("awake") == ["SLEEP 3"]
+        for left in (killed, ended):
+            assert left.get_queue_properties().approximate_message_count == 1
+            assert not list(left.receive_messages()), "nothing is given back"
+            assert again(left).dequeue_count == 2
+
+
+SETTINGS = Queues("none", 3, timedelta(0), 16, 16, timedelta(seconds=0.1))
+LOCK = 2
+NUMBERS = itertools.count()
+
+
+def again(client: QueueClient) -> Any:
+    """The next message, once there is one; it is deleted."""
+    message = until(lambda: next(iter(client.receive_messages(max_messages=1)), None))
+    client.delete_message(message)
+    return message
+
+
+def depth(client: QueueClient) -> int:
+    """How many messages a queue has, the invisible ones among them."""
+    return client.get_queue_properties().approximate_message_count or 0
+
+
+@dataclass
+class Bench:
+    """A queue of its own, its poison queue, and a listener on it whose function keeps what it sees."""
+
+    connection: str
+    name: str
+    settings: Queues = SETTINGS
+    seen: list[func.QueueMessage] = field(default_factory=list)
+    act: Callable[[], Awaitable[None]] | None = None
+
+    def __post_init__(self) -> None:
+        self.queue, self.poison = queue(self.connection, self.name), queue(self.connection, f"{self.name}-poison")
+        trigger = {"name": "message", "queueName": self.name, "connection": "QUEUES"}
+        inputs = {"message": "queueTrigger"}
+        self.function = Function("f", "queueTrigger", trigger, self.call, inputs, False, None, True, "")  # noqa: FBT003
+        self.worker = Worker([self.function], str, None)
+
+    async def call(self, message: func.QueueMessage) -> None:
+        """The function."""
+        self.seen.append(message)
+        if self.act:
+            await self.act()
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[QueueListener]:
+        """A listener at work; it is cut off at the end."""
+        listener = QueueListener(self.function, self.worker, self.settings, {"QUEUES": self.connection})
+        running = asyncio.create_task(listener.run())
+        try:
+            yield listener
+        finally:
+            running.cancel()
+            await listener.stop(0)
+
+    def deliver(self, *texts: str) -> None:
+        """Put messages, and listen until none of them is left."""
+
+        async def run() -> None:
+            async with self.listening():
+                await eventually(lambda: depth(self.queue) == 0)
+
+        for text in texts:
+            self.queue.send_message(text)
+        asyncio.run(run())
+
+    @property
+    def bodies(self) -> list[bytes]:
+        """What the function saw."""
+        return [message.get_body() for message in self.seen]
+
+    @property
+    def poisoned(self) -> list[tuple[str, int | None]]:
+        """What is in the poison queue, each with its dequeue count before it was looked at."""
+        return [(message.content, message.dequeue_count) for message in self.poison.peek_messages(max_messages=32)]
+
+
+@pytest.fixture
+def bench(queues: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """A bench on queues that nobody else uses."""
+    monkeypatch.setattr(listeners, "LEASE", LOCK)
+    made = Bench(queues, f"bench-{next(NUMBERS)}")
+    yield made
+    made.queue.close()
+    made.poison.close()
+
+
+async def eventually(found: Callable[[], Any]) -> Any:
+    """Like `until`, beside what runs on the loop."""
+    return await asyncio.to_thread(until, found)
+
+
+def coded(text: str) -> str:
+    """Base64 of a text."""
+    return base64.b64encode(text.encode()).decode()
+
+
+MARK = "\ufeff"
+ANY = ["a\tb", "a\r\nb", "é😀<&>", "{bad", "5", "null", "[1]"]
+LARGEST = "x" * 65_536
+RUNS_PLAIN = ["{}", "text", coded("{}"), "test", "abcd1234", "e30", "e3\n0=", "", " ", MARK + "{}", LARGEST, *ANY]
+
+
+@pytest.mark.parametrize("text", RUNS_PLAIN, ids=lambda text: ascii(text[:9]))
+def test_without_an_encoding_everything_runs_as_it_is(bench: Bench, text: str) -> None:
+    """Whatever it looks like, up to 65,536 bytes."""
+    bench.deliver(text)
+    assert (bench.bodies, bench.poisoned) == ([text.encode()], [])
+
+
+RUNS_CODED = [
+    *((coded(text), text) for text in ("{}", MARK + "{}", "\x01", "\ufffe", "x" * 49_152, *ANY)),
+    ("aGVs\nbG8=", "hello"),
+    ("aGVsbG8h", "hello!"),
+    ("", ""),
+    (" ", ""),
+]
+
+
+@pytest.mark.parametrize(("text", "body"), RUNS_CODED, ids=lambda text: ascii(text[:9]))
+def test_base64_is_decoded(bench: Bench, text: str, body: str) -> None:
+    """A line break in it does no harm, and an empty one is empty."""
+    bench.settings = replace(SETTINGS, encoding="base64")
+    bench.deliver(text)
+    assert (bench.bodies, bench.poisoned) == ([body.encode()], [])
+
+
+@pytest.mark.parametrize("text", ["{}", "plain text", "e30", MARK + coded("{}")])
+def test_what_is_not_base64_is_poison_at_once_and_raw(
+    bench: Bench, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without a try."""
+    bench.settings = replace(SETTINGS, encoding="base64")
+    bench.deliver(text)
+    assert (bench.bodies, bench.poisoned) == ([], [(text, 0)])
+    assert caplog.text.count("has reached MaxDequeueCount") == 1
+
+
+@pytest.mark.parametrize("text", ["test", "abcd1234"])
+def test_base64_by_chance_that_is_not_text_uses_up_its_tries(
+    bench: Bench, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The function is not entered, and the poison queue gets the original form."""
+    bench.settings = replace(SETTINGS, encoding="base64")
+    bench.deliver(text)
+    assert (bench.bodies, bench.poisoned) == ([], [(text, 0)])
+    assert caplog.text.count("Exception binding parameter") == 3
+
+
+def test_one_byte_too_many_is_refused_by_the_queue(bench: Bench) -> None:
+    """The put fails."""
+    with pytest.raises(HttpResponseError, match="RequestBodyTooLarge"):
+        bench.queue.send_message(LARGEST + "x")
+
+
+@pytest.mark.parametrize("encoding", ["none", "base64"])
+def test_a_message_that_fails_is_poison_as_it_was_put(bench: Bench, encoding: str) -> None:
+    """After all tries, as a new message."""
+    bench.settings = replace(SETTINGS, encoding=encoding)
+    bench.act = fail
+    text = coded('{"a": "é"}')
+    bench.deliver(text)
+    assert [message.dequeue_count for message in bench.seen] == [1, 2, 3]
+    assert bench.poisoned == [(text, 0)]
+
+
+async def fail() -> None:
+    """Fail."""
+    raise ValueError("told to fail")
+
+
+def test_a_message_that_was_taken_too_often_is_not_tried_again(bench: Bench) -> None:
+    """A host that dies at each try leaves such ones."""
+    bench.queue.send_message("worn")
+    for _ in range(3):
+        until(lambda: list(bench.queue.receive_messages(visibility_timeout=1)))
+    bench.deliver()
+    assert (bench.bodies, bench.poisoned) == ([], [("worn", 0)])
+
+
+@pytest.mark.parametrize("bad", ["\x01", "\ufffe"])
+def test_a_text_that_xml_cannot_hold_takes_its_batch_with_it(
+    bench: Bench, bad: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """None of them runs, none is poison, and all are invisible until the lock ends. Later ones run."""
+
+    async def run() -> None:
+        async with bench.listening():
+            await eventually(lambda: "cannot be read" in caplog.text)
+            bench.queue.send_message("later")
+            await eventually(lambda: bench.bodies == [b"later"] and depth(bench.queue) == 3)
+
+    for text in ("one", "two", bad):
+        bench.queue.send_message(text)
+    asyncio.run(run())
+    assert bench.poisoned == []
+    assert [(one.content, one.dequeue_count) for one in (again(bench.queue), again(bench.queue))] == [
+        ("one", 2),
+        ("two", 2),
+    ]
+
+
+def test_a_message_in_hand_at_the_end_is_not_given_back(bench: Bench) -> None:
+    """It comes again when its lock ends; what ends within the grace is done."""
+
+    async def run() -> None:
+        async with bench.listening() as listener:
+            await eventually(lambda: len(bench.seen) == 2)
+            quick.set()
+            await listener.stop(0.5)
+
+    async def act() -> None:
+        await (quick if bench.seen[-1].get_body() == b"quick" else asyncio.Event()).wait()
+
+    quick = asyncio.Event()
+    bench.act = act
+    bench.queue.send_message("quick")
+    bench.queue.send_message("long")
+    asyncio.run(run())
+    assert depth(bench.queue) == 1
+    assert not list(bench.queue.receive_messages())
+    found = again(bench.queue)
+    assert (found.content, found.dequeue_count) == ("long", 2)
+
+
+def test_a_lock_is_renewed_at_its_half(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as the function runs, and by an abandoned listener until the process ends."""
+
+    async def run() -> None:
+        async with bench.listening() as listener:
+            await eventually(lambda: bench.seen)
+            await eventually(lambda: pauses.count(LOCK / 2) >= 4)
+            listener.abandon()
+            bench.worker.die()
+            bench.worker.load([bench.function])
+            before = len(pauses)
+            await eventually(lambda: pauses[before:].count(LOCK / 2) >= 4)
+            assert not list(bench.queue.receive_messages())
+        assert len(bench.seen) == 1
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        await slept(seconds)
+
+    pauses: list[float] = []
+    slept = asyncio.sleep
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    bench.act = asyncio.Event().wait  # type: ignore[assignment]  # what it returns does not matter
+    bench.queue.send_message("long")
+    asyncio.run(run())
+    assert again(bench.queue).dequeue_count == 2
+
+
+def test_thirty_two_run_at_once(bench: Bench) -> None:
+    """A batch of 16, and another as soon as no more than 16 run."""
+
+    async def run() -> None:
+        async with bench.listening():
+            await eventually(lambda: len(bench.seen) == 32)
+            await eventually(lambda: len(bench.queue.peek_messages(max_messages=32)) == 8)
+            go.set()
+            await eventually(lambda: depth(bench.queue) == 0)
+
+    async def act() -> None:
+        running.append(running[-1] + 1)
+        await go.wait()
+        running.append(running[-1] - 1)
+
+    running, go = [0], asyncio.Event()
+    bench.act = act
+    for n in range(40):
+        bench.queue.send_message(str(n))
+    asyncio.run(run())
+    assert (max(running), len(bench.seen)) == (32, 40)
+
+
+def test_a_trigger_on_a_poison_queue_gives_nothing_back(queues: str, bench: Bench) -> None:
+    """There is no poison queue of a poison queue: what fails stays invisible until its lock ends, try after try."""
+
+    async def run() -> None:
+        async with poison.listening() as listener:
+            await eventually(lambda: poison.seen)
+            await eventually(lambda: not listener._running)  # nothing else tells that it has failed
+            assert not list(poison.queue.receive_messages())
+            await eventually(lambda: len(poison.seen) == 4)
+        assert [message.dequeue_count for message in poison.seen] == [1, 2, 3, 4]
+
+    poison = Bench(queues, bench.poison.queue_name)
+    poison.act = fail
+    poison.queue.send_message("bad")
+    asyncio.run(run())
+    assert (depth(poison.queue), depth(poison.poison)) == (1, 0)
+
+
+def merged(bench: Bench, **properties: Any) -> func.QueueMessage:
+    """What the function sees of a message with these properties."""
+    bench.deliver(json.dumps(properties))
+    assert len(bench.seen) == 1
+    return bench.seen[0]
+
+
+@pytest.mark.parametrize("key", ["id", "Id", "ID"])
+@pytest.mark.parametrize("value", ["EVENT-ID", 5, {"a": 1}])
+def test_an_id_of_any_case_is_the_messages_id(bench: Bench, key: str, value: Any) -> None:
+    """A number and an object as well; the SDK makes text of them."""
+    assert merged(bench, **{key: value}).id == str(value)
+
+
+@pytest.mark.parametrize("value", ["receipt", 5, {"a": 1}])
+def test_a_pop_receipt_is_the_messages(bench: Bench, value: Any) -> None:
+    """What the real lock needs is kept elsewhere: the message is done."""
+    assert merged(bench, PopReceipt=value).pop_receipt == str(value)
+
+
+@pytest.mark.parametrize("value", [7, "7", -1, 10**12])
+def test_a_dequeue_count_is_the_messages(bench: Bench, value: Any) -> None:
+    """Any whole number."""
+    assert merged(bench, DequeueCount=value).dequeue_count == int(value)
+
+
+@pytest.mark.parametrize("value", [None, [1]])
+def test_null_and_lists_replace_nothing(bench: Bench, value: Any) -> None:
+    """Of no key."""
+    keys = ("Id", "PopReceipt", "DequeueCount", "InsertionTime", "ExpirationTime", "NextVisibleTime")
+    seen = merged(bench, **dict.fromkeys(keys, value))
+    assert len(seen.id or "") == 36
+    assert (seen.dequeue_count, seen.expiration_time - seen.insertion_time) == (1, timedelta(days=7))  # type: ignore[operator]
+    assert timedelta(0) < seen.time_next_visible - seen.insertion_time < timedelta(seconds=60)  # type: ignore[operator]
+    assert seen.pop_receipt
+
+
+def test_only_the_top_of_an_object_counts(bench: Bench) -> None:
+    """Neither nested keys nor the names that the host itself uses."""
+    harmless = ("queueTrigger", "sys", "data", "rand-guid", "datetime", "$type", "msg", "context", "")
+    seen = merged(bench, nested={"id": "x", "DequeueCount": "x"}, **dict.fromkeys(harmless, "x"))
+    assert (len(seen.id or ""), seen.dequeue_count) == (36, 1)
+
+
+TIMES = ("InsertionTime", "expirationTime", "NEXTVISIBLETIME")
+MOMENTS: tuple[Any, ...] = (
+    "2020-01-01T00:00:00Z",
+    "2020-01-01T00:00:00",
+    "2020-01-01T00:00:00.1234567+00:00",
+    "2020-01-01",
+    "x",
+    5,
+    {},
+)
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [{key: value} for key in TIMES for value in MOMENTS] + [{"DequeueCount": value} for value in ("x", 1.5, {"a": 1})],
+    ids=str,
+)
+def test_a_property_that_cannot_be_converted_uses_up_the_tries(
+    bench: Bench, properties: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Valid times among them. The function is not entered."""
+    text = json.dumps(properties)
+    bench.deliver(text)
+    assert (bench.bodies, bench.poisoned) == ([], [(text, 0)])
+    assert caplog.text.count("'f' failed: ValueError") == 3

@@ -10,11 +10,13 @@ from collections.abc import Callable, Generator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import azure.durable_functions as df
 import azure.functions as func
 
 app: Any = df.DFApp(http_auth_level=func.AuthLevel.FUNCTION)
+BORN = uuid4().hex
 NOTES = Path(os.environ["NOTES"])
 Steps = Generator[Any, Any, Any]
 
@@ -193,12 +195,21 @@ def hello(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
     return func.HttpResponse(json.dumps(shown))
 
 
+@app.route(route="born", methods=["GET"])
+def born(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001  # the host passes it
+    """Tell one load of this module from another."""
+    return func.HttpResponse(BORN)
+
+
 @app.queue_trigger(arg_name="message", queue_name="%QUEUE%", connection="QUEUES")
-def on_message(message: func.QueueMessage, context: func.Context) -> None:
-    """Note a message; fail if told to."""
+async def on_message(message: func.QueueMessage, context: func.Context) -> None:
+    """Note a message; take some seconds, or fail, if told to."""
     body = message.get_body().decode()
     trace = context.trace_context.trace_parent
     note("queue", {"id": message.id, "body": body, "count": message.dequeue_count, "trace": trace})
+    if body.startswith("SLEEP"):
+        await asyncio.sleep(float(body.split()[1]))
+        note("awake", body)
     if "FAIL" in body:
         raise ValueError("told to fail")
 
