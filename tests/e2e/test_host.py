@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 
 from devhost import app
 from devhost.stack import ROOT, LocalStack, StackFailed
+from tests.e2e import search
 from tests.e2e.conftest import environment
 from tests.e2e.desk import Desk
 from tests.e2e.processes import everyone
@@ -251,3 +253,16 @@ def test_a_worker_is_killed_and_a_host_that_gives_up_is_started_again(desk: Desk
     assert desk.stack.answers()
     assert len(noted(desk.stack.state, "func ")) == 2
     until(lambda: len(processes(desk.stack.state)) == 2, "host and worker run")
+
+
+def test_the_keys_of_a_real_host_are_known_to_the_search(desk: Desk) -> None:
+    """The master key has its own address; the others are listed."""
+    made = {name: f"{name}-{secrets.token_urlsafe(40)}" for name in ("function", "system", "master")}
+    admin = {
+        "/admin/host/keys": [(200, {"keys": [{"name": "default", "value": made["function"]}]})],
+        "/admin/host/systemkeys": [(200, {"keys": [{"name": "durabletask_extension", "value": made["system"]}]})],
+        "/admin/host/systemkeys/_master": [(200, {"name": "_master", "value": made["master"]})],
+    }
+    tell(desk, [(200, WELL)], admin=admin)
+    desk.stack.start_host()
+    assert search.keys(desk) == list(made.values())
