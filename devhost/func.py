@@ -39,7 +39,7 @@ async def _run(port: int, place: Path) -> int:
     asked, cut = _asked(), _cut()
     with copied(ROOT, place):
         func = await asyncio.create_subprocess_exec(
-            *("func", "start", "--port", str(port)), cwd=place, stdin=asyncio.subprocess.DEVNULL, process_group=0
+            *("func", "start", "--port", str(port)), cwd=place, stdin=asyncio.subprocess.DEVNULL, start_new_session=True
         )
         try:
             await _first(func.wait(), asked.wait(), cut.wait())
