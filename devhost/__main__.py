@@ -54,6 +54,7 @@ The local stack runs; Ctrl-C stops it, and what it holds stays in {stack.state}/
   find them in     {stack.account("sharingtarget")}/target
   (any client: Azure Storage Explorer, AzCopy, rclone, the SDKs; the key is the emulator's well-known one)
   ask the API      {stack.api}/health
+  change the app   it was read at the start: stop, and start again
 
 Try:
   curl -s {stack.api}/transfers

@@ -5,19 +5,18 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Self
 from urllib.parse import urlsplit
 
+from devhost.app import App
+from devhost.storage.azurite import listen
 from devhost.storage.config import HOST, STATE_ACCOUNT, StackError, account_key
 
 ROOT = Path(__file__).parent.parent
-START_SECONDS, STOP_SECONDS = 120, 60
+STOP_SECONDS = 60
 
 
 class StackFailed(Exception):
@@ -41,6 +40,8 @@ class LocalStack:
         self.table_port = _port(env, "AZURITE_TABLE_PORT", 10002)
         self.key = _key(env)
         self.state = Path(env.get("DEVHOST_STATE", ".local"))
+        self.on_func = env.get("HOST", "") == "func"
+        self.app = App(self.host_port, self.key)
 
     @property
     def api(self) -> str:
@@ -70,7 +71,7 @@ class LocalStack:
             "FUNCTIONS_WORKER_RUNTIME": "python",
             "AzureWebJobsFeatureFlags": "EnableWorkerIndexing",
             "PYTHONUNBUFFERED": "1",
-            # `func` starts afresh where a folder appears in the app's: there shall be no __pycache__.
+            # `func` restarts its host where a folder appears in the app's: there shall be no __pycache__.
             "PYTHONDONTWRITEBYTECODE": "1",
             # `func` runs the first `python` that it finds.
             "VIRTUAL_ENV": sys.prefix,
@@ -86,6 +87,7 @@ class LocalStack:
         Raises:
             StackFailed: with the way to find out more.
         """
+        self._check_host()
         try:
             self.start_storage()
             self.start_host()
@@ -103,17 +105,21 @@ class LocalStack:
 
     def start_host(self) -> None:
         """Start the function app on `func` (HOST=func) or on the stand-in, until it answers."""
+        self._check_host()
         self.host = self._launch(self._host_command(), self.output)
-        end = time.monotonic() + START_SECONDS
-        while time.monotonic() < end:
-            if self.host.poll() is not None:
-                raise StackFailed("the host did not start; its own lines say why")
-            if self.answers():
-                return
-            time.sleep(0.1)
-        raise StackFailed(
-            f"the app did not answer at {self.api}/health within {START_SECONDS} s; look at the host's lines"
-        )
+        if trouble := self.app.trouble(lambda: self.host is None or self.host.poll() is not None):
+            raise StackFailed(trouble)
+
+    def _check_host(self) -> None:
+        """Say what is missing for the host before anything is started."""
+        try:
+            listen(self.host_port, "HOST_PORT").close()
+        except StackError as error:
+            raise StackFailed(str(error)) from None
+        if self.on_func and shutil.which("func", path=self.settings()["PATH"]) is None:
+            raise StackFailed(
+                "HOST=func needs Azure Functions Core Tools: `func` is not on PATH. Fix: install it, or leave HOST out"
+            )
 
     def _launch(self, command: list[str], output: IO[Any] | int | None) -> "subprocess.Popen[str]":
         # Nothing is ever written to its stdin: the end of it tells a child that we are gone, even by `kill -9`.
@@ -128,23 +134,14 @@ class LocalStack:
         )
 
     def _host_command(self) -> list[str]:
-        if self.environment.get("HOST", "") != "func":
-            return [sys.executable, "-m", "devhost.host", "--app", str(ROOT), "--leash"]
-        if shutil.which("func", path=self.settings()["PATH"]) is None:
-            raise StackFailed(
-                "HOST=func needs Azure Functions Core Tools: `func` is not on PATH. Fix: install it, or leave HOST out"
-            )
-        return ["func", "start", "--port", str(self.host_port)]
+        if self.on_func:
+            copy = str(ROOT / self.state / "func")
+            return [sys.executable, "-m", "devhost.func", "--port", str(self.host_port), "--copy", copy]
+        return [sys.executable, "-m", "devhost.host", "--app", str(ROOT), "--leash"]
 
     def answers(self) -> bool:
         """Whether the app answers at all (health may well say that something is missing)."""
-        try:
-            with urllib.request.urlopen(f"{self.api}/health", timeout=5):  # noqa: S310  # loopback
-                return True
-        except urllib.error.HTTPError as error:
-            return error.code == 503  # noqa: PLR2004  # up, and something is missing
-        except OSError:
-            return False
+        return self.app.answers()
 
     def ended(self) -> str | None:
         """Which half ended by itself, if one did."""
@@ -155,11 +152,12 @@ class LocalStack:
 
     def kill_host(self) -> None:
         """`kill -9` of the host: nothing is given back, nothing is said."""
-        if self.host is not None:
+        if self.host is None or self.host.stdin is None:
+            return
+        if not self.on_func:
             self.host.kill()
-            self.host.wait()
-            if self.host.stdin is not None:
-                self.host.stdin.close()
+        self.host.stdin.close()  # the end of its leash: it kills `func` and all that `func` has started
+        self.host.wait()
 
     def stop(self) -> None:
         """Stop the host, then storage: each with SIGTERM, and waited for."""

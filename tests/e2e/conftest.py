@@ -11,7 +11,14 @@ import pytest
 
 from devhost.storage.testing import free_ports
 from tests.e2e import search
-from tests.e2e.desk import Desk
+from tests.e2e.desk import ON_FUNC, PATIENCE, Desk
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A real host may take longer to recover than a test usually gets."""
+    for item in items if ON_FUNC else ():
+        if Path(__file__).parent in item.path.parents and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(2 * PATIENCE))
 
 
 @pytest.fixture(scope="session")

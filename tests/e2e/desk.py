@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import secrets
+import signal
 import time
 import urllib.error
 import urllib.parse
@@ -10,6 +12,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 from azure.storage.blob import BlobClient, BlobServiceClient
@@ -17,10 +20,14 @@ from azure.storage.queue import QueueClient
 
 from devhost.stack import LocalStack
 from devhost.storage.client import StorageControl
+from tests.e2e.processes import below
 
 FINAL = frozenset({"verified", "superseded", "dead_lettered", "cancelled"})
+ON_FUNC = os.environ.get("HOST") == "func"
 # A real host that was killed takes up its queue messages after ten minutes.
-PATIENCE = 900 if os.environ.get("HOST") == "func" else 120
+PATIENCE = 900 if ON_FUNC else 120
+# The Python worker of a real host, by its command line; and what either host says when it has died.
+WORKER, DIED = re.compile(rb"/workers/python/\S*worker"), "exited with code 137"
 AGENT = "blob-data-sharing"
 # What a client, or a gateway in front of the app, sends with every call; the app has no business to keep any of it.
 CANARY = f"canary-{secrets.token_hex(16)}"
@@ -46,6 +53,7 @@ class Desk:
 
     def __init__(self, environment: dict[str, str], log: IO[str]) -> None:
         self.stack = LocalStack(environment, output=log)
+        self.log = Path(log.name)
         self.control = StorageControl(self.stack.blob_port)
         self.accounts = {
             name: BlobServiceClient.from_connection_string(self.stack.connection_string(name))
@@ -104,12 +112,15 @@ class Desk:
 
     def webhook(self, path: str) -> int:
         """Post to the Durable extension's public API; a real host asks for its system key."""
-        url = f"http://127.0.0.1:{self.stack.host_port}"
         status = self.host(f"/runtime/webhooks/durabletask{path}")
         if status != 401:
             return status
-        key = json.loads(self._ask("GET", f"{url}/admin/host/systemkeys/durabletask_extension", None, {}).body)["value"]
+        key = self.admin("host/systemkeys/durabletask_extension")["value"]
         return self.host(f"/runtime/webhooks/durabletask{path}&code={key}")
+
+    def admin(self, path: str) -> Any:
+        """What the host says of itself."""
+        return json.loads(self._ask("GET", f"http://127.0.0.1:{self.stack.host_port}/admin/{path}", None, {}).body)
 
     def _ask(self, method: str, url: str, data: bytes | None, headers: dict[str, str]) -> Answer:
         request = urllib.request.Request(url, data=data, method=method, headers=headers)  # noqa: S310  # loopback
@@ -122,6 +133,30 @@ class Desk:
     def fire(self, function: str) -> None:
         """Run a timer's function now, as the portal does."""
         assert self.host(f"/admin/functions/{function}") == 202
+
+    def kill_worker(self) -> None:
+        """The Python worker dies, as out of memory. A host that ends itself because of it is started again, as by Azure."""
+        host, workers, deaths = self.stack.host, self.workers(), self._deaths()
+        assert host is not None
+        if not self.stack.on_func:
+            host.send_signal(signal.SIGUSR1)
+            self.until(lambda: self._deaths() > deaths, "the worker has died")
+            return
+        assert workers
+        for worker in workers:
+            os.kill(worker, signal.SIGKILL)
+        self.until(lambda: self.workers() - workers or host.poll() is not None, "there is a new one, or no host")
+        if host.poll() is not None:
+            self.stack.kill_host()  # its pipe
+            self.stack.start_host()
+
+    def workers(self) -> set[int]:
+        """The Python workers of a real host."""
+        host = self.stack.host
+        return {number for number, line in below(host.pid).items() if WORKER.search(line)} if host else set()
+
+    def _deaths(self) -> int:
+        return self.log.read_text().count(DIED)
 
     def transfer_of(self, name: str, route: str = "default") -> Answer:
         """The transfer of a blob's current version."""

@@ -1,11 +1,11 @@
 """The search for secrets: what one looks like, and every place where the app or its host leaves something."""
 
 import base64
-import contextlib
+import gzip
+import json
 import os
 import re
 import sqlite3
-import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +15,8 @@ from azure.storage.blob import ContainerClient
 from azure.storage.queue import QueueServiceClient
 
 from tests.e2e.desk import CANARY, Desk
+from tests.e2e.processes import below
+from tests.e2e.tables import Tables
 
 # Whatever its value: what looks like a signature, a key in a URL, or a header that lets somebody in.
 FORMS = re.compile(
@@ -26,8 +28,9 @@ SIGNATURE = re.compile(r"[?&]sig=([^&]+)")
 # A signature is base64 that ends with one =. There are thousands: only what stands before such an end is compared.
 END = re.compile(rb"(?i)=|%(?:25)*3D|\\+u003d")
 TAIL = 16
-# The emulator plays the service, and the last one holds the stand-in's keys on purpose.
-NOT_OURS = ("storage", "host-keys.json")
+# The emulator plays the service, `func` is a copy of the app's own files, and the other two hold the host's keys on purpose.
+NOT_OURS = ("storage", "func", "host-keys.json", "azure-webjobs-secrets")
+GZIP = b"\x1f\x8b"
 
 
 class Secrets:
@@ -76,9 +79,15 @@ def found(desk: Desk) -> dict[str, bytes]:
 
 def secrets(desk: Desk) -> Secrets:
     """The stack's own: the account key, the host's keys, the canaries that were sent, every signature that the app made."""
-    keys = desk.stack.state / "host-keys.json"
-    of_host = re.findall(r'": "([^"]+)"', keys.read_text()) if keys.exists() else []
-    return Secrets([desk.stack.key, CANARY, *of_host], signatures(desk))
+    return Secrets([desk.stack.key, CANARY, *keys(desk)], signatures(desk))
+
+
+def keys(desk: Desk) -> list[str]:
+    """The host's own: master, function and system. A real host shows them, as nobody needs a key on this machine."""
+    if not desk.stack.on_func:
+        return list(json.loads((desk.stack.state / "host-keys.json").read_text()).values())
+    named = [key for kind in ("keys", "systemkeys") for key in desk.admin(f"host/{kind}")["keys"]]
+    return [key["value"] for key in [*named, desk.admin("host/systemkeys/_master")]]
 
 
 def signatures(desk: Desk) -> set[str]:
@@ -117,11 +126,13 @@ def rows(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def state_account(desk: Desk) -> Iterator[tuple[str, bytes]]:
-    """Whatever queues and containers there are."""
+    """Whatever queues, tables and containers there are."""
     yield from queues(desk)
+    yield from tables(desk)
     for container in desk.accounts["sharingstate"].list_containers(include_metadata=True):
-        yield container.name, str(container.metadata).encode()
-        yield from blobs(desk.accounts["sharingstate"].get_container_client(container.name))
+        if container.name not in NOT_OURS:
+            yield container.name, str(container.metadata).encode()
+            yield from blobs(desk.accounts["sharingstate"].get_container_client(container.name))
 
 
 def answers(desk: Desk) -> Iterator[tuple[str, bytes]]:
@@ -142,32 +153,23 @@ def queues(desk: Desk) -> Iterator[tuple[str, bytes]]:
             yield queue.name, "\n".join([str(queue.metadata), *(str(message.content) for message in said)]).encode()
 
 
+def tables(desk: Desk) -> Iterator[tuple[str, bytes]]:
+    """Every table of the state account, whole: a real host keeps its histories there."""
+    service = Tables(desk.stack)
+    for name in service.names():
+        yield name, b"\n".join(service.pages(name))
+
+
 def blobs(container: ContainerClient) -> Iterator[tuple[str, bytes]]:
-    """Every blob of a container: its name, metadata, headers, bytes."""
+    """Every blob of a container: its name, metadata, headers, bytes, unpacked (a real host packs what is large)."""
     for blob in container.list_blobs(include=["metadata", "tags", "copy"]):
         about = f"{blob.name} {blob.metadata} {blob.tags} {blob.content_settings} {blob.copy}".encode()
         stored = bytes(container.download_blob(blob.name).readall()) if blob.size else b""
-        yield f"{container.container_name}/{blob.name}", about + b"\n" + stored
+        unpacked = gzip.decompress(stored) if stored.startswith(GZIP) else stored
+        yield f"{container.container_name}/{blob.name}", about + b"\n" + unpacked
 
 
 def commands() -> Iterator[tuple[str, bytes]]:
     """The command line of every process that this one started, and of theirs: anybody on the machine may read it."""
-    running = {number: (parent, line) for number, parent, line in processes()}
-    for number, (_, line) in running.items():
-        above = number
-        while above in running and above != os.getpid():
-            above = running[above][0]
-        if above == os.getpid() != number:
-            yield f"command line of {number}", line
-
-
-def processes() -> Iterator[tuple[int, int, bytes]]:
-    """Number, parent and command line of every process; a bare machine has no `ps`, a Mac no `/proc`."""
-    if not Path("/proc/self/cmdline").exists():
-        told = subprocess.run(["ps", "-axww", "-o", "pid=,ppid=,args="], check=True, capture_output=True).stdout
-        yield from ((int(line[0]), int(line[1]), line[2]) for row in told.splitlines() if (line := row.split(None, 2)))
-        return
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it has ended meanwhile
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            yield int(folder.name), parent, (folder / "cmdline").read_bytes().replace(b"\0", b" ")
+    for number, line in below(os.getpid()).items():
+        yield f"command line of {number}", line

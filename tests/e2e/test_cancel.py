@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.desk import Answer, Desk
+from tests.e2e.desk import ON_FUNC, Answer, Desk
 from tests.e2e.test_overwrite import copying
 
 MIB = 1024 * 1024
@@ -200,11 +200,14 @@ def test_a_superseded_one_is_not_cancelled(desk: Desk) -> None:
 
 @pytest.fixture
 def slow(desk: Desk) -> Iterator[None]:
-    """Copies of ten seconds: what is cleaned up after `settle` is not whole by then, what is cancelled later is."""
+    """Copies that take long: what is cleaned up after `settle` is not whole by then, what is cancelled later is.
+
+    A real host that was killed takes up its work after more than a minute, so there they take four.
+    """
     desk.container("sharingsource", "async")
     desk.container("sharingtarget", "async")
     seconds = desk.control.copies()["seconds"]
-    desk.control.copies(seconds=10)
+    desk.control.copies(seconds=240 if ON_FUNC else 10)
     yield
     desk.control.copies(seconds=seconds)
 

@@ -1,11 +1,13 @@
 """I8, at DEBUG: no SAS, key or token where it does not belong. The desk is searched when it closes; the search can fail."""
 
 import base64
+import gzip
 import json
 import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from urllib.parse import quote
 from uuid import uuid4
@@ -13,13 +15,16 @@ from uuid import uuid4
 import pytest
 
 from tests.e2e import search
-from tests.e2e.desk import CANARY, Desk
+from tests.e2e.desk import CANARY, ON_FUNC, Desk
+from tests.e2e.tables import Tables
 from tests.e2e.test_failures import messages
 
 KEY = "q83vEjRWeJq8/N4SNFZ4mrz83hI0VniavPzeEjRWeJq8/N4SNFZ4mrz83hI0VniavPzeEjRWeJq8+N4SNFZ4mg=="
 SIGNED = "dZ3oOqFvJ1m+u2Sx/0yJwM9QkVb7aTgHcR5eLnPiXfE="
 SAS = f"https://a.blob.core.windows.net/c/b?sv=2026-02-06&sr=b&sp=r&sig={quote(SIGNED, safe='')}&se=2026-11-27"
 LONG = "x" * 20_000
+# Where a host keeps what an orchestration did: a real one in a table that is named after its hub.
+HISTORY = "BlobDataSharingHistory" if ON_FUNC else "host.sqlite:history"
 
 
 def test_a_secret_in_a_message_is_removed_before_it_is_kept(desk: Desk) -> None:
@@ -43,7 +48,7 @@ def test_no_answer_holds_an_address_of_the_extension(desk: Desk) -> None:
 def test_no_secret_is_left_anywhere(desk: Desk) -> None:
     """Logs, histories, every queue and container of the state account, answers, command lines; not the emulator's files."""
     places = dict(search.everything(desk))
-    assert {"stack.log", "host.sqlite:history", "blob-events", "dead-letters"} <= set(places)
+    assert {"stack.log", HISTORY, "blob-events", "dead-letters"} <= set(places)
     assert sum(where.startswith("dead-letters/open/") for where in places) > 0
     assert sum(where.startswith("answer ") for where in places) > 0
     assert sum(where.startswith("command line ") for where in places) >= 3
@@ -80,9 +85,19 @@ def test_the_search_finds_a_secret_in_any_form(planted: str) -> None:
     assert wanted.found(f'{LONG} {{"text": "{planted[:8]}"}} {LONG} sig=REMOVED exit_code=1'.encode()) is None
 
 
-def test_the_search_finds_what_is_planted_in_a_copy_of_the_logs_and_histories(desk: Desk, tmp_path: Path) -> None:
-    """The log by its last line, the database by one long value, which lies in pieces in the file."""
-    shutil.copy(desk.stack.state / "stack.log", tmp_path)
+def test_the_search_finds_what_is_planted_in_a_copy_of_the_log(desk: Desk, tmp_path: Path) -> None:
+    """In its last line."""
+    shutil.copy(desk.log, tmp_path)
+    wanted = search.secrets(desk)
+    assert wanted.leaks(search.files(tmp_path)) == {}
+    with (tmp_path / desk.log.name).open("a") as log:
+        log.write(f"signed {min(search.signatures(desk))}\n")
+    assert set(wanted.leaks(search.files(tmp_path))) == {desk.log.name}
+
+
+@pytest.mark.skipif(ON_FUNC, reason="a real host keeps its histories in tables")
+def test_the_search_finds_what_is_planted_in_a_copy_of_the_histories(desk: Desk, tmp_path: Path) -> None:
+    """In one long value, which lies in pieces in the file."""
     with (
         closing(sqlite3.connect(desk.stack.state / "host.sqlite")) as database,
         closing(sqlite3.connect(tmp_path / "host.sqlite")) as copy,
@@ -90,13 +105,11 @@ def test_the_search_finds_what_is_planted_in_a_copy_of_the_logs_and_histories(de
         database.backup(copy)
     wanted = search.secrets(desk)
     assert wanted.leaks(search.files(tmp_path)) == {}
-    with (tmp_path / "stack.log").open("a") as log:
-        log.write(f"signed {min(search.signatures(desk))}\n")
     with closing(sqlite3.connect(tmp_path / "host.sqlite")) as database:
         value = json.dumps(f"{LONG}{desk.stack.key}{LONG}")
         database.execute("INSERT INTO history VALUES ('planted', 1, ?)", [value])
         database.commit()
-    assert {"stack.log", "host.sqlite:history"} <= set(wanted.leaks(search.files(tmp_path)))
+    assert HISTORY in wanted.leaks(search.files(tmp_path))
 
 
 def in_a_queue(desk: Desk, name: str) -> Callable[[], None]:
@@ -114,6 +127,21 @@ def in_a_blob(desk: Desk, name: str) -> Callable[[], None]:
     return container.delete_container
 
 
+def in_a_packed_blob(desk: Desk, name: str) -> Callable[[], None]:
+    """Packed, as a real host keeps what is too large for a row."""
+    container = desk.accounts["sharingstate"].create_container(name)
+    container.upload_blob("history.json.gz", gzip.compress(json.dumps({"key": desk.stack.key}).encode()))
+    return container.delete_container
+
+
+def in_a_table(desk: Desk, name: str) -> Callable[[], None]:
+    """In a row of a table that nobody knows."""
+    tables, name = Tables(desk.stack), name.replace("-", "")
+    tables.create(name)
+    tables.insert(name, {"PartitionKey": "x", "RowKey": "x", "Input": json.dumps({"url": SAS})})
+    return lambda: tables.delete(name)
+
+
 def in_metadata(desk: Desk, name: str) -> Callable[[], None]:
     """The metadata of an empty blob in the container that everybody knows."""
     blob = desk.accounts["sharingstate"].get_blob_client("dead-letters", f"open/{name}.json")
@@ -121,7 +149,7 @@ def in_metadata(desk: Desk, name: str) -> Callable[[], None]:
     return blob.delete_blob
 
 
-@pytest.mark.parametrize("plant", [in_a_queue, in_a_blob, in_metadata])
+@pytest.mark.parametrize("plant", [in_a_queue, in_a_blob, in_a_packed_blob, in_a_table, in_metadata])
 def test_the_search_finds_what_is_planted_in_the_state_account(
     desk: Desk, plant: Callable[[Desk, str], Callable[[], None]]
 ) -> None:
@@ -133,6 +161,17 @@ def test_the_search_finds_what_is_planted_in_the_state_account(
     finally:
         take_back()
     assert wanted.leaks(search.state_account(desk)) == {}
+
+
+def test_a_table_is_read_to_its_end(desk: Desk) -> None:
+    """Page by page."""
+    tables, name = Tables(desk.stack), f"paged{uuid4().hex}"
+    tables.create(name)
+    for row in "abc":
+        tables.insert(name, {"PartitionKey": "x", "RowKey": row})
+    pages = [json.loads(page)["value"] for page in islice(tables.pages(name, 2), 4)]
+    tables.delete(name)
+    assert [[row["RowKey"] for row in page] for page in pages if page] == [["a", "b"], ["c"]]
 
 
 def test_the_search_finds_what_is_planted_in_the_header_of_an_answer(desk: Desk) -> None:

@@ -1,0 +1,100 @@
+"""The app as its host serves it: whether it answers, and what the host says where it does not."""
+
+import http.client
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+from devhost.storage.config import HOST
+
+HEALTH = "/api/health"
+START_SECONDS = 120.0
+# A first call may load the app; a host that ends meanwhile cuts the connection, so nobody waits for nothing.
+CALL_SECONDS = 60.0
+# So long a host may say that it is broken before that is believed: it tries again by itself.
+BROKEN_SECONDS = 10.0
+KEYS = re.compile(r"(?i)((?:AccountKey|SharedAccessSignature|sig|code)=)[^;&\s\"']+")
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """The app on a port of this machine. `secret` is never shown."""
+
+    port: int
+    secret: str
+
+    def answers(self, seconds: float = CALL_SECONDS) -> bool:
+        """Whether the app itself answers; health may well say that something is missing."""
+        return _is_health(*self._get(HEALTH, seconds))
+
+    def trouble(self, has_ended: Callable[[], bool]) -> str | None:
+        """Wait until the app answers. If it does not: why not, in words for a person."""
+        end, broken = time.monotonic() + START_SECONDS, float("inf")
+        while True:
+            status, body = self._get(HEALTH, min(CALL_SECONDS, max(1.0, end - time.monotonic())))
+            if _is_health(status, body):
+                return None
+            if has_ended():
+                return "the host did not start; its own lines say why"
+            broken = min(broken, time.monotonic()) if self._is_broken(status) else float("inf")
+            if time.monotonic() > min(end, broken + BROKEN_SECONDS):
+                return "\n  ".join([f"the app does not answer at http://{HOST}:{self.port}{HEALTH}", *self._said()])
+            time.sleep(0.1)
+
+    def _is_broken(self, status: int) -> bool:
+        """Whether the host failed to start, or runs without this function; otherwise it is still starting."""
+        state = self._state().get("state")
+        return state == "Error" or (state == "Running" and status == HTTPStatus.NOT_FOUND)
+
+    def _state(self) -> dict[str, Any]:
+        return _dict(self._admin("host/status"))
+
+    def _said(self) -> Iterator[str]:
+        """The host's own errors, then those of each function, without keys."""
+        state, functions = self._state(), self._admin("functions")
+        if state.get("state") == "Error":
+            yield "the host is in state Error"
+        yield from (f"the host says: {self._plain(error)}" for error in state.get("errors") or ())
+        if functions == []:
+            yield "the host found no function: one that does not load, or a host.json that is not JSON, costs all of them"
+        for function in functions if isinstance(functions, list) else ():
+            name = str(_dict(function).get("name"))
+            errors = _dict(self._admin(f"functions/{quote(name)}/status")).get("errors")
+            yield from (f"function {name}: {self._plain(error)}" for error in errors or ())
+        yield "the host's lines may say more"
+
+    def _admin(self, path: str) -> Any:
+        return self._get(f"/admin/{path}", CALL_SECONDS)[1]
+
+    def _get(self, path: str, seconds: float) -> tuple[int, Any]:
+        """The status and what the JSON says; 0 without an answer, None without JSON."""
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=seconds)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, json.loads(response.read())
+        except (OSError, http.client.HTTPException):
+            return 0, None
+        except ValueError:
+            return response.status, None
+        finally:
+            connection.close()
+
+    def _plain(self, error: object) -> str:
+        return KEYS.sub(r"\1REMOVED", " ".join(str(error).replace(self.secret, "REMOVED").split()))
+
+
+def _is_health(status: int, body: Any) -> bool:
+    """503 is the app's as well, but a host that failed to start says the same in its place."""
+    return (
+        status in {HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE} and {"up", "checks", "version"} <= _dict(body).keys()
+    )
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
