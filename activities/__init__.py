@@ -2,16 +2,18 @@
 
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import azure.durable_functions as df
+import azure.functions as func
 
 from activities import turns
 from activities.check import run_check
 from activities.finish import run_clean, run_close, run_record
 from activities.start import run_start
 from activities.steps import Body
-from operations.log import log
+from operations.log import log, traced
 from rules import codec
 from rules.jobs import Job, Phase
 from rules.models import Run, Step
@@ -38,23 +40,24 @@ def register(app: df.DFApp, ports: Callable[[], Ports], instances: Callable[[Any
         app.function_name(phase.value)(app.activity_trigger(input_name="job")(function))
 
 
-def _step(step: Step, body: Body, ports: Callable[[], Ports]) -> Callable[[Any], Any]:
-    async def activity(run: dict) -> dict:  # type: ignore[type-arg]  # the worker takes plain classes alone
+def _step(step: Step, body: Body, ports: Callable[[], Ports]) -> Callable[[Any, Any], Any]:
+    async def activity(run: dict, context: func.Context) -> dict:  # type: ignore[type-arg]  # the worker takes plain classes alone
         request = codec.decode(Run, run)
         began = time.monotonic()
-        outcome = await _without_secrets(body(ports(), request))
-        log(
-            f"transfer.{step}",
-            f"{step} found {outcome.verdict}",
-            id=request.transfer.id,
-            route=request.transfer.route,
-            attempt=request.attempt,
-            state=request.ending.state if request.ending else None,
-            verdict=outcome.verdict,
-            reason=outcome.reason,
-            detail=outcome.detail,
-            ms=round((time.monotonic() - began) * 1000),
-        )
+        with _traced(context):
+            outcome = await _without_secrets(body(ports(), request))
+            log(
+                f"transfer.{step}",
+                f"{step} found {outcome.verdict}",
+                id=request.transfer.id,
+                route=request.transfer.route,
+                attempt=request.attempt,
+                state=request.ending.state if request.ending else None,
+                verdict=outcome.verdict,
+                reason=outcome.reason,
+                detail=outcome.detail,
+                ms=round((time.monotonic() - began) * 1000),
+            )
         encoded: dict[str, Any] = codec.encode(outcome)
         return encoded
 
@@ -64,17 +67,23 @@ def _step(step: Step, body: Body, ports: Callable[[], Ports]) -> Callable[[Any],
 
 def _turn(
     phase: Phase, body: turns.Body, ports: Callable[[], Ports], instances: Callable[[Any], Instances]
-) -> Callable[[Any, Any], Any]:
-    async def activity(job: dict, client: df.DurableOrchestrationClient) -> dict:  # type: ignore[type-arg]  # as above
+) -> Callable[[Any, Any, Any], Any]:
+    async def activity(job: dict, client: df.DurableOrchestrationClient, context: func.Context) -> dict:  # type: ignore[type-arg]  # as above
         request = codec.decode(Job, job)
-        turn = await _without_secrets(turns.taken(body, ports(), instances(client), request))
-        counts = {name: count for name, count in codec.encode(turn.tally).items() if count}
-        log(f"job.{phase}", turn.failure or "a turn is done", id=request.id, route=request.route, **counts)
+        with _traced(context):
+            turn = await _without_secrets(turns.taken(body, ports(), instances(client), request))
+            counts = {name: count for name, count in codec.encode(turn.tally).items() if count}
+            log(f"job.{phase}", turn.failure or "a turn is done", id=request.id, route=request.route, **counts)
         encoded: dict[str, Any] = codec.encode(turn)
         return encoded
 
     activity.__name__ = phase.value
     return activity
+
+
+def _traced(context: func.Context) -> AbstractContextManager[None]:
+    # Empty where the host does not trace.
+    return traced(context.trace_context.trace_parent if context.trace_context else None)
 
 
 async def _without_secrets(body: Awaitable[T]) -> T:

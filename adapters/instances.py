@@ -1,11 +1,14 @@
 """The port `Instances` on the Durable extension: the SDK where it can, the extension's own query where it cannot page."""
 
+import secrets
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import aiohttp
 from azure.durable_functions import DurableOrchestrationClient
+from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, TraceFlags, use_span
 
 from adapters.continuation import unwrapped, wrapped
 from adapters.hub import HubQueues
@@ -20,7 +23,7 @@ from adapters.translation import (
 )
 from rules import codec
 from rules.errors import Reason, Retryable
-from rules.identity import JOB_ID, listable
+from rules.identity import JOB_ID, listable, trace_id
 from rules.jobs import Job
 from rules.models import Run
 from rules.ports import Input, Instance
@@ -62,7 +65,8 @@ class DurableInstances:
         """Start a run or a job; False where an instance of its id is alive."""
         name, identity = ("job", what.id) if isinstance(what, Job) else ("transfer", what.transfer.id)
         try:
-            await self._client.start_new(name, identity, codec.encode(what))
+            with _trace_of(identity):
+                await self._client.start_new(name, identity, codec.encode(what))
         except Exception as error:  # noqa: BLE001  # as above: so the instance itself is asked what was meant
             if await self._is_running(identity):
                 return False
@@ -131,6 +135,12 @@ class DurableInstances:
     async def _is_running(self, identity: str) -> bool:
         found = await self.find(identity)
         return found is not None and found.running
+
+
+def _trace_of(identity: str) -> AbstractContextManager[Span]:
+    """A span of the trace that the id names. The SDK sends the current one, and the extension goes on with its trace."""
+    span = SpanContext(int(trace_id(identity), 16), secrets.randbits(64) | 1, is_remote=True, trace_flags=TraceFlags(1))
+    return use_span(NonRecordingSpan(span))
 
 
 def _listed(item: dict[str, Any]) -> Instance:

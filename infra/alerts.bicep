@@ -37,7 +37,7 @@ var rules rule[] = [
   }
   {
     name: 'queue-age'
-    says: 'An event waits for more than 15 minutes: the queue trigger fails or does not run.'
+    says: 'An event waits for more than 15 minutes: the queue trigger fails or does not run. Up to 10 minutes are normal after an instance crashed, stopped or was scaled in, for the at most 8 events that it was accepting.'
     severity: 1
     where: 'action == "queue.depth" and tolong(line.oldest_seconds) > 900'
   }

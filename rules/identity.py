@@ -24,6 +24,15 @@ def transfer_id(route: str, source_url: str, etag: str, target_url: str) -> str:
     return route_prefix(route) + sha256(f"{source_url}\n{etag}\n{target_url}".encode()).hexdigest()[:24]
 
 
+def trace_id(identity: str) -> str:
+    """The trace of a transfer or a job: 32 hex digits, made of its id alone. Empty for any other id."""
+    if TRANSFER_ID.fullmatch(identity):
+        return identity.replace("-", "")
+    if JOB_ID.fullmatch(identity):
+        return identity.rpartition("-")[2].zfill(32)
+    return ""
+
+
 def message_id(body: bytes) -> str:
     """The id of a message that is no transfer: the same body is the same dead letter."""
     return "message-" + sha256(body).hexdigest()[:24]

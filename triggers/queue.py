@@ -1,5 +1,6 @@
 """The queue trigger: one message of `blob-events` becomes transfers. No copying here; under a second."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,9 @@ from rules.ports import Instances, Ports
 
 QUEUE = "blob-events"
 CONNECTION = "AzureWebJobsStorage"
+# A host that stops waits ten seconds for its functions. What is cut off then comes back after ten minutes; what fails, after
+# thirty seconds.
+SECONDS = 8.0
 
 
 def register(app: df.DFApp, ports: Callable[[], Ports], instances: Callable[[Any], Instances]) -> None:
@@ -21,4 +25,5 @@ def register(app: df.DFApp, ports: Callable[[], Ports], instances: Callable[[Any
     @app.durable_client_input(client_name="client")
     async def accept_message(message: func.QueueMessage, client: df.DurableOrchestrationClient) -> None:
         # The body alone: the host merges a message's own properties into the trigger's metadata, so an `id` may be forged.
-        await accept(ports(), instances(client), message.get_body())
+        async with asyncio.timeout(SECONDS):
+            await accept(ports(), instances(client), message.get_body())

@@ -9,13 +9,21 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 MAX_BATCH, MAX_PARTITIONS, MAX_PORT = 32, 16, 65535
 HUB_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{2,44}")
 ENCODINGS = ("base64", "none")
-TRACINGS = ("None", "V1", "V2")
+MIN_POLLING = timedelta(milliseconds=100)
+# Settings of `durableTask` that are words, in any case. Another word is fatal.
+WORDS = {
+    "storageProvider.type": ("AzureStorage", "azureManaged", "mssql", "netherite"),
+    "versionMatchStrategy": ("None", "Strict", "CurrentOrOlder"),
+    "versionFailureStrategy": ("Reject", "Fail"),
+    "tracing.version": ("None", "V1", "V2"),
+}
 
 
 class ConfigError(Exception):
@@ -125,14 +133,16 @@ def _check_durable(durable: dict[str, Any], hub: str) -> None:
     for key in ("maxConcurrentActivityFunctions", "maxConcurrentOrchestratorFunctions"):
         if key in durable and not (isinstance(durable[key], int) and durable[key] > 0):
             raise ConfigError(f"durableTask.{key} is {durable[key]!r}; it must be a number above 0")
+    for path, words in WORDS.items():
+        *sections, key = path.split(".")
+        found = reduce(lambda section, name: section.get(name) or {}, sections, durable).get(key)
+        if found is not None and str(found).lower() not in map(str.lower, words):
+            raise ConfigError(f"durableTask.{path} is {found!r}; it must be one of {', '.join(words)}")
     partitions = (durable.get("storageProvider") or {}).get("partitionCount", 4)
     if not 1 <= partitions <= MAX_PARTITIONS:
         raise ConfigError(
             f"durableTask.storageProvider.partitionCount is {partitions}; it must be 1 to {MAX_PARTITIONS}"
         )
-    tracing = (durable.get("tracing") or {}).get("version", TRACINGS[0])
-    if tracing not in TRACINGS:
-        raise ConfigError(f"durableTask.tracing.version is {tracing!r}; it must be one of {', '.join(TRACINGS)}")
     if not HUB_NAME.fullmatch(hub):
         raise ConfigError(f"durableTask.hubName is '{hub}': letters and digits only, 3 to 45 of them, a letter first")
 
@@ -147,13 +157,16 @@ def _queues(queues: dict[str, Any]) -> Queues:
     attempts = queues.get("maxDequeueCount", 5)
     if attempts < 1:
         raise ConfigError(f"queues.maxDequeueCount is {attempts}; it must be 1 or more")
+    polling = timespan(queues.get("maxPollingInterval", "00:01:00"))
+    if polling < MIN_POLLING:
+        raise ConfigError(f"queues.maxPollingInterval is {polling}; it must be 100 milliseconds or more")
     return Queues(
         encoding=encoding.lower(),
         max_dequeue_count=attempts,
         visibility_timeout=timespan(queues.get("visibilityTimeout", "00:00:00")),
         batch_size=batch,
         new_batch_threshold=queues.get("newBatchThreshold", batch // 2 * (os.cpu_count() or 1)),
-        max_polling_interval=timespan(queues.get("maxPollingInterval", "00:01:00")),
+        max_polling_interval=polling,
     )
 
 

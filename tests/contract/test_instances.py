@@ -16,14 +16,17 @@ from uuid import uuid4
 
 import aiohttp
 import pytest
+from aiohttp import web
 from azure.durable_functions import DurableOrchestrationClient
 from azure.durable_functions.models.utils import http_utils
+from opentelemetry import trace
 
 from adapters.instances import DurableInstances
 from adapters.memory import MemoryInstances, MemoryStorage
 from devhost.storage.testing import free_ports
 from rules import identity
 from rules.errors import Reason, Retryable
+from rules.jobs import Job, Work
 from rules.models import Place, Route, Run
 from rules.ports import Instance, Instances, Standing
 
@@ -351,3 +354,32 @@ async def test_an_extension_that_does_not_answer_is_for_later(session: aiohttp.C
             await asked
         assert failure.value.reason is Reason.INTERNAL
         assert not any(part in str(failure.value) for part in ("secret", "127.0.0.1"))
+
+
+async def test_a_start_carries_the_trace_that_its_id_names(session: aiohttp.ClientSession) -> None:
+    """A span of its own each time, recorded; afterwards no span is current."""
+    asked: list[tuple[str, str]] = []
+
+    async def start(request: web.Request) -> web.Response:
+        asked.append((request.path, request.headers["traceparent"]))
+        return web.json_response({"id": "x"}, status=202)
+
+    server = web.Application()
+    server.router.add_post("/durabletask/orchestrators/{name}/{id}", start)
+    runner = web.AppRunner(server)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    fleet = OnHost(client_of(f"http://127.0.0.1:{port}/durabletask/"), session)
+    run, job = fleet.run(), Job("replay-" + "ab" * 12, Work.REPLAY, NOW)
+    for what in (run, run, job):
+        assert await fleet.instances.start(what) is True
+    await runner.cleanup()
+    names = [f"transfer/{run.transfer.id}"] * 2 + [f"job/{job.id}"]
+    assert [path for path, _ in asked] == [f"/durabletask/orchestrators/{name}" for name in names]
+    parents = [parent.split("-") for _, parent in asked]
+    traces = [identity.trace_id(run.transfer.id)] * 2 + ["00000000" + "ab" * 12]
+    assert [(version, of, flags) for version, of, _, flags in parents] == [("00", of, "01") for of in traces]
+    assert len({span for _, _, span, _ in parents}) == 3
+    assert not trace.get_current_span().get_span_context().is_valid

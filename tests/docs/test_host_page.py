@@ -20,7 +20,22 @@ from tests.unit.orchestrators.test_transfer import AGAIN, FORBIDDEN, SETTLE, SUP
 from tests.unit.rules.samples import RUN
 
 PAGE = page("docs/host.md")
-HOST: dict[str, Any] = json.loads(page("host.json"))
+
+
+def strict(text: str) -> dict[str, Any]:
+    """A JSON object as the Python worker reads it, and no key twice. Raises ValueError."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise ValueError(f"a key is there twice among {[key for key, _ in pairs]}")
+        return found
+
+    found: dict[str, Any] = json.loads(text, object_pairs_hook=once)
+    return found
+
+
+HOST = strict(page("host.json"))
 DURABLE, QUEUES = HOST["extensions"]["durableTask"], HOST["extensions"]["queues"]
 TEST = re.compile(r"(tests/[\w/]+\.py):(test_\w+)")
 PLACE = re.compile(r"`[\w/]+\.py:[\w.]+`|`host\.json`|\(host-json\.md\)")
@@ -98,6 +113,7 @@ KNOWN: dict[str, Callable[[Any], bool]] = {
     f"{HUB}.extendedSessionsEnabled": lambda value: value is False,
     f"{HUB}.storeInputsInOrchestrationHistory": is_bool,
     f"{HUB}.useGracefulShutdown": is_bool,
+    f"{STORE}.type": text("AzureStorage|azureManaged"),
     f"{STORE}.partitionCount": number(1, 16),
     f"{STORE}.useTablePartitionManagement": is_bool,
     f"{STORE}.controlQueueBatchSize": number(1, 32),
@@ -155,18 +171,58 @@ def test_a_typo_in_host_json_is_found(path: str) -> None:
     [
         (f"{HUB}.extendedSessionsEnabled", True),
         (f"{HUB}.maxConcurrentActivityFunctions", 0),
+        (f"{HUB}.maxConcurrentOrchestratorFunctions", 0),
+        (f"{STORE}.partitionCount", 0),
         (f"{STORE}.partitionCount", 17),
+        (f"{STORE}.type", "AzureTables"),
         (f"{HUB}.hubName", "blob-data-sharing"),
         (f"{HUB}.hubName", "ab"),
+        (f"{HUB}.versionMatchStrategy", "Older"),
+        (f"{HUB}.versionFailureStrategy", "Ignore"),
+        (f"{HUB}.tracing.version", "V3"),
         ("extensions.queues.messageEncoding", "utf8"),
+        ("extensions.queues.batchSize", 0),
         ("extensions.queues.batchSize", 33),
         ("extensions.queues.batchSize", "16"),
+        ("extensions.queues.maxPollingInterval", "00:00:00.0999"),
         (f"{STORE}.controlQueueVisibilityTimeout", "1 minute"),
     ],
 )
 def test_a_fatal_value_in_host_json_is_found(path: str, value: Any) -> None:
-    """With it the real host never answers, and says so nowhere."""
+    """The real host answers 503 to every call with it."""
     assert wrong(changed(path, value)) == [path]
+
+
+@pytest.mark.parametrize("version", ["2", "v10", "1.10.0", "0e6109b", ""])
+def test_a_version_that_does_not_compare_is_found(version: str) -> None:
+    """Two numbers compare as numbers; anything else compares as text, or in another shape."""
+    assert wrong(changed(f"{HUB}.defaultVersion", version)) == [f"{HUB}.defaultVersion"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{ // a comment\n"version": "2.0"}',
+        '{"version": "2.0" /* a comment */}',
+        '{"version": "2.0",}',
+        '{"version": "2.0", "version": "2.0"}',
+        '\ufeff{"version": "2.0"}',
+    ],
+)
+def test_what_is_not_strict_json_is_found(line: str) -> None:
+    """The Python worker cannot read it, and the host is `Running` with no function; of a key that is there twice one is lost."""
+    with pytest.raises(ValueError, match=r"line 1|twice|BOM"):
+        strict(line)
+
+
+def test_tracing_is_on() -> None:
+    """The version alone does nothing."""
+    assert DURABLE["tracing"] == {"distributedTracingEnabled": True, "version": "V2"}
+
+
+def test_few_messages_are_in_hand_when_a_host_ends() -> None:
+    """Each of them is seen again ten minutes after it was taken."""
+    assert QUEUES["batchSize"] + QUEUES["newBatchThreshold"] <= 8
 
 
 def test_the_stand_in_starts_with_it() -> None:
@@ -175,11 +231,11 @@ def test_the_stand_in_starts_with_it() -> None:
 
 
 def test_the_times_of_recovery_are_chosen() -> None:
-    """Both timeouts are a minute, not the five that are the default: 72 seconds after `kill -9`, not 335."""
+    """Both timeouts are a minute, not the five that are the default: 73 seconds after `kill -9`, not 312."""
     store = DURABLE["storageProvider"]
     timeouts = [store["controlQueueVisibilityTimeout"], store["workItemQueueVisibilityTimeout"]]
     assert [timespan(value) for value in timeouts] == [MINUTE, MINUTE]
-    assert "72 s" in section(page("docs/host-json.md"), "## Recovery")
+    assert "73 s" in section(page("docs/host-json.md"), "## Recovery")
 
 
 def test_a_message_has_minutes_before_it_is_poison() -> None:

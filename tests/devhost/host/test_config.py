@@ -34,13 +34,22 @@ def test_the_defaults_are_the_real_hosts(tmp_path: Path) -> None:
     [
         {"durableTask": {"extendedSessionsEnabled": True}},
         {"durableTask": {"maxConcurrentActivityFunctions": 0}},
+        {"durableTask": {"maxConcurrentOrchestratorFunctions": 0}},
+        {"durableTask": {"storageProvider": {"partitionCount": 0}}},
         {"durableTask": {"storageProvider": {"partitionCount": 17}}},
+        {"durableTask": {"storageProvider": {"type": "AzureStorag"}}},
+        {"durableTask": {"versionMatchStrategy": "Older"}},
+        {"durableTask": {"versionFailureStrategy": "Ignore"}},
+        {"durableTask": {"tracing": {"version": "V3"}}},
+        {"durableTask": {"hubName": "ab"}},
         {"durableTask": {"hubName": "with-dash"}},
         {"durableTask": {"hubName": "%HUB%"}},
         {"durableTask": {"hubName": "%NOWHERE%"}},
         {"durableTask": {"tracing": {"distributedTracingEnabled": True, "version": "V3"}}},
         {"queues": {"messageEncoding": "utf8"}},
+        {"queues": {"batchSize": 0}},
         {"queues": {"batchSize": 33}},
+        {"queues": {"maxPollingInterval": "00:00:00.099"}},
         {"queues": {"visibilityTimeout": "soon"}},
     ],
 )
@@ -49,6 +58,11 @@ def test_a_fatal_value_is_refused(tmp_path: Path, extensions: dict[str, Any]) ->
     with pytest.raises(ConfigError) as refusal:
         load(tmp_path, extensions, HUB="a-b")
     assert "\n" not in str(refusal.value)
+
+
+def test_words_are_read_in_any_case(tmp_path: Path) -> None:
+    """As there."""
+    load(tmp_path, {"durableTask": {"versionMatchStrategy": "strict", "storageProvider": {"type": "AZURESTORAGE"}}})
 
 
 def test_unknown_keys_are_ignored_in_silence(tmp_path: Path) -> None:

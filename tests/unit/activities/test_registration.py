@@ -4,21 +4,27 @@ import json
 import logging
 import traceback
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, get_type_hints
 
 import azure.durable_functions as df
+import azure.functions as func
 import pytest
 
 import activities
 from adapters.translation import SOURCE_HEAD, SOURCE_LIST, answered
-from operations.log import LOGGER
+from operations.log import LOGGER, log
 from rules import codec
+from rules.identity import trace_id
 from rules.jobs import Job, Phase, Tally, Turn, Work
 from rules.models import Outcome, Run, Step, Verdict
 from rules.transitions import State
 from tests.unit.operations.world import World
 from tests.unit.rules.samples import NOW
 
+TRACE, SPAN = "11" * 16, "22" * 8
+TRACED = SimpleNamespace(trace_context=SimpleNamespace(trace_parent=f"00-{TRACE}-{SPAN}-00"))
+UNTRACED = SimpleNamespace(trace_context=SimpleNamespace(trace_parent=None))
 JOB = Job("reconcile-" + "a" * 24, Work.RECONCILE, NOW, route="default")
 
 
@@ -40,7 +46,9 @@ async def test_an_activity_takes_a_run_and_gives_an_outcome_as_json(
     """What the SDK hands over is a plain object; what it stores is one as well."""
     transfer = world.put()
     with caplog.at_level(logging.INFO, LOGGER.name):
-        given = await registered(world)["start"].get_user_function()(run=codec.encode(Run(transfer, NOW)))
+        given = await registered(world)["start"].get_user_function()(
+            run=codec.encode(Run(transfer, NOW)), context=UNTRACED
+        )
     assert codec.decode(Outcome, json.loads(json.dumps(given))).verdict is Verdict.VERIFIED
     (line,) = [json.loads(record.getMessage()) for record in caplog.records if record.name == LOGGER.name]
     assert (line["action"], line["id"], line["verdict"]) == ("transfer.start", transfer.id, "verified")
@@ -52,7 +60,7 @@ async def test_a_line_says_what_the_transfer_ends_as(world: World, caplog: pytes
     """The alert on new dead letters rests on it."""
     run = Run(world.put(), NOW, step=Step.CLOSE, ending=Outcome(Verdict.ENDED, state=State.DEAD_LETTERED))
     with caplog.at_level(logging.INFO, LOGGER.name):
-        await registered(world)["close"].get_user_function()(run=codec.encode(run))
+        await registered(world)["close"].get_user_function()(run=codec.encode(run), context=UNTRACED)
     (line,) = [json.loads(record.getMessage()) for record in caplog.records if record.name == LOGGER.name]
     assert (line["action"], line["state"], line["verdict"]) == ("transfer.close", "dead_lettered", "done")
 
@@ -60,7 +68,7 @@ async def test_a_line_says_what_the_transfer_ends_as(world: World, caplog: pytes
 async def test_an_input_that_is_no_run_raises_so_that_the_orchestrator_backs_off(world: World) -> None:
     """Infrastructure, not a verdict on the blob."""
     with pytest.raises((TypeError, ValueError, KeyError)):
-        await registered(world)["start"].get_user_function()(run={"transfer": 5})
+        await registered(world)["start"].get_user_function()(run={"transfer": 5}, context=UNTRACED)
 
 
 async def test_what_an_activity_raises_leaves_it_without_its_signature(world: World) -> None:
@@ -68,14 +76,51 @@ async def test_what_an_activity_raises_leaves_it_without_its_signature(world: Wo
     transfer = world.put()
     world.refuse(SOURCE_HEAD, ValueError("GET https://x/y?sv=1&sig=c2VjcmV0&se=2 broke"))
     with pytest.raises(RuntimeError, match=r"ValueError: GET https://x/y\?sv=1&sig=\w+&se=2 broke") as raised:
-        await registered(world)["start"].get_user_function()(run=codec.encode(Run(transfer, NOW)))
+        await registered(world)["start"].get_user_function()(run=codec.encode(Run(transfer, NOW)), context=UNTRACED)
     assert (raised.value.__cause__, raised.value.__suppress_context__) == (None, True)
     assert "c2VjcmV0" not in "".join(traceback.format_exception(raised.value))
 
 
-async def called(world: World, phase: Phase, job: Any) -> Any:
+async def called(world: World, phase: Phase, job: Any, context: Any = UNTRACED) -> Any:
     """A turn, called as the worker calls it: behind the SDK's client middleware, for it starts transfers."""
-    return await registered(world)[phase].get_user_function().client_function(job=job, client="client")
+    return await registered(world)[phase].get_user_function().client_function(job=job, client="client", context=context)
+
+
+@pytest.mark.parametrize("name", [*Step, *Phase])
+def test_the_worker_gives_every_activity_its_context(world: World, name: str) -> None:
+    """It does so for a parameter of this name and type; it reads them through the SDK's middleware."""
+    assert get_type_hints(registered(world)[name].get_user_function())["context"] is func.Context
+
+
+async def test_the_lines_of_an_activity_carry_the_trace_and_span_of_its_call(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also the lines of what it starts; nothing of it is left afterwards."""
+    run = codec.encode(Run(world.put(), NOW))
+    survey, act = codec.encode(JOB), codec.encode(replace(JOB, phase=Phase.ACT, pages=1))
+    with caplog.at_level(logging.INFO, LOGGER.name):
+        await called(world, Phase.SURVEY, survey, TRACED)
+        await called(world, Phase.ACT, act, TRACED)
+        await registered(world)["start"].get_user_function()(run=run, context=TRACED)
+        log("after", "the call")
+    *lines, after = [json.loads(record.getMessage()) for record in caplog.records if record.name == LOGGER.name]
+    assert {line["action"] for line in lines} == {"job.survey", "transfer.restarted", "job.act", "transfer.start"}
+    assert {(line["trace_id"], line["span_id"]) for line in lines} == {(TRACE, SPAN)}
+    assert not {"trace_id", "span_id"} & after.keys()
+
+
+@pytest.mark.parametrize("context", [UNTRACED, SimpleNamespace(trace_context=None)])
+async def test_without_tracing_the_trace_follows_from_the_id(
+    world: World, caplog: pytest.LogCaptureFixture, context: Any
+) -> None:
+    """It is the same trace, without a span."""
+    transfer = world.put()
+    with caplog.at_level(logging.INFO, LOGGER.name):
+        await registered(world)["start"].get_user_function()(run=codec.encode(Run(transfer, NOW)), context=context)
+        await called(world, Phase.SURVEY, codec.encode(JOB), context)
+    lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == LOGGER.name]
+    assert [line["trace_id"] for line in lines] == [trace_id(transfer.id), trace_id(JOB.id)]
+    assert not any("span_id" in line for line in lines)
 
 
 async def test_a_turn_takes_a_job_and_gives_a_turn_as_json(world: World, caplog: pytest.LogCaptureFixture) -> None:

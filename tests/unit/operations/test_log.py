@@ -1,11 +1,13 @@
 """Log lines: one JSON object a line, whatever the names in it."""
 
+import asyncio
 import json
 import logging
+from contextlib import suppress
 
 import pytest
 
-from operations.log import LOGGER, log
+from operations.log import LOGGER, log, traced
 
 NASTY = [
     "in/a\r\n2026-11-24 forged: a second line",
@@ -48,3 +50,62 @@ def test_what_json_does_not_know_is_written_as_text(caplog: pytest.LogCaptureFix
     log("x", "y", odd={1}, path=object)
     (line,) = lines(caplog)
     assert json.loads(line)["odd"] == "{1}"
+
+
+TRACE, OTHER, SPAN = "0af7651916cd43dd8448eb211c80319c", "11" * 16, "b7ad6b7169203331"
+TRANSFER, TRACE_OF_TRANSFER = "37a8eec1-f414334a7d6862b0d4a54a62", "37a8eec1f414334a7d6862b0d4a54a62"
+JOB, TRACE_OF_JOB = "replay-" + "a" * 24, "0" * 8 + "a" * 24
+
+
+def traces(caplog: pytest.LogCaptureFixture) -> list[tuple[str | None, str | None]]:
+    """The trace and span of each line."""
+    found = [json.loads(line) for line in lines(caplog)]
+    return [(line.get("trace_id"), line.get("span_id")) for line in found]
+
+
+def test_the_trace_follows_from_the_id(caplog: pytest.LogCaptureFixture) -> None:
+    """Of a transfer or a job; a message and a line about nothing have none, and no empty field."""
+    caplog.set_level(logging.INFO, LOGGER.name)
+    for identity in (TRANSFER, JOB, "message-" + "a" * 24, 5, None):
+        log("x", "y", id=identity)
+    log("x", "y")
+    assert traces(caplog) == [(TRACE_OF_TRANSFER, None), (TRACE_OF_JOB, None), *[(None, None)] * 4]
+    assert not any("span_id" in line for line in lines(caplog))
+
+
+def test_in_a_call_it_is_the_calls(caplog: pytest.LogCaptureFixture) -> None:
+    """Also of what is said of another id, until the call is over, however it ends."""
+    caplog.set_level(logging.INFO, LOGGER.name)
+    with suppress(ZeroDivisionError), traced(f"00-{TRACE}-{SPAN}-01"):
+        log("x", "y", id=TRANSFER)
+        raise ZeroDivisionError
+    log("x", "y", id=TRANSFER)
+    assert traces(caplog) == [(TRACE, SPAN), (TRACE_OF_TRANSFER, None)]
+
+
+async def test_calls_beside_each_other_keep_their_own(caplog: pytest.LogCaptureFixture) -> None:
+    """The worker runs them in one loop; what a call runs at once belongs to it."""
+    caplog.set_level(logging.INFO, LOGGER.name)
+    entered = asyncio.Barrier(2)
+
+    async def say() -> None:
+        log("x", "y")
+
+    async def call(trace: str) -> None:
+        with traced(f"00-{trace}-{SPAN}-00"):
+            await entered.wait()
+            await asyncio.gather(say(), say())
+
+    await asyncio.gather(call(TRACE), call(OTHER))
+    assert sorted(traces(caplog)) == sorted([(TRACE, SPAN)] * 2 + [(OTHER, SPAN)] * 2)
+
+
+@pytest.mark.parametrize(
+    "trace_parent", [None, "", "00", f"00-{TRACE}-{SPAN}", f"ff-{TRACE}-{SPAN}-00", f"00-{TRACE.upper()}-{SPAN}-00\n"]
+)
+def test_what_is_no_trace_parent_is_none(caplog: pytest.LogCaptureFixture, trace_parent: str | None) -> None:
+    """Then the id says it."""
+    caplog.set_level(logging.INFO, LOGGER.name)
+    with traced(trace_parent):
+        log("x", "y", id=TRANSFER)
+    assert traces(caplog) == [(TRACE_OF_TRANSFER, None)]

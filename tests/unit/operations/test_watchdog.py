@@ -12,6 +12,7 @@ from operations.rounds import PAGE
 from operations.sweep import sweep
 from operations.watchdog import SECONDS, watch
 from rules.errors import Reason, Retryable
+from rules.identity import trace_id
 from rules.jobs import Job, Work
 from rules.models import Run, Transfer
 from rules.ports import Instance
@@ -90,6 +91,7 @@ async def test_a_stuck_one_gets_its_dead_letter_from_the_next_sweep(
             "text": "nothing happened for 30 hours, and the watchdog ended it",
             "id": transfer.id,
             "silent_seconds": 30 * 3_600,
+            "trace_id": trace_id(transfer.id),
         }
     ]
     assert world.instances.kept[lively.id].status == "Running"

@@ -96,3 +96,19 @@ def test_a_sibling_is_the_same_route_and_blob_as_another_version() -> None:
 def test_one_pair_of_quotes_is_taken_off(etag: str, unquoted: str) -> None:
     """No more than one, and only a pair."""
     assert identity.unquoted(etag) == unquoted
+
+
+@pytest.mark.parametrize(
+    ("of", "trace"),
+    [
+        ("37a8eec1-69dbf36083ff9fc45dab5d50", "37a8eec169dbf36083ff9fc45dab5d50"),
+        ("reconcile-69dbf36083ff9fc45dab5d50", "0000000069dbf36083ff9fc45dab5d50"),
+        ("replay-69dbf36083ff9fc45dab5d50", "0000000069dbf36083ff9fc45dab5d50"),
+        ("message-69dbf36083ff9fc45dab5d50", ""),
+        ("37a8eec1-69dbf36083ff9fc45dab5d50\n", ""),
+        ("", ""),
+    ],
+)
+def test_the_trace_follows_from_the_id(of: str, trace: str) -> None:
+    """Whoever has the id can look for it; what is neither a transfer nor a job has none."""
+    assert identity.trace_id(of) == trace

@@ -1,5 +1,8 @@
 """The triggers that nobody calls: each decodes, calls one operation, and lets storage's failures through."""
 
+import asyncio
+from typing import Never
+
 import azure.functions as func
 import pytest
 
@@ -9,6 +12,7 @@ from rules.models import Run, Step
 from tests.unit.operations.world import World
 from tests.unit.rules.samples import NOW
 from tests.unit.triggers.api import Api
+from triggers import queue
 
 
 class TestQueue:
@@ -31,6 +35,22 @@ class TestQueue:
         world.refuse(INSTANCES_FIND, answered(INSTANCES_FIND, 503, "ServerBusy"))
         with pytest.raises(Retryable):
             await api.run("accept", message=func.QueueMessage(body=world.event(world.put())))
+
+    async def test_what_hangs_is_cut_off_so_that_the_queue_keeps_it(
+        self, world: World, api: Api, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Before a host that stops would do it: that message would be hidden for ten minutes."""
+
+        async def hang(_identity: str) -> Never:
+            await asyncio.Future[Never]()
+            raise AssertionError
+
+        assert queue.SECONDS <= 9
+        monkeypatch.setattr(queue, "SECONDS", 0.01)
+        monkeypatch.setattr(world.instances, "find", hang)
+        with pytest.raises(TimeoutError):
+            await api.run("accept", message=func.QueueMessage(body=world.event(world.put())))
+        assert world.letters.open == {}
 
 
 class TestTimers:
