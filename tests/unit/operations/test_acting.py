@@ -525,10 +525,10 @@ class TestResumption:
                 if line["result"] != "failed"
             }
             inputs.append(job)
-            if job.phase and dice.random() < 0.1:
+            if job.phase and dice.random() < 0.06:
                 inputs = inputs[: -dice.randrange(1, 6)] or inputs[:1]
                 job = inputs[-1]
-            if dice.random() < 0.05:
+            if dice.random() < 0.02:
                 await carry(world)
         assert job.state is JobState.DONE
         assert list(told(world, job)) == made
