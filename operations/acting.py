@@ -1,9 +1,9 @@
 """The last phase of every job: acting on the lines that the survey found, a turn's worth at a time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from rules import jobs
 from rules.errors import Permanent, Reason, StorageError
@@ -11,14 +11,18 @@ from rules.jobs import Job, Result, Tally, Turn
 from rules.ports import Ports
 
 Line = dict[str, Any]
+T = TypeVar("T")
+R = TypeVar("R")
 # So many lines of one turn are acted on at once: each costs a handful of small requests.
 AT_ONCE = 8
 # A turn reads so many pages at most: one that holds matches alone has nothing to act on.
 MAX_PAGES = 20
-# A line that storage fails so often is told as failed, and the others have their turn.
+# A line that storage fails is tried again by so many turns that get nowhere; then it is reported as failed.
 PATIENCE = 3
 # Request timeouts that one turn may last: the host ends a function that lasts too long, and its worker's others with it.
 TIMEOUTS = 3
+# Where a survey goes on whose pages are there already: no list is asked.
+KEPT = "kept"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,43 +32,107 @@ class Acted:
     result: Result
     detail: str = ""
 
+    @property
+    def failed(self) -> bool:
+        """Whether storage failed it."""
+        return self.result is Result.FAILED
+
 
 Handle = Callable[[Line], Awaitable[Acted]]
-UNTRIED = Acted(Result.FAILED, "not tried: storage failed, or took too long, for the lines before it")
 
 
 async def act(ports: Ports, job: Job, handle: Handle) -> Turn:
-    """One turn. Doing it again is safe: what its page of results tells is done, and what else it started runs or has ended.
+    """One turn. Its page of results is its durable record: once it is written, the turn covers exactly the lines in it.
 
-    A turn in which storage failed is done again, three times, for the lines that are left; then these are told as failed.
+    Doing a turn again is safe. With a page, only the lines that failed are tried again. Without one, the lines that a lost
+    try started run or have ended. A turn that is slow, or that storage fails, ends after the last line that it tried. While a
+    line fails the turn is done again, until three tries in a row got nowhere; then the line is reported as failed.
 
     Raises:
-        Failure: storage would not give its report, or take one; Permanent where a page of it was deleted meanwhile.
+        Failure: storage would not give its report, or take one; Permanent where a page of it was deleted or replaced.
     """
-    lines, page, line = await _next(ports, job)
+    name = jobs.results(job.id, job.turns)
+    page = await ports.reports.read(name)
+    lines, *place = await _next(ports, job, len(page) or jobs.quota(job))
     if not lines:
-        return Turn(page=page, line=line)
-    name, patient = jobs.results(job.id, job.turns), job.faults < PATIENCE
-    acted = await _each(ports, handle, lines, await _told(ports, name), patient=patient)
-    await ports.reports.write(name, list(map(_line, lines, acted)))
-    failed = [found for found in acted if found.result is Result.FAILED]
+        return Turn(page=place[0], line=place[1])
+    if [line["id"] for line in page] != [line["id"] for line in lines[: len(page)]]:
+        # To go on would leave lines out, or act on some twice.
+        raise Permanent(Reason.INTERNAL, "reports.read", f"{name} does not fit what was found: ask for the job again")
+    known = {number: Acted(Result(line["result"]), line["detail"]) for number, line in enumerate(page)}
+    todo = [number for number in range(len(lines)) if number not in known or known[number].failed]
+    patient = not known or job.faults < PATIENCE
+    found = await _tried(ports, handle, [lines[number] for number in todo], patient=patient)
+    tried = dict(zip(todo, found, strict=False))
+    acted = list((known | tried).values())
+    if tried:
+        await ports.reports.write(name, list(map(_line, lines, acted)), new=not page)
+    failed = [one for one in acted if one.failed]
     if failed and patient:
-        return Turn(failure=failed[0].detail)
-    tally = sum((Tally(**{found.result.value: 1}) for found in acted), Tally())
-    return Turn(tally, wrote=True, page=page, line=line)
+        return Turn(failure=failed[0].detail, moved=not all(one.failed for one in found))
+    if len(acted) < len(lines):
+        _, *place = await _next(ports, job, len(acted))
+    return Turn(_tally(acted), wrote=True, page=place[0], line=place[1], before=_tally(known.values()).started)
 
 
-async def _next(ports: Ports, job: Job) -> tuple[list[Line], int, int]:
-    """The lines of this turn, and the page and line where the next one goes on."""
+async def in_order(
+    ports: Ports, count: int, items: Sequence[T], one: Callable[[T], Awaitable[R]], *, stops: Callable[[R], bool]
+) -> list[R]:
+    """What came of the first items, so many at once, in their order; of one at least, if there is any.
+
+    None begins after one that `stops` the rest, or once a turn has lasted long enough; those that began come to their end.
+    """
+    results, queue, stopped = dict[int, R](), iter(enumerate(items)), False
+    end = ports.monotonic() + TIMEOUTS * ports.times.timeout
+
+    async def worker() -> None:
+        nonlocal stopped
+        while not stopped and (following := next(queue, None)) is not None:
+            number, item = following
+            results[number] = await one(item)
+            stopped = stopped or stops(results[number]) or ports.monotonic() > end
+
+    workers = [asyncio.ensure_future(worker()) for _ in range(count)]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for each in workers:  # an error that was not foreseen: the turn is done again
+            each.cancel()
+    return [results[number] for number in sorted(results)]
+
+
+async def surveyed(ports: Ports, job: Job) -> Turn | None:
+    """A turn of the survey as it was before, if the job has acted already; else None.
+
+    A job that is resumed may be back in its survey. What its pages of results are about must then stay as it is.
+    """
+    if job.dry_run or not await ports.reports.read(jobs.results(job.id, 0)):
+        return None
+    lines, following = [await ports.reports.read(jobs.found(job.id, job.pages + number)) for number in range(2)]
+    return Turn(counted(lines), wrote=bool(lines), cursor=KEPT if following else None)
+
+
+def counted(lines: list[Line]) -> Tally:
+    """What a page of a survey adds to the job: a line with an `id` is one to act on."""
+    todo = [line for line in lines if line.get("id")]
+    tally = Tally(found=len(todo), bytes=sum(line["size"] or 0 for line in todo))
+    return sum((Tally(**{str(line["class"]): 1}) for line in lines if "class" in line), tally)
+
+
+async def _next(ports: Ports, job: Job, count: int) -> tuple[list[Line], int, int]:
+    """So many lines of the job from its place on, and the page and line where the next ones begin.
+
+    The same for the same place and count: a turn that is done again ends where it ended before.
+    """
     taken: list[Line] = []
     page, line = job.page, job.line
     for _ in range(MAX_PAGES):
-        if page >= job.pages or len(taken) == jobs.quota(job):
+        if page >= job.pages:
             break
         for number, item in enumerate(await _found(ports, job, page)):
             if number < line or not item.get("id"):
                 continue
-            if len(taken) == jobs.quota(job):
+            if len(taken) == count:
                 return taken, page, number
             taken.append(item)
         page, line = page + 1, 0
@@ -79,33 +147,20 @@ async def _found(ports: Ports, job: Job, page: int) -> list[Line]:
     return lines
 
 
-async def _told(ports: Ports, name: str) -> dict[str, Acted]:
-    """What the page of results has already, if this turn was done before: all but what failed."""
-    told = {line["id"]: Acted(Result(line["result"]), line["detail"]) for line in await ports.reports.read(name)}
-    return {identity: acted for identity, acted in told.items() if acted.result is not Result.FAILED}
-
-
-async def _each(
-    ports: Ports, handle: Handle, lines: list[Line], told: dict[str, Acted], *, patient: bool
-) -> list[Acted]:
-    """What became of each line. Who is patient begins no other line once one has failed: they all have another turn."""
-    gate, troubled = asyncio.Semaphore(AT_ONCE), False
-    end = ports.monotonic() + TIMEOUTS * ports.times.timeout
+async def _tried(ports: Ports, handle: Handle, lines: list[Line], *, patient: bool) -> list[Acted]:
+    """What became of the first lines. A patient turn begins no other line once one has failed: they have their own turn."""
 
     async def one(line: Line) -> Acted:
-        nonlocal troubled
-        async with gate:
-            if (acted := told.get(line["id"])) is not None:
-                return acted
-            if (patient and troubled) or ports.monotonic() > end:
-                return UNTRIED
-            try:
-                return await handle(line)
-            except StorageError as error:
-                troubled = True
-                return Acted(Result.FAILED, str(error))
+        try:
+            return await handle(line)
+        except StorageError as error:
+            return Acted(Result.FAILED, str(error))
 
-    return list(await asyncio.gather(*(one(line) for line in lines)))
+    return await in_order(ports, AT_ONCE, lines, one, stops=lambda acted: patient and acted.failed)
+
+
+def _tally(acted: Iterable[Acted]) -> Tally:
+    return sum((Tally(**{one.result.value: 1}) for one in acted), Tally())
 
 
 def _line(line: Line, acted: Acted) -> Line:

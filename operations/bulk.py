@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from operations.acting import Acted, Line
+from operations.acting import Acted, Line, counted
 from operations.problems import Conflict, NotFound
-from operations.replay import replay
+from operations.replay import Resolved, replay
 from operations.restart import StillRunning
 from rules import identity, jobs
 from rules.codec import moment
-from rules.jobs import PAGE, Job, Result, Tally, Turn
+from rules.jobs import PAGE, Job, Result, Turn
 from rules.ports import Instances, Ports
 
 
@@ -19,8 +19,7 @@ async def survey(ports: Ports, job: Job) -> Turn:
     lines = [item for item in items if _is_meant(job, item)]
     if lines:
         await ports.reports.write(jobs.found(job.id, job.pages), lines)
-    tally = Tally(found=len(lines), bytes=sum(item["size"] or 0 for item in lines))
-    return Turn(tally, wrote=bool(lines), cursor=cursor)
+    return Turn(counted(lines), wrote=bool(lines), cursor=cursor)
 
 
 def _is_meant(job: Job, item: dict[str, Any]) -> bool:
@@ -36,12 +35,17 @@ def _is_meant(job: Job, item: dict[str, Any]) -> bool:
     return (job.since is None or job.since <= failed) and (job.until is None or failed < job.until)
 
 
-async def replay_line(ports: Ports, instances: Instances, line: Line) -> Acted:
-    """Replay one dead letter; what it answers is the line's result."""
+async def replay_line(ports: Ports, instances: Instances, job: Job, line: Line) -> Acted:
+    """Replay one dead letter; what it answers is the line's result.
+
+    One that was resolved since the job was asked for is not refused: a try of the turn that was lost may have replayed it.
+    """
     try:
         await replay(ports, instances, line["id"])
     except StillRunning:
         return Acted(Result.RUNNING)
     except (Conflict, NotFound) as refused:
+        if isinstance(refused, Resolved) and refused.at >= job.asked_at:
+            return Acted(Result.RUNNING, "replayed meanwhile")
         return Acted(Result.REFUSED, refused.detail)
     return Acted(Result.STARTED)

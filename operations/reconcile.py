@@ -6,31 +6,64 @@ the order of the lists: where both are in the same one, as they are on like acco
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from itertools import takewhile
+from typing import Any, Generic, TypeVar
 
 from operations.accept import refuse
-from operations.acting import PATIENCE, Acted, Line
+from operations.acting import PATIENCE, Acted, Line, counted, in_order
 from operations.restart import StillRunning, restart
 from rules import events, identity, jobs, names, status
 from rules.decisions import SourceBlob, TargetBlob, is_receipt
 from rules.errors import Permanent, StorageError
 from rules.events import Refused, along
-from rules.jobs import PAGE, Finding, Job, Result, Tally, Turn
+from rules.jobs import PAGE, Finding, Job, Result, Turn
 from rules.letters import Ended
 from rules.models import Route, Transfer
 from rules.ports import Instance, Instances, Ports
 from rules.transitions import State
 
 T = TypeVar("T", SourceBlob, TargetBlob)
+U = TypeVar("U", SourceBlob, TargetBlob)
 Listing = Callable[[int, str | None], Awaitable[tuple[list[tuple[str, T]], str | None]]]
 # So many blobs of one page are looked at at once.
 AT_ONCE = 16
 # The other side's list may run ahead by so many pages a turn; what it then does not show is looked at blob by blob.
 MAX_PAGES = 4
-TO_START = frozenset({Finding.MISSING, Finding.STALE})
 NO_ROUTE = Turn(failure="no route of that name today", permanent=True)
 ELSEWHERE = Acted(Result.REFUSED, "the route leads elsewhere today")
+
+
+@dataclass(frozen=True, slots=True)
+class _Side(Generic[T]):
+    """One of the two lists that are compared, by what follows the prefix of its names."""
+
+    page: Listing[T]
+    prefix: str
+    is_meant: Callable[[str], bool]
+
+    def rest(self, name: str) -> str:
+        """What the two sides have in common of a name."""
+        return name.removeprefix(self.prefix)
+
+
+def _source(ports: Ports, route: Route) -> _Side[SourceBlob]:
+    place = route.source
+    return _Side(
+        partial(ports.source.page, place),
+        place.prefix,
+        lambda name: route.carries(place.account, place.container, name),
+    )
+
+
+def _target(ports: Ports, route: Route) -> _Side[TargetBlob]:
+    place = route.target
+    return _Side(
+        partial(ports.target.page, place),
+        place.prefix,
+        lambda name: name.removeprefix(place.prefix).endswith(route.suffix),
+    )
 
 
 async def survey(ports: Ports, job: Job) -> Turn:
@@ -38,14 +71,8 @@ async def survey(ports: Ports, job: Job) -> Turn:
     route = ports.route(job.route or "")
     if route is None:
         return NO_ROUTE
-    listed, cursor = await ports.source.page(route.source, PAGE, job.cursor)
-    listed = [
-        (name, blob) for name, blob in listed if route.carries(route.source.account, route.source.container, name)
-    ]
-    others, hint = await _alongside(
-        partial(ports.target.page, route.target), route.target.prefix, _last(listed, route.source.prefix), job.hint
-    )
-    lines = await _each(job, partial(_compared, ports, route, others), listed)
+    looks = partial(_compared, ports, route)
+    lines, cursor, hint = await _looked(ports, job, _source(ports, route), _target(ports, route), looks)
     if not job.dry_run:
         await _keep_refused(ports, route, lines)
     return await _written(ports, job, lines, cursor, hint)
@@ -56,12 +83,8 @@ async def extras(ports: Ports, job: Job) -> Turn:
     route = ports.route(job.route or "")
     if route is None:
         return NO_ROUTE
-    listed, cursor = await ports.target.page(route.target, PAGE, job.cursor)
-    listed = [(name, blob) for name, blob in listed if name.removeprefix(route.target.prefix).endswith(route.suffix)]
-    others, hint = await _alongside(
-        partial(ports.source.page, route.source), route.source.prefix, _last(listed, route.target.prefix), job.hint
-    )
-    lines = await _each(job, partial(_extra, ports, route, others), listed)
+    looks = partial(_extra, ports, route)
+    lines, cursor, hint = await _looked(ports, job, _target(ports, route), _source(ports, route), looks)
     return await _written(ports, job, [line for line in lines if line is not None], cursor, hint)
 
 
@@ -146,49 +169,80 @@ def _line(
     return line | ({"id": transfer.id} if transfer else {}) | ({"detail": detail} if detail else {})
 
 
-async def _alongside(listing: Listing[T], prefix: str, last: str, hint: str | None) -> tuple[dict[str, T], str | None]:
+async def _looked(
+    ports: Ports,
+    job: Job,
+    here: _Side[T],
+    there: _Side[U],
+    look: Callable[[dict[str, U], str, T], Awaitable[Any]],
+) -> tuple[list[Any], str | None, str | None]:
+    """Look at what one page lists here, beside the list there: the lines, and where the two lists go on.
+
+    A turn that is slow, or that storage fails after its first blob, covers less: the blobs before. The page is then listed
+    again, shorter, for only the service can say where its list goes on.
+    """
+    listed, cursor = await here.page(PAGE, job.cursor)
+    meant = [(name, blob) for name, blob in listed if here.is_meant(name)]
+    others, hint = await _alongside(there, max((here.rest(name) for name, _ in meant), default=""), job.hint)
+    beside = partial(look, others)
+    lines = await _each(ports, job, beside, meant)
+    if len(lines) == len(meant):
+        return lines, cursor, hint
+    known: dict[str, Any] = dict(zip((name for name, _ in meant), lines, strict=False))
+    count = 1 + [name for name, _ in listed].index([*known][-1])
+    listed, cursor = await here.page(count, job.cursor)
+    # What has come into the list meanwhile is looked at as well.
+    lines = [known[name] if name in known else await beside(name, blob) for name, blob in listed if here.is_meant(name)]
+    return lines, cursor, job.hint
+
+
+async def _alongside(side: _Side[T], last: str, hint: str | None) -> tuple[dict[str, T], str | None]:
     """What the other side's list shows up to the name `last`, by what follows the prefix; and where to go on next time.
 
     A hint, no more: the page that it ends in is read again by the next turn, for it reaches beyond this one.
     """
     seen: dict[str, T] = {}
     for _ in range(MAX_PAGES):
-        items, following = await listing(PAGE, hint)
-        seen |= {name.removeprefix(prefix): blob for name, blob in items}
-        if following is None or (items and items[-1][0].removeprefix(prefix) >= last):
+        items, following = await side.page(PAGE, hint)
+        seen |= {side.rest(name): blob for name, blob in items}
+        if following is None or (items and side.rest(items[-1][0]) >= last):
             break
         hint = following
     return seen, hint
 
 
-def _last(listed: list[tuple[str, Any]], prefix: str) -> str:
-    return max((name.removeprefix(prefix) for name, _ in listed), default="")
+async def _each(
+    ports: Ports, job: Job, look: Callable[[str, T], Awaitable[Any]], listed: list[tuple[str, T]]
+) -> list[Any]:
+    """Look at each, in order, up to the first that storage fails.
+
+    One that storage refuses for good is an error, and so is one that fails once three turns in a row got nowhere: the others
+    have their turn.
+
+    Raises:
+        StorageError: it fails the very first.
+    """
+    patient = job.faults < PATIENCE
+
+    async def one(item: tuple[str, T]) -> Any:
+        try:
+            return await look(*item)
+        except StorageError as error:
+            if patient and not isinstance(error, Permanent):
+                return error
+            return _line(Finding.ERROR, *item, None, str(error))
+
+    seen: list[Any] = await in_order(ports, AT_ONCE, listed, one, stops=_is_failure)
+    if seen and _is_failure(seen[0]):
+        raise seen[0]
+    return [*takewhile(lambda line: not _is_failure(line), seen)]
 
 
-async def _each(job: Job, look: Callable[[str, T], Awaitable[Any]], listed: list[tuple[str, T]]) -> list[Any]:
-    """Look at each. One that storage refuses for good, or three times, is told as an error: the others have their turn."""
-    gate = asyncio.Semaphore(AT_ONCE)
-
-    async def one(name: str, blob: T) -> Any:
-        async with gate:
-            try:
-                return await look(name, blob)
-            except StorageError as error:
-                if job.faults < PATIENCE and not isinstance(error, Permanent):
-                    raise
-                return _line(Finding.ERROR, name, blob, None, str(error))
-
-    looks = [asyncio.ensure_future(one(name, blob)) for name, blob in listed]
-    try:
-        return list(await asyncio.gather(*looks))
-    finally:
-        for look_ in looks:  # the turn is done again: storage that fails is not asked for the rest of the page
-            look_.cancel()
+def _is_failure(line: Any) -> bool:
+    return isinstance(line, StorageError)
 
 
 async def _written(ports: Ports, job: Job, lines: list[Line], cursor: str | None, hint: str | None) -> Turn:
     if lines:
         await ports.reports.write(jobs.found(job.id, job.pages), lines)
-    tally = sum((Tally(**{str(line["class"]): 1}) for line in lines), Tally())
-    todo = [line["size"] for line in lines if line["class"] in TO_START]
-    return Turn(tally + Tally(found=len(todo), bytes=sum(todo)), wrote=bool(lines), cursor=cursor, hint=hint)
+    return Turn(counted(lines), wrote=bool(lines), cursor=cursor, hint=hint)

@@ -1,6 +1,7 @@
 """Replaying a dead letter: by its id alone, checked against today's routes (I10: any number of times is once)."""
 
 import base64
+from datetime import datetime
 
 from operations.accept import accept
 from operations.log import log
@@ -14,18 +15,29 @@ from rules.ports import Instances, Ports
 MEND = "Mend what its reason and hint say, then replay."
 
 
+class Resolved(Conflict):
+    """The dead letter is resolved already; `at` says since when."""
+
+    def __init__(self, letter: Letter, at: datetime) -> None:
+        super().__init__(
+            f"dead letter {letter.id} is resolved already", "Nothing to do.", resolved_as=letter.resolved_as
+        )
+        self.at = at
+
+
 async def replay(ports: Ports, instances: Instances, letter_id: str) -> list[str]:
     """Do a dead letter's transfer, or its message, again; the ids of the transfers to watch.
 
     Raises:
         NotFound: no such letter.
-        Conflict: resolved already, still running, or not possible with today's routes.
+        Resolved: it is resolved already.
+        Conflict: still running, or not possible with today's routes.
     """
     letter = await ports.letters.read(letter_id)
     if letter is None:
         raise NotFound(f"there is no dead letter {letter_id}", "List them with GET /api/dead-letters.")
     if letter.resolved_at is not None:
-        raise Conflict(f"dead letter {letter_id} is resolved already", "Nothing to do.", resolved_as=letter.resolved_as)
+        raise Resolved(letter, letter.resolved_at)
     if letter.message is not None:
         return await _message(ports, instances, letter, base64.b64decode(letter.message))
     await restart(ports, instances, _transfer(ports, letter))

@@ -2,7 +2,7 @@
 
 from operations.jobs import ask
 from operations.log import log
-from rules.jobs import Job, Work, scheduled_id
+from rules.jobs import Job, Work, results, scheduled_id
 from rules.models import Route
 from rules.ports import Instances, Ports, Standing
 
@@ -21,6 +21,10 @@ async def _start(ports: Ports, instances: Instances, route: Route, busy: set[str
     now = ports.now()
     identity = scheduled_id(route, now)
     if identity is None or await instances.find(identity) is not None:
+        return None
+    if await ports.reports.read(results(identity, 0)):
+        # It acted, and the task hub was lost since. Its results would be taken for those of the new job.
+        log("reconcile.left_out", "the one of this interval has acted already", id=identity, route=route.name)
         return None
     if route.name in busy:
         log("reconcile.still_running", "the one before has not ended; this one is left out", route=route.name)

@@ -68,7 +68,7 @@ def cancelled(instance: Instance) -> Input | None:
         case Run() as run if course.carrying(run):
             return course.cancelled(course.resumed(run, said(instance)))
         case Job() as job:
-            return jobs.cancelled(job, instance.updated_at)
+            return jobs.cancelled(jobs.caught_up(job, instance.custom), instance.updated_at)
         case _:
             return None
 
@@ -95,6 +95,6 @@ def _broken_off(given: Input, instance: Instance) -> Input:
         case Run():
             return course.broken_off(given, said(instance))
         case Job():
-            return jobs.broken_off(given, said(instance))
+            return jobs.broken_off(jobs.caught_up(given, instance.custom), said(instance))
         case _:
             assert_never(given)

@@ -11,7 +11,7 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Any
 
-from rules import policies
+from rules import codec, policies
 from rules.codec import stamp
 from rules.errors import Reason
 from rules.models import Route
@@ -63,7 +63,7 @@ class Result(StrEnum):
     """What became of a line that was acted on.
 
     `started`: a transfer runs. `running`: it ran already. `left`: a person cancelled it, or it is a dead letter that waits for
-    its replay. `refused`: today's routes or its own state do not allow it. `failed`: storage would not, several times.
+    its replay. `refused`: today's routes or its own state do not allow it. `failed`: it was tried, and storage would not, several times.
     """
 
     STARTED = "started"
@@ -133,8 +133,9 @@ class Job:
 class Turn:
     """What one turn did. `wrote`: it wrote a page. `cursor`, `hint`: where the next one goes on, None at the end.
 
-    Of acting: `page` and `line` say where the next one goes on. `failure` says why it did nothing, and is to be done again;
-    `permanent` that doing it again would not help.
+    Of acting: `page` and `line` say where the next one goes on. The tally is of the whole page of results; `before` says how
+    many of its lines an earlier try of this turn had started. `failure` says why the turn is to be done again; `moved` that
+    it got somewhere all the same, a line of it was newly done; `permanent` that doing it again would not help.
     """
 
     tally: Tally = Tally()
@@ -143,7 +144,9 @@ class Turn:
     hint: str | None = None
     page: int = 0
     line: int = 0
+    before: int = 0
     failure: str = ""
+    moved: bool = False
     permanent: bool = False
 
 
@@ -177,32 +180,43 @@ def advance(job: Job, turn: Turn, now: datetime) -> Job:
     | phase | turn | what follows |
     | --- | --- | --- |
     | any | a cancel was seen | the end, `cancelled` |
-    | any | failure | backoff, the same turn; after 10 in a row, or where it would not help, the end: `failed` |
+    | any | failure, and it got nowhere | backoff, the same turn; after 10 in a row, the end: `failed` |
+    | any | failure, but it got somewhere | a pause, the same turn; failures are counted anew |
+    | any | failure, and doing it again would not help | the end, `failed` |
     | survey, extras | there is more | the same, from there |
     | survey of a reconcile | at the end | extras |
     | survey, extras | at the end | act; or the end of a dry run, and where nothing was found |
-    | act | there is more | a pause as long as what was started may take at the rate, act |
+    | act | there is more, also because the turn was slow | a pause as long as what it newly started may take at the rate, act |
     | act | at the end | the end, `done` |
     """
     if turn.failure:
-        return faulted(job, turn.failure, now, permanent=turn.permanent)
+        return faulted(job, turn.failure, now, moved=turn.moved, permanent=turn.permanent)
     job = replace(job, tally=job.tally + turn.tally, faults=0, pause=0, detail="", updated_at=now)
     if job.phase is Phase.ACT:
         job = replace(job, page=turn.page, line=turn.line, turns=job.turns + turn.wrote)
-        job = replace(job, pause=_pace(job, turn.tally.started))
+        job = replace(job, pause=_pace(job, turn.tally.started - turn.before))
     else:
         job = replace(job, pages=job.pages + turn.wrote, cursor=turn.cursor, hint=turn.hint)
     return _ended(job, JobState.CANCELLED) if job.cancelling else _following(job)
 
 
-def faulted(job: Job, detail: str, now: datetime, *, permanent: bool = False) -> Job:
-    """The job after a turn that came to nothing: nothing of it is lost, and doing it again is harmless."""
-    job = replace(job, faults=job.faults + 1, detail=detail[:MAX_DETAIL], updated_at=now)
+def faulted(job: Job, detail: str, now: datetime, *, moved: bool = False, permanent: bool = False) -> Job:
+    """The job after a turn that is to be done again: nothing of it is lost, and doing it again is harmless.
+
+    | it got somewhere | failures in a row | what follows |
+    | --- | --- | --- |
+    | yes | 0 again | the same turn, after a pause |
+    | no | one more, up to 9 | the same turn, after a backoff |
+    | no | 10 | the end, `failed` |
+
+    The pause is never shorter than a turn's worth of starts: this one may have started as many.
+    """
+    job = replace(job, faults=0 if moved else job.faults + 1, detail=detail[:MAX_DETAIL], updated_at=now)
     if job.cancelling:
         return _ended(job, JobState.CANCELLED)
     if permanent or job.faults >= policies.MAX_FAULTS:
         return _ended(job, JobState.FAILED)
-    return replace(job, pause=policies.backoff(job.faults, job.id))
+    return replace(job, pause=max(policies.backoff(job.faults, job.id), TURN_SECONDS))
 
 
 def cancelled(job: Job, now: datetime) -> Job:
@@ -219,6 +233,18 @@ def resumed(job: Job, detail: str) -> Job:
 def broken_off(job: Job, detail: str) -> Job:
     """The job to start again at its end, where it will not be continued; what it started goes on."""
     return _ended(replace(job, detail=detail[:MAX_DETAIL]), JobState.CANCELLED if job.cancelling else JobState.FAILED)
+
+
+def caught_up(job: Job, shown: dict[str, Any]) -> Job:
+    """The job with the counts and pages that its status shows: its input is older, and what was done since counts.
+
+    A status that cannot be read changes nothing.
+    """
+    try:
+        tally = codec.decode(Tally, shown["counts"])
+        return replace(job, tally=tally, pages=int(shown["pages"]), turns=int(shown["turns"]))
+    except (KeyError, TypeError, ValueError):
+        return job
 
 
 def _pace(job: Job, started: int) -> int:

@@ -127,8 +127,8 @@ class Letters(Protocol):
 class Reports(Protocol):
     """Pages of JSON lines, in the state account. A page that is written again is replaced."""
 
-    async def write(self, name: str, lines: list[dict[str, Any]]) -> None:
-        """Write a page."""
+    async def write(self, name: str, lines: list[dict[str, Any]], *, new: bool = False) -> None:
+        """Write a page. Where it is to be `new`, one that is there already stays, and this raises Retryable."""
 
     async def read(self, name: str) -> list[dict[str, Any]]:
         """Read a page; empty where there is none (old ones are deleted)."""

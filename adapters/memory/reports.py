@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from adapters.memory.world import MemoryStorage
-from adapters.translation import REPORTS_READ, REPORTS_WRITE
+from adapters.translation import REPORTS_READ, REPORTS_WRITE, answered
 
 
 class MemoryReports:
@@ -14,9 +14,11 @@ class MemoryReports:
         self._world = world
         self.pages: dict[str, list[dict[str, Any]]] = {}
 
-    async def write(self, name: str, lines: list[dict[str, Any]]) -> None:
+    async def write(self, name: str, lines: list[dict[str, Any]], *, new: bool = False) -> None:
         """Write a page."""
         async with self._world.request(REPORTS_WRITE, name):
+            if new and name in self.pages:
+                raise answered(REPORTS_WRITE, 409, "BlobAlreadyExists")
             self.pages[name] = json.loads(json.dumps(lines))
 
     async def read(self, name: str) -> list[dict[str, Any]]:

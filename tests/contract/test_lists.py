@@ -1,15 +1,22 @@
 """Lists of both sides, the pages of reports, and the look at them: the same in memory and in storage."""
 
 from dataclasses import replace
-from typing import Any, Protocol
+from types import SimpleNamespace
+from typing import Any, Protocol, cast
 
 import pytest
 
+from operations.acting import Acted, act
+from rules import jobs
 from rules.decisions import SOURCE_ETAG, TRANSFER_ID, CopyStatus, SourceBlob, TargetBlob
 from rules.errors import Permanent, Retryable
+from rules.jobs import Job, Phase, Result, Work
 from rules.models import Engine, Kind, Place
+from rules.policies import Times
+from rules.ports import Ports
 from tests.contract.test_target import request
 from tests.contract.worlds import InStorage, World
+from tests.unit.rules.samples import NOW
 
 # In the service's order: by their UTF-8 bytes. A folder's separator is a character like any other.
 NAMES = ["a", "a//b", "a/b", "a0", "aé", "ü 100%", "🎈"]
@@ -128,6 +135,37 @@ class TestTarget:
         assert failure.value.code == "ContainerNotFound"
 
 
+class TestActing:
+    """The last phase of a job, on its own pages."""
+
+    @pytest.mark.parametrize("seconds", [1, 3])
+    async def test_four_hundred_slow_lines_are_all_acted_on_and_none_fails(self, world: World, seconds: int) -> None:
+        """At one a second, or slower: a turn ends in time, and the next one goes on."""
+        job = Job(f"replay-{world.test}", Work.REPLAY, NOW, rate=100, phase=Phase.ACT, pages=1)
+        await world.reports.write(jobs.found(job.id, 0), [{"id": str(number), "name": "é"} for number in range(400)])
+        clock, acted, began = 0.0, list[str](), list[Job]()
+
+        async def handle(line: dict[str, Any]) -> Acted:
+            nonlocal clock
+            clock += seconds
+            acted.append(line["id"])
+            return Acted(Result.STARTED)
+
+        ports = SimpleNamespace(reports=world.reports, monotonic=lambda: clock, times=Times())
+        while job.phase:
+            began.append(job)
+            job = jobs.advance(job, await act(cast("Ports", ports), job, handle), NOW)
+            assert (job.faults, job.tally.failed) == (0, 0)
+        assert (job.tally.started, job.turns) == (400, len(began))
+        assert job.turns > 1
+        for older in began:  # resumed from an older input: it says the same, and acts on nothing
+            again = older
+            while again.phase:
+                again = jobs.advance(again, await act(cast("Ports", ports), again, handle), NOW)
+            assert again == job
+        assert acted == [str(number) for number in range(400)]
+
+
 class TestReports:
     """Pages of JSON lines."""
 
@@ -141,6 +179,14 @@ class TestReports:
         for lines in (LINES, LINES[:1], []):
             await world.reports.write(f"{world.test}/0.jsonl", lines)
             assert await world.reports.read(f"{world.test}/0.jsonl") == lines
+
+    async def test_a_new_page_replaces_none(self, world: World) -> None:
+        """The one that was there first stays."""
+        await world.reports.write(f"{world.test}/0.jsonl", LINES, new=True)
+        with pytest.raises(Retryable) as failure:
+            await world.reports.write(f"{world.test}/0.jsonl", LINES[:1], new=True)
+        assert failure.value.code == "BlobAlreadyExists"
+        assert await world.reports.read(f"{world.test}/0.jsonl") == LINES
 
     async def test_a_page_that_is_not_there_is_empty(self, world: World) -> None:
         """Old ones are deleted."""

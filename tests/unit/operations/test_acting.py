@@ -151,7 +151,7 @@ class TestTurns:
         job = replace(RECONCILE, phase=Phase.ACT, pages=MAX_PAGES + 1)
         first = await turn(world, job)
         assert first == Turn(page=MAX_PAGES)
-        assert world.asked.count("reports.read") == MAX_PAGES
+        assert world.asked.count("reports.read") == 1 + MAX_PAGES  # its page of results, which is not there
         ended = await step(world, jobs.advance(job, first, NOW))
         assert (ended.state, ended.turns, ended.pause) == (JobState.DONE, 0, 0)
 
@@ -177,8 +177,11 @@ class TestCrashes:
         job = await until(world, RECONCILE, Phase.ACT)
         first = await turn(world, job)
         await carry(world)
-        assert await turn(world, job) == first
+        again = await turn(world, job)
+        assert again == replace(first, before=5)
         assert first.tally == Tally(started=5)
+        assert [jobs.advance(replace(job, pages=9), one, NOW).pause for one in (first, again)] == [2, 0]
+        assert world.asked.count("reports.write") == 2  # what was found, and what came of it
         assert starts(world) == Counter(transfer.id for transfer in made)
 
     async def test_what_ended_well_meanwhile_is_looked_at_and_copied_no_second_time(self, world: World) -> None:
@@ -242,8 +245,8 @@ class TestFailures:
         fails_for(world, INSTANCES_START, made[10].id, times=1)
         job = await until(world, RECONCILE, Phase.ACT)
         first = await step(world, job)
-        assert (first.faults, first.turns, first.page, first.tally.started) == (1, 0, 0, 0)
-        assert first.pause >= 2
+        assert (first.faults, first.turns, first.page, first.tally.started) == (0, 0, 0, 0)
+        assert first.pause >= 5
         await carry(world)
         ended = await done(world, first)
         assert told(world, ended) == {transfer.id: "started" for transfer in made}
@@ -283,19 +286,54 @@ class TestFailures:
         again = await done(world, replace(RECONCILE, id="reconcile-" + "b" * 24))
         assert again.tally.started == 45
 
-    async def test_a_turn_ends_in_time_however_slow_storage_is(self, world: World) -> None:
-        """The host would end it, and every other function of its worker; what was not tried has its turn."""
+    async def test_a_line_that_fails_now_and_then_is_never_reported_as_failed(self, world: World) -> None:
+        """A turn in which another line got done is no fault, however many of them there are."""
+        made = missing(world, 20)
+        for number, transfer in enumerate(made):
+            fails_for(world, INSTANCES_START, transfer.id, times=1 + number % 2)
+        job, faults = await until(world, RECONCILE, Phase.ACT), [0]
+        while job.phase:
+            job = await step(world, job)
+            faults.append(job.faults)
+        assert told(world, job) == {transfer.id: "started" for transfer in made}
+        assert max(faults) < PATIENCE
+
+    async def test_a_line_is_reported_as_failed_only_where_it_failed_before(self, world: World) -> None:
+        """Turns that were lost before are no reason: the first try of a line has another one after it."""
+        [transfer] = missing(world, 1)
+        fails_for(world, INSTANCES_START, transfer.id, times=1)
+        job = replace(await until(world, RECONCILE, Phase.ACT), faults=PATIENCE)
+        job = await step(world, job)
+        assert (job.phase, job.faults) == (Phase.ACT, PATIENCE + 1)
+        assert (await done(world, job)).tally == Tally(found=1, bytes=10, missing=1, started=1)
+
+    async def test_what_was_not_tried_is_not_on_the_page(self, world: World) -> None:
+        """The turn ends after the last line that it tried; those after it have their own turn."""
+        made = missing(world, 20)
+        fails_for(world, INSTANCES_FIND, made[0].id)
+        job = await until(world, RECONCILE, Phase.ACT)
+        failed = await turn(world, job)
+        page = world.reports.pages[jobs.results(job.id, 0)]
+        assert [line["id"] for line in page] == [transfer.id for transfer in made[: len(page)]]
+        assert 1 <= len(page) <= 2 * AT_ONCE
+        assert failed.moved
+        ended = await done(world, job)
+        assert (ended.tally.started, ended.tally.failed) == (19, 1)
+        assert set(starts(world).values()) == {1}
+
+    async def test_a_page_that_came_meanwhile_stays(self, world: World) -> None:
+        """Two hosts do one turn, one of them slowly: the page that was there first counts, and both go on from its end."""
         made = missing(world, 20)
         job = await until(world, RECONCILE, Phase.ACT)
-        world.troubles.append(lambda asked, _about: world.pass_time(30) if asked == INSTANCES_START else None)
-        began = world.clock
-        failed = await turn(world, job)
-        assert "not tried" in failed.failure
-        assert (world.clock - began).total_seconds() <= 180 + AT_ONCE * 30
-        ended = await done(world, job)
-        assert (ended.tally.started, ended.tally.failed) == (20, 0)
-        assert set(starts(world)) == {transfer.id for transfer in made}
-        assert set(starts(world).values()) == {1}
+        page = [{"id": made[0].id, "name": made[0].name, "result": "started", "detail": ""}]
+        world.when(REPORTS_WRITE, lambda: world.reports.pages.update({jobs.results(job.id, 0): page}))
+        job = await step(world, job)
+        assert (job.faults, job.turns) == (1, 0)
+        job = await step(world, job)
+        assert (job.faults, job.turns, job.line) == (0, 1, 1)
+        assert told(world, await done(world, job)) == {
+            transfer.id: told_ for transfer, told_ in zip(made, ["started", *["running"] * 19], strict=True)
+        }
 
     @pytest.mark.parametrize("request_", [REPORTS_READ, REPORTS_WRITE])
     async def test_a_report_that_cannot_be_had_ends_the_job_as_failed(self, world: World, request_: Request) -> None:
@@ -314,7 +352,7 @@ class TestFailures:
         job = await until(world, replace(RECONCILE, rate=100), Phase.ACT)
         del world.reports.pages[jobs.found(job.id, page)]
         ended = await done(world, job)
-        assert (ended.state, ended.tally.started) == (JobState.FAILED, 0 if page == 0 else PAGE)
+        assert (ended.state, ended.tally.started) == (JobState.FAILED, 0)
         assert f"page {page} of the report is gone" in ended.detail
 
     @pytest.mark.parametrize("seed", range(20))
@@ -339,6 +377,163 @@ class TestFailures:
         await carry(world)
         failed = sum(result == "failed" for result in told(world, job).values())
         assert world.asked.count("target.copy") >= 30 - failed
+
+
+class TestSlowness:
+    """A turn that is merely slow: no fault, and no reason to report a line that was not tried."""
+
+    async def test_it_ends_in_time_and_the_next_turn_goes_on(self, world: World) -> None:
+        """The host would end it, and every other function of its worker."""
+        made = missing(world, 40)
+        job = await until(world, replace(RECONCILE, rate=8), Phase.ACT)
+        world.troubles.append(lambda asked, _about: world.pass_time(30) if asked == INSTANCES_START else None)
+        turns_ = 0
+        while job.phase:
+            began = world.clock
+            job, turns_ = await step(world, job), turns_ + 1
+            assert (job.faults, job.detail, job.tally.failed) == (0, "", 0)
+            assert (world.clock - began).total_seconds() <= 180 + AT_ONCE * 30
+        assert turns_ > 1
+        assert told(world, job) == {transfer.id: "started" for transfer in made}
+        assert set(starts(world).values()) == {1}
+
+    @pytest.mark.parametrize("seconds", [1, 3, 300])
+    async def test_four_hundred_lines_at_one_start_a_second_or_slower(self, world: World, seconds: int) -> None:
+        """All are started, none fails; however slow it is, every turn gets somewhere."""
+        made = missing(world, 400)
+        job = await until(world, replace(RECONCILE, rate=100), Phase.ACT)
+        world.troubles.append(lambda asked, _about: world.pass_time(seconds) if asked == INSTANCES_START else None)
+        while job.phase:
+            job = await step(world, job)
+            assert job.faults == 0
+        assert (job.state, job.tally.started, job.tally.failed) == (JobState.DONE, 400, 0)
+        assert told(world, job) == {transfer.id: "started" for transfer in made}
+        assert set(starts(world).values()) == {1}
+
+
+class TestResumption:
+    """A job that goes on from an input of a few turns ago: the pages of results say what is done."""
+
+    async def back(self, world: World, inputs: list[Job], job: Job) -> Job:
+        """Do a job to its end; the job before each of its turns."""
+        while job.phase:
+            inputs.append(job)
+            job = await step(world, job)
+        return job
+
+    async def test_from_before_it_acted_it_tells_the_same_and_starts_nothing(self, world: World) -> None:
+        """Also where everything has ended: the survey's pages stay as they are, and so does the end of each turn."""
+        made = missing(world, 45)
+        for number in range(5):
+            world.land(world.put(f"in/match/{number}"))
+        inputs: list[Job] = []
+        ended = await self.back(world, inputs, RECONCILE)
+        assert [job.phase for job in inputs] == ["survey", "extras", *["act"] * 3]
+        await carry(world)
+        pages, before = dict(world.reports.pages), starts(world)
+        for job in inputs:
+            again: list[Job] = []
+            assert await self.back(world, again, job) == replace(ended, updated_at=world.clock)
+            assert [one.pause for one in again] == [job.pause, *[0] * (len(again) - 1)]
+        assert world.reports.pages == pages
+        assert starts(world) == before == Counter(transfer.id for transfer in made)
+
+    async def test_turns_that_passed_over_pages_of_matches_end_where_they_ended(self, world: World) -> None:
+        """Also one that acted on nothing, and so has no page of its own."""
+        lines: list[dict[str, Any]] = [
+            {"id": str(number), "name": None, "class": "missing", "size": 1} for number in range(25)
+        ]
+        match: list[dict[str, Any]] = [{"class": "match", "size": 1}]
+        found = [lines[:15], *[match] * (2 * MAX_PAGES + 5), lines[15:22], match, lines[22:], match]
+        for page, part in enumerate(found):
+            await world.reports.write(jobs.found(RECONCILE.id, page), part)
+        seen: list[str] = []
+
+        async def handle(line: dict[str, Any]) -> Acted:
+            seen.append(line["id"])
+            return Acted(Result.STARTED)
+
+        async def ended(job: Job, inputs: list[Job]) -> Job:
+            while job.phase:
+                inputs.append(job)
+                job = jobs.advance(job, await act(world.ports, job, handle), NOW)
+            return job
+
+        inputs: list[Job] = []
+        first = await ended(replace(RECONCILE, phase=Phase.ACT, pages=len(found)), inputs)
+        assert len(inputs) > first.turns == 2
+        for job in inputs:
+            assert await ended(job, []) == first
+        assert seen == [line["id"] for line in lines]
+
+    async def test_a_line_that_failed_then_is_tried_again_and_no_other(self, world: World) -> None:
+        """Its result is replaced; the turn ends where it ended."""
+        made = missing(world, 45)
+        fails_for(world, INSTANCES_START, made[3].id)
+        inputs: list[Job] = []
+        ended = await self.back(world, inputs, RECONCILE)
+        assert ended.tally.failed == 1
+        world.troubles.clear()
+        again = await done(world, inputs[2])
+        assert told(world, again) == {transfer.id: "started" for transfer in made}
+        assert again.turns == ended.turns
+
+    async def test_results_that_do_not_fit_end_the_job(self, world: World) -> None:
+        """To go on would leave lines out."""
+        missing(world, 20)
+        job = await until(world, RECONCILE, Phase.ACT)
+        page = [{"id": "another", "name": None, "result": "started", "detail": ""}]
+        await world.reports.write(jobs.results(job.id, 0), page)
+        ended = await step(world, job)
+        assert (ended.state, starts(world)) == (JobState.FAILED, Counter())
+        assert "does not fit" in ended.detail
+
+    @pytest.mark.parametrize("seed", range(20))
+    async def test_killed_and_resumed_at_random_each_line_is_told_once_and_never_acted_on_again(
+        self, seed: int
+    ) -> None:
+        """Two thousand lines; killed at any request; resumed from up to five turns ago; slow at times, busy at times."""
+        dice, world = random.Random(seed), World()  # noqa: S311  # a seed makes it the same again
+        made = [transfer.id for transfer in missing(world, 2_000)]
+        job = replace(RECONCILE, rate=dice.choice([20, 50, 100]))
+        inputs, reported = [job], set[str]()
+        fuse, slow = 0, False
+
+        def trouble(asked: Request, about: str) -> Exception | None:
+            nonlocal fuse
+            fuse -= 1
+            if asked == INSTANCES_START:
+                assert about not in reported
+                world.pass_time(dice.choice([0, 1, 4]) if slow else 0)
+            if fuse == 0:
+                return RuntimeError("killed")
+            return BUSY if asked in {INSTANCES_FIND, INSTANCES_START} and dice.random() < 0.002 else None
+
+        world.troubles.append(trouble)
+        while job.phase:
+            fuse, slow = dice.choice([0, 0, dice.randrange(1, 1_000)]), dice.random() < 0.3
+            try:
+                job = await step(world, job)
+            except RuntimeError:
+                job = jobs.faulted(job, "killed", world.clock)
+            fuse = 0
+            reported |= {
+                line["id"]
+                for name, page in world.reports.pages.items()
+                if "results" in name
+                for line in page
+                if line["result"] != "failed"
+            }
+            inputs.append(job)
+            if job.phase and dice.random() < 0.06:
+                inputs = inputs[: -dice.randrange(1, 6)] or inputs[:1]
+                job = inputs[-1]
+            if dice.random() < 0.02:
+                await carry(world)
+        assert job.state is JobState.DONE
+        assert list(told(world, job)) == made
+        assert (job.tally.found, accounted(job), job.tally.failed) == (2_000, 2_000, 0)
+        assert {run.attempt for instance in world.instances.kept.values() if (run := instance.run)} <= {0, 1, 2, 3}
 
 
 async def test_a_failure_is_patience_long_and_then_the_lines(world: World) -> None:

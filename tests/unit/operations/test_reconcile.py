@@ -26,7 +26,7 @@ from rules import jobs, letters
 from rules.codec import encode
 from rules.decisions import SOURCE_ETAG, SourceBlob, TargetBlob
 from rules.errors import Reason
-from rules.jobs import PAGE, Finding, Job, JobState, Phase, Tally
+from rules.jobs import PAGE, Job, JobState, Phase, Tally
 from rules.letters import Ended
 from rules.models import Blob, Engine, Kind, Outcome, Place, Route, Run, Transfer, Verdict
 from rules.ports import Copy, CopySource
@@ -112,6 +112,9 @@ class TestFindings:
             "out/extra": "extra",
         }
         details = {line["name"]: line.get("detail", "") for line in world.reports.pages[jobs.found(job.id, 0)]}
+        acted_on = [line for page in world.reports.pages.values() for line in page if "id" in line]
+        assert {line["class"] for line in acted_on} == {"missing", "stale"}
+        assert len(acted_on) == job.tally.found
         assert details["in/nobodys"] == "the target has no receipt"
         assert "0xOLD" in details["in/older"]
         assert details["in/shorter"] == "its copy is done, 0 bytes of 10"
@@ -454,6 +457,66 @@ class TestTrouble:
         assert job.tally == Tally(found=1, bytes=10, match=700, missing=1)
         assert job.faults == 0
 
+    @pytest.mark.parametrize("seconds", [1, 5, 300])
+    async def test_a_survey_that_is_slow_ends_its_turn_in_time_and_goes_on(self, world: World, seconds: int) -> None:
+        """No fault, and nothing is an error that was not looked at; each blob has one line, on either side."""
+        names = [f"in/{number:03}" for number in range(300)]
+        for name in names:
+            world.put(name)
+            world.put(f"elsewhere/{name}")
+        for number in range(100):
+            put_at_target(world, f"out/extra/{number:03}")
+        world.troubles.append(
+            lambda asked, _about: world.pass_time(seconds) if asked in {TARGET_HEAD, SOURCE_HEAD} else None
+        )
+        job, turns = DRY, 0
+        while job.phase:
+            began = world.clock
+            job, turns = await step(world, job), turns + 1
+            assert (world.clock - began).total_seconds() <= 180 + reconcile.AT_ONCE * seconds
+            assert (job.faults, job.detail) == (0, "")
+        assert turns > 2
+        assert job.tally == Tally(found=300, bytes=3_000, missing=300, extra=100)
+        assert len(found(world, job)) == 400
+
+    async def test_blobs_that_come_and_go_while_a_survey_is_slow_are_looked_at_once(self, world: World) -> None:
+        """The shorter page is listed anew: what is new in it has its line, what is gone has none."""
+        for number in range(40):
+            world.put(f"in/{number:03}")
+        world.troubles.append(lambda asked, _about: world.pass_time(20) if asked == TARGET_HEAD else None)
+        changed = False
+
+        def change(asked: Any, about: str) -> None:
+            nonlocal changed
+            if asked == TARGET_HEAD and about.endswith("/005") and not changed:
+                changed = True
+                world.put("in/001+")
+                world.storage.blobs.pop(Blob(SOURCE_HOST, "source", "in/003"))
+
+        world.troubles.append(change)
+        job = await done(world, DRY)
+        assert job.pages > 1
+        assert set(found(world, job)) == {f"in/{number:03}" for number in range(40) if number != 3} | {"in/001+"}
+        assert set(found(world, job).values()) == {"missing"}
+
+    async def test_a_blob_that_storage_fails_now_and_then_is_no_error(self) -> None:
+        """A turn that got somewhere is no fault, however many looks fail."""
+        world = Yielding()
+        made = [world.put(f"in/{number:03}") for number in range(60)]
+        left = {transfer.target_blob.url: 2 for transfer in made[::3]}
+
+        def trouble(asked: Any, about: str) -> Exception | None:
+            if asked != TARGET_HEAD or not left.get(about):
+                return None
+            left[about] -= 1
+            return answered(TARGET_HEAD, 503, "ServerBusy")
+
+        world.troubles.append(trouble)
+        job = await done(world, DRY)
+        assert job.tally == Tally(found=60, bytes=600, missing=60)
+        assert len(found(world, job)) == 60
+        assert not any(left.values())
+
     async def test_storage_that_is_busy_is_not_asked_for_the_rest_of_the_page(self) -> None:
         """The turn is done again after a backoff."""
         world = Yielding()
@@ -492,7 +555,7 @@ class Nothing:
     def __init__(self) -> None:
         self.lines = 0
 
-    async def write(self, _name: str, lines: list[dict[str, Any]]) -> None:
+    async def write(self, _name: str, lines: list[dict[str, Any]], **_how: Any) -> None:
         """Count."""
         self.lines += len(lines)
 
@@ -614,8 +677,3 @@ async def test_a_hundred_thousand_lines_are_acted_on_flat_in_memory(world: World
     job, seen = await measured(world, acting, 200)
     assert (job.state, job.tally.refused) == (JobState.DONE, NAMES)
     assert seen.is_flat(), seen
-
-
-def test_a_line_to_act_on_is_one_with_an_id() -> None:
-    """The classes that are started are exactly those that lack a whole copy."""
-    assert {Finding.MISSING, Finding.STALE} == reconcile.TO_START

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from operations.schedule import reconcile_due
-from rules.jobs import Job, Work
+from rules.jobs import Job, Work, results
 from tests.unit.operations.world import World
 from tests.unit.rules.samples import NOW, ROUTE
 
@@ -51,6 +51,19 @@ async def test_a_dry_run_that_a_person_asked_for_does_not_stand_in_its_way() -> 
     world = World(routes=(HOURLY,))
     await world.instances.start(Job("reconcile-" + "a" * 24, Work.RECONCILE, NOW, route=ROUTE.name, dry_run=True))
     await world.instances.start(Job("reconcile-" + "b" * 24, Work.RECONCILE, NOW, route="other"))
+    assert len(await due(world)) == 1
+
+
+async def test_one_that_has_acted_is_not_started_again_when_the_task_hub_is_lost() -> None:
+    """Its pages of results would say that the new one's lines are done. One that had not acted is started again."""
+    world = World(routes=(HOURLY,))
+    [first] = await due(world)
+    world.instances.kept.clear()
+    assert await due(world) == [first]
+    world.instances.kept.clear()
+    await world.reports.write(results(first, 0), [{"id": "x", "name": None, "result": "started", "detail": ""}])
+    assert await due(world) == []
+    world.pass_time(3_600)
     assert len(await due(world)) == 1
 
 

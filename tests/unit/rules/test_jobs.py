@@ -24,6 +24,7 @@ MORE = Turn(Tally(found=1), wrote=True, cursor="c", hint="h")
 FOUND, NOTHING = Turn(Tally(found=1), wrote=True), Turn()
 FAILURE = Turn(failure="source.list: 503 ServerBusy")
 HOPELESS = replace(FAILURE, permanent=True)
+MOVED = replace(FAILURE, moved=True)
 # A name's marker, as long as a service makes one; and the worst that a detail may hold.
 LONGEST, LOUDEST = "m" * 2_048, "\U0001f4a5" * 5_000
 
@@ -72,7 +73,9 @@ def turns() -> st.SearchStrategy[Turn]:
         hint=texts,
         page=counts,
         line=counts,
+        before=counts,
         failure=st.sampled_from(["", "503"]),
+        moved=st.booleans(),
         permanent=st.booleans(),
     )
 
@@ -84,9 +87,13 @@ def turns() -> st.SearchStrategy[Turn]:
         *[(replace(RECONCILE, phase=phase, cancelling=True), MORE, None, "cancelled") for phase in Phase],
         *[(replace(RECONCILE, phase=phase, cancelling=True), FAILURE, None, "cancelled") for phase in Phase],
         (replace(RECONCILE, cancelling=True), HOPELESS, None, "cancelled"),
-        # any | failure | the same turn; after 10 in a row, or where it would not help, the end: failed
+        # any | failure, and it got nowhere | the same turn; after 10 in a row, the end: failed
         *[(replace(ACTING, phase=phase), FAILURE, phase, "running") for phase in Phase],
         *[(replace(ACTING, phase=phase, faults=9), FAILURE, None, "failed") for phase in Phase],
+        # any | failure, but it got somewhere | the same turn
+        *[(replace(ACTING, phase=phase, faults=9), MOVED, phase, "running") for phase in Phase],
+        (replace(ACTING, cancelling=True), MOVED, None, "cancelled"),
+        # any | failure, and doing it again would not help | the end, failed
         *[(replace(ACTING, phase=phase), HOPELESS, None, "failed") for phase in Phase],
         # survey, extras | there is more | the same, from there
         (RECONCILE, MORE, Phase.SURVEY, "running"),
@@ -154,6 +161,33 @@ def test_the_pause_is_as_long_as_what_was_started_may_take(rate: int, started: i
     """Never under two seconds: such a timer fires at once. What started nothing costs nothing."""
     turn = Turn(Tally(started=started, running=7, failed=1), wrote=True, page=1)
     assert jobs.advance(replace(ACTING, rate=rate), turn, LATER).pause == pause
+
+
+@pytest.mark.parametrize(("started", "before", "pause"), [(100, 0, 5), (100, 60, 2), (100, 40, 3), (100, 100, 0)])
+def test_the_pause_is_for_what_this_try_started(started: int, before: int, pause: int) -> None:
+    """A turn that only reads what its page of results says waits for nothing."""
+    turn = Turn(Tally(started=started), wrote=True, page=1, before=before)
+    following = jobs.advance(ACTING, turn, LATER)
+    assert (following.pause, following.tally.started) == (pause, started)
+
+
+@quick
+@given(faults=st.integers(0, 9), moved=st.booleans())
+def test_only_a_turn_that_got_nowhere_counts_towards_giving_up(faults: int, *, moved: bool) -> None:
+    """Either keeps its place, and waits at least as long as what it may have started takes."""
+    job = replace(ACTING, faults=faults, page=1, line=7, turns=4)
+    following = jobs.advance(job, replace(FAILURE, moved=moved), LATER)
+    assert following.faults == (0 if moved else faults + 1)
+    assert (following.page, following.line, following.turns, following.tally) == (1, 7, 4, job.tally)
+    assert following.phase is None or following.pause >= jobs.TURN_SECONDS
+    assert (following.phase is None) is (following.faults == policies.MAX_FAULTS)
+
+
+def test_a_turn_of_an_older_app_is_read_as_it_was_meant() -> None:
+    """It says neither whether it got somewhere nor what was started before."""
+    old = decode(Turn, {"failure": "503"})
+    assert jobs.advance(ACTING, old, LATER).faults == 1
+    assert jobs.advance(ACTING, decode(Turn, {"tally": {"started": 100}, "wrote": True, "page": 1}), LATER).pause == 5
 
 
 @quick
