@@ -85,7 +85,7 @@ def _resumed(given: Input, instance: Instance) -> Input:
         case Run():
             return course.resumed(given, said(instance))
         case Job():
-            return jobs.resumed(given, said(instance))
+            return _broken_off(given, instance) if given.cancelling else jobs.resumed(given, said(instance))
         case _:
             assert_never(given)
 

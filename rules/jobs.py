@@ -226,8 +226,7 @@ def cancelled(job: Job, now: datetime) -> Job:
 
 def resumed(job: Job, detail: str) -> Job:
     """The job to start again after the host failed its orchestration: at the turn of its input, which is safe to repeat."""
-    job = replace(job, faults=0, pause=0, resumes=job.resumes + 1, detail=detail[:MAX_DETAIL])
-    return _ended(job, JobState.CANCELLED) if job.cancelling else job
+    return replace(job, faults=0, pause=0, resumes=job.resumes + 1, detail=detail[:MAX_DETAIL])
 
 
 def broken_off(job: Job, detail: str) -> Job:
