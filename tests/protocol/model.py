@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from rules import events
 from tests.protocol.cloud import WRITES, Lost, version
 from tests.protocol.machine import Ask, Machine
-from tests.protocol.orchestration import BASE
+from tests.protocol.orchestration import BASE, CANCEL
 from tests.protocol.state import Orchestration, Owner, State, Step, Task, in_order, unborn, without
 
 # A timer runs once at a time; after a crash of the host a second run may be beside the first.
@@ -133,7 +133,9 @@ class Model(Machine):
                 return self._moved(state, self.cloud.end_copy(state.world, well=False))
             case "touch" if view.there and view.status != "pending":
                 return self._moved(state, self.cloud.touch(state.world), outsider=True)
-            case "cancel" if running or self._is_broken(instance):
+            case "cancel" if running:
+                return self._tell(state, index, CANCEL)
+            case "cancel" if self._is_broken(instance):
                 return self._operate(state, "cancel", self.transfers[index].id, index)
             case "deadline" if running and instance is not None and not instance.late:
                 return self._with(state, index, instance._replace(late=True))
@@ -161,6 +163,16 @@ class Model(Machine):
             elif self._is_lost(state, index, instance) and self._rounds(state, "lost") < MAX_ROUNDS:
                 label = self._doing(f"{self.name(index)} lost")
                 yield Step(label, self._operate(state, "lost", self.transfers[index].id, index))
+        if self.scenario.failures and self._letters_disagree(state):
+            yield Step(self._doing("sweep"), self._operate(state, "sweep", None, 0))
+
+    def _letters_disagree(self, state: State) -> bool:
+        """Whether the sweep has something to heal: what a failed execution still had in flight may write a letter late."""
+        return any(
+            (self.cloud.letter(state.world, transfer.id) is not None) != (self.final(instance) == "dead_lettered")
+            for transfer, instance in zip(self.transfers, state.instances, strict=True)
+            if self.final(instance) is not None
+        )
 
     def _is_broken(self, instance: Orchestration | None) -> bool:
         return instance is not None and instance.status in {"Failed", "Terminated"}
