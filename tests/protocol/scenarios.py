@@ -1,6 +1,10 @@
-"""What is explored: two versions of one name, the overwriting of the source, people, the service; and one thing that goes wrong."""
+"""What is explored: two versions of one name, the overwriting of the source, people, the service; and one thing that goes wrong.
 
-from dataclasses import dataclass
+Each scenario is explored twice: with requests, answers and activities that go wrong, and with a host that fails an orchestration,
+drops an activity, or takes one for lost.
+"""
+
+from dataclasses import dataclass, replace
 
 from rules.models import Choice
 from tests.protocol.state import Scenario
@@ -68,6 +72,24 @@ CASES = [
     _case("event_twice", ASYNC, "redeliver 1", "cancel 1", versions=1, fine=True, states=370, ends=14),
 ]
 
+
+def _host_fails(name: str, *, states: int, ends: int, failures: int = 1) -> Case:
+    """The scenario of that name, with a host that fails instead of requests that do."""
+    scenario = next(case.scenario for case in CASES if case.name == name)
+    return Case(f"{name}_host_fails", replace(scenario, faults=0, failures=failures), states, ends)
+
+
+HOST_FAILS = [
+    _host_fails("sync", states=5_400, ends=27),
+    _host_fails("sync_event_lost", states=1_300, ends=23),
+    _host_fails("sync_second_cancelled", states=10_000, ends=51),
+    _host_fails("async_event_lost", states=14_000, ends=18),
+    _host_fails("async_one_cancelled", states=3_100, ends=38),
+    _host_fails("async_one_fails", states=22_000, ends=190),
+    _host_fails("async_replay_cancelled", states=30_000, ends=370),
+    _host_fails("async_cancelled_twice", states=10_000, ends=119),
+]
+
 # Minutes, not seconds: EXPLORE=long
 LONG = [
     _case("sync_three_versions", SYNC, "overwrite", "overwrite", versions=3, faults=1, states=76_000, ends=290),
@@ -76,4 +98,12 @@ LONG = [
     _case("sync_two_faults", SYNC, "overwrite", faults=2, states=85_000, ends=930),
     _case("one_two_faults", ASYNC, "fail", "cancel 1", versions=1, faults=2, states=200_000, ends=5_800),
     _case("route_renamed_overwritten", SYNC, "overwrite", routes=RENAMED, states=23_000, ends=12),
+    _host_fails("sync_removed", states=42_000, ends=140),
+    _host_fails("sync_cancelled_replayed", states=22_000, ends=100),
+    _host_fails("sync_given_up_replayed", states=22_000, ends=100),
+    _host_fails("sync_touched", states=10_000, ends=75),
+    _host_fails("async", states=100_000, ends=30),
+    _host_fails("async_touched", states=81_000, ends=470),
+    _host_fails("async_removed", states=830_000, ends=230),
+    _host_fails("route_renamed", states=55_000, ends=9),
 ]

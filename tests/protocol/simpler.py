@@ -141,6 +141,26 @@ def created_without_condition(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(MemoryTarget, "_refuse", unless_creating)
 
 
+def superseded_settles_where_something_is_seen(patch: pytest.MonkeyPatch) -> None:
+    """What was superseded cleans only if something half-made is at the target already."""
+
+    async def may_be_half_made(ports: Ports, run: Run) -> bool:
+        target = await ports.target.head(run.transfer.target_blob)
+        return target is not None and decisions.is_half_made(target, run.transfer, run.size)
+
+    patch.setattr("activities.finish._may_be_half_made", may_be_half_made)
+
+
+def resumes_do_not_rank(patch: pytest.MonkeyPatch) -> None:
+    """The records of a failed execution and of the resumed one are the same."""
+    patch.setattr(Ended, "rank", property(lambda ended: (ended.attempt, 0)))
+
+
+def letters_are_not_swept(patch: pytest.MonkeyPatch) -> None:
+    """Nothing compares letters with transfers."""
+    patch.setattr(model_.Model, "_letters_disagree", lambda *_: False)
+
+
 def an_abort_is_never_repeated(patch: pytest.MonkeyPatch) -> None:
     """An abort that was not answered counts as done."""
     rule = decisions.clean

@@ -1,6 +1,6 @@
 """Every order of the requests of two transfers of one name and of what else may happen, with one thing that goes wrong.
 
-`EXPLORE=long` adds what takes minutes: three versions, two faults (`make explore`).
+`EXPLORE=long` adds what takes minutes: three versions, two faults, a host that fails in the larger scenarios (`make explore`).
 """
 
 import os
@@ -9,12 +9,12 @@ import sys
 import pytest
 
 from tests.protocol.explorer import explore
-from tests.protocol.scenarios import CASES, LONG, Case
+from tests.protocol.scenarios import CASES, HOST_FAILS, LONG, Case
 
 LONG_TOO = os.environ.get("EXPLORE") == "long"
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [*CASES, *HOST_FAILS], ids=lambda case: case.name)
 def test_every_interleaving(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
     """The target ends at the newest version and never goes back, nothing is `verified` falsely, everything ends once."""
     _explored(case, capsys)

@@ -15,9 +15,14 @@ FOUND: list[tuple[Simpler, Scenario]] = [
     (simpler.replaced_without_condition, Scenario(SYNC, versions=3, script=("overwrite", "overwrite"))),
     (simpler.created_without_condition, Scenario(SYNC, script=("overwrite",))),
     (simpler.ended_is_not_read, Scenario(ASYNC, versions=1, script=("cancel 1", "fail"), faults=1)),
-    (simpler.settle_is_too_short, Scenario(ASYNC, versions=3, script=("overwrite", "overwrite", "cancel 3"))),
+    (simpler.settle_is_too_short, Scenario(ASYNC, versions=1, script=("remove", "fail"), failures=1)),
     (simpler.letters_are_simply_written, Scenario(ASYNC, versions=1, script=("deadline 1", "replay 1"), faults=1)),
     (simpler.stale_copies_are_not_cleaned, Scenario(ASYNC, script=("overwrite", "deadline 1"), lost=frozenset({2}))),
+    (
+        simpler.superseded_settles_where_something_is_seen,
+        Scenario(ASYNC, versions=1, script=("remove", "fail"), failures=1),
+    ),
+    (simpler.letters_are_not_swept, Scenario(ASYNC, versions=1, script=("deadline 1", "cancel 1"), failures=1)),
     (simpler.an_abort_is_never_repeated, Scenario(ASYNC, versions=1, script=("deadline 1", "fail"), faults=1)),
 ]
 

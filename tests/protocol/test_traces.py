@@ -230,8 +230,64 @@ def test_abort_without_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     _bites(simpler.an_abort_is_never_repeated, trace, play, monkeypatch, "something half-made stays")
 
 
-def _scenario(*script: str, faults: int = 0, versions: int = 1, routes: tuple[str, ...] = ("route",)) -> Scenario:
-    return Scenario(ASYNC, versions=versions, script=script, faults=faults, routes=routes, exact=True)
+def test_deletion_beside_a_late_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blob is deleted; a failed execution's copy lands after the resumed one has looked: it is cleaned all the same."""
+
+    def trace(play: Play) -> None:
+        play.do("event 1", "1 start source.head", "1 start letters.ended", "remove once read", "1 failed", "1 resume")
+        play.run("1#1")
+        play.do("1 start target.copy")
+        play.run("1 settled")
+        play.run("1#1")
+        play.may("fail")
+
+    play = _played(trace, _scenario("remove", "fail", failures=1))
+    assert play.finish() == ["superseded"]
+    assert "1#1 clean target.abort" in play.path
+    _bites(simpler.superseded_settles_where_something_is_seen, trace, play, monkeypatch, "something half-made stays")
+
+
+def test_record_dropped_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failed execution found its copy complete; it drops the record of the end after the resumed one has written it."""
+
+    def trace(play: Play) -> None:
+        play.do("event 1")
+        play.run("1 start")
+        play.do("copy ends", "1 pause", "overwrite", "cancel 1", "1 check target.head")
+        play.do("1 record letters.write_ended", "1 settled", "1 clean target.head", "1 clean target.clear_copy")
+        play.do("event 2")
+        play.run("2 start")
+        play.do("1 failed", "1 resume", "1#1 record letters.write_ended", "1 close letters.drop_ended", "1 settled")
+        play.run("1#1")
+
+    play = _played(trace, _scenario("overwrite", "cancel 1", versions=2, failures=1))
+    assert play.finish() == ["cancelled", "verified"]
+    _bites(simpler.resumes_do_not_rank, trace, play, monkeypatch, "the record of its end says None")
+
+
+def test_letter_of_a_failed_execution(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failed execution writes its dead letter late, while the resumed one is cancelled: the sweep resolves it."""
+
+    def trace(play: Play) -> None:
+        _given_up(play)
+        play.run("1 clean")
+        play.do("1 failed", "cancel 1", "1 close letters.write")
+        play.run("1#1 record")
+        play.run("1 settled")
+        play.run("1#1")
+
+    play = _played(trace, _scenario("deadline 1", "cancel 1", failures=1))
+    assert play.finish() == ["cancelled"]
+    assert "sweep" in play.path
+    _bites(simpler.letters_are_not_swept, trace, play, monkeypatch, "its open letter is Letter")
+
+
+def _scenario(
+    *script: str, faults: int = 0, failures: int = 0, versions: int = 1, routes: tuple[str, ...] = ("route",)
+) -> Scenario:
+    return Scenario(
+        ASYNC, versions=versions, script=script, faults=faults, failures=failures, routes=routes, exact=True
+    )
 
 
 def _given_up(play: Play, *then: str) -> None:
