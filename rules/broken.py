@@ -6,7 +6,6 @@ issue 2621). That says nothing about the blob, so the orchestration is started a
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import assert_never
 
 from rules import course, jobs, policies
 from rules.jobs import Job
@@ -81,20 +80,12 @@ def _may_go_on(given: Input, due: datetime) -> bool:
 
 
 def _resumed(given: Input, instance: Instance) -> Input:
-    match given:
-        case Run():
-            return course.resumed(given, said(instance))
-        case Job():
-            return _broken_off(given, instance) if given.cancelling else jobs.resumed(given, said(instance))
-        case _:
-            assert_never(given)
+    if isinstance(given, Run):
+        return course.resumed(given, said(instance))
+    return _broken_off(given, instance) if given.cancelling else jobs.resumed(given, said(instance))
 
 
 def _broken_off(given: Input, instance: Instance) -> Input:
-    match given:
-        case Run():
-            return course.broken_off(given, said(instance))
-        case Job():
-            return jobs.broken_off(jobs.caught_up(given, instance.custom), said(instance))
-        case _:
-            assert_never(given)
+    if isinstance(given, Run):
+        return course.broken_off(given, said(instance))
+    return jobs.broken_off(jobs.caught_up(given, instance.custom), said(instance))

@@ -227,6 +227,26 @@ class TestReplay:
         assert caught.value.fix
         assert "instances.start" not in world.asked
 
+    async def test_one_that_cannot_be_read_is_a_conflict_that_says_what_to_do(self, world: World) -> None:
+        """It says neither what was carried nor along which route; its letter stays open."""
+        transfer = world.put()
+        await world.letters.write(letters.of_unreadable(transfer.id, "the orchestration was Failed: x", NOW, "0.1.0"))
+        with pytest.raises(Conflict) as caught:
+            await replay(world.ports, world.instances, transfer.id)
+        assert "cannot be read" in str(caught.value)
+        assert "POST /api/transfers" in caught.value.fix
+        assert "instances.start" not in world.asked
+        assert transfer.id in world.letters.open
+
+    async def test_sharing_the_blob_of_one_that_cannot_be_read_is_its_next_attempt(self, world: World) -> None:
+        """As the fix says: the letter is open until that ends."""
+        transfer = world.put()
+        world.instances.kept[transfer.id] = Instance(transfer.id, "Failed", None, {}, None, NOW)
+        await world.letters.write(letters.of_unreadable(transfer.id, "the orchestration was Failed: x", NOW, "0.1.0"))
+        assert await share(world.ports, world.instances, "default", NAME) == transfer.id
+        run = started(world, transfer)
+        assert (run.attempt, run.letter, run.first) == (1, True, False)
+
     async def test_a_message_that_is_allowed_today_is_accepted_and_its_letter_resolved(self, world: World) -> None:
         """Replaying it is accepting it again."""
         transfer = world.put()
