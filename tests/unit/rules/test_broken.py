@@ -62,6 +62,20 @@ TRANSFERS: dict[str, Row] = {
     "failed, past its deadline": (transfer(OLD), Step.RECORD, State.DEAD_LETTERED, AT_ONCE, False),
     "failed, its deadline comes first": (transfer(due_before(0)), Step.RECORD, State.DEAD_LETTERED, AT_ONCE, False),
     "failed, its deadline comes later": (transfer(due_before(3)), Step.CHECK, None, pause(0), True),
+    "failed in its first execution, after the hour of a small blob": (
+        transfer(replace(RUN, accepted_at=NOW - timedelta(hours=2)), engine="async"),
+        Step.START,
+        None,
+        pause(0),
+        True,
+    ),
+    "failed in its first execution, past the hour of a small blob": (
+        transfer(replace(RUN, accepted_at=NOW - timedelta(hours=2)), engine="newer"),
+        Step.RECORD,
+        State.DEAD_LETTERED,
+        AT_ONCE,
+        False,
+    ),
     "failed, ending": (transfer(CLEANING), Step.CLEAN, State.DEAD_LETTERED, pause(0), True),
     "failed, ending, spent": (
         transfer(replace(CLEANING, resumes=99, accepted_at=OLD.accepted_at)),
