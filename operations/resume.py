@@ -11,9 +11,9 @@ from rules.jobs import Work
 from rules.models import Run
 from rules.ports import Instance, Instances, Ports, Standing
 
-# Of 30 seconds, with room to spare: a worker that dies may fail thousands of orchestrations at once, and to start all of them
-# again at once would fill the hub. So many a round are about 20 a second, which is what one small instance carries.
-SECONDS, MOST, AT_ONCE = 20.0, 600, 8
+# Of a minute. A worker that dies may fail thousands of orchestrations at once, and to start all of them again at once would fill
+# the hub: so many a round are 20 a second, which is what one small instance carries.
+SECONDS, MOST, AT_ONCE = 45.0, 900, 8
 PREFIXES = (*(f"{work}-" for work in Work), "")
 
 

@@ -66,7 +66,7 @@ class TestTimers:
         assert list(world.instances.kept) == [transfer.id]
 
     async def test_what_broke_is_resumed(self, world: World, api: Api) -> None:
-        """Every half minute."""
+        """Every minute."""
         transfer = world.put()
         world.stands(transfer, "Failed", Run(transfer, NOW))
         world.pass_time(30)
