@@ -16,7 +16,7 @@ from rules.decisions import (
     decide,
     is_coming,
 )
-from rules.errors import CANNOT_VERIFY_SOURCE, Failure, LookAgain, Reason, StorageError
+from rules.errors import CANNOT_VERIFY_SOURCE, Failure, LookAgain, Reason, Rejected, StorageError
 from rules.models import Engine, Kind, Outcome, Route, Run, Verdict
 from rules.policies import MAX_LOOKS, MAX_TRIES, choose_engine, metadata_fits
 from rules.ports import Copy, Ports
@@ -54,6 +54,8 @@ class _Start:
     whole: bool = False
     note: str = ""
     last: StorageError | None = field(default=None, repr=False)
+    seen: tuple[Act, str | None] | None = None
+    rejected: tuple[tuple[Act, str | None] | None, Rejected] | None = None
 
     async def carry(self) -> Outcome:
         """Look and act, at most 8 times; then it is for later."""
@@ -88,6 +90,7 @@ class _Start:
         decision = decide(self.run, source, target, ended)
         if isinstance(decision, Outcome):
             return decision
+        self._not_again((decision, target.etag if target else None))
         match decision, source, target:
             case Act.CONFIRM, SourceBlob(), TargetBlob():
                 return await self._confirm(target, source.size)
@@ -97,6 +100,22 @@ class _Start:
             case _, SourceBlob(), _:
                 return await self._copy(source, target, since)
         return None
+
+    def _not_again(self, seen: tuple[Act, str | None]) -> None:
+        """An act that was refused, and would now be done again on the very same target: the refusal is final.
+
+        Raises:
+            Permanent: with the service's code in its detail.
+        """
+        if self.rejected is not None and self.rejected[0] == seen:
+            raise self.rejected[1].final()
+        self.seen = seen
+
+    def _refused(self, error: LookAgain) -> None:
+        """Keep what an act answered, for the next look."""
+        self.last = error
+        if isinstance(error, Rejected):
+            self.rejected = self.seen, error
 
     def _fresh(self, since: float) -> bool:
         """Whether what was read since then is young enough to act upon."""
@@ -117,7 +136,7 @@ class _Start:
         try:
             await self.ports.target.abort(self.run.transfer.target_blob, target.copy_id or "")
         except LookAgain as error:
-            self.last = error
+            self._refused(error)
 
     async def _copy(self, source: SourceBlob, target: TargetBlob | None, since: float) -> Outcome | None:
         if self.run.tries >= MAX_TRIES:
@@ -135,16 +154,19 @@ class _Start:
     async def _act(self, copy: Copy, size: int) -> Outcome | None:
         try:
             done = await self.ports.target.copy(copy)
+        except (Failure, Rejected) as error:
+            if copy.tags and error.reason is not Reason.THROTTLED:
+                # A role of its own, a hierarchical namespace, an old account: the refusals of tags are many. Without them, once.
+                self._leave_tags(f"the target's account refused a copy with them ({error.detail})")
+            elif isinstance(error, Rejected):
+                self._refused(error)
+            else:
+                raise
+            return None
         except LookAgain as error:
-            self.last = error
+            self._refused(error)
             if error.code == CANNOT_VERIFY_SOURCE:
                 self.refused |= {copy.engine}
-            return None
-        except Failure as failure:
-            if not copy.tags or failure.reason is Reason.THROTTLED:
-                raise
-            # A role of its own, a hierarchical namespace, an old account: the refusals of tags are many. Without them, once.
-            self._leave_tags(f"the target's account refused a copy with them ({failure.detail})")
             return None
         verdict = Verdict.VERIFIED if done else Verdict.WAITING
         return Outcome(verdict, engine=copy.engine, size=size, note=self.note, began=not done)
@@ -197,13 +219,13 @@ async def confirm(ports: Ports, run: Run, target: TargetBlob, size: int) -> Outc
     if target.copy_status is CopyStatus.SUCCESS:
         try:
             await ports.target.clear_copy(run.transfer.target_blob, target)
+        except (Failure, Rejected) as error:
+            if error.reason is Reason.THROTTLED:
+                raise
+            note = f"{UNCLEARED}: {error}"
         except LookAgain as error:
             if error.status != HTTPStatus.PRECONDITION_FAILED:  # else somebody changed it: cleared all the same
                 raise
-        except Failure as failure:
-            if failure.reason is Reason.THROTTLED:
-                raise
-            note = f"{UNCLEARED}: {failure}"
     return Outcome(Verdict.VERIFIED, size=size, note=note)
 
 

@@ -1,7 +1,8 @@
 """What the storage services' error codes mean to us: two tables, code → meaning and meaning → verdict.
 
 Codes: https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes, .../blob-service-error-codes and
-.../queue-service-error-codes. A code that is not here is judged by its status.
+.../queue-service-error-codes. A code that is not here is judged by its status. A 409 or a 412 with such a code does not mean
+that something changed: most 409s say that the blob cannot be copied at all, however often it is tried.
 """
 
 from enum import StrEnum
@@ -31,6 +32,9 @@ class Meaning(StrEnum):
     PROTECTED = "a policy or its tier protects the blob"
     WRONG_TYPE = "the blob there is of another kind"
     TOO_MUCH = "the service does not take such properties"
+    OWN_KEY = "the blob is encrypted with a customer-provided key"
+    NOT_OFFERED = "the account does not offer this for the blob"
+    NO_TIER = "the account does not offer the route's tier"
     UNSAYABLE = "the service does not take such a name"
     UNVERIFIED = "the target's service could not read the source"
     UNKNOWN = "the service refused the request"
@@ -94,20 +98,18 @@ CODES: dict[Meaning, tuple[str, ...]] = {
         "LeaseNotPresentWithBlobOperation",
     ),
     Meaning.PROTECTED: (
-        "BlobAccessTierNotSupportedForAccountType",
         "BlobArchived",
         "BlobBeingRehydrated",
         "BlobImmutableDueToLegalHold",
         "BlobImmutableDueToPolicy",
-        "BlobTierInadequateForContentLength",
         "CannotChangeToLowerTier",
         "ContainerImmutableDueToPolicy",
-        "InvalidBlobTier",
     ),
     Meaning.WRONG_TYPE: (
         "IncrementalCopyBlobMismatch",
         "InvalidBlobType",
         "OperationNotAllowedOnIncrementalCopyBlob",
+        "OperationNotSupportedOnDirectory",
         "ResourceTypeMismatch",
         # Only the blob with all its snapshots could be deleted, and those are somebody's.
         "SnapshotsPresent",
@@ -123,6 +125,19 @@ CODES: dict[Meaning, tuple[str, ...]] = {
         "MaxBlobSizeConditionNotMet",
         "MetadataTooLarge",
         "RequestBodyTooLarge",
+    ),
+    Meaning.OWN_KEY: ("BlobUsesCustomerSpecifiedEncryption",),
+    Meaning.NOT_OFFERED: (
+        "BlobOperationNotSupported",
+        "BlobOperationNotSupportedForBlobCreatedBySftp",
+        "BlobTypeNotSupported",
+        "FeatureNotYetSupportedForHierarchicalNamespaceAccounts",
+        "OperationNotAllowedInCurrentState",
+    ),
+    Meaning.NO_TIER: (
+        "BlobAccessTierNotSupportedForAccountType",
+        "BlobTierInadequateForContentLength",
+        "InvalidBlobTier",
     ),
     Meaning.UNSAYABLE: (
         "InvalidQueryParameterValue",
@@ -140,16 +155,10 @@ STATUSES: dict[int, Meaning] = {
     HTTPStatus.FORBIDDEN: Meaning.REFUSED,
     HTTPStatus.NOT_FOUND: Meaning.AWAY,
     HTTPStatus.REQUEST_TIMEOUT: Meaning.BUSY,
-    HTTPStatus.CONFLICT: Meaning.CHANGED,
-    HTTPStatus.PRECONDITION_FAILED: Meaning.CHANGED,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: Meaning.TOO_MUCH,
     HTTPStatus.REQUEST_URI_TOO_LONG: Meaning.UNSAYABLE,
     HTTPStatus.TOO_MANY_REQUESTS: Meaning.BUSY,
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: Meaning.TOO_MUCH,
-    HTTPStatus.INTERNAL_SERVER_ERROR: Meaning.BUSY,
-    HTTPStatus.BAD_GATEWAY: Meaning.BUSY,
-    HTTPStatus.SERVICE_UNAVAILABLE: Meaning.BUSY,
-    HTTPStatus.GATEWAY_TIMEOUT: Meaning.BUSY,
 }
 MEANINGS: dict[str, Meaning] = {code: meaning for meaning, codes in CODES.items() for code in codes}
 
@@ -169,9 +178,12 @@ VERDICTS: dict[Side, dict[Meaning, Verdict]] = {
         Meaning.PROTECTED: (Permanent, Reason.SOURCE_ARCHIVED),
         Meaning.WRONG_TYPE: (Permanent, Reason.UNSUPPORTED_BLOB),
         Meaning.TOO_MUCH: (Permanent, Reason.UNSUPPORTED_BLOB),
+        Meaning.OWN_KEY: (Permanent, Reason.UNSUPPORTED_BLOB),
+        Meaning.NOT_OFFERED: (Permanent, Reason.UNSUPPORTED_BLOB),
+        Meaning.NO_TIER: (Permanent, Reason.UNSUPPORTED_BLOB),
         Meaning.UNSAYABLE: (Permanent, Reason.INVALID_NAME),
         Meaning.UNVERIFIED: (Retryable, Reason.SOURCE_UNREADABLE),
-        Meaning.UNKNOWN: (Retryable, Reason.INTERNAL),
+        Meaning.UNKNOWN: (Retryable, Reason.SOURCE_UNREADABLE),
     },
     # LookAgain is for acts; a mere look that is answered so is retryable, with this reason.
     Side.TARGET: {
@@ -185,9 +197,13 @@ VERDICTS: dict[Side, dict[Meaning, Verdict]] = {
         Meaning.PROTECTED: (Permanent, Reason.TARGET_UNWRITABLE),
         Meaning.WRONG_TYPE: (Permanent, Reason.TARGET_CONFLICT),
         Meaning.TOO_MUCH: (Permanent, Reason.UNSUPPORTED_BLOB),
+        Meaning.OWN_KEY: (Permanent, Reason.UNSUPPORTED_BLOB),
+        Meaning.NOT_OFFERED: (Permanent, Reason.UNSUPPORTED_BLOB),
+        Meaning.NO_TIER: (Permanent, Reason.TARGET_UNWRITABLE),
         Meaning.UNSAYABLE: (Permanent, Reason.INVALID_NAME),
         Meaning.UNVERIFIED: (LookAgain, Reason.SOURCE_UNREADABLE),
-        Meaning.UNKNOWN: (Retryable, Reason.INTERNAL),
+        # An act that is refused so is `Rejected`.
+        Meaning.UNKNOWN: (Retryable, Reason.TARGET_UNWRITABLE),
     },
     Side.STATE: {what: (Retryable, Reason.THROTTLED if what is Meaning.BUSY else Reason.INTERNAL) for what in Meaning},
 }
@@ -196,8 +212,14 @@ VERDICTS: dict[Side, dict[Meaning, Verdict]] = {
 def meaning(status: int, code: str) -> Meaning:
     """What an answer means: its code says so, else its status.
 
-    A source that was busy is no source that cannot be read: another engine would not help.
+    A source that was busy is not a source that cannot be read: another engine would not help.
     """
-    if code == CANNOT_VERIFY_SOURCE and STATUSES.get(status) is Meaning.BUSY:
+    if code == CANNOT_VERIFY_SOURCE and _by_status(status) is Meaning.BUSY:
         return Meaning.BUSY
-    return MEANINGS.get(code) or STATUSES.get(status, Meaning.UNKNOWN)
+    return MEANINGS.get(code) or _by_status(status)
+
+
+def _by_status(status: int) -> Meaning:
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return Meaning.BUSY
+    return STATUSES.get(status, Meaning.UNKNOWN)

@@ -15,7 +15,7 @@ import aiohttp
 from azure.core.exceptions import AzureError, ClientAuthenticationError
 
 from adapters.codes import VERDICTS, Meaning, Side, meaning
-from rules.errors import Failure, LookAgain, Reason, Retryable, StorageError
+from rules.errors import Failure, LookAgain, Reason, Rejected, Retryable, StorageError
 
 # A HEAD's answer has no body: its code is in this header alone.
 CODE_HEADER = "x-ms-error-code"
@@ -100,6 +100,8 @@ def judged(request: Request, what: Meaning, status: int = 0, code: str = "") -> 
     kind, reason = VERDICTS[request.side][what]
     answer = f"{status or ''} {code}".strip()
     detail = f"{answer}: {what}" if answer else what.value
+    if request.act and what is Meaning.UNKNOWN:
+        return Rejected(Reason.UNSUPPORTED_BLOB, request.name, detail, code=code, status=status)
     if issubclass(kind, Failure):
         return kind(reason, request.name, detail, code=code, status=status)
     if not request.act:

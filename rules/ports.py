@@ -77,7 +77,8 @@ class Target(Protocol):
     async def copy(self, copy: Copy) -> bool:
         """Ask the service to copy. True: done, this very request read the version. False: accepted, look later.
 
-        409, 412 and no answer are LookAgain. `CANNOT_VERIFY_SOURCE` is LookAgain with that code.
+        A code that says "changed" and no answer are LookAgain; so is `CANNOT_VERIFY_SOURCE`, with that code. A refusal by a
+        code that is not known is `Rejected`, a LookAgain with a reason.
         """
 
     async def abort(self, blob: Blob, copy_id: str) -> None:
