@@ -10,7 +10,6 @@ from rules.decisions import (
     SOURCE_ETAG,
     TRANSFER_ID,
     Act,
-    CopyStatus,
     SourceBlob,
     TargetBlob,
     decide,
@@ -20,6 +19,7 @@ from rules.errors import CANNOT_VERIFY_SOURCE, Failure, LookAgain, Reason, Rejec
 from rules.models import Engine, Kind, Outcome, Route, Run, Verdict
 from rules.policies import MAX_LOOKS, MAX_TRIES, choose_engine, metadata_fits
 from rules.ports import Copy, Ports
+from rules.redaction import text_without_secrets
 
 # Request timeouts that one run may last: the host ends a function that lasts too long, and its worker's others with it.
 PATIENCE = 3
@@ -207,7 +207,7 @@ class _Start:
 
 
 async def confirm(ports: Ports, run: Run, target: TargetBlob, size: int) -> Outcome:
-    """The target holds the version. What an async copy shows of the source's URL, SAS and all, is cleared (rule 14).
+    """The target holds the version. Where its copy properties show the source's SAS, they are cleared (rule 14).
 
     The receipt is the verdict: a target that cannot be cleared (a lease, a policy) is verified, and a note says so.
 
@@ -216,7 +216,7 @@ async def confirm(ports: Ports, run: Run, target: TargetBlob, size: int) -> Outc
         Retryable: the service was busy.
     """
     note = ""
-    if target.copy_status is CopyStatus.SUCCESS:
+    if target.shows_sas:
         try:
             await ports.target.clear_copy(run.transfer.target_blob, target)
         except (Failure, Rejected) as error:
@@ -230,8 +230,9 @@ async def confirm(ports: Ports, run: Run, target: TargetBlob, size: int) -> Outc
 
 
 def waiting(target: TargetBlob) -> Outcome:
-    """The version is on its way there; how far it is."""
-    return Outcome(Verdict.WAITING, engine=Engine.ASYNC, size=target.total, copied=target.copied)
+    """The version is on its way there: how far it is, and what the service says of it where the copy stumbles."""
+    said = text_without_secrets(target.copy_detail)
+    return Outcome(Verdict.WAITING, engine=Engine.ASYNC, size=target.total, copied=target.copied, detail=said)
 
 
 def receipt(metadata: dict[str, str], etag: str, transfer_id: str) -> dict[str, str]:

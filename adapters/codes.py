@@ -209,13 +209,26 @@ VERDICTS: dict[Side, dict[Meaning, Verdict]] = {
 }
 
 
-def meaning(status: int, code: str) -> Meaning:
+# What the source's own code says, where the target's service could not read it.
+SOURCE_SAYS = {
+    "AuthenticationFailed": "the source did not accept the SAS",
+    "AuthorizationFailure": "the source's firewall refuses the target's service",
+    "AuthorizationPermissionMismatch": "the app's role on the source does not allow the read",
+    "AuthorizationSourceIPMismatch": "the source's firewall refuses the target's service",
+    "BlobNotFound": "the source is gone",
+    "ContainerNotFound": "the source's container is gone",
+}
+
+
+def meaning(status: int, code: str, source_status: int = 0, source_code: str = "") -> Meaning:
     """What an answer means: its code says so, else its status.
 
-    A source that was busy is not a source that cannot be read: another engine would not help.
+    A source that was busy is not a source that cannot be read: another engine would not help. The service says so by its
+    own status, or by what it tells of the source's answer.
     """
-    if code == CANNOT_VERIFY_SOURCE and _by_status(status) is Meaning.BUSY:
-        return Meaning.BUSY
+    if code == CANNOT_VERIFY_SOURCE:
+        said = MEANINGS.get(source_code) or _by_status(source_status)
+        return Meaning.BUSY if Meaning.BUSY in {_by_status(status), said} else Meaning.UNVERIFIED
     return MEANINGS.get(code) or _by_status(status)
 
 

@@ -108,6 +108,8 @@ def _seen(properties: BlobProperties) -> TargetBlob:
         copied=int(copied),
         total=int(total) if total else None,
         copy_detail=copy.status_description or "",
+        # The service shows the URL with its SAS, or today without the signature: then there is nothing to hide.
+        shows_sas="sig=" in (copy.source or ""),
         headers=_headers(properties.content_settings),
     )
 

@@ -168,5 +168,6 @@ def _seen(item: Item) -> TargetBlob:
         copied=copy.copied if copy else 0,
         total=copy.total if copy else None,
         copy_detail=copy.detail if copy else "",
+        shows_sas=copy is not None,
         headers=dict(item.headers),
     )

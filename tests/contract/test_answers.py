@@ -9,12 +9,11 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from adapters.clients import Clients
-from adapters.source import SourceBlobs
 from adapters.target import TargetBlobs
 from adapters.translation import CODE_HEADER
 from devhost.storage.config import KEY
 from rules.errors import CANNOT_VERIFY_SOURCE, LookAgain, Reason, Retryable
-from rules.models import Blob, Engine, Place
+from rules.models import Blob, Engine
 from rules.policies import Times
 from rules.ports import Copy, CopySource
 
@@ -101,3 +100,20 @@ class TestTheSourceOfACopy:
             with pytest.raises(LookAgain) as failure:
                 await TargetBlobs(service.clients).copy(service.copy)
         assert "the source's firewall refuses the target's service" in failure.value.detail
+
+
+class TestTheCopySource:
+    """Whether a finished copy shows the signature of its source's SAS."""
+
+    @pytest.mark.parametrize(
+        ("query", "shown"),
+        [("?se=2026-11-30&sp=r&sv=2026-04-06&sr=b", False), ("?sv=2026-04-06&sig=c2VjcmV0", True), ("", False)],
+    )
+    async def test_is_shown_without_its_signature(self, query: str, shown: bool) -> None:  # noqa: FBT001
+        """As the service has done since 2022; before, and on the emulator, the whole SAS."""
+        copy = {"x-ms-copy-id": "1", "x-ms-copy-status": "success", "x-ms-copy-progress": "7/7"}
+        source = {"x-ms-copy-source": f"https://a.blob.core.windows.net/source/blob{query}"}
+        async with serving(200, BLOB_HEADERS | copy | source) as service:
+            seen = await TargetBlobs(service.clients).head(service.blob)
+        assert seen is not None
+        assert seen.shows_sas is shown

@@ -26,7 +26,7 @@ from adapters.translation import (
     asking,
     translated,
 )
-from rules.errors import Failure, LookAgain, Permanent, Rejected, Retryable, StorageError
+from rules.errors import CANNOT_VERIFY_SOURCE, Failure, LookAgain, Permanent, Rejected, Retryable, StorageError
 
 SECRET = "https://a.blob.core.windows.net/source/blob?sv=2026&sig=c2VjcmV0"
 
@@ -184,6 +184,44 @@ def test_every_code_has_its_verdict(code: str, status: int, verdicts: list[str])
             assert error.detail.startswith(f"{status} {code}".strip())
             assert not any(part in str(error) for part in ("http", "sig", "c2VjcmV0"))
             assert repr(answered(request, status, code)) == repr(error)
+
+
+SOURCES = [
+    (403, "AuthorizationFailure", "L", "the source's firewall refuses the target's service"),
+    (403, "AuthorizationPermissionMismatch", "L", "the app's role on the source does not allow the read"),
+    (403, "AuthenticationFailed", "L", "the source did not accept the SAS"),
+    (404, "BlobNotFound", "L", "the source is gone"),
+    (404, "ContainerNotFound", "L", "the source's container is gone"),
+    (418, "SomethingNew", "L", "418 SomethingNew"),
+    (503, "ServerBusy", "R throttled", "503 ServerBusy"),
+    (500, "OperationTimedOut", "R throttled", "500 OperationTimedOut"),
+    (500, "InternalError", "R throttled", "500 InternalError"),
+    (503, "", "R throttled", "503"),
+]
+
+
+@pytest.mark.parametrize("by", ["headers", "elements"])
+@pytest.mark.parametrize(("status", "code", "verdict", "words"), SOURCES)
+def test_a_copy_says_what_the_source_said(status: int, code: str, verdict: str, words: str, by: str) -> None:
+    """From headers, else from the body's elements: firewall, role and gone are told apart, and busy is for later."""
+    answer = Answer(403, CANNOT_VERIFY_SOURCE)
+    error = HttpResponseError(message=SECRET, response=answer)  # type: ignore[arg-type]
+    if by == "headers":
+        answer.headers |= {"x-ms-copy-source-status-code": str(status), "x-ms-copy-source-error-code": code}
+    else:
+        error.additional_info = {"copysourcestatuscode": str(status), "copysourceerrorcode": code}  # type: ignore[attr-defined]
+    found = translated(error, TARGET_COPY)
+    assert (said(found), found.code) == (verdict, CANNOT_VERIFY_SOURCE)
+    assert f"{status} {code}".strip() in found.detail
+    assert words in found.detail
+
+
+def test_what_a_source_said_is_a_number_and_a_word_or_nothing() -> None:
+    """Whatever stands between us and the service may write into these headers."""
+    answer = Answer(403, CANNOT_VERIFY_SOURCE)
+    answer.headers |= {"x-ms-copy-source-status-code": SECRET, "x-ms-copy-source-error-code": SECRET}
+    found = translated(HttpResponseError(response=answer), TARGET_COPY)  # type: ignore[arg-type]
+    assert found.detail == "403 CannotVerifyCopySource: the target's service could not read the source"
 
 
 def test_no_code_is_without_an_expectation() -> None:

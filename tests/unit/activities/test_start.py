@@ -18,10 +18,10 @@ from adapters.translation import (
     unanswered,
 )
 from rules import course, identity
-from rules.decisions import SOURCE_ETAG, TRANSFER_ID, CopyStatus
+from rules.decisions import SOURCE_ETAG, TRANSFER_ID, CopyStatus, TargetBlob
 from rules.errors import CANNOT_VERIFY_SOURCE, LookAgain, Reason
 from rules.letters import Ended
-from rules.models import Choice, Engine, Kind, Outcome, Place, Run, Step, Transfer, Verdict
+from rules.models import Blob, Choice, Engine, Kind, Outcome, Place, Run, Step, Transfer, Verdict
 from rules.policies import MAX_LOOKS, MAX_TRIES, SYNC_LIMIT
 from rules.transitions import State
 from tests.unit.operations.world import CONTENT, World, with_engine
@@ -305,6 +305,19 @@ class TestTheTarget:
         there = world.storage.blobs[transfer.target_blob]
         assert (there.copy, there.headers) == (None, {"content_type": "image/png"})
         assert there.metadata[SOURCE_ETAG] == transfer.etag
+
+    async def test_one_whose_source_url_shows_no_signature_is_left_as_it_is(self, world: World) -> None:
+        """There is nothing to hide: no request, and no new ETag."""
+        transfer = await copied(world)
+        head = world.target.head
+
+        async def unsigned(blob: Blob) -> TargetBlob | None:
+            seen = await head(blob)
+            return replace(seen, shows_sas=False) if seen else None
+
+        world.target.head = unsigned  # type: ignore[method-assign]
+        assert await start(world, transfer, first=False) == Outcome(Verdict.VERIFIED, size=len(CONTENT))
+        assert world.acts == ["target.copy"]
 
     async def test_one_that_somebody_changed_before_it_was_cleared_is_verified_all_the_same(self, world: World) -> None:
         """A 412 is fine: the change has cleared it."""
