@@ -12,6 +12,7 @@ from rules.decisions import SOURCE_ETAG, TRANSFER_ID, CopyStatus, SourceBlob, Ta
 from rules.errors import Permanent, Retryable
 from rules.jobs import Job, Phase, Result, Work
 from rules.models import Engine, Kind, Place
+from rules.names import refusal
 from rules.policies import Times
 from rules.ports import Ports
 from tests.contract.test_target import request
@@ -57,6 +58,15 @@ class TestSource:
         assert [name for name, _ in found] == [place.prefix + name for name in sorted(NAMES)]
         assert {name: blob.etag for name, blob in found} == {place.prefix + name: etags[name] for name in NAMES}
         assert await everything(world.source, place, limit=len(NAMES)) == found
+
+    async def test_every_name_that_the_rules_carry_is_listed_as_it_is(self, world: World) -> None:
+        """U+0080 to U+009F too: XML carries them. What it does not carry is refused by name."""
+        place = replace(world.source_place, prefix=f"{world.test}/")
+        wanted = [f"{place.prefix}a{chr(c)}b" for c in range(0x80, 0xA0)]
+        assert [name for name in wanted if refusal(name)] == []
+        for name in wanted:
+            await world.put(replace(place.blob(""), name=name), b"1")
+        assert [name for name, _ in await everything(world.source, place, limit=100)] == wanted
 
     async def test_a_listed_blob_is_what_a_look_at_it_shows(self, world: World) -> None:
         """ETag, size, kind and metadata; tags are counted by a look alone."""

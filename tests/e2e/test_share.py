@@ -24,7 +24,8 @@ NAMES = [
     "\u202eright to left\u202c",
     "//two//slashes//",
     "trailing/",
-    "trailing.dots...",
+    "...leading.dots",
+    "next\x85line",
     "x" * 1_024,
 ]
 
