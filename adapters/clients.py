@@ -25,6 +25,8 @@ from rules.policies import Times
 from rules.routes import is_loopback
 
 RETRIES = 2
+# aiohttp reads less by itself. All metadata together has 8 KB, in one header or in many.
+MAX_HEADER, MAX_HEADERS = 16 * 1024, 8 * 1024
 CONNECT_SECONDS = 10.0
 
 
@@ -156,6 +158,8 @@ class Clients:
             session = aiohttp.ClientSession(
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
+                max_field_size=MAX_HEADER,
+                max_headers=MAX_HEADERS,
                 # aiohttp then looks for a proxy and reads ~/.netrc at each request, in threads: only where there is a proxy.
                 trust_env=bool(getproxies()),
             )

@@ -1,20 +1,25 @@
 """What the real service answers, as recorded, through the real SDK: each test states one fact of Azure Storage."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from azure.core.credentials import AzureSasCredential
 
 from adapters.clients import Clients
+from adapters.source import SourceBlobs
 from adapters.target import TargetBlobs
 from adapters.translation import CODE_HEADER
 from devhost.storage.config import KEY
-from rules.errors import CANNOT_VERIFY_SOURCE, LookAgain, Reason, Retryable
+from rules.decisions import TargetBlob
+from rules.errors import CANNOT_VERIFY_SOURCE, LookAgain, Permanent, Reason, Retryable
 from rules.models import Blob, Engine
-from rules.policies import Times
+from rules.policies import Times, metadata_fits
 from rules.ports import Copy, CopySource
 
 BLOB_HEADERS = {
@@ -27,14 +32,14 @@ BLOB_HEADERS = {
 
 @dataclass
 class Service:
-    """A service that gives one answer to everything, and keeps what it was asked."""
+    """A service that gives one answer to everything, and keeps the metadata that it was sent."""
 
     clients: Clients
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     endpoint: str = ""
-    asked: list[str] = field(default_factory=list)
+    metadata: list[dict[bytes, bytes]] = field(default_factory=list)
 
     @property
     def blob(self) -> Blob:
@@ -48,16 +53,20 @@ class Service:
 
     async def answer(self, request: web.Request) -> web.Response:
         """Serve a request."""
-        self.asked.append(request.method)
+        raw = {name.lower(): value for name, value in request.raw_headers}
+        self.metadata.append({name: value for name, value in raw.items() if name.startswith(b"x-ms-meta-")})
         return web.Response(status=self.status, headers=self.headers, body=self.body)
 
 
 @asynccontextmanager
 async def serving(
-    status: int = 200, headers: dict[str, str] | None = None, body: bytes = b""
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+    body: bytes = b"",
+    clients: type[Clients] = Clients,
 ) -> AsyncIterator[Service]:
     """Listen."""
-    service = Service(Clients(KEY, Times(1), "test"), status, headers or {}, body)
+    service = Service(clients(KEY, Times(1), "test"), status, headers or {}, body)
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", service.answer)
     async with TestServer(application, max_field_size=64 * 1024, max_line_size=64 * 1024) as server:
@@ -117,3 +126,85 @@ class TestTheCopySource:
             seen = await TargetBlobs(service.clients).head(service.blob)
         assert seen is not None
         assert seen.shows_sas is shown
+
+
+class Unsigned(Clients):
+    """As with a token: nothing is signed."""
+
+    def key_for(self, _endpoint: str) -> str | None:
+        """No key."""
+        return None
+
+    def _credential(self, _endpoint: str) -> Any:
+        return AzureSasCredential("sig=x")
+
+
+class TestMetadata:
+    """It is read as it is, and carried byte for byte or refused with the name of its key."""
+
+    @pytest.mark.parametrize("size", [8_190, 8_191, 8_192])
+    async def test_of_8_kb_in_one_value_is_read(self, size: int) -> None:
+        """Aiohttp by itself stops at 8,190 bytes."""
+        async with serving(200, BLOB_HEADERS | {"x-ms-meta-k": "v" * size}) as service:
+            seen = await SourceBlobs(service.clients).head(service.blob)
+        assert seen is not None
+        assert seen.metadata == {"k": "v" * size}
+
+    async def test_of_8_kb_in_many_values_is_read(self) -> None:
+        """Aiohttp by itself stops at 128 headers."""
+        metadata = {f"k{number}": "v" for number in range(1_500)}
+        sent = {f"x-ms-meta-{key}": value for key, value in metadata.items()}
+        async with serving(200, BLOB_HEADERS | sent) as service:
+            seen = await SourceBlobs(service.clients).head(service.blob)
+        assert seen is not None
+        assert seen.metadata == metadata
+
+    @pytest.mark.parametrize("value", ["plain", "ümläut", "漢字 🎉", "", "a  b"])
+    async def test_beyond_ascii_is_sent_byte_for_byte(self, value: str) -> None:
+        """What the service accepts, in UTF-8."""
+        headers = {"x-ms-copy-id": "1", "x-ms-copy-status": "success", "ETag": '"0x2"'}
+        async with serving(202, headers, clients=Unsigned) as service:
+            assert await TargetBlobs(service.clients).copy(replace(service.copy, metadata={"key": value})) is True
+        assert service.metadata == [{b"x-ms-meta-key": value.encode()}]
+
+    @pytest.mark.parametrize("value", ["caf\udce9", "\u3000indented", "ends\u00a0", "\x85"])
+    @pytest.mark.parametrize("clients", [Clients, Unsigned])
+    async def test_that_would_not_arrive_byte_for_byte_is_not_sent(self, value: str, clients: type[Clients]) -> None:
+        """Bytes that are not UTF-8, and white space that the SDK strips: the detail names the key."""
+        copy = {"own": "1", "title": value}
+        async with serving(202, clients=clients) as service:
+            with pytest.raises(Permanent) as failure:
+                await TargetBlobs(service.clients).copy(replace(service.copy, metadata=copy))
+        assert failure.value.reason is Reason.UNSUPPORTED_BLOB
+        assert "metadata 'title'" in failure.value.detail
+        assert service.metadata == []
+
+    async def test_in_latin_1_is_read_and_refused_before_a_copy(self) -> None:
+        """No exception on the way, and no copy."""
+        head = "".join(f"{name}: {value}\r\n" for name, value in BLOB_HEADERS.items()).encode()
+        answer = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n" + head + b"x-ms-meta-title: caf\xe9\r\n\r\n"
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(answer)
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/account"
+        clients = Clients(KEY, Times(1), "test")
+        seen = await SourceBlobs(clients).head(Blob(endpoint, "container", "blob"))
+        await clients.aclose()
+        server.close()
+        assert seen is not None
+        assert seen.metadata == {"title": "caf\udce9"}
+        assert metadata_fits({"title": "\udce9" * 8_187})
+        assert not metadata_fits({"title": "\udce9" * 8_188})
+
+
+async def test_content_headers_beyond_ascii_are_left_alone() -> None:
+    """Writing them back could change them."""
+    target = TargetBlob("0x1", 7, headers={"content_disposition": 'attachment; filename="ü.txt"'})
+    async with serving(200) as service:
+        with pytest.raises(Permanent, match="content headers"):
+            await TargetBlobs(service.clients).clear_copy(service.blob, target)
+    assert service.metadata == []

@@ -215,6 +215,11 @@ class TestTheSource:
         assert "8 KB" in outcome.detail
         assert world.acts == []
 
+    async def test_metadata_in_bytes_that_are_not_utf_8_raises_nothing(self, world: World) -> None:
+        """They reach us as lone surrogates; the target says whether it can be sent them."""
+        outcome = await start(world, world.put(metadata={"title": "caf\udce9"}))
+        assert outcome.verdict is Verdict.VERIFIED
+
     async def test_metadata_with_just_enough_room_is_carried(self, world: World) -> None:
         """The bound is the service's."""
         assert (await start(world, world.put(metadata={"notes": "x" * 8_100}))).verdict is Verdict.VERIFIED
