@@ -31,6 +31,7 @@ class Meaning(StrEnum):
     LEASED = "somebody holds a lease"
     PROTECTED = "a policy or its tier protects the blob"
     WRONG_TYPE = "the blob there is of another kind"
+    DIRECTORY = "a directory has this name"
     TOO_MUCH = "the service does not take such properties"
     OWN_KEY = "the blob is encrypted with a customer-provided key"
     NOT_OFFERED = "the account does not offer this for the blob"
@@ -109,11 +110,11 @@ CODES: dict[Meaning, tuple[str, ...]] = {
         "IncrementalCopyBlobMismatch",
         "InvalidBlobType",
         "OperationNotAllowedOnIncrementalCopyBlob",
-        "OperationNotSupportedOnDirectory",
         "ResourceTypeMismatch",
         # Only the blob with all its snapshots could be deleted, and those are somebody's.
         "SnapshotsPresent",
     ),
+    Meaning.DIRECTORY: ("OperationNotSupportedOnDirectory",),
     Meaning.TOO_MUCH: (
         "ContentLengthLargerThanTierLimit",
         "CopyAcrossAccountsNotSupported",
@@ -177,6 +178,7 @@ VERDICTS: dict[Side, dict[Meaning, Verdict]] = {
         Meaning.LEASED: (Retryable, Reason.SOURCE_UNREADABLE),
         Meaning.PROTECTED: (Permanent, Reason.SOURCE_ARCHIVED),
         Meaning.WRONG_TYPE: (Permanent, Reason.UNSUPPORTED_BLOB),
+        Meaning.DIRECTORY: (Permanent, Reason.UNSUPPORTED_BLOB),
         Meaning.TOO_MUCH: (Permanent, Reason.UNSUPPORTED_BLOB),
         Meaning.OWN_KEY: (Permanent, Reason.UNSUPPORTED_BLOB),
         Meaning.NOT_OFFERED: (Permanent, Reason.UNSUPPORTED_BLOB),
@@ -196,6 +198,7 @@ VERDICTS: dict[Side, dict[Meaning, Verdict]] = {
         Meaning.LEASED: (Retryable, Reason.TARGET_CONFLICT),
         Meaning.PROTECTED: (Permanent, Reason.TARGET_UNWRITABLE),
         Meaning.WRONG_TYPE: (Permanent, Reason.TARGET_CONFLICT),
+        Meaning.DIRECTORY: (Permanent, Reason.TARGET_CONFLICT),
         Meaning.TOO_MUCH: (Permanent, Reason.UNSUPPORTED_BLOB),
         Meaning.OWN_KEY: (Permanent, Reason.UNSUPPORTED_BLOB),
         Meaning.NOT_OFFERED: (Permanent, Reason.UNSUPPORTED_BLOB),

@@ -18,10 +18,11 @@ from adapters.translation import CODE_HEADER
 from devhost.storage.config import KEY
 from rules.decisions import TargetBlob
 from rules.errors import CANNOT_VERIFY_SOURCE, LookAgain, Permanent, Reason, Retryable
-from rules.models import Blob, Engine
+from rules.models import Blob, Engine, Place
 from rules.policies import Times, metadata_fits
 from rules.ports import Copy, CopySource
 
+LOST = 599
 BLOB_HEADERS = {
     "ETag": '"0x8DF0C1"',
     "Last-Modified": "Mon, 30 Nov 2026 08:00:00 GMT",
@@ -39,6 +40,7 @@ class Service:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     endpoint: str = ""
+    later: tuple[int, dict[str, str]] | None = None
     metadata: list[dict[bytes, bytes]] = field(default_factory=list)
 
     @property
@@ -55,7 +57,11 @@ class Service:
         """Serve a request."""
         raw = {name.lower(): value for name, value in request.raw_headers}
         self.metadata.append({name: value for name, value in raw.items() if name.startswith(b"x-ms-meta-")})
-        return web.Response(status=self.status, headers=self.headers, body=self.body)
+        if self.status == LOST and request.transport is not None:
+            request.transport.close()
+        answer = web.Response(status=self.status, headers=self.headers, body=self.body)
+        self.status, self.headers = self.later or (self.status, self.headers)
+        return answer
 
 
 @asynccontextmanager
@@ -208,3 +214,60 @@ async def test_content_headers_beyond_ascii_are_left_alone() -> None:
         with pytest.raises(Permanent, match="content headers"):
             await TargetBlobs(service.clients).clear_copy(service.blob, target)
     assert service.metadata == []
+
+
+def entry(name: str, properties: str, metadata: str = "<Metadata />") -> str:
+    """A blob in a list, in the service's order of elements."""
+    sizes = f"<Etag>0x1</Etag>{properties}<BlobType>BlockBlob</BlobType>"
+    return f"<Blob><Name{name}</Name><Properties>{sizes}</Properties>{metadata}<OrMetadata /></Blob>"
+
+
+class TestADirectory:
+    """On an account with a hierarchical namespace: it is not a blob."""
+
+    HEADERS = BLOB_HEADERS | {"x-ms-resource-type": "directory", "x-ms-meta-hdi_isfolder": "true"}
+
+    async def test_at_the_source_is_nothing_to_share(self) -> None:
+        """Its HEAD answers like that of an empty blob."""
+        async with serving(200, self.HEADERS) as service:
+            assert await SourceBlobs(service.clients).head(service.blob) is None
+
+    async def test_is_seen_by_a_look_that_was_made_again(self) -> None:
+        """The first answer was lost."""
+        async with serving(LOST) as service:
+            service.later = 200, self.HEADERS
+            assert await SourceBlobs(service.clients).head(service.blob) is None
+
+    async def test_at_the_target_is_in_the_way(self) -> None:
+        """A person must remove it."""
+        async with serving(200, self.HEADERS) as service:
+            with pytest.raises(Permanent, match="a directory has this name") as failure:
+                await TargetBlobs(service.clients).head(service.blob)
+        assert failure.value.reason is Reason.TARGET_CONFLICT
+
+    async def test_a_file_beside_it_is_a_blob(self) -> None:
+        """And so is one without any type, on a flat account, whatever its metadata says."""
+        for headers in (
+            self.HEADERS | {"x-ms-resource-type": "file"},
+            BLOB_HEADERS | {"x-ms-meta-hdi_isfolder": "true"},
+        ):
+            async with serving(200, headers) as service:
+                assert await SourceBlobs(service.clients).head(service.blob) is not None
+
+    async def test_is_left_out_of_lists(self) -> None:
+        """By its type, with or without metadata; also where its name is encoded."""
+        folder, file = (f"<ResourceType>{kind}</ResourceType>" for kind in ("directory", "file"))
+        empty = "<Content-Length>0</Content-Length>"
+        marked = "<Metadata><hdi_isfolder>true</hdi_isfolder></Metadata>"
+        entries = (
+            entry(">a.txt", file + "<Content-Length>1</Content-Length>", "<Metadata><k>v</k></Metadata>"),
+            entry(">nested", folder + empty, marked),
+            entry(">nested/c.txt", file + empty, marked),
+            entry(' Encoded="true">nested%2Fd%EF%BF%BE', folder + empty),
+            entry(">nested/e", folder + empty, marked),
+        )
+        text = f"<Blobs>{''.join(entries)}</Blobs><NextMarker />"
+        body = f'\ufeff<?xml version="1.0" encoding="utf-8"?><EnumerationResults>{text}</EnumerationResults>'.encode()
+        async with serving(200, {"Content-Type": "application/xml"}, body) as service:
+            found, marker = await SourceBlobs(service.clients).page(Place(service.endpoint, "container"), 10, None)
+        assert ([name for name, _ in found], marker) == (["a.txt", "nested/c.txt"], None)

@@ -16,7 +16,7 @@ from rules.names import refusal
 from rules.policies import Times
 from rules.ports import Ports
 from tests.contract.test_target import request
-from tests.contract.worlds import InStorage, World
+from tests.contract.worlds import World
 from tests.unit.rules.samples import NOW
 
 # In the service's order: by their UTF-8 bytes. A folder's separator is a character like any other.
@@ -95,16 +95,15 @@ class TestSource:
             await world.source.page(replace(world.source_place, container="missing"), 10, None)
         assert failure.value.code == "ContainerNotFound"
 
-    async def test_a_folder_is_no_blob(self, storage: InStorage) -> None:
-        """Where names are real folders, each is listed as an empty blob that says so; a blob that says so and is not empty is one."""
-        place = replace(storage.source_place, prefix=f"{storage.test}/")
-        await storage.put(place.blob("folder"), b"", metadata={"hdi_isfolder": "true"})
-        await storage.put(place.blob("folder/blob"), b"1")
-        await storage.put(place.blob("liar"), b"1", metadata={"hdi_isfolder": "true"})
-        assert [name for name, _ in await everything(storage.source, place)] == [
-            place.prefix + "folder/blob",
-            place.prefix + "liar",
-        ]
+    async def test_a_blob_that_calls_itself_a_folder_is_a_blob(self, world: World) -> None:
+        """Where names are not folders: tools write such empty blobs, and an event of one is shared."""
+        place = replace(world.source_place, prefix=f"{world.test}/")
+        names = [place.prefix + name for name in ("Folder", "folder", "folder/blob", "full")]
+        for name, content, key in zip(
+            names, (b"", b"", b"1", b"1"), ("Hdi_isfolder", *["hdi_isfolder"] * 3), strict=True
+        ):
+            await world.put(replace(place.blob(""), name=name), content, metadata={key: "true"})
+        assert [name for name, _ in await everything(world.source, place)] == names
 
 
 class TestTarget:
