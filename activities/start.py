@@ -10,6 +10,7 @@ from rules.decisions import (
     SOURCE_ETAG,
     TRANSFER_ID,
     Act,
+    CopyStatus,
     SourceBlob,
     TargetBlob,
     decide,
@@ -54,8 +55,7 @@ class _Start:
     whole: bool = False
     note: str = ""
     last: StorageError | None = field(default=None, repr=False)
-    seen: tuple[Act, str | None] | None = None
-    rejected: tuple[tuple[Act, str | None] | None, Rejected] | None = None
+    rejected: tuple[tuple[str, CopyStatus | None] | None, Rejected] | None = None
 
     async def carry(self) -> Outcome:
         """Look and act, at most 8 times; then it is for later."""
@@ -90,7 +90,7 @@ class _Start:
         decision = decide(self.run, source, target, ended)
         if isinstance(decision, Outcome):
             return decision
-        self._not_again((decision, target.etag if target else None))
+        self._not_again(target)
         match decision, source, target:
             case Act.CONFIRM, SourceBlob(), TargetBlob():
                 return await self._confirm(target, source.size)
@@ -101,21 +101,20 @@ class _Start:
                 return await self._copy(source, target, since)
         return None
 
-    def _not_again(self, seen: tuple[Act, str | None]) -> None:
+    def _not_again(self, target: TargetBlob | None) -> None:
         """An act that was refused, and would now be done again on the very same target: the refusal is final.
 
         Raises:
             Permanent: with the service's code in its detail.
         """
-        if self.rejected is not None and self.rejected[0] == seen:
+        if self.rejected is not None and self.rejected[0] == _state(target):
             raise self.rejected[1].final()
-        self.seen = seen
 
-    def _refused(self, error: LookAgain) -> None:
-        """Keep what an act answered, for the next look."""
+    def _refused(self, target: TargetBlob | None, error: LookAgain) -> None:
+        """Keep what an act on this target answered, for the next look."""
         self.last = error
         if isinstance(error, Rejected):
-            self.rejected = self.seen, error
+            self.rejected = _state(target), error
 
     def _fresh(self, since: float) -> bool:
         """Whether what was read since then is young enough to act upon."""
@@ -136,7 +135,7 @@ class _Start:
         try:
             await self.ports.target.abort(self.run.transfer.target_blob, target.copy_id or "")
         except LookAgain as error:
-            self._refused(error)
+            self._refused(target, error)
 
     async def _copy(self, source: SourceBlob, target: TargetBlob | None, since: float) -> Outcome | None:
         if self.run.tries >= MAX_TRIES:
@@ -149,9 +148,9 @@ class _Start:
         if not metadata_fits(copy.metadata):
             detail = "metadata and receipt together pass 8 KB"
             return Outcome(Verdict.PERMANENT, reason=Reason.UNSUPPORTED_BLOB, detail=detail, size=source.size)
-        return await self._act(copy, source.size) if self._fresh(since) else None
+        return await self._act(copy, target, source.size) if self._fresh(since) else None
 
-    async def _act(self, copy: Copy, size: int) -> Outcome | None:
+    async def _act(self, copy: Copy, target: TargetBlob | None, size: int) -> Outcome | None:
         try:
             done = await self.ports.target.copy(copy)
         except (Failure, Rejected) as error:
@@ -159,12 +158,12 @@ class _Start:
                 # A role of its own, a hierarchical namespace, an old account: the refusals of tags are many. Without them, once.
                 self._leave_tags(f"the target's account refused a copy with them ({error.detail})")
             elif isinstance(error, Rejected):
-                self._refused(error)
+                self._refused(target, error)
             else:
                 raise
             return None
         except LookAgain as error:
-            self._refused(error)
+            self._refused(target, error)
             if error.code == CANNOT_VERIFY_SOURCE:
                 self.refused |= {copy.engine}
             return None
@@ -206,6 +205,11 @@ class _Start:
         return Outcome(Verdict.RETRYABLE, reason=reason, detail=detail, size=source.size)
 
 
+def _state(target: TargetBlob | None) -> tuple[str, CopyStatus | None] | None:
+    # A copy that fails may keep its target's ETag.
+    return (target.etag, target.copy_status) if target else None
+
+
 async def confirm(ports: Ports, run: Run, target: TargetBlob, size: int) -> Outcome:
     """The target holds the version. Where its copy properties show the source's SAS, they are cleared (rule 14).
 
@@ -216,7 +220,7 @@ async def confirm(ports: Ports, run: Run, target: TargetBlob, size: int) -> Outc
         Retryable: the service was busy.
     """
     note = ""
-    if target.shows_sas:
+    if target.copy_status is CopyStatus.SUCCESS and target.shows_sas:
         try:
             await ports.target.clear_copy(run.transfer.target_blob, target)
         except (Failure, Rejected) as error:
