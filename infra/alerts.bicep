@@ -20,6 +20,12 @@ type rule = {
 
   @description('Fires when there are fewer lines than this in the window; left out: when there are any.')
   fewerThan: int?
+
+  @description('Fires when there are more lines than this in the window; left out: at the first.')
+  moreThan: int?
+
+  @description('How far back it looks; half an hour if left out.')
+  window: string?
 }
 
 var rules rule[] = [
@@ -43,9 +49,17 @@ var rules rule[] = [
   }
   {
     name: 'orchestrations-failed'
-    says: 'Orchestrations fail, or never end and were ended: look at the task hub and the release.'
+    says: 'Orchestrations were given up, cannot be read, or stood still and were ended: look at the task hub and the release.'
     severity: 1
-    where: 'action in ("sweep.broken", "sweep.unreadable", "watchdog.stuck", "http.failed")'
+    where: 'action in ("resume.ended", "resume.unreadable", "watchdog.stuck", "http.failed")'
+  }
+  {
+    name: 'worker-dies'
+    says: 'Over 20 orchestrations were resumed within an hour: the Python worker keeps dying. Nothing is lost so far. docs/operating.md, "The worker keeps dying", says what to do.'
+    severity: 2
+    where: 'action == "resume.resumed"'
+    moreThan: 20
+    window: 'PT1H'
   }
   {
     name: 'no-progress'
@@ -91,7 +105,7 @@ resource alerts 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
       enabled: true
       scopes: [workspaceId]
       evaluationFrequency: 'PT5M'
-      windowSize: 'PT30M'
+      windowSize: each.?window ?? 'PT30M'
       autoMitigate: true
       skipQueryValidation: true // a new workspace has no table yet
       criteria: {
@@ -100,7 +114,7 @@ resource alerts 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
             query: '${lines} | where ${each.where}'
             timeAggregation: 'Count'
             operator: each.?fewerThan == null ? 'GreaterThan' : 'LessThan'
-            threshold: each.?fewerThan ?? 0
+            threshold: each.?fewerThan ?? each.?moreThan ?? 0
             failingPeriods: { numberOfEvaluationPeriods: 1, minFailingPeriodsToAlert: 1 }
           }
         ]

@@ -1,7 +1,6 @@
 """Resuming: orchestrations that the host failed are started again, the others that broke are taken to their end (rule 8)."""
 
 import logging
-from typing import Any
 
 from operations.log import log
 from operations.rounds import Round
@@ -61,18 +60,16 @@ async def take_up(ports: Ports, instances: Instances, identity: str) -> bool:
 
 
 def _report(instance: Instance, sequel: Sequel) -> None:
-    action = "resume.resumed" if sequel.resumed else "resume.ended"
-    log(action, broken.said(instance), level=logging.WARNING, id=instance.id, **_facts(sequel))
-
-
-def _facts(sequel: Sequel) -> dict[str, Any]:
-    given = sequel.input
-    facts = (
-        {"route": given.transfer.route, "name": given.transfer.name}
-        if isinstance(given, Run)
-        else {"route": given.route}
+    given, what = sequel.input, "resumed" if sequel.resumed else "ended"
+    log(
+        f"resume.{what}",
+        broken.said(instance),
+        level=logging.WARNING,
+        id=instance.id,
+        route=given.transfer.route if isinstance(given, Run) else given.route,
+        name=given.transfer.name if isinstance(given, Run) else None,
+        resumes=given.resumes,
     )
-    return {**facts, "resumes": given.resumes}
 
 
 async def _keep(ports: Ports, instance: Instance) -> None:

@@ -19,7 +19,7 @@ from triggers.http import ENDPOINTS
 from triggers.timers import TIMERS
 
 # What an `action` that is put together may hold.
-HOLES: dict[str, list[str]] = {"{step}": list(Step), "{phase}": list(Phase)}
+HOLES: dict[str, list[str]] = {"{step}": list(Step), "{phase}": list(Phase), "{what}": ["resumed", "ended"]}
 OPERATING, RULES, SETTINGS = (page(f"docs/{name}.md") for name in ("operating", "rules", "settings"))
 
 

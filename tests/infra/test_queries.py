@@ -15,8 +15,17 @@ from tests.infra import queries
 from tests.infra.snapshots import INFRA, Snapshot
 
 Taken = Callable[[str], Snapshot]
-ALERTS = {"dead-letters", "queue-depth", "queue-age", "orchestrations-failed", "no-progress", "timers-fail", "silence"}
-VIEWS = {"transfers", "throughput", "latency", "steps", "failures", "queue", "trouble"}
+ALERTS = {
+    "dead-letters",
+    "queue-depth",
+    "queue-age",
+    "orchestrations-failed",
+    "worker-dies",
+    "no-progress",
+    "timers-fail",
+    "silence",
+}
+VIEWS = {"transfers", "throughput", "latency", "steps", "failures", "queue", "resumes", "trouble"}
 WORKBOOK = json.loads((INFRA / "workbook.json").read_text())
 LOGGED = queries.logged()
 
@@ -92,6 +101,12 @@ def test_an_alert_on_a_state_that_there_is_not_is_found(snapshot: Taken) -> None
     assert "no state dead" in [*wrong(query.replace('== "dead_lettered"', '== "dead"'))]
 
 
+def test_an_alert_on_an_action_of_an_older_release_is_found(snapshot: Taken) -> None:
+    """It would never fire again."""
+    query = alerts(snapshot("default"))["worker-dies"]
+    assert [*wrong(query.replace("resume.resumed", "sweep.broken"))] == ["no action sweep.broken"]
+
+
 def test_a_line_is_what_the_queries_take_it_for(caplog: pytest.LogCaptureFixture) -> None:
     """Every query begins with how a line begins, and a line is JSON."""
     with caplog.at_level(logging.INFO, logger=LOGGER.name):
@@ -101,14 +116,18 @@ def test_a_line_is_what_the_queries_take_it_for(caplog: pytest.LogCaptureFixture
     assert json.loads(caplog.messages[0])["action"] == "queue.depth"
 
 
-def test_silence_is_when_a_line_is_missing(snapshot: Taken) -> None:
-    """All alerts fire at the first line but one, which fires when there is none."""
+def test_when_an_alert_fires(snapshot: Taken) -> None:
+    """At the first line within half an hour; of silence, when there is none; of resumes, when one death does not explain them."""
     rules = {
-        each["properties"]["displayName"].partition(": ")[2]: each["properties"]["criteria"]["allOf"][0]
+        each["properties"]["displayName"].partition(": ")[2]: each["properties"]
         for each in snapshot("default").of("Microsoft.Insights/scheduledQueryRules")
     }
-    fires = {name: (rule["operator"], rule["threshold"]) for name, rule in rules.items()}
-    assert fires == dict.fromkeys(ALERTS, ("GreaterThan", 0)) | {"silence": ("LessThan", 1)}
+    fires = {
+        name: (rule["criteria"]["allOf"][0]["operator"], rule["criteria"]["allOf"][0]["threshold"], rule["windowSize"])
+        for name, rule in rules.items()
+    }
+    usual = dict.fromkeys(ALERTS, ("GreaterThan", 0, "PT30M"))
+    assert fires == usual | {"silence": ("LessThan", 1, "PT30M"), "worker-dies": ("GreaterThan", 20, "PT1H")}
 
 
 def test_the_workbook_asks_the_workspace(snapshot: Taken) -> None:
