@@ -66,12 +66,12 @@ async def _noticed(instances: Instances, transfer_id: str, *, asked: bool) -> di
     shown = status.view(instance)
     if asked and shown["state"] == State.CANCELLED:
         return shown
-    if not instance.under_way:
-        raise Conflict(f"transfer {transfer_id} is {shown['state']} already", "Nothing to do.", state=shown["state"])
     if shown["ending"] not in {None, State.CANCELLED}:
         fix = "Wait for its end; nothing half-made will stay."
         raise Conflict(
             f"transfer {transfer_id} is ending as {shown['ending']}", fix, retry_after=30, state=shown["state"]
         )
+    if not instance.under_way:
+        raise Conflict(f"transfer {transfer_id} is {shown['state']} already", "Nothing to do.", state=shown["state"])
     # A late duplicate of what was cancelled is ending so, too, and never saw a cancel of its own.
     return shown if shown["cancelling"] or shown["ending"] == State.CANCELLED else None

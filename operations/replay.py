@@ -46,7 +46,10 @@ async def replay(ports: Ports, instances: Instances, letter_id: str) -> list[str
 
 def _transfer(ports: Ports, letter: Letter) -> Transfer:
     """The letter's transfer, if today's routes still lead it there."""
-    route = ports.route(letter.route or "")
+    if letter.route is None:
+        fix = "Share the blob with POST /api/transfers, or reconcile its route."
+        raise Conflict(f"what transfer {letter.id} carried cannot be read", fix)
+    route = ports.route(letter.route)
     if route is None:
         raise Conflict(f"no route is named {letter.route!r} today", "Restore the route in ROUTES, then replay.")
     found = events.along(route, letter.name or "", letter.etag or "")

@@ -11,9 +11,9 @@ from rules.jobs import Work
 from rules.models import Run
 from rules.ports import Instance, Instances, Ports, Standing
 
-# Of 30 seconds, with room to spare: a worker that dies may fail thousands of orchestrations at once, and to start all of them
-# again at once would fill the hub. So many a round are about 20 a second, which is what one small instance carries.
-SECONDS, MOST, AT_ONCE = 20.0, 600, 8
+# Of a minute. A worker that dies may fail thousands of orchestrations at once, and to start all of them again at once would fill
+# the hub: so many a round are 20 a second, which is what one small instance carries.
+SECONDS, MOST, AT_ONCE = 45.0, 900, 8
 PREFIXES = (*(f"{work}-" for work in Work), "")
 
 
@@ -32,7 +32,9 @@ async def resume(ports: Ports, instances: Instances) -> int:
 
 async def _take_up_all(ports: Ports, instances: Instances, round_: Round, prefix: str) -> None:
     async def start(listed: Instance) -> None:
-        round_.done += await take_up(ports, instances, listed.id)
+        # Not `+=` around the await: several are under way at once, and each would add to the count that it began with.
+        if await take_up(ports, instances, listed.id):
+            round_.done += 1
 
     async for page in round_.pages(instances, prefix, standing=Standing.BROKEN):
         await round_.each([instance for instance in page if _is_due(ports, instance)], start, AT_ONCE)
@@ -73,8 +75,11 @@ def _report(instance: Instance, sequel: Sequel) -> None:
 
 
 async def _keep(ports: Ports, instance: Instance) -> None:
-    """Report what only a person can look into; a transfer is kept as a dead letter, always the same one."""
+    """Report what only a person can look into. A transfer gets a dead letter, once; a letter resolved before is of an earlier end."""
     detail = broken.said(instance)
-    log("resume.unreadable", detail, level=logging.WARNING, id=instance.id)
-    if TRANSFER_ID.fullmatch(instance.id) and await ports.letters.read(instance.id) is None:
+    if TRANSFER_ID.fullmatch(instance.id):
+        letter = await ports.letters.read(instance.id)
+        if letter is not None and (letter.resolved_at is None or letter.resolved_at >= instance.updated_at):
+            return
         await ports.letters.write(letters.of_unreadable(instance.id, detail, ports.now(), ports.app_version))
+    log("resume.unreadable", detail, level=logging.WARNING, id=instance.id)

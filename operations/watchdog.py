@@ -20,18 +20,27 @@ PREFIXES = (*(f"{work}-" for work in Work), "")
 
 
 @dataclass
-class Silence:
-    """How many were found silent, and the one that has been so for longest."""
+class Seen:
+    """What a round has seen: how many are silent, the one that has been so for longest, and whether the task hub is behind."""
 
     count: int = 0
     since: datetime | None = None
     id: str = ""
+    behind: bool | None = None
 
     def add(self, instance: Instance) -> None:
-        """Count one."""
+        """Count a silent one."""
         self.count += 1
         if self.since is None or last_sign(instance) < self.since:
             self.since, self.id = last_sign(instance), instance.id
+
+    async def is_behind(self, ports: Ports, instances: Instances, round_: Round) -> bool:
+        """Look at the hub once a round, and only where something looks lost. One that cannot be looked at counts as behind."""
+        if self.behind is None:
+            self.behind = True
+            with round_:
+                self.behind = await _is_behind(ports, instances)
+        return self.behind
 
 
 async def watch(ports: Ports, instances: Instances) -> int:
@@ -39,36 +48,38 @@ async def watch(ports: Ports, instances: Instances) -> int:
 
     Flat in memory, however many there are; a round that takes too long is over, and the next one goes on from there.
     """
-    round_, silence = Round(ports, "watchdog", seconds=SECONDS, most=MOST), Silence()
+    round_, seen = Round(ports, "watchdog", seconds=SECONDS, most=MOST), Seen()
     for prefix in PREFIXES:
         if not round_.over:
             with round_:
-                await _look(ports, instances, round_, prefix, silence)
-    if silence.since is not None:
+                await _look(ports, instances, round_, prefix, seen)
+    if seen.since is not None:
         log(
             "watchdog.silent",
             "orchestrations showed no sign of life for over an hour",
             level=logging.WARNING,
-            count=silence.count,
-            oldest_id=silence.id,
-            oldest_seconds=_seconds(ports.now() - silence.since),
+            count=seen.count,
+            oldest_id=seen.id,
+            oldest_seconds=_seconds(ports.now() - seen.since),
         )
     round_.finish()
     return round_.done
 
 
-async def _look(ports: Ports, instances: Instances, round_: Round, prefix: str, silence: Silence) -> None:
+async def _look(ports: Ports, instances: Instances, round_: Round, prefix: str, seen: Seen) -> None:
     async def act(listed: Instance) -> None:
-        round_.done += await _act(ports, instances, listed.id)
+        # Not `+=` around the await: several are under way at once, and each would add to the count that it began with.
+        if await _act(ports, instances, listed.id):
+            round_.done += 1
 
     async for page in round_.pages(instances, prefix, standing=ALIVE, before=ports.now() - LOST):
         for instance in page:
             if ports.now() - last_sign(instance) > SILENT:
-                silence.add(instance)
+                seen.add(instance)
         lives = [(instance, life(instance, ports.now())) for instance in page]
         await round_.each([instance for instance, found in lives if found is Life.STUCK], act, AT_ONCE)
         lost = [instance for instance, found in lives if found is Life.LOST]
-        if lost and not await _is_behind(ports, instances):
+        if lost and not await seen.is_behind(ports, instances, round_):
             await round_.each(lost, act, AT_ONCE)
 
 

@@ -6,11 +6,11 @@ issue 2621). That says nothing about the blob, so the orchestration is started a
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import assert_never
+from typing import Any
 
 from rules import course, jobs, policies
 from rules.jobs import Job
-from rules.models import Run
+from rules.models import Engine, Run
 from rules.ports import Input, Instance
 from rules.redaction import text_without_secrets
 
@@ -47,11 +47,9 @@ def sequel(instance: Instance) -> Sequel | None:
 
     What a person was cancelling ends `cancelled`. The deadline is compared with the time at which it would go on.
     """
-    given = instance.input
-    if given is None:
+    if instance.input is None:
         return None
-    # A cancel that was noticed in the last execution is in its status alone: the input is older.
-    given = replace(given, cancelling=given.cancelling or bool(instance.custom.get("cancelling")))
+    given = _as_shown(instance.input, instance.custom)
     if LOST in str(instance.output):
         return Sequel(_resumed(given, instance), instance.updated_at, resumed=True)
     if instance.status != "Failed":
@@ -73,6 +71,16 @@ def cancelled(instance: Instance) -> Input | None:
             return None
 
 
+def _as_shown(given: Input, shown: dict[str, Any]) -> Input:
+    """The input, which is of the execution's beginning, with what only the status shows: a noticed cancel, the engine."""
+    cancelling = given.cancelling or bool(shown.get("cancelling"))
+    if isinstance(given, Run):
+        # The engine decides how long a transfer may take.
+        engine = given.engine or next((engine for engine in Engine if engine == shown.get("engine")), None)
+        return replace(given, cancelling=cancelling, engine=engine)
+    return replace(given, cancelling=cancelling)
+
+
 def _may_go_on(given: Input, due: datetime) -> bool:
     spent = given.resumes >= policies.MAX_RESUMES
     if isinstance(given, Run):
@@ -81,20 +89,12 @@ def _may_go_on(given: Input, due: datetime) -> bool:
 
 
 def _resumed(given: Input, instance: Instance) -> Input:
-    match given:
-        case Run():
-            return course.resumed(given, said(instance))
-        case Job():
-            return _broken_off(given, instance) if given.cancelling else jobs.resumed(given, said(instance))
-        case _:
-            assert_never(given)
+    if isinstance(given, Run):
+        return course.resumed(given, said(instance))
+    return _broken_off(given, instance) if given.cancelling else jobs.resumed(given, said(instance))
 
 
 def _broken_off(given: Input, instance: Instance) -> Input:
-    match given:
-        case Run():
-            return course.broken_off(given, said(instance))
-        case Job():
-            return jobs.broken_off(jobs.caught_up(given, instance.custom), said(instance))
-        case _:
-            assert_never(given)
+    if isinstance(given, Run):
+        return course.broken_off(given, said(instance))
+    return jobs.broken_off(jobs.caught_up(given, instance.custom), said(instance))

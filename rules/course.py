@@ -75,8 +75,11 @@ def resumed(run: Run, detail: str) -> Run:
 
 
 def broken_off(run: Run, detail: str) -> Run:
-    """The run to start again at its end, where it will not be carried any further: nothing more is copied."""
-    run = replace(run, first=False, faults=0, pause=0)
+    """The run to start again at its end, where it will not be carried any further: nothing more is copied.
+
+    It counts as one more resume, so that its record of the end outranks what the broken execution still has in flight.
+    """
+    run = replace(run, first=False, faults=0, pause=0, resumes=run.resumes + 1)
     return replace(run, step=Step.RECORD) if run.ending else give_up(run, Reason.INTERNAL, detail)
 
 

@@ -293,7 +293,7 @@ def view(job: Job, live: dict[str, Any], detail: str | None = None) -> dict[str,
 
     `detail` replaces what it last said of itself: why it is broken, until it is started again.
     """
-    shown = {**progress(job), **live} | ({} if detail is None else {"detail": detail})
+    shown = {**progress(job), **live} | ({} if detail is None else {"detail": detail[:MAX_DETAIL]})
     counts = progress(job)["counts"] | shown["counts"]  # another version may have counted less
     return {
         "id": job.id,

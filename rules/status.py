@@ -46,15 +46,9 @@ def view(instance: Instance) -> dict[str, Any]:
     One that is broken is shown as under way, with what happened, what it is about to end as, if anything, and when it is
     looked at next: it has no final state before that state is recorded.
     """
-    run, live = instance.run, instance.live
+    run = instance.run
+    live = instance.live or (progress(run) if run else {})
     shown = {"id": instance.id, **_identity(run), **_BLANK, **{key: live[key] for key in _BLANK if key in live}}
-    if run is not None and not live:
-        shown |= {
-            "state": run.state,
-            "attempt": run.attempt,
-            "resumes": run.resumes,
-            "updated_at": stamp(run.accepted_at),
-        }
     if instance.broken:
         shown |= _broken(instance)
     if shown["source"] is not None and shown["total"] is not None:

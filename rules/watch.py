@@ -14,6 +14,8 @@ from rules.ports import Instance
 SILENT = timedelta(hours=1)
 # An activity takes ten minutes at most (`functionTimeout`); after a crash of its host it is done again a minute later.
 LOST = timedelta(minutes=15)
+# 15 minutes doubled so often are ten days. An end is resumed without limit, and a longer time would overflow.
+MAX_DOUBLINGS = 10
 STUCK = timedelta(hours=24)
 RETENTION = timedelta(days=30)
 
@@ -39,7 +41,7 @@ def life(instance: Instance, now: datetime) -> Life:
     | --- | --- | --- | --- | --- |
     | any | a transfer | over 24 h ago | past | stuck |
     | any | a job | over 24 h ago | it has none | stuck |
-    | Running | readable | over 15 min ago, twice as long for each resume | any | lost |
+    | Running | readable | over 15 min ago, twice as long for each of up to 10 resumes | any | lost |
     | any | any | over 1 h ago | any | silent |
     | any | any | up to 1 h ago, or to come | any | lively |
 
@@ -50,7 +52,7 @@ def life(instance: Instance, now: datetime) -> Life:
     if silence > STUCK and _is_late(instance, now):
         return Life.STUCK
     given = instance.input
-    if instance.status == "Running" and given is not None and silence > LOST * 2**given.resumes:
+    if instance.status == "Running" and given is not None and silence > LOST * 2 ** min(given.resumes, MAX_DOUBLINGS):
         return Life.LOST
     return Life.SILENT if silence > SILENT else Life.LIVELY
 
@@ -71,7 +73,7 @@ def may_go(instance: Instance, now: datetime) -> bool:
     | it is | it last changed | may go |
     | --- | --- | --- |
     | running | any | no |
-    | a transfer, Failed or Terminated: the sweep owes it a letter | any | no |
+    | a transfer, Failed or Terminated: it is started again | any | no |
     | a transfer, Completed | up to 30 days ago | no |
     | a transfer, Completed | over 30 days ago | yes |
     | a job, ended in any way | up to 30 days ago | no |

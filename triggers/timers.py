@@ -19,8 +19,8 @@ Work = Callable[[Ports, Instances], Awaitable[object]]
 TIMERS: dict[str, tuple[str, Work]] = {
     # A timer, not a second queue trigger: there are messages that no trigger can ever read.
     "drain": ("0 * * * * *", drain),
-    # Every half minute, so that what the host failed is found within one.
-    "resume": ("5,35 * * * * *", resume),
+    # What the host failed is found within a minute.
+    "resume": ("30 * * * * *", resume),
     "sweep": ("30 */5 * * * *", sweep),
     "schedule": ("50 */5 * * * *", reconcile_due),
     "watchdog": ("0 7,17,27,37,47,57 * * * *", watch),

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from abc import ABC, abstractmethod
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,15 +20,19 @@ import pytest
 from aiohttp import web
 from azure.durable_functions import DurableOrchestrationClient
 from azure.durable_functions.models.utils import http_utils
+from azure.storage.queue.aio import QueueClient
 from opentelemetry import trace
 
+from adapters.clients import Clients
+from adapters.hub import HubQueues
 from adapters.instances import DurableInstances
 from adapters.memory import MemoryInstances, MemoryStorage
-from devhost.storage.testing import free_ports
+from devhost.storage.testing import Stack, free_ports
 from rules import identity
 from rules.errors import Reason, Retryable
 from rules.jobs import Job, Work
 from rules.models import Place, Route, Run
+from rules.policies import Times
 from rules.ports import Instance, Instances, Standing
 
 APP = Path(__file__).parent / "durable"
@@ -102,9 +107,9 @@ class InMemory(Fleet):
 class OnHost(Fleet):
     """The adapter, on the stand-in."""
 
-    def __init__(self, client: DurableOrchestrationClient, session: aiohttp.ClientSession) -> None:
+    def __init__(self, client: DurableOrchestrationClient, session: aiohttp.ClientSession, queues: HubQueues) -> None:
         self.client = client
-        super().__init__(DurableInstances(client, session))
+        super().__init__(DurableInstances(client, session, queues))
 
     async def step(self, name: str) -> None:
         """Wait a little."""
@@ -123,9 +128,9 @@ class OnHost(Fleet):
         return moment
 
 
-def client_of(rpc: str) -> DurableOrchestrationClient:
+def client_of(rpc: str, hub: str = "contract") -> DurableOrchestrationClient:
     """The SDK's client, as the host's binding makes it."""
-    binding = {"taskHubName": "contract", "creationUrls": {}, "managementUrls": {"id": "ID"}, "rpcBaseUrl": rpc}
+    binding = {"taskHubName": hub, "creationUrls": {}, "managementUrls": {"id": "ID"}, "rpcBaseUrl": rpc}
     return DurableOrchestrationClient(json.dumps(binding))
 
 
@@ -161,12 +166,18 @@ async def _answer(session: aiohttp.ClientSession, url: str, host: "subprocess.Po
     pytest.fail("the stand-in ended")
 
 
+@pytest.fixture
+def queues(stack: Stack, clients: Clients) -> HubQueues:
+    """The queues of the state account."""
+    return HubQueues(clients, stack.queue_url("sharingstate"))
+
+
 @pytest.fixture(params=["memory", "host"])
 def fleet(request: pytest.FixtureRequest) -> Fleet:
     """Memory, then the stand-in."""
     if request.param == "memory":
         return InMemory()
-    return OnHost(client_of(request.getfixturevalue("rpc")), request.getfixturevalue("session"))
+    return OnHost(client_of(request.getfixturevalue("rpc")), *map(request.getfixturevalue, ("session", "queues")))
 
 
 async def test_a_run_starts_and_is_found(fleet: Fleet) -> None:
@@ -329,19 +340,21 @@ async def test_a_continuation_is_ours(fleet: Fleet, garbage: str) -> None:
         await fleet.instances.page(limit=1, continuation=garbage)
 
 
-async def test_an_input_that_nobody_can_read(rpc: str, session: aiohttp.ClientSession) -> None:
+async def test_an_input_that_nobody_can_read(rpc: str, session: aiohttp.ClientSession, queues: HubQueues) -> None:
     """It is shown all the same, without its run."""
-    fleet = OnHost(client_of(rpc), session)
+    fleet = OnHost(client_of(rpc), session, queues)
     await fleet.client.start_new("transfer", fleet.run().transfer.id, {"transfer": {"name": "done"}})
     assert (await fleet.until("slow", "Completed")).run is None
     (listed,), _ = await fleet.instances.page(prefix=fleet.prefix, limit=10)
     assert listed.run is None
 
 
-async def test_an_extension_that_does_not_answer_is_for_later(session: aiohttp.ClientSession) -> None:
+async def test_an_extension_that_does_not_answer_is_for_later(
+    session: aiohttp.ClientSession, queues: HubQueues
+) -> None:
     """Whatever is asked of it."""
     (port,) = free_ports(1)
-    fleet = OnHost(client_of(f"http://127.0.0.1:{port}/durabletask/?code=secret"), session)
+    fleet = OnHost(client_of(f"http://127.0.0.1:{port}/durabletask/?code=secret"), session, queues)
     for asked in (
         fleet.instances.find(fleet.run().transfer.id),
         fleet.instances.start(fleet.run()),
@@ -356,7 +369,7 @@ async def test_an_extension_that_does_not_answer_is_for_later(session: aiohttp.C
         assert not any(part in str(failure.value) for part in ("secret", "127.0.0.1"))
 
 
-async def test_a_start_carries_the_trace_that_its_id_names(session: aiohttp.ClientSession) -> None:
+async def test_a_start_carries_the_trace_that_its_id_names(session: aiohttp.ClientSession, queues: HubQueues) -> None:
     """A span of its own each time, recorded; afterwards no span is current."""
     asked: list[tuple[str, str]] = []
 
@@ -371,7 +384,7 @@ async def test_a_start_carries_the_trace_that_its_id_names(session: aiohttp.Clie
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     port = runner.addresses[0][1]
-    fleet = OnHost(client_of(f"http://127.0.0.1:{port}/durabletask/"), session)
+    fleet = OnHost(client_of(f"http://127.0.0.1:{port}/durabletask/"), session, queues)
     run, job = fleet.run(), Job("replay-" + "ab" * 12, Work.REPLAY, NOW)
     for what in (run, run, job):
         assert await fleet.instances.start(what) is True
@@ -383,3 +396,107 @@ async def test_a_start_carries_the_trace_that_its_id_names(session: aiohttp.Clie
     assert [(version, of, flags) for version, of, _, flags in parents] == [("00", of, "01") for of in traces]
     assert len({span for _, _, span, _ in parents}) == 3
     assert not trace.get_current_span().get_span_context().is_valid
+
+
+@dataclass
+class Hub:
+    """The queues of a task hub of one test's own, in the state account."""
+
+    stack: Stack
+    clients: Clients
+    name: str = field(default_factory=lambda: f"Hub{uuid4().hex[:8]}")
+
+    def queue(self, name: str, of: str = "") -> QueueClient:
+        """One of them; the Durable extension writes their names in lower case."""
+        return self.clients.queue(self.stack.queue_url("sharingstate"), f"{of or self.name}-{name}".lower())
+
+    async def put(self, name: str, of: str = "", visible: int = 0) -> datetime:
+        """Put a message on a queue; when it was put."""
+        sent = await self.queue(name, of).send_message("{}", visibility_timeout=visible)
+        assert sent.inserted_on is not None
+        return sent.inserted_on
+
+
+@pytest.fixture
+async def hub(stack: Stack, clients: Clients) -> AsyncIterator[Hub]:
+    """The queues that the extension makes for two partitions; and those of a hub whose name begins alike."""
+    made = Hub(stack, clients)
+    names = [(name, of) for of in ("", f"{made.name}2") for name in ("workitems", "control-00", "control-01")]
+    for name, of in names:
+        await made.queue(name, of).create_queue()
+    yield made
+    for name, of in names:
+        await made.queue(name, of).delete_queue()
+
+
+class TestOldestMessage:
+    """How far the hub is behind, by the messages that wait in its own queues."""
+
+    @pytest.fixture
+    def instances(self, hub: Hub, session: aiohttp.ClientSession, queues: HubQueues) -> Instances:
+        """The port, on that hub."""
+        return DurableInstances(client_of("http://unused/", hub.name), session, queues)
+
+    async def test_of_a_hub_in_which_nothing_waits(self, instances: Instances) -> None:
+        """It is up to date."""
+        assert await instances.oldest_message() is None
+
+    @pytest.mark.parametrize("name", ["workitems", "control-00", "control-01"])
+    async def test_in_any_of_its_queues(self, hub: Hub, instances: Instances, name: str) -> None:
+        """An activity's call, or what an orchestration waits for; nothing is hidden from the host by the look."""
+        put = await hub.put(name)
+        for _ in range(2):
+            assert await instances.oldest_message() == put
+        assert (await hub.queue(name).receive_message()) is not None
+
+    @pytest.mark.parametrize("first", ["workitems", "control-00", "control-01"])
+    async def test_is_the_first_that_was_put(self, hub: Hub, instances: Instances, first: str) -> None:
+        """Whichever queue it is in; a second message of a queue is younger."""
+        oldest = await hub.put(first)
+        await next_second(hub, oldest)
+        for name in ("workitems", "control-00", "control-01"):
+            assert await hub.put(name) > oldest
+        assert await instances.oldest_message() == oldest
+
+    async def test_is_not_what_the_host_works_at_or_what_is_for_later(self, hub: Hub, instances: Instances) -> None:
+        """A durable timer's message is hidden until it is due, and an activity's while it runs."""
+        await hub.put("control-00", visible=3_600)
+        await hub.put("workitems")
+        assert await hub.queue("workitems").receive_message(visibility_timeout=3_600) is not None
+        assert await instances.oldest_message() is None
+
+    async def test_is_not_another_hubs(self, hub: Hub, instances: Instances) -> None:
+        """They share one account, and their names may begin alike."""
+        for name in ("workitems", "control-00"):
+            await hub.put(name, f"{hub.name}2")
+        assert await instances.oldest_message() is None
+
+    async def test_of_a_hub_that_has_no_queues(self, session: aiohttp.ClientSession, queues: HubQueues) -> None:
+        """Another backend has none, and nor has a hub that was never used."""
+        instances = DurableInstances(client_of("http://unused/", "Hub0"), session, queues)
+        assert await instances.oldest_message() is None
+
+    async def test_that_cannot_be_seen_is_for_later(
+        self, hub: Hub, stack: Stack, session: aiohttp.ClientSession
+    ) -> None:
+        """A refusal is no queue that is missing, and says nothing of the hub."""
+        await hub.put("workitems")
+        stranger = Clients(b64encode(b"another key").decode(), Times(window=1.5), "blob-data-sharing/test")
+        queues = HubQueues(stranger, stack.queue_url("sharingstate"))
+        with pytest.raises(Retryable) as failure:
+            await DurableInstances(client_of("http://unused/", hub.name), session, queues).oldest_message()
+        await stranger.aclose()
+        assert failure.value.code == "AuthenticationFailed"
+
+    async def test_of_the_twin_is_what_a_test_says(self) -> None:
+        """It has no queues."""
+        fleet = InMemory()
+        assert await fleet.instances.oldest_message() is None
+        fleet.twin.oldest = NOW
+        assert await fleet.instances.oldest_message() == NOW
+
+
+async def next_second(hub: Hub, moment: datetime) -> None:
+    """Let the service's clock, which counts whole seconds, get past a moment; another hub's queue shows it."""
+    while await hub.put("workitems", f"{hub.name}2") <= moment:  # noqa: ASYNC110  # only that clock tells
+        await asyncio.sleep(0.05)

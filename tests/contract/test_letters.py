@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from rules import identity
+from rules import identity, letters
 from rules.errors import Reason, Retryable
 from rules.letters import Attempt, Ended, Letter
 from rules.models import Blob, Place, Route
@@ -62,6 +62,13 @@ class TestWrite:
         body = Letter(f"message-{world.test:0<24}", {0: Attempt(NOW, NOW, Reason.MALFORMED, "")}, "1", message="e30=")
         await world.letters.write(body)
         assert await world.letters.read(body.id) == body
+
+    async def test_of_a_transfer_that_cannot_be_read(self, world: World) -> None:
+        """It has neither a route nor a message, and is listed among its route's all the same."""
+        written = letters.of_unreadable(transfer_id(world), "the orchestration was Failed: wörds", NOW, "1")
+        await world.letters.write(written)
+        assert await world.letters.read(written.id) == written
+        assert await listed(world) == [written.id]
 
     async def test_twice_changes_nothing(self, world: World) -> None:
         """A step that runs twice counts once."""
@@ -232,6 +239,40 @@ class TestEnded:
         await world.letters.drop_ended(later.id, 1)
         assert await world.letters.ended(later.id) == later
 
+    async def test_of_one_attempt_the_later_execution_wins(self, world: World) -> None:
+        """The host failed the first one, and the resumed one knows more; all of it comes back."""
+        first = Ended(transfer_id(world), 1, FAILED, Reason.THROTTLED, "why")
+        resumed = Ended(first.id, 1, State.CANCELLED, resumes=2)
+        await world.letters.write_ended(first)
+        await world.letters.write_ended(resumed)
+        assert await world.letters.ended(first.id) == resumed
+
+    @pytest.mark.parametrize("late", [(0, 9), (1, 0), (1, 1), (1, 2)])
+    async def test_a_late_write_of_no_higher_rank_changes_nothing(self, world: World, late: tuple[int, int]) -> None:
+        """An earlier attempt, however often it was resumed, or an earlier execution of this one; or a second write."""
+        attempt, resumes = late
+        ended = Ended(transfer_id(world), 1, State.CANCELLED, resumes=2)
+        await world.letters.write_ended(ended)
+        await world.letters.write_ended(Ended(ended.id, attempt, FAILED, Reason.INTERNAL, resumes=resumes))
+        assert await world.letters.ended(ended.id) == ended
+
+    @pytest.mark.parametrize(
+        ("attempt", "resumes", "stays"),
+        [(0, 9, True), (1, 0, True), (1, 1, True), (1, 2, False), (1, 3, False), (2, 0, False)],
+    )
+    async def test_record_dropped_late(self, world: World, attempt: int, resumes: int, *, stays: bool) -> None:
+        """What a failed execution still has in flight does not drop what the resumed one recorded."""
+        ended = Ended(transfer_id(world), 1, State.CANCELLED, resumes=2)
+        await world.letters.write_ended(ended)
+        await world.letters.drop_ended(ended.id, attempt, resumes)
+        assert await world.letters.ended(ended.id) == (ended if stays else None)
+
+    async def test_the_executions_of_many_attempts_at_once(self, world: World) -> None:
+        """The highest rank is there in the end."""
+        ends = [Ended(transfer_id(world), attempt, FAILED, resumes=resumes) for attempt in (0, 1) for resumes in (0, 3)]
+        await asyncio.gather(*map(world.letters.write_ended, reversed(ends)))
+        assert await world.letters.ended(transfer_id(world)) == ends[-1]
+
     async def test_at_once_by_many(self, world: World) -> None:
         """The highest attempt is there in the end."""
         ends = [Ended(transfer_id(world), number, FAILED) for number in range(5)]
@@ -240,11 +281,12 @@ class TestEnded:
 
     async def test_listed_without_their_detail(self, world: World) -> None:
         """In order of id."""
-        ends = [Ended(transfer_id(world, str(n)), n, FAILED, Reason.THROTTLED, "why") for n in range(3)]
+        ends = [Ended(transfer_id(world, str(n)), n, FAILED, Reason.THROTTLED, "why", resumes=n) for n in range(3)]
         for ended in ends:
             await world.letters.write_ended(ended)
         found = [ended async for ended in world.letters.endings() if ended.id.startswith(ends[0].id[:9])]
-        assert found == sorted((replace(ended, detail="") for ended in ends), key=lambda ended: ended.id)
+        shown = (replace(ended, detail="", resumes=0) for ended in ends)
+        assert found == sorted(shown, key=lambda ended: ended.id)
 
 
 class TestStored:

@@ -124,7 +124,8 @@ async def conditions(world: World, api: Api, operation: str, wanted: dict[str, A
         phase = job.phase if state is JobState.RUNNING else None
         job = replace(job, state=state, phase=phase, detail="503", updated_at=NOW)
         stands(world, job, "Running" if phase else "Completed")
-    world.instances.become(await asked(world, api, operation), "Terminated", "by hand")
+    world.instances.become(await asked(world, api, operation), "Terminated", "by hand " * 99)
+    world.instances.become(await asked(world, api, operation), "Failed", "the worker exited")
 
 
 @scenario("get_replay", 200)

@@ -274,7 +274,7 @@ class TestDescription:
         """What is shown of each kind, and what is counted, in order."""
         for work in Work:
             job = Job(unknown(work), work, NOW, route=ROUTE.name)
-            shown = jobs.view(job, {}, broken=False)
+            shown = jobs.view(job, {})
             assert list(SCHEMAS[work.capitalize()]["properties"]) == list(shown)
             assert list(SCHEMAS[f"{work.capitalize()}Counts"]["properties"]) == [str(name) for name in COUNTS[work]]
 
@@ -452,6 +452,18 @@ async def a_running_one(world: World, api: Api) -> Answer:
     return await api.call("get_transfer", transfer.id)
 
 
+@scenario("get_transfer", 200)
+async def one_that_broke(world: World, api: Api) -> Answer:
+    """Under way, with what happened and when it goes on."""
+    transfer = world.put()
+    run = Run(transfer, NOW, state=State.COPYING, engine=Engine.ASYNC, size=10, copied=3, resumes=1)
+    world.stands(transfer, "Failed", run, "the worker exited")
+    answer = await api.call("get_transfer", transfer.id)
+    assert (answer.body["state"], answer.body["ending"], answer.body["resumes"]) == ("copying", None, 1)
+    assert answer.body["next_check_at"]
+    return answer
+
+
 @scenario("share_now", 202)
 async def shared(world: World, api: Api) -> Answer:
     """Started."""
@@ -507,11 +519,12 @@ async def cancelled_and_not_noticed(world: World, api: Api) -> Answer:
 
 @scenario("list_dead_letters", 200)
 async def letters_of_both_kinds(world: World, api: Api) -> Answer:
-    """A transfer's and a message's; and one whose metadata was lost, as the list shows it."""
+    """A transfer's, a message's, an unreadable one's; and one whose metadata was lost, as the list shows it."""
     await dead(world)
     await refuse(world.ports, b"hello", Refused(Reason.MALFORMED, "no JSON"))
+    await unreadable(world)
     answer = await api.call("list_dead_letters")
-    assert len(answer.body["items"]) == 2
+    assert len(answer.body["items"]) == 3
     assert wrong(SCHEMAS["ListedDeadLetter"], records.listed(UNKNOWN, {})) == []
     return answer
 
@@ -546,6 +559,14 @@ async def a_letter_of_two_attempts(world: World, api: Api) -> Answer:
 async def a_messages_letter(world: World, api: Api) -> Answer:
     """It has no transfer."""
     return await api.call("get_dead_letter", await message(world, b"hello"))
+
+
+@scenario("get_dead_letter", 200)
+async def the_letter_of_a_transfer_that_cannot_be_read(world: World, api: Api) -> Answer:
+    """It has neither."""
+    answer = await api.call("get_dead_letter", await unreadable(world))
+    assert (answer.body["transfer"], answer.body["message"]) == (None, None)
+    return answer
 
 
 @scenario("get_dead_letter", 200)
@@ -596,6 +617,12 @@ async def replayed_without_its_route(world: World, api: Api) -> Answer:
 
 
 @scenario("replay_dead_letter", 409)
+async def replayed_though_it_cannot_be_read(world: World, api: Api) -> Answer:
+    """What it carried is not known."""
+    return await api.call("replay_dead_letter", await unreadable(world))
+
+
+@scenario("replay_dead_letter", 409)
 async def a_message_that_is_refused_as_before(world: World, api: Api) -> Answer:
     """With the reason."""
     return await api.call("replay_dead_letter", await message(world, b"hello"))
@@ -620,6 +647,12 @@ async def message(world: World, sent: bytes) -> str:
     return await refuse(world.ports, sent, Refused(Reason.MALFORMED, "no JSON"))
 
 
+async def unreadable(world: World) -> str:
+    """The letter of a transfer whose input cannot be read."""
+    await world.letters.write(letters.of_unreadable(UNKNOWN, "the orchestration was Failed: x", NOW, "0.1.0"))
+    return UNKNOWN
+
+
 async def resolved_letter(world: World) -> Transfer:
     """A transfer whose letter is resolved."""
     transfer = await dead(world)
@@ -642,6 +675,9 @@ def populate(world: World) -> None:
         ("Completed", {"state": State.DEAD_LETTERED, "ending": gave_up}),
         ("Completed", {"state": State.CANCELLED, "cancelling": True}),
         ("Failed", {"state": State.COPYING}),
+        ("Failed", {"state": State.COPYING, "ending": gave_up}),
+        ("Failed", {"cancelling": True}),
+        ("Terminated", {"state": State.COPYING, "resumes": 2}),
     ]
     for number, (status, fields) in enumerate(conditions):
         transfer = world.put(f"in/{number}")
@@ -649,7 +685,8 @@ def populate(world: World) -> None:
         world.stands(transfer, status, run, progress(run) if status == "Completed" else None)
     begun = world.put("in/begun")
     world.instances.kept[begun.id] = Instance(begun.id, "Pending", Run(begun, NOW), {}, None, NOW)
-    world.instances.kept[UNKNOWN] = Instance(UNKNOWN, "Running", None, {}, None, NOW)
+    for identity, status in ((UNKNOWN, "Running"), (UNKNOWN.replace("0", "1"), "Failed")):
+        world.instances.kept[identity] = Instance(identity, status, None, {}, None, NOW)
 
 
 class TestAnswers:
@@ -676,14 +713,15 @@ class TestAnswers:
         assert seen <= told
 
     @quick
-    @given(run=runs(), broken=st.booleans())
-    def test_a_transfer_in_any_condition_fits(self, run: Run, broken: bool) -> None:  # noqa: FBT001
+    @given(run=runs(), status=st.sampled_from(["Running", "Completed", "Failed", "Terminated"]), readable=st.booleans())
+    def test_a_transfer_in_any_condition_fits(self, run: Run, status: str, *, readable: bool) -> None:
         """Whatever was drawn, but what cannot be: an ending that is no end, verified without a size."""
         if run.ending is not None and run.ending.state not in FINAL:
             run = replace(run, ending=replace(run.ending, state=State.CANCELLED))
         if run.state is State.VERIFIED:
             run = replace(run, size=run.size or 0)
-        shown = view(run.transfer.id, run, progress(run, NOW), broken=broken)
+        given = run if readable else None
+        shown = view(Instance(run.transfer.id, status, given, progress(run, NOW), "the worker exited", NOW))
         assert wrong(SCHEMAS["Transfer"], json.loads(json.dumps(shown))) == []
 
     async def test_a_body_that_fits_is_taken_and_one_that_does_not_is_refused(self) -> None:

@@ -40,7 +40,7 @@ API = {
     ("GET", "health", "ANONYMOUS"),
 }
 ACTIVITIES = ("start", "check", "record", "clean", "close", "survey", "extras", "act")
-TIMERS = ("drain", "sweep", "schedule", "watchdog", "purge")
+TIMERS = ("drain", "resume", "sweep", "schedule", "watchdog", "purge")
 
 
 def loaded() -> ModuleType:

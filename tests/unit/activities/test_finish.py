@@ -25,7 +25,7 @@ from rules.course import UNCLEAN
 from rules.decisions import CopyStatus
 from rules.errors import Permanent, Reason
 from rules.letters import Ended
-from rules.models import Kind, Outcome, Run, Step, Successor, Transfer, Verdict
+from rules.models import Choice, Kind, Outcome, Run, Step, Successor, Transfer, Verdict
 from rules.policies import MAX_TRIES
 from rules.transitions import State
 from tests.unit.operations.world import CONTENT, World
@@ -72,7 +72,7 @@ class TestRecord:
         """As if Event Grid had sent it: a missed event heals here."""
         transfer = world.put()
         run = ending(transfer, State.SUPERSEDED, successor=Successor(NEWER))
-        assert await run_record(world.ports, run) == DONE
+        assert await run_record(world.ports, run) == SETTLED
         body = world.events.take()
         assert body is not None
         (found,) = events.intake(body, world.routes).transfers
@@ -92,18 +92,53 @@ class TestRecord:
         world.pass_time(GROWING_DELAY)
         assert world.events.take() is not None
 
-    async def test_superseded_waits_only_where_something_half_made_of_its_own_is_there(self, world: World) -> None:
-        """Most versions leave nothing behind."""
+    @pytest.mark.parametrize("engine", [Choice.AUTO, Choice.ASYNC])
+    async def test_superseded_settles_also_where_nothing_is_seen_at_the_target(
+        self, world: World, engine: Choice
+    ) -> None:
+        """A `start` that ran twice, or that the host lost sight of, may still begin a copy that only this run removes."""
+        world.ports = replace(world.ports, routes=(replace(ROUTE, engine=engine),))
+        run = ending(world.put(), State.SUPERSEDED, successor=Successor(None))
+        assert await run_record(world.ports, run) == SETTLED
+        assert world.requests == []
+
+    async def test_superseded_along_a_route_that_forces_sync_settles_only_where_something_half_made_is_seen(
+        self, world: World
+    ) -> None:
+        """A synchronous copy is never half-made; but the route may have been another one when the copy began."""
         transfer = await pending(world)
+        world.ports = replace(world.ports, routes=(replace(ROUTE, engine=Choice.SYNC),))
         run = ending(transfer, State.SUPERSEDED, successor=Successor(None))
         assert await run_record(world.ports, run) == SETTLED
         assert await run_record(world.ports, replace(run, transfer=world.put("in/other"))) == DONE
 
-    async def test_a_target_that_cannot_be_seen_holds_nothing_of_ours(self, world: World) -> None:
-        """A container that is gone is no reason never to end."""
+    async def test_superseded_without_a_route_of_today_is_not_waited_for(self, world: World) -> None:
+        """The app may not clean there."""
+        run = ending(replace(world.put(), route="another"), State.SUPERSEDED, successor=Successor(None))
+        outcome = await run_record(world.ports, run)
+        assert (outcome.verdict, outcome.pause) == (Verdict.DONE, 0)
+
+    async def test_a_target_whose_container_is_gone_holds_nothing_of_ours(self, world: World) -> None:
+        """That is no reason never to end: it settles, and the cleaning finds nothing."""
         transfer = world.put()
         world.storage.containers.remove((ROUTE.target.endpoint, ROUTE.target.container))
-        assert await run_record(world.ports, ending(transfer, State.SUPERSEDED, successor=Successor(None))) == DONE
+        run = ending(transfer, State.SUPERSEDED, successor=Successor(None))
+        assert await run_record(world.ports, run) == SETTLED
+        assert await run_clean(world.ports, run) == DONE
+        world.ports = replace(world.ports, routes=(replace(ROUTE, engine=Choice.SYNC),))
+        assert await run_record(world.ports, run) == DONE
+
+    async def test_a_late_start_of_a_superseded_one_leaves_nothing_half_made(self, world: World) -> None:
+        """It begins an `async` copy after the end was recorded, and the version is deleted: the cleaning removes it."""
+        transfer = world.put(kind=Kind.PAGE)
+        run = ending(transfer, State.SUPERSEDED, successor=Successor(None))
+        outcome = await run_record(world.ports, run)
+        await run_start(world.ports, Run(transfer, NOW))
+        assert world.at(transfer.target_blob) is not None
+        run = course.advance(run, outcome, NOW)
+        assert (run.step, run.pause) == (Step.CLEAN, 90)
+        assert await run_clean(world.ports, run) == DONE
+        assert world.at(transfer.target_blob) is None
 
     async def test_without_a_route_of_today_it_is_recorded_with_a_note_and_nothing_is_looked_at(
         self, world: World
@@ -120,6 +155,7 @@ class TestRecord:
         self, world: World
     ) -> None:
         """A step that was done again for the look's sake would put the successor's event again and again."""
+        world.ports = replace(world.ports, routes=(replace(ROUTE, engine=Choice.SYNC),))
         run = ending(world.put(), State.SUPERSEDED, successor=Successor(NEWER))
         world.refuse(TARGET_HEAD, answered(TARGET_HEAD, 403, "AuthorizationFailure"))
         outcome = await run_record(world.ports, run)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from adapters.translation import INSTANCES_CANCEL, answered
+from adapters.translation import INSTANCES_CANCEL, INSTANCES_START, answered
 from operations.cancel import PAUSES, cancel
 from operations.problems import Conflict, NotFound, Unavailable
 from rules import course
@@ -81,13 +81,37 @@ async def test_one_that_ended_is_a_conflict_with_its_state(world: World, state: 
     assert world.instances.cancels == []
 
 
-async def test_one_that_broke_is_a_conflict_as_dead_lettered(world: World) -> None:
-    """The sweep writes its letter."""
+async def test_one_that_the_host_fails_meanwhile_is_cancelled_all_the_same(world: World) -> None:
+    """The first event is lost with it; then it is started again at its end."""
     transfer = world.put()
-    world.stands(transfer, "Failed", output="Orchestrator function 'transfer' failed")
-    with pytest.raises(Conflict) as caught:
+    world.stands(transfer, "Running")
+
+    async def fails(_seconds: float) -> None:
+        if world.instances.kept[transfer.id].running:
+            world.instances.become(transfer.id, "Failed", "python exited with code 137")
+
+    shown = await cancel(world.instances, transfer.id, fails)
+    assert (shown["ending"], world.instances.cancels) == ("cancelled", [transfer.id])
+    assert world.asked.count("instances.start") == 1
+
+
+async def test_one_that_is_resumed_meanwhile_hears_the_event(world: World) -> None:
+    """The start at its end comes too late: it runs again, and is asked."""
+    transfer = world.put()
+    world.stands(transfer, "Failed", output="python exited with code 137")
+    world.when(INSTANCES_START, lambda: world.instances.become(transfer.id, "Running"))
+    shown = await cancel(world.instances, transfer.id, Patience(world, transfer, at=2))
+    assert (shown["cancelling"], world.instances.cancels) == (True, [transfer.id])
+
+
+async def test_one_that_was_terminated_is_ending_as_dead_lettered(world: World) -> None:
+    """Its letter is on its way: that was decided before the cancel."""
+    transfer = world.put()
+    world.stands(transfer, "Terminated", output="a person ended it")
+    with pytest.raises(Conflict, match="is ending as dead_lettered") as caught:
         await cancel(world.instances, transfer.id, Patience(world, transfer))
-    assert caught.value.facts == {"state": "dead_lettered"}
+    assert (caught.value.facts, caught.value.retry_after) == ({"state": "accepted"}, 30)
+    assert world.asked == ["instances.find"]
 
 
 async def test_one_that_is_verified_before_the_cancel_reaches_it_is_a_conflict(world: World) -> None:

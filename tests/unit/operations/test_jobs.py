@@ -109,11 +109,13 @@ class TestLooking:
         assert (shown["state"], shown["phase"]) == (state, None)
 
     @pytest.mark.parametrize("status", ["Failed", "Terminated"])
-    async def test_one_that_broke_has_failed_and_keeps_its_counts(self, world: World, status: str) -> None:
-        """Its output is the extension's own text."""
-        stands(world, RECONCILE, status, ACTING, output="Orchestrator function 'job' failed")
+    async def test_one_that_broke_runs_and_keeps_its_counts(self, world: World, status: str) -> None:
+        """It is started again by itself; until then the detail is what the extension said, without a secret."""
+        stands(world, RECONCILE, status, ACTING, output="Orchestrator function 'job' failed ?sig=c2VjcmV0")
         shown = await jobs.look(world.instances, RECONCILE.id)
-        assert (shown["state"], shown["counts"]["found"], shown["pages"]) == ("failed", 9, 3)
+        assert (shown["state"], shown["counts"]["found"], shown["pages"]) == ("running", 9, 3)
+        assert shown["detail"].startswith(f"the orchestration was {status}: Orchestrator function 'job' failed")
+        assert "c2VjcmV0" not in str(shown)
 
     async def test_what_is_no_job_is_not_found(self, world: World) -> None:
         """Unknown, a transfer's, or one whose input nobody can read."""
@@ -275,12 +277,16 @@ class TestCancel:
             await jobs.cancel(world.instances, RECONCILE.id, Patience(world, DONE, "Completed"))
         assert caught.value.facts == {"state": "done"}
 
-    async def test_one_that_broke_has_failed(self, world: World) -> None:
-        """There is nothing to cancel."""
-        stands(world, RECONCILE, "Failed", ACTING, output="broke")
-        with pytest.raises(Conflict) as caught:
-            await jobs.cancel(world.instances, RECONCILE.id, Patience(world))
-        assert caught.value.facts == {"state": "failed"}
+    @pytest.mark.parametrize("status", ["Failed", "Terminated"])
+    async def test_one_that_broke_ends_cancelled(self, world: World, status: str) -> None:
+        """It hears no event: it is started again at its end, with the counts that it had."""
+        stands(world, RECONCILE, status, ACTING, output="broke")
+        shown = await jobs.cancel(world.instances, RECONCILE.id, Patience(world))
+        assert (shown["state"], shown["counts"]["found"], shown["pages"]) == ("cancelled", 9, 3)
+        assert world.instances.cancels == []
+        started = world.instances.kept[RECONCILE.id].job
+        assert started is not None
+        assert (started.state, started.phase) == (JobState.CANCELLED, None)
 
     async def test_nobody_taking_notice_is_said_after_half_a_minute(self, world: World) -> None:
         """503, and asking again is safe."""

@@ -1,14 +1,18 @@
 """Looking: a transfer as the API answers it, from what the extension keeps."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from operations.look import transfer, transfer_of, transfers
 from operations.problems import NotFound
-from rules import status
-from rules.models import Place, Route, Run
+from rules import course, status
+from rules.codec import stamp
+from rules.models import Place, Route, Run, Step
+from rules.policies import resume_pause
 from rules.ports import Instance
+from rules.transitions import State
 from tests.unit.operations.world import World
 from tests.unit.rules.samples import NAME, NOW, ROUTE
 
@@ -24,6 +28,7 @@ FIELDS = {
         "total",
         "attempt",
         "tries",
+        "resumes",
         "cancelling",
         "ending",
     ),
@@ -50,21 +55,40 @@ async def test_an_ended_one_shows_its_output(world: World) -> None:
 
 
 @pytest.mark.parametrize("status", ["Failed", "Terminated"])
-async def test_a_broken_one_shows_what_the_sweep_will_make_of_it(world: World, status: str) -> None:
-    """I1: in no state is no state."""
+async def test_a_broken_one_is_under_way_and_shows_what_happened(world: World, status: str) -> None:
+    """Its last state, how it is about to end, if so, and when it is started again."""
     made = world.put()
-    world.stands(made, status, output="Orchestrator function 'transfer' failed: secret text")
+    run = Run(made, NOW, state=State.COPYING, copied=4, size=10, resumes=1)
+    world.stands(made, status, run, output="Orchestrator function 'transfer' failed: ?sig=c2VjcmV0")
     shown = await transfer(world.instances, made.id)
-    assert (shown["state"], shown["reason"]) == ("dead_lettered", "internal")
-    assert shown["hint"]
-    assert "secret text" not in str(shown)
+    assert set(shown) == FIELDS
+    assert (shown["state"], shown["copied"], shown["total"], shown["resumes"]) == ("copying", 4, 10, 1)
+    assert shown["detail"].startswith(f"the orchestration was {status}: Orchestrator function 'transfer' failed")
+    assert "c2VjcmV0" not in str(shown)
+    going_on = status == "Failed"
+    assert (shown["ending"], shown["reason"]) == ((None, None) if going_on else ("dead_lettered", "internal"))
+    due = NOW + timedelta(seconds=resume_pause(1, made.id)) if going_on else NOW
+    assert shown["next_check_at"] == stamp(due)
+
+
+async def test_one_that_is_started_again_and_has_not_begun_is_shown_by_its_input(world: World) -> None:
+    """Its end is certain already, and what was known of its copy still is."""
+    made = world.put()
+    run = Run(made, NOW, state=State.COPYING, step=Step.CHECK, size=10, copied=4, resumes=1)
+    await world.instances.start(course.cancelled(run))
+    shown = await transfer(world.instances, made.id)
+    assert (shown["state"], shown["ending"], shown["cancelling"], shown["resumes"]) == ("copying", "cancelled", True, 1)
+    assert (shown["copied"], shown["total"]) == (4, 10)
 
 
 async def test_one_whose_input_nobody_can_read_is_still_shown() -> None:
     """With its id and state."""
-    shown = status.view(Instance("37a8eec1-000000000000000000000000", "Running", None, {}, None, NOW))
-    assert set(shown) == FIELDS
-    assert (shown["source"], shown["state"]) == (None, "accepted")
+    for broken in (False, True):
+        standing = "Failed" if broken else "Running"
+        shown = status.view(Instance("37a8eec1-000000000000000000000000", standing, None, {}, None, NOW))
+        assert set(shown) == FIELDS
+        assert (shown["source"], shown["state"]) == (None, "accepted")
+        assert shown["ending"] == ("dead_lettered" if broken else None)
 
 
 async def test_an_unknown_one_is_not_found(world: World) -> None:

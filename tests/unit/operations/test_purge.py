@@ -84,7 +84,7 @@ async def test_one_that_was_replayed_since_stays(world: World) -> None:
 
 @pytest.mark.parametrize("status", ["Running", "Pending", "Suspended", "Failed", "Terminated"])
 async def test_what_runs_or_broke_stays(world: World, status: str) -> None:
-    """The sweep owes a broken one its letter."""
+    """A broken one is started again from its input."""
     ended(world, "a", status=status)
     assert await purge(world.ports, world.instances) == 0
     assert len(world.instances.kept) == 1

@@ -29,7 +29,7 @@ from rules.errors import Reason
 from rules.jobs import PAGE, Job, JobState, Phase, Tally
 from rules.letters import Ended
 from rules.models import Blob, Engine, Kind, Outcome, Place, Route, Run, Transfer, Verdict
-from rules.ports import Copy, CopySource
+from rules.ports import Copy, CopySource, Instance
 from rules.transitions import State
 from tests.unit.operations.test_acting import RECONCILE, Yielding, carry, done, starts, step, told, turn, until
 from tests.unit.operations.world import CONTENT, World
@@ -290,12 +290,15 @@ class TestStarting:
         fix = "replay" if state is State.DEAD_LETTERED else "POST /api/transfers"
         assert fix in world.reports.pages[jobs.results(job.id, 0)][0]["detail"]
 
-    async def test_one_that_broke_is_the_sweeps(self, world: World) -> None:
-        """It is shown as dead-lettered already; what it was cancelled into stays."""
-        broken, cancelled = world.put("in/a"), world.put("in/b")
-        world.stands(broken, "Failed")
+    async def test_one_that_broke_runs(self, world: World) -> None:
+        """It is started again by itself, or taken to its end; one whose input cannot be read is shared anew."""
+        failed, cancelled, unreadable = world.put("in/a"), world.put("in/b"), world.put("in/c")
+        world.stands(failed, "Failed")
         world.stands(cancelled, "Terminated", Run(cancelled, NOW, cancelling=True))
-        assert told(world, await done(world)) == {broken.id: "left", cancelled.id: "left"}
+        world.instances.kept[unreadable.id] = Instance(unreadable.id, "Failed", None, {}, None, NOW)
+        expected = {failed.id: "running", cancelled.id: "running", unreadable.id: "started"}
+        assert told(world, await done(world)) == expected
+        assert starts(world) == {unreadable.id: 1}
 
     async def test_a_record_of_an_attempt_before_the_last_one_counts_no_more(self, world: World) -> None:
         """It was cancelled, shared by a person since, verified, and then its target deleted."""

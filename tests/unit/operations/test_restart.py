@@ -21,7 +21,6 @@ from tests.unit.operations.world import World
 from tests.unit.rules.samples import NAME, NOW, ROUTE
 
 RUNNING = ["Pending", "Running", "Suspended", "ContinuedAsNew"]
-ENDED = ["Completed", "Failed", "Terminated"]
 
 
 def dead(transfer: Transfer, attempt: int = 0) -> Run:
@@ -89,8 +88,8 @@ class TestNumbering:
         world.instances.kept[transfer.id] = Instance(transfer.id, "Failed", None, {}, None, NOW)
         assert (await restart(world.ports, world.instances, transfer)).attempt == 0
 
-    @pytest.mark.parametrize("status", RUNNING)
-    async def test_what_runs_is_not_started_again(self, world: World, status: str) -> None:
+    @pytest.mark.parametrize("status", [*RUNNING, "Failed", "Terminated"])
+    async def test_what_runs_or_is_to_be_started_again_is_left_alone(self, world: World, status: str) -> None:
         """409, with a time to come back."""
         transfer = world.put()
         world.stands(transfer, status)
@@ -117,15 +116,14 @@ class TestShare:
         assert await share(world.ports, world.instances, "default", NAME) == transfer.id
         assert started(world, transfer).attempt == 0
 
-    @pytest.mark.parametrize("status", ENDED)
-    async def test_an_ended_one_is_done_again(self, world: World, status: str) -> None:
+    async def test_an_ended_one_is_done_again(self, world: World) -> None:
         """That is what a person asked for."""
         transfer = world.put()
-        world.stands(transfer, status)
+        world.stands(transfer, "Completed")
         assert await share(world.ports, world.instances, "default", NAME) == transfer.id
         assert started(world, transfer).attempt == 1
 
-    @pytest.mark.parametrize("status", RUNNING)
+    @pytest.mark.parametrize("status", [*RUNNING, "Failed"])
     async def test_a_running_one_is_the_same_id(self, world: World, status: str) -> None:
         """Asked for twice is once."""
         transfer = world.put()
@@ -226,6 +224,26 @@ class TestReplay:
             await replay(world.ports, world.instances, transfer.id)
         assert caught.value.fix
         assert "instances.start" not in world.asked
+
+    async def test_one_that_cannot_be_read_is_a_conflict_that_says_what_to_do(self, world: World) -> None:
+        """It says neither what was carried nor along which route; its letter stays open."""
+        transfer = world.put()
+        await world.letters.write(letters.of_unreadable(transfer.id, "the orchestration was Failed: x", NOW, "0.1.0"))
+        with pytest.raises(Conflict) as caught:
+            await replay(world.ports, world.instances, transfer.id)
+        assert "cannot be read" in str(caught.value)
+        assert "POST /api/transfers" in caught.value.fix
+        assert "instances.start" not in world.asked
+        assert transfer.id in world.letters.open
+
+    async def test_sharing_the_blob_of_one_that_cannot_be_read_is_its_next_attempt(self, world: World) -> None:
+        """As the fix says: the letter is open until that ends."""
+        transfer = world.put()
+        world.instances.kept[transfer.id] = Instance(transfer.id, "Failed", None, {}, None, NOW)
+        await world.letters.write(letters.of_unreadable(transfer.id, "the orchestration was Failed: x", NOW, "0.1.0"))
+        assert await share(world.ports, world.instances, "default", NAME) == transfer.id
+        run = started(world, transfer)
+        assert (run.attempt, run.letter, run.first) == (1, True, False)
 
     async def test_a_message_that_is_allowed_today_is_accepted_and_its_letter_resolved(self, world: World) -> None:
         """Replaying it is accepting it again."""

@@ -1,19 +1,13 @@
-"""The sweep: what broke is taken up at its end, and letters agree with what they are about."""
-
-from dataclasses import replace
-from functools import partial
+"""The sweep: letters agree with what they are about."""
 
 import pytest
 
-from adapters.translation import INSTANCES_FIND, answered
 from operations.accept import accept
 from operations.sweep import sweep
 from rules import letters
-from rules.course import cancelled
-from rules.errors import Reason, Retryable
+from rules.errors import Reason
 from rules.letters import Ended
 from rules.models import Outcome, Run, Step, Transfer, Verdict
-from rules.ports import Instance
 from rules.status import progress
 from rules.transitions import State
 from tests.unit.operations.world import World
@@ -39,122 +33,6 @@ def taken_up(world: World, transfer: Transfer) -> Run:
     assert instance.status == "Pending"
     assert instance.run is not None
     return instance.run
-
-
-class TestBroken:
-    """Orchestrations that ended without a word of their own."""
-
-    @pytest.mark.parametrize("status", ["Failed", "Terminated"])
-    async def test_one_is_taken_up_at_its_end_and_copies_nothing(self, world: World, status: str) -> None:
-        """Record, clean, close: as any other dead letter, with what the host said."""
-        transfer = world.put()
-        world.stands(transfer, status, Run(transfer, NOW, attempt=2), output="a person ended it")
-        await sweep(world.ports, world.instances)
-        run = taken_up(world, transfer)
-        assert (run.step, run.attempt, run.first) == (Step.RECORD, 2, False)
-        assert run.ending is not None
-        assert (run.ending.state, run.ending.reason) == (State.DEAD_LETTERED, Reason.INTERNAL)
-        assert f"{status}: a person ended it" in run.ending.detail
-        assert world.acts == []
-
-    async def test_one_that_was_ending_already_goes_on_to_the_same_end(self, world: World) -> None:
-        """Cancelled stays cancelled."""
-        transfer = world.put()
-        world.stands(transfer, "Terminated", replace(cancelled(Run(transfer, NOW)), faults=9, step=Step.CLOSE))
-        await sweep(world.ports, world.instances)
-        run = taken_up(world, transfer)
-        assert (run.step, run.faults) == (Step.RECORD, 0)
-        assert run.ending is not None
-        assert run.ending.state is State.CANCELLED
-
-    async def test_what_a_person_was_cancelling_ends_cancelled(self, world: World) -> None:
-        """It broke while its last activity ran."""
-        transfer = world.put()
-        world.stands(transfer, "Failed", Run(transfer, NOW, cancelling=True))
-        await sweep(world.ports, world.instances)
-        ending = taken_up(world, transfer).ending
-        assert ending is not None
-        assert ending.state is State.CANCELLED
-
-    @pytest.mark.parametrize("status", ["Failed", "Terminated"])
-    async def test_a_cancel_that_was_noticed_in_its_last_execution_is_not_forgotten(
-        self, world: World, status: str
-    ) -> None:
-        """Its input is of before: only the status says it, and somebody was answered 202 for it."""
-        transfer = world.put()
-        run = world.stands(transfer, status, Run(transfer, NOW))
-        shown = progress(replace(run, cancelling=True))
-        world.instances.kept[transfer.id] = replace(world.instances.kept[transfer.id], custom=shown)
-        await sweep(world.ports, world.instances)
-        ending = taken_up(world, transfer).ending
-        assert ending is not None
-        assert ending.state is State.CANCELLED
-
-    async def test_all_of_them_over_several_pages(self, world: World) -> None:
-        """More than one page holds."""
-        transfers = [world.put(f"in/{number}") for number in range(230)]
-        for transfer in transfers:
-            world.stands(transfer, "Failed", output="x")
-        await sweep(world.ports, world.instances)
-        assert all(taken_up(world, transfer).step is Step.RECORD for transfer in transfers)
-
-    async def test_one_without_a_readable_input_is_said_and_hinders_nobody(
-        self, world: World, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """There is nothing to start it with."""
-        caplog.set_level("INFO", "blob_data_sharing")
-        unreadable, transfer = world.put("in/a"), world.put("in/b")
-        world.instances.kept[unreadable.id] = Instance(unreadable.id, "Failed", None, {}, None, NOW)
-        world.stands(transfer, "Failed")
-        await sweep(world.ports, world.instances)
-        assert "sweep.unreadable" in caplog.text
-        assert taken_up(world, transfer).step is Step.RECORD
-
-    @pytest.mark.parametrize("status", ["Running", "Completed"])
-    async def test_one_that_a_replay_took_up_meanwhile_is_left_alone(self, world: World, status: str) -> None:
-        """The list may be old: a replay that is under way, or has verified, would be replaced in silence."""
-        transfer = world.put()
-        world.stands(transfer, "Failed", output="x")
-        replayed = partial(world.instances.become, transfer.id, status, {"state": "verified"})
-        world.when(INSTANCES_FIND, replayed)
-        await sweep(world.ports, world.instances)
-        assert world.instances.kept[transfer.id].status == status
-        assert "instances.start" not in world.asked
-
-    async def test_one_whose_history_was_purged_meanwhile_is_left_alone(self, world: World) -> None:
-        """Nothing is known of it any more."""
-        transfer = world.put()
-        world.stands(transfer, "Failed", output="x")
-        world.when(INSTANCES_FIND, world.instances.kept.clear)
-        await sweep(world.ports, world.instances)
-        assert world.instances.kept == {}
-
-    @pytest.mark.parametrize("status", ["Pending", "Running", "Suspended", "Completed"])
-    async def test_what_is_not_broken_is_left_alone(self, world: World, status: str) -> None:
-        """Not even looked at."""
-        transfer = world.put()
-        world.stands(transfer, status, output={"state": "verified"} if status == "Completed" else None)
-        await sweep(world.ports, world.instances)
-        assert world.asked == ["instances.page", "letters.list", "letters.list"]
-
-    async def test_one_that_fails_keeps_none_of_the_others_waiting(self, world: World) -> None:
-        """The round fails in the end, so that the host shows it."""
-        first, second = world.put("1"), world.put("2")
-        for transfer in (first, second):
-            world.stands(transfer, "Failed", Run(transfer, NOW), output="x")
-        world.refuse(INSTANCES_FIND, answered(INSTANCES_FIND, 503, "ServerBusy"), times=1)
-        with pytest.raises(Retryable):
-            await sweep(world.ports, world.instances)
-        assert sorted(world.instances.kept[each.id].status for each in (first, second)) == ["Failed", "Pending"]
-
-    async def test_a_secret_in_what_the_host_said_reaches_no_input(self, world: World) -> None:
-        """An exception's text may hold anything."""
-        transfer = world.put()
-        world.stands(transfer, "Failed", output="GET https://x/y?sig=c2VjcmV0&se=1 failed")
-        await sweep(world.ports, world.instances)
-        ending = taken_up(world, transfer).ending
-        assert ending is not None
-        assert "c2VjcmV0" not in ending.detail
 
 
 class TestLetters:
@@ -262,10 +140,10 @@ class TestLetters:
         await sweep(world.ports, world.instances)
         assert "instances.start" not in world.asked
 
-    async def test_a_quiet_hub_costs_three_requests(self, world: World) -> None:
+    async def test_a_quiet_hub_costs_two_requests(self, world: World) -> None:
         """Every five minutes."""
         await sweep(world.ports, world.instances)
-        assert world.asked == ["instances.page", "letters.list", "letters.list"]
+        assert world.asked == ["letters.list", "letters.list"]
 
     async def test_letters_over_several_pages(self, world: World) -> None:
         """All are compared."""

@@ -125,6 +125,7 @@ def runs() -> st.SearchStrategy[Run]:
         "copied": st.integers(0, 2**50),
         "tries": st.integers(0, 20),
         "faults": st.integers(0, 20),
+        "resumes": st.integers(0, 99),
         "polls": st.integers(0, 10_000),
         "copying_at": moments(),
         "progressed_at": moments(),

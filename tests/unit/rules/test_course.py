@@ -1,5 +1,6 @@
 """The course of a transfer: which step follows from what the last one found; and whole walks from start to end."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -428,6 +429,54 @@ def test_a_dead_letter_that_proves_complete_is_verified() -> None:
 def test_a_cancel_stops_only_what_is_still_carried(step: Step) -> None:
     """An end is an end."""
     assert course.carrying(at(step)) is (step in {Step.START, Step.CHECK})
+
+
+@pytest.mark.parametrize("step", Step)
+def test_what_the_host_failed_goes_on_at_its_step(step: Step) -> None:
+    """The same attempt with all that it knows; never blindly, for the failed execution may have copied."""
+    run = at(step, attempt=2, tries=3, faults=4, pause=9, polls=5, resumes=1, copied=7, recorded=True, first=True)
+    found = course.resumed(run, "x" * 9_999)
+    assert found == replace(run, first=False, faults=0, pause=0, resumes=2, detail="x" * course.MAX_DETAIL)
+
+
+@pytest.mark.parametrize("step", Step)
+def test_what_the_host_failed_after_a_cancel_does_not_carry_on(step: Step) -> None:
+    """A transfer that is ending already goes on to its end."""
+    run = at(step, cancelling=True)
+    found = course.resumed(run, "why")
+    if course.carrying(run):
+        assert (found.step, found.ending and found.ending.state) == (Step.RECORD, State.CANCELLED)
+    else:
+        assert (found.step, found.ending) == (step, run.ending)
+    assert (found.first, found.resumes) == (False, 1)
+
+
+@pytest.mark.parametrize("cancelling", [False, True])
+@pytest.mark.parametrize("step", Step)
+def test_what_is_broken_off_begins_with_the_record_of_its_end(step: Step, *, cancelling: bool) -> None:
+    """An end that is decided stays; else a person's cancel counts, else it is a dead letter. It outranks what broke."""
+    run = at(step, cancelling=cancelling, resumes=5, faults=4, pause=9, first=True)
+    found = course.broken_off(run, "why")
+    assert (found.step, found.first, found.faults, found.pause, found.resumes) == (Step.RECORD, False, 0, 0, 6)
+    if run.ending:
+        assert found.ending == run.ending
+    elif cancelling:
+        assert found.ending == Outcome(Verdict.ENDED, state=State.CANCELLED)
+    else:
+        failed = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.INTERNAL, detail="why")
+        assert found.ending == failed
+
+
+@pytest.mark.parametrize("again", [course.resumed, course.broken_off])
+def test_what_is_started_again_reaches_an_end(again: Callable[[Run, str], Run]) -> None:
+    """From every step, with three steps that succeed."""
+    for step in Step:
+        walk = Walk(again(at(step), "why"))
+        while walk.run.step and course.carrying(walk.run):
+            walk.finds(ARCHIVED)
+        while walk.run.step:
+            walk.finds(DONE)
+        assert walk.end[0] is State.DEAD_LETTERED
 
 
 def test_a_permanent_failure_without_a_reason_is_internal() -> None:

@@ -56,6 +56,7 @@ def all_jobs() -> st.SearchStrategy[Job]:
         line=counts,
         tally=tallies,
         faults=st.integers(0, 10),
+        resumes=st.integers(0, 99),
         pause=st.integers(0, 800),
         cancelling=st.booleans(),
         detail=st.text(max_size=9),
@@ -308,12 +309,13 @@ class TestView:
 
     def test_before_its_first_turn_it_is_what_was_asked_for(self) -> None:
         """The extension shows no status yet."""
-        shown = jobs.view(replace(RECONCILE, rate=7, dry_run=True), {}, broken=False)
+        shown = jobs.view(replace(RECONCILE, rate=7, dry_run=True), {})
         assert shown == {
             "id": RECONCILE.id,
             "state": "running",
             "phase": "survey",
             "cancelling": False,
+            "resumes": 0,
             "route": "default",
             "dry_run": True,
             "max_per_second": 7,
@@ -326,29 +328,90 @@ class TestView:
 
     def test_of_a_replay_it_shows_what_is_meant(self) -> None:
         """And counts what a replay counts."""
-        shown = jobs.view(replace(REPLAY, reason=Reason.THROTTLED, since=NOW), {}, broken=False)
+        shown = jobs.view(replace(REPLAY, reason=Reason.THROTTLED, since=NOW), {})
         assert (shown["reason"], shown["since"], shown["until"]) == ("throttled", stamp(NOW), None)
         assert list(shown["counts"]) == ["found", "bytes", "started", "running", "left", "refused", "failed"]
 
     def test_what_is_live_counts(self) -> None:
         """The input is of the execution's beginning."""
         live = jobs.progress(replace(ACTING, turns=4, cancelling=True, updated_at=LATER))
-        shown = jobs.view(RECONCILE, json.loads(json.dumps(live)), broken=False)
+        shown = jobs.view(RECONCILE, json.loads(json.dumps(live)))
         assert (shown["phase"], shown["cancelling"], shown["updated_at"]) == ("act", True, stamp(LATER))
         assert (shown["pages"], shown["counts"]["found"]) == (7, 900)
 
-    def test_one_that_broke_has_failed_and_says_what_to_do(self) -> None:
-        """Whatever its last status was."""
-        shown = jobs.view(RECONCILE, jobs.progress(ACTING), broken=True)
-        assert (shown["state"], shown["phase"], shown["counts"]["found"]) == ("failed", None, 900)
-        assert "Ask for it again" in shown["detail"]
+    def test_one_that_broke_runs_until_it_is_started_again(self) -> None:
+        """With its last counts, and what happened."""
+        live = jobs.progress(replace(ACTING, detail="503", resumes=2))
+        shown = jobs.view(RECONCILE, live, "the orchestration was Failed: x")
+        assert (shown["state"], shown["phase"], shown["counts"]["found"]) == ("running", "act", 900)
+        assert (shown["detail"], shown["resumes"]) == ("the orchestration was Failed: x", 2)
+        assert jobs.view(RECONCILE, live, "")["detail"] == ""
+        assert jobs.view(RECONCILE, live)["detail"] == "503"
+
+    def test_what_it_says_keeps_to_its_limit(self) -> None:
+        """The host's text is longer than a job's."""
+        assert len(jobs.view(RECONCILE, {}, "x" * 9_999)["detail"]) == MAX_DETAIL
 
     def test_a_status_of_another_version_is_still_shown(self) -> None:
         """One that counted less, or more, must not make a whole list fail."""
         live = jobs.progress(ACTING) | {"newer": 1, "counts": {"found": 5, "newer": 1}}
-        shown = jobs.view(RECONCILE, live, broken=False)
+        shown = jobs.view(RECONCILE, live)
         assert (shown["counts"]["found"], shown["counts"]["failed"]) == (5, 0)
         assert "newer" not in shown["counts"]
+
+
+class TestBroken:
+    """A job whose orchestration the host failed, or a person ended."""
+
+    @quick
+    @given(all_jobs())
+    def test_it_goes_on_where_its_input_is(self, job: Job) -> None:
+        """The turn is safe to repeat; nothing else changes."""
+        found = jobs.resumed(job, "x" * 9_999)
+        assert found == replace(job, faults=0, pause=0, resumes=job.resumes + 1, detail="x" * MAX_DETAIL)
+
+    @quick
+    @given(all_jobs())
+    def test_or_it_ends(self, job: Job) -> None:
+        """As cancelled where a person asked for that. It keeps its counts, and lists nothing any more."""
+        found = jobs.broken_off(job, LOUDEST)
+        assert (found.phase, found.pause, found.cursor, found.hint) == (None, 0, None, None)
+        assert found.state is (JobState.CANCELLED if job.cancelling else JobState.FAILED)
+        assert (found.tally, found.pages, found.turns, found.resumes) == (job.tally, job.pages, job.turns, job.resumes)
+        assert len(found.detail) == MAX_DETAIL
+
+    @quick
+    @given(all_jobs(), all_jobs())
+    def test_it_catches_up_with_what_its_status_shows(self, job: Job, later: Job) -> None:
+        """The counts and the pages; the rest is of its input."""
+        live = json.loads(json.dumps(jobs.progress(later)))
+        found = jobs.caught_up(job, live)
+        assert found == replace(job, tally=later.tally, pages=later.pages, turns=later.turns)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"counts": None},
+            {"counts": []},
+            {"counts": "many"},
+            {"counts": {"found": "many"}},
+            {"counts": {"found": None}},
+            {"pages": None},
+            {"pages": "many"},
+            {"turns": []},
+        ],
+    )
+    def test_a_status_that_cannot_be_read_changes_nothing(self, change: dict[str, Any]) -> None:
+        """Another version may have written it."""
+        live = json.loads(json.dumps(jobs.progress(replace(ACTING, turns=7))))
+        assert jobs.caught_up(ACTING, {**live, **change}) == ACTING
+        assert jobs.caught_up(ACTING, {}) == ACTING
+        assert jobs.caught_up(ACTING, {key: live[key] for key in live if key not in change}) == ACTING
+
+    def test_a_status_of_another_version_is_caught_up_with(self) -> None:
+        """One that counted less, or more."""
+        found = jobs.caught_up(ACTING, {"counts": {"found": 5, "newer": 1}, "pages": 4, "turns": 2})
+        assert (found.tally, found.pages, found.turns) == (Tally(found=5), 4, 2)
 
 
 class TestSchedule:

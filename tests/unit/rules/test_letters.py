@@ -1,14 +1,16 @@
 """Dead letters: what they hold, and which write wins (rules 5 and 9)."""
 
 import base64
+import json
 from dataclasses import replace
 from datetime import datetime
+from itertools import pairwise
 
 import pytest
 
 from rules import events, identity, letters, records
 from rules.errors import Reason
-from rules.letters import Attempt, Letter, merged, resolved
+from rules.letters import Attempt, Ended, Letter, merged, resolved
 from rules.models import Outcome, Verdict
 from rules.transitions import State
 from tests.unit.rules.samples import (
@@ -94,6 +96,44 @@ def test_the_letter_of_a_message_keeps_its_body() -> None:
     assert base64.b64decode(found.message or "") == b"hello"
     assert (found.reason, found.detail, found.route) == (Reason.MALFORMED, "no event", None)
     assert records.record(found)["transfer"] is None
+
+
+def test_the_letter_of_a_transfer_whose_input_cannot_be_read() -> None:
+    """All that is known is its id and what the host said; it is neither a transfer's nor a message's."""
+    found = letters.of_unreadable(TRANSFER.id, "the orchestration was Failed: x", NOW, "1.2.3")
+    assert (found.id, found.reason, found.last) == (TRANSFER.id, Reason.INTERNAL, 0)
+    assert found.detail.startswith("the orchestration was Failed: x; its input cannot be read")
+    assert len(letters.of_unreadable(TRANSFER.id, "x" * 9_999, NOW, "1").detail) == letters.MAX_DETAIL
+    shown = records.record(found)
+    assert (shown["state"], shown["transfer"], shown["message"], shown["replays"]) == ("open", None, None, 0)
+    assert records.read(json.loads(json.dumps(shown))) == found
+    assert records.listed(found.id, records.metadata(found)) == {
+        "id": TRANSFER.id,
+        "reason": "internal",
+        "hint": Reason.INTERNAL.hint,
+        "route": None,
+        "name": None,
+        "etag": None,
+        "size": None,
+        "first_failed_at": "2026-11-24T19:02:44.120Z",
+        "last_failed_at": "2026-11-24T19:02:44.120Z",
+    }
+
+
+def test_a_later_attempt_tells_what_an_unreadable_one_carried() -> None:
+    """Shared again, it may fail again: the one record then says whose it is."""
+    written = merged(
+        letters.of_unreadable(TRANSFER.id, "x", NOW, "1"), letters.of_run(replace(FAILED, attempt=1), NOW, "1")
+    )
+    assert written is not None
+    assert (sorted(written.attempts), written.route, written.name) == ([0, 1], "default", NAME)
+
+
+def test_the_rank_of_a_record_is_its_attempt_then_its_resumes() -> None:
+    """A replay outranks every execution of the attempt before it."""
+    ranked = [(0, 0), (0, 1), (0, 99), (1, 0), (1, 1), (2, 0)]
+    ranks = [Ended(TRANSFER.id, attempt, State.CANCELLED, resumes=resumes).rank for attempt, resumes in ranked]
+    assert all(lower < higher for lower, higher in pairwise(ranks))
 
 
 def test_a_resolved_letter_says_when_and_how() -> None:

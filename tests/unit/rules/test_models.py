@@ -96,6 +96,7 @@ def test_what_is_stored_keeps_its_names() -> None:
         "copied",
         "tries",
         "faults",
+        "resumes",
         "polls",
         "copying_at",
         "progressed_at",

@@ -20,7 +20,7 @@ NOBODY: frozenset[Engine] = frozenset()
 def test_the_numbers_are_the_ones_of_the_design() -> None:
     """Its table, in one place."""
     times = Times()
-    assert (policies.MAX_TRIES, policies.MAX_FAULTS) == (8, 10)
+    assert (policies.MAX_TRIES, policies.MAX_FAULTS, policies.MAX_RESUMES) == (8, 10, 5)
     assert (times.window, times.timeout, times.settle) == (15, 60, 90)
     assert policies.STALL.total_seconds() == 30 * 60
     assert policies.SYNC_LIMIT / 1024 / 1024 == 256
@@ -52,6 +52,14 @@ def test_backoff_is_bounded_never_shrinks_and_is_the_same_in_a_replay(count: int
     assert wait == policies.backoff(count, identity)
     assert wait <= policies.backoff(count + 1, identity)
     assert 0.75 <= policies.spread(identity) <= 1.25
+
+
+@pytest.mark.parametrize(("resumes", "about"), [(0, 5), (1, 20), (2, 80), (3, 320), (4, 600), (5, 600), (9_999, 600)])
+def test_the_pause_before_a_resume_grows_fourfold_up_to_ten_minutes(resumes: int, about: int) -> None:
+    """The table of `resume_pause`, give or take a quarter, by the id."""
+    waits = [policies.resume_pause(resumes, str(number)) for number in range(100)]
+    assert about * 0.75 - 1 <= min(waits) < about < max(waits) <= about * 1.25 + 1
+    assert waits == [policies.resume_pause(resumes, str(number)) for number in range(100)]
 
 
 @pytest.mark.parametrize(

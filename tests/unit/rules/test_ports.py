@@ -4,9 +4,12 @@ from typing import Any, cast
 
 import pytest
 
+from rules.jobs import Job, Work
 from rules.policies import Times
-from rules.ports import CopySource, Instance, Ports
-from tests.unit.rules.samples import NOW, ROUTE
+from rules.ports import CopySource, Instance, Ports, Standing
+from tests.unit.rules.samples import NOW, ROUTE, RUN
+
+JOB = Job("reconcile-" + "a" * 24, Work.RECONCILE, NOW)
 
 
 @pytest.mark.parametrize(
@@ -26,6 +29,31 @@ def test_an_instance_runs_or_broke_or_ended_by_itself(status: str, *, running: b
     """By the extension's words."""
     instance = Instance("x", status, None, {}, None, NOW)
     assert (instance.running, instance.broken) == (running, broken)
+    assert (status in Standing.UNDER_WAY) is (running or broken)
+
+
+@pytest.mark.parametrize(
+    ("status", "read", "unread"),
+    [
+        ("Pending", True, True),
+        ("Running", True, True),
+        ("Completed", False, False),
+        ("Failed", True, False),
+        ("Terminated", True, False),
+    ],
+)
+def test_what_is_broken_is_under_way_if_its_input_can_be_read(status: str, *, read: bool, unread: bool) -> None:
+    """Then it is started again; else it stays as it is."""
+    assert Instance("x", status, RUN, {}, None, NOW).under_way is read
+    assert Instance("x", status, None, {}, None, NOW, JOB).under_way is read
+    assert Instance("x", status, None, {}, None, NOW).under_way is unread
+
+
+def test_the_input_is_a_run_or_a_job_or_cannot_be_read() -> None:
+    """One of the three."""
+    assert Instance("x", "Running", RUN, {}, None, NOW).input is RUN
+    assert Instance("x", "Running", None, {}, None, NOW, JOB).input is JOB
+    assert Instance("x", "Running", None, {}, None, NOW).input is None
 
 
 @pytest.mark.parametrize(

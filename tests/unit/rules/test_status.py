@@ -2,14 +2,21 @@
 
 import json
 from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
-from rules import identity, status
+from rules import broken, identity, policies, status
+from rules.broken import LOST
+from rules.codec import stamp
 from rules.errors import Reason
-from rules.models import Engine, Outcome, Run, Successor, Verdict
-from rules.transitions import State
+from rules.models import Engine, Outcome, Run, Step, Successor, Verdict
+from rules.policies import MAX_RESUMES
+from rules.ports import Instance
+from rules.transitions import FINAL, State
 from tests.unit.rules.samples import ETAG, NAME, NEWER, NOW, RUN, SOURCE_HOST, TARGET_HOST, TRANSFER, after, quick, runs
 
 COPYING = replace(
@@ -27,6 +34,7 @@ FIELDS = [
     "total",
     "attempt",
     "tries",
+    "resumes",
     "cancelling",
     "ending",
     "reason",
@@ -36,6 +44,15 @@ FIELDS = [
     "next_check_at",
     "hint",
 ]
+
+BUSY = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="busy")
+HOST = "the language worker exited"
+
+
+def instance(run: Run | None, shown: str = "Running", live: Run | None = COPYING, output: Any = None) -> Instance:
+    """An orchestration whose status shows the run `live`."""
+    custom = {} if live is None else json.loads(json.dumps(status.progress(live, after(seconds=20))))
+    return Instance(TRANSFER.id, shown, run, custom, output, NOW)
 
 
 def test_the_live_detail_of_a_copy() -> None:
@@ -47,6 +64,7 @@ def test_the_live_detail_of_a_copy() -> None:
         "total": 1_000,
         "attempt": 0,
         "tries": 1,
+        "resumes": 0,
         "cancelling": False,
         "ending": None,
         "reason": None,
@@ -90,43 +108,97 @@ def test_a_superseded_version_shows_its_successor(successor: Successor | None, s
 
 def test_a_transfer_as_the_api_answers_it() -> None:
     """Its identity from the input, the rest from the status."""
-    shown = status.view(TRANSFER.id, COPYING, status.progress(COPYING), broken=False)
+    shown = status.view(instance(RUN, live=replace(COPYING, resumes=2)))
     assert list(shown) == FIELDS
     assert shown["source"] == {"url": f"{SOURCE_HOST}/source/{NAME}", "name": NAME, "etag": ETAG, "size": 1_000}
     assert shown["target"] == {"url": f"{TARGET_HOST}/target/out/2026/report.csv"}
     assert (shown["state"], shown["accepted_at"], shown["hint"]) == ("copying", "2026-11-24T19:02:44.120Z", None)
+    assert (shown["resumes"], shown["next_check_at"]) == (2, "2026-11-24T19:03:04.120Z")
 
 
 def test_a_transfer_that_has_not_begun_is_accepted() -> None:
-    """Its attempt and time are in the input already."""
-    shown = status.view(TRANSFER.id, replace(RUN, attempt=3), {}, broken=False)
-    assert (shown["state"], shown["attempt"], shown["updated_at"]) == ("accepted", 3, "2026-11-24T19:02:44.120Z")
+    """Its attempt, its resumes and its time are in the input already."""
+    shown = status.view(instance(replace(RUN, attempt=3, resumes=2), "Pending", None))
+    assert (shown["state"], shown["attempt"], shown["resumes"]) == ("accepted", 3, 2)
+    assert shown["updated_at"] == "2026-11-24T19:02:44.120Z"
 
 
-def test_an_orchestration_that_broke_is_shown_as_what_the_sweep_makes_of_it() -> None:
-    """With the hint that a dead letter has."""
-    shown = status.view(TRANSFER.id, COPYING, status.progress(COPYING, NOW), broken=True)
-    assert (shown["state"], shown["reason"], shown["hint"]) == ("dead_lettered", "internal", Reason.INTERNAL.hint)
-    assert shown["next_check_at"] is None
+def test_one_that_is_started_again_keeps_its_state_before_its_first_step() -> None:
+    """A copy that was seen does not seem undone."""
+    assert status.view(instance(replace(COPYING, resumes=1), "Pending", None))["state"] == "copying"
 
 
-def test_one_that_broke_while_it_was_cancelled_is_shown_as_cancelled() -> None:
-    """Somebody was answered 202: in the status or in the input, it was noticed."""
-    for run, live in ((COPYING, replace(COPYING, cancelling=True)), (replace(COPYING, cancelling=True), COPYING)):
-        shown = status.view(TRANSFER.id, run, status.progress(live, NOW), broken=True)
-        assert (shown["state"], shown["reason"], shown["next_check_at"]) == ("cancelled", None, None)
+def test_one_that_broke_is_under_way_until_it_goes_on() -> None:
+    """Its last state, what happened, and when it is started again."""
+    shown = status.view(instance(COPYING, "Failed", output=HOST))
+    assert list(shown) == FIELDS
+    assert (shown["state"], shown["ending"], shown["reason"], shown["hint"]) == ("copying", None, None, None)
+    assert (shown["copied"], shown["cancelling"]) == (250, False)
+    assert shown["detail"] == "the orchestration was Failed: the language worker exited"
+    assert shown["next_check_at"] == stamp(after(seconds=policies.resume_pause(0, TRANSFER.id)))
 
 
-def test_one_that_broke_on_its_way_to_an_end_is_shown_as_that_end() -> None:
-    """The sweep takes it there."""
-    ending = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="busy")
-    shown = status.view(TRANSFER.id, replace(COPYING, ending=ending), status.progress(COPYING, NOW), broken=True)
-    assert (shown["state"], shown["reason"], shown["detail"]) == ("dead_lettered", "throttled", "busy")
+def test_one_that_broke_before_its_first_step_is_accepted() -> None:
+    """As its input says."""
+    shown = status.view(instance(replace(RUN, attempt=2, resumes=1), "Failed", None, HOST))
+    assert (shown["state"], shown["attempt"], shown["resumes"]) == ("accepted", 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("run", "live", "shown", "output", "expected"),
+    [
+        (COPYING, COPYING, "Terminated", LOST, (None, None, False)),
+        (COPYING, COPYING, "Terminated", "by hand", ("dead_lettered", "internal", False)),
+        (replace(COPYING, resumes=MAX_RESUMES), COPYING, "Failed", HOST, ("dead_lettered", "internal", False)),
+        (
+            replace(COPYING, accepted_at=NOW - timedelta(days=9)),
+            COPYING,
+            "Failed",
+            HOST,
+            ("dead_lettered", "internal", False),
+        ),
+        (COPYING, replace(COPYING, cancelling=True), "Failed", HOST, ("cancelled", None, True)),
+        (replace(COPYING, cancelling=True), COPYING, "Failed", HOST, ("cancelled", None, True)),
+        (COPYING, replace(COPYING, cancelling=True), "Terminated", "by hand", ("cancelled", None, True)),
+        (
+            replace(COPYING, ending=BUSY, step=Step.CLEAN),
+            COPYING,
+            "Failed",
+            HOST,
+            ("dead_lettered", "throttled", False),
+        ),
+    ],
+)
+def test_what_a_broken_one_is_about_to_end_as(
+    run: Run, live: Run, shown: str, output: str, expected: tuple[str | None, str | None, bool]
+) -> None:
+    """If anything: it has no final state before that is recorded, and a hint exactly where there is a reason."""
+    found = status.view(instance(run, shown, live, output))
+    assert (found["ending"], found["reason"], found["cancelling"]) == expected
+    assert (found["state"], found["detail"]) == ("copying", f"the orchestration was {shown}: {output}")
+    assert found["hint"] == (Reason(found["reason"]).hint if found["reason"] else None)
+
+
+@pytest.mark.parametrize("shown", ["Failed", "Terminated"])
+def test_a_broken_one_whose_input_cannot_be_read_says_what_follows(shown: str) -> None:
+    """It is never started again: its dead letter is for a person."""
+    found = status.view(instance(None, shown, output="sig=Zm9v"))
+    assert (found["state"], found["ending"], found["reason"]) == ("copying", "dead_lettered", "internal")
+    assert (found["route"], found["next_check_at"], found["hint"]) == (None, None, Reason.INTERNAL.hint)
+    assert "cannot be read" in found["detail"]
+
+
+def test_a_secret_in_what_the_host_said_is_not_shown() -> None:
+    """I8."""
+    found = status.view(instance(COPYING, "Failed", output="GET https://a/b?sv=1&sig=Zm9vYmFy failed"))
+    assert "Zm9vYmFy" not in json.dumps(found)
+    assert "sig=REMOVED" in found["detail"]
 
 
 def test_an_input_that_cannot_be_read_is_still_a_transfer() -> None:
     """Listed by its id; keys that nobody knows are left out."""
-    shown = status.view("x", None, {"state": "copying", "reason": "weather", "newer": 1}, broken=False)
+    custom = {"state": "copying", "reason": "weather", "newer": 1}
+    shown = status.view(Instance("x", "Running", None, custom, None, NOW))
     assert list(shown) == FIELDS
     assert (shown["id"], shown["route"], shown["reason"], shown["hint"]) == ("x", None, "weather", None)
 
@@ -137,4 +209,22 @@ def test_a_status_is_json_and_never_holds_the_name(run: Run) -> None:
     """The name is in the input alone, once."""
     found = replace(run, transfer=replace(TRANSFER, name="in/very-secret-name"))
     assert "very-secret-name" not in json.dumps(status.progress(found, NOW))
-    assert list(status.view("x", run, status.progress(run), broken=False)) == FIELDS
+    assert list(status.view(instance(run, live=run))) == FIELDS
+
+
+@quick
+@given(
+    run=runs().filter(lambda run: run.state not in FINAL and run.step is not None),
+    shown=st.sampled_from(["Failed", "Terminated"]),
+    output=st.sampled_from([HOST, LOST, None]),
+)
+def test_a_broken_one_is_shown_as_what_follows(run: Run, shown: str, output: str | None) -> None:
+    """Never as ended, and with the very time and end of its sequel."""
+    there = instance(run, shown, run, output)
+    found, sequel = status.view(there), broken.sequel(there)
+    assert sequel is not None
+    assert isinstance(sequel.input, Run)
+    assert found["state"] == run.state
+    assert found["ending"] == (sequel.input.ending and sequel.input.ending.state)
+    assert (found["next_check_at"], found["cancelling"]) == (stamp(sequel.due), sequel.input.cancelling)
+    assert json.loads(json.dumps(found)) == found

@@ -1,5 +1,6 @@
-"""Silent, stuck, and gone: the truth tables of the watchdog and the purge, row by row."""
+"""Silent, lost, stuck, and gone: the truth tables of the watchdog and the purge, row by row."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +13,8 @@ from rules.ports import Instance
 from rules.watch import Life, last_sign, life, may_go
 from tests.unit.rules.samples import NOW, RUN, TRANSFER
 
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+QUARTER, HOUR, DAY = timedelta(minutes=15), timedelta(hours=1), timedelta(days=1)
+SECOND = timedelta(seconds=1)
 JOB_ID = "reconcile-0123456789abcdef01234567"
 JOB = Job(JOB_ID, Work.RECONCILE, NOW)
 
@@ -40,19 +42,44 @@ def accepted(ago: timedelta, deadline: timedelta | None = None) -> Run:
     return Run(TRANSFER, NOW - ago, deadline=deadline)
 
 
+def resumed(resumes: int, run: Run = RUN) -> Run:
+    """A run that was resumed so often."""
+    return replace(run, resumes=resumes)
+
+
 @pytest.mark.parametrize(
     ("instance", "expected"),
     [
         (transfer(timedelta()), Life.LIVELY),
-        (transfer(HOUR), Life.LIVELY),
-        (job(HOUR), Life.LIVELY),
+        (transfer(QUARTER), Life.LIVELY),
+        (job(QUARTER), Life.LIVELY),
         (transfer(2 * DAY, accepted(9 * DAY), next_check=timedelta(minutes=1)), Life.LIVELY),
-        (transfer(2 * DAY, accepted(9 * DAY), next_check=-HOUR), Life.LIVELY),
-        (transfer(HOUR + timedelta(seconds=1)), Life.SILENT),
-        (transfer(DAY, accepted(9 * DAY)), Life.SILENT),
-        (transfer(9 * DAY, accepted(9 * DAY), next_check=-DAY), Life.SILENT),
-        (job(DAY), Life.SILENT),
-        (transfer(2 * DAY, accepted(2 * DAY, deadline=6 * DAY)), Life.SILENT),
+        (transfer(2 * DAY, accepted(9 * DAY), next_check=-QUARTER), Life.LIVELY),
+        # What has not begun waits in the hub, and no activity of it can be lost.
+        (transfer(HOUR, status="Pending"), Life.LIVELY),
+        (transfer(HOUR, status="ContinuedAsNew"), Life.LIVELY),
+        (transfer(HOUR, None), Life.LIVELY),
+        (transfer(QUARTER + SECOND), Life.LOST),
+        (transfer(HOUR + SECOND), Life.LOST),
+        (transfer(2 * DAY, accepted(9 * DAY), next_check=-QUARTER - SECOND), Life.LOST),
+        (transfer(DAY, accepted(9 * DAY)), Life.LOST),
+        (transfer(9 * DAY, accepted(9 * DAY), next_check=-DAY), Life.LOST),
+        (transfer(2 * DAY, accepted(2 * DAY, deadline=6 * DAY)), Life.LOST),
+        (job(QUARTER + SECOND), Life.LOST),
+        (job(DAY), Life.LOST),
+        # Twice as long for each resume: its host may be as slow as that.
+        (transfer(2 * QUARTER, resumed(1)), Life.LIVELY),
+        (transfer(2 * QUARTER + SECOND, resumed(1)), Life.LOST),
+        (transfer(4 * QUARTER + SECOND, resumed(3)), Life.SILENT),
+        (transfer(8 * QUARTER + SECOND, resumed(3)), Life.LOST),
+        (job(4 * QUARTER, job=replace(JOB, resumes=2)), Life.LIVELY),
+        (job(4 * QUARTER + SECOND, job=replace(JOB, resumes=2)), Life.LOST),
+        (transfer(DAY, resumed(99)), Life.SILENT),
+        (transfer(11 * DAY, resumed(9_999, accepted(11 * DAY, deadline=20 * DAY))), Life.LOST),
+        (transfer(HOUR + SECOND, status="Pending"), Life.SILENT),
+        (transfer(DAY, status="Pending"), Life.SILENT),
+        (job(DAY, "Pending"), Life.SILENT),
+        (job(DAY, job=None), Life.SILENT),
         (transfer(2 * DAY, accepted(2 * DAY, deadline=DAY)), Life.STUCK),
         (transfer(DAY + timedelta(seconds=1), accepted(2 * DAY)), Life.STUCK),
         (transfer(2 * DAY, accepted(2 * DAY), status="Pending"), Life.STUCK),

@@ -6,9 +6,11 @@ from typing import Never
 import azure.functions as func
 import pytest
 
-from adapters.translation import EVENTS_POISON, INSTANCES_FIND, INSTANCES_PAGE, answered
-from rules.errors import Retryable
+from adapters.translation import EVENTS_POISON, INSTANCES_FIND, INSTANCES_PAGE, LETTERS_LIST, answered
+from rules.errors import Reason, Retryable
+from rules.letters import Ended
 from rules.models import Run, Step
+from rules.transitions import State
 from tests.unit.operations.world import World
 from tests.unit.rules.samples import NOW
 from tests.unit.triggers.api import Api
@@ -63,17 +65,28 @@ class TestTimers:
         assert await api.run("drain", timer=None) is None
         assert list(world.instances.kept) == [transfer.id]
 
-    async def test_what_broke_is_swept(self, world: World, api: Api) -> None:
-        """Every five minutes."""
+    async def test_what_broke_is_resumed(self, world: World, api: Api) -> None:
+        """Every minute."""
         transfer = world.put()
         world.stands(transfer, "Failed", Run(transfer, NOW))
+        world.pass_time(30)
+        assert await api.run("resume", timer=None) is None
+        run = world.instances.kept[transfer.id].run
+        assert run is not None
+        assert (run.step, run.resumes) == (Step.START, 1)
+
+    async def test_a_missing_letter_is_swept_up(self, world: World, api: Api) -> None:
+        """Every five minutes."""
+        transfer = world.put()
+        world.stands(transfer, "Completed", Run(transfer, NOW), {"state": "dead_lettered"})
+        await world.letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED, Reason.THROTTLED))
         assert await api.run("sweep", timer=None) is None
         run = world.instances.kept[transfer.id].run
         assert run is not None
-        assert run.step is Step.RECORD
+        assert run.step is Step.CLOSE
 
     async def test_what_is_stuck_is_ended(self, world: World, api: Api) -> None:
-        """Every hour."""
+        """Every ten minutes."""
         transfer = world.put()
         world.stands(transfer, "Running", Run(transfer, NOW))
         world.pass_time(25 * 3_600)
@@ -92,7 +105,8 @@ class TestTimers:
         ("name", "request_"),
         [
             ("drain", EVENTS_POISON),
-            ("sweep", INSTANCES_PAGE),
+            ("resume", INSTANCES_PAGE),
+            ("sweep", LETTERS_LIST),
             ("watchdog", INSTANCES_PAGE),
             ("purge", INSTANCES_PAGE),
         ],
