@@ -110,6 +110,8 @@ def test_the_examples_of_routes_compile(bicep: str) -> None:
     assert compiled(bicep, json.dumps([route]).replace('"container"', '"kontainer"', 1)) != 0
     assert compiled(bicep, json.dumps([route | {"engin": "sync"}])) != 0
     assert compiled(bicep, json.dumps([route | {"source": route["source"] | {"prefx": "x"}}])) != 0
+    assert compiled(bicep, json.dumps([route | {"source": route["source"] | {"topic": "t", "subscription": "s"}}])) == 0
+    assert compiled(bicep, json.dumps([route | {"source": route["source"] | {"subscripton": "s"}}])) != 0
 
 
 def test_every_field_of_an_end_is_explained() -> None:
