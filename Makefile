@@ -45,7 +45,7 @@ test: setup ## Run every test; the rules first, every branch of them
 explore: setup ## Explore more of the protocol than the tests do: three versions, two faults (minutes)
 	@EXPLORE=long $(BIN)/pytest tests/protocol
 
-soak: setup ## The end-to-end tests in their long forms: ten rounds of kills, 2,000 blobs reconciled, 10,000 dead letters (20 minutes)
+soak: setup ## The end-to-end tests in their long forms: kills, worker deaths, 2,000 blobs reconciled, 10,000 dead letters (over an hour)
 	@SOAK=long $(BIN)/pytest tests/e2e
 
 bench: setup ## Measure speed, counts per blob and memory under load (minutes); ARGS="--help" tells more
