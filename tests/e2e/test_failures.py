@@ -34,7 +34,7 @@ def test_a_failure_becomes_a_dead_letter_and_is_replayed(desk: Desk) -> None:
 
     desk.container("sharingtarget", "missing")
     replayed = desk.api("POST", f"/dead-letters/{failed['id']}/replay")
-    assert (replayed.status, replayed.headers["Location"]) == (202, f"/api/transfers/{failed['id']}")
+    assert (replayed.status, replayed.headers["Location"]) == (202, f"../../transfers/{failed['id']}")
     desk.until(lambda: desk.api("GET", f"/transfers/{failed['id']}").body["state"] == "verified", "it is verified")
     assert desk.read(desk.target("report.csv", "missing")) == b"1,2,3"
     resolved = desk.api("GET", f"/dead-letters/{failed['id']}").body

@@ -41,7 +41,7 @@ def asked(desk: Desk, **body: Any) -> str:
     """Ask for a reconcile of the container's route; its id."""
     answer = desk.api("POST", "/reconcile", {"route": CONTAINER, **body})
     assert answer.status == 202
-    assert answer.headers["Location"] == f"/api/reconcile/{answer.body['id']}"
+    assert answer.headers["Location"] == f"reconcile/{answer.body['id']}"
     return str(answer.body["id"])
 
 
