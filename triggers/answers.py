@@ -24,10 +24,10 @@ def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) 
     return _response(body, status, "application/json", headers or {})
 
 
-def accepted(urls: dict[str, str]) -> func.HttpResponse:
-    """202, and where to look for each id."""
-    where = [{"id": identity, "url": url} for identity, url in urls.items()]
-    return answer({"transfers": where}, 202, {"Location": where[0]["url"]} if where else {})
+def accepted(ids: list[str], location: str) -> func.HttpResponse:
+    """202, and where to look for each id; `location` is where the first one is, as the client finds it."""
+    where = [{"id": identity, "url": f"/api/transfers/{identity}"} for identity in ids]
+    return answer({"transfers": where}, 202, {"Location": location} if ids else {})
 
 
 def reference(route: str, url: str, place: str) -> str:

@@ -116,7 +116,7 @@ async def replay_letter(call: Call) -> func.HttpResponse:
 
 
 def _accepted(call: Call, ids: list[str]) -> func.HttpResponse:
-    return accepted({identity: call.url(f"transfers/{identity}") for identity in ids})
+    return accepted(ids, call.url(f"transfers/{ids[0]}") if ids else "")
 
 
 async def replay_letters(call: Call) -> func.HttpResponse:
@@ -132,8 +132,8 @@ async def reconcile(call: Call) -> func.HttpResponse:
 
 
 async def _asked(call: Call, job: Job) -> func.HttpResponse:
-    url = call.url(f"{PLACES[job.work]}/{await jobs.ask(call.ports, call.instances, job)}")
-    return answer({"id": job.id, "url": url}, 202, {"Location": url})
+    place = f"{PLACES[job.work]}/{await jobs.ask(call.ports, call.instances, job)}"
+    return answer({"id": job.id, "url": f"/api/{place}"}, 202, {"Location": call.url(place)})
 
 
 async def list_jobs(call: Call, work: Work) -> func.HttpResponse:
