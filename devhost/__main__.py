@@ -38,21 +38,34 @@ def main() -> int:
 
 
 def run() -> int:
-    """Run the stack until Ctrl-C; data survive."""
-    with LocalStack() as stack:
-        print(_welcome(stack), flush=True)
-        while (ended := stack.ended()) is None:
-            time.sleep(0.5)
+    """Run the stack until Ctrl-C, which is its proper end; data survive."""
+    stack = LocalStack(furnished=True)
+    try:
+        with stack:
+            print(_welcome(stack), flush=True)
+            while (ended := stack.ended()) is None:
+                time.sleep(0.5)
+    except KeyboardInterrupt:
+        print(f"\nThe local stack has stopped; its blobs are in {stack.state}/.", flush=True)
+        return 0
     raise StackFailed(f"{ended} ended by itself; its own lines say why")
 
 
 def _welcome(stack: LocalStack) -> str:
+    ends = stack.ends()
+    verbs = {"source": "put blobs into", "target": "find them in  "}
+    routes = "\n".join(f"  route {end.route}: {verbs[end.side]}  {end.url}" for end in ends)
+    warnings = "".join(
+        f"  WARNING: the {end.side} of route {end.route}, {end.url}, is not in this stack. Its accounts are"
+        f" {stack.account('')}({', '.join(stack.accounts)})\n"
+        for end in ends
+        if end.account is None
+    )
     return f"""
 The local stack runs; Ctrl-C stops it, and what it holds stays in {stack.state}/.
 
-  put blobs into   {stack.account("sharingsource")}/source
-  find them in     {stack.account("sharingtarget")}/target
-  (any client: Azure Storage Explorer, AzCopy, rclone, the SDKs; the key is the emulator's well-known one)
+{routes}
+{warnings}  (any client: Azure Storage Explorer, AzCopy, rclone, the SDKs; the key is the emulator's well-known one)
   ask the API      {stack.api}/health
   change the app   it was read at the start: stop, and start again
 

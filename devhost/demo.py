@@ -204,6 +204,8 @@ def demo() -> int:
     """Run the demo on a stack of its own, afresh; 0 only if all bytes were compared and equal."""
     console = Console()
     console = console if console.is_terminal else Console(width=120)
+    # The demo has routes of its own, but a wrong setting is not kept for later.
+    LocalStack().check()
     state = Path(os.environ.get("DEVHOST_STATE", ".local")) / "demo"
     shutil.rmtree(state, ignore_errors=True)
     state.mkdir(parents=True)

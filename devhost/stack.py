@@ -11,34 +11,59 @@ from pathlib import Path
 from typing import IO, Any, Self
 from urllib.parse import urlsplit
 
+from azure.core.exceptions import AzureError, ResourceExistsError
+from azure.storage.blob import ContainerClient
+
 from devhost.app import App
 from devhost.storage.azurite import listen
-from devhost.storage.config import HOST, STATE_ACCOUNT, StackError, account_key
+from devhost.storage.config import HOST, STATE_ACCOUNT, Config, StackError
 
 ROOT = Path(__file__).parent.parent
 STOP_SECONDS = 60
+# The app's own reader of its settings, in a process of its own: its message is that of the app on Azure.
+CHECK = """\
+import os, sys, settings
+try:
+    settings.from_env(os.environ)
+except settings.InvalidSetting as error:
+    sys.exit(str(error))
+"""
 
 
 class StackFailed(Exception):
     """The stack did not start, or a part of it ended by itself; the message says what that part said."""
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """A route's source or target, and its container where that is in an account of this stack."""
+
+    route: str
+    side: str
+    url: str
+    account: str | None
+    container: str | None
+
+
 @dataclass
 class LocalStack:
-    """Storage and host, started in this order and stopped in the other. `environment` is what a person would export."""
+    """Storage and host, started in this order and stopped in the other. `environment` is what a person would export.
+
+    With `furnished` it creates the containers that the routes name. Without it, a test has one that is missing.
+    """
 
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
     output: IO[Any] | int | None = None
+    furnished: bool = False
     storage: "subprocess.Popen[str] | None" = field(default=None, init=False)
     host: "subprocess.Popen[str] | None" = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         env = self.environment
         self.host_port = _port(env, "HOST_PORT", 7071)
-        self.blob_port = _port(env, "AZURITE_BLOB_PORT", 10000)
-        self.queue_port = _port(env, "AZURITE_QUEUE_PORT", 10001)
-        self.table_port = _port(env, "AZURITE_TABLE_PORT", 10002)
-        self.key = _key(env)
+        storage = _storage(env)
+        self.blob_port, self.queue_port, self.table_port = storage.blob_port, storage.queue_port, storage.table_port
+        self.accounts, self.key = storage.accounts, storage.key
         self.state = Path(env.get("DEVHOST_STATE", ".local"))
         self.on_func = env.get("HOST", "") == "func"
         self.app = App(self.host_port, self.key)
@@ -78,8 +103,27 @@ class LocalStack:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{self.environment.get('PATH', '')}",
         }
         env = {**ours, **self.environment, "PATH": ours["PATH"], "DEVHOST_STATE": str(self.state)}
-        env.setdefault("DEVHOST_WATCH", ",".join(_watched(env["ROUTES"])))
+        env.setdefault("DEVHOST_WATCH", ",".join(self._watched(env["ROUTES"])))
         return env
+
+    def ends(self, routes: str | None = None) -> list[End]:
+        """Where the routes begin and end. What is no route is the app's to complain about: then there are none."""
+        try:
+            told = json.loads(self.settings()["ROUTES"] if routes is None else routes)
+            return [self._end(route, side) for route in told for side in ("source", "target")]
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return []
+
+    def _end(self, route: dict[str, str], side: str) -> End:
+        parts = urlsplit(route[side])
+        account, _, path = parts.path.lstrip("/").partition("/")
+        ours = (parts.hostname, parts.port) == (HOST, self.blob_port) and account in self.accounts
+        container = path.partition("/")[0]
+        return End(route["name"], side, route[side], account if ours else None, container if ours else None)
+
+    def _watched(self, routes: str) -> list[str]:
+        sources = [end for end in self.ends(routes) if end.side == "source" and end.container]
+        return list(dict.fromkeys(f"{end.account}/{end.container}" for end in sources)) or ["sharingsource/source"]
 
     def start(self) -> Self:
         """Start everything and wait until the app answers.
@@ -87,9 +131,11 @@ class LocalStack:
         Raises:
             StackFailed: with the way to find out more.
         """
-        self._check_host()
+        self.check()
         try:
             self.start_storage()
+            if self.furnished:
+                self._furnish()
             self.start_host()
         except BaseException:
             self.stop()
@@ -109,6 +155,32 @@ class LocalStack:
         self.host = self._launch(self._host_command(), self.output)
         if trouble := self.app.trouble(lambda: self.host is None or self.host.poll() is not None):
             raise StackFailed(trouble)
+
+    def check(self) -> None:
+        """Say what is wrong with the settings, or missing for the host, before anything is started.
+
+        Raises:
+            StackFailed: the first thing, with its fix.
+        """
+        self._check_host()
+        command = [sys.executable, "-c", CHECK]
+        checked = subprocess.run(command, cwd=ROOT, env=self.settings(), capture_output=True, text=True, check=False)
+        if checked.returncode:
+            raise StackFailed(checked.stderr.strip())
+
+    def _furnish(self) -> None:
+        """Create the containers of the routes that are in this stack's accounts."""
+        for account, container in {
+            (end.account, end.container) for end in self.ends() if end.account and end.container
+        }:
+            with ContainerClient.from_connection_string(self.connection_string(account), container) as client:
+                try:
+                    client.create_container()
+                except ResourceExistsError:
+                    pass
+                except AzureError as error:
+                    why = str(error).partition("\n")[0]
+                    raise StackFailed(f"the container {client.url} cannot be created: {why}") from None
 
     def _check_host(self) -> None:
         """Say what is missing for the host before anything is started."""
@@ -185,18 +257,8 @@ def _port(environment: Mapping[str, str], variable: str, default: int) -> int:
     return int(text)
 
 
-def _key(environment: Mapping[str, str]) -> str:
+def _storage(environment: Mapping[str, str]) -> Config:
     try:
-        return account_key(environment)
+        return Config.from_env(environment)
     except StackError as error:
         raise StackFailed(str(error)) from None
-
-
-def _watched(routes: str) -> list[str]:
-    """`account/container` of every source on loopback; what is no route is the app's to complain about."""
-    try:
-        sources = [urlsplit(route["source"]) for route in json.loads(routes)]
-    except (ValueError, TypeError, KeyError):
-        return ["sharingsource/source"]
-    parts = [source.path.strip("/").split("/") for source in sources if source.hostname == HOST]
-    return list(dict.fromkeys("/".join(part[:2]) for part in parts if len(part) > 1)) or ["sharingsource/source"]

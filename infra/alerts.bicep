@@ -18,8 +18,11 @@ type rule = {
   severity: int
   where: string
 
-  @description('Fires when there are fewer lines than this in the window; left out: when there are any.')
-  fewerThan: int?
+  @description('What is asked of those lines, if not whether there are any.')
+  then: string?
+
+  @description('How far back lines are read, if further than the window.')
+  reads: string?
 
   @description('Fires when there are more lines than this in the window; left out: at the first.')
   moreThan: int?
@@ -75,10 +78,12 @@ var rules rule[] = [
   }
   {
     name: 'silence'
-    says: 'The app has not measured its queue for half an hour: it does not run.'
+    // Of the last line that there was: before the first one, of an app that is still being deployed, it says nothing.
+    says: 'The app has not measured its queue for half an hour: it does not run, or its log has reached the daily cap. It is said for two days, which is as far back as an alert can look.'
     severity: 1
     where: 'action == "queue.depth"'
-    fewerThan: 1
+    then: '| summarize last = max(TimeGenerated) | where last < ago(30m)'
+    reads: 'P2D'
   }
 ]
 
@@ -106,15 +111,16 @@ resource alerts 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
       scopes: [workspaceId]
       evaluationFrequency: 'PT5M'
       windowSize: each.?window ?? 'PT30M'
+      overrideQueryTimeRange: each.?reads
       autoMitigate: true
       skipQueryValidation: true // a new workspace has no table yet
       criteria: {
         allOf: [
           {
-            query: '${lines} | where ${each.where}'
+            query: '${lines} | where ${each.where}${empty(each.?then) ? '' : ' ${each.?then}'}'
             timeAggregation: 'Count'
-            operator: each.?fewerThan == null ? 'GreaterThan' : 'LessThan'
-            threshold: each.?fewerThan ?? each.?moreThan ?? 0
+            operator: 'GreaterThan' // never fewer than: a new workspace has no line
+            threshold: each.?moreThan ?? 0
             failingPeriods: { numberOfEvaluationPeriods: 1, minFailingPeriodsToAlert: 1 }
           }
         ]

@@ -46,11 +46,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
     #disable-next-line BCP037 // documented, and missing from the published type
     functionsRuntimeAdminIsolationEnabled: true // /admin answers to Azure alone
     virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
-    siteConfig: {
-      minTlsVersion: '1.2'
-      ftpsState: 'Disabled'
-      remoteDebuggingEnabled: false
-    }
+    siteConfig: { minTlsVersion: '1.2' } // Flex Consumption refuses much else, `ftpsState` for one
     functionAppConfig: {
       runtime: { name: 'python', version: '3.12' }
       deployment: {
@@ -84,11 +80,6 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
   // No user and password can publish: azd comes with a token.
   resource scm 'basicPublishingCredentialsPolicies' = {
     name: 'scm'
-    properties: { allow: false }
-  }
-
-  resource ftp 'basicPublishingCredentialsPolicies' = {
-    name: 'ftp'
     properties: { allow: false }
   }
 }

@@ -44,7 +44,7 @@ param schedulerSku ('Consumption' | 'Dedicated') = 'Consumption'
 @allowed([512, 2048, 4096])
 param instanceMemory int = 2048
 
-@description('The most instances. Four share the orchestrations (partitionCount); the others take events and activities. It bounds the bill, and what the accounts are asked for at once.')
+@description('The most instances on demand of each function group: all durable functions are one, all HTTP calls another, the queue trigger and each timer one more. Instances that are always ready are not counted. Four share the orchestrations (partitionCount).')
 @minValue(1)
 @maxValue(1000)
 param maximumInstances int = 40
@@ -55,6 +55,10 @@ param alwaysReady int = 1
 
 @description('Who is told of alerts.')
 param alertEmail string = ''
+
+@description('GB of log that are taken a day, and no more: the one cost that a fault can drive without a bound. -1: no cap.')
+@minValue(-1)
+param logDailyCapGb int = 5
 
 @description('How long what was overwritten at the target can be brought back.')
 @minValue(1)
@@ -74,10 +78,13 @@ var eventDeadLetters = 'event-dead-letters'
 var hub = loadJsonContent('../host.json').extensions.durableTask.hubName
 var package = 'app-package'
 
-var made = map(
-  ['source', 'target', 'state'],
-  name => { name: '${short.account}${name}${token}', resourceGroup: groupName, location: location }
-)
+var made = map(['source', 'target', 'state'], name => {
+  name: '${short.account}${name}${token}'
+  subscription: subscription().subscriptionId
+  resourceGroup: groupName
+  location: location
+  topic: ''
+})
 var sourceAccount = made[0]
 var targetAccount = made[1]
 var stateAccount = made[2]
@@ -196,6 +203,7 @@ module monitor 'monitor.bicep' = {
     insightsName: '${short.insights}${token}'
     location: location
     tags: tags
+    dailyCapGb: logDailyCapGb
   }
 }
 
@@ -206,9 +214,10 @@ module scheduler 'scheduler.bicep' = if (scheduled) {
 
 module topics 'topic.bicep' = [
   for each in sourceAccounts: {
-    scope: resourceGroup(each.resourceGroup)
+    scope: resourceGroup(each.subscription, each.resourceGroup)
     params: {
       name: '${short.topic}${each.name}'
+      present: each.topic
       location: each.location
       tags: tags
       accountName: each.name
@@ -236,19 +245,20 @@ module roles 'roles.bicep' = {
   dependsOn: [source, target, state]
 }
 
-// After the roles: Event Grid delivers with its identity from the first event on.
+// After the roles, and after the app, which takes minutes to make: Event Grid tries its identity when a subscription is made,
+// and roles need that time to spread.
 module subscriptions 'subscription.bicep' = [
   for place in watched: {
-    scope: resourceGroup(place.resourceGroup)
+    scope: resourceGroup(place.subscription, place.resourceGroup)
     params: {
-      topicName: '${short.topic}${place.account}'
+      topicName: empty(place.topic) ? '${short.topic}${place.account}' : place.topic
       name: '${short.subscription}${token}-${uniqueString(place.container, place.prefix)}'
       subjectBeginsWith: subjectOf(place)
       stateAccountId: state.outputs.id
       queue: eventQueue
       deadLetterContainer: eventDeadLetters
     }
-    dependsOn: [topics, roles]
+    dependsOn: [topics, roles, app]
   }
 ]
 
@@ -266,10 +276,9 @@ module app 'app.bicep' = {
     subnetId: vnetEnabled ? network!.outputs.appSubnetId : ''
     insightsConnection: monitor.outputs.insightsConnection
     routes: string(appRoutes)
+    // That the app uses it is said in host.json, by infra/hooks/prepackage.py: what scales the app reads no setting.
     backend: scheduled
       ? {
-          AzureFunctionsJobHost__extensions__durableTask__storageProvider__type: 'azureManaged'
-          AzureFunctionsJobHost__extensions__durableTask__storageProvider__connectionStringName: 'DURABLE_TASK_SCHEDULER'
           DURABLE_TASK_SCHEDULER: 'Endpoint=${scheduler!.outputs.endpoint};Authentication=ManagedIdentity;ClientID=${identity.outputs.clientId}'
         }
       : {}
@@ -311,6 +320,9 @@ var appRoutes = [
   }
 ]
 
+output AZURE_TENANT_ID string = tenant().tenantId
+output AZURE_LOCATION string = location
+output AZURE_RESOURCE_GROUP string = group.name
 output RESOURCE_GROUP string = group.name
 output FUNCTION_APP string = app.outputs.name
 output API_URL string = app.outputs.url

@@ -1,8 +1,9 @@
 // What `azd up` is told: each value comes from the azd environment (`azd env set NAME value`), or is the default.
 using 'main.bicep'
 
-param environmentName = readEnvironmentVariable('AZURE_ENV_NAME')
-param location = readEnvironmentVariable('AZURE_LOCATION')
+// azd sets both, but looks at this file once before it does; Azure has no region of that name.
+param environmentName = readEnvironmentVariable('AZURE_ENV_NAME', 'unset')
+param location = readEnvironmentVariable('AZURE_LOCATION', 'unset')
 param principalId = readEnvironmentVariable('AZURE_PRINCIPAL_ID', '')
 param principalType = readEnvironmentVariable('AZURE_PRINCIPAL_TYPE', 'User')
 
@@ -24,4 +25,5 @@ param instanceMemory = json(readEnvironmentVariable('INSTANCE_MEMORY', '2048'))
 param maximumInstances = int(readEnvironmentVariable('MAXIMUM_INSTANCES', '40'))
 param alwaysReady = int(readEnvironmentVariable('ALWAYS_READY', '1'))
 param alertEmail = readEnvironmentVariable('ALERT_EMAIL', '')
+param logDailyCapGb = int(readEnvironmentVariable('LOG_DAILY_CAP_GB', '5'))
 param softDeleteDays = int(readEnvironmentVariable('SOFT_DELETE_DAYS', '7'))

@@ -1,4 +1,4 @@
-// The app's network: one subnet for its outbound traffic, and one for private endpoints if they are wanted.
+// The app's network: one subnet for its outbound traffic, and one for private endpoints, which may be empty.
 
 param name string
 param location string
@@ -36,8 +36,9 @@ resource network 'Microsoft.Network/virtualNetworks@2025-05-01' = {
   tags: tags
   properties: {
     addressSpace: { addressPrefixes: ['10.0.0.0/16'] }
-    // In one request: subnets of their own would be made and changed one after another.
-    subnets: privateEndpoints ? [appSubnet, endpointSubnet] : [appSubnet]
+    // In one request: subnets of their own would be made and changed one after another. Both always: a subnet that holds
+    // endpoints cannot be taken away, and endpoints stay when they are no longer wanted.
+    subnets: [appSubnet, endpointSubnet]
   }
 
   resource app 'subnets' existing = {

@@ -53,7 +53,7 @@ resource endpoints 'Microsoft.Network/privateEndpoints@2025-05-01' = [
           name: each.service
           properties: {
             privateLinkServiceId: resourceId(
-              subscription().subscriptionId,
+              each.account.subscription,
               each.account.resourceGroup,
               'Microsoft.Storage/storageAccounts',
               each.account.name

@@ -11,7 +11,7 @@ param tester principal?
 
 param sourceAccounts account[]
 
-@description('{account, resourceGroup, container} of each source, of each target, once.')
+@description('{account, subscription, resourceGroup, container} of each source, of each target, once.')
 param sourceContainers object[]
 param targetContainers object[]
 
@@ -36,17 +36,17 @@ var tableContributor = '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3'
 var metricsPublisher = '3913510d-42f4-4e42-8a64-420c390055eb'
 var durableContributor = '0ad04412-c4d5-4796-b79c-f76d14c8d402'
 
-var here = subscription().subscriptionId
-var home = state.resourceGroup
+var home = { subscription: state.subscription, group: state.resourceGroup }
 var storage = 'Microsoft.Storage/storageAccounts'
 
-@description('Where a role holds: a resource, and the group in which the assignment is made.')
-type scope = { id: string, group: string }
+@description('Where a role holds: a resource, and the subscription and group in which the assignment is made.')
+type scope = { id: string, subscription: string, group: string }
 
-func containerAt(subscriptionId string, at object) scope => {
+func containerAt(at object) scope => {
+  subscription: at.subscription
   group: at.resourceGroup
   id: resourceId(
-    subscriptionId,
+    at.subscription,
     at.resourceGroup,
     'Microsoft.Storage/storageAccounts/blobServices/containers',
     at.account,
@@ -57,21 +57,19 @@ func containerAt(subscriptionId string, at object) scope => {
 
 func row(who principal, role string, at scope, reason string) object => { who: who, role: role, at: at, reason: reason }
 
-var sources = map(sourceContainers, each => containerAt(here, each))
-var targets = map(targetContainers, each => containerAt(here, each))
+var sources = map(sourceContainers, each => containerAt(each))
+var targets = map(targetContainers, each => containerAt(each))
 var signers = map(sourceAccounts, each => {
+  subscription: each.subscription
   group: each.resourceGroup
-  id: resourceId(here, each.resourceGroup, storage, each.name)
+  id: resourceId(each.subscription, each.resourceGroup, storage, each.name)
 })
-var own = { group: home, id: resourceId(here, home, storage, state.name) }
-var queue = {
-  group: home
-  id: resourceId(here, home, '${storage}/queueServices/queues', state.name, 'default', eventQueue)
-}
-var letters = containerAt(here, { resourceGroup: home, account: state.name, container: deadLetterContainer })
-var undelivered = containerAt(here, { resourceGroup: home, account: state.name, container: eventDeadLetterContainer })
-var insights = { group: home, id: insightsId }
-var hubs = taskHubId == null ? [] : [{ group: home, id: taskHubId! }]
+var own = { ...home, id: resourceId(home.subscription, home.group, storage, state.name) }
+var queue = { ...home, id: '${own.id}/queueServices/default/queues/${eventQueue}' }
+var letters = { ...home, id: '${own.id}/blobServices/default/containers/${deadLetterContainer}' }
+var undelivered = { ...home, id: '${own.id}/blobServices/default/containers/${eventDeadLetterContainer}' }
+var insights = { ...home, id: insightsId }
+var hubs = taskHubId == null ? [] : [{ ...home, id: taskHubId! }]
 var testers = tester == null ? [] : [tester!]
 
 // A container may be one route's target and another's source: nobody gets one role twice.
@@ -97,7 +95,7 @@ var table = flatten([
 
 module assignments 'role-assignment.json' = [
   for each in table: {
-    scope: resourceGroup(each.at.group)
+    scope: resourceGroup(each.at.subscription, each.at.group)
     params: {
       scope: each.at.id
       principalId: each.who.id

@@ -5,11 +5,14 @@ param location string
 param tags object
 param accountName string
 
+@description('The system topic that the account has already, with a system-assigned identity: it is used as it is. Empty: one is made.')
+param present string
+
 resource account 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
   name: accountName
 }
 
-resource topic 'Microsoft.EventGrid/systemTopics@2025-02-15' = {
+resource made 'Microsoft.EventGrid/systemTopics@2025-02-15' = if (empty(present)) {
   name: name
   location: location
   tags: tags
@@ -20,4 +23,8 @@ resource topic 'Microsoft.EventGrid/systemTopics@2025-02-15' = {
   }
 }
 
-output principalId string = topic.identity.principalId
+resource there 'Microsoft.EventGrid/systemTopics@2025-02-15' existing = if (!empty(present)) {
+  name: present
+}
+
+output principalId string = empty(present) ? made!.identity.principalId : there!.identity.principalId

@@ -7,11 +7,17 @@ type end = {
   @description('The name of an existing account.')
   account: string?
 
+  @description('The subscription of the existing account, if it is another one of the same tenant.')
+  subscription: string?
+
   @description('The resource group of the existing account, if it is another than the one that is created here.')
   resourceGroup: string?
 
   @description('The region of an existing source account, if it is another: its system topic has to be there.')
   location: string?
+
+  @description('The system topic of an existing source account that has one: an account has at most one.')
+  topic: string?
 
   container: string
 
@@ -37,8 +43,10 @@ type route = {
 @description('An end of which everything is known.')
 type place = {
   account: string
+  subscription: string
   resourceGroup: string
   location: string
+  topic: string
   container: string
   prefix: string
 }
@@ -47,8 +55,12 @@ type place = {
 @description('An account that is there, or will be.')
 type account = {
   name: string
+  subscription: string
   resourceGroup: string
   location: string
+
+  @description('The system topic that it has already; empty: none.')
+  topic: string
 }
 
 @export()
@@ -62,8 +74,10 @@ type principal = {
 @description('The place of an end: what it leaves out is what is created here.')
 func placeOf(given end, created account) place => {
   account: given.?account ?? created.name
+  subscription: given.?subscription ?? created.subscription
   resourceGroup: given.?resourceGroup ?? created.resourceGroup
   location: given.?location ?? created.location
+  topic: given.?topic ?? created.topic
   container: given.container
   prefix: given.?prefix ?? ''
 }
@@ -84,6 +98,7 @@ func subjectOf(given place) string =>
 @description('The container of a place, without the prefix.')
 func containerOf(given place) object => {
   account: given.account
+  subscription: given.subscription
   resourceGroup: given.resourceGroup
   container: given.container
 }
@@ -92,6 +107,8 @@ func containerOf(given place) object => {
 @description('The account of a place.')
 func accountOf(given place) account => {
   name: given.account
+  subscription: given.subscription
   resourceGroup: given.resourceGroup
   location: given.location
+  topic: given.topic
 }

@@ -19,7 +19,7 @@ def stamp(moment: datetime) -> str:
 
 def moment(text: str) -> datetime:
     """Read an RFC 3339 time. ValueError if it is none or has no zone."""
-    parsed = datetime.fromisoformat(text)
+    parsed = datetime.fromisoformat(str.upper(text))  # RFC 3339 takes `t` and `z`, Python only the upper case
     if parsed.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone")
     return parsed

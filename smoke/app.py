@@ -7,16 +7,15 @@ from http import HTTPStatus
 from typing import Any
 
 from azure.core import PipelineClient
-from azure.core.credentials import AzureKeyCredential, TokenCredential
-from azure.core.exceptions import AzureError, ClientAuthenticationError
-from azure.core.pipeline.policies import AzureKeyCredentialPolicy, BearerTokenCredentialPolicy
+from azure.core.credentials import AzureKeyCredential
+from azure.core.exceptions import AzureError
+from azure.core.pipeline.policies import AzureKeyCredentialPolicy
 from azure.core.rest import HttpRequest, HttpResponse
 
-from smoke.places import is_loopback, safe
-from smoke.trouble import LOGIN, Trouble, unanswered
+from smoke.arm import SECONDS, Arm, json_of, refusal
+from smoke.trouble import Trouble
 
 API_VERSION = "2024-11-01"
-SECONDS: dict[str, Any] = {"connection_timeout": 20, "read_timeout": 120}
 PAUSE, PATIENCE = 5, 60
 FIXES: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: "azd auth login --tenant-id <the subscription's tenant>",
@@ -29,35 +28,22 @@ CLOSED = (
 )
 
 
-def key(function: str, credential: TokenCredential, arm: str) -> AzureKeyCredential:
+def key(function: str, arm: Arm) -> AzureKeyCredential:
     """The function app's default key, by its ARM id. It is kept in the credential, which does not show it.
 
     Raises:
         Trouble: ARM did not give it.
     """
-    arm = safe(arm, "--arm")
-    url = f"{arm}{function}/host/default/listkeys"
-    request = HttpRequest("POST", url, params={"api-version": API_VERSION})
-    with PipelineClient[HttpRequest, HttpResponse](
-        arm, policies=[BearerTokenCredentialPolicy(credential, f"{arm}/.default")]
-    ) as client:
-        try:
-            response = client.send_request(request, enforce_https=not is_loopback(arm), **SECONDS)
-        except ClientAuthenticationError:
-            raise Trouble(f"no key of the function app: {LOGIN}") from None
-        except AzureError as error:
-            raise Trouble(f"no key of the function app, from {arm}: {unanswered(error)}") from None
-    keys = _json(response).get("functionKeys") or {}
+    response = arm.post(f"{function}/host/default/listkeys", API_VERSION, "no key of the function app")
+    keys = json_of(response).get("functionKeys") or {}
     if response.status_code != HTTPStatus.OK or not keys:
         raise Trouble(_no_key(response))
     return AzureKeyCredential(keys.get("default") or next(iter(keys.values())))
 
 
 def _no_key(response: HttpResponse) -> str:
-    error = _json(response).get("error")
-    code = error.get("code", "") if isinstance(error, dict) else ""
     fix = FIXES.get(response.status_code, "azd deploy, then again in a minute")
-    return f"no key of the function app: ARM answered {response.status_code} {code}. Fix: {fix}"
+    return f"no key of the function app: {refusal(response)}. Fix: {fix}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +85,7 @@ class App:
         if response.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise Trouble(f"the app does not let this in ({response.status_code}): {CLOSED}")
         later = response.headers.get("Retry-After", "")
-        return Answer(response.status_code, _json(response), int(later) if later.isdecimal() else None)
+        return Answer(response.status_code, json_of(response), int(later) if later.isdecimal() else None)
 
     def insist(self, method: str, path: str, end: float, body: Any = None, **query: str) -> Answer:
         """Ask until it is taken or refused for good, or until the clock (`time.monotonic`) shows `end`."""
@@ -123,11 +109,3 @@ class App:
                 raise Trouble(f"GET /api{path} was answered {answer}")
             yield from answer.body["items"]
             following = answer.body["continuation"]
-
-
-def _json(response: HttpResponse) -> dict[str, Any]:
-    try:
-        body = response.json()
-    except ValueError:
-        return {}
-    return body if isinstance(body, dict) else {}

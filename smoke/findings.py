@@ -22,6 +22,7 @@ class Result(StrEnum):
     LET_THROUGH = "let through"
     REFUSED = "refused"
     UNUSED = "not used"
+    UNSEEN = "not seen"
     FAILED = "failed"
 
 

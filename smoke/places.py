@@ -49,7 +49,7 @@ def read(text: str) -> tuple[Route, ...]:
         return tuple(_route(item) for item in json.loads(text))
     except (ValueError, TypeError, KeyError) as error:
         raise Trouble(
-            f"ROUTES cannot be read ({type(error).__name__}). Fix: azd provision, which writes it anew"
+            f"ROUTES cannot be read ({type(error).__name__}). Fix: azd provision --no-state, which writes it anew"
         ) from None
 
 

@@ -10,7 +10,13 @@ from rich.table import Table
 from smoke.findings import Finding, Result
 from smoke.rows import Row
 
-COLOURS = {Result.OK: "green", Result.LET_THROUGH: "green", Result.REFUSED: "yellow", Result.FAILED: "red"}
+COLOURS = {
+    Result.OK: "green",
+    Result.LET_THROUGH: "green",
+    Result.REFUSED: "yellow",
+    Result.UNSEEN: "yellow",
+    Result.FAILED: "red",
+}
 LOOK = {
     "health": "docs/operating.md, First look",
     "canary": "docs/operating.md, First look",

@@ -49,6 +49,7 @@ def about(told: Mapping[str, str], version: str, date: str) -> dict[str, str]:
 
 def _deployment(found: Sequence[Finding]) -> list[Row]:
     canary = summary("canary", found)
+    traced = [finding.seen for finding in found if finding.what == "spans"]
     read = any(finding.result is Result.LET_THROUGH for finding in found)
     return [
         Row(
@@ -61,6 +62,7 @@ def _deployment(found: Sequence[Finding]) -> list[Row]:
             "user-delegation keys: an account key signs on the local stack",
             "a source was read by one" if read else "no source was read",
         ),
+        *(Row("the host's spans of an orchestration arrive in Application Insights", seen) for seen in traced),
     ]
 
 
@@ -90,7 +92,7 @@ def _scale(found: Sequence[Finding]) -> list[Row]:
     started = f"{summary('health', found)}; {summary('canary', found)}"
     return [
         Row(
-            "the scheduler with the extension bundle of `host.json`, which was published with preview bundles, and with the other values of `storageProvider` left in",
+            "the scheduler with the extension bundle of `host.json`, and with the other values of `storageProvider` left in",
             started,
         ),
         Row(

@@ -4,6 +4,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from http import HTTPStatus
 
 from smoke import findings
@@ -11,9 +12,11 @@ from smoke.app import App
 from smoke.findings import FINAL, End, Finding, Result, Transfer, outcome
 from smoke.places import Blob, Route
 from smoke.storage import Storage
-from smoke.trouble import Trouble
+from smoke.trouble import SPREADING, Trouble
 
 POLL = 0.5
+# The person's own role, and the rule for their address, may be minutes old: how long Azure takes to heed them is not published.
+PATIENCE, PAUSE = 600, 15
 SIZE = 4096
 # Within the 8 KB that the service allows, and past them with the receipt: the app refuses it at once, on both engines.
 TOO_LONG = dict.fromkeys("abcd", "x" * 2033)
@@ -35,7 +38,12 @@ class Canary:
 
 
 class Smoke:
-    """One run along some routes. Waiting ends when `time.monotonic` shows `end`; `say` takes a line for a person."""
+    """One run along some routes. Waiting ends when `time.monotonic` shows `end`; `say` takes a line for a person.
+
+    `patience` is how many seconds a refusal may be that of a role which has not spread yet; they are not part of the waiting.
+    """
+
+    patience: float = 0
 
     def __init__(
         self, app: App, storage: Storage, routes: Sequence[Route], end: float, say: Callable[[str], None]
@@ -45,6 +53,12 @@ class Smoke:
         self.version = ""
         self.canaries: list[Canary] = []
         self.findings: list[Finding] = []
+
+    @property
+    def shared(self) -> list[str]:
+        """The ids of the canaries' transfers that were verified."""
+        ended = [canary.transfer for canary in self.canaries]
+        return [transfer["id"] for transfer in ended if transfer.get("state") == "verified"]
 
     def play(self) -> None:
         """All steps but the last one, which is `smoke.cleaning`.
@@ -92,8 +106,26 @@ class Smoke:
     def _look(self, route: Route) -> None:
         """May the person read both ends? Better known before anything is written."""
         for end in (route.source, route.target):
-            self.storage.names(replace(end, name=end.name + self.name))
+            self._patiently(partial(self.storage.names, replace(end, name=end.name + self.name)))
         self.say(f"   may look at both ends of {route.name}")
+
+    def _patiently(self, act: Callable[[], object]) -> None:
+        """Do it, again and again while the person's role may not have spread; what that takes is added to the end."""
+        while True:
+            try:
+                act()
+            except Trouble as trouble:
+                if trouble.code not in SPREADING or self.patience <= 0:
+                    raise
+                minutes = -(-self.patience // 60)
+                self.say(
+                    f"   not let in yet ({trouble.code}): roles take minutes to spread; {minutes:.0f} min at most ..."
+                )
+                time.sleep(PAUSE)
+                self.patience -= PAUSE
+                self.end += PAUSE
+            else:
+                return
 
     def _canary(self, route: Route, kind: str) -> Canary:
         name = f"{self.name}-{kind}{route.suffix}"
@@ -106,13 +138,13 @@ class Smoke:
     def _put(self, route: Route, kind: str, metadata: dict[str, str] | None = None) -> Canary:
         """A small block blob; its event does the rest."""
         canary = self._canary(route, kind)
-        self.storage.put(canary.blob, canary.data, metadata)
+        self._patiently(partial(self.storage.put, canary.blob, canary.data, metadata))
         return canary
 
     def _append(self, route: Route) -> Canary:
         """A small append blob. It is asked for: whether Event Grid announces one before its bytes are there is not said."""
         canary = self._canary(route, "append")
-        self.storage.append(canary.blob, canary.data)
+        self._patiently(partial(self.storage.append, canary.blob, canary.data))
         body = {"route": route.name, "name": canary.blob.name}
         answer = self.app.insist("POST", "/transfers", self.end, body)
         if answer.status == HTTPStatus.ACCEPTED:

@@ -10,18 +10,26 @@ LOGIN = "neither azd nor az gave a token. Fix: azd auth login"
 # roles by the code alone: both are a 403.
 CODES = {
     "AuthorizationFailure": "the account's firewall does not let this machine in. Fix: azd env set CLIENT_IP <your public "
-    "IPv4 address>; azd provision. An account that azd did not make: az storage account network-rule add",
-    "AuthorizationPermissionMismatch": "you have no role for it. Fix: azd env set TESTER_ACCESS true; azd provision; then "
+    "IPv4 address>; azd provision --no-state. An account that azd did not make: az storage account network-rule add",
+    "AuthorizationPermissionMismatch": "you have no role for it. Fix: azd env set TESTER_ACCESS true; azd provision --no-state; then "
     "wait, roles take minutes to spread. An account that azd did not make needs Storage Blob Data Contributor for you, too",
-    "ContainerNotFound": "the container is not there. Fix: azd provision",
+    "ContainerNotFound": "the container is not there. Fix: azd provision --no-state",
     "InvalidAuthenticationInfo": "the token is of another tenant, or too old. Fix: azd auth login --tenant-id <the "
     "subscription's tenant>, and azd env set AZURE_TENANT_ID <the same>",
     "MetadataTooLarge": "the service takes less metadata than the app thinks",
 }
 
 
+# What a role or a firewall rule that was just made answers until it has spread.
+SPREADING = frozenset({"AuthorizationFailure", "AuthorizationPermissionMismatch"})
+
+
 class Trouble(Exception):
-    """It cannot go on; the message says why, and what to do."""
+    """It cannot go on; the message says why, and what to do. `code` is what a service refused it with, if one did."""
+
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 @contextmanager
@@ -38,7 +46,7 @@ def asking(what: str, where: str) -> Iterator[None]:
             raise Trouble(f"{where} could not be asked to {what}: {unanswered(error)}") from None
         code = code_of(error)
         why = CODES.get(code, "Fix: look the code up in the documentation of Azure Storage")
-        raise Trouble(f"{where} refused to {what} ({error.status_code} {code}): {why}") from None
+        raise Trouble(f"{where} refused to {what} ({error.status_code} {code}): {why}", code) from None
 
 
 def code_of(error: HttpResponseError) -> str:

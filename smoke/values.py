@@ -17,11 +17,15 @@ NEEDED = ("AZURE_SUBSCRIPTION_ID", "RESOURCE_GROUP", "FUNCTION_APP", "API_URL", 
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """What the smoke test has to know. `function` is the ARM id of the function app; empty where no key is asked for."""
+    """What the smoke test has to know.
+
+    `function` is the ARM id of the function app, empty where no key is asked for; `workspace` that of its log, if it is known.
+    """
 
     api: str
     routes: tuple[Route, ...]
     function: str = ""
+    workspace: str = ""
     told: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -65,12 +69,12 @@ def of_json(text: str, origin: str) -> Values:
     except (ValueError, AttributeError):
         raise Trouble(f"{origin} is no JSON object. Fix: azd env get-values --output json > FILE") from None
     if missing := [name for name in NEEDED if not told.get(name)]:
-        raise Trouble(f"{origin} has no {', '.join(missing)}. Fix: azd provision, which writes all of them")
-    function = (
-        f"/subscriptions/{told['AZURE_SUBSCRIPTION_ID']}/resourceGroups/{told['RESOURCE_GROUP']}"
-        f"/providers/Microsoft.Web/sites/{told['FUNCTION_APP']}"
-    )
-    return Values(places.safe(told["API_URL"], "API_URL"), places.read(told["ROUTES"]), function, told)
+        raise Trouble(f"{origin} has no {', '.join(missing)}. Fix: azd provision --no-state, which writes all of them")
+    group = f"/subscriptions/{told['AZURE_SUBSCRIPTION_ID']}/resourceGroups/{told['RESOURCE_GROUP']}/providers"
+    function = f"{group}/Microsoft.Web/sites/{told['FUNCTION_APP']}"
+    name = told.get("WORKSPACE", "")
+    workspace = f"{group}/Microsoft.OperationalInsights/workspaces/{name}" if name else ""
+    return Values(places.safe(told["API_URL"], "API_URL"), places.read(told["ROUTES"]), function, workspace, told)
 
 
 def of_local_stack(environment: Mapping[str, str]) -> Values:

@@ -24,10 +24,18 @@ def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) 
     return _response(body, status, "application/json", headers or {})
 
 
-def accepted(ids: list[str]) -> func.HttpResponse:
-    """202, and where to look."""
+def accepted(ids: list[str], location: str) -> func.HttpResponse:
+    """202, and where to look for each id; `location` is where the first one is, as the client finds it."""
     where = [{"id": identity, "url": f"/api/transfers/{identity}"} for identity in ids]
-    return answer({"transfers": where}, 202, {"Location": where[0]["url"]} if where else {})
+    return answer({"transfers": where}, 202, {"Location": location} if ids else {})
+
+
+def reference(route: str, url: str, place: str) -> str:
+    """A place of the API, relative to the request at `url`: behind an ingress the client may have asked for another path.
+
+    The host accepts a slash at the end of a path. A relative reference then starts one level deeper.
+    """
+    return "../" * (route.count("/") + url.partition("?")[0].endswith("/")) + place
 
 
 def problem(error: Problem) -> func.HttpResponse:

@@ -60,7 +60,7 @@ def _object(req: func.HttpRequest, example: str) -> dict[str, Any]:
     if len(sent) > MAX_BODY:
         raise Invalid("the body is too large", f"Send {example}; {MAX_BODY} bytes are the most.")
     try:
-        given: Any = json.loads(sent or b"null")
+        given: Any = json.loads(_text(sent, example) or "null")
     except (ValueError, RecursionError):
         given = None
     if not isinstance(given, dict):
@@ -68,6 +68,17 @@ def _object(req: func.HttpRequest, example: str) -> dict[str, Any]:
         fix = f"Send {example} as application/json, with a Content-Length (a chunked body is lost)."
         raise Invalid("the body is no JSON object", fix)
     return given
+
+
+def _text(sent: bytes, example: str) -> str:
+    """The body as text. JSON holds no NUL: where there is one, somebody sent UTF-16 or UTF-32."""
+    try:
+        text = sent.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise Invalid("the body is not UTF-8", f"Send {example} encoded as UTF-8.")
+    return text
 
 
 def _known(req: func.HttpRequest, example: str, *fields: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from rules import identity, records
 from rules.jobs import Job, Work
 from rules.ports import Instances, Ports
 from triggers import bodies, requests
-from triggers.answers import accepted, answer, failure
+from triggers.answers import accepted, answer, failure, reference
 
 # Where each kind of job is found.
 PLACES = {Work.REPLAY: "replays", Work.RECONCILE: "reconcile"}
@@ -27,12 +27,17 @@ FUNCTION, ANONYMOUS = func.AuthLevel.FUNCTION, func.AuthLevel.ANONYMOUS
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request with what it may be answered from."""
+    """One request at a route, with what it may be answered from."""
 
     req: func.HttpRequest
+    route: str
     ports: Ports
     instances: Instances
     health: Health
+
+    def url(self, place: str) -> str:
+        """Where the client finds a place of the API."""
+        return reference(self.route, self.req.url, place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,11 @@ class Endpoint:
     route: str
     answers: Callable[[Call], Awaitable[func.HttpResponse]]
     level: func.AuthLevel = FUNCTION
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """A GET answers HEAD, too: the host adds no method by itself, and sends no body of an answer to HEAD."""
+        return ("GET", "HEAD") if self.method == "GET" else (self.method,)
 
 
 async def list_transfers(call: Call) -> func.HttpResponse:
@@ -70,7 +80,7 @@ async def share_now(call: Call) -> func.HttpResponse:
     """Share one existing blob now."""
     requests.parameters(call.req)
     wanted = bodies.texts(call.req, "route", "name")
-    return accepted([await share(call.ports, call.instances, wanted["route"], wanted["name"])])
+    return _accepted(call, [await share(call.ports, call.instances, wanted["route"], wanted["name"])])
 
 
 async def cancel_transfer(call: Call) -> func.HttpResponse:
@@ -102,7 +112,11 @@ async def get_letter(call: Call) -> func.HttpResponse:
 async def replay_letter(call: Call) -> func.HttpResponse:
     """Do a dead letter's transfer again."""
     requests.parameters(call.req)
-    return accepted(await replay(call.ports, call.instances, requests.letter_id(call.req)))
+    return _accepted(call, await replay(call.ports, call.instances, requests.letter_id(call.req)))
+
+
+def _accepted(call: Call, ids: list[str]) -> func.HttpResponse:
+    return accepted(ids, call.url(f"transfers/{ids[0]}") if ids else "")
 
 
 async def replay_letters(call: Call) -> func.HttpResponse:
@@ -118,8 +132,8 @@ async def reconcile(call: Call) -> func.HttpResponse:
 
 
 async def _asked(call: Call, job: Job) -> func.HttpResponse:
-    url = f"/api/{PLACES[job.work]}/{await jobs.ask(call.ports, call.instances, job)}"
-    return answer({"id": job.id, "url": url}, 202, {"Location": url})
+    place = f"{PLACES[job.work]}/{await jobs.ask(call.ports, call.instances, job)}"
+    return answer({"id": job.id, "url": f"/api/{place}"}, 202, {"Location": call.url(place)})
 
 
 async def list_jobs(call: Call, work: Work) -> func.HttpResponse:
@@ -190,7 +204,7 @@ def register(
     for endpoint in ENDPOINTS:
         function = _function(endpoint, ports, instances, health)
         function = app.durable_client_input(client_name="client")(function)
-        function = app.route(route=endpoint.route, methods=[endpoint.method], auth_level=endpoint.level)(function)
+        function = app.route(route=endpoint.route, methods=endpoint.methods, auth_level=endpoint.level)(function)
         app.function_name(endpoint.name)(function)
 
 
@@ -199,7 +213,7 @@ def _function(
 ) -> Any:
     async def function(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
         try:
-            return await endpoint.answers(Call(req, ports(), instances(client), health()))
+            return await endpoint.answers(Call(req, endpoint.route, ports(), instances(client), health()))
         except Exception as error:  # noqa: BLE001  # the edge: a function that raises answers 500 with an empty body
             return failure(error)
 

@@ -26,7 +26,9 @@ AZURE = page("docs/azure.md")
 
 def knobs() -> list[tuple[str, str, str]]:
     """Each parameter with its environment variable and default, as the parameters file has them."""
-    return [(name, variable, default) for name, variable, default in KNOB.findall(PARAMETERS)]
+    found = KNOB.findall(PARAMETERS)
+    # Of what azd always sets the default is only there so that the file compiles without it.
+    return [(name, variable, "" if default == "unset" else default) for name, variable, default in found]
 
 
 def told(*texts: str) -> list[tuple[str, str, str]]:
@@ -98,15 +100,43 @@ def compiled(compiler: str, text: str) -> int:
 
 def test_the_examples_of_routes_compile(bicep: str) -> None:
     """As they stand on the page; an end without a container does not: of one route alone the compiler sees that."""
-    examples = re.findall(r"azd env set SHARING_ROUTES '(\[.*?\])'$", AZURE, re.DOTALL | re.MULTILINE)
-    assert len(examples) == 2
+    pages = AZURE + page("docs/network.md")
+    examples = re.findall(r"azd env set SHARING_ROUTES '(\[.*?\])'$", pages, re.DOTALL | re.MULTILINE)
+    assert len(examples) == 3
     for example in examples:
         assert compiled(bicep, example) == 0
-    route = json.loads(examples[-1])[0]
+    route = json.loads(examples[1])[0]
     assert compiled(bicep, json.dumps([route])) == 0
     assert compiled(bicep, json.dumps([route]).replace('"container"', '"kontainer"', 1)) != 0
     assert compiled(bicep, json.dumps([route | {"engin": "sync"}])) != 0
     assert compiled(bicep, json.dumps([route | {"source": route["source"] | {"prefx": "x"}}])) != 0
+    assert compiled(bicep, json.dumps([route | {"source": route["source"] | {"topic": "t", "subscription": "s"}}])) == 0
+    assert compiled(bicep, json.dumps([route | {"source": route["source"] | {"subscripton": "s"}}])) != 0
+
+
+def test_every_field_of_an_end_is_explained() -> None:
+    """Each that types.bicep takes, and no other."""
+    [end] = re.findall(r"^type end = \{\n(.*?)^\}", (INFRA / "types.bicep").read_text(), re.DOTALL | re.MULTILINE)
+    fields = set(re.findall(r"^  (\w+): ", end, re.MULTILINE))
+    table = {code(row[0])[0] for row in rows(section(AZURE, "## 6. Your own accounts, more targets"))}
+    assert table == fields - {"container"}
+
+
+def test_what_event_grid_answers_before_roles_have_spread_leads_to_a_row() -> None:
+    """By the words that a person sees."""
+    told = {row[0]: row[1] for row in rows(section(AZURE, "## When it fails"))}
+    assert told["`Managed Identity Authorization Error`"].endswith("wait ten minutes, `azd up` again")
+
+
+UNCHANGED = re.compile(r"azd provision`?(?: again| brings| sets|, which writes)")
+
+
+def test_an_unchanged_template_is_applied_without_the_state() -> None:
+    """Azd skips one that it has applied before."""
+    texts = [path.read_text() for path in [*PAGES, *(ROOT / "smoke").glob("*.py")]]
+    assert [found[0] for text in texts for found in UNCHANGED.finditer(text)] == []
+    assert any("azd provision --no-state" in text for text in texts)
+    assert UNCHANGED.search("the next `azd provision` sets it back")
 
 
 @pytest.mark.parametrize("heading", ["Features", "Getting Started", "Guidance", "Resources"])

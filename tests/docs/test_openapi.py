@@ -43,6 +43,7 @@ OPERATIONS: dict[str, tuple[str, str, dict[str, Any]]] = {
     operation["operationId"]: (method.upper(), path, operation)
     for path, methods in DESCRIPTION["paths"].items()
     for method, operation in methods.items()
+    if method != "head"
 }
 # The host's own, before the app is asked.
 HOSTS = "401"
@@ -60,7 +61,7 @@ LOOSE = ("ReplayRequest", "ReconcileRequest")
 TAKEN: dict[str, list[Any]] = {
     "route": [ROUTE.name],
     "reason": [None, *(reason.value for reason in Reason)],
-    "since": [None, "2026-11-24T19:02:44Z", "2026-11-24T19:02:44.120+01:00"],
+    "since": [None, "2026-11-24T19:02:44Z", "2026-11-24T19:02:44.120+01:00", "2026-11-24t19:02:44z"],
     "until": [None, "2026-11-24T19:02:44Z"],
     "dry_run": [None, True, False],
     "max_per_second": [None, 1, jobs.MAX_RATE],
@@ -204,6 +205,16 @@ def fits(operation: str, answer: Answer) -> list[str]:
     ]
 
 
+def headed(get: dict[str, Any]) -> dict[str, Any]:
+    """The HEAD of a GET: all of it but its bodies."""
+    responses = {
+        status: {key: part for key, part in resolved(response).items() if key != "content"}
+        for status, response in get["responses"].items()
+    }
+    own = {"operationId": f"{get['operationId']}_head", "summary": "The status and the headers of GET"}
+    return {key: value for key, value in get.items() if key != "description"} | own | {"responses": responses}
+
+
 def objects(value: Any) -> Iterator[dict[str, Any]]:
     """Every object in a JSON value."""
     if isinstance(value, dict):
@@ -221,7 +232,14 @@ class TestDescription:
         keys = {func.AuthLevel.FUNCTION: key, func.AuthLevel.ANONYMOUS: []}
         told = {name: (method, path, operation["security"]) for name, (method, path, operation) in OPERATIONS.items()}
         assert told == {call.name: (call.method, f"/api/{call.route}", keys[call.level]) for call in ENDPOINTS}
-        assert len(OPERATIONS) == sum(len(methods) for methods in DESCRIPTION["paths"].values())
+        assert len(OPERATIONS) == len(ENDPOINTS)
+
+    def test_every_get_answers_head_with_the_same_headers_and_no_body(self) -> None:
+        """Described beside it, and by nothing of its own."""
+        told = {path: methods["head"] for path, methods in DESCRIPTION["paths"].items() if "head" in methods}
+        gets = {path: methods["get"] for path, methods in DESCRIPTION["paths"].items() if "get" in methods}
+        assert set(told) == {f"/api/{call.route}" for call in ENDPOINTS if "HEAD" in call.methods}
+        assert told == {path: headed(get) for path, get in gets.items()}
 
     def test_the_key_goes_into_the_header(self) -> None:
         """As the README says."""

@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,11 +24,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    """A stack on free ports with two targets for one source, a prefix on both sides, and a target that is missing.
+    """A stack on free ports with two targets for one source, a prefix on both sides, and a target that is missing."""
+    with searched(tmp_path_factory.mktemp("stack")) as running:
+        yield running
 
-    When all its tests are done it is searched for secrets: what they have left is what the app leaves.
-    """
-    state = tmp_path_factory.mktemp("stack")
+
+@contextmanager
+def searched(state: Path) -> Iterator[Desk]:
+    """A stack that is searched for secrets when all its tests are done: what they have left is what the app leaves."""
     with (state / "stack.log").open("w") as log:
         running = Desk(environment(state), log)
         running.stack.start()

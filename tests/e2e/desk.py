@@ -26,8 +26,8 @@ FINAL = frozenset({"verified", "superseded", "dead_lettered", "cancelled"})
 ON_FUNC = os.environ.get("HOST") == "func"
 # A real host that was killed takes up its queue messages after ten minutes.
 PATIENCE = 900 if ON_FUNC else 120
-# The Python worker of a real host, by its command line; and what either host says when it has died.
-WORKER, DIED = re.compile(rb"/workers/python/\S*worker"), "exited with code 137"
+# The Python worker of a real host, by its command line; and what the stand-in says when there is another one.
+WORKER, REPLACED = re.compile(rb"/workers/python/\S*worker"), b"a new worker is up"
 AGENT = "blob-data-sharing"
 # What a client, or a gateway in front of the app, sends with every call; the app has no business to keep any of it.
 CANARY = f"canary-{secrets.token_hex(16)}"
@@ -136,27 +136,42 @@ class Desk:
 
     def kill_worker(self) -> None:
         """The Python worker dies, as out of memory. A host that ends itself because of it is started again, as by Azure."""
-        host, workers, deaths = self.stack.host, self.workers(), self._deaths()
+        host, replaced = self.stack.host, self._replaced()
         assert host is not None
-        if not self.stack.on_func:
+        if self.stack.on_func:
+            for worker in self.workers():
+                os.kill(worker, signal.SIGKILL)
+        else:
             host.send_signal(signal.SIGUSR1)
-            self.until(lambda: self._deaths() > deaths, "the worker has died")
-            return
-        assert workers
-        for worker in workers:
-            os.kill(worker, signal.SIGKILL)
-        self.until(lambda: self.workers() - workers or host.poll() is not None, "there is a new one, or no host")
+        self.until(lambda: replaced() or host.poll() is not None, "there is another worker, or no host")
         if host.poll() is not None:
             self.stack.kill_host()  # its pipe
             self.stack.start_host()
+
+    def restart_job_host(self) -> None:
+        """The job host starts anew in its process, as after a change of its settings."""
+        replaced = self._replaced()
+        assert self.host("/admin/host/restart") == 200
+        self.until(replaced, "there is another worker")
+
+    def _replaced(self) -> Callable[[], bool]:
+        """What tells whether another worker has taken the place of the one that is up now."""
+        if self.stack.on_func:
+            workers = self.workers()
+            assert workers
+            return lambda: bool(self.workers() - workers)
+        begun = self.log.stat().st_size
+        return lambda: REPLACED in self._written_since(begun)
+
+    def _written_since(self, begun: int) -> bytes:
+        with self.log.open("rb") as log:
+            log.seek(begun)
+            return log.read()
 
     def workers(self) -> set[int]:
         """The Python workers of a real host."""
         host = self.stack.host
         return {number for number, line in below(host.pid).items() if WORKER.search(line)} if host else set()
-
-    def _deaths(self) -> int:
-        return self.log.read_text().count(DIED)
 
     def transfer_of(self, name: str, route: str = "default") -> Answer:
         """The transfer of a blob's current version."""
@@ -186,16 +201,16 @@ class Desk:
         raise AssertionError(f"waited {patience} s in vain until {what}")
 
     def everything(self, path: str, limit: str = "limit=100") -> list[dict[str, Any]]:
-        """Every item of a list, page by page; a report has no limit."""
+        """Every item of a list, page by page; a report has no limit. ConnectionError where the app does not answer."""
         items: list[dict[str, Any]] = []
         continuation = ""
         while True:
             more = f"&continuation={urllib.parse.quote(continuation)}" if continuation else ""
-            page = self.api(
-                "GET", f"{path}{'&' if '?' in path else '?'}{limit}{more}".replace("?&", "?").rstrip("?")
-            ).body
-            items += page["items"]
-            continuation = page["continuation"] or ""
+            page = self.api("GET", f"{path}{'&' if '?' in path else '?'}{limit}{more}".replace("?&", "?").rstrip("?"))
+            if page.status != 200:
+                raise ConnectionError(f"{path} was answered {page.status}")
+            items += page.body["items"]
+            continuation = page.body["continuation"] or ""
             if not continuation:
                 return items
 

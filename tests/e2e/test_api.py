@@ -47,6 +47,36 @@ def test_errors_are_problems_with_a_fix(desk: Desk, method: str, path: str, body
     assert answer.body["fix"]
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/health",
+        "/transfers?limit=1",
+        "/dead-letters",
+        "/replays",
+        "/reconcile",
+        f"/transfers/{UNKNOWN}",
+        f"/dead-letters/{UNKNOWN}",
+        f"/replays/replay-{UNKNOWN[9:]}",
+        f"/replays/replay-{UNKNOWN[9:]}/report",
+        f"/reconcile/reconcile-{UNKNOWN[9:]}",
+        f"/reconcile/reconcile-{UNKNOWN[9:]}/report",
+        "/transfers?limit=0",
+    ],
+)
+def test_head_has_the_status_and_the_headers_of_get_and_no_body(desk: Desk, path: str) -> None:
+    """What a monitor or `curl -I` asks."""
+
+    def told(method: str) -> tuple[int, dict[str, str], bool]:
+        answer = desk.api(method, path)
+        unlike = {"Date", "Transfer-Encoding"}  # Kestrel leaves out the latter, since nothing follows
+        headers = {name: value for name, value in answer.headers.items() if name not in unlike}
+        return answer.status, headers, answer.body is not None
+
+    status, headers, _ = told("GET")
+    assert told("HEAD") == (status, headers, False)
+
+
 def test_health_looks_at_everything(desk: Desk) -> None:
     """It names what is missing, and no blob; a key is not asked for."""
     answer = desk.api("GET", "/health")

@@ -18,8 +18,9 @@ MIB = 1024 * 1024
 VERSIONS = 200
 COPIES = {"CopyBlob", "CopyBlobFromUrl"}
 # Rounds of 200 versions, and kills in each. SOAK=long adds the long form: a fresh 200 for every kill (`make soak`).
+LONG = os.environ.get("SOAK") == "long"
 STORMS = [(1, 10)]
-if os.environ.get("SOAK") == "long":
+if LONG:
     STORMS.append((10, 1))
 # Where the kills fall is printed; SEED=<number> lets them fall there again, as far as the machine does.
 SEED = int(os.environ.get("SEED") or secrets.randbelow(2**32))

@@ -34,7 +34,7 @@ def test_a_failure_becomes_a_dead_letter_and_is_replayed(desk: Desk) -> None:
 
     desk.container("sharingtarget", "missing")
     replayed = desk.api("POST", f"/dead-letters/{failed['id']}/replay")
-    assert (replayed.status, replayed.headers["Location"]) == (202, f"/api/transfers/{failed['id']}")
+    assert (replayed.status, replayed.headers["Location"]) == (202, f"../../transfers/{failed['id']}")
     desk.until(lambda: desk.api("GET", f"/transfers/{failed['id']}").body["state"] == "verified", "it is verified")
     assert desk.read(desk.target("report.csv", "missing")) == b"1,2,3"
     resolved = desk.api("GET", f"/dead-letters/{failed['id']}").body
@@ -105,7 +105,7 @@ def test_base64_and_plain_events_are_both_taken(desk: Desk) -> None:
 
 
 def test_a_terminated_orchestration_gets_its_dead_letter(desk: Desk) -> None:
-    """The sweep finds what ended without a word of its own."""
+    """It is under way until it is taken to its end, and says what that will be."""
     desk.container("sharingsource", "async")
     desk.container("sharingtarget", "async")
     desk.control.copies(hold=True)
@@ -113,15 +113,21 @@ def test_a_terminated_orchestration_gets_its_dead_letter(desk: Desk) -> None:
         desk.put("broken.bin", b"broken", container="async")
         pending = desk.until(lambda: running(desk, "broken.bin"), "it is pending")
         terminate(desk, pending["id"])
-        desk.until(
-            lambda: desk.api("GET", f"/transfers/{pending['id']}").body["state"] == "dead_lettered", "it is shown"
-        )
-        desk.fire("sweep")
+        shown = desk.until(lambda: ending(desk, pending["id"]), "it is shown")
+        assert (shown["state"], shown["ending"]) == ("copying", "dead_lettered")
+        desk.fire("resume")
         letter = desk.until(lambda: opened(desk, pending["id"]), "its letter is written")
     finally:
         desk.control.copies(hold=False)
     assert letter["reason"] == "internal"
     assert not desk.target("broken.bin", "async").exists()
+    assert desk.until_ended(pending["id"])["state"] == "dead_lettered"
+
+
+def ending(desk: Desk, transfer_id: str) -> dict[str, str] | None:
+    """A transfer, once it is on its way to its end."""
+    shown: dict[str, str] = desk.api("GET", f"/transfers/{transfer_id}").body
+    return shown if shown["ending"] else None
 
 
 def running(desk: Desk, name: str) -> dict[str, str] | None:

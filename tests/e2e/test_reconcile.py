@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import environment
-from tests.e2e.desk import Answer, Desk
+from tests.e2e.desk import PATIENCE, Answer, Desk
 from tests.e2e.test_cancel import created
 from tests.e2e.test_crash import accepted
 
@@ -41,18 +41,18 @@ def asked(desk: Desk, **body: Any) -> str:
     """Ask for a reconcile of the container's route; its id."""
     answer = desk.api("POST", "/reconcile", {"route": CONTAINER, **body})
     assert answer.status == 202
-    assert answer.headers["Location"] == f"/api/reconcile/{answer.body['id']}"
+    assert answer.headers["Location"] == f"reconcile/{answer.body['id']}"
     return str(answer.body["id"])
 
 
-def ended(desk: Desk, job_id: str) -> dict[str, Any]:
+def ended(desk: Desk, job_id: str, patience: float = PATIENCE) -> dict[str, Any]:
     """A job once it has ended."""
 
     def look() -> dict[str, Any] | None:
         body: dict[str, Any] = desk.api("GET", f"/reconcile/{job_id}").body
         return body if body["state"] in ENDED else None
 
-    found: dict[str, Any] = desk.until(look, f"{job_id} ends")
+    found: dict[str, Any] = desk.until(look, f"{job_id} ends", patience)
     return found
 
 

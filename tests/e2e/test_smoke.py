@@ -41,10 +41,11 @@ esac
 
 @dataclass
 class Azure:
-    """Stands for ARM and for the app's address: gives the key, passes calls on to the stack, keeps what it was asked."""
+    """Stands for ARM and for the app's address: gives the key, has spans, passes calls on to the stack, keeps what it was asked."""
 
     api: str
     asked: list[tuple[str, str, str | None]] = field(default_factory=list)
+    queries: list[str] = field(default_factory=list)
     url: str = ""
 
     @contextmanager
@@ -72,7 +73,10 @@ class Azure:
         body = to.rfile.read(int(to.headers.get("Content-Length") or 0))
         secret = to.headers.get("x-functions-key") or to.headers.get("Authorization")
         self.asked.append((to.command, to.path, secret))
-        if "listkeys" in to.path:
+        if "/api/query?" in to.path:
+            self.queries.append(json.loads(body)["query"])
+            status, said = 200, json.dumps({"tables": [{"rows": [[3]]}]}).encode()
+        elif "listkeys" in to.path:
             keys = {"masterKey": MASTER, "functionKeys": {"default": KEY}, "systemKeys": {}}
             status, said = (200, json.dumps(keys).encode()) if secret == f"Bearer {TOKEN}" else (401, b"{}")
         else:
@@ -120,6 +124,7 @@ class Runs:
     async_refused: Run
     interrupted: Run
     asked: list[tuple[str, str, str | None]]
+    queries: list[str]
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +151,12 @@ def runs(desk: Desk, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]
         by_azd = started(desk, "--json", "--arm", azure.url, PATH=path)
         sync_refused = started(desk, "--local", "--route", "before", "--json")
         done = Runs(
-            finished(by_azd), finished(sync_refused), finished(async_refused), finished(interrupted), azure.asked
+            finished(by_azd),
+            finished(sync_refused),
+            finished(async_refused),
+            finished(interrupted),
+            azure.asked,
+            azure.queries,
         )
     for rule in rules:
         desk.control.remove_faults(rule)
@@ -171,6 +181,7 @@ def path_with_azd(desk: Desk, azure: Azure, paths: pytest.TempPathFactory) -> st
         "RESOURCE_GROUP": "rg-smoke",
         "FUNCTION_APP": "func-smoke",
         "API_URL": azure.url,
+        "WORKSPACE": "log-smoke",
         # One source, two targets: what is put for the one is carried by the other, too.
         "ROUTES": json.dumps([route for route in json.loads(desk.stack.environment["ROUTES"]) if route["name"] in TWO]),
         "APP_SUBNET": "/subscriptions/s/subnets/app",
@@ -223,7 +234,7 @@ def test_all_is_well_by_the_values_of_azd(runs: Runs) -> None:
     results = {(finding["what"], finding["route"]): finding["result"] for finding in runs.azd.report["findings"]}
     each = {"canary": "ok", "sync": "let through", "async": "let through", "replay": "ok"}
     of_routes = {(what, route): result for what, result in each.items() for route in TWO}
-    assert results == {("health", ""): "ok", ("clean", ""): "ok", **of_routes}
+    assert results == {("health", ""): "ok", ("clean", ""): "ok", ("spans", ""): "ok", **of_routes}
     seen = {finding["what"]: finding["seen"] for finding in runs.azd.report["findings"]}
     assert "verified by sync in" in seen["sync"]
     assert "verified by async in" in seen["async"]
@@ -248,7 +259,11 @@ def test_the_key_goes_into_a_header_and_nowhere_else(runs: Runs, desk: Desk) -> 
         f"{FUNCTION}/host/default/listkeys?api-version=2024-11-01",
         f"Bearer {TOKEN}",
     )
-    of_the_app = [asked for asked in runs.asked if asked != arm]
+    [log] = [asked for asked in runs.asked if "/workspaces/log-smoke/api/query?" in asked[1]]
+    assert log[2] == f"Bearer {TOKEN}"
+    [query] = runs.queries
+    assert query.count('"') > 6  # the ids of several canaries
+    of_the_app = [asked for asked in runs.asked if asked not in (arm, log)]
     assert len(of_the_app) > 5
     assert {secret for _, _, secret in of_the_app} == {KEY}
     wanted = search.Secrets([KEY, MASTER, TOKEN, desk.stack.key], search.signatures(desk))

@@ -1,4 +1,4 @@
-"""What no event brings about: a lost orchestration is ended, old history goes, and what Event Grid gave up is taken."""
+"""What no event brings about: a lost activity is resumed, a stuck orchestration ended, old history goes; what Event Grid gave up."""
 
 import json
 import os
@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.desk import AGENT, Desk
-from tests.e2e.test_cancel import created, endless  # noqa: F401  # `endless` is a fixture
+from tests.e2e.desk import AGENT, FINAL, Desk
+from tests.e2e.test_cancel import created, endless, held  # noqa: F401  # `endless` is a fixture
 from tests.e2e.test_overwrite import copying
+from tests.e2e.test_trace import said
 
 MIB = 1024 * 1024
 GIVEN_UP = {
@@ -26,6 +27,15 @@ GIVEN_UP = {
 aged_by_hand = pytest.mark.skipif(
     os.environ.get("HOST") == "func", reason="the stand-in's task hub is a file in which time can be turned back"
 )
+
+
+# What the log holds of an orchestration that was stuck, and of one whose activity was lost.
+ENDED, GIVEN_BACK = ["watchdog.stuck", "resume.ended"], ["watchdog.lost", "resume.resumed"]
+
+
+def actions(desk: Desk, transfer_id: str) -> list[str]:
+    """What the log holds of a transfer, in order."""
+    return [line["action"] for line in said(desk, transfer_id)]
 
 
 def age(desk: Desk, transfer_id: str, by: timedelta) -> None:
@@ -56,13 +66,13 @@ def lose(desk: Desk, transfer_id: str) -> None:
 @aged_by_hand
 @pytest.mark.usefixtures("endless")
 def test_a_transfer_whose_messages_were_lost_becomes_a_dead_letter_and_can_be_replayed(desk: Desk) -> None:
-    """Ended by the watchdog, taken up by the sweep, nothing half-made is left; one that only waits is left alone."""
+    """Ended by the watchdog, taken to its end, nothing half-made is left; one that only waits is left alone."""
     names = ("stuck.bin", "waiting.bin")
     for name in names:
         desk.put(name, name.encode() * MIB, container="async")
     stuck, waiting = [desk.until(partial(copying, desk, name), f"{name} is pending")["id"] for name in names]
     desk.stack.kill_host()
-    for transfer_id, by in ((stuck, timedelta(days=3)), (waiting, timedelta(hours=23))):
+    for transfer_id, by in ((stuck, timedelta(days=3)), (waiting, timedelta(minutes=14))):
         lose(desk, transfer_id)
         age(desk, transfer_id, by)
     desk.stack.start_host()
@@ -72,29 +82,73 @@ def test_a_transfer_whose_messages_were_lost_becomes_a_dead_letter_and_can_be_re
     assert "Terminated: nothing happened for 72 hours" in letter["detail"]
     assert not desk.target("stuck.bin", "async").exists()
     shown = desk.api("GET", f"/transfers/{waiting}").body
-    assert (shown["state"], shown["attempt"]) == ("copying", 0)
-    log = (desk.stack.state / "stack.log").read_text()
-    assert all(f'"action": "{action}"' in log.replace('\\"', '"') for action in ("watchdog.silent", "watchdog.stuck"))
+    assert (shown["state"], shown["attempt"], shown["resumes"]) == ("copying", 0, 0)
+    assert [action for action in actions(desk, stuck) if action in ENDED] == ENDED
+    assert not {*ENDED, *GIVEN_BACK} & set(actions(desk, waiting))
+    assert '"action": "watchdog.silent"' in desk.log.read_text().replace('\\"', '"')
     desk.control.copies(hold=False)
     assert desk.api("POST", f"/dead-letters/{stuck}/replay").status == 202
     desk.until(lambda: desk.api("GET", f"/transfers/{stuck}").body["state"] == "verified", "the replay is verified")
     assert desk.read(desk.target("stuck.bin", "async")) == b"stuck.bin" * MIB
     # The other is ended by hand; its copy was complete by then.
     assert desk.webhook(f"/instances/{waiting}/terminate?reason=test") == 202
-    desk.until(lambda: swept(desk, waiting)["state"] == "verified", "it is verified all the same")
+    assert taken_up(desk, waiting)["state"] == "verified"
 
 
-def swept(desk: Desk, transfer_id: str) -> dict[str, Any]:
-    """A transfer; one that broke is swept."""
-    shown: dict[str, Any] = desk.api("GET", f"/transfers/{transfer_id}").body
-    if shown["detail"].endswith("within five minutes"):
-        desk.fire("sweep")
-    return shown
+@aged_by_hand
+@pytest.mark.parametrize(
+    ("operation", "when"),
+    [
+        pytest.param("HeadBlob", "before", id="before it copied"),
+        pytest.param("CopyBlob", "after", id="after it copied"),
+    ],
+)
+@pytest.mark.usefixtures("endless")
+def test_a_lost_activity_is_given_back_and_copies_once(desk: Desk, operation: str, when: str) -> None:
+    """The host drops a call that it does not know: nobody has it in hand, and after a quarter of an hour it is started again."""
+    name = f"lost-{operation}.bin"
+    account = "sharingsource" if operation == "HeadBlob" else "sharingtarget"
+    with held(desk, operation, account, name, when) as until_held:
+        desk.put(name, name.encode(), container="async")
+        until_held()
+        desk.stack.kill_host()
+    found = lost(desk, name)
+    desk.control.copies(hold=False)
+    desk.stack.start_host()
+    desk.fire("watchdog")
+    desk.until(lambda: "watchdog.lost" in actions(desk, found), "it is given back")
+    ended = taken_up(desk, found)
+    assert (ended["state"], ended["attempt"], ended["resumes"]) == ("verified", 0, 1)
+    assert desk.read(desk.target(name, "async")) == name.encode()
+    assert desk.requests([name])["CopyBlob"] == 1
+    assert [action for action in actions(desk, found) if action in GIVEN_BACK] == GIVEN_BACK
+
+
+def lost(desk: Desk, name: str) -> str:
+    """Let the only activity of a name's transfer be lost while no host runs, twenty minutes ago; the transfer's id."""
+    with closing(sqlite3.connect(desk.stack.state / "host.sqlite", timeout=30)) as hub:
+        text = f"%{name}%"
+        [(transfer_id,)] = hub.execute("SELECT instance FROM activities WHERE data LIKE ?", (text,)).fetchall()
+    lose(desk, transfer_id)
+    age(desk, transfer_id, timedelta(minutes=20))
+    return str(transfer_id)
+
+
+def taken_up(desk: Desk, transfer_id: str) -> dict[str, Any]:
+    """A transfer that was ended or failed, once it has been started again and has ended; its own timer may do it, too."""
+
+    def look() -> dict[str, Any] | None:
+        desk.fire("resume")
+        shown: dict[str, Any] = desk.api("GET", f"/transfers/{transfer_id}").body
+        return shown if shown["state"] in FINAL else None
+
+    found: dict[str, Any] = desk.until(look, f"{transfer_id} ends")
+    return found
 
 
 def dead_letter(desk: Desk, transfer_id: str) -> dict[str, Any] | None:
-    """An open dead letter, once the sweep and settle have brought it about."""
-    swept(desk, transfer_id)
+    """An open dead letter, once the resume timer and settle have brought it about."""
+    desk.fire("resume")
     answer = desk.api("GET", f"/dead-letters/{transfer_id}")
     return answer.body if answer.status == 200 and answer.body["state"] == "open" else None
 

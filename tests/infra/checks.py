@@ -19,11 +19,8 @@ SECRET = re.compile(
     r"(?i)listkeys|listaccountsas|listservicesas|listcredentials|accountkey|accesskey|sharedaccess|[?&]sig=|password"
     r"|instrumentationkey|defaultendpointsprotocol|connectionstring|azurewebjobsstorage$|secret"
 )
-# They hold the word and no secret: local authentication is off, the other is a setting's name; and what forbids keys.
-HARMLESS = {
-    "allowSharedKeyAccess",
-    "AzureFunctionsJobHost__extensions__durableTask__storageProvider__connectionStringName",
-}
+# It holds the word and no secret: it forbids keys.
+HARMLESS = {"allowSharedKeyAccess"}
 ACCOUNT = {
     "allowBlobPublicAccess": False,
     "allowCrossTenantReplication": False,
@@ -33,6 +30,46 @@ ACCOUNT = {
     "minimumTlsVersion": "TLS1_2",
     "supportsHttpsTrafficOnly": True,
 }
+# https://learn.microsoft.com/azure/azure-functions/functions-app-settings#flex-consumption-plan-deprecations: what a Flex
+# Consumption app must not have, of the site's configuration (a deployment fails with 51021) and of its settings.
+NOT_ON_FLEX = {
+    "alwaysOn",
+    "containerSize",
+    "ftpsState",
+    "functionAppScaleLimit",
+    "isReserved",
+    "isXenon",
+    "javaVersion",
+    "linuxFxVersion",
+    "netFrameworkVersion",
+    "powerShellVersion",
+    "preWarmedInstanceCount",
+    "use32BitWorkerProcess",
+    "vnetBackupRestoreEnabled",
+    "vnetContentShareEnabled",
+    "vnetImagePullEnabled",
+    "vnetRouteAllEnabled",
+    "windowsFxVersion",
+    "ENABLE_ORYX_BUILD",
+    "FUNCTIONS_EXTENSION_VERSION",
+    "FUNCTIONS_MAX_HTTP_CONCURRENCY",
+    "FUNCTIONS_WORKER_DYNAMIC_CONCURRENCY_ENABLED",
+    "FUNCTIONS_WORKER_PROCESS_COUNT",
+    "FUNCTIONS_WORKER_RUNTIME",
+    "FUNCTIONS_WORKER_RUNTIME_VERSION",
+    "SCM_DO_BUILD_DURING_DEPLOYMENT",
+    "WEBSITE_CONTENTAZUREFILECONNECTIONSTRING",
+    "WEBSITE_CONTENTOVERVNET",
+    "WEBSITE_CONTENTSHARE",
+    "WEBSITE_DNS_SERVER",
+    "WEBSITE_MAX_DYNAMIC_APPLICATION_SCALE_OUT",
+    "WEBSITE_NODE_DEFAULT_VERSION",
+    "WEBSITE_RUN_FROM_PACKAGE",
+    "WEBSITE_SKIP_CONTENTSHARE_VALIDATION",
+    "WEBSITE_VNET_ROUTE_ALL",
+}
+# All that it is known to take; what is not on Microsoft's list may be refused all the same.
+SITE = {"minTlsVersion"}
 FILTER = re.compile(r"/blobServices/default/containers/[a-z0-9-]{3,63}/(blobs/.+)?")
 
 
@@ -58,7 +95,31 @@ def no_local_authentication(snapshot: Snapshot) -> list[str]:
     wrong = [] if insights["DisableLocalAuth"] is True else ["Application Insights takes keys"]
     wrong += [] if workspace["features"]["disableLocalAuth"] is True else ["the workspace takes keys"]
     shut = {each["name"].rpartition("/")[2] for each in doors if each["properties"]["allow"] is False}
-    return wrong + [f"{door} takes passwords" for door in {"scm", "ftp"} - shut]
+    return wrong + [f"{door} takes passwords" for door in {"scm"} - shut]
+
+
+def taken_by_flex(snapshot: Snapshot) -> list[str]:
+    """Neither the site nor its settings have what Flex Consumption refuses, and nothing of FTP, which it has not."""
+    site = snapshot.one("Microsoft.Web/sites")["properties"]
+    refused = {name.lower() for name in NOT_ON_FLEX}
+    found = [*site, *site["siteConfig"], *snapshot.settings]
+    wrong = [f"{name} is not for Flex Consumption" for name in found if name.lower() in refused]
+    wrong += [f"siteConfig.{name} is not known to be taken" for name in set(site["siteConfig"]) - SITE]
+    doors = snapshot.of("Microsoft.Web/sites/basicPublishingCredentialsPolicies")
+    return wrong + [each["name"] for each in doors if each["name"].endswith("/ftp")]
+
+
+def alerts_start_silent(snapshot: Snapshot) -> list[str]:
+    """No alert fires where there is no line yet: each counts what a query finds in the log, and none what it misses."""
+    rules = snapshot.of("Microsoft.Insights/scheduledQueryRules")
+    asked = {each["name"]: each["properties"]["criteria"]["allOf"] for each in rules}
+    return [name for name, [one] in asked.items() if (one["operator"], one["threshold"] >= 0) != ("GreaterThan", True)]
+
+
+def log_capped(snapshot: Snapshot) -> list[str]:
+    """The log has a daily cap."""
+    cap = snapshot.one("Microsoft.OperationalInsights/workspaces")["properties"].get("workspaceCapping", {})
+    return [] if cap.get("dailyQuotaGb", -1) > 0 else [f"the log's cap is {cap}"]
 
 
 def accounts_closed(snapshot: Snapshot) -> list[str]:
@@ -86,6 +147,8 @@ def one_way_in(snapshot: Snapshot) -> list[str]:
         return ["the app is in a network that is not made"] if app else []
     [network] = networks
     subnets = {each["name"]: each["properties"] for each in network["properties"]["subnets"]}
+    if set(subnets) != {"app", "endpoints"}:  # a subnet that was there once and is in use cannot be taken away
+        return [f"the subnets are {set(subnets)}"]
     wrong = [] if app == f"{network['id']}/subnets/app" else ["the app is not in its subnet"]
     if [each["properties"]["serviceName"] for each in subnets["app"]["delegations"]] != ["Microsoft.App/environments"]:
         wrong.append("the subnet is not delegated to Flex Consumption")
@@ -211,6 +274,9 @@ def tags(snapshot: Snapshot) -> list[str]:
 CHECKS = (
     no_secrets,
     no_local_authentication,
+    taken_by_flex,
+    alerts_start_silent,
+    log_capped,
     accounts_closed,
     one_way_in,
     events_delivered,

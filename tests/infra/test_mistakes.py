@@ -89,6 +89,29 @@ MISTAKES: dict[Callable[[Snapshot], list[str]], dict[str, Mistake]] = {
         ),
         "a password for publishing": less("Microsoft.Web/sites/basicPublishingCredentialsPolicies", "scm"),
     },
+    checks.taken_by_flex: {
+        "a site setting that is refused": site("properties/siteConfig/ftpsState", to="Disabled"),
+        "one in another spelling": site("properties/siteConfig/LinuxFxVersion", to="PYTHON|3.12"),
+        "one of the site": site("properties/vnetRouteAllEnabled", to=True),
+        "one that nobody knows": site("properties/siteConfig/remoteDebuggingEnabled", to=False),
+        "an app setting that is refused": setting("FUNCTIONS_WORKER_PROCESS_COUNT", "2"),
+        "a policy for FTP": lambda snapshot: snapshot.resources.append(
+            {"type": "Microsoft.Web/sites/basicPublishingCredentialsPolicies", "name": "func-a/ftp"}
+        ),
+    },
+    checks.alerts_start_silent: {
+        "an alert on lines that are missing": every(
+            "Microsoft.Insights/scheduledQueryRules", "properties/criteria/allOf/0/operator", to="LessThan"
+        ),
+        "an alert on none": every(
+            "Microsoft.Insights/scheduledQueryRules", "properties/criteria/allOf/0/threshold", to=-1
+        ),
+    },
+    checks.log_capped: {
+        "a log without a cap": every(
+            "Microsoft.OperationalInsights/workspaces", "properties/workspaceCapping/dailyQuotaGb", to=-1
+        ),
+    },
     checks.accounts_closed: {
         "an account with keys": account("target", "allowSharedKeyAccess", to=True),
         "public blobs": account("source", "allowBlobPublicAccess", to=True),
@@ -103,6 +126,9 @@ MISTAKES: dict[Callable[[Snapshot], list[str]], dict[str, Mistake]] = {
         "no service endpoint": subnet("serviceEndpoints", to=[]),
         "a subnet of nobody": subnet("delegations", to=[]),
         "an app outside its network": site("properties/virtualNetworkSubnetId", to=None),
+        "a subnet that goes with its endpoints": lambda snapshot: snapshot.one("Microsoft.Network/virtualNetworks")[
+            "properties"
+        ]["subnets"].pop(),
         "a network that is not there": less("Microsoft.Network/virtualNetworks"),
     },
     checks.events_delivered: {

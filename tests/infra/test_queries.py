@@ -117,7 +117,7 @@ def test_a_line_is_what_the_queries_take_it_for(caplog: pytest.LogCaptureFixture
 
 
 def test_when_an_alert_fires(snapshot: Taken) -> None:
-    """At the first line within half an hour; of silence, when there is none; of resumes, when one death does not explain them."""
+    """At the first line within half an hour; of silence, when the last line is older; of resumes, when one death does not explain them."""
     rules = {
         each["properties"]["displayName"].partition(": ")[2]: each["properties"]
         for each in snapshot("default").of("Microsoft.Insights/scheduledQueryRules")
@@ -127,7 +127,12 @@ def test_when_an_alert_fires(snapshot: Taken) -> None:
         for name, rule in rules.items()
     }
     usual = dict.fromkeys(ALERTS, ("GreaterThan", 0, "PT30M"))
-    assert fires == usual | {"silence": ("LessThan", 1, "PT30M"), "worker-dies": ("GreaterThan", 20, "PT1H")}
+    assert fires == usual | {"worker-dies": ("GreaterThan", 20, "PT1H")}
+    reads = {name: rule.get("overrideQueryTimeRange") for name, rule in rules.items()}
+    assert {name: range_ for name, range_ in reads.items() if range_} == {"silence": "P2D"}
+    # Without a line there is no last one, and nothing is found: `summarize` then gives one row, in which it is null.
+    asked = alerts(snapshot("default"))["silence"]
+    assert asked.endswith(" | summarize last = max(TimeGenerated) | where last < ago(30m)")
 
 
 def test_the_workbook_asks_the_workspace(snapshot: Taken) -> None:

@@ -1,12 +1,15 @@
 """Every check on every scenario, and what a parameter changes."""
 
+import json
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from rules import routes
 from tests.infra.checks import CHECKS
-from tests.infra.snapshots import NAMES, Snapshot
+from tests.infra.snapshots import INFRA, NAMES, SUBSCRIPTION, Snapshot
 
 Taken = Callable[[str], Snapshot]
 
@@ -52,6 +55,35 @@ def test_existing_sources_get_topics_where_they_are(snapshot: Taken) -> None:
     assert filters(taken) == {("evgt-contosodata", "outbox/"), ("evgt-contosoarchive", "archive/")}
     topics = taken.of("Microsoft.EventGrid/systemTopics")
     assert {(each["id"].split("/")[4], each["location"]) for each in topics} == {("rg-data", "northeurope")}
+
+
+def test_a_topic_that_is_there_is_used_as_it_is(snapshot: Taken) -> None:
+    """Its subscription is made in its place, and it is not made again; the other source gets one of its own, where it is."""
+    taken = snapshot("elsewhere")
+    assert filters(taken) == {("defender-contosodata", "outbox/"), ("evgt-fabrikamdata", "outbox/")}
+    subscriptions = taken.of("Microsoft.EventGrid/systemTopics/eventSubscriptions")
+    places = {each["id"].split("/")[8]: each["id"].split("/")[2][:4] for each in subscriptions}
+    assert places == {"defender-contosodata": "2222", "evgt-fabrikamdata": "3333"}
+    topic = taken.one("Microsoft.EventGrid/systemTopics")
+    assert (topic["name"], topic["id"].split("/")[2][:4]) == ("evgt-fabrikamdata", "3333")
+    assert "/33333333-" in topic["properties"]["source"]
+
+
+def test_private_endpoints_lead_to_accounts_of_other_subscriptions(snapshot: Taken) -> None:
+    """They are in the app's network, and name the account where it is."""
+    endpoints = snapshot("elsewhere").of("Microsoft.Network/privateEndpoints")
+    links = [each["properties"]["privateLinkServiceConnections"][0]["properties"] for each in endpoints]
+    places = {each["privateLinkServiceId"].split("/")[8]: each["privateLinkServiceId"].split("/")[2] for each in links}
+    assert (places["contosodata"][:4], places["fabrikamdata"][:4]) == ("2222", "3333")
+    assert {each["id"].split("/")[2] for each in endpoints} == {SUBSCRIPTION}
+
+
+def test_roles_have_minutes_to_spread(bicep: str, tmp_path: Path) -> None:
+    """Event Grid tries its identity when a subscription is made: that is after the topic's roles, and after the app."""
+    template = tmp_path / "main.json"
+    subprocess.run([bicep, "build", str(INFRA / "main.bicep"), "--outfile", str(template)], check=True)
+    resources = json.loads(template.read_text())["resources"]
+    assert set(resources["subscriptions"]["dependsOn"]) >= {"topics", "roles", "app"}
 
 
 def test_existing_accounts_are_left_as_they_are(snapshot: Taken) -> None:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 
-from tests.infra.snapshots import TESTER, Snapshot
+from tests.infra.snapshots import SUBSCRIPTION, TESTER, Snapshot
 
 Taken = Callable[[str], Snapshot]
 Roles = set[tuple[str, str, str]]
@@ -75,13 +75,14 @@ def who(principal: str) -> str:
 
 
 def where(assignment: str) -> str:
-    """The group and the names that lead to the scope: `rg-demo/ststate/blob-events`."""
+    """The group and the names that lead to the scope: `rg-demo/ststate/blob-events`; before it a subscription that is another."""
     scope = re.match(
         r"(?:\[extensionResourceId\(')?(/subscriptions/[^']+?)(?:'|/providers/Microsoft.Authorization/)", assignment
     )
     assert scope, assignment
-    _, _, _, _, group, _, _, *names = scope[1].split("/")
-    return "/".join([group, *(name for name in names[1::2] if name != "default")])
+    _, _, subscription, _, group, _, _, *names = scope[1].split("/")
+    other = [] if subscription == SUBSCRIPTION else [subscription[:4]]
+    return "/".join([*other, group, *(name for name in names[1::2] if name != "default")])
 
 
 def test_the_default_gives_these_roles_and_no_more(snapshot: Taken) -> None:
@@ -130,6 +131,28 @@ def test_existing_accounts_are_given_roles_where_they_are(snapshot: Taken) -> No
         "rg-partner/fabrikamdata/inbox",
         "rg-partner/fabrikamdata/onward",
     )
+
+
+def test_accounts_of_other_subscriptions_are_given_roles_there(snapshot: Taken) -> None:
+    """Each in the subscription of its account; the topic that was there has what a new one has."""
+    shared = {
+        ("app", "Blob Data Reader", "2222/rg-data/contosodata/outbox"),
+        ("app", "Blob Data Reader", "3333/rg-partner/fabrikamdata/outbox"),
+        ("app", "Blob Delegator", "2222/rg-data/contosodata"),
+        ("app", "Blob Delegator", "3333/rg-partner/fabrikamdata"),
+        ("app", "Blob Data Contributor", "3333/rg-partner/fabrikamdata/inbox"),
+        ("app", "Blob Data Contributor", "rg-demo/sttarget/target"),
+    }
+    topics = of_topic("defender-contosodata") | of_topic("evgt-fabrikamdata")
+    assert roles(snapshot("elsewhere")) == STATE | shared | topics
+
+
+def test_a_role_in_another_subscription_is_found(snapshot: Taken) -> None:
+    """The same names in the deployment's own subscription are another place."""
+    taken = snapshot("elsewhere").mistaken()
+    for each in taken.of("Microsoft.Authorization/roleAssignments"):
+        each["id"] = each["id"].replace("22222222-2222-2222-2222-222222222222", SUBSCRIPTION)
+    assert roles(taken) != roles(snapshot("elsewhere"))
 
 
 def test_every_role_says_why_and_for_what_kind_of_principal(snapshot: Taken) -> None:

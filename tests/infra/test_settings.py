@@ -4,8 +4,7 @@ import re
 from collections.abc import Callable
 
 import settings
-from tests.infra.checks import HOST
-from tests.infra.snapshots import ENVIRONMENT, INFRA, KNOBS, Snapshot
+from tests.infra.snapshots import ENVIRONMENT, INFRA, KNOBS, SUBSCRIPTION, Snapshot
 
 Taken = Callable[[str], Snapshot]
 # What the app can read and a deployment leaves out, and why.
@@ -21,8 +20,7 @@ OF_THE_HOST = {
     "APPLICATIONINSIGHTS_CONNECTION_STRING",
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
 }
-PROVIDER = "AzureFunctionsJobHost__extensions__durableTask__storageProvider"
-SCHEDULER = {f"{PROVIDER}__type", f"{PROVIDER}__connectionStringName", "DURABLE_TASK_SCHEDULER"}
+SCHEDULER = "DURABLE_TASK_SCHEDULER"
 
 
 def test_every_setting_is_read_and_every_one_that_is_read_is_there(snapshot: Taken) -> None:
@@ -31,24 +29,14 @@ def test_every_setting_is_read_and_every_one_that_is_read_is_there(snapshot: Tak
     assert set(snapshot("default").settings) >= OF_THE_HOST
 
 
-def test_the_scheduler_is_switched_on_by_settings_alone(snapshot: Taken) -> None:
-    """The package is the same: three more settings, and the host finds what they name."""
+def test_the_scheduler_is_where_the_package_looks_for_it(snapshot: Taken) -> None:
+    """One more setting, of the name that the package's host.json has; that it is used is said there alone."""
     storage, scheduler = snapshot("default").settings, snapshot("scheduler").settings
-    assert set(scheduler) - set(storage) == SCHEDULER
+    assert set(scheduler) - set(storage) == {SCHEDULER}
     assert {name: scheduler[name] for name in storage} == storage
-    assert scheduler[f"{PROVIDER}__type"] == "azureManaged"
-    assert scheduler[scheduler[f"{PROVIDER}__connectionStringName"]].startswith(
+    assert scheduler[SCHEDULER].startswith(
         "[format('Endpoint={0};Authentication=ManagedIdentity;ClientID={1}', reference("
     )
-
-
-def test_what_the_settings_override_is_in_host_json() -> None:
-    """The path that the names spell is one that host.json has."""
-    _, *path = PROVIDER.split("__")
-    value = HOST
-    for step in path:
-        value = value[step]
-    assert value
 
 
 def test_the_app_starts_with_them(snapshot: Taken) -> None:
@@ -74,10 +62,18 @@ def test_host_and_app_use_the_same_identity(snapshot: Taken) -> None:
 
 
 def test_what_azd_writes_down_changes_no_parameter(snapshot: Taken) -> None:
-    """Outputs become variables of the azd environment, which the parameters file reads: no name is both."""
+    """Outputs become variables of the azd environment, which the parameters file reads: the region alone is both, unchanged."""
     knobs = set(KNOBS.findall((INFRA / "main.bicepparam").read_text()))
     assert knobs > set(ENVIRONMENT)
-    assert set(snapshot("default").outputs) & knobs == set()
+    outputs = snapshot("default").outputs
+    assert set(outputs) & knobs == {"AZURE_LOCATION"}
+    assert outputs["AZURE_LOCATION"] == ENVIRONMENT["AZURE_LOCATION"]
+
+
+def test_the_outputs_that_every_template_has_are_there(snapshot: Taken) -> None:
+    """Tenant, region and group, by the names that azd and its extensions know."""
+    outputs = snapshot("default").outputs
+    assert (outputs["AZURE_TENANT_ID"], outputs["AZURE_RESOURCE_GROUP"]) == (SUBSCRIPTION, outputs["RESOURCE_GROUP"])
 
 
 def test_every_parameter_can_be_set_from_the_environment() -> None:

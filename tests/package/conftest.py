@@ -32,6 +32,8 @@ JUNK = (
     "adapters/.env",
     "adapters/scratch/try.py",
     "id_rsa",
+    # And for the hooks.
+    "infra/hooks/hooks_env/pyvenv.cfg",
     "infra/main.parameters.json",
     "local.settings.json",
     # `azd restore` makes its virtual environment here, named after the folder.

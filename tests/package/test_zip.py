@@ -1,6 +1,9 @@
 """What `azd up` deploys: exactly the rooms that run, whatever else lies in the folder."""
 
+import json
+import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from zipfile import ZipFile
@@ -75,6 +78,59 @@ def test_git_reads_the_file_alike(package: Path, folder: Path, tmp_path: Path) -
     listed = [*git, "-c", "core.quotePath=false", "ls-files", "--others", f"--exclude-from={folder / IGNORE}"]
     found = subprocess.run(listed, cwd=folder, capture_output=True, text=True, check=True).stdout
     assert set(found.splitlines()) == names(package)
+
+
+def run(folder: Path, hook: str, backend: str | None) -> None:
+    """Run a hook as azd does: in the hook's folder, with the azd environment."""
+    hooks = folder / "infra" / "hooks"
+    environment = {"DURABLE_BACKEND": backend} if backend else {}
+    subprocess.run([sys.executable, str(hooks / f"{hook}.py")], cwd=hooks, env=environment, check=True)
+
+
+@pytest.fixture
+def fresh(folder: Path, tmp_path: Path) -> Path:
+    """As much of the folder as the hooks see."""
+    place = tmp_path / "main"
+    shutil.copytree(folder / "infra" / "hooks", place / "infra" / "hooks")
+    for name in ("host.json", IGNORE):
+        shutil.copy(folder / name, place)
+    return place
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("backend", [None, "storage", "scheduler"])
+def test_the_package_names_the_backend_that_is_asked_for(fresh: Path, backend: str | None, newline: str) -> None:
+    """Its host.json, which is what scales the app; the one of the working tree is afterwards what it was, byte for byte."""
+    path = fresh / "host.json"
+    kept = path.read_bytes().replace(b"\n", newline.encode())
+    path.write_bytes(kept)
+    run(fresh, "prepackage", backend)
+    with ZipFile(make_zip(fresh, fresh.parent / "app.zip")) as file:
+        packed = file.read("host.json")
+    run(fresh, "postpackage", backend)
+    assert path.read_bytes() == kept
+    ours = json.loads(kept)
+    if backend == "scheduler":
+        provider = ours["extensions"]["durableTask"]["storageProvider"]
+        provider |= {"type": "azureManaged", "connectionStringName": "DURABLE_TASK_SCHEDULER"}
+    assert json.loads(packed) == ours
+    assert (packed == kept) == (backend != "scheduler")
+
+
+def test_what_an_interrupted_packaging_left_is_put_right(fresh: Path) -> None:
+    """Twice before is once, and a package for storage names no scheduler, whatever the file says by then."""
+    kept = (fresh / "host.json").read_bytes()
+    run(fresh, "prepackage", "scheduler")
+    once = (fresh / "host.json").read_bytes()
+    run(fresh, "prepackage", "scheduler")
+    assert (fresh / "host.json").read_bytes() == once != kept
+    run(fresh, "prepackage", "storage")
+    assert (fresh / "host.json").read_bytes() == kept
+
+
+def test_what_is_kept_names_no_scheduler() -> None:
+    """Nobody commits what was interrupted."""
+    assert "type" not in json.loads((ROOT / "host.json").read_text())["extensions"]["durableTask"]["storageProvider"]
 
 
 def test_only_plain_lines_are_in_the_file() -> None:

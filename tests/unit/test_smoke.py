@@ -12,11 +12,13 @@ import pytest
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError, ServiceRequestError
 
-from smoke import app, findings, places, trouble, values
+from smoke import app, findings, places, spans, steps, trouble, values
+from smoke.arm import Arm
 from smoke.findings import End, Finding, Result
 from smoke.places import Blob, Route
 from smoke.rows import rows
-from smoke.steps import TOO_LONG
+from smoke.steps import TOO_LONG, Smoke
+from smoke.storage import Storage
 from smoke.trouble import Trouble
 from tests.docs import pages
 
@@ -55,6 +57,9 @@ def test_values_are_read_as_azd_writes_them() -> None:
     known = values.of_json(json.dumps(TOLD), "azd")
     assert known.function == "/subscriptions/0/resourceGroups/rg/providers/Microsoft.Web/sites/func"
     assert known.api == "https://func.azurewebsites.net"
+    assert known.workspace == ""
+    logged = values.of_json(json.dumps({**TOLD, "WORKSPACE": "log-1"}), "azd").workspace
+    assert logged == "/subscriptions/0/resourceGroups/rg/providers/Microsoft.OperationalInsights/workspaces/log-1"
     assert [route.name for route in known.routes] == ["default", "csv", "on"]
     assert known.routes[1].source == Blob("https://a.blob.core.windows.net", "source", "in here/")
 
@@ -69,7 +74,7 @@ def test_a_value_that_is_missing_is_named_with_its_fix(missing: str) -> None:
 def test_the_values_are_those_that_the_deployment_writes_and_reads() -> None:
     """Outputs of main.bicep, and variables of its parameters file, by their names."""
     outputs = set(re.findall(r"^output (\w+) ", (pages.ROOT / "infra/main.bicep").read_text(), re.MULTILINE))
-    assert {*values.NEEDED, "APP_SUBNET"} - {"AZURE_SUBSCRIPTION_ID"} <= outputs
+    assert {*values.NEEDED, "APP_SUBNET", "WORKSPACE", "AZURE_TENANT_ID"} - {"AZURE_SUBSCRIPTION_ID"} <= outputs
     read = set(re.findall(r"readEnvironmentVariable\(\s*'(\w+)'", (pages.ROOT / "infra/main.bicepparam").read_text()))
     told = {"AZURE_LOCATION", "PRIVATE_ENDPOINTS", "SHARING_ROUTES", "DURABLE_BACKEND", "CLIENT_IP", "TESTER_ACCESS"}
     assert told <= read
@@ -222,6 +227,7 @@ FOUND = [
     Finding("async", "r", Result.LET_THROUGH, "", works=True),
     Finding("async", "s", Result.UNUSED, "", works=True),
     Finding("replay", "r", Result.OK, "", works=True),
+    Finding("spans", "", Result.OK, "7 of the canaries", works=True),
 ]
 CLOSED = {**TOLD, "APP_SUBNET": "/subnets/app"}
 # What `make smoke` is a part of, and a person has to see for himself.
@@ -346,7 +352,7 @@ def arm(status: int, body: object) -> Iterator[str]:
 def test_a_key_that_arm_does_not_give_is_told(status: int, body: object, told: str) -> None:
     """With what is missing."""
     with arm(status, body) as url, pytest.raises(Trouble) as raised:
-        app.key("/subscriptions/0", Logged(), url)
+        app.key("/subscriptions/0", Arm(url, Logged()))
     assert told in str(raised.value)
     assert "secret" not in str(raised.value)
 
@@ -354,5 +360,97 @@ def test_a_key_that_arm_does_not_give_is_told(status: int, body: object, told: s
 def test_the_master_key_is_never_taken() -> None:
     """It opens /admin, too; the one that is taken is not shown."""
     with arm(200, {"masterKey": "master", "functionKeys": {"other": "1", "default": "the-key"}}) as url:
-        given = app.key("/subscriptions/0", Logged(), url)
+        given = app.key("/subscriptions/0", Arm(url, Logged()))
     assert (given.key, "the-key" in repr(given)) == ("the-key", False)
+
+
+class Door(Storage):
+    """Storage that does not let in for a while."""
+
+    def __init__(self, code: str, closed: int) -> None:
+        self.code, self.closed, self.asked = code, closed, 0
+
+    def names(self, prefix: Blob) -> list[str]:
+        """None, once the door is open."""
+        self.asked += 1
+        if self.asked <= self.closed:
+            with trouble.asking("list", prefix.endpoint):
+                raise refused(self.code)
+        return []
+
+
+def looked(door: Door, patience: float) -> tuple[list[str], float]:
+    """What was said while a route's ends were looked at, and how far the end moved."""
+    said: list[str] = []
+    smoke = Smoke(app.App("http://127.0.0.1:1", None), door, (), 1000, said.append)
+    smoke.patience = patience
+    smoke._look(route("auto"))
+    return said, smoke.end - 1000
+
+
+@pytest.mark.parametrize("code", ["AuthorizationPermissionMismatch", "AuthorizationFailure"])
+def test_a_role_that_has_not_spread_is_waited_for(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a line each time; what it takes is not taken from the waiting for the canaries."""
+    slept: list[float] = []
+    monkeypatch.setattr("smoke.steps.time.sleep", slept.append)
+    door = Door(code, closed=3)
+    said, later = looked(door, steps.PATIENCE)
+    assert (door.asked, slept, later) == (5, [steps.PAUSE] * 3, 3 * steps.PAUSE)
+    assert [line for line in said if code in line] == said[:3]
+    assert "10 min at most" in said[0]
+    assert said[3:] == ["   may look at both ends of r"]
+
+
+def test_a_role_that_does_not_come_is_told_after_ten_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the advice that there was before."""
+    slept: list[float] = []
+    monkeypatch.setattr("smoke.steps.time.sleep", slept.append)
+    with pytest.raises(Trouble, match="TESTER_ACCESS"):
+        looked(Door("AuthorizationPermissionMismatch", closed=1000), steps.PATIENCE)
+    assert sum(slept) == steps.PATIENCE == 600
+
+
+@pytest.mark.parametrize(
+    ("code", "patience"), [("ContainerNotFound", 600), ("Strange", 600), ("AuthorizationFailure", 0)]
+)
+def test_what_waiting_does_not_help_is_told_at_once(code: str, patience: float) -> None:
+    """Any other code, and every code on the local stack."""
+    door = Door(code, closed=1000)
+    with pytest.raises(Trouble, match=code):
+        looked(door, patience)
+    assert door.asked == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "result", "seen"),
+    [
+        ({"tables": [{"rows": [[7]]}]}, Result.OK, "7 of the canaries"),
+        ({"Tables": [{"Rows": [["7"]]}]}, Result.OK, "7 of the canaries"),
+        ({"tables": [{"rows": [[0]]}]}, Result.UNSEEN, spans.MISSING),
+        ({"tables": []}, Result.UNSEEN, spans.MISSING),
+        ([], Result.UNSEEN, spans.MISSING),
+    ],
+)
+def test_a_span_is_looked_for(answer: object, result: Result, seen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the ids of the canaries; that none comes is no failure of what a route needs."""
+    monkeypatch.setattr(spans, "PATIENCE", 0)
+    with arm(200, answer) as url:
+        found = spans.find(Arm(url, Logged()), "/workspaces/log-1", ["1-a", '") | x'], list[str]().append)
+    assert (found.result, found.seen, found.works) == (result, seen, True)
+
+
+def test_spans_are_asked_for_by_the_ids_of_the_transfers() -> None:
+    """Both tables that hold spans; nothing that is no id gets into the query."""
+    asked = spans.query(["37a8eec1-f414", "b_2", '") | x'])
+    assert 'in ("37a8eec1-f414", "b_2")' in asked
+    assert "AppRequests, AppDependencies" in asked
+    assert "durabletask.task.instance_id" in asked
+
+
+def test_a_log_that_is_not_shown_is_told_and_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the role that is missing."""
+    monkeypatch.setattr(spans, "PATIENCE", 0)
+    with arm(403, {"error": {"code": "AuthorizationFailed"}}) as url:
+        found = spans.find(Arm(url, Logged()), "/workspaces/log-1", ["1-a"], list[str]().append)
+    assert (found.result, found.works) == (Result.UNSEEN, True)
+    assert "ARM answered 403 AuthorizationFailed. Fix: you need the role Log Analytics Reader" in found.seen

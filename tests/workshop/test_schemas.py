@@ -25,6 +25,9 @@ MISTAKES: dict[str, dict[str, Any]] = {
         "services/app/project": None,
         "infra/provider": "arm",
         "infra/modul": "main",
+        "hooks/preprovison": {"run": "infra/hooks/preprovision.py"},
+        "hooks/preprovision/runs": "infra/hooks/preprovision.py",
+        "services/app/hooks/prepack": {"run": "infra/hooks/prepackage.py"},
         "requiredVersions/azd": 1.2,
     },
     "host.json": {

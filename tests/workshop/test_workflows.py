@@ -130,6 +130,8 @@ def test_the_deployment_reads_what_azd_sets() -> None:
         "--federated-credential-provider github"
     )
     assert step("Deploy")["run"] == "azd deploy --no-prompt"
+    # The hook that packs host.json reads it, and no azd environment of a pipeline has it.
+    assert step("Deploy")["env"] == {"DURABLE_BACKEND": "${{ vars.DURABLE_BACKEND }}"}
 
 
 def test_every_parameter_can_be_set_for_the_deployment() -> None:

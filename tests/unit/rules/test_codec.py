@@ -135,6 +135,14 @@ def test_a_time_is_rfc_3339_in_utc_to_the_millisecond(given_moment: datetime, te
     assert stamp(given_moment) == text
 
 
+def test_a_time_in_lower_case_is_rfc_3339_too() -> None:
+    """And what is no text is no time: decoding refuses it by the errors that it names."""
+    assert moment("2026-11-24t19:02:44.120z") == NOW
+    for wrong in (1764011264, None, b"2026-11-24T19:02:44Z"):
+        with pytest.raises(TypeError):
+            moment(wrong)  # type: ignore[arg-type]  # what JSON may hold
+
+
 @quick
 @given(moments())
 def test_a_time_survives_the_way_there_and_back(when: datetime) -> None:

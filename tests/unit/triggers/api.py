@@ -11,7 +11,9 @@ import triggers
 from operations.health import Health
 from rules.ports import Instances, Ports
 from tests.unit.operations.world import World
+from triggers.http import ENDPOINTS
 
+ROUTES = {endpoint.name: endpoint.route for endpoint in ENDPOINTS}
 KEY = "c2VjcmV0LWtleQ=="
 
 
@@ -58,11 +60,14 @@ class Api:
         triggers.register(app, Wired(world))
         self.functions = {function.get_function_name(): function for function in app.get_functions()}
 
-    async def call(self, function: str, path_id: str | None = None, sent: bytes = b"", /, **query: str) -> Answer:
-        """Call an HTTP function. The host puts the key among the parameters."""
+    async def call(
+        self, function: str, path_id: str | None = None, sent: bytes = b"", slash: str = "", /, **query: str
+    ) -> Answer:
+        """Call an HTTP function, perhaps with a slash at the end of its path. The host puts the key among the parameters."""
+        path = ROUTES[function].replace("{id}", path_id or "")
         request = func.HttpRequest(
             method="GET",
-            url=f"http://localhost:7071/api/{function}?code={KEY}",
+            url=f"http://localhost:7071/api/{path}{slash}?code={KEY}",
             params={"code": KEY, **query},
             route_params={} if path_id is None else {"id": path_id},
             headers={"x-functions-key": KEY},

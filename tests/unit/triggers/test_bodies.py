@@ -60,6 +60,29 @@ def test_every_field_of_a_replay_is_read() -> None:
     assert codec.decode(Job, json.dumps(codec.encode(job))) == job
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-le", "utf-32-be"])
+def test_a_body_that_is_not_utf_8_is_told_so(encoding: str) -> None:
+    """Windows PowerShell sends Latin-1; an editor may have saved UTF-16."""
+    sent = '{"route": "año"}'.encode(encoding)
+    for read in (replay, reconcile, lambda sent: bodies.texts(request(sent), "route", "name")):
+        with pytest.raises(Invalid) as told:
+            read(sent)
+        assert told.value.status == 400
+        assert "UTF-8" in told.value.detail
+        assert "UTF-8" in told.value.fix
+
+
+def test_a_byte_order_mark_of_utf_8_is_no_part_of_the_body() -> None:
+    """Editors on Windows write it."""
+    assert replay('{"route": "default"}'.encode("utf-8-sig")).route == "default"
+
+
+def test_a_time_may_be_in_lower_case() -> None:
+    """RFC 3339 takes `t` and `z`; so do other writers of it."""
+    job = replay({"since": "2026-11-24t19:02:44.120z", "until": "2026-11-24 19:02:44.120z"})
+    assert (job.since, job.until) == (NOW, NOW)
+
+
 def test_every_field_of_a_reconcile_is_read() -> None:
     """The route is needed; whether there is such a route is the operation's to say."""
     sent = {"route": "default", "dry_run": False, "max_per_second": MAX_RATE}
@@ -173,8 +196,6 @@ def test_a_secret_that_was_sent_as_a_field_does_not_come_back() -> None:
         b"{",
         b"{}{}",
         b"{'route':'default'}",
-        b"\xff\xfe",
-        b'{"route":"\xff"}',
         b"[" * MAX_BODY,
         b'{"a":' * (MAX_BODY // 5),
         b'{"max_per_second":' + b"9" * 10_000 + b"}",

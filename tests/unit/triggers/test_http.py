@@ -4,6 +4,7 @@ import json
 import logging
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 
@@ -22,7 +23,7 @@ from rules.transitions import State
 from tests.unit.operations.test_acting import done
 from tests.unit.operations.world import World
 from tests.unit.rules.samples import NAME, NOW
-from tests.unit.triggers.api import KEY, Answer, Api
+from tests.unit.triggers.api import KEY, ROUTES, Answer, Api
 from triggers.http import PLACES
 
 UNKNOWN = "37a8eec1-000000000000000000000000"
@@ -83,7 +84,7 @@ class TestTransfers:
         for _ in range(2):
             answer = await api.call("share_now", None, json.dumps({"route": "default", "name": NAME}).encode())
             assert answer.status == 202
-            assert answer.headers["Location"] == f"/api/transfers/{transfer.id}"
+            assert answer.headers["Location"] == f"transfers/{transfer.id}"
             assert answer.body == {"transfers": [{"id": transfer.id, "url": f"/api/transfers/{transfer.id}"}]}
         assert world.asked.count("instances.start") == 1
 
@@ -197,6 +198,27 @@ async def test_a_bad_parameter_is_400_with_a_fix(api: Api, name: str, query: dic
     assert is_problem(await api.call(name, **query), 400)
 
 
+@pytest.mark.parametrize(
+    "base", ["http://127.0.0.1:7071/api/", "https://gw.example/prefix/api/", "https://gw.example/"]
+)
+@pytest.mark.parametrize("slash", ["", "/"])
+@pytest.mark.parametrize("name", ["share_now", "replay_dead_letter", "replay_dead_letters", "reconcile"])
+async def test_a_location_leads_to_its_place_behind_any_ingress(
+    world: World, api: Api, name: str, slash: str, base: str
+) -> None:
+    """The client resolves it against the URL that it asked for, which the app may never see."""
+    transfer = await dead(world, "in/dead") if name == "replay_dead_letter" else world.put()
+    sent = {"share_now": {"route": "default", "name": NAME}, "reconcile": {"route": "default"}}.get(name, {})
+    path_id = transfer.id if name == "replay_dead_letter" else None
+    answer = await api.call(name, path_id, json.dumps(sent).encode(), slash)
+    assert answer.status == 202
+    asked = base + ROUTES[name].replace("{id}", transfer.id) + slash
+    [shown] = answer.body.get("transfers", [answer.body])
+    place = next((PLACES[work] for work, ask in ASK.items() if ask == name), "transfers")
+    assert urljoin(asked, answer.headers["Location"]) == f"{base}{place}/{shown['id']}"
+    assert shown["url"] == f"/api/{place}/{shown['id']}"
+
+
 class TestJobs:
     """Bulk replay and reconcile: asked for, listed, looked at, reported, cancelled."""
 
@@ -206,7 +228,9 @@ class TestJobs:
         identity = str(answer.body["id"])
         assert answer.status == 202
         assert answer.body == {"id": identity, "url": f"/api/{PLACES[work]}/{identity}"}
-        assert answer.headers["Location"] == answer.body["url"]
+        assert urljoin(f"https://gw.example/v1/{ROUTES[ASK[work]]}", answer.headers["Location"]).endswith(
+            f"/v1/{PLACES[work]}/{identity}"
+        )
         return identity
 
     async def test_one_is_asked_for_looked_at_and_listed(self, world: World, api: Api) -> None:
