@@ -107,8 +107,10 @@ class Clients:
                 .by_page(marker)
             )
             items = [item async for item in await anext(pages)]
+        for item in items:
+            item.metadata = item.metadata or {}  # None where the service lists a blob without metadata
         folders = {"hdi_isfolder": "true"}.items()
-        found = [item for item in items if item.size or not folders <= (item.metadata or {}).items()]
+        found = [item for item in items if item.size or not folders <= item.metadata.items()]
         return found, getattr(pages, "continuation_token", None) or None
 
     def queue(self, endpoint: str, name: str) -> QueueClient:
