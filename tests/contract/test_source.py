@@ -21,7 +21,7 @@ NAMES = [
     "ü",
     "u\u0308",
     "🎈/שלום",
-    "dots...",
+    "...dots . in the middle.txt",
     "a//b",
     "trailing/",
     "~tilde-_.!'()*",

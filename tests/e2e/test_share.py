@@ -24,7 +24,7 @@ NAMES = [
     "\u202eright to left\u202c",
     "//two//slashes//",
     "trailing/",
-    "trailing.dots...",
+    "...dots . in the middle.txt",
     "x" * 1_024,
 ]
 
