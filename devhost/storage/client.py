@@ -69,6 +69,10 @@ class StorageControl:
         """Set how events are sent (`encoding`, `schema`, `mode`, `watch`) if given; return it."""
         return self._call("PUT", "events", settings) if settings else self._call("GET", "events")
 
+    def hierarchical(self, *accounts: str) -> None:
+        """Let these accounts, and no others, have a hierarchical namespace."""
+        self._call("PUT", "accounts", {"hierarchical": accounts})
+
     def _call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         with contextlib.closing(http.client.HTTPConnection(HOST, self._blob_port, timeout=30)) as connection:
             connection.request(method, PREFIX + path, None if body is None else json.dumps(body))

@@ -10,7 +10,7 @@ import base64
 import binascii
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import unescape
 
@@ -19,6 +19,7 @@ from devhost.storage.answers import XML_START, Answer, error
 if TYPE_CHECKING:
     from aiohttp import web
 
+    from devhost.storage.hierarchy import Hierarchy
     from devhost.storage.operations import Operation
     from devhost.storage.properties import CopyProperties
     from devhost.storage.upstream import Upstream
@@ -66,9 +67,10 @@ _FOREVER = "9999-12-31T23:59:59.9999999Z"
 class Lists:
     """Answers List Blobs."""
 
-    def __init__(self, upstream: Upstream, properties: CopyProperties) -> None:
+    def __init__(self, upstream: Upstream, properties: CopyProperties, hierarchy: Hierarchy) -> None:
         self._upstream = upstream
         self._properties = properties
+        self._hierarchy = hierarchy
 
     async def page(self, request: web.BaseRequest, wanted: Operation, answer: Answer) -> Answer:
         """Make Azurite's answer the service's; a page that a marker names is fetched again, by the name inside."""
@@ -115,6 +117,7 @@ class Lists:
         if found.get("AccessTierInferred") == "true":
             found.pop("AccessTierChangeTime", None)
         found = dict.fromkeys(_ALWAYS, "") | found
+        found = self._hierarchy.listed((wanted.account, wanted.container, _name(blob)), found)
         properties.clear()
         for tag in sorted(found, key=lambda tag: _ORDER.index(tag) if tag in _ORDER else len(_ORDER)):
             ET.SubElement(properties, tag).text = found[tag]
@@ -123,6 +126,12 @@ class Lists:
             position = list(blob).index(properties) + 1
             blob.insert(position, ET.Element("Metadata"))
         ET.SubElement(blob, "OrMetadata")
+
+
+def _name(blob: ET.Element) -> str:
+    name = blob.find("Name")
+    text = "" if name is None else name.text or ""
+    return unquote(text) if name is not None and name.get("Encoded") else text
 
 
 def _show(root: ET.Element, tag: str, value: str) -> None:

@@ -91,11 +91,14 @@ def parts(path: str) -> Key:
     return account, container, blob.replace("\\", "/")
 
 
-def stored(path: str) -> str:
-    """Return the path under which the service stores a blob: it drops the dots at the end of each segment of the name."""
+def stored(path: str, *, folds: bool = False) -> str:
+    """Return the path under which the service stores a blob: it drops the dots at the end of each segment of the name.
+
+    Where namespaces are hierarchical it also drops segments of nothing (`folds`).
+    """
     account, container, blob = parts(path)
-    segments = blob.split("/")
-    kept = "/".join(segment.rstrip(".") or segment for segment in segments)
+    segments = (segment.rstrip(".") or segment for segment in blob.split("/"))
+    kept = "/".join(segment for segment in segments if segment or not folds)
     return path if kept == blob else f"/{quote(account)}/{quote(container)}/{quote(kept)}"
 
 

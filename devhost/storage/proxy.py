@@ -9,6 +9,7 @@ from aiohttp import ClientError, web
 from devhost.storage.answers import error, hang_up, in_the_services_form
 from devhost.storage.config import StackError
 from devhost.storage.faults import DroppedError
+from devhost.storage.hierarchy import Hierarchy
 from devhost.storage.journal import Entry
 from devhost.storage.lists import Lists
 from devhost.storage.operations import operation
@@ -32,14 +33,17 @@ class Proxy:
     def __init__(self, upstream: Upstream, copies: Copies, events: Events, faults: Faults, journal: Journal) -> None:
         self._upstream = upstream
         self._copies = copies
-        self._lists = Lists(upstream, copies.properties)
+        self._hierarchy = Hierarchy(upstream)
+        self._lists = Lists(upstream, copies.properties, self._hierarchy)
         self._events = events
         self._faults = faults
         self._journal = journal
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a client; the one edge where anything that went wrong on the way becomes an answer, or none."""
-        wanted = operation(request.method, request.raw_path, request.headers)
+        path, question, query = request.raw_path.partition("?")
+        target = f"{self._upstream.stored(path)}{question}{query}"
+        wanted = operation(request.method, target, request.headers)
         entry = self._note(request, wanted)
         try:
             answer = await self._answer(request, wanted, entry)
@@ -64,8 +68,11 @@ class Proxy:
         return await _struck_after(fault, answer)
 
     async def _served(self, request: web.BaseRequest, wanted: Operation) -> Answer:
-        answer = improper(request, wanted) or await self._serve(request, wanted)
+        answer = (
+            improper(request, wanted) or self._hierarchy.refusal(request, wanted) or await self._serve(request, wanted)
+        )
         answer = await corrected(self._upstream, request, wanted, answer)
+        await self._hierarchy.complete(request, wanted, answer)
         if not answer.ok:
             await in_the_services_form(answer)
         return answer

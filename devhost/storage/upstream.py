@@ -39,6 +39,8 @@ class Upstream:
         self._session = session
         self._blobs = f"http://{HOST}:{blob_port}"
         self._queues = f"http://{HOST}:{config.queue_port}"
+        self.hierarchical: frozenset[str] = frozenset()
+        """Accounts with a hierarchical namespace."""
         self._sas = {account: _sas(account, config.key) for account in config.accounts}
 
     async def forward(self, request: web.BaseRequest) -> Answer:
@@ -56,7 +58,7 @@ class Upstream:
     def _signed(self, request: web.BaseRequest) -> tuple[str, str, CIMultiDict[str]]:
         """Return the path, the query with its question mark, and the headers to ask Azurite with."""
         sent, _, query = request.raw_path.partition("?")
-        path, headers = stored(sent), end_to_end(request.headers)
+        path, headers = self.stored(sent), end_to_end(request.headers)
         source = headers.get("x-ms-copy-source", "")
         sas = self._sas.get(parts(path)[0])
         if (path, self._stored(source)) == (sent, source) or not sas or not has_token(request):
@@ -70,7 +72,9 @@ class Upstream:
         """Return a copy's source as it is stored; where its name is another, with a SAS of ours in place of the client's."""
         path, snapshot = source_of(source)
         sas = self._sas.get(parts(path)[0])
-        return source if stored(path) == path or not sas else f"{origin(source)}{stored(path)}?{snapshot}&{sas}"
+        return (
+            source if self.stored(path) == path or not sas else f"{origin(source)}{self.stored(path)}?{snapshot}&{sas}"
+        )
 
     def _from_stored(self, headers: Mapping[str, str]) -> dict[str, str]:
         source = headers.get("x-ms-copy-source")
@@ -82,6 +86,14 @@ class Upstream:
             return error(404, "ResourceNotFound", "There is no such account.")
         return await self._own(method, f"{self._blobs}{path}", query, headers)
 
+    def is_hierarchical(self, path: str) -> bool:
+        """Whether a path is in an account with a hierarchical namespace."""
+        return parts(path)[0] in self.hierarchical
+
+    def stored(self, path: str) -> str:
+        """Return the path under which a blob is stored."""
+        return stored(path, folds=self.is_hierarchical(path))
+
     def serves(self, url: str, host: str) -> bool:
         """Whether a URL is of one of these accounts, as clients of `host` see them."""
         return url.partition("://")[2].partition("/")[0] == host and parts(source_of(url)[0])[0] in self._sas
@@ -89,8 +101,8 @@ class Upstream:
     async def read_as(self, url: str) -> Answer:
         """Look at a blob with nothing but the rights that its URL carries."""
         path, snapshot = source_of(url)
-        if stored(path) != path:
-            return await self.ask("HEAD", stored(path), snapshot)
+        if self.stored(path) != path:
+            return await self.ask("HEAD", self.stored(path), snapshot)
         target = url.partition("://")[2].partition("/")[2]
         async with self._session.head(URL(f"{self._blobs}/{target}", encoded=True)) as response:
             return Answer(response.status, end_to_end(response.headers))

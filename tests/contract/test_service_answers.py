@@ -2,7 +2,7 @@
 
 BOR: borink-org/object-storage, recorded fixtures of September 2026 (`docs/AZURE-TESTING.md`). PY22, PY19: recordings of
 Azure/azure-sdk-for-python. ASP: of Azure/azure-storage-python (2019). CPP: of Azure/azure-sdk-for-cpp (2021). NET: of
-Azure/azure-sdk-for-net. JST: live tests of Azure/azure-sdk-for-js. [doc]: a page of Microsoft's. #: an issue of a
+Azure/azure-sdk-for-net. JSD, JST: recordings and live tests of Azure/azure-sdk-for-js. [doc]: a page of Microsoft's. #: an issue of a
 repository. [sdk]: code that an SDK has for the service's sake.
 """
 
@@ -448,6 +448,102 @@ class TestBlocks:
         with pytest.raises(HttpResponseError) as refusal:
             blob.commit_block_list([BlobBlock("0001")], match_condition=MatchConditions.IfMissing)
         assert (refusal.value.status_code, code_of(refusal.value)) == (409, "BlobAlreadyExists")
+
+
+@pytest.fixture
+def hierarchical(wire: Wire) -> Iterator[Wire]:
+    """The source account has a hierarchical namespace."""
+    wire.stack.control.hierarchical("sharingsource")
+    yield wire
+    wire.stack.control.hierarchical()
+
+
+class TestHierarchy:
+    """Accounts with a hierarchical namespace."""
+
+    @pytest.mark.parametrize("query", ["", "include=metadata"])
+    def test_a_directory_is_listed_as_a_blob(self, hierarchical: Wire, query: str) -> None:
+        """Of no bytes and no type, before what is in it, without a slash at its end (BOR)."""
+        for name in ("z.txt", "nested/c.txt", "a.txt"):
+            hierarchical.source(name).upload_blob(b"1")
+        blobs = list(hierarchical.listed(query).xml.iter("Blob"))
+        names = ["a.txt", "nested", "nested/c.txt", "z.txt"]
+        assert [blob.findtext("Name") for blob in blobs] == [f"{hierarchical.test}/{name}" for name in names]
+        kinds = [blob.findtext("Properties/ResourceType") for blob in blobs]
+        assert kinds == ["file", "directory", "file", "file"]
+        directory = {element.tag: element.text for element in blobs[1][1]}
+        assert (directory["Content-Length"], directory["Content-Type"]) == ("0", None)
+        assert blobs[1].findtext("Metadata/hdi_isfolder") == ("true" if query else None)
+
+    def test_a_directory_is_seen_as_one(self, hierarchical: Wire) -> None:
+        """By its header and by its metadata (JSD); a blob in it is a file."""
+        hierarchical.source("nested/c.txt").upload_blob(b"1")
+        head = hierarchical.ask("HEAD", urlsplit(hierarchical.source("nested").url).path)
+        assert (head.status, head.headers["Content-Length"]) == (200, "0")
+        assert head.headers["x-ms-resource-type"] == "directory"
+        assert head.headers["x-ms-meta-hdi_isfolder"] == "true"
+        head = hierarchical.ask("HEAD", urlsplit(hierarchical.source("nested/c.txt").url).path)
+        assert head.headers["x-ms-resource-type"] == "file"
+
+    async def test_the_app_leaves_directories_out(self, hierarchical: Wire, storage: InStorage) -> None:
+        """Of its lists."""
+        place = replace(storage.source_place, prefix=f"{hierarchical.test}/")
+        hierarchical.source("nested/c.txt").upload_blob(b"1")
+        assert [name for name, _ in await everything(storage.source, place)] == [f"{hierarchical.test}/nested/c.txt"]
+
+    def test_empty_segments_fold(self, hierarchical: Wire) -> None:
+        """`a//b` is stored as `a/b` (BOR)."""
+        hierarchical.source("a//b").upload_blob(b"1")
+        assert hierarchical.source("a/b").download_blob().readall() == b"1"
+        names = [name.text for name in hierarchical.listed().xml.iter("Name")]
+        assert names == [f"{hierarchical.test}/a", f"{hierarchical.test}/a/b"]
+
+    def test_61_segments_are_the_limit(self, hierarchical: Wire) -> None:
+        """Of a name (BOR, by bisection)."""
+        path = f"/sharingsource/source/{hierarchical.test}"
+        headers = {"x-ms-blob-type": "BlockBlob"}
+        assert hierarchical.ask("PUT", path + "/a" * 60, headers=headers).status == 201
+        assert hierarchical.ask("PUT", path + "/a" * 61, headers=headers).status == 400
+
+    def test_what_is_not_supported(self, hierarchical: Wire) -> None:
+        """Snapshots (BOR), tags on a write (recorded by users); to read tags is another code."""
+        blob = hierarchical.source("nested/c.txt")
+        blob.upload_blob(b"1")
+        code = "FeatureNotYetSupportedForHierarchicalNamespaceAccounts"
+        path = urlsplit(blob.url).path
+        snapshot = hierarchical.ask("PUT", path, "comp=snapshot")
+        assert (snapshot.status, snapshot.code) == (409, code)
+        tagged = hierarchical.ask("PUT", path, headers={"x-ms-blob-type": "BlockBlob", "x-ms-tags": "a=b"})
+        assert (tagged.status, tagged.code) == (409, code)
+        tags = hierarchical.ask("GET", path, "comp=tags")
+        assert (tags.status, tags.code) == (400, "InvalidQueryParameterValue")
+
+    @BOTH
+    def test_a_directory_is_not_copied(self, hierarchical: Wire, *, sync: bool) -> None:
+        """#azure-cli 21566."""
+        hierarchical.source("nested/c.txt").upload_blob(b"1")
+        answer = hierarchical.copy(hierarchical.url(hierarchical.source("nested")), sync=sync)
+        assert (answer.status, answer.code) == (409, "OperationNotAllowedInCurrentState")
+        url = hierarchical.url(hierarchical.source("nested/c.txt"))
+        assert hierarchical.copy(url, sync=sync).status == 202
+
+    def test_a_directory_is_not_deleted_by_the_blob_api(self, hierarchical: Wire) -> None:
+        """#azure-sdk-for-net 39065."""
+        hierarchical.source("nested/c.txt").upload_blob(b"1")
+        answer = hierarchical.ask("DELETE", urlsplit(hierarchical.source("nested").url).path)
+        assert (answer.status, answer.code) == (400, "OperationNotSupportedOnDirectory")
+
+    def test_the_account_says_so(self, hierarchical: Wire) -> None:
+        """In Get Account Information ([doc] get-account-information)."""
+
+        def is_hierarchical() -> str | None:
+            return hierarchical.ask("GET", "/sharingsource/", "restype=account&comp=properties").headers.get(
+                "x-ms-is-hns-enabled"
+            )
+
+        assert is_hierarchical() == "true"
+        hierarchical.stack.control.hierarchical()
+        assert is_hierarchical() != "true"
 
 
 def code_of(error: HttpResponseError) -> Any:
