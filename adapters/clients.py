@@ -129,6 +129,8 @@ class Clients:
                 .by_page(marker)
             )
             items = [item async for item in await anext(pages)]
+        for item in items:
+            item.metadata = item.metadata or {}  # None where the service lists a blob without metadata
         return _without_directories(items, ANSWER.get().body()), getattr(pages, "continuation_token", None) or None
 
     def queue(self, endpoint: str, name: str) -> QueueClient:

@@ -22,6 +22,7 @@ NAMES = [
     "u\u0308",
     "🎈/שלום",
     "...dots",
+    "...dots . in the middle.txt",
     "a//b",
     "trailing/",
     "~tilde-_.!'()*",

@@ -26,6 +26,7 @@ NAMES = [
     "trailing/",
     "...leading.dots",
     "next\x85line",
+    "...dots . in the middle.txt",
     "x" * 1_024,
 ]
 
