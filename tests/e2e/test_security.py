@@ -87,9 +87,12 @@ def test_the_function_key_opens_nothing_of_the_hosts_own(guarded: Guarded, metho
 
 
 def test_a_method_that_no_row_has_is_not_there(guarded: Guarded) -> None:
-    """No OPTIONS that a browser of another origin could ask first, no HEAD, no PUT; no answer grants an origin."""
-    paths = {path for _, path, _ in CALLS}
-    asked = [(method, path) for path in paths for method in ("OPTIONS", "HEAD", "PUT", "PATCH")]
+    """No OPTIONS that a browser of another origin could ask first, no PUT, HEAD only beside GET; no answer grants an origin."""
+    paths, read = {path for _, path, _ in CALLS}, {path for method, path, _ in CALLS if method == "GET"}
+    asked = [(method, path) for path in paths for method in ("OPTIONS", "PUT", "PATCH")]
+    asked += [
+        ("HEAD", path) for path in paths - read if not path.endswith("/dead-letters/replay")
+    ]  # that one is an id, too
     assert {guarded.ask(method, path, guarded.keys["function"]).status for method, path in asked} == {404}
     assert not [answer for answer in guarded.desk.answers if "access-control-" in answer.lower()]
 
