@@ -16,10 +16,11 @@ from rules.decisions import (
     decide,
     is_coming,
 )
-from rules.errors import CANNOT_VERIFY_SOURCE, Failure, LookAgain, Reason, StorageError
+from rules.errors import CANNOT_VERIFY_SOURCE, Failure, LookAgain, Reason, Rejected, StorageError
 from rules.models import Engine, Kind, Outcome, Route, Run, Verdict
 from rules.policies import MAX_LOOKS, MAX_TRIES, choose_engine, metadata_fits
 from rules.ports import Copy, Ports
+from rules.redaction import text_without_secrets
 
 # Request timeouts that one run may last: the host ends a function that lasts too long, and its worker's others with it.
 PATIENCE = 3
@@ -54,6 +55,7 @@ class _Start:
     whole: bool = False
     note: str = ""
     last: StorageError | None = field(default=None, repr=False)
+    rejected: tuple[tuple[str, CopyStatus | None] | None, Rejected] | None = None
 
     async def carry(self) -> Outcome:
         """Look and act, at most 8 times; then it is for later."""
@@ -88,6 +90,7 @@ class _Start:
         decision = decide(self.run, source, target, ended)
         if isinstance(decision, Outcome):
             return decision
+        self._not_again(target)
         match decision, source, target:
             case Act.CONFIRM, SourceBlob(), TargetBlob():
                 return await self._confirm(target, source.size)
@@ -97,6 +100,21 @@ class _Start:
             case _, SourceBlob(), _:
                 return await self._copy(source, target, since)
         return None
+
+    def _not_again(self, target: TargetBlob | None) -> None:
+        """An act that was refused, and would now be done again on the very same target: the refusal is final.
+
+        Raises:
+            Permanent: with the service's code in its detail.
+        """
+        if self.rejected is not None and self.rejected[0] == _state(target):
+            raise self.rejected[1].final()
+
+    def _refused(self, target: TargetBlob | None, error: LookAgain) -> None:
+        """Keep what an act on this target answered, for the next look."""
+        self.last = error
+        if isinstance(error, Rejected):
+            self.rejected = _state(target), error
 
     def _fresh(self, since: float) -> bool:
         """Whether what was read since then is young enough to act upon."""
@@ -117,7 +135,7 @@ class _Start:
         try:
             await self.ports.target.abort(self.run.transfer.target_blob, target.copy_id or "")
         except LookAgain as error:
-            self.last = error
+            self._refused(target, error)
 
     async def _copy(self, source: SourceBlob, target: TargetBlob | None, since: float) -> Outcome | None:
         if self.run.tries >= MAX_TRIES:
@@ -130,21 +148,24 @@ class _Start:
         if not metadata_fits(copy.metadata):
             detail = "metadata and receipt together pass 8 KB"
             return Outcome(Verdict.PERMANENT, reason=Reason.UNSUPPORTED_BLOB, detail=detail, size=source.size)
-        return await self._act(copy, source.size) if self._fresh(since) else None
+        return await self._act(copy, target, source.size) if self._fresh(since) else None
 
-    async def _act(self, copy: Copy, size: int) -> Outcome | None:
+    async def _act(self, copy: Copy, target: TargetBlob | None, size: int) -> Outcome | None:
         try:
             done = await self.ports.target.copy(copy)
+        except (Failure, Rejected) as error:
+            if copy.tags and error.reason is not Reason.THROTTLED:
+                # A role of its own, a hierarchical namespace, an old account: the refusals of tags are many. Without them, once.
+                self._leave_tags(f"the target's account refused a copy with them ({error.detail})")
+            elif isinstance(error, Rejected):
+                self._refused(target, error)
+            else:
+                raise
+            return None
         except LookAgain as error:
-            self.last = error
+            self._refused(target, error)
             if error.code == CANNOT_VERIFY_SOURCE:
                 self.refused |= {copy.engine}
-            return None
-        except Failure as failure:
-            if not copy.tags or failure.reason is Reason.THROTTLED:
-                raise
-            # A role of its own, a hierarchical namespace, an old account: the refusals of tags are many. Without them, once.
-            self._leave_tags(f"the target's account refused a copy with them ({failure.detail})")
             return None
         verdict = Verdict.VERIFIED if done else Verdict.WAITING
         return Outcome(verdict, engine=copy.engine, size=size, note=self.note, began=not done)
@@ -184,8 +205,13 @@ class _Start:
         return Outcome(Verdict.RETRYABLE, reason=reason, detail=detail, size=source.size)
 
 
+def _state(target: TargetBlob | None) -> tuple[str, CopyStatus | None] | None:
+    # A copy that fails may keep its target's ETag.
+    return (target.etag, target.copy_status) if target else None
+
+
 async def confirm(ports: Ports, run: Run, target: TargetBlob, size: int) -> Outcome:
-    """The target holds the version. What an async copy shows of the source's URL, SAS and all, is cleared (rule 14).
+    """The target holds the version. Where its copy properties show the source's SAS, they are cleared (rule 14).
 
     The receipt is the verdict: a target that cannot be cleared (a lease, a policy) is verified, and a note says so.
 
@@ -194,22 +220,23 @@ async def confirm(ports: Ports, run: Run, target: TargetBlob, size: int) -> Outc
         Retryable: the service was busy.
     """
     note = ""
-    if target.copy_status is CopyStatus.SUCCESS:
+    if target.copy_status is CopyStatus.SUCCESS and target.shows_sas:
         try:
             await ports.target.clear_copy(run.transfer.target_blob, target)
+        except (Failure, Rejected) as error:
+            if error.reason is Reason.THROTTLED:
+                raise
+            note = f"{UNCLEARED}: {error}"
         except LookAgain as error:
             if error.status != HTTPStatus.PRECONDITION_FAILED:  # else somebody changed it: cleared all the same
                 raise
-        except Failure as failure:
-            if failure.reason is Reason.THROTTLED:
-                raise
-            note = f"{UNCLEARED}: {failure}"
     return Outcome(Verdict.VERIFIED, size=size, note=note)
 
 
 def waiting(target: TargetBlob) -> Outcome:
-    """The version is on its way there; how far it is."""
-    return Outcome(Verdict.WAITING, engine=Engine.ASYNC, size=target.total, copied=target.copied)
+    """The version is on its way there: how far it is, and what the service says of it where the copy stumbles."""
+    said = text_without_secrets(target.copy_detail)
+    return Outcome(Verdict.WAITING, engine=Engine.ASYNC, size=target.total, copied=target.copied, detail=said)
 
 
 def receipt(metadata: dict[str, str], etag: str, transfer_id: str) -> dict[str, str]:

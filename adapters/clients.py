@@ -4,9 +4,11 @@ Two manners: `reads` are tried again within their time; `acts` are sent once, fo
 """
 
 from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
+from xml.etree import ElementTree as ET
 
 import aiohttp
 from azure.core import MatchConditions
@@ -18,14 +20,25 @@ from azure.storage.blob import BlobProperties
 from azure.storage.blob.aio import BlobClient, BlobServiceClient, ContainerClient, ExponentialRetry
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
-from adapters.translation import Request, asking, code_of
+from adapters.codes import Meaning, Side
+from adapters.translation import Request, asking, code_of, judged
 from rules.errors import Permanent, Reason
 from rules.models import Blob, Place
 from rules.policies import Times
 from rules.routes import is_loopback
 
 RETRIES = 2
+# aiohttp reads less by itself. All metadata together has 8 KB, in one header or in many.
+MAX_HEADER, MAX_HEADERS = 16 * 1024, 8 * 1024
 CONNECT_SECONDS = 10.0
+
+
+# Where names are real folders; the SDK hides both.
+RESOURCE_TYPE, LISTED_TYPE, DIRECTORY = "x-ms-resource-type", "ResourceType", "directory"
+
+
+# The last answer in this context. A hook of one request alone is forgotten by the SDK when it makes that request again.
+ANSWER: ContextVar[Any] = ContextVar("ANSWER")
 
 
 class Backoff(ExponentialRetry):
@@ -84,21 +97,30 @@ class Clients:
         return self.service(blob.endpoint, act=act).get_blob_client(blob.container, blob.name)
 
     async def head(self, request: Request, blob: Blob) -> BlobProperties | None:
-        """One HEAD of a blob; None where there is none, and only there: a missing container is an error."""
+        """One HEAD of a blob; None where there is none, and only there: a missing container is an error.
+
+        A directory is not a blob: there is none at the source, and at the target none can be written.
+        """
         async with self.asking(request):
             try:
-                return await self.blob(blob).get_blob_properties()
+                found = await self.blob(blob).get_blob_properties()
             except HttpResponseError as error:
                 if code_of(error) == "BlobNotFound":
                     return None
                 raise
+        if ANSWER.get().headers.get(RESOURCE_TYPE) != DIRECTORY:
+            return found
+        if request.side is Side.TARGET:
+            raise judged(request, Meaning.DIRECTORY)
+        return None
 
     async def page(
         self, request: Request, place: Place, limit: int, marker: str | None
     ) -> tuple[list[BlobProperties], str | None]:
         """One page of a place's blobs, with metadata and copy properties; the next page's marker, None at the end.
 
-        Where names are real folders, a folder is listed as an empty blob: it is none, and left out.
+        Where names are real folders, a directory is listed as an empty blob that says so: it is none, and left out. Where they
+        are not, an empty blob with the metadata `hdi_isfolder` is a blob like any other.
         """
         async with self.asking(request):
             pages = (
@@ -107,9 +129,9 @@ class Clients:
                 .by_page(marker)
             )
             items = [item async for item in await anext(pages)]
-        folders = {"hdi_isfolder": "true"}.items()
-        found = [item for item in items if item.size or not folders <= (item.metadata or {}).items()]
-        return found, getattr(pages, "continuation_token", None) or None
+        for item in items:
+            item.metadata = item.metadata or {}  # None where the service lists a blob without metadata
+        return _without_directories(items, ANSWER.get().body()), getattr(pages, "continuation_token", None) or None
 
     def queue(self, endpoint: str, name: str) -> QueueClient:
         """The client of a queue. Its messages are raw text."""
@@ -142,6 +164,7 @@ class Clients:
             ),
             "retry_policy": Backoff(self.times.window / 15, 0 if act else RETRIES),
             "user_agent": self._user_agent,
+            "raw_response_hook": lambda answered: ANSWER.set(answered.http_response),
         }
 
     def _credential(self, endpoint: str) -> AsyncTokenCredential | dict[str, str]:
@@ -156,6 +179,8 @@ class Clients:
             session = aiohttp.ClientSession(
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
+                max_field_size=MAX_HEADER,
+                max_headers=MAX_HEADERS,
                 # aiohttp then looks for a proxy and reads ~/.netrc at each request, in threads: only where there is a proxy.
                 trust_env=bool(getproxies()),
             )
@@ -163,6 +188,15 @@ class Clients:
             session._retry_connection = not act  # noqa: SLF001
             self._sessions[act] = session
         return self._sessions[act]
+
+
+def _without_directories(items: list[BlobProperties], body: bytes) -> list[BlobProperties]:
+    """The blobs of a page. Most pages have no directory, and are not read twice."""
+    if f"<{LISTED_TYPE}>{DIRECTORY}<".encode() not in body:
+        return items
+    listed = ET.fromstring(body).iter("Blob")  # noqa: S314  # the SDK has just read the same bytes in the same way
+    types = [blob.findtext(f"Properties/{LISTED_TYPE}") for blob in listed]
+    return [item for item, kind in zip(items, types, strict=True) if kind != DIRECTORY]
 
 
 def condition(etag: str | None) -> dict[str, Any]:

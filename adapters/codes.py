@@ -1,7 +1,8 @@
 """What the storage services' error codes mean to us: two tables, code → meaning and meaning → verdict.
 
 Codes: https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes, .../blob-service-error-codes and
-.../queue-service-error-codes. A code that is not here is judged by its status.
+.../queue-service-error-codes. A code that is not here is judged by its status. A 409 or a 412 with such a code does not mean
+that something changed: most 409s say that the blob cannot be copied at all, however often it is tried.
 """
 
 from enum import StrEnum
@@ -30,7 +31,11 @@ class Meaning(StrEnum):
     LEASED = "somebody holds a lease"
     PROTECTED = "a policy or its tier protects the blob"
     WRONG_TYPE = "the blob there is of another kind"
+    DIRECTORY = "a directory has this name"
     TOO_MUCH = "the service does not take such properties"
+    OWN_KEY = "the blob is encrypted with a customer-provided key"
+    NOT_OFFERED = "the account does not offer this for the blob"
+    NO_TIER = "the account does not offer the route's tier"
     UNSAYABLE = "the service does not take such a name"
     UNVERIFIED = "the target's service could not read the source"
     UNKNOWN = "the service refused the request"
@@ -94,15 +99,12 @@ CODES: dict[Meaning, tuple[str, ...]] = {
         "LeaseNotPresentWithBlobOperation",
     ),
     Meaning.PROTECTED: (
-        "BlobAccessTierNotSupportedForAccountType",
         "BlobArchived",
         "BlobBeingRehydrated",
         "BlobImmutableDueToLegalHold",
         "BlobImmutableDueToPolicy",
-        "BlobTierInadequateForContentLength",
         "CannotChangeToLowerTier",
         "ContainerImmutableDueToPolicy",
-        "InvalidBlobTier",
     ),
     Meaning.WRONG_TYPE: (
         "IncrementalCopyBlobMismatch",
@@ -112,6 +114,7 @@ CODES: dict[Meaning, tuple[str, ...]] = {
         # Only the blob with all its snapshots could be deleted, and those are somebody's.
         "SnapshotsPresent",
     ),
+    Meaning.DIRECTORY: ("OperationNotSupportedOnDirectory",),
     Meaning.TOO_MUCH: (
         "ContentLengthLargerThanTierLimit",
         "CopyAcrossAccountsNotSupported",
@@ -123,6 +126,19 @@ CODES: dict[Meaning, tuple[str, ...]] = {
         "MaxBlobSizeConditionNotMet",
         "MetadataTooLarge",
         "RequestBodyTooLarge",
+    ),
+    Meaning.OWN_KEY: ("BlobUsesCustomerSpecifiedEncryption",),
+    Meaning.NOT_OFFERED: (
+        "BlobOperationNotSupported",
+        "BlobOperationNotSupportedForBlobCreatedBySftp",
+        "BlobTypeNotSupported",
+        "FeatureNotYetSupportedForHierarchicalNamespaceAccounts",
+        "OperationNotAllowedInCurrentState",
+    ),
+    Meaning.NO_TIER: (
+        "BlobAccessTierNotSupportedForAccountType",
+        "BlobTierInadequateForContentLength",
+        "InvalidBlobTier",
     ),
     Meaning.UNSAYABLE: (
         "InvalidQueryParameterValue",
@@ -140,16 +156,10 @@ STATUSES: dict[int, Meaning] = {
     HTTPStatus.FORBIDDEN: Meaning.REFUSED,
     HTTPStatus.NOT_FOUND: Meaning.AWAY,
     HTTPStatus.REQUEST_TIMEOUT: Meaning.BUSY,
-    HTTPStatus.CONFLICT: Meaning.CHANGED,
-    HTTPStatus.PRECONDITION_FAILED: Meaning.CHANGED,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: Meaning.TOO_MUCH,
     HTTPStatus.REQUEST_URI_TOO_LONG: Meaning.UNSAYABLE,
     HTTPStatus.TOO_MANY_REQUESTS: Meaning.BUSY,
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: Meaning.TOO_MUCH,
-    HTTPStatus.INTERNAL_SERVER_ERROR: Meaning.BUSY,
-    HTTPStatus.BAD_GATEWAY: Meaning.BUSY,
-    HTTPStatus.SERVICE_UNAVAILABLE: Meaning.BUSY,
-    HTTPStatus.GATEWAY_TIMEOUT: Meaning.BUSY,
 }
 MEANINGS: dict[str, Meaning] = {code: meaning for meaning, codes in CODES.items() for code in codes}
 
@@ -168,10 +178,14 @@ VERDICTS: dict[Side, dict[Meaning, Verdict]] = {
         Meaning.LEASED: (Retryable, Reason.SOURCE_UNREADABLE),
         Meaning.PROTECTED: (Permanent, Reason.SOURCE_ARCHIVED),
         Meaning.WRONG_TYPE: (Permanent, Reason.UNSUPPORTED_BLOB),
+        Meaning.DIRECTORY: (Permanent, Reason.UNSUPPORTED_BLOB),
         Meaning.TOO_MUCH: (Permanent, Reason.UNSUPPORTED_BLOB),
+        Meaning.OWN_KEY: (Permanent, Reason.UNSUPPORTED_BLOB),
+        Meaning.NOT_OFFERED: (Permanent, Reason.UNSUPPORTED_BLOB),
+        Meaning.NO_TIER: (Permanent, Reason.UNSUPPORTED_BLOB),
         Meaning.UNSAYABLE: (Permanent, Reason.INVALID_NAME),
         Meaning.UNVERIFIED: (Retryable, Reason.SOURCE_UNREADABLE),
-        Meaning.UNKNOWN: (Retryable, Reason.INTERNAL),
+        Meaning.UNKNOWN: (Retryable, Reason.SOURCE_UNREADABLE),
     },
     # LookAgain is for acts; a mere look that is answered so is retryable, with this reason.
     Side.TARGET: {
@@ -184,20 +198,44 @@ VERDICTS: dict[Side, dict[Meaning, Verdict]] = {
         Meaning.LEASED: (Retryable, Reason.TARGET_CONFLICT),
         Meaning.PROTECTED: (Permanent, Reason.TARGET_UNWRITABLE),
         Meaning.WRONG_TYPE: (Permanent, Reason.TARGET_CONFLICT),
+        Meaning.DIRECTORY: (Permanent, Reason.TARGET_CONFLICT),
         Meaning.TOO_MUCH: (Permanent, Reason.UNSUPPORTED_BLOB),
+        Meaning.OWN_KEY: (Permanent, Reason.UNSUPPORTED_BLOB),
+        Meaning.NOT_OFFERED: (Permanent, Reason.UNSUPPORTED_BLOB),
+        Meaning.NO_TIER: (Permanent, Reason.TARGET_UNWRITABLE),
         Meaning.UNSAYABLE: (Permanent, Reason.INVALID_NAME),
         Meaning.UNVERIFIED: (LookAgain, Reason.SOURCE_UNREADABLE),
-        Meaning.UNKNOWN: (Retryable, Reason.INTERNAL),
+        # An act that is refused so is `Rejected`.
+        Meaning.UNKNOWN: (Retryable, Reason.TARGET_UNWRITABLE),
     },
     Side.STATE: {what: (Retryable, Reason.THROTTLED if what is Meaning.BUSY else Reason.INTERNAL) for what in Meaning},
 }
 
 
-def meaning(status: int, code: str) -> Meaning:
+# What the source's own code says, where the target's service could not read it.
+SOURCE_SAYS = {
+    "AuthenticationFailed": "the source did not accept the SAS",
+    "AuthorizationFailure": "the source's firewall refuses the target's service",
+    "AuthorizationPermissionMismatch": "the app's role on the source does not allow the read",
+    "AuthorizationSourceIPMismatch": "the source's firewall refuses the target's service",
+    "BlobNotFound": "the source is gone",
+    "ContainerNotFound": "the source's container is gone",
+}
+
+
+def meaning(status: int, code: str, source_status: int = 0, source_code: str = "") -> Meaning:
     """What an answer means: its code says so, else its status.
 
-    A source that was busy is no source that cannot be read: another engine would not help.
+    A source that was busy is not a source that cannot be read: another engine would not help. The service says so by its
+    own status, or by what it tells of the source's answer.
     """
-    if code == CANNOT_VERIFY_SOURCE and STATUSES.get(status) is Meaning.BUSY:
+    if code == CANNOT_VERIFY_SOURCE:
+        said = MEANINGS.get(source_code) or _by_status(source_status)
+        return Meaning.BUSY if Meaning.BUSY in {_by_status(status), said} else Meaning.UNVERIFIED
+    return MEANINGS.get(code) or _by_status(status)
+
+
+def _by_status(status: int) -> Meaning:
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return Meaning.BUSY
-    return MEANINGS.get(code) or STATUSES.get(status, Meaning.UNKNOWN)
+    return STATUSES.get(status, Meaning.UNKNOWN)

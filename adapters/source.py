@@ -16,6 +16,16 @@ from rules.identity import unquoted
 from rules.models import Blob, Kind, Place
 from rules.ports import CopySource
 
+# The version is gone, or the account has no tags: one with a hierarchical namespace does not know the query.
+WITHOUT_TAGS = frozenset(
+    {
+        "BlobNotFound",
+        "ConditionNotMet",
+        "FeatureNotYetSupportedForHierarchicalNamespaceAccounts",
+        "InvalidQueryParameterValue",
+    }
+)
+
 
 class SourceBlobs:
     """Where versions are read."""
@@ -44,17 +54,13 @@ class SourceBlobs:
                     etag=quoted(etag), match_condition=MatchConditions.IfNotModified
                 )
             except HttpResponseError as error:
-                if _is_refused(error) or code_of(error) in {"BlobNotFound", "ConditionNotMet"}:
+                if error.status_code == HTTPStatus.FORBIDDEN or code_of(error) in WITHOUT_TAGS:
                     return None
                 raise
 
     async def readable(self, blob: Blob, until: datetime) -> CopySource:
         """Sign a read of this one blob until then."""
         return CopySource(await self._signatures.url(blob, until))
-
-
-def _is_refused(error: HttpResponseError) -> bool:
-    return error.status_code == HTTPStatus.FORBIDDEN
 
 
 def _seen(properties: BlobProperties) -> SourceBlob:

@@ -67,7 +67,13 @@ class TargetBlobs:
             await self._clients.blob(blob, act=True).abort_copy(copy_id)
 
     async def clear_copy(self, blob: Blob, target: TargetBlob) -> None:
-        """Set the properties to what they are, which drops the copy's."""
+        """Set the properties to what they are, which drops the copy's.
+
+        Headers beyond ASCII are left alone: nobody knows in which bytes they would arrive.
+        """
+        if not "".join(target.headers.values()).isascii():
+            detail = "its content headers have other characters than ASCII"
+            raise Permanent(Reason.UNSUPPORTED_BLOB, TARGET_CLEAR.name, detail)
         async with self._clients.asking(TARGET_CLEAR):
             await self._clients.blob(blob, act=True).set_http_headers(
                 _settings(target.headers), **condition(target.etag)
@@ -83,16 +89,25 @@ class TargetBlobs:
                     raise
 
     def _check(self, copy: Copy) -> None:
-        """Refuse metadata that cannot be sent: it goes out as UTF-8, and other encodings reach us as lone surrogates.
+        """Refuse metadata that cannot be sent byte for byte: it goes out as UTF-8, and other bytes reach us as lone surrogates.
 
-        With an account key it must be ASCII: the SDK signs other bytes than are sent.
+        With an account key it must be ASCII: the SDK signs other bytes than are sent. The SDK strips white space of all kinds.
         """
         encoding = "utf-8" if self._clients.key_for(copy.target.endpoint) is None else "ascii"
-        try:
-            "".join((*copy.metadata, *copy.metadata.values())).encode(encoding)
-        except UnicodeEncodeError:
-            detail = f"the source's metadata cannot be sent as {encoding.upper()}"
-            raise Permanent(Reason.UNSUPPORTED_BLOB, TARGET_COPY.name, detail) from None
+        for key, value in copy.metadata.items():
+            if value.strip() != value.strip(" \t") or not (key.isascii() and _fits(value, encoding)):
+                detail = (
+                    f"the value of the source's metadata {key!a} cannot be sent as {encoding.upper()} byte for byte"
+                )
+                raise Permanent(Reason.UNSUPPORTED_BLOB, TARGET_COPY.name, detail)
+
+
+def _fits(text: str, encoding: str) -> bool:
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _seen(properties: BlobProperties) -> TargetBlob:
@@ -108,6 +123,8 @@ def _seen(properties: BlobProperties) -> TargetBlob:
         copied=int(copied),
         total=int(total) if total else None,
         copy_detail=copy.status_description or "",
+        # The service shows the URL with its SAS, or today without the signature: then there is nothing to hide.
+        shows_sas="sig=" in (copy.source or ""),
         headers=_headers(properties.content_settings),
     )
 

@@ -14,12 +14,16 @@ from http import HTTPStatus
 import aiohttp
 from azure.core.exceptions import AzureError, ClientAuthenticationError
 
-from adapters.codes import VERDICTS, Meaning, Side, meaning
-from rules.errors import Failure, LookAgain, Reason, Retryable, StorageError
+from adapters.codes import SOURCE_SAYS, VERDICTS, Meaning, Side, meaning
+from rules.errors import Failure, LookAgain, Reason, Rejected, Retryable, StorageError
 
 # A HEAD's answer has no body: its code is in this header alone.
 CODE_HEADER = "x-ms-error-code"
+STATUS = re.compile(r"[1-5]\d\d", re.ASCII)
 CODE = re.compile(r"[A-Za-z0-9]{1,80}")
+# What the source answered to the target's service: a header, or the element of the body that the SDK names so.
+SOURCE_STATUS = ("x-ms-copy-source-status-code", "copysourcestatuscode")
+SOURCE_CODE = ("x-ms-copy-source-error-code", "copysourceerrorcode")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,26 @@ def translated(error: Exception, request: Request) -> StorageError:
         return judged(request, Meaning.REFUSED)  # the identity got no token: storage was never asked
     if status < HTTPStatus.BAD_REQUEST:
         return unanswered(request)
-    return judged(request, meaning(status, code), status, code)
+    source = source_answer(error)
+    return judged(request, meaning(status, code, *source), status, code, _said(*source))
+
+
+def source_answer(error: Exception) -> tuple[int, str]:
+    """Status and code of what the source answered, where a copy says so; 0 and empty where it does not."""
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    elements = getattr(error, "additional_info", None) or {}
+
+    def found(header: str, element: str) -> str:
+        return str(headers.get(header) or elements.get(element) or "").strip()
+
+    status, code = found(*SOURCE_STATUS), found(*SOURCE_CODE)
+    return int(status) if STATUS.fullmatch(status) else 0, code if CODE.fullmatch(code) else ""
+
+
+def _said(status: int, code: str) -> str:
+    """What the source answered, in words."""
+    answer = f"{status or ''} {code}".strip()
+    return ": ".join(part for part in (answer, SOURCE_SAYS.get(code, "")) if part)
 
 
 def code_of(error: Exception) -> str:
@@ -95,11 +118,13 @@ def unanswered(request: Request) -> StorageError:
     return Retryable(Reason.THROTTLED, request.name, "no answer")
 
 
-def judged(request: Request, what: Meaning, status: int = 0, code: str = "") -> StorageError:
-    """The verdict of the table. The detail is ours: status, code and our own words."""
+def judged(request: Request, what: Meaning, status: int = 0, code: str = "", source: str = "") -> StorageError:
+    """The verdict of the table. The detail is ours: status, code and our own words, and what the source answered."""
     kind, reason = VERDICTS[request.side][what]
     answer = f"{status or ''} {code}".strip()
-    detail = f"{answer}: {what}" if answer else what.value
+    detail = (f"{answer}: {what}" if answer else what.value) + (f" ({source})" if source else "")
+    if request.act and what is Meaning.UNKNOWN:
+        return Rejected(Reason.UNSUPPORTED_BLOB, request.name, detail, code=code, status=status)
     if issubclass(kind, Failure):
         return kind(reason, request.name, detail, code=code, status=status)
     if not request.act:

@@ -3,6 +3,7 @@
 from operations.problems import Invalid, NotFound
 from operations.restart import StillRunning, restart
 from rules import status
+from rules.errors import Permanent
 from rules.events import Refused, along
 from rules.models import Blob, Transfer
 from rules.ports import Instances, Ports
@@ -34,7 +35,7 @@ async def current(ports: Ports, route_name: str, name: str) -> Transfer:
 
     Raises:
         NotFound: no such route, or no such blob.
-        Invalid: the route does not carry such a name.
+        Invalid: the route does not carry such a name, or the service refuses to show such a blob.
     """
     route = ports.route(route_name)
     if route is None:
@@ -45,7 +46,10 @@ async def current(ports: Ports, route_name: str, name: str) -> Transfer:
     if isinstance(refused := along(route, name, ""), Refused):
         raise Invalid(f"the name cannot be carried: {refused.detail}", refused.reason.hint)
     blob = Blob(route.source.endpoint, route.source.container, name)
-    source = await ports.source.head(blob)
+    try:
+        source = await ports.source.head(blob)
+    except Permanent as refusal:
+        raise Invalid(f"the blob cannot be carried: {refusal}", refusal.reason.hint) from None
     if source is None:
         raise NotFound("the source has no blob of that name", "Check the name: it is compared byte for byte.")
     found = along(route, name, source.etag)

@@ -176,7 +176,8 @@ def _copying(run: Run, outcome: Outcome, now: datetime) -> Run:
 
 def _waiting(run: Run, now: datetime) -> Run:
     if run.progressed_at and now - run.progressed_at >= policies.STALL:
-        return give_up(run, Reason.COPY_FAILED, f"no progress for {policies.STALL}")
+        said = f"; the service says: {run.detail}" if run.detail else ""
+        return give_up(run, Reason.COPY_FAILED, f"no progress for {policies.STALL}{said}")
     elapsed = (now - (run.copying_at or now)).total_seconds()
     pause = policies.next_poll(run.polls, run.copied, run.size, elapsed)
     return replace(run, state=moved(run.state, State.COPYING), step=Step.CHECK, pause=min(pause, _left(run, now)))

@@ -38,7 +38,8 @@ class SourceBlob:
 class TargetBlob:
     """A target as one HEAD shows it. `source_etag` and `transfer_id` are its receipt, if any.
 
-    `headers` are its content headers, for who sets them again; opaque to the rules.
+    `headers` are its content headers, for who sets them again; opaque to the rules. `shows_sas`: everybody who may read it can
+    read the signature of its copy's source.
     """
 
     etag: str
@@ -50,6 +51,7 @@ class TargetBlob:
     copied: int = 0
     total: int | None = None
     copy_detail: str = ""
+    shows_sas: bool = False
     headers: dict[str, str] = field(default_factory=dict)
 
 

@@ -36,10 +36,10 @@ HINTS: dict[Reason, str] = {
     Reason.SOURCE_UNREADABLE: "Check that the source container exists and that the app's identity has Storage Blob Data Reader on it "
     "and Storage Blob Delegator on its account, and that its firewall lets the copy in; then replay.",
     Reason.SOURCE_ARCHIVED: "The source blob is in the archive tier. Rehydrate it to hot, cool or cold, then replay.",
-    Reason.UNSUPPORTED_BLOB: "The route's engine cannot carry this blob, or its metadata leaves no room for the receipt. "
-    "Set the route's engine to auto, or shorten the metadata; then replay.",
+    Reason.UNSUPPORTED_BLOB: "The blob cannot be copied as it is; the detail says why. Set the route's engine to auto, or let its owner "
+    "write it again: with shorter metadata in ASCII, and without a customer-provided encryption key; then replay.",
     Reason.TARGET_UNWRITABLE: "Check that the target container exists, that the app's identity has Storage Blob Data Contributor on it, "
-    "and that no immutability policy or archive tier protects the blob; then replay.",
+    "that its account offers the route's `tier`, and that no immutability policy or archive tier protects the blob; then replay.",
     Reason.TARGET_CONFLICT: "Something else holds or writes the target blob (a lease, another writer, another blob type). "
     "Break the lease, stop the writer or delete the blob; then replay.",
     Reason.THROTTLED: "The storage service refused or failed the requests for too long. Check its health and limits, then replay.",
@@ -65,6 +65,18 @@ class StorageError(Exception):
 
 class LookAgain(StorageError):
     """No answer, or an answer that leaves open whether the act happened: read both sides, then decide anew."""
+
+
+class Rejected(LookAgain):
+    """A refusal whose code is not known. If the next look finds nothing changed, it is a refusal of this blob, for this reason."""
+
+    def __init__(self, reason: Reason, operation: str, detail: str, *, code: str = "", status: int = 0) -> None:
+        super().__init__(operation, detail, code=code, status=status)
+        self.reason = reason
+
+    def final(self) -> "Permanent":
+        """The verdict once a look has found nothing changed."""
+        return Permanent(self.reason, self.operation, self.detail, code=self.code, status=self.status)
 
 
 class Failure(StorageError):

@@ -8,7 +8,7 @@ import base64
 import binascii
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
@@ -22,22 +22,33 @@ CREATED = "Microsoft.Storage.BlobCreated"
 # They announce an empty file; the event that counts (FlushWithClose, SftpCommit) follows.
 ANNOUNCING = frozenset({"CreateFile", "SftpCreate"})
 ACCOUNT = re.compile(r".*/storageAccounts/([a-z0-9]{3,24})", re.ASCII | re.DOTALL | re.IGNORECASE)
-SUBJECT = re.compile(r"/blobServices/default/containers/([^/]+)/blobs/(.+)", re.DOTALL)
+# Older captured events have no slash at its beginning.
+SUBJECT = re.compile(r"/?blobServices/default/containers/([^/]+)/blobs/(.+)", re.DOTALL)
 # What is taken of a blob that Event Grid wrote: all of it at most, and one event, which has 1 MB at most where it was published.
 MAX_UNDELIVERED, MAX_EVENT = 16 * 1024 * 1024, 1024 * 1024
+# Event Grid may put these in place of a character beyond the basic plane, such as an emoji.
+REPLACEMENT = "\ufffd"
+REPLACED = re.compile("[\ufffd\U00010000-\U0010ffff]+")
+DAMAGED = (
+    "the event's subject and data.url were both damaged on their way: each has U+FFFD in place of something in the name"
+)
 # An ETag goes into If-Match: `*` or a list would match more than one version.
 ETAG = re.compile(r"[0-9A-Za-z_-]{1,128}")
 
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """A BlobCreated event: which blob, and as which version. `url` is only ever compared, never fetched."""
+    """A BlobCreated event: which blob, and as which version. `url` is only ever compared, never fetched.
+
+    `damaged`: nobody can tell the name from this event.
+    """
 
     account: str
     container: str
     name: str
     etag: str
     url: str
+    damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +83,7 @@ def intake(body: bytes, routes: tuple[Route, ...]) -> Intake:
     | no event, or fields missing or of a wrong type | refused `malformed` |
     | another type; an announcing `api` | ignored |
     | account, container and name that no route carries | ignored |
+    | a name that is damaged in `subject` and `data.url`, in a route's container | refused `invalid_name` |
     | a name that cannot be carried, before or after rewriting | refused `invalid_name` |
     | `data.url` is not the URL rebuilt from the route | refused `not_allowed` |
     | else | one transfer per matching route |
@@ -81,6 +93,8 @@ def intake(body: bytes, routes: tuple[Route, ...]) -> Intake:
         return Intake(refused=event)
     if isinstance(event, Ignored):
         return Intake(ignored=event.why)
+    if event.damaged and any(route.starts_in(event.account, event.container) for route in routes):
+        return Intake(refused=Refused(Reason.INVALID_NAME, DAMAGED))
     matching = [route for route in routes if route.carries(event.account, event.container, event.name)]
     if not matching:
         return Intake(ignored="no route carries this blob")
@@ -108,13 +122,30 @@ def _along(route: Route, event: Created) -> Transfer | Refused:
 
 
 def _names(url: str, blob: Blob) -> bool:
-    """Whether an event's URL is this blob's: its name raw or decoded once, the host also as the `dfs` twin."""
+    """Whether an event's URL is this blob's: container and name raw or decoded once, the host also as the `dfs` twin."""
     scheme, slashes, rest = url.partition("://")
     host, slash, path = rest.partition("/")
     twin = scheme + slashes + host.replace(".dfs.", ".blob.", 1) + slash + path
-    container = f"{blob.endpoint}/{blob.container}/"
-    written = twin.removeprefix(container)
-    return twin.startswith(container) and blob.name in {written, _decoded(written)}
+    container, slash, written = twin.removeprefix(f"{blob.endpoint}/").partition("/")
+    return (
+        twin.startswith(f"{blob.endpoint}/")
+        and slash == "/"
+        and blob.container in {container, _decoded(container)}
+        and blob.name in {written, _decoded(written)}
+    )
+
+
+def _undamaged(name: str, url: str, account: str, container: str) -> str | None:
+    """A name with U+FFFD as `data.url` has it, where the two agree in all that cannot be damaged; None where they do not."""
+    path = url.partition("://")[2].partition("/")[2]
+    there, _, written = path.removeprefix(f"{account}/").partition("/")
+    if container not in {there, _decoded(there)}:
+        return None
+    return next((text for text in (written, _decoded(written)) if text and _outline(text) == _outline(name)), None)
+
+
+def _outline(name: str) -> str:
+    return REPLACED.sub(REPLACEMENT, name)
 
 
 def _decoded(written: str) -> str | None:
@@ -160,7 +191,14 @@ def _created(event: dict[str, Any]) -> Created | Ignored | Refused:
         return _malformed("`data.eTag` is no ETag, or `data.url` no text")
     if isinstance(api, str) and api in ANNOUNCING:
         return Ignored("it only announces an empty file")
-    return Created(account[1].lower(), subject[1], subject[2], identity.unquoted(etag), url)
+    created = Created(account[1].lower(), _decoded(subject[1]) or "", subject[2], identity.unquoted(etag), url)
+    return _repaired(created) if REPLACEMENT in created.name else created
+
+
+def _repaired(event: Created) -> Created:
+    """The event with the name of its URL, if that one is whole. One in percent encoding is ASCII: nothing damages it."""
+    name = _undamaged(event.name, event.url, event.account, event.container)
+    return event if name is None else replace(event, name=name, damaged=REPLACEMENT in event.url)
 
 
 def _matched(pattern: re.Pattern[str], value: Any) -> re.Match[str] | None:

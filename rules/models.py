@@ -94,10 +94,14 @@ class Route:
     tier: str | None = None
     reconcile: timedelta | None = None
 
+    def starts_in(self, account: str, container: str) -> bool:
+        """Whether its source is that container, or a part of it."""
+        return (self.source.account, self.source.container) == (account, container)
+
     def carries(self, account: str, container: str, name: str) -> bool:
         """Whether a blob of that name, there, is this route's: prefix, anything, suffix; the target keeps the last two."""
         return (
-            (self.source.account, self.source.container) == (account, container)
+            self.starts_in(account, container)
             and name.startswith(self.source.prefix)
             and name.removeprefix(self.source.prefix).endswith(self.suffix)
         )

@@ -121,5 +121,9 @@ def choose_engine(wanted: Choice, kind: Kind, size: int, refused: frozenset[Engi
 
 
 def metadata_fits(metadata: dict[str, str]) -> bool:
-    """Whether names and values, ours included, stay within the 8 KB that the service allows."""
-    return sum(len(key) + len(value.encode()) for key, value in metadata.items()) <= METADATA_LIMIT
+    """Whether names and values, ours included, stay within the 8 KB that the service allows.
+
+    Bytes that are not UTF-8 reach us as lone surrogates, one for each byte.
+    """
+    sizes = (len(text.encode(errors="surrogateescape")) for item in metadata.items() for text in item)
+    return sum(sizes) <= METADATA_LIMIT

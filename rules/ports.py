@@ -49,7 +49,10 @@ class Source(Protocol):
     """Where versions are read."""
 
     async def head(self, blob: Blob) -> SourceBlob | None:
-        """Look at a blob once. None only where the service says BlobNotFound: a missing container is Retryable."""
+        """Look at a blob once. None only where the service says BlobNotFound, or that it is a directory.
+
+        A missing container is Retryable.
+        """
 
     async def page(
         self, place: Place, limit: int, marker: str | None
@@ -67,7 +70,10 @@ class Target(Protocol):
     """Where versions are written. Every act is conditional and one request; the SDK does not retry it."""
 
     async def head(self, blob: Blob) -> TargetBlob | None:
-        """Look at a blob once. None where there is no blob; a missing container is Permanent `target_unwritable`."""
+        """Look at a blob once. None where there is no blob.
+
+        A missing container is Permanent `target_unwritable`, a directory of that name Permanent `target_conflict`.
+        """
 
     async def page(
         self, place: Place, limit: int, marker: str | None
@@ -77,7 +83,8 @@ class Target(Protocol):
     async def copy(self, copy: Copy) -> bool:
         """Ask the service to copy. True: done, this very request read the version. False: accepted, look later.
 
-        409, 412 and no answer are LookAgain. `CANNOT_VERIFY_SOURCE` is LookAgain with that code.
+        A code that says "changed" and no answer are LookAgain; so is `CANNOT_VERIFY_SOURCE`, with that code. A refusal by a
+        code that is not known is `Rejected`, a LookAgain with a reason.
         """
 
     async def abort(self, blob: Blob, copy_id: str) -> None:

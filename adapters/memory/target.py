@@ -52,8 +52,8 @@ class MemoryTarget:
             source = self._source(copy)
             if copy.tags and not self.may_write_tags:
                 raise answered(TARGET_COPY, FORBIDDEN, "AuthorizationPermissionMismatch")
-            self._refuse(TARGET_COPY, there, copy.if_match)
             sync = copy.engine is Engine.SYNC
+            self._refuse(TARGET_COPY, there, copy.if_match, "ConditionNotMet" if sync else "TargetConditionNotMet")
             self._world.blobs[copy.target] = self._done(copy, source) if sync else self._begun(copy, source)
             return sync
 
@@ -94,7 +94,9 @@ class MemoryTarget:
         if there is not None and there.pending:
             raise answered(request, CONFLICT, "PendingCopyOperation")
 
-    def _refuse(self, request: Request, there: Item | None, if_match: str | None) -> None:
+    def _refuse(
+        self, request: Request, there: Item | None, if_match: str | None, code: str = "ConditionNotMet"
+    ) -> None:
         """Pending copy, lease, condition; `if_match` None is If-None-Match: *."""
         self._refuse_pending(request, there)
         if there is not None and there.leased:
@@ -102,7 +104,7 @@ class MemoryTarget:
         if if_match is None and there is not None:
             raise answered(request, CONFLICT, "BlobAlreadyExists")
         if if_match is not None and (there is None or there.etag != if_match):
-            raise answered(request, PRECONDITION_FAILED, "ConditionNotMet")
+            raise answered(request, PRECONDITION_FAILED, code)
 
     def _source(self, copy: Copy) -> Item:
         """The source as the service reads it: by the SAS, online, of a kind that the engine takes, pinned."""
@@ -111,7 +113,8 @@ class MemoryTarget:
             raise answered(TARGET_COPY, FORBIDDEN, CANNOT_VERIFY_SOURCE)
         item = self._world.blobs.get(blob)
         if item is None:
-            raise answered(TARGET_COPY, NOT_FOUND, CANNOT_VERIFY_SOURCE)
+            same = copy.engine is Engine.ASYNC and blob.endpoint == copy.target.endpoint
+            raise answered(TARGET_COPY, NOT_FOUND, "BlobNotFound" if same else CANNOT_VERIFY_SOURCE)
         if item.tier == "Archive":
             raise answered(TARGET_COPY, CONFLICT, CANNOT_VERIFY_SOURCE)
         if copy.engine is Engine.SYNC and item.kind is not Kind.BLOCK:
@@ -119,7 +122,8 @@ class MemoryTarget:
         if copy.tier and item.kind is not Kind.BLOCK:
             raise answered(TARGET_COPY, BAD_REQUEST, "InvalidHeaderValue")  # the other kinds have no such tiers
         if item.etag != copy.etag:
-            raise answered(TARGET_COPY, PRECONDITION_FAILED, "ConditionNotMet")
+            code = CANNOT_VERIFY_SOURCE if copy.engine is Engine.SYNC else "SourceConditionNotMet"
+            raise answered(TARGET_COPY, PRECONDITION_FAILED, code)
         return item
 
     def _done(self, copy: Copy, source: Item) -> Item:
@@ -168,5 +172,6 @@ def _seen(item: Item) -> TargetBlob:
         copied=copy.copied if copy else 0,
         total=copy.total if copy else None,
         copy_detail=copy.detail if copy else "",
+        shows_sas=copy is not None,
         headers=dict(item.headers),
     )

@@ -106,21 +106,23 @@ class MemoryStorage:
             raise ValueError("no copy is pending there")
         source = self.blobs.get(target.copy.source)
         if source is None:
-            self.fail(blob, f"404 BlobNotFound {READING_FAILED}")
+            self.fail(blob, f"404 ResourceNotFound {READING_FAILED}")
         elif source.etag != target.copy.source_etag:
             self.fail(blob, f"412 ConditionNotMet {READING_FAILED}")
         elif target.copy.until is not None and target.copy.until < self.now():
-            self.fail(blob, f"403 AuthenticationFailed {READING_FAILED}")
+            self.fail(blob, f"403 Forbidden {READING_FAILED}")
         else:
             done = CopyState(target.copy.id, CopyStatus.SUCCESS, target.copy.total, target.copy.total)
             self.blobs[blob] = replace(target, content=source.content, etag=self.next_etag(), copy=done)
 
     def fail(self, blob: Blob, detail: str, status: CopyStatus = CopyStatus.FAILED) -> None:
-        """End a pending copy without success: an empty blob with the copy's metadata stays, its ETag too."""
+        """End a pending copy without success: an empty blob with the copy's metadata stays. An abort changes its ETag."""
         target = self.blobs[blob]
         if target.copy is None or not target.pending:
             raise ValueError("no copy is pending there")
-        self.blobs[blob] = replace(target, copy=CopyState(target.copy.id, status, target.copy.total, detail=detail))
+        copy = CopyState(target.copy.id, status, target.copy.total, detail=detail)
+        etag = self.next_etag() if status is CopyStatus.ABORTED else target.etag
+        self.blobs[blob] = replace(target, etag=etag, copy=copy)
 
     def lease(self, blob: Blob, *, held: bool = True) -> None:
         """Take or break a lease: who writes without its id is refused."""

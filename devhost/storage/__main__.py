@@ -43,7 +43,7 @@ environment (default):
   DEVHOST_COPY_RATE     bytes a second of an asynchronous copy (104857600)
   DEVHOST_COPY_SECONDS  what the smallest asynchronous copy takes (1)
 
-control API for tests: http://127.0.0.1:$AZURITE_BLOB_PORT/-/{health,requests,faults,copies,events}
+control API for tests: http://127.0.0.1:$AZURITE_BLOB_PORT/-/{health,requests,faults,copies,events,accounts}
 """
 
 
@@ -90,7 +90,7 @@ async def _serving(port: socket.socket, upstream: Upstream, config: Config) -> A
         await copies.recover()
         clock = asyncio.create_task(copies.run())
         server = web.Server(
-            Control(copies, events, faults, journal).in_front_of(proxy.handle),
+            Control(upstream, copies, events, faults, journal).in_front_of(proxy.handle),
             access_log=None,
             auto_decompress=False,
             max_line_size=LONGEST_LINE,

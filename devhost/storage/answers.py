@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import uuid
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
 from aiohttp import ClientError, web
@@ -14,7 +16,12 @@ from multidict import CIMultiDict
 from devhost.storage.wire import end_to_end
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aiohttp import ClientResponse
+
+XML_START = '\ufeff<?xml version="1.0" encoding="utf-8"?>'
+"""Of every body of the service, byte order mark included."""
 
 
 @dataclass(slots=True)
@@ -25,6 +32,8 @@ class Answer:
     headers: CIMultiDict[str]
     body: bytes = b""
     upstream: ClientResponse | None = None
+    reason: str = ""
+    """The words beside the status; the service's own error message, HTTP's own words if empty."""
 
     @classmethod
     def of(cls, upstream: ClientResponse) -> Answer:
@@ -66,7 +75,9 @@ class Answer:
 
     async def send(self, request: web.BaseRequest) -> web.StreamResponse:
         """Send it, chunk by chunk as Azurite sends it; a side that goes away ends both."""
-        response = web.StreamResponse(status=self.status, headers=self.headers)
+        if request.method == "HEAD" and not self.ok:
+            self.headers.pop("Content-Length", None)  # the service gives none
+        response = web.StreamResponse(status=self.status, reason=self.reason or None, headers=self.headers)
         try:
             await response.prepare(request)
             await self._send_body(request, response)
@@ -87,22 +98,33 @@ class Answer:
                 await response.write(chunk)
 
 
-def error(status: int, code: str, message: str) -> Answer:
-    """Refuse as the service does: the code in a header, and in an XML body."""
+def error(status: int, code: str, message: str, more: Mapping[str, str] | None = None) -> Answer:
+    """Refuse as the service does: the code in a header, and in an XML body of one line; `more` are its other elements."""
     request_id = str(uuid.uuid4())
-    body = (
-        '<?xml version="1.0" encoding="utf-8"?>'
-        f"<Error><Code>{escape(code)}</Code><Message>{escape(message)}\nRequestId:{request_id}</Message></Error>"
-    ).encode()
-    headers = CIMultiDict(
-        {
-            "x-ms-error-code": code,
-            "x-ms-request-id": request_id,
-            "Content-Type": "application/xml",
-            "Content-Length": str(len(body)),
-        }
-    )
-    return Answer(status, headers, body)
+    time = datetime.now(UTC).isoformat().replace("+00:00", "0Z")
+    elements = {"Code": code, "Message": f"{message}\nRequestId:{request_id}\nTime:{time}", **(more or {})}
+    answer = Answer(status, CIMultiDict({"x-ms-error-code": code, "x-ms-request-id": request_id}), reason=message)
+    answer.headers["Content-Type"] = "application/xml"
+    answer.replace(_error_body(elements))
+    return answer
+
+
+async def in_the_services_form(answer: Answer) -> None:
+    """Write Azurite's error as the service does: a byte order mark, one line; the reason phrase is the message."""
+    if answer.upstream is None or not answer.code:
+        return
+    try:
+        root = ET.fromstring(await answer.read())  # noqa: S314  # Azurite's own
+    except ET.ParseError:
+        return  # the answer to a HEAD has no body
+    elements = {element.tag: element.text or "" for element in root}
+    answer.reason = elements.get("Message", "").partition("\n")[0]
+    answer.replace(_error_body(elements))
+
+
+def _error_body(elements: Mapping[str, str]) -> bytes:
+    inside = "".join(f"<{name}>{escape(text)}</{name}>" for name, text in elements.items())
+    return f"{XML_START}<Error>{inside}</Error>".encode()
 
 
 async def hang_up(request: web.BaseRequest) -> None:

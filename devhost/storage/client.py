@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 from typing import Any
 from urllib.parse import urlencode
 
 from devhost.storage.config import HOST
 from devhost.storage.control import PREFIX
+
+_REFUSED = ("HeadBlob", "GetBlob", "GetMetadata", "SetMetadata", "SetProperties", "SetTier", "SnapshotBlob")
 
 
 class StorageControl:
@@ -37,6 +40,19 @@ class StorageControl:
         """Let something happen to the next `times` requests that match; return the number of the rule."""
         return int(self._call("POST", "faults", {"match": match, "action": action, "times": times})["id"])
 
+    def refuse(self, container: str, blob: str, code: str, times: int = 100_000) -> None:
+        """Let a blob answer 409 to all but its deletion and overwriting, and copies of it too.
+
+        `BlobUsesCustomerSpecifiedEncryption` is how a blob under a customer's key answers who does not send that key.
+        """
+        key = {"container": container, "blob": f"^{re.escape(blob)}$"}
+        for operation in _REFUSED:
+            self.add_fault({"operation": operation} | key, {"status": 409, "code": code}, times)
+        source = {"source": f"^/[^/]+/{re.escape(f'{container}/{blob}')}$"}
+        self.add_fault({"operation": "CopyBlob"} | source, {"status": 409, "code": code}, times)
+        said = {"status": 409, "source_status": 409, "source_code": code}
+        self.add_fault({"operation": "CopyBlobFromUrl"} | source, said, times)
+
     def faults(self) -> list[dict[str, Any]]:
         """Return the rules, with how many requests each `met` and how many are `waiting` in it."""
         return list(self._call("GET", "faults")["faults"])
@@ -46,12 +62,16 @@ class StorageControl:
         self._call("DELETE", "faults" if number is None else f"faults/{number}")
 
     def copies(self, **pace: object) -> dict[str, Any]:
-        """Set the pace (`rate`, `seconds`, `hold`, `stall_at`, `fail_next`) if given; return it, and all copies."""
+        """Set the pace (`rate`, `seconds`, `hold`, `stall_at`, `fail_next`, `stumble`, `show_signature`) if given; return it, and all copies."""
         return self._call("PUT", "copies", pace) if pace else self._call("GET", "copies")
 
     def events(self, **settings: object) -> dict[str, Any]:
         """Set how events are sent (`encoding`, `schema`, `mode`, `watch`) if given; return it."""
         return self._call("PUT", "events", settings) if settings else self._call("GET", "events")
+
+    def hierarchical(self, *accounts: str) -> None:
+        """Let these accounts, and no others, have a hierarchical namespace."""
+        self._call("PUT", "accounts", {"hierarchical": accounts})
 
     def _call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         with contextlib.closing(http.client.HTTPConnection(HOST, self._blob_port, timeout=30)) as connection:

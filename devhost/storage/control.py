@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from devhost.storage.faults import Faults
     from devhost.storage.journal import Journal
     from devhost.storage.ledger import Copy
+    from devhost.storage.upstream import Upstream
 
     Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -30,7 +31,8 @@ PREFIX = "/-/"
 class Control:
     """Answers the control API; whatever it changes lasts until the stack stops."""
 
-    def __init__(self, copies: Copies, events: Events, faults: Faults, journal: Journal) -> None:
+    def __init__(self, upstream: Upstream, copies: Copies, events: Events, faults: Faults, journal: Journal) -> None:
+        self._upstream = upstream
         self._copies = copies
         self._events = events
         self._faults = faults
@@ -44,6 +46,8 @@ class Control:
             ("DELETE", "faults"): self._remove_faults,
             ("GET", "copies"): self._list_copies,
             ("PUT", "copies"): self._set_pace,
+            ("GET", "accounts"): self._accounts,
+            ("PUT", "accounts"): self._set_accounts,
             ("GET", "events"): self._event_settings,
             ("PUT", "events"): self._set_events,
         }
@@ -100,6 +104,13 @@ class Control:
         for name, value in values.items():
             setattr(self._copies.pace, name, value)
         return await self._list_copies(request)
+
+    async def _accounts(self, _request: web.BaseRequest) -> Any:
+        return {"hierarchical": sorted(self._upstream.hierarchical)}
+
+    async def _set_accounts(self, request: web.BaseRequest) -> Any:
+        self._upstream.hierarchical = frozenset((await request.json())["hierarchical"])
+        return await self._accounts(request)
 
     async def _event_settings(self, _request: web.BaseRequest) -> Any:
         return {

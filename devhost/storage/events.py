@@ -31,10 +31,10 @@ _RESOURCE_GROUP = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceG
 
 
 class Encoding(StrEnum):
-    """Of a queue message: Microsoft's pages contradict each other about which one Event Grid uses."""
+    """Of a queue message: Event Grid sends base64 (azure-docs issue 102923)."""
 
-    PLAIN = "plain"
     BASE64 = "base64"
+    PLAIN = "plain"
 
 
 class Schema(StrEnum):
@@ -61,7 +61,6 @@ class Created:
     account: str
     container: str
     blob: str
-    path: str
     etag: str
     request_id: str
     client_request_id: str
@@ -74,7 +73,7 @@ class Events:
     """Queues one event for each blob that is created where somebody watches."""
 
     def __init__(self, upstream: Upstream, config: Config) -> None:
-        self.encoding = Encoding.PLAIN
+        self.encoding = Encoding.BASE64
         self.schema = Schema.CLOUD_EVENTS
         self.mode = Mode.DELIVER
         self.watch: frozenset[Place] = config.watch
@@ -95,7 +94,6 @@ class Events:
                 account=operation.account,
                 container=operation.container,
                 blob=operation.blob,
-                path=operation.path,
                 etag=etag.strip('"'),
                 request_id=request_id,
                 client_request_id=client_request_id,
@@ -120,19 +118,20 @@ class Events:
 
     def _message(self, created: Created) -> str:
         shape = {Schema.CLOUD_EVENTS: _cloud_event, Schema.EVENT_GRID: _event_grid_event}[self.schema]
-        text = json.dumps(shape(created, _data(created, self._origin + created.path)), ensure_ascii=False)
+        url = f"{self._origin}/{created.account}/{created.container}/{created.blob}"
+        text = json.dumps(shape(created, _data(created, url)), ensure_ascii=False)
         return base64.b64encode(text.encode()).decode() if self.encoding is Encoding.BASE64 else _xml(text)
 
 
 def _cloud_event(created: Created, data: dict[str, Any]) -> dict[str, Any]:
     return {
-        "source": _topic(created),
-        "subject": _subject(created),
-        "type": "Microsoft.Storage.BlobCreated",
-        "time": _now(),
         "id": str(uuid.uuid4()),
-        "data": data,
+        "source": _topic(created),
         "specversion": "1.0",
+        "type": "Microsoft.Storage.BlobCreated",
+        "subject": _subject(created),
+        "time": _now(),
+        "data": data,
     }
 
 
@@ -163,6 +162,7 @@ def _subject(created: Created) -> str:
 
 
 def _data(created: Created, url: str) -> dict[str, Any]:
+    """The URL is raw: Event Grid does not encode it (azure-sdk-for-net issue 23634)."""
     client_request_id = {"clientRequestId": created.client_request_id} if created.client_request_id else {}
     return {
         "api": created.api,
@@ -172,8 +172,9 @@ def _data(created: Created, url: str) -> dict[str, Any]:
         "contentType": created.content_type,
         "contentLength": created.content_length,
         "blobType": created.blob_type,
+        "accessTier": "Default",
         "url": url,
-        "sequencer": f"{time.time_ns():048x}",  # strings of one length: they compare as the times do
+        "sequencer": f"{time.time_ns():048X}",  # strings of one length: they compare as the times do
         "storageDiagnostics": {"batchId": str(uuid.uuid4())},
     }
 

@@ -7,15 +7,22 @@ import itertools
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import unquote
 
 from devhost.storage.answers import Answer, error
+from devhost.storage.operations import source_of
+from devhost.storage.strictness import SAYS_WHAT_THE_SOURCE_SAID as NEWEST
+from devhost.storage.strictness import Said, unverified
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from aiohttp import web
+
     from devhost.storage.operations import Operation
 
-PATTERNS = ("path", "blob", "user_agent")
+PATTERNS = ("path", "blob", "source", "user_agent")
+ACTIONS = ("delay", "hold", "drop", "status", "code", "source_status", "source_code")
 WORDS = ("method", "operation", "account", "container")
 
 
@@ -38,6 +45,8 @@ class Fault:
     drop: bool
     status: int
     code: str
+    source: Said | None
+    """What the source of a copy is to have said; then the error is that the copy's source could not be read."""
     met: int = 0
     waiting: int = 0
     """How many requests it holds now."""
@@ -50,6 +59,8 @@ class Fault:
             await self._wait()
         if self.drop:
             raise DroppedError
+        if self.source:
+            return unverified(self.source, NEWEST, self.status)
         return error(self.status, self.code, "A fault that was asked for.") if self.status else None
 
     async def _wait(self) -> None:
@@ -86,20 +97,22 @@ class Faults:
             drop=bool(action.get("drop")),
             status=int(action.get("status", 0)),
             code=str(action.get("code", "InternalError")),
+            source=_said(action),
         )
         self._faults[fault.id] = fault
         return fault
 
-    def take(self, method: str, wanted: Operation, user_agent: str) -> Fault | None:
+    def take(self, request: web.BaseRequest, wanted: Operation) -> Fault | None:
         """Return the rule that meets this request, if any, and count it."""
         facts = {
-            "method": method,
+            "method": request.method,
             "operation": wanted.name,
             "account": wanted.account,
             "container": wanted.container,
             "path": wanted.path,
             "blob": wanted.blob,
-            "user_agent": user_agent,
+            "source": unquote(source_of(request.headers.get("x-ms-copy-source", ""))[0]),
+            "user_agent": request.headers.get("User-Agent", ""),
         }
         fault = next((fault for fault in self._faults.values() if fault.times and _fits(fault.match, facts)), None)
         if fault:
@@ -118,6 +131,12 @@ class Faults:
         return [fault.describe() for fault in self._faults.values()]
 
 
+def _said(action: Mapping[str, Any]) -> Said | None:
+    if "source_code" not in action:
+        return None
+    return Said(int(action.get("source_status", 503)), str(action["source_code"]), "A fault that was asked for.")
+
+
 def _fits(match: Mapping[str, str], facts: Mapping[str, str]) -> bool:
     return all(
         re.search(wanted, facts[name]) if name in PATTERNS else wanted == facts[name] for name, wanted in match.items()
@@ -126,7 +145,7 @@ def _fits(match: Mapping[str, str], facts: Mapping[str, str]) -> bool:
 
 def _check(match: Mapping[str, str], action: Mapping[str, Any], when: str) -> None:
     unknown = [name for name in match if name not in (*PATTERNS, *WORDS)]
-    unknown += [name for name in action if name not in {"delay", "hold", "drop", "status", "code"}]
+    unknown += [name for name in action if name not in ACTIONS]
     if unknown:
         raise ValueError(f"unknown: {', '.join(unknown)}")
     if when not in {"before", "after"}:

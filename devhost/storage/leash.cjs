@@ -7,3 +7,6 @@ process.stdin.unref();
 // While it closes it still talks, to a parent that no longer listens; that must not end it before its data is saved.
 process.stdout.on("error", () => {});
 process.stderr.on("error", () => {});
+
+// A name may hold U+FFFE and U+FFFF, which XML cannot carry: Azurite would refuse every list that has one. The proxy encodes them.
+require("xmlbuilder/lib/XMLStringifier").prototype.assertLegalChar = (text) => text;

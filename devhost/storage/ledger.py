@@ -41,6 +41,8 @@ class Copy:
     """Of the client's request: what the real copy must carry too."""
     request_id: str
     client_request_id: str
+    md5: str = ""
+    """Of the source: shown from the start."""
     doom: str = ""
     """A description to fail with at the end, instead of copying."""
     etag: str = ""
@@ -114,5 +116,5 @@ def _write(copy: Copy) -> str:
 
 def _read(text: str) -> Copy:
     values = json.loads(text)
-    copy = Copy(**{field.name: values[field.name] for field in fields(Copy)})
+    copy = Copy(**{field.name: values[field.name] for field in fields(Copy) if field.name in values})
     return replace(copy, status=Status(copy.status))

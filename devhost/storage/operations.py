@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from aiohttp import web
 
 _BLOB = {
     ("HEAD", ""): "HeadBlob",
@@ -55,7 +58,7 @@ class Operation:
     container: str
     blob: str
     path: str
-    """As the client encoded it, without the query."""
+    """As the client encoded it, without the query; of a name that is stored otherwise, the stored one."""
     query: Mapping[str, str]
 
     @property
@@ -72,6 +75,7 @@ class Operation:
 def operation(method: str, target: str, headers: Mapping[str, str]) -> Operation:
     """Name a request; `target` is the path with the query, as sent."""
     path, _, query_string = target.partition("?")
+    path = stored(path)
     query = _query(query_string)
     account, container, blob = parts(path)
     return Operation(_name(method, container, blob, query, headers), account, container, blob, path, query)
@@ -87,11 +91,43 @@ def parts(path: str) -> Key:
     return account, container, blob.replace("\\", "/")
 
 
+def stored(path: str, *, folds: bool = False) -> str:
+    """Return the path under which the service stores a blob: it drops the dots at the end of each segment of the name.
+
+    Where namespaces are hierarchical it also drops segments of nothing (`folds`).
+    """
+    account, container, blob = parts(path)
+    segments = (segment.rstrip(".") or segment for segment in blob.split("/"))
+    kept = "/".join(segment for segment in segments if segment or not folds)
+    return path if kept == blob else f"/{quote(account)}/{quote(container)}/{quote(kept)}"
+
+
+def is_sayable(path: str) -> bool:
+    """Whether the service takes a path: UTF-8, no control characters."""
+    text = unquote_to_bytes(path)
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return not any(byte < ord(" ") or byte == 0x7F for byte in text)  # noqa: PLR2004  # DEL
+
+
 def source_of(url: str) -> tuple[str, str]:
     """Return a copy source's encoded path, and the part of the query that says which of its snapshots it is."""
     path, _, query = url.partition("://")[2].partition("?")
     snapshot = [pair for pair in query.split("&") if pair.lower().startswith(("snapshot=", "versionid="))]
     return "/" + path.partition("/")[2], "&".join(snapshot)
+
+
+def origin(url: str) -> str:
+    """Return a URL's scheme and host."""
+    scheme, divider, rest = url.partition("://")
+    return scheme + divider + rest.partition("/")[0]
+
+
+def has_token(request: web.BaseRequest) -> bool:
+    """Whether a request says who asks."""
+    return "Authorization" in request.headers or bool(re.search("[?&]sig=", request.raw_path))
 
 
 def _query(text: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""How long an asynchronous copy takes."""
+"""How asynchronous copies go, and what they show of themselves."""
 
 from __future__ import annotations
 
@@ -24,6 +24,10 @@ class Pace:
     """No copy gets further than this share of its bytes; below 1 it does not end either."""
     fail_next: str = ""
     """What the next copy that starts will fail with, at its end."""
+    stumble: str = ""
+    """What pending copies say that they stumble over."""
+    show_signature: bool = False
+    """Whether a copy shows its source's SAS with the signature, as the service did until 2019."""
 
     def share(self, copy: Copy) -> float:
         """Return how much of a copy is done, from 0 to 1."""

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from aiohttp import ClientError, web
 
-from devhost.storage.answers import error, hang_up
+from devhost.storage.answers import error, hang_up, in_the_services_form
 from devhost.storage.config import StackError
 from devhost.storage.faults import DroppedError
+from devhost.storage.hierarchy import Hierarchy
 from devhost.storage.journal import Entry
+from devhost.storage.lists import Lists
 from devhost.storage.operations import operation
-from devhost.storage.strictness import sync_refusal
+from devhost.storage.strictness import copy_refusal, corrected, improper
 
 if TYPE_CHECKING:
     from devhost.storage.answers import Answer
@@ -31,13 +33,17 @@ class Proxy:
     def __init__(self, upstream: Upstream, copies: Copies, events: Events, faults: Faults, journal: Journal) -> None:
         self._upstream = upstream
         self._copies = copies
+        self._hierarchy = Hierarchy(upstream)
+        self._lists = Lists(upstream, copies.properties, self._hierarchy)
         self._events = events
         self._faults = faults
         self._journal = journal
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a client; the one edge where anything that went wrong on the way becomes an answer, or none."""
-        wanted = operation(request.method, request.raw_path, request.headers)
+        path, question, query = request.raw_path.partition("?")
+        target = f"{self._upstream.stored(path)}{question}{query}"
+        wanted = operation(request.method, target, request.headers)
         entry = self._note(request, wanted)
         try:
             answer = await self._answer(request, wanted, entry)
@@ -54,12 +60,22 @@ class Proxy:
         return await answer.send(request)
 
     async def _answer(self, request: web.BaseRequest, wanted: Operation, entry: Entry) -> Answer:
-        fault = None if entry.internal else self._faults.take(request.method, wanted, entry.user_agent)
+        fault = None if entry.internal else self._faults.take(request, wanted)
         if fault and fault.when == "before" and (instead := await fault.strike()):
             return instead
-        answer = await (self._upstream.forward(request) if entry.internal else self._serve(request, wanted))
+        answer = await (self._upstream.forward(request) if entry.internal else self._served(request, wanted))
         entry.status, entry.code = answer.status, answer.code
         return await _struck_after(fault, answer)
+
+    async def _served(self, request: web.BaseRequest, wanted: Operation) -> Answer:
+        answer = (
+            improper(request, wanted) or self._hierarchy.refusal(request, wanted) or await self._serve(request, wanted)
+        )
+        answer = await corrected(self._upstream, request, wanted, answer)
+        await self._hierarchy.complete(request, wanted, answer)
+        if not answer.ok:
+            await in_the_services_form(answer)
+        return answer
 
     async def _serve(self, request: web.BaseRequest, wanted: Operation) -> Answer:
         """Do what is asked; when this returns, the event of a new blob is queued."""
@@ -72,13 +88,15 @@ class Proxy:
             return refusal
         before = self._copies.latest(wanted.key)
         answer = await self._upstream.forward(request)
+        if wanted.name == "ListBlobs" and answer.ok:
+            return await self._lists.page(request, wanted, answer)
         await self._copies.properties.correct(wanted, before, answer)
         return await self._announced(request, wanted, answer)
 
     async def _refusal(self, request: web.BaseRequest, wanted: Operation) -> Answer | None:
         refusal = self._copies.refusal(wanted)
         if refusal is None and wanted.name == "CopyBlobFromUrl":
-            refusal = await sync_refusal(self._upstream, wanted, request.headers)
+            refusal = await copy_refusal(self._upstream, request, wanted)
         return refusal
 
     async def _announced(self, request: web.BaseRequest, wanted: Operation, answer: Answer) -> Answer:

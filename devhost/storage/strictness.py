@@ -1,45 +1,163 @@
-"""Where Azurite is more lenient with Copy Blob From URL than the service, and the proxy is not."""
+"""Where Azurite is more lenient than the service, or answers otherwise, and the proxy does not.
+
+The answers of copies are those of recordings: Azure/azure-sdk-for-cpp (CPP), -for-net (NET), -for-python (PY22) and the live
+tests of -for-js (JST).
+"""
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
 
-from devhost.storage.answers import error
-from devhost.storage.operations import parts, source_of
+from devhost.storage.answers import Answer, error
+from devhost.storage.operations import has_token, is_sayable, parts, source_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from aiohttp import web
 
-    from devhost.storage.answers import Answer
     from devhost.storage.operations import Operation
     from devhost.storage.upstream import Upstream
 
 SYNC_LIMIT = 256 * 1024 * 1024
+SAYS_WHAT_THE_SOURCE_SAID = "2024-02-04"
+OK, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, CONFLICT, PRECONDITION_FAILED = 200, 401, 403, 404, 409, 412
+CANNOT_VERIFY = "CannotVerifyCopySource"
 
 
-async def sync_refusal(upstream: Upstream, wanted: Operation, headers: Mapping[str, str]) -> Answer | None:
-    """Refuse a synchronous copy that the service would refuse.
-
-    Microsoft documents the status 409 for both limits, and no error code: the codes are guesses.
-    What cannot be read at all is left to Azurite, which refuses it in the service's words.
-    """
-    source = headers["x-ms-copy-source"]
-    path, snapshot = source_of(source)
-    head = await upstream.ask("HEAD", path, snapshot)
-    if not head.ok:
-        return None
-    if head.headers["x-ms-blob-type"] != "BlockBlob":
-        return error(409, "InvalidSourceBlobType", "The copy source blob type is invalid for this operation.")
-    if int(head.headers["Content-Length"]) > SYNC_LIMIT:
-        return error(409, "CannotVerifyCopySource", "The copy source is larger than 256 MiB.")
-    if parts(path)[0] == wanted.account and "sig=" in source:
-        return await _unreadable(upstream, source)
+def improper(request: web.BaseRequest, wanted: Operation) -> Answer | None:
+    """Refuse what the service does not take and Azurite does: names, and blocks of nothing."""
+    if not is_sayable(wanted.path):
+        return error(400, "InvalidUri", "The requested URI does not represent any resource on the server.")
+    if wanted.name == "PutBlock" and request.headers.get("Content-Length") == "0":
+        more = {"HeaderName": "Content-Length", "HeaderValue": "0"}
+        return error(
+            400, "InvalidHeaderValue", "The value for one of the HTTP headers is not in the correct format.", more
+        )
     return None
 
 
-async def _unreadable(upstream: Upstream, source: str) -> Answer | None:
-    """Check the SAS of a source in the same account: Azurite looks at it only across accounts."""
-    head = await upstream.read_as(source)
-    if head.ok:
+async def corrected(upstream: Upstream, request: web.BaseRequest, wanted: Operation, answer: Answer) -> Answer:
+    """Answer as the service does where Azurite has another answer to the same end."""
+    if answer.status in {FORBIDDEN, NOT_FOUND} and wanted.account and not has_token(request):
+        answer.drop()
+        return _unauthenticated()
+    if answer.status == PRECONDITION_FAILED and answer.code == "ConditionNotMet" and wanted.name == "CopyBlob":
+        answer.drop()
+        message = "The target condition specified using HTTP conditional header(s) is not met."
+        return error(PRECONDITION_FAILED, "TargetConditionNotMet", message)
+    if answer.status == PRECONDITION_FAILED and _is_taken(request, wanted):
+        answer.drop()
+        return error(CONFLICT, "BlobAlreadyExists", "The specified blob already exists.")
+    if wanted.name == "GetBlockList" and answer.headers.get("x-ms-blob-content-length") == "0":
+        await _hide_uncommitted(upstream, wanted, answer)
+    if wanted.name in {"HeadBlob", "GetBlob"} and answer.headers.get("x-ms-blob-type") in {"AppendBlob", "PageBlob"}:
+        for name in ("x-ms-access-tier", "x-ms-access-tier-inferred", "x-ms-access-tier-change-time"):
+            answer.headers.pop(name, None)
+    return answer
+
+
+def _is_taken(request: web.BaseRequest, wanted: Operation) -> bool:
+    return wanted.name in {"PutBlob", "PutBlockList"} and request.headers.get("If-None-Match") == "*"
+
+
+async def _hide_uncommitted(upstream: Upstream, wanted: Operation, answer: Answer) -> None:
+    """Blocks that were only staged are no blob, so there is no ETag."""
+    if (await upstream.ask("HEAD", wanted.path)).status == NOT_FOUND:
+        for name in ("ETag", "Last-Modified"):
+            answer.headers.pop(name, None)
+
+
+def _unauthenticated() -> Answer:
+    code = "NoAuthenticationInformation"
+    message = (
+        "Server failed to authenticate the request. Please refer to the information in the www-authenticate header."
+    )
+    answer = error(UNAUTHORIZED, code, message)
+    answer.headers["WWW-Authenticate"] = (
+        "Bearer authorization_uri=https://login.microsoftonline.com/common/oauth2/authorize"
+        " resource_id=https://storage.azure.com"
+    )
+    return answer
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """How a copy's source answered the service that was to read it."""
+
+    status: int
+    code: str
+    message: str = "The source refused to be read."
+
+
+def unverified(said: Said, version: str, status: int = 0) -> Answer:
+    """Refuse a copy for its source; clients of a newer version are shown what the source said (JST)."""
+    shown = version >= SAYS_WHAT_THE_SOURCE_SAID
+    elements = {
+        "CopySourceStatusCode": str(said.status),
+        "CopySourceErrorCode": said.code,
+        "CopySourceErrorMessage": said.message,
+    }
+    answer = error(
+        status or said.status, CANNOT_VERIFY, "Could not verify the copy source.", elements if shown else None
+    )
+    if shown:
+        answer.headers["x-ms-copy-source-status-code"] = str(said.status)
+        answer.headers["x-ms-copy-source-error-code"] = said.code
+    return answer
+
+
+async def copy_refusal(upstream: Upstream, request: web.BaseRequest, wanted: Operation) -> Answer | None:
+    """Refuse a copy for its source, as the service would; a source that is not here is left to Azurite."""
+    source = request.headers["x-ms-copy-source"]
+    version = request.headers.get("x-ms-version", "")
+    if not upstream.serves(source, request.headers.get("Host", "")):
         return None
-    return error(head.status, "CannotVerifyCopySource", "Could not verify the copy source.")
+    sync, same = wanted.name == "CopyBlobFromUrl", parts(source_of(source)[0])[0] == wanted.account
+    head = await _read(upstream, source, by_key=same and not sync)
+    said = _said(source, head, request.headers.get("x-ms-source-if-match"))
+    if said is not None:
+        if not sync and said.status == PRECONDITION_FAILED:
+            message = "The source condition specified using HTTP conditional header(s) is not met."
+            return error(PRECONDITION_FAILED, "SourceConditionNotMet", message)
+        if not sync and same and said.status == NOT_FOUND:
+            return error(NOT_FOUND, "BlobNotFound", "The specified blob does not exist.")
+        return unverified(said, version)
+    return _too_much(head, version) if sync else None
+
+
+async def _read(upstream: Upstream, source: str, *, by_key: bool) -> Answer:
+    """Look at a source with the rights in its URL; within an account an asynchronous copy needs none (the key stands)."""
+    if "sig=" in source or not by_key:
+        return await upstream.read_as(source)
+    return await upstream.ask("HEAD", *source_of(source))
+
+
+def _said(source: str, head: Answer, if_match: str | None) -> Said | None:
+    if head.ok:
+        changed = if_match not in {None, "*"} and str(if_match).strip('"') != head.etag.strip('"')
+        return Said(PRECONDITION_FAILED, "ConditionNotMet") if changed else None
+    if "sig=" not in source:
+        return Said(UNAUTHORIZED, "NoAuthenticationInformation")
+    if head.status == FORBIDDEN and _is_expired(source):
+        return Said(FORBIDDEN, "AuthenticationFailed", "Signature not valid in the specified time frame")
+    return Said(head.status, head.code)
+
+
+def _is_expired(source: str) -> bool:
+    (expiry,) = parse_qs(urlsplit(source).query).get("se", [""])
+    try:
+        return datetime.fromisoformat(expiry).timestamp() < time.time()
+    except ValueError:
+        return False
+
+
+def _too_much(head: Answer, version: str) -> Answer | None:
+    """Copy Blob From URL takes block blobs of 256 MiB. Microsoft documents no code for another kind: it is a guess."""
+    if head.headers["x-ms-blob-type"] != "BlockBlob":
+        return error(CONFLICT, "InvalidSourceBlobType", "The copy source blob type is invalid for this operation.")
+    if int(head.headers["Content-Length"]) > SYNC_LIMIT:
+        return unverified(Said(CONFLICT, "InvalidSourceBlobSize"), version, CONFLICT)
+    return None

@@ -13,18 +13,22 @@ from yarl import URL
 from devhost.storage.answers import Answer, error
 from devhost.storage.azurite import KEEP_ALIVE_SECONDS
 from devhost.storage.config import CONTAINERS, EVENT_QUEUE, HOST, QUEUES, STATE_ACCOUNT, StackError
-from devhost.storage.operations import parts
+from devhost.storage.operations import has_token, origin, parts, source_of, stored
 from devhost.storage.wire import end_to_end
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from aiohttp import web
+    from multidict import CIMultiDict
 
     from devhost.storage.config import Config
 
 LONGEST_LINE = 65536
 """A name of 1,024 characters may be 12 KiB when encoded, and a copy carries two."""
+_OF_A_SAS = frozenset(
+    {"sv", "ss", "srt", "sr", "sp", "st", "se", "sip", "spr", "si", "sig", "skoid", "sktid", "skt", "ske", "sks", "skv"}
+)
 CREATED_OR_THERE = (201, 204, 409)
 
 
@@ -35,17 +39,46 @@ class Upstream:
         self._session = session
         self._blobs = f"http://{HOST}:{blob_port}"
         self._queues = f"http://{HOST}:{config.queue_port}"
+        self.hierarchical: frozenset[str] = frozenset()
+        """Accounts with a hierarchical namespace."""
         self._sas = {account: _sas(account, config.key) for account in config.accounts}
 
     async def forward(self, request: web.BaseRequest) -> Answer:
-        """Pass a client's request on, untouched; Host and signature stay the client's."""
+        """Pass a client's request on, untouched; Host and signature stay the client's.
+
+        A name that is stored otherwise is the exception: no signature of the client's fits that, so it gets one of ours.
+        """
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        url = URL(self._blobs + request.raw_path, encoded=True)
+        path, query, headers = self._signed(request)
+        url = URL(f"{self._blobs}{path}{query}", encoded=True)
         body = request.content if request.body_exists else None
-        return Answer.of(
-            await self._session.request(request.method, url, headers=end_to_end(request.headers), data=body)
+        return Answer.of(await self._session.request(request.method, url, headers=headers, data=body))
+
+    def _signed(self, request: web.BaseRequest) -> tuple[str, str, CIMultiDict[str]]:
+        """Return the path, the query with its question mark, and the headers to ask Azurite with."""
+        sent, _, query = request.raw_path.partition("?")
+        path, headers = self.stored(sent), end_to_end(request.headers)
+        source = headers.get("x-ms-copy-source", "")
+        sas = self._sas.get(parts(path)[0])
+        if (path, self._stored(source)) == (sent, source) or not sas or not has_token(request):
+            return sent, f"?{query}" if query else "", headers
+        headers.pop("Authorization", None)
+        headers.update(self._from_stored(headers))
+        pairs = [pair for pair in query.split("&") if pair and pair.partition("=")[0] not in _OF_A_SAS]
+        return path, f"?{'&'.join((*pairs, sas))}", headers
+
+    def _stored(self, source: str) -> str:
+        """Return a copy's source as it is stored; where its name is another, with a SAS of ours in place of the client's."""
+        path, snapshot = source_of(source)
+        sas = self._sas.get(parts(path)[0])
+        return (
+            source if self.stored(path) == path or not sas else f"{origin(source)}{self.stored(path)}?{snapshot}&{sas}"
         )
+
+    def _from_stored(self, headers: Mapping[str, str]) -> dict[str, str]:
+        source = headers.get("x-ms-copy-source")
+        return {"x-ms-copy-source": self._stored(source)} if source else {}
 
     async def ask(self, method: str, path: str, query: str = "", headers: Mapping[str, str] | None = None) -> Answer:
         """Send a request of the proxy's own about a blob or container, without a body; read the whole answer."""
@@ -53,8 +86,23 @@ class Upstream:
             return error(404, "ResourceNotFound", "There is no such account.")
         return await self._own(method, f"{self._blobs}{path}", query, headers)
 
+    def is_hierarchical(self, path: str) -> bool:
+        """Whether a path is in an account with a hierarchical namespace."""
+        return parts(path)[0] in self.hierarchical
+
+    def stored(self, path: str) -> str:
+        """Return the path under which a blob is stored."""
+        return stored(path, folds=self.is_hierarchical(path))
+
+    def serves(self, url: str, host: str) -> bool:
+        """Whether a URL is of one of these accounts, as clients of `host` see them."""
+        return url.partition("://")[2].partition("/")[0] == host and parts(source_of(url)[0])[0] in self._sas
+
     async def read_as(self, url: str) -> Answer:
         """Look at a blob with nothing but the rights that its URL carries."""
+        path, snapshot = source_of(url)
+        if self.stored(path) != path:
+            return await self.ask("HEAD", self.stored(path), snapshot)
         target = url.partition("://")[2].partition("/")[2]
         async with self._session.head(URL(f"{self._blobs}/{target}", encoded=True)) as response:
             return Answer(response.status, end_to_end(response.headers))
@@ -81,6 +129,7 @@ class Upstream:
     ) -> Answer:
         account = url.split("/")[3]
         signed = URL(f"{url}?{query}&{self._sas[account]}", encoded=True)
+        headers = dict(headers or {}) | self._from_stored(headers or {})
         async with self._session.request(method, signed, headers=headers, data=body) as response:
             answer = Answer(response.status, end_to_end(response.headers))
             answer.body = await response.read()

@@ -12,10 +12,11 @@ from rules.decisions import SOURCE_ETAG, TRANSFER_ID, CopyStatus, SourceBlob, Ta
 from rules.errors import Permanent, Retryable
 from rules.jobs import Job, Phase, Result, Work
 from rules.models import Engine, Kind, Place
+from rules.names import refusal
 from rules.policies import Times
 from rules.ports import Ports
 from tests.contract.test_target import request
-from tests.contract.worlds import InStorage, World
+from tests.contract.worlds import World
 from tests.unit.rules.samples import NOW
 
 # In the service's order: by their UTF-8 bytes. A folder's separator is a character like any other.
@@ -58,6 +59,15 @@ class TestSource:
         assert {name: blob.etag for name, blob in found} == {place.prefix + name: etags[name] for name in NAMES}
         assert await everything(world.source, place, limit=len(NAMES)) == found
 
+    async def test_every_name_that_the_rules_carry_is_listed_as_it_is(self, world: World) -> None:
+        """U+0080 to U+009F too: XML carries them. What it does not carry is refused by name."""
+        place = replace(world.source_place, prefix=f"{world.test}/")
+        wanted = [f"{place.prefix}a{chr(c)}b" for c in range(0x80, 0xA0)]
+        assert [name for name in wanted if refusal(name)] == []
+        for name in wanted:
+            await world.put(replace(place.blob(""), name=name), b"1")
+        assert [name for name, _ in await everything(world.source, place, limit=100)] == wanted
+
     async def test_a_listed_blob_is_what_a_look_at_it_shows(self, world: World) -> None:
         """ETag, size, kind and metadata; tags are counted by a look alone."""
         place = replace(world.source_place, prefix=f"{world.test}/")
@@ -85,16 +95,15 @@ class TestSource:
             await world.source.page(replace(world.source_place, container="missing"), 10, None)
         assert failure.value.code == "ContainerNotFound"
 
-    async def test_a_folder_is_no_blob(self, storage: InStorage) -> None:
-        """Where names are real folders, each is listed as an empty blob that says so; a blob that says so and is not empty is one."""
-        place = replace(storage.source_place, prefix=f"{storage.test}/")
-        await storage.put(place.blob("folder"), b"", metadata={"hdi_isfolder": "true"})
-        await storage.put(place.blob("folder/blob"), b"1")
-        await storage.put(place.blob("liar"), b"1", metadata={"hdi_isfolder": "true"})
-        assert [name for name, _ in await everything(storage.source, place)] == [
-            place.prefix + "folder/blob",
-            place.prefix + "liar",
-        ]
+    async def test_a_blob_that_calls_itself_a_folder_is_a_blob(self, world: World) -> None:
+        """Where names are not folders: tools write such empty blobs, and an event of one is shared."""
+        place = replace(world.source_place, prefix=f"{world.test}/")
+        names = [place.prefix + name for name in ("Folder", "folder", "folder/blob", "full")]
+        for name, content, key in zip(
+            names, (b"", b"", b"1", b"1"), ("Hdi_isfolder", *["hdi_isfolder"] * 3), strict=True
+        ):
+            await world.put(replace(place.blob(""), name=name), content, metadata={key: "true"})
+        assert [name for name, _ in await everything(world.source, place)] == names
 
 
 class TestTarget:

@@ -7,7 +7,7 @@ import pytest
 from adapters.translation import SOURCE_HEAD
 from rules.errors import Reason, Retryable
 from rules.models import Blob, Kind
-from tests.contract.worlds import World
+from tests.contract.worlds import InStorage, World
 
 NAMES = [
     "plain.txt",
@@ -21,7 +21,8 @@ NAMES = [
     "ü",
     "u\u0308",
     "🎈/שלום",
-    "dots...",
+    "...dots",
+    "...dots . in the middle.txt",
     "a//b",
     "trailing/",
     "~tilde-_.!'()*",
@@ -102,3 +103,19 @@ async def test_no_answer_to_a_look_is_for_later(world: World) -> None:
         with pytest.raises(Retryable) as failure:
             await world.source.head(world.source_blob())
     assert failure.value.reason is Reason.THROTTLED
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (400, "InvalidQueryParameterValue"),
+        (403, "AuthorizationPermissionMismatch"),
+        (409, "FeatureNotYetSupportedForHierarchicalNamespaceAccounts"),
+    ],
+)
+async def test_tags_that_the_account_does_not_have_or_show(storage: InStorage, status: int, code: str) -> None:
+    """An account with a hierarchical namespace does not know the query. The blob is copied without them."""
+    etag = await storage.put(storage.source_blob(), tags={"a key": "a value"})
+    fault = {"operation": "GetTags", "blob": storage.test}
+    storage.stack.control.add_fault(fault, {"status": status, "code": code}, 1)
+    assert await storage.source.tags(storage.source_blob(), etag) is None

@@ -26,7 +26,7 @@ from adapters.translation import (
     asking,
     translated,
 )
-from rules.errors import Failure, LookAgain, Permanent, Retryable, StorageError
+from rules.errors import CANNOT_VERIFY_SOURCE, Failure, LookAgain, Permanent, Rejected, Retryable, StorageError
 
 SECRET = "https://a.blob.core.windows.net/source/blob?sv=2026&sig=c2VjcmV0"
 
@@ -70,9 +70,9 @@ NoPendingCopyOperation 409: R source_unreadable | L | R target_conflict | R inte
 PendingCopyOperation 409: R source_unreadable | L | R target_conflict | R internal
 SourceConditionNotMet 412: R source_unreadable | L | R target_conflict | R internal
 TargetConditionNotMet 412: R source_unreadable | L | R target_conflict | R internal
-MemoryExtentStoreAtSizeLimit 409: R source_unreadable | L | R target_conflict | R internal
-SomethingNew 409: R source_unreadable | L | R target_conflict | R internal
-SomethingNew 412: R source_unreadable | L | R target_conflict | R internal
+MemoryExtentStoreAtSizeLimit 409: R source_unreadable | L unsupported_blob | R target_unwritable | R internal
+SomethingNew 409: R source_unreadable | L unsupported_blob | R target_unwritable | R internal
+SomethingNew 412: R source_unreadable | L unsupported_blob | R target_unwritable | R internal
 InfiniteLeaseDurationRequired 412: R source_unreadable | R target_conflict | R target_conflict | R internal
 LeaseAlreadyPresent 409: R source_unreadable | R target_conflict | R target_conflict | R internal
 LeaseIdMismatchWithBlobOperation 409: R source_unreadable | R target_conflict | R target_conflict | R internal
@@ -81,20 +81,27 @@ LeaseIdMissing 412: R source_unreadable | R target_conflict | R target_conflict 
 LeaseIsBreakingAndCannotBeAcquired 409: R source_unreadable | R target_conflict | R target_conflict | R internal
 LeaseLost 412: R source_unreadable | R target_conflict | R target_conflict | R internal
 LeaseNotPresentWithBlobOperation 412: R source_unreadable | R target_conflict | R target_conflict | R internal
-BlobAccessTierNotSupportedForAccountType 400: P source_archived | P target_unwritable | P target_unwritable | R internal
+BlobAccessTierNotSupportedForAccountType 400: P unsupported_blob | P target_unwritable | P target_unwritable | R internal
 BlobArchived 409: P source_archived | P target_unwritable | P target_unwritable | R internal
 BlobBeingRehydrated 409: P source_archived | P target_unwritable | P target_unwritable | R internal
 BlobImmutableDueToLegalHold 409: P source_archived | P target_unwritable | P target_unwritable | R internal
 BlobImmutableDueToPolicy 409: P source_archived | P target_unwritable | P target_unwritable | R internal
-BlobTierInadequateForContentLength 409: P source_archived | P target_unwritable | P target_unwritable | R internal
+BlobTierInadequateForContentLength 409: P unsupported_blob | P target_unwritable | P target_unwritable | R internal
 ContainerImmutableDueToPolicy 409: P source_archived | P target_unwritable | P target_unwritable | R internal
 CannotChangeToLowerTier 409: P source_archived | P target_unwritable | P target_unwritable | R internal
-InvalidBlobTier 400: P source_archived | P target_unwritable | P target_unwritable | R internal
+InvalidBlobTier 400: P unsupported_blob | P target_unwritable | P target_unwritable | R internal
 IncrementalCopyBlobMismatch 409: P unsupported_blob | P target_conflict | P target_conflict | R internal
 InvalidBlobType 409: P unsupported_blob | P target_conflict | P target_conflict | R internal
 OperationNotAllowedOnIncrementalCopyBlob 409: P unsupported_blob | P target_conflict | P target_conflict | R internal
+OperationNotSupportedOnDirectory 400: P unsupported_blob | P target_conflict | P target_conflict | R internal
 ResourceTypeMismatch 409: P unsupported_blob | P target_conflict | P target_conflict | R internal
 SnapshotsPresent 409: P unsupported_blob | P target_conflict | P target_conflict | R internal
+BlobUsesCustomerSpecifiedEncryption 409: P unsupported_blob | P unsupported_blob | P unsupported_blob | R internal
+BlobOperationNotSupported 409: P unsupported_blob | P unsupported_blob | P unsupported_blob | R internal
+BlobOperationNotSupportedForBlobCreatedBySftp 409: P unsupported_blob | P unsupported_blob | P unsupported_blob | R internal
+BlobTypeNotSupported 400: P unsupported_blob | P unsupported_blob | P unsupported_blob | R internal
+FeatureNotYetSupportedForHierarchicalNamespaceAccounts 409: P unsupported_blob | P unsupported_blob | P unsupported_blob | R internal
+OperationNotAllowedInCurrentState 409: P unsupported_blob | P unsupported_blob | P unsupported_blob | R internal
 ContentLengthLargerThanTierLimit 409: P unsupported_blob | P unsupported_blob | P unsupported_blob | R internal
 CopyAcrossAccountsNotSupported 409: P unsupported_blob | P unsupported_blob | P unsupported_blob | R internal
 EmptyMetadataKey 400: P unsupported_blob | P unsupported_blob | P unsupported_blob | R internal
@@ -122,12 +129,16 @@ CannotVerifyCopySource 500: R throttled | R throttled | R throttled | R throttle
 CannotVerifyCopySource 502: R throttled | R throttled | R throttled | R throttled
 CannotVerifyCopySource 503: R throttled | R throttled | R throttled | R throttled
 CannotVerifyCopySource 504: R throttled | R throttled | R throttled | R throttled
-SomethingNew 400: R internal | R internal | R internal | R internal
+SomethingNew 400: R source_unreadable | L unsupported_blob | R target_unwritable | R internal
 SomethingNew 403: R source_unreadable | R target_unwritable | R target_unwritable | R internal
-SomethingNew 501: R internal | R internal | R internal | R internal
+SomethingNew 501: R throttled | R throttled | R throttled | R throttled
+SomethingNew 599: R throttled | R throttled | R throttled | R throttled
+- 400: R source_unreadable | L unsupported_blob | R target_unwritable | R internal
 - 401: R source_unreadable | R target_unwritable | R target_unwritable | R internal
 - 404: R source_unreadable | R target_unwritable | R target_unwritable | R internal
 - 408: R throttled | R throttled | R throttled | R throttled
+- 409: R source_unreadable | L unsupported_blob | R target_unwritable | R internal
+- 412: R source_unreadable | L unsupported_blob | R target_unwritable | R internal
 - 413: P unsupported_blob | P unsupported_blob | P unsupported_blob | R internal
 - 414: P invalid_name | P invalid_name | P invalid_name | R internal
 - 431: P unsupported_blob | P unsupported_blob | P unsupported_blob | R internal
@@ -159,7 +170,7 @@ def rows() -> list[tuple[str, int, list[str]]]:
 def said(error: StorageError) -> str:
     """An error in the table's words."""
     letter = next(letter for letter, kind in KINDS.items() if isinstance(error, kind))
-    return f"{letter} {error.reason}" if isinstance(error, Failure) else letter
+    return f"{letter} {error.reason}" if isinstance(error, Failure | Rejected) else letter
 
 
 @pytest.mark.parametrize(("code", "status", "verdicts"), rows())
@@ -173,6 +184,44 @@ def test_every_code_has_its_verdict(code: str, status: int, verdicts: list[str])
             assert error.detail.startswith(f"{status} {code}".strip())
             assert not any(part in str(error) for part in ("http", "sig", "c2VjcmV0"))
             assert repr(answered(request, status, code)) == repr(error)
+
+
+SOURCES = [
+    (403, "AuthorizationFailure", "L", "the source's firewall refuses the target's service"),
+    (403, "AuthorizationPermissionMismatch", "L", "the app's role on the source does not allow the read"),
+    (403, "AuthenticationFailed", "L", "the source did not accept the SAS"),
+    (404, "BlobNotFound", "L", "the source is gone"),
+    (404, "ContainerNotFound", "L", "the source's container is gone"),
+    (418, "SomethingNew", "L", "418 SomethingNew"),
+    (503, "ServerBusy", "R throttled", "503 ServerBusy"),
+    (500, "OperationTimedOut", "R throttled", "500 OperationTimedOut"),
+    (500, "InternalError", "R throttled", "500 InternalError"),
+    (503, "", "R throttled", "503"),
+]
+
+
+@pytest.mark.parametrize("by", ["headers", "elements"])
+@pytest.mark.parametrize(("status", "code", "verdict", "words"), SOURCES)
+def test_a_copy_says_what_the_source_said(status: int, code: str, verdict: str, words: str, by: str) -> None:
+    """From headers, else from the body's elements: firewall, role and gone are told apart, and busy is for later."""
+    answer = Answer(403, CANNOT_VERIFY_SOURCE)
+    error = HttpResponseError(message=SECRET, response=answer)  # type: ignore[arg-type]
+    if by == "headers":
+        answer.headers |= {"x-ms-copy-source-status-code": str(status), "x-ms-copy-source-error-code": code}
+    else:
+        error.additional_info = {"copysourcestatuscode": str(status), "copysourceerrorcode": code}  # type: ignore[attr-defined]
+    found = translated(error, TARGET_COPY)
+    assert (said(found), found.code) == (verdict, CANNOT_VERIFY_SOURCE)
+    assert f"{status} {code}".strip() in found.detail
+    assert words in found.detail
+
+
+def test_what_a_source_said_is_a_number_and_a_word_or_nothing() -> None:
+    """Whatever stands between us and the service may write into these headers."""
+    answer = Answer(403, CANNOT_VERIFY_SOURCE)
+    answer.headers |= {"x-ms-copy-source-status-code": SECRET, "x-ms-copy-source-error-code": SECRET}
+    found = translated(HttpResponseError(response=answer), TARGET_COPY)  # type: ignore[arg-type]
+    assert found.detail == "403 CannotVerifyCopySource: the target's service could not read the source"
 
 
 def test_no_code_is_without_an_expectation() -> None:

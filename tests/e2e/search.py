@@ -91,12 +91,14 @@ def keys(desk: Desk) -> list[str]:
 
 
 def signatures(desk: Desk) -> set[str]:
-    """The service shows the URL that a target was copied from, so it shows what the app signed it with."""
+    """What the app signed its copies' sources with: the stack shows it here as the service did until 2019."""
     account = desk.accounts["sharingtarget"]
     found = set()
+    desk.control.copies(show_signature=True)
     for container in account.list_containers():
         for blob in account.get_container_client(container.name).list_blobs(include=["copy"]):
             found |= {unquote(signature) for signature in SIGNATURE.findall(blob.copy.source or "")}
+    desk.control.copies(show_signature=False)
     return found
 
 

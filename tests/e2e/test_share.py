@@ -24,7 +24,9 @@ NAMES = [
     "\u202eright to left\u202c",
     "//two//slashes//",
     "trailing/",
-    "trailing.dots...",
+    "...leading.dots",
+    "next\x85line",
+    "...dots . in the middle.txt",
     "x" * 1_024,
 ]
 

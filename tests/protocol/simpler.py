@@ -124,8 +124,8 @@ def replaced_without_condition(patch: pytest.MonkeyPatch) -> None:
     """What is at the target is overwritten, whatever it has become since it was looked at."""
     refuse = MemoryTarget._refuse
 
-    def unless_replacing(self: MemoryTarget, request: Any, there: Any, if_match: str | None) -> None:
-        refuse(self, request, there, if_match if if_match is None or there is None else there.etag)
+    def unless_replacing(self: MemoryTarget, request: Any, there: Any, if_match: str | None, *code: str) -> None:
+        refuse(self, request, there, if_match if if_match is None or there is None else there.etag, *code)
 
     patch.setattr(MemoryTarget, "_refuse", unless_replacing)
 
@@ -134,9 +134,9 @@ def created_without_condition(patch: pytest.MonkeyPatch) -> None:
     """A first copy needs no If-None-Match: *."""
     refuse = MemoryTarget._refuse
 
-    def unless_creating(self: MemoryTarget, request: Any, there: Any, if_match: str | None) -> None:
+    def unless_creating(self: MemoryTarget, request: Any, there: Any, if_match: str | None, *code: str) -> None:
         if if_match is not None:
-            refuse(self, request, there, if_match)
+            refuse(self, request, there, if_match, *code)
 
     patch.setattr(MemoryTarget, "_refuse", unless_creating)
 

@@ -64,6 +64,10 @@ class Cloud:
         )
         return f"{blob.url}?{sas}"
 
+    def raw_url(self, blob: BlobClient) -> str:
+        """Return a blob's URL with its name as it is, not encoded."""
+        return f"{self.stack.blob_url(str(blob.account_name))}/{blob.container_name}/{blob.blob_name}"
+
     def events(self) -> list[dict[str, Any]]:
         """Take all events off the queue."""
         messages = list(self.queue.receive_messages(max_messages=32, visibility_timeout=60))

@@ -40,6 +40,6 @@ def cloud(shared_cloud: Cloud) -> Iterator[Cloud]:
 def _sweep(cloud: Cloud) -> None:
     control = cloud.stack.control
     control.remove_faults()
-    control.copies(hold=False, stall_at=1, fail_next="")
-    control.events(encoding="plain", schema="cloudevents", mode="deliver", watch=["sharingsource/source"])
+    control.copies(hold=False, stall_at=1, fail_next="", stumble="", show_signature=False)
+    control.events(encoding="base64", schema="cloudevents", mode="deliver", watch=["sharingsource/source"])
     cloud.queue.clear_messages()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from devhost.storage.config import Config, StackError
-from devhost.storage.ledger import Copy, Ledger
+from devhost.storage.ledger import Copy, Ledger, Status
 from devhost.storage.testing import Stack
 from tests.devhost.storage.cloud import connected, eventually
 
@@ -66,6 +66,20 @@ def test_kill_at_the_worst_moment(tmp_path: Path) -> None:
         _end_copies(stack)
         assert [blob.get_blob_properties().copy.id for blob in (made, full)] == ids
         assert [blob.download_blob().readall() for blob in (made, full)] == [b"some bytes"] * 2
+
+
+def test_kill_between_an_abort_and_its_new_etag(tmp_path: Path) -> None:
+    """The next start writes it: the blob is still seen as aborted."""
+    stack = Stack(tmp_path, DEVHOST_COPY_SECONDS="3600")
+    with stack, connected(stack) as cloud:
+        target = cloud.target("aborted")
+        started = target.start_copy_from_url(cloud.readable(cloud.uploaded(b"some bytes")))
+        stack.kill()
+        with _ledger(tmp_path) as ledger:
+            ledger.put(replace(_copy_onto(ledger, "aborted"), status=Status.ABORTED, etag=""))
+        stack.start()
+        properties = target.get_blob_properties()
+        assert (properties.copy.status, properties.etag == started["etag"]) == ("aborted", False)
 
 
 def test_stops_at_ctrl_c(tmp_path: Path) -> None:

@@ -51,12 +51,50 @@ def test_metadata_given_replaces_the_sources(cloud: Cloud) -> None:
     assert target.get_blob_properties().metadata == {"Transfer_id": "7", "a": "b"}
 
 
-def test_source_url_is_shown_with_its_signature(cloud: Cloud) -> None:
-    """As the service does."""
+@pytest.mark.parametrize("is_shown", [False, True])
+def test_source_url_is_shown_without_its_signature(cloud: Cloud, *, is_shown: bool) -> None:
+    """With the rest of the SAS (PY22 test_copy_blob_async_private_blob_with_sas); with it too in 2019 (ASP test_copy_blob_sync)."""
+    cloud.stack.control.copies(show_signature=is_shown)
     source, target, _ = _pending(cloud)
-    shown = str(target.get_blob_properties().copy.source)
-    assert shown.startswith(source.url + "?")
-    assert "sig=" in shown
+
+    def shown() -> set[str]:
+        listed = cloud.targets.get_container_client("target").list_blobs(target.blob_name, include=["copy"])
+        return {str(target.get_blob_properties().copy.source), *(str(blob.copy.source) for blob in listed)}
+
+    pending = shown()
+    _end(cloud, target)
+    assert shown() == pending
+    (url,) = pending
+    assert url.startswith(f"{source.url}?")
+    assert "sp=r" in url
+    assert ("sig=" in url) is is_shown
+
+
+def test_a_pending_target_shows_the_sources_md5_and_type(cloud: Cloud) -> None:
+    """From the start, though it is empty (PY22 test_copy_blob_async_private_blob_with_sas)."""
+    cloud.stack.control.copies(hold=True)
+    source, target = cloud.uploaded(content_settings=ContentSettings(content_type="text/x-test")), cloud.target()
+    target.start_copy_from_url(cloud.readable(source))
+    expected = source.get_blob_properties().content_settings
+    shown = target.get_blob_properties()
+    assert (shown.size, shown.copy.status) == (0, "pending")
+    assert expected.content_md5
+    assert (shown.content_settings.content_md5, shown.content_settings.content_type) == (
+        expected.content_md5,
+        "text/x-test",
+    )
+
+
+def test_a_copy_that_stumbles_says_so(cloud: Cloud) -> None:
+    """It is pending all the same ([doc] copy-blob: "Encountered a retryable error when reading the source. Will retry.")."""
+    stumble = '502 BadGateway "Encountered a retryable error when reading the source. Will retry."'
+    cloud.stack.control.copies(stumble=stumble)
+    _, target, _ = _pending(cloud)
+    copy = target.get_blob_properties().copy
+    assert (copy.status, copy.status_description) == ("pending", stumble)
+    _end(cloud, target)
+    copy = target.get_blob_properties().copy
+    assert (copy.status, copy.status_description) == ("success", None)
 
 
 def test_success(cloud: Cloud) -> None:
@@ -146,7 +184,7 @@ def test_fails_when_the_source_changes(cloud: Cloud, change: str) -> None:
     _end(cloud, target)
     properties = target.get_blob_properties()
 
-    reason = "404 BlobNotFound" if change == "delete" else "412 ConditionNotMet"
+    reason = "404 ResourceNotFound" if change == "delete" else "412 ConditionNotMet"
     assert properties.copy.status_description == f'{reason} "Copy failed when reading the source."'
     assert (properties.copy.id, properties.copy.status) == (started["copy_id"], "failed")
     assert (properties.size, properties.metadata) == (0, {"Of": "source"})
@@ -174,13 +212,16 @@ def test_failure_is_forgotten_with_the_next_write(cloud: Cloud) -> None:
 
 
 def test_abort(cloud: Cloud) -> None:
-    """The empty blob stays with its metadata, and may be written again."""
+    """The empty blob stays with its metadata and another ETag, and may be written again (PY22 test_abort_copy_blob)."""
     _, target, started = _pending(cloud)
     target.abort_copy(started["copy_id"])
     properties = target.get_blob_properties()
 
     assert (properties.copy.id, properties.copy.status) == (started["copy_id"], "aborted")
+    assert (properties.copy.progress, properties.copy.status_description) == ("0/10", None)
+    assert properties.copy.completion_time
     assert (properties.size, properties.metadata) == (0, {"Of": "source"})
+    assert properties.etag != started["etag"]
     target.delete_blob()
 
 
@@ -221,15 +262,15 @@ def test_overwriting_empties_the_old_content(cloud: Cloud) -> None:
     assert target.download_blob().readall() == b"new"
 
 
-def test_conditions_are_the_services(cloud: Cloud) -> None:
-    """What Azurite refuses leaves the target as it was."""
+def test_what_is_refused_leaves_the_target_as_it_was(cloud: Cloud) -> None:
+    """For its source's version, or for a source that nobody may read."""
     source, target = cloud.uploaded(), cloud.target()
     target.upload_blob(b"old")
-    with refused(412, "ConditionNotMet"):
+    with refused(412, "SourceConditionNotMet"):
         target.start_copy_from_url(
             cloud.readable(source), source_etag='"0x1"', source_match_condition=MatchConditions.IfNotModified
         )
-    with refused(403, "CannotVerifyCopySource"):
+    with refused(401, "CannotVerifyCopySource"):
         target.start_copy_from_url(source.url)
     assert target.download_blob().readall() == b"old"
 

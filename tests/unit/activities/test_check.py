@@ -5,8 +5,10 @@ from dataclasses import replace
 from activities.check import run_check
 from activities.start import run_start
 from adapters.translation import TARGET_HEAD, answered
+from rules import course, status
 from rules.errors import Reason
-from rules.models import Engine, Kind, Outcome, Run, Transfer, Verdict
+from rules.models import Engine, Kind, Outcome, Run, Step, Transfer, Verdict
+from rules.transitions import State
 from tests.unit.operations.world import CONTENT, World
 from tests.unit.rules.samples import NOW
 
@@ -33,6 +35,24 @@ async def test_a_pending_copy_is_one_head_and_tells_its_progress(world: World) -
     outcome = await check(world, transfer)
     assert outcome == Outcome(Verdict.WAITING, engine=Engine.ASYNC, size=len(CONTENT), copied=4)
     assert world.asked == ["target.head"]
+
+
+async def test_a_pending_copy_that_stumbles_shows_what_the_service_says(world: World) -> None:
+    """Without a signature that its words may hold; once it runs again, nothing is said."""
+    transfer = await pending(world)
+    there = world.storage.blobs[transfer.target_blob]
+    assert there.copy is not None
+    words = "502 BadGateway Encountered a retryable error when reading the source. https://x/y?sig=c2VjcmV0"
+    world.storage.blobs[transfer.target_blob] = replace(there, copy=replace(there.copy, detail=words))
+    outcome = await check(world, transfer)
+    assert outcome.verdict is Verdict.WAITING
+    run = course.advance(Run(transfer, NOW, first=False, step=Step.CHECK, state=State.COPYING), outcome, NOW)
+    shown = status.progress(run)
+    assert (shown["state"], shown["reason"]) == ("copying", None)
+    assert "502 BadGateway Encountered a retryable error" in shown["detail"]
+    assert "c2VjcmV0" not in shown["detail"]
+    world.storage.blobs[transfer.target_blob] = there
+    assert status.progress(course.advance(run, await check(world, transfer), NOW))["detail"] == ""
 
 
 async def test_a_copy_that_is_done_goes_back_to_start(world: World) -> None:

@@ -18,10 +18,10 @@ from adapters.translation import (
     unanswered,
 )
 from rules import course, identity
-from rules.decisions import SOURCE_ETAG, TRANSFER_ID, CopyStatus
+from rules.decisions import SOURCE_ETAG, TRANSFER_ID, CopyStatus, TargetBlob
 from rules.errors import CANNOT_VERIFY_SOURCE, LookAgain, Reason
 from rules.letters import Ended
-from rules.models import Choice, Engine, Kind, Outcome, Place, Run, Step, Transfer, Verdict
+from rules.models import Blob, Choice, Engine, Kind, Outcome, Place, Run, Step, Transfer, Verdict
 from rules.policies import MAX_LOOKS, MAX_TRIES, SYNC_LIMIT
 from rules.transitions import State
 from tests.unit.operations.world import CONTENT, World, with_engine
@@ -215,6 +215,11 @@ class TestTheSource:
         assert "8 KB" in outcome.detail
         assert world.acts == []
 
+    async def test_metadata_in_bytes_that_are_not_utf_8_raises_nothing(self, world: World) -> None:
+        """They reach us as lone surrogates; the target says whether it can be sent them."""
+        outcome = await start(world, world.put(metadata={"title": "caf\udce9"}))
+        assert outcome.verdict is Verdict.VERIFIED
+
     async def test_metadata_with_just_enough_room_is_carried(self, world: World) -> None:
         """The bound is the service's."""
         assert (await start(world, world.put(metadata={"notes": "x" * 8_100}))).verdict is Verdict.VERIFIED
@@ -305,6 +310,19 @@ class TestTheTarget:
         there = world.storage.blobs[transfer.target_blob]
         assert (there.copy, there.headers) == (None, {"content_type": "image/png"})
         assert there.metadata[SOURCE_ETAG] == transfer.etag
+
+    async def test_one_whose_source_url_shows_no_signature_is_left_as_it_is(self, world: World) -> None:
+        """There is nothing to hide: no request, and no new ETag."""
+        transfer = await copied(world)
+        head = world.target.head
+
+        async def unsigned(blob: Blob) -> TargetBlob | None:
+            seen = await head(blob)
+            return replace(seen, shows_sas=False) if seen else None
+
+        world.target.head = unsigned  # type: ignore[method-assign]
+        assert await start(world, transfer, first=False) == Outcome(Verdict.VERIFIED, size=len(CONTENT))
+        assert world.acts == ["target.copy"]
 
     async def test_one_that_somebody_changed_before_it_was_cleared_is_verified_all_the_same(self, world: World) -> None:
         """A 412 is fine: the change has cleared it."""
@@ -486,6 +504,89 @@ class TestNoAnswer:
         assert world.acts == ["target.copy"] * MAX_LOOKS
 
 
+REFUSALS = [
+    (409, "BlobUsesCustomerSpecifiedEncryption", Reason.UNSUPPORTED_BLOB),
+    (409, "FeatureNotYetSupportedForHierarchicalNamespaceAccounts", Reason.UNSUPPORTED_BLOB),
+    (409, "OperationNotAllowedInCurrentState", Reason.UNSUPPORTED_BLOB),
+    (400, "OperationNotSupportedOnDirectory", Reason.TARGET_CONFLICT),
+    (409, "BlobOperationNotSupported", Reason.UNSUPPORTED_BLOB),
+    (400, "BlobTypeNotSupported", Reason.UNSUPPORTED_BLOB),
+    (400, "BlobAccessTierNotSupportedForAccountType", Reason.TARGET_UNWRITABLE),
+    (409, "InvalidBlobType", Reason.TARGET_CONFLICT),
+    (409, "SomethingNew", Reason.UNSUPPORTED_BLOB),
+    (412, "SomethingNew", Reason.UNSUPPORTED_BLOB),
+    (400, "SomethingNew", Reason.UNSUPPORTED_BLOB),
+    (405, "", Reason.UNSUPPORTED_BLOB),
+]
+
+
+class TestARefusal:
+    """A code that does not mean "changed" is a refusal of this blob as soon as a look finds nothing changed."""
+
+    @pytest.mark.parametrize(("status", "code", "reason"), REFUSALS)
+    async def test_of_a_copy_is_permanent_after_one_act_and_two_looks(
+        self, world: World, status: int, code: str, reason: Reason
+    ) -> None:
+        """The detail has the service's code."""
+        transfer = world.put()
+        world.refuse(TARGET_COPY, answered(TARGET_COPY, status, code))
+        outcome = await start(world, transfer)
+        assert (outcome.verdict, outcome.reason) == (Verdict.PERMANENT, reason)
+        assert f"{status} {code}".strip() in outcome.detail
+        assert world.acts == ["target.copy"]
+        assert world.asked.count("source.head") <= 2
+
+    async def test_of_a_copy_over_another_blob_too(self, world: World) -> None:
+        """What is there is what was there."""
+        transfer = world.put()
+        world.land(replace(transfer, etag="0xOLD"), b"older")
+        world.refuse(TARGET_COPY, answered(TARGET_COPY, 409, "SomethingNew"))
+        outcome = await start(world, transfer, first=False)
+        assert (outcome.verdict, world.acts) == (Verdict.PERMANENT, ["target.copy"])
+
+    async def test_is_not_final_where_the_target_changed(self, world: World) -> None:
+        """The blind first copy met a blob; the next one is conditional on it."""
+        transfer = world.put()
+        world.land(replace(transfer, etag="0xOLD"), b"older")
+        world.refuse(TARGET_COPY, answered(TARGET_COPY, 409, "SomethingNew"), times=1)
+        assert (await start(world, transfer)).verdict is Verdict.VERIFIED
+        assert world.acts == ["target.copy", "target.copy"]
+
+    async def test_is_not_final_where_the_source_changed(self, world: World) -> None:
+        """It is superseded."""
+        transfer = world.put()
+        world.refuse(TARGET_COPY, answered(TARGET_COPY, 409, "SomethingNew"), times=1)
+        world.when(TARGET_COPY, lambda: world.put(content=b"newer"))
+        assert (await start(world, transfer)).verdict is Verdict.SUPERSEDED
+
+    async def test_of_an_abort_is_permanent_while_the_same_copy_is_pending(self, world: World) -> None:
+        """One abort, two looks."""
+        old = world.put(kind=Kind.PAGE)
+        await start(world, old)
+        new = world.put(content=b"newer")
+        world.requests.clear()
+        world.refuse(TARGET_ABORT, answered(TARGET_ABORT, 409, "SomethingNew"))
+        outcome = await start(world, new, first=False)
+        assert (outcome.verdict, outcome.reason) == (Verdict.PERMANENT, Reason.UNSUPPORTED_BLOB)
+        assert "target.abort: 409 SomethingNew" in outcome.detail
+        assert world.acts == ["target.abort"]
+
+    async def test_of_a_clearing_is_a_note(self, world: World) -> None:
+        """At once: the version is there."""
+        transfer = await copied(world)
+        world.refuse(TARGET_CLEAR, answered(TARGET_CLEAR, 409, "SomethingNew"))
+        outcome = await start(world, transfer, first=False)
+        assert (outcome.verdict, world.acts.count("target.clear")) == (Verdict.VERIFIED, 1)
+        assert "409 SomethingNew" in outcome.note
+
+    async def test_of_a_look_at_a_blob_with_a_key_of_its_owners_is_permanent(self, world: World) -> None:
+        """The app cannot even see it."""
+        world.refuse(SOURCE_HEAD, answered(SOURCE_HEAD, 409, "BlobUsesCustomerSpecifiedEncryption"))
+        outcome = await start(world, world.put())
+        assert (outcome.verdict, outcome.reason) == (Verdict.PERMANENT, Reason.UNSUPPORTED_BLOB)
+        assert world.asked.count("source.head") == 1
+
+
 class TestEngines:
     """Rule 16: which engine, and when the other one is asked."""
 
@@ -587,6 +688,7 @@ class TestTags:
             (403, "InsufficientAccountPermissions"),
             (409, "BlobImmutableDueToPolicy"),
             (400, "FeatureNotSupportedForAccount"),
+            (409, "FeatureNotYetSupportedForHierarchicalNamespaceAccounts"),
         ],
     )
     async def test_whatever_refuses_a_copy_with_them_it_is_tried_once_without(

@@ -5,8 +5,10 @@ from datetime import timedelta
 
 import pytest
 
+from adapters.translation import SOURCE_HEAD, answered
 from operations.look import transfer, transfer_of, transfers
-from operations.problems import NotFound
+from operations.problems import Invalid, NotFound
+from operations.share import share
 from rules import course, status
 from rules.codec import stamp
 from rules.models import Place, Route, Run, Step
@@ -105,6 +107,17 @@ async def test_the_transfer_of_a_blobs_current_version_is_found_by_name(world: W
         await transfer_of(world.ports, world.instances, "default", NAME)
     world.stands(newer, "Running")
     assert (await transfer_of(world.ports, world.instances, "default", NAME))["id"] == newer.id
+
+
+async def test_a_blob_with_a_key_of_its_owners_is_said_to_be_one_when_it_is_shared_or_looked_up(world: World) -> None:
+    """The service does not show it: no retry would help, and the fix names the key."""
+    world.put()
+    world.refuse(SOURCE_HEAD, answered(SOURCE_HEAD, 409, "BlobUsesCustomerSpecifiedEncryption"))
+    for ask in (transfer_of, share):
+        with pytest.raises(Invalid) as problem:
+            await ask(world.ports, world.instances, ROUTE.name, NAME)
+        assert "BlobUsesCustomerSpecifiedEncryption" in problem.value.detail
+        assert "customer-provided encryption key" in problem.value.fix
 
 
 async def test_a_list_is_paged_filtered_by_route_and_state(world: World) -> None:

@@ -251,6 +251,16 @@ def test_a_copy_that_stalls_is_given_up() -> None:
     assert walk.end == (State.DEAD_LETTERED, Reason.COPY_FAILED)
 
 
+def test_a_copy_that_stalls_is_given_up_with_what_the_service_says_of_it() -> None:
+    """Its description, where it has one."""
+    stumbling = replace(WAITING, copied=10, detail="502 BadGateway")
+    walk = Walk().finds(WAITING, stumbling)
+    while walk.run.step is Step.CHECK:
+        walk.finds(stumbling)
+    assert walk.run.ending is not None
+    assert walk.run.ending.detail == "no progress for 0:30:00; the service says: 502 BadGateway"
+
+
 def test_a_copy_that_has_not_begun_does_not_stall() -> None:
     """Copies of one account may run one after another."""
     walk = Walk().finds(*[WAITING] * 200)

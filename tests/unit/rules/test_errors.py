@@ -2,7 +2,7 @@
 
 import pytest
 
-from rules.errors import HINTS, Failure, LookAgain, Permanent, Reason, Retryable, StorageError
+from rules.errors import HINTS, Failure, LookAgain, Permanent, Reason, Rejected, Retryable, StorageError
 
 
 def test_the_reasons_are_a_closed_list() -> None:
@@ -46,3 +46,21 @@ def test_look_again_is_no_verdict() -> None:
     assert isinstance(error, StorageError)
     assert not isinstance(error, Failure)
     assert (error.code, error.status) == ("", 0)
+
+
+def test_a_refusal_of_an_unknown_code_is_final_once_nothing_has_changed() -> None:
+    """Until then it is looked at again, like any answer that leaves something open."""
+    error = Rejected(Reason.UNSUPPORTED_BLOB, "target.copy", "409 New", code="New", status=409)
+    assert isinstance(error, LookAgain)
+    final = error.final()
+    assert (type(final), final.reason, str(final)) == (Permanent, Reason.UNSUPPORTED_BLOB, "target.copy: 409 New")
+    assert (final.code, final.status) == ("New", 409)
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [(Reason.UNSUPPORTED_BLOB, "customer-provided encryption key"), (Reason.TARGET_UNWRITABLE, "`tier`")],
+)
+def test_a_hint_names_what_the_service_does_not_take(reason: Reason, words: str) -> None:
+    """A key of the owner's; a tier that the account does not have."""
+    assert words in reason.hint

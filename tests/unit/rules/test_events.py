@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rules import events, identity
 from rules.errors import Reason
 from rules.events import Created, Ignored, Intake, Refused, announcement, intake, parse
-from rules.models import Place, Transfer
+from rules.models import Place, Route, Transfer
 from tests.unit.rules.samples import (
     ETAG,
     NAME,
@@ -59,6 +59,7 @@ LEADS_TO = [
     ("another account", body({**event(), "source": ACCOUNT + "other"}), "ignored"),
     ("another prefix", body({**event(), "subject": SUBJECT + "out/a"}), "ignored"),
     ("a name that cannot be carried", body(about("in/../a")), "invalid_name"),
+    ("a name that is damaged everywhere", body(about("in/a\ufffd\ufffdb")), "invalid_name"),
     ("another url", body(event(url=URL + "x")), "not_allowed"),
     ("a version that a route carries", body(event()), "shared"),
 ]
@@ -92,6 +93,113 @@ def test_reading_keeps_what_counts() -> None:
     """The account in lower case, the ETag unquoted; unknown fields are ignored."""
     shouted = {**event(eTag=f'"{ETAG}"', more=[1]), "source": ACCOUNT.upper() + "SharingSource", "extra": {}}
     assert parse(body(shouted)) == Created("sharingsource", "source", NAME, ETAG, URL)
+
+
+@pytest.mark.parametrize("schema", [event, event_grid])
+def test_a_subject_may_lack_its_leading_slash(schema: Any) -> None:
+    """As in the event on Microsoft's own page."""
+    bare = schema()
+    assert intake(body({**bare, "subject": bare["subject"][1:]}), (ROUTE,)) == Intake(transfers=(TRANSFER,))
+
+
+WEB = Route("web", Place(SOURCE_HOST, "$web", "in/"), Place(TARGET_HOST, "target", "out/"))
+
+
+@pytest.mark.parametrize("container", ["$web", "%24web"])
+@pytest.mark.parametrize("written", ["$web", "%24web"])
+def test_a_container_is_compared_raw_or_decoded_once(container: str, written: str) -> None:
+    """In the subject and in the URL: `$web` arrives as `%24web`."""
+    found = {
+        **event(url=f"{SOURCE_HOST}/{written}/in/a"),
+        "subject": f"/blobServices/default/containers/{container}/blobs/in/a",
+    }
+    assert intake(body(found), (WEB,)) == Intake(transfers=(identity.transfer(WEB, "in/a", ETAG),))
+
+
+@pytest.mark.parametrize("written", ["%2524web", "web", "$web%2Fin", ""])
+def test_another_container_is_not_that_one(written: str) -> None:
+    """Decoded twice it would be."""
+    found = {
+        **event(url=f"{SOURCE_HOST}/{written}/in/a"),
+        "subject": "/blobServices/default/containers/$web/blobs/in/a",
+    }
+    assert intake(body(found), (WEB,)).refused is not None
+
+
+DAMAGE = "\ufffd\ufffd"
+FLAT = Route("flat", Place("http://127.0.0.1:10000/sharingsource", "source"), Place(TARGET_HOST, "target"))
+
+
+def damaged(subject: str, url: str) -> bytes:
+    """An event whose subject and URL spell the name so."""
+    return body({**event(url=url), "subject": SUBJECT + subject})
+
+
+@pytest.mark.parametrize(
+    ("route", "subject", "url", "name"),
+    [
+        (ROUTE, f"in/{DAMAGE}/a", f"{SOURCE_HOST}/source/in/\U0001f600/a", "in/\U0001f600/a"),
+        (ROUTE, f"in/{DAMAGE}/a", f"{SOURCE_HOST}/source/in/%F0%9F%98%80/a", "in/\U0001f600/a"),
+        (ROUTE, "in/\ufffd", f"{SOURCE_HOST}/source/in/\U0001f600\U0001f601", "in/\U0001f600\U0001f601"),
+        (ROUTE, f"in/%41{DAMAGE}", f"{SOURCE_HOST}/source/in/%41\U0001f600", "in/%41\U0001f600"),
+        (ROUTE, f"in/\u00fc{DAMAGE}", DFS.replace(NAME, "in/\u00fc\U0001f600"), "in/\u00fc\U0001f600"),
+        (ROUTE, "in/a\ufffdb", f"{SOURCE_HOST}/source/in/a%EF%BF%BDb", "in/a\ufffdb"),
+        (
+            replace(ROUTE, source=replace(ROUTE.source, prefix="\U0001f600/")),
+            f"{DAMAGE}/a",
+            f"{SOURCE_HOST}/source/\U0001f600/a",
+            "\U0001f600/a",
+        ),
+        (FLAT, DAMAGE, f"{FLAT.source.endpoint}/source/\U0001f600", "\U0001f600"),
+    ],
+)
+def test_a_damaged_subject_takes_its_name_from_the_url(route: Route, subject: str, url: str, name: str) -> None:
+    """Where the two agree in everything else."""
+    assert intake(damaged(subject, url), (route,)) == Intake(transfers=(identity.transfer(route, name, ETAG),))
+
+
+@pytest.mark.parametrize("prefix", ["in/", "\U0001f600/"])
+def test_a_name_that_is_damaged_everywhere_is_a_dead_letter(prefix: str) -> None:
+    """A look at it would find nothing, and the blob would count as deleted; nor is it ignored for its damaged prefix."""
+    route = replace(ROUTE, source=replace(ROUTE.source, prefix=prefix))
+    name = f"{prefix}a\U0001f600".replace("\U0001f600", DAMAGE)
+    found = intake(damaged(name, f"{SOURCE_HOST}/source/{name}"), (route,))
+    assert found.transfers == ()
+    assert found.refused is not None
+    assert (found.refused.reason, found.refused.detail) == (Reason.INVALID_NAME, events.DAMAGED)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"{SOURCE_HOST}/source/in/b\U0001f600",
+        f"{SOURCE_HOST}/secret/in/a\U0001f600",
+        f"{SOURCE_HOST}/source/in/a%FF",
+        "https://other.blob.core.windows.net/source/in/a\U0001f600",
+    ],
+)
+def test_a_damaged_subject_takes_no_name_that_is_not_its_own(url: str) -> None:
+    """The two do not agree: a dead letter, and no other blob is shared."""
+    assert verdict(damaged(f"in/a{DAMAGE}", url)) == "not_allowed"
+
+
+def test_a_damaged_event_of_another_container_is_ignored() -> None:
+    """It is not for us."""
+    subject = f"/blobServices/default/containers/other/blobs/{DAMAGE}"
+    found = {**event(url=f"{SOURCE_HOST}/other/{DAMAGE}"), "subject": subject}
+    assert verdict(body(found)) == "ignored"
+
+
+@quick
+@given(carried_names(40))
+def test_whatever_is_damaged_is_shared_under_its_own_name_or_not_at_all(name: str) -> None:
+    """Every character beyond the basic plane as two U+FFFD."""
+    name = "in/" + name
+    subject = "".join(DAMAGE if ord(c) > 0xFFFF else c for c in name)
+    url = f"{SOURCE_HOST}/source/{name}"
+    found = intake(damaged(subject, url), (ROUTE,))
+    assert [transfer.name for transfer in found.transfers] in ([name], [])
+    assert found.transfers or "\ufffd" in name or found.refused is not None
 
 
 def test_a_resource_group_may_have_any_letters() -> None:
@@ -177,7 +285,8 @@ URLS = {
     "encoded once": (f"{SOURCE_HOST}/source/in%2F2026%2Freport.csv", "shared"),
     "its dfs twin": (DFS, "shared"),
     "encoded twice": (f"{SOURCE_HOST}/source/in%252F2026%252Freport.csv", "not_allowed"),
-    "its container encoded": (f"{SOURCE_HOST}/%73ource/{NAME}", "not_allowed"),
+    "its container encoded": (f"{SOURCE_HOST}/%73ource/{NAME}", "shared"),
+    "its container encoded twice": (f"{SOURCE_HOST}/%2573ource/{NAME}", "not_allowed"),
     "its host encoded": (URL.replace("sharingsource.", "sharingsource%2E"), "not_allowed"),
     "not UTF-8 once it is decoded": (f"{SOURCE_HOST}/source/%FF", "not_allowed"),
     "empty": ("", "not_allowed"),

@@ -18,12 +18,16 @@ REFUSED = {
     "a/./b": "a segment that is . or ..",
     "../other/x": "a segment that is . or ..",
     "a/..": "a segment that is . or ..",
+    "a.": "a segment that ends with a dot: the service drops the dot",
+    "a./b": "a segment that ends with a dot: the service drops the dot",
+    "a/...": "a segment that ends with a dot: the service drops the dot",
+    "a/b.../c": "a segment that ends with a dot: the service drops the dot",
     "a\ud800b": "a lone surrogate",
     "a\udfff": "a lone surrogate",
     "a\x00b": "a control character or a non-character",
     "a\nb": "a control character or a non-character",
     "a\x7f": "a control character or a non-character",
-    "a\x85": "a control character or a non-character",
+    "a\x1f": "a control character or a non-character",
     "a\ufffe": "a control character or a non-character",
     "a\uffff": "a control character or a non-character",
     "a\ufdd0": "a control character or a non-character",
@@ -37,9 +41,12 @@ CARRIED = [
     "/",
     "//a//b//",
     "a/",
-    "a.",
-    "a/...",
+    "a.b/c",
+    "...a",
     "..a",
+    "a\x80",
+    "a\x85b",
+    "a\x9f",
     ".hidden",
     "a b",
     "100%",
@@ -70,7 +77,7 @@ def test_every_refusal_has_an_example_here() -> None:
 
 @pytest.mark.parametrize("name", CARRIED, ids=ascii)
 def test_everything_else_is_carried_byte_for_byte(name: str) -> None:
-    """Empty segments, trailing dots, `%`, NFC and NFD are what their owner wrote."""
+    """Empty segments, leading dots, U+0080 to U+009F, `%`, NFC and NFD are what their owner wrote."""
     assert names.refusal(name) is None
     assert unquote(names.quoted(name)) == name
 

@@ -130,6 +130,8 @@ BAD_PLACES = {
     url("account", "%2e%2e/other"): NO_CONTAINER,
     url("account", "container/../other"): "the prefix has a segment that is . or ..",
     url("account", "container/%2e%2e/x"): "the prefix has a segment that is . or ..",
+    url("account", "container/out./"): "the prefix has a segment that ends with a dot: the service drops the dot",
+    url("account", "container/a%2E/b/"): "the prefix has a segment that ends with a dot: the service drops the dot",
     url("account", "container/a%5Cb"): "the prefix has a backslash",
     url("account", "container/a%00"): "the prefix has a control character",
     url("account", "container/a%FF"): "the prefix is not UTF-8",

@@ -1,0 +1,85 @@
+"""Accounts with a hierarchical namespace, as far as an app that shares blobs meets it: directories, folded names, refusals.
+
+A directory is a blob of no bytes here, made with the first blob in it; so lists and HEADs have it. The facts: BOR (names,
+lists, snapshots), JSD (recordings of azure-sdk-for-js: the HEAD of a directory), azure-cli issue 21566 (copy of a directory),
+azure-sdk-for-net issue 39065 (its deletion).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from devhost.storage.answers import Answer, error
+from devhost.storage.operations import parts, source_of
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from devhost.storage.operations import Key, Operation
+    from devhost.storage.upstream import Upstream
+
+LONGEST_PATH = 61
+FOLDER = "x-ms-meta-hdi_isfolder"
+_CREATES = frozenset({"PutBlob", "PutBlobFromUrl", "PutBlockList", "CopyBlob", "CopyBlobFromUrl"})
+_NOT_YET = "FeatureNotYetSupportedForHierarchicalNamespaceAccounts"
+
+
+class Hierarchy:
+    """Answers for the accounts that `Upstream.hierarchical` names."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+        self._directories: set[Key] = set()
+
+    def refusal(self, request: web.BaseRequest, wanted: Operation) -> Answer | None:
+        """Refuse what such an account does not do."""
+        source = self._upstream.stored(source_of(request.headers.get("x-ms-copy-source", ""))[0])
+        if parts(source) in self._directories:
+            return error(409, "OperationNotAllowedInCurrentState", "The operation is not allowed in the current state.")
+        return self._refusal(request, wanted) if self._upstream.is_hierarchical(wanted.path) else None
+
+    def _refusal(self, request: web.BaseRequest, wanted: Operation) -> Answer | None:
+        if wanted.blob.count("/") >= LONGEST_PATH:
+            return error(400, "InvalidUri", "The requested URI does not represent any resource on the server.")
+        if wanted.name == "SnapshotBlob" or "x-ms-tags" in request.headers:
+            return error(409, _NOT_YET, "This feature is not yet supported for hierarchical namespace accounts.")
+        if wanted.name in {"GetTags", "GET tier"}:
+            return error(400, "InvalidQueryParameterValue", "Value for one of the query parameters is invalid.")
+        if wanted.name == "DeleteBlob" and wanted.key in self._directories:
+            return error(400, "OperationNotSupportedOnDirectory", "The operation is not supported on a directory.")
+        return None
+
+    async def complete(self, request: web.BaseRequest, wanted: Operation, answer: Answer) -> None:
+        """Make the directories of a new blob, and say of what is shown what it is."""
+        if not answer.ok or not self._upstream.is_hierarchical(wanted.path):
+            return
+        if wanted.name in _CREATES:
+            await self._make_directories(wanted)
+            self._is_now(wanted.key, folder=request.headers.get(FOLDER, "") == "true")
+        elif wanted.name in {"HeadBlob", "GetBlob"}:
+            answer.headers["x-ms-resource-type"] = "directory" if wanted.key in self._directories else "file"
+        elif wanted.query.get("comp") == "properties" and wanted.query.get("restype") == "account":
+            answer.headers["x-ms-is-hns-enabled"] = "true"
+
+    def listed(self, key: Key, properties: dict[str, str]) -> dict[str, str]:
+        """Say in a list what a blob is; a directory has no type of content."""
+        if not self._upstream.is_hierarchical(f"/{key[0]}/"):
+            return properties
+        if key not in self._directories:
+            return properties | {"ResourceType": "file"}
+        return properties | {"ResourceType": "directory", "Content-Type": "", "Content-MD5": ""}
+
+    async def _make_directories(self, wanted: Operation) -> None:
+        segments = wanted.blob.split("/")[:-1]
+        for end in range(1, len(segments) + 1):
+            name = "/".join(segments[:end])
+            path = f"/{wanted.account}/{wanted.container}/{quote(name)}"
+            headers = {"x-ms-blob-type": "BlockBlob", "Content-Length": "0", FOLDER: "true", "If-None-Match": "*"}
+            if (await self._upstream.ask("PUT", path, "", headers)).ok:
+                self._directories.add((wanted.account, wanted.container, name))
+
+    def _is_now(self, key: Key, *, folder: bool) -> None:
+        self._directories.discard(key)
+        if folder:
+            self._directories.add(key)

@@ -1,0 +1,273 @@
+"""What the real service answers, as recorded, through the real SDK: each test states one fact of Azure Storage."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from azure.core.credentials import AzureSasCredential
+
+from adapters.clients import Clients
+from adapters.source import SourceBlobs
+from adapters.target import TargetBlobs
+from adapters.translation import CODE_HEADER
+from devhost.storage.config import KEY
+from rules.decisions import TargetBlob
+from rules.errors import CANNOT_VERIFY_SOURCE, LookAgain, Permanent, Reason, Retryable
+from rules.models import Blob, Engine, Place
+from rules.policies import Times, metadata_fits
+from rules.ports import Copy, CopySource
+
+LOST = 599
+BLOB_HEADERS = {
+    "ETag": '"0x8DF0C1"',
+    "Last-Modified": "Mon, 30 Nov 2026 08:00:00 GMT",
+    "x-ms-blob-type": "BlockBlob",
+    "x-ms-lease-status": "unlocked",
+}
+
+
+@dataclass
+class Service:
+    """A service that gives one answer to everything, and keeps the metadata that it was sent."""
+
+    clients: Clients
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    endpoint: str = ""
+    later: tuple[int, dict[str, str]] | None = None
+    metadata: list[dict[bytes, bytes]] = field(default_factory=list)
+
+    @property
+    def blob(self) -> Blob:
+        """A blob there."""
+        return Blob(self.endpoint, "container", "blob")
+
+    @property
+    def copy(self) -> Copy:
+        """A copy to it."""
+        return Copy(self.blob, CopySource(f"{self.blob.url}?sig=x"), "0x1", Engine.SYNC, {})
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """Serve a request."""
+        raw = {name.lower(): value for name, value in request.raw_headers}
+        self.metadata.append({name: value for name, value in raw.items() if name.startswith(b"x-ms-meta-")})
+        if self.status == LOST and request.transport is not None:
+            request.transport.close()
+        answer = web.Response(status=self.status, headers=self.headers, body=self.body)
+        self.status, self.headers = self.later or (self.status, self.headers)
+        return answer
+
+
+@asynccontextmanager
+async def serving(
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+    body: bytes = b"",
+    clients: type[Clients] = Clients,
+) -> AsyncIterator[Service]:
+    """Listen."""
+    service = Service(clients(KEY, Times(1), "test"), status, headers or {}, body)
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", service.answer)
+    async with TestServer(application, max_field_size=64 * 1024, max_line_size=64 * 1024) as server:
+        service.endpoint = f"http://127.0.0.1:{server.port}/account"
+        yield service
+        await service.clients.aclose()
+
+
+def failed(source: str) -> bytes:
+    """The body of a refused copy: a byte-order mark, one line, and what the source answered."""
+    text = f"<Code>{CANNOT_VERIFY_SOURCE}</Code><Message>No.\nRequestId:1\nTime:2026-11-30T08:00:00Z</Message>{source}"
+    return f'\ufeff<?xml version="1.0" encoding="utf-8"?><Error>{text}</Error>'.encode()
+
+
+class TestTheSourceOfACopy:
+    """Since version 2024-02-04 a refused copy says what the source answered."""
+
+    BODY = failed(
+        "<CopySourceStatusCode>503</CopySourceStatusCode><CopySourceErrorCode>ServerBusy</CopySourceErrorCode>"
+    )
+
+    async def test_that_is_busy_is_for_later(self) -> None:
+        """From the elements of the body, where the headers are absent."""
+        headers = {CODE_HEADER: CANNOT_VERIFY_SOURCE, "Content-Type": "application/xml"}
+        async with serving(403, headers, self.BODY) as service:
+            with pytest.raises(Retryable) as failure:
+                await TargetBlobs(service.clients).copy(service.copy)
+        assert failure.value.reason is Reason.THROTTLED
+        assert "503 ServerBusy" in failure.value.detail
+
+    async def test_whose_firewall_refuses_says_so(self) -> None:
+        """From the headers."""
+        headers = {
+            CODE_HEADER: CANNOT_VERIFY_SOURCE,
+            "Content-Type": "application/xml",
+            "x-ms-copy-source-status-code": "403",
+            "x-ms-copy-source-error-code": "AuthorizationFailure",
+        }
+        async with serving(403, headers, failed("")) as service:
+            with pytest.raises(LookAgain) as failure:
+                await TargetBlobs(service.clients).copy(service.copy)
+        assert "the source's firewall refuses the target's service" in failure.value.detail
+
+
+class TestTheCopySource:
+    """Whether a finished copy shows the signature of its source's SAS."""
+
+    @pytest.mark.parametrize(
+        ("query", "shown"),
+        [("?se=2026-11-30&sp=r&sv=2026-04-06&sr=b", False), ("?sv=2026-04-06&sig=c2VjcmV0", True), ("", False)],
+    )
+    async def test_is_shown_without_its_signature(self, query: str, shown: bool) -> None:  # noqa: FBT001
+        """As the service has done since 2022; before, and on the emulator, the whole SAS."""
+        copy = {"x-ms-copy-id": "1", "x-ms-copy-status": "success", "x-ms-copy-progress": "7/7"}
+        source = {"x-ms-copy-source": f"https://a.blob.core.windows.net/source/blob{query}"}
+        async with serving(200, BLOB_HEADERS | copy | source) as service:
+            seen = await TargetBlobs(service.clients).head(service.blob)
+        assert seen is not None
+        assert seen.shows_sas is shown
+
+
+class Unsigned(Clients):
+    """As with a token: nothing is signed."""
+
+    def key_for(self, _endpoint: str) -> str | None:
+        """No key."""
+        return None
+
+    def _credential(self, _endpoint: str) -> Any:
+        return AzureSasCredential("sig=x")
+
+
+class TestMetadata:
+    """It is read as it is, and carried byte for byte or refused with the name of its key."""
+
+    @pytest.mark.parametrize("size", [8_190, 8_191, 8_192])
+    async def test_of_8_kb_in_one_value_is_read(self, size: int) -> None:
+        """Aiohttp by itself stops at 8,190 bytes."""
+        async with serving(200, BLOB_HEADERS | {"x-ms-meta-k": "v" * size}) as service:
+            seen = await SourceBlobs(service.clients).head(service.blob)
+        assert seen is not None
+        assert seen.metadata == {"k": "v" * size}
+
+    async def test_of_8_kb_in_many_values_is_read(self) -> None:
+        """Aiohttp by itself stops at 128 headers."""
+        metadata = {f"k{number}": "v" for number in range(1_500)}
+        sent = {f"x-ms-meta-{key}": value for key, value in metadata.items()}
+        async with serving(200, BLOB_HEADERS | sent) as service:
+            seen = await SourceBlobs(service.clients).head(service.blob)
+        assert seen is not None
+        assert seen.metadata == metadata
+
+    @pytest.mark.parametrize("value", ["plain", "ümläut", "漢字 🎉", "", "a  b"])
+    async def test_beyond_ascii_is_sent_byte_for_byte(self, value: str) -> None:
+        """What the service accepts, in UTF-8."""
+        headers = {"x-ms-copy-id": "1", "x-ms-copy-status": "success", "ETag": '"0x2"'}
+        async with serving(202, headers, clients=Unsigned) as service:
+            assert await TargetBlobs(service.clients).copy(replace(service.copy, metadata={"key": value})) is True
+        assert service.metadata == [{b"x-ms-meta-key": value.encode()}]
+
+    @pytest.mark.parametrize("value", ["caf\udce9", "\u3000indented", "ends\u00a0", "\x85"])
+    @pytest.mark.parametrize("clients", [Clients, Unsigned])
+    async def test_that_would_not_arrive_byte_for_byte_is_not_sent(self, value: str, clients: type[Clients]) -> None:
+        """Bytes that are not UTF-8, and white space that the SDK strips: the detail names the key."""
+        copy = {"own": "1", "title": value}
+        async with serving(202, clients=clients) as service:
+            with pytest.raises(Permanent) as failure:
+                await TargetBlobs(service.clients).copy(replace(service.copy, metadata=copy))
+        assert failure.value.reason is Reason.UNSUPPORTED_BLOB
+        assert "metadata 'title'" in failure.value.detail
+        assert service.metadata == []
+
+    async def test_in_latin_1_is_read_and_refused_before_a_copy(self) -> None:
+        """No exception on the way, and no copy."""
+        head = "".join(f"{name}: {value}\r\n" for name, value in BLOB_HEADERS.items()).encode()
+        answer = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n" + head + b"x-ms-meta-title: caf\xe9\r\n\r\n"
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(answer)
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/account"
+        clients = Clients(KEY, Times(1), "test")
+        seen = await SourceBlobs(clients).head(Blob(endpoint, "container", "blob"))
+        await clients.aclose()
+        server.close()
+        assert seen is not None
+        assert seen.metadata == {"title": "caf\udce9"}
+        assert metadata_fits({"title": "\udce9" * 8_187})
+        assert not metadata_fits({"title": "\udce9" * 8_188})
+
+
+async def test_content_headers_beyond_ascii_are_left_alone() -> None:
+    """Writing them back could change them."""
+    target = TargetBlob("0x1", 7, headers={"content_disposition": 'attachment; filename="ü.txt"'})
+    async with serving(200) as service:
+        with pytest.raises(Permanent, match="content headers"):
+            await TargetBlobs(service.clients).clear_copy(service.blob, target)
+    assert service.metadata == []
+
+
+def entry(name: str, properties: str, metadata: str = "<Metadata />") -> str:
+    """A blob in a list, in the service's order of elements."""
+    sizes = f"<Etag>0x1</Etag>{properties}<BlobType>BlockBlob</BlobType>"
+    return f"<Blob><Name{name}</Name><Properties>{sizes}</Properties>{metadata}<OrMetadata /></Blob>"
+
+
+class TestADirectory:
+    """On an account with a hierarchical namespace: it is not a blob."""
+
+    HEADERS = BLOB_HEADERS | {"x-ms-resource-type": "directory", "x-ms-meta-hdi_isfolder": "true"}
+
+    async def test_at_the_source_is_nothing_to_share(self) -> None:
+        """Its HEAD answers like that of an empty blob."""
+        async with serving(200, self.HEADERS) as service:
+            assert await SourceBlobs(service.clients).head(service.blob) is None
+
+    async def test_is_seen_by_a_look_that_was_made_again(self) -> None:
+        """The first answer was lost."""
+        async with serving(LOST) as service:
+            service.later = 200, self.HEADERS
+            assert await SourceBlobs(service.clients).head(service.blob) is None
+
+    async def test_at_the_target_is_in_the_way(self) -> None:
+        """A person must remove it."""
+        async with serving(200, self.HEADERS) as service:
+            with pytest.raises(Permanent, match="a directory has this name") as failure:
+                await TargetBlobs(service.clients).head(service.blob)
+        assert failure.value.reason is Reason.TARGET_CONFLICT
+
+    async def test_a_file_beside_it_is_a_blob(self) -> None:
+        """And so is one without any type, on a flat account, whatever its metadata says."""
+        for headers in (
+            self.HEADERS | {"x-ms-resource-type": "file"},
+            BLOB_HEADERS | {"x-ms-meta-hdi_isfolder": "true"},
+        ):
+            async with serving(200, headers) as service:
+                assert await SourceBlobs(service.clients).head(service.blob) is not None
+
+    async def test_is_left_out_of_lists(self) -> None:
+        """By its type, with or without metadata; also where its name is encoded."""
+        folder, file = (f"<ResourceType>{kind}</ResourceType>" for kind in ("directory", "file"))
+        empty = "<Content-Length>0</Content-Length>"
+        marked = "<Metadata><hdi_isfolder>true</hdi_isfolder></Metadata>"
+        entries = (
+            entry(">a.txt", file + "<Content-Length>1</Content-Length>", "<Metadata><k>v</k></Metadata>"),
+            entry(">nested", folder + empty, marked),
+            entry(">nested/c.txt", file + empty, marked),
+            entry(' Encoded="true">nested%2Fd%EF%BF%BE', folder + empty),
+            entry(">nested/e", folder + empty, marked),
+        )
+        text = f"<Blobs>{''.join(entries)}</Blobs><NextMarker />"
+        body = f'\ufeff<?xml version="1.0" encoding="utf-8"?><EnumerationResults>{text}</EnumerationResults>'.encode()
+        async with serving(200, {"Content-Type": "application/xml"}, body) as service:
+            found, marker = await SourceBlobs(service.clients).page(Place(service.endpoint, "container"), 10, None)
+        assert ([name for name, _ in found], marker) == (["a.txt", "nested/c.txt"], None)

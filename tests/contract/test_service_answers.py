@@ -1,0 +1,551 @@
+"""What Azure Storage answers, fact by fact, and so does the local stack. Each test names its source.
+
+BOR: borink-org/object-storage, recorded fixtures of September 2026 (`docs/AZURE-TESTING.md`). PY22, PY19: recordings of
+Azure/azure-sdk-for-python. ASP: of Azure/azure-storage-python (2019). CPP: of Azure/azure-sdk-for-cpp (2021). NET: of
+Azure/azure-sdk-for-net. JSD, JST: recordings and live tests of Azure/azure-sdk-for-js. [doc]: a page of Microsoft's. #: an issue of a
+repository. [sdk]: code that an SDK has for the service's sake.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from http.client import HTTPConnection
+from typing import Any
+from urllib.parse import quote, urlsplit
+from uuid import uuid4
+from xml.etree import ElementTree as ET
+
+import pytest
+from azure.core import MatchConditions
+from azure.core.exceptions import HttpResponseError
+from azure.storage.blob import (
+    AccountSasPermissions,
+    BlobBlock,
+    BlobClient,
+    BlobSasPermissions,
+    BlobServiceClient,
+    ResourceTypes,
+    generate_account_sas,
+    generate_blob_sas,
+)
+
+from devhost.storage.config import KEY
+from devhost.storage.testing import Stack
+from tests.contract.test_lists import everything
+from tests.contract.worlds import InStorage
+
+BOM = "\ufeff"
+OLDER, NEWER = "2023-11-03", "2024-02-04"
+EVERYTHING = AccountSasPermissions(read=True, write=True, delete=True, list=True, create=True, tag=True)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer as it is on the wire."""
+
+    status: int
+    reason: str
+    headers: dict[str, str]
+    text: str
+
+    @property
+    def xml(self) -> ET.Element:
+        """The body."""
+        return ET.fromstring(self.text.removeprefix(BOM))  # noqa: S314  # our own
+
+    @property
+    def code(self) -> str:
+        """The error code."""
+        return self.headers.get("x-ms-error-code", "")
+
+
+class Wire:
+    """Raw requests, which no SDK makes kinder, and the SDK's clients to set the stage."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.test = uuid4().hex[:8]
+        self.accounts = {
+            name: BlobServiceClient(stack.blob_url(name), KEY, retry_total=0)
+            for name in ("sharingsource", "sharingtarget")
+        }
+
+    def source(self, name: str = "blob") -> BlobClient:
+        """A blob in the source account."""
+        return self.accounts["sharingsource"].get_blob_client("source", f"{self.test}/{name}")
+
+    def target(self, name: str = "blob") -> BlobClient:
+        """A blob in the target account."""
+        return self.accounts["sharingtarget"].get_blob_client("target", f"{self.test}/{name}")
+
+    def ask(
+        self, method: str, path: str, query: str = "", headers: dict[str, str] | None = None, *, token: bool = True
+    ) -> Answer:
+        """Ask with a SAS for everything, or with none."""
+        account = path.split("/")[1]
+        kinds = ResourceTypes(service=True, container=True, object=True)
+        sas = generate_account_sas(account, KEY, kinds, EVERYTHING, datetime.now(UTC) + timedelta(hours=1))
+        connection = HTTPConnection("127.0.0.1", self.stack.blob_port, timeout=30)
+        parts = [part for part in (query, sas if token else "") if part]
+        length = {} if method in {"GET", "HEAD"} else {"Content-Length": "0"}
+        connection.request(method, f"{path}?{'&'.join(parts)}", headers=length | (headers or {}))
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        connection.close()
+        return Answer(answer.status, answer.reason, dict(answer.getheaders()), text)
+
+    def listed(self, query: str = "") -> Answer:
+        """List the blobs of this test, as they are on the wire."""
+        return self.ask("GET", "/sharingsource/source", f"restype=container&comp=list&prefix={self.test}/&{query}")
+
+    def url(self, blob: BlobClient, permission: str = "r", hours: float = 1) -> str:
+        """A source's URL with a SAS."""
+        sas = generate_blob_sas(
+            str(blob.account_name),
+            blob.container_name,
+            blob.blob_name,
+            account_key=KEY,
+            permission=BlobSasPermissions.from_string(permission),
+            start=datetime.now(UTC) - timedelta(days=1),
+            expiry=datetime.now(UTC) + timedelta(hours=hours),
+        )
+        return f"{blob.url}?{sas}"
+
+    def copy(
+        self, source: str, *, sync: bool, version: str = NEWER, target: BlobClient | None = None, **headers: str
+    ) -> Answer:
+        """Ask for a copy."""
+        path = urlsplit((target or self.target()).url).path
+        asked = {"x-ms-copy-source": source, "x-ms-version": version} | {
+            name.replace("_", "-"): value for name, value in headers.items()
+        }
+        return self.ask("PUT", path, "", asked | ({"x-ms-requires-sync": "true"} if sync else {}))
+
+
+@pytest.fixture
+def wire(stack: Stack) -> Iterator[Wire]:
+    """The stack, with copies that end at once."""
+    stack.control.copies(hold=False)
+    yield Wire(stack)
+    stack.control.remove_faults()
+
+
+BOTH = pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
+
+
+class TestLists:
+    """List Blobs."""
+
+    def test_every_blob_has_metadata_if_asked_and_or_metadata_always(self, wire: Wire) -> None:
+        """Empty ones, too (CPP ListBlobsOtherStuff)."""
+        wire.source("with").upload_blob(b"1", metadata={"a": "b"})
+        wire.source("without").upload_blob(b"1")
+        asked, not_asked = wire.listed("include=metadata").text, wire.listed().text
+        assert (asked.count("<Metadata />"), asked.count("<Metadata><a>b</a></Metadata>")) == (1, 1)
+        assert "Metadata>" not in not_asked.replace("OrMetadata", "")
+        assert "<Metadata" not in not_asked
+        assert asked.count("<OrMetadata />") == not_asked.count("<OrMetadata />") == 2
+
+    def test_order_of_elements_and_empty_ones(self, wire: Wire) -> None:
+        """The same in all recordings (BOR, CPP, ASP); the ETag has no quotes."""
+        wire.source().upload_blob(b"1", metadata={"a": "b"})
+        (blob,) = wire.listed("include=metadata,copy").xml.iter("Blob")
+        assert [element.tag for element in blob] == ["Name", "Properties", "Metadata", "OrMetadata"]
+        properties = {element.tag: element.text for element in blob[1]}
+        assert list(properties) == [
+            "Creation-Time",
+            "Last-Modified",
+            "Etag",
+            "Content-Length",
+            "Content-Type",
+            "Content-Encoding",
+            "Content-Language",
+            "Content-CRC64",
+            "Content-MD5",
+            "Cache-Control",
+            "Content-Disposition",
+            "BlobType",
+            "AccessTier",
+            "AccessTierInferred",
+            "LeaseStatus",
+            "LeaseState",
+            "ServerEncrypted",
+        ]
+        assert str(properties["Etag"]).startswith("0x")
+        empty = {name for name, text in properties.items() if text is None}
+        assert empty == {
+            "Content-Encoding",
+            "Content-Language",
+            "Content-CRC64",
+            "Cache-Control",
+            "Content-Disposition",
+        }
+
+    def test_append_and_page_blobs_have_no_tier(self, wire: Wire) -> None:
+        """Neither in a list nor in a HEAD (CPP)."""
+        wire.source("append").create_append_blob()
+        wire.source("page").create_page_blob(512)
+        assert "AccessTier" not in wire.listed().text
+        assert [wire.source(name).get_blob_properties().blob_tier for name in ("append", "page")] == [None, None]
+
+    def test_copies_only_if_asked(self, wire: Wire) -> None:
+        """In this order, within the properties (ASP)."""
+        wire.source().upload_blob(b"1")
+        wire.copy(wire.url(wire.source()), sync=True, target=wire.source("copy"))
+        assert "Copy" not in wire.listed().text
+        tags = re.findall(r"<(Copy\w+)>", wire.listed("include=copy").text)
+        assert tags == ["CopyId", "CopySource", "CopyStatus", "CopyProgress", "CopyCompletionTime"]
+
+    @pytest.mark.parametrize("character", ["\ufffe", "\uffff"])
+    def test_a_name_beyond_xml_is_encoded_whole(self, wire: Wire, character: str) -> None:
+        """Its slashes, too (BOR); the SDK decodes it."""
+        blob = wire.source(f"a/{character} &")
+        blob.upload_blob(b"1")
+        encoded = quote(blob.blob_name, safe="")
+        assert f'<Name Encoded="true">{encoded}</Name>' in wire.listed().text
+        container = wire.accounts["sharingsource"].get_container_client("source")
+        assert [found.name for found in container.list_blobs(f"{wire.test}/")] == [blob.blob_name]
+
+    def test_markers_are_opaque(self, wire: Wire) -> None:
+        """`2!<length>!<base64>` on the way, an empty element at the end; what was not asked for is not echoed (BOR)."""
+        names = ["a", "b/ü", "c&d", "🎈"]
+        for name in names:
+            wire.source(name).upload_blob(b"1")
+        found, marker, pages = list[str | None](), "", 0
+        while pages == 0 or marker:
+            page = wire.listed(f"maxresults=2&marker={quote(marker)}").xml
+            found += [name.text for name in page.iter("Name")]
+            marker, pages = page.findtext("NextMarker") or "", pages + 1
+            assert not marker or re.fullmatch(r"2!\d+![A-Za-z0-9+_-]+", marker)
+            assert (page.findtext("MaxResults"), page.find("Delimiter")) == ("2", None)
+        assert (found, pages) == ([f"{wire.test}/{name}" for name in names], 2)
+        assert "<NextMarker />" in (whole := wire.listed().text)
+        assert "<MaxResults>" not in whole
+        assert "<Marker" not in whole
+
+    def test_a_marker_needs_a_signature_that_fits(self, wire: Wire) -> None:
+        """The next page is no way around it."""
+        wire.source("a").upload_blob(b"1")
+        wire.source("b").upload_blob(b"1")
+        marker = wire.listed("maxresults=1").xml.findtext("NextMarker") or ""
+        query = (
+            f"restype=container&comp=list&marker={quote(marker)}&sv=2026-02-06&ss=b&srt=c&sp=l&se=2099-01-01&sig=AAAA"
+        )
+        assert wire.ask("GET", "/sharingsource/source", query, token=False).status == 403
+
+    @pytest.mark.parametrize(
+        ("marker", "code"),
+        [
+            ("nonsense", "InvalidQueryParameterValue"),
+            ("2!72!MDAw", "InvalidInput"),
+            ("2!4!AAAA", "InvalidInput"),
+        ],
+    )
+    def test_a_bad_marker_is_refused(self, wire: Wire, marker: str, code: str) -> None:
+        """And a truncated one, by another code (BOR)."""
+        answer = wire.listed(f"marker={quote(marker)}")
+        assert (answer.status, answer.code) == (400, code)
+
+    async def test_the_app_takes_blobs_without_metadata(self, storage: InStorage) -> None:
+        """The SDK says None of them; on both sides they are blobs like any other."""
+        for whole, side in ((storage.source_place, storage.source), (storage.target_place, storage.target)):
+            place = replace(whole, prefix=f"{storage.test}/")
+            await storage.put(place.blob("blob"), b"1")
+            ((name, seen),) = await everything(side, place)
+            assert seen == await side.head(replace(place.blob(""), name=name))
+
+
+class TestErrors:
+    """The form of a refusal."""
+
+    def test_xml_with_a_byte_order_mark_on_one_line(self, wire: Wire) -> None:
+        """The message has the request's id and the time; its text is the reason phrase; the code is a header too (BOR, ASP)."""
+        answer = wire.ask("GET", f"/sharingsource/source/{wire.test}/none")
+        assert re.fullmatch(
+            BOM + r'<\?xml version="1.0" encoding="utf-8"\?><Error><Code>BlobNotFound</Code><Message>'
+            r"The specified blob does not exist\.\nRequestId:[0-9a-f-]{36}\nTime:[0-9T:.-]+Z</Message></Error>",
+            answer.text,
+        )
+        assert (answer.status, answer.reason) == (404, "The specified blob does not exist.")
+        assert answer.code == "BlobNotFound"
+
+    @pytest.mark.parametrize("fault", [False, True])
+    def test_a_head_has_no_body_and_no_length(self, wire: Wire, *, fault: bool) -> None:
+        """The code is in the header alone (CPP, ASP)."""
+        if fault:
+            wire.stack.control.add_fault({"operation": "HeadBlob"}, {"status": 404, "code": "BlobNotFound"})
+        answer = wire.ask("HEAD", f"/sharingsource/source/{wire.test}/none")
+        assert (answer.status, answer.code, answer.text) == (404, "BlobNotFound", "")
+        assert "Content-Length" not in answer.headers
+
+    @pytest.mark.parametrize("path", ["/sharingsource/source/blob", "/sharingsource/none/blob"])
+    def test_without_a_token(self, wire: Wire, path: str) -> None:
+        """401, whatever is there (BOR, CPP; since 2019-12-12)."""
+        answer = wire.ask("GET", path, token=False)
+        assert (answer.status, answer.code) == (401, "NoAuthenticationInformation")
+        assert answer.headers["WWW-Authenticate"].startswith("Bearer ")
+
+
+class TestCopies:
+    """Copy Blob and Copy Blob From URL."""
+
+    @BOTH
+    def test_the_source_is_another_version(self, wire: Wire, *, sync: bool) -> None:
+        """By whose condition it was refused (CPP SourceBlobAccessConditions, NET)."""
+        wire.source().upload_blob(b"1")
+        answer = wire.copy(wire.url(wire.source()), sync=sync, x_ms_source_if_match='"0x1"')
+        code = "CannotVerifyCopySource" if sync else "SourceConditionNotMet"
+        assert (answer.status, answer.code) == (412, code)
+
+    @BOTH
+    def test_the_target_is_another_version(self, wire: Wire, *, sync: bool) -> None:
+        """By whose condition it was refused (NET Destination_AccessConditionsFail)."""
+        wire.source().upload_blob(b"1")
+        wire.target().upload_blob(b"1")
+        answer = wire.copy(wire.url(wire.source()), sync=sync, If_Match='"0x1"')
+        assert (answer.status, answer.code) == (412, "ConditionNotMet" if sync else "TargetConditionNotMet")
+
+    @BOTH
+    @pytest.mark.parametrize("same", [False, True], ids=["another account", "same account"])
+    def test_the_source_is_gone(self, wire: Wire, *, sync: bool, same: bool) -> None:
+        """NET StartCopyFromUriAsync_Error, SyncCopyFromUriAsync_Error; [doc] copy-blob for another account."""
+        target = wire.source("copy") if same else wire.target()
+        answer = wire.copy(wire.url(wire.source("none")), sync=sync, target=target)
+        code = "BlobNotFound" if same and not sync else "CannotVerifyCopySource"
+        assert (answer.status, answer.code) == (404, code)
+
+    @BOTH
+    @pytest.mark.parametrize("version", [OLDER, NEWER])
+    @pytest.mark.parametrize(
+        ("permission", "hours", "status", "said"),
+        [
+            (None, 1, 401, "NoAuthenticationInformation"),
+            ("r", -1, 403, "AuthenticationFailed"),
+            ("w", 1, 403, "AuthorizationPermissionMismatch"),
+        ],
+        ids=["none", "expired", "no read"],
+    )
+    def test_the_sas_does_not_do(
+        self, wire: Wire, *, sync: bool, version: str, permission: str | None, hours: int, status: int, said: str
+    ) -> None:
+        """401 for none (PY22 private_blob_no_sas, #arrow 41095), else 403; what the source said is shown since 2024-02-04 (JST)."""
+        wire.source().upload_blob(b"1")
+        url = wire.url(wire.source(), permission, hours) if permission else wire.source().url
+        answer = wire.copy(url, sync=sync, version=version)
+        assert (answer.status, answer.code) == (status, "CannotVerifyCopySource")
+        shown = (str(status), said) if version == NEWER else (None, None)
+        headers = ("x-ms-copy-source-status-code", "x-ms-copy-source-error-code")
+        assert tuple(answer.headers.get(name) for name in headers) == shown
+        elements = ("CopySourceStatusCode", "CopySourceErrorCode")
+        assert tuple(answer.xml.findtext(name) for name in elements) == shown
+        assert (answer.xml.find("CopySourceErrorMessage") is not None) is (version == NEWER)
+
+    def test_a_busy_source_can_be_asked_for(self, wire: Wire) -> None:
+        """A 4xx may hide a ServerBusy of the source ([sdk] storage-blob `_shared/policies.py`)."""
+        action = {"status": 409, "source_status": 503, "source_code": "ServerBusy"}
+        wire.stack.control.add_fault({"operation": "CopyBlobFromUrl"}, action)
+        answer = wire.copy(wire.url(wire.source()), sync=True)
+        assert (answer.status, answer.code) == (409, "CannotVerifyCopySource")
+        assert answer.headers["x-ms-copy-source-error-code"] == "ServerBusy"
+        assert answer.xml.findtext("CopySourceStatusCode") == "503"
+
+    @BOTH
+    def test_of_a_name_with_dots_at_the_end(self, wire: Wire, *, sync: bool) -> None:
+        """It is the blob without them (BOR)."""
+        wire.source("a./b..").upload_blob(b"1")
+        target = wire.target("c./d..")
+        assert wire.copy(wire.url(wire.source("a./b..")), sync=sync, target=target).status == 202
+        while target.get_blob_properties().copy.status == "pending":
+            pass
+        assert wire.target("c/d").download_blob().readall() == b"1"
+
+
+class TestRefusals:
+    """409 is the service's word for what cannot be done here."""
+
+    def test_a_customers_key(self, wire: Wire) -> None:
+        """A HEAD without it is refused, without a body (ASP test_cpk); so is a copy; a deletion is not."""
+        blob = wire.source()
+        blob.upload_blob(b"1")
+        wire.source("other").upload_blob(b"1")
+        code = "BlobUsesCustomerSpecifiedEncryption"
+        wire.stack.control.refuse("source", blob.blob_name, code)
+        head = wire.ask("HEAD", urlsplit(blob.url).path)
+        assert (head.status, head.code, head.text) == (409, code, "")
+        assert wire.copy(wire.url(blob), sync=False).code == code
+        sync = wire.copy(wire.url(blob), sync=True)
+        assert (sync.code, sync.headers["x-ms-copy-source-error-code"]) == ("CannotVerifyCopySource", code)
+        assert wire.copy(wire.url(wire.source("other")), sync=True).status == 202
+        blob.delete_blob()
+
+    @pytest.mark.parametrize(
+        "code",
+        [
+            "BlobOperationNotSupported",
+            "FeatureNotYetSupportedForHierarchicalNamespaceAccounts",
+            "OperationNotAllowedInCurrentState",
+        ],
+    )
+    def test_any_other_can_be_asked_for(self, wire: Wire, code: str) -> None:
+        """Of a target's writes (#azure-cli 21566, #azcopy 2706)."""
+        action = {"status": 409, "code": code}
+        wire.stack.control.add_fault({"operation": "CopyBlobFromUrl", "blob": f"^{wire.test}/blob$"}, action)
+        assert wire.copy(wire.url(wire.source()), sync=True).code == code
+
+
+class TestNames:
+    """What the service makes of a name."""
+
+    @pytest.mark.parametrize(
+        ("name", "stored"), [("end.", "end"), ("dot./x", "dot/x"), ("a../b.c..", "a/b.c"), (".a", ".a")]
+    )
+    def test_dots_at_the_end_of_a_segment_are_dropped(self, wire: Wire, name: str, stored: str) -> None:
+        """Of each; both names are one blob then (BOR)."""
+        wire.source(name).upload_blob(b"1")
+        assert [element.text for element in wire.listed().xml.iter("Name")] == [f"{wire.test}/{stored}"]
+        assert wire.source(name).get_blob_properties().etag == wire.source(stored).get_blob_properties().etag
+
+    @pytest.mark.parametrize("character", ["%00", "%01", "%0A", "%1F", "%7F", "%FF"])
+    def test_control_characters_and_what_is_not_utf_8(self, wire: Wire, character: str) -> None:
+        """400 (BOR)."""
+        path = f"/sharingsource/source/{wire.test}/a{character}b"
+        assert wire.ask("PUT", path, headers={"x-ms-blob-type": "BlockBlob"}).status == 400
+
+    def test_next_line_is_taken(self, wire: Wire) -> None:
+        """U+0085, unlike the other controls (BOR)."""
+        wire.source("a\u0085b").upload_blob(b"1")
+        assert [element.text for element in wire.listed().xml.iter("Name")] == [f"{wire.test}/a\u0085b"]
+
+
+class TestBlocks:
+    """Uploads in parts."""
+
+    def test_an_empty_block_is_refused(self, wire: Wire) -> None:
+        """So nothing of zero bytes goes by blocks (BOR)."""
+        with pytest.raises(HttpResponseError) as refusal:
+            wire.source().stage_block("0001", b"")
+        assert (refusal.value.status_code, code_of(refusal.value)) == (400, "InvalidHeaderValue")
+        wire.source().commit_block_list([])
+        assert wire.source().get_blob_properties().size == 0
+
+    def test_staged_blocks_have_no_etag(self, wire: Wire) -> None:
+        """They are listed, and no blob (BOR)."""
+        blob = wire.source()
+        path = urlsplit(blob.url).path
+        blob.stage_block("0001", b"1")
+        staged = wire.ask("GET", path, "comp=blocklist&blocklisttype=all")
+        assert (staged.status, staged.headers.keys() & {"ETag", "Etag", "Last-Modified"}) == (200, set())
+        assert wire.ask("HEAD", path).status == 404
+        blob.commit_block_list([BlobBlock("0001")])
+        assert wire.ask("GET", path, "comp=blocklist&blocklisttype=all").headers.keys() & {"ETag", "Etag"}
+
+    def test_a_name_that_is_taken(self, wire: Wire) -> None:
+        """409 for Put Block List as for Put Blob, not the documented 412 (BOR)."""
+        blob = wire.source()
+        blob.upload_blob(b"1")
+        blob.stage_block("0001", b"2")
+        with pytest.raises(HttpResponseError) as refusal:
+            blob.commit_block_list([BlobBlock("0001")], match_condition=MatchConditions.IfMissing)
+        assert (refusal.value.status_code, code_of(refusal.value)) == (409, "BlobAlreadyExists")
+
+
+@pytest.fixture
+def hierarchical(wire: Wire) -> Iterator[Wire]:
+    """The source account has a hierarchical namespace."""
+    wire.stack.control.hierarchical("sharingsource")
+    yield wire
+    wire.stack.control.hierarchical()
+
+
+class TestHierarchy:
+    """Accounts with a hierarchical namespace."""
+
+    @pytest.mark.parametrize("query", ["", "include=metadata"])
+    def test_a_directory_is_listed_as_a_blob(self, hierarchical: Wire, query: str) -> None:
+        """Of no bytes and no type, before what is in it, without a slash at its end (BOR)."""
+        for name in ("z.txt", "nested/c.txt", "a.txt"):
+            hierarchical.source(name).upload_blob(b"1")
+        blobs = list(hierarchical.listed(query).xml.iter("Blob"))
+        names = ["a.txt", "nested", "nested/c.txt", "z.txt"]
+        assert [blob.findtext("Name") for blob in blobs] == [f"{hierarchical.test}/{name}" for name in names]
+        kinds = [blob.findtext("Properties/ResourceType") for blob in blobs]
+        assert kinds == ["file", "directory", "file", "file"]
+        directory = {element.tag: element.text for element in blobs[1][1]}
+        assert (directory["Content-Length"], directory["Content-Type"]) == ("0", None)
+        assert blobs[1].findtext("Metadata/hdi_isfolder") == ("true" if query else None)
+
+    def test_a_directory_is_seen_as_one(self, hierarchical: Wire) -> None:
+        """By its header and by its metadata (JSD); a blob in it is a file."""
+        hierarchical.source("nested/c.txt").upload_blob(b"1")
+        head = hierarchical.ask("HEAD", urlsplit(hierarchical.source("nested").url).path)
+        assert (head.status, head.headers["Content-Length"]) == (200, "0")
+        assert head.headers["x-ms-resource-type"] == "directory"
+        assert head.headers["x-ms-meta-hdi_isfolder"] == "true"
+        head = hierarchical.ask("HEAD", urlsplit(hierarchical.source("nested/c.txt").url).path)
+        assert head.headers["x-ms-resource-type"] == "file"
+
+    async def test_the_app_leaves_directories_out(self, hierarchical: Wire, storage: InStorage) -> None:
+        """Of its lists."""
+        place = replace(storage.source_place, prefix=f"{hierarchical.test}/")
+        hierarchical.source("nested/c.txt").upload_blob(b"1")
+        assert [name for name, _ in await everything(storage.source, place)] == [f"{hierarchical.test}/nested/c.txt"]
+
+    def test_empty_segments_fold(self, hierarchical: Wire) -> None:
+        """`a//b` is stored as `a/b` (BOR)."""
+        hierarchical.source("a//b").upload_blob(b"1")
+        assert hierarchical.source("a/b").download_blob().readall() == b"1"
+        names = [name.text for name in hierarchical.listed().xml.iter("Name")]
+        assert names == [f"{hierarchical.test}/a", f"{hierarchical.test}/a/b"]
+
+    def test_61_segments_are_the_limit(self, hierarchical: Wire) -> None:
+        """Of a name (BOR, by bisection)."""
+        path = f"/sharingsource/source/{hierarchical.test}"
+        headers = {"x-ms-blob-type": "BlockBlob"}
+        assert hierarchical.ask("PUT", path + "/a" * 60, headers=headers).status == 201
+        assert hierarchical.ask("PUT", path + "/a" * 61, headers=headers).status == 400
+
+    def test_what_is_not_supported(self, hierarchical: Wire) -> None:
+        """Snapshots (BOR), tags on a write (recorded by users); to read tags is another code."""
+        blob = hierarchical.source("nested/c.txt")
+        blob.upload_blob(b"1")
+        code = "FeatureNotYetSupportedForHierarchicalNamespaceAccounts"
+        path = urlsplit(blob.url).path
+        snapshot = hierarchical.ask("PUT", path, "comp=snapshot")
+        assert (snapshot.status, snapshot.code) == (409, code)
+        tagged = hierarchical.ask("PUT", path, headers={"x-ms-blob-type": "BlockBlob", "x-ms-tags": "a=b"})
+        assert (tagged.status, tagged.code) == (409, code)
+        tags = hierarchical.ask("GET", path, "comp=tags")
+        assert (tags.status, tags.code) == (400, "InvalidQueryParameterValue")
+
+    @BOTH
+    def test_a_directory_is_not_copied(self, hierarchical: Wire, *, sync: bool) -> None:
+        """#azure-cli 21566."""
+        hierarchical.source("nested/c.txt").upload_blob(b"1")
+        answer = hierarchical.copy(hierarchical.url(hierarchical.source("nested")), sync=sync)
+        assert (answer.status, answer.code) == (409, "OperationNotAllowedInCurrentState")
+        url = hierarchical.url(hierarchical.source("nested/c.txt"))
+        assert hierarchical.copy(url, sync=sync).status == 202
+
+    def test_a_directory_is_not_deleted_by_the_blob_api(self, hierarchical: Wire) -> None:
+        """#azure-sdk-for-net 39065."""
+        hierarchical.source("nested/c.txt").upload_blob(b"1")
+        answer = hierarchical.ask("DELETE", urlsplit(hierarchical.source("nested").url).path)
+        assert (answer.status, answer.code) == (400, "OperationNotSupportedOnDirectory")
+
+    def test_the_account_says_so(self, hierarchical: Wire) -> None:
+        """In Get Account Information ([doc] get-account-information)."""
+
+        def is_hierarchical() -> str | None:
+            return hierarchical.ask("GET", "/sharingsource/", "restype=account&comp=properties").headers.get(
+                "x-ms-is-hns-enabled"
+            )
+
+        assert is_hierarchical() == "true"
+        hierarchical.stack.control.hierarchical()
+        assert is_hierarchical() != "true"
+
+
+def code_of(error: HttpResponseError) -> Any:
+    """The service's code."""
+    return getattr(error, "error_code", None)
