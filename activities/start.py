@@ -87,15 +87,15 @@ class _Start:
         )
         if source is not None and source.etag == transfer.etag:
             self.size = source.size  # whatever goes wrong now: who cleans up must know it
-        decision = decide(self.run, source, target, ended)
+        decision = decide(replace(self.run, size=self.size), source, target, ended)
         if isinstance(decision, Outcome):
-            return decision
+            return replace(decision, pause=self._pause(decision.verdict))
         self._not_again(target)
         match decision, source, target:
             case Act.CONFIRM, SourceBlob(), TargetBlob():
                 return await self._confirm(target, source.size)
-            case Act.ABORT, _, TargetBlob():
-                await self._attempt_abort(target, since)
+            case Act.ABORT | Act.REMOVE, _, TargetBlob():
+                await self._make_way(decision, target, since)
                 return None
             case _, SourceBlob(), _:
                 return await self._copy(source, target, since)
@@ -128,12 +128,21 @@ class _Start:
             self.last = error
             return None
 
-    async def _attempt_abort(self, target: TargetBlob, since: float) -> None:
+    def _pause(self, verdict: Verdict) -> int:
+        """What is waited for before the next look, in seconds."""
+        times = self.ports.times
+        return {Verdict.GONE: times.recheck, Verdict.OCCUPIED: times.settle}.get(verdict, 0)
+
+    async def _make_way(self, act: Act, target: TargetBlob, since: float) -> None:
         if not self._fresh(since):
             return
+        blob = self.run.transfer.target_blob
         # Whatever it answers, the next look tells.
         try:
-            await self.ports.target.abort(self.run.transfer.target_blob, target.copy_id or "")
+            if act is Act.ABORT:
+                await self.ports.target.abort(blob, target.copy_id or "")
+            else:
+                await self.ports.target.delete(blob, target.etag)
         except LookAgain as error:
             self._refused(target, error)
 

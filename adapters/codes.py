@@ -8,7 +8,7 @@ that something changed: most 409s say that the blob cannot be copied at all, how
 from enum import StrEnum
 from http import HTTPStatus
 
-from rules.errors import CANNOT_VERIFY_SOURCE, LookAgain, Permanent, Reason, Retryable, StorageError
+from rules.errors import CANNOT_VERIFY_SOURCE, LookAgain, Permanent, Reason, Rejected, Retryable, StorageError
 
 
 class Side(StrEnum):
@@ -30,7 +30,8 @@ class Meaning(StrEnum):
     CHANGED = "it is not in the state that was asked for"
     LEASED = "somebody holds a lease"
     PROTECTED = "a policy or its tier protects the blob"
-    WRONG_TYPE = "the blob there is of another kind"
+    OTHER_TYPE = "the blob there is of another type"
+    SNAPSHOTS = "the blob has snapshots, or is one copy of a series"
     DIRECTORY = "a directory has this name"
     TOO_MUCH = "the service does not take such properties"
     OWN_KEY = "the blob is encrypted with a customer-provided key"
@@ -106,11 +107,11 @@ CODES: dict[Meaning, tuple[str, ...]] = {
         "CannotChangeToLowerTier",
         "ContainerImmutableDueToPolicy",
     ),
-    Meaning.WRONG_TYPE: (
+    # A look shows the type, and what follows from it.
+    Meaning.OTHER_TYPE: ("InvalidBlobType", "ResourceTypeMismatch"),
+    Meaning.SNAPSHOTS: (
         "IncrementalCopyBlobMismatch",
-        "InvalidBlobType",
         "OperationNotAllowedOnIncrementalCopyBlob",
-        "ResourceTypeMismatch",
         # Only the blob with all its snapshots could be deleted, and those are somebody's.
         "SnapshotsPresent",
     ),
@@ -177,7 +178,8 @@ VERDICTS: dict[Side, dict[Meaning, Verdict]] = {
         Meaning.CHANGED: (Retryable, Reason.SOURCE_UNREADABLE),
         Meaning.LEASED: (Retryable, Reason.SOURCE_UNREADABLE),
         Meaning.PROTECTED: (Permanent, Reason.SOURCE_ARCHIVED),
-        Meaning.WRONG_TYPE: (Permanent, Reason.UNSUPPORTED_BLOB),
+        Meaning.OTHER_TYPE: (Permanent, Reason.UNSUPPORTED_BLOB),
+        Meaning.SNAPSHOTS: (Permanent, Reason.UNSUPPORTED_BLOB),
         Meaning.DIRECTORY: (Permanent, Reason.UNSUPPORTED_BLOB),
         Meaning.TOO_MUCH: (Permanent, Reason.UNSUPPORTED_BLOB),
         Meaning.OWN_KEY: (Permanent, Reason.UNSUPPORTED_BLOB),
@@ -197,7 +199,8 @@ VERDICTS: dict[Side, dict[Meaning, Verdict]] = {
         Meaning.CHANGED: (LookAgain, Reason.TARGET_CONFLICT),
         Meaning.LEASED: (Retryable, Reason.TARGET_CONFLICT),
         Meaning.PROTECTED: (Permanent, Reason.TARGET_UNWRITABLE),
-        Meaning.WRONG_TYPE: (Permanent, Reason.TARGET_CONFLICT),
+        Meaning.OTHER_TYPE: (Rejected, Reason.TARGET_CONFLICT),
+        Meaning.SNAPSHOTS: (Permanent, Reason.TARGET_CONFLICT),
         Meaning.DIRECTORY: (Permanent, Reason.TARGET_CONFLICT),
         Meaning.TOO_MUCH: (Permanent, Reason.UNSUPPORTED_BLOB),
         Meaning.OWN_KEY: (Permanent, Reason.UNSUPPORTED_BLOB),

@@ -19,7 +19,7 @@ from adapters.translation import (
 from rules.decisions import SOURCE_ETAG, TRANSFER_ID, CopyStatus, TargetBlob
 from rules.errors import Permanent, Reason
 from rules.identity import unquoted
-from rules.models import Blob, Engine, Place
+from rules.models import Blob, Engine, Kind, Place
 from rules.ports import Copy
 
 HEADERS = ("content_type", "content_encoding", "content_language", "content_disposition", "cache_control")
@@ -116,6 +116,7 @@ def _seen(properties: BlobProperties) -> TargetBlob:
     return TargetBlob(
         etag=unquoted(properties.etag),
         size=properties.size,
+        kind=Kind(properties.blob_type.value) if properties.blob_type else None,
         source_etag=properties.metadata.get(SOURCE_ETAG),
         transfer_id=properties.metadata.get(TRANSFER_ID),
         copy_status=CopyStatus(copy.status) if copy.status else None,

@@ -129,6 +129,8 @@ def judged(request: Request, what: Meaning, status: int = 0, code: str = "", sou
         return kind(reason, request.name, detail, code=code, status=status)
     if not request.act:
         return Retryable(reason, request.name, detail, code=code, status=status)
+    if kind is Rejected:
+        return Rejected(reason, request.name, detail, code=code, status=status)
     return LookAgain(request.name, detail, code=code, status=status)
 
 

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from operations.log import log
-from rules import events, letters
-from rules.models import Run, Transfer
+from operations.restart import StillRunning, first_run, restart
+from rules import events, letters, status
+from rules.models import Transfer
 from rules.ports import Instances, Ports
 
 
@@ -35,9 +36,12 @@ async def begin(ports: Ports, instances: Instances, transfer: Transfer) -> bool:
     """Start a transfer that has no instance, in any state; False for a duplicate (rule 5).
 
     The extension silently replaces a finished instance, so a late duplicate must not even try: what was cancelled or
-    dead-lettered would run again. The start itself is not atomic; the record of the end closes that race.
+    dead-lettered would run again. The start itself is not atomic; the record of the end closes that race. One that ended
+    because its source was gone is started again: an event says that it is there, and a look costs little.
     """
     known = await instances.find(transfer.id)
+    if known is not None and status.ended_as_deleted(known):
+        return await _again(ports, instances, transfer)
     new = known is None and await instances.start(first_run(ports, transfer))
     if new:
         log(
@@ -52,10 +56,12 @@ async def begin(ports: Ports, instances: Instances, transfer: Transfer) -> bool:
     return new
 
 
-def first_run(ports: Ports, transfer: Transfer) -> Run:
-    """The run of a transfer that was never tried."""
-    route = ports.route(transfer.route)
-    return Run(transfer, ports.now(), deadline=route.deadline if route else None)
+async def _again(ports: Ports, instances: Instances, transfer: Transfer) -> bool:
+    try:
+        await restart(ports, instances, transfer)
+    except StillRunning:  # a duplicate of the duplicate was faster
+        return False
+    return True
 
 
 async def refuse(ports: Ports, body: bytes, refused: events.Refused) -> str:

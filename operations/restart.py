@@ -1,9 +1,8 @@
-"""Doing a transfer again: only a person (replay, share now) or reconcile may, with the next attempt number (rule 5)."""
+"""Doing a transfer again: a person (replay, share now), reconcile, or an event of what counts as deleted, with the next attempt number (rule 5)."""
 
 import asyncio
 from dataclasses import replace
 
-from operations.accept import first_run
 from operations.log import log
 from operations.problems import Conflict
 from rules.models import Run, Transfer
@@ -12,6 +11,12 @@ from rules.ports import Instances, Ports
 
 class StillRunning(Conflict):
     """The transfer runs already."""
+
+
+def first_run(ports: Ports, transfer: Transfer) -> Run:
+    """The run of a transfer that was never tried."""
+    route = ports.route(transfer.route)
+    return Run(transfer, ports.now(), deadline=route.deadline if route else None)
 
 
 async def restart(ports: Ports, instances: Instances, transfer: Transfer, *, blind: bool = True) -> Run:

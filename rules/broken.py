@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from rules import course, jobs, policies
+from rules.codec import moment_in
 from rules.jobs import Job
 from rules.models import Engine, Run
 from rules.ports import Input, Instance
@@ -72,19 +73,24 @@ def cancelled(instance: Instance) -> Input | None:
 
 
 def _as_shown(given: Input, shown: dict[str, Any]) -> Input:
-    """The input, which is of the execution's beginning, with what only the status shows: a noticed cancel, the engine."""
+    """The input, which is of the execution's beginning, with what only the status shows: a noticed cancel, engine, first look."""
     cancelling = given.cancelling or bool(shown.get("cancelling"))
     if isinstance(given, Run):
-        # The engine decides how long a transfer may take.
+        # The engine and the first look decide how long a transfer may take.
         engine = given.engine or next((engine for engine in Engine if engine == shown.get("engine")), None)
-        return replace(given, cancelling=cancelling, engine=engine)
+        return replace(
+            given,
+            cancelling=cancelling,
+            engine=engine,
+            first_look_at=given.first_look_at or moment_in(shown, "first_look_at"),
+        )
     return replace(given, cancelling=cancelling)
 
 
 def _may_go_on(given: Input, due: datetime) -> bool:
     spent = given.resumes >= policies.MAX_RESUMES
     if isinstance(given, Run):
-        return given.ending is not None or not (spent or policies.expired(due, course.ends_at(given)))
+        return given.ending is not None or not (spent or course.expired(given, due))
     return not spent
 
 

@@ -25,6 +25,14 @@ def moment(text: str) -> datetime:
     return parsed
 
 
+def moment_in(custom: dict[str, Any], key: str) -> datetime | None:
+    """A moment that a custom status shows, in UTC; None where it shows none, or another release wrote it otherwise."""
+    try:
+        return moment(custom[key]).astimezone(UTC)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+
+
 def encode(value: Any) -> Any:
     """Turn a value of the rules into JSON: dataclasses to objects without their defaults, times to text, durations to seconds."""
     if is_dataclass(value):

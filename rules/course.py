@@ -23,8 +23,10 @@ def advance(run: Run, outcome: Outcome, now: datetime) -> Run:
     | start, check | verified | close, or the end where nothing is to be closed |
     | | superseded, ended | record that end |
     | | any other, once a cancel was seen | record `cancelled` |
+    | start | gone | pause, start: also at the deadline, since what was deleted is no failure |
     | | permanent; any other at the deadline, or after 8 tries | record `dead_lettered` |
     | | waiting | pause, check |
+    | | occupied | pause for `settle`, start |
     | | again | start |
     | | retryable | backoff, start |
     | record | done | pause for `settle`, clean; or close where nothing can be half-made |
@@ -34,7 +36,9 @@ def advance(run: Run, outcome: Outcome, now: datetime) -> Run:
     | record, clean, close | retryable | backoff, the same step; what writes records without limit |
     """
     faults = run.faults
-    run = replace(run, faults=0, pause=0, updated_at=now, note=outcome.note or run.note)
+    run = replace(
+        run, faults=0, pause=0, updated_at=now, first_look_at=run.first_look_at or now, note=outcome.note or run.note
+    )
     match run.step:
         case Step.START | Step.CHECK:
             return _carried(_learned(run, outcome, now), outcome, now)
@@ -57,8 +61,8 @@ def faulted(run: Run, detail: str, now: datetime) -> Run:
     After 10 in a row, or at the deadline, a transfer that is still being carried ends `dead_lettered` as `internal`; the
     steps that end a transfer go on as `advance` says.
     """
-    run = replace(run, first=False, faults=run.faults + 1, updated_at=now)
-    spent = run.faults >= policies.MAX_FAULTS or policies.expired(now, ends_at(run))
+    run = replace(run, first=False, faults=run.faults + 1, updated_at=now, first_look_at=run.first_look_at or now)
+    spent = run.faults >= policies.MAX_FAULTS or expired(run, now)
     if carrying(run) and (spent or run.cancelling):
         return give_up(run, Reason.INTERNAL, detail)
     return _later(run, detail)
@@ -71,6 +75,7 @@ def resumed(run: Run, detail: str) -> Run:
     failed execution may have copied; and it never starts to copy once a cancel was noticed.
     """
     run = replace(run, first=False, faults=0, pause=0, resumes=run.resumes + 1, detail=detail[:MAX_DETAIL])
+    run = replace(run, gone=False, settled=False)  # the pause after the last look may have been cut short
     return cancelled(run) if run.cancelling and carrying(run) else run
 
 
@@ -107,16 +112,20 @@ def carrying(run: Run) -> bool:
     return run.step in {Step.START, Step.CHECK}
 
 
-def ends_at(run: Run) -> datetime:
-    """The run's deadline."""
-    return run.accepted_at + policies.deadline(run.deadline, run.engine)
+def expired(run: Run, now: datetime) -> bool:
+    """Whether the run's deadline has come. It counts from the first look: what waited in a backlog has had no chance yet."""
+    return run.first_look_at is not None and policies.expired(now, _ends_at(run, run.first_look_at))
+
+
+def _ends_at(run: Run, first_look_at: datetime) -> datetime:
+    return first_look_at + policies.deadline(run.deadline, run.engine)
 
 
 def read_until(run: Run, engine: Engine, now: datetime) -> datetime:
     """Until when the source may be read by the SAS of one copy (rule 14): as short as the engine allows."""
     if engine is Engine.SYNC:
         return now + timedelta(minutes=30)
-    return max(now + timedelta(minutes=30), run.accepted_at + policies.deadline(run.deadline, engine))
+    return max(now + timedelta(minutes=30), (run.first_look_at or now) + policies.deadline(run.deadline, engine))
 
 
 def _learned(run: Run, outcome: Outcome, now: datetime) -> Run:
@@ -131,6 +140,8 @@ def _learned(run: Run, outcome: Outcome, now: datetime) -> Run:
         progressed_at=now if progressed else run.progressed_at,
         reason=outcome.reason,
         detail=outcome.detail[:MAX_DETAIL],
+        gone=outcome.verdict is Verdict.GONE and not run.gone,
+        settled=outcome.verdict is Verdict.OCCUPIED,
     )
 
 
@@ -152,7 +163,10 @@ def _carried(run: Run, outcome: Outcome, now: datetime) -> Run:
 
 
 def _going_on(run: Run, outcome: Outcome, now: datetime) -> Run:
-    if policies.expired(now, ends_at(run)):
+    late = expired(run, now)
+    if run.gone or (run.settled and not late):
+        return replace(run, step=Step.START, pause=outcome.pause)
+    if late:
         return give_up(
             run, outcome.reason or Reason.DEADLINE_EXCEEDED, outcome.detail or "not copied before the deadline"
         )
@@ -185,7 +199,7 @@ def _waiting(run: Run, now: datetime) -> Run:
 
 def _left(run: Run, now: datetime) -> int:
     """Seconds until the deadline, at least 2 (`policies.GRACE`): nothing is waited for beyond it."""
-    return int((ends_at(run) - now).total_seconds())
+    return int((_ends_at(run, run.first_look_at or now) - now).total_seconds())
 
 
 def _verified(run: Run) -> Outcome:

@@ -44,6 +44,7 @@ class TargetBlob:
 
     etag: str
     size: int
+    kind: Kind | None = None
     source_etag: str | None = None
     transfer_id: str | None = None
     copy_status: CopyStatus | None = None
@@ -98,6 +99,7 @@ class Act(StrEnum):
 
     CREATE = "create"
     REPLACE = "replace"
+    REMOVE = "remove"
     ABORT = "abort"
     CONFIRM = "confirm"
 
@@ -109,26 +111,52 @@ def decide(run: Run, source: SourceBlob | None, target: TargetBlob | None, ended
     | --- | --- | --- | --- |
     | yes | any | any | that end |
     | no | gone, or another version | receipt | verified |
-    | no | gone, or another version | else | superseded |
+    | no | gone, at the first look | else | gone: looked for once more |
+    | no | gone, at the second look | else | superseded |
+    | no | another version | else | superseded |
     | no | this version | receipt | confirm |
     | no | this version | pending (of another version) | abort, then look again |
     | no | this version, not to be copied (rule 12) | else | retryable or permanent |
     | no | this version | absent, or not looked at | create (If-None-Match: *) |
+    | no | this version | of another blob type, at the first look | occupied: first `settle` |
+    | no | this version | of another blob type, after `settle` | remove (If-Match), then look again |
     | no | this version | else | replace (If-Match) |
+
+    The service cannot overwrite a blob of another type, so that one is removed. No request of an older version may be in flight by
+    then: it would find the name free.
     """
     transfer = run.transfer
     if ended is not None and ended.attempt >= run.attempt:
         return Outcome(Verdict.ENDED, state=ended.state, reason=ended.reason, detail=ended.detail, size=run.size)
     if source is None or source.etag != transfer.etag:
-        if target is not None and is_receipt(target, transfer.etag, run.size):
-            return Outcome(Verdict.VERIFIED, size=run.size)
-        successor = Successor(source.etag, growing=source.kind is Kind.APPEND) if source else Successor(None)
-        return Outcome(Verdict.SUPERSEDED, successor=successor, size=run.size)
+        return _past(run, source, target)
     if target is not None and is_receipt(target, transfer.etag, source.size):
         return Act.CONFIRM
     if target is not None and target.copy_status is CopyStatus.PENDING:
         return Act.ABORT
-    return _unready(source) or (Act.CREATE if target is None else Act.REPLACE)
+    return _unready(source) or _write(run, source, target)
+
+
+def _past(run: Run, source: SourceBlob | None, target: TargetBlob | None) -> Outcome:
+    """The source does not show the version, or not any more."""
+    if target is not None and is_receipt(target, run.transfer.etag, run.size):
+        return Outcome(Verdict.VERIFIED, size=run.size)
+    if source is None and not run.gone:
+        detail = "the source shows no such blob; it is looked for once more"
+        return Outcome(Verdict.GONE, detail=detail, size=run.size)
+    successor = Successor(source.etag, growing=source.kind is Kind.APPEND) if source else Successor(None)
+    return Outcome(Verdict.SUPERSEDED, successor=successor, size=run.size)
+
+
+def _write(run: Run, source: SourceBlob, target: TargetBlob | None) -> Act | Outcome:
+    if target is None:
+        return Act.CREATE
+    if target.kind in {None, source.kind}:
+        return Act.REPLACE
+    if run.settled:
+        return Act.REMOVE
+    detail = f"the target is a {target.kind} and the source a {source.kind}: it is about to be removed"
+    return Outcome(Verdict.OCCUPIED, reason=Reason.TARGET_CONFLICT, detail=detail, size=source.size)
 
 
 def _unready(source: SourceBlob) -> Outcome | None:

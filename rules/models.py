@@ -167,6 +167,8 @@ class Verdict(StrEnum):
     VERIFIED = "verified"
     WAITING = "waiting"
     AGAIN = "again"
+    GONE = "gone"
+    OCCUPIED = "occupied"
     SUPERSEDED = "superseded"
     ENDED = "ended"
     RETRYABLE = "retryable"
@@ -188,7 +190,8 @@ class Step(StrEnum):
 class Run:
     """One attempt of a transfer: the orchestration's input, and every activity's request.
 
-    Everything that must survive `continue_as_new` is here, and nothing that is secret. Under 16 KB of JSON.
+    Everything that must survive `continue_as_new` is here, and nothing that is secret. Under 16 KB of JSON. `first_look_at`: when
+    the first step ended. `gone`, `settled`: what the last `start` found, and has been waited for since (`Verdict.GONE`, `OCCUPIED`).
     """
 
     transfer: Transfer
@@ -209,6 +212,9 @@ class Run:
     copying_at: datetime | None = None
     progressed_at: datetime | None = None
     updated_at: datetime | None = None
+    first_look_at: datetime | None = None
+    gone: bool = False
+    settled: bool = False
     pause: int = 0
     cancelling: bool = False
     recorded: bool = False

@@ -24,7 +24,7 @@ MIN_POLL, MAX_POLL = 2, 60
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """The three times of the protocol, in seconds; one setting scales all three."""
+    """The times of the protocol, in seconds; one setting scales them all."""
 
     window: float = 15.0
 
@@ -32,6 +32,11 @@ class Times:
     def timeout(self) -> float:
         """A request is given up after this."""
         return 4 * self.window
+
+    @property
+    def recheck(self) -> int:
+        """Between the look that finds no source and the one that believes it."""
+        return ceil(2 * self.window)
 
     @property
     def settle(self) -> int:

@@ -10,6 +10,8 @@ from rules.models import Run, Successor
 from rules.ports import Instance
 from rules.transitions import FINAL, State
 
+DELETION = {"id": None, "etag": None}
+
 
 def progress(run: Run, next_check_at: datetime | None = None) -> dict[str, Any]:
     """The live detail: custom status while it runs, output when it has ended. Under 4 KB, without the name."""
@@ -28,6 +30,7 @@ def progress(run: Run, next_check_at: datetime | None = None) -> dict[str, Any]:
         "detail": (ending.detail if ending else run.detail) or run.note,
         "successor": ending.successor and _successor(run, ending.successor) if ending else None,
         "updated_at": stamp(run.updated_at or run.accepted_at),
+        "first_look_at": run.first_look_at and stamp(run.first_look_at),
         "next_check_at": next_check_at and stamp(next_check_at),
     }
 
@@ -35,9 +38,15 @@ def progress(run: Run, next_check_at: datetime | None = None) -> dict[str, Any]:
 def _successor(run: Run, successor: Successor) -> dict[str, Any]:
     """The version that replaced it, with the id of its own transfer along the same route; a deletion has neither."""
     if successor.etag is None:
-        return {"id": None, "etag": None}
+        return DELETION
     transfer = run.transfer
     return {"id": identity.sibling(transfer, successor.etag).id, "etag": successor.etag}
+
+
+def ended_as_deleted(instance: Instance) -> bool:
+    """Whether a transfer ended because the source showed no such blob: `superseded` by a deletion."""
+    shown = instance.live
+    return shown.get("state") == State.SUPERSEDED and shown.get("successor") == DELETION
 
 
 def view(instance: Instance) -> dict[str, Any]:

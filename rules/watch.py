@@ -1,11 +1,11 @@
 """When an orchestration counts as silent, when as stuck, and when its history may go: pure functions over times."""
 
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
 
-from rules import course, policies
-from rules.codec import moment
+from rules import course
+from rules.codec import moment_in
 from rules.identity import JOB_ID
 from rules.models import Run
 from rules.ports import Instance
@@ -31,7 +31,7 @@ class Life(StrEnum):
 
 def last_sign(instance: Instance) -> datetime:
     """The last sign of life: when it last changed, or is to move again, if that is later."""
-    return max(instance.updated_at, _next_check(instance.custom) or instance.updated_at)
+    return max(instance.updated_at, moment_in(instance.custom, "next_check_at") or instance.updated_at)
 
 
 def life(instance: Instance, now: datetime) -> Life:
@@ -64,7 +64,8 @@ def _is_late(instance: Instance, now: datetime) -> bool:
 
 
 def _is_past_its_deadline(run: Run | None, now: datetime) -> bool:
-    return run is not None and policies.expired(now, course.ends_at(run))
+    # An input may be older than its first look.
+    return run is not None and course.expired(replace(run, first_look_at=run.first_look_at or run.accepted_at), now)
 
 
 def may_go(instance: Instance, now: datetime) -> bool:
@@ -82,10 +83,3 @@ def may_go(instance: Instance, now: datetime) -> bool:
     if instance.running or (instance.broken and not JOB_ID.fullmatch(instance.id)):
         return False
     return now - instance.updated_at > RETENTION
-
-
-def _next_check(custom: dict[str, Any]) -> datetime | None:
-    try:
-        return moment(custom["next_check_at"]).astimezone(UTC)
-    except (KeyError, TypeError, ValueError, OverflowError):
-        return None  # there is none, or another release wrote it

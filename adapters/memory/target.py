@@ -54,6 +54,8 @@ class MemoryTarget:
                 raise answered(TARGET_COPY, FORBIDDEN, "AuthorizationPermissionMismatch")
             sync = copy.engine is Engine.SYNC
             self._refuse(TARGET_COPY, there, copy.if_match, "ConditionNotMet" if sync else "TargetConditionNotMet")
+            if there is not None and there.kind is not source.kind:
+                raise answered(TARGET_COPY, CONFLICT, "InvalidBlobType")
             self._world.blobs[copy.target] = self._done(copy, source) if sync else self._begun(copy, source)
             return sync
 
@@ -165,6 +167,7 @@ def _seen(item: Item) -> TargetBlob:
     return TargetBlob(
         etag=item.etag,
         size=len(item.content),
+        kind=item.kind,
         source_etag=item.metadata.get(SOURCE_ETAG),
         transfer_id=item.metadata.get(TRANSFER_ID),
         copy_status=copy.status if copy else None,

@@ -91,10 +91,10 @@ ContainerImmutableDueToPolicy 409: P source_archived | P target_unwritable | P t
 CannotChangeToLowerTier 409: P source_archived | P target_unwritable | P target_unwritable | R internal
 InvalidBlobTier 400: P unsupported_blob | P target_unwritable | P target_unwritable | R internal
 IncrementalCopyBlobMismatch 409: P unsupported_blob | P target_conflict | P target_conflict | R internal
-InvalidBlobType 409: P unsupported_blob | P target_conflict | P target_conflict | R internal
+InvalidBlobType 409: P unsupported_blob | L target_conflict | R target_conflict | R internal
 OperationNotAllowedOnIncrementalCopyBlob 409: P unsupported_blob | P target_conflict | P target_conflict | R internal
 OperationNotSupportedOnDirectory 400: P unsupported_blob | P target_conflict | P target_conflict | R internal
-ResourceTypeMismatch 409: P unsupported_blob | P target_conflict | P target_conflict | R internal
+ResourceTypeMismatch 409: P unsupported_blob | L target_conflict | R target_conflict | R internal
 SnapshotsPresent 409: P unsupported_blob | P target_conflict | P target_conflict | R internal
 BlobUsesCustomerSpecifiedEncryption 409: P unsupported_blob | P unsupported_blob | P unsupported_blob | R internal
 BlobOperationNotSupported 409: P unsupported_blob | P unsupported_blob | P unsupported_blob | R internal

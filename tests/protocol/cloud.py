@@ -11,7 +11,7 @@ from rules import identity
 from rules.decisions import SOURCE_ETAG, CopyStatus
 from rules.errors import StorageError
 from rules.letters import Ended, Letter
-from rules.models import Blob, Route
+from rules.models import Blob, Kind, Route
 from tests.protocol.loop import Loop
 from tests.protocol.orchestration import BASE
 from tests.protocol.recall import Request, frozen
@@ -101,10 +101,18 @@ class Lost(NamedTuple):
     happened: bool
 
 
+class Unseen(NamedTuple):
+    """The service answers that the blob is not there, although it is."""
+
+
+Trouble = Lost | Unseen | None
+
+
 class Cloud:
     """All worlds that were met, by number, and what every request made of them. `route` is the one whose target is watched."""
 
-    def __init__(self, route: Route) -> None:
+    def __init__(self, route: Route, kinds: tuple[Kind, ...] = ()) -> None:
+        self._kinds = dict(enumerate(kinds, 1))
         self.source = route.source.blob(NAME)
         self.target = route.target.blob(NAME)
         self._twins: list[Twin] = []
@@ -116,14 +124,16 @@ class Cloud:
             twin.storage.create(place.endpoint, place.container)
         self.empty = self._known(twin)
 
-    def serve(self, world: int, request: Request, lost: Lost | None = None, read: int = 0) -> tuple[int, Any]:
+    def serve(self, world: int, request: Request, trouble: Trouble = None, read: int = 0) -> tuple[int, Any]:
         """Let a request happen; the world afterwards and the answer. An answer that is an exception is to be raised.
 
         `read` is the version that the service has read for it already.
         """
+        if isinstance(trouble, Unseen):
+            return world, None
         twin = self._twins[world].copy()
         with self._as_read(twin, read):
-            answer = _asked(twin, request, lost)
+            answer = _asked(twin, request, trouble)
         return self._known(twin), answer
 
     def change(self, world: int, name: str, how: Callable[[Twin], None]) -> int:
@@ -141,7 +151,7 @@ class Cloud:
         def write(twin: Twin) -> None:
             twin.storage.blobs.pop(self.source, None)
             if version:
-                twin.storage.blobs[self.source] = _item(version)
+                twin.storage.blobs[self.source] = self._item(version)
 
         return self.change(world, f"source {version}", write)
 
@@ -161,7 +171,7 @@ class Cloud:
     def _as_read(self, twin: Twin, read: int) -> Iterator[None]:
         now = twin.storage.blobs.get(self.source)
         if read:
-            twin.storage.blobs[self.source] = _item(read)
+            twin.storage.blobs[self.source] = self._item(read)
         yield
         if read:
             del twin.storage.blobs[self.source]
@@ -220,15 +230,18 @@ class Cloud:
             etag=item.etag,
         )
 
+    def kind(self, version: int) -> Kind:
+        """The blob type of a version at the source."""
+        return self._kinds.get(version, Kind.BLOCK)
+
+    def _item(self, version: int) -> Item:
+        return Item(CONTENT[version], etag=etag(version), kind=self.kind(version))
+
     def _known(self, twin: Twin) -> int:
         number = self._numbers.setdefault(twin.frozen(), len(self._twins))
         if number == len(self._twins):
             self._twins.append(twin)
         return number
-
-
-def _item(number: int) -> Item:
-    return Item(CONTENT[number], etag=etag(number))
 
 
 def etag(number: int) -> str:

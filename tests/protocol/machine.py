@@ -20,7 +20,7 @@ from rules.models import Choice, Place, Route, Run
 from rules.ports import Instance
 from tests.protocol import checker
 from tests.protocol.checker import Ghost
-from tests.protocol.cloud import NAME, Cloud, Lost, etag
+from tests.protocol.cloud import NAME, Cloud, Trouble, View, etag
 from tests.protocol.orchestration import BASE, CANCEL, LATER, Event, Progress, replay
 from tests.protocol.recall import Body, Moment, Request, frozen, recall
 from tests.protocol.state import Orchestration, Owner, Scenario, State, Task, in_order, without
@@ -86,7 +86,7 @@ class Machine:
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
         self.routes = tuple(_route(name, scenario.engine) for name in scenario.routes)
-        self.cloud = Cloud(self.routes[0])
+        self.cloud = Cloud(self.routes[0], scenario.kinds)
         # A transfer's index is that of its version, counted once per route.
         self.transfers = tuple(
             identity.transfer(route, NAME, etag(number))
@@ -103,7 +103,7 @@ class Machine:
         self._told: dict[tuple[int, int, int, bool, bool], int] = {}
         self._activities: dict[tuple[int, int, int], int] = {}
         self._progress: dict[tuple[int, int], Progress] = {}
-        self._served: dict[tuple[int, int, Lost | None, int], tuple[int, int]] = {}
+        self._served: dict[tuple[int, int, Trouble, int], tuple[int, int]] = {}
         self._nothing = self._histories.number(())
         self._outcomes.number(None)
         self.doing = ""
@@ -181,18 +181,18 @@ class Machine:
     def _whose(self, transfer: int, generation: int) -> str:
         return self.name(transfer) + (f"#{generation}" if generation else "")
 
-    def _serve(self, state: State, task: Task, ask: Ask, lost: Lost | None = None) -> State:
-        state, answer = self._effect(state, task, ask, lost)
+    def _serve(self, state: State, task: Task, ask: Ask, trouble: Trouble = None) -> State:
+        state, answer = self._effect(state, task, ask, trouble)
         return self._answered(state, task, task, ask.number, answer)
 
-    def _effect(self, state: State, task: Task, ask: Ask, lost: Lost | None = None) -> tuple[State, int]:
+    def _effect(self, state: State, task: Task, ask: Ask, trouble: Trouble = None) -> tuple[State, int]:
         """The request has its effect; its answer has not come."""
         request: Request = self._requests.values[ask.request]
         if request.port == "instances":
             return self._extension(state, request)
-        key = (state.world, ask.request, lost, task.read)
+        key = (state.world, ask.request, trouble, task.read)
         if key not in self._served:
-            world, answer = self.cloud.serve(state.world, request, lost, task.read)
+            world, answer = self.cloud.serve(state.world, request, trouble, task.read)
             self._served[key] = world, self._answers.number(answer)
         world, answer = self._served[key]
         if world == state.world:
@@ -208,13 +208,21 @@ class Machine:
         ghost = state.ghost
         if begun is not None and self._bounded:
             ghost = ghost.copied(begun)
-        ghost = checker.moved(ghost, before, after, outsider=outsider)
+        ghost = checker.moved(
+            ghost, before, after, outsider=outsider, makes_way=self._makes_way(ghost.written, before, after)
+        )
         world, bodies = self.cloud.messages(world)
         state = state._replace(world=world, ghost=ghost)
         for body in bodies:
             for transfer in events.intake(body, self.routes).transfers:
                 state = self._queued(state, self._index[transfer.id])
         return state
+
+    def _makes_way(self, written: int, before: View, after: View) -> bool:
+        """Whether a version went because a newer one has another blob type, which cannot overwrite it."""
+        newer = range(before.whole + 1, written + 1)
+        kind = self.cloud.kind(before.whole)
+        return before.whole > 0 and not after.there and any(self.cloud.kind(version) is not kind for version in newer)
 
     def _announced(self, state: State, written: int) -> State:
         if written in self.scenario.lost:

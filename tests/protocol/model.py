@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from rules import events
-from tests.protocol.cloud import WRITES, Lost, version
+from tests.protocol.cloud import WRITES, Lost, Unseen, version
 from tests.protocol.machine import Ask, Machine
 from tests.protocol.orchestration import BASE, CANCEL
 from tests.protocol.state import Orchestration, Owner, State, Step, Task, in_order, unborn, without
@@ -137,7 +137,7 @@ class Model(Machine):
                 return self._tell(state, index, CANCEL)
             case "cancel" if self._is_broken(instance):
                 return self._operate(state, "cancel", self.transfers[index].id, index)
-            case "deadline" if running and instance is not None and not instance.late:
+            case "deadline" if running and instance is not None and not instance.late and self._has_looked(instance):
                 return self._with(state, index, instance._replace(late=True))
             case "replay" if self.final(instance) in {"dead_lettered", "cancelled"} or self._is_broken(instance):
                 return self._operate(state, "restart", self.transfers[index], index)
@@ -149,6 +149,10 @@ class Model(Machine):
                 body = self._message(index)
                 return self._operate(state, "accept", body, index)
         return None
+
+    def _has_looked(self, instance: Orchestration) -> bool:
+        """Whether its deadline counts already."""
+        return bool(self.progress(instance).custom.get("first_look_at"))
 
     def _deliveries(self, state: State) -> Iterator[Step]:
         for position, index in enumerate(state.messages):
@@ -223,6 +227,8 @@ class Model(Machine):
         label, method = self._label(task, ask), ask.name.partition(".")[2]
         if not ask.name.startswith("instances"):
             yield Step(self._doing(f"{label} unsent"), self._serve(state, task, ask, Lost(happened=False)))
+            if ask.name == "source.head" and self.cloud.view(state.world).source:
+                yield Step(self._doing(f"{label} unseen"), self._serve(state, task, ask, Unseen()))
             if method in WRITES:
                 yield Step(self._doing(f"{label} unanswered"), self._serve(state, task, ask, Lost(happened=True)))
         if task.owner:

@@ -6,7 +6,7 @@ drops an activity, or takes one for lost.
 
 from dataclasses import dataclass, replace
 
-from rules.models import Choice
+from rules.models import Choice, Kind
 from tests.protocol.state import Scenario
 
 SYNC, ASYNC = Choice.SYNC, Choice.ASYNC
@@ -32,23 +32,33 @@ def _case(
     versions: int = 2,
     routes: tuple[str, ...] = ("route",),
     lost: frozenset[int] = frozenset(),
+    kinds: tuple[Kind, ...] = (),
     fine: bool = False,
     exact: bool = False,
 ) -> Case:
     scenario = Scenario(
-        engine=engine, versions=versions, script=script, faults=faults, routes=routes, lost=lost, fine=fine, exact=exact
+        engine=engine,
+        versions=versions,
+        script=script,
+        faults=faults,
+        routes=routes,
+        lost=lost,
+        kinds=kinds,
+        fine=fine,
+        exact=exact,
     )
     return Case(name, scenario, states, ends)
 
 
 RENAMED = ("route", "renamed")
+APPENDED = (Kind.BLOCK, Kind.APPEND)
 
 CASES = [
     _case("sync", SYNC, "overwrite", faults=1, states=2_700, ends=48),
     _case("sync_removed", SYNC, "overwrite", "remove", faults=1, states=17_000, ends=350),
     _case("sync_second_cancelled", SYNC, "overwrite", "cancel 2", faults=1, states=4_900, ends=93),
     _case("sync_cancelled_replayed", SYNC, "overwrite", "cancel 1", "replay 1", faults=1, states=6_300, ends=130),
-    _case("sync_given_up_replayed", SYNC, "overwrite", "deadline 1", "replay 1", faults=1, states=5_800, ends=110),
+    _case("sync_given_up_replayed", SYNC, "overwrite", "deadline 1", "replay 1", faults=1, states=5_500, ends=110),
     _case("sync_event_lost", SYNC, "overwrite", faults=1, lost=frozenset({2}), states=850, ends=34),
     _case("sync_touched", SYNC, "overwrite", "touch", faults=1, states=4_500, ends=120),
     _case("async", ASYNC, "overwrite", faults=1, states=76_000, ends=340),
@@ -56,19 +66,23 @@ CASES = [
     _case("async_removed", ASYNC, "overwrite", "remove", states=3_300, ends=47),
     _case("async_fails_first_cancelled", ASYNC, "overwrite", "fail", "cancel 1", states=7_800, ends=58),
     _case("async_fails_second_cancelled", ASYNC, "overwrite", "cancel 2", "fail", states=9_000, ends=61),
-    _case("async_given_up_replayed", ASYNC, "overwrite", "deadline 1", "replay 1", states=4_100, ends=35),
+    _case("async_given_up_replayed", ASYNC, "overwrite", "deadline 1", "replay 1", states=4_100, ends=33),
     _case("async_cancelled_replayed", ASYNC, "overwrite", "cancel 1", "replay 1", states=3_000, ends=28),
-    _case("async_touched", ASYNC, "fail", "touch", "deadline 1", "replay 1", states=590, ends=47),
+    _case("async_touched", ASYNC, "fail", "touch", "deadline 1", "replay 1", states=540, ends=46),
     _case("async_event_lost", ASYNC, "overwrite", lost=frozenset({2}), states=140, ends=5),
     _case("async_three_versions", ASYNC, "overwrite", "overwrite", versions=3, states=45_000, ends=40),
     _case("async_one_cancelled", ASYNC, "cancel 1", "replay 1", versions=1, faults=1, states=2_800, ends=110),
-    _case("async_one_fails", ASYNC, "fail", "deadline 1", "replay 1", versions=1, faults=1, states=18_000, ends=590),
+    _case("async_one_fails", ASYNC, "fail", "deadline 1", "replay 1", versions=1, faults=1, states=16_500, ends=540),
     _case("route_renamed", ASYNC, versions=1, routes=RENAMED, states=490, ends=2),
     _case("route_renamed_cancelled", ASYNC, "cancel 1@route", versions=1, routes=RENAMED, states=2_000, ends=9),
     _case("terminated", ASYNC, "cancel 1", "terminate 1", "sweep", versions=1, states=970, ends=42),
-    _case("async_replay_cancelled", ASYNC, "deadline 1", "replay 1", "cancel 1", versions=1, states=420, ends=40),
+    _case("async_replay_cancelled", ASYNC, "deadline 1", "replay 1", "cancel 1", versions=1, states=280, ends=30),
     _case("async_cancelled_twice", ASYNC, "cancel 1", "cancel 1", "fail", versions=1, states=300, ends=34),
     _case("async_cancelled_and_overwritten", ASYNC, "overwrite", "cancel 1", "cancel 2", states=9_900, ends=145),
+    _case("deleted_event_twice", SYNC, "remove", "redeliver 1", versions=1, faults=1, states=3_300, ends=170),
+    _case("deleted_event_mixed", SYNC, "remove", "redeliver 1", versions=1, fine=True, states=330, ends=18),
+    _case("other_type", ASYNC, "overwrite", kinds=APPENDED, states=1_400, ends=8),
+    _case("other_type_cancelled", ASYNC, "overwrite", "cancel 2", kinds=APPENDED, states=5_600, ends=51),
     _case("event_twice", ASYNC, "redeliver 1", "cancel 1", versions=1, fine=True, states=370, ends=14),
 ]
 
@@ -85,13 +99,16 @@ HOST_FAILS = [
     _host_fails("sync_second_cancelled", states=10_000, ends=51),
     _host_fails("async_event_lost", states=14_000, ends=18),
     _host_fails("async_one_cancelled", states=3_100, ends=38),
-    _host_fails("async_one_fails", states=22_000, ends=190),
-    _host_fails("async_replay_cancelled", states=30_000, ends=370),
+    _host_fails("async_one_fails", states=18_000, ends=190),
+    _host_fails("async_replay_cancelled", states=22_500, ends=370),
     _host_fails("async_cancelled_twice", states=10_000, ends=119),
 ]
 
 # Minutes, not seconds: EXPLORE=long
 LONG = [
+    _case("other_type_one_fault", ASYNC, "overwrite", kinds=APPENDED, faults=1, states=280_000, ends=740),
+    _host_fails("other_type", states=330_000, ends=130),
+    _case("other_type_and_back", ASYNC, "overwrite", "overwrite", versions=3, kinds=APPENDED, states=200_000, ends=83),
     _case("sync_three_versions", SYNC, "overwrite", "overwrite", versions=3, faults=1, states=76_000, ends=290),
     _case("async_first_cancelled", ASYNC, "overwrite", "cancel 1", faults=1, states=290_000, ends=1_600),
     _case("async_third_cancelled", ASYNC, "overwrite", "overwrite", "cancel 3", versions=3, states=170_000, ends=270),
@@ -105,5 +122,8 @@ LONG = [
     _host_fails("async", states=100_000, ends=30),
     _host_fails("async_touched", states=81_000, ends=470),
     _host_fails("async_removed", states=830_000, ends=230),
+    _host_fails("async_cancelled_and_overwritten", states=1_900_000, ends=1_100),
+    _host_fails("async_fails_first_cancelled", states=2_000_000, ends=560),
+    _host_fails("async_fails_second_cancelled", states=2_200_000, ends=640),
     _host_fails("route_renamed", states=55_000, ends=9),
 ]

@@ -1,6 +1,7 @@
 """The rules as they were before a trace broke them: with one of them in place, tests must fail."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,6 +27,18 @@ def half_made_is_not_success(patch: pytest.MonkeyPatch) -> None:
         return target.transfer_id == transfer.id and target.copy_status is not CopyStatus.SUCCESS
 
     patch.setattr(decisions, "is_half_made", is_half_made)
+
+
+def one_look_finds_a_deletion(patch: pytest.MonkeyPatch) -> None:
+    """A source that is not seen once is gone."""
+    rule = decisions.decide
+    patch.setattr(start, "decide", lambda run, *found: rule(replace(run, gone=True), *found))
+
+
+def another_type_is_removed_at_once(patch: pytest.MonkeyPatch) -> None:
+    """A target of another blob type is removed by the look that finds it."""
+    rule = decisions.decide
+    patch.setattr(start, "decide", lambda run, *found: rule(replace(run, settled=True), *found))
 
 
 def only_own_copies_are_waited_for(patch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from rules.models import Choice
+from rules.models import Choice, Kind
 from rules.policies import Times
 from tests.protocol.checker import Ghost
 from tests.protocol.recall import Moment
@@ -78,6 +78,8 @@ class Scenario:
     failures: int = 0
     routes: tuple[str, ...] = ("route",)
     lost: frozenset[int] = frozenset()
+    kinds: tuple[Kind, ...] = ()
+    """The blob types of the versions; those that are not listed are block blobs."""
     fine: bool = False
     times: Times = TIMES
     exact: bool = False

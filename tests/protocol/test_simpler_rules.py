@@ -4,7 +4,7 @@ import pytest
 
 from tests.protocol import simpler
 from tests.protocol.explorer import Broken, explore
-from tests.protocol.scenarios import ASYNC, SYNC
+from tests.protocol.scenarios import APPENDED, ASYNC, SYNC
 from tests.protocol.simpler import Simpler
 from tests.protocol.state import Scenario
 
@@ -23,6 +23,11 @@ FOUND: list[tuple[Simpler, Scenario]] = [
         Scenario(ASYNC, versions=1, script=("remove", "fail"), failures=1),
     ),
     (simpler.letters_are_not_swept, Scenario(ASYNC, versions=1, script=("deadline 1", "cancel 1"), failures=1)),
+    (simpler.one_look_finds_a_deletion, Scenario(SYNC, versions=1, script=(), faults=1)),
+    (
+        simpler.another_type_is_removed_at_once,
+        Scenario(ASYNC, versions=3, kinds=APPENDED, script=("overwrite", "overwrite")),
+    ),
     (simpler.an_abort_is_never_repeated, Scenario(ASYNC, versions=1, script=("deadline 1", "fail"), faults=1)),
 ]
 

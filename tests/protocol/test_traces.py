@@ -7,7 +7,7 @@ import pytest
 from tests.protocol import simpler
 from tests.protocol.checker import Violation
 from tests.protocol.play import Play
-from tests.protocol.scenarios import ASYNC, RENAMED
+from tests.protocol.scenarios import APPENDED, ASYNC, RENAMED, SYNC
 from tests.protocol.simpler import Simpler
 from tests.protocol.state import Scenario
 
@@ -280,6 +280,41 @@ def test_letter_of_a_failed_execution(monkeypatch: pytest.MonkeyPatch) -> None:
     assert play.finish() == ["cancelled"]
     assert "sweep" in play.path
     _bites(simpler.letters_are_not_swept, trace, play, monkeypatch, "its open letter is Letter")
+
+
+def test_deleted_on_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service answers BlobNotFound once for a blob that is there: it is looked for once more."""
+
+    def trace(play: Play) -> None:
+        play.do("event 1", "1 start letters.ended", "1 start source.head unseen")
+
+    play = _played(trace, Scenario(SYNC, versions=1, faults=1, exact=True))
+    assert play.finish() == ["verified"]
+    why = "version 1 is called superseded and is the source's"
+    _bites(simpler.one_look_finds_a_deletion, trace, play, monkeypatch, why)
+
+
+def test_removed_too_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older version's copy is in flight while a target of another blob type is to be removed: it finds no free name."""
+
+    def trace(play: Play) -> None:
+        play.do("event 1", "1 start letters.ended", "1 start source.head", "overwrite once read", "event 2")
+        play.run("2 start")
+        play.do("copy ends", "2 pause")
+        play.run("2 ")
+        play.do("overwrite", "event 3", "3 start letters.ended", "3 start source.head", "3 start target.copy")
+        play.do("3 start target.head", "3 start letters.ended", "3 start source.head")
+        play.may("3 start target.delete")
+        play.do("1 start target.copy")
+        play.may("copy ends once read")
+
+    scenario = Scenario(ASYNC, versions=3, kinds=APPENDED, script=("overwrite", "overwrite"), exact=True)
+    play = _played(trace, scenario)
+    assert play.finish() == ["superseded", "verified", "verified"]
+    assert "3 start target.delete" in play.path
+    _bites(
+        simpler.another_type_is_removed_at_once, trace, play, monkeypatch, "the target goes back from version 2 to 1"
+    )
 
 
 def _scenario(

@@ -150,14 +150,21 @@ class TestTheSource:
     """Rule 12, and what a HEAD of the source says."""
 
     async def test_a_deleted_one_is_superseded_by_its_deletion(self, world: World) -> None:
-        """Nothing is copied."""
+        """At the second look, after a pause; nothing is copied."""
         transfer = world.put()
         world.storage.remove(transfer.version.blob)
-        outcome = await start(world, transfer)
-        assert outcome.verdict is Verdict.SUPERSEDED
+        first = await start(world, transfer)
+        assert (first.verdict, first.pause) == (Verdict.GONE, world.ports.times.recheck)
+        outcome = await start(world, transfer, gone=True)
+        assert (outcome.verdict, outcome.pause) == (Verdict.SUPERSEDED, 0)
         assert outcome.successor is not None
         assert outcome.successor.etag is None
         assert world.acts == []
+
+    async def test_one_that_is_there_at_the_second_look_is_copied(self, world: World) -> None:
+        """The first answer was wrong, or came from a replica that was behind."""
+        transfer = world.put()
+        assert (await start(world, transfer, gone=True)).verdict is Verdict.VERIFIED
 
     async def test_an_overwritten_one_is_superseded_by_the_newer_version(self, world: World) -> None:
         """It is named."""
@@ -277,10 +284,11 @@ class TestTheTarget:
         """Only once the source was seen to be ours."""
         old = world.put(kind=Kind.PAGE)
         await start(world, old)
-        new = world.put(content=b"newer")
+        new = world.put(content=b"newer", kind=Kind.PAGE)
         outcome = await start(world, new)
-        assert outcome.verdict is Verdict.VERIFIED
+        assert (outcome.verdict, outcome.began) == (Verdict.WAITING, True)
         assert world.acts == ["target.copy", "target.copy", "target.abort", "target.copy"]
+        world.storage.finish(new.target_blob)
         assert world.storage.blobs[new.target_blob].content == b"newer"
 
     async def test_an_older_version_never_aborts_a_newer_one(self, world: World) -> None:
@@ -296,9 +304,9 @@ class TestTheTarget:
         """Whatever it answers, the next look tells."""
         old = world.put(kind=Kind.PAGE)
         await start(world, old)
-        new = world.put(content=b"newer")
+        new = world.put(content=b"newer", kind=Kind.PAGE)
         world.when(TARGET_ABORT, lambda: world.storage.fail(old.target_blob, "too late"))
-        assert (await start(world, new, first=False)).verdict is Verdict.VERIFIED
+        assert (await start(world, new, first=False)).began
 
     async def test_an_async_copy_that_is_done_is_confirmed_and_its_source_url_cleared(self, world: World) -> None:
         """Its properties show the SAS."""
@@ -370,7 +378,7 @@ class TestTheTarget:
     async def test_one_that_was_whole_and_is_no_more_is_not_verified_for_it(self, world: World) -> None:
         """Only what the last look showed counts."""
         transfer = await copied(world)
-        world.when(TARGET_CLEAR, lambda: world.storage.put(transfer.target_blob, Item(b"theirs")))
+        world.when(TARGET_CLEAR, lambda: world.storage.put(transfer.target_blob, Item(b"theirs", kind=Kind.PAGE)))
         world.refuse(TARGET_CLEAR, unanswered(TARGET_CLEAR))
         world.refuse(TARGET_COPY, unanswered(TARGET_COPY))
         assert (await start(world, transfer, first=False)).verdict is Verdict.RETRYABLE
@@ -437,10 +445,10 @@ class TestTheWindow:
         """A worker that slept might abort a copy that somebody has begun meanwhile."""
         old = world.put(kind=Kind.PAGE)
         await start(world, old)
-        new = world.put(content=b"newer")
+        new = world.put(content=b"newer", kind=Kind.PAGE)
         world.requests.clear()
         world.when(SOURCE_HEAD, lambda: world.pass_time(16))
-        assert (await start(world, new, first=False)).verdict is Verdict.VERIFIED
+        assert (await start(world, new, first=False)).began
         assert world.asked[: world.asked.index("target.abort")].count("source.head") == 2
         assert world.acts == ["target.abort", "target.copy"]
 

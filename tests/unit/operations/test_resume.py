@@ -168,7 +168,9 @@ class TestResumed:
         assert await resume(world.ports, world.instances) == 1
         assert started(world, transfer).resumes == resumes + 1
 
-    @pytest.mark.parametrize("gone", [{"resumes": MAX_RESUMES}, {"deadline": timedelta(seconds=3)}])
+    @pytest.mark.parametrize(
+        "gone", [{"resumes": MAX_RESUMES}, {"deadline": timedelta(seconds=3), "first_look_at": NOW}]
+    )
     async def test_after_five_or_at_its_deadline_it_ends(
         self, world: World, gone: dict[str, Any], caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from rules import broken, course, jobs, policies
 from rules.broken import LOST, MAX_SAID
+from rules.codec import stamp
 from rules.errors import Reason
 from rules.jobs import Job, JobState, Phase, Tally, Work
 from rules.letters import Ended
@@ -46,12 +47,12 @@ def pause(resumes: int, identity: str = TRANSFER.id) -> int:
 
 def due_before(seconds: float, run: Run = COPYING) -> Run:
     """The run, its deadline so long after what it would go on at."""
-    return replace(run, deadline=timedelta(seconds=pause(run.resumes) + seconds))
+    return replace(run, first_look_at=NOW, deadline=timedelta(seconds=pause(run.resumes) + seconds))
 
 
 SPENT = replace(COPYING, resumes=MAX_RESUMES)
 LAST = replace(COPYING, resumes=MAX_RESUMES - 1)
-OLD = replace(COPYING, accepted_at=NOW - timedelta(days=9))
+OLD = replace(COPYING, first_look_at=NOW - timedelta(days=9))
 # What broke -> the step that follows, the end that is decided, the pause, whether it goes on.
 Row = tuple[Instance, Step, State | None, int, bool]
 TRANSFERS: dict[str, Row] = {
@@ -63,22 +64,29 @@ TRANSFERS: dict[str, Row] = {
     "failed, its deadline comes first": (transfer(due_before(0)), Step.RECORD, State.DEAD_LETTERED, AT_ONCE, False),
     "failed, its deadline comes later": (transfer(due_before(3)), Step.CHECK, None, pause(0), True),
     "failed in its first execution, after the hour of a small blob": (
-        transfer(replace(RUN, accepted_at=NOW - timedelta(hours=2)), engine="async"),
+        transfer(RUN, engine="async", first_look_at=stamp(NOW - timedelta(hours=2))),
         Step.START,
         None,
         pause(0),
         True,
     ),
     "failed in its first execution, past the hour of a small blob": (
-        transfer(replace(RUN, accepted_at=NOW - timedelta(hours=2)), engine="newer"),
+        transfer(RUN, engine="newer", first_look_at=stamp(NOW - timedelta(hours=2))),
         Step.RECORD,
         State.DEAD_LETTERED,
         AT_ONCE,
         False,
     ),
+    "failed, two hours old and never looked at": (
+        transfer(replace(RUN, accepted_at=NOW - timedelta(hours=2)), first_look_at=None),
+        Step.START,
+        None,
+        pause(0),
+        True,
+    ),
     "failed, ending": (transfer(CLEANING), Step.CLEAN, State.DEAD_LETTERED, pause(0), True),
     "failed, ending, spent": (
-        transfer(replace(CLEANING, resumes=99, accepted_at=OLD.accepted_at)),
+        transfer(replace(CLEANING, resumes=99, first_look_at=OLD.first_look_at)),
         Step.CLEAN,
         State.DEAD_LETTERED,
         pause(99),

@@ -37,6 +37,10 @@ def at(step: Step, **changes: Any) -> Run:
     return replace(RUN, step=step, state=state, **{**common, **changes})
 
 
+GONE = Outcome(Verdict.GONE, pause=30)
+OCCUPIED = Outcome(Verdict.OCCUPIED, reason=Reason.TARGET_CONFLICT, detail="of another type", pause=90)
+
+
 def backoff(count: int) -> int:
     """The pause after so many failures."""
     return policies.backoff(count, TRANSFER.id)
@@ -56,12 +60,14 @@ CARRYING: list[tuple[dict[str, Any], Outcome, Following]] = [
     ({"cancelling": True}, WAITING, (Step.RECORD, 0, State.CANCELLED)),
     ({"cancelling": True}, AGAIN, (Step.RECORD, 0, State.CANCELLED)),
     ({"cancelling": True}, BUSY, (Step.RECORD, 0, State.CANCELLED)),
+    ({"cancelling": True}, GONE, (Step.RECORD, 0, State.CANCELLED)),
+    ({"cancelling": True}, OCCUPIED, (Step.RECORD, 0, State.CANCELLED)),
     ({"cancelling": True}, ARCHIVED, (Step.RECORD, 0, State.CANCELLED)),
     ({}, ARCHIVED, (Step.RECORD, 0, State.DEAD_LETTERED)),
-    ({"accepted_at": NOW - LATE}, WAITING, (Step.RECORD, 0, State.DEAD_LETTERED)),
-    ({"accepted_at": NOW - LATE}, AGAIN, (Step.RECORD, 0, State.DEAD_LETTERED)),
-    ({"accepted_at": NOW - LATE}, BUSY, (Step.RECORD, 0, State.DEAD_LETTERED)),
-    ({"accepted_at": NOW - LATE}, VERIFIED, (None, 0, State.VERIFIED)),
+    ({"first_look_at": NOW - LATE}, WAITING, (Step.RECORD, 0, State.DEAD_LETTERED)),
+    ({"first_look_at": NOW - LATE}, AGAIN, (Step.RECORD, 0, State.DEAD_LETTERED)),
+    ({"first_look_at": NOW - LATE}, BUSY, (Step.RECORD, 0, State.DEAD_LETTERED)),
+    ({"first_look_at": NOW - LATE}, VERIFIED, (None, 0, State.VERIFIED)),
     ({}, WAITING, (Step.CHECK, 2, None)),
     ({}, AGAIN, (Step.START, 0, None)),
     ({}, BUSY, (Step.START, backoff(1), None)),
@@ -98,7 +104,7 @@ def test_what_follows_while_a_transfer_ends(
     step: Step, changes: dict[str, Any], outcome: Outcome, following: Step | None, pause: int
 ) -> None:
     """The lower half: whatever the deadline says, the end is said, cleaned and closed."""
-    run = course.advance(at(step, recorded=True, accepted_at=NOW - LATE, **changes), outcome, NOW)
+    run = course.advance(at(step, recorded=True, first_look_at=NOW - LATE, **changes), outcome, NOW)
     assert (run.step, run.pause) == (following, pause)
 
 
@@ -224,19 +230,65 @@ def test_a_copy_that_never_ends_is_given_up_at_the_deadline() -> None:
 
 
 def test_a_routes_own_deadline_counts() -> None:
-    """From the moment of acceptance."""
-    walk = Walk(replace(RUN, deadline=timedelta(minutes=5))).finds(WAITING)
+    """From the first look on: what waits for hours in a backlog has had no try yet."""
+    walk = Walk(replace(RUN, deadline=timedelta(minutes=5)))
+    walk.now = after(hours=3)
+    walk.finds(WAITING)
     while walk.run.step is Step.CHECK:
         walk.finds(WAITING)
-    assert walk.now <= after(minutes=5)
-    assert course.ends_at(walk.run) == after(minutes=5)
+    assert after(hours=3, minutes=4) < walk.now <= after(hours=3, minutes=5)
+
+
+def test_a_backlog_past_the_deadline_costs_no_try() -> None:
+    """The first look comes late, and is answered busy."""
+    walk = Walk(replace(RUN, deadline=timedelta(minutes=1)))
+    walk.now = after(minutes=2)
+    assert walk.finds(BUSY, VERIFIED).end == (State.VERIFIED, None)
+
+
+def test_an_exception_of_the_first_look_begins_the_deadline_too() -> None:
+    """It was tried."""
+    walk = Walk(replace(RUN, deadline=timedelta(minutes=1)))
+    walk.now = after(hours=1)
+    walk.breaks()
+    assert (walk.run.first_look_at, walk.run.step) == (after(hours=1), Step.START)
+
+
+def test_a_source_that_is_not_there_is_looked_for_once_more() -> None:
+    """The pause is the step's; whatever else is found, the next look is the first one again."""
+    walk = Walk().finds(GONE)
+    assert (walk.run.step, walk.run.pause, walk.run.gone, walk.run.tries) == (Step.START, 30, True, 0)
+    walk.finds(BUSY)
+    assert not walk.run.gone
+    assert walk.finds(GONE, OVERWRITTEN).run.step is Step.RECORD
+
+
+def test_one_that_is_not_there_at_the_deadline_is_looked_for_all_the_same() -> None:
+    """What was deleted is no failure."""
+    run = course.advance(at(Step.START, first_look_at=NOW - LATE), GONE, NOW)
+    assert (run.step, run.pause, run.gone) == (Step.START, 30, True)
+
+
+def test_a_resumed_run_looks_for_it_twice() -> None:
+    """Nobody knows how much of the pause has passed."""
+    run = course.resumed(at(Step.START, gone=True, settled=True), "the worker died")
+    assert (run.gone, run.settled) == (False, False)
+
+
+def test_a_target_of_another_type_is_waited_for_and_given_up_at_the_deadline() -> None:
+    """`settle`, then `start`."""
+    walk = Walk().finds(OCCUPIED)
+    assert (walk.run.step, walk.run.pause, walk.run.settled, walk.run.tries) == (Step.START, 90, True, 0)
+    run = course.advance(at(Step.START, first_look_at=NOW - LATE), OCCUPIED, NOW)
+    assert run.ending is not None
+    assert (run.ending.state, run.ending.reason) == (State.DEAD_LETTERED, Reason.TARGET_CONFLICT)
 
 
 def test_at_the_deadline_a_failure_is_told_rather_than_the_deadline() -> None:
     """What was in the way is what the operator must mend."""
-    run = course.advance(at(Step.START, accepted_at=NOW - LATE), BUSY, NOW)
+    run = course.advance(at(Step.START, first_look_at=NOW - LATE), BUSY, NOW)
     assert run.ending == Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="busy")
-    run = course.advance(at(Step.START, accepted_at=NOW - LATE), AGAIN, NOW)
+    run = course.advance(at(Step.START, first_look_at=NOW - LATE), AGAIN, NOW)
     assert run.ending
     assert (run.ending.reason, run.ending.detail) == (Reason.DEADLINE_EXCEEDED, "not copied before the deadline")
 
@@ -287,7 +339,7 @@ def test_the_eighth_copy_may_stay() -> None:
 def test_a_retry_is_not_waited_for_beyond_the_deadline() -> None:
     """The last backoff ends where the deadline is."""
     walk = Walk(replace(RUN, deadline=timedelta(minutes=1))).finds(BUSY, BUSY, BUSY, BUSY)
-    assert walk.now <= course.ends_at(walk.run)
+    assert walk.now <= after(minutes=1)
     assert walk.finds(BUSY, SETTLE, DONE, DONE).end == (State.DEAD_LETTERED, BUSY.reason)
 
 
@@ -334,7 +386,7 @@ def test_an_answer_between_exceptions_begins_the_count_anew() -> None:
 
 def test_an_exception_at_the_deadline_is_internal() -> None:
     """There is no time left for another try."""
-    run = course.faulted(at(Step.CHECK, accepted_at=NOW - LATE), "ill", NOW)
+    run = course.faulted(at(Step.CHECK, first_look_at=NOW - LATE), "ill", NOW)
     assert run.ending == Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.INTERNAL, detail="ill")
 
 
@@ -347,7 +399,7 @@ def test_an_exception_once_a_cancel_was_seen_is_the_cancel() -> None:
 @pytest.mark.parametrize("step", [Step.RECORD, Step.CLOSE])
 def test_the_steps_that_record_an_end_go_on_without_limit(step: Step) -> None:
     """A transfer in no state would break I1."""
-    walk = Walk(at(step, accepted_at=NOW - LATE)).breaks(25).finds(*[BUSY] * 25)
+    walk = Walk(at(step, first_look_at=NOW - LATE)).breaks(25).finds(*[BUSY] * 25)
     assert (walk.run.step, walk.run.pause) == (step, backoff(50))
 
 
@@ -522,7 +574,12 @@ def test_details_and_notes_are_kept_short() -> None:
 )
 def test_the_source_is_readable_as_briefly_as_the_engine_allows(engine: Engine, now: datetime, until: datetime) -> None:
     """Rule 14: 30 minutes for `sync`, until the deadline for `async`."""
-    assert course.read_until(RUN, engine, now) == until
+    assert course.read_until(replace(RUN, first_look_at=NOW), engine, now) == until
+
+
+def test_the_first_look_of_all_signs_until_its_own_deadline() -> None:
+    """However late it comes."""
+    assert course.read_until(RUN, Engine.ASYNC, after(hours=9)) == after(hours=33)
 
 
 LIKELY = [
@@ -533,6 +590,8 @@ LIKELY = [
     BUSY,
     ARCHIVED,
     OVERWRITTEN,
+    GONE,
+    OCCUPIED,
     CANCELLED_BEFORE,
     DONE,
     SETTLE,

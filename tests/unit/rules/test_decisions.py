@@ -108,11 +108,14 @@ NOT_YET = Outcome(
 )
 ARCHIVED = Outcome(Verdict.PERMANENT, reason=Reason.SOURCE_ARCHIVED, detail="the source is archived", size=SIZE)
 
+GONE = Outcome(Verdict.GONE, detail="the source shows no such blob; it is looked for once more", size=SIZE)
+APPENDED = TargetBlob("0x1", 5, Kind.APPEND)
+
 DECISIONS: list[tuple[str, SourceBlob | None, TargetBlob | None, Act | Outcome]] = [
     ("gone, and the target whole", None, TARGET, Outcome(Verdict.VERIFIED, size=SIZE)),
     ("overwritten, and the target whole", OVERWRITTEN, TARGET, Outcome(Verdict.VERIFIED, size=SIZE)),
-    ("gone, no target", None, None, DELETED),
-    ("gone, another version at the target", None, OTHER, DELETED),
+    ("gone, no target", None, None, GONE),
+    ("gone, another version at the target", None, OTHER, GONE),
     ("overwritten, no target", OVERWRITTEN, None, SUPERSEDED),
     ("overwritten, the target pending", OVERWRITTEN, replace(OTHER, copy_status=PENDING), SUPERSEDED),
     ("overwritten while archived", replace(OVERWRITTEN, archived=True), None, SUPERSEDED),
@@ -133,6 +136,9 @@ DECISIONS: list[tuple[str, SourceBlob | None, TargetBlob | None, Act | Outcome]]
     ("there, another version at the target", SOURCE, OTHER, Act.REPLACE),
     ("there, a stranger at the target", SOURCE, TargetBlob("0x1", 5), Act.REPLACE),
     ("there, our copy failed", SOURCE, replace(TARGET, copy_status=FAILED, size=0), Act.REPLACE),
+    ("there, one of its own type at the target", SOURCE, replace(OTHER, kind=SOURCE.kind), Act.REPLACE),
+    ("there, a pending copy of another type", SOURCE, replace(APPENDED, copy_status=PENDING), Act.ABORT),
+    ("archived, another type at the target", replace(SOURCE, archived=True), APPENDED, ARCHIVED),
     ("there, our copy aborted", SOURCE, replace(TARGET, copy_status=ABORTED, size=0), Act.REPLACE),
 ]
 CASES = pytest.mark.parametrize(
@@ -169,7 +175,26 @@ def test_an_end_keeps_its_reason() -> None:
 
 def test_a_version_whose_size_was_never_known_is_superseded_rather_than_believed() -> None:
     """`size_zero_without_status`: the size is part of the receipt."""
-    assert decide(RUN, None, replace(TARGET, size=0), None) == Outcome(Verdict.SUPERSEDED, successor=Successor(None))
+    assert decide(replace(RUN, gone=True), None, replace(TARGET, size=0), None) == Outcome(
+        Verdict.SUPERSEDED, successor=Successor(None)
+    )
+
+
+@pytest.mark.parametrize("target", [None, OTHER, APPENDED, replace(OTHER, copy_status=PENDING)])
+def test_only_a_second_look_finds_a_deletion(target: TargetBlob | None) -> None:
+    """A service that answers once that a blob is not there proves nothing."""
+    assert decide(KNOWN, None, target, None) == GONE
+    assert decide(replace(KNOWN, gone=True), None, target, None) == DELETED
+
+
+def test_a_target_of_another_type_is_removed_after_settle() -> None:
+    """`removed_too_soon`: a request of an older version may find the name free."""
+    waiting = decide(KNOWN, SOURCE, APPENDED, None)
+    assert isinstance(waiting, Outcome)
+    assert (waiting.verdict, waiting.reason) == (Verdict.OCCUPIED, Reason.TARGET_CONFLICT)
+    assert decide(replace(KNOWN, settled=True), SOURCE, APPENDED, None) is Act.REMOVE
+    assert decide(replace(KNOWN, settled=True), SOURCE, None, None) is Act.CREATE
+    assert decide(replace(KNOWN, settled=True), OVERWRITTEN, APPENDED, None) == SUPERSEDED
 
 
 def gave_up(state: State) -> Run:

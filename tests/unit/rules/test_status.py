@@ -71,6 +71,7 @@ def test_the_live_detail_of_a_copy() -> None:
         "detail": "",
         "successor": None,
         "updated_at": "2026-11-24T19:02:52.120Z",
+        "first_look_at": None,
         "next_check_at": "2026-11-24T19:03:04.120Z",
     }
 
@@ -151,7 +152,7 @@ def test_one_that_broke_before_its_first_step_is_accepted() -> None:
         (COPYING, COPYING, "Terminated", "by hand", ("dead_lettered", "internal", False)),
         (replace(COPYING, resumes=MAX_RESUMES), COPYING, "Failed", HOST, ("dead_lettered", "internal", False)),
         (
-            replace(COPYING, accepted_at=NOW - timedelta(days=9)),
+            replace(COPYING, first_look_at=NOW - timedelta(days=9)),
             COPYING,
             "Failed",
             HOST,
