@@ -5,20 +5,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, urlsplit
 
-from rules.models import Route
+from rules.models import Place, Route
 from rules.policies import Times
 from rules.redaction import text_without_secrets
 from rules.routes import InvalidRoute, is_loopback, read
 
-# The host's own connection: its account holds the queue, the dead letters and the task hub.
-STATE = "AzureWebJobsStorage"
+# The app's own accounts, by the names of the host's connections. Event Grid writes to the events account, so it holds only
+# the queue blob-events, its poison queue and the container event-dead-letters.
+STATE, EVENTS = "AzureWebJobsStorage", "EVENTS"
+OWN = {STATE: "state account", EVENTS: "events account"}
+
+
+def _variables(connection: str, account: str) -> dict[str, str]:
+    return {
+        connection: f"The {account} as a connection string: the emulator on loopback alone.",
+        f"{connection}__accountName": f"The {account} by its name, reached with the app's identity.",
+        f"{connection}__clientId": "The client id of the user-assigned identity to use; left out for the system-assigned one.",
+        f"{connection}__blobServiceUri": f"The {account}'s blob endpoint, instead of its name.",
+        f"{connection}__queueServiceUri": f"The {account}'s queue endpoint, instead of its name.",
+    }
+
+
 VARIABLES: dict[str, str] = {
     "ROUTES": "The routes, a JSON list. Required.",
-    STATE: "The state account as a connection string: the emulator on loopback alone.",
-    f"{STATE}__accountName": "The state account by its name, reached with the app's identity.",
-    f"{STATE}__clientId": "The client id of the user-assigned identity to use; left out for the system-assigned one.",
-    f"{STATE}__blobServiceUri": "The state account's blob endpoint, instead of its name.",
-    f"{STATE}__queueServiceUri": "The state account's queue endpoint, instead of its name.",
+    **_variables(STATE, OWN[STATE]),
+    **_variables(EVENTS, OWN[EVENTS]),
     "WINDOW_SECONDS": "The protocol's window; request timeout and settle are 4 and 6 times as long. Default 15.",
 }
 ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
@@ -26,7 +37,6 @@ ROUTES_FIX = (
     'Set it to a JSON list such as [{"name":"default","source":"https://mysource.blob.core.windows.net/source/",'
     '"target":"https://mytarget.blob.core.windows.net/target/"}].'
 )
-STATE_FIX = f"Set {STATE}__accountName to the state account's name."
 # A URL's query and user, and what follows a key's or a signature's name: a message is pasted into tickets.
 SECRET = re.compile(r"(?i)(\?|(?:AccountKey|SharedAccessSignature|sig)=)[^\"'\s;]+|(//)[^/\"'\s]*(?=@)")
 
@@ -40,15 +50,28 @@ class InvalidSetting(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Account:
+    """The endpoints of one of the app's own accounts. `key` is the emulator's, and None on Azure."""
+
+    blobs: str
+    queues: str
+    key: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
-    """What the app is told. `key` is the emulator's account key, and None on Azure."""
+    """What the app is told. `key` opens every account of the emulator, and is None on Azure."""
 
     routes: tuple[Route, ...]
-    state_blobs: str
-    state_queues: str
-    key: str | None = field(default=None, repr=False)
+    state: Account
+    events: Account
     client_id: str | None = None
     times: Times = field(default_factory=Times)
+
+    @property
+    def key(self) -> str | None:
+        """The emulator's account key."""
+        return self.state.key
 
 
 def from_env(environment: Mapping[str, str]) -> Settings:
@@ -57,11 +80,13 @@ def from_env(environment: Mapping[str, str]) -> Settings:
     Raises:
         InvalidSetting: the first one that is missing or wrong.
     """
-    state_blobs, state_queues, key = _state(environment)
+    state, events = (_account(environment, connection) for connection in OWN)
+    _apart(environment, state, events)
+    client_id = _client_id(environment, events)
     routes = _routes(environment.get("ROUTES"))
-    _one_world(routes, key)
-    client_id = environment.get(f"{STATE}__clientId") or None
-    return Settings(routes, state_blobs, state_queues, key, client_id, _times(environment.get("WINDOW_SECONDS")))
+    _one_world(routes, state.key)
+    _not_our_own(routes, (state, events))
+    return Settings(routes, state, events, client_id, _times(environment.get("WINDOW_SECONDS")))
 
 
 def _routes(text: str | None) -> tuple[Route, ...]:
@@ -90,27 +115,31 @@ def _times(text: str | None) -> Times:
     return Times(window)
 
 
-def _state(environment: Mapping[str, str]) -> tuple[str, str, str | None]:
-    """The state account's blob and queue endpoints, and the emulator's key."""
-    if connection := environment.get(STATE):
-        return _emulator(connection)
-    if account := environment.get(f"{STATE}__accountName"):
-        if not ACCOUNT.fullmatch(account):
-            raise InvalidSetting(f"{STATE}__accountName", account, "it is no account name", STATE_FIX)
-        return f"https://{account}.blob.core.windows.net", f"https://{account}.queue.core.windows.net", None
-    return _endpoint(environment, "blob"), _endpoint(environment, "queue"), None
+def _account(environment: Mapping[str, str], connection: str) -> Account:
+    """One of the app's own accounts, as the host reads it for the connection of this name."""
+    if text := environment.get(connection):
+        return _emulator(connection, text)
+    if name := environment.get(f"{connection}__accountName"):
+        if not ACCOUNT.fullmatch(name):
+            raise InvalidSetting(f"{connection}__accountName", name, "it is no account name", _name_it(connection))
+        return Account(f"https://{name}.blob.core.windows.net", f"https://{name}.queue.core.windows.net")
+    return Account(_endpoint(environment, connection, "blob"), _endpoint(environment, connection, "queue"))
 
 
-def _endpoint(environment: Mapping[str, str], service: str) -> str:
-    variable = f"{STATE}__{service}ServiceUri"
+def _endpoint(environment: Mapping[str, str], connection: str, service: str) -> str:
+    variable = f"{connection}__{service}ServiceUri"
     url = environment.get(variable)
     if url is None:
-        raise InvalidSetting(variable, None, "the app does not know its state account", STATE_FIX)
+        raise InvalidSetting(variable, None, f"the app does not know its {OWN[connection]}", _name_it(connection))
     parts = _split(url)
     if parts.scheme != "https" or not parts.hostname or parts.query or parts.username or parts.path.strip("/"):
-        fix = f"Set it to https://<account>.{service}.core.windows.net, or set {STATE}__accountName instead."
+        fix = f"Set it to https://<account>.{service}.core.windows.net, or set {connection}__accountName instead."
         raise InvalidSetting(variable, url, "it is no https endpoint", fix)
-    return url.rstrip("/")
+    return url.rstrip("/").lower()
+
+
+def _name_it(connection: str) -> str:
+    return f"Set {connection}__accountName to the {OWN[connection]}'s name."
 
 
 def _split(url: str) -> SplitResult:
@@ -120,15 +149,38 @@ def _split(url: str) -> SplitResult:
         return urlsplit("")
 
 
-def _emulator(connection: str) -> tuple[str, str, str]:
+def _emulator(connection: str, text: str) -> Account:
     """A connection string holds a key, so it is never shown, and taken for the emulator alone."""
-    fields = dict(part.partition("=")[::2] for part in connection.split(";") if part)
+    fields = dict(part.partition("=")[::2] for part in text.split(";") if part)
     blobs, queues, key = fields.get("BlobEndpoint", ""), fields.get("QueueEndpoint", ""), fields.get("AccountKey", "")
     local = all(is_loopback(_split(url).hostname or "") for url in (blobs, queues))
     if not (local and key):
         problem = "a connection string is taken for the emulator on this machine alone, with BlobEndpoint, QueueEndpoint and AccountKey"
-        raise InvalidSetting(STATE, "(hidden)", problem, f"Remove it: on Azure, s{STATE_FIX[1:]}")
-    return blobs.rstrip("/"), queues.rstrip("/"), key
+        raise InvalidSetting(connection, "(hidden)", problem, f"Remove it: on Azure, s{_name_it(connection)[1:]}")
+    return Account(blobs.rstrip("/"), queues.rstrip("/"), key)
+
+
+def _apart(environment: Mapping[str, str], state: Account, events: Account) -> None:
+    """The two accounts are in one world, and not the same: Event Grid must not be able to write the task hub."""
+    shown = "(hidden)" if environment.get(EVENTS) else events.queues
+    if events.key != state.key:
+        problem = "the events account and the state account need the same AccountKey, or none"
+        raise InvalidSetting(EVENTS, shown, problem, "Let both be on Azure, or both on one emulator.")
+    if events.blobs == state.blobs or events.queues == state.queues:
+        problem = f"it leads to the state account ({STATE}), and Event Grid must not be able to write there"
+        raise InvalidSetting(EVENTS, shown, problem, "Give the events an account of their own.")
+
+
+def _client_id(environment: Mapping[str, str], events: Account) -> str | None:
+    """The one identity of the app, which the host has to use for both connections."""
+    variable = f"{EVENTS}__clientId"
+    client_id, given = environment.get(f"{STATE}__clientId") or None, environment.get(variable) or None
+    if events.key is None and given != client_id:
+        fix = f"Set it to the value of {STATE}__clientId." if client_id else f"Remove it, or set {STATE}__clientId too."
+        raise InvalidSetting(
+            variable, given, "the app has one identity, and the state account is reached by another", fix
+        )
+    return client_id
 
 
 def _one_world(routes: tuple[Route, ...], key: str | None) -> None:
@@ -139,3 +191,13 @@ def _one_world(routes: tuple[Route, ...], key: str | None) -> None:
             if is_loopback(urlsplit(place.endpoint).hostname or "") is (key is None):
                 problem = f"the route {route.name!r} leads to {place.url} ({others}), and the state account is {where}"
                 raise InvalidSetting("ROUTES", place.url, problem, f"Let every account be {where}.")
+
+
+def _not_our_own(routes: tuple[Route, ...], own: tuple[Account, ...]) -> None:
+    """What the app keeps for itself is not shared, and nothing that is shared is written over it."""
+    names = {Place(account.blobs, "").account: name for account, name in zip(own, OWN.values(), strict=True)}
+    for route in routes:
+        for place in (route.source, route.target):
+            if account := names.get(place.account):
+                problem = f"the route {route.name!r} leads to {place.url}, which is in the app's own {account}"
+                raise InvalidSetting("ROUTES", place.url, problem, "Share from and to other accounts.")

@@ -58,7 +58,7 @@ class Wiring:
 
     @cached_property
     def _hub_queues(self) -> HubQueues:
-        return HubQueues(self._clients, self.settings.state_queues)
+        return HubQueues(self._clients, self.settings.state.queues)
 
     @cached_property
     def _health(self) -> Health:
@@ -71,10 +71,10 @@ class Wiring:
             routes=settings.routes,
             source=SourceBlobs(clients),
             target=TargetBlobs(clients),
-            letters=StoredLetters(clients, settings.state_blobs),
-            events=StoredEvents(clients, settings.state_queues, settings.state_blobs),
-            reports=StoredReports(clients, settings.state_blobs),
-            probe=Probes(clients, settings.state_blobs),
+            letters=StoredLetters(clients, settings.state.blobs),
+            events=StoredEvents(clients, settings.events.queues, settings.events.blobs),
+            reports=StoredReports(clients, settings.state.blobs),
+            probe=Probes(clients, settings.state.blobs),
             now=_now,
             monotonic=time.monotonic,
             times=settings.times,

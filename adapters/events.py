@@ -34,7 +34,7 @@ NEVER = -1
 
 
 class StoredEvents:
-    """The queue blob-events and its poison twin."""
+    """The events account: the queue blob-events, its poison twin, and the container event-dead-letters."""
 
     def __init__(self, clients: Clients, endpoint: str, blobs: str) -> None:
         self._clients = clients

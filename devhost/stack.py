@@ -16,7 +16,7 @@ from azure.storage.blob import ContainerClient
 
 from devhost.app import App
 from devhost.storage.azurite import listen
-from devhost.storage.config import HOST, STATE_ACCOUNT, Config, StackError
+from devhost.storage.config import EVENTS_ACCOUNT, HOST, STATE_ACCOUNT, Config, StackError
 
 ROOT = Path(__file__).parent.parent
 STOP_SECONDS = 60
@@ -93,6 +93,7 @@ class LocalStack:
             "ROUTES": json.dumps([route]),
             "WINDOW_SECONDS": "1",
             "AzureWebJobsStorage": self.connection_string(STATE_ACCOUNT),
+            "EVENTS": self.connection_string(EVENTS_ACCOUNT),
             "FUNCTIONS_WORKER_RUNTIME": "python",
             "AzureWebJobsFeatureFlags": "EnableWorkerIndexing",
             "PYTHONUNBUFFERED": "1",

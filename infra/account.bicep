@@ -18,7 +18,7 @@ param clientIp string = ''
 @description('No way in but private endpoints, a client address, and trusted services if they are let in.')
 param privateEndpoints bool = false
 
-@description('Let trusted services in: Event Grid is one, and it alone needs it.')
+@description('Let trusted services in: Event Grid is one, and only it needs this.')
 param trustedServices bool = false
 
 @description('`AAD`: blobs can be copied here from accounts of this tenant alone.')
@@ -109,3 +109,4 @@ resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
 output id string = account.id
 output name string = account.name
 output blobEndpoint string = account.properties.primaryEndpoints.blob
+output queueEndpoint string = account.properties.primaryEndpoints.queue

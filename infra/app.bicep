@@ -9,6 +9,10 @@ param identityId string
 param identityClientId string
 param stateAccountName string
 
+@description('The endpoints of the events account.')
+param eventsBlobs string
+param eventsQueues string
+
 @description('The package container: its blob endpoint and name.')
 param package string
 
@@ -70,6 +74,10 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
       AzureWebJobsStorage__accountName: stateAccountName
       AzureWebJobsStorage__clientId: identityClientId
       AzureWebJobsStorage__credential: 'managedidentity'
+      EVENTS__blobServiceUri: eventsBlobs
+      EVENTS__queueServiceUri: eventsQueues
+      EVENTS__clientId: identityClientId
+      EVENTS__credential: 'managedidentity'
       APPLICATIONINSIGHTS_CONNECTION_STRING: insightsConnection
       APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
       ROUTES: routes

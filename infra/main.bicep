@@ -78,7 +78,7 @@ var eventDeadLetters = 'event-dead-letters'
 var hub = loadJsonContent('../host.json').extensions.durableTask.hubName
 var package = 'app-package'
 
-var made = map(['source', 'target', 'state'], name => {
+var made = map(['source', 'target', 'state', 'events'], name => {
   name: '${short.account}${name}${token}'
   subscription: subscription().subscriptionId
   resourceGroup: groupName
@@ -88,6 +88,7 @@ var made = map(['source', 'target', 'state'], name => {
 var sourceAccount = made[0]
 var targetAccount = made[1]
 var stateAccount = made[2]
+var eventsAccount = made[3]
 var sources = map(routes, each => placeOf(each.source, sourceAccount))
 var targets = map(routes, each => placeOf(each.target, targetAccount))
 var sourceAccounts = union([], map(sources, place => accountOf(place)))
@@ -171,14 +172,29 @@ module state 'account.bicep' = {
     name: stateAccount.name
     location: location
     tags: tags
-    containers: [deadLetters, reports, eventDeadLetters, package]
+    containers: [deadLetters, reports, package]
+    openToAllNetworks: !vnetEnabled
+    privateEndpoints: vnetEnabled && privateEndpoints
+    subnetId: closed.subnetId
+    clientIp: closed.clientIp
+    forgottenAfter90Days: ['${deadLetters}/resolved/', '${reports}/']
+  }
+}
+
+// Event Grid checks its roles on a whole account, so the account that it may write holds nothing but events.
+module events 'account.bicep' = {
+  scope: group
+  params: {
+    name: eventsAccount.name
+    location: location
+    tags: tags
+    containers: [eventDeadLetters]
     queues: [eventQueue, '${eventQueue}-poison']
     openToAllNetworks: !vnetEnabled
     privateEndpoints: vnetEnabled && privateEndpoints
     subnetId: closed.subnetId
     clientIp: closed.clientIp
     trustedServices: true
-    forgottenAfter90Days: ['${deadLetters}/resolved/', '${reports}/']
   }
 }
 
@@ -192,8 +208,9 @@ module endpoints 'private-endpoints.bicep' = if (vnetEnabled && privateEndpoints
     namePrefix: short.privateEndpoint
     blobAccounts: union(sourceAccounts, targetAccounts)
     stateAccount: stateAccount
+    eventsAccount: eventsAccount
   }
-  dependsOn: [source, target, state]
+  dependsOn: [source, target, state, events]
 }
 
 module monitor 'monitor.bicep' = {
@@ -235,14 +252,13 @@ module roles 'roles.bicep' = {
     sourceContainers: union([], map(sources, place => containerOf(place)))
     targetContainers: union([], map(targets, place => containerOf(place)))
     state: stateAccount
-    eventQueue: eventQueue
+    events: eventsAccount
     deadLetterContainer: deadLetters
-    eventDeadLetterContainer: eventDeadLetters
     insightsId: monitor.outputs.insightsId
     taskHubId: scheduled ? scheduler!.outputs.hubId : null
     carryTags: carryTags
   }
-  dependsOn: [source, target, state]
+  dependsOn: [source, target, state, events]
 }
 
 // After the roles, and after the app, which takes minutes to make: Event Grid tries its identity when a subscription is made,
@@ -254,7 +270,7 @@ module subscriptions 'subscription.bicep' = [
       topicName: empty(place.topic) ? '${short.topic}${place.account}' : place.topic
       name: '${short.subscription}${token}-${uniqueString(place.container, place.prefix)}'
       subjectBeginsWith: subjectOf(place)
-      stateAccountId: state.outputs.id
+      eventsAccountId: events.outputs.id
       queue: eventQueue
       deadLetterContainer: eventDeadLetters
     }
@@ -272,6 +288,8 @@ module app 'app.bicep' = {
     identityId: identity.outputs.id
     identityClientId: identity.outputs.clientId
     stateAccountName: state.outputs.name
+    eventsBlobs: events.outputs.blobEndpoint
+    eventsQueues: events.outputs.queueEndpoint
     package: '${state.outputs.blobEndpoint}${package}'
     subnetId: vnetEnabled ? network!.outputs.appSubnetId : ''
     insightsConnection: monitor.outputs.insightsConnection
@@ -328,6 +346,7 @@ output FUNCTION_APP string = app.outputs.name
 output API_URL string = app.outputs.url
 output ROUTES string = string(appRoutes)
 output STATE_ACCOUNT string = state.outputs.name
+output EVENTS_ACCOUNT string = events.outputs.name
 output APP_IDENTITY string = identity.outputs.principalId
 output APP_SUBNET string = vnetEnabled ? network!.outputs.appSubnetId : ''
 output WORKSPACE string = monitor.outputs.workspaceName

@@ -13,11 +13,13 @@ param namePrefix string
 param blobAccounts account[]
 
 param stateAccount account
+param eventsAccount account
 
 var services = ['blob', 'queue', 'table']
 var wanted = concat(
   map(blobAccounts, each => { account: each, service: 'blob' }),
-  map(services, service => { account: stateAccount, service: service })
+  map(services, service => { account: stateAccount, service: service }),
+  map(['blob', 'queue'], service => { account: eventsAccount, service: service })
 )
 
 resource zones 'Microsoft.Network/privateDnsZones@2024-06-01' = [

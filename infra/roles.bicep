@@ -16,9 +16,8 @@ param sourceContainers object[]
 param targetContainers object[]
 
 param state account
-param eventQueue string
+param events account
 param deadLetterContainer string
-param eventDeadLetterContainer string
 param insightsId string
 param taskHubId string?
 
@@ -65,9 +64,8 @@ var signers = map(sourceAccounts, each => {
   id: resourceId(each.subscription, each.resourceGroup, storage, each.name)
 })
 var own = { ...home, id: resourceId(home.subscription, home.group, storage, state.name) }
-var queue = { ...home, id: '${own.id}/queueServices/default/queues/${eventQueue}' }
+var inbox = { ...home, id: resourceId(home.subscription, home.group, storage, events.name) }
 var letters = { ...home, id: '${own.id}/blobServices/default/containers/${deadLetterContainer}' }
-var undelivered = { ...home, id: '${own.id}/blobServices/default/containers/${eventDeadLetterContainer}' }
 var insights = { ...home, id: insightsId }
 var hubs = taskHubId == null ? [] : [{ ...home, id: taskHubId! }]
 var testers = tester == null ? [] : [tester!]
@@ -83,12 +81,14 @@ var table = flatten([
   map(plain.tagged, at => row(app, blobOwner, at, 'shares blobs with their index tags'))
   map(signers, at => row(app, blobDelegator, at, 'signs the SAS of a copy; only an account gives the key for it'))
   [row(app, blobOwner, own, 'the host: locks and package; the task hub; dead letters and reports')]
-  [row(app, queueContributor, own, 'the task hub makes its queues; the events and their poison twin')]
+  [row(app, queueContributor, own, 'the task hub makes its queues')]
   [row(app, tableContributor, own, 'the task hub makes its tables')]
+  [row(app, queueContributor, inbox, 'takes events, puts one back that was overtaken, drains their poison twin')]
+  [row(app, blobContributor, inbox, 'takes the events that Event Grid could not deliver')]
   [row(app, metricsPublisher, insights, 'sends log lines and measurements without a key')]
   map(hubs, at => row(app, durableContributor, at, 'runs the orchestrations that the scheduler keeps'))
-  map(topics, topic => row(topic, queueSender, queue, 'puts the events on the queue, and does nothing else'))
-  map(topics, topic => row(topic, blobContributor, undelivered, 'keeps the events that it could not deliver'))
+  map(topics, topic => row(topic, queueSender, inbox, 'puts the events on the queue; Event Grid checks the account'))
+  map(topics, topic => row(topic, blobContributor, inbox, 'keeps the events that it could not deliver; the same'))
   flatten(map(testers, me => map(union(sources, targets), at => row(me, blobContributor, at, 'tests, and cleans up'))))
   map(testers, me => row(me, blobReader, letters, 'reads the dead letters'))
 ])

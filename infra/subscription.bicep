@@ -3,7 +3,7 @@
 param topicName string
 param name string
 param subjectBeginsWith string
-param stateAccountId string
+param eventsAccountId string
 param queue string
 param deadLetterContainer string
 
@@ -26,7 +26,7 @@ resource subscription 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025-
       destination: {
         endpointType: 'StorageQueue'
         properties: {
-          resourceId: stateAccountId
+          resourceId: eventsAccountId
           queueName: queue
           queueMessageTimeToLiveInSeconds: -1 // a message waits for the app, however long it is down
         }
@@ -37,7 +37,7 @@ resource subscription 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025-
       deadLetterDestination: {
         endpointType: 'StorageBlob'
         properties: {
-          resourceId: stateAccountId
+          resourceId: eventsAccountId
           blobContainerName: deadLetterContainer
         }
       }

@@ -34,8 +34,13 @@ class Health:
         looks: list[tuple[str, str, Awaitable[Any]]] = [
             (
                 "queue",
-                "Create the queue blob-events, and give the app Storage Queue Data Contributor on it.",
+                "Create the queue blob-events in the events account, and give the app Storage Queue Data Contributor there.",
                 events.depth(),
+            ),
+            (
+                "undelivered events",
+                "Give the app Storage Blob Data Contributor on the events account.",
+                anext(events.undelivered(), None),
             ),
             (
                 "dead letters",

@@ -57,7 +57,9 @@ def _deployment(found: Sequence[Finding]) -> list[Row]:
             f"{summary('health', found)}; {canary}; what azd asked was not seen",
         ),
         Row("the key can be asked for although `/admin` is isolated", "it was given"),
-        Row("how Event Grid encodes, and how the identity's connection behaves on Azure", canary),
+        Row(
+            "how Event Grid encodes, and how the trigger and its scaling use the identity's connection `EVENTS`", canary
+        ),
         Row(
             "user-delegation keys: an account key signs on the local stack",
             "a source was read by one" if read else "no source was read",
@@ -76,12 +78,12 @@ def _network(told: Mapping[str, str], found: Sequence[Finding]) -> list[Row]:
             f"over {way}, {'existing accounts among them' if existing else 'trusted services off'}: {engines}",
         ),
         Row(
-            "Event Grid delivers to the closed queue, and writes its dead letters, with roles on the queue and the container alone",
+            "Event Grid delivers to the closed queue, and writes its dead letters, with roles on the events account alone",
             f"its delivery: {summary('canary', found)}; its dead letters were not tried",
         ),
         Row(
             "the host starts with its three roles on the closed state account, and takes its package from there",
-            summary("health", found),
+            f"over {way}: {summary('health', found)}",
         ),
     ]
     scope = Row("`allowedCopyScope: AAD` refuses neither engine within a tenant", engines)

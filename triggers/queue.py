@@ -11,7 +11,7 @@ from operations.accept import accept
 from rules.ports import Instances, Ports
 
 QUEUE = "blob-events"
-CONNECTION = "AzureWebJobsStorage"
+CONNECTION = "EVENTS"
 # A host that stops waits ten seconds for its functions. What is cut off then comes back after ten minutes; what fails, after
 # thirty seconds.
 SECONDS = 8.0

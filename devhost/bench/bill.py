@@ -25,8 +25,9 @@ BLOB = {
     "AbortCopy": "blob-other",
     "GetContainer": "blob-other",
 }
-# Without a private network there are none: one for each account's blobs, and for the state account's queues and tables.
-ENDPOINTS, ZONES = 5, 3
+# Only with private endpoints: one for each account's blobs, one for the queues of the state and the events account each, and one
+# for the state account's tables.
+ENDPOINTS, ZONES = 7, 3
 # The partition manager reads the table of partitions, and renews each of its own, this often.
 LEASE_SECONDS = 10
 

@@ -23,7 +23,7 @@ from devhost.host import clock
 from devhost.host.timers import Schedule
 from devhost.stack import LocalStack, StackFailed
 from devhost.storage.client import StorageControl
-from devhost.storage.config import HOST, STATE_ACCOUNT
+from devhost.storage.config import EVENTS_ACCOUNT, HOST
 
 PATIENCE = 30.0
 TAKEN, LOOKED = "DeleteMessage blob-events", "GetMessages blob-events"
@@ -57,9 +57,7 @@ def _counted(
         told = {**environment(state), "DEVHOST_COPY_RATE": str(rate * 1024**2)}
         ours = LocalStack(told)
         with tap.on(ours.queue_port) as port, (state / "stack.log").open("w") as log:
-            told["AzureWebJobsStorage"] = ours.connection_string(STATE_ACCOUNT).replace(
-                f":{ours.queue_port}/", f":{port}/"
-            )
+            told["EVENTS"] = ours.connection_string(EVENTS_ACCOUNT).replace(f":{ours.queue_port}/", f":{port}/")
             with LocalStack(told, output=log) as stack:
                 result = measure(load, stack, lambda *_: None)
                 # The blob that goes before was a message, too.

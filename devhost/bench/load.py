@@ -27,7 +27,7 @@ LOOK_SECONDS = 0.25
 PATIENCE = 180.0
 WARM_UP = "first"
 # What a person has exported is for their own stack; but how fast the large blob is copied may be told.
-OURS = ("AZURITE_", "DEVHOST_", "AzureWebJobs", "HOST", "ROUTES", "WINDOW_SECONDS")
+OURS = ("AZURITE_", "DEVHOST_", "AzureWebJobs", "EVENTS", "HOST", "ROUTES", "WINDOW_SECONDS")
 TOLD = ("DEVHOST_COPY_RATE", "DEVHOST_COPY_SECONDS")
 
 

@@ -248,17 +248,20 @@ def _time(moment: datetime | None) -> Datum:
 
 
 def _service(connection: str, environment: Mapping[str, str]) -> QueueServiceClient:
-    """The account behind a connection's name: a connection string, or an address with the app's own identity."""
-    for name in (connection, f"AzureWebJobs{connection}"):
-        if text := environment.get(name):
-            return QueueServiceClient.from_connection_string(AZURITE if text == DEVELOPMENT else text)
-    address = environment.get(f"{connection}__queueServiceUri")
-    if account := environment.get(f"{connection}__accountName"):
-        address = address or f"https://{account}.queue.core.windows.net"
+    """The account behind a connection's name: a connection string, or an address with the app's own identity.
+
+    As the real host does, it takes the settings with the prefix first, and an account's name before an address.
+    """
+    names = (f"AzureWebJobs{connection}", connection)
+    name = next((name for name in names if any(key.partition("__")[0] == name for key in environment)), connection)
+    if text := environment.get(name):
+        return QueueServiceClient.from_connection_string(AZURITE if text == DEVELOPMENT else text)
+    account = environment.get(f"{name}__accountName")
+    address = f"https://{account}.queue.core.windows.net" if account else environment.get(f"{name}__queueServiceUri")
     if not address:
         raise ConfigError(f"connection '{connection}' has no value: set the app setting {connection}")
     if not address.startswith("https:"):
-        raise ConfigError(f"{connection}__queueServiceUri is '{address}'; an identity needs https")
+        raise ConfigError(f"{name}__queueServiceUri is '{address}'; an identity needs https")
     from azure.identity.aio import DefaultAzureCredential  # noqa: PLC0415  # slow to import, rarely needed
 
     return QueueServiceClient(address, credential=DefaultAzureCredential())

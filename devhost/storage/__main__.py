@@ -37,7 +37,7 @@ environment (default):
   AZURITE_QUEUE_PORT    queue service (10001)
   AZURITE_TABLE_PORT    table service (10002)
   DEVHOST_STATE         directory of everything that is kept, in its storage/ (.local)
-  DEVHOST_ACCOUNTS      more accounts, by commas (sharingsource, sharingtarget and sharingstate are always there)
+  DEVHOST_ACCOUNTS      more accounts, by commas (always there: sharingsource, sharingtarget, sharingstate, sharingevents)
   DEVHOST_KEY           key of all accounts, base64 (the emulator's published one)
   DEVHOST_WATCH         account/container pairs whose new blobs are events, by commas (sharingsource/source)
   DEVHOST_COPY_RATE     bytes a second of an asynchronous copy (104857600)

@@ -13,12 +13,15 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 STATE_ACCOUNT = "sharingstate"
+EVENTS_ACCOUNT = "sharingevents"
 EVENT_QUEUE = "blob-events"
-ACCOUNTS = ("sharingsource", "sharingtarget", STATE_ACCOUNT)
+ACCOUNTS = ("sharingsource", "sharingtarget", STATE_ACCOUNT, EVENTS_ACCOUNT)
 CONTAINERS = (
     ("sharingsource", "source"),
     ("sharingtarget", "target"),
-    *((STATE_ACCOUNT, name) for name in ("dead-letters", "reports", "event-dead-letters")),
+    (STATE_ACCOUNT, "dead-letters"),
+    (STATE_ACCOUNT, "reports"),
+    (EVENTS_ACCOUNT, "event-dead-letters"),
 )
 QUEUES = (EVENT_QUEUE, f"{EVENT_QUEUE}-poison")
 

@@ -12,7 +12,7 @@ from yarl import URL
 
 from devhost.storage.answers import Answer, error
 from devhost.storage.azurite import KEEP_ALIVE_SECONDS
-from devhost.storage.config import CONTAINERS, EVENT_QUEUE, HOST, QUEUES, STATE_ACCOUNT, StackError
+from devhost.storage.config import CONTAINERS, EVENT_QUEUE, EVENTS_ACCOUNT, HOST, QUEUES, StackError
 from devhost.storage.operations import has_token, origin, parts, source_of, stored
 from devhost.storage.wire import end_to_end
 
@@ -109,7 +109,7 @@ class Upstream:
 
     async def enqueue(self, message: str) -> None:
         """Put a message on the event queue that never expires; raise StackError if that fails."""
-        url = f"{self._queues}/{STATE_ACCOUNT}/{EVENT_QUEUE}/messages"
+        url = f"{self._queues}/{EVENTS_ACCOUNT}/{EVENT_QUEUE}/messages"
         body = f"<QueueMessage><MessageText>{message}</MessageText></QueueMessage>".encode()
         answer = await self._own("POST", url, "messagettl=-1", {"Content-Type": "application/xml"}, body)
         if not answer.ok:
@@ -118,7 +118,7 @@ class Upstream:
     async def create_what_is_missing(self) -> None:
         """Make the containers and queues that the app expects."""
         wanted = [(f"{self._blobs}/{account}/{container}", "restype=container") for account, container in CONTAINERS]
-        wanted += [(f"{self._queues}/{STATE_ACCOUNT}/{queue}", "") for queue in QUEUES]
+        wanted += [(f"{self._queues}/{EVENTS_ACCOUNT}/{queue}", "") for queue in QUEUES]
         for url, query in wanted:
             answer = await self._own("PUT", url, query)
             if answer.status not in CREATED_OR_THERE:

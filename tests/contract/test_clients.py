@@ -13,7 +13,7 @@ from devhost.storage.config import KEY
 from rules.errors import LookAgain, Permanent, Reason, Retryable, StorageError
 from rules.models import Blob, Engine
 from rules.policies import Times
-from settings import from_env
+from settings import OWN, from_env
 from tests.contract.test_target import request
 from tests.contract.worlds import InStorage
 
@@ -160,9 +160,10 @@ async def test_the_identity_is_the_one_that_the_settings_name(monkeypatch: pytes
     environment = {
         "ROUTES": f'[{{"name":"default","source":"{AZURE}/source/","target":"{AZURE}/target/"}}]',
         "AzureWebJobsStorage__accountName": "sharingstate",
+        "EVENTS__accountName": "sharingevents",
     }
     for client_id in ("an id", None):
-        named = {"AzureWebJobsStorage__clientId": client_id} if client_id else {}
+        named = {f"{connection}__clientId": client_id for connection in OWN} if client_id else {}
         settings = from_env(environment | named)
         clients = Clients(settings.key, settings.times, "test", settings.client_id)
         clients.service(AZURE)

@@ -144,7 +144,7 @@ async def test_a_receipt_that_is_no_more_valid_is_fine(storage: InStorage) -> No
 async def test_an_event_never_expires(storage: InStorage) -> None:
     """Time to live -1: the service shows the last moment that it knows."""
     await storage.events.put(b"{}")
-    queue = storage.clients.queue(storage.stack.queue_url("sharingstate"), "blob-events")
+    queue = storage.clients.queue(storage.stack.queue_url("sharingevents"), "blob-events")
     messages = await queue.peek_messages(32)
     assert messages[-1].expires_on is not None
     assert messages[-1].expires_on.year == 9999

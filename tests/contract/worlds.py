@@ -206,14 +206,14 @@ class InStorage(World):
 
     def __init__(self, clients: Clients, stack: Stack) -> None:
         self.clients, self.stack = clients, stack
-        self._state = state = stack.blob_url("sharingstate")
-        self._queue_url = stack.queue_url("sharingstate")
+        state = stack.blob_url("sharingstate")
+        self._events, self._queues = stack.blob_url("sharingevents"), stack.queue_url("sharingevents")
         stack.control.copies(hold=True, fail_next="")
         super().__init__(
             SourceBlobs(clients),
             TargetBlobs(clients),
             StoredLetters(clients, state),
-            StoredEvents(clients, self._queue_url, state),
+            StoredEvents(clients, self._queues, self._events),
             StoredReports(clients, state),
             Probes(clients, state),
             Place(stack.blob_url("sharingsource"), "source"),
@@ -273,15 +273,15 @@ class InStorage(World):
 
     async def poison(self, body: bytes) -> None:
         """Put a message on the poison queue."""
-        await self.clients.queue(self._queue_url, "blob-events-poison").send_message(body.decode())
+        await self.clients.queue(self._queues, "blob-events-poison").send_message(body.decode())
 
     async def give_up(self, name: str, body: bytes) -> None:
         """Write a blob of events."""
-        await self._client(Blob(self._state, UNDELIVERED, name)).upload_blob(body, overwrite=True)
+        await self._client(Blob(self._events, UNDELIVERED, name)).upload_blob(body, overwrite=True)
 
     async def waiting(self) -> list[bytes]:
         """Take every visible event."""
-        queue = self.clients.queue(self._queue_url, "blob-events")
+        queue = self.clients.queue(self._queues, "blob-events")
         messages = [message async for message in queue.receive_messages()]
         for message in messages:
             await queue.delete_message(message)

@@ -79,7 +79,7 @@ def test_a_dearer_price_is_a_dearer_bill() -> None:
 
 def test_a_timer_that_runs_twice_as_often_costs_twice_as_much() -> None:
     """Its time, its executions, its requests; what looks at queues does not depend on it."""
-    once = {"drain": Timer(1000, {"ListBlobs state": 1}, {"GetQueueProperties blob-events": 1})}
+    once = {"drain": Timer(1000, {"ListBlobs events": 1}, {"GetQueueProperties blob-events": 1})}
     twice = {"drain": replace(once["drain"], runs=2000)}
     changed = [
         (one.name, other.count / one.count)
@@ -102,13 +102,13 @@ def test_the_executions_are_those_of_the_apps_steps() -> None:
 @pytest.mark.parametrize(
     ("method", "target", "name"),
     [
-        ("GET", "/sharingstate/blob-events/messages?numofmessages=16", "GetMessages blob-events"),
-        ("GET", "/sharingstate/blob-events/messages?peekonly=true", "PeekMessages blob-events"),
-        ("POST", "/sharingstate/blob-events/messages?visibilitytimeout=0", "PutMessage blob-events"),
-        ("DELETE", "/sharingstate/blob-events/messages/1-2?popreceipt=x%2F%3D", "DeleteMessage blob-events"),
-        ("PUT", "/sharingstate/blob-events/messages/1-2?popreceipt=x", "UpdateMessage blob-events"),
-        ("GET", "/sharingstate/blob-events-poison?comp=metadata", "GetQueueProperties blob-events-poison"),
-        ("PUT", "/sharingstate/blob-events-poison", "PUT queue blob-events-poison"),
+        ("GET", "/sharingevents/blob-events/messages?numofmessages=16", "GetMessages blob-events"),
+        ("GET", "/sharingevents/blob-events/messages?peekonly=true", "PeekMessages blob-events"),
+        ("POST", "/sharingevents/blob-events/messages?visibilitytimeout=0", "PutMessage blob-events"),
+        ("DELETE", "/sharingevents/blob-events/messages/1-2?popreceipt=x%2F%3D", "DeleteMessage blob-events"),
+        ("PUT", "/sharingevents/blob-events/messages/1-2?popreceipt=x", "UpdateMessage blob-events"),
+        ("GET", "/sharingevents/blob-events-poison?comp=metadata", "GetQueueProperties blob-events-poison"),
+        ("PUT", "/sharingevents/blob-events-poison", "PUT queue blob-events-poison"),
     ],
 )
 def test_the_tap_names_what_is_asked_of_a_queue(method: str, target: str, name: str) -> None:

@@ -65,7 +65,7 @@ def environment(state: Path) -> dict[str, str]:
         **{
             key: value
             for key, value in os.environ.items()
-            if not key.startswith(("AZURITE_", "DEVHOST_", "AzureWebJobs"))
+            if not key.startswith(("AZURITE_", "DEVHOST_", "AzureWebJobs", "EVENTS"))
         },
         "HOST_PORT": host,
         "AZURITE_BLOB_PORT": blob,

@@ -57,7 +57,7 @@ class Desk:
         self.control = StorageControl(self.stack.blob_port)
         self.accounts = {
             name: BlobServiceClient.from_connection_string(self.stack.connection_string(name))
-            for name in ("sharingsource", "sharingtarget", "sharingstate")
+            for name in ("sharingsource", "sharingtarget", "sharingstate", "sharingevents")
         }
         self.answers: list[str] = []
 
@@ -92,8 +92,8 @@ class Desk:
         return bytes(stream.readall())
 
     def queue(self, name: str = "blob-events") -> QueueClient:
-        """A queue of the state account."""
-        return QueueClient.from_connection_string(self.stack.connection_string("sharingstate"), name)
+        """A queue of the events account."""
+        return QueueClient.from_connection_string(self.stack.connection_string("sharingevents"), name)
 
     def api(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
         """Ask the API, with canaries for a key and tokens; every answer is kept for the search for secrets."""
@@ -221,6 +221,6 @@ class Desk:
             request["operation"]
             for request in self.control.requests(internal=False)
             if AGENT in request["user_agent"]
-            and request["account"] != "sharingstate"
+            and request["account"] in {"sharingsource", "sharingtarget"}
             and (wanted is None or request["blob"] in wanted)
         )

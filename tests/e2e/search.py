@@ -105,7 +105,7 @@ def signatures(desk: Desk) -> set[str]:
 def everything(desk: Desk) -> Iterator[tuple[str, bytes]]:
     """Every place where the app or the host leaves something, with what is there."""
     yield from files(desk.stack.state)
-    yield from state_account(desk)
+    yield from own_accounts(desk)
     yield from answers(desk)
     yield from commands()
 
@@ -127,14 +127,15 @@ def rows(path: Path) -> Iterator[tuple[str, bytes]]:
             yield f"{path.name}:{table}", "\n".join(map(repr, found)).encode()
 
 
-def state_account(desk: Desk) -> Iterator[tuple[str, bytes]]:
-    """Whatever queues, tables and containers there are."""
-    yield from queues(desk)
+def own_accounts(desk: Desk) -> Iterator[tuple[str, bytes]]:
+    """Whatever queues, tables and containers the state account and the events account have."""
     yield from tables(desk)
-    for container in desk.accounts["sharingstate"].list_containers(include_metadata=True):
-        if container.name not in NOT_OURS:
-            yield container.name, str(container.metadata).encode()
-            yield from blobs(desk.accounts["sharingstate"].get_container_client(container.name))
+    for name in ("sharingstate", "sharingevents"):
+        yield from queues(desk, name)
+        for container in desk.accounts[name].list_containers(include_metadata=True):
+            if container.name not in NOT_OURS:
+                yield container.name, str(container.metadata).encode()
+                yield from blobs(desk.accounts[name].get_container_client(container.name))
 
 
 def answers(desk: Desk) -> Iterator[tuple[str, bytes]]:
@@ -147,9 +148,9 @@ def of_the_extension(text: str) -> bool:
     return re.search(r"(?i)runtime/webhooks|/durabletask|rpcBaseUrl|taskHub=|/admin/", text) is not None
 
 
-def queues(desk: Desk) -> Iterator[tuple[str, bytes]]:
-    """Every queue of the state account: its metadata and the first messages."""
-    with QueueServiceClient.from_connection_string(desk.stack.connection_string("sharingstate")) as service:
+def queues(desk: Desk, account: str) -> Iterator[tuple[str, bytes]]:
+    """Every queue of an account: its metadata and the first messages."""
+    with QueueServiceClient.from_connection_string(desk.stack.connection_string(account)) as service:
         for queue in service.list_queues(include_metadata=True):
             said = service.get_queue_client(queue.name).peek_messages(32)
             yield queue.name, "\n".join([str(queue.metadata), *(str(message.content) for message in said)]).encode()

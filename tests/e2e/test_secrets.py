@@ -7,12 +7,14 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
+from azure.storage.queue import QueueClient
 
 from tests.e2e import search
 from tests.e2e.desk import CANARY, ON_FUNC, Desk
@@ -46,7 +48,7 @@ def test_no_answer_holds_an_address_of_the_extension(desk: Desk) -> None:
 
 
 def test_no_secret_is_left_anywhere(desk: Desk) -> None:
-    """Logs, histories, every queue and container of the state account, answers, command lines; not the emulator's files."""
+    """Logs, histories, every queue and container of the app's own accounts, answers, command lines; not the emulator's files."""
     places = dict(search.everything(desk))
     assert {"stack.log", HISTORY, "blob-events", "dead-letters"} <= set(places)
     assert sum(where.startswith("dead-letters/open/") for where in places) > 0
@@ -112,17 +114,17 @@ def test_the_search_finds_what_is_planted_in_a_copy_of_the_histories(desk: Desk,
     assert HISTORY in wanted.leaks(search.files(tmp_path))
 
 
-def in_a_queue(desk: Desk, name: str) -> Callable[[], None]:
+def in_a_queue(desk: Desk, name: str, account: str = "sharingstate") -> Callable[[], None]:
     """A message in a queue that nobody knows."""
-    queue = desk.queue(name)
+    queue = QueueClient.from_connection_string(desk.stack.connection_string(account), name)
     queue.create_queue()
     queue.send_message(base64.b64encode(desk.stack.key.encode()).decode())
     return queue.delete_queue
 
 
-def in_a_blob(desk: Desk, name: str) -> Callable[[], None]:
+def in_a_blob(desk: Desk, name: str, account: str = "sharingstate") -> Callable[[], None]:
     """The bytes of a blob in a container that nobody knows."""
-    container = desk.accounts["sharingstate"].create_container(name)
+    container = desk.accounts[account].create_container(name)
     container.upload_blob("report.jsonl", json.dumps({"url": SAS}))
     return container.delete_container
 
@@ -149,18 +151,21 @@ def in_metadata(desk: Desk, name: str) -> Callable[[], None]:
     return blob.delete_blob
 
 
-@pytest.mark.parametrize("plant", [in_a_queue, in_a_blob, in_a_packed_blob, in_a_table, in_metadata])
-def test_the_search_finds_what_is_planted_in_the_state_account(
+IN_EVENTS = [partial(plant, account="sharingevents") for plant in (in_a_queue, in_a_blob)]
+
+
+@pytest.mark.parametrize("plant", [in_a_queue, in_a_blob, in_a_packed_blob, in_a_table, in_metadata, *IN_EVENTS])
+def test_the_search_finds_what_is_planted_in_an_account_of_the_app(
     desk: Desk, plant: Callable[[Desk, str], Callable[[], None]]
 ) -> None:
     """By looking at whatever there is, not at names that it knows; once it is gone, nothing is found any more."""
     wanted = search.secrets(desk)
     take_back = plant(desk, f"planted-{uuid4()}")
     try:
-        assert len(wanted.leaks(search.state_account(desk))) == 1
+        assert len(wanted.leaks(search.own_accounts(desk))) == 1
     finally:
         take_back()
-    assert wanted.leaks(search.state_account(desk)) == {}
+    assert wanted.leaks(search.own_accounts(desk)) == {}
 
 
 def test_a_table_is_read_to_its_end(desk: Desk) -> None:

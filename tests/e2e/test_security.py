@@ -9,7 +9,7 @@ import pytest
 from devhost.stack import LocalStack, StackFailed
 from tests.e2e.conftest import environment
 from tests.e2e.desk import CANARY, Answer, Desk
-from tests.e2e.search import Secrets, answers, files, state_account
+from tests.e2e.search import Secrets, answers, files, own_accounts
 from tests.unit.test_function_app import API
 from triggers.http import ENDPOINTS
 
@@ -104,7 +104,7 @@ def test_no_key_that_was_sent_is_in_a_log_or_an_answer(guarded: Guarded) -> None
         for in_url in (False, True):
             guarded.ask(method, path, guarded.keys["function"], in_url=in_url)
     wanted = Secrets([desk.stack.key, CANARY, *guarded.keys.values()])
-    assert wanted.leaks(answers(desk)) == wanted.leaks(state_account(desk)) == {}
+    assert wanted.leaks(answers(desk)) == wanted.leaks(own_accounts(desk)) == {}
     found = wanted.leaks(files(desk.stack.state))
     assert set(found) == {"stack.log"}
     told = [line for line in (desk.stack.state / "stack.log").read_bytes().splitlines() if wanted.found(line)]

@@ -236,7 +236,7 @@ def test_what_event_grid_could_not_deliver_is_accepted(desk: Desk) -> None:
         json.loads(created(desk.source(name).url, "source", name, etag)) | GIVEN_UP for name, etag in etags.items()
     ]
     letters = {item["id"] for item in desk.everything("/dead-letters?reason=malformed")}
-    kept = desk.accounts["sharingstate"].get_container_client("event-dead-letters")
+    kept = desk.accounts["sharingevents"].get_container_client("event-dead-letters")
     body = json.dumps([*events, {"no": "event"} | GIVEN_UP])
     kept.upload_blob("topic/SUBSCRIPTION/2026/11/25/19/0.json", body)
     desk.fire("drain")

@@ -14,7 +14,12 @@ from triggers import queue
 HOST = json.loads((ROOT / "host.json").read_text())
 HUB = HOST["extensions"]["durableTask"]["hubName"]
 PACKAGE = "app-package"
-STATE_CONTAINERS = {letters.CONTAINER, reports.CONTAINER, events.UNDELIVERED, PACKAGE}
+# What the app keeps, by account: the containers and the queues.
+KEPT: dict[str, tuple[set[str], set[str]]] = {
+    "state": ({letters.CONTAINER, reports.CONTAINER, PACKAGE}, set()),
+    "events": ({events.UNDELIVERED}, {events.QUEUE, events.POISON}),
+}
+QUEUE_SENDER, BLOB_CONTRIBUTOR = "c6a89b2d-59bc-44d0-9896-0f6e12d7b80a", "ba92f5b4-2d11-453d-a403-e96b0029c9fe"
 SECRET = re.compile(
     r"(?i)listkeys|listaccountsas|listservicesas|listcredentials|accountkey|accesskey|sharedaccess|[?&]sig=|password"
     r"|instrumentationkey|defaultendpointsprotocol|connectionstring|azurewebjobsstorage$|secret"
@@ -133,8 +138,8 @@ def accounts_closed(snapshot: Snapshot) -> list[str]:
         network = has["networkAcls"]
         if snapshot.of("Microsoft.Network/virtualNetworks") and network["defaultAction"] != "Deny":
             wrong.append(f"{account['name']} is open to every network")
-        if (network["bypass"] == "AzureServices") != account["name"].startswith("ststate"):
-            wrong.append(f"{account['name']}: Event Grid needs the state account, and nobody another one")
+        if (network["bypass"] == "AzureServices") != (account["id"] == snapshot.account("events")["id"]):
+            wrong.append(f"{account['name']}: trusted services reach the events account, and no other")
     containers = snapshot.of("Microsoft.Storage/storageAccounts/blobServices/containers")
     return wrong + [each["name"] for each in containers if each["properties"]["publicAccess"] != "None"]
 
@@ -163,6 +168,33 @@ def one_way_in(snapshot: Snapshot) -> list[str]:
     return wrong
 
 
+def events_may_be_delivered(snapshot: Snapshot) -> list[str]:
+    """Event Grid has both its roles on the whole account of each destination: it checks there, not at queue or container."""
+    given = [
+        (each["id"], each["properties"]["roleDefinitionId"].rpartition("/")[2], each["properties"]["principalId"])
+        for each in snapshot.of("Microsoft.Authorization/roleAssignments")
+    ]
+    wrong = []
+    for each in snapshot.of("Microsoft.EventGrid/systemTopics/eventSubscriptions"):
+        topic, has = each["id"].partition("/eventSubscriptions/")[0], each["properties"]
+        ways = {
+            QUEUE_SENDER: has["deliveryWithResourceIdentity"]["destination"],
+            BLOB_CONTRIBUTOR: has["deadLetterWithResourceIdentity"]["deadLetterDestination"],
+        }
+        for role, way in ways.items():
+            account = way["properties"]["resourceId"]
+            held = [who for id_, what, who in given if what == role and _whole(id_, account) and f"'{topic}'" in who]
+            wrong += [] if len(held) == 1 else [f"{each['name']}: its topic has no role {role} on {account}"]
+    return wrong
+
+
+def _whole(assignment: str, account: str) -> bool:
+    """Whether a role is on an account itself, and not on a part of it."""
+    return bool(
+        re.match(rf"(\[extensionResourceId\(')?{re.escape(account)}('|/providers/Microsoft.Authorization/)", assignment)
+    )
+
+
 def events_delivered(snapshot: Snapshot) -> list[str]:
     """Every subscription: BlobCreated of one container alone, straight into the queue, kept for ever, by the topic's identity."""
     topics = snapshot.of("Microsoft.EventGrid/systemTopics")
@@ -176,7 +208,7 @@ def events_delivered(snapshot: Snapshot) -> list[str]:
         subject = each["properties"]["filter"]["subjectBeginsWith"]
         if not FILTER.fullmatch(subject):
             wrong.append(f"{each['name']}: {subject} does not end its container's name with a slash")
-        if each["properties"] != _subscription(subject, snapshot.account("state")["id"]):
+        if each["properties"] != _subscription(subject, snapshot.account("events")["id"]):
             wrong.append(f"{each['name']} is not as it should be: {each['properties']}")
     return wrong
 
@@ -205,13 +237,14 @@ def _subscription(subject: str, account: str) -> dict[str, Any]:
 
 
 def names_of_the_code(snapshot: Snapshot) -> list[str]:
-    """Containers and queues of the state account are those that the code names; and the scheduler's hub is host.json's."""
-    state = snapshot.account("state")
-    containers = snapshot.children("Microsoft.Storage/storageAccounts/blobServices/containers", state)
-    queues = snapshot.children("Microsoft.Storage/storageAccounts/queueServices/queues", state)
+    """Containers and queues of the app's own accounts are those that the code names; and the scheduler's hub is host.json's."""
+    wrong = [] if queue.QUEUE == events.QUEUE else [f"the trigger's queue is {queue.QUEUE}"]
+    for purpose, kept in KEPT.items():
+        account = snapshot.account(purpose)
+        containers = snapshot.children("Microsoft.Storage/storageAccounts/blobServices/containers", account)
+        queues = snapshot.children("Microsoft.Storage/storageAccounts/queueServices/queues", account)
+        wrong += [] if (containers, queues) == kept else [f"{account['name']} has {containers} and {queues}"]
     hubs = {each["name"].rpartition("/")[2] for each in snapshot.of("Microsoft.DurableTask/schedulers/taskHubs")}
-    wrong = [] if containers == STATE_CONTAINERS else [f"containers {containers ^ STATE_CONTAINERS}"]
-    wrong += [] if queues == {events.QUEUE, events.POISON} == {queue.QUEUE, events.POISON} else [f"queues {queues}"]
     return wrong + [f"hub {hub}" for hub in hubs - {HUB}]
 
 
@@ -279,6 +312,7 @@ CHECKS = (
     log_capped,
     accounts_closed,
     one_way_in,
+    events_may_be_delivered,
     events_delivered,
     names_of_the_code,
     app_runs,

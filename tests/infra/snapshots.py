@@ -40,7 +40,7 @@ class Snapshot:
         return only
 
     def account(self, purpose: str) -> dict[str, Any]:
-        """The account that is made for `source`, `target` or `state`."""
+        """The account that is made for `source`, `target`, `state` or `events`."""
         accounts = self.of("Microsoft.Storage/storageAccounts")
         [only] = [each for each in accounts if each["name"].startswith(f"st{purpose}")]
         return only

@@ -67,6 +67,37 @@ def subscription(path: str, *, to: Any) -> Mistake:
     return every(f"{TOPIC}/eventSubscriptions", f"properties/{path}", to=to)
 
 
+def elsewhere(way: str) -> Mistake:
+    """Events go to the state account, where their topic has no role."""
+    return lambda snapshot: subscription(f"{way}/properties/resourceId", to=snapshot.account("state")["id"])(snapshot)
+
+
+def roles_of_topics(snapshot: Snapshot, role: str) -> list[Any]:
+    """The assignments of a role to the identities of topics."""
+    return [
+        each
+        for each in snapshot.of("Microsoft.Authorization/roleAssignments")
+        if each["properties"]["roleDefinitionId"].endswith(role)
+        and "/systemTopics/" in each["properties"]["principalId"]
+    ]
+
+
+def less_role(role: str) -> Mistake:
+    """A role of the topic is forgotten."""
+    return lambda snapshot: snapshot.resources.remove(roles_of_topics(snapshot, role)[0])
+
+
+def narrower(role: str, part: str) -> Mistake:
+    """A role of the topic holds for a part of the account alone."""
+
+    def mistake(snapshot: Snapshot) -> None:
+        account = snapshot.account("events")["id"]
+        for each in roles_of_topics(snapshot, role):
+            each["id"] = each["id"].replace(account, f"{account}/{part}")
+
+    return mistake
+
+
 def less(kind: str, name: str = "") -> Mistake:
     """A resource is forgotten: the last of its type whose name ends so."""
     return lambda snapshot: snapshot.resources.remove(
@@ -117,7 +148,8 @@ MISTAKES: dict[Callable[[Snapshot], list[str]], dict[str, Mistake]] = {
         "public blobs": account("source", "allowBlobPublicAccess", to=True),
         "old TLS": account("state", "minimumTlsVersion", to="TLS1_0"),
         "an open account": account("source", "networkAcls/defaultAction", to="Allow"),
-        "a state account without Event Grid": account("state", "networkAcls/bypass", to="None"),
+        "an events account without Event Grid": account("events", "networkAcls/bypass", to="None"),
+        "trusted services in the state account": account("state", "networkAcls/bypass", to="AzureServices"),
         "trusted services elsewhere": account("target", "networkAcls/bypass", to="AzureServices"),
         "a public container": every(f"{STORAGE}/blobServices/containers", "properties/publicAccess", to="Blob"),
     },
@@ -131,7 +163,19 @@ MISTAKES: dict[Callable[[Snapshot], list[str]], dict[str, Mistake]] = {
         ]["subnets"].pop(),
         "a network that is not there": less("Microsoft.Network/virtualNetworks"),
     },
+    checks.events_may_be_delivered: {
+        "no sender": less_role(checks.QUEUE_SENDER),
+        "a sender of the queue alone": narrower(checks.QUEUE_SENDER, "queueServices/default/queues/blob-events"),
+        "dead letters that may not be written": less_role(checks.BLOB_CONTRIBUTOR),
+        "a writer of the container alone": narrower(
+            checks.BLOB_CONTRIBUTOR, "blobServices/default/containers/event-dead-letters"
+        ),
+        "events for another account": elsewhere("deliveryWithResourceIdentity/destination"),
+        "dead letters in another account": elsewhere("deadLetterWithResourceIdentity/deadLetterDestination"),
+    },
     checks.events_delivered: {
+        "delivered to the state account": elsewhere("deliveryWithResourceIdentity/destination"),
+        "kept in the state account": elsewhere("deadLetterWithResourceIdentity/deadLetterDestination"),
         "a user-assigned topic": every(TOPIC, "identity", to={"type": "UserAssigned"}),
         "a topic that nobody listens to": less(f"{TOPIC}/eventSubscriptions"),
         "no slash": subscription("filter/subjectBeginsWith", to="/blobServices/default/containers/source"),
@@ -147,6 +191,13 @@ MISTAKES: dict[Callable[[Snapshot], list[str]], dict[str, Mistake]] = {
     checks.names_of_the_code: {
         "a container too few": less(f"{STORAGE}/blobServices/containers", "/reports"),
         "a queue too few": less(f"{STORAGE}/queueServices/queues"),
+        "more than events in their account": lambda snapshot: snapshot.resources.append(
+            {
+                "type": f"{STORAGE}/blobServices/containers",
+                "id": f"{snapshot.account('events')['id']}/blobServices/default/containers/reports",
+                "name": "stevents/default/reports",
+            }
+        ),
     },
     checks.app_runs: {
         "another Python": flex("runtime/version", to="3.10"),

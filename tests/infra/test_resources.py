@@ -87,11 +87,12 @@ def test_roles_have_minutes_to_spread(bicep: str, tmp_path: Path) -> None:
 
 
 def test_existing_accounts_are_left_as_they_are(snapshot: Taken) -> None:
-    """Where every end is in an account that exists, the state account alone is made, and no container of another one."""
+    """Where every end is in an account that exists, the app's own accounts alone are made, and no container of another one."""
     taken = snapshot("existing")
-    assert [each["name"][:7] for each in taken.of("Microsoft.Storage/storageAccounts")] == ["ststate"]
+    made = [taken.account("state"), taken.account("events")]
+    assert len(taken.of("Microsoft.Storage/storageAccounts")) == len(made)
     containers = taken.of("Microsoft.Storage/storageAccounts/blobServices/containers")
-    assert {each["name"][:7] for each in containers} == {"ststate"}
+    assert {each["name"].partition("/")[0] for each in containers} == {each["name"] for each in made}
 
 
 def test_the_containers_of_the_routes_are_made(snapshot: Taken) -> None:
@@ -132,12 +133,12 @@ def test_without_a_network_none_is_made(snapshot: Taken) -> None:
 
 
 def test_private_endpoints_lead_to_every_service_that_is_used(snapshot: Taken) -> None:
-    """Blobs of source and target, and blobs, queues and tables of the state account, all in one network, with their names."""
+    """Blobs of source and target, and what is used of the app's own accounts, all in one network, with their names."""
     taken = snapshot("private")
     endpoints = taken.of("Microsoft.Network/privateEndpoints")
     links = [each["properties"]["privateLinkServiceConnections"][0]["properties"] for each in endpoints]
     reached = [(each["privateLinkServiceId"], service) for each in links for service in each["groupIds"]]
-    wanted = {"source": ["blob"], "target": ["blob"], "state": ["blob", "queue", "table"]}
+    wanted = {"source": ["blob"], "target": ["blob"], "state": ["blob", "queue", "table"], "events": ["blob", "queue"]}
     assert sorted(reached) == sorted(
         (taken.account(purpose)["id"], service) for purpose, services in wanted.items() for service in services
     )
@@ -145,7 +146,15 @@ def test_private_endpoints_lead_to_every_service_that_is_used(snapshot: Taken) -
     zones = {each["name"] for each in taken.of("Microsoft.Network/privateDnsZones")}
     assert zones == {f"privatelink.{service}.core.windows.net" for service in ("blob", "queue", "table")}
     assert len(taken.of("Microsoft.Network/privateDnsZones/virtualNetworkLinks")) == 3
-    assert len(taken.of("Microsoft.Network/privateEndpoints/privateDnsZoneGroups")) == 5
+    assert len(taken.of("Microsoft.Network/privateEndpoints/privateDnsZoneGroups")) == 7
+
+
+def test_with_private_endpoints_only_event_grid_comes_by_a_public_one(snapshot: Taken) -> None:
+    """Of the accounts that are made, the events account alone keeps a public endpoint where no address is let in."""
+    accounts = snapshot("elsewhere").of("Microsoft.Storage/storageAccounts")
+    public = {each["id"] for each in accounts if each["properties"]["publicNetworkAccess"] != "Disabled"}
+    assert public == {snapshot("elsewhere").account("events")["id"]}
+    assert len(accounts) == 3
 
 
 def test_an_address_is_let_in_and_nobody_else(snapshot: Taken) -> None:

@@ -23,6 +23,8 @@ STATE: Roles = {
     ("app", "Blob Data Owner", "rg-demo/ststate"),
     ("app", "Queue Data Contributor", "rg-demo/ststate"),
     ("app", "Table Data Contributor", "rg-demo/ststate"),
+    ("app", "Queue Data Contributor", "rg-demo/stevents"),
+    ("app", "Blob Data Contributor", "rg-demo/stevents"),
     ("app", "Monitoring Metrics Publisher", "rg-demo/appi-"),
 }
 SOURCE_TO_TARGET: Roles = {
@@ -33,10 +35,10 @@ SOURCE_TO_TARGET: Roles = {
 
 
 def of_topic(name: str) -> Roles:
-    """What a topic has."""
+    """What a topic has: on the account of the events alone, and on all of it, for that is what Event Grid checks."""
     return {
-        (name, "Queue Data Message Sender", "rg-demo/ststate/blob-events"),
-        (name, "Blob Data Contributor", "rg-demo/ststate/event-dead-letters"),
+        (name, "Queue Data Message Sender", "rg-demo/stevents"),
+        (name, "Blob Data Contributor", "rg-demo/stevents"),
     }
 
 
@@ -75,7 +77,7 @@ def who(principal: str) -> str:
 
 
 def where(assignment: str) -> str:
-    """The group and the names that lead to the scope: `rg-demo/ststate/blob-events`; before it a subscription that is another."""
+    """The group and the names that lead to the scope: `rg-demo/ststate/dead-letters`; before it a subscription that is another."""
     scope = re.match(
         r"(?:\[extensionResourceId\(')?(/subscriptions/[^']+?)(?:'|/providers/Microsoft.Authorization/)", assignment
     )

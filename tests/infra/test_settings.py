@@ -12,11 +12,14 @@ LEFT_OUT = {
     "AzureWebJobsStorage": "the emulator's",
     "AzureWebJobsStorage__blobServiceUri": "the name says it",
     "AzureWebJobsStorage__queueServiceUri": "the name says it",
+    "EVENTS": "the emulator's",
+    "EVENTS__accountName": "the endpoints say it: a trigger's connection has been seen to work by them",
     "WINDOW_SECONDS": "15 is right on Azure",
 }
 # What the host alone reads.
 OF_THE_HOST = {
     "AzureWebJobsStorage__credential",
+    "EVENTS__credential",
     "APPLICATIONINSIGHTS_CONNECTION_STRING",
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
 }
@@ -39,12 +42,27 @@ def test_the_scheduler_is_where_the_package_looks_for_it(snapshot: Taken) -> Non
     )
 
 
+def endpoints(snapshot: Snapshot) -> dict[str, str]:
+    """The events account's endpoints, as Azure will say them: each setting asks that account for the right one."""
+    account = snapshot.account("events")
+    found = {}
+    for service in ("blob", "queue"):
+        setting = f"EVENTS__{service}ServiceUri"
+        asked = rf"\[reference\('{re.escape(account['id'])}', '[\d-]+'\)\.primaryEndpoints\.{service}\]"
+        assert re.fullmatch(asked, snapshot.settings[setting]), snapshot.settings[setting]
+        found[setting] = f"https://{account['name']}.{service}.core.windows.net/"
+    return found
+
+
 def test_the_app_starts_with_them(snapshot: Taken) -> None:
-    """Once the identity is known, settings.py takes them: the state account by name, the identity, the routes."""
+    """Once identity and endpoints are known, settings.py takes them: both accounts, the identity, the routes."""
     taken = snapshot("targets")
-    known = taken.settings | {"AzureWebJobsStorage__clientId": "55555555-5555-5555-5555-555555555555"}
+    known = taken.settings | endpoints(taken)
+    known |= {f"{connection}__clientId": "55555555-5555-5555-5555-555555555555" for connection in settings.OWN}
     read = settings.from_env(known)
-    assert read.state_queues == f"https://{taken.account('state')['name']}.queue.core.windows.net"
+    assert read.state.queues == f"https://{taken.account('state')['name']}.queue.core.windows.net"
+    assert read.events.queues == f"https://{taken.account('events')['name']}.queue.core.windows.net"
+    assert read.events.blobs == f"https://{taken.account('events')['name']}.blob.core.windows.net"
     assert (read.client_id, read.key) == ("55555555-5555-5555-5555-555555555555", None)
     assert len(read.routes) == 5
 
@@ -55,8 +73,9 @@ def test_host_and_app_use_the_same_identity(snapshot: Taken) -> None:
     client = (
         f"reference('{taken.one('Microsoft.ManagedIdentity/userAssignedIdentities')['id']}', '2024-11-30').clientId"
     )
-    assert taken.settings["AzureWebJobsStorage__clientId"] == f"[{client}]"
-    assert taken.settings["AzureWebJobsStorage__credential"] == "managedidentity"
+    for connection in settings.OWN:
+        assert taken.settings[f"{connection}__clientId"] == f"[{client}]"
+        assert taken.settings[f"{connection}__credential"] == "managedidentity"
     telemetry = taken.settings["APPLICATIONINSIGHTS_AUTHENTICATION_STRING"]
     assert telemetry == f"[format('ClientId={{0}};Authorization=AAD', {client})]"
 

@@ -20,6 +20,7 @@ from tests.e2e.desk import Desk
 PYTHON = [sys.executable, "-I", "-S"]
 SETTINGS = {
     "AzureWebJobsStorage__accountName": "sharingstate",
+    "EVENTS__accountName": "sharingevents",
     "ROUTES": json.dumps(
         [
             {

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from settings import InvalidSetting
+from settings import EVENTS, InvalidSetting
 from triggers.http import ENDPOINTS
 
 ROOT = Path(__file__).parents[2]
@@ -53,12 +53,18 @@ def loaded() -> ModuleType:
     return module
 
 
+def set_up(monkeypatch: pytest.MonkeyPatch, routes: str) -> None:
+    """The environment on Azure."""
+    for connection, account in (("AzureWebJobsStorage", "sharingstate"), ("EVENTS", "sharingevents")):
+        monkeypatch.delenv(connection, raising=False)
+        monkeypatch.setenv(f"{connection}__accountName", account)
+    monkeypatch.setenv("ROUTES", routes)
+
+
 @pytest.fixture
 def functions(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The app's functions by name, as the worker indexes them."""
-    monkeypatch.delenv("AzureWebJobsStorage", raising=False)
-    monkeypatch.setenv("AzureWebJobsStorage__accountName", "sharingstate")
-    monkeypatch.setenv("ROUTES", ROUTES)
+    set_up(monkeypatch, ROUTES)
     return {function.get_function_name(): function for function in loaded().app.get_functions()}
 
 
@@ -92,10 +98,10 @@ def test_the_rest_is_one_orchestration_its_steps_the_queue_and_the_timers(functi
     }
 
 
-def test_the_queue_is_blob_events_on_the_hosts_own_connection(functions: dict[str, Any]) -> None:
+def test_the_queue_is_blob_events_of_the_events_account(functions: dict[str, Any]) -> None:
     """A poison queue has no trigger: there are messages that none can read."""
     (binding,) = [binding for function in functions.values() for binding in bindings(function, "queueTrigger")]
-    assert (binding["queueName"], binding["connection"]) == ("blob-events", "AzureWebJobsStorage")
+    assert (binding["queueName"], binding["connection"]) == ("blob-events", EVENTS)
 
 
 def test_schedules_have_six_fields(functions: dict[str, Any]) -> None:
@@ -120,16 +126,12 @@ def test_every_activity_is_a_coroutine(functions: dict[str, Any]) -> None:
 
 def test_a_wrong_setting_stops_the_start_with_its_message(monkeypatch: pytest.MonkeyPatch) -> None:
     """No functions at all, rather than some that fail."""
-    monkeypatch.setenv("ROUTES", "[]")
-    monkeypatch.setenv("AzureWebJobsStorage__accountName", "sharingstate")
-    monkeypatch.delenv("AzureWebJobsStorage", raising=False)
+    set_up(monkeypatch, "[]")
     with pytest.raises(InvalidSetting, match="The setting ROUTES"):
         loaded()
 
 
 def test_nothing_is_made_before_the_first_function_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """A start needs neither network nor identity."""
-    monkeypatch.delenv("AzureWebJobsStorage", raising=False)
-    monkeypatch.setenv("AzureWebJobsStorage__accountName", "sharingstate")
-    monkeypatch.setenv("ROUTES", ROUTES)
+    set_up(monkeypatch, ROUTES)
     assert not {name for name in vars(loaded().wiring) if name.startswith("_")}

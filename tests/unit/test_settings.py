@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rules.models import Choice
-from settings import InvalidSetting, from_env
+from settings import Account, InvalidSetting, from_env
 
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 ROUTE = {
@@ -19,18 +19,28 @@ LOCAL = {
     "source": "http://127.0.0.1:10000/sharingsource/source/",
     "target": "http://127.0.0.1:10000/sharingtarget/target/",
 }
-ON_AZURE = {"ROUTES": json.dumps([ROUTE]), "AzureWebJobsStorage__accountName": "sharingstate"}
+ON_AZURE = {
+    "ROUTES": json.dumps([ROUTE]),
+    "AzureWebJobsStorage__accountName": "sharingstate",
+    "EVENTS__accountName": "sharingevents",
+}
+# The app's own accounts: one rule reads both.
+OWN = pytest.mark.parametrize(
+    ("variable", "name"),
+    [("AzureWebJobsStorage", "sharingstate"), ("EVENTS", "sharingevents")],
+    ids=["state", "events"],
+)
 SAS = "sv=2026-01-01&sig=c2VjcmV0LXNpZ25hdHVyZQ%3D%3D"
 
 
-def connection(host: str = "127.0.0.1", **parts: str) -> str:
+def connection(host: str = "127.0.0.1", account: str = "sharingstate", **parts: str) -> str:
     """A connection string of the emulator, with some parts replaced, or left out where they are empty."""
     fields = {
         "DefaultEndpointsProtocol": "http",
-        "AccountName": "sharingstate",
+        "AccountName": account,
         "AccountKey": KEY,
-        "BlobEndpoint": f"http://{host}:10000/sharingstate",
-        "QueueEndpoint": f"http://{host}:10001/sharingstate",
+        "BlobEndpoint": f"http://{host}:10000/{account}",
+        "QueueEndpoint": f"http://{host}:10001/{account}",
     } | parts
     return ";".join(f"{name}={value}" for name, value in fields.items() if value)
 
@@ -40,6 +50,12 @@ def on_azure(**changed: str | None) -> dict[str, str]:
     return {name: value for name, value in {**ON_AZURE, **changed}.items() if value is not None}
 
 
+def on_the_emulator(host: str = "127.0.0.1", **changed: str) -> dict[str, str]:
+    """The environment of the local stack, with some variables changed."""
+    accounts = {"AzureWebJobsStorage": connection(host), "EVENTS": connection(host, "sharingevents")}
+    return {"ROUTES": json.dumps([LOCAL]), **accounts, **changed}
+
+
 def refusal(environment: dict[str, str]) -> str:
     """What the start says when it stops."""
     with pytest.raises(InvalidSetting) as caught:
@@ -47,42 +63,42 @@ def refusal(environment: dict[str, str]) -> str:
     return str(caught.value)
 
 
-def test_on_azure_the_state_account_is_reached_by_its_name_and_no_key() -> None:
+def test_on_azure_an_account_is_reached_by_its_name_and_no_key() -> None:
     """The two endpoints follow from the account's name."""
     settings = from_env(ON_AZURE)
-    assert (settings.state_blobs, settings.state_queues, settings.key) == (
-        "https://sharingstate.blob.core.windows.net",
-        "https://sharingstate.queue.core.windows.net",
+    assert (settings.state, settings.events, settings.key) == (
+        Account("https://sharingstate.blob.core.windows.net", "https://sharingstate.queue.core.windows.net"),
+        Account("https://sharingevents.blob.core.windows.net", "https://sharingevents.queue.core.windows.net"),
         None,
     )
     assert [(route.name, route.engine) for route in settings.routes] == [("default", Choice.AUTO)]
 
 
-def test_the_state_account_may_be_named_by_its_endpoints() -> None:
-    """A sovereign cloud's endpoints have names of their own; a trailing slash is nobody's mistake."""
-    uris = {
-        f"AzureWebJobsStorage__{kind}ServiceUri": f"https://s.{kind}.core.usgovcloudapi.net/"
-        for kind in ("blob", "queue")
-    }
-    settings = from_env(on_azure(AzureWebJobsStorage__accountName=None, **uris))
-    assert settings.state_blobs == "https://s.blob.core.usgovcloudapi.net"
-    assert settings.state_queues == "https://s.queue.core.usgovcloudapi.net"
+@OWN
+def test_an_account_may_be_named_by_its_endpoints(variable: str, name: str) -> None:
+    """A sovereign cloud's endpoints have names of their own; a trailing slash and a capital letter are no mistakes."""
+    uris = {f"{variable}__{kind}ServiceUri": f"https://S.{kind}.core.usgovcloudapi.net/" for kind in ("blob", "queue")}
+    settings = from_env(on_azure(**{f"{variable}__accountName": None}, **uris))
+    account = {"sharingstate": settings.state, "sharingevents": settings.events}[name]
+    assert account == Account("https://s.blob.core.usgovcloudapi.net", "https://s.queue.core.usgovcloudapi.net")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
 def test_on_loopback_the_emulators_key_is_taken(host: str) -> None:
     """A connection string is for the emulator on this machine."""
-    settings = from_env({"ROUTES": json.dumps([LOCAL]), "AzureWebJobsStorage": connection(host)})
+    settings = from_env(on_the_emulator(host))
     assert settings.key == KEY
-    assert settings.state_blobs == f"http://{host}:10000/sharingstate"
+    assert settings.state.blobs == f"http://{host}:10000/sharingstate"
+    assert settings.events.queues == f"http://{host}:10001/sharingevents"
 
 
 def test_the_key_is_in_no_text_of_the_settings() -> None:
     """Somebody will print them one day."""
-    settings = from_env({"ROUTES": json.dumps([LOCAL]), "AzureWebJobsStorage": connection()})
+    settings = from_env(on_the_emulator())
     assert KEY not in repr(settings)
 
 
+@OWN
 @pytest.mark.parametrize(
     "text",
     [
@@ -98,11 +114,11 @@ def test_the_key_is_in_no_text_of_the_settings() -> None:
         KEY,
     ],
 )
-def test_a_key_beyond_loopback_stops_the_start_and_is_not_shown(text: str) -> None:
+def test_a_key_beyond_loopback_stops_the_start_and_is_not_shown(text: str, variable: str, name: str) -> None:
     """The app has an identity on Azure; a key there is a mistake, and a message is no place for it."""
-    said = refusal({"ROUTES": json.dumps([ROUTE]), "AzureWebJobsStorage": text})
-    assert "The setting AzureWebJobsStorage is '(hidden)'" in said
-    assert "Fix: Remove it: on Azure, set AzureWebJobsStorage__accountName" in said
+    said = refusal(on_azure(**{variable: text.replace("sharingstate", name)}))
+    assert f"The setting {variable} is '(hidden)'" in said
+    assert f"Fix: Remove it: on Azure, set {variable}__accountName" in said
     assert KEY not in said
     assert "c2VjcmV0" not in said
 
@@ -116,6 +132,17 @@ def test_a_key_beyond_loopback_stops_the_start_and_is_not_shown(text: str) -> No
         (on_azure(ROUTES="[]"), "ROUTES", "is '[]'", "at least one route"),
         (on_azure(AzureWebJobsStorage__accountName=None), "AzureWebJobsStorage__blobServiceUri", "is not set", "Set AzureWebJobsStorage__accountName"),
         (on_azure(AzureWebJobsStorage__accountName="Sharing State"), "AzureWebJobsStorage__accountName", "is 'Sharing State'", "Set AzureWebJobsStorage__accountName"),
+        (on_azure(EVENTS__accountName=None), "EVENTS__blobServiceUri", "is not set", "Set EVENTS__accountName to the events account's name"),
+        (on_azure(EVENTS__accountName=None, EVENTS__blobServiceUri="https://e.blob.core.windows.net"), "EVENTS__queueServiceUri", "is not set", "Set EVENTS__accountName"),
+        (on_azure(EVENTS__accountName="Sharing Events"), "EVENTS__accountName", "is 'Sharing Events'", "Set EVENTS__accountName"),
+        (on_azure(EVENTS__accountName="sharingstate"), "EVENTS", "is 'https://sharingstate.queue.core.windows.net'", "Give the events an account of their own."),
+        (on_the_emulator(EVENTS=connection()), "EVENTS", "is '(hidden)'", "Give the events an account of their own."),
+        (on_the_emulator(EVENTS=connection(account="sharingevents", AccountKey="b3RoZXI=")), "EVENTS", "is '(hidden)'", "or both on one emulator"),
+        (on_azure(EVENTS=connection(account="sharingevents")), "EVENTS", "is '(hidden)'", "Let both be on Azure"),
+        (on_the_emulator(EVENTS="", EVENTS__accountName="sharingevents"), "EVENTS", "is 'https://sharingevents.queue.core.windows.net'", "or both on one emulator"),
+        (on_azure(EVENTS__clientId="an-id"), "EVENTS__clientId", "is 'an-id'", "Remove it, or set AzureWebJobsStorage__clientId too."),
+        (on_azure(AzureWebJobsStorage__clientId="an-id"), "EVENTS__clientId", "is not set", "Set it to the value of AzureWebJobsStorage__clientId."),
+        (on_azure(AzureWebJobsStorage__clientId="an-id", EVENTS__clientId="another"), "EVENTS__clientId", "is 'another'", "Set it to the value of AzureWebJobsStorage__clientId."),
         (on_azure(WINDOW_SECONDS="soon"), "WINDOW_SECONDS", "is 'soon'", "between 0.5 and 60"),
         (on_azure(WINDOW_SECONDS=""), "WINDOW_SECONDS", "is ''", "between 0.5 and 60"),
         (on_azure(WINDOW_SECONDS="0"), "WINDOW_SECONDS", "is '0'", "between 0.5 and 60"),
@@ -146,10 +173,12 @@ def test_one_message_names_the_variable_its_value_and_the_fix(
         "",
     ],
 )
-def test_an_endpoint_that_is_none_stops_the_start_without_its_query(url: str) -> None:
+@OWN
+def test_an_endpoint_that_is_none_stops_the_start_without_its_query(url: str, variable: str, name: str) -> None:
     """Only https, only the service itself."""
-    said = refusal(on_azure(AzureWebJobsStorage__accountName=None, AzureWebJobsStorage__blobServiceUri=url))
-    assert said.startswith("The setting AzureWebJobsStorage__blobServiceUri is ")
+    changed = {f"{variable}__accountName": None, f"{variable}__blobServiceUri": url.replace("sharingstate", name)}
+    said = refusal(on_azure(**changed))
+    assert said.startswith(f"The setting {variable}__blobServiceUri is ")
     assert "Fix: " in said
     assert "c2VjcmV0" not in said
 
@@ -174,6 +203,8 @@ def test_a_sas_in_a_wrong_place_is_not_shown_either(place: str) -> None:
     [
         ("ROUTES", connection("10.0.0.4")),
         ("AzureWebJobsStorage__accountName", connection("10.0.0.4")),
+        ("EVENTS__accountName", connection("10.0.0.4")),
+        ("EVENTS__clientId", connection("10.0.0.4")),
         ("WINDOW_SECONDS", connection("10.0.0.4")),
         ("WINDOW_SECONDS", f"https://sharingstate.blob.core.windows.net/?{SAS}"),
         ("ROUTES", f"SharedAccessSignature={SAS}"),
@@ -219,9 +250,28 @@ def test_routes_to_the_emulator_and_a_state_account_on_azure_do_not_go_together(
 def test_the_emulators_key_opens_nothing_on_azure() -> None:
     """A local stack does not write to somebody's real account."""
     azure = {**LOCAL, "name": "real", "target": ROUTE["target"]}
-    said = refusal({"ROUTES": json.dumps([LOCAL, azure]), "AzureWebJobsStorage": connection()})
+    said = refusal(on_the_emulator(ROUTES=json.dumps([LOCAL, azure])))
     assert "the route 'real' leads to https://" in said
     assert "Let every account be the emulator." in said
+
+
+@pytest.mark.parametrize("end", ["source", "target"])
+@pytest.mark.parametrize(
+    ("environment", "url", "account"),
+    [
+        (ON_AZURE, "https://sharingstate.blob.core.windows.net/dead-letters/", "state account"),
+        (ON_AZURE, "https://sharingevents.dfs.core.windows.net/event-dead-letters/", "events account"),
+        (on_the_emulator(), "http://localhost:10000/sharingevents/event-dead-letters/", "events account"),
+    ],
+)
+def test_a_route_does_not_lead_to_an_account_of_the_app_itself(
+    environment: dict[str, str], url: str, account: str, end: str
+) -> None:
+    """What the app keeps is not shared, and is not overwritten by what is."""
+    [route] = json.loads(environment["ROUTES"])
+    said = refusal({**environment, "ROUTES": json.dumps([{**route, end: url}])})
+    assert said.startswith("The setting ROUTES is ")
+    assert f"which is in the app's own {account}" in said
 
 
 def test_one_setting_scales_the_three_times() -> None:
@@ -246,7 +296,8 @@ def test_a_signature_in_any_spelling_is_not_shown(pasted: str) -> None:
 
 def test_a_user_assigned_identity_is_named_by_its_client_id() -> None:
     """As the host itself reads it; without it the system-assigned one is used."""
-    named = {"AzureWebJobsStorage__clientId": "11111111-1111-1111-1111-111111111111"}
-    assert from_env(on_azure(**named)).client_id == "11111111-1111-1111-1111-111111111111"
-    assert from_env(on_azure(AzureWebJobsStorage__clientId="")).client_id is None
+    client_id = "11111111-1111-1111-1111-111111111111"
+    named = dict.fromkeys(("AzureWebJobsStorage__clientId", "EVENTS__clientId"), client_id)
+    assert from_env(on_azure(**named)).client_id == client_id
+    assert from_env(on_azure(**dict.fromkeys(named, ""))).client_id is None
     assert from_env(ON_AZURE).client_id is None

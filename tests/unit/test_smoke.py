@@ -233,7 +233,7 @@ CLOSED = {**TOLD, "APP_SUBNET": "/subnets/app"}
 # What `make smoke` is a part of, and a person has to see for himself.
 SEEN_BY_A_PERSON = {
     "an alert fires and its e-mail arrives",
-    "a private endpoint lets Event Grid into a state account without a public one; it keeps its public one until then",
+    "a private endpoint lets Event Grid into an events account without a public one; it keeps its public one until then",
 }
 
 

@@ -22,7 +22,7 @@ from azure.core.exceptions import HttpResponseError, ResourceExistsError
 from azure.storage.queue import QueueClient
 
 from devhost.host import queues as listeners
-from devhost.host.config import Queues
+from devhost.host.config import ConfigError, Queues
 from devhost.host.indexing import Function
 from devhost.host.queues import QueueListener
 from devhost.host.worker import Worker
@@ -216,6 +216,44 @@ def bench(queues: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     yield made
     made.queue.close()
     made.poison.close()
+
+
+STRING = "AccountName={0};AccountKey=a2V5;QueueEndpoint=http://127.0.0.1:1/{0};"
+
+
+@pytest.mark.parametrize(
+    ("settings", "address"),
+    [
+        ({"QUEUES": STRING.format("own"), "AzureWebJobsStorage": STRING.format("state")}, "http://127.0.0.1:1/own"),
+        ({"QUEUES": STRING.format("own"), "AzureWebJobsQUEUES": STRING.format("first")}, "http://127.0.0.1:1/first"),
+        ({"QUEUES__queueServiceUri": "https://own.queue.example/"}, "https://own.queue.example/"),
+        ({"QUEUES__accountName": "own"}, "https://own.queue.core.windows.net/"),
+        ({"QUEUES__accountName": "own", "QUEUES__queueServiceUri": "https://x.example"}, "https://own.queue.core.windows.net/"),
+        ({"QUEUES": STRING.format("own"), "AzureWebJobsQUEUES__accountName": "first"}, "https://first.queue.core.windows.net/"),
+    ],
+)  # fmt: skip
+async def test_a_trigger_is_at_the_account_of_its_own_connection(
+    bench: Bench, settings: dict[str, str], address: str
+) -> None:
+    """Not at the host's; and of two settings for one connection the real host takes these."""
+    listener = QueueListener(bench.function, bench.worker, bench.settings, settings)
+    assert listener._service.url.rstrip("/") == address.rstrip("/")
+    await listener.stop(0)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"AzureWebJobsStorage": STRING.format("state")},
+        {"QUEUES__blobServiceUri": "https://own.blob.example"},
+        {"QUEUES__queueServiceUri": "http://own.queue.example"},
+    ],
+    ids=str,
+)
+def test_a_connection_without_an_address_disables_its_function(bench: Bench, settings: dict[str, str]) -> None:
+    """The host's own connection does not take its place."""
+    with pytest.raises(ConfigError, match="QUEUES"):
+        QueueListener(bench.function, bench.worker, bench.settings, settings)
 
 
 async def eventually(found: Callable[[], Any]) -> Any:

@@ -16,7 +16,7 @@ from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobSasPermissions, BlobServiceClient, generate_blob_sas
 from azure.storage.queue import QueueClient
 
-from devhost.storage.config import EVENT_QUEUE, KEY, STATE_ACCOUNT
+from devhost.storage.config import EVENT_QUEUE, EVENTS_ACCOUNT, KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,7 +82,7 @@ def connected(stack: Stack) -> Iterator[Cloud]:
     with (
         BlobServiceClient(stack.blob_url("sharingsource"), KEY, retry_total=0) as sources,
         BlobServiceClient(stack.blob_url("sharingtarget"), KEY, retry_total=0) as targets,
-        QueueClient(stack.queue_url(STATE_ACCOUNT), EVENT_QUEUE, credential=KEY) as queue,
+        QueueClient(stack.queue_url(EVENTS_ACCOUNT), EVENT_QUEUE, credential=KEY) as queue,
     ):
         yield Cloud(stack, sources, targets, queue)
 

@@ -8,7 +8,15 @@ from datetime import datetime
 import pytest
 
 from adapters.memory import MemorySource
-from adapters.translation import EVENTS_DEPTH, LETTERS_LIST, PROBE_CONTAINER, SOURCE_SIGN, Request, answered
+from adapters.translation import (
+    EVENTS_DEPTH,
+    EVENTS_UNDELIVERED,
+    LETTERS_LIST,
+    PROBE_CONTAINER,
+    SOURCE_SIGN,
+    Request,
+    answered,
+)
 from operations.health import Health
 from rules.errors import StorageError
 from rules.models import Blob
@@ -18,11 +26,12 @@ from tests.unit.rules.samples import NAME, ROUTE
 
 
 async def test_up_means_that_every_check_is_ok(world: World) -> None:
-    """Queue, letters, and of every route both ends and the signature by which its source is read."""
+    """Queue, undelivered events, letters, and of every route both ends and the signature by which its source is read."""
     health = await world.health.look()
     assert health["up"] is True
     assert [check["name"] for check in health["checks"]] == [
         "queue",
+        "undelivered events",
         "dead letters",
         "reports",
         "source of route default",
@@ -35,6 +44,7 @@ async def test_up_means_that_every_check_is_ok(world: World) -> None:
     ("request_", "name", "fix"),
     [
         (EVENTS_DEPTH, "queue", "Storage Queue Data Contributor"),
+        (EVENTS_UNDELIVERED, "undelivered events", "Storage Blob Data Contributor on the events account"),
         (LETTERS_LIST, "dead letters", "container dead-letters"),
         (PROBE_CONTAINER, "source of route default", "Storage Blob Data Reader"),
     ],
