@@ -22,6 +22,7 @@ from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
 from adapters.codes import Meaning, Side
 from adapters.translation import Request, asking, code_of, judged
+from rules import names
 from rules.errors import Permanent, Reason
 from rules.models import Blob, Place
 from rules.policies import Times
@@ -35,7 +36,8 @@ CONNECT_SECONDS = 10.0
 
 # Where names are real folders; the SDK hides both.
 RESOURCE_TYPE, LISTED_TYPE, DIRECTORY = "x-ms-resource-type", "ResourceType", "directory"
-
+# The directory at the top of every container of such an account; elsewhere a blob has this name, or none.
+ROOT, FOLDER = "/", "hdi_isfolder"
 
 # The last answer in this context. A hook of one request alone is forgotten by the SDK when it makes that request again.
 ANSWER: ContextVar[Any] = ContextVar("ANSWER")
@@ -69,6 +71,7 @@ class Clients:
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
         self._services: dict[tuple[str, bool], BlobServiceClient] = {}
         self._queues: dict[str, QueueServiceClient] = {}
+        self._hierarchical: dict[str, bool] = {}
 
     async def aclose(self) -> None:
         """Close every connection, and the identity's."""
@@ -101,18 +104,41 @@ class Clients:
 
         A directory is not a blob: there is none at the source, and at the target none can be written.
         """
+        await self.check_name(request, blob)
+        found, is_directory = await self._seen(request, blob)
+        if is_directory and request.side is Side.TARGET:
+            raise judged(request, Meaning.DIRECTORY)
+        return None if is_directory else found
+
+    async def check_name(self, request: Request, blob: Blob) -> None:
+        """Refuse a name that this account would store as another one: what is there is another blob.
+
+        Whether its namespace is hierarchical is asked once per process, and only for such a name: by a look at the root
+        directory, which the roles on a container allow. Get Account Information says it too, but needs a role on the account
+        (`blobServices/getInfo/action`). Where it cannot be asked, the name is not guessed at: the look fails as any other.
+
+        Raises:
+            Permanent: with the reason `invalid_name`.
+        """
+        why = names.hierarchical_refusal(blob.name)
+        if why is None:
+            return
+        if blob.endpoint not in self._hierarchical:
+            root, is_directory = await self._seen(request, Blob(blob.endpoint, blob.container, ROOT))
+            self._hierarchical[blob.endpoint] = is_directory or bool(root and root.metadata.get(FOLDER) == "true")
+        if self._hierarchical[blob.endpoint]:
+            raise Permanent(Reason.INVALID_NAME, request.name, why)
+
+    async def _seen(self, request: Request, blob: Blob) -> tuple[BlobProperties | None, bool]:
+        """What one HEAD shows, and whether that is a directory."""
         async with self.asking(request):
             try:
                 found = await self.blob(blob).get_blob_properties()
             except HttpResponseError as error:
                 if code_of(error) == "BlobNotFound":
-                    return None
+                    return None, False
                 raise
-        if ANSWER.get().headers.get(RESOURCE_TYPE) != DIRECTORY:
-            return found
-        if request.side is Side.TARGET:
-            raise judged(request, Meaning.DIRECTORY)
-        return None
+        return found, ANSWER.get().headers.get(RESOURCE_TYPE) == DIRECTORY
 
     async def page(
         self, request: Request, place: Place, limit: int, marker: str | None

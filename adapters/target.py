@@ -46,6 +46,7 @@ class TargetBlobs:
     async def copy(self, copy: Copy) -> bool:
         """Ask the service to copy; True if this very request read the version."""
         self._check(copy)
+        await self._clients.check_name(TARGET_HEAD, copy.target)
         sync = copy.engine is Engine.SYNC
         async with self._clients.asking(TARGET_COPY):
             answer = await self._clients.blob(copy.target, act=True).start_copy_from_url(

@@ -51,7 +51,8 @@ class Source(Protocol):
     async def head(self, blob: Blob) -> SourceBlob | None:
         """Look at a blob once. None only where the service says BlobNotFound, or that it is a directory.
 
-        A missing container is Retryable.
+        A missing container is Retryable. A name that this account would store otherwise (`names.HIERARCHICAL`) is Permanent
+        `invalid_name`, as it is for `Target.head` and `Target.copy`.
         """
 
     async def page(

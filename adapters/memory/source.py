@@ -19,6 +19,7 @@ class MemorySource:
     async def head(self, blob: Blob) -> SourceBlob | None:
         """Look at a blob once."""
         async with self._world.request(SOURCE_HEAD, blob.url):
+            self._world.check_name(SOURCE_HEAD, blob)
             self._world.check_container(SOURCE_HEAD, blob)
             item = self._world.blobs.get(blob)
             if item is None:

@@ -31,6 +31,7 @@ class MemoryTarget:
     async def head(self, blob: Blob) -> TargetBlob | None:
         """Look at a blob once."""
         async with self._world.request(TARGET_HEAD, blob.url):
+            self._world.check_name(TARGET_HEAD, blob)
             self._world.check_container(TARGET_HEAD, blob)
             item = self._world.blobs.get(blob)
             return _seen(item) if item else None
@@ -46,6 +47,7 @@ class MemoryTarget:
     async def copy(self, copy: Copy) -> bool:
         """Ask the service to copy."""
         async with self._world.request(TARGET_COPY, copy.target.url):
+            self._world.check_name(TARGET_HEAD, copy.target)
             there = self._world.blobs.get(copy.target)
             self._refuse_pending(TARGET_COPY, there)
             self._world.check_container(TARGET_COPY, copy.target)

@@ -94,11 +94,11 @@ def parts(path: str) -> Key:
 def stored(path: str, *, folds: bool = False) -> str:
     """Return the path under which the service stores a blob: it drops the dots at the end of each segment of the name.
 
-    Where namespaces are hierarchical it also drops segments of nothing (`folds`).
+    Where namespaces are hierarchical it also drops segments of nothing (`folds`); slashes alone are the root directory.
     """
     account, container, blob = parts(path)
     segments = (segment.rstrip(".") or segment for segment in blob.split("/"))
-    kept = "/".join(segment for segment in segments if segment or not folds)
+    kept = "/".join(segment for segment in segments if segment or not folds) or blob[:1]
     return path if kept == blob else f"/{quote(account)}/{quote(container)}/{quote(kept)}"
 
 

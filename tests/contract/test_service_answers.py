@@ -533,6 +533,16 @@ class TestHierarchy:
         answer = hierarchical.ask("DELETE", urlsplit(hierarchical.source("nested").url).path)
         assert (answer.status, answer.code) == (400, "OperationNotSupportedOnDirectory")
 
+    def test_every_container_has_a_root_directory(self, hierarchical: Wire) -> None:
+        """Who may read its blobs may look at it (#trino 20897 and 27278, #cloudpathlib 470): so the kind of an account is known."""
+        root = hierarchical.ask("HEAD", "/sharingsource/source//")
+        assert (root.status, root.headers["x-ms-resource-type"]) == (200, "directory")
+        assert (root.headers["x-ms-meta-hdi_isfolder"], root.headers["Content-Length"]) == ("true", "0")
+        assert hierarchical.ask("HEAD", "/sharingsource/none//").code == "ContainerNotFound"
+        assert hierarchical.ask("HEAD", "/sharingsource/source//", token=False).status == 401
+        flat = hierarchical.ask("HEAD", "/sharingtarget/target//")
+        assert (flat.status, flat.code) == (404, "BlobNotFound")
+
     def test_the_account_says_so(self, hierarchical: Wire) -> None:
         """In Get Account Information ([doc] get-account-information)."""
 
