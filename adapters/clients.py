@@ -3,10 +3,11 @@
 Two manners: `reads` are tried again within their time; `acts` are sent once, for only a look tells what became of one.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies
 from xml.etree import ElementTree as ET
 
@@ -23,11 +24,12 @@ from azure.storage.queue.aio import QueueClient, QueueServiceClient
 from adapters.codes import Meaning, Side
 from adapters.translation import Request, asking, code_of, judged
 from rules import names
-from rules.errors import Permanent, Reason
+from rules.errors import UNREADABLE, Permanent, Reason
 from rules.models import Blob, Place
 from rules.policies import Times
 from rules.routes import is_loopback
 
+T = TypeVar("T")
 RETRIES = 2
 # aiohttp reads less by itself. All metadata together has 8 KB, in one header or in many.
 MAX_HEADER, MAX_HEADERS = 16 * 1024, 8 * 1024
@@ -148,16 +150,21 @@ class Clients:
         Where names are real folders, a directory is listed as an empty blob that says so: it is none, and left out. Where they
         are not, an empty blob with the metadata `hdi_isfolder` is a blob like any other.
         """
+        ANSWER.set(None)
         async with self.asking(request):
             pages = (
                 self.container(place.endpoint, place.container)
                 .list_blobs(name_starts_with=place.prefix, include=["metadata", "copy"], results_per_page=limit)
                 .by_page(marker)
             )
-            items = [item async for item in await anext(pages)]
-        for item in items:
-            item.metadata = item.metadata or {}  # None where the service lists a blob without metadata
-        return _without_directories(items, ANSWER.get().body()), getattr(pages, "continuation_token", None) or None
+            try:
+                items = [item async for item in await anext(pages)]
+                following = getattr(pages, "continuation_token", None)
+            except UNREADABLE:  # the SDK gives up a page for one item
+                if ANSWER.get() is None:
+                    raise
+                items, following = _names_alone(ANSWER.get().body())
+        return _without_directories(items, ANSWER.get().body()), following or None
 
     def queue(self, endpoint: str, name: str) -> QueueClient:
         """The client of a queue. Its messages are raw text."""
@@ -216,6 +223,17 @@ class Clients:
         return self._sessions[act]
 
 
+def _names_alone(body: bytes) -> tuple[list[BlobProperties], str | None]:
+    """A page that the SDK cannot read: what its blobs are called, and where the list goes on."""
+    page = ET.fromstring(body)  # noqa: S314  # the SDK has read it as XML
+    return [BlobProperties(name=_name(blob.find("Name"))) for blob in page.iter("Blob")], page.findtext("NextMarker")
+
+
+def _name(element: ET.Element | None) -> str:
+    text = "" if element is None else element.text or ""
+    return unquote(text) if element is not None and element.get("Encoded") == "true" else text
+
+
 def _without_directories(items: list[BlobProperties], body: bytes) -> list[BlobProperties]:
     """The blobs of a page. Most pages have no directory, and are not read twice."""
     if f"<{LISTED_TYPE}>{DIRECTORY}<".encode() not in body:
@@ -223,6 +241,39 @@ def _without_directories(items: list[BlobProperties], body: bytes) -> list[BlobP
     listed = ET.fromstring(body).iter("Blob")  # noqa: S314  # the SDK has just read the same bytes in the same way
     types = [blob.findtext(f"Properties/{LISTED_TYPE}") for blob in listed]
     return [item for item, kind in zip(items, types, strict=True) if kind != DIRECTORY]
+
+
+def understood(request: Request, properties: BlobProperties, read: Callable[[BlobProperties], T]) -> T:
+    """What a blob's properties say.
+
+    Raises:
+        Permanent: they lack what every blob has, or say what no blob says.
+    """
+    try:
+        return read(properties)
+    except UNREADABLE as error:
+        raise _odd(request, type(error).__name__) from None
+
+
+def each(
+    request: Request, items: list[BlobProperties], read: Callable[[BlobProperties], T]
+) -> list[tuple[str, T | Permanent]]:
+    """The blobs of a page by their names; an error in place of one that cannot be understood."""
+
+    def one(item: BlobProperties) -> T | Permanent:
+        if item["etag"] is None or item["size"] is None:
+            return _odd(request, "no ETag, or no size")
+        try:
+            return understood(request, item, read)
+        except Permanent as odd:
+            return odd
+
+    return [(item.name or "", one(item)) for item in items]
+
+
+def _odd(request: Request, why: str) -> Permanent:
+    detail = f"the service shows the blob in a way that the app cannot read ({why})"
+    return Permanent(Reason.UNSUPPORTED_BLOB, request.name, detail)
 
 
 def condition(etag: str | None) -> dict[str, Any]:

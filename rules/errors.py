@@ -50,6 +50,8 @@ HINTS: dict[Reason, str] = {
 
 
 CANNOT_VERIFY_SOURCE = "CannotVerifyCopySource"
+# What odd data raises in code that did not expect it: the fault of one item. Anything else is infrastructure.
+UNREADABLE = (AttributeError, LookupError, TypeError, ValueError)
 
 
 class StorageError(Exception):

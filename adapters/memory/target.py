@@ -14,7 +14,7 @@ from adapters.translation import (
     answered,
 )
 from rules.decisions import SOURCE_ETAG, TRANSFER_ID, CopyStatus, TargetBlob
-from rules.errors import CANNOT_VERIFY_SOURCE
+from rules.errors import CANNOT_VERIFY_SOURCE, Permanent
 from rules.models import Blob, Engine, Kind, Place
 from rules.ports import Copy
 
@@ -38,7 +38,7 @@ class MemoryTarget:
 
     async def page(
         self, place: Place, limit: int, marker: str | None
-    ) -> tuple[list[tuple[str, TargetBlob]], str | None]:
+    ) -> tuple[list[tuple[str, TargetBlob | Permanent]], str | None]:
         """List a page of a place's blobs."""
         async with self._world.request(TARGET_LIST, place.url):
             items, following = self._world.page(TARGET_LIST, place, limit, marker)
