@@ -759,6 +759,17 @@ class TestOddBlobs:
         job = await done(world, DRY)
         assert found(world, job) == {"in/a": "match", "in/b": "match", "out/extra": "error"}
 
+    async def test_a_name_that_the_target_would_fold_is_an_error(self, world: World) -> None:
+        """Its account has a hierarchical namespace: `a//b` there would be the copy of `a/b`."""
+        world.storage.hierarchical = {TARGET_HOST}
+        good = world.put("in/a/b")
+        world.put("in/a//b")
+        job = await done(world)
+        assert found(world, job) == {"in/a/b": "missing", "in/a//b": "error"}
+        assert told(world, job) == {good.id: "started"}
+        [detail] = [line["detail"] for line in world.reports.pages[jobs.found(job.id, 0)] if "detail" in line]
+        assert "an account with a hierarchical namespace drops it" in detail
+
     @pytest.mark.parametrize("name", ["in/\ud800", "in/..", "in/a\x00b"])
     async def test_a_name_that_no_url_can_say_is_an_error(self, world: World, name: str) -> None:
         """With the dead letter of its event, where an event can say the name."""
