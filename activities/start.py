@@ -16,7 +16,16 @@ from rules.decisions import (
     decide,
     is_coming,
 )
-from rules.errors import CANNOT_VERIFY_SOURCE, Failure, LookAgain, Reason, Rejected, StorageError
+from rules.errors import (
+    ALREADY_EXISTS,
+    CANNOT_VERIFY_SOURCE,
+    Failure,
+    LookAgain,
+    Permanent,
+    Reason,
+    Rejected,
+    StorageError,
+)
 from rules.models import Engine, Kind, Outcome, Route, Run, Verdict
 from rules.policies import MAX_LOOKS, MAX_TRIES, choose_engine, metadata_fits
 from rules.ports import Copy, Ports
@@ -24,6 +33,10 @@ from rules.redaction import text_without_secrets
 
 # Request timeouts that one run may last: the host ends a function that lasts too long, and its worker's others with it.
 PATIENCE = 3
+UNFINISHED = (
+    "the service shows no blob there, yet it says that one exists. Probably another client began an upload and has not ended it: "
+    "end it, or write the blob and delete it; then replay"
+)
 UNCLEARED = "the target still shows the copy's properties"
 
 
@@ -56,6 +69,8 @@ class _Start:
     note: str = ""
     last: StorageError | None = field(default=None, repr=False)
     rejected: tuple[tuple[str, CopyStatus | None] | None, Rejected] | None = None
+    looked: bool = False
+    unseen: int = 0
 
     async def carry(self) -> Outcome:
         """Look and act, at most 8 times; then it is for later."""
@@ -77,7 +92,7 @@ class _Start:
 
     async def _round(self, *, blind: bool) -> Outcome | None:
         """Target first, source second, act third (rule 2). None: look again."""
-        since, self.whole = self.ports.monotonic(), False
+        since, self.whole, self.looked = self.ports.monotonic(), False, not blind
         transfer = self.run.transfer
         target = None if blind else await self.ports.target.head(transfer.target_blob)
         if target is not None and is_coming(target, transfer.etag):
@@ -115,6 +130,18 @@ class _Start:
         self.last = error
         if isinstance(error, Rejected):
             self.rejected = _state(target), error
+        self._count_unseen(target, error)
+
+    def _count_unseen(self, target: TargetBlob | None, error: LookAgain) -> None:
+        """Count a target that a look did not show, and that exists all the same. Once may be a race, twice in a row is none.
+
+        Raises:
+            Permanent: with what is there, most probably, and what to do about it.
+        """
+        self.unseen = self.unseen + 1 if self.looked and target is None and error.code == ALREADY_EXISTS else 0
+        if self.unseen > 1:
+            detail = f"{error.status} {error.code}: {UNFINISHED}"
+            raise Permanent(Reason.TARGET_CONFLICT, error.operation, detail, code=error.code, status=error.status)
 
     def _fresh(self, since: float) -> bool:
         """Whether what was read since then is young enough to act upon."""

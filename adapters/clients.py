@@ -3,10 +3,11 @@
 Two manners: `reads` are tried again within their time; `acts` are sent once, for only a look tells what became of one.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies
 from xml.etree import ElementTree as ET
 
@@ -22,11 +23,13 @@ from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
 from adapters.codes import Meaning, Side
 from adapters.translation import Request, asking, code_of, judged
-from rules.errors import Permanent, Reason
+from rules import names
+from rules.errors import UNREADABLE, Permanent, Reason
 from rules.models import Blob, Place
 from rules.policies import Times
 from rules.routes import is_loopback
 
+T = TypeVar("T")
 RETRIES = 2
 # aiohttp reads less by itself. All metadata together has 8 KB, in one header or in many.
 MAX_HEADER, MAX_HEADERS = 16 * 1024, 8 * 1024
@@ -35,7 +38,8 @@ CONNECT_SECONDS = 10.0
 
 # Where names are real folders; the SDK hides both.
 RESOURCE_TYPE, LISTED_TYPE, DIRECTORY = "x-ms-resource-type", "ResourceType", "directory"
-
+# The directory at the top of every container of such an account; elsewhere a blob has this name, or none.
+ROOT, FOLDER = "/", "hdi_isfolder"
 
 # The last answer in this context. A hook of one request alone is forgotten by the SDK when it makes that request again.
 ANSWER: ContextVar[Any] = ContextVar("ANSWER")
@@ -69,6 +73,7 @@ class Clients:
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
         self._services: dict[tuple[str, bool], BlobServiceClient] = {}
         self._queues: dict[str, QueueServiceClient] = {}
+        self._hierarchical: dict[str, bool] = {}
 
     async def aclose(self) -> None:
         """Close every connection, and the identity's."""
@@ -101,18 +106,41 @@ class Clients:
 
         A directory is not a blob: there is none at the source, and at the target none can be written.
         """
+        await self.check_name(request, blob)
+        found, is_directory = await self._seen(request, blob)
+        if is_directory and request.side is Side.TARGET:
+            raise judged(request, Meaning.DIRECTORY)
+        return None if is_directory else found
+
+    async def check_name(self, request: Request, blob: Blob) -> None:
+        """Refuse a name that this account would store as another one: what is there is another blob.
+
+        Whether its namespace is hierarchical is asked once per process, and only for such a name: by a look at the root
+        directory, which the roles on a container allow. Get Account Information says it too, but needs a role on the account
+        (`blobServices/getInfo/action`). Where it cannot be asked, the name is not guessed at: the look fails as any other.
+
+        Raises:
+            Permanent: with the reason `invalid_name`.
+        """
+        why = names.hierarchical_refusal(blob.name)
+        if why is None:
+            return
+        if blob.endpoint not in self._hierarchical:
+            root, is_directory = await self._seen(request, Blob(blob.endpoint, blob.container, ROOT))
+            self._hierarchical[blob.endpoint] = is_directory or bool(root and root.metadata.get(FOLDER) == "true")
+        if self._hierarchical[blob.endpoint]:
+            raise Permanent(Reason.INVALID_NAME, request.name, why)
+
+    async def _seen(self, request: Request, blob: Blob) -> tuple[BlobProperties | None, bool]:
+        """What one HEAD shows, and whether that is a directory."""
         async with self.asking(request):
             try:
                 found = await self.blob(blob).get_blob_properties()
             except HttpResponseError as error:
                 if code_of(error) == "BlobNotFound":
-                    return None
+                    return None, False
                 raise
-        if ANSWER.get().headers.get(RESOURCE_TYPE) != DIRECTORY:
-            return found
-        if request.side is Side.TARGET:
-            raise judged(request, Meaning.DIRECTORY)
-        return None
+        return found, ANSWER.get().headers.get(RESOURCE_TYPE) == DIRECTORY
 
     async def page(
         self, request: Request, place: Place, limit: int, marker: str | None
@@ -122,16 +150,21 @@ class Clients:
         Where names are real folders, a directory is listed as an empty blob that says so: it is none, and left out. Where they
         are not, an empty blob with the metadata `hdi_isfolder` is a blob like any other.
         """
+        ANSWER.set(None)
         async with self.asking(request):
             pages = (
                 self.container(place.endpoint, place.container)
                 .list_blobs(name_starts_with=place.prefix, include=["metadata", "copy"], results_per_page=limit)
                 .by_page(marker)
             )
-            items = [item async for item in await anext(pages)]
-        for item in items:
-            item.metadata = item.metadata or {}  # None where the service lists a blob without metadata
-        return _without_directories(items, ANSWER.get().body()), getattr(pages, "continuation_token", None) or None
+            try:
+                items = [item async for item in await anext(pages)]
+                following = getattr(pages, "continuation_token", None)
+            except UNREADABLE:  # the SDK gives up a page for one item
+                if ANSWER.get() is None:
+                    raise
+                items, following = _names_alone(ANSWER.get().body())
+        return _without_directories(items, ANSWER.get().body()), following or None
 
     def queue(self, endpoint: str, name: str) -> QueueClient:
         """The client of a queue. Its messages are raw text."""
@@ -190,6 +223,17 @@ class Clients:
         return self._sessions[act]
 
 
+def _names_alone(body: bytes) -> tuple[list[BlobProperties], str | None]:
+    """A page that the SDK cannot read: what its blobs are called, and where the list goes on."""
+    page = ET.fromstring(body)  # noqa: S314  # the SDK has read it as XML
+    return [BlobProperties(name=_name(blob.find("Name"))) for blob in page.iter("Blob")], page.findtext("NextMarker")
+
+
+def _name(element: ET.Element | None) -> str:
+    text = "" if element is None else element.text or ""
+    return unquote(text) if element is not None and element.get("Encoded") == "true" else text
+
+
 def _without_directories(items: list[BlobProperties], body: bytes) -> list[BlobProperties]:
     """The blobs of a page. Most pages have no directory, and are not read twice."""
     if f"<{LISTED_TYPE}>{DIRECTORY}<".encode() not in body:
@@ -197,6 +241,39 @@ def _without_directories(items: list[BlobProperties], body: bytes) -> list[BlobP
     listed = ET.fromstring(body).iter("Blob")  # noqa: S314  # the SDK has just read the same bytes in the same way
     types = [blob.findtext(f"Properties/{LISTED_TYPE}") for blob in listed]
     return [item for item, kind in zip(items, types, strict=True) if kind != DIRECTORY]
+
+
+def understood(request: Request, properties: BlobProperties, read: Callable[[BlobProperties], T]) -> T:
+    """What a blob's properties say.
+
+    Raises:
+        Permanent: they lack what every blob has, or say what no blob says.
+    """
+    try:
+        return read(properties)
+    except UNREADABLE as error:
+        raise _odd(request, type(error).__name__) from None
+
+
+def each(
+    request: Request, items: list[BlobProperties], read: Callable[[BlobProperties], T]
+) -> list[tuple[str, T | Permanent]]:
+    """The blobs of a page by their names; an error in place of one that cannot be understood."""
+
+    def one(item: BlobProperties) -> T | Permanent:
+        if item["etag"] is None or item["size"] is None:
+            return _odd(request, "no ETag, or no size")
+        try:
+            return understood(request, item, read)
+        except Permanent as odd:
+            return odd
+
+    return [(item.name or "", one(item)) for item in items]
+
+
+def _odd(request: Request, why: str) -> Permanent:
+    detail = f"the service shows the blob in a way that the app cannot read ({why})"
+    return Permanent(Reason.UNSUPPORTED_BLOB, request.name, detail)
 
 
 def condition(etag: str | None) -> dict[str, Any]:

@@ -69,7 +69,8 @@ class StoredEvents:
         while True:
             items, marker = await self._given_up(marker)
             for item in items:
-                yield Undelivered(item.name, item.size, unquoted(item.etag))
+                # Without an ETag it is read on a condition that never holds, and left where it is.
+                yield Undelivered(item.name, item.size or 0, unquoted(item.etag or ""))
             if marker is None:
                 return
 

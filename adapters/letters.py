@@ -104,7 +104,11 @@ class StoredLetters:
             metadata = item.metadata or {}
             if metadata.get("attempt", "").isdecimal():
                 fields = {**metadata, "id": _identity(item.name), "attempt": int(metadata["attempt"])}
-                yield _understood(partial(codec.decode, Ended, fields))
+                try:
+                    ended = _understood(partial(codec.decode, Ended, fields))
+                except Retryable:
+                    continue  # it does not hide the others
+                yield ended
 
     async def _ended(self, identity: str) -> tuple[Ended | None, str | None]:
         record, etag = await self._records.read(_path("ended", identity))

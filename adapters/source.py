@@ -8,10 +8,11 @@ from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobProperties
 
-from adapters.clients import Clients, quoted
+from adapters.clients import Clients, each, quoted, understood
 from adapters.signing import Signatures
 from adapters.translation import SOURCE_HEAD, SOURCE_LIST, SOURCE_TAGS, code_of
 from rules.decisions import CopyStatus, SourceBlob
+from rules.errors import Permanent
 from rules.identity import unquoted
 from rules.models import Blob, Kind, Place
 from rules.ports import CopySource
@@ -37,14 +38,14 @@ class SourceBlobs:
     async def head(self, blob: Blob) -> SourceBlob | None:
         """Look at a blob once; None where there is none, and only there."""
         properties = await self._clients.head(SOURCE_HEAD, blob)
-        return None if properties is None else _seen(properties)
+        return None if properties is None else understood(SOURCE_HEAD, properties, _seen)
 
     async def page(
         self, place: Place, limit: int, marker: str | None
-    ) -> tuple[list[tuple[str, SourceBlob]], str | None]:
+    ) -> tuple[list[tuple[str, SourceBlob | Permanent]], str | None]:
         """List a page of a place's blobs."""
         items, following = await self._clients.page(SOURCE_LIST, place, limit, marker)
-        return [(item.name, _seen(item)) for item in items], following
+        return each(SOURCE_LIST, items, _seen), following
 
     async def tags(self, blob: Blob, etag: str) -> dict[str, str] | None:
         """Read a blob's index tags; None where the app may not, and where the version is gone: its copy will say so."""
@@ -69,7 +70,7 @@ def _seen(properties: BlobProperties) -> SourceBlob:
         etag=unquoted(properties.etag),
         size=properties.size,
         kind=Kind(properties.blob_type.value),
-        metadata=dict(properties.metadata),
+        metadata=dict(properties.metadata or {}),
         copy_status=CopyStatus(status) if status else None,
         # A blob that is being rehydrated shows the archive tier until it is done.
         archived=properties.blob_tier == "Archive",

@@ -6,7 +6,7 @@ from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobProperties, ContentSettings, StandardBlobTier
 
-from adapters.clients import Clients, condition, quoted
+from adapters.clients import Clients, condition, each, quoted, understood
 from adapters.translation import (
     TARGET_ABORT,
     TARGET_CLEAR,
@@ -34,18 +34,19 @@ class TargetBlobs:
     async def head(self, blob: Blob) -> TargetBlob | None:
         """Look at a blob once; None where there is none, and only there."""
         properties = await self._clients.head(TARGET_HEAD, blob)
-        return None if properties is None else _seen(properties)
+        return None if properties is None else understood(TARGET_HEAD, properties, _seen)
 
     async def page(
         self, place: Place, limit: int, marker: str | None
-    ) -> tuple[list[tuple[str, TargetBlob]], str | None]:
+    ) -> tuple[list[tuple[str, TargetBlob | Permanent]], str | None]:
         """List a page of a place's blobs."""
         items, following = await self._clients.page(TARGET_LIST, place, limit, marker)
-        return [(item.name, _seen(item)) for item in items], following
+        return each(TARGET_LIST, items, _seen), following
 
     async def copy(self, copy: Copy) -> bool:
         """Ask the service to copy; True if this very request read the version."""
         self._check(copy)
+        await self._clients.check_name(TARGET_HEAD, copy.target)
         sync = copy.engine is Engine.SYNC
         async with self._clients.asking(TARGET_COPY):
             answer = await self._clients.blob(copy.target, act=True).start_copy_from_url(
@@ -111,14 +112,14 @@ def _fits(text: str, encoding: str) -> bool:
 
 
 def _seen(properties: BlobProperties) -> TargetBlob:
-    copy = properties.copy
+    copy, metadata = properties.copy, properties.metadata or {}
     copied, _, total = (copy.progress or "0/").partition("/")
     return TargetBlob(
         etag=unquoted(properties.etag),
         size=properties.size,
         kind=Kind(properties.blob_type.value) if properties.blob_type else None,
-        source_etag=properties.metadata.get(SOURCE_ETAG),
-        transfer_id=properties.metadata.get(TRANSFER_ID),
+        source_etag=metadata.get(SOURCE_ETAG),
+        transfer_id=metadata.get(TRANSFER_ID),
         copy_status=CopyStatus(copy.status) if copy.status else None,
         copy_id=copy.id,
         copied=int(copied),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from rules import jobs
-from rules.errors import Permanent, Reason, StorageError
+from rules.errors import UNREADABLE, Permanent, Reason, StorageError
 from rules.jobs import Job, Result, Tally, Turn
 from rules.ports import Ports
 
@@ -155,6 +155,8 @@ async def _tried(ports: Ports, handle: Handle, lines: list[Line], *, patient: bo
             return await handle(line)
         except StorageError as error:
             return Acted(Result.FAILED, str(error))
+        except UNREADABLE as error:  # its text may hold anything
+            return Acted(Result.FAILED, f"{Reason.INTERNAL}: the app cannot act on this line ({type(error).__name__})")
 
     return await in_order(ports, AT_ONCE, lines, one, stops=lambda acted: patient and acted.failed)
 

@@ -6,6 +6,7 @@ the order of the lists: where both are in the same one, as they are on like acco
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
@@ -16,17 +17,17 @@ from operations.acting import PATIENCE, Acted, Line, counted, in_order
 from operations.restart import StillRunning, restart
 from rules import events, identity, jobs, names, status
 from rules.decisions import SourceBlob, TargetBlob, is_receipt
-from rules.errors import Permanent, StorageError
+from rules.errors import UNREADABLE, Permanent, Reason, StorageError
 from rules.events import Refused, along
 from rules.jobs import PAGE, Finding, Job, Result, Turn
 from rules.letters import Ended
-from rules.models import Route, Transfer
+from rules.models import Blob, Route, Transfer
 from rules.ports import Instance, Instances, Ports
 from rules.transitions import State
 
 T = TypeVar("T", SourceBlob, TargetBlob)
 U = TypeVar("U", SourceBlob, TargetBlob)
-Listing = Callable[[int, str | None], Awaitable[tuple[list[tuple[str, T]], str | None]]]
+Listing = Callable[[int, str | None], Awaitable[tuple[list[tuple[str, T | Permanent]], str | None]]]
 # So many blobs of one page are looked at at once.
 AT_ONCE = 16
 # The other side's list may run ahead by so many pages a turn; what it then does not show is looked at blob by blob.
@@ -120,11 +121,15 @@ def _over(instance: Instance | None, ended: Ended | None) -> State | None:
     return next((over for over in (State.CANCELLED, State.DEAD_LETTERED) if over == state), None)
 
 
-async def _compared(ports: Ports, route: Route, others: dict[str, TargetBlob], name: str, source: SourceBlob) -> Line:
-    found = along(route, name, source.etag)
+async def _compared(
+    ports: Ports, route: Route, others: dict[str, TargetBlob], name: str, listed: SourceBlob | Permanent
+) -> Line:
+    found = along(route, name, "" if isinstance(listed, Permanent) else listed.etag)
     if isinstance(found, Refused):
-        return _line(Finding.ERROR, name, source, None, f"{found.reason}: {found.detail}")
-    target = others.get(name.removeprefix(route.source.prefix))
+        return _line(Finding.ERROR, name, listed, None, f"{found.reason}: {found.detail}")
+    if isinstance(listed, Permanent):
+        return await _looked_at(ports, route, others, found.version.blob, listed)
+    source, target = listed, others.get(name.removeprefix(route.source.prefix))
     if target is None or not is_receipt(target, source.etag, source.size):
         target = await ports.target.head(found.target_blob)
     if target is None:
@@ -134,13 +139,22 @@ async def _compared(ports: Ports, route: Route, others: dict[str, TargetBlob], n
     return _line(Finding.STALE, name, source, found, _why(target, source))
 
 
+async def _looked_at(ports: Ports, route: Route, others: dict[str, TargetBlob], blob: Blob, odd: Permanent) -> Line:
+    """The line of a blob that the list shows in a way that cannot be read: a look may tell what it is."""
+    source = await ports.source.head(blob)
+    if source is None:
+        raise odd
+    return await _compared(ports, route, others, blob.name, source)
+
+
 async def _keep_refused(ports: Ports, route: Route, lines: list[Line]) -> None:
     """A name that cannot be carried ends as its event would: as a dead letter, always the same one."""
     for line in lines:
-        refused = along(route, line["name"], line["etag"])
-        if isinstance(refused, Refused):
-            transfer = identity.transfer(route, line["name"], line["etag"])
-            await refuse(ports, events.announcement(transfer, transfer.etag, None), refused)
+        refused = along(route, line["name"], line["etag"] or "")
+        if isinstance(refused, Refused) and line["etag"]:
+            with suppress(UnicodeEncodeError):  # no event can say such a name
+                transfer = identity.transfer(route, line["name"], line["etag"])
+                await refuse(ports, events.announcement(transfer, transfer.etag, None), refused)
 
 
 def _why(target: TargetBlob, source: SourceBlob) -> str:
@@ -152,20 +166,25 @@ def _why(target: TargetBlob, source: SourceBlob) -> str:
 
 
 async def _extra(
-    ports: Ports, route: Route, others: dict[str, SourceBlob], name: str, target: TargetBlob
+    ports: Ports, route: Route, others: dict[str, SourceBlob], name: str, target: TargetBlob | Permanent
 ) -> Line | None:
     rest = name.removeprefix(route.target.prefix)
     blob = route.source.blob(rest)
     if rest in others or (names.refusal(blob.name) is None and await ports.source.head(blob) is not None):
         return None
+    if isinstance(target, Permanent):
+        raise target
     return _line(Finding.EXTRA, name, target, None)
 
 
 def _line(
-    finding: Finding, name: str, blob: SourceBlob | TargetBlob, transfer: Transfer | None, detail: str = ""
+    finding: Finding, name: str, blob: SourceBlob | TargetBlob | Permanent, transfer: Transfer | None, detail: str = ""
 ) -> Line:
     """A line with an `id` is one to act on."""
-    line = {"class": finding, "name": name, "etag": blob.etag, "size": blob.size}
+    # Of an odd blob neither may be there.
+    seen = [getattr(blob, "etag", None), getattr(blob, "size", None)]
+    etag, size = [value if isinstance(value, kind) else None for value, kind in zip(seen, (str, int), strict=True)]
+    line = {"class": finding, "name": name, "etag": etag, "size": size}
     return line | ({"id": transfer.id} if transfer else {}) | ({"detail": detail} if detail else {})
 
 
@@ -174,7 +193,7 @@ async def _looked(
     job: Job,
     here: _Side[T],
     there: _Side[U],
-    look: Callable[[dict[str, U], str, T], Awaitable[Any]],
+    look: Callable[[dict[str, U], str, T | Permanent], Awaitable[Any]],
 ) -> tuple[list[Any], str | None, str | None]:
     """Look at what one page lists here, beside the list there: the lines, and where the two lists go on.
 
@@ -184,7 +203,7 @@ async def _looked(
     listed, cursor = await here.page(PAGE, job.cursor)
     meant = [(name, blob) for name, blob in listed if here.is_meant(name)]
     others, hint = await _alongside(there, max((here.rest(name) for name, _ in meant), default=""), job.hint)
-    beside = partial(look, others)
+    beside = partial(_told, partial(look, others))
     lines = await _each(ports, job, beside, meant)
     if len(lines) == len(meant):
         return lines, cursor, hint
@@ -204,7 +223,7 @@ async def _alongside(side: _Side[T], last: str, hint: str | None) -> tuple[dict[
     seen: dict[str, T] = {}
     for _ in range(MAX_PAGES):
         items, following = await side.page(PAGE, hint)
-        seen |= {side.rest(name): blob for name, blob in items}
+        seen |= {side.rest(name): blob for name, blob in items if not isinstance(blob, Permanent)}
         if following is None or (items and side.rest(items[-1][0]) >= last):
             break
         hint = following
@@ -212,30 +231,43 @@ async def _alongside(side: _Side[T], last: str, hint: str | None) -> tuple[dict[
 
 
 async def _each(
-    ports: Ports, job: Job, look: Callable[[str, T], Awaitable[Any]], listed: list[tuple[str, T]]
+    ports: Ports,
+    job: Job,
+    look: Callable[[str, T | Permanent], Awaitable[Any]],
+    listed: list[tuple[str, T | Permanent]],
 ) -> list[Any]:
     """Look at each, in order, up to the first that storage fails.
 
-    One that storage refuses for good is an error, and so is one that fails once three turns in a row got nowhere: the others
-    have their turn.
+    One that fails once three turns in a row got nowhere is an error: the others have their turn.
 
     Raises:
         StorageError: it fails the very first.
     """
     patient = job.faults < PATIENCE
 
-    async def one(item: tuple[str, T]) -> Any:
+    async def one(item: tuple[str, T | Permanent]) -> Any:
         try:
             return await look(*item)
         except StorageError as error:
-            if patient and not isinstance(error, Permanent):
-                return error
-            return _line(Finding.ERROR, *item, None, str(error))
+            return error if patient else _line(Finding.ERROR, *item, None, str(error))
 
     seen: list[Any] = await in_order(ports, AT_ONCE, listed, one, stops=_is_failure)
     if seen and _is_failure(seen[0]):
         raise seen[0]
     return [*takewhile(lambda line: not _is_failure(line), seen)]
+
+
+async def _told(look: Callable[[str, T | Permanent], Awaitable[Any]], name: str, blob: T | Permanent) -> Any:
+    """What a look at one blob comes to. What storage refuses for good, or what is odd about it, is an error of this blob alone."""
+    try:
+        return await look(name, blob)
+    except Permanent as error:
+        return _line(Finding.ERROR, name, blob, None, str(error))
+    except StorageError:
+        raise
+    except UNREADABLE as error:  # its text may hold anything
+        detail = f"{Reason.INTERNAL}: the app cannot compare this blob ({type(error).__name__})"
+        return _line(Finding.ERROR, name, blob, None, detail)
 
 
 def _is_failure(line: Any) -> bool:

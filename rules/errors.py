@@ -40,7 +40,7 @@ HINTS: dict[Reason, str] = {
     "write it again: with shorter metadata in ASCII, and without a customer-provided encryption key; then replay.",
     Reason.TARGET_UNWRITABLE: "Check that the target container exists, that the app's identity has Storage Blob Data Contributor on it, "
     "that its account offers the route's `tier`, and that no immutability policy or archive tier protects the blob; then replay.",
-    Reason.TARGET_CONFLICT: "Something else holds or writes the target blob (a lease, another writer, another blob type). "
+    Reason.TARGET_CONFLICT: "Something else holds or writes the target blob (a lease, another writer, an unfinished upload, another blob type). "
     "Break the lease, stop the writer or delete the blob; then replay.",
     Reason.THROTTLED: "The storage service refused or failed the requests for too long. Check its health and limits, then replay.",
     Reason.COPY_FAILED: "The service began the copy and gave it up. Its own words are in the detail; replay once that is mended.",
@@ -49,7 +49,9 @@ HINTS: dict[Reason, str] = {
 }
 
 
-CANNOT_VERIFY_SOURCE = "CannotVerifyCopySource"
+ALREADY_EXISTS, CANNOT_VERIFY_SOURCE = "BlobAlreadyExists", "CannotVerifyCopySource"
+# What odd data raises in code that did not expect it: the fault of one item. Anything else is infrastructure.
+UNREADABLE = (AttributeError, LookupError, TypeError, ValueError)
 
 
 class StorageError(Exception):

@@ -1,13 +1,17 @@
 """Which blob names can be carried (rule 13), and how a name is written into a URL.
 
-What exists at the source can be carried, byte for byte, unless it cannot be said safely. `REFUSALS` is the whole list.
+What exists at the source can be carried, byte for byte, unless it cannot be said safely. `REFUSALS` is the whole list,
+with `HIERARCHICAL` for accounts whose names are real folders.
 """
 
+import re
 from collections.abc import Callable
 from urllib.parse import quote
 
 MAX_UNITS = 1_024
 MAX_SEGMENTS = 254
+# Where names are real folders: measured, not documented.
+MAX_FOLDERS = 61
 MAX_SOURCE_URL = 2_048
 # A user-delegation SAS for one blob is about 400 characters; the copy source URL may have 2 KiB with it.
 SAS_ROOM = 512
@@ -62,6 +66,25 @@ REFUSALS: tuple[tuple[Callable[[str], bool], str], ...] = (
 def refusal(name: str) -> str | None:
     """Why this name cannot be carried, in words; None if it can. Total: never raises."""
     return next((why for refused, why in REFUSALS if refused(name)), None)
+
+
+HIERARCHICAL: tuple[tuple[Callable[[str], bool], str], ...] = (
+    (lambda name: "" in name.split("/"), "an empty segment: an account with a hierarchical namespace drops it"),
+    (
+        lambda name: name.count("/") >= MAX_FOLDERS,
+        "more than 61 segments: an account with a hierarchical namespace takes no more",
+    ),
+)
+
+
+def hierarchical_refusal(name: str) -> str | None:
+    """Why an account with a hierarchical namespace cannot have a blob of exactly this name; None for nearly every name."""
+    return next((why for refused, why in HIERARCHICAL if refused(name)), None)
+
+
+def folded(prefix: str) -> str:
+    """A prefix as an account with a hierarchical namespace stores it: the slash at its end may begin the next segment."""
+    return re.sub("/+", "/", prefix).removeprefix("/")
 
 
 def source_url_refusal(url: str) -> str | None:

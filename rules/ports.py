@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from rules.decisions import SourceBlob, TargetBlob
+from rules.errors import Permanent
 from rules.jobs import Job
 from rules.letters import Ended, Letter
 from rules.models import Blob, Engine, Place, Route, Run
@@ -51,13 +52,17 @@ class Source(Protocol):
     async def head(self, blob: Blob) -> SourceBlob | None:
         """Look at a blob once. None only where the service says BlobNotFound, or that it is a directory.
 
-        A missing container is Retryable.
+        A missing container is Retryable. A name that this account would store otherwise (`names.HIERARCHICAL`) is Permanent
+        `invalid_name`, as it is for `Target.head` and `Target.copy`.
         """
 
     async def page(
         self, place: Place, limit: int, marker: str | None
-    ) -> tuple[list[tuple[str, SourceBlob]], str | None]:
-        """List a page of a place's blobs, raw name and blob; the marker of the next page, None at the end."""
+    ) -> tuple[list[tuple[str, SourceBlob | Permanent]], str | None]:
+        """List a page of a place's blobs, raw name and blob; the marker of the next page, None at the end.
+
+        A blob that the list shows in a way that cannot be read is an error in its place: the others are shown all the same.
+        """
 
     async def tags(self, blob: Blob, etag: str) -> dict[str, str] | None:
         """Read a blob's index tags; None where the app may not, or the version is gone (its pinned copy will say so)."""
@@ -77,8 +82,8 @@ class Target(Protocol):
 
     async def page(
         self, place: Place, limit: int, marker: str | None
-    ) -> tuple[list[tuple[str, TargetBlob]], str | None]:
-        """List a page of a place's blobs, raw name and blob; the marker of the next page, None at the end."""
+    ) -> tuple[list[tuple[str, TargetBlob | Permanent]], str | None]:
+        """List a page of a place's blobs as `Source.page` does."""
 
     async def copy(self, copy: Copy) -> bool:
         """Ask the service to copy. True: done, this very request read the version. False: accepted, look later.
@@ -128,7 +133,7 @@ class Letters(Protocol):
         """
 
     def endings(self) -> AsyncIterator[Ended]:
-        """Every record of an end, in order of id, in pages: flat in memory. Without its detail, which no list shows."""
+        """Every record of an end that can be read, in order of id, in pages: flat in memory. Without its detail, which no list shows."""
 
 
 class Reports(Protocol):

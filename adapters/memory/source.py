@@ -5,6 +5,7 @@ from datetime import datetime
 from adapters.memory.world import Item, MemoryStorage
 from adapters.translation import SOURCE_HEAD, SOURCE_LIST, SOURCE_TAGS
 from rules.decisions import SourceBlob
+from rules.errors import Permanent
 from rules.models import Blob, Place
 from rules.ports import CopySource
 
@@ -19,6 +20,7 @@ class MemorySource:
     async def head(self, blob: Blob) -> SourceBlob | None:
         """Look at a blob once."""
         async with self._world.request(SOURCE_HEAD, blob.url):
+            self._world.check_name(SOURCE_HEAD, blob)
             self._world.check_container(SOURCE_HEAD, blob)
             item = self._world.blobs.get(blob)
             if item is None:
@@ -27,7 +29,7 @@ class MemorySource:
 
     async def page(
         self, place: Place, limit: int, marker: str | None
-    ) -> tuple[list[tuple[str, SourceBlob]], str | None]:
+    ) -> tuple[list[tuple[str, SourceBlob | Permanent]], str | None]:
         """List a page of a place's blobs."""
         async with self._world.request(SOURCE_LIST, place.url):
             items, following = self._world.page(SOURCE_LIST, place, limit, marker)

@@ -14,7 +14,7 @@ from adapters.translation import (
     answered,
 )
 from rules.decisions import SOURCE_ETAG, TRANSFER_ID, CopyStatus, TargetBlob
-from rules.errors import CANNOT_VERIFY_SOURCE
+from rules.errors import CANNOT_VERIFY_SOURCE, Permanent
 from rules.models import Blob, Engine, Kind, Place
 from rules.ports import Copy
 
@@ -31,13 +31,14 @@ class MemoryTarget:
     async def head(self, blob: Blob) -> TargetBlob | None:
         """Look at a blob once."""
         async with self._world.request(TARGET_HEAD, blob.url):
+            self._world.check_name(TARGET_HEAD, blob)
             self._world.check_container(TARGET_HEAD, blob)
             item = self._world.blobs.get(blob)
             return _seen(item) if item else None
 
     async def page(
         self, place: Place, limit: int, marker: str | None
-    ) -> tuple[list[tuple[str, TargetBlob]], str | None]:
+    ) -> tuple[list[tuple[str, TargetBlob | Permanent]], str | None]:
         """List a page of a place's blobs."""
         async with self._world.request(TARGET_LIST, place.url):
             items, following = self._world.page(TARGET_LIST, place, limit, marker)
@@ -46,6 +47,7 @@ class MemoryTarget:
     async def copy(self, copy: Copy) -> bool:
         """Ask the service to copy."""
         async with self._world.request(TARGET_COPY, copy.target.url):
+            self._world.check_name(TARGET_HEAD, copy.target)
             there = self._world.blobs.get(copy.target)
             self._refuse_pending(TARGET_COPY, there)
             self._world.check_container(TARGET_COPY, copy.target)

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 
 from adapters.translation import OUTSIDER_PUT, Request, answered
 from rules.decisions import CopyStatus
-from rules.errors import StorageError
+from rules.errors import Permanent, Reason, StorageError
 from rules.models import Blob, Kind, Place
+from rules.names import hierarchical_refusal
 
 CONFLICT, NOT_FOUND = 409, 404
 READING_FAILED = '"Copy failed when reading the source."'
@@ -65,6 +66,7 @@ class MemoryStorage:
         self.containers: set[tuple[str, str]] = set()
         self.blobs: dict[Blob, Item] = {}
         self.signed: dict[str, tuple[Blob, datetime]] = {}
+        self.hierarchical: set[str] = set()
         self._count = 0
 
     @asynccontextmanager
@@ -127,6 +129,12 @@ class MemoryStorage:
     def lease(self, blob: Blob, *, held: bool = True) -> None:
         """Take or break a lease: who writes without its id is refused."""
         self.blobs[blob] = replace(self.blobs[blob], leased=held)
+
+    def check_name(self, request: Request, blob: Blob) -> None:
+        """Refuse a name that an account with a hierarchical namespace would store otherwise."""
+        why = hierarchical_refusal(blob.name)
+        if why is not None and blob.endpoint in self.hierarchical:
+            raise Permanent(Reason.INVALID_NAME, request.name, why)
 
     def check_container(self, request: Request, blob: Blob) -> None:
         """Refuse as the service does where there is no container."""

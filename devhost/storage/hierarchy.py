@@ -2,7 +2,7 @@
 
 A directory is a blob of no bytes here, made with the first blob in it; so lists and HEADs have it. The facts: BOR (names,
 lists, snapshots), JSD (recordings of azure-sdk-for-js: the HEAD of a directory), azure-cli issue 21566 (copy of a directory),
-azure-sdk-for-net issue 39065 (its deletion).
+azure-sdk-for-net issue 39065 (its deletion), trino pull requests 20897 and 27278 and cloudpathlib issue 470 (the root).
 """
 
 from __future__ import annotations
@@ -20,8 +20,16 @@ if TYPE_CHECKING:
     from devhost.storage.upstream import Upstream
 
 LONGEST_PATH = 61
+ROOT = "/"
 FOLDER = "x-ms-meta-hdi_isfolder"
 _CREATES = frozenset({"PutBlob", "PutBlobFromUrl", "PutBlockList", "CopyBlob", "CopyBlobFromUrl"})
+_ROOT = {
+    FOLDER: "true",
+    "ETag": '"0x8DF000000000000"',
+    "Last-Modified": "Mon, 30 Nov 2026 08:00:00 GMT",
+    "x-ms-blob-type": "BlockBlob",
+}
+OK = 200
 _NOT_YET = "FeatureNotYetSupportedForHierarchicalNamespaceAccounts"
 
 
@@ -40,7 +48,7 @@ class Hierarchy:
         return self._refusal(request, wanted) if self._upstream.is_hierarchical(wanted.path) else None
 
     def _refusal(self, request: web.BaseRequest, wanted: Operation) -> Answer | None:
-        if wanted.blob.count("/") >= LONGEST_PATH:
+        if wanted.blob.count("/") >= LONGEST_PATH or (wanted.blob == ROOT and wanted.writes_a_blob):
             return error(400, "InvalidUri", "The requested URI does not represent any resource on the server.")
         if wanted.name == "SnapshotBlob" or "x-ms-tags" in request.headers:
             return error(409, _NOT_YET, "This feature is not yet supported for hierarchical namespace accounts.")
@@ -52,13 +60,18 @@ class Hierarchy:
 
     async def complete(self, request: web.BaseRequest, wanted: Operation, answer: Answer) -> None:
         """Make the directories of a new blob, and say of what is shown what it is."""
-        if not answer.ok or not self._upstream.is_hierarchical(wanted.path):
+        if not self._upstream.is_hierarchical(wanted.path):
+            return
+        if wanted.blob == ROOT and answer.code == "BlobNotFound":
+            _show_root(answer)
+        if not answer.ok:
             return
         if wanted.name in _CREATES:
             await self._make_directories(wanted)
             self._is_now(wanted.key, folder=request.headers.get(FOLDER, "") == "true")
         elif wanted.name in {"HeadBlob", "GetBlob"}:
-            answer.headers["x-ms-resource-type"] = "directory" if wanted.key in self._directories else "file"
+            is_directory = wanted.blob == ROOT or wanted.key in self._directories
+            answer.headers["x-ms-resource-type"] = "directory" if is_directory else "file"
         elif wanted.query.get("comp") == "properties" and wanted.query.get("restype") == "account":
             answer.headers["x-ms-is-hns-enabled"] = "true"
 
@@ -83,3 +96,13 @@ class Hierarchy:
         self._directories.discard(key)
         if folder:
             self._directories.add(key)
+
+
+def _show_root(answer: Answer) -> None:
+    """Every container has a root directory, which whoever may read blobs may look at (trino pull requests 20897 and 27278)."""
+    answer.drop()
+    answer.status, answer.reason = OK, ""
+    for name in ("x-ms-error-code", "Content-Type", "Transfer-Encoding"):
+        answer.headers.pop(name, None)
+    answer.headers.update(_ROOT)
+    answer.replace(b"")

@@ -45,6 +45,8 @@ _CONTAINER = {
 _SERVICE = {("GET", "list"): "ListContainers"}
 READS = frozenset({"HeadBlob", "GetBlob", "GetMetadata", "GetBlockList", "GetPageRanges", "GetTags", "QueryBlob"})
 
+LONGEST_NAME, MOST_SEGMENTS = 1_024, 255
+
 Key = tuple[str, str, str]
 """Account, container and decoded name of a blob."""
 
@@ -94,11 +96,11 @@ def parts(path: str) -> Key:
 def stored(path: str, *, folds: bool = False) -> str:
     """Return the path under which the service stores a blob: it drops the dots at the end of each segment of the name.
 
-    Where namespaces are hierarchical it also drops segments of nothing (`folds`).
+    Where namespaces are hierarchical it also drops segments of nothing (`folds`); slashes alone are the root directory.
     """
     account, container, blob = parts(path)
     segments = (segment.rstrip(".") or segment for segment in blob.split("/"))
-    kept = "/".join(segment for segment in segments if segment or not folds)
+    kept = "/".join(segment for segment in segments if segment or not folds) or blob[:1]
     return path if kept == blob else f"/{quote(account)}/{quote(container)}/{quote(kept)}"
 
 
@@ -110,6 +112,11 @@ def is_sayable(path: str) -> bool:
     except UnicodeDecodeError:
         return False
     return not any(byte < ord(" ") or byte == 0x7F for byte in text)  # noqa: PLR2004  # DEL
+
+
+def is_short_enough(name: str) -> bool:
+    """Whether the service takes a name of this length: 1,024 UTF-16 units, 255 segments."""
+    return len(name.encode("utf-16-le", "surrogatepass")) // 2 <= LONGEST_NAME and name.count("/") < MOST_SEGMENTS
 
 
 def source_of(url: str) -> tuple[str, str]:

@@ -21,6 +21,7 @@ from rules.errors import CANNOT_VERIFY_SOURCE, LookAgain, Permanent, Reason, Ret
 from rules.models import Blob, Engine, Place
 from rules.policies import Times, metadata_fits
 from rules.ports import Copy, CopySource
+from tests.contract.facts import fact
 
 LOST = 599
 BLOB_HEADERS = {
@@ -254,6 +255,11 @@ class TestADirectory:
             async with serving(200, headers) as service:
                 assert await SourceBlobs(service.clients).head(service.blob) is not None
 
+    @fact(
+        "Hierarchical namespace",
+        "a list has directories with and without metadata, also with an encoded name",
+        "BOR, #runai-model-streamer 149",
+    )
     async def test_is_left_out_of_lists(self) -> None:
         """By its type, with or without metadata; also where its name is encoded."""
         folder, file = (f"<ResourceType>{kind}</ResourceType>" for kind in ("directory", "file"))

@@ -337,6 +337,16 @@ class TestStored:
             assert failure.value.reason is Reason.INTERNAL
         assert await listed(storage) == [transfer_id(storage)]
 
+    async def test_a_record_of_an_end_that_nobody_can_read_does_not_hide_the_others(self, storage: InStorage) -> None:
+        """In a list, whose readers go on with what they understand."""
+        endpoint = storage.stack.blob_url("sharingstate")
+        first, last = sorted(transfer_id(storage, str(number)) for number in range(2))
+        odd = Blob(endpoint, "dead-letters", f"ended/{first}.json")
+        await storage.put(odd, b"{}", metadata={"attempt": "1", "state": "unheard_of"})
+        await storage.letters.write_ended(Ended(last, 0, FAILED))
+        found = [ended.id async for ended in storage.letters.endings() if ended.id in {first, last}]
+        assert found == [last]
+
     async def test_a_missing_container_is_no_empty_one(self, storage: InStorage) -> None:
         """Creating it is not the app's."""
         elsewhere = InStorage(storage.clients, storage.stack)

@@ -6,15 +6,19 @@ from typing import Any, Protocol, cast
 
 import pytest
 
+from adapters.events import StoredEvents
+from adapters.source import SourceBlobs
+from adapters.target import TargetBlobs
 from operations.acting import Acted, act
 from rules import jobs
 from rules.decisions import SOURCE_ETAG, TRANSFER_ID, CopyStatus, SourceBlob, TargetBlob
-from rules.errors import Permanent, Retryable
+from rules.errors import Permanent, Reason, Retryable
 from rules.jobs import Job, Phase, Result, Work
 from rules.models import Engine, Kind, Place
 from rules.names import refusal
 from rules.policies import Times
 from rules.ports import Ports
+from tests.contract.test_answers import BLOB_HEADERS, serving
 from tests.contract.test_target import request
 from tests.contract.worlds import World
 from tests.unit.rules.samples import NOW
@@ -204,3 +208,63 @@ class TestReports:
     async def test_they_can_be_seen(self, world: World) -> None:
         """Health looks."""
         await world.probe.reports()
+
+
+PLAIN = {
+    "Last-Modified": "Mon, 30 Nov 2026 08:00:00 GMT",
+    "Etag": "0x1",
+    "Content-Length": "1",
+    "BlobType": "BlockBlob",
+}
+ODD: dict[str, dict[str, str | None]] = {
+    "no ETag": {"Etag": None},
+    "no size": {"Content-Length": None},
+    "a size that is no number": {"Content-Length": "many"},
+    "no type": {"BlobType": None},
+    "a type that is new": {"BlobType": "StreamBlob"},
+    "a time that is none": {"Last-Modified": "soon"},
+    "a copy in a state that is new": {"CopyId": "1", "CopyStatus": "paused"},
+}
+
+
+def blob_of_a_list(name: str, changes: dict[str, str | None]) -> str:
+    """An element of a list; what changes to None is left out."""
+    properties = "".join(f"<{key}>{value}</{key}>" for key, value in {**PLAIN, **changes}.items() if value is not None)
+    return f"<Blob>{name}<Properties>{properties}</Properties></Blob>"
+
+
+class TestOddities:
+    """What the service may show one day, and no list here does."""
+
+    @pytest.mark.parametrize("case", ODD)
+    @pytest.mark.parametrize("side", [SourceBlobs, TargetBlobs])
+    async def test_one_odd_blob_does_not_hide_the_others(
+        self, side: type[SourceBlobs] | type[TargetBlobs], case: str
+    ) -> None:
+        """It is an error in its place; who compares looks at those that the SDK gave up with it."""
+        odd = blob_of_a_list('<Name Encoded="true">b%2F%EF%BF%BF</Name>', ODD[case])
+        blobs = blob_of_a_list("<Name>a</Name>", {}) + odd + blob_of_a_list("<Name>c</Name>", {})
+        body = f"<EnumerationResults><Blobs>{blobs}</Blobs><NextMarker>on</NextMarker></EnumerationResults>"
+        async with serving(200, {"Content-Type": "application/xml"}, body.encode()) as service:
+            place = Place(service.endpoint, "container")
+            items, following = await side(service.clients).page(place, 10, None)
+        assert ([name for name, _ in items], following) == (["a", "b/\uffff", "c"], "on")
+        assert isinstance(items[1][1], Permanent)
+        assert items[1][1].reason is Reason.UNSUPPORTED_BLOB
+
+    async def test_a_blob_that_a_look_shows_oddly_is_refused(self) -> None:
+        """Not an exception: tried again, it would be as odd."""
+        for headers in ({"x-ms-blob-type": "BlockBlob"}, {**BLOB_HEADERS, "x-ms-copy-status": "paused"}):
+            async with serving(200, headers) as service:
+                with pytest.raises(Permanent) as failure:
+                    await SourceBlobs(service.clients).head(service.blob)
+            assert failure.value.reason is Reason.UNSUPPORTED_BLOB
+
+    async def test_a_blob_of_undelivered_events_without_an_etag_is_left(self) -> None:
+        """And the others are listed; what is read of it is nothing, for its condition never holds."""
+        blobs = blob_of_a_list("<Name>a</Name>", {"Etag": None, "Content-Length": None})
+        blobs += blob_of_a_list("<Name>b</Name>", {})
+        body = f"<EnumerationResults><Blobs>{blobs}</Blobs><NextMarker /></EnumerationResults>"
+        async with serving(200, {"Content-Type": "application/xml"}, body.encode()) as service:
+            events = StoredEvents(service.clients, service.endpoint, service.endpoint)
+            assert [(found.name, found.etag) async for found in events.undelivered()] == [("a", ""), ("b", "0x1")]

@@ -25,13 +25,16 @@ from azure.storage.blob import (
     BlobClient,
     BlobSasPermissions,
     BlobServiceClient,
+    ContentSettings,
     ResourceTypes,
+    StandardBlobTier,
     generate_account_sas,
     generate_blob_sas,
 )
 
 from devhost.storage.config import KEY
 from devhost.storage.testing import Stack
+from tests.contract.facts import fact
 from tests.contract.test_lists import everything
 from tests.contract.worlds import InStorage
 
@@ -80,7 +83,14 @@ class Wire:
         return self.accounts["sharingtarget"].get_blob_client("target", f"{self.test}/{name}")
 
     def ask(
-        self, method: str, path: str, query: str = "", headers: dict[str, str] | None = None, *, token: bool = True
+        self,
+        method: str,
+        path: str,
+        query: str = "",
+        headers: dict[str, str] | None = None,
+        *,
+        token: bool = True,
+        body: bytes | None = None,
     ) -> Answer:
         """Ask with a SAS for everything, or with none."""
         account = path.split("/")[1]
@@ -89,11 +99,16 @@ class Wire:
         connection = HTTPConnection("127.0.0.1", self.stack.blob_port, timeout=30)
         parts = [part for part in (query, sas if token else "") if part]
         length = {} if method in {"GET", "HEAD"} else {"Content-Length": "0"}
-        connection.request(method, f"{path}?{'&'.join(parts)}", headers=length | (headers or {}))
+        connection.request(method, f"{path}?{'&'.join(parts)}", body, length | (headers or {}))
         answer = connection.getresponse()
         text = answer.read().decode()
         connection.close()
         return Answer(answer.status, answer.reason, dict(answer.getheaders()), text)
+
+    def put(self, blob: BlobClient, query: str, body: bytes, headers: dict[str, str] | None = None) -> Answer:
+        """Put something with a body."""
+        length = {"Content-Length": str(len(body))}
+        return self.ask("PUT", urlsplit(blob.url).path, query, length | (headers or {}), body=body)
 
     def listed(self, query: str = "") -> Answer:
         """List the blobs of this test, as they are on the wire."""
@@ -137,6 +152,11 @@ BOTH = pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
 class TestLists:
     """List Blobs."""
 
+    @fact(
+        "List Blobs",
+        "`<Metadata />` for a blob without metadata, if metadata was asked for; `<OrMetadata />` always",
+        "CPP ListBlobsOtherStuff",
+    )
     def test_every_blob_has_metadata_if_asked_and_or_metadata_always(self, wire: Wire) -> None:
         """Empty ones, too (CPP ListBlobsOtherStuff)."""
         wire.source("with").upload_blob(b"1", metadata={"a": "b"})
@@ -147,6 +167,11 @@ class TestLists:
         assert "<Metadata" not in not_asked
         assert asked.count("<OrMetadata />") == not_asked.count("<OrMetadata />") == 2
 
+    @fact(
+        "List Blobs",
+        "the elements of a blob have one order, and those without a value are empty; the ETag has no quotes",
+        "BOR, CPP, ASP",
+    )
     def test_order_of_elements_and_empty_ones(self, wire: Wire) -> None:
         """The same in all recordings (BOR, CPP, ASP); the ETag has no quotes."""
         wire.source().upload_blob(b"1", metadata={"a": "b"})
@@ -182,6 +207,7 @@ class TestLists:
             "Content-Disposition",
         }
 
+    @fact("List Blobs", "append and page blobs have no access tier", "CPP")
     def test_append_and_page_blobs_have_no_tier(self, wire: Wire) -> None:
         """Neither in a list nor in a HEAD (CPP)."""
         wire.source("append").create_append_blob()
@@ -189,6 +215,7 @@ class TestLists:
         assert "AccessTier" not in wire.listed().text
         assert [wire.source(name).get_blob_properties().blob_tier for name in ("append", "page")] == [None, None]
 
+    @fact("List Blobs", "the elements of a copy only with `include=copy`", "ASP")
     def test_copies_only_if_asked(self, wire: Wire) -> None:
         """In this order, within the properties (ASP)."""
         wire.source().upload_blob(b"1")
@@ -197,6 +224,7 @@ class TestLists:
         tags = re.findall(r"<(Copy\w+)>", wire.listed("include=copy").text)
         assert tags == ["CopyId", "CopySource", "CopyStatus", "CopyProgress", "CopyCompletionTime"]
 
+    @fact("List Blobs", 'a name with U+FFFE or U+FFFF is percent-encoded as a whole, with `Encoded="true"`', "BOR")
     @pytest.mark.parametrize("character", ["\ufffe", "\uffff"])
     def test_a_name_beyond_xml_is_encoded_whole(self, wire: Wire, character: str) -> None:
         """Its slashes, too (BOR); the SDK decodes it."""
@@ -207,6 +235,9 @@ class TestLists:
         container = wire.accounts["sharingsource"].get_container_client("source")
         assert [found.name for found in container.list_blobs(f"{wire.test}/")] == [blob.blob_name]
 
+    @fact(
+        "List Blobs", "markers are opaque; `<NextMarker />` at the end; nothing is echoed that was not asked for", "BOR"
+    )
     def test_markers_are_opaque(self, wire: Wire) -> None:
         """`2!<length>!<base64>` on the way, an empty element at the end; what was not asked for is not echoed (BOR)."""
         names = ["a", "b/ü", "c&d", "🎈"]
@@ -234,6 +265,7 @@ class TestLists:
         )
         assert wire.ask("GET", "/sharingsource/source", query, token=False).status == 403
 
+    @fact("List Blobs", "a bad marker is 400 InvalidQueryParameterValue, a truncated one 400 InvalidInput", "BOR")
     @pytest.mark.parametrize(
         ("marker", "code"),
         [
@@ -247,6 +279,13 @@ class TestLists:
         answer = wire.listed(f"marker={quote(marker)}")
         assert (answer.status, answer.code) == (400, code)
 
+    @fact("List Blobs", "`maxresults` over 5,000 is not refused", "BOR")
+    def test_more_than_5000_are_not_refused(self, wire: Wire) -> None:
+        """They are 5,000."""
+        wire.source().upload_blob(b"1")
+        answer = wire.listed("maxresults=6000")
+        assert (answer.status, answer.text.startswith(BOM)) == (200, True)
+
     async def test_the_app_takes_blobs_without_metadata(self, storage: InStorage) -> None:
         """The SDK says None of them; on both sides they are blobs like any other."""
         for whole, side in ((storage.source_place, storage.source), (storage.target_place, storage.target)):
@@ -259,6 +298,11 @@ class TestLists:
 class TestErrors:
     """The form of a refusal."""
 
+    @fact(
+        "Any request",
+        "an error is XML with a byte order mark, on one line, with the request's id and the time; the reason phrase is the message",
+        "BOR, ASP",
+    )
     def test_xml_with_a_byte_order_mark_on_one_line(self, wire: Wire) -> None:
         """The message has the request's id and the time; its text is the reason phrase; the code is a header too (BOR, ASP)."""
         answer = wire.ask("GET", f"/sharingsource/source/{wire.test}/none")
@@ -270,6 +314,7 @@ class TestErrors:
         assert (answer.status, answer.reason) == (404, "The specified blob does not exist.")
         assert answer.code == "BlobNotFound"
 
+    @fact("Any request", "a failed HEAD has neither body nor Content-Length; the code is in the header", "CPP, ASP")
     @pytest.mark.parametrize("fault", [False, True])
     def test_a_head_has_no_body_and_no_length(self, wire: Wire, *, fault: bool) -> None:
         """The code is in the header alone (CPP, ASP)."""
@@ -279,6 +324,7 @@ class TestErrors:
         assert (answer.status, answer.code, answer.text) == (404, "BlobNotFound", "")
         assert "Content-Length" not in answer.headers
 
+    @fact("Any request", "without a token 401 NoAuthenticationInformation, whatever is there", "BOR, CPP")
     @pytest.mark.parametrize("path", ["/sharingsource/source/blob", "/sharingsource/none/blob"])
     def test_without_a_token(self, wire: Wire, path: str) -> None:
         """401, whatever is there (BOR, CPP; since 2019-12-12)."""
@@ -290,6 +336,11 @@ class TestErrors:
 class TestCopies:
     """Copy Blob and Copy Blob From URL."""
 
+    @fact(
+        "Copy Blob and Copy Blob From URL",
+        "a source If-Match that fails: 412 SourceConditionNotMet for Copy Blob, 412 CannotVerifyCopySource for Copy Blob From URL",
+        "CPP SourceBlobAccessConditions, NET",
+    )
     @BOTH
     def test_the_source_is_another_version(self, wire: Wire, *, sync: bool) -> None:
         """By whose condition it was refused (CPP SourceBlobAccessConditions, NET)."""
@@ -298,6 +349,11 @@ class TestCopies:
         code = "CannotVerifyCopySource" if sync else "SourceConditionNotMet"
         assert (answer.status, answer.code) == (412, code)
 
+    @fact(
+        "Copy Blob and Copy Blob From URL",
+        "a target If-Match that fails: 412 TargetConditionNotMet for Copy Blob, 412 ConditionNotMet for Copy Blob From URL",
+        "NET Destination_AccessConditionsFail",
+    )
     @BOTH
     def test_the_target_is_another_version(self, wire: Wire, *, sync: bool) -> None:
         """By whose condition it was refused (NET Destination_AccessConditionsFail)."""
@@ -306,6 +362,11 @@ class TestCopies:
         answer = wire.copy(wire.url(wire.source()), sync=sync, If_Match='"0x1"')
         assert (answer.status, answer.code) == (412, "ConditionNotMet" if sync else "TargetConditionNotMet")
 
+    @fact(
+        "Copy Blob and Copy Blob From URL",
+        "the source is gone: 404 BlobNotFound for Copy Blob within an account, else 404 CannotVerifyCopySource",
+        "NET StartCopyFromUriAsync_Error, NET SyncCopyFromUriAsync_Error, [doc] copy-blob",
+    )
     @BOTH
     @pytest.mark.parametrize("same", [False, True], ids=["another account", "same account"])
     def test_the_source_is_gone(self, wire: Wire, *, sync: bool, same: bool) -> None:
@@ -315,6 +376,14 @@ class TestCopies:
         code = "BlobNotFound" if same and not sync else "CannotVerifyCopySource"
         assert (answer.status, answer.code) == (404, code)
 
+    @fact(
+        "Copy Blob and Copy Blob From URL",
+        "no SAS: 401 CannotVerifyCopySource; one that is expired or does not allow the read: 403",
+        "PY22 private_blob_no_sas, #arrow 41095",
+    )
+    @fact(
+        "Copy Blob and Copy Blob From URL", "since 2024-02-04 headers and elements say what the source answered", "JST"
+    )
     @BOTH
     @pytest.mark.parametrize("version", [OLDER, NEWER])
     @pytest.mark.parametrize(
@@ -341,6 +410,67 @@ class TestCopies:
         assert tuple(answer.xml.findtext(name) for name in elements) == shown
         assert (answer.xml.find("CopySourceErrorMessage") is not None) is (version == NEWER)
 
+    @fact(
+        "Copy Blob and Copy Blob From URL",
+        "a source If-None-Match or If-Modified-Since that fails: 412 SourceConditionNotMet for Copy Blob, 304 CannotVerifyCopySource without a body for Copy Blob From URL",
+        "CPP, NET, ASP",
+    )
+    @BOTH
+    @pytest.mark.parametrize("condition", ["none_match", "modified_since", "unmodified_since"])
+    def test_the_other_conditions_on_the_source(self, wire: Wire, *, sync: bool, condition: str) -> None:
+        """A condition that says "not modified" is a 304 without a body, for Copy Blob From URL alone."""
+        wire.source().upload_blob(b"1")
+        past, future = "Thu, 01 Jan 2015 00:00:00 GMT", "Fri, 01 Jan 2100 00:00:00 GMT"
+        etag = wire.source().get_blob_properties().etag
+        value = {"none_match": etag, "modified_since": future, "unmodified_since": past}[condition]
+        given: dict[str, Any] = {f"x_ms_source_if_{condition}": value}
+        answer = wire.copy(wire.url(wire.source()), sync=sync, **given)
+        status = 304 if sync and condition != "unmodified_since" else 412
+        code = "CannotVerifyCopySource" if sync else "SourceConditionNotMet"
+        assert (answer.status, answer.code, bool(answer.text)) == (status, code, status != 304)
+        value = {"none_match": '"0x1"', "modified_since": past, "unmodified_since": future}[condition]
+        given = {f"x_ms_source_if_{condition}": value}
+        assert wire.copy(wire.url(wire.source()), sync=sync, **given).status == 202
+
+    @fact(
+        "Copy Blob", "a source that is not verified in time: 500 CannotVerifyCopySource (on request)", "[doc] copy-blob"
+    )
+    def test_a_source_that_is_not_verified_in_time_can_be_asked_for(self, wire: Wire) -> None:
+        """500 by the same code."""
+        wire.stack.control.add_fault({"operation": "CopyBlob"}, {"status": 500, "code": "CannotVerifyCopySource"})
+        answer = wire.copy(wire.url(wire.source()), sync=False)
+        assert (answer.status, answer.code) == (500, "CannotVerifyCopySource")
+
+    @fact(
+        "Copy Blob and Copy Blob From URL",
+        "without metadata the source's is carried, and so are content headers; tags are not",
+        "CPP CopyWithTagsMetadataTier, PY20",
+    )
+    @BOTH
+    def test_without_metadata_carries_the_sources_and_no_tags(self, wire: Wire, *, sync: bool) -> None:
+        """Content headers are carried as well."""
+        settings = ContentSettings(content_type="text/csv", content_language="de")
+        wire.source().upload_blob(b"1", metadata={"a": "b"}, tags={"c": "d"}, content_settings=settings)
+        wire.copy(wire.url(wire.source()), sync=sync)
+        while (seen := wire.target().get_blob_properties()).copy.status == "pending":
+            pass
+        assert (seen.metadata, seen.tag_count) == ({"a": "b"}, None)
+        assert (seen.content_settings.content_type, seen.content_settings.content_language) == ("text/csv", "de")
+
+    @fact("Copy Blob From URL", "the target shows the copy's properties, complete", "CPP, NET")
+    def test_a_synchronous_copy_leaves_its_properties(self, wire: Wire) -> None:
+        """All of them, with the source's URL."""
+        wire.source().upload_blob(b"123")
+        wire.copy(wire.url(wire.source()), sync=True)
+        copy = wire.target().get_blob_properties().copy
+        assert (copy.status, copy.progress, bool(copy.id), bool(copy.completion_time)) == ("success", "3/3", True, True)
+        assert str(copy.source).startswith(wire.source().url)
+
+    @fact(
+        "Copy Blob From URL",
+        "a source that is busy may be a 4xx that names ServerBusy (on request)",
+        "[sdk] storage-blob `_shared/policies.py`",
+    )
     def test_a_busy_source_can_be_asked_for(self, wire: Wire) -> None:
         """A 4xx may hide a ServerBusy of the source ([sdk] storage-blob `_shared/policies.py`)."""
         action = {"status": 409, "source_status": 503, "source_code": "ServerBusy"}
@@ -364,6 +494,11 @@ class TestCopies:
 class TestRefusals:
     """409 is the service's word for what cannot be done here."""
 
+    @fact(
+        "Any request",
+        "a blob under a customer's key: a HEAD is 409 BlobUsesCustomerSpecifiedEncryption without a body (on request)",
+        "ASP test_cpk",
+    )
     def test_a_customers_key(self, wire: Wire) -> None:
         """A HEAD without it is refused, without a body (ASP test_cpk); so is a copy; a deletion is not."""
         blob = wire.source()
@@ -379,6 +514,11 @@ class TestRefusals:
         assert wire.copy(wire.url(wire.source("other")), sync=True).status == 202
         blob.delete_blob()
 
+    @fact(
+        "Copy Blob and Copy Blob From URL",
+        '409 is the word for "cannot be done here" (on request)',
+        "#azure-cli 21566, #azcopy 2706",
+    )
     @pytest.mark.parametrize(
         "code",
         [
@@ -397,6 +537,7 @@ class TestRefusals:
 class TestNames:
     """What the service makes of a name."""
 
+    @fact("Names", "dots at the end of a segment are dropped", "BOR")
     @pytest.mark.parametrize(
         ("name", "stored"), [("end.", "end"), ("dot./x", "dot/x"), ("a../b.c..", "a/b.c"), (".a", ".a")]
     )
@@ -406,21 +547,80 @@ class TestNames:
         assert [element.text for element in wire.listed().xml.iter("Name")] == [f"{wire.test}/{stored}"]
         assert wire.source(name).get_blob_properties().etag == wire.source(stored).get_blob_properties().etag
 
+    @fact("Names", "U+0000 to U+001F, U+007F and bytes that are not UTF-8: 400", "BOR")
     @pytest.mark.parametrize("character", ["%00", "%01", "%0A", "%1F", "%7F", "%FF"])
     def test_control_characters_and_what_is_not_utf_8(self, wire: Wire, character: str) -> None:
         """400 (BOR)."""
         path = f"/sharingsource/source/{wire.test}/a{character}b"
         assert wire.ask("PUT", path, headers={"x-ms-blob-type": "BlockBlob"}).status == 400
 
+    @fact("Names", "U+0085 is taken", "BOR")
     def test_next_line_is_taken(self, wire: Wire) -> None:
         """U+0085, unlike the other controls (BOR)."""
         wire.source("a\u0085b").upload_blob(b"1")
         assert [element.text for element in wire.listed().xml.iter("Name")] == [f"{wire.test}/a\u0085b"]
 
+    @fact("Names", "a flat account keeps empty segments, slashes at the end, spaces and leading dots", "BOR")
+    def test_a_flat_account_keeps_empty_segments(self, wire: Wire) -> None:
+        """And spaces, leading dots, slashes at the end."""
+        names = [".a", " b ", "c//d", "e/"]
+        for name in names:
+            wire.source(name).upload_blob(b"1")
+        found = {element.text for element in wire.listed().xml.iter("Name")}
+        assert found == {f"{wire.test}/{name}" for name in names}
+
+    @fact("Names", "a name has 1,024 UTF-16 units and 255 segments at the most", "BOR")
+    @pytest.mark.parametrize("name", ["a" * 1_025, "🎈" * 513, "a/" * 255 + "a"])
+    def test_a_name_has_1024_units_and_255_segments(self, wire: Wire, name: str) -> None:
+        """In UTF-16; one less is taken."""
+        headers = {"x-ms-blob-type": "BlockBlob"}
+        taken = name[1:] if name.startswith("🎈") or "/" not in name else name[2:]
+        assert wire.ask("PUT", f"/sharingsource/source/{quote(name)}", headers=headers).status == 400
+        assert wire.ask("PUT", f"/sharingsource/source/{quote(taken)}", headers=headers).status == 201
+        assert wire.ask("DELETE", f"/sharingsource/source/{quote(taken)}").status == 202
+
 
 class TestBlocks:
     """Uploads in parts."""
 
+    @fact("Blocks", "Put Block: 201 without ETag, Last-Modified and MD5", "BOR")
+    def test_a_block_is_staged_without_an_etag(self, wire: Wire) -> None:
+        """And without an MD5: nothing but a checksum of another kind."""
+        answer = wire.put(wire.source(), "comp=block&blockid=MDAwMQ%3D%3D", b"1")
+        assert (answer.status, answer.headers.keys() & {"ETag", "Etag", "Last-Modified", "Content-MD5"}) == (201, set())
+        assert "x-ms-content-crc64" in answer.headers
+
+    @fact(
+        "Blocks",
+        "an id of another length: 400 InvalidBlobOrBlock; an unknown one in a commit: 400 InvalidBlockList",
+        "BOR",
+    )
+    def test_a_block_that_does_not_fit_is_refused(self, wire: Wire) -> None:
+        """By the length of its id when it is staged, by being unknown when it is committed."""
+        wire.put(wire.source(), "comp=block&blockid=MDAwMQ%3D%3D", b"1")
+        other = wire.put(wire.source(), "comp=block&blockid=MDAwMDAx", b"1")
+        unknown = wire.put(wire.source(), "comp=blocklist", b"<BlockList><Latest>MDAwOQ==</Latest></BlockList>")
+        assert [(answer.status, answer.code) for answer in (other, unknown)] == [
+            (400, "InvalidBlobOrBlock"),
+            (400, "InvalidBlockList"),
+        ]
+
+    @fact("Blocks", "the block list of nothing: 404 BlobNotFound", "BOR")
+    def test_blocks_of_nothing_are_not_found(self, wire: Wire) -> None:
+        """Neither committed nor staged."""
+        answer = wire.ask("GET", urlsplit(wire.source().url).path, "comp=blocklist&blocklisttype=all")
+        assert (answer.status, answer.code) == (404, "BlobNotFound")
+
+    @fact("Blocks", "a commit with a stale If-Match: 412 ConditionNotMet", "BOR")
+    def test_a_commit_has_its_condition(self, wire: Wire) -> None:
+        """A stale If-Match is a 412."""
+        wire.source().upload_blob(b"1")
+        wire.put(wire.source(), "comp=block&blockid=MDAwMQ%3D%3D", b"1")
+        blocks = b"<BlockList><Latest>MDAwMQ==</Latest></BlockList>"
+        answer = wire.put(wire.source(), "comp=blocklist", blocks, {"If-Match": '"0x1"'})
+        assert (answer.status, answer.code) == (412, "ConditionNotMet")
+
+    @fact("Blocks", "an empty block: 400 InvalidHeaderValue", "BOR")
     def test_an_empty_block_is_refused(self, wire: Wire) -> None:
         """So nothing of zero bytes goes by blocks (BOR)."""
         with pytest.raises(HttpResponseError) as refusal:
@@ -429,6 +629,7 @@ class TestBlocks:
         wire.source().commit_block_list([])
         assert wire.source().get_blob_properties().size == 0
 
+    @fact("Blocks", "staged blocks are listed, without an ETag, and are not a blob: a HEAD is 404", "BOR")
     def test_staged_blocks_have_no_etag(self, wire: Wire) -> None:
         """They are listed, and no blob (BOR)."""
         blob = wire.source()
@@ -436,10 +637,13 @@ class TestBlocks:
         blob.stage_block("0001", b"1")
         staged = wire.ask("GET", path, "comp=blocklist&blocklisttype=all")
         assert (staged.status, staged.headers.keys() & {"ETag", "Etag", "Last-Modified"}) == (200, set())
+        assert staged.text.startswith(BOM)
+        assert "<CommittedBlocks />" in staged.text
         assert wire.ask("HEAD", path).status == 404
         blob.commit_block_list([BlobBlock("0001")])
         assert wire.ask("GET", path, "comp=blocklist&blocklisttype=all").headers.keys() & {"ETag", "Etag"}
 
+    @fact("Blocks", "Put Block List with If-None-Match onto a blob: 409 BlobAlreadyExists", "BOR")
     def test_a_name_that_is_taken(self, wire: Wire) -> None:
         """409 for Put Block List as for Put Blob, not the documented 412 (BOR)."""
         blob = wire.source()
@@ -448,6 +652,137 @@ class TestBlocks:
         with pytest.raises(HttpResponseError) as refusal:
             blob.commit_block_list([BlobBlock("0001")], match_condition=MatchConditions.IfMissing)
         assert (refusal.value.status_code, code_of(refusal.value)) == (409, "BlobAlreadyExists")
+
+
+class TestReads:
+    """Get Blob Properties, Get Blob Tags."""
+
+    @fact("Any request", "an ETag without quotes works in If-Match", "BOR")
+    def test_an_etag_without_quotes_is_a_condition(self, wire: Wire) -> None:
+        """As good as one with them."""
+        wire.source().upload_blob(b"1")
+        path, etag = urlsplit(wire.source().url).path, wire.source().get_blob_properties().etag
+        assert wire.ask("HEAD", path, headers={"If-Match": etag.strip('"')}).status == 200
+        assert wire.ask("HEAD", path, headers={"If-Match": "0x1"}).status == 412
+
+    @fact("Any request", "304 has an error code and no body", "CPP, ASP")
+    @pytest.mark.parametrize("method", ["GET", "HEAD"])
+    def test_not_modified_has_a_code(self, wire: Wire, method: str) -> None:
+        """And no body."""
+        wire.source().upload_blob(b"1")
+        etag = wire.source().get_blob_properties().etag
+        answer = wire.ask(method, urlsplit(wire.source().url).path, headers={"If-None-Match": etag})
+        assert (answer.status, answer.code, answer.text) == (304, "ConditionNotMet", "")
+
+    @fact("Get Blob Properties", "a malformed query: 400 without any code", "ASP test_get_blob_properties_fail")
+    def test_a_malformed_query_of_a_head_has_no_code(self, wire: Wire) -> None:
+        """400 alone."""
+        wire.source().upload_blob(b"1")
+        answer = wire.ask("HEAD", urlsplit(wire.source().url).path, "snapshot=1")
+        assert (answer.status, answer.code) == (400, "")
+
+    @fact("Any request", "with a wrong token 401 InvalidAuthenticationInfo and WWW-Authenticate", "BOR")
+    def test_a_wrong_token(self, wire: Wire) -> None:
+        """401, with what to ask for one."""
+        path = urlsplit(wire.source().url).path
+        answer = wire.ask("GET", path, headers={"Authorization": "Bearer x", "x-ms-version": NEWER}, token=False)
+        assert (answer.status, answer.code) == (401, "InvalidAuthenticationInfo")
+        assert answer.headers["WWW-Authenticate"].startswith("Bearer ")
+
+    @fact("Get Blob Properties", "a tier is inferred until it is set; then it has a time", "BOR")
+    def test_a_tier_is_inferred_until_it_is_set(self, wire: Wire) -> None:
+        """Then it has a time."""
+        wire.source().upload_blob(b"1")
+        path = urlsplit(wire.source().url).path
+        names = ("x-ms-access-tier-inferred", "x-ms-access-tier-change-time")
+        before = wire.ask("HEAD", path).headers
+        wire.source().set_standard_blob_tier(StandardBlobTier.COOL)
+        after = wire.ask("HEAD", path).headers
+        assert [name in before for name in names] == [True, False]
+        assert [name in after for name in names] == [False, True]
+
+    @fact("Get Blob Tags", "XML with a byte order mark and a line for its declaration", "CPP")
+    def test_tags_are_xml_with_a_byte_order_mark(self, wire: Wire) -> None:
+        """And a line of its own for the declaration."""
+        wire.source().upload_blob(b"1", tags={"a": "1"})
+        answer = wire.ask("GET", urlsplit(wire.source().url).path, "comp=tags")
+        start = BOM + '<?xml version="1.0" encoding="utf-8"?>\n'
+        assert answer.text == start + "<Tags><TagSet><Tag><Key>a</Key><Value>1</Value></Tag></TagSet></Tags>"
+        assert answer.headers["Content-Type"] == "application/xml"
+        assert wire.source().get_blob_tags() == {"a": "1"}
+
+    @fact("Get Blob Properties", "`x-ms-tag-count` only where there are tags; until 2019 always", "PY20, ASP")
+    def test_tags_are_counted_only_if_there_are_any(self, wire: Wire) -> None:
+        """No zero."""
+        for name, tags in (("with", {"a": "1"}), ("without", None)):
+            wire.source(name).upload_blob(b"1", tags=tags)
+        heads = [wire.ask("HEAD", urlsplit(wire.source(name).url).path).headers for name in ("with", "without")]
+        assert [head.get("x-ms-tag-count") for head in heads] == ["1", None]
+
+
+class TestWrites:
+    """Abort Copy Blob, Delete Blob, and leases."""
+
+    @fact(
+        "Abort Copy Blob",
+        "204 without an ETag; nothing pending: 409 NoPendingCopyOperation; no blob: 404 BlobNotFound",
+        "PY22, ASP, NET AbortCopyFromUriAsync_Error",
+    )
+    def test_an_abort_has_no_etag(self, wire: Wire) -> None:
+        """204 and nothing else to go by; a blob that is not there is another refusal than one without a copy."""
+        wire.stack.control.copies(hold=True)
+        wire.source().upload_blob(b"1")
+        copy = wire.copy(wire.url(wire.source()), sync=False).headers["x-ms-copy-id"]
+        query, headers = f"comp=copy&copyid={copy}", {"x-ms-copy-action": "abort"}
+        path = urlsplit(wire.target().url).path
+        aborted = wire.ask("PUT", path, query, headers)
+        assert (aborted.status, aborted.headers.keys() & {"ETag", "Etag"}) == (204, set())
+        again, none = wire.ask("PUT", path, query, headers), wire.ask("PUT", f"{path}-none", query, headers)
+        assert (again.status, again.code) == (409, "NoPendingCopyOperation")
+        assert (none.status, none.code) == (404, "BlobNotFound")
+
+    @fact(
+        "Delete Blob",
+        "202 with `x-ms-delete-type-permanent`; a stale If-Match: 412 ConditionNotMet; nothing: 404 BlobNotFound",
+        "BOR",
+    )
+    def test_a_deletion_is_accepted(self, wire: Wire) -> None:
+        """202, and says whether for good."""
+        blob = wire.source()
+        blob.upload_blob(b"1")
+        path = urlsplit(blob.url).path
+        stale = wire.ask("DELETE", path, headers={"If-Match": '"0x1"'})
+        assert (stale.status, stale.code) == (412, "ConditionNotMet")
+        gone = wire.ask("DELETE", path)
+        assert (gone.status, gone.headers["x-ms-delete-type-permanent"]) == (202, "true")
+        again = wire.ask("DELETE", path)
+        assert (again.status, again.code) == (404, "BlobNotFound")
+
+    @fact("Delete Blob", "with snapshots: 409 SnapshotsPresent", "BOR")
+    def test_a_blob_with_snapshots_is_not_deleted(self, wire: Wire) -> None:
+        """Not without them."""
+        wire.source().upload_blob(b"1")
+        wire.source().create_snapshot()
+        answer = wire.ask("DELETE", urlsplit(wire.source().url).path)
+        assert (answer.status, answer.code) == (409, "SnapshotsPresent")
+
+    @fact(
+        "Other writes",
+        "412 LeaseIdMissing, LeaseIdMismatchWithBlobOperation, LeaseNotPresentWithBlobOperation",
+        "ASP, CPP, NET",
+    )
+    def test_leases_have_three_refusals(self, wire: Wire) -> None:
+        """No id, another id, an id where there is no lease."""
+        wire.source().upload_blob(b"1")
+        path, other = f"{urlsplit(wire.source().url).path}", {"x-ms-lease-id": str(uuid4())}
+        without = wire.ask("PUT", path, "comp=metadata", other)
+        wire.source().acquire_lease()
+        wrong, missing = wire.ask("PUT", path, "comp=metadata", other), wire.ask("PUT", path, "comp=metadata")
+        assert [(answer.status, answer.code) for answer in (without, wrong, missing)] == [
+            (412, "LeaseNotPresentWithBlobOperation"),
+            (412, "LeaseIdMismatchWithBlobOperation"),
+            (412, "LeaseIdMissing"),
+        ]
 
 
 @pytest.fixture
@@ -461,6 +796,11 @@ def hierarchical(wire: Wire) -> Iterator[Wire]:
 class TestHierarchy:
     """Accounts with a hierarchical namespace."""
 
+    @fact(
+        "Hierarchical namespace",
+        "a list has a directory as an empty blob with `<ResourceType>directory</ResourceType>`",
+        "BOR",
+    )
     @pytest.mark.parametrize("query", ["", "include=metadata"])
     def test_a_directory_is_listed_as_a_blob(self, hierarchical: Wire, query: str) -> None:
         """Of no bytes and no type, before what is in it, without a slash at its end (BOR)."""
@@ -475,6 +815,11 @@ class TestHierarchy:
         assert (directory["Content-Length"], directory["Content-Type"]) == ("0", None)
         assert blobs[1].findtext("Metadata/hdi_isfolder") == ("true" if query else None)
 
+    @fact(
+        "Hierarchical namespace",
+        "a HEAD shows `x-ms-resource-type` and, of a directory, the metadata `hdi_isfolder`",
+        "JSD",
+    )
     def test_a_directory_is_seen_as_one(self, hierarchical: Wire) -> None:
         """By its header and by its metadata (JSD); a blob in it is a file."""
         hierarchical.source("nested/c.txt").upload_blob(b"1")
@@ -491,6 +836,7 @@ class TestHierarchy:
         hierarchical.source("nested/c.txt").upload_blob(b"1")
         assert [name for name, _ in await everything(storage.source, place)] == [f"{hierarchical.test}/nested/c.txt"]
 
+    @fact("Hierarchical namespace", "empty segments of a name are dropped", "BOR")
     def test_empty_segments_fold(self, hierarchical: Wire) -> None:
         """`a//b` is stored as `a/b` (BOR)."""
         hierarchical.source("a//b").upload_blob(b"1")
@@ -498,6 +844,7 @@ class TestHierarchy:
         names = [name.text for name in hierarchical.listed().xml.iter("Name")]
         assert names == [f"{hierarchical.test}/a", f"{hierarchical.test}/a/b"]
 
+    @fact("Hierarchical namespace", "a name has 61 segments at the most", "BOR")
     def test_61_segments_are_the_limit(self, hierarchical: Wire) -> None:
         """Of a name (BOR, by bisection)."""
         path = f"/sharingsource/source/{hierarchical.test}"
@@ -505,6 +852,12 @@ class TestHierarchy:
         assert hierarchical.ask("PUT", path + "/a" * 60, headers=headers).status == 201
         assert hierarchical.ask("PUT", path + "/a" * 61, headers=headers).status == 400
 
+    @fact(
+        "Hierarchical namespace",
+        "a snapshot, or a write with tags: 409 FeatureNotYetSupportedForHierarchicalNamespaceAccounts",
+        "BOR",
+    )
+    @fact("Hierarchical namespace", "reading tags: 400 InvalidQueryParameterValue", "a user's log (60449204814)")
     def test_what_is_not_supported(self, hierarchical: Wire) -> None:
         """Snapshots (BOR), tags on a write (recorded by users); to read tags is another code."""
         blob = hierarchical.source("nested/c.txt")
@@ -518,6 +871,9 @@ class TestHierarchy:
         tags = hierarchical.ask("GET", path, "comp=tags")
         assert (tags.status, tags.code) == (400, "InvalidQueryParameterValue")
 
+    @fact(
+        "Hierarchical namespace", "a copy from a directory: 409 OperationNotAllowedInCurrentState", "#azure-cli 21566"
+    )
     @BOTH
     def test_a_directory_is_not_copied(self, hierarchical: Wire, *, sync: bool) -> None:
         """#azure-cli 21566."""
@@ -527,12 +883,35 @@ class TestHierarchy:
         url = hierarchical.url(hierarchical.source("nested/c.txt"))
         assert hierarchical.copy(url, sync=sync).status == 202
 
+    @fact(
+        "Hierarchical namespace",
+        "deleting a directory: 400 OperationNotSupportedOnDirectory",
+        "#azure-sdk-for-net 39065",
+    )
     def test_a_directory_is_not_deleted_by_the_blob_api(self, hierarchical: Wire) -> None:
         """#azure-sdk-for-net 39065."""
         hierarchical.source("nested/c.txt").upload_blob(b"1")
         answer = hierarchical.ask("DELETE", urlsplit(hierarchical.source("nested").url).path)
         assert (answer.status, answer.code) == (400, "OperationNotSupportedOnDirectory")
 
+    @fact(
+        "Hierarchical namespace",
+        "who may read blobs may look at the root directory, the blob `/`; a flat account has none",
+        "#trino 20897, #trino 27278, #cloudpathlib 470",
+    )
+    def test_every_container_has_a_root_directory(self, hierarchical: Wire) -> None:
+        """Who may read its blobs may look at it (#trino 20897 and 27278, #cloudpathlib 470): so the kind of an account is known."""
+        root = hierarchical.ask("HEAD", "/sharingsource/source//")
+        assert (root.status, root.headers["x-ms-resource-type"]) == (200, "directory")
+        assert (root.headers["x-ms-meta-hdi_isfolder"], root.headers["Content-Length"]) == ("true", "0")
+        assert hierarchical.ask("HEAD", "/sharingsource/none//").code == "ContainerNotFound"
+        assert hierarchical.ask("HEAD", "/sharingsource/source//", token=False).status == 401
+        flat = hierarchical.ask("HEAD", "/sharingtarget/target//")
+        assert (flat.status, flat.code) == (404, "BlobNotFound")
+
+    @fact(
+        "Hierarchical namespace", "Get Account Information has `x-ms-is-hns-enabled`", "[doc] get-account-information"
+    )
     def test_the_account_says_so(self, hierarchical: Wire) -> None:
         """In Get Account Information ([doc] get-account-information)."""
 

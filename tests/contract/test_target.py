@@ -10,6 +10,7 @@ from rules.decisions import CopyStatus, TargetBlob
 from rules.errors import CANNOT_VERIFY_SOURCE, LookAgain, Permanent, Reason, Retryable
 from rules.models import Blob, Engine, Kind
 from rules.ports import Copy
+from tests.contract.facts import fact
 from tests.contract.test_source import NAMES
 from tests.contract.worlds import World
 
@@ -104,6 +105,11 @@ class TestCopy:
 class TestRefusal:
     """A copy that is refused: nothing has happened, and the code says why."""
 
+    @fact(
+        "Copy Blob and Copy Blob From URL",
+        "If-None-Match: * onto a blob: 409 BlobAlreadyExists, as recorded of Put Blob; of a copy it is not",
+        "BOR",
+    )
     @BOTH
     async def test_somebody_was_first(self, world: World, engine: Engine) -> None:
         """If-None-Match: *."""
@@ -158,6 +164,7 @@ class TestRefusal:
         refusal = await refused(world, copy)
         assert (refusal.status, refusal.code) == (409, CANNOT_VERIFY_SOURCE)
 
+    @fact("Copy Blob and Copy Blob From URL", "the target's container is gone: 404 ContainerNotFound", "CPP")
     @BOTH
     async def test_there_is_no_container(self, world: World, engine: Engine) -> None:
         """Somebody has to make it: permanent, for a look as well."""

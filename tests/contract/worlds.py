@@ -99,6 +99,10 @@ class World(ABC):
         """Take a lease."""
 
     @abstractmethod
+    def hierarchical(self, place: Place) -> None:
+        """Give the place's account, and no other, a hierarchical namespace."""
+
+    @abstractmethod
     async def doom(self, detail: str) -> None:
         """Let the next copy that starts fail."""
 
@@ -163,6 +167,10 @@ class InMemory(World):
         """Take a lease."""
         self.storage.lease(blob)
 
+    def hierarchical(self, place: Place) -> None:
+        """Give the account real folders."""
+        self.storage.hierarchical = {place.endpoint}
+
     async def doom(self, detail: str) -> None:
         """Let the next copy that starts fail."""
         self._doomed = detail
@@ -209,6 +217,7 @@ class InStorage(World):
         state = stack.blob_url("sharingstate")
         self._events, self._queues = stack.blob_url("sharingevents"), stack.queue_url("sharingevents")
         stack.control.copies(hold=True, fail_next="")
+        stack.control.hierarchical()
         super().__init__(
             SourceBlobs(clients),
             TargetBlobs(clients),
@@ -259,6 +268,10 @@ class InStorage(World):
     async def lease(self, blob: Blob) -> None:
         """Take a lease."""
         await BlobLeaseClient(self._client(blob)).acquire()
+
+    def hierarchical(self, place: Place) -> None:
+        """Give the account real folders."""
+        self.stack.control.hierarchical(place.account)
 
     async def doom(self, detail: str) -> None:
         """Let the next copy that starts fail."""

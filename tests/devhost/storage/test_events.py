@@ -10,6 +10,7 @@ import pytest
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobBlock, BlobType
 
+from tests.contract.facts import fact
 from tests.devhost.storage.cloud import eventually, refused
 
 if TYPE_CHECKING:
@@ -32,6 +33,11 @@ WRITES: dict[str, Callable[[BlobClient], Any]] = {
 }
 
 
+@fact(
+    "Event Grid",
+    "the fields of a BlobCreated event, the subject with its leading slash, the ETag without quotes, `accessTier` Default",
+    "an event of 22 December 2025 (12044444572)",
+)
 @pytest.mark.parametrize("api", WRITES)
 def test_a_new_blob_is_one_event(cloud: Cloud, api: str) -> None:
     """The event is there when the client hears of success, with the fields of a real one of 22 December 2025."""
@@ -118,6 +124,7 @@ def test_watching_more_containers(cloud: Cloud) -> None:
     assert [event["source"].rpartition("/")[2] for event in cloud.events()] == ["sharingtarget", "sharingsource"]
 
 
+@fact("Event Grid", "a queue message is base64", "#azure-docs 102923")
 @pytest.mark.parametrize("encoding", ["base64", "plain"])
 def test_encoding(cloud: Cloud, encoding: str) -> None:
     """Event Grid sends base64, and so does the stack (azure-docs issue 102923); plain text comes on request."""
@@ -131,6 +138,7 @@ def test_encoding(cloud: Cloud, encoding: str) -> None:
     assert event["subject"].endswith("/blobs/é")
 
 
+@fact("Event Grid", "`data.url` is not encoded", "#azure-sdk-for-net 23634")
 def test_the_url_is_raw(cloud: Cloud) -> None:
     """A `#` in a name stands in the URL as it is (azure-sdk-for-net issue 23634)."""
     blob = cloud.source("a#b c%20")

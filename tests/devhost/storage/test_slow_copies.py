@@ -8,6 +8,7 @@ import pytest
 from azure.core import MatchConditions
 from azure.storage.blob import ContentSettings, StandardBlobTier
 
+from tests.contract.facts import fact
 from tests.devhost.storage.cloud import eventually, refused
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ def _end(cloud: Cloud, target: BlobClient) -> None:
     eventually(lambda: target.get_blob_properties().copy.status != "pending")
 
 
+@fact(
+    "Copy Blob", "a pending target is there at once: empty, with the metadata, and an ETag that is the answer's", "PY22"
+)
 def test_target_is_empty_while_pending(cloud: Cloud) -> None:
     """It is there at once: committed, of zero length, with the source's metadata and headers."""
     _, target, started = _pending(cloud)
@@ -43,6 +47,7 @@ def test_target_is_empty_while_pending(cloud: Cloud) -> None:
     assert target.download_blob().readall() == b""
 
 
+@fact("Copy Blob", "metadata that is given replaces the source's", "CPP CopyWithTagsMetadataTier")
 def test_metadata_given_replaces_the_sources(cloud: Cloud) -> None:
     """From the start to the end."""
     _, target, _ = _pending(cloud, metadata={"Transfer_id": "7", "a": "b"})
@@ -51,6 +56,11 @@ def test_metadata_given_replaces_the_sources(cloud: Cloud) -> None:
     assert target.get_blob_properties().metadata == {"Transfer_id": "7", "a": "b"}
 
 
+@fact(
+    "Copy Blob",
+    "the target shows the source's URL without `sig`; in 2019 with it",
+    "PY22 test_copy_blob_async_private_blob_with_sas, ASP test_copy_blob_sync",
+)
 @pytest.mark.parametrize("is_shown", [False, True])
 def test_source_url_is_shown_without_its_signature(cloud: Cloud, *, is_shown: bool) -> None:
     """With the rest of the SAS (PY22 test_copy_blob_async_private_blob_with_sas); with it too in 2019 (ASP test_copy_blob_sync)."""
@@ -70,6 +80,11 @@ def test_source_url_is_shown_without_its_signature(cloud: Cloud, *, is_shown: bo
     assert ("sig=" in url) is is_shown
 
 
+@fact(
+    "Copy Blob",
+    "a pending target has the source's Content-Type and Content-MD5",
+    "PY22 test_copy_blob_async_private_blob_with_sas",
+)
 def test_a_pending_target_shows_the_sources_md5_and_type(cloud: Cloud) -> None:
     """From the start, though it is empty (PY22 test_copy_blob_async_private_blob_with_sas)."""
     cloud.stack.control.copies(hold=True)
@@ -85,6 +100,7 @@ def test_a_pending_target_shows_the_sources_md5_and_type(cloud: Cloud) -> None:
     )
 
 
+@fact("Copy Blob", "a pending copy may say over what it stumbles (on request)", "[doc] copy-blob")
 def test_a_copy_that_stumbles_says_so(cloud: Cloud) -> None:
     """It is pending all the same ([doc] copy-blob: "Encountered a retryable error when reading the source. Will retry.")."""
     stumble = '502 BadGateway "Encountered a retryable error when reading the source. Will retry."'
@@ -97,6 +113,7 @@ def test_a_copy_that_stumbles_says_so(cloud: Cloud) -> None:
     assert (copy.status, copy.status_description) == ("success", None)
 
 
+@fact("Copy Blob", "the ETag of the end is another one than that of the start", "PY22")
 def test_success(cloud: Cloud) -> None:
     """Bytes, metadata and headers are the source's, the copy id is the same, the ETag is another."""
     source, target, started = _pending(cloud)
@@ -130,6 +147,7 @@ WRITES: dict[str, Callable[[BlobClient], Any]] = {
 }
 
 
+@fact("Copy Blob", "writes to a pending target: 409 PendingCopyOperation", "#azcopy 697, #azure-storage-python 90")
 @pytest.mark.parametrize("write", WRITES)
 def test_writes_are_refused_while_pending(cloud: Cloud, write: str) -> None:
     """Every change of the target is a conflict."""
@@ -138,6 +156,7 @@ def test_writes_are_refused_while_pending(cloud: Cloud, write: str) -> None:
         WRITES[write](target)
 
 
+@fact("Copy Blob and Copy Blob From URL", "onto a pending target: 409 PendingCopyOperation", "#azcopy 697")
 @pytest.mark.parametrize("sync", [False, True])
 def test_second_copy_is_refused_while_pending(cloud: Cloud, sync: bool) -> None:  # noqa: FBT001  # a parameter
     """Of either kind."""
@@ -171,6 +190,11 @@ def test_list_shows_the_copy_if_asked(cloud: Cloud) -> None:
     assert listed() == (None, None, 10)
 
 
+@fact(
+    "Copy Blob",
+    "a failed copy leaves an empty blob and says why: `404 ResourceNotFound`, `412 ConditionNotMet`",
+    "[doc] copy-blob, #azure-storage-net-data-movement 135",
+)
 @pytest.mark.parametrize("change", ["overwrite", "metadata", "delete"])
 def test_fails_when_the_source_changes(cloud: Cloud, change: str) -> None:
     """The target stays empty, keeps its metadata, and says why."""
@@ -211,6 +235,11 @@ def test_failure_is_forgotten_with_the_next_write(cloud: Cloud) -> None:
     assert target.get_blob_properties().copy.status is None
 
 
+@fact(
+    "Abort Copy Blob",
+    "the empty blob stays, with its metadata and another ETag",
+    "PY22 test_abort_copy_blob, PY19 test_abort_copy_blob",
+)
 def test_abort(cloud: Cloud) -> None:
     """The empty blob stays with its metadata and another ETag, and may be written again (PY22 test_abort_copy_blob)."""
     _, target, started = _pending(cloud)
@@ -225,6 +254,7 @@ def test_abort(cloud: Cloud) -> None:
     target.delete_blob()
 
 
+@fact("Abort Copy Blob", "another id: 409 CopyIdMismatch", "[doc] abort-copy-blob")
 def test_abort_of_another_copy(cloud: Cloud) -> None:
     """A wrong id aborts nothing."""
     _, target, _ = _pending(cloud)
@@ -241,6 +271,7 @@ def test_abort_of_nothing(cloud: Cloud) -> None:
         target.abort_copy(started["copy_id"])
 
 
+@fact("Set Blob Properties", "drops the properties of a copy that has ended", "[doc] get-blob-properties")
 def test_setting_properties_clears_the_copy(cloud: Cloud) -> None:
     """And with it the source's signature."""
     _, target, _ = _pending(cloud)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from azure.storage.blob import BlobBlock
 
+from tests.contract.facts import fact
 from tests.devhost.storage.cloud import refused
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def test_only_block_blobs(cloud: Cloud) -> None:
         cloud.target().start_copy_from_url(cloud.readable(source), requires_sync=True)
 
 
+@fact("Copy Blob From URL", "a source over 256 MiB: 409 CannotVerifyCopySource", "#azure-sdk-for-go 19880")
 def test_at_most_256_mib(cloud: Cloud) -> None:
     """One byte more is refused."""
     source, eighth, rest = cloud.source(), BlobBlock("0"), BlobBlock("1")
@@ -34,6 +36,7 @@ def test_at_most_256_mib(cloud: Cloud) -> None:
         cloud.target().start_copy_from_url(cloud.readable(source), requires_sync=True)
 
 
+@fact("Copy Blob and Copy Blob From URL", "within an account a copy from a URL needs its SAS, too", "#arrow 41095")
 def test_signature_counts_in_the_same_account_too(cloud: Cloud) -> None:
     """A wrong SAS is refused, and so is none at all (arrow issue 41095); the key stands for it in a Copy Blob alone."""
     source = cloud.uploaded()

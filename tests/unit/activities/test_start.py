@@ -18,6 +18,7 @@ from adapters.translation import (
     unanswered,
 )
 from rules import course, identity
+from rules.course import MAX_DETAIL
 from rules.decisions import SOURCE_ETAG, TRANSFER_ID, CopyStatus, TargetBlob
 from rules.errors import CANNOT_VERIFY_SOURCE, LookAgain, Reason
 from rules.letters import Ended
@@ -797,3 +798,42 @@ async def test_a_failed_copy_is_begun_again_over_what_it_left(world: World) -> N
     assert world.storage.blobs[transfer.target_blob].copy.status is CopyStatus.FAILED  # type: ignore[union-attr]
     assert (await start(world, transfer, first=False)).verdict is Verdict.WAITING
     assert world.acts == ["target.copy", "target.copy"]
+
+
+class TestAnUnfinishedUpload:
+    """A target that no look shows, and that exists all the same."""
+
+    TAKEN = answered(TARGET_COPY, 409, "BlobAlreadyExists")
+
+    @pytest.mark.parametrize(("first", "acts"), [(True, 3), (False, 2)])
+    async def test_is_told_after_two_looks_that_show_nothing(self, world: World, acts: int, *, first: bool) -> None:
+        """Not after ten minutes of tries; with what it may be and what to do. A blind first copy proves nothing."""
+        transfer = world.put()
+        world.refuse(TARGET_COPY, self.TAKEN)
+        outcome = await start(world, transfer, first=first)
+        assert (outcome.verdict, outcome.reason) == (Verdict.PERMANENT, Reason.TARGET_CONFLICT)
+        assert "409 BlobAlreadyExists" in outcome.detail
+        assert "began an upload" in outcome.detail
+        assert len(f"target.copy: {outcome.detail}") < MAX_DETAIL
+        assert world.acts == ["target.copy"] * acts
+        assert world.asked.count("target.head") == 2
+
+    async def test_is_none_where_it_happens_once(self, world: World) -> None:
+        """Somebody wrote and deleted between the look and the copy."""
+        transfer = world.put()
+        world.refuse(TARGET_COPY, self.TAKEN, times=1)
+        assert (await start(world, transfer, first=False)).verdict is Verdict.VERIFIED
+
+    async def test_is_none_where_a_blob_was_seen_in_between(self, world: World) -> None:
+        """Only twice in a row is no race: absent and taken, there and changed, absent and taken, absent."""
+        transfer = world.put()
+        for refusal in (self.TAKEN, answered(TARGET_COPY, 412, "ConditionNotMet"), self.TAKEN):
+            world.refuse(TARGET_COPY, refusal, times=1)
+
+        def appear() -> None:
+            world.land(replace(transfer, etag="0xOLD"), b"older")
+            world.when(TARGET_HEAD, lambda: world.storage.remove(transfer.target_blob))
+
+        world.when(TARGET_HEAD, lambda: world.when(TARGET_HEAD, appear))
+        assert (await start(world, transfer, first=False)).verdict is Verdict.VERIFIED
+        assert world.acts == ["target.copy"] * 4

@@ -548,10 +548,17 @@ async def test_a_failure_is_patience_long_and_then_the_lines(world: World) -> No
     assert (await step(world, job)).state is JobState.DONE
 
 
-async def test_what_a_run_raises_beyond_storage_is_not_swallowed(world: World) -> None:
-    """An error that nobody foresaw is infrastructure: the activity fails, and the orchestration backs off."""
-    missing(world, 1)
+async def test_an_error_that_nobody_foresaw_is_told_of_its_line_alone(world: World) -> None:
+    """The others have their turn, and the job its end; what the error says is not told."""
+    odd, *others = missing(world, 5)
     job = await until(world, RECONCILE, Phase.ACT)
-    world.refuse(INSTANCES_FIND, ValueError("unforeseen"))
-    with pytest.raises(ValueError, match="unforeseen"):
-        await turn(world, job)
+
+    def trouble(asked: Request, about: str) -> Exception | None:
+        return ValueError("unforeseen") if (asked, about) == (INSTANCES_FIND, odd.id) else None
+
+    world.troubles.append(trouble)
+    job = await done(world, job)
+    assert job.state is JobState.DONE
+    assert told(world, job) == {odd.id: "failed"} | dict.fromkeys((other.id for other in others), "started")
+    [detail] = [line["detail"] for line in world.reports.pages[jobs.results(job.id, 0)] if line["id"] == odd.id]
+    assert detail == "internal: the app cannot act on this line (ValueError)"

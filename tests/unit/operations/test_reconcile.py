@@ -8,7 +8,7 @@ import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import pytest
 
@@ -25,7 +25,7 @@ from operations.acting import PATIENCE
 from rules import jobs, letters
 from rules.codec import encode
 from rules.decisions import SOURCE_ETAG, SourceBlob, TargetBlob
-from rules.errors import Reason
+from rules.errors import Permanent, Reason
 from rules.jobs import PAGE, Job, JobState, Phase, Tally
 from rules.letters import Ended
 from rules.models import Blob, Engine, Kind, Outcome, Place, Route, Run, Transfer, Verdict
@@ -680,3 +680,124 @@ async def test_a_hundred_thousand_lines_are_acted_on_flat_in_memory(world: World
     job, seen = await measured(world, acting, 200)
     assert (job.state, job.tally.refused) == (JobState.DONE, NAMES)
     assert seen.is_flat(), seen
+
+
+class Odd(Generic[SeenT]):
+    """A port whose list shows one blob oddly, and whose looks may fail over it as well."""
+
+    def __init__(self, port: Any, name: str, shown: Any, look: Exception | None = None) -> None:
+        self.port, self.name, self.shown, self.look = port, name, shown, look
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.port, name)
+
+    async def page(self, place: Place, limit: int, marker: str | None) -> Listed[SeenT]:
+        """The twin's page, but for one."""
+        items, following = await self.port.page(place, limit, marker)
+        return [(name, self.shown if name == self.name else blob) for name, blob in items], following
+
+    async def head(self, blob: Blob) -> Any:
+        """The twin's look, but for one."""
+        if blob.name == self.name and self.look is not None:
+            raise self.look
+        return await self.port.head(blob)
+
+
+UNREAD = Permanent(
+    Reason.UNSUPPORTED_BLOB, "source.list", "the service shows the blob in a way that the app cannot read"
+)
+SHOWN: dict[str, Any] = {
+    "an error in its place": UNREAD,
+    "no blob at all": None,
+    "no ETag": SourceBlob(cast("Any", None), 1, Kind.BLOCK, {}),
+    "no size": SourceBlob("0x1", cast("Any", None), Kind.BLOCK, {}),
+    "an ETag that is a number": SourceBlob(cast("Any", 7), 1, Kind.BLOCK, {}),
+}
+
+
+class TestOddBlobs:
+    """A fault in one listed blob is its own line, and never the end of the job."""
+
+    @pytest.mark.parametrize("shown", SHOWN)
+    async def test_at_the_source_does_not_keep_the_others_from_being_shared(self, world: World, shown: str) -> None:
+        """Whatever the list hands over."""
+        shared(world, "in/a")
+        odd, missing = world.put("in/b"), world.put("in/c")
+        port: Any = Odd(world.source, odd.name, SHOWN[shown], UNREAD)
+        world.ports = replace(world.ports, source=port)
+        job = await done(world)
+        assert job.state is JobState.DONE
+        expected = {"in/a": "match", "in/b": "error", "in/c": "missing"}
+        assert {**found(world, job), "in/b": "error"} == expected
+        assert told(world, job)[missing.id] == "started"
+
+    async def test_a_look_may_tell_what_the_list_does_not(self, world: World) -> None:
+        """So a list that is odd as a whole costs looks, not a job."""
+        shared(world, "in/a", "in/b")
+        port: Any = Odd(world.source, "in/b", UNREAD)
+        world.ports = replace(world.ports, source=port)
+        job = await done(world, DRY)
+        assert job.tally == Tally(match=2)
+
+    async def test_that_is_gone_when_it_is_looked_at_is_an_error(self, world: World) -> None:
+        """The list has it, and nobody can tell what it was."""
+        world.put("in/b")
+        port: Any = Odd(world.source, "in/b", UNREAD)
+        port.head = _nothing
+        world.ports = replace(world.ports, source=port)
+        job = await done(world, DRY)
+        [line] = world.reports.pages[jobs.found(job.id, 0)]
+        assert line == {"class": "error", "name": "in/b", "etag": None, "size": None, "detail": str(UNREAD)}
+
+    async def test_at_the_target_is_looked_at(self, world: World) -> None:
+        """A match stays one; an extra blob that nobody can read is an error."""
+        shared(world, "in/a", "in/b")
+        put_at_target(world, "out/extra")
+        for name in ("out/b", "out/extra"):
+            target: Any = Odd(world.ports.target, name, UNREAD)
+            world.ports = replace(world.ports, target=target)
+        job = await done(world, DRY)
+        assert found(world, job) == {"in/a": "match", "in/b": "match", "out/extra": "error"}
+
+    async def test_a_name_that_the_target_would_fold_is_an_error(self, world: World) -> None:
+        """Its account has a hierarchical namespace: `a//b` there would be the copy of `a/b`."""
+        world.storage.hierarchical = {TARGET_HOST}
+        good = world.put("in/a/b")
+        world.put("in/a//b")
+        job = await done(world)
+        assert found(world, job) == {"in/a/b": "missing", "in/a//b": "error"}
+        assert told(world, job) == {good.id: "started"}
+        [detail] = [line["detail"] for line in world.reports.pages[jobs.found(job.id, 0)] if "detail" in line]
+        assert "an account with a hierarchical namespace drops it" in detail
+
+    @pytest.mark.parametrize("name", ["in/\ud800", "in/..", "in/a\x00b"])
+    async def test_a_name_that_no_url_can_say_is_an_error(self, world: World, name: str) -> None:
+        """With the dead letter of its event, where an event can say the name."""
+        good = world.put("in/good")
+        world.storage.put(Blob(SOURCE_HOST, "source", name), Item(CONTENT))
+        job = await done(world)
+        assert job.tally.error == job.tally.started == 1
+        assert told(world, job) == {good.id: "started"}
+        assert len(world.letters.open) == (name != "in/\ud800")
+
+    async def test_one_that_came_while_a_slow_page_was_listed_again_is_told_as_well(self, world: World) -> None:
+        """The blobs of the second list are looked at with the same care."""
+        for number in range(3):
+            world.put(f"in/{number}")
+        port: Any = Odd(world.source, "in/0-odd", None)
+        world.ports = replace(world.ports, source=port)
+
+        def slow(request: Any, subject: str) -> Exception | None:
+            if request == TARGET_HEAD and subject.endswith("out/0"):
+                world.pass_time(1_000)
+                world.put("in/0-odd")
+            return None
+
+        world.troubles.append(slow)
+        job = await done(world, DRY)
+        assert job.state is JobState.DONE
+        assert found(world, job)["in/0-odd"] == "error"
+
+
+async def _nothing(_blob: Blob) -> None:
+    return None

@@ -124,3 +124,32 @@ def test_the_url_of_a_copy_source_leaves_room_for_its_sas() -> None:
     """The service allows 2 KiB for both."""
     assert names.source_url_refusal("x" * 1_536) is None
     assert names.source_url_refusal("x" * 1_537) == "a copy source URL over 2 KiB with its SAS"
+
+
+FOLDED = "an empty segment: an account with a hierarchical namespace drops it"
+DEEP = "more than 61 segments: an account with a hierarchical namespace takes no more"
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("a", None),
+        ("a/b c/.d", None),
+        ("a//b", FOLDED),
+        ("/a", FOLDED),
+        ("a/", FOLDED),
+        ("a/" * 60 + "b", None),
+        ("a/" * 61 + "b", DEEP),
+    ],
+)
+def test_a_name_that_a_hierarchical_namespace_cannot_hold(name: str, why: str | None) -> None:
+    """It would be stored under another name, or not at all; a flat account carries it."""
+    assert names.hierarchical_refusal(name) == why
+    assert names.refusal(name) is None
+
+
+@quick
+@given(carried_names())
+def test_only_a_name_that_folds_to_itself_may_go_to_a_hierarchical_namespace(name: str) -> None:
+    """The rule and the folding of prefixes say the same of empty segments."""
+    assert (names.hierarchical_refusal(name) == FOLDED) is (names.folded(name) != name or name.endswith("/"))

@@ -266,6 +266,10 @@ COINCIDING = [
     ("aaa/ccc", "ttt/ccc", ".csv", "bbb/ccc", "ttt/ccc", ".json", False),
     ("aaa/ccc", "ttt/ccc", ".csv", "bbb/ccc", "ttt/ccc", "x.csv", True),
     ("aaa/ccc", "ttt/ccc", ".csv", "bbb/ccc", "ttt/ccc", "", True),
+    # One folder each, where the namespace is hierarchical.
+    ("aaa/ccc", "ttt/ccc/x//y/", "", "bbb/ccc", "ttt/ccc/x/y/", "", True),
+    ("aaa/ccc", "ttt/ccc//x/", "", "bbb/ccc", "ttt/ccc/x/", "", True),
+    ("aaa/ccc", "ttt/ccc/x//y/", "", "bbb/ccc", "ttt/ccc/x/z/", "", False),
 ]
 
 
@@ -305,6 +309,7 @@ LOOPS = {
     "onto itself": ([("a", "aaa/ccc", "aaa/ccc")], "'a' -> 'a'"),
     "into its own prefix": ([("a", "aaa/ccc", "aaa/ccc/copies/")], "'a' -> 'a'"),
     "there and back": ([("a", "aaa/ccc", "bbb/ccc"), ("b", "bbb/ccc", "aaa/ccc")], "'a' -> 'b' -> 'a'"),
+    "through a folder that is written in two ways": ([("a", "aaa/ccc/x/", "aaa/ccc//x/copies/")], "'a' -> 'a'"),
     "over three": (
         [("a", "aaa/ccc", "bbb/ccc"), ("b", "bbb/ccc", "ddd/ccc"), ("c", "ddd/ccc", "aaa/ccc/x/")],
         "'a' -> 'b' -> 'c' -> 'a'",
