@@ -23,6 +23,14 @@ FOUND: list[tuple[Simpler, Scenario]] = [
         Scenario(ASYNC, versions=1, script=("remove", "fail"), failures=1),
     ),
     (simpler.letters_are_not_swept, Scenario(ASYNC, versions=1, script=("deadline 1", "cancel 1"), failures=1)),
+    (
+        simpler.discarded_letters_are_owed,
+        Scenario(ASYNC, versions=1, script=("deadline 1", "discard 1", "forget 1", "sweep")),
+    ),
+    (
+        simpler.said_before_it_is_resolved,
+        Scenario(ASYNC, versions=1, script=("deadline 1", "discard 1", "lose 1"), fine=True),
+    ),
     (simpler.an_abort_is_never_repeated, Scenario(ASYNC, versions=1, script=("deadline 1", "fail"), faults=1)),
 ]
 
