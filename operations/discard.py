@@ -10,9 +10,9 @@ from rules.ports import Instances, Ports
 
 
 async def discard(ports: Ports, instances: Instances, letter_id: str, failed_at: str | None = None) -> Letter:
-    """Resolve an open dead letter as `discarded`; the letter as it then is. Its transfer runs no more by itself.
+    """Resolve an open dead letter as `discarded`; the letter as it then is. Its transfer stays as it ended.
 
-    `failed_at` is when it had failed last where somebody chose it: a later failure was not chosen.
+    `failed_at` is when it had failed last as the caller saw it: a later failure was not meant.
 
     Raises:
         NotFound: no such letter.

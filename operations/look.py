@@ -20,7 +20,9 @@ UNKNOWN = (
     "source_etag and transfer_id say what it holds."
 )
 # No list is by name: a search reads so many pages of a route's transfers, of so many each, and begins none after so long.
-SEARCH_PAGES, SEARCH_PAGE, SEARCH_SECONDS = 10, 1_000, 20.0
+SEARCH_PAGES = 10
+SEARCH_PAGE = 1_000
+SEARCH_SECONDS = 20.0
 # A page of letters is looked for in so many pages of the list.
 LETTER_PAGES = 20
 

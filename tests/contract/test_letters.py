@@ -333,7 +333,7 @@ class TestDiscarded:
         assert await world.letters.ended(ended.id) == ended
 
     async def test_the_record_of_a_later_attempt_stays_as_it_is(self, world: World) -> None:
-        """Nobody has seen that failure."""
+        """That failure is another one."""
         later = await self.ended(world, attempt=1)
         await world.letters.write(letter(world))
         assert await self.discard(world)

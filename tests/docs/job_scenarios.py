@@ -115,7 +115,7 @@ async def everything_is_discarded(_world: World, api: Api) -> Answer:
 
 @scenario("discard_dead_letters", 400)
 async def a_discard_of_an_unknown_reason(_world: World, api: Api) -> Answer:
-    """It is told what is known."""
+    """The answer says which reasons there are."""
     return await api.call("discard_dead_letters", None, body({"reason": "tired"}))
 
 

@@ -38,7 +38,7 @@ GARBAGE = [
     *(f"/transfers?state={quote(text)}" for text in (*NO_STATES, "")),
     *(f"/dead-letters?reason={quote(text)}" for text in (*NO_REASONS, "")),
     *(f"/transfers?{text}" for text in ("reason=internal", "name=a", "name=a&route=default&limit=5", "route=default&name=")),
-    *(f"/dead-letters?{text}" for text in ("state=open", "name=a&route=default")),
+    *(f"/dead-letters?{text}" for text in ("state=open", "name=a&name=b")),
 ]  # fmt: skip
 
 

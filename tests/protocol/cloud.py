@@ -204,7 +204,7 @@ class Cloud:
         return self.change(world, f"forget {identity}", forget)
 
     def lose(self, world: int, identity: str) -> int:
-        """Somebody deletes an open letter."""
+        """An outsider deletes an open letter."""
 
         def lose(twin: Twin) -> None:
             del twin.letters.open[identity]

@@ -131,7 +131,7 @@ class TestOne:
         assert world.at(transfer.target_blob) is not None
 
     async def test_a_later_failure_opens_it_again(self, world: World) -> None:
-        """Nobody has discarded that one."""
+        """That one was not discarded."""
         transfer = await dead(world, NAME)
         await put_away(world, transfer)
         await fail_again(world, transfer)
@@ -146,7 +146,7 @@ class TestRaces:
     """What else happens at the same moment."""
 
     async def test_a_replay_that_begins_at_the_same_moment_runs_and_a_failure_of_it_is_seen(self, world: World) -> None:
-        """Both had looked. The letter is discarded; the attempt that nobody discarded opens it again."""
+        """Both had looked. The letter is discarded; the attempt that was not discarded opens it again."""
         transfer = await dead(world, NAME)
         run = Run(transfer, NOW, attempt=1, letter=True)
         world.when(LETTERS_WRITE, partial(world.stands, transfer, "Running", run))

@@ -253,8 +253,8 @@ class TestGone:
         "named",
         ["", "../../admin", "x" * 500, "replay-" + "a" * 24, "37A8EEC1-" + "0" * 24, "37a8eec1-" + "0" * 24 + "\n"],
     )
-    async def test_an_id_at_the_target_that_is_none_is_asked_for_by_nobody(self, world: World, named: str) -> None:
-        """Whoever may write there may have put anything."""
+    async def test_what_is_not_an_id_at_the_target_is_never_asked_for(self, world: World, named: str) -> None:
+        """Anyone who may write there may have put anything."""
         made = world.put()
         world.storage.put(made.target_blob, Item(b"x", metadata={"transfer_id": named}))
         remove(world, made)
