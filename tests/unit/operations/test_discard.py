@@ -220,6 +220,8 @@ class TestRaces:
         await sweep(world.ports, world.instances)
         await carry(world)
         assert world.letters.open == {}
+        world.pass_time(RETENTION.total_seconds() + 1)
+        assert await purge(world.ports, world.instances) == 1
 
     async def test_nor_a_sweep_that_had_begun_before(self, world: World) -> None:
         """It found the letter missing, and its run of `close` is late."""
