@@ -4,17 +4,22 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from operations import bulk, reconcile
-from operations.acting import act, surveyed
+from operations.acting import Acted, Line, act, surveyed
 from rules.errors import Failure, Permanent
 from rules.jobs import Job, Phase, Turn, Work
 from rules.ports import Instances, Ports
 
 Body = Callable[[Ports, Instances, Job], Awaitable[Turn]]
+LINES: dict[Work, Callable[[Ports, Instances, Job, Line], Awaitable[Acted]]] = {
+    Work.REPLAY: bulk.replay_line,
+    Work.DISCARD: bulk.discard_line,
+    Work.RECONCILE: reconcile.start_line,
+}
 
 
 async def run_survey(ports: Ports, _instances: Instances, job: Job) -> Turn:
     """Find what is meant, one page a turn."""
-    survey = bulk.survey if job.work is Work.REPLAY else reconcile.survey
+    survey = reconcile.survey if job.work is Work.RECONCILE else bulk.survey
     return await surveyed(ports, job) or await survey(ports, job)
 
 
@@ -25,8 +30,7 @@ async def run_extras(ports: Ports, _instances: Instances, job: Job) -> Turn:
 
 async def run_act(ports: Ports, instances: Instances, job: Job) -> Turn:
     """Act on what was found, a few seconds' worth a turn."""
-    handle = bulk.replay_line if job.work is Work.REPLAY else reconcile.start_line
-    return await act(ports, job, partial(handle, ports, instances, job))
+    return await act(ports, job, partial(LINES[job.work], ports, instances, job))
 
 
 BODIES: dict[Phase, Body] = {Phase.SURVEY: run_survey, Phase.EXTRAS: run_extras, Phase.ACT: run_act}

@@ -37,9 +37,7 @@ class StoredLetters:
             old, etag = await self._ended(ended.id)
             if old is not None and old.rank >= ended.rank:
                 return True
-            metadata = codec.encode(replace(ended, detail="", resumes=0)) | {"attempt": str(ended.attempt)}
-            del metadata["id"]
-            return await self._records.write(_path("ended", ended.id), codec.encode(ended), metadata, etag)
+            return await self._put_ended(ended, etag)
 
         await _until_done(attempt)
 
@@ -77,11 +75,13 @@ class StoredLetters:
             if opened is None or opened.last > attempt:
                 return True
             found = True
-            before, resolved_etag = await self._letter("resolved", identity)
-            if before is None or before.last < opened.last:
+            closed, resolved_etag = await self._letter("resolved", identity)
+            if closed is None or closed.last < opened.last:
                 closed = letters.resolved(opened, now, how)
                 if not await self._put("resolved", closed, resolved_etag):
                     return False
+            if closed.resolved_as == letters.DISCARDED:
+                await self._owe_none(closed)
             return await self._records.delete(_path("open", identity), etag)
 
         await _until_done(round_)
@@ -104,6 +104,7 @@ class StoredLetters:
             metadata = item.metadata or {}
             if metadata.get("attempt", "").isdecimal():
                 fields = {**metadata, "id": _identity(item.name), "attempt": int(metadata["attempt"])}
+                fields |= {"discarded": letters.DISCARDED in metadata}
                 try:
                     ended = _understood(partial(codec.decode, Ended, fields))
                 except Retryable:
@@ -117,6 +118,23 @@ class StoredLetters:
     async def _letter(self, folder: str, identity: str) -> tuple[Letter | None, str | None]:
         record, etag = await self._records.read(_path(folder, identity))
         return (None if record is None else _understood(partial(records.read, record))), etag
+
+    async def _owe_none(self, discarded: Letter) -> None:
+        """Say in the record of the end that its letter was discarded; a record of a later attempt stays as it is."""
+
+        async def round_() -> bool:
+            old, etag = await self._ended(discarded.id)
+            if old is None or old.discarded or old.attempt > discarded.last:
+                return True
+            return await self._put_ended(replace(old, discarded=True), etag)
+
+        await _until_done(round_)
+
+    async def _put_ended(self, ended: Ended, etag: str | None) -> bool:
+        metadata = codec.encode(replace(ended, detail="", resumes=0)) | {"attempt": str(ended.attempt)}
+        metadata |= {letters.DISCARDED: "true"} if ended.discarded else {}
+        del metadata["id"]
+        return await self._records.write(_path("ended", ended.id), codec.encode(ended), metadata, etag)
 
     async def _put(self, folder: str, letter: Letter, etag: str | None) -> bool:
         return await self._records.write(

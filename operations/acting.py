@@ -72,7 +72,7 @@ async def act(ports: Ports, job: Job, handle: Handle) -> Turn:
         return Turn(failure=failed[0].detail, moved=not all(one.failed for one in found))
     if len(acted) < len(lines):
         _, *place = await _next(ports, job, len(acted))
-    return Turn(_tally(acted), wrote=True, page=place[0], line=place[1], before=_tally(known.values()).started)
+    return Turn(_tally(acted), wrote=True, page=place[0], line=place[1], before=_tally(known.values()).acted)
 
 
 async def in_order(

@@ -1,14 +1,16 @@
-"""Bulk replay: which open dead letters are meant, and the replay of each."""
+"""Bulk replay and bulk discard: which open dead letters are meant, and what is done with each."""
 
 from typing import Any
 
 from operations.acting import Acted, Line, counted
+from operations.discard import discard
 from operations.problems import Conflict, NotFound
 from operations.replay import Resolved, replay
 from operations.restart import StillRunning
 from rules import identity, jobs
 from rules.codec import moment
 from rules.jobs import PAGE, Job, Result, Turn
+from rules.letters import DISCARDED
 from rules.ports import Instances, Ports
 
 
@@ -45,7 +47,23 @@ async def replay_line(ports: Ports, instances: Instances, job: Job, line: Line) 
     except StillRunning:
         return Acted(Result.RUNNING)
     except (Conflict, NotFound) as refused:
-        if isinstance(refused, Resolved) and refused.at >= job.asked_at:
+        if isinstance(refused, Resolved) and refused.at >= job.asked_at and refused.how != DISCARDED:
             return Acted(Result.RUNNING, "replayed meanwhile")
         return Acted(Result.REFUSED, refused.detail)
     return Acted(Result.STARTED)
+
+
+async def discard_line(ports: Ports, instances: Instances, job: Job, line: Line) -> Acted:
+    """Discard one dead letter, if it is the failure that the survey found; what it answers is the line's result.
+
+    One that was discarded since the job was asked for is not refused: a try of the turn that was lost may have done it.
+    """
+    try:
+        await discard(ports, instances, line["id"], line["last_failed_at"])
+    except StillRunning:
+        return Acted(Result.RUNNING)
+    except (Conflict, NotFound) as refused:
+        if isinstance(refused, Resolved) and refused.at >= job.asked_at and refused.how == DISCARDED:
+            return Acted(Result.DISCARDED, "discarded meanwhile")
+        return Acted(Result.REFUSED, refused.detail)
+    return Acted(Result.DISCARDED)

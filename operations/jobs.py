@@ -82,7 +82,9 @@ async def _noticed(instances: Instances, identity: str, *, asked: bool) -> dict[
 async def _found(instances: Instances, identity: str) -> Instance:
     instance = await instances.find(identity)
     if instance is None or instance.job is None:
-        raise NotFound(f"there is no job {identity}", "List them with GET /api/reconcile or GET /api/replays.")
+        raise NotFound(
+            f"there is no job {identity}", "List them with GET /api/reconcile, GET /api/replays or GET /api/discards."
+        )
     return instance
 
 

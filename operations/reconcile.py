@@ -101,8 +101,10 @@ async def start_line(ports: Ports, instances: Instances, job: Job, line: Line) -
         return ELSEWHERE
     instance, ended = await asyncio.gather(instances.find(transfer.id), ports.letters.ended(transfer.id))
     if (over := _over(instance, ended)) is not None:
-        fix = "replay its dead letter" if over is State.DEAD_LETTERED else "share it with POST /api/transfers"
-        return Acted(Result.LEFT, f"{over}: {fix}")
+        discarded = ended is not None and ended.discarded
+        replayable = over is State.DEAD_LETTERED and not discarded
+        fix = "replay its dead letter" if replayable else "share it with POST /api/transfers"
+        return Acted(Result.LEFT, f"{over}{', its letter discarded' if discarded else ''}: {fix}")
     try:
         await restart(ports, instances, transfer, blind=line["class"] == Finding.MISSING)
     except StillRunning:

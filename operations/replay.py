@@ -8,7 +8,7 @@ from operations.log import log
 from operations.problems import Conflict, NotFound
 from operations.restart import restart
 from rules import events, redaction
-from rules.letters import Letter
+from rules.letters import DISCARDED, Letter
 from rules.models import Transfer
 from rules.ports import Instances, Ports
 
@@ -16,13 +16,16 @@ MEND = "Mend what its reason and hint say, then replay."
 
 
 class Resolved(Conflict):
-    """The dead letter is resolved already; `at` says since when."""
+    """The dead letter is resolved already; `at` says since when, `how` in which way."""
 
     def __init__(self, letter: Letter, at: datetime) -> None:
-        super().__init__(
-            f"dead letter {letter.id} is resolved already", "Nothing to do.", resolved_as=letter.resolved_as
-        )
         self.at = at
+        self.how = letter.resolved_as
+        detail, fix = f"dead letter {letter.id} is resolved already", "Nothing to do."
+        if self.how == DISCARDED:
+            detail = f"dead letter {letter.id} was discarded"
+            fix = "Nothing to do. If the blob is to be shared after all, use POST /api/transfers."
+        super().__init__(detail, fix, resolved_as=self.how)
 
 
 async def replay(ports: Ports, instances: Instances, letter_id: str) -> list[str]:
@@ -33,15 +36,26 @@ async def replay(ports: Ports, instances: Instances, letter_id: str) -> list[str
         Resolved: it is resolved already.
         Conflict: still running, or not possible with today's routes.
     """
+    letter = await open_letter(ports, letter_id)
+    if letter.message is not None:
+        return await _message(ports, instances, letter, base64.b64decode(letter.message))
+    await restart(ports, instances, _transfer(ports, letter))
+    return [letter.id]
+
+
+async def open_letter(ports: Ports, letter_id: str) -> Letter:
+    """The letter, if it is open.
+
+    Raises:
+        NotFound: no such letter.
+        Resolved: it is resolved already.
+    """
     letter = await ports.letters.read(letter_id)
     if letter is None:
         raise NotFound(f"there is no dead letter {letter_id}", "List them with GET /api/dead-letters.")
     if letter.resolved_at is not None:
         raise Resolved(letter, letter.resolved_at)
-    if letter.message is not None:
-        return await _message(ports, instances, letter, base64.b64decode(letter.message))
-    await restart(ports, instances, _transfer(ports, letter))
-    return [letter.id]
+    return letter
 
 
 def _transfer(ports: Ports, letter: Letter) -> Transfer:

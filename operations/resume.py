@@ -81,5 +81,5 @@ async def _keep(ports: Ports, instance: Instance) -> None:
         letter = await ports.letters.read(instance.id)
         if letter is not None and (letter.resolved_at is None or letter.resolved_at >= instance.updated_at):
             return
-        await ports.letters.write(letters.of_unreadable(instance.id, detail, ports.now(), ports.app_version))
+        await ports.letters.write(letters.of_unreadable(instance.id, detail, ports.now(), ports.app_version, letter))
     log("resume.unreadable", detail, level=logging.WARNING, id=instance.id)

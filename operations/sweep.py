@@ -26,7 +26,7 @@ async def sweep(ports: Ports, instances: Instances) -> None:
 
 async def resolve_settled(ports: Ports, instances: Instances, round_: Round) -> dict[str, Ended]:
     """Resolve every open letter whose transfer is no longer dead-lettered; the ends that have no open letter."""
-    ends = {ended.id: ended async for ended in ports.letters.endings() if ended.state is State.DEAD_LETTERED}
+    ends = {ended.id: ended async for ended in ports.letters.endings() if _may_be_owed(ended)}
     continuation = None
     while True:
         listed, continuation = await ports.letters.page("", PAGE, continuation)
@@ -55,20 +55,30 @@ async def write_missing(ports: Ports, instances: Instances, ends: dict[str, Ende
         if round_.over:
             return
         with round_:
-            await _write(ports, instances, ended)
+            await _write(ports, instances, ended.id)
 
 
-async def _write(ports: Ports, instances: Instances, ended: Ended) -> None:
-    instance = await instances.find(ended.id)
-    if instance is None or instance.running or instance.run is None or not await is_owed(ports, instance, ended):
+async def _write(ports: Ports, instances: Instances, identity: str) -> None:
+    instance = await instances.find(identity)
+    if instance is None or instance.running or instance.run is None:
+        return
+    ended = await ports.letters.ended(identity)  # the list shows no details, and may be old
+    if ended is None or not _may_be_owed(ended) or not await is_owed(ports, instance, ended):
         return
     ending = Outcome(Verdict.ENDED, state=ended.state, reason=ended.reason, detail=ended.detail)
     log("sweep.missing_letter", "a dead-lettered transfer had no letter", id=ended.id)
     await instances.start(replace(instance.run, attempt=ended.attempt, ending=ending, step=Step.CLOSE))
 
 
+def _may_be_owed(ended: Ended) -> bool:
+    return ended.state is State.DEAD_LETTERED and not ended.discarded
+
+
 async def is_owed(ports: Ports, instance: Instance, ended: Ended) -> bool:
-    """Whether it is dead-lettered and has no letter; not where the record is of an attempt before, and came late."""
+    """Whether it is dead-lettered and has no letter; not where the record is of an attempt before, and came late.
+
+    None is owed where a person discarded the letter, though it may be gone by now.
+    """
     letter = await ports.letters.read(ended.id)
     written = letter is not None and letter.last >= ended.attempt
-    return not written and status.view(instance)["state"] == State.DEAD_LETTERED
+    return not (written or ended.discarded) and status.view(instance)["state"] == State.DEAD_LETTERED

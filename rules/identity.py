@@ -6,7 +6,7 @@ from hashlib import sha256
 from rules.models import Place, Route, Transfer
 
 TRANSFER_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{24}")
-JOB_PREFIX = re.compile(r"(replay|reconcile)-")
+JOB_PREFIX = re.compile(r"(replay|discard|reconcile)-")
 JOB_ID = re.compile(JOB_PREFIX.pattern + r"[0-9a-f]{24}")
 MESSAGE_ID = re.compile(r"message-[0-9a-f]{24}")
 

@@ -1,4 +1,4 @@
-"""Jobs: work on many transfers at once, bulk replay and reconcile, as values; and which turn follows from the last one.
+"""Jobs: work on many transfers at once, bulk replay, bulk discard and reconcile, as values; and which turn follows from the last one.
 
 A job surveys first and writes what it finds into pages of a report; then, unless it is a dry run, it acts on the lines of that
 report at a limited rate. So what it costs is known before it begins, and where it is fits into a few numbers, however many
@@ -29,6 +29,7 @@ class Work(StrEnum):
     """What a job is for."""
 
     REPLAY = "replay"
+    DISCARD = "discard"
     RECONCILE = "reconcile"
 
 
@@ -62,11 +63,12 @@ class Finding(StrEnum):
 class Result(StrEnum):
     """What became of a line that was acted on.
 
-    `started`: a transfer runs. `running`: it ran already. `left`: a person cancelled it, or it is a dead letter that waits for
+    `started`: a transfer runs. `discarded`: the dead letter was put away. `running`: it ran already. `left`: a person cancelled it, or it is a dead letter that waits for
     its replay. `refused`: today's routes or its own state do not allow it. `failed`: it was tried, and storage would not, several times.
     """
 
     STARTED = "started"
+    DISCARDED = "discarded"
     RUNNING = "running"
     LEFT = "left"
     REFUSED = "refused"
@@ -85,6 +87,7 @@ class Tally:
     extra: int = 0
     error: int = 0
     started: int = 0
+    discarded: int = 0
     running: int = 0
     left: int = 0
     refused: int = 0
@@ -92,6 +95,11 @@ class Tally:
 
     def __add__(self, other: "Tally") -> "Tally":
         return Tally(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+    @property
+    def acted(self) -> int:
+        """What counts towards the rate."""
+        return self.started + self.discarded
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +142,7 @@ class Turn:
     """What one turn did. `wrote`: it wrote a page. `cursor`, `hint`: where the next one goes on, None at the end.
 
     Of acting: `page` and `line` say where the next one goes on. The tally is of the whole page of results; `before` says how
-    many of its lines an earlier try of this turn had started. `failure` says why the turn is to be done again; `moved` that
+    many of its lines an earlier try of this turn had acted on. `failure` says why the turn is to be done again; `moved` that
     it got somewhere all the same, a line of it was newly done; `permanent` that doing it again would not help.
     """
 
@@ -170,7 +178,7 @@ def scheduled_id(route: Route, now: datetime) -> str | None:
 
 
 def quota(job: Job) -> int:
-    """How many transfers one turn of acting may start."""
+    """How many lines one turn of acting may take up."""
     return job.rate * TURN_SECONDS
 
 
@@ -186,7 +194,7 @@ def advance(job: Job, turn: Turn, now: datetime) -> Job:
     | survey, extras | there is more | the same, from there |
     | survey of a reconcile | at the end | extras |
     | survey, extras | at the end | act; or the end of a dry run, and where nothing was found |
-    | act | there is more, also because the turn was slow | a pause as long as what it newly started may take at the rate, act |
+    | act | there is more, also because the turn was slow | a pause as long as what it newly started or discarded may take at the rate, act |
     | act | at the end | the end, `done` |
     """
     if turn.failure:
@@ -194,7 +202,7 @@ def advance(job: Job, turn: Turn, now: datetime) -> Job:
     job = replace(job, tally=job.tally + turn.tally, faults=0, pause=0, detail="", updated_at=now)
     if job.phase is Phase.ACT:
         job = replace(job, page=turn.page, line=turn.line, turns=job.turns + turn.wrote)
-        job = replace(job, pause=_pace(job, turn.tally.started - turn.before))
+        job = replace(job, pause=_pace(job, turn.tally.acted - turn.before))
     else:
         job = replace(job, pages=job.pages + turn.wrote, cursor=turn.cursor, hint=turn.hint)
     return _ended(job, JobState.CANCELLED) if job.cancelling else _following(job)
@@ -246,9 +254,9 @@ def caught_up(job: Job, shown: dict[str, Any]) -> Job:
         return job
 
 
-def _pace(job: Job, started: int) -> int:
-    """Seconds that so many starts may take at the rate; a timer under two seconds fires at once."""
-    return max(-(-started // job.rate), policies.MIN_POLL) if started else 0
+def _pace(job: Job, acted: int) -> int:
+    """Seconds that so many starts or discards may take at the rate; a timer under two seconds fires at once."""
+    return max(-(-acted // job.rate), policies.MIN_POLL) if acted else 0
 
 
 def _following(job: Job) -> Job:
@@ -282,9 +290,16 @@ def progress(job: Job) -> dict[str, Any]:
     }
 
 
+STARTING = tuple(result for result in Result if result is not Result.DISCARDED)
+RESULTS: dict[Work, tuple[Result, ...]] = {
+    Work.RECONCILE: STARTING,
+    Work.REPLAY: STARTING,
+    Work.DISCARD: (Result.DISCARDED, Result.RUNNING, Result.REFUSED, Result.FAILED),
+}
 COUNTS: dict[Work, tuple[str, ...]] = {
-    Work.RECONCILE: (*Finding, "found", "bytes", *(result for result in Result)),
-    Work.REPLAY: ("found", "bytes", *(result for result in Result)),
+    Work.RECONCILE: (*Finding, "found", "bytes", *RESULTS[Work.RECONCILE]),
+    Work.REPLAY: ("found", "bytes", *RESULTS[Work.REPLAY]),
+    Work.DISCARD: ("found", "bytes", *RESULTS[Work.DISCARD]),
 }
 
 
@@ -302,7 +317,7 @@ def view(job: Job, live: dict[str, Any], detail: str | None = None) -> dict[str,
         "cancelling": shown["cancelling"],
         "resumes": shown["resumes"],
         "route": job.route,
-        **({"reason": job.reason, **_times(job)} if job.work is Work.REPLAY else {}),
+        **({"reason": job.reason, **_times(job)} if job.work is not Work.RECONCILE else {}),
         "dry_run": job.dry_run,
         "max_per_second": job.rate,
         "counts": {str(name): counts[name] for name in COUNTS[job.work]},

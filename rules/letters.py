@@ -11,6 +11,8 @@ from rules.redaction import without_secrets
 from rules.transitions import State
 
 SCHEMA = 1
+# How a letter is resolved that a person put away.
+DISCARDED = "discarded"
 # What a record keeps of a transfer's history; the first attempt always stays.
 MAX_ATTEMPTS = 50
 MAX_DETAIL = 500
@@ -21,7 +23,7 @@ class Ended:
     """That an attempt of a transfer ended for good: whatever acts for this attempt, or an earlier one, stops.
 
     `resumes` counts how often the host had failed its orchestration: what a failed execution still has in flight does not undo
-    what the resumed one recorded.
+    what the resumed one recorded. `discarded`: a person discarded the letter of this end, so none is owed.
     """
 
     id: str
@@ -30,6 +32,7 @@ class Ended:
     reason: Reason | None = None
     detail: str = ""
     resumes: int = 0
+    discarded: bool = False
 
     @property
     def rank(self) -> tuple[int, int]:
@@ -121,10 +124,11 @@ def of_message(body: bytes, refused: events.Refused, now: datetime, app_version:
     )
 
 
-def of_unreadable(identity: str, detail: str, now: datetime, app_version: str) -> Letter:
-    """The letter of a transfer that broke and whose input cannot be read: all that is known is its id."""
+def of_unreadable(identity: str, detail: str, now: datetime, app_version: str, before: Letter | None = None) -> Letter:
+    """The letter of a transfer that broke and whose input cannot be read: only its id is known, and a letter from `before`."""
     text = f"{detail}; its input cannot be read by this version of the app"
-    return Letter(identity, {0: Attempt(now, now, Reason.INTERNAL, text[:MAX_DETAIL])}, app_version)
+    number = before.last + 1 if before else 0
+    return Letter(identity, {number: Attempt(now, now, Reason.INTERNAL, text[:MAX_DETAIL])}, app_version)
 
 
 def merged(old: Letter | None, new: Letter) -> Letter | None:
@@ -134,6 +138,7 @@ def merged(old: Letter | None, new: Letter) -> Letter | None:
     | --- | --- | --- |
     | none | any | new |
     | has this attempt, or a later one | any | nothing: this write is late, or a second one |
+    | the same, but a person discarded it | any | nothing: only a later attempt opens it again |
     | the same, but resolved before the new attempt began | any | both, open; the new attempt takes the next number |
     | has earlier attempts only | any | both, open |
     """
@@ -142,7 +147,7 @@ def merged(old: Letter | None, new: Letter) -> Letter | None:
     number, attempt = new.last, new.attempts[new.last]
     if old.last >= number:
         # A transfer whose history and record of an end are gone starts at 0 again: that is no late write.
-        if old.resolved_at is None or attempt.started_at < old.resolved_at:
+        if old.resolved_at is None or old.resolved_as == DISCARDED or attempt.started_at < old.resolved_at:
             return None
         number = old.last + 1
     attempts = {**old.attempts, number: attempt}
@@ -153,5 +158,5 @@ def merged(old: Letter | None, new: Letter) -> Letter | None:
 
 
 def resolved(letter: Letter, now: datetime, how: str) -> Letter:
-    """The letter, kept for audit: `how` is the state that its transfer reached, or `accepted` for a message."""
+    """The letter, kept for audit: `how` is the state that its transfer reached, `accepted` for a message, or `discarded`."""
     return replace(letter, resolved_at=now, resolved_as=how)

@@ -120,6 +120,7 @@ class Letters(Protocol):
     async def resolve(self, identity: str, attempt: int, how: str, now: datetime) -> bool:
         """Move an open letter to `resolved/` (written first, then the open one is deleted), unless it is of a later attempt.
 
+        If it is `discarded`, the record of its end says so before the open one is deleted: the sweep never writes it again.
         False where there is none to resolve.
         """
 

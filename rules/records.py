@@ -22,7 +22,7 @@ def record(letter: Letter) -> dict[str, Any]:
     return {
         "schema": letter.schema,
         "id": letter.id,
-        "state": "resolved" if letter.resolved_at else "open",
+        "state": resolution(letter)["state"],
         "reason": letter.reason,
         "detail": letter.detail,
         "hint": letter.reason.hint,
@@ -32,9 +32,18 @@ def record(letter: Letter) -> dict[str, Any]:
         "replays": sum(number > 0 for number in letter.attempts),
         "first_failed_at": stamp(first),
         "last_failed_at": stamp(last),
-        "resolved_at": letter.resolved_at and stamp(letter.resolved_at),
+        "resolved_at": resolution(letter)["resolved_at"],
         "resolved_as": letter.resolved_as,
         "app_version": letter.app_version,
+    }
+
+
+def resolution(letter: Letter) -> dict[str, Any]:
+    """Whether the letter is resolved, when and how: what a transfer shows of its letter."""
+    return {
+        "state": "resolved" if letter.resolved_at else "open",
+        "resolved_at": letter.resolved_at and stamp(letter.resolved_at),
+        "resolved_as": letter.resolved_as,
     }
 
 
@@ -108,6 +117,16 @@ def metadata(letter: Letter) -> dict[str, str]:
     if letter.size is not None:
         fields["size"] = str(letter.size)
     return fields
+
+
+def is_listed_as(item: dict[str, Any], name: str) -> bool:
+    """Whether an item of the list may be of this name. Of a name that the list cuts, only the letter can tell for certain."""
+    return bool(item["name"] == unquote(_listed_name(name)))
+
+
+def is_cut(name: str) -> bool:
+    """Whether the list shows only a part of this name."""
+    return len(quote(name)) > MAX_LISTED_NAME
 
 
 def _listed_name(name: str) -> str:

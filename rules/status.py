@@ -97,6 +97,7 @@ _BLANK: dict[str, Any] = {
     "successor": None,
     "updated_at": None,
     "next_check_at": None,
+    "letter": None,
 }
 
 

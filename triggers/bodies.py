@@ -26,8 +26,8 @@ def texts(req: func.HttpRequest, *fields: str) -> dict[str, str]:
     return given
 
 
-def replay_job(req: func.HttpRequest, identity: str, now: datetime) -> Job:
-    """The bulk replay that the body asks for: every field may be left out, and an empty object means every open letter."""
+def letters_job(req: func.HttpRequest, work: Work, identity: str, now: datetime) -> Job:
+    """The bulk replay or discard that the body asks for: any field may be left out, and an empty object means every open letter."""
     given = _known(req, '{"reason": "throttled", "dry_run": true}', "reason", "route", "since", "until", *OF_ALL_JOBS)
     reason = requests.reason(_texts(given, "reason"))
     since, until = _moment(given, "since"), _moment(given, "until")
@@ -35,7 +35,7 @@ def replay_job(req: func.HttpRequest, identity: str, now: datetime) -> Job:
         raise Invalid("`since` is later than `until`", "Send the earlier time as `since`; or leave one out.")
     return Job(
         id=identity,
-        work=Work.REPLAY,
+        work=work,
         asked_at=now,
         route=requests.route(_texts(given, "route")),
         reason=Reason(reason) if reason else None,

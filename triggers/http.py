@@ -10,18 +10,19 @@ import azure.functions as func
 
 from operations import jobs, look
 from operations.cancel import cancel
+from operations.discard import discard
 from operations.health import Health
 from operations.problems import Invalid, NotFound
 from operations.replay import replay
 from operations.share import share
-from rules import identity, records
+from rules import records
 from rules.jobs import Job, Work
 from rules.ports import Instances, Ports
 from triggers import bodies, requests
 from triggers.answers import accepted, answer, failure, reference
 
 # Where each kind of job is found.
-PLACES = {Work.REPLAY: "replays", Work.RECONCILE: "reconcile"}
+PLACES = {Work.REPLAY: "replays", Work.DISCARD: "discards", Work.RECONCILE: "reconcile"}
 FUNCTION, ANONYMOUS = func.AuthLevel.FUNCTION, func.AuthLevel.ANONYMOUS
 
 
@@ -57,7 +58,7 @@ class Endpoint:
 
 
 async def list_transfers(call: Call) -> func.HttpResponse:
-    """A page of transfers; with `name`, the transfer of that blob's current version."""
+    """A page of transfers; with `name`, the transfer of that blob."""
     given = requests.parameters(call.req, "route", "name", "state", "limit", "continuation")
     route = requests.route(given)
     if "name" in given:
@@ -73,7 +74,7 @@ async def list_transfers(call: Call) -> func.HttpResponse:
 async def get_transfer(call: Call) -> func.HttpResponse:
     """One transfer."""
     requests.parameters(call.req)
-    return answer(await look.transfer(call.instances, requests.transfer_id(call.req)))
+    return answer(await look.transfer(call.ports, call.instances, requests.transfer_id(call.req)))
 
 
 async def share_now(call: Call) -> func.HttpResponse:
@@ -91,12 +92,11 @@ async def cancel_transfer(call: Call) -> func.HttpResponse:
 
 async def list_letters(call: Call) -> func.HttpResponse:
     """A page of open dead letters."""
-    given = requests.parameters(call.req, "route", "reason", "limit", "continuation")
-    route, reason = requests.route(given), requests.reason(given)
-    prefix = identity.route_prefix(route) if route else ""
+    given = requests.parameters(call.req, "route", "reason", "name", "limit", "continuation")
+    wanted = {"route": requests.route(given), "reason": requests.reason(given), "name": given.get("name")}
+    chosen = {field: value for field, value in wanted.items() if value is not None}
     with requests.continuation(given) as continuation:
-        items, following = await call.ports.letters.page(prefix, requests.limit(given), continuation)
-    return answer({"items": [item for item in items if reason in {None, item["reason"]}], "continuation": following})
+        return answer(await look.letters(call.ports, chosen, requests.limit(given), continuation))
 
 
 async def get_letter(call: Call) -> func.HttpResponse:
@@ -115,14 +115,20 @@ async def replay_letter(call: Call) -> func.HttpResponse:
     return _accepted(call, await replay(call.ports, call.instances, requests.letter_id(call.req)))
 
 
+async def discard_letter(call: Call) -> func.HttpResponse:
+    """Put a dead letter away, for good."""
+    requests.parameters(call.req)
+    return answer(records.record(await discard(call.ports, call.instances, requests.letter_id(call.req))))
+
+
 def _accepted(call: Call, ids: list[str]) -> func.HttpResponse:
     return accepted(ids, call.url(f"transfers/{ids[0]}") if ids else "")
 
 
-async def replay_letters(call: Call) -> func.HttpResponse:
-    """Replay every open dead letter that is meant, at a limited rate."""
+async def act_on_letters(call: Call, work: Work) -> func.HttpResponse:
+    """Replay or discard every open dead letter that is meant, at a limited rate."""
     requests.parameters(call.req)
-    return await _asked(call, bodies.replay_job(call.req, jobs.new_id(Work.REPLAY), call.ports.now()))
+    return await _asked(call, bodies.letters_job(call.req, work, jobs.new_id(work), call.ports.now()))
 
 
 async def reconcile(call: Call) -> func.HttpResponse:
@@ -189,8 +195,11 @@ ENDPOINTS = (
     Endpoint("list_dead_letters", "GET", "dead-letters", list_letters),
     Endpoint("get_dead_letter", "GET", "dead-letters/{id}", get_letter),
     Endpoint("replay_dead_letter", "POST", "dead-letters/{id}/replay", replay_letter),
-    Endpoint("replay_dead_letters", "POST", "dead-letters/replay", replay_letters),
+    Endpoint("discard_dead_letter", "DELETE", "dead-letters/{id}", discard_letter),
+    Endpoint("replay_dead_letters", "POST", "dead-letters/replay", partial(act_on_letters, work=Work.REPLAY)),
     *_of_jobs(Work.REPLAY),
+    Endpoint("discard_dead_letters", "POST", "dead-letters/discard", partial(act_on_letters, work=Work.DISCARD)),
+    *_of_jobs(Work.DISCARD),
     Endpoint("reconcile", "POST", "reconcile", reconcile),
     *_of_jobs(Work.RECONCILE),
     Endpoint("health", "GET", "health", get_health, ANONYMOUS),

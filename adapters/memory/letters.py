@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -57,6 +58,9 @@ class MemoryLetters:
             before = self.resolved.get(identity)
             if before is None or before.last < opened.last:
                 self.resolved[identity] = _stored(letters.resolved(opened, now, how))
+            closed, ended = self.resolved[identity], self.ends.get(identity)
+            if closed.resolved_as == letters.DISCARDED and ended is not None and ended.attempt <= closed.last:
+                self.ends[identity] = replace(ended, discarded=True)
             return True
 
     async def read(self, identity: str) -> Letter | None:
@@ -78,7 +82,7 @@ class MemoryLetters:
         async with self._world.request(LETTERS_LIST, "ended/"):
             found = [self.ends[identity] for identity in sorted(self.ends)]
         for ended in found:
-            yield Ended(ended.id, ended.attempt, ended.state, ended.reason)
+            yield Ended(ended.id, ended.attempt, ended.state, ended.reason, discarded=ended.discarded)
 
 
 def _stored(letter: Letter) -> Letter:

@@ -289,6 +289,86 @@ class TestEnded:
         assert found == sorted(shown, key=lambda ended: ended.id)
 
 
+class TestDiscarded:
+    """A resolution that the record of the end tells of: the sweep reads no more than the list."""
+
+    async def ended(self, world: World, attempt: int = 0) -> Ended:
+        """The record of this attempt's end."""
+        ended = Ended(transfer_id(world), attempt, FAILED, Reason.THROTTLED, "why", resumes=1)
+        await world.letters.write_ended(ended)
+        return ended
+
+    async def listed(self, world: World) -> list[bool]:
+        """Whether the list of ends says so."""
+        return [ended.discarded async for ended in world.letters.endings() if ended.id == transfer_id(world)]
+
+    async def discard(self, world: World, attempt: int = 0) -> bool:
+        """Resolve the letter so."""
+        return await world.letters.resolve(transfer_id(world), attempt, letters.DISCARDED, SOON)
+
+    async def test_the_record_says_so_and_keeps_all_else(self, world: World) -> None:
+        """In the list, too; and the letter is kept as resolved."""
+        ended = await self.ended(world)
+        await world.letters.write(letter(world))
+        assert await self.listed(world) == [False]
+        assert await self.discard(world)
+        assert await world.letters.ended(ended.id) == replace(ended, discarded=True)
+        assert await self.listed(world) == [True]
+        found = await world.letters.read(ended.id)
+        assert found is not None
+        assert (found.resolved_as, found.resolved_at) == ("discarded", SOON)
+        assert await listed(world) == []
+
+    async def test_any_other_resolution_says_nothing(self, world: World) -> None:
+        """The record is as it was."""
+        ended = await self.ended(world)
+        await world.letters.write(letter(world))
+        await world.letters.resolve(ended.id, 0, State.CANCELLED, SOON)
+        assert await world.letters.ended(ended.id) == ended
+
+    async def test_where_there_is_none_to_resolve_nothing_is_said(self, world: World) -> None:
+        """It is missing, and the sweep is to write it."""
+        ended = await self.ended(world)
+        assert not await self.discard(world)
+        assert await world.letters.ended(ended.id) == ended
+
+    async def test_the_record_of_a_later_attempt_stays_as_it_is(self, world: World) -> None:
+        """That failure is another one."""
+        later = await self.ended(world, attempt=1)
+        await world.letters.write(letter(world))
+        assert await self.discard(world)
+        assert await world.letters.ended(later.id) == later
+
+    async def test_a_letter_without_a_record_is_resolved_all_the_same(self, world: World) -> None:
+        """Of a message, or of what cannot be read."""
+        await world.letters.write(letter(world))
+        assert await self.discard(world)
+        assert await world.letters.ended(transfer_id(world)) is None
+
+    async def test_a_second_write_of_the_same_end_does_not_undo_it(self, world: World) -> None:
+        """A late one of an activity that ran twice; the next attempt's does."""
+        ended = await self.ended(world)
+        await world.letters.write(letter(world))
+        await self.discard(world)
+        await world.letters.write_ended(ended)
+        await world.letters.write(letter(world, detail="late"))
+        assert await self.listed(world) == [True]
+        assert await listed(world) == []
+        await world.letters.write_ended(replace(ended, attempt=1))
+        await world.letters.write(letter(world, 1))
+        assert await self.listed(world) == [False]
+        assert await listed(world) == [ended.id]
+
+    async def test_by_many_at_once(self, world: World) -> None:
+        """Beside a write that is late: discarded it is."""
+        await self.ended(world)
+        await world.letters.write(letter(world))
+        late = world.letters.write(letter(world, detail="late"))
+        await asyncio.gather(*(self.discard(world) for _ in range(4)), late)
+        assert await self.listed(world) == [True]
+        assert await listed(world) == []
+
+
 class TestStored:
     """What only real storage can show."""
 
@@ -323,6 +403,20 @@ class TestStored:
         found = await storage.letters.read(transfer_id(storage))
         assert found is not None
         assert found.resolved_as == State.SUPERSEDED
+        assert await listed(storage) == []
+
+    async def test_a_discard_that_was_cut_short_is_done_again(self, storage: InStorage) -> None:
+        """The record of the end could not be written: the letter is still open, and the next discard does the rest."""
+        ended = Ended(transfer_id(storage), 0, FAILED, Reason.THROTTLED, "why")
+        await storage.letters.write_ended(ended)
+        await storage.letters.write(letter(storage))
+        match = {"operation": "PutBlob", "path": f"ended/{re.escape(ended.id)}"}
+        storage.stack.control.add_fault(match, {"status": 403, "code": "AuthorizationFailure"})
+        with pytest.raises(Retryable):
+            await storage.letters.resolve(ended.id, 0, letters.DISCARDED, NOW)
+        assert await listed(storage) == [ended.id]
+        assert await storage.letters.resolve(ended.id, 0, letters.DISCARDED, SOON)
+        assert await storage.letters.ended(ended.id) == replace(ended, discarded=True)
         assert await listed(storage) == []
 
     @pytest.mark.parametrize("content", [b"", b"no JSON", b"[]", b"{}", b'{"id": 1}'])

@@ -1,4 +1,4 @@
-"""The calls of jobs: bulk replays and reconciles, at every moment of theirs."""
+"""The calls of jobs: bulk replays, bulk discards and reconciles, at every moment of theirs."""
 
 from dataclasses import replace
 from typing import Any
@@ -16,7 +16,11 @@ from tests.unit.rules.samples import NOW, ROUTE, body
 from tests.unit.triggers.api import Answer, Api
 from tests.unit.triggers.test_http import dead
 
-ASKED: dict[str, dict[str, Any]] = {"replay_dead_letters": {}, "reconcile": {"route": ROUTE.name}}
+ASKED: dict[str, dict[str, Any]] = {
+    "replay_dead_letters": {},
+    "discard_dead_letters": {},
+    "reconcile": {"route": ROUTE.name},
+}
 DEEP = "in/" + "x/" * 255
 
 
@@ -101,6 +105,51 @@ async def replays_in_every_condition(world: World, api: Api) -> Answer:
     answer = await api.call("list_replays")
     assert {item["state"] for item in answer.body["items"]} == set(JobState)
     return answer
+
+
+@scenario("discard_dead_letters", 202)
+async def everything_is_discarded(_world: World, api: Api) -> Answer:
+    """An empty object means all."""
+    return await api.call("discard_dead_letters", None, b"{}")
+
+
+@scenario("discard_dead_letters", 400)
+async def a_discard_of_an_unknown_reason(_world: World, api: Api) -> Answer:
+    """The answer says which reasons there are."""
+    return await api.call("discard_dead_letters", None, body({"reason": "tired"}))
+
+
+@scenario("list_discards", 200)
+async def discards_in_every_condition(world: World, api: Api) -> Answer:
+    """The same as for replays."""
+    await conditions(world, api, "discard_dead_letters", {"reason": "throttled", "until": NOW.isoformat()})
+    answer = await api.call("list_discards")
+    assert {item["state"] for item in answer.body["items"]} == set(JobState)
+    return answer
+
+
+@scenario("get_discard", 200)
+async def a_discard_that_is_done(world: World, api: Api) -> Answer:
+    """With its counts."""
+    await dead(world)
+    await done(world, identity := await asked(world, api, "discard_dead_letters"))
+    answer = await api.call("get_discard", identity)
+    assert (answer.body["counts"]["found"], answer.body["counts"]["discarded"]) == (1, 1)
+    return answer
+
+
+@scenario("get_discard_report", 200)
+async def what_came_of_those_to_be_discarded(world: World, api: Api) -> Answer:
+    """What was found, then a transfer's and a message's discarded, and one that is being replayed."""
+    await dead(world)
+    running = await dead(world, "in/running")
+    await api.call("replay_dead_letter", running.id)
+    await refuse(world.ports, b"hello", Refused(Reason.MALFORMED, "no JSON"))
+    await done(world, identity := await asked(world, api, "discard_dead_letters"))
+    found = await api.call("get_discard_report", identity)
+    came = await api.call("get_discard_report", identity, continuation="1")
+    assert sorted(line["result"] for line in came.body["items"]) == [Result.DISCARDED, Result.DISCARDED, Result.RUNNING]
+    return replace(came, text=body({**came.body, "items": found.body["items"] + came.body["items"]}).decode())
 
 
 @scenario("list_reconcile", 200)

@@ -138,7 +138,9 @@ def test_the_api_is_the_table_of_endpoints() -> None:
 def test_requests_http_has_every_call() -> None:
     """Each call of the API is in requests.http."""
     asked = re.findall(r"^([A-Z]+) \{\{host\}\}(/api/[^\s?]*)", page("requests.http"), re.MULTILINE)
-    called = {f"{method} {re.sub(r'{{(transfer|letter|replay|reconcile)}}', '{id}', path)}" for method, path in asked}
+    called = {
+        f"{method} {re.sub(r'{{(transfer|letter|replay|discard|reconcile)}}', '{id}', path)}" for method, path in asked
+    }
     assert called == {f"{call.method} /api/{call.route}" for call in ENDPOINTS}
 
 

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.translation import answered
+from adapters.translation import INSTANCES_FIND, answered
 from operations import problems
 from operations.accept import refuse
+from operations.look import LETTER_PAGES, SEARCH_PAGE, SEARCH_PAGES
 from rules import jobs, letters, records
 from rules.errors import Reason
 from rules.events import Refused
@@ -56,7 +57,7 @@ TYPES: dict[str, tuple[type, ...]] = {
     "null": (type(None),),
 }
 # Requests that may leave fields out.
-LOOSE = ("ReplayRequest", "ReconcileRequest")
+LOOSE = ("ReplayRequest", "DiscardRequest", "ReconcileRequest")
 # What a job's fields take, and what they do not.
 TAKEN: dict[str, list[Any]] = {
     "route": [ROUTE.name],
@@ -257,7 +258,7 @@ class TestDescription:
         for kind in (State, Reason, Engine, JobState, Phase, Finding, Result):
             assert words.pop(kind.__name__) == list(kind)
         final = [state for state in State if state in FINAL]
-        resolved_as = [*(state for state in final if state is not State.DEAD_LETTERED), "accepted"]
+        resolved_as = [*(state for state in final if state is not State.DEAD_LETTERED), "accepted", letters.DISCARDED]
         assert words == {"FinalState": final, "ResolvedAs": resolved_as}
 
     def test_the_limits_are_the_codes(self) -> None:
@@ -265,9 +266,13 @@ class TestDescription:
         parameters = DESCRIPTION["components"]["parameters"]
         limit = parameters["limit"]["schema"]
         assert (limit["minimum"], limit["maximum"], limit["default"]) == (1, MAX_LIMIT, DEFAULT_LIMIT)
-        for kind in ("TransferPage", "DeadLetterPage", "ReplayPage", "ReconcilePage"):
+        for kind in ("TransferPage", "DeadLetterPage", "ReplayPage", "DiscardPage", "ReconcilePage"):
             assert SCHEMAS[kind]["properties"]["items"]["maxItems"] == MAX_LIMIT
         assert parameters["name"]["schema"]["maxLength"] == MAX_UNITS
+        assert f"up to {LETTER_PAGES} pages" in parameters["letterName"]["description"]
+        assert f"up to {LETTER_PAGES} pages" in parameters["reason"]["description"]
+        searched = f"the first {SEARCH_PAGES * SEARCH_PAGE:,} transfers"
+        assert searched in OPERATIONS["list_transfers"][2]["description"]
         assert SCHEMAS["ShareRequest"]["properties"]["name"]["maxLength"] == MAX_UNITS
         letter = SCHEMAS["DeadLetter"]["properties"]
         assert letter["schema"]["const"] == letters.SCHEMA
@@ -280,7 +285,7 @@ class TestDescription:
         bodies = [operation["requestBody"] for _, _, operation in OPERATIONS.values() if "requestBody" in operation]
         assert bodies
         assert all(f"at most {MAX_BODY // 1024} KiB" in found["description"] for found in bodies)
-        for work in ("Replay", "Reconcile"):
+        for work in ("Replay", "Discard", "Reconcile"):
             asked = SCHEMAS[f"{work}Request"]["properties"]["max_per_second"]
             rate = SCHEMAS[work]["properties"]["max_per_second"]
             assert (rate["minimum"], rate["maximum"], asked["default"]) == (1, jobs.MAX_RATE, jobs.DEFAULT_RATE)
@@ -654,6 +659,90 @@ async def a_message_that_would_be_ignored(world: World, api: Api) -> Answer:
     return await api.call("replay_dead_letter", identity)
 
 
+@scenario("discard_dead_letter", 200)
+async def discarded(world: World, api: Api) -> Answer:
+    """Kept as resolved; its transfer shows it."""
+    transfer = await dead(world)
+    answer = await api.call("discard_dead_letter", transfer.id)
+    assert answer.body["resolved_as"] == "discarded"
+    assert answer.body == (await api.call("get_dead_letter", transfer.id)).body
+    shown = await api.call("get_transfer", transfer.id)
+    assert (shown.body["state"], shown.body["letter"]["resolved_as"]) == ("dead_lettered", "discarded")
+    assert fits("get_transfer", shown) == []
+    return answer
+
+
+@scenario("discard_dead_letter", 200)
+async def a_message_that_is_discarded(world: World, api: Api) -> Answer:
+    """It has no transfer."""
+    return await api.call("discard_dead_letter", await message(world, b"hello"))
+
+
+@scenario("discard_dead_letter", 409)
+async def discarded_while_it_is_replayed(world: World, api: Api) -> Answer:
+    """Wait."""
+    transfer = await dead(world)
+    await api.call("replay_dead_letter", transfer.id)
+    answer = await api.call("discard_dead_letter", transfer.id)
+    assert answer.headers["Retry-After"]
+    return answer
+
+
+@scenario("discard_dead_letter", 409)
+async def discarded_twice(world: World, api: Api) -> Answer:
+    """It says how it was resolved."""
+    transfer = await dead(world)
+    await api.call("discard_dead_letter", transfer.id)
+    answer = await api.call("discard_dead_letter", transfer.id)
+    assert answer.body["resolved_as"] == "discarded"
+    return answer
+
+
+@scenario("discard_dead_letter", 409)
+async def discarded_after_it_was_lost(world: World, api: Api) -> Answer:
+    """Nothing was discarded."""
+    transfer = await dead(world)
+    world.when(INSTANCES_FIND, world.letters.open.clear)
+    return await api.call("discard_dead_letter", transfer.id)
+
+
+@scenario("replay_dead_letter", 409)
+async def replayed_after_it_was_discarded(world: World, api: Api) -> Answer:
+    """It says what can be done."""
+    transfer = await dead(world)
+    await api.call("discard_dead_letter", transfer.id)
+    answer = await api.call("replay_dead_letter", transfer.id)
+    assert "POST /api/transfers" in answer.body["fix"]
+    return answer
+
+
+@scenario("list_dead_letters", 200)
+async def letters_of_one_blob(world: World, api: Api) -> Answer:
+    """By its name."""
+    transfer = await dead(world)
+    await dead(world, "in/other")
+    answer = await api.call("list_dead_letters", name=NAME)
+    assert [item["id"] for item in answer.body["items"]] == [transfer.id]
+    return answer
+
+
+@scenario("list_transfers", 200)
+async def by_the_name_of_a_blob_that_is_gone(world: World, api: Api) -> Answer:
+    """The target names its transfer."""
+    transfer = world.put()
+    world.land(transfer)
+    world.stands(transfer, "Completed", output={"state": "verified", "copied": 10, "total": 10})
+    del world.storage.blobs[transfer.version.blob]
+    return await api.call("list_transfers", route=ROUTE.name, name=NAME)
+
+
+@scenario("list_transfers", 404)
+async def a_blob_whose_event_was_not_taken(world: World, api: Api) -> Answer:
+    """The fix says so."""
+    world.put()
+    return await api.call("list_transfers", route=ROUTE.name, name=NAME)
+
+
 @scenario("health", 200)
 async def well(_world: World, api: Api) -> Answer:
     """Everything works."""
@@ -758,6 +847,7 @@ class TestAnswers:
         ("operation", "name", "more"),
         [
             ("replay_dead_letters", "ReplayRequest", []),
+            ("discard_dead_letters", "DiscardRequest", []),
             ("reconcile", "ReconcileRequest", [{}, {"route": None}, {"route": "default", "reason": "throttled"}]),
         ],
     )
@@ -776,7 +866,7 @@ class TestAnswers:
 class TestChecker:
     """A checker that accepts everything would prove nothing."""
 
-    @pytest.mark.parametrize("name", ["Transfer", "DeadLetter", "Health", "Accepted", "NotFound", "Replay"])
+    @pytest.mark.parametrize("name", ["Transfer", "DeadLetter", "Health", "Accepted", "NotFound", "Replay", "Discard"])
     async def test_a_field_too_few_too_many_or_of_another_type_is_told(self, name: str) -> None:
         """For each field of each kind."""
         world = World()
@@ -789,6 +879,7 @@ class TestChecker:
             "Accepted": await api.call("replay_dead_letter", transfer.id),
             "NotFound": await api.call("get_transfer", UNKNOWN),
             "Replay": await api.call("get_replay", await asked(world, api, "replay_dead_letters")),
+            "Discard": await api.call("get_discard", await asked(world, api, "discard_dead_letters")),
         }
         good = answers[name].body
         assert wrong(SCHEMAS[name], good) == []

@@ -16,6 +16,14 @@ UNKNOWN = "00000000-000000000000000000000000"
         ("GET", f"/dead-letters/{UNKNOWN}", None, 404),
         ("DELETE", f"/transfers/{UNKNOWN}", None, 404),
         ("POST", f"/dead-letters/{UNKNOWN}/replay", None, 404),
+        ("DELETE", f"/dead-letters/{UNKNOWN}", None, 404),
+        ("DELETE", "/dead-letters/discard", None, 400),
+        ("POST", "/dead-letters/discard", b"[]", 400),
+        ("POST", "/dead-letters/discard", '{"route": "default"}'.encode("utf-16"), 400),
+        ("POST", "/dead-letters/discard", b'{"route": "\xff"}', 400),
+        ("GET", f"/discards/replay-{UNKNOWN[9:]}", None, 400),
+        ("DELETE", f"/discards/discard-{UNKNOWN[9:]}", None, 404),
+        ("GET", "/dead-letters?name=", None, 400),
         ("GET", "/transfers/not-an-id", None, 400),
         ("GET", "/transfers/" + "a" * 500, None, 400),
         ("GET", "/transfers?limit=0", None, 400),
@@ -53,12 +61,16 @@ def test_errors_are_problems_with_a_fix(desk: Desk, method: str, path: str, body
         "/health",
         "/transfers?limit=1",
         "/dead-letters",
+        "/dead-letters?name=x",
         "/replays",
+        "/discards",
         "/reconcile",
         f"/transfers/{UNKNOWN}",
         f"/dead-letters/{UNKNOWN}",
         f"/replays/replay-{UNKNOWN[9:]}",
         f"/replays/replay-{UNKNOWN[9:]}/report",
+        f"/discards/discard-{UNKNOWN[9:]}",
+        f"/discards/discard-{UNKNOWN[9:]}/report",
         f"/reconcile/reconcile-{UNKNOWN[9:]}",
         f"/reconcile/reconcile-{UNKNOWN[9:]}/report",
         "/transfers?limit=0",
@@ -75,6 +87,41 @@ def test_head_has_the_status_and_the_headers_of_get_and_no_body(desk: Desk, path
 
     status, headers, _ = told("GET")
     assert told("HEAD") == (status, headers, False)
+
+
+@pytest.mark.parametrize("target_too", [False, True])
+def test_the_transfer_of_a_blob_that_is_gone_is_found(desk: Desk, *, target_too: bool) -> None:
+    """By the target's receipt; where the target is gone as well, by its name among the route's transfers."""
+    name = f"gone/{target_too}/ü 100%.txt"
+    desk.put(name, b"soon gone")
+    transfer = desk.until_final(name)
+    desk.source(name).delete_blob()
+    if target_too:
+        desk.target(name).delete_blob()
+    answer = desk.transfer_of(name)
+    assert (answer.status, answer.body) == (200, transfer)
+
+
+def test_an_unknown_blob_is_404_that_says_where_it_was_looked_for(desk: Desk) -> None:
+    """At the target, and among the route's transfers."""
+    answer = desk.transfer_of("never/was")
+    assert answer.status == 404
+    assert all(words in answer.body["detail"] for words in ("the target has none", "none of the route's transfers"))
+
+
+def test_a_fresh_upload_whose_event_was_not_taken_is_404_that_says_so(desk: Desk) -> None:
+    """And what to do about it, which then helps."""
+    desk.control.events(mode="drop")
+    try:
+        desk.put("fresh/upload", b"new")
+        answer = desk.transfer_of("fresh/upload")
+    finally:
+        desk.control.events(mode="deliver")
+    assert answer.status == 404
+    assert "its event was not taken yet" in answer.body["detail"]
+    assert "POST /api/transfers" in answer.body["fix"]
+    assert desk.api("POST", "/transfers", {"route": "default", "name": "fresh/upload"}).status == 202
+    assert desk.until_final("fresh/upload")["state"] == "verified"
 
 
 def test_health_looks_at_everything(desk: Desk) -> None:

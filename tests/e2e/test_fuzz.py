@@ -32,17 +32,19 @@ OPERATIONS: dict[str, set[int]] = {
 }
 # What this stack never answers: it asks for no key, nothing fails, and no share comes while its transfer is ending.
 NEVER = {(name, code) for name in OPERATIONS for code in (401, 500, 503)} | {("share_now", 409)}
+LETTERS = 60
+EVERYTHING = "/api/dead-letters/discard"
 EXAMPLES = 300 if os.environ.get("SOAK") == "long" else 15
 # Ids in place of those that are known once the stack runs.
 VERIFIED, RUNNING, DEAD = (f"00000000-{number:024x}" for number in range(3))
-MESSAGE, REPLAY, RECONCILE = (f"{kind}-{0:024x}" for kind in ("message", "replay", "reconcile"))
-REPLAYING, RECONCILING = (f"{kind}-{1:024x}" for kind in ("replay", "reconcile"))
+MESSAGE, REPLAY, DISCARD, RECONCILE = (f"{kind}-{0:024x}" for kind in ("message", "replay", "discard", "reconcile"))
+REPLAYING, DISCARDING, RECONCILING = (f"{kind}-{1:024x}" for kind in ("replay", "discard", "reconcile"))
 # What no schema can say of a valid request, and the app refuses with 400.
 UNSAID = re.compile(
     r"`name` goes with `route` alone|`(continuation|since|until)` is not valid|`since` is later than `until`|the name cannot be carried: .+"
 )
-# The methods of this path's neighbour, whose parameter takes the segment.
-NEIGHBOURS = {("GET", "/api/dead-letters/replay")}
+# The methods of these paths' neighbour, whose parameter takes the segment.
+NEIGHBOURS = {(method, f"/api/dead-letters/{what}") for method in ("GET", "DELETE") for what in ("replay", "discard")}
 # Answers to what was not described are the host's; keys are the matter of test_security.py.
 ELSEWHERE = [unsupported_method, positive_data_acceptance, ignored_auth]
 
@@ -54,16 +56,19 @@ def with_examples() -> dict[str, Any]:
         "transferId": (VERIFIED, RUNNING, DEAD),
         "letterId": (MESSAGE, DEAD),
         "replayId": (REPLAY, REPLAYING),
+        "discardId": (DISCARD, DISCARDING),
         "reconcileId": (RECONCILE, RECONCILING),
     }
     for parameter, ids in known.items():
         examples = {f"known {number}": {"value": identity} for number, identity in enumerate(ids)}
         told["components"]["parameters"][parameter]["examples"] = examples
     told["components"]["schemas"]["ShareRequest"]["examples"] = [{"route": "default", "name": "one.txt"}]
-    for parameter, value in (("route", "default"), ("name", "one.txt")):
+    for parameter, value in (("route", "default"), ("name", "one.txt"), ("letterName", "0")):
         told["components"]["parameters"][parameter]["example"] = value
     for methods in told["paths"].values():
         methods.pop("head", None)  # it is its GET without the body, which test_api.py shows
+    # Last, for it may leave no open dead letter to any other call.
+    told["paths"][EVERYTHING] = told["paths"].pop(EVERYTHING)
     return told
 
 
@@ -80,6 +85,7 @@ class Fuzzed:
         self.url = f"http://127.0.0.1:{desk.stack.host_port}"
         self.seen: Counter[tuple[str, int]] = Counter()
         self.known: dict[str, Callable[[], str]] = {}
+        self._last = DEAD
 
     def ask(self, case: schemathesis.Case[Any]) -> schemathesis.Response:
         """Ask, with a real id where a known one is meant."""
@@ -98,21 +104,29 @@ class Fuzzed:
         self.desk.control.copies(hold=True)
         self.desk.put("held.bin", b"held", "async")
         self.desk.put("one.txt", b"one")
-        for number in range(20):
+        for number in range(LETTERS):
             self.desk.source(str(number), "strict").create_append_blob()  # no `sync` carries it
         self.desk.queue().send_message("no event")
-        letters = self.desk.until(lambda: self._letters(21), "all letters are there")
+        letters = self.desk.until(lambda: self._letters(LETTERS + 1), "all letters are there")
         self._knows(VERIFIED, self.desk.until_final("one.txt")["id"])
         self._knows(RUNNING, self.desk.transfer_of("held.bin", "patient").body["id"])
-        self._knows(DEAD, min(letters))
+        self.known[DEAD] = self._dead
         self._knows(MESSAGE, max(letters))
         self._knows(REPLAY, self._job("/dead-letters/replay", dry_run=True))
+        self._knows(DISCARD, self._job("/dead-letters/discard", dry_run=True))
         self._knows(RECONCILE, self._job("/reconcile", route="default"))
         self.known[REPLAYING] = lambda: self._job("/dead-letters/replay", max_per_second=1)
+        self.known[DISCARDING] = lambda: self._job("/dead-letters/discard", route="strict", max_per_second=1)
         self.known[RECONCILING] = lambda: self._job("/reconcile", route="strict", max_per_second=1)
 
     def _knows(self, placeholder: str, identity: str) -> None:
         self.known[placeholder] = lambda: identity
+
+    def _dead(self) -> str:
+        """The first open letter, as long as there is one: a fuzz discards them."""
+        found = [item["id"] for item in self.desk.everything("/dead-letters?route=strict")]
+        self._last = min(found, default=self._last)
+        return self._last
 
     def _letters(self, count: int) -> list[str]:
         found = [item["id"] for item in self.desk.everything("/dead-letters")]
@@ -124,7 +138,7 @@ class Fuzzed:
 
 @pytest.fixture(scope="module")
 def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzed]:
-    """It lives as long as this module: a fuzz shares, cancels and replays whatever it likes."""
+    """It lives as long as this module: a fuzz shares, cancels, replays and discards whatever it likes."""
     state = tmp_path_factory.mktemp("fuzzed")
     setting = environment(state)
     accounts = [

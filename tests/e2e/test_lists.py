@@ -38,7 +38,7 @@ GARBAGE = [
     *(f"/transfers?state={quote(text)}" for text in (*NO_STATES, "")),
     *(f"/dead-letters?reason={quote(text)}" for text in (*NO_REASONS, "")),
     *(f"/transfers?{text}" for text in ("reason=internal", "name=a", "name=a&route=default&limit=5", "route=default&name=")),
-    *(f"/dead-letters?{text}" for text in ("state=open", "name=a&route=default")),
+    *(f"/dead-letters?{text}" for text in ("state=open", "name=a&name=b")),
 ]  # fmt: skip
 
 
@@ -152,10 +152,11 @@ def test_every_letter_of_a_route_is_listed_once(crowd: Crowd, route: str) -> Non
 
 @pytest.mark.parametrize("reason", [*REASONS, Reason.MALFORMED, Reason.THROTTLED])
 def test_every_letter_of_a_reason_is_listed_once(crowd: Crowd, reason: Reason) -> None:
-    """In no more pages than the whole list has; with a route, those that are both."""
+    """In no more pages than the whole list has, of which only the last may be empty; with a route, those that are both."""
     pages = list(crowd.pages(f"/dead-letters?reason={reason}", LONGEST))
     assert Counter(item["id"] for page in pages for item in page) == once(crowd.letters, reason=reason)
-    assert len(pages) == -(-len(crowd.letters) // LONGEST)
+    assert len(pages) <= -(-len(crowd.letters) // LONGEST)
+    assert all(pages[:-1])
     both = once(crowd.letters, reason=reason, route="missing")
     assert crowd.ids(f"/dead-letters?reason={reason}&route=missing", 100) == both
 

@@ -1,4 +1,4 @@
-"""Bulk replay: many dead letters at once, by twice as many people as needed, with some that go on failing."""
+"""Bulk replay and discard: many dead letters at once, by twice as many people as needed, with some that go on failing."""
 
 import json
 from collections.abc import Iterator
@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from rules import identity
+from rules.events import announcement
+from rules.models import Place, Route
 from tests.e2e.desk import Desk
 from tests.e2e.test_reconcile import ENDED
 
@@ -54,20 +57,20 @@ def asked(desk: Desk, **body: Any) -> str:
     return str(answer.body["id"])
 
 
-def ended(desk: Desk, job_id: str) -> dict[str, Any]:
+def ended(desk: Desk, job_id: str, place: str = "replays") -> dict[str, Any]:
     """A job once it has ended."""
 
     def look() -> dict[str, Any] | None:
-        body: dict[str, Any] = desk.api("GET", f"/replays/{job_id}").body
+        body: dict[str, Any] = desk.api("GET", f"/{place}/{job_id}").body
         return body if body["state"] in ENDED else None
 
     found: dict[str, Any] = desk.until(look, f"{job_id} ends")
     return found
 
 
-def results(desk: Desk, job_id: str) -> dict[str, str]:
+def results(desk: Desk, job_id: str, place: str = "replays") -> dict[str, str]:
     """What came of each letter."""
-    lines = desk.everything(f"/replays/{job_id}/report", limit="")
+    lines = desk.everything(f"/{place}/{job_id}/report", limit="")
     return {line["id"]: line["result"] for line in lines if "result" in line}
 
 
@@ -128,3 +131,59 @@ def test_the_lists_show_every_job(desk: Desk) -> None:
     assert all(item["id"].startswith("replay-") for item in items)
     wrong = desk.api("GET", f"/reconcile/{items[0]['id']}")
     assert (wrong.status, "reconcile-" in json.dumps(wrong.body["fix"])) == (400, True)
+
+
+def test_one_is_discarded_and_neither_the_sweep_nor_its_event_brings_it_back(desk: Desk, failed: list[str]) -> None:
+    """It is found by its name; its transfer stays as it ended and shows what became of its letter."""
+    assert failed
+    [letter] = desk.everything(f"/dead-letters?route={CONTAINER}&name={name(5)}")
+    gone = desk.api("DELETE", f"/dead-letters/{letter['id']}")
+    assert (gone.status, gone.body["state"], gone.body["resolved_as"]) == (200, "resolved", "discarded")
+    assert desk.api("GET", f"/dead-letters/{letter['id']}").body == gone.body
+    for method, path in (("DELETE", ""), ("POST", "/replay")):
+        again = desk.api(method, f"/dead-letters/{letter['id']}{path}")
+        assert (again.status, again.body["resolved_as"]) == (409, "discarded")
+    desk.fire("sweep")
+    desk.queue().send_message(event(desk, letter))
+    desk.until(lambda: not desk.queue().get_queue_properties().approximate_message_count, "its event was taken")
+    shown = desk.api("GET", f"/transfers/{letter['id']}").body
+    assert (shown["state"], shown["letter"]["resolved_as"]) == ("dead_lettered", "discarded")
+    assert desk.everything(f"/dead-letters?route={CONTAINER}&name={name(5)}") == []
+
+
+def test_the_rest_is_discarded_at_once(desk: Desk, failed: list[str]) -> None:
+    """First dry; then twice at once, which harms nothing. A share carries one again, and its failure is a new letter."""
+    assert failed
+    left = {letter["id"] for letter in letters(desk)}
+    dry = ended(desk, discards(desk, dry_run=True), "discards")
+    assert (dry["counts"]["found"], dry["counts"]["discarded"]) == (len(left), 0)
+    with ThreadPoolExecutor(2) as people:
+        ids = list(people.map(lambda _: discards(desk, reason="target_unwritable"), range(2)))
+    assert {ended(desk, job_id, "discards")["state"] for job_id in ids} == {"done"}
+    told = [results(desk, job_id, "discards") for job_id in ids]
+    assert {result for one in told for result in one.values()} <= {"discarded", "refused"}
+    assert set().union(*told) == left
+    assert letters(desk) == []
+    assert desk.api("POST", "/transfers", {"route": CONTAINER, "name": name(0)}).status == 202
+    [again] = desk.until(lambda: letters(desk), "it has failed again")
+    record = desk.api("GET", f"/dead-letters/{again['id']}").body
+    assert (record["state"], record["resolved_as"]) == ("open", None)
+    assert len(record["attempts"]) > 1
+
+
+def event(desk: Desk, letter: dict[str, Any]) -> str:
+    """The event of a letter's version once more, as a queue may deliver it."""
+    source, target = (
+        Place(f"http://127.0.0.1:{desk.stack.blob_port}/sharing{end}", CONTAINER) for end in ("source", "target")
+    )
+    transfer = identity.transfer(Route(CONTAINER, source, target), letter["name"], letter["etag"])
+    assert transfer.id == letter["id"]
+    return announcement(transfer, letter["etag"], None).decode()
+
+
+def discards(desk: Desk, **body: Any) -> str:
+    """Ask for a bulk discard of the route's letters; its id."""
+    answer = desk.api("POST", "/dead-letters/discard", {"route": CONTAINER, **body})
+    assert answer.status == 202
+    assert answer.headers["Location"] == f"../discards/{answer.body['id']}"
+    return str(answer.body["id"])

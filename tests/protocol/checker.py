@@ -26,6 +26,9 @@ class Ghost(NamedTuple):
     begun: int = 0
     """The newest version of which a copy was ever begun at the target."""
 
+    discards: frozenset[tuple[int, int]] = frozenset()
+    """Transfer, attempt: a person discarded the letter of its failure."""
+
     @property
     def newest(self) -> int:
         """The newest version that was ever whole at the target."""
@@ -94,6 +97,12 @@ def finished(model: "Machine", state: "State") -> None:
         _recorded(model, state, index, final)
 
 
+def is_discarded(state: "State", index: int) -> bool:
+    """Whether a person discarded the letter of a transfer's newest attempt."""
+    newest = max((attempt for transfer, attempt, _ in state.ghost.ends if transfer == index), default=0)
+    return any(transfer == index and attempt >= newest for transfer, attempt in state.ghost.discards)
+
+
 def _newest(model: "Machine", view: View, finals: list[str | None]) -> None:
     current = [final for index, final in enumerate(finals) if model.version(index) == view.source]
     if "superseded" in current:
@@ -109,8 +118,10 @@ def _recorded(model: "Machine", state: "State", index: int, final: str | None) -
     """The letters and the records of ends agree with the final states (I9)."""
     identity = model.transfers[index].id
     letter, record = model.cloud.letter(state.world, identity), model.cloud.ended(state.world, identity)
-    if (letter is not None) != (final == "dead_lettered"):
-        raise Violation(f"transfer {model.name(index)} is {final}, its open letter is {letter}")
+    discarded = is_discarded(state, index)
+    if (letter is not None) != (final == "dead_lettered" and not discarded):
+        word = ", its letter was discarded" if discarded else ""
+        raise Violation(f"transfer {model.name(index)} is {final}{word}, its open letter is {letter}")
     # What a terminated orchestration had in flight may still drop the record: its letter is there, and that is enough.
     terminated = any(what.startswith("terminate") for what in model.scenario.script)
     if final in GAVE_UP and not terminated and (record is None or record.state != final):

@@ -201,6 +201,26 @@ class Cloud:
         """The open letter."""
         return self._twins[world].letters.open.get(identity)
 
+    def resolved(self, world: int, identity: str) -> Letter | None:
+        """The letter as it was resolved."""
+        return self._twins[world].letters.resolved.get(identity)
+
+    def forget(self, world: int, identity: str) -> int:
+        """The retention of a resolved letter ends: the container's rule deletes it."""
+
+        def forget(twin: Twin) -> None:
+            del twin.letters.resolved[identity]
+
+        return self.change(world, f"forget {identity}", forget)
+
+    def lose(self, world: int, identity: str) -> int:
+        """An outsider deletes an open letter."""
+
+        def lose(twin: Twin) -> None:
+            del twin.letters.open[identity]
+
+        return self.change(world, f"lose {identity}", lose)
+
     def item(self, world: int) -> Item | None:
         """The target."""
         return self._twins[world].storage.blobs.get(self.target)

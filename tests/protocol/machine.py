@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from activities import BODIES
 from operations.accept import accept
 from operations.cancel import ask_to_cancel
+from operations.discard import discard
 from operations.problems import Problem
 from operations.restart import restart
 from operations.resume import take_up
@@ -38,6 +39,7 @@ AFTER_A_PAUSE = timedelta(minutes=20)
 OPERATIONS = {
     "accept": accept,
     "cancel": _portless(ask_to_cancel),
+    "discard": discard,
     "lost": give_back,
     "restart": restart,
     "resume": take_up,
@@ -116,7 +118,7 @@ class Machine:
             not scenario.fine
             and not scenario.exact
             and not scenario.failures
-            and not any(word in script for word in ("terminate", "sweep"))
+            and not any(word in script for word in ("terminate", "sweep", "discard"))
         )
 
     # --- what is known of a state
@@ -198,9 +200,19 @@ class Machine:
         if world == state.world:
             return state, answer
         begun = None
+        if request.method == "resolve":
+            state = self._discarded(state, world, request.args[0])
         if request.method == "copy":
             begun = self._index[request.args[0].metadata["transfer_id"]]
         return self._moved(state, world, begun), answer
+
+    def _discarded(self, state: State, world: int, identity: str) -> State:
+        """The onlooker remembers that a letter is discarded from now on, if it is."""
+        letter = self.cloud.resolved(world, identity)
+        if letter is None or letter.resolved_as != "discarded":
+            return state
+        discards = state.ghost.discards | {(self._index[identity], letter.last)}
+        return state._replace(ghost=state.ghost._replace(discards=discards))
 
     def _moved(self, state: State, world: int, begun: int | None = None, *, outsider: bool = False) -> State:
         """Another world: looked at by the checker, its queue emptied into ours."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from rules import events
+from tests.protocol import checker
 from tests.protocol.cloud import WRITES, Lost, Unseen, version
 from tests.protocol.machine import Ask, Machine
 from tests.protocol.orchestration import BASE, CANCEL
@@ -117,7 +118,7 @@ class Model(Machine):
         ]
         return version(pins[0]) if pins else 0
 
-    def _happen(self, state: State, what: str, who: str = "") -> State | None:  # noqa: C901, PLR0911
+    def _happen(self, state: State, what: str, who: str = "") -> State | None:  # noqa: C901, PLR0911, PLR0912
         index = next((i for i in range(len(self.transfers)) if self.name(i) == who), 0)
         instance = state.instances[index]
         running = instance is not None and instance.status == "Running"
@@ -141,6 +142,13 @@ class Model(Machine):
                 return self._with(state, index, instance._replace(late=True))
             case "replay" if self.final(instance) in {"dead_lettered", "cancelled"} or self._is_broken(instance):
                 return self._operate(state, "restart", self.transfers[index], index)
+            case "discard" if self.cloud.letter(state.world, self.transfers[index].id) is not None:
+                return self._operate(state, "discard", self.transfers[index].id, index)
+            case "lose" if self.cloud.letter(state.world, self.transfers[index].id) is not None:
+                return state._replace(world=self.cloud.lose(state.world, self.transfers[index].id))
+            # Retention is of days: whatever is in flight has ended by then.
+            case "forget" if not state.tasks and self.cloud.resolved(state.world, self.transfers[index].id) is not None:
+                return state._replace(world=self.cloud.forget(state.world, self.transfers[index].id))
             case "terminate" if running and instance is not None:
                 return self._broken(state, index, "Terminated", "a person ended it")
             case "sweep":
@@ -167,14 +175,16 @@ class Model(Machine):
             elif self._is_lost(state, index, instance) and self._rounds(state, "lost") < MAX_ROUNDS:
                 label = self._doing(f"{self.name(index)} lost")
                 yield Step(label, self._operate(state, "lost", self.transfers[index].id, index))
-        if self.scenario.failures and self._letters_disagree(state):
+        heals = self.scenario.failures or ("lose 1" in self.scenario.script and not state.tasks)
+        if heals and self._letters_disagree(state):
             yield Step(self._doing("sweep"), self._operate(state, "sweep", None, 0))
 
     def _letters_disagree(self, state: State) -> bool:
         """Whether the sweep has something to heal: what a failed execution still had in flight may write a letter late."""
         return any(
-            (self.cloud.letter(state.world, transfer.id) is not None) != (self.final(instance) == "dead_lettered")
-            for transfer, instance in zip(self.transfers, state.instances, strict=True)
+            (self.cloud.letter(state.world, self.transfers[index].id) is not None)
+            != (self.final(instance) == "dead_lettered" and not checker.is_discarded(state, index))
+            for index, instance in enumerate(state.instances)
             if self.final(instance) is not None
         )
 

@@ -2,18 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from activities import BODIES, start
 from activities.finish import run_clean
-from adapters.memory import MemoryTarget
+from adapters.memory import MemoryLetters, MemoryTarget
 from rules import decisions, letters
 from rules.decisions import CopyStatus, SourceBlob, TargetBlob
 from rules.letters import Ended, Letter
 from rules.models import Outcome, Run, Step, Transfer, Verdict
-from rules.ports import Ports
+from rules.ports import Instance, Ports
+from rules.transitions import State
 from tests.protocol import model as model_
 from tests.protocol import recall
 
@@ -172,6 +174,28 @@ def resumes_do_not_rank(patch: pytest.MonkeyPatch) -> None:
 def letters_are_not_swept(patch: pytest.MonkeyPatch) -> None:
     """Nothing compares letters with transfers."""
     patch.setattr(model_.Model, "_letters_disagree", lambda *_: False)
+
+
+def discarded_letters_are_owed(patch: pytest.MonkeyPatch) -> None:
+    """Who looks whether a letter is missing does not know that a person discarded it."""
+
+    async def is_owed(ports: Ports, _instance: Instance, ended: Ended) -> bool:
+        return await ports.letters.read(ended.id) is None
+
+    patch.setattr("operations.sweep.is_owed", is_owed)
+    patch.setattr("operations.sweep._may_be_owed", lambda ended: ended.state is State.DEAD_LETTERED)
+
+
+def said_before_it_is_resolved(patch: pytest.MonkeyPatch) -> None:
+    """The record of the end says first that its letter is discarded, whether or not there is one."""
+    resolve = MemoryLetters.resolve
+
+    async def marked(self: MemoryLetters, identity: str, attempt: int, how: str, now: datetime) -> bool:
+        if how == letters.DISCARDED and identity in self.ends:
+            self.ends[identity] = replace(self.ends[identity], discarded=True)
+        return await resolve(self, identity, attempt, how, now)
+
+    patch.setattr(MemoryLetters, "resolve", marked)
 
 
 def an_abort_is_never_repeated(patch: pytest.MonkeyPatch) -> None:

@@ -67,7 +67,8 @@ class Scenario:
     """What is explored: two versions of one name, unless more are said, and what may happen to them in any order.
 
     `script` names what happens, each as often as it is listed: `overwrite`, `remove`, `cancel 1`, `replay 1`, `deadline 1`,
-    `fail` (the service gives up a copy), `touch`, `terminate 1`, `sweep`, `redeliver 1`. `faults` is how many things may go wrong
+    `fail` (the service gives up a copy), `touch`, `terminate 1`, `sweep`, `redeliver 1`, `discard 1`,
+    `lose 1` (an outsider deletes an open letter), `forget 1` (a resolved letter's retention ends). `faults` is how many things may go wrong
     besides; `failures` is how often the host may fail an orchestration, drop an activity, or take one that runs for lost.
     """
 

@@ -28,6 +28,14 @@ FOUND: list[tuple[Simpler, Scenario]] = [
         simpler.another_type_is_removed_at_once,
         Scenario(ASYNC, versions=3, kinds=APPENDED, script=("overwrite", "overwrite")),
     ),
+    (
+        simpler.discarded_letters_are_owed,
+        Scenario(ASYNC, versions=1, script=("deadline 1", "discard 1", "forget 1", "sweep")),
+    ),
+    (
+        simpler.said_before_it_is_resolved,
+        Scenario(ASYNC, versions=1, script=("deadline 1", "discard 1", "lose 1"), fine=True),
+    ),
     (simpler.an_abort_is_never_repeated, Scenario(ASYNC, versions=1, script=("deadline 1", "fail"), faults=1)),
 ]
 

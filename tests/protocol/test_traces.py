@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.protocol import simpler
+from tests.protocol import checker, simpler
 from tests.protocol.checker import Violation
 from tests.protocol.play import Play
 from tests.protocol.scenarios import APPENDED, ASYNC, RENAMED, SYNC
@@ -315,6 +315,45 @@ def test_removed_too_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     _bites(
         simpler.another_type_is_removed_at_once, trace, play, monkeypatch, "the target goes back from version 2 to 1"
     )
+
+
+def test_discarded_and_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A letter is discarded, and the retention of what is resolved ends: the sweep does not take it for missing."""
+
+    def trace(play: Play) -> None:
+        _given_up(play)
+        play.run("1 clean")
+        play.do("1 close letters.write", "discard 1", "forget 1", "sweep")
+        play.run("1#1")
+
+    play = _played(trace, _scenario("deadline 1", "discard 1", "forget 1", "sweep"))
+    assert play.finish() == ["dead_lettered"]
+    _bites(simpler.discarded_letters_are_owed, trace, play, monkeypatch, "its letter was discarded, its open letter is")
+
+
+def test_lost_beside_its_discard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A letter is lost between the look of a discard and its write: nothing was discarded, and the sweep writes it."""
+
+    def trace(play: Play) -> None:
+        play.do("event 1")
+        play.run("- accept")
+        play.run("1 start")
+        play.do("deadline 1", "1 pause", "1 check target.head", "1 record letters.write_ended", "1 settled")
+        play.run("1 clean")
+        play.do("1 close letters.write", "discard 1", "- discard letters.read", "- discard instances.find", "lose 1")
+        play.run("- discard")
+
+    script = ("deadline 1", "discard 1", "lose 1")
+    play = _played(trace, Scenario(ASYNC, versions=1, script=script, fine=True, exact=True))
+    assert play.finish() == ["dead_lettered"]
+    assert "sweep" in play.path
+    with monkeypatch.context() as bent:
+        simpler.said_before_it_is_resolved(bent)
+        bitten = _played(trace, play.model.scenario)
+        bitten.do("sweep")
+        bitten.run("- sweep")
+        with pytest.raises(Violation, match="dead_lettered, its open letter is None"):
+            checker.finished(bitten.model, bitten.state)
 
 
 def _scenario(

@@ -133,7 +133,7 @@ class TestLooking:
     async def test_a_list_holds_the_jobs_of_one_kind_page_by_page(self, world: World) -> None:
         """Neither transfers, nor the other kind, nor what cannot be read."""
         world.stands(world.put(), "Running")
-        made = {Work.REPLAY: set[str](), Work.RECONCILE: set[str]()}
+        made = {work: set[str]() for work in Work}
         for work in Work:
             for _ in range(7):
                 job = Job(jobs.new_id(work), work, NOW, route="default")

@@ -2,21 +2,37 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
+from typing import Any
 
 import pytest
 
-from adapters.translation import SOURCE_HEAD, answered
-from operations.look import transfer, transfer_of, transfers
+from adapters.memory import Item
+from adapters.translation import EVENTS_DEPTH, INSTANCES_PAGE, SOURCE_HEAD, TARGET_HEAD, Request, answered
+from operations.accept import refuse
+from operations.look import (
+    LETTER_PAGES,
+    SEARCH_PAGE,
+    SEARCH_PAGES,
+    SEARCH_SECONDS,
+    letters,
+    transfer,
+    transfer_of,
+    transfers,
+)
 from operations.problems import Invalid, NotFound
 from operations.share import share
 from rules import course, status
 from rules.codec import stamp
-from rules.models import Place, Route, Run, Step
+from rules.errors import Reason, Retryable
+from rules.events import Refused
+from rules.models import Place, Route, Run, Step, Transfer
 from rules.policies import resume_pause
 from rules.ports import Instance
 from rules.transitions import State
+from tests.unit.operations.test_bulk import dead
 from tests.unit.operations.world import World
-from tests.unit.rules.samples import NAME, NOW, ROUTE
+from tests.unit.rules.samples import NAME, NOW, ROUTE, after
 
 FIELDS = {
     *(
@@ -34,7 +50,7 @@ FIELDS = {
         "cancelling",
         "ending",
     ),
-    *("accepted_at", "updated_at", "next_check_at", "reason", "detail", "hint", "successor"),
+    *("accepted_at", "updated_at", "next_check_at", "reason", "detail", "hint", "successor", "letter"),
 }
 
 
@@ -42,7 +58,7 @@ async def test_a_running_one_shows_its_live_detail(world: World) -> None:
     """From the custom status."""
     made = world.put()
     world.stands(made, "Running", Run(made, NOW, copied=4, size=10))
-    shown = await transfer(world.instances, made.id)
+    shown = await transfer(world.ports, world.instances, made.id)
     assert set(shown) == FIELDS
     assert (shown["state"], shown["copied"], shown["total"]) == ("accepted", 4, 10)
     assert shown["source"] == {"url": made.version.blob.url, "name": NAME, "etag": made.etag, "size": 10}
@@ -53,7 +69,7 @@ async def test_an_ended_one_shows_its_output(world: World) -> None:
     """The last word."""
     made = world.put()
     world.stands(made, "Completed", output={"state": "verified", "copied": 10})
-    assert (await transfer(world.instances, made.id))["state"] == "verified"
+    assert (await transfer(world.ports, world.instances, made.id))["state"] == "verified"
 
 
 @pytest.mark.parametrize("status", ["Failed", "Terminated"])
@@ -62,7 +78,7 @@ async def test_a_broken_one_is_under_way_and_shows_what_happened(world: World, s
     made = world.put()
     run = Run(made, NOW, state=State.COPYING, copied=4, size=10, resumes=1)
     world.stands(made, status, run, output="Orchestrator function 'transfer' failed: ?sig=c2VjcmV0")
-    shown = await transfer(world.instances, made.id)
+    shown = await transfer(world.ports, world.instances, made.id)
     assert set(shown) == FIELDS
     assert (shown["state"], shown["copied"], shown["total"], shown["resumes"]) == ("copying", 4, 10, 1)
     assert shown["detail"].startswith(f"the orchestration was {status}: Orchestrator function 'transfer' failed")
@@ -78,7 +94,7 @@ async def test_one_that_is_started_again_and_has_not_begun_is_shown_by_its_input
     made = world.put()
     run = Run(made, NOW, state=State.COPYING, step=Step.CHECK, size=10, copied=4, resumes=1)
     await world.instances.start(course.cancelled(run))
-    shown = await transfer(world.instances, made.id)
+    shown = await transfer(world.ports, world.instances, made.id)
     assert (shown["state"], shown["ending"], shown["cancelling"], shown["resumes"]) == ("copying", "cancelled", True, 1)
     assert (shown["copied"], shown["total"]) == (4, 10)
 
@@ -96,7 +112,7 @@ async def test_one_whose_input_nobody_can_read_is_still_shown() -> None:
 async def test_an_unknown_one_is_not_found(world: World) -> None:
     """With the fix."""
     with pytest.raises(NotFound):
-        await transfer(world.instances, "37a8eec1-000000000000000000000000")
+        await transfer(world.ports, world.instances, "37a8eec1-000000000000000000000000")
 
 
 async def test_the_transfer_of_a_blobs_current_version_is_found_by_name(world: World) -> None:
@@ -107,6 +123,207 @@ async def test_the_transfer_of_a_blobs_current_version_is_found_by_name(world: W
         await transfer_of(world.ports, world.instances, "default", NAME)
     world.stands(newer, "Running")
     assert (await transfer_of(world.ports, world.instances, "default", NAME))["id"] == newer.id
+
+
+async def found(world: World) -> dict[str, Any]:
+    """The transfer of the blob, by its name."""
+    return await transfer_of(world.ports, world.instances, ROUTE.name, NAME)
+
+
+async def gone(world: World) -> NotFound:
+    """Why there is none."""
+    with pytest.raises(NotFound) as problem:
+        await found(world)
+    return problem.value
+
+
+def remove(world: World, made: Transfer) -> None:
+    """Its owner deletes the blob."""
+    del world.storage.blobs[made.version.blob]
+
+
+class TestFresh:
+    """The source has the blob, and its version has no transfer."""
+
+    async def test_its_event_was_not_taken_yet(self, world: World) -> None:
+        """How many wait is said, and what to do if it stays so."""
+        made = world.put()
+        await world.events.put(world.event(made))
+        problem = await gone(world)
+        assert made.id in problem.detail
+        assert "its event was not taken yet" in problem.detail
+        assert "About 1 events wait in the queue" in problem.fix
+        assert "POST /api/transfers" in problem.fix
+
+    async def test_it_never_came(self, world: World) -> None:
+        """Nothing waits: the hint does not say that something does."""
+        world.put()
+        problem = await gone(world)
+        assert "it never came" in problem.detail
+        assert "wait in the queue" not in problem.fix
+
+    async def test_it_was_forgotten(self, world: World) -> None:
+        """The target names this very version: its event is long gone."""
+        world.land(world.put())
+        problem = await gone(world)
+        assert "it is forgotten" in problem.detail
+        assert "30 days" in problem.fix
+
+    async def test_an_older_version_at_the_target_is_not_meant(self, world: World) -> None:
+        """Nor is its transfer, though it is known."""
+        older = world.put()
+        world.land(older)
+        world.stands(older, "Completed", output={"state": "verified"})
+        world.put(content=b"newer")
+        assert "its event was not taken yet" in (await gone(world)).detail
+
+    @pytest.mark.parametrize("refused", [TARGET_HEAD, EVENTS_DEPTH])
+    async def test_what_storage_does_not_show_is_left_out(self, world: World, refused: Request) -> None:
+        """It is a hint, and no reason to fail."""
+        made = world.put()
+        world.refuse(refused, answered(refused, 503, "ServerBusy"))
+        assert made.id in (await gone(world)).detail
+
+
+class TestGone:
+    """The source has no such blob any more."""
+
+    async def test_the_transfer_that_the_target_names_is_answered(self, world: World) -> None:
+        """One look at each side, and no list."""
+        made = world.put()
+        world.land(made)
+        world.stands(made, "Completed", output={"state": "verified"})
+        remove(world, made)
+        assert (await found(world))["id"] == made.id
+        assert world.asked == ["source.head", "target.head", "instances.find"]
+
+    async def test_else_the_newest_of_that_name_and_route_is(self, world: World) -> None:
+        """Whatever the order of ids, and whatever else there is."""
+        versions = [world.put(content=f"{number}".encode()) for number in range(5)]
+        for number, made in enumerate(versions):
+            accepted = NOW + timedelta(seconds=(number * 3) % 5)  # the fourth was accepted last
+            world.stands(made, "Completed", Run(made, accepted), {"state": "superseded"})
+        for number in range(20):
+            world.stands(world.put(f"in/{number}"), "Running", Run(world.put(f"in/{number}"), after(hours=1)))
+        remove(world, versions[-1])
+        assert (await found(world))["id"] == versions[3].id
+
+    async def test_the_list_is_read_to_its_end(self, world: World) -> None:
+        """Over several pages."""
+        made = world.put()
+        many = [world.put(f"in/{number}") for number in range(2 * SEARCH_PAGE)]
+        for each in [made, *many]:
+            world.stands(each, "Running")
+        remove(world, made)
+        assert (await found(world))["id"] == made.id
+        assert world.asked.count("instances.page") == 3
+
+    async def test_none_was_found_and_where_it_was_looked_for_is_said(self, world: World) -> None:
+        """At the target, and among all transfers of the route."""
+        world.stands(world.put("in/other"), "Running")
+        problem = await gone(world)
+        assert "the source has no blob of that name" in problem.detail
+        assert "the target has none either" in problem.detail
+        assert "none of the route's transfers has that name" in problem.detail
+        assert "not searched" not in problem.detail
+
+    async def test_a_search_has_an_end_and_says_how_far_it_came(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """So many pages, however many transfers there are."""
+        monkeypatch.setattr("operations.look.SEARCH_PAGE", 2)
+        for number in range(2 * SEARCH_PAGES + 1):
+            world.stands(world.put(f"in/{number}"), "Running")
+        problem = await gone(world)
+        assert world.asked.count("instances.page") == SEARCH_PAGES
+        assert f"the first {2 * SEARCH_PAGES} in the order of their ids" in problem.detail
+
+    async def test_a_slow_search_ends_sooner(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A caller does not wait for ever."""
+        monkeypatch.setattr("operations.look.SEARCH_PAGE", 1)
+        for number in range(SEARCH_PAGES):
+            world.stands(world.put(f"in/{number}"), "Running")
+        for _ in range(SEARCH_PAGES):
+            world.when(INSTANCES_PAGE, partial(world.pass_time, SEARCH_SECONDS / 2))
+        problem = await gone(world)
+        assert world.asked.count("instances.page") == 1
+        assert "the first 1 in the order of their ids" in problem.detail
+
+    @pytest.mark.parametrize(
+        "named",
+        ["", "../../admin", "x" * 500, "replay-" + "a" * 24, "37A8EEC1-" + "0" * 24, "37a8eec1-" + "0" * 24 + "\n"],
+    )
+    async def test_what_is_not_an_id_at_the_target_is_never_asked_for(self, world: World, named: str) -> None:
+        """Anyone who may write there may have put anything."""
+        made = world.put()
+        world.storage.put(made.target_blob, Item(b"x", metadata={"transfer_id": named}))
+        remove(world, made)
+        assert "the target's blob names no transfer" in (await gone(world)).detail
+        assert "instances.find" not in world.asked
+
+    async def test_an_id_at_the_target_of_another_blob_is_not_answered(self, world: World) -> None:
+        """The metadata was copied with a blob by its owner, or forged."""
+        made, other = world.put(), world.put("in/secret")
+        world.stands(other, "Running")
+        world.storage.put(made.target_blob, Item(b"x", metadata={"transfer_id": other.id}))
+        remove(world, made)
+        assert "the transfer that the target's blob names is not known" in (await gone(world)).detail
+
+    async def test_a_target_that_refuses_the_look_for_good_is_passed_over(self, world: World) -> None:
+        """Its container is gone: the list may still tell."""
+        made = world.put()
+        world.stands(made, "Running")
+        remove(world, made)
+        world.refuse(TARGET_HEAD, answered(TARGET_HEAD, 404, "ContainerNotFound"))
+        assert (await found(world))["id"] == made.id
+
+    async def test_storage_that_fails_is_no_answer(self, world: World) -> None:
+        """Another transfer might be the right one."""
+        world.refuse(TARGET_HEAD, answered(TARGET_HEAD, 503, "ServerBusy"))
+        with pytest.raises(Retryable):
+            await found(world)
+
+
+class TestLetters:
+    """A page of open dead letters, and what of it is wanted."""
+
+    async def wanted(self, world: World, limit: int = 100, **by: str) -> list[str]:
+        """The ids of the first page."""
+        return [item["id"] for item in (await letters(world.ports, by, limit, None))["items"]]
+
+    async def test_by_name_with_route_and_reason(self, world: World) -> None:
+        """Exactly that name; a message has none."""
+        one, other = await dead(world, NAME), await dead(world, NAME + "x")
+        await refuse(world.ports, b"hello", Refused(Reason.MALFORMED, NAME))
+        assert await self.wanted(world, name=NAME) == [one.id]
+        assert await self.wanted(world, name=other.name, route=ROUTE.name, reason="throttled") == [other.id]
+        assert await self.wanted(world, name=NAME, reason="internal") == []
+        assert await self.wanted(world, name=NAME, route="other") == []
+        assert await self.wanted(world, name="") == []
+
+    @pytest.mark.parametrize("name", ["in/ü 🎈", "in/100%", "in/%41", "in/a\r\nb", "in/<script>", "in/' or 1=1 --"])
+    async def test_a_name_is_compared_as_it_is(self, world: World, name: str) -> None:
+        """Whatever is in it."""
+        await dead(world, "in/A")
+        made = await dead(world, name)
+        assert await self.wanted(world, name=name) == [made.id]
+
+    async def test_names_that_the_list_cuts_are_told_apart(self, world: World) -> None:
+        """The letter itself has its name whole."""
+        long = "in/" + "🎈" * 500
+        made = [await dead(world, long + end) for end in ("a", "b")]
+        assert await self.wanted(world, name=long + "b") == [made[1].id]
+        assert await self.wanted(world, name=long + "c") == []
+
+    async def test_it_is_read_on_until_a_page_has_one(self, world: World) -> None:
+        """Not one empty page after the other; up to a bound, from where the next call goes on."""
+        made = sorted([await dead(world, f"in/{number}") for number in range(LETTER_PAGES + 2)], key=lambda t: t.id)
+        page = await letters(world.ports, {"name": made[5].name}, 1, None)
+        assert ([item["id"] for item in page["items"]], world.asked.count("letters.list")) == ([made[5].id], 6)
+        page = await letters(world.ports, {"name": made[-1].name}, 1, None)
+        assert (page["items"], world.asked.count("letters.list")) == ([], 6 + LETTER_PAGES)
+        page = await letters(world.ports, {"name": made[-1].name}, 1, page["continuation"])
+        assert ([item["id"] for item in page["items"]], page["continuation"]) == ([made[-1].id], None)
 
 
 async def test_a_blob_with_a_key_of_its_owners_is_said_to_be_one_when_it_is_shared_or_looked_up(world: World) -> None:

@@ -71,7 +71,7 @@ async def test_a_quiet_hub_costs_its_lists_and_no_line(world: World, caplog: pyt
     """Every ten minutes."""
     caplog.set_level("INFO", "blob_data_sharing")
     assert await purge(world.ports, world.instances) == 0
-    assert world.asked == ["reports.read", "instances.page"] * 3
+    assert world.asked == ["reports.read", "instances.page"] * 4
     assert caplog.records == []
 
 
@@ -209,7 +209,7 @@ class TestAfterwards:
         transfer = ended(world, "a")
         await purge(world.ports, world.instances)
         with pytest.raises(NotFound) as problem:
-            await look(world.instances, transfer.id)
+            await look(world.ports, world.instances, transfer.id)
         assert all(word in problem.value.fix for word in ("30 days", "route", "name", "source_etag", "transfer_id"))
 
     async def test_a_late_duplicate_of_a_verified_one_changes_nothing(self, world: World) -> None:

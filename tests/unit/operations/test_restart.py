@@ -1,10 +1,11 @@
 """Doing a transfer again, and sharing now: by a person alone, with the next attempt number."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
-from adapters.translation import INSTANCES_START, SOURCE_HEAD, answered
+from adapters.translation import INSTANCES_FIND, INSTANCES_START, SOURCE_HEAD, answered
 from operations.accept import refuse
 from operations.problems import Conflict, Invalid, NotFound
 from operations.replay import replay
@@ -14,9 +15,9 @@ from rules import course, letters
 from rules.errors import Reason, Retryable
 from rules.events import Refused
 from rules.letters import Ended
-from rules.models import Outcome, Run, Transfer, Verdict
+from rules.models import Outcome, Run, Step, Transfer, Verdict
 from rules.ports import Instance
-from rules.transitions import State
+from rules.transitions import FINAL, State
 from tests.unit.operations.world import World
 from tests.unit.rules.samples import NAME, NOW, ROUTE
 
@@ -137,8 +138,45 @@ class TestShare:
         transfer = world.put()
         run = replace(Run(transfer, world.clock), cancelling=state is State.CANCELLED)
         world.stands(transfer, "Running", course.give_up(run, Reason.TARGET_UNWRITABLE, "no container"))
+        with pytest.raises(StillRunning) as caught:
+            await share(world.ports, world.instances, "default", NAME)
+        assert caught.value.retry_after == 30
+
+    @pytest.mark.parametrize("state", [State.VERIFIED, State.SUPERSEDED])
+    @pytest.mark.parametrize("cancelling", [False, True])
+    async def test_one_that_is_ending_well_needs_no_other(
+        self, world: World, state: State, *, cancelling: bool
+    ) -> None:
+        """The version is there, or a newer one follows: also where a person cancelled it too late."""
+        transfer = world.put()
+        ending = Outcome(Verdict.ENDED, state=state)
+        world.stands(transfer, "Running", Run(transfer, NOW, cancelling=cancelling, ending=ending, step=Step.CLOSE))
+        assert await share(world.ports, world.instances, "default", NAME) == transfer.id
+        assert "instances.start" not in world.asked
+
+    async def test_one_that_is_being_cancelled_cannot_be_shared_yet(self, world: World) -> None:
+        """It has noticed, and nothing else is settled."""
+        transfer = world.put()
+        world.stands(transfer, "Running", Run(transfer, NOW, cancelling=True))
         with pytest.raises(StillRunning):
             await share(world.ports, world.instances, "default", NAME)
+
+    @pytest.mark.parametrize("state", FINAL)
+    async def test_one_that_ends_while_it_is_asked_for(self, world: World, state: State) -> None:
+        """What was running a moment ago: shared if it ended well, else only the next attempt can."""
+        transfer = world.put()
+        world.stands(transfer, "Running")
+
+        def end() -> None:
+            world.when(INSTANCES_FIND, partial(world.stands, transfer, "Completed", output={"state": state}))
+
+        world.when(INSTANCES_FIND, end)
+        if state in {State.VERIFIED, State.SUPERSEDED}:
+            assert await share(world.ports, world.instances, "default", NAME) == transfer.id
+        else:
+            with pytest.raises(StillRunning):
+                await share(world.ports, world.instances, "default", NAME)
+        assert "instances.start" not in world.asked
 
     @pytest.mark.parametrize(
         ("route", "name", "problem"),

@@ -359,11 +359,11 @@ class TestLeftAlone:
 
     @pytest.mark.parametrize("status", ["Pending", "Running", "Suspended", "Completed"])
     async def test_what_is_not_broken(self, world: World, status: str) -> None:
-        """A round in a hub without broken ones is three lists, and where each goes on."""
+        """A round in a hub without broken ones is four lists, and where each goes on."""
         world.stands(world.put(), status, output={"state": "verified"} if status == "Completed" else None)
         waited(world)
         await resume(world.ports, world.instances)
-        assert world.asked == [REPORTS_READ.name, INSTANCES_PAGE.name] * 3
+        assert world.asked == [REPORTS_READ.name, INSTANCES_PAGE.name] * 4
 
     async def test_one_that_storage_fails_keeps_no_other_waiting(
         self, world: World, caplog: pytest.LogCaptureFixture

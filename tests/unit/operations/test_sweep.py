@@ -2,6 +2,7 @@
 
 import pytest
 
+from adapters.translation import INSTANCES_FIND
 from operations.accept import accept
 from operations.sweep import sweep
 from rules import letters
@@ -10,6 +11,7 @@ from rules.letters import Ended
 from rules.models import Outcome, Run, Step, Transfer, Verdict
 from rules.status import progress
 from rules.transitions import State
+from tests.unit.operations.test_acting import carry
 from tests.unit.operations.world import World
 from tests.unit.rules.samples import NAME, NOW
 
@@ -95,6 +97,25 @@ class TestLetters:
         assert (run.step, run.attempt) == (Step.CLOSE, 1)
         assert run.ending is not None
         assert (run.ending.state, run.ending.reason) == (State.DEAD_LETTERED, Reason.THROTTLED)
+
+    async def test_its_letter_has_the_reason_and_the_detail_of_its_end(self, world: World) -> None:
+        """The list of ends shows no detail: the record itself does."""
+        transfer = world.put()
+        completed(world, transfer, State.DEAD_LETTERED, attempt=1)
+        await world.letters.write_ended(Ended(transfer.id, 1, State.DEAD_LETTERED, Reason.COPY_FAILED, "500: why"))
+        await sweep(world.ports, world.instances)
+        await carry(world)
+        written = world.letters.open[transfer.id]
+        assert (written.last, written.reason, written.detail) == (1, Reason.COPY_FAILED, "500: why")
+
+    async def test_one_whose_record_was_dropped_since_it_was_listed_is_left_alone(self, world: World) -> None:
+        """It was replayed and verified meanwhile."""
+        transfer = world.put()
+        completed(world, transfer, State.DEAD_LETTERED)
+        await world.letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED, Reason.THROTTLED))
+        world.when(INSTANCES_FIND, world.letters.ends.clear)
+        await sweep(world.ports, world.instances)
+        assert "instances.start" not in world.asked
 
     async def test_a_resolved_letter_of_an_attempt_before_is_not_its_letter(self, world: World) -> None:
         """It was verified once, shared again, and failed: nobody would see it."""

@@ -263,8 +263,9 @@ def test_tallies_add_up_field_by_field(one: Tally, other: Tally) -> None:
 def test_every_finding_and_every_result_is_counted() -> None:
     """A line's word is the name of its count."""
     assert {*Finding, *Result, "found", "bytes"} == {field.name for field in fields(Tally)}
-    assert set(jobs.COUNTS[Work.RECONCILE]) == {field.name for field in fields(Tally)}
-    assert set(jobs.COUNTS[Work.REPLAY]) == {"found", "bytes", *Result}
+    assert {name for counts in jobs.COUNTS.values() for name in counts} == {field.name for field in fields(Tally)}
+    assert set(jobs.COUNTS[Work.REPLAY]) == {"found", "bytes", *Result} - {"discarded"}
+    assert set(jobs.COUNTS[Work.DISCARD]) == {"found", "bytes", "discarded", "running", "refused", "failed"}
 
 
 def test_pages_are_named_in_their_order() -> None:

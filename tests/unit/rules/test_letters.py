@@ -129,6 +129,13 @@ def test_a_later_attempt_tells_what_an_unreadable_one_carried() -> None:
     assert (sorted(written.attempts), written.route, written.name) == ([0, 1], "default", NAME)
 
 
+def test_an_unreadable_one_is_the_attempt_after_those_that_are_known() -> None:
+    """So that what was discarded before does not hide it."""
+    before = resolved(letter(a0=NOW, a2=NOW), NOW, letters.DISCARDED)
+    assert letters.of_unreadable(TRANSFER.id, "x", NOW, "1", before).last == 3
+    assert letters.of_unreadable(TRANSFER.id, "x", NOW, "1").last == 0
+
+
 def test_the_rank_of_a_record_is_its_attempt_then_its_resumes() -> None:
     """A replay outranks every execution of the attempt before it."""
     ranked = [(0, 0), (0, 1), (0, 99), (1, 0), (1, 1), (2, 0)]
@@ -149,6 +156,7 @@ def test_a_resolved_letter_says_when_and_how() -> None:
 
 OPEN = letter(a0=NOW, a2=after(hours=2))
 RESOLVED = resolved(OPEN, after(hours=4), State.VERIFIED)
+DISCARDED = resolved(OPEN, after(hours=4), letters.DISCARDED)
 MERGES: list[tuple[str, Letter | None, Letter, list[int] | None]] = [
     ("none", None, letter(a0=NOW), [0]),
     ("has this attempt", OPEN, letter(a2=after(hours=2)), None),
@@ -158,6 +166,9 @@ MERGES: list[tuple[str, Letter | None, Letter, list[int] | None]] = [
     ("has a later one, and is resolved", RESOLVED, letter(a1=after(hours=1)), None),
     ("resolved before the new attempt began", RESOLVED, letter(a0=after(hours=5)), [0, 2, 3]),
     ("resolved at the very moment", RESOLVED, letter(a2=after(hours=4)), [0, 2, 3]),
+    ("was discarded, and the new attempt began later", DISCARDED, letter(a2=after(hours=5)), None),
+    ("was discarded, and is of a later one", DISCARDED, letter(a0=after(hours=5)), None),
+    ("was discarded, and has earlier attempts", DISCARDED, letter(a3=after(hours=5)), [0, 2, 3]),
     ("has earlier attempts", OPEN, letter(a3=after(hours=3)), [0, 2, 3]),
     ("has earlier attempts, and is resolved", RESOLVED, letter(a3=after(hours=5)), [0, 2, 3]),
 ]

@@ -42,6 +42,7 @@ FIELDS = [
     "successor",
     "updated_at",
     "next_check_at",
+    "letter",
     "hint",
 ]
 

@@ -1,6 +1,7 @@
 """The bodies of what is asked for: what is right becomes a job, all else is a 400 that says what is right."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -28,7 +29,12 @@ def request(sent: bytes) -> func.HttpRequest:
 
 def replay(sent: Any) -> Job:
     """The bulk replay that a body asks for; as bytes it is sent as it is."""
-    return bodies.replay_job(request(sent if isinstance(sent, bytes) else json.dumps(sent).encode()), ID, NOW)
+    return letters_job(sent, Work.REPLAY)
+
+
+def letters_job(sent: Any, work: Work) -> Job:
+    """The job on dead letters that a body asks for."""
+    return bodies.letters_job(request(sent if isinstance(sent, bytes) else json.dumps(sent).encode()), work, ID, NOW)
 
 
 def reconcile(sent: Any) -> Job:
@@ -57,6 +63,7 @@ def test_every_field_of_a_replay_is_read() -> None:
     until = NOW + timedelta(milliseconds=1)
     job = Job(ID, Work.REPLAY, NOW, "default", Reason.THROTTLED, NOW, until, dry_run=True, rate=1)
     assert replay(sent) == job
+    assert letters_job(sent, Work.DISCARD) == replace(job, work=Work.DISCARD)
     assert codec.decode(Job, json.dumps(codec.encode(job))) == job
 
 

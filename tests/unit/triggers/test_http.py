@@ -27,7 +27,7 @@ from tests.unit.triggers.api import KEY, ROUTES, Answer, Api
 from triggers.http import PLACES
 
 UNKNOWN = "37a8eec1-000000000000000000000000"
-ASK = {Work.REPLAY: "replay_dead_letters", Work.RECONCILE: "reconcile"}
+ASK = {Work.REPLAY: "replay_dead_letters", Work.DISCARD: "discard_dead_letters", Work.RECONCILE: "reconcile"}
 
 
 def is_problem(answer: Answer, status: int) -> bool:
@@ -103,7 +103,7 @@ class TestTransfers:
 
 
 class TestLetters:
-    """Lists, one, replay."""
+    """Lists, one, replay, discard."""
 
     async def test_a_list_is_filtered_by_route_and_reason(self, world: World, api: Api) -> None:
         """Messages have no route."""
@@ -117,6 +117,9 @@ class TestLetters:
         assert await listed(route="default") == [transfer.id]
         assert await listed(route="nobody") == []
         assert await listed(reason="malformed") == [message]
+        assert await listed(name=NAME) == [transfer.id]
+        assert await listed(name=NAME, route="default", reason="throttled") == [transfer.id]
+        assert await listed(name="in/other") == []
 
     async def test_one_is_the_whole_record(self, world: World, api: Api) -> None:
         """With its hint."""
@@ -144,8 +147,41 @@ class TestLetters:
         assert is_problem(answer, 409)
         assert answer.body["resolved_as"] == "verified"
 
+    async def test_a_discard_is_answered_with_the_record_and_its_transfer_shows_it(
+        self, world: World, api: Api
+    ) -> None:
+        """A second one is a conflict, and so is a replay; the transfer stays as it ended."""
+        transfer = await dead(world)
+        answer = await api.call("discard_dead_letter", transfer.id)
+        assert (answer.status, answer.body["state"], answer.body["resolved_as"]) == (200, "resolved", "discarded")
+        assert (await api.call("get_dead_letter", transfer.id)).body == answer.body
+        for again in ("discard_dead_letter", "replay_dead_letter"):
+            refused = await api.call(again, transfer.id)
+            assert is_problem(refused, 409)
+            assert refused.body["resolved_as"] == "discarded"
+        resolution = {name: answer.body[name] for name in ("state", "resolved_at", "resolved_as")}
+        for shown in (
+            await api.call("get_transfer", transfer.id),
+            await api.call("list_transfers", route="default", name=NAME),
+        ):
+            assert (shown.body["state"], shown.body["letter"]) == ("dead_lettered", resolution)
+        assert (await api.call("list_dead_letters")).body["items"] == []
 
-@pytest.mark.parametrize("name", ["get_transfer", "cancel_transfer", "get_dead_letter", "replay_dead_letter"])
+    async def test_a_discard_beside_a_replay_is_a_conflict_with_a_time_to_come_back(
+        self, world: World, api: Api
+    ) -> None:
+        """As a second replay is."""
+        transfer = await dead(world)
+        await api.call("replay_dead_letter", transfer.id)
+        answer = await api.call("discard_dead_letter", transfer.id)
+        assert is_problem(answer, 409)
+        assert answer.headers["Retry-After"] == "30"
+
+
+BY_ID = ["get_transfer", "cancel_transfer", "get_dead_letter", "replay_dead_letter", "discard_dead_letter"]
+
+
+@pytest.mark.parametrize("name", BY_ID)
 class TestIds:
     """What is asked by an id."""
 
@@ -183,12 +219,13 @@ BAD_QUERIES: list[tuple[str, dict[str, str]]] = [
     *[("list_dead_letters", {"reason": text}) for text in ("", "Throttled", "other")],
     ("list_dead_letters", {"route": "a b"}),
     ("list_dead_letters", {"continuation": "x"}),
-    ("list_dead_letters", {"name": NAME}),
+    ("list_dead_letters", {"names": NAME}),
     ("share_now", {"route": "default"}),
     *[("list_replays", {"limit": text}) for text in ("0", "501", "x")],
+    *[("list_discards", {"limit": text}) for text in ("0", "501", "x")],
     *[("list_reconcile", {"continuation": text}) for text in ("x", '["",""]')],
-    *[(name, {"state": "running"}) for name in ("list_replays", "list_reconcile")],
-    *[(name, {"dry_run": "true"}) for name in ("replay_dead_letters", "reconcile")],
+    *[(name, {"state": "running"}) for name in ("list_replays", "list_discards", "list_reconcile")],
+    *[(name, {"dry_run": "true"}) for name in ("replay_dead_letters", "discard_dead_letters", "reconcile")],
 ]
 
 
@@ -236,6 +273,7 @@ class TestJobs:
     async def test_one_is_asked_for_looked_at_and_listed(self, world: World, api: Api) -> None:
         """Each kind in its own place, and none of them a transfer."""
         replay = await self.asked(api, Work.REPLAY, reason="throttled", since="2026-11-24T19:02:44Z")
+        discard = await self.asked(api, Work.DISCARD, reason="throttled", until="2026-11-24T19:02:44Z")
         reconcile = await self.asked(api, Work.RECONCILE, route="default", dry_run=True, max_per_second=7)
         shown = (await api.call("get_replay", replay)).body
         assert (shown["id"], shown["state"], shown["phase"], shown["reason"]) == (
@@ -249,8 +287,16 @@ class TestJobs:
         assert (shown["route"], shown["dry_run"], shown["max_per_second"]) == ("default", True, 7)
         assert [item["id"] for item in (await api.call("list_replays")).body["items"]] == [replay]
         assert [item["id"] for item in (await api.call("list_reconcile")).body["items"]] == [reconcile]
+        shown = (await api.call("get_discard", discard)).body
+        assert (shown["reason"], shown["until"]) == ("throttled", "2026-11-24T19:02:44.000Z")
+        assert (shown["counts"]["discarded"], "started" in shown["counts"]) == (0, False)
+        assert [item["id"] for item in (await api.call("list_discards")).body["items"]] == [discard]
         assert (await api.call("list_transfers")).body["items"] == []
-        assert {instance.id for instance in world.instances.kept.values() if instance.job} == {replay, reconcile}
+        assert {instance.id for instance in world.instances.kept.values() if instance.job} == {
+            replay,
+            discard,
+            reconcile,
+        }
 
     async def test_lists_are_followed_to_their_end(self, api: Api) -> None:
         """Each once; the continuation of one list is none of another's."""
@@ -344,9 +390,18 @@ class TestJobs:
         assert is_problem(await api.call(call, "replay-" + "0" * 24, verbose="1"), 400)
         assert world.requests == []
 
-    @pytest.mark.parametrize("call", ["replay_dead_letters", "reconcile"])
+    @pytest.mark.parametrize("call", ["replay_dead_letters", "discard_dead_letters", "reconcile"])
     @pytest.mark.parametrize(
-        "body", [b"", b"[]", b'{"dry-run":true}', b'{"route":"default","max_per_second":0}', b"{}" + b" " * 20_000]
+        "body",
+        [
+            b"",
+            b"[]",
+            b'{"route":"\xff"}',
+            '{"route":"default"}'.encode("utf-16"),
+            b'{"dry-run":true}',
+            b'{"route":"default","max_per_second":0}',
+            b"{}" + b" " * 20_000,
+        ],
     )
     async def test_a_bad_body_is_400_and_starts_nothing(self, world: World, api: Api, call: str, body: bytes) -> None:
         """`tests/unit/triggers/test_bodies.py` has them all."""
@@ -356,7 +411,7 @@ class TestJobs:
     async def test_a_transfers_id_is_no_jobs_and_a_jobs_no_letters(self, api: Api) -> None:
         """Each call has ids of its own."""
         identity = await self.asked(api, Work.REPLAY)
-        for call in ("get_transfer", "cancel_transfer", "get_dead_letter", "replay_dead_letter"):
+        for call in BY_ID:
             assert is_problem(await api.call(call, identity), 400)
 
 
@@ -397,7 +452,7 @@ async def test_what_does_not_exist_is_404(api: Api, route: str, name: str) -> No
 
 async def test_the_key_is_a_parameter_of_no_call(api: Api) -> None:
     """The host puts it among them: it is neither refused nor read nor echoed."""
-    for name in ("list_transfers", "list_dead_letters", "list_replays", "list_reconcile", "health"):
+    for name in ("list_transfers", "list_dead_letters", "list_replays", "list_discards", "list_reconcile", "health"):
         answer = await api.call(name)
         assert answer.status == 200
         assert KEY not in answer.text
@@ -413,6 +468,8 @@ async def test_the_key_is_a_parameter_of_no_call(api: Api) -> None:
         ("list_dead_letters", None, LETTERS_LIST),
         ("get_dead_letter", UNKNOWN, LETTERS_READ),
         ("replay_dead_letter", UNKNOWN, LETTERS_READ),
+        ("discard_dead_letter", UNKNOWN, LETTERS_READ),
+        ("get_discard", "discard-" + "0" * 24, INSTANCES_FIND),
         ("list_replays", None, INSTANCES_PAGE),
         ("get_reconcile", "reconcile-" + "0" * 24, INSTANCES_FIND),
         ("get_replay_report", "replay-" + "0" * 24, INSTANCES_FIND),
