@@ -38,8 +38,10 @@ async def run_record(ports: Ports, run: Run) -> Outcome:
 
 
 async def _superseded(ports: Ports, run: Run) -> Outcome:
-    successor = run.ending and run.ending.successor
-    if successor and successor.etag:
+    successor = run.ending.successor if run.ending else None
+    if successor is None:  # an echo: no `start` has copied it, or the target would have shown that
+        return DONE
+    if successor.etag:
         event = announcement(run.transfer, successor.etag, ports.now())
         await ports.events.put(event, GROWING_DELAY if successor.growing else 0)
     return Outcome(Verdict.DONE, pause=ports.times.settle if await _may_be_half_made(ports, run) else 0)

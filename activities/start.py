@@ -15,6 +15,7 @@ from rules.decisions import (
     TargetBlob,
     decide,
     is_coming,
+    original,
 )
 from rules.errors import (
     ALREADY_EXISTS,
@@ -102,15 +103,23 @@ class _Start:
         )
         if source is not None and source.etag == transfer.etag:
             self.size = source.size  # whatever goes wrong now: who cleans up must know it
+        unordered = blind and source is not None and original(transfer, source) is not None
+        if unordered:
+            target = await self.ports.target.head(transfer.target_blob)
         decision = decide(replace(self.run, size=self.size), source, target, ended)
         if isinstance(decision, Outcome):
             return replace(decision, pause=self._pause(decision.verdict))
+        if unordered:
+            return None  # only what was read target first is acted upon
+        return await self._do(decision, source, target, since)
+
+    async def _do(self, act: Act, source: SourceBlob | None, target: TargetBlob | None, since: float) -> Outcome | None:
         self._not_again(target)
-        match decision, source, target:
+        match act, source, target:
             case Act.CONFIRM, SourceBlob(), TargetBlob():
                 return await self._confirm(target, source.size)
             case Act.ABORT | Act.REMOVE, _, TargetBlob():
-                await self._make_way(decision, target, since)
+                await self._make_way(act, target, since)
                 return None
             case _, SourceBlob(), _:
                 return await self._copy(source, target, since)

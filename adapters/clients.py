@@ -3,6 +3,7 @@
 Two manners: `reads` are tried again within their time; `acts` are sent once, for only a look tells what became of one.
 """
 
+from base64 import b64encode
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
@@ -17,7 +18,7 @@ from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import HttpResponseError
 from azure.core.pipeline.transport import AioHttpTransport
 from azure.identity.aio import DefaultAzureCredential
-from azure.storage.blob import BlobProperties
+from azure.storage.blob import BlobProperties, ContentSettings
 from azure.storage.blob.aio import BlobClient, BlobServiceClient, ContainerClient, ExponentialRetry
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
@@ -274,6 +275,11 @@ def each(
 def _odd(request: Request, why: str) -> Permanent:
     detail = f"the service shows the blob in a way that the app cannot read ({why})"
     return Permanent(Reason.UNSUPPORTED_BLOB, request.name, detail)
+
+
+def md5(settings: ContentSettings) -> str | None:
+    """The Content-MD5 header as the service wrote it, in base64; None where there is none."""
+    return b64encode(settings.content_md5).decode() if settings.content_md5 else None
 
 
 def condition(etag: str | None) -> dict[str, Any]:

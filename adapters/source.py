@@ -8,7 +8,7 @@ from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobProperties
 
-from adapters.clients import Clients, each, quoted, understood
+from adapters.clients import Clients, each, md5, quoted, understood
 from adapters.signing import Signatures
 from adapters.translation import SOURCE_HEAD, SOURCE_LIST, SOURCE_TAGS, code_of
 from rules.decisions import CopyStatus, SourceBlob
@@ -75,4 +75,5 @@ def _seen(properties: BlobProperties) -> SourceBlob:
         # A blob that is being rehydrated shows the archive tier until it is done.
         archived=properties.blob_tier == "Archive",
         tag_count=properties.tag_count or 0,
+        md5=md5(properties.content_settings),
     )

@@ -1,12 +1,12 @@
 """The port `Target` on Azure Storage. Every act is one conditional request."""
 
-from base64 import b64decode, b64encode
+from base64 import b64decode
 
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobProperties, ContentSettings, StandardBlobTier
 
-from adapters.clients import Clients, condition, each, quoted, understood
+from adapters.clients import Clients, condition, each, md5, quoted, understood
 from adapters.translation import (
     TARGET_ABORT,
     TARGET_CLEAR,
@@ -127,16 +127,17 @@ def _seen(properties: BlobProperties) -> TargetBlob:
         copy_detail=copy.status_description or "",
         # The service shows the URL with its SAS, or today without the signature: then there is nothing to hide.
         shows_sas="sig=" in (copy.source or ""),
+        md5=md5(properties.content_settings),
         headers=_headers(properties.content_settings),
     )
 
 
 def _headers(settings: ContentSettings) -> dict[str, str]:
     headers = {name: value for name in HEADERS if (value := getattr(settings, name))}
-    return headers | ({"content_md5": b64encode(settings.content_md5).decode()} if settings.content_md5 else {})
+    return headers | ({"content_md5": value} if (value := md5(settings)) else {})
 
 
 def _settings(headers: dict[str, str]) -> ContentSettings:
-    md5 = headers.get("content_md5")
+    digest = headers.get("content_md5")
     values = {name: headers.get(name) for name in HEADERS}
-    return ContentSettings(**values, content_md5=bytearray(b64decode(md5)) if md5 else None)
+    return ContentSettings(**values, content_md5=bytearray(b64decode(digest)) if digest else None)

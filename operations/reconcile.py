@@ -16,7 +16,7 @@ from operations.accept import refuse
 from operations.acting import PATIENCE, Acted, Line, counted, in_order
 from operations.restart import StillRunning, restart
 from rules import events, identity, jobs, names, status
-from rules.decisions import SourceBlob, TargetBlob, is_receipt
+from rules.decisions import ECHO, SourceBlob, TargetBlob, is_echo, is_receipt, original
 from rules.errors import UNREADABLE, Permanent, Reason, StorageError
 from rules.events import Refused, along
 from rules.jobs import PAGE, Finding, Job, Result, Turn
@@ -134,11 +134,20 @@ async def _compared(
     source, target = listed, others.get(name.removeprefix(route.source.prefix))
     if target is None or not is_receipt(target, source.etag, source.size):
         target = await ports.target.head(found.target_blob)
+    if target is not None and is_receipt(target, source.etag, source.size):
+        return _line(Finding.MATCH, name, source, None)
+    if is_echo(found, source, target):
+        return _echoed(name, source, target, original(found, source))
     if target is None:
         return _line(Finding.MISSING, name, source, found)
-    if is_receipt(target, source.etag, source.size):
-        return _line(Finding.MATCH, name, source, None)
     return _line(Finding.STALE, name, source, found, _why(target, source))
+
+
+def _echoed(name: str, source: SourceBlob, target: TargetBlob | None, etag: str | None) -> Line:
+    """The line of an echo, which is not one to act on: the target holds what the source was copied from, or did once."""
+    if target is not None and target.etag == etag:
+        return _line(Finding.MATCH, name, source, None)
+    return _line(Finding.STALE if target else Finding.MISSING, name, source, None, ECHO)
 
 
 async def _looked_at(ports: Ports, route: Route, others: dict[str, TargetBlob], blob: Blob, odd: Permanent) -> Line:

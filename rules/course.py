@@ -150,7 +150,7 @@ def _carried(run: Run, outcome: Outcome, now: datetime) -> Run:
         case Verdict.VERIFIED:
             return _closing(replace(run, ending=_verified(run), step=Step.CLOSE))
         case Verdict.SUPERSEDED:
-            ending = Outcome(Verdict.ENDED, state=State.SUPERSEDED, successor=outcome.successor)
+            ending = Outcome(Verdict.ENDED, state=State.SUPERSEDED, successor=outcome.successor, detail=run.detail)
             return replace(run, ending=ending, step=Step.RECORD)
         case Verdict.ENDED:
             return replace(run, ending=replace(outcome, detail=run.detail), step=Step.RECORD)

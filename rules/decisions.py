@@ -3,11 +3,13 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from rules import identity
 from rules.errors import Reason
 from rules.letters import Ended
 from rules.models import Kind, Outcome, Run, Successor, Transfer, Verdict
 from rules.transitions import State
 
+ECHO = "the source is a copy of this target's own version, made by this app or another: it is not copied back"
 SOURCE_ETAG = "source_etag"
 TRANSFER_ID = "transfer_id"
 
@@ -23,7 +25,7 @@ class CopyStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SourceBlob:
-    """A source as one HEAD shows it. ETag unquoted, sizes in bytes."""
+    """A source as one HEAD shows it. ETag unquoted, sizes in bytes, `md5` as its Content-MD5 header says."""
 
     etag: str
     size: int
@@ -32,6 +34,7 @@ class SourceBlob:
     copy_status: CopyStatus | None = None
     archived: bool = False
     tag_count: int = 0
+    md5: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class TargetBlob:
     total: int | None = None
     copy_detail: str = ""
     shows_sas: bool = False
+    md5: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
 
 
@@ -94,6 +98,48 @@ def is_coming(target: TargetBlob | None, etag: str) -> bool:
     return target is not None and target.copy_status is CopyStatus.PENDING and target.source_etag == etag
 
 
+def original(transfer: Transfer, source: SourceBlob) -> str | None:
+    """The version of the target that the source is a copy of, by its receipt; None for what was not copied from there."""
+    receipt = {key.lower(): value for key, value in source.metadata.items()}
+    etag = identity.unquoted(receipt.get(SOURCE_ETAG, ""))
+    there, here = transfer.target_blob.url, transfer.version.blob.url
+    return etag if identity.is_copy(receipt.get(TRANSFER_ID, ""), there, etag, here) else None
+
+
+def is_echo(transfer: Transfer, source: SourceBlob, target: TargetBlob | None) -> bool:
+    """Rule 19: the source was copied from this very target. To copy it back would go on for ever.
+
+    | the source | target | echo |
+    | --- | --- | --- |
+    | shows no receipt of a version of the target | any | no |
+    | shows one | this transfer's own | no: it was found to be an edit before |
+    | shows one, and is empty or an unfinished copy | any | yes |
+    | shows one | shows that version, and another size or Content-MD5 than the source | no: the source was edited since |
+    | shows one, and was written since | is an untouched copy of another version of the source | no: the source was edited again |
+    | shows one | else | yes |
+
+    Edits that keep a blob's metadata keep its receipt.
+    """
+    etag = original(transfer, source)
+    if etag is None:
+        return False
+    if target is None or source.size == 0 or source.copy_status not in {None, CopyStatus.SUCCESS}:
+        return True
+    edited = _differ(source, target) if target.etag == etag else _was_edited_again(transfer, source, target)
+    return not (edited or is_ours(target, transfer))
+
+
+def _differ(source: SourceBlob, target: TargetBlob) -> bool:
+    return source.size != target.size or (source.md5 is not None and target.md5 not in {None, source.md5})
+
+
+def _was_edited_again(transfer: Transfer, source: SourceBlob, target: TargetBlob) -> bool:
+    """The target holds nothing but an older version of the source. A write takes a blob's copy status away."""
+    here, there = transfer.version.blob.url, transfer.target_blob.url
+    older = identity.is_copy(target.transfer_id or "", here, target.source_etag or "", there)
+    return older and target.copy_status is CopyStatus.SUCCESS and source.copy_status is None
+
+
 class Act(StrEnum):
     """What `start` does next, once it has looked."""
 
@@ -115,6 +161,7 @@ def decide(run: Run, source: SourceBlob | None, target: TargetBlob | None, ended
     | no | gone, at the second look | else | superseded |
     | no | another version | else | superseded |
     | no | this version | receipt | confirm |
+    | no | this version, an echo (rule 19) | else | superseded |
     | no | this version | pending (of another version) | abort, then look again |
     | no | this version, not to be copied (rule 12) | else | retryable or permanent |
     | no | this version | absent, or not looked at | create (If-None-Match: *) |
@@ -132,6 +179,8 @@ def decide(run: Run, source: SourceBlob | None, target: TargetBlob | None, ended
         return _past(run, source, target)
     if target is not None and is_receipt(target, transfer.etag, source.size):
         return Act.CONFIRM
+    if is_echo(transfer, source, target):
+        return Outcome(Verdict.SUPERSEDED, detail=ECHO, size=source.size)
     if target is not None and target.copy_status is CopyStatus.PENDING:
         return Act.ABORT
     return _unready(source) or _write(run, source, target)

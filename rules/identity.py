@@ -21,7 +21,16 @@ def transfer_id(route: str, source_url: str, etag: str, target_url: str) -> str:
 
     URLs are canonical and encoded, the ETag unquoted. The same in every release, or replays would start afresh.
     """
-    return route_prefix(route) + sha256(f"{source_url}\n{etag}\n{target_url}".encode()).hexdigest()[:24]
+    return route_prefix(route) + _digest(source_url, etag, target_url)
+
+
+def is_copy(identity: str, source_url: str, etag: str, target_url: str) -> bool:
+    """Whether an id is that of this version's transfer to this target, along whichever route and by whichever app."""
+    return TRANSFER_ID.fullmatch(identity) is not None and identity[9:] == _digest(source_url, etag, target_url)
+
+
+def _digest(source_url: str, etag: str, target_url: str) -> str:
+    return sha256(f"{source_url}\n{etag}\n{target_url}".encode()).hexdigest()[:24]
 
 
 def trace_id(identity: str) -> str:

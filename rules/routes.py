@@ -185,7 +185,7 @@ def _distinct(routes: tuple[Route, ...]) -> None:
     for route in routes:
         if path := loop(route, routes):
             raise InvalidRoute(
-                f"{' -> '.join(map(repr, path))} is a loop: what is shared would be shared again for ever; give the targets other prefixes"
+                f"{' -> '.join(map(repr, path))} is a loop: what is shared would be shared again for ever; let two routes mirror each other exactly, or give the targets other prefixes"
             )
 
 
@@ -202,12 +202,33 @@ def coincide(one: Route, other: Route) -> bool:
     return suffixes and _overlap(one.target, other.target)
 
 
+def mirrors(one: Route, other: Route) -> bool:
+    """Whether `other` leads everything that it takes from the target of `one` back to the very blob that it came from.
+
+    Then it is an echo, and the rules find it by its receipt (rule 19).
+    """
+    there, back = one.target.prefix, other.source.prefix
+    if there.startswith(back):
+        home, source = other.target.prefix + there.removeprefix(back), one.source.prefix
+    else:
+        home, source = other.target.prefix, one.source.prefix + back.removeprefix(there)
+    places = ((one.target, other.source), (other.target, one.source))
+    return home == source and all((a.endpoint, a.container) == (b.endpoint, b.container) for a, b in places)
+
+
 def loop(start: Route, routes: tuple[Route, ...]) -> list[str]:
-    """The names along which what `start` writes would come back to it; empty if it never does."""
+    """The names along which what `start` writes would come back to it; empty if it never does.
+
+    A route that mirrors the one before it ends the path: it copies nothing of what that one wrote.
+    """
     trail, seen = [[start]], {start.name}
     while trail:
         path = trail.pop()
-        for following in (route for route in routes if _overlap(path[-1].target, route.source)):
+        for following in routes:
+            if not _overlap(path[-1].target, following.source):
+                continue
+            if following.name != path[-1].name and mirrors(path[-1], following):
+                continue
             if following.name == start.name:
                 return [route.name for route in path] + [start.name]
             if following.name not in seen:

@@ -58,4 +58,5 @@ def _seen(item: Item) -> SourceBlob:
         copy_status=item.copy.status if item.copy else None,
         archived=item.tier == "Archive",
         tag_count=len(item.tags),
+        md5=item.headers.get("content_md5"),
     )

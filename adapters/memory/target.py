@@ -178,5 +178,6 @@ def _seen(item: Item) -> TargetBlob:
         total=copy.total if copy else None,
         copy_detail=copy.detail if copy else "",
         shows_sas=copy is not None,
+        md5=item.headers.get("content_md5"),
         headers=dict(item.headers),
     )

@@ -221,6 +221,10 @@ class Cloud:
 
         return self.change(world, f"lose {identity}", lose)
 
+    def blobs(self, world: int) -> dict[Blob, Item]:
+        """All blobs."""
+        return self._twins[world].storage.blobs
+
     def item(self, world: int) -> Item | None:
         """The target."""
         return self._twins[world].storage.blobs.get(self.target)

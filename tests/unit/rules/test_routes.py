@@ -308,14 +308,29 @@ def test_a_name_is_given_once() -> None:
 LOOPS = {
     "onto itself": ([("a", "aaa/ccc", "aaa/ccc")], "'a' -> 'a'"),
     "into its own prefix": ([("a", "aaa/ccc", "aaa/ccc/copies/")], "'a' -> 'a'"),
-    "there and back": ([("a", "aaa/ccc", "bbb/ccc"), ("b", "bbb/ccc", "aaa/ccc")], "'a' -> 'b' -> 'a'"),
+    "there and back to another folder": (
+        [("a", "aaa/ccc/x/", "bbb/ccc"), ("b", "bbb/ccc", "aaa/ccc/x/y/")],
+        "'a' -> 'b' -> 'a'",
+    ),
+    "there and back by a folder that is written in two ways": (
+        [("a", "aaa/ccc", "bbb/ccc/x/"), ("b", "bbb/ccc//x/", "aaa/ccc")],
+        "'a' -> 'b' -> 'a'",
+    ),
+    "around three, each way": (
+        [
+            ("a", "aaa/ccc", "bbb/ccc"),
+            ("b", "bbb/ccc", "ddd/ccc/in/"),
+            ("c", "ddd/ccc/in/", "aaa/ccc"),
+        ],
+        "'a' -> 'b' -> 'c' -> 'a'",
+    ),
     "through a folder that is written in two ways": ([("a", "aaa/ccc/x/", "aaa/ccc//x/copies/")], "'a' -> 'a'"),
     "over three": (
         [("a", "aaa/ccc", "bbb/ccc"), ("b", "bbb/ccc", "ddd/ccc"), ("c", "ddd/ccc", "aaa/ccc/x/")],
         "'a' -> 'b' -> 'c' -> 'a'",
     ),
     "beside a way out": (
-        [("out", "bbb/ccc", "zzz/ccc"), ("a", "aaa/ccc", "bbb/ccc"), ("b", "bbb/ccc", "aaa/ccc")],
+        [("out", "bbb/ccc", "zzz/ccc"), ("a", "aaa/ccc", "bbb/ccc/y/"), ("b", "bbb/ccc", "aaa/ccc")],
         "'a' -> 'b' -> 'a'",
     ),
     "behind a way in": (
@@ -342,6 +357,14 @@ CHAINS = {
         ("c", "bbb/ccc", "eee/ccc"),
         ("d", "eee/ccc", "ddd/ccc/y/"),
         ("e", "ddd/ccc", "fff/ccc"),
+    ],
+    "there and back": [("a", "aaa/ccc", "bbb/ccc"), ("b", "bbb/ccc", "aaa/ccc")],
+    "there and back of a part": [("a", "aaa/ccc/x/", "bbb/ccc/"), ("b", "bbb/ccc/y/", "aaa/ccc/x/y/")],
+    "there and back of what is more": [("a", "aaa/ccc/x/y/", "bbb/ccc/y/"), ("b", "bbb/ccc/", "aaa/ccc/x/")],
+    "there and back, and on": [
+        ("a", "aaa/ccc", "bbb/ccc"),
+        ("b", "bbb/ccc", "aaa/ccc"),
+        ("c", "bbb/ccc", "ddd/ccc"),
     ],
     "one container, two prefixes": [("a", "aaa/ccc/in/", "aaa/ccc/out/")],
     "back to another prefix": [("a", "aaa/ccc/x/", "bbb/ccc"), ("b", "bbb/ccc", "aaa/ccc/y/")],
