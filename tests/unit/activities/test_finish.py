@@ -84,6 +84,11 @@ class TestRecord:
         await run_record(world.ports, ending(world.put(), State.SUPERSEDED, successor=Successor(None)))
         assert world.events.queue == {}
 
+    async def test_an_echo_has_no_successor_and_nothing_to_wait_for(self, world: World) -> None:
+        """No step of it has written anything."""
+        assert await run_record(world.ports, ending(world.put(), State.SUPERSEDED)) == Outcome(Verdict.DONE)
+        assert world.asked == []
+
     async def test_an_append_blob_that_grows_waits_a_minute_for_its_successor(self, world: World) -> None:
         """One a minute will do."""
         run = ending(world.put(), State.SUPERSEDED, successor=Successor(NEWER, growing=True))

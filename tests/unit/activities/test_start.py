@@ -19,7 +19,7 @@ from adapters.translation import (
 )
 from rules import course, identity
 from rules.course import MAX_DETAIL
-from rules.decisions import SOURCE_ETAG, TRANSFER_ID, CopyStatus, TargetBlob
+from rules.decisions import ECHO, SOURCE_ETAG, TRANSFER_ID, CopyStatus, TargetBlob
 from rules.errors import CANNOT_VERIFY_SOURCE, LookAgain, Reason
 from rules.letters import Ended
 from rules.models import Blob, Choice, Engine, Kind, Outcome, Place, Run, Step, Transfer, Verdict
@@ -42,6 +42,17 @@ async def copied(world: World) -> Transfer:
     await start(world, transfer)
     world.storage.finish(transfer.target_blob)
     return transfer
+
+
+def echo(world: World, content: bytes = CONTENT) -> Transfer:
+    """A blob that another route has copied from the target to the source; its content may have been edited since."""
+    blob = identity.transfer(ROUTE, NAME, "").target_blob
+    etag = world.storage.put(blob, Item(CONTENT))
+    here = identity.transfer(ROUTE, NAME, "").version.blob
+    return world.put(
+        content=content,
+        metadata={SOURCE_ETAG: etag, TRANSFER_ID: identity.transfer_id("back", blob.url, etag, here.url)},
+    )
 
 
 class TestANewBlob:
@@ -231,6 +242,38 @@ class TestTheSource:
     async def test_metadata_with_just_enough_room_is_carried(self, world: World) -> None:
         """The bound is the service's."""
         assert (await start(world, world.put(metadata={"notes": "x" * 8_100}))).verdict is Verdict.VERIFIED
+
+
+class TestAnEcho:
+    """Rule 19: two routes that lead to each other."""
+
+    async def test_costs_one_look_at_the_target_and_no_copy(self, world: World) -> None:
+        """Only a source that shows a receipt of the target costs that look."""
+        transfer = echo(world)
+        outcome = await start(world, transfer)
+        assert outcome == Outcome(Verdict.SUPERSEDED, detail=ECHO, size=len(CONTENT))
+        assert sorted(world.asked) == ["letters.read", "source.head", "target.head"]
+
+    async def test_that_was_edited_is_copied_after_a_look_in_the_right_order(self, world: World) -> None:
+        """Target first, source second: what was read the other way round is not acted upon."""
+        transfer = echo(world, b"edited")
+        assert (await start(world, transfer)).verdict is Verdict.VERIFIED
+        looks = [name for name in world.asked if name.endswith((".head", ".copy"))]
+        assert looks == ["source.head", "target.head", "target.head", "source.head", "target.copy"]
+        assert world.storage.blobs[transfer.target_blob].content == b"edited"
+
+    async def test_whose_target_is_gone_is_not_copied_back(self, world: World) -> None:
+        """A deletion on one side is not undone by the other."""
+        transfer = echo(world)
+        world.storage.remove(transfer.target_blob)
+        assert (await start(world, transfer)).detail == ECHO
+        assert world.acts == []
+
+    async def test_of_metadata_that_only_looks_like_a_receipt_is_copied(self, world: World) -> None:
+        """A blob that was shared from elsewhere is handed on."""
+        transfer = world.put(metadata={SOURCE_ETAG: "0x1", TRANSFER_ID: "37a8eec1-69dbf36083ff9fc45dab5d50"})
+        assert (await start(world, transfer)).verdict is Verdict.VERIFIED
+        assert "target.head" not in world.asked
 
 
 class TestTheTarget:

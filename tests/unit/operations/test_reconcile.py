@@ -22,9 +22,9 @@ from adapters.translation import (
 )
 from operations import reconcile
 from operations.acting import PATIENCE
-from rules import jobs, letters
+from rules import identity, jobs, letters
 from rules.codec import encode
-from rules.decisions import SOURCE_ETAG, SourceBlob, TargetBlob
+from rules.decisions import ECHO, SOURCE_ETAG, TRANSFER_ID, SourceBlob, TargetBlob
 from rules.errors import Permanent, Reason
 from rules.jobs import PAGE, Job, JobState, Phase, Tally
 from rules.letters import Ended
@@ -33,7 +33,7 @@ from rules.ports import Copy, CopySource, Instance
 from rules.transitions import State
 from tests.unit.operations.test_acting import RECONCILE, Yielding, carry, done, starts, step, told, turn, until
 from tests.unit.operations.world import CONTENT, World
-from tests.unit.rules.samples import NOW, ROUTE, SOURCE_HOST, TARGET_HOST
+from tests.unit.rules.samples import NAME, NOW, ROUTE, SOURCE_HOST, TARGET_HOST
 
 SeenT = TypeVar("SeenT", SourceBlob, TargetBlob)
 Listed = tuple[list[tuple[str, SeenT]], str | None]
@@ -801,3 +801,28 @@ class TestOddBlobs:
 
 async def _nothing(_blob: Blob) -> None:
     return None
+
+
+@pytest.mark.parametrize(
+    ("now", "line"),
+    [
+        (CONTENT, {"class": "match"}),
+        (b"changed", {"class": "stale", "detail": ECHO}),
+        (None, {"class": "missing", "detail": ECHO}),
+    ],
+)
+async def test_an_echo_is_nothing_to_act_on(world: World, now: bytes | None, line: dict[str, Any]) -> None:
+    """The target holds what the source was copied from, or did once: a job of two ways comes to rest."""
+    blob = identity.transfer(ROUTE, NAME, "").target_blob
+    etag = world.storage.put(blob, Item(CONTENT))
+    here = identity.transfer(ROUTE, NAME, "").version.blob
+    back = identity.transfer_id("back", blob.url, etag, here.url)
+    made = world.put(metadata={SOURCE_ETAG: etag, TRANSFER_ID: back})
+    if now is None:
+        world.storage.remove(blob)
+    elif now != CONTENT:
+        world.storage.put(blob, Item(now))
+    job = await done(world, RECONCILE)
+    first = world.reports.pages[jobs.found(job.id, 0)][0]
+    assert first == {"name": NAME, "etag": made.etag, "size": len(CONTENT), **line}
+    assert starts(world).total() == 0

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rules import identity
 from rules.decisions import (
+    ECHO,
     Act,
     Cleaning,
     CopyStatus,
@@ -16,6 +18,7 @@ from rules.decisions import (
     clean,
     decide,
     is_coming,
+    is_echo,
     is_half_made,
     is_ours,
     is_receipt,
@@ -195,6 +198,73 @@ def test_a_target_of_another_type_is_removed_after_settle() -> None:
     assert decide(replace(KNOWN, settled=True), SOURCE, APPENDED, None) is Act.REMOVE
     assert decide(replace(KNOWN, settled=True), SOURCE, None, None) is Act.CREATE
     assert decide(replace(KNOWN, settled=True), OVERWRITTEN, APPENDED, None) == SUPERSEDED
+
+
+# The source is a copy of the target's version NEWER, along a route of another name.
+BACK = identity.transfer_id("back", TRANSFER.target_blob.url, NEWER, TRANSFER.version.blob.url)
+ECHO_SOURCE = replace(
+    SOURCE, md5="md5", metadata={"Source_Etag": f'"{NEWER}"', "TRANSFER_ID": BACK, "owner": "finance"}
+)
+ORIGINAL = TargetBlob(NEWER, SIZE, Kind.BLOCK, md5="md5")
+OLDER_COPY = TargetBlob(
+    "0x9",
+    SIZE,
+    Kind.BLOCK,
+    source_etag="0x7",
+    transfer_id=identity.sibling(TRANSFER, "0x7").id,
+    copy_status=SUCCESS,
+)
+EDITED = replace(ECHO_SOURCE, size=SIZE + 1)
+
+ECHOES: dict[str, tuple[SourceBlob, TargetBlob | None, bool]] = {
+    "a copy of what the target shows": (ECHO_SOURCE, ORIGINAL, True),
+    "without a digest on one side": (replace(ECHO_SOURCE, md5=None), ORIGINAL, True),
+    "without a digest on the other side": (ECHO_SOURCE, replace(ORIGINAL, md5=None), True),
+    "the target has changed since": (EDITED, replace(ORIGINAL, etag="0x9"), True),
+    "the target is gone": (EDITED, None, True),
+    "an empty one, as an unfinished copy leaves it": (replace(ECHO_SOURCE, size=0), ORIGINAL, True),
+    "itself a pending copy": (replace(EDITED, copy_status=PENDING), ORIGINAL, True),
+    "itself a failed copy": (replace(EDITED, copy_status=FAILED), ORIGINAL, True),
+    "the target is an older copy, and so is the source": (replace(EDITED, copy_status=SUCCESS), OLDER_COPY, True),
+    "the target is an older copy that somebody wrote to": (EDITED, replace(OLDER_COPY, copy_status=None), True),
+    "edited: another size": (EDITED, ORIGINAL, False),
+    "edited: another digest": (replace(ECHO_SOURCE, md5="other"), ORIGINAL, False),
+    "edited again: the target is an untouched older copy": (EDITED, OLDER_COPY, False),
+    "an edit whose own copy failed": (EDITED, replace(TARGET, etag="0x9", source_etag=ETAG, copy_status=FAILED), False),
+    "no receipt": (SOURCE, ORIGINAL, False),
+    "half a receipt": (replace(SOURCE, metadata={"source_etag": NEWER}), ORIGINAL, False),
+    "a receipt of another version": (
+        replace(ECHO_SOURCE, metadata={"source_etag": ETAG, "transfer_id": BACK}),
+        ORIGINAL,
+        False,
+    ),
+    "a receipt from elsewhere": (
+        replace(ECHO_SOURCE, metadata={"source_etag": NEWER, "transfer_id": THEIRS}),
+        ORIGINAL,
+        False,
+    ),
+    "the receipt of a shorter id": (
+        replace(ECHO_SOURCE, metadata={"source_etag": NEWER, "transfer_id": BACK[9:]}),
+        ORIGINAL,
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ECHOES)
+def test_what_was_copied_from_the_target_is_not_copied_back(case: str) -> None:
+    """Rule 19; whatever else the target shows."""
+    source, target, echo = ECHOES[case]
+    assert is_echo(TRANSFER, source, target) is echo
+    decision = decide(RUN, source, target, None)
+    ended_as_echo = Outcome(Verdict.SUPERSEDED, detail=ECHO, size=source.size)
+    assert (decision == ended_as_echo) is echo
+
+
+def test_an_echo_that_the_target_holds_by_receipt_is_confirmed() -> None:
+    """An edit that was shared: its receipt goes first."""
+    target = replace(TARGET, size=EDITED.size)
+    assert decide(RUN, EDITED, target, None) is Act.CONFIRM
 
 
 def gave_up(state: State) -> Run:

@@ -37,6 +37,17 @@ def test_an_id_is_what_the_design_says() -> None:
     assert identity.MESSAGE_ID.fullmatch(identity.message_id(b""))
 
 
+def test_a_copy_is_known_by_its_id_whatever_its_route() -> None:
+    """Two apps that share with each other know each other's receipts."""
+    source, target = TRANSFER.version.blob.url, TRANSFER.target_blob.url
+    for route in ("default", "another"):
+        assert identity.is_copy(identity.transfer_id(route, source, ETAG, target), source, ETAG, target)
+    assert not identity.is_copy(TRANSFER.id, source, NEWER, target)
+    assert not identity.is_copy(TRANSFER.id, target, ETAG, source)
+    assert not identity.is_copy("", source, ETAG, target)
+    assert not identity.is_copy(TRANSFER.id + "0", source, ETAG, target)
+
+
 def test_a_route_is_a_prefix_of_its_ids() -> None:
     """So that a list of one route needs no filter."""
     assert TRANSFER.id.startswith(identity.route_prefix("default"))
