@@ -1,5 +1,6 @@
 """What an end-to-end test does: put blobs, ask the API, look at queues and at the proxy's log, break things."""
 
+import http.client
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import urllib.parse
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -199,6 +201,20 @@ class Desk:
                 return seen
             time.sleep(0.2)
         raise AssertionError(f"waited {patience} s in vain until {what}")
+
+    def until_resumed(self, look: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
+        """As `until`, with the timer `resume` run every other second: by itself it comes once a minute."""
+        due = time.monotonic()
+
+        def fired() -> Any:
+            nonlocal due
+            if time.monotonic() >= due:
+                with suppress(OSError, http.client.HTTPException):  # there is no worker now, or no host
+                    self.host("/admin/functions/resume")
+                due = time.monotonic() + 2
+            return look()
+
+        return self.until(fired, what, patience)
 
     def everything(self, path: str, limit: str = "limit=100") -> list[dict[str, Any]]:
         """Every item of a list, page by page; a report has no limit. ConnectionError where the app does not answer."""

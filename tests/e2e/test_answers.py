@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from azure.storage.blob import BlobType
 
 from rules.errors import HINTS, Reason
 from tests.e2e.conftest import environment
@@ -91,10 +92,10 @@ INPUTS = {
     "not-supported": Input(409, "BlobOperationNotSupported", Reason.UNSUPPORTED_BLOB),
     "type": Input(400, "BlobTypeNotSupported", Reason.UNSUPPORTED_BLOB),
     "tier": Input(409, "BlobAccessTierNotSupportedForAccountType", Reason.TARGET_UNWRITABLE),
-    "other-type": Input(409, "InvalidBlobType", Reason.TARGET_CONFLICT),
     "no-tags": Input(409, "FeatureNotYetSupportedForHierarchicalNamespaceAccounts", Reason.UNSUPPORTED_BLOB),
-    # A look at both sides tells whether something changed.
+    # A look at both sides tells whether something changed, or is of another type.
     "new": Input(409, "SomethingNobodyKnows", Reason.UNSUPPORTED_BLOB, (SOURCE, COPY, TARGET, SOURCE, TARGET)),
+    "other-type": Input(409, "InvalidBlobType", Reason.TARGET_CONFLICT, (SOURCE, COPY, TARGET, SOURCE, TARGET)),
     # A blind copy, then two that followed a look.
     "unfinished": Input(409, "BlobAlreadyExists", Reason.TARGET_CONFLICT, (SOURCE, COPY, TARGET) * 3),
 }
@@ -111,10 +112,11 @@ def ends(answering: Desk) -> Iterator[dict[str, dict[str, Any]]]:
             control.add_fault(match, {"status": given.status, "code": given.code}, 1_000)
     control.refuse("inputs", "own-key", OWN_KEY)
     answering.target("unfinished", "of-inputs").stage_block("0001", b"begun, and not ended")
-    for name in (*INPUTS, "own-key", "a//b", "a/b"):
+    answering.target("occupied", "of-inputs").upload_blob(b"an append blob", blob_type=BlobType.APPENDBLOB)
+    for name in (*INPUTS, "own-key", "a//b", "a/b", "occupied"):
         answering.put(name, name.encode(), "inputs")
     answering.put("tagged", b"tagged", "inputs", tags={"a": "1"})
-    wanted = {*INPUTS, "own-key", "a//b", "a/b", "tagged"}
+    wanted = {*INPUTS, "own-key", "a//b", "a/b", "occupied", "tagged"}
     yield answering.until(lambda: finished(answering, wanted), "all have ended")
     control.remove_faults()
     control.hierarchical()
@@ -174,6 +176,16 @@ def test_tags_that_the_target_does_not_take_are_left_out(answering: Desk, ends: 
     assert "index tags were left out" in transfer["detail"]
     assert asked(answering, "tagged").count(COPY) == 2
     assert answering.read(answering.target("tagged", "of-inputs")) == b"tagged"
+
+
+def test_a_target_of_another_type_is_removed_before_the_copy(answering: Desk, ends: dict[str, dict[str, Any]]) -> None:
+    """The blind copy was refused; nothing else is asked until after a pause, and then in this order."""
+    assert (ends["occupied"]["state"], ends["occupied"]["tries"]) == ("verified", 0)
+    look, removed = [TARGET, SOURCE], "sharingtarget DeleteBlob"
+    assert asked(answering, "occupied") == [SOURCE, COPY, *look, *look, removed, *look, COPY]
+    target = answering.target("occupied", "of-inputs")
+    assert target.get_blob_properties().blob_type is BlobType.BLOCKBLOB
+    assert answering.read(target) == b"occupied"
 
 
 def test_a_name_that_the_target_would_fold_is_refused(answering: Desk, ends: dict[str, dict[str, Any]]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.desk import Desk
+from tests.e2e.desk import FINAL, Desk
 from tests.e2e.test_cancel import created, endless  # noqa: F401  # `endless` is a fixture
 from tests.e2e.test_overwrite import copying
 
@@ -17,6 +17,11 @@ SECRET = "c2VjcmV0LWtleQ"  # no key of anything
 def waiting(desk: Desk, rule: int) -> int:
     """How many requests a fault holds."""
     return int(next(fault["waiting"] for fault in desk.control.faults() if fault["id"] == rule))
+
+
+def is_final(desk: Desk, name: str) -> bool:
+    """Whether the transfer of a name has ended."""
+    return desk.transfer_of(name).body.get("state") in FINAL
 
 
 def test_a_worker_that_dies_costs_a_backoff_and_no_second_copy(desk: Desk) -> None:
@@ -30,8 +35,9 @@ def test_a_worker_that_dies_costs_a_backoff_and_no_second_copy(desk: Desk) -> No
     desk.until(lambda: waiting(desk, rule) == len(names), "all activities wait for their answer")
     desk.kill_worker()
     desk.control.remove_faults(rule)
+    desk.until_resumed(lambda: all(is_final(desk, name) for name in names), "all have ended")
     for name in names:
-        assert desk.until_final(name)["state"] == "verified"
+        assert desk.transfer_of(name).body["state"] == "verified"
         assert desk.read(desk.target(name)) == name.encode()
     looks = desk.control.requests(operation="HeadBlob", account="sharingtarget", internal=False)
     assert {look["blob"] for look in looks} >= set(names)  # who hears that it has copied does not look for it

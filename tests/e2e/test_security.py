@@ -1,6 +1,7 @@
 """Who may call what, on a host that asks for keys as Azure does; and no key comes back, in an answer or in a log."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,8 @@ HOSTS_OWN = [
     ("POST", "/admin/functions/drain", "master"),
 ]
 CALLS = [(method, f"/api/{route.replace('{id}', ID)}", level) for method, route, level in sorted(API)]
+# A word such as `replay` may be an id, too.
+READ = [re.compile(f"/api/{route.replace('{id}', '[^/]+')}") for method, route, _ in API if method == "GET"]
 
 
 class Guarded:
@@ -88,11 +91,9 @@ def test_the_function_key_opens_nothing_of_the_hosts_own(guarded: Guarded, metho
 
 def test_a_method_that_no_row_has_is_not_there(guarded: Guarded) -> None:
     """No OPTIONS that a browser of another origin could ask first, no PUT, HEAD only beside GET; no answer grants an origin."""
-    paths, read = {path for _, path, _ in CALLS}, {path for method, path, _ in CALLS if method == "GET"}
+    paths = {path for _, path, _ in CALLS}
     asked = [(method, path) for path in paths for method in ("OPTIONS", "PUT", "PATCH")]
-    asked += [
-        ("HEAD", path) for path in paths - read if not path.endswith("/dead-letters/replay")
-    ]  # that one is an id, too
+    asked += [("HEAD", path) for path in paths if not any(read.fullmatch(path) for read in READ)]
     assert {guarded.ask(method, path, guarded.keys["function"]).status for method, path in asked} == {404}
     assert not [answer for answer in guarded.desk.answers if "access-control-" in answer.lower()]
 

@@ -21,7 +21,7 @@ from operations.resume import AT_ONCE
 from tests.e2e.conftest import searched
 from tests.e2e.desk import AGENT, FINAL, ON_FUNC, PATIENCE, Desk
 from tests.e2e.test_crash import LONG, SEED, accepted, are_asked_for, container, content, copies, settled
-from tests.e2e.test_reconcile import CONTAINER, asked, ended, report
+from tests.e2e.test_reconcile import CONTAINER, ENDED, asked, ended, report
 from tests.e2e.test_trace import LINE
 
 pytestmark = [
@@ -69,8 +69,8 @@ def test_every_transfer_is_verified_through_deaths_and_restarts(
         onlooker = people.submit(looking, desk, over)
         try:
             broken, torn = shaken(desk, names, random, deaths)
-            desk.until(partial(are_asked_for, desk, names, VERSIONS), "all copies are asked for", PATIENT)
-            desk.until(lambda: not unfinished(desk), "all transfers have ended", PATIENT)
+            desk.until_resumed(partial(are_asked_for, desk, names, VERSIONS), "all copies are asked for", PATIENT)
+            desk.until_resumed(lambda: not unfinished(desk), "all transfers have ended", PATIENT)
         finally:
             over.set()
         seconds = time.monotonic() - since
@@ -103,9 +103,9 @@ def shaken(desk: Desk, names: list[str], random: Random, deaths: int) -> tuple[i
     """
     broken, torn = 0, Counter[str]()
     for number, (moment, disturb) in enumerate(drawn(desk, random, deaths, RESTARTS, len(names))):
-        desk.until(partial(are_verified, desk, moment), f"{moment} are verified", PATIENT)
+        desk.until_resumed(partial(are_verified, desk, moment), f"{moment} are verified", PATIENT)
         if number:  # a job host that restarts or ends keeps the messages in hand for ten minutes or more, as on Azure
-            desk.until(lambda: begun(desk) == len(names), "every event is accepted", PATIENT)
+            desk.until_resumed(lambda: begun(desk) == len(names), "every event is accepted", PATIENT)
         answered = {request["number"] for request in copies(desk, names) if request["answered"]}
         disturb()
         torn += Counter(request["blob"] for request in copies(desk, names) if request["number"] not in answered)
@@ -189,10 +189,12 @@ def test_a_job_reports_every_line_once_through_deaths(desk: Desk, capsys: pytest
     job_id = asked(desk, max_per_second=100 if LONG else 20)
     deaths, restarts = (3, 0) if LONG else (1, 1)
     for moment, disturb in drawn(desk, random, deaths, restarts, LINES):
-        desk.until(partial(is_acting, desk, job_id, moment), f"{moment} lines are begun, and it acts", PATIENT)
+        desk.until_resumed(partial(is_acting, desk, job_id, moment), f"{moment} lines are begun, and it acts", PATIENT)
         disturb()
         assert desk.api("GET", f"/reconcile/{job_id}").body["state"] == "running"
-    job = ended(desk, job_id, PATIENT)
+    look = lambda: desk.api("GET", f"/reconcile/{job_id}").body["state"] in ENDED  # noqa: E731  # said once
+    desk.until_resumed(look, f"{job_id} ends", PATIENT)
+    job = ended(desk, job_id)
     seconds = time.monotonic() - since
     lines = report(desk, job_id)
     found = {line["name"] for line in lines if line.get("class") == "missing"}
@@ -209,7 +211,7 @@ def test_a_job_reports_every_line_once_through_deaths(desk: Desk, capsys: pytest
     assert Counter(line["name"] for line in lines if "class" in line) == Counter(names)
     assert results == Counter(found)
     assert sum(job["counts"][result] for result in ("started", "running")) == len(found) == job["counts"]["found"]
-    desk.until(lambda: not unfinished(desk), "all transfers have ended", PATIENT)
+    desk.until_resumed(lambda: not unfinished(desk), "all transfers have ended", PATIENT)
     with ThreadPoolExecutor(8) as people:
         read = list(people.map(lambda name: desk.read(desk.target(name, CONTAINER)), names))
     assert read == [name.encode() for name in names]

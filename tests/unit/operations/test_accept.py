@@ -10,7 +10,9 @@ import pytest
 from adapters.translation import INSTANCES_FIND, INSTANCES_START, LETTERS_WRITE, answered
 from operations.accept import Accepted, accept, begin
 from rules.errors import Reason, Retryable
-from rules.models import Place, Route, Run, Step
+from rules.models import Outcome, Place, Route, Run, Step, Successor, Transfer, Verdict
+from rules.status import progress
+from rules.transitions import State
 from tests.unit.operations.world import World
 from tests.unit.rules.samples import NOW, ROUTE, body, event
 
@@ -53,6 +55,35 @@ async def test_a_duplicate_starts_nothing_in_any_state_of_its_instance(world: Wo
     assert accepted == Accepted(duplicates=(transfer.id,))
     assert world.asked == ["instances.find"]
     assert world.instances.kept[transfer.id].status == status
+
+
+def ended_as_deleted(transfer: Transfer) -> tuple[Run, object]:
+    """The run of a transfer whose source was gone at both looks, and its output."""
+    run = Run(transfer, NOW, state=State.SUPERSEDED, step=None)
+    run = replace(run, ending=Outcome(Verdict.ENDED, state=State.SUPERSEDED, successor=Successor(None)))
+    return run, progress(run)
+
+
+async def test_an_event_of_what_ended_as_deleted_starts_its_next_attempt(world: World) -> None:
+    """It says that the source is there; a newer version's successor would be another transfer."""
+    transfer = world.put()
+    run, output = ended_as_deleted(transfer)
+    world.stands(transfer, "Completed", run, output)
+    accepted = await accept(world.ports, world.instances, world.event(transfer))
+    assert accepted == Accepted(started=(transfer.id,))
+    assert _run(world.instances.kept[transfer.id]).attempt == 1
+    assert await accept(world.ports, world.instances, world.event(transfer)) == Accepted(duplicates=(transfer.id,))
+
+
+async def test_two_events_at_once_of_what_ended_as_deleted_start_one_attempt(world: World) -> None:
+    """The second finds it running."""
+    transfer = world.put()
+    run, output = ended_as_deleted(transfer)
+    world.stands(transfer, "Completed", run, output)
+    again = Run(transfer, NOW, attempt=1)
+    world.when(INSTANCES_START, lambda: world.stands(transfer, "Running", again))
+    assert await accept(world.ports, world.instances, world.event(transfer)) == Accepted(duplicates=(transfer.id,))
+    assert world.instances.kept[transfer.id].run == again
 
 
 async def test_a_start_that_finds_it_alive_is_a_duplicate(world: World) -> None:

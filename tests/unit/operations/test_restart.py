@@ -161,7 +161,7 @@ class TestShare:
         with pytest.raises(StillRunning):
             await share(world.ports, world.instances, "default", NAME)
 
-    @pytest.mark.parametrize("state", FINAL)
+    @pytest.mark.parametrize("state", sorted(FINAL))
     async def test_one_that_ends_while_it_is_asked_for(self, world: World, state: State) -> None:
         """What was running a moment ago: shared if it ended well, else only the next attempt can."""
         transfer = world.put()
