@@ -1,5 +1,6 @@
 """Two routes that mirror each other come to rest: no more copies than writes, and both ends alike."""
 
+import os
 import sys
 
 import pytest
@@ -44,3 +45,15 @@ def test_without_the_rule_it_never_ends(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(decisions, "is_echo", lambda *_: False)
     with pytest.raises(Violation, match="5 copies of 1 writes"):
         TwoWay("upload A").explore(most=4)
+
+
+if os.environ.get("EXPLORE") == "long":
+
+    @pytest.mark.timeout(3600)
+    def test_edits_one_after_the_other(capsys: pytest.CaptureFixture[str]) -> None:
+        """Both keep the receipt of the first copy; the last one is at both ends."""
+        found = TwoWay("upload A", "edit B", "edit B").explore(most=3)
+        with capsys.disabled():
+            sys.stdout.write(f"\n  two ways, two edits: {found.states:,} states, {found.ends} ends\n")
+        assert found.states >= 45_000, "the exploration has shrunk"
+        assert found.contents == {(b"0B......", b"0B......")}
