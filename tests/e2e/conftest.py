@@ -30,10 +30,10 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
 
 
 @contextmanager
-def searched(state: Path) -> Iterator[Desk]:
+def searched(state: Path, told: dict[str, str] | None = None) -> Iterator[Desk]:
     """A stack that is searched for secrets when all its tests are done: what they have left is what the app leaves."""
     with (state / "stack.log").open("w") as log:
-        running = Desk(environment(state), log)
+        running = Desk(told or environment(state), log)
         running.stack.start()
         try:
             yield running
