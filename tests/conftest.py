@@ -30,5 +30,8 @@ def bicep() -> str:
 
 @pytest.fixture(scope="session")
 def snapshot(bicep: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Snapshot]:
-    """The snapshot of a scenario by its name, taken once."""
-    return cache(lambda name: snapshots.taken(bicep, name, tmp_path_factory.mktemp(name)))
+    """The snapshot of a scenario by its name, taken once for all processes of this run."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "snapshots"
+    folder.mkdir(exist_ok=True)
+    return cache(lambda name: snapshots.shared(bicep, name, folder))

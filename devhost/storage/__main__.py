@@ -39,7 +39,8 @@ environment (default):
   DEVHOST_STATE         directory of everything that is kept, in its storage/ (.local)
   DEVHOST_ACCOUNTS      more accounts, by commas (always there: sharingsource, sharingtarget, sharingstate, sharingevents)
   DEVHOST_KEY           key of all accounts, base64 (the emulator's published one)
-  DEVHOST_WATCH         account/container pairs whose new blobs are events, by commas (sharingsource/source)
+  DEVHOST_WATCH         containers whose new blobs are events, by commas (sharingsource/source): account/container, or
+                        account/container@events-account for another queue blob-events than that of sharingevents
   DEVHOST_COPY_RATE     bytes a second of an asynchronous copy (104857600)
   DEVHOST_COPY_SECONDS  what the smallest asynchronous copy takes (1)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 HOST = "127.0.0.1"
 STATE_ACCOUNT = "sharingstate"
@@ -24,12 +25,24 @@ CONTAINERS = (
     (EVENTS_ACCOUNT, "event-dead-letters"),
 )
 QUEUES = (EVENT_QUEUE, f"{EVENT_QUEUE}-poison")
+WATCH = re.compile(r"([^/@]+)/([^/@]+)(?:@([^/@]+))?")
 
 # Published by Microsoft for the emulator, so no secret: https://learn.microsoft.com/azure/storage/common/storage-connect-azurite
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
 Place = tuple[str, str]
 """An account and a container in it."""
+
+
+class Watch(NamedTuple):
+    """A container whose new blobs are events, and the account whose queue gets them."""
+
+    account: str
+    container: str
+    events: str = EVENTS_ACCOUNT
+
+    def __str__(self) -> str:
+        return f"{self.account}/{self.container}{'' if self.events == EVENTS_ACCOUNT else f'@{self.events}'}"
 
 
 class StackError(Exception):
@@ -45,7 +58,7 @@ class Config:
     table_port: int
     state: Path
     accounts: tuple[str, ...]
-    watch: frozenset[Place]
+    watch: frozenset[Watch]
     copy_rate: float
     """Bytes a second of an asynchronous copy."""
     copy_seconds: float
@@ -56,14 +69,14 @@ class Config:
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Config:
         """Read the variables that `--help` lists; raise StackError for one that makes no sense."""
-        more_accounts = _words(env.get("DEVHOST_ACCOUNTS", ""))
+        accounts = tuple(dict.fromkeys((*ACCOUNTS, *_words(env.get("DEVHOST_ACCOUNTS", "")))))
         return cls(
             blob_port=_port(env, "AZURITE_BLOB_PORT", 10000),
             queue_port=_port(env, "AZURITE_QUEUE_PORT", 10001),
             table_port=_port(env, "AZURITE_TABLE_PORT", 10002),
             state=Path(env.get("DEVHOST_STATE") or ".local").absolute() / "storage",
-            accounts=tuple(dict.fromkeys((*ACCOUNTS, *more_accounts))),
-            watch=places(env.get("DEVHOST_WATCH") or "sharingsource/source"),
+            accounts=accounts,
+            watch=watches(env.get("DEVHOST_WATCH") or "sharingsource/source", accounts),
             copy_rate=_positive(env, "DEVHOST_COPY_RATE", 100 * 1024 * 1024),
             copy_seconds=_positive(env, "DEVHOST_COPY_SECONDS", 1),
             key=account_key(env),
@@ -80,12 +93,16 @@ def account_key(env: Mapping[str, str]) -> str:
     return key
 
 
-def places(text: str) -> frozenset[Place]:
-    """Read `account/container,account/container`."""
-    pairs = [tuple(word.split("/")) for word in _words(text)]
-    if any(len(pair) != 2 or not all(pair) for pair in pairs):  # noqa: PLR2004  # a pair is two
-        raise StackError(f"'{text}' is not a list of account/container. Fix: sharingsource/source,sharingsource/other")
-    return frozenset((account, container) for account, container in pairs)
+def watches(text: str, accounts: Collection[str]) -> frozenset[Watch]:
+    """Read `account/container,account/container@events-account`; the events account must be one of `accounts`."""
+    found = [WATCH.fullmatch(word) for word in _words(text)]
+    read = frozenset(Watch(each[1], each[2], each[3] or EVENTS_ACCOUNT) for each in found if each)
+    if not all(found):
+        fix = "sharingsource/source,sharingsource/other@sharingevents"
+        raise StackError(f"'{text}' is not a list of account/container or account/container@events-account. Fix: {fix}")
+    if missing := sorted({watch.events for watch in read}.difference(accounts)):
+        raise StackError(f"'{text}' names an events account that is not there. Fix: DEVHOST_ACCOUNTS={missing[0]}")
+    return read
 
 
 def _words(text: str) -> list[str]:

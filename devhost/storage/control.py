@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from devhost.storage.config import StackError, places
+from devhost.storage.config import StackError, watches
 from devhost.storage.events import Encoding, Mode, Schema
 
 if TYPE_CHECKING:
@@ -117,13 +117,13 @@ class Control:
             "encoding": self._events.encoding,
             "schema": self._events.schema,
             "mode": self._events.mode,
-            "watch": sorted("/".join(place) for place in self._events.watch),
+            "watch": sorted(map(str, self._events.watch)),
         }
 
     async def _set_events(self, request: web.BaseRequest) -> Any:
         settings = {**await self._event_settings(request), **await request.json()}
         encoding, schema, mode = Encoding(settings["encoding"]), Schema(settings["schema"]), Mode(settings["mode"])
-        self._events.watch = places(",".join(settings["watch"]))
+        self._events.watch = watches(",".join(settings["watch"]), self._upstream.accounts)
         self._events.encoding, self._events.schema, self._events.mode = encoding, schema, mode
         if mode in {Mode.DELIVER, Mode.DUPLICATE}:
             await self._events.deliver_held()

@@ -1,4 +1,4 @@
-"""Event Grid's stand-in: tells the queue of every blob that was created in a watched container."""
+"""Event Grid's stand-in: each blob that is created in a watched container is a message on the queue of an events account."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from xml.sax.saxutils import escape
 from devhost.storage.config import HOST
 
 if TYPE_CHECKING:
-    from devhost.storage.config import Config, Place
+    from devhost.storage.config import Config, Watch
     from devhost.storage.operations import Operation
     from devhost.storage.upstream import Upstream
 
@@ -76,14 +76,18 @@ class Events:
         self.encoding = Encoding.BASE64
         self.schema = Schema.CLOUD_EVENTS
         self.mode = Mode.DELIVER
-        self.watch: frozenset[Place] = config.watch
+        self.watch: frozenset[Watch] = config.watch
         self._upstream = upstream
         self._origin = f"http://{HOST}:{config.blob_port}"
-        self._held: list[str] = []
+        self._held: list[tuple[str, str]] = []
 
     def watches(self, operation: Operation) -> bool:
         """Whether success of this request is an event (of an asynchronous copy: its end is, not its start)."""
-        return operation.name in APIS and (operation.account, operation.container) in self.watch
+        return operation.name in APIS and bool(self._accounts(operation.account, operation.container))
+
+    def _accounts(self, account: str, container: str) -> list[str]:
+        """The events accounts of a container."""
+        return sorted(watch.events for watch in self.watch if watch[:2] == (account, container))
 
     async def created(self, operation: Operation, etag: str, request_id: str, client_request_id: str) -> None:
         """Queue the event of a blob that a watched request created; the queue has it when this returns."""
@@ -106,15 +110,16 @@ class Events:
     async def deliver_held(self) -> None:
         """Queue what was held, in order."""
         held, self._held = self._held, []
-        for message in held:
-            await self._upstream.enqueue(message)
+        for account, message in held:
+            await self._upstream.enqueue(account, message)
 
     async def _publish(self, created: Created) -> None:
         message = self._message(created)
-        if self.mode is Mode.HOLD:
-            self._held.append(message)
-        for _ in range({Mode.DELIVER: 1, Mode.DUPLICATE: 2}.get(self.mode, 0)):
-            await self._upstream.enqueue(message)
+        for account in self._accounts(created.account, created.container):
+            if self.mode is Mode.HOLD:
+                self._held.append((account, message))
+            for _ in range({Mode.DELIVER: 1, Mode.DUPLICATE: 2}.get(self.mode, 0)):
+                await self._upstream.enqueue(account, message)
 
     def _message(self, created: Created) -> str:
         shape = {Schema.CLOUD_EVENTS: _cloud_event, Schema.EVENT_GRID: _event_grid_event}[self.schema]

@@ -41,6 +41,7 @@ class Upstream:
         self._queues = f"http://{HOST}:{config.queue_port}"
         self.hierarchical: frozenset[str] = frozenset()
         """Accounts with a hierarchical namespace."""
+        self.accounts = config.accounts
         self._sas = {account: _sas(account, config.key) for account in config.accounts}
 
     async def forward(self, request: web.BaseRequest) -> Answer:
@@ -107,9 +108,9 @@ class Upstream:
         async with self._session.head(URL(f"{self._blobs}/{target}", encoded=True)) as response:
             return Answer(response.status, end_to_end(response.headers))
 
-    async def enqueue(self, message: str) -> None:
-        """Put a message on the event queue that never expires; raise StackError if that fails."""
-        url = f"{self._queues}/{EVENTS_ACCOUNT}/{EVENT_QUEUE}/messages"
+    async def enqueue(self, account: str, message: str) -> None:
+        """Put a message that never expires on the event queue of an account; raise StackError if that fails."""
+        url = f"{self._queues}/{account}/{EVENT_QUEUE}/messages"
         body = f"<QueueMessage><MessageText>{message}</MessageText></QueueMessage>".encode()
         answer = await self._own("POST", url, "messagettl=-1", {"Content-Type": "application/xml"}, body)
         if not answer.ok:

@@ -4,12 +4,14 @@ import base64
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from devhost.stack import LocalStack
+from devhost.storage.config import EVENTS_ACCOUNT, STATE_ACCOUNT
 from devhost.storage.testing import free_ports
 from tests.e2e import search
 from tests.e2e.desk import ON_FUNC, PATIENCE, Desk
@@ -30,12 +32,17 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
 
 
 @contextmanager
-def searched(state: Path) -> Iterator[Desk]:
+def searched(
+    state: Path,
+    settings: dict[str, str] | None = None,
+    own: tuple[str, str] = (STATE_ACCOUNT, EVENTS_ACCOUNT),
+    start: Callable[[LocalStack], object] = LocalStack.start,
+) -> Iterator[Desk]:
     """A stack that is searched for secrets when all its tests are done: what they have left is what the app leaves."""
     with (state / "stack.log").open("w") as log:
-        running = Desk(environment(state), log)
-        running.stack.start()
+        running = Desk(settings or environment(state), log, own)
         try:
+            start(running.stack)
             yield running
             assert search.found(running) == {}
         finally:

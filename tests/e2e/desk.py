@@ -22,6 +22,7 @@ from azure.storage.queue import QueueClient
 
 from devhost.stack import LocalStack
 from devhost.storage.client import StorageControl
+from devhost.storage.config import EVENTS_ACCOUNT, STATE_ACCOUNT
 from tests.e2e.processes import below
 
 FINAL = frozenset({"verified", "superseded", "dead_lettered", "cancelled"})
@@ -51,15 +52,18 @@ class Answer:
 
 
 class Desk:
-    """A running stack with its clients."""
+    """A running stack with its clients. `own` are the app's state account and its events account."""
 
-    def __init__(self, environment: dict[str, str], log: IO[str]) -> None:
+    def __init__(
+        self, environment: dict[str, str], log: IO[str], own: tuple[str, str] = (STATE_ACCOUNT, EVENTS_ACCOUNT)
+    ) -> None:
         self.stack = LocalStack(environment, output=log)
         self.log = Path(log.name)
+        self.own = own
         self.control = StorageControl(self.stack.blob_port)
         self.accounts = {
             name: BlobServiceClient.from_connection_string(self.stack.connection_string(name))
-            for name in ("sharingsource", "sharingtarget", "sharingstate", "sharingevents")
+            for name in ("sharingsource", "sharingtarget", *own)
         }
         self.answers: list[str] = []
 
@@ -95,7 +99,7 @@ class Desk:
 
     def queue(self, name: str = "blob-events") -> QueueClient:
         """A queue of the events account."""
-        return QueueClient.from_connection_string(self.stack.connection_string("sharingevents"), name)
+        return QueueClient.from_connection_string(self.stack.connection_string(self.own[1]), name)
 
     def api(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
         """Ask the API, with canaries for a key and tokens; every answer is kept for the search for secrets."""

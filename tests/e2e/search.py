@@ -92,12 +92,12 @@ def keys(desk: Desk) -> list[str]:
 
 def signatures(desk: Desk) -> set[str]:
     """What the app signed its copies' sources with: the stack shows it here as the service did until 2019."""
-    account = desk.accounts["sharingtarget"]
     found = set()
     desk.control.copies(show_signature=True)
-    for container in account.list_containers():
-        for blob in account.get_container_client(container.name).list_blobs(include=["copy"]):
-            found |= {unquote(signature) for signature in SIGNATURE.findall(blob.copy.source or "")}
+    for account in (desk.accounts["sharingsource"], desk.accounts["sharingtarget"]):  # a source may be a target, too
+        for container in account.list_containers():
+            for blob in account.get_container_client(container.name).list_blobs(include=["copy"]):
+                found |= {unquote(signature) for signature in SIGNATURE.findall(blob.copy.source or "")}
     desk.control.copies(show_signature=False)
     return found
 
@@ -130,7 +130,7 @@ def rows(path: Path) -> Iterator[tuple[str, bytes]]:
 def own_accounts(desk: Desk) -> Iterator[tuple[str, bytes]]:
     """Whatever queues, tables and containers the state account and the events account have."""
     yield from tables(desk)
-    for name in ("sharingstate", "sharingevents"):
+    for name in desk.own:
         yield from queues(desk, name)
         for container in desk.accounts[name].list_containers(include_metadata=True):
             if container.name not in NOT_OURS:
@@ -158,7 +158,7 @@ def queues(desk: Desk, account: str) -> Iterator[tuple[str, bytes]]:
 
 def tables(desk: Desk) -> Iterator[tuple[str, bytes]]:
     """Every table of the state account, whole: a real host keeps its histories there."""
-    service = Tables(desk.stack)
+    service = Tables(desk.stack, desk.own[0])
     for name in service.names():
         yield name, b"\n".join(service.pages(name))
 

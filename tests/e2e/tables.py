@@ -1,4 +1,4 @@
-"""The tables of the state account, where a real host keeps its histories. There is no SDK for them here: two requests."""
+"""The tables of a state account, where a real host keeps its histories. There is no SDK for them here: two requests."""
 
 import base64
 import hashlib
@@ -23,6 +23,7 @@ class Tables:
     """Signed by the stack's key, as Shared Key Lite."""
 
     stack: LocalStack
+    account: str = STATE_ACCOUNT
 
     def names(self) -> list[str]:
         """Every table."""
@@ -55,14 +56,14 @@ class Tables:
     def _ask(
         self, method: str, path: str, parameters: dict[str, str] | None = None, body: dict[str, str] | None = None
     ) -> tuple[Message, bytes]:
-        path = f"/{STATE_ACCOUNT}/{path}"
+        path = f"/{self.account}/{path}"
         moment = format_datetime(datetime.now(UTC), usegmt=True)
         signed = hmac.digest(
-            base64.b64decode(self.stack.key), f"{moment}\n/{STATE_ACCOUNT}{path}".encode(), hashlib.sha256
+            base64.b64decode(self.stack.key), f"{moment}\n/{self.account}{path}".encode(), hashlib.sha256
         )
         headers = {
             "Accept": "application/json;odata=nometadata",
-            "Authorization": f"SharedKeyLite {STATE_ACCOUNT}:{base64.b64encode(signed).decode()}",
+            "Authorization": f"SharedKeyLite {self.account}:{base64.b64encode(signed).decode()}",
             "Content-Type": "application/json",
             "x-ms-date": moment,
             "x-ms-version": "2019-02-02",

@@ -200,24 +200,24 @@ def test_a_superseded_one_is_not_cancelled(desk: Desk) -> None:
 
 @pytest.fixture
 def slow(desk: Desk) -> Iterator[None]:
-    """Copies that take long: what is cleaned up after `settle` is not whole by then, what is cancelled later is.
+    """Copies of ten seconds, so that some are whole when they are cleaned up; and of four minutes for what has a MiB.
 
-    A real host that was killed takes up its work after more than a minute, so there they take four.
+    A real host that was killed takes up its work after more than a minute, so there all of them take four.
     """
     desk.container("sharingsource", "async")
     desk.container("sharingtarget", "async")
-    seconds = desk.control.copies()["seconds"]
-    desk.control.copies(seconds=240 if ON_FUNC else 10)
+    before = desk.control.copies()
+    desk.control.copies(seconds=240 if ON_FUNC else 10, rate=MIB // 240)
     yield
-    desk.control.copies(seconds=seconds)
+    desk.control.copies(seconds=before["seconds"], rate=before["rate"])
 
 
 @pytest.mark.usefixtures("slow")
 def test_thirty_cancels_through_two_kills_are_told_the_truth(desk: Desk) -> None:
     """Who is cut off asks again; what each was answered is how it ended, and nothing half-made stays."""
     names = [f"storm-{number}" for number in range(30)]
-    for name in names:
-        desk.put(name, name.encode(), container="async")
+    for number, name in enumerate(names):
+        desk.put(name, b"x" * (MIB if number % 3 == 0 else 1), container="async")
     with ThreadPoolExecutor(6) as people:
         asked = {name: people.submit(insisting, desk, name) for name in names}
         for answered in (8, 20):

@@ -1,5 +1,6 @@
 """What a deployment would make, worked out offline by the real compiler: `bicep snapshot` of each scenario."""
 
+import fcntl
 import json
 import os
 import re
@@ -7,7 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,16 @@ def taken(bicep: str, name: str, folder: Path) -> Snapshot:
     result = json.loads(parameters.with_suffix(".snapshot.json").read_text())
     assert result["diagnostics"] == []
     return Snapshot(result["predictedResources"], result["outputs"])
+
+
+def shared(bicep: str, name: str, folder: Path) -> Snapshot:
+    """The snapshot of a scenario, taken by whichever process of a test run needs it first, and kept in their folder."""
+    kept = folder / f"{name}.json"
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.exists():
+            kept.write_text(json.dumps(asdict(taken(bicep, name, folder / name))))
+    return Snapshot(**json.loads(kept.read_text()))
 
 
 def environment() -> dict[str, str]:

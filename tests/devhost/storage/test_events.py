@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobBlock, BlobType
+from azure.storage.queue import QueueClient
 
+from devhost.storage.config import EVENT_QUEUE, KEY
 from tests.contract.facts import fact
 from tests.devhost.storage.cloud import eventually, refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from azure.storage.blob import BlobClient
 
@@ -122,6 +126,43 @@ def test_watching_more_containers(cloud: Cloud) -> None:
     cloud.target().upload_blob(b"now")
     container.upload_blob("x", b"now").close()
     assert [event["source"].rpartition("/")[2] for event in cloud.events()] == ["sharingtarget", "sharingsource"]
+
+
+def test_each_container_names_its_events_account(cloud: Cloud) -> None:
+    """Two apps on one stack: each gets the events of its own source alone, held ones too; both may watch one container."""
+    watched = ["sharingsource/source", "sharingtarget/target@another"]
+    with queue(cloud, "another") as another:
+        assert cloud.stack.control.events(watch=watched, mode="hold")["watch"] == watched
+        blobs = [cloud.source(), cloud.target()]
+        for blob in blobs:
+            blob.upload_blob(b"held")
+        cloud.stack.control.events(mode="deliver")
+        assert [urls(each) for each in (cloud, another)] == [[blob.url] for blob in blobs]
+
+        cloud.stack.control.events(watch=["sharingsource/source", "sharingsource/source@another"])
+        (both := cloud.source()).upload_blob(b"for both")
+        assert [urls(each) for each in (cloud, another)] == [[both.url]] * 2
+
+
+def test_an_events_account_that_is_not_there_is_refused(cloud: Cloud) -> None:
+    """No blob would ever be acknowledged."""
+    with pytest.raises(ValueError, match="DEVHOST_ACCOUNTS=unknown"):
+        cloud.stack.control.events(watch=["sharingsource/source@unknown"])
+    assert cloud.stack.control.events()["watch"] == ["sharingsource/source"]
+
+
+def urls(cloud: Cloud) -> list[str]:
+    """Whose events are in the queue; they are taken."""
+    return [event["data"]["url"] for event in cloud.events()]
+
+
+@contextlib.contextmanager
+def queue(cloud: Cloud, account: str) -> Iterator[Cloud]:
+    """The same stack, with the event queue of another account for as long as a test needs it."""
+    with QueueClient(cloud.stack.queue_url(account), EVENT_QUEUE, credential=KEY) as other:
+        other.create_queue()
+        yield replace(cloud, queue=other)
+        other.delete_queue()
 
 
 @fact("Event Grid", "a queue message is base64", "#azure-docs 102923")

@@ -123,6 +123,7 @@ def test_help() -> None:
         [sys.executable, "-m", "devhost.storage", "--help"], capture_output=True, text=True, check=True
     ).stdout
     assert "DEVHOST_COPY_RATE" in shown
+    assert "account/container@events-account" in shown
 
 
 @pytest.mark.parametrize(
@@ -133,6 +134,8 @@ def test_help() -> None:
         {"DEVHOST_COPY_RATE": "0"},
         {"DEVHOST_COPY_SECONDS": "soon"},
         {"DEVHOST_WATCH": "sharingsource"},
+        {"DEVHOST_WATCH": "sharingsource/source@"},
+        {"DEVHOST_WATCH": "sharingsource/source@unknown"},
     ],
 )
 def test_a_setting_that_makes_no_sense(environment: dict[str, str]) -> None:
