@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 from azure.storage.blob import BlobType
 
+from rules import identity
 from rules.errors import HINTS, Reason
+from rules.events import announcement
+from rules.routes import read
 from tests.e2e.conftest import environment
 from tests.e2e.desk import AGENT, FINAL, Desk
 from tests.e2e.test_reconcile import ENDED
@@ -101,6 +104,10 @@ INPUTS = {
 }
 
 
+# How often a HEAD of the source answers that there is no such blob.
+GONE = {"unseen": 1, "gone": 2}
+
+
 @pytest.fixture(scope="module")
 def ends(answering: Desk) -> Iterator[dict[str, dict[str, Any]]]:
     """The transfers of all inputs, by name: they ran at the same time."""
@@ -111,12 +118,15 @@ def ends(answering: Desk) -> Iterator[dict[str, dict[str, Any]]]:
             match = {"operation": "CopyBlobFromUrl", "container": "of-inputs", "blob": f"^{name}$"}
             control.add_fault(match, {"status": given.status, "code": given.code}, 1_000)
     control.refuse("inputs", "own-key", OWN_KEY)
+    for name, times in GONE.items():
+        match = {"operation": "HeadBlob", "account": "sharingsource", "blob": f"^{name}$", "user_agent": AGENT}
+        control.add_fault(match, {"status": 404, "code": "BlobNotFound"}, times)
     answering.target("unfinished", "of-inputs").stage_block("0001", b"begun, and not ended")
     answering.target("occupied", "of-inputs").upload_blob(b"an append blob", blob_type=BlobType.APPENDBLOB)
-    for name in (*INPUTS, "own-key", "a//b", "a/b", "occupied"):
+    for name in (*INPUTS, *GONE, "own-key", "a//b", "a/b", "occupied"):
         answering.put(name, name.encode(), "inputs")
     answering.put("tagged", b"tagged", "inputs", tags={"a": "1"})
-    wanted = {*INPUTS, "own-key", "a//b", "a/b", "occupied", "tagged"}
+    wanted = {*INPUTS, *GONE, "own-key", "a//b", "a/b", "occupied", "tagged"}
     yield answering.until(lambda: finished(answering, wanted), "all have ended")
     control.remove_faults()
     control.hierarchical()
@@ -186,6 +196,36 @@ def test_a_target_of_another_type_is_removed_before_the_copy(answering: Desk, en
     target = answering.target("occupied", "of-inputs")
     assert target.get_blob_properties().blob_type is BlobType.BLOCKBLOB
     assert answering.read(target) == b"occupied"
+
+
+def test_a_source_that_is_not_seen_once_is_copied(answering: Desk, ends: dict[str, dict[str, Any]]) -> None:
+    """One 404, then 200: a second look, target first, after a pause."""
+    assert (ends["unseen"]["state"], ends["unseen"]["tries"]) == ("verified", 0)
+    assert asked(answering, "unseen") == [SOURCE, TARGET, SOURCE, COPY]
+    assert answering.read(answering.target("unseen", "of-inputs")) == b"unseen"
+
+
+def test_a_source_that_is_not_seen_twice_was_deleted(answering: Desk, ends: dict[str, dict[str, Any]]) -> None:
+    """Nothing is copied; an event of the same version is believed, and starts it again."""
+    transfer = ends["gone"]
+    assert (transfer["state"], transfer["successor"], transfer["attempt"]) == (
+        "superseded",
+        {"id": None, "etag": None},
+        0,
+    )
+    assert COPY not in asked(answering, "gone")
+    etag = answering.source("gone", "inputs").get_blob_properties().etag.strip('"')
+    again = identity.transfer(read(answering.stack.environment["ROUTES"])[1], "gone", etag)
+    answering.queue().send_message(announcement(again, etag, None).decode())
+    done = answering.until(lambda: verified(answering, again.id), "it is shared after all")
+    assert done["attempt"] == 1
+    assert answering.read(answering.target("gone", "of-inputs")) == b"gone"
+
+
+def verified(desk: Desk, identity_: str) -> dict[str, Any] | None:
+    """The transfer, once it is verified."""
+    body: dict[str, Any] = desk.api("GET", f"/transfers/{identity_}").body
+    return body if body["state"] == "verified" else None
 
 
 def test_a_name_that_the_target_would_fold_is_refused(answering: Desk, ends: dict[str, dict[str, Any]]) -> None:

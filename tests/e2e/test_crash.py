@@ -1,8 +1,10 @@
 """`kill -9` of the host at the worst moments: nothing is lost, nothing is done twice, nothing is verified early."""
 
+import json
 import os
 import secrets
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.desk import AGENT, PATIENCE, Desk
+from tests.e2e.desk import AGENT, FINAL, PATIENCE, Desk
+from tests.e2e.test_content import restart
 
 MIB = 1024 * 1024
 VERSIONS = 200
@@ -160,3 +163,37 @@ def accepted(desk: Desk, names: list[str], operation: str = "CopyBlobFromUrl") -
 def pending(desk: Desk, name: str) -> bool:
     """Whether the service holds a pending copy of that name."""
     return any(copy["blob"] == name and copy["status"] == "pending" for copy in desk.control.copies()["copies"])
+
+
+def finished(desk: Desk, name: str, route: str) -> dict[str, Any] | None:
+    """The transfer, once it has ended."""
+    body: dict[str, Any] = desk.transfer_of(name, route).body
+    return body if body["state"] in FINAL else None
+
+
+if LONG:
+
+    @pytest.mark.timeout(4 * PATIENCE)
+    def test_a_backlog_past_the_deadline_costs_no_try(desk: Desk) -> None:
+        """Accepted, and the host is away for longer than the deadline; the first look is then answered busy. It is verified."""
+        routes = json.loads(desk.stack.environment["ROUTES"])
+        short = [{**route, "deadline": "PT1M"} if route["name"] == "before" else route for route in routes]
+        for account in ("sharingsource", "sharingtarget"):
+            desk.container(account, "before")
+        restart(desk, {**desk.stack.environment, "ROUTES": json.dumps(short)})
+        try:
+            look = {"operation": "HeadBlob", "account": "sharingsource", "blob": "^backlog$", "user_agent": AGENT}
+            held = desk.control.add_fault(look, {"hold": True}, times=100)
+            desk.put("backlog", b"late", "before")
+            desk.until(lambda: desk.control.requests(internal=False, blob="backlog", operation="HeadBlob"), "it looks")
+            desk.stack.kill_host()
+            time.sleep(72)
+            desk.control.remove_faults(held)
+            desk.control.add_fault(
+                look, {"status": 503, "code": "ServerBusy"}, times=3
+            )  # each read is tried three times
+            desk.stack.start_host()
+            found = desk.until(lambda: finished(desk, "backlog", "before"), "it ends")
+            assert (found["state"], found["tries"]) == ("verified", 1)
+        finally:
+            restart(desk, {**desk.stack.environment, "ROUTES": json.dumps(routes)})

@@ -144,3 +144,13 @@ def test_the_records_of_ends_and_the_inputs_that_a_release_wrote_are_read() -> N
     for kind, name in ((Ended, "ended-1"), (Run, "run-1"), (Job, "job-1")):
         assert json.loads(json.dumps(codec.encode(codec.decode(kind, frozen(name))))) == frozen(name)
     assert {path.stem.partition("-")[0] for path in FROZEN.iterdir()} == {"letter", "ended", "run", "job"}
+
+
+@pytest.mark.parametrize("name", ["in/a.txt", "in/caf\u00e9/\U0001f600", "in/" + "\u00e9" * 300])
+def test_a_listed_letter_is_found_by_its_name(name: str) -> None:
+    """Whole, or by the part that the list shows; then only the letter can tell."""
+    letter = replace(letters.of_run(FAILED, NOW, "1"), name=name)
+    item = records.listed(letter.id, records.metadata(letter))
+    assert records.is_listed_as(item, name)
+    assert not records.is_listed_as(item, "in/another.txt")
+    assert records.is_cut(name) is (item["name"] != name)

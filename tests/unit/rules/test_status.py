@@ -230,3 +230,22 @@ def test_a_broken_one_is_shown_as_what_follows(run: Run, shown: str, output: str
     assert found["ending"] == (sequel.input.ending and sequel.input.ending.state)
     assert (found["next_check_at"], found["cancelling"]) == (stamp(sequel.due), sequel.input.cancelling)
     assert json.loads(json.dumps(found)) == found
+
+
+@pytest.mark.parametrize(
+    ("state", "successor", "deleted"),
+    [
+        (State.SUPERSEDED, Successor(None), True),
+        (State.SUPERSEDED, Successor(NEWER), False),
+        (State.SUPERSEDED, None, False),
+        (State.CANCELLED, None, False),
+    ],
+)
+def test_which_transfers_ended_because_the_source_was_gone(
+    state: State, successor: Successor | None, *, deleted: bool
+) -> None:
+    """Not an echo, which has no successor either."""
+    ending = Outcome(Verdict.ENDED, state=state, successor=successor)
+    output = json.loads(json.dumps(status.progress(replace(COPYING, state=state, ending=ending))))
+    assert status.ended_as_deleted(instance(COPYING, "Completed", None, output)) is deleted
+    assert not status.ended_as_deleted(instance(COPYING, "Running", COPYING, output))
