@@ -191,8 +191,8 @@ def test_a_job_reports_every_line_once_through_deaths(desk: Desk, capsys: pytest
     for moment, disturb in drawn(desk, random, deaths, restarts, LINES):
         desk.until_resumed(partial(is_acting, desk, job_id, moment), f"{moment} lines are begun, and it acts", PATIENT)
         disturb()
-        assert desk.api("GET", f"/reconcile/{job_id}").body["state"] == "running"
-    look = lambda: desk.api("GET", f"/reconcile/{job_id}").body["state"] in ENDED  # noqa: E731  # said once
+        assert desk.api("GET", f"/reconciles/{job_id}").body["state"] == "running"
+    look = lambda: desk.api("GET", f"/reconciles/{job_id}").body["state"] in ENDED  # noqa: E731  # said once
     desk.until_resumed(look, f"{job_id} ends", PATIENT)
     job = ended(desk, job_id)
     seconds = time.monotonic() - since
