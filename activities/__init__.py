@@ -15,6 +15,7 @@ from activities.start import run_start
 from activities.steps import Body
 from operations.log import log, traced
 from rules import codec
+from rules.fixed_names import PHASES, STEPS
 from rules.jobs import Job, Phase
 from rules.models import Run, Step
 from rules.ports import Instances, Ports
@@ -33,11 +34,11 @@ BODIES: dict[Step, Body] = {
 def register(app: df.DFApp, ports: Callable[[], Ports], instances: Callable[[Any], Instances]) -> None:
     """Put every step and every turn into the app under its own name."""
     for step, body in BODIES.items():
-        app.function_name(step.value)(app.activity_trigger(input_name="run")(_step(step, body, ports)))
+        app.function_name(STEPS[step])(app.activity_trigger(input_name="run")(_step(step, body, ports)))
     for phase, turn in turns.BODIES.items():
         # A turn starts transfers, so it has the client: any function that is no orchestrator may be a client.
         function = app.durable_client_input(client_name="client")(_turn(phase, turn, ports, instances))
-        app.function_name(phase.value)(app.activity_trigger(input_name="job")(function))
+        app.function_name(PHASES[phase])(app.activity_trigger(input_name="job")(function))
 
 
 def _step(step: Step, body: Body, ports: Callable[[], Ports]) -> Callable[[Any, Any], Any]:
@@ -61,7 +62,7 @@ def _step(step: Step, body: Body, ports: Callable[[], Ports]) -> Callable[[Any, 
         encoded: dict[str, Any] = codec.encode(outcome)
         return encoded
 
-    activity.__name__ = step.value
+    activity.__name__ = STEPS[step]
     return activity
 
 
@@ -77,7 +78,7 @@ def _turn(
         encoded: dict[str, Any] = codec.encode(turn)
         return encoded
 
-    activity.__name__ = phase.value
+    activity.__name__ = PHASES[phase]
     return activity
 
 

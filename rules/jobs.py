@@ -34,7 +34,7 @@ class Work(StrEnum):
 
 
 class Phase(StrEnum):
-    """The turns of a job; each is one activity of the same name."""
+    """The turns of a job; each is one activity, named in `fixed_names`."""
 
     SURVEY = "survey"
     EXTRAS = "extras"

@@ -231,7 +231,7 @@ def unshared(desk: Desk) -> list[str]:
 
 def is_acting(desk: Desk, job_id: str, moment: int) -> bool:
     """Whether the job has begun so many transfers, and a turn of it is at work."""
-    at_work = hub(desk, "SELECT 1 FROM activities WHERE instance = ? AND name = 'act'", job_id)
+    at_work = hub(desk, "SELECT 1 FROM activities WHERE instance = ? AND name = 'job_act'", job_id)
     return bool(at_work) and begun(desk) >= moment
 
 

@@ -38,7 +38,10 @@ API = {
     *[("DELETE", f"{jobs}/{{id}}", "FUNCTION") for jobs in JOBS],
     ("GET", "health", "ANONYMOUS"),
 }
-ACTIVITIES = ("start", "check", "record", "clean", "close", "survey", "extras", "act")
+ACTIVITIES = (
+    *(f"transfer_{step}" for step in ("start", "check", "record", "clean", "close")),
+    *(f"job_{turn}" for turn in ("survey", "extras", "act")),
+)
 TIMERS = ("drain", "resume", "sweep", "schedule", "watchdog", "purge")
 
 
