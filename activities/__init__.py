@@ -1,5 +1,6 @@
 """The steps of a transfer and the turns of a job, one activity each: a pure body `run_x` and its registration."""
 
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
@@ -17,9 +18,10 @@ from operations.log import log, traced
 from rules import codec
 from rules.fixed_names import PHASES, STEPS
 from rules.jobs import Job, Phase
-from rules.models import Run, Step
+from rules.models import Outcome, Run, Step, Verdict
 from rules.ports import Instances, Ports
 from rules.redaction import text_without_secrets
+from rules.transitions import State
 
 T = TypeVar("T")
 BODIES: dict[Step, Body] = {
@@ -50,8 +52,10 @@ def _step(step: Step, body: Body, ports: Callable[[], Ports]) -> Callable[[Any, 
             log(
                 f"transfer.{step}",
                 f"{step} found {outcome.verdict}",
+                level=_level(request, outcome),
                 id=request.transfer.id,
                 route=request.transfer.route,
+                name=request.transfer.name,
                 attempt=request.attempt,
                 state=request.ending.state if request.ending else None,
                 verdict=outcome.verdict,
@@ -64,6 +68,13 @@ def _step(step: Step, body: Body, ports: Callable[[], Ports]) -> Callable[[Any, 
 
     activity.__name__ = STEPS[step]
     return activity
+
+
+def _level(run: Run, outcome: Outcome) -> int:
+    """A dead letter that was just written is a warning; what is tried again is not."""
+    written = run.step is Step.CLOSE and outcome.verdict is Verdict.DONE
+    dead = run.ending is not None and run.ending.state is State.DEAD_LETTERED
+    return logging.WARNING if written and dead else logging.INFO
 
 
 def _turn(

@@ -45,5 +45,12 @@ async def restart(ports: Ports, instances: Instances, transfer: Transfer, *, bli
     if (known and known.under_way) or not await instances.start(run):
         fix = "Wait until it has ended, or cancel it; then ask again."
         raise StillRunning(f"transfer {transfer.id} runs already", fix, retry_after=30, id=transfer.id)
-    log("transfer.restarted", "it was asked for again", id=transfer.id, route=transfer.route, attempt=run.attempt)
+    log(
+        "transfer.restarted",
+        "it was asked for again",
+        id=transfer.id,
+        route=transfer.route,
+        name=transfer.name,
+        attempt=run.attempt,
+    )
     return run

@@ -12,7 +12,7 @@ import azure.functions as func
 import pytest
 
 import activities
-from adapters.translation import SOURCE_HEAD, SOURCE_LIST, answered
+from adapters.translation import LETTERS_WRITE, SOURCE_HEAD, SOURCE_LIST, answered
 from operations.log import LOGGER, log
 from rules import codec
 from rules.fixed_names import PHASES, STEPS
@@ -54,17 +54,32 @@ async def test_an_activity_takes_a_run_and_gives_an_outcome_as_json(
     assert codec.decode(Outcome, json.loads(json.dumps(given))).verdict is Verdict.VERIFIED
     (line,) = [json.loads(record.getMessage()) for record in caplog.records if record.name == LOGGER.name]
     assert (line["action"], line["id"], line["verdict"]) == ("transfer.start", transfer.id, "verified")
+    assert line["name"] == transfer.name
     assert line["state"] is None
     assert "sig" not in caplog.text
 
 
-async def test_a_line_says_what_the_transfer_ends_as(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    """The alert on new dead letters rests on it."""
-    run = Run(world.put(), NOW, step=Step.CLOSE, ending=Outcome(Verdict.ENDED, state=State.DEAD_LETTERED))
+@pytest.mark.parametrize(
+    ("state", "verdict", "level"),
+    [
+        (State.DEAD_LETTERED, "done", "WARNING"),
+        (State.DEAD_LETTERED, "retryable", "INFO"),
+        (State.VERIFIED, "done", "INFO"),
+    ],
+)
+async def test_a_line_says_what_the_transfer_ends_as(
+    world: World, caplog: pytest.LogCaptureFixture, state: State, verdict: str, level: str
+) -> None:
+    """The alert on new dead letters rests on it. It is a warning once the letter is written."""
+    if verdict == "retryable":
+        world.refuse(LETTERS_WRITE, answered(LETTERS_WRITE, 503, "ServerBusy"))
+    run = Run(world.put(), NOW, step=Step.CLOSE, ending=Outcome(Verdict.ENDED, state=state))
     with caplog.at_level(logging.INFO, LOGGER.name):
         await registered(world)["transfer_close"].get_user_function()(run=codec.encode(run), context=UNTRACED)
-    (line,) = [json.loads(record.getMessage()) for record in caplog.records if record.name == LOGGER.name]
-    assert (line["action"], line["state"], line["verdict"]) == ("transfer.close", "dead_lettered", "done")
+    (record,) = [record for record in caplog.records if record.name == LOGGER.name]
+    line = json.loads(record.getMessage())
+    assert (line["action"], line["state"], line["verdict"]) == ("transfer.close", state, verdict)
+    assert record.levelname == level
 
 
 async def test_an_input_that_is_no_run_raises_so_that_the_orchestrator_backs_off(world: World) -> None:
