@@ -48,7 +48,7 @@ def _step(step: Step, body: Body, ports: Callable[[], Ports]) -> Callable[[Any, 
             outcome = await _without_secrets(body(ports(), request))
             log(
                 f"transfer.{step}",
-                f"{step} found {outcome.verdict}",
+                f"{step}: {outcome.verdict}",
                 id=request.transfer.id,
                 route=request.transfer.route,
                 attempt=request.attempt,
@@ -73,7 +73,7 @@ def _turn(
         with _traced(context):
             turn = await _without_secrets(turns.taken(body, ports(), instances(client), request))
             counts = {name: count for name, count in codec.encode(turn.tally).items() if count}
-            log(f"job.{phase}", turn.failure or "a turn is done", id=request.id, route=request.route, **counts)
+            log(f"job.{phase}", turn.failure or "turn finished", id=request.id, route=request.route, **counts)
         encoded: dict[str, Any] = codec.encode(turn)
         return encoded
 

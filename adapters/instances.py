@@ -174,5 +174,5 @@ def _read(cls: type[T], value: Any) -> T | None:
 def _unavailable(request: Request, error: Exception) -> Retryable:
     # Its text may show the extension's URLs, and they carry a key.
     return Retryable(
-        Reason.INTERNAL, request.name, f"the Durable extension did not answer as expected ({type(error).__name__})"
+        Reason.INTERNAL, request.name, f"unexpected answer from the Durable extension ({type(error).__name__})"
     )

@@ -167,7 +167,9 @@ def _understood(read: Callable[[], T]) -> T:
     try:
         return read()
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise Retryable(Reason.INTERNAL, LETTERS_READ.name, "a record is none that this version can read") from None
+        raise Retryable(
+            Reason.INTERNAL, LETTERS_READ.name, "a stored record cannot be read by this version of the app"
+        ) from None
 
 
 async def _until_done(attempt: Callable[[], Awaitable[bool]]) -> None:
@@ -175,4 +177,4 @@ async def _until_done(attempt: Callable[[], Awaitable[bool]]) -> None:
     for _ in range(MAX_ROUNDS):
         if await attempt():
             return
-    raise Retryable(Reason.INTERNAL, LETTERS_WRITE.name, f"somebody else wrote the record {MAX_ROUNDS} times meanwhile")
+    raise Retryable(Reason.INTERNAL, LETTERS_WRITE.name, f"another writer changed the record {MAX_ROUNDS} times")

@@ -41,7 +41,7 @@ class StoredReports:
         try:
             return [dict(json.loads(line)) for line in body.splitlines()]
         except (ValueError, TypeError):
-            raise Retryable(Reason.INTERNAL, REPORTS_READ.name, "a page of a report is no JSON lines") from None
+            raise Retryable(Reason.INTERNAL, REPORTS_READ.name, "a page of a report is not JSON lines") from None
 
     def _blob(self, name: str) -> BlobClient:
         return self._clients.blob(Blob(self._endpoint, CONTAINER, name))

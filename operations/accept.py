@@ -46,13 +46,13 @@ async def begin(ports: Ports, instances: Instances, transfer: Transfer) -> bool:
     if new:
         log(
             "transfer.accepted",
-            "a new version is to be shared",
+            "new version accepted",
             id=transfer.id,
             route=transfer.route,
             name=transfer.name,
         )
     else:
-        log("transfer.duplicate", "its transfer is known already", id=transfer.id, route=transfer.route)
+        log("transfer.duplicate", "its transfer already exists", id=transfer.id, route=transfer.route)
     return new
 
 

@@ -48,7 +48,7 @@ async def replay_line(ports: Ports, instances: Instances, job: Job, line: Line) 
         return Acted(Result.RUNNING)
     except (Conflict, NotFound) as refused:
         if isinstance(refused, Resolved) and refused.at >= job.asked_at and refused.how != DISCARDED:
-            return Acted(Result.RUNNING, "replayed meanwhile")
+            return Acted(Result.RUNNING, "replayed in the meantime")
         return Acted(Result.REFUSED, refused.detail)
     return Acted(Result.STARTED)
 
@@ -64,6 +64,6 @@ async def discard_line(ports: Ports, instances: Instances, job: Job, line: Line)
         return Acted(Result.RUNNING)
     except (Conflict, NotFound) as refused:
         if isinstance(refused, Resolved) and refused.at >= job.asked_at and refused.how == DISCARDED:
-            return Acted(Result.DISCARDED, "discarded meanwhile")
+            return Acted(Result.DISCARDED, "discarded in the meantime")
         return Acted(Result.REFUSED, refused.detail)
     return Acted(Result.DISCARDED)

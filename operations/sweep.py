@@ -46,7 +46,7 @@ async def _resolve(ports: Ports, instances: Instances, letter_id: str) -> None:
     state = status.view(instance)["state"]
     if state in FINAL - {State.DEAD_LETTERED}:
         await ports.letters.resolve(letter_id, instance.run.attempt, state, ports.now())
-        log("sweep.resolved", "its transfer is not dead-lettered any more", id=letter_id, state=state)
+        log("sweep.resolved", "its transfer is no longer dead-lettered", id=letter_id, state=state)
 
 
 async def write_missing(ports: Ports, instances: Instances, ends: dict[str, Ended], round_: Round) -> None:
@@ -66,7 +66,7 @@ async def _write(ports: Ports, instances: Instances, identity: str) -> None:
     if ended is None or not _may_be_owed(ended) or not await is_owed(ports, instance, ended):
         return
     ending = Outcome(Verdict.ENDED, state=ended.state, reason=ended.reason, detail=ended.detail)
-    log("sweep.missing_letter", "a dead-lettered transfer had no letter", id=ended.id)
+    log("sweep.missing_letter", "a dead-lettered transfer had no dead letter", id=ended.id)
     await instances.start(replace(instance.run, attempt=ended.attempt, ending=ending, step=Step.CLOSE))
 
 

@@ -56,7 +56,7 @@ async def watch(ports: Ports, instances: Instances) -> int:
     if seen.since is not None:
         log(
             "watchdog.silent",
-            "orchestrations showed no sign of life for over an hour",
+            "orchestrations have made no progress for over an hour",
             level=logging.WARNING,
             count=seen.count,
             oldest_id=seen.id,
@@ -88,7 +88,7 @@ async def _is_behind(ports: Ports, instances: Instances) -> bool:
     oldest = await instances.oldest_message()
     behind = ports.now() - oldest if oldest else timedelta(0)
     if behind > BEHIND:
-        text = "the task hub has a backlog, so nothing is taken for lost"
+        text = "the task hub has a backlog, so no activity is treated as lost"
         log("watchdog.behind", text, level=logging.WARNING, oldest_seconds=_seconds(behind))
     return behind > BEHIND
 
@@ -112,7 +112,7 @@ async def give_back(_ports: Ports, instances: Instances, identity: str) -> None:
 async def _end(ports: Ports, instances: Instances, instance: Instance) -> None:
     """End it without asking it; of a transfer, its dead letter shows the reason."""
     silent = ports.now() - last_sign(instance)
-    why = f"nothing happened for {silent // timedelta(hours=1)} hours, and the watchdog ended it"
+    why = f"no progress for {silent // timedelta(hours=1)} hours; the watchdog ended it"
     log("watchdog.stuck", why, level=logging.WARNING, id=instance.id, silent_seconds=_seconds(silent))
     await instances.terminate(instance.id, why)
 

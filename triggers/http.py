@@ -63,7 +63,7 @@ async def list_transfers(call: Call) -> func.HttpResponse:
     route = requests.route(given)
     if "name" in given:
         if route is None or set(given) != {"route", "name"}:
-            raise Invalid("`name` goes with `route` alone", "Ask for ?route=<route>&name=<blob name>.")
+            raise Invalid("`name` can be combined only with `route`", "Use ?route=<route>&name=<blob name>.")
         return answer(await look.transfer_of(call.ports, call.instances, route, given["name"]))
     state, limit = requests.state(given), requests.limit(given)
     with requests.continuation(given) as continuation:

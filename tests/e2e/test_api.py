@@ -118,7 +118,7 @@ def test_a_fresh_upload_whose_event_was_not_taken_is_404_that_says_so(desk: Desk
     finally:
         desk.control.events(mode="deliver")
     assert answer.status == 404
-    assert "its event was not taken yet" in answer.body["detail"]
+    assert "its event was not processed yet" in answer.body["detail"]
     assert "POST /api/transfers" in answer.body["fix"]
     assert desk.api("POST", "/transfers", {"route": "default", "name": "fresh/upload"}).status == 202
     assert desk.until_final("fresh/upload")["state"] == "verified"

@@ -71,7 +71,7 @@ def until(look: Callable[[], bool], what: str) -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
-        ("ROUTES", "[", "The setting ROUTES is '[': it is no JSON"),
+        ("ROUTES", "[", "The setting ROUTES is '[': not JSON"),
         ("WINDOW_SECONDS", "soon", "The setting WINDOW_SECONDS is 'soon'"),
         ("DEVHOST_COPY_RATE", "0", "DEVHOST_COPY_RATE=0 is not a positive number"),
         ("AZURITE_QUEUE_PORT", "many", "AZURITE_QUEUE_PORT=many is not a positive number"),

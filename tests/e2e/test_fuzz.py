@@ -41,7 +41,7 @@ MESSAGE, REPLAY, DISCARD, RECONCILE = (f"{kind}-{0:024x}" for kind in ("message"
 REPLAYING, DISCARDING, RECONCILING = (f"{kind}-{1:024x}" for kind in ("replay", "discard", "reconcile"))
 # What no schema can say of a valid request, and the app refuses with 400.
 UNSAID = re.compile(
-    r"`name` goes with `route` alone|`(continuation|since|until)` is not valid|`since` is later than `until`|the name cannot be carried: .+"
+    r"`name` can be combined only with `route`|`(continuation|since|until)` is not valid|`since` is later than `until`|the name cannot be carried: .+"
 )
 # The methods of these paths' neighbour, whose parameter takes the segment.
 NEIGHBOURS = {(method, f"/api/dead-letters/{what}") for method in ("GET", "DELETE") for what in ("replay", "discard")}
@@ -216,7 +216,7 @@ DOCTORED: dict[str, dict[str, Any]] = {
     "a valid request that is refused": {
         "status_code": 400,
         "headers": {"Content-Type": ["application/problem+json"]},
-        "content": b'{"type": "about:blank", "title": "The request is not valid", "status": 400, "detail": "-", "fix": "-"}',
+        "content": b'{"type": "about:blank", "title": "Invalid request", "status": 400, "detail": "-", "fix": "-"}',
     },
 }
 

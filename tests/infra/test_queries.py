@@ -110,7 +110,7 @@ def test_an_alert_on_an_action_of_an_older_release_is_found(snapshot: Taken) -> 
 def test_a_line_is_what_the_queries_take_it_for(caplog: pytest.LogCaptureFixture) -> None:
     """Every query begins with how a line begins, and a line is JSON."""
     with caplog.at_level(logging.INFO, logger=LOGGER.name):
-        log("queue.depth", "so many events wait", depth=1)
+        log("queue.depth", "queue depth", depth=1)
     [text] = re.findall(r'startswith "(.*)"$', queries.HEAD)
     assert caplog.messages[0].startswith(text.replace('\\"', '"'))
     assert json.loads(caplog.messages[0])["action"] == "queue.depth"

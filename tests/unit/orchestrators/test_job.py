@@ -20,7 +20,7 @@ ACTING = replace(RECONCILE, phase=Phase.ACT, pages=9, tally=Tally(found=900))
 REPLAY = Job("replay-" + "a" * 24, Work.REPLAY, NOW)
 LOST = RuntimeError("python exited with code 137")
 BUSY = Turn(failure="source.list: 503 ServerBusy")
-NO_ROUTE = Turn(failure="no route of that name today", permanent=True)
+NO_ROUTE = Turn(failure="no current route has this name", permanent=True)
 # What a service's own marker may be at its longest.
 TOKEN = "m" * 2_048
 MORE = Turn(Tally(found=500, missing=500), wrote=True, cursor=TOKEN, hint=TOKEN)
