@@ -6,12 +6,12 @@ import { account, principal } from 'types.bicep'
 param app principal
 param topics principal[]
 
-@description('The person who deploys and wants to test; left out: nobody.')
+@description('The principal who deploys and tests. Omitted: none.')
 param tester principal?
 
 param sourceAccounts account[]
 
-@description('{account, subscription, resourceGroup, container} of each source, of each target, once.')
+@description('{account, subscription, resourceGroup, container} of each source and each target, without duplicates.')
 param sourceContainers object[]
 param targetContainers object[]
 
@@ -21,7 +21,7 @@ param deadLetterContainer string
 param insightsId string
 param taskHubId string?
 
-@description('Carry index tags: reading and writing them takes Owner of the blobs at both ends.')
+@description('Copy index tags. Reading and writing them requires Storage Blob Data Owner at both ends.')
 param carryTags bool
 
 // The built-in roles, by the ids that they have everywhere.
@@ -38,7 +38,7 @@ var durableContributor = '0ad04412-c4d5-4796-b79c-f76d14c8d402'
 var home = { subscription: state.subscription, group: state.resourceGroup }
 var storage = 'Microsoft.Storage/storageAccounts'
 
-@description('Where a role holds: a resource, and the subscription and group in which the assignment is made.')
+@description('The scope of a role: a resource, and the subscription and resource group of the assignment.')
 type scope = { id: string, subscription: string, group: string }
 
 func containerAt(at object) scope => {

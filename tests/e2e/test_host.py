@@ -218,7 +218,7 @@ def test_the_errors_of_a_host_that_failed_are_shown(desk: Desk, monkeypatch: pyt
         "  the host says: The 'batchSize' of queues must be below 33.",
         "  the host says: No connection with AccountName=a;AccountKey=REMOVED; nor by REMOVED.",
         "  function drain: '%CRON%' does not resolve to a value.",
-        "  the host's lines may say more",
+        "  see the host's output for details",
     ]
 
 

@@ -252,7 +252,7 @@ def test_the_emulators_key_opens_nothing_on_azure() -> None:
     azure = {**LOCAL, "name": "real", "target": ROUTE["target"]}
     said = refusal(on_the_emulator(ROUTES=json.dumps([LOCAL, azure])))
     assert "the route 'real' uses https://" in said
-    assert "Let every account be the emulator." in said
+    assert "Put every account on the emulator." in said
 
 
 @pytest.mark.parametrize("end", ["source", "target"])
