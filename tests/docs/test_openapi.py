@@ -212,7 +212,7 @@ def headed(get: dict[str, Any]) -> dict[str, Any]:
         status: {key: part for key, part in resolved(response).items() if key != "content"}
         for status, response in get["responses"].items()
     }
-    own = {"operationId": f"{get['operationId']}_head", "summary": "The status and the headers of GET"}
+    own = {"operationId": f"{get['operationId']}_head", "summary": "Status and headers of GET"}
     return {key: value for key, value in get.items() if key != "description"} | own | {"responses": responses}
 
 

@@ -227,7 +227,7 @@ FOUND = [
     Finding("async", "r", Result.LET_THROUGH, "", works=True),
     Finding("async", "s", Result.UNUSED, "", works=True),
     Finding("replay", "r", Result.OK, "", works=True),
-    Finding("spans", "", Result.OK, "7 of the canaries", works=True),
+    Finding("spans", "", Result.OK, "7 spans of the canaries", works=True),
 ]
 CLOSED = {**TOLD, "APP_SUBNET": "/subnets/app"}
 # What `make smoke` is a part of, and a person has to see for himself.
@@ -291,7 +291,10 @@ def refused(code: str) -> HttpResponseError:
             refused("AuthorizationFailure"),
             "(403 AuthorizationFailure): the account's firewall blocks this machine",
         ),
-        (refused("AuthorizationPermissionMismatch"), "(403 AuthorizationPermissionMismatch): your account lacks the role"),
+        (
+            refused("AuthorizationPermissionMismatch"),
+            "(403 AuthorizationPermissionMismatch): your account lacks the role",
+        ),
         (refused("Strange"), "(403 Strange): Fix: look up the code"),
         (ClientAuthenticationError("no token, sig=secret"), "neither azd nor az returned a token. Fix: azd auth login"),
         (ServiceRequestError("https://a/?sig=secret"), "no answer (ServiceRequestError)"),
@@ -344,7 +347,7 @@ def arm(status: int, body: object) -> Iterator[str]:
             "401 InvalidAuthenticationTokenTenant. Fix: azd auth login",
         ),
         (403, {"error": {"code": "AuthorizationFailed"}}, "Microsoft.Web/sites/host/listkeys/action"),
-        (404, {"error": {"code": "ResourceNotFound"}}, "Fix: azd up"),
+        (404, {"error": {"code": "ResourceNotFound"}}, "Fix: run azd up"),
         (599, {"error": "not as it should be"}, "ARM answered 599"),
         (200, {"functionKeys": {}, "masterKey": "secret"}, "ARM answered 200"),
     ],
@@ -397,8 +400,8 @@ def test_a_role_that_has_not_spread_is_waited_for(code: str, monkeypatch: pytest
     said, later = looked(door, steps.PATIENCE)
     assert (door.asked, slept, later) == (5, [steps.PAUSE] * 3, 3 * steps.PAUSE)
     assert [line for line in said if code in line] == said[:3]
-    assert "10 min at most" in said[0]
-    assert said[3:] == ["   may look at both ends of r"]
+    assert "at most 10 min" in said[0]
+    assert said[3:] == ["   access to both ends of r"]
 
 
 def test_a_role_that_does_not_come_is_told_after_ten_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -424,8 +427,8 @@ def test_what_waiting_does_not_help_is_told_at_once(code: str, patience: float) 
 @pytest.mark.parametrize(
     ("answer", "result", "seen"),
     [
-        ({"tables": [{"rows": [[7]]}]}, Result.OK, "7 of the canaries"),
-        ({"Tables": [{"Rows": [["7"]]}]}, Result.OK, "7 of the canaries"),
+        ({"tables": [{"rows": [[7]]}]}, Result.OK, "7 spans of the canaries"),
+        ({"Tables": [{"Rows": [["7"]]}]}, Result.OK, "7 spans of the canaries"),
         ({"tables": [{"rows": [[0]]}]}, Result.UNSEEN, spans.MISSING),
         ({"tables": []}, Result.UNSEEN, spans.MISSING),
         ([], Result.UNSEEN, spans.MISSING),
@@ -453,4 +456,4 @@ def test_a_log_that_is_not_shown_is_told_and_no_failure(monkeypatch: pytest.Monk
     with arm(403, {"error": {"code": "AuthorizationFailed"}}) as url:
         found = spans.find(Arm(url, Logged()), "/workspaces/log-1", ["1-a"], list[str]().append)
     assert (found.result, found.works) == (Result.UNSEEN, True)
-    assert "ARM answered 403 AuthorizationFailed. Fix: you need the role Log Analytics Reader" in found.seen
+    assert "ARM answered 403 AuthorizationFailed. Fix: get the role Log Analytics Reader" in found.seen
