@@ -362,7 +362,7 @@ class TestDescription:
         if name == "health":
             assert (answer.status, told) == (200, [])
             return
-        known = re.fullmatch(r"(?:Known are: (.*)|This call takes none)\.", answer.body["fix"])
+        known = re.fullmatch(r"(?:Use only: (.*)|This call accepts no query parameters)\.", answer.body["fix"])
         assert known
         assert [one["name"] for one in told if one["in"] == "query"] == (known[1].split(", ") if known[1] else [])
 
