@@ -433,7 +433,7 @@ class TestTheTarget:
         run = Run(transfer, NOW, first=False, tries=MAX_TRIES)
         outcome = await run_start(world.ports, run)
         assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.TARGET_CONFLICT)
-        assert outcome.detail == "copied 8 times, and it never stayed"
+        assert outcome.detail == "copied 8 times, but another writer always replaced it"
         assert world.acts == []
         given_up = course.advance(run, outcome, NOW)
         assert given_up.step is Step.RECORD

@@ -247,7 +247,7 @@ class TestGone:
             world.when(INSTANCES_PAGE, partial(world.pass_time, SEARCH_SECONDS / 2))
         problem = await gone(world)
         assert world.asked.count("instances.page") == 1
-        assert "the first 1 in the order of their ids" in problem.detail
+        assert "the first 1 transfers in ID order" in problem.detail
 
     @pytest.mark.parametrize(
         "named",

@@ -117,7 +117,7 @@ class TestFindings:
         assert len(acted_on) == job.tally.found
         assert details["in/nobodys"] == "the target has no receipt"
         assert "0xOLD" in details["in/older"]
-        assert details["in/shorter"] == "its copy is done, 0 bytes of 10"
+        assert details["in/shorter"] == "the copy is done; the target has 0 of 10 bytes"
         assert job.tally == Tally(found=4, bytes=4 * len(CONTENT), match=1, missing=1, stale=3, extra=1)
 
     async def test_a_copy_under_way_is_stale_and_is_waited_for(self, world: World) -> None:

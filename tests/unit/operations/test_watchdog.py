@@ -110,7 +110,7 @@ async def test_a_stuck_one_is_taken_to_its_dead_letter_by_the_next_resume(
     assert said(caplog, "watchdog.stuck") == [
         {
             "action": "watchdog.stuck",
-            "text": "nothing happened for 30 hours, and the watchdog ended it",
+            "text": "no progress for 30 hours; the watchdog ended it",
             "id": transfer.id,
             "silent_seconds": 30 * 3_600,
             "trace_id": trace_id(transfer.id),

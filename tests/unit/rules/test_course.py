@@ -310,7 +310,7 @@ def test_a_copy_that_stalls_is_given_up_with_what_the_service_says_of_it() -> No
     while walk.run.step is Step.CHECK:
         walk.finds(stumbling)
     assert walk.run.ending is not None
-    assert walk.run.ending.detail == "no progress for 0:30:00; the service says: 502 BadGateway"
+    assert walk.run.ending.detail == "no progress for 0:30:00; the service reports: 502 BadGateway"
 
 
 def test_a_copy_that_has_not_begun_does_not_stall() -> None:
