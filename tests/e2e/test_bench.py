@@ -121,7 +121,7 @@ def test_sizes_that_are_none_are_refused(tmp_path: Path, sizes: str) -> None:
         [*COMMAND, f"--sizes={sizes}"], cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert re.search(r"is no list of numbers from 1 to 15,000, by commas", done.stderr)
+    assert re.search(r"is not a list of numbers from 1 to 15,000, separated by commas", done.stderr)
 
 
 def test_another_host_is_refused(tmp_path: Path) -> None:

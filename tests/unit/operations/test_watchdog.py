@@ -122,7 +122,7 @@ async def test_a_stuck_one_is_taken_to_its_dead_letter_by_the_next_resume(
     assert run is not None
     assert run.ending is not None
     assert (run.ending.state, run.ending.reason) == (State.DEAD_LETTERED, Reason.INTERNAL)
-    assert "Terminated: nothing happened for 30 hours" in run.ending.detail
+    assert "Terminated: no progress for 30 hours" in run.ending.detail
     assert world.acts == []
 
 
