@@ -182,7 +182,7 @@ class Clients:
         local = is_loopback(urlsplit(endpoint).hostname or "")
         if local and self._key is None:
             raise _refused(
-                "the endpoint is a local emulator, but the state account is on Azure, so there is no account key"
+                "the endpoint is a local emulator, but the state account is on Azure, so the app has no account key"
             )
         if not local and self._key is not None:
             raise _refused("an account key is used only with the local emulator, but the endpoint is not local")

@@ -62,7 +62,7 @@ async def _noticed(instances: Instances, transfer_id: str, *, asked: bool) -> di
     """The transfer if it is on its way to `cancelled`, or came there once asked; None while it knows nothing of a cancel."""
     instance = await instances.find(transfer_id)
     if instance is None:
-        raise NotFound(f"there is no transfer {transfer_id}", "Look the transfer up by route and name.")
+        raise NotFound(f"transfer {transfer_id} does not exist", "Look the transfer up by route and name.")
     shown = status.view(instance)
     if asked and shown["state"] == State.CANCELLED:
         return shown

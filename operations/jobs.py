@@ -83,7 +83,8 @@ async def _found(instances: Instances, identity: str) -> Instance:
     instance = await instances.find(identity)
     if instance is None or instance.job is None:
         raise NotFound(
-            f"there is no job {identity}", "List them with GET /api/reconcile, GET /api/replays or GET /api/discards."
+            f"job {identity} does not exist",
+            "List them with GET /api/reconcile, GET /api/replays or GET /api/discards.",
         )
     return instance
 

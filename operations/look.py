@@ -31,7 +31,7 @@ async def transfer(ports: Ports, instances: Instances, transfer_id: str) -> dict
     """One transfer by its id."""
     instance = await instances.find(transfer_id)
     if instance is None:
-        raise NotFound(f"there is no transfer {transfer_id}", UNKNOWN)
+        raise NotFound(f"transfer {transfer_id} does not exist", UNKNOWN)
     return await _shown(ports, instance)
 
 
@@ -63,7 +63,7 @@ async def _shown(ports: Ports, instance: Instance) -> dict[str, Any]:
 
 async def _unknown(ports: Ports, current: Transfer) -> NotFound:
     """Why the version that the source shows may have no transfer. What storage does not show is left out."""
-    detail = f"there is no transfer {current.id} of the blob's current version"
+    detail = f"the blob's current version has no transfer ({current.id})"
     target, depth = None, 0
     with suppress(Failure):
         target = await ports.target.head(current.target_blob)
@@ -73,9 +73,7 @@ async def _unknown(ports: Ports, current: Transfer) -> NotFound:
     with suppress(Failure):
         depth = await ports.events.depth()
     waiting = f"About {depth} events wait in the queue. " if depth else ""
-    fix = (
-        f"{waiting}Ask again in a few seconds. If there is still no transfer, share the blob with POST /api/transfers."
-    )
+    fix = f"{waiting}Ask again in a few seconds. If the transfer is still missing, share the blob with POST /api/transfers."
     return NotFound(f"{detail}; its event was not processed yet, or never arrived", fix)
 
 

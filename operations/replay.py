@@ -52,7 +52,7 @@ async def open_letter(ports: Ports, letter_id: str) -> Letter:
     """
     letter = await ports.letters.read(letter_id)
     if letter is None:
-        raise NotFound(f"there is no dead letter {letter_id}", "List them with GET /api/dead-letters.")
+        raise NotFound(f"dead letter {letter_id} does not exist", "List them with GET /api/dead-letters.")
     if letter.resolved_at is not None:
         raise Resolved(letter, letter.resolved_at)
     return letter

@@ -105,7 +105,7 @@ async def get_letter(call: Call) -> func.HttpResponse:
     letter_id = requests.letter_id(call.req)
     letter = await call.ports.letters.read(letter_id)
     if letter is None:
-        raise NotFound(f"there is no dead letter {letter_id}", "List them with GET /api/dead-letters.")
+        raise NotFound(f"dead letter {letter_id} does not exist", "List them with GET /api/dead-letters.")
     return answer(records.record(letter))
 
 
