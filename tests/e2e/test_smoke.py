@@ -287,7 +287,7 @@ def test_async_is_refused_and_that_is_a_failure(runs: Runs) -> None:
     assert run.code == 1
     assert (run.found("sync")["result"], run.found("async")["result"]) == ("let through", "refused")
     assert "source_unreadable" in run.found("async")["seen"]
-    assert "cannot read the source by async" in run.found("async")["seen"]
+    assert "cannot read the source with async" in run.found("async")["seen"]
 
 
 def test_what_cannot_be_deleted_is_named(runs: Runs) -> None:

@@ -155,7 +155,7 @@ def ended(state: str, engine: str | None = None, detail: str = "", *, equal: boo
 
 
 UNREADABLE = (
-    "the target's service cannot read the source by async, sync; the last: target.copy: 403 CannotVerifyCopySource"
+    "the target's service cannot read the source with async, sync; the last: target.copy: 403 CannotVerifyCopySource"
 )
 
 
