@@ -12,9 +12,9 @@ from adapters.records import Records
 from adapters.translation import LETTERS_READ, LETTERS_WRITE
 from rules import codec, letters, records
 from rules.errors import Reason, Retryable
+from rules.fixed_names import LETTERS_CONTAINER
 from rules.letters import Ended, Letter
 
-CONTAINER = "dead-letters"
 T = TypeVar("T")
 # Two writers of one id are rare, and each round one of them is done.
 MAX_ROUNDS = 10
@@ -24,7 +24,7 @@ class StoredLetters:
     """Dead letters and the records of ends."""
 
     def __init__(self, clients: Clients, endpoint: str) -> None:
-        self._records = Records(clients, endpoint, CONTAINER)
+        self._records = Records(clients, endpoint, LETTERS_CONTAINER)
 
     async def ended(self, identity: str) -> Ended | None:
         """Read the record of a transfer's end, if there is one."""

@@ -26,7 +26,8 @@ async def cancel(
         Unavailable: nobody took notice within 30 s; asking again is safe.
     """
     shown = await until_noticed(instances, transfer_id, partial(_noticed, instances, transfer_id), pause)
-    log("transfer.cancel_noticed", "cancelled by request", id=transfer_id)
+    name = shown["source"] and shown["source"]["name"]
+    log("transfer.cancel_noticed", "cancelled by request", id=transfer_id, route=shown["route"], name=name)
     return shown
 
 

@@ -34,7 +34,8 @@ async def discard(ports: Ports, instances: Instances, letter_id: str, failed_at:
         raise _failed_again(letter_id)
     if kept.resolved_as != DISCARDED:
         raise Resolved(kept, kept.resolved_at)
-    log("letter.discarded", "dead letter discarded by request", id=letter_id, route=kept.route, reason=kept.reason)
+    text = "dead letter discarded by request"
+    log("letter.discarded", text, id=letter_id, route=kept.route, name=kept.name, reason=kept.reason)
     return kept
 
 

@@ -48,7 +48,8 @@ async def _poison(ports: Ports, instances: Instances, round_: Round) -> None:
 async def _take(ports: Ports, instances: Instances, message: Poison) -> None:
     accepted = await accept(ports, instances, message.body)
     await ports.events.consumed(message)
-    log("poison.drained", "poison message accepted", started=accepted.started, letter=accepted.letter)
+    text = "poison message accepted"
+    log("poison.drained", text, level=logging.WARNING, started=accepted.started, letter=accepted.letter)
 
 
 async def _undelivered(ports: Ports, instances: Instances, round_: Round) -> None:
@@ -76,6 +77,7 @@ async def _redeem(ports: Ports, instances: Instances, round_: Round, found: Unde
     log(
         "undelivered.drained",
         "undelivered event accepted",
+        level=logging.WARNING,
         blob=found.name,
         events=len(messages),
         started=sum(len(each.started) for each in accepted),

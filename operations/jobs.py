@@ -84,7 +84,7 @@ async def _found(instances: Instances, identity: str) -> Instance:
     if instance is None or instance.job is None:
         raise NotFound(
             f"job {identity} does not exist",
-            "List them with GET /api/reconcile, GET /api/replays or GET /api/discards.",
+            "List them with GET /api/reconciles, GET /api/replays or GET /api/discards.",
         )
     return instance
 

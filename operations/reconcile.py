@@ -104,7 +104,7 @@ async def start_line(ports: Ports, instances: Instances, job: Job, line: Line) -
         discarded = ended is not None and ended.discarded
         replayable = over is State.DEAD_LETTERED and not discarded
         fix = "replay its dead letter" if replayable else "share it with POST /api/transfers"
-        return Acted(Result.LEFT, f"{over}{', dead letter discarded' if discarded else ''}: {fix}")
+        return Acted(Result.SKIPPED, f"{over}{', dead letter discarded' if discarded else ''}: {fix}")
     try:
         await restart(ports, instances, transfer, blind=line["class"] == Finding.MISSING)
     except StillRunning:

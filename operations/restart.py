@@ -45,5 +45,12 @@ async def restart(ports: Ports, instances: Instances, transfer: Transfer, *, bli
     if (known and known.under_way) or not await instances.start(run):
         fix = "Wait until it ends, or cancel it; then send the request again."
         raise StillRunning(f"transfer {transfer.id} is already running", fix, retry_after=30, id=transfer.id)
-    log("transfer.restarted", "restarted by request", id=transfer.id, route=transfer.route, attempt=run.attempt)
+    log(
+        "transfer.restarted",
+        "restarted by request",
+        id=transfer.id,
+        route=transfer.route,
+        name=transfer.name,
+        attempt=run.attempt,
+    )
     return run

@@ -69,7 +69,7 @@ def _report(instance: Instance, sequel: Sequel) -> None:
         level=logging.WARNING,
         id=instance.id,
         route=given.transfer.route if isinstance(given, Run) else given.route,
-        name=given.transfer.name if isinstance(given, Run) else None,
+        name=instance.name,
         resumes=given.resumes,
     )
 

@@ -26,7 +26,14 @@ def texts(req: func.HttpRequest, *fields: str) -> dict[str, str]:
     return given
 
 
-def letters_job(req: func.HttpRequest, work: Work, identity: str, now: datetime) -> Job:
+def job(req: func.HttpRequest, work: Work, identity: str, now: datetime) -> Job:
+    """The job of this kind that the body asks for."""
+    if work is Work.RECONCILE:
+        return _reconcile(req, identity, now)
+    return _of_letters(req, work, identity, now)
+
+
+def _of_letters(req: func.HttpRequest, work: Work, identity: str, now: datetime) -> Job:
     """The bulk replay or discard that the body asks for: any field may be left out, and an empty object means every open letter."""
     given = _known(req, '{"reason": "throttled", "dry_run": true}', "reason", "route", "since", "until", *OF_ALL_JOBS)
     reason = requests.reason(_texts(given, "reason"))
@@ -36,7 +43,7 @@ def letters_job(req: func.HttpRequest, work: Work, identity: str, now: datetime)
     return Job(
         id=identity,
         work=work,
-        asked_at=now,
+        created_at=now,
         route=requests.route(_texts(given, "route")),
         reason=Reason(reason) if reason else None,
         since=since,
@@ -46,13 +53,13 @@ def letters_job(req: func.HttpRequest, work: Work, identity: str, now: datetime)
     )
 
 
-def reconcile_job(req: func.HttpRequest, identity: str, now: datetime) -> Job:
+def _reconcile(req: func.HttpRequest, identity: str, now: datetime) -> Job:
     """The reconcile that the body asks for; `route` is needed."""
     given = _known(req, example := '{"route": "default", "dry_run": true}', "route", *OF_ALL_JOBS)
     name = requests.route(_texts(given, "route"))
     if name is None:
         raise Invalid("`route` is missing", f"Send {example}.")
-    return Job(id=identity, work=Work.RECONCILE, asked_at=now, route=name, dry_run=_dry_run(given), rate=_rate(given))
+    return Job(id=identity, work=Work.RECONCILE, created_at=now, route=name, dry_run=_dry_run(given), rate=_rate(given))
 
 
 def _object(req: func.HttpRequest, example: str) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def _counted(
 
 def _counts(load: Load, result: Result, messages: int, lines: list[str]) -> Counts:
     # What a line is about is the activity that wrote it; timers that ran meanwhile wrote others.
-    ours = {"accept", "transfer", *(json.loads(line)["action"].partition(".")[2] for line in lines)}
+    ours = {"accept", "transfer", *(json.loads(line)["action"].replace(".", "_") for line in lines)}
     [(requests, _)] = result.requests
     return Counts(
         bytes_each=load.size,

@@ -846,9 +846,9 @@ class TestAnswers:
     @pytest.mark.parametrize(
         ("operation", "name", "more"),
         [
-            ("replay_dead_letters", "ReplayRequest", []),
-            ("discard_dead_letters", "DiscardRequest", []),
-            ("reconcile", "ReconcileRequest", [{}, {"route": None}, {"route": "default", "reason": "throttled"}]),
+            ("start_replay", "ReplayRequest", []),
+            ("start_discard", "DiscardRequest", []),
+            ("start_reconcile", "ReconcileRequest", [{}, {"route": None}, {"route": "default", "reason": "throttled"}]),
         ],
     )
     async def test_a_job_that_fits_is_taken_and_one_that_does_not_is_refused(
@@ -878,8 +878,8 @@ class TestChecker:
             "Health": await api.call("health"),
             "Accepted": await api.call("replay_dead_letter", transfer.id),
             "NotFound": await api.call("get_transfer", UNKNOWN),
-            "Replay": await api.call("get_replay", await asked(world, api, "replay_dead_letters")),
-            "Discard": await api.call("get_discard", await asked(world, api, "discard_dead_letters")),
+            "Replay": await api.call("get_replay", await asked(world, api, "start_replay")),
+            "Discard": await api.call("get_discard", await asked(world, api, "start_discard")),
         }
         good = answers[name].body
         assert wrong(SCHEMAS[name], good) == []

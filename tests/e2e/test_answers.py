@@ -65,10 +65,10 @@ def test_three_hundred_blobs_without_metadata_are_reconciled(answering: Desk) ->
 
 def counts(desk: Desk) -> dict[str, int]:
     """What a reconcile of the full container comes to."""
-    job = desk.api("POST", "/reconcile", {"route": "plain", "max_per_second": 100}).body["id"]
+    job = desk.api("POST", "/reconciles", {"route": "plain", "max_per_second": 100}).body["id"]
 
     def look() -> Any:
-        body = desk.api("GET", f"/reconcile/{job}").body
+        body = desk.api("GET", f"/reconciles/{job}").body
         return body if body["state"] in ENDED else None
 
     body = desk.until(look, f"{job} ends")

@@ -66,6 +66,18 @@ def test_the_fields_are_those_of_every_action() -> None:
     assert {"id", "route", "attempt", "state", "verdict", "reason", "detail", "ms"} <= LOGGED["transfer.close"]
 
 
+def test_a_line_with_an_id_names_the_blob() -> None:
+    """Jobs, messages and inputs that cannot be read have no blob to name."""
+    nameless = {action for action, fields in LOGGED.items() if "id" in fields and "name" not in fields}
+    jobs = {action for action in LOGGED if action.startswith("job.")}
+    assert nameless == jobs | {
+        "message.dead_lettered",
+        "message.replayed",
+        "reconcile.left_out",
+        "resume.unreadable",
+    }
+
+
 def test_every_alert_is_asked_of_real_lines(snapshot: Taken) -> None:
     """Each action, field and verdict is one that the code writes."""
     found = alerts(snapshot("default"))

@@ -289,7 +289,7 @@ class TestTwiceAtOnce:
         one, other, _ = await asyncio.gather(person("a"), person("b"), host())
         everything = {transfer.id for transfer in mended + stubborn}
         for job in (one, other):
-            assert (job.state, job.tally.failed, job.tally.left) == (JobState.DONE, 0, 0)
+            assert (job.state, job.tally.failed, job.tally.skipped) == (JobState.DONE, 0, 0)
             assert set(told(world, job).values()) <= {"started", "running", "refused"}
             assert set(told(world, job)) <= everything
         assert set(told(world, one)) | set(told(world, other)) == everything

@@ -371,6 +371,6 @@ async def test_a_reconcile_leaves_what_was_discarded_and_says_what_can_be_done(w
     transfer = await dead(world, NAME)
     await put_away(world, transfer)
     job = await done(world)
-    assert told(world, job) == {transfer.id: "left"}
+    assert told(world, job) == {transfer.id: "skipped"}
     [line] = world.reports.pages[jobs.results(job.id, 0)]
     assert line["detail"] == "dead_lettered, dead letter discarded: share it with POST /api/transfers"

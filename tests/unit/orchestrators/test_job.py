@@ -103,7 +103,7 @@ def test_a_dry_run_never_acts(staged: Staged) -> None:
 
 def test_between_two_turns_it_waits_as_long_as_the_rate_asks_and_not_after_the_last(staged: Staged) -> None:
     """A hundred at twenty a second is five seconds; a turn that started nothing waits for nothing."""
-    answers = [*acts(2), Turn(Tally(left=100), wrote=True, page=3), *acts(4, 30)[3:], *acts(5)[4:]]
+    answers = [*acts(2), Turn(Tally(skipped=100), wrote=True, page=3), *acts(4, 30)[3:], *acts(5)[4:]]
     stage = staged(RECONCILE, survey=[*[MORE] * 4, END], extras=NOTHING, act=answers).play()
     assert stage.pauses == [5, 5, 2]
 

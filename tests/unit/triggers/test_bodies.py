@@ -29,17 +29,17 @@ def request(sent: bytes) -> func.HttpRequest:
 
 def replay(sent: Any) -> Job:
     """The bulk replay that a body asks for; as bytes it is sent as it is."""
-    return letters_job(sent, Work.REPLAY)
+    return asked(sent, Work.REPLAY)
 
 
-def letters_job(sent: Any, work: Work) -> Job:
-    """The job on dead letters that a body asks for."""
-    return bodies.letters_job(request(sent if isinstance(sent, bytes) else json.dumps(sent).encode()), work, ID, NOW)
+def asked(sent: Any, work: Work) -> Job:
+    """The job that a body asks for."""
+    return bodies.job(request(sent if isinstance(sent, bytes) else json.dumps(sent).encode()), work, ID, NOW)
 
 
 def reconcile(sent: Any) -> Job:
     """The reconcile that a body asks for."""
-    return bodies.reconcile_job(request(sent if isinstance(sent, bytes) else json.dumps(sent).encode()), ID, NOW)
+    return asked(sent, Work.RECONCILE)
 
 
 def test_an_empty_object_means_every_open_letter() -> None:
@@ -63,7 +63,7 @@ def test_every_field_of_a_replay_is_read() -> None:
     until = NOW + timedelta(milliseconds=1)
     job = Job(ID, Work.REPLAY, NOW, "default", Reason.THROTTLED, NOW, until, dry_run=True, rate=1)
     assert replay(sent) == job
-    assert letters_job(sent, Work.DISCARD) == replace(job, work=Work.DISCARD)
+    assert asked(sent, Work.DISCARD) == replace(job, work=Work.DISCARD)
     assert codec.decode(Job, json.dumps(codec.encode(job))) == job
 
 
