@@ -47,7 +47,7 @@ OPERATIONS = {
 }
 
 
-class _Known:
+class Known:
     """Values by number."""
 
     def __init__(self) -> None:
@@ -96,8 +96,8 @@ class Machine:
             for number in range(1, scenario.versions + 1)
         )
         self._index = {transfer.id: index for index, transfer in enumerate(self.transfers)}
-        self._bodies, self._runs, self._histories = _Known(), _Known(), _Known()
-        self._requests, self._answers, self._outcomes = _Known(), _Known(), _Known()
+        self._bodies, self._runs, self._histories = Known(), Known(), Known()
+        self._requests, self._answers, self._outcomes = Known(), Known(), Known()
         self._recalls: dict[Any, _Recall] = {}
         self._places: dict[Any, tuple[Moment, tuple[tuple[int, int, Moment], ...]]] = {}
         self._waits_at: dict[Any, tuple[int, int]] = {}

@@ -237,7 +237,8 @@ class Model(Machine):
         label, method = self._label(task, ask), ask.name.partition(".")[2]
         if not ask.name.startswith("instances"):
             yield Step(self._doing(f"{label} unsent"), self._serve(state, task, ask, Lost(happened=False)))
-            if ask.name == "source.head" and self.cloud.view(state.world).source:
+            # At most once in a run, as the last fault: a source that is not seen twice counts as deleted.
+            if ask.name == "source.head" and self.cloud.view(state.world).source and not state.faults:
                 yield Step(self._doing(f"{label} unseen"), self._serve(state, task, ask, Unseen()))
             if method in WRITES:
                 yield Step(self._doing(f"{label} unanswered"), self._serve(state, task, ask, Lost(happened=True)))

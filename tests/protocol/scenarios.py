@@ -118,7 +118,7 @@ HOST_FAILS = [
 # Minutes, not seconds: EXPLORE=long
 LONG = [
     _case("other_type_one_fault", ASYNC, "overwrite", kinds=APPENDED, faults=1, states=280_000, ends=740),
-    _host_fails("other_type", states=330_000, ends=130),
+    _host_fails("other_type", states=330_000, ends=125),
     _case("other_type_and_back", ASYNC, "overwrite", "overwrite", versions=3, kinds=APPENDED, states=200_000, ends=83),
     _case("sync_three_versions", SYNC, "overwrite", "overwrite", versions=3, faults=1, states=76_000, ends=290),
     _case("async_first_cancelled", ASYNC, "overwrite", "cancel 1", faults=1, states=290_000, ends=1_600),
@@ -128,10 +128,10 @@ LONG = [
     _case("route_renamed_overwritten", SYNC, "overwrite", routes=RENAMED, states=23_000, ends=12),
     _host_fails("sync_removed", states=42_000, ends=140),
     _host_fails("sync_cancelled_replayed", states=22_000, ends=100),
-    _host_fails("sync_given_up_replayed", states=22_000, ends=100),
+    _host_fails("sync_given_up_replayed", states=15_000, ends=65),
     _host_fails("sync_touched", states=10_000, ends=75),
     _host_fails("async", states=100_000, ends=30),
-    _host_fails("async_touched", states=81_000, ends=470),
+    _host_fails("async_touched", states=69_000, ends=600),
     _host_fails("async_removed", states=830_000, ends=230),
     _host_fails("async_cancelled_and_overwritten", states=1_900_000, ends=1_100),
     _host_fails("async_fails_first_cancelled", states=2_000_000, ends=560),

@@ -14,8 +14,9 @@ from rules import course, events, identity
 from rules.models import Blob, Choice, Place, Route, Run, Transfer
 from tests.protocol.checker import Violation
 from tests.protocol.cloud import NAME, Cloud, Twin
+from tests.protocol.machine import Known
 from tests.protocol.orchestration import BASE
-from tests.protocol.recall import Body, Moment, Recalled, Request, frozen, recall
+from tests.protocol.recall import Body, Moment, Recalled, Request, recall
 from tests.protocol.state import TIMES
 
 A, B = (Place(f"https://{name}.blob.core.windows.net", "shared") for name in ("aaa", "bbb"))
@@ -59,8 +60,7 @@ class TwoWay:
     def __init__(self, *script: str) -> None:
         self.cloud = Cloud(ROUTES[0])
         self._script = script
-        self._values: list[Any] = []
-        self._numbers: dict[Any, int] = {}
+        self._known = Known()
         self._transfers: dict[str, Transfer] = {}
         self._recalls: dict[Task, Recalled] = {}
 
@@ -99,7 +99,7 @@ class TwoWay:
         for identity_ in state.messages:
             run = Run(self._transfers[identity_], BASE)
             rest = state._replace(messages=state.messages - {identity_}, known=state.known | {identity_})
-            yield self._with(rest, Task(self._number(run)))
+            yield self._with(rest, Task(self._known.number(run)))
         for task in set(state.tasks):
             yield from self._answers(state, task)
 
@@ -133,20 +133,20 @@ class TwoWay:
         """Each request that a task waits for may be served now."""
         for waiting in self._recalled(task).waiting:
             worlds = [self.cloud.serve(state.world, waiting.request)]
-            if waiting.request.method == "copy" and self._values[task.read] is not None:
+            if waiting.request.method == "copy" and self._known.values[task.read] is not None:
                 worlds.append(self._as_read(state.world, waiting.request, task.read))
             for world, answer in worlds:
                 copied = waiting.request.method == "copy" and answer is True
                 after = self._changed(state._replace(copies=state.copies + copied), world)
-                yield self._on(after, task, (waiting.number, self._number(answer)))
+                yield self._on(after, task, (waiting.number, self._known.number(answer)))
 
     def _as_read(self, world: int, request: Request, read: int) -> tuple[int, Any]:
         """The copy, had the service read the source before it changed."""
         source = _other(request.args[0].target)
         now = self.cloud.blobs(world).get(source)
-        before = self.cloud.change(world, f"read {read}", lambda twin: _set(twin, source, self._values[read]))
+        before = self.cloud.change(world, f"read {read}", lambda twin: _set(twin, source, self._known.values[read]))
         after, answer = self.cloud.serve(before, request)
-        return self.cloud.change(after, f"back {self._number(now)}", lambda twin: _set(twin, source, now)), answer
+        return self.cloud.change(after, f"back {self._known.number(now)}", lambda twin: _set(twin, source, now)), answer
 
     def _on(self, state: State, task: Task, answer: tuple[int, int]) -> State:
         tasks = list(state.tasks)
@@ -158,18 +158,18 @@ class TwoWay:
             if waiting.request.method == "readable":  # a signature is no request
                 world, signed = self.cloud.serve(state.world, waiting.request)
                 return self._on(
-                    self._with(state._replace(world=world), task), task, (waiting.number, self._number(signed))
+                    self._with(state._replace(world=world), task), task, (waiting.number, self._known.number(signed))
                 )
         if not found.done:
             for waiting in found.waiting:
                 if waiting.request.method == "copy":
                     read = self.cloud.blobs(state.world).get(_other(waiting.request.args[0].target))
-                    task = task._replace(read=self._number(read))
+                    task = task._replace(read=self._known.number(read))
             return self._with(state, task)
         if found.raised:
             raise Violation(repr(found.raised))
-        run = course.advance(self._values[task.run], found.result, BASE)
-        return self._with(state, Task(self._number(replace(run, note="")))) if run.step else state
+        run = course.advance(self._known.values[task.run], found.result, BASE)
+        return self._with(state, Task(self._known.number(replace(run, note="")))) if run.step else state
 
     def _with(self, state: State, task: Task) -> State:
         return state._replace(tasks=tuple(sorted((*state.tasks, task))))
@@ -180,17 +180,11 @@ class TwoWay:
         return self._recalls[task]
 
     def _recall(self, task: Task) -> Recalled:
-        run: Run = self._values[task.run]
+        run: Run = self._known.values[task.run]
         assert run.step is not None
         body = Body(run.step.value, BODIES[run.step], run, BASE)
-        answers = tuple((number, self._values[answer], NOW) for number, answer in task.answers)
+        answers = tuple((number, self._known.values[answer], NOW) for number, answer in task.answers)
         return recall(body, ROUTES, TIMES, NOW, answers)
-
-    def _number(self, value: Any) -> int:
-        number = self._numbers.setdefault(frozen(value), len(self._values))
-        if number == len(self._values):
-            self._values.append(value)
-        return number
 
 
 def _other(blob: Blob) -> Blob:
