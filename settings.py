@@ -18,11 +18,11 @@ OWN = {STATE: "state account", EVENTS: "events account"}
 
 def _variables(connection: str, account: str) -> dict[str, str]:
     return {
-        connection: f"The {account} as a connection string: the emulator on loopback alone.",
-        f"{connection}__accountName": f"The {account} by its name, reached with the app's identity.",
-        f"{connection}__clientId": "The client id of the user-assigned identity to use; left out for the system-assigned one.",
-        f"{connection}__blobServiceUri": f"The {account}'s blob endpoint, instead of its name.",
-        f"{connection}__queueServiceUri": f"The {account}'s queue endpoint, instead of its name.",
+        connection: f"The {account} as a connection string; only for an emulator on loopback.",
+        f"{connection}__accountName": f"The {account}'s name; the app uses its identity.",
+        f"{connection}__clientId": "The client ID of the user-assigned identity. Omit it to use the system-assigned identity.",
+        f"{connection}__blobServiceUri": f"The {account}'s blob endpoint, instead of the account name.",
+        f"{connection}__queueServiceUri": f"The {account}'s queue endpoint, instead of the account name.",
     }
 
 
@@ -30,7 +30,7 @@ VARIABLES: dict[str, str] = {
     "ROUTES": "The routes, a JSON list. Required.",
     **_variables(STATE, OWN[STATE]),
     **_variables(EVENTS, OWN[EVENTS]),
-    "WINDOW_SECONDS": "The protocol's window; request timeout and settle are 4 and 6 times as long. Default 15.",
+    "WINDOW_SECONDS": "The protocol's window in seconds; the request timeout is 4 times, the settle time 6 times as long. Default: 15.",
 }
 ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 ROUTES_FIX = (
@@ -91,7 +91,7 @@ def from_env(environment: Mapping[str, str]) -> Settings:
 
 def _routes(text: str | None) -> tuple[Route, ...]:
     if not text:
-        raise InvalidSetting("ROUTES", text, "the app does not know what to share", ROUTES_FIX)
+        raise InvalidSetting("ROUTES", text, "no route is configured", ROUTES_FIX)
     try:
         return read(text)
     except InvalidRoute as error:
@@ -105,13 +105,13 @@ def _without_secrets(text: str) -> str:
 def _times(text: str | None) -> Times:
     if text is None:
         return Times()
-    fix = "Set it to seconds between 0.5 and 60, or leave it out for 15."
+    fix = "Set it to a number of seconds from 0.5 to 60, or omit it for the default of 15."
     try:
         window = float(text)
     except ValueError:
-        raise InvalidSetting("WINDOW_SECONDS", text, "it is no number", fix) from None
+        raise InvalidSetting("WINDOW_SECONDS", text, "not a number", fix) from None
     if not 0.5 <= window <= 60:  # noqa: PLR2004  # said in the fix
-        raise InvalidSetting("WINDOW_SECONDS", text, "it is out of range", fix)
+        raise InvalidSetting("WINDOW_SECONDS", text, "out of range", fix)
     return Times(window)
 
 
@@ -121,7 +121,7 @@ def _account(environment: Mapping[str, str], connection: str) -> Account:
         return _emulator(connection, text)
     if name := environment.get(f"{connection}__accountName"):
         if not ACCOUNT.fullmatch(name):
-            raise InvalidSetting(f"{connection}__accountName", name, "it is no account name", _name_it(connection))
+            raise InvalidSetting(f"{connection}__accountName", name, "not a storage account name", _name_it(connection))
         return Account(f"https://{name}.blob.core.windows.net", f"https://{name}.queue.core.windows.net")
     return Account(_endpoint(environment, connection, "blob"), _endpoint(environment, connection, "queue"))
 
@@ -130,11 +130,11 @@ def _endpoint(environment: Mapping[str, str], connection: str, service: str) -> 
     variable = f"{connection}__{service}ServiceUri"
     url = environment.get(variable)
     if url is None:
-        raise InvalidSetting(variable, None, f"the app does not know its {OWN[connection]}", _name_it(connection))
+        raise InvalidSetting(variable, None, f"the app needs its {OWN[connection]}", _name_it(connection))
     parts = _split(url)
     if parts.scheme != "https" or not parts.hostname or parts.query or parts.username or parts.path.strip("/"):
         fix = f"Set it to https://<account>.{service}.core.windows.net, or set {connection}__accountName instead."
-        raise InvalidSetting(variable, url, "it is no https endpoint", fix)
+        raise InvalidSetting(variable, url, "not an https endpoint", fix)
     return url.rstrip("/").lower()
 
 
@@ -155,7 +155,9 @@ def _emulator(connection: str, text: str) -> Account:
     blobs, queues, key = fields.get("BlobEndpoint", ""), fields.get("QueueEndpoint", ""), fields.get("AccountKey", "")
     local = all(is_loopback(_split(url).hostname or "") for url in (blobs, queues))
     if not (local and key):
-        problem = "a connection string is taken for the emulator on this machine alone, with BlobEndpoint, QueueEndpoint and AccountKey"
+        problem = (
+            "connection strings are accepted only for a local emulator, with BlobEndpoint, QueueEndpoint and AccountKey"
+        )
         raise InvalidSetting(connection, "(hidden)", problem, f"Remove it: on Azure, s{_name_it(connection)[1:]}")
     return Account(blobs.rstrip("/"), queues.rstrip("/"), key)
 
@@ -164,11 +166,11 @@ def _apart(environment: Mapping[str, str], state: Account, events: Account) -> N
     """The two accounts are in one world, and not the same: Event Grid must not be able to write the task hub."""
     shown = "(hidden)" if environment.get(EVENTS) else events.queues
     if events.key != state.key:
-        problem = "the events account and the state account need the same AccountKey, or none"
-        raise InvalidSetting(EVENTS, shown, problem, "Let both be on Azure, or both on one emulator.")
+        problem = "the events account and the state account must have the same AccountKey, or none"
+        raise InvalidSetting(EVENTS, shown, problem, "Put both on Azure, or both on one emulator.")
     if events.blobs == state.blobs or events.queues == state.queues:
-        problem = f"it leads to the state account ({STATE}), and Event Grid must not be able to write there"
-        raise InvalidSetting(EVENTS, shown, problem, "Give the events an account of their own.")
+        problem = f"this is the state account ({STATE}), and Event Grid must not be able to write to it"
+        raise InvalidSetting(EVENTS, shown, problem, "Use a separate account for events.")
 
 
 def _client_id(environment: Mapping[str, str], events: Account) -> str | None:
@@ -178,19 +180,19 @@ def _client_id(environment: Mapping[str, str], events: Account) -> str | None:
     if events.key is None and given != client_id:
         fix = f"Set it to the value of {STATE}__clientId." if client_id else f"Remove it, or set {STATE}__clientId too."
         raise InvalidSetting(
-            variable, given, "the app has one identity, and the state account is reached by another", fix
+            variable, given, "the app has one identity, but the state account uses a different one", fix
         )
     return client_id
 
 
 def _one_world(routes: tuple[Route, ...], key: str | None) -> None:
     """All accounts are the emulator's, or none: its key opens nothing else, and the identity opens nothing of it."""
-    where, others = ("on Azure", "the emulator") if key is None else ("the emulator", "on Azure")
+    where, others = ("on Azure", "on the emulator") if key is None else ("on the emulator", "on Azure")
     for route in routes:
         for place in (route.source, route.target):
             if is_loopback(urlsplit(place.endpoint).hostname or "") is (key is None):
-                problem = f"the route {route.name!r} leads to {place.url} ({others}), and the state account is {where}"
-                raise InvalidSetting("ROUTES", place.url, problem, f"Let every account be {where}.")
+                problem = f"the route {route.name!r} uses {place.url} ({others}), but the state account is {where}"
+                raise InvalidSetting("ROUTES", place.url, problem, f"Put every account {where}.")
 
 
 def _not_our_own(routes: tuple[Route, ...], own: tuple[Account, ...]) -> None:
@@ -199,5 +201,5 @@ def _not_our_own(routes: tuple[Route, ...], own: tuple[Account, ...]) -> None:
     for route in routes:
         for place in (route.source, route.target):
             if account := names.get(place.account):
-                problem = f"the route {route.name!r} leads to {place.url}, which is in the app's own {account}"
-                raise InvalidSetting("ROUTES", place.url, problem, "Share from and to other accounts.")
+                problem = f"the route {route.name!r} uses {place.url}, which is in the app's own {account}"
+                raise InvalidSetting("ROUTES", place.url, problem, "Use other accounts as source and target.")

@@ -1,5 +1,6 @@
 """The steps of a transfer and the turns of a job, one activity each: a pure body `run_x` and its registration."""
 
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
@@ -15,10 +16,12 @@ from activities.start import run_start
 from activities.steps import Body
 from operations.log import log, traced
 from rules import codec
+from rules.fixed_names import PHASES, STEPS
 from rules.jobs import Job, Phase
-from rules.models import Run, Step
+from rules.models import Outcome, Run, Step, Verdict
 from rules.ports import Instances, Ports
 from rules.redaction import text_without_secrets
+from rules.transitions import State
 
 T = TypeVar("T")
 BODIES: dict[Step, Body] = {
@@ -33,11 +36,11 @@ BODIES: dict[Step, Body] = {
 def register(app: df.DFApp, ports: Callable[[], Ports], instances: Callable[[Any], Instances]) -> None:
     """Put every step and every turn into the app under its own name."""
     for step, body in BODIES.items():
-        app.function_name(step.value)(app.activity_trigger(input_name="run")(_step(step, body, ports)))
+        app.function_name(STEPS[step])(app.activity_trigger(input_name="run")(_step(step, body, ports)))
     for phase, turn in turns.BODIES.items():
         # A turn starts transfers, so it has the client: any function that is no orchestrator may be a client.
         function = app.durable_client_input(client_name="client")(_turn(phase, turn, ports, instances))
-        app.function_name(phase.value)(app.activity_trigger(input_name="job")(function))
+        app.function_name(PHASES[phase])(app.activity_trigger(input_name="job")(function))
 
 
 def _step(step: Step, body: Body, ports: Callable[[], Ports]) -> Callable[[Any, Any], Any]:
@@ -48,9 +51,11 @@ def _step(step: Step, body: Body, ports: Callable[[], Ports]) -> Callable[[Any, 
             outcome = await _without_secrets(body(ports(), request))
             log(
                 f"transfer.{step}",
-                f"{step} found {outcome.verdict}",
+                f"{step}: {outcome.verdict}",
+                level=_level(request, outcome),
                 id=request.transfer.id,
                 route=request.transfer.route,
+                name=request.transfer.name,
                 attempt=request.attempt,
                 state=request.ending.state if request.ending else None,
                 verdict=outcome.verdict,
@@ -61,8 +66,15 @@ def _step(step: Step, body: Body, ports: Callable[[], Ports]) -> Callable[[Any, 
         encoded: dict[str, Any] = codec.encode(outcome)
         return encoded
 
-    activity.__name__ = step.value
+    activity.__name__ = STEPS[step]
     return activity
+
+
+def _level(run: Run, outcome: Outcome) -> int:
+    """A dead letter that was just written is a warning; what is tried again is not."""
+    written = run.step is Step.CLOSE and outcome.verdict is Verdict.DONE
+    dead = run.ending is not None and run.ending.state is State.DEAD_LETTERED
+    return logging.WARNING if written and dead else logging.INFO
 
 
 def _turn(
@@ -73,11 +85,11 @@ def _turn(
         with _traced(context):
             turn = await _without_secrets(turns.taken(body, ports(), instances(client), request))
             counts = {name: count for name, count in codec.encode(turn.tally).items() if count}
-            log(f"job.{phase}", turn.failure or "a turn is done", id=request.id, route=request.route, **counts)
+            log(f"job.{phase}", turn.failure or "turn finished", id=request.id, route=request.route, **counts)
         encoded: dict[str, Any] = codec.encode(turn)
         return encoded
 
-    activity.__name__ = phase.value
+    activity.__name__ = PHASES[phase]
     return activity
 
 

@@ -20,6 +20,6 @@ async def run_check(ports: Ports, run: Run) -> Outcome:
     if target is not None and is_coming(target, run.transfer.etag):
         return waiting(target)
     if target is not None and (target.source_etag, target.copy_status) == (run.transfer.etag, CopyStatus.FAILED):
-        detail = text_without_secrets(target.copy_detail) or "the service gave no reason"
+        detail = text_without_secrets(target.copy_detail) or "the service reported no reason"
         return Outcome(Verdict.RETRYABLE, reason=Reason.COPY_FAILED, detail=detail)
     return Outcome(Verdict.AGAIN)

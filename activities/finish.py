@@ -33,7 +33,7 @@ async def run_record(ports: Ports, run: Run) -> Outcome:
     except Failure as failure:
         return failed_for_now(failure)
     if todays_route(ports, run) is None:
-        return Outcome(Verdict.DONE, note=f"{UNCLEAN}: no route of today leads there")
+        return Outcome(Verdict.DONE, note=f"{UNCLEAN}: no current route has this target")
     return Outcome(Verdict.DONE, pause=ports.times.settle)
 
 
@@ -73,7 +73,7 @@ async def _write_ended(ports: Ports, run: Run) -> None:
 
 
 async def _target(ports: Ports, run: Run) -> TargetBlob | None:
-    """The target, if there is one; None too where no route of today leads there, or where it never could begin."""
+    """The target, if there is one; None too where no current route has this target, or where it never could begin."""
     if todays_route(ports, run) is None:
         return None
     try:
@@ -121,7 +121,7 @@ def _unclear(run: Run, last: Cleaning) -> Outcome:
     """After the last look: a whole version is verified, even if nobody knows whether its copy's properties were cleared."""
     if last is Cleaning.COMPLETE:
         return Outcome(Verdict.VERIFIED, size=run.size, note=UNCLEARED)
-    return Outcome(Verdict.RETRYABLE, reason=Reason.TARGET_CONFLICT, detail=f"not clean after {MAX_LOOKS} looks")
+    return Outcome(Verdict.RETRYABLE, reason=Reason.TARGET_CONFLICT, detail=f"not clean after {MAX_LOOKS} attempts")
 
 
 async def _sized(ports: Ports, run: Run) -> Run:

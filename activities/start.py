@@ -35,8 +35,8 @@ from rules.redaction import text_without_secrets
 # Request timeouts that one run may last: the host ends a function that lasts too long, and its worker's others with it.
 PATIENCE = 3
 UNFINISHED = (
-    "the service shows no blob there, yet it says that one exists. Probably another client began an upload and has not ended it: "
-    "end it, or write the blob and delete it; then replay"
+    "the service reports that the blob exists, but does not show it. Another client has probably started an upload and not committed it: "
+    "commit the upload, or write the blob and delete it; then replay"
 )
 UNCLEARED = "the target still shows the copy's properties"
 
@@ -88,7 +88,7 @@ class _Start:
                 break
         if self.whole:
             return Outcome(Verdict.VERIFIED, size=self.size, note=f"{UNCLEARED}: {self.last}")
-        detail = f"no look made it clear; the last: {self.last}"
+        detail = f"the state of the target is still unclear; last answer: {self.last}"
         return Outcome(Verdict.RETRYABLE, reason=Reason.TARGET_CONFLICT, detail=detail, size=self.size)
 
     async def _round(self, *, blind: bool) -> Outcome | None:
@@ -184,14 +184,14 @@ class _Start:
 
     async def _copy(self, source: SourceBlob, target: TargetBlob | None, since: float) -> Outcome | None:
         if self.run.tries >= MAX_TRIES:
-            detail = f"copied {MAX_TRIES} times, and it never stayed"
+            detail = f"copied {MAX_TRIES} times, but another writer always replaced it"
             return Outcome(Verdict.RETRYABLE, reason=Reason.TARGET_CONFLICT, detail=detail, size=source.size)
         engine = choose_engine(self.route.engine, source.kind, source.size, self.refused)
         if isinstance(engine, Reason):
             return self._no_engine(engine, source)
         copy = await self._request(source, target, engine)
         if not metadata_fits(copy.metadata):
-            detail = "metadata and receipt together pass 8 KB"
+            detail = "metadata and receipt together exceed 8 KB"
             return Outcome(Verdict.PERMANENT, reason=Reason.UNSUPPORTED_BLOB, detail=detail, size=source.size)
         return await self._act(copy, target, source.size) if self._fresh(since) else None
 
@@ -201,7 +201,7 @@ class _Start:
         except (Failure, Rejected) as error:
             if copy.tags and error.reason is not Reason.THROTTLED:
                 # A role of its own, a hierarchical namespace, an old account: the refusals of tags are many. Without them, once.
-                self._leave_tags(f"the target's account refused a copy with them ({error.detail})")
+                self._leave_tags(f"the target's account refused them ({error.detail})")
             elif isinstance(error, Rejected):
                 self._refused(target, error)
             else:
@@ -234,19 +234,17 @@ class _Start:
             return {}
         tags = await self.ports.source.tags(self.run.transfer.version.blob, self.run.transfer.etag)
         if tags is None:
-            self._leave_tags("the source's account does not let the app read them")
+            self._leave_tags("the app may not read them at the source")
         return tags or {}
 
     def _leave_tags(self, why: str) -> None:
-        self.tagless, self.note = True, f"index tags were left out: {why}"
+        self.tagless, self.note = True, f"index tags were not copied: {why}"
 
     def _no_engine(self, reason: Reason, source: SourceBlob) -> Outcome:
         if reason is Reason.UNSUPPORTED_BLOB:
             detail = f"{self.route.engine} cannot carry a {source.kind} of {source.size} bytes"
             return Outcome(Verdict.PERMANENT, reason=reason, detail=detail, size=source.size)
-        detail = (
-            f"the target's service cannot read the source by {', '.join(sorted(self.refused))}; the last: {self.last}"
-        )
+        detail = f"the target's service cannot read the source with {', '.join(sorted(self.refused))}; last answer: {self.last}"
         return Outcome(Verdict.RETRYABLE, reason=reason, detail=detail, size=source.size)
 
 

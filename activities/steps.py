@@ -20,7 +20,7 @@ def todays_route(ports: Ports, run: Run) -> Route | None:
 
 
 NOT_ALLOWED = Outcome(
-    Verdict.PERMANENT, reason=Reason.NOT_ALLOWED, detail="no route of today leads from this source to this target"
+    Verdict.PERMANENT, reason=Reason.NOT_ALLOWED, detail="no current route goes from this source to this target"
 )
 
 

@@ -181,9 +181,11 @@ class Clients:
         """
         local = is_loopback(urlsplit(endpoint).hostname or "")
         if local and self._key is None:
-            raise _refused("storage on this machine is the emulator, and the state account is none: there is no key")
+            raise _refused(
+                "the endpoint is a local emulator, but the state account is on Azure, so the app has no account key"
+            )
         if not local and self._key is not None:
-            raise _refused("an account key is for the emulator on this machine alone, and this storage is elsewhere")
+            raise _refused("an account key is used only with the local emulator, but the endpoint is not local")
         return self._key
 
     def _options(self, endpoint: str, *, act: bool) -> dict[str, Any]:
@@ -263,7 +265,7 @@ def each(
 
     def one(item: BlobProperties) -> T | Permanent:
         if item["etag"] is None or item["size"] is None:
-            return _odd(request, "no ETag, or no size")
+            return _odd(request, "no ETag or no size")
         try:
             return understood(request, item, read)
         except Permanent as odd:
@@ -273,7 +275,7 @@ def each(
 
 
 def _odd(request: Request, why: str) -> Permanent:
-    detail = f"the service shows the blob in a way that the app cannot read ({why})"
+    detail = f"the app cannot read the service's answer about the blob ({why})"
     return Permanent(Reason.UNSUPPORTED_BLOB, request.name, detail)
 
 

@@ -24,20 +24,20 @@ class Meaning(StrEnum):
 
     BUSY = "the service is busy or failed"
     REFUSED = "the app's access is refused"
-    AWAY = "the account, container or queue is not in service"
+    AWAY = "the account, container or queue is not available"
     NO_CONTAINER = "the container or queue does not exist"
     NO_BLOB = "the blob does not exist"
-    CHANGED = "it is not in the state that was asked for"
-    LEASED = "somebody holds a lease"
-    PROTECTED = "a policy or its tier protects the blob"
-    OTHER_TYPE = "the blob there is of another type"
-    SNAPSHOTS = "the blob has snapshots, or is one copy of a series"
-    DIRECTORY = "a directory has this name"
-    TOO_MUCH = "the service does not take such properties"
+    CHANGED = "it is not in the expected state"
+    LEASED = "another client holds a lease"
+    PROTECTED = "a policy, a legal hold or its tier protects the blob"
+    OTHER_TYPE = "the existing blob is of another type"
+    SNAPSHOTS = "the blob has snapshots, or is an incremental copy"
+    DIRECTORY = "a directory already has this name"
+    TOO_MUCH = "the service does not accept these properties"
     OWN_KEY = "the blob is encrypted with a customer-provided key"
-    NOT_OFFERED = "the account does not offer this for the blob"
+    NOT_OFFERED = "the account does not support this operation for the blob"
     NO_TIER = "the account does not offer the route's tier"
-    UNSAYABLE = "the service does not take such a name"
+    UNSAYABLE = "the service does not accept this name"
     UNVERIFIED = "the target's service could not read the source"
     UNKNOWN = "the service refused the request"
 
@@ -218,10 +218,10 @@ VERDICTS: dict[Side, dict[Meaning, Verdict]] = {
 # What the source's own code says, where the target's service could not read it.
 SOURCE_SAYS = {
     "AuthenticationFailed": "the source did not accept the SAS",
-    "AuthorizationFailure": "the source's firewall refuses the target's service",
+    "AuthorizationFailure": "the source's firewall blocks the target's service",
     "AuthorizationPermissionMismatch": "the app's role on the source does not allow the read",
-    "AuthorizationSourceIPMismatch": "the source's firewall refuses the target's service",
-    "BlobNotFound": "the source is gone",
+    "AuthorizationSourceIPMismatch": "the source's firewall blocks the target's service",
+    "BlobNotFound": "the source blob is gone",
     "ContainerNotFound": "the source's container is gone",
 }
 

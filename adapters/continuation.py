@@ -20,7 +20,7 @@ def unwrapped(prefix: str, continuation: str | None) -> str | None:
     try:
         mine, token = json.loads(urlsafe_b64decode(continuation.encode()))
     except (ValueError, TypeError, RecursionError):
-        raise ValueError("this is no continuation of ours") from None
+        raise ValueError("not a continuation token of this app") from None
     if mine != prefix or not isinstance(token, str) or not token.isascii() or not token.isprintable():
-        raise ValueError("this continuation belongs to another list")
+        raise ValueError("the continuation token was issued for another list")
     return token

@@ -20,13 +20,11 @@ from adapters.translation import (
     code_of,
 )
 from rules.errors import Failure
+from rules.fixed_names import EVENTS_QUEUE, POISON_QUEUE, UNDELIVERED_CONTAINER
 from rules.identity import unquoted
 from rules.models import Blob, Place
 from rules.ports import Poison, Undelivered
 
-QUEUE = "blob-events"
-POISON = f"{QUEUE}-poison"
-UNDELIVERED = "event-dead-letters"
 HIDDEN_SECONDS = 5 * 60
 PAGE = 32
 UNDELIVERED_PAGE = 500
@@ -44,7 +42,7 @@ class StoredEvents:
     async def put(self, body: bytes, delay: int = 0) -> None:
         """Put an event on the queue. A try that went unanswered is made again: twice is harmless, never is not."""
         async with self._clients.asking(EVENTS_PUT):
-            await self._queue(QUEUE).send_message(body.decode(), visibility_timeout=delay, time_to_live=NEVER)
+            await self._queue(EVENTS_QUEUE).send_message(body.decode(), visibility_timeout=delay, time_to_live=NEVER)
 
     async def poison(self) -> AsyncIterator[Poison]:
         """The messages of the poison queue, each hidden from others for 5 minutes."""
@@ -58,7 +56,7 @@ class StoredEvents:
         """Delete a poison message. Gone, or in somebody else's hands by now, is fine."""
         async with self._clients.asking(EVENTS_CONSUMED):
             try:
-                await self._queue(POISON).delete_message(message.id, message.receipt)
+                await self._queue(POISON_QUEUE).delete_message(message.id, message.receipt)
             except HttpResponseError as error:
                 if code_of(error) not in {"MessageNotFound", "PopReceiptMismatch"}:
                     raise
@@ -97,17 +95,17 @@ class StoredEvents:
     async def depth(self) -> int:
         """About how many events wait."""
         async with self._clients.asking(EVENTS_DEPTH):
-            return (await self._queue(QUEUE).get_queue_properties()).approximate_message_count or 0
+            return (await self._queue(EVENTS_QUEUE).get_queue_properties()).approximate_message_count or 0
 
     async def oldest(self) -> datetime | None:
         """When the oldest of the next 32 events was put: a queue keeps its order only about."""
         async with self._clients.asking(EVENTS_DEPTH):
-            messages = await self._queue(QUEUE).peek_messages(PAGE)
+            messages = await self._queue(EVENTS_QUEUE).peek_messages(PAGE)
         return min((message.inserted_on for message in messages if message.inserted_on), default=None)
 
     async def _hide_some(self) -> list[QueueMessage]:
         async with self._clients.asking(EVENTS_POISON):
-            received = self._queue(POISON).receive_messages(
+            received = self._queue(POISON_QUEUE).receive_messages(
                 max_messages=PAGE, messages_per_page=PAGE, visibility_timeout=HIDDEN_SECONDS
             )
             try:
@@ -118,7 +116,7 @@ class StoredEvents:
                 return []  # the host creates it with its first message
 
     async def _given_up(self, marker: str | None) -> tuple[list[BlobProperties], str | None]:
-        place = Place(self._blobs, UNDELIVERED)
+        place = Place(self._blobs, UNDELIVERED_CONTAINER)
         try:
             return await self._clients.page(EVENTS_UNDELIVERED, place, UNDELIVERED_PAGE, marker)
         except Failure as failure:
@@ -127,7 +125,7 @@ class StoredEvents:
             return [], None  # nobody has asked Event Grid to keep anything
 
     def _given_up_blob(self, name: str) -> BlobClient:
-        return self._clients.blob(Blob(self._blobs, UNDELIVERED, name))
+        return self._clients.blob(Blob(self._blobs, UNDELIVERED_CONTAINER, name))
 
     def _queue(self, name: str) -> QueueClient:
         return self._clients.queue(self._endpoint, name)

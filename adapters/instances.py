@@ -23,13 +23,13 @@ from adapters.translation import (
 )
 from rules import codec
 from rules.errors import Reason, Retryable
+from rules.fixed_names import CANCEL, JOB, TRANSFER
 from rules.identity import JOB_ID, listable, trace_id
 from rules.jobs import Job
 from rules.models import Run
 from rules.ports import Input, Instance
 
 T = TypeVar("T", Run, Job)
-CANCEL = "cancel"
 # The extension takes no more at a time, and answers a request for none with a token and an empty list.
 MAX_PAGE = 1_000
 CONTINUATION = "x-ms-continuation-token"
@@ -63,7 +63,7 @@ class DurableInstances:
 
     async def start(self, what: Input) -> bool:
         """Start a run or a job; False where an instance of its id is alive."""
-        name, identity = ("job", what.id) if isinstance(what, Job) else ("transfer", what.transfer.id)
+        name, identity = (JOB, what.id) if isinstance(what, Job) else (TRANSFER, what.transfer.id)
         try:
             with _trace_of(identity):
                 await self._client.start_new(name, identity, codec.encode(what))
@@ -174,5 +174,5 @@ def _read(cls: type[T], value: Any) -> T | None:
 def _unavailable(request: Request, error: Exception) -> Retryable:
     # Its text may show the extension's URLs, and they carry a key.
     return Retryable(
-        Reason.INTERNAL, request.name, f"the Durable extension did not answer as expected ({type(error).__name__})"
+        Reason.INTERNAL, request.name, f"unexpected answer from the Durable extension ({type(error).__name__})"
     )

@@ -12,9 +12,9 @@ from adapters.records import Records
 from adapters.translation import LETTERS_READ, LETTERS_WRITE
 from rules import codec, letters, records
 from rules.errors import Reason, Retryable
+from rules.fixed_names import LETTERS_CONTAINER
 from rules.letters import Ended, Letter
 
-CONTAINER = "dead-letters"
 T = TypeVar("T")
 # Two writers of one id are rare, and each round one of them is done.
 MAX_ROUNDS = 10
@@ -24,7 +24,7 @@ class StoredLetters:
     """Dead letters and the records of ends."""
 
     def __init__(self, clients: Clients, endpoint: str) -> None:
-        self._records = Records(clients, endpoint, CONTAINER)
+        self._records = Records(clients, endpoint, LETTERS_CONTAINER)
 
     async def ended(self, identity: str) -> Ended | None:
         """Read the record of a transfer's end, if there is one."""
@@ -167,7 +167,9 @@ def _understood(read: Callable[[], T]) -> T:
     try:
         return read()
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise Retryable(Reason.INTERNAL, LETTERS_READ.name, "a record is none that this version can read") from None
+        raise Retryable(
+            Reason.INTERNAL, LETTERS_READ.name, "a stored record cannot be read by this version of the app"
+        ) from None
 
 
 async def _until_done(attempt: Callable[[], Awaitable[bool]]) -> None:
@@ -175,4 +177,4 @@ async def _until_done(attempt: Callable[[], Awaitable[bool]]) -> None:
     for _ in range(MAX_ROUNDS):
         if await attempt():
             return
-    raise Retryable(Reason.INTERNAL, LETTERS_WRITE.name, f"somebody else wrote the record {MAX_ROUNDS} times meanwhile")
+    raise Retryable(Reason.INTERNAL, LETTERS_WRITE.name, f"another writer changed the record {MAX_ROUNDS} times")

@@ -1,10 +1,9 @@
 """The port `Probe` on Azure Storage."""
 
-from adapters import reports
 from adapters.clients import Clients
-from adapters.letters import CONTAINER
 from adapters.records import Records
 from adapters.translation import PROBE_CONTAINER
+from rules.fixed_names import LETTERS_CONTAINER, REPORTS_CONTAINER
 from rules.models import Place
 
 
@@ -14,7 +13,7 @@ class Probes:
     def __init__(self, clients: Clients, letters_endpoint: str) -> None:
         self._clients = clients
         self._state = letters_endpoint
-        self._records = Records(clients, letters_endpoint, CONTAINER)
+        self._records = Records(clients, letters_endpoint, LETTERS_CONTAINER)
 
     async def container(self, place: Place) -> None:
         """Succeed if the container can be seen."""
@@ -27,4 +26,4 @@ class Probes:
 
     async def reports(self) -> None:
         """Succeed if the reports' container can be seen."""
-        await self.container(Place(self._state, reports.CONTAINER))
+        await self.container(Place(self._state, REPORTS_CONTAINER))

@@ -69,7 +69,7 @@ class Records:
             return await self._clients.page(LETTERS_LIST, place, min(limit, MAX_PAGE), marker)
         except Failure as failure:
             if marker and failure.status == HTTPStatus.BAD_REQUEST:
-                raise ValueError("the service does not know this continuation") from None
+                raise ValueError("the service does not recognize the continuation token") from None
             raise
 
     async def all(self, prefix: str) -> AsyncIterator[BlobProperties]:
@@ -92,7 +92,7 @@ def _parsed(body: bytes) -> dict[str, Any]:
     except ValueError:
         record = None
     if not isinstance(record, dict):
-        raise Retryable(Reason.INTERNAL, LETTERS_READ.name, "a record is no JSON object")
+        raise Retryable(Reason.INTERNAL, LETTERS_READ.name, "a stored record is not a JSON object")
     return record
 
 

@@ -10,9 +10,9 @@ from azure.storage.blob.aio import BlobClient
 from adapters.clients import Clients
 from adapters.translation import REPORTS_READ, REPORTS_WRITE, code_of
 from rules.errors import Reason, Retryable
+from rules.fixed_names import REPORTS_CONTAINER
 from rules.models import Blob
 
-CONTAINER = "reports"
 LINES = ContentSettings(content_type="application/x-ndjson")
 
 
@@ -41,7 +41,7 @@ class StoredReports:
         try:
             return [dict(json.loads(line)) for line in body.splitlines()]
         except (ValueError, TypeError):
-            raise Retryable(Reason.INTERNAL, REPORTS_READ.name, "a page of a report is no JSON lines") from None
+            raise Retryable(Reason.INTERNAL, REPORTS_READ.name, "a page of a report is not JSON lines") from None
 
     def _blob(self, name: str) -> BlobClient:
-        return self._clients.blob(Blob(self._endpoint, CONTAINER, name))
+        return self._clients.blob(Blob(self._endpoint, REPORTS_CONTAINER, name))

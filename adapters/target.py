@@ -73,7 +73,7 @@ class TargetBlobs:
         Headers beyond ASCII are left alone: nobody knows in which bytes they would arrive.
         """
         if not "".join(target.headers.values()).isascii():
-            detail = "its content headers have other characters than ASCII"
+            detail = "its content headers contain non-ASCII characters"
             raise Permanent(Reason.UNSUPPORTED_BLOB, TARGET_CLEAR.name, detail)
         async with self._clients.asking(TARGET_CLEAR):
             await self._clients.blob(blob, act=True).set_http_headers(

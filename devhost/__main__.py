@@ -1,4 +1,4 @@
-"""`python -m devhost run | demo`: the local stack in the foreground, or the main job on it, unattended."""
+"""`python -m devhost run | demo`: run the local stack in the foreground, or run the demo on a stack of its own."""
 
 import argparse
 import signal
@@ -10,13 +10,13 @@ from devhost.stack import LocalStack, StackFailed
 
 HELP = """\
 environment (default):
-  HOST                stand-in; `func` runs the app on Azure Functions Core Tools
+  HOST                the host (stand-in); `func` uses Azure Functions Core Tools
   HOST_PORT           the app's API (7071)
   AZURITE_BLOB_PORT   blobs, through the proxy (10000)
   AZURITE_QUEUE_PORT  queues (10001)
   AZURITE_TABLE_PORT  tables (10002)
-  DEVHOST_STATE       folder of everything that is kept (.local)
-  ROUTES              what is shared; the default is sharingsource/source -> sharingtarget/target
+  DEVHOST_STATE       folder for all stored data (.local)
+  ROUTES              the routes; by default sharingsource/source -> sharingtarget/target
 """
 
 
@@ -46,28 +46,28 @@ def run() -> int:
             while (ended := stack.ended()) is None:
                 time.sleep(0.5)
     except KeyboardInterrupt:
-        print(f"\nThe local stack has stopped; its blobs are in {stack.state}/.", flush=True)
+        print(f"\nThe local stack has stopped. Its blobs are in {stack.state}/.", flush=True)
         return 0
-    raise StackFailed(f"{ended} ended by itself; its own lines say why")
+    raise StackFailed(f"{ended} stopped unexpectedly; see its output above")
 
 
 def _welcome(stack: LocalStack) -> str:
     ends = stack.ends()
-    verbs = {"source": "put blobs into", "target": "find them in  "}
+    verbs = {"source": "put blobs into ", "target": "read blobs from"}
     routes = "\n".join(f"  route {end.route}: {verbs[end.side]}  {end.url}" for end in ends)
     warnings = "".join(
-        f"  WARNING: the {end.side} of route {end.route}, {end.url}, is not in this stack. Its accounts are"
+        f"  WARNING: the {end.side} of route {end.route}, {end.url}, is not in this stack. The stack's accounts:"
         f" {stack.account('')}({', '.join(stack.accounts)})\n"
         for end in ends
         if end.account is None
     )
     return f"""
-The local stack runs; Ctrl-C stops it, and what it holds stays in {stack.state}/.
+The local stack is running. Press Ctrl-C to stop it; its data stays in {stack.state}/.
 
 {routes}
-{warnings}  (any client: Azure Storage Explorer, AzCopy, rclone, the SDKs; the key is the emulator's well-known one)
-  ask the API      {stack.api}/health
-  change the app   it was read at the start: stop, and start again
+{warnings}  (use any client: Azure Storage Explorer, AzCopy, rclone, an SDK; the key is the emulator's well-known key)
+  call the API     {stack.api}/health
+  change the app   stop the stack, then start it again
 
 Try:
   curl -s {stack.api}/transfers

@@ -40,7 +40,7 @@ class App:
             if _is_health(status, body):
                 return None
             if has_ended():
-                return "the host did not start; its own lines say why"
+                return "the host did not start; see its output above"
             broken = min(broken, time.monotonic()) if self._is_broken(status) else float("inf")
             if time.monotonic() > min(end, broken + BROKEN_SECONDS):
                 return "\n  ".join([f"the app does not answer at http://{HOST}:{self.port}{HEALTH}", *self._said()])
@@ -59,14 +59,14 @@ class App:
         state, functions = self._state(), self._admin("functions")
         if state.get("state") == "Error":
             yield "the host is in state Error"
-        yield from (f"the host says: {self._plain(error)}" for error in state.get("errors") or ())
+        yield from (f"host error: {self._plain(error)}" for error in state.get("errors") or ())
         if functions == []:
-            yield "the host found no function: one that does not load, or a host.json that is not JSON, costs all of them"
+            yield "the host found no functions: one function that does not load, or an invalid host.json, disables all of them"
         for function in functions if isinstance(functions, list) else ():
             name = str(_dict(function).get("name"))
             errors = _dict(self._admin(f"functions/{quote(name)}/status")).get("errors")
             yield from (f"function {name}: {self._plain(error)}" for error in errors or ())
-        yield "the host's lines may say more"
+        yield "see the host's output for details"
 
     def _admin(self, path: str) -> Any:
         return self._get(f"/admin/{path}", CALL_SECONDS)[1]

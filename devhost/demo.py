@@ -1,4 +1,4 @@
-"""The main job, unattended: share a handful of blobs, watch one fail, mend the cause, replay it, compare every byte."""
+"""The demo: share a few blobs, watch one fail, fix the cause, replay it, compare every byte."""
 
 import hashlib
 import json
@@ -73,7 +73,7 @@ class Demo:
             self._watch(blob)
         self.say("\n[bold]3. Look at the dead letter[/]")
         self._look_at_letter()
-        self.say("\n[bold]4. Mend the cause and replay[/]")
+        self.say("\n[bold]4. Fix the cause and replay[/]")
         self._mend_and_replay()
         self.say("\n[bold]5. Compare every byte[/]")
         return self._compare()
@@ -141,7 +141,7 @@ class Demo:
                 blob.transfer = answer
                 yield answer
             time.sleep(0.3)
-        sys.exit(f"demo: {blob.name} did not end within {PATIENCE} s; the last answer: {blob.transfer}")
+        sys.exit(f"demo: {blob.name} did not end within {PATIENCE} s; last answer: {blob.transfer}")
 
     def call(self, method: str, path: str) -> tuple[int, Any]:
         """Ask the API."""
@@ -220,9 +220,9 @@ def demo() -> int:
             log.flush()
             print("".join((state / "stack.log").read_text().splitlines(keepends=True)[-15:]), file=sys.stderr)
             raise
-    console.print("\nAll bytes were compared and are equal." if equal else "\n[red]Not everything was shared.[/]")
+    console.print("\nAll bytes compared: equal." if equal else "\n[red]Some blobs were not shared.[/]")
     console.print(
-        "Next: `make run`, then put blobs of your own into the source (README, Share your own).", highlight=False
+        "Next: run `make run`, then put your own blobs into the source (README, Share your own).", highlight=False
     )
     return 0 if equal else 1
 

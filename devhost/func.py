@@ -29,7 +29,7 @@ def main() -> int:
     """Run `func` until it ends, SIGTERM, or the end of standard input; return its exit code."""
     parser = argparse.ArgumentParser("python -m devhost.func", description=__doc__)
     parser.add_argument("--port", type=int, required=True, help="port of the functions")
-    parser.add_argument("--copy", type=Path, required=True, help="folder of the copy; removed at the end")
+    parser.add_argument("--copy", type=Path, required=True, help="folder for the copy; removed at the end")
     arguments = parser.parse_args()
     return abs(asyncio.run(_run(arguments.port, arguments.copy)))
 

@@ -148,7 +148,7 @@ class LocalStack:
         self.storage = self._launch([sys.executable, "-m", "devhost.storage", "--leash"], subprocess.PIPE)
         said = self.storage.stdout.readline() if self.storage.stdout else ""
         if not said.startswith("ready"):
-            raise StackFailed("the storage half did not start; its own line says why")
+            raise StackFailed("the storage emulator did not start; see its output above")
 
     def start_host(self) -> None:
         """Start the function app on `func` (HOST=func) or on the stand-in, until it answers."""
@@ -191,7 +191,7 @@ class LocalStack:
             raise StackFailed(str(error)) from None
         if self.on_func and shutil.which("func", path=self.settings()["PATH"]) is None:
             raise StackFailed(
-                "HOST=func needs Azure Functions Core Tools: `func` is not on PATH. Fix: install it, or leave HOST out"
+                "HOST=func needs Azure Functions Core Tools: `func` is not on PATH. Fix: install it, or unset HOST"
             )
 
     def _launch(self, command: list[str], output: IO[Any] | int | None) -> "subprocess.Popen[str]":
@@ -218,7 +218,7 @@ class LocalStack:
 
     def ended(self) -> str | None:
         """Which half ended by itself, if one did."""
-        halves = {"the storage half": self.storage, "the host": self.host}
+        halves = {"the storage emulator": self.storage, "the host": self.host}
         return next(
             (name for name, process in halves.items() if process is not None and process.poll() is not None), None
         )
@@ -253,7 +253,7 @@ def _port(environment: Mapping[str, str], variable: str, default: int) -> int:
     text = environment.get(variable, str(default))
     if not (text.isdecimal() and 0 < int(text[:6]) <= 65535):  # noqa: PLR2004  # the last port there is
         raise StackFailed(
-            f"{variable}={text!r} is no port. Fix: a number from 1 to 65535, or leave it out for {default}"
+            f"{variable}={text!r} is not a port. Fix: a number from 1 to 65535, or unset it for {default}"
         )
     return int(text)
 

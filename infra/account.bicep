@@ -6,30 +6,30 @@ param tags object
 param containers string[]
 param queues string[] = []
 
-@description('Open to every network: for an app without one. Keys and public blobs stay off.')
+@description('Allow all networks; for an app without a virtual network. Account keys and public blobs stay disabled.')
 param openToAllNetworks bool
 
-@description('The subnet that is let in by its service endpoint.')
+@description('The subnet that has access through its service endpoint.')
 param subnetId string = ''
 
-@description('One public address that is let in.')
+@description('One public IP address that has access.')
 param clientIp string = ''
 
-@description('No way in but private endpoints, a client address, and trusted services if they are let in.')
+@description('Allow only private endpoints, a client address and, if enabled, trusted services.')
 param privateEndpoints bool = false
 
-@description('Let trusted services in: Event Grid is one, and only it needs this.')
+@description('Allow trusted services. Only Event Grid needs this.')
 param trustedServices bool = false
 
-@description('`AAD`: blobs can be copied here from accounts of this tenant alone.')
+@description('`AAD`: allow copies only from accounts in the same tenant.')
 param copyScope ('AAD' | 'PrivateLink')?
 
-@description('For how many days what was overwritten or deleted can be brought back; left out: not at all.')
+@description('Number of days for which overwritten and deleted blobs can be restored. Omitted: soft delete is off.')
 @minValue(1)
 @maxValue(365)
 param softDeleteDays int?
 
-@description('Blobs whose names begin so are deleted when they have not changed for 90 days.')
+@description('Blobs with these name prefixes are deleted 90 days after their last change.')
 param forgottenAfter90Days string[] = []
 
 var publicWay = !privateEndpoints || trustedServices || !empty(clientIp)

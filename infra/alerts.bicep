@@ -7,7 +7,7 @@ param location string
 param tags object
 param workspaceId string
 
-@description('Who is written to; nobody if it is empty.')
+@description('The e-mail address that receives alerts. Empty: none.')
 param email string
 
 var lines = 'AppTraces | where Message startswith "{\\"action\\": " | extend line = parse_json(Message) | extend action = tostring(line.action)'
@@ -18,47 +18,47 @@ type rule = {
   severity: int
   where: string
 
-  @description('What is asked of those lines, if not whether there are any.')
+  @description('A further part of the query. By default the alert counts the lines.')
   then: string?
 
-  @description('How far back lines are read, if further than the window.')
+  @description('The time range of the query, if longer than the window.')
   reads: string?
 
-  @description('Fires when there are more lines than this in the window; left out: at the first.')
+  @description('Fires if the window has more lines than this. Default: 0.')
   moreThan: int?
 
-  @description('How far back it looks; half an hour if left out.')
+  @description('The window of the alert. Default: half an hour.')
   window: string?
 }
 
 var rules rule[] = [
   {
     name: 'dead-letters'
-    says: 'Something could not be shared, and waits as a dead letter: GET /api/dead-letters says what, why, and what to do.'
+    says: 'A blob could not be shared and is now a dead letter. GET /api/dead-letters shows the blob, the reason and what to do.'
     severity: 2
     where: 'action == "message.dead_lettered" or action == "undelivered.left" or action == "sweep.missing_letter" or (action == "transfer.close" and tostring(line.verdict) == "done" and tostring(line.state) == "dead_lettered")'
   }
   {
     name: 'queue-depth'
-    says: 'Over 10,000 events wait: more are written than are accepted, or a flood is on its way.'
+    says: 'More than 10,000 events are waiting: they arrive faster than the app accepts them.'
     severity: 2
     where: 'action == "queue.depth" and tolong(line.depth) > 10000'
   }
   {
     name: 'queue-age'
-    says: 'An event waits for more than 15 minutes: the queue trigger fails or does not run. Up to 10 minutes are normal after an instance crashed, stopped or was scaled in, for the at most 8 events that it was accepting.'
+    says: 'An event has waited for more than 15 minutes: the queue trigger fails or does not run. Up to 10 minutes are normal for the at most 8 events that an instance was accepting when it crashed, stopped or was scaled in.'
     severity: 1
     where: 'action == "queue.depth" and tolong(line.oldest_seconds) > 900'
   }
   {
     name: 'orchestrations-failed'
-    says: 'Orchestrations were given up, cannot be read, or stood still and were ended: look at the task hub and the release.'
+    says: 'Orchestrations were given up, cannot be read, or hung and were ended. Check the task hub and the last release.'
     severity: 1
     where: 'action in ("resume.ended", "resume.unreadable", "watchdog.stuck", "http.failed")'
   }
   {
     name: 'worker-dies'
-    says: 'Over 20 orchestrations were resumed within an hour: the Python worker keeps dying. Nothing is lost so far. docs/operating.md, "The worker keeps dying", says what to do.'
+    says: 'More than 20 orchestrations were resumed within an hour: the Python worker keeps dying. Nothing is lost so far. See "The worker keeps dying" in docs/operating.md.'
     severity: 2
     where: 'action == "resume.resumed"'
     moreThan: 20
@@ -66,20 +66,20 @@ var rules rule[] = [
   }
   {
     name: 'no-progress'
-    says: 'Orchestrations have shown no sign of life for over an hour.'
+    says: 'Orchestrations have made no progress for over an hour.'
     severity: 2
     where: 'action == "watchdog.silent"'
   }
   {
     name: 'timers-fail'
-    says: 'A timer of the app fails: queues are not drained, or letters not written.'
+    says: 'A timer of the app fails: queues are not drained, or dead letters are not written.'
     severity: 2
     where: 'action == "timer.failed"'
   }
   {
     name: 'silence'
     // Of the last line that there was: before the first one, of an app that is still being deployed, it says nothing.
-    says: 'The app has not measured its queue for half an hour: it does not run, or its log has reached the daily cap. It is said for two days, which is as far back as an alert can look.'
+    says: 'The app has not measured its queue for half an hour: it does not run, or its log has reached the daily cap. The alert fires for at most two days, the longest time range of a query.'
     severity: 1
     where: 'action == "queue.depth"'
     then: '| summarize last = max(TimeGenerated) | where last < ago(30m)'

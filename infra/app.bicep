@@ -19,10 +19,10 @@ param package string
 param subnetId string
 param insightsConnection string
 
-@description('ROUTES as the app reads it.')
+@description('The value of the setting ROUTES.')
 param routes string
 
-@description('More settings, of the durable backend.')
+@description('More settings for the durable backend.')
 param backend object
 
 param memory int

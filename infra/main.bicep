@@ -3,7 +3,7 @@ targetScope = 'subscription'
 
 import { route, placeOf, urlOf, subjectOf, containerOf, accountOf } from 'types.bicep'
 
-@description('The name of the azd environment: the resource group is named after it, everything else by a hash of it.')
+@description('The name of the azd environment. The resource group is named after it; all other names contain a hash of it.')
 @minLength(1)
 @maxLength(64)
 param environmentName string
@@ -11,56 +11,56 @@ param environmentName string
 @minLength(1)
 param location string
 
-@description('What is shared, and where to. One more element is one more target.')
+@description('The routes: what is shared, and where it goes. Add an element for each further target.')
 @minLength(1)
 param routes route[]
 
-@description('A network for the app, and accounts that are closed to all others: docs/network.md.')
+@description('Create a virtual network for the app, and close the accounts to all other networks. See docs/network.md.')
 param vnetEnabled bool = true
 
-@description('Private endpoints instead of service endpoints. They cost by the hour.')
+@description('Use private endpoints instead of service endpoints. They are billed by the hour.')
 param privateEndpoints bool = false
 
-@description('Your public IPv4 address: it is let into the accounts, so that you can test.')
+@description('Your public IPv4 address. The accounts accept it, so that you can test.')
 param clientIp string = ''
 
-@description('Who deploys: gets the roles to write blobs and see them shared.')
+@description('The person or principal who deploys. It gets the roles to write source blobs and read target blobs.')
 param principalId string = ''
 param principalType ('User' | 'ServicePrincipal' | 'Group') = 'User'
 
-@description('Whether who deploys gets those roles.')
+@description('Whether to assign these roles.')
 param testerAccess bool = true
 
-@description('Carry index tags, for which the app has to own the blobs at both ends.')
+@description('Copy index tags. This requires Storage Blob Data Owner for the app at both ends.')
 param carryTags bool = false
 
-@description('Where orchestrations are kept: docs/scale.md.')
+@description('Where orchestrations are stored. See docs/scale.md.')
 param durableBackend ('storage' | 'scheduler') = 'storage'
 
-@description('How the scheduler is paid for.')
+@description('The billing model of the scheduler.')
 param schedulerSku ('Consumption' | 'Dedicated') = 'Consumption'
 
-@description('MB of an instance. No byte of a blob passes through it: 2048 is plenty for 32 activities and 32 orchestrators at once.')
+@description('Memory of an instance in MB. Blob data never passes through it; 2048 is enough for 32 concurrent activities and 32 orchestrators.')
 @allowed([512, 2048, 4096])
 param instanceMemory int = 2048
 
-@description('The most instances on demand of each function group: all durable functions are one, all HTTP calls another, the queue trigger and each timer one more. Instances that are always ready are not counted. Four share the orchestrations (partitionCount).')
+@description('Maximum number of on-demand instances per function group. All durable functions are one group, all HTTP calls another; the queue trigger and each timer are one group each. Always-ready instances do not count. Four instances share the orchestrations (partitionCount).')
 @minValue(1)
 @maxValue(1000)
 param maximumInstances int = 40
 
-@description('Instances of the durable group that always run, as Microsoft advises: the first blob after a pause need not wait for a start. 0 saves their cost.')
+@description('Always-ready instances of the durable group. Microsoft recommends one, so that the first blob after a pause need not wait for a start. 0 saves the cost.')
 @minValue(0)
 param alwaysReady int = 1
 
-@description('Who is told of alerts.')
+@description('The e-mail address that receives alerts. Empty: none.')
 param alertEmail string = ''
 
-@description('GB of log that are taken a day, and no more: the one cost that a fault can drive without a bound. -1: no cap.')
+@description('Daily cap of the log in GB. The log is the only cost that a fault can increase without limit. -1: no cap.')
 @minValue(-1)
 param logDailyCapGb int = 5
 
-@description('How long what was overwritten at the target can be brought back.')
+@description('Number of days for which overwritten and deleted target blobs can be restored.')
 @minValue(1)
 @maxValue(365)
 param softDeleteDays int = 7

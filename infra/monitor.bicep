@@ -5,7 +5,7 @@ param insightsName string
 param location string
 param tags object
 
-@description('GB that are taken a day; -1: all.')
+@description('Daily cap in GB; -1: no cap.')
 param dailyCapGb int
 
 resource workspace 'Microsoft.OperationalInsights/workspaces@2025-02-01' = {

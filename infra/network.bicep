@@ -4,7 +4,7 @@ param name string
 param location string
 param tags object
 
-@description('Private endpoints instead of service endpoints: docs/network.md.')
+@description('Use private endpoints instead of service endpoints. See docs/network.md.')
 param privateEndpoints bool
 
 var appSubnet = {

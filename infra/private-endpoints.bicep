@@ -9,7 +9,7 @@ param networkId string
 param subnetId string
 param namePrefix string
 
-@description('Accounts of which blobs alone are used.')
+@description('Accounts that need only a blob endpoint.')
 param blobAccounts account[]
 
 param stateAccount account

@@ -6,12 +6,12 @@ import { account, principal } from 'types.bicep'
 param app principal
 param topics principal[]
 
-@description('The person who deploys and wants to test; left out: nobody.')
+@description('The principal who deploys and tests. Omitted: none.')
 param tester principal?
 
 param sourceAccounts account[]
 
-@description('{account, subscription, resourceGroup, container} of each source, of each target, once.')
+@description('{account, subscription, resourceGroup, container} of each source and each target, without duplicates.')
 param sourceContainers object[]
 param targetContainers object[]
 
@@ -21,7 +21,7 @@ param deadLetterContainer string
 param insightsId string
 param taskHubId string?
 
-@description('Carry index tags: reading and writing them takes Owner of the blobs at both ends.')
+@description('Copy index tags. Reading and writing them requires Storage Blob Data Owner at both ends.')
 param carryTags bool
 
 // The built-in roles, by the ids that they have everywhere.
@@ -38,7 +38,7 @@ var durableContributor = '0ad04412-c4d5-4796-b79c-f76d14c8d402'
 var home = { subscription: state.subscription, group: state.resourceGroup }
 var storage = 'Microsoft.Storage/storageAccounts'
 
-@description('Where a role holds: a resource, and the subscription and group in which the assignment is made.')
+@description('The scope of a role: a resource, and the subscription and resource group of the assignment.')
 type scope = { id: string, subscription: string, group: string }
 
 func containerAt(at object) scope => {
@@ -76,20 +76,20 @@ var plain = carryTags
   : { from: sources, to: targets, tagged: [] }
 
 var table = flatten([
-  map(plain.from, at => row(app, blobReader, at, 'looks at what is shared, and has it read'))
-  map(plain.to, at => row(app, blobContributor, at, 'copies, aborts, and deletes what is half-made'))
-  map(plain.tagged, at => row(app, blobOwner, at, 'shares blobs with their index tags'))
-  map(signers, at => row(app, blobDelegator, at, 'signs the SAS of a copy; only an account gives the key for it'))
-  [row(app, blobOwner, own, 'the host: locks and package; the task hub; dead letters and reports')]
-  [row(app, queueContributor, own, 'the task hub makes its queues')]
-  [row(app, tableContributor, own, 'the task hub makes its tables')]
-  [row(app, queueContributor, inbox, 'takes events, puts one back that was overtaken, drains their poison twin')]
-  [row(app, blobContributor, inbox, 'takes the events that Event Grid could not deliver')]
-  [row(app, metricsPublisher, insights, 'sends log lines and measurements without a key')]
-  map(hubs, at => row(app, durableContributor, at, 'runs the orchestrations that the scheduler keeps'))
-  map(topics, topic => row(topic, queueSender, inbox, 'puts the events on the queue; Event Grid checks the account'))
-  map(topics, topic => row(topic, blobContributor, inbox, 'keeps the events that it could not deliver; the same'))
-  flatten(map(testers, me => map(union(sources, targets), at => row(me, blobContributor, at, 'tests, and cleans up'))))
+  map(plain.from, at => row(app, blobReader, at, 'reads the source blobs'))
+  map(plain.to, at => row(app, blobContributor, at, 'copies to the target, aborts copies and deletes incomplete blobs'))
+  map(plain.tagged, at => row(app, blobOwner, at, 'shares blobs together with their index tags'))
+  map(signers, at => row(app, blobDelegator, at, 'gets the key that signs the SAS of a copy; needs the account scope'))
+  [row(app, blobOwner, own, 'host locks and package, task hub, dead letters and reports')]
+  [row(app, queueContributor, own, 'creates and uses the queues of the task hub')]
+  [row(app, tableContributor, own, 'creates and uses the tables of the task hub')]
+  [row(app, queueContributor, inbox, 'reads the event queue, writes successor events, drains the poison queue')]
+  [row(app, blobContributor, inbox, 'reads and deletes the events that Event Grid could not deliver')]
+  [row(app, metricsPublisher, insights, 'sends telemetry without a key')]
+  map(hubs, at => row(app, durableContributor, at, 'runs the orchestrations in the scheduler'))
+  map(topics, topic => row(topic, queueSender, inbox, 'delivers events to the queue; Event Grid checks the account scope'))
+  map(topics, topic => row(topic, blobContributor, inbox, 'writes undelivered events; Event Grid checks the account scope'))
+  flatten(map(testers, me => map(union(sources, targets), at => row(me, blobContributor, at, 'writes test blobs and deletes them'))))
   map(testers, me => row(me, blobReader, letters, 'reads the dead letters'))
 ])
 

@@ -5,7 +5,7 @@ param location string
 param tags object
 param accountName string
 
-@description('The system topic that the account has already, with a system-assigned identity: it is used as it is. Empty: one is made.')
+@description('The existing system topic of the account; it must have a system-assigned identity. Empty: create one.')
 param present string
 
 resource account 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {

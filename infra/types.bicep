@@ -2,32 +2,32 @@
 
 @export()
 @sealed() // a field that is written wrong would share more than was meant
-@description('One end of a route. Without `account` it is in the account that is created here.')
+@description('One end of a route. Without `account` it is in the account that this template creates.')
 type end = {
   @description('The name of an existing account.')
   account: string?
 
-  @description('The subscription of the existing account, if it is another one of the same tenant.')
+  @description('The subscription of the existing account, if it differs. It must be in the same tenant.')
   subscription: string?
 
-  @description('The resource group of the existing account, if it is another than the one that is created here.')
+  @description('The resource group of the existing account, if it is not the one that this template creates.')
   resourceGroup: string?
 
-  @description('The region of an existing source account, if it is another: its system topic has to be there.')
+  @description('The region of an existing source account, if it differs. Its system topic must be in the same region.')
   location: string?
 
-  @description('The system topic of an existing source account that has one: an account has at most one.')
+  @description('The system topic of an existing source account, if it has one. An account has at most one.')
   topic: string?
 
   container: string
 
-  @description('What names begin with, raw. A folder ends with a slash.')
+  @description('The prefix of blob names, not encoded. A folder ends with a slash.')
   prefix: string?
 }
 
 @export()
 @sealed()
-@description('A route. Several with one source are several targets. All fields but the ends are passed on as they are.')
+@description('A route. Use several routes with one source for several targets. All fields except the two ends are passed to the app unchanged.')
 type route = {
   name: string
   source: end
@@ -40,7 +40,7 @@ type route = {
 }
 
 @export()
-@description('An end of which everything is known.')
+@description('An end with all values filled in.')
 type place = {
   account: string
   subscription: string
@@ -52,26 +52,26 @@ type place = {
 }
 
 @export()
-@description('An account that is there, or will be.')
+@description('An existing account, or one that this template creates.')
 type account = {
   name: string
   subscription: string
   resourceGroup: string
   location: string
 
-  @description('The system topic that it has already; empty: none.')
+  @description('The account's existing system topic; empty: none.')
   topic: string
 }
 
 @export()
-@description('Somebody who is given roles.')
+@description('A principal that gets roles.')
 type principal = {
   id: string
   type: 'ServicePrincipal' | 'User' | 'Group'
 }
 
 @export()
-@description('The place of an end: what it leaves out is what is created here.')
+@description('The place of an end. Omitted values are those that this template creates.')
 func placeOf(given end, created account) place => {
   account: given.?account ?? created.name
   subscription: given.?subscription ?? created.subscription
@@ -85,12 +85,12 @@ func placeOf(given end, created account) place => {
 func encoded(text string) string => replace(uriComponent(text), '%2F', '/')
 
 @export()
-@description('The URL of a place as ROUTES has it: the prefix percent-encoded, but for its slashes.')
+@description('The URL of a place for ROUTES. The prefix is percent-encoded except for its slashes.')
 func urlOf(given place, suffix string) string =>
   'https://${given.account}.blob.${suffix}/${given.container}/${encoded(given.prefix)}'
 
 @export()
-@description('What subjects of the events of a place begin with. The slash after the name keeps `source2` out of `source`. A prefix that has to be encoded in a URL is left to the app: nobody says how a subject writes it.')
+@description('The prefix of event subjects of a place. The slash after the container keeps `source2` out of `source`. A prefix that needs encoding in a URL is left to the app, because the encoding in a subject is not documented.')
 func subjectOf(given place) string =>
   '/blobServices/default/containers/${given.container}/${empty(given.prefix) || encoded(given.prefix) != given.prefix ? '' : 'blobs/${given.prefix}'}'
 

@@ -1,5 +1,6 @@
 """A message becomes transfers, a dead letter, or nothing. The queue trigger and the poison drain both do exactly this."""
 
+import logging
 from dataclasses import dataclass
 
 from operations.log import log
@@ -46,13 +47,14 @@ async def begin(ports: Ports, instances: Instances, transfer: Transfer) -> bool:
     if new:
         log(
             "transfer.accepted",
-            "a new version is to be shared",
+            "new version accepted",
             id=transfer.id,
             route=transfer.route,
             name=transfer.name,
         )
     else:
-        log("transfer.duplicate", "its transfer is known already", id=transfer.id, route=transfer.route)
+        text = "its transfer already exists"
+        log("transfer.duplicate", text, id=transfer.id, route=transfer.route, name=transfer.name)
     return new
 
 
@@ -68,5 +70,5 @@ async def refuse(ports: Ports, body: bytes, refused: events.Refused) -> str:
     """Keep a message that leads to no transfer as a dead letter; the same body is the same letter."""
     letter = letters.of_message(body, refused, ports.now(), ports.app_version)
     await ports.letters.write(letter)
-    log("message.dead_lettered", refused.detail, id=letter.id, reason=refused.reason)
+    log("message.dead_lettered", refused.detail, level=logging.WARNING, id=letter.id, reason=refused.reason)
     return letter.id

@@ -58,7 +58,9 @@ async def act(ports: Ports, job: Job, handle: Handle) -> Turn:
         return Turn(page=place[0], line=place[1])
     if [line["id"] for line in page] != [line["id"] for line in lines[: len(page)]]:
         # To go on would leave lines out, or act on some twice.
-        raise Permanent(Reason.INTERNAL, "reports.read", f"{name} does not fit what was found: ask for the job again")
+        raise Permanent(
+            Reason.INTERNAL, "reports.read", f"{name} does not match what the survey found; start the job again"
+        )
     known = {number: Acted(Result(line["result"]), line["detail"]) for number, line in enumerate(page)}
     todo = [number for number in range(len(lines)) if number not in known or known[number].failed]
     patient = not known or job.faults < PATIENCE
@@ -143,7 +145,7 @@ async def _found(ports: Ports, job: Job, page: int) -> list[Line]:
     lines = await ports.reports.read(jobs.found(job.id, page))
     if not lines:
         # None is written empty: the container's own rule has deleted it, and to go on would be to say that all was done.
-        raise Permanent(Reason.INTERNAL, "reports.read", f"page {page} of the report is gone: ask for the job again")
+        raise Permanent(Reason.INTERNAL, "reports.read", f"page {page} of the report was deleted; start the job again")
     return lines
 
 
@@ -156,7 +158,7 @@ async def _tried(ports: Ports, handle: Handle, lines: list[Line], *, patient: bo
         except StorageError as error:
             return Acted(Result.FAILED, str(error))
         except UNREADABLE as error:  # its text may hold anything
-            return Acted(Result.FAILED, f"{Reason.INTERNAL}: the app cannot act on this line ({type(error).__name__})")
+            return Acted(Result.FAILED, f"{Reason.INTERNAL}: the app cannot process this line ({type(error).__name__})")
 
     return await in_order(ports, AT_ONCE, lines, one, stops=lambda acted: patient and acted.failed)
 

@@ -47,8 +47,8 @@ async def replay_line(ports: Ports, instances: Instances, job: Job, line: Line) 
     except StillRunning:
         return Acted(Result.RUNNING)
     except (Conflict, NotFound) as refused:
-        if isinstance(refused, Resolved) and refused.at >= job.asked_at and refused.how != DISCARDED:
-            return Acted(Result.RUNNING, "replayed meanwhile")
+        if isinstance(refused, Resolved) and refused.at >= job.created_at and refused.how != DISCARDED:
+            return Acted(Result.RUNNING, "replayed in the meantime")
         return Acted(Result.REFUSED, refused.detail)
     return Acted(Result.STARTED)
 
@@ -63,7 +63,7 @@ async def discard_line(ports: Ports, instances: Instances, job: Job, line: Line)
     except StillRunning:
         return Acted(Result.RUNNING)
     except (Conflict, NotFound) as refused:
-        if isinstance(refused, Resolved) and refused.at >= job.asked_at and refused.how == DISCARDED:
-            return Acted(Result.DISCARDED, "discarded meanwhile")
+        if isinstance(refused, Resolved) and refused.at >= job.created_at and refused.how == DISCARDED:
+            return Acted(Result.DISCARDED, "discarded in the meantime")
         return Acted(Result.REFUSED, refused.detail)
     return Acted(Result.DISCARDED)

@@ -26,7 +26,8 @@ async def cancel(
         Unavailable: nobody took notice within 30 s; asking again is safe.
     """
     shown = await until_noticed(instances, transfer_id, partial(_noticed, instances, transfer_id), pause)
-    log("transfer.cancel_noticed", "a person cancelled it", id=transfer_id)
+    name = shown["source"] and shown["source"]["name"]
+    log("transfer.cancel_noticed", "cancelled by request", id=transfer_id, route=shown["route"], name=name)
     return shown
 
 
@@ -46,7 +47,7 @@ async def until_noticed(
             return shown
         await ask_to_cancel(instances, identity)
         await pause(seconds)
-    raise Unavailable(f"{identity} did not take notice yet", "Ask again.", retry_after=30)
+    raise Unavailable(f"{identity} has not confirmed the cancel yet", "Send the request again.", retry_after=30)
 
 
 async def ask_to_cancel(instances: Instances, identity: str) -> None:
@@ -62,16 +63,16 @@ async def _noticed(instances: Instances, transfer_id: str, *, asked: bool) -> di
     """The transfer if it is on its way to `cancelled`, or came there once asked; None while it knows nothing of a cancel."""
     instance = await instances.find(transfer_id)
     if instance is None:
-        raise NotFound(f"there is no transfer {transfer_id}", "Look it up by route and name.")
+        raise NotFound(f"transfer {transfer_id} does not exist", "Look the transfer up by route and name.")
     shown = status.view(instance)
     if asked and shown["state"] == State.CANCELLED:
         return shown
     if shown["ending"] not in {None, State.CANCELLED}:
-        fix = "Wait for its end; nothing half-made will stay."
+        fix = "Wait until it ends. No incomplete target blob will remain."
         raise Conflict(
             f"transfer {transfer_id} is ending as {shown['ending']}", fix, retry_after=30, state=shown["state"]
         )
     if not instance.under_way:
-        raise Conflict(f"transfer {transfer_id} is {shown['state']} already", "Nothing to do.", state=shown["state"])
+        raise Conflict(f"transfer {transfer_id} is already {shown['state']}", "Nothing to do.", state=shown["state"])
     # A late duplicate of what was cancelled is ending so, too, and never saw a cancel of its own.
     return shown if shown["cancelling"] or shown["ending"] == State.CANCELLED else None

@@ -16,16 +16,16 @@ async def discard(ports: Ports, instances: Instances, letter_id: str, failed_at:
 
     Raises:
         NotFound: no such letter.
-        Resolved: it is resolved already, or was at the same moment in another way.
+        Resolved: it is already resolved, or was at the same moment in another way.
         StillRunning: it is being replayed.
-        Conflict: it failed again meanwhile.
+        Conflict: it failed again in the meantime.
     """
     letter = await open_letter(ports, letter_id)
     if failed_at is not None and stamp(letter.failed_at[1]) != failed_at:
         raise _failed_again(letter_id)
     instance = await instances.find(letter_id)
     if instance is not None and instance.under_way:
-        fix = "Wait until the replay has ended, or cancel it; then ask again."
+        fix = "Wait until the replay ends, or cancel it; then send the request again."
         raise StillRunning(f"dead letter {letter_id} is being replayed", fix, retry_after=30, id=letter_id)
     await ports.letters.resolve(letter_id, letter.last, DISCARDED, ports.now())
     # A replay, another discard or the sweep may have come first: what is answered is what is kept.
@@ -34,9 +34,10 @@ async def discard(ports: Ports, instances: Instances, letter_id: str, failed_at:
         raise _failed_again(letter_id)
     if kept.resolved_as != DISCARDED:
         raise Resolved(kept, kept.resolved_at)
-    log("letter.discarded", "a person discarded a dead letter", id=letter_id, route=kept.route, reason=kept.reason)
+    text = "dead letter discarded by request"
+    log("letter.discarded", text, id=letter_id, route=kept.route, name=kept.name, reason=kept.reason)
     return kept
 
 
 def _failed_again(letter_id: str) -> Conflict:
-    return Conflict(f"dead letter {letter_id} failed again meanwhile", "Look at it, then decide again.")
+    return Conflict(f"dead letter {letter_id} failed again in the meantime", "Read it again, then decide.")

@@ -33,7 +33,7 @@ async def _measure(ports: Ports) -> None:
     depth = await ports.events.depth()
     oldest = await ports.events.oldest() if depth else None
     seconds = max(0, int((ports.now() - oldest).total_seconds())) if oldest else 0
-    log("queue.depth", "so many events wait", depth=depth, oldest_seconds=seconds)
+    log("queue.depth", "queue depth", depth=depth, oldest_seconds=seconds)
 
 
 async def _poison(ports: Ports, instances: Instances, round_: Round) -> None:
@@ -48,7 +48,8 @@ async def _poison(ports: Ports, instances: Instances, round_: Round) -> None:
 async def _take(ports: Ports, instances: Instances, message: Poison) -> None:
     accepted = await accept(ports, instances, message.body)
     await ports.events.consumed(message)
-    log("poison.drained", "a poison message was taken", started=accepted.started, letter=accepted.letter)
+    text = "poison message accepted"
+    log("poison.drained", text, level=logging.WARNING, started=accepted.started, letter=accepted.letter)
 
 
 async def _undelivered(ports: Ports, instances: Instances, round_: Round) -> None:
@@ -75,7 +76,8 @@ async def _redeem(ports: Ports, instances: Instances, round_: Round, found: Unde
     round_.done += 1
     log(
         "undelivered.drained",
-        "what Event Grid could not deliver was taken",
+        "undelivered event accepted",
+        level=logging.WARNING,
         blob=found.name,
         events=len(messages),
         started=sum(len(each.started) for each in accepted),
@@ -90,6 +92,6 @@ async def _messages(ports: Ports, found: Undelivered) -> list[bytes] | None:
         messages = None if body is None else events.split(body)
         if messages is None or all(len(message) <= events.MAX_EVENT for message in messages):
             return messages
-    text = "it, or an event in it, is too large to be taken: look at it by hand"
+    text = "the blob or an event in it is too large to accept; inspect it by hand"
     log("undelivered.left", text, level=logging.WARNING, blob=found.name, size=found.size)
     return None

@@ -34,7 +34,7 @@ class Health:
         looks: list[tuple[str, str, Awaitable[Any]]] = [
             (
                 "queue",
-                "Create the queue blob-events in the events account, and give the app Storage Queue Data Contributor there.",
+                "Create the queue blob-events in the events account, and give the app Storage Queue Data Contributor on it.",
                 events.depth(),
             ),
             (
@@ -56,9 +56,7 @@ class Health:
         for route in self.ports.routes:
             fix = "Check that the container exists and that the app has Storage Blob Data Reader on it."
             looks.append((f"source of route {route.name}", fix, probe.container(route.source)))
-            fix = (
-                "Give the app Storage Blob Delegator on the source's account: a copy reads the source by a signed URL."
-            )
+            fix = "Give the app Storage Blob Delegator on the source's account: the app signs the source URL of each copy."
             signed = self.ports.source.readable(route.source.blob("x"), self.ports.now() + timedelta(minutes=1))
             looks.append((f"signing for route {route.name}", fix, signed))
             fix = "Check that the container exists and that the app has Storage Blob Data Contributor on it."

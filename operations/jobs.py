@@ -27,9 +27,9 @@ async def ask(ports: Ports, instances: Instances, job: Job) -> str:
     """
     if job.work is Work.RECONCILE and ports.route(job.route or "") is None:
         fix = f"Use one of: {', '.join(route.name for route in ports.routes)}."
-        raise NotFound("there is no route of that name", fix)
+        raise NotFound("no route has this name", fix)
     await instances.start(job)
-    log("job.asked", f"a {job.work} was asked for", id=job.id, route=job.route, dry_run=job.dry_run)
+    log("job.asked", f"{job.work} requested", id=job.id, route=job.route, dry_run=job.dry_run)
     return job.id
 
 
@@ -66,7 +66,7 @@ async def cancel(
         NotFound, Conflict, Unavailable: as for a transfer.
     """
     shown = await until_noticed(instances, identity, partial(_noticed, instances, identity), pause)
-    log("job.cancel_noticed", "a person cancelled it", id=identity)
+    log("job.cancel_noticed", "cancelled by request", id=identity)
     return shown
 
 
@@ -75,7 +75,7 @@ async def _noticed(instances: Instances, identity: str, *, asked: bool) -> dict[
     if asked and shown["state"] == JobState.CANCELLED:
         return shown
     if shown["state"] != JobState.RUNNING:
-        raise Conflict(f"{identity} is {shown['state']} already", "Nothing to do.", state=shown["state"])
+        raise Conflict(f"{identity} is already {shown['state']}", "Nothing to do.", state=shown["state"])
     return shown if shown["cancelling"] else None
 
 
@@ -83,14 +83,15 @@ async def _found(instances: Instances, identity: str) -> Instance:
     instance = await instances.find(identity)
     if instance is None or instance.job is None:
         raise NotFound(
-            f"there is no job {identity}", "List them with GET /api/reconcile, GET /api/replays or GET /api/discards."
+            f"job {identity} does not exist",
+            "List them with GET /api/reconciles, GET /api/replays or GET /api/discards.",
         )
     return instance
 
 
 def _job(instance: Instance) -> Job:
     if instance.job is None:
-        raise TypeError(f"{instance.id} is no job")
+        raise TypeError(f"{instance.id} is not a job")
     return instance.job
 
 

@@ -16,8 +16,8 @@ from rules.watch import RETENTION
 
 FORGOTTEN = f"Histories are kept for {RETENTION // timedelta(days=1)} days"
 UNKNOWN = (
-    f"Look it up with ?route=<route>&name=<blob name>. {FORGOTTEN}: of an older transfer, the target blob's metadata "
-    "source_etag and transfer_id say what it holds."
+    f"Look the transfer up with ?route=<route>&name=<blob name>. {FORGOTTEN}; for an older transfer, read the target blob's metadata "
+    "source_etag and transfer_id."
 )
 # No list is by name: a search reads so many pages of a route's transfers, of so many each, and begins none after so long.
 SEARCH_PAGES = 10
@@ -31,7 +31,7 @@ async def transfer(ports: Ports, instances: Instances, transfer_id: str) -> dict
     """One transfer by its id."""
     instance = await instances.find(transfer_id)
     if instance is None:
-        raise NotFound(f"there is no transfer {transfer_id}", UNKNOWN)
+        raise NotFound(f"transfer {transfer_id} does not exist", UNKNOWN)
     return await _shown(ports, instance)
 
 
@@ -63,18 +63,18 @@ async def _shown(ports: Ports, instance: Instance) -> dict[str, Any]:
 
 async def _unknown(ports: Ports, current: Transfer) -> NotFound:
     """Why the version that the source shows may have no transfer. What storage does not show is left out."""
-    detail = f"there is no transfer {current.id} of the blob's current version"
+    detail = f"the blob's current version has no transfer ({current.id})"
     target, depth = None, 0
     with suppress(Failure):
         target = await ports.target.head(current.target_blob)
     if target is not None and target.source_etag == current.etag:
-        fix = f"{FORGOTTEN}. The target names this version as its source: reconcile the route to compare the two."
-        return NotFound(f"{detail}: it is forgotten", fix)
+        fix = f"{FORGOTTEN}. The target's receipt names this version; reconcile the route to compare both blobs."
+        return NotFound(f"{detail}; its history was deleted", fix)
     with suppress(Failure):
         depth = await ports.events.depth()
     waiting = f"About {depth} events wait in the queue. " if depth else ""
-    fix = f"{waiting}Ask again in some seconds. If it stays so, share the blob with POST /api/transfers."
-    return NotFound(f"{detail}: its event was not taken yet, or it never came", fix)
+    fix = f"{waiting}Ask again in a few seconds. If the transfer is still missing, share the blob with POST /api/transfers."
+    return NotFound(f"{detail}; its event was not processed yet, or never arrived", fix)
 
 
 async def _of_gone(ports: Ports, instances: Instances, route: Route, name: str) -> Instance:
@@ -85,10 +85,10 @@ async def _of_gone(ports: Ports, instances: Instances, route: Route, name: str) 
     newest, searched, complete = await _newest(ports, instances, route, name)
     if newest is not None:
         return newest
-    rest = "" if complete else f", the first {searched} in the order of their ids; more were not searched"
+    rest = "" if complete else f"; only the first {searched} transfers in ID order were searched"
     raise NotFound(
-        f"the source has no blob of that name; {said}; and none of the route's transfers has that name{rest}",
-        f"Check the name: it is compared byte for byte. {FORGOTTEN}.",
+        f"the source has no blob with this name; {said}; and none of the route's transfers has this name{rest}",
+        f"Check the name; names are compared byte for byte. {FORGOTTEN}.",
     )
 
 
@@ -102,10 +102,10 @@ async def _named_by_target(ports: Ports, instances: Instances, route: Route, nam
     if target is None:
         return None, "the target has none either"
     if target.transfer_id is None or not TRANSFER_ID.fullmatch(target.transfer_id):
-        return None, "the target's blob names no transfer"
+        return None, "the target blob does not name a transfer"
     found = await instances.find(target.transfer_id)
     if found is None or not _is_of(found, route, name):
-        return None, "the transfer that the target's blob names is not known"
+        return None, "the transfer that the target blob names is unknown"
     return found, ""
 
 

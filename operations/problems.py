@@ -5,7 +5,7 @@ class Problem(Exception):
     """An answer that is no success. `retry_after` is seconds; `facts` go into the answer as they are."""
 
     status = 500
-    title = "The app could not do this"
+    title = "Internal error"
 
     def __init__(self, detail: str, fix: str, *, retry_after: int | None = None, **facts: object) -> None:
         super().__init__(detail)
@@ -19,25 +19,25 @@ class Invalid(Problem):
     """The request cannot be understood."""
 
     status = 400
-    title = "The request is not valid"
+    title = "Invalid request"
 
 
 class NotFound(Problem):
     """There is no such thing."""
 
     status = 404
-    title = "There is no such thing"
+    title = "Not found"
 
 
 class Conflict(Problem):
     """It cannot be done in the state that it is in."""
 
     status = 409
-    title = "Its state does not allow this"
+    title = "Conflict with the current state"
 
 
 class Unavailable(Problem):
     """It cannot be done at the moment."""
 
     status = 503
-    title = "It cannot be done at the moment"
+    title = "Temporarily unavailable"

@@ -28,7 +28,7 @@ async def purge(ports: Ports, instances: Instances) -> int:
             with round_:
                 await _slice(ports, instances, round_, prefix, standing)
     if round_.done:
-        text = f"what ended over {RETENTION // timedelta(days=1)} days ago was forgotten"
+        text = f"histories that ended over {RETENTION // timedelta(days=1)} days ago were deleted"
         log("purge.done", text, count=round_.done)
     round_.finish()
     return round_.done

@@ -32,8 +32,8 @@ Listing = Callable[[int, str | None], Awaitable[tuple[list[tuple[str, T | Perman
 AT_ONCE = 16
 # The other side's list may run ahead by so many pages a turn; what it then does not show is looked at blob by blob.
 MAX_PAGES = 4
-NO_ROUTE = Turn(failure="no route of that name today", permanent=True)
-ELSEWHERE = Acted(Result.REFUSED, "the route leads elsewhere today")
+NO_ROUTE = Turn(failure="no current route has this name", permanent=True)
+ELSEWHERE = Acted(Result.REFUSED, "the route now has another source or target")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ async def start_line(ports: Ports, instances: Instances, job: Job, line: Line) -
         discarded = ended is not None and ended.discarded
         replayable = over is State.DEAD_LETTERED and not discarded
         fix = "replay its dead letter" if replayable else "share it with POST /api/transfers"
-        return Acted(Result.LEFT, f"{over}{', its letter discarded' if discarded else ''}: {fix}")
+        return Acted(Result.SKIPPED, f"{over}{', dead letter discarded' if discarded else ''}: {fix}")
     try:
         await restart(ports, instances, transfer, blind=line["class"] == Finding.MISSING)
     except StillRunning:
@@ -172,8 +172,8 @@ def _why(target: TargetBlob, source: SourceBlob) -> str:
     if target.source_etag is None:
         return "the target has no receipt"
     if target.source_etag != source.etag:
-        return f"the target has a receipt of the version {target.source_etag}"
-    return f"its copy is {target.copy_status or 'done'}, {target.size} bytes of {source.size}"
+        return f"the target has the receipt of version {target.source_etag}"
+    return f"the copy is {target.copy_status or 'done'}; the target has {target.size} of {source.size} bytes"
 
 
 async def _extra(

@@ -12,19 +12,19 @@ from rules.letters import DISCARDED, Letter
 from rules.models import Transfer
 from rules.ports import Instances, Ports
 
-MEND = "Mend what its reason and hint say, then replay."
+MEND = "Fix the cause that the reason and hint name, then replay."
 
 
 class Resolved(Conflict):
-    """The dead letter is resolved already; `at` says since when, `how` in which way."""
+    """The dead letter is already resolved; `at` says since when, `how` in which way."""
 
     def __init__(self, letter: Letter, at: datetime) -> None:
         self.at = at
         self.how = letter.resolved_as
-        detail, fix = f"dead letter {letter.id} is resolved already", "Nothing to do."
+        detail, fix = f"dead letter {letter.id} is already resolved", "Nothing to do."
         if self.how == DISCARDED:
             detail = f"dead letter {letter.id} was discarded"
-            fix = "Nothing to do. If the blob is to be shared after all, use POST /api/transfers."
+            fix = "Nothing to do. To share the blob anyway, use POST /api/transfers."
         super().__init__(detail, fix, resolved_as=self.how)
 
 
@@ -33,7 +33,7 @@ async def replay(ports: Ports, instances: Instances, letter_id: str) -> list[str
 
     Raises:
         NotFound: no such letter.
-        Resolved: it is resolved already.
+        Resolved: it is already resolved.
         Conflict: still running, or not possible with today's routes.
     """
     letter = await open_letter(ports, letter_id)
@@ -48,11 +48,11 @@ async def open_letter(ports: Ports, letter_id: str) -> Letter:
 
     Raises:
         NotFound: no such letter.
-        Resolved: it is resolved already.
+        Resolved: it is already resolved.
     """
     letter = await ports.letters.read(letter_id)
     if letter is None:
-        raise NotFound(f"there is no dead letter {letter_id}", "List them with GET /api/dead-letters.")
+        raise NotFound(f"dead letter {letter_id} does not exist", "List them with GET /api/dead-letters.")
     if letter.resolved_at is not None:
         raise Resolved(letter, letter.resolved_at)
     return letter
@@ -62,27 +62,27 @@ def _transfer(ports: Ports, letter: Letter) -> Transfer:
     """The letter's transfer, if today's routes still lead it there."""
     if letter.route is None:
         fix = "Share the blob with POST /api/transfers, or reconcile its route."
-        raise Conflict(f"what transfer {letter.id} carried cannot be read", fix)
+        raise Conflict(f"the record of transfer {letter.id} cannot be read", fix)
     route = ports.route(letter.route)
     if route is None:
-        raise Conflict(f"no route is named {letter.route!r} today", "Restore the route in ROUTES, then replay.")
+        raise Conflict(f"no current route is named {letter.route!r}", "Restore the route in ROUTES, then replay.")
     found = events.along(route, letter.name or "", letter.etag or "")
     if isinstance(found, events.Refused) or found.id != letter.id:
-        fix = "Share the blob along today's route with POST /api/transfers."
-        raise Conflict(f"the route {route.name} leads elsewhere today", fix)
+        fix = "Share the blob on the current route with POST /api/transfers."
+        raise Conflict(f"the route {route.name} now has another source or target", fix)
     return found
 
 
 async def _message(ports: Ports, instances: Instances, letter: Letter, body: bytes) -> list[str]:
     if redaction.is_redacted(body):
         fix = "Share the blob with POST /api/transfers."
-        raise Conflict("what looked like a secret was removed from the message, so it cannot be accepted again", fix)
+        raise Conflict("a possible secret was removed from the message, so the message cannot be accepted again", fix)
     found = events.intake(body, ports.routes)
     if found.refused:
-        raise Conflict(f"the message is refused as before: {found.refused.detail}", MEND, reason=found.refused.reason)
+        raise Conflict(f"the message was refused again: {found.refused.detail}", MEND, reason=found.refused.reason)
     if found.ignored:
         raise Conflict(f"the message would be ignored: {found.ignored}", "Add a route that carries it, then replay.")
     accepted = await accept(ports, instances, body)
     await ports.letters.resolve(letter.id, letter.last, "accepted", ports.now())
-    log("message.replayed", "a dead-lettered message was accepted", id=letter.id)
+    log("message.replayed", "dead-lettered message accepted", id=letter.id)
     return [*accepted.started, *accepted.duplicates]

@@ -43,7 +43,14 @@ async def restart(ports: Ports, instances: Instances, transfer: Transfer, *, bli
         first=blind and attempt == 0,  # what was tried before may well be there: look before acting
     )
     if (known and known.under_way) or not await instances.start(run):
-        fix = "Wait until it has ended, or cancel it; then ask again."
-        raise StillRunning(f"transfer {transfer.id} runs already", fix, retry_after=30, id=transfer.id)
-    log("transfer.restarted", "it was asked for again", id=transfer.id, route=transfer.route, attempt=run.attempt)
+        fix = "Wait until it ends, or cancel it; then send the request again."
+        raise StillRunning(f"transfer {transfer.id} is already running", fix, retry_after=30, id=transfer.id)
+    log(
+        "transfer.restarted",
+        "restarted by request",
+        id=transfer.id,
+        route=transfer.route,
+        name=transfer.name,
+        attempt=run.attempt,
+    )
     return run

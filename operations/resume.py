@@ -25,7 +25,7 @@ async def resume(ports: Ports, instances: Instances) -> int:
             with round_:
                 await _take_up_all(ports, instances, round_, prefix)
     if round_.done:
-        log("resume.done", "broken orchestrations were started again", count=round_.done)
+        log("resume.done", "broken orchestrations restarted", count=round_.done)
     round_.finish()
     return round_.done
 
@@ -69,7 +69,7 @@ def _report(instance: Instance, sequel: Sequel) -> None:
         level=logging.WARNING,
         id=instance.id,
         route=given.transfer.route if isinstance(given, Run) else given.route,
-        name=given.transfer.name if isinstance(given, Run) else None,
+        name=instance.name,
         resumes=given.resumes,
     )
 

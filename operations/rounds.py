@@ -45,7 +45,7 @@ class Round:
         self._failures.append(error)
         # Our own errors hold no secret; the text of another may hold anything.
         said = str(error) if isinstance(error, Failure) else type(error).__name__
-        log("timer.failed", "the next round tries it again", level=logging.WARNING, timer=self.name, error=said)
+        log("timer.failed", "the next run tries again", level=logging.WARNING, timer=self.name, error=said)
         return True
 
     def finish(self) -> None:

@@ -24,10 +24,10 @@ async def _start(ports: Ports, instances: Instances, route: Route, busy: set[str
         return None
     if await ports.reports.read(results(identity, 0)):
         # It acted, and the task hub was lost since. Its results would be taken for those of the new job.
-        log("reconcile.left_out", "the one of this interval has acted already", id=identity, route=route.name)
+        log("reconcile.left_out", "the reconcile of this interval has already acted", id=identity, route=route.name)
         return None
     if route.name in busy:
-        log("reconcile.still_running", "the one before has not ended; this one is left out", route=route.name)
+        log("reconcile.still_running", "the previous reconcile is still running; this one is skipped", route=route.name)
         return None
     return await ask(ports, instances, Job(identity, Work.RECONCILE, now, route=route.name))
 

@@ -44,7 +44,7 @@ async def current(ports: Ports, route_name: str, name: str) -> Transfer:
     """
     found = await at_source(ports, carrier(ports, route_name, name), name)
     if found is None:
-        raise NotFound("the source has no blob of that name", "Check the name: it is compared byte for byte.")
+        raise NotFound("the source has no blob with this name", "Check the name; names are compared byte for byte.")
     return found
 
 
@@ -57,9 +57,9 @@ def carrier(ports: Ports, route_name: str, name: str) -> Route:
     """
     route = ports.route(route_name)
     if route is None:
-        raise NotFound("there is no route of that name", f"Use one of: {', '.join(r.name for r in ports.routes)}.")
+        raise NotFound("no route has this name", f"Use one of: {', '.join(r.name for r in ports.routes)}.")
     if not route.carries(route.source.account, route.source.container, name):
-        fix = f"Use a name that begins with {route.source.prefix!r} and ends with {route.suffix!r}."
+        fix = f"Use a name that starts with {route.source.prefix!r} and ends with {route.suffix!r}."
         raise Invalid(f"the route {route.name} does not carry this name", fix)
     if isinstance(refused := along(route, name, ""), Refused):
         raise Invalid(f"the name cannot be carried: {refused.detail}", refused.reason.hint)

@@ -1,5 +1,6 @@
 """The sweep: dead letters agree with the transfers that they are about (rule 9)."""
 
+import logging
 from dataclasses import replace
 
 from operations.log import log
@@ -46,7 +47,8 @@ async def _resolve(ports: Ports, instances: Instances, letter_id: str) -> None:
     state = status.view(instance)["state"]
     if state in FINAL - {State.DEAD_LETTERED}:
         await ports.letters.resolve(letter_id, instance.run.attempt, state, ports.now())
-        log("sweep.resolved", "its transfer is not dead-lettered any more", id=letter_id, state=state)
+        text = "its transfer is no longer dead-lettered"
+        log("sweep.resolved", text, id=letter_id, name=instance.name, state=state)
 
 
 async def write_missing(ports: Ports, instances: Instances, ends: dict[str, Ended], round_: Round) -> None:
@@ -66,7 +68,8 @@ async def _write(ports: Ports, instances: Instances, identity: str) -> None:
     if ended is None or not _may_be_owed(ended) or not await is_owed(ports, instance, ended):
         return
     ending = Outcome(Verdict.ENDED, state=ended.state, reason=ended.reason, detail=ended.detail)
-    log("sweep.missing_letter", "a dead-lettered transfer had no letter", id=ended.id)
+    text = "a dead-lettered transfer had no dead letter"
+    log("sweep.missing_letter", text, level=logging.WARNING, id=ended.id, name=instance.name)
     await instances.start(replace(instance.run, attempt=ended.attempt, ending=ending, step=Step.CLOSE))
 
 

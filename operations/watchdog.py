@@ -26,13 +26,14 @@ class Seen:
     count: int = 0
     since: datetime | None = None
     id: str = ""
+    name: str | None = None
     behind: bool | None = None
 
     def add(self, instance: Instance) -> None:
         """Count a silent one."""
         self.count += 1
         if self.since is None or last_sign(instance) < self.since:
-            self.since, self.id = last_sign(instance), instance.id
+            self.since, self.id, self.name = last_sign(instance), instance.id, instance.name
 
     async def is_behind(self, ports: Ports, instances: Instances, round_: Round) -> bool:
         """Look at the hub once a round, and only where something looks lost. One that cannot be looked at counts as behind."""
@@ -56,10 +57,11 @@ async def watch(ports: Ports, instances: Instances) -> int:
     if seen.since is not None:
         log(
             "watchdog.silent",
-            "orchestrations showed no sign of life for over an hour",
+            "orchestrations have made no progress for over an hour",
             level=logging.WARNING,
             count=seen.count,
             oldest_id=seen.id,
+            oldest_name=seen.name,
             oldest_seconds=_seconds(ports.now() - seen.since),
         )
     round_.finish()
@@ -88,7 +90,7 @@ async def _is_behind(ports: Ports, instances: Instances) -> bool:
     oldest = await instances.oldest_message()
     behind = ports.now() - oldest if oldest else timedelta(0)
     if behind > BEHIND:
-        text = "the task hub has a backlog, so nothing is taken for lost"
+        text = "the task hub has a backlog, so no activity is treated as lost"
         log("watchdog.behind", text, level=logging.WARNING, oldest_seconds=_seconds(behind))
     return behind > BEHIND
 
@@ -99,21 +101,31 @@ async def _act(ports: Ports, instances: Instances, identity: str) -> bool:
     found = life(instance, ports.now()) if instance is not None and instance.status in ALIVE else Life.LIVELY
     if instance is None or found not in {Life.STUCK, Life.LOST}:
         return False
-    await (_end(ports, instances, instance) if found is Life.STUCK else give_back(ports, instances, identity))
+    if found is Life.STUCK:
+        await _end(ports, instances, instance)
+    else:
+        log("watchdog.lost", broken.LOST, level=logging.WARNING, id=identity, name=instance.name)
+        await give_back(ports, instances, identity)
     return True
 
 
 async def give_back(_ports: Ports, instances: Instances, identity: str) -> None:
     """End an orchestration whose activity was lost, so that it is resumed. If the activity runs after all, it does no harm."""
-    log("watchdog.lost", broken.LOST, level=logging.WARNING, id=identity)
     await instances.terminate(identity, broken.LOST)
 
 
 async def _end(ports: Ports, instances: Instances, instance: Instance) -> None:
     """End it without asking it; of a transfer, its dead letter shows the reason."""
     silent = ports.now() - last_sign(instance)
-    why = f"nothing happened for {silent // timedelta(hours=1)} hours, and the watchdog ended it"
-    log("watchdog.stuck", why, level=logging.WARNING, id=instance.id, silent_seconds=_seconds(silent))
+    why = f"no progress for {silent // timedelta(hours=1)} hours; the watchdog ended it"
+    log(
+        "watchdog.stuck",
+        why,
+        level=logging.WARNING,
+        id=instance.id,
+        name=instance.name,
+        silent_seconds=_seconds(silent),
+    )
     await instances.terminate(instance.id, why)
 
 

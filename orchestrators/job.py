@@ -8,9 +8,9 @@ from typing import Any
 import azure.durable_functions as df
 
 from rules import codec, jobs, redaction
-from rules.jobs import Job, Turn
+from rules.fixed_names import CANCEL, PHASES
+from rules.jobs import Job, Phase, Turn
 
-CANCEL = "cancel"
 # A turn with its pause costs eight rows of history.
 MAX_TURNS = 5
 
@@ -30,7 +30,7 @@ def job(context: df.DurableOrchestrationContext) -> Generator[Any, Any, dict[str
     context.set_custom_status(jobs.progress(doing))
     for _ in range(MAX_TURNS):
         if doing.phase:
-            doing = yield from _turn(context, doing, cancel)
+            doing = yield from _turn(context, doing, doing.phase, cancel)
             context.set_custom_status(jobs.progress(doing))
         if doing.phase and doing.pause:
             doing = yield from _pause(context, doing, cancel)
@@ -40,8 +40,8 @@ def job(context: df.DurableOrchestrationContext) -> Generator[Any, Any, dict[str
     return jobs.progress(doing)
 
 
-def _turn(context: df.DurableOrchestrationContext, doing: Job, cancel: Any) -> Yields:
-    activity = context.call_activity(str(doing.phase), codec.encode(doing))
+def _turn(context: df.DurableOrchestrationContext, doing: Job, phase: Phase, cancel: Any) -> Yields:
+    activity = context.call_activity(PHASES[phase], codec.encode(doing))
     first = yield context.task_any([cancel, activity])
     if first is cancel:
         doing = replace(doing, cancelling=True)

@@ -8,9 +8,9 @@ from typing import Any
 import azure.durable_functions as df
 
 from rules import codec, course, redaction, status
-from rules.models import Outcome, Run
+from rules.fixed_names import CANCEL, STEPS
+from rules.models import Outcome, Run, Step
 
-CANCEL = "cancel"
 # A wait costs four rows of history (two for the result, two for what it schedules): start, four polls with their timers, one
 # timer more. A cancel that is noticed ends the execution too: twenty people may raise it at once, and history stays under 60.
 MAX_WAITS = 9
@@ -31,7 +31,7 @@ def transfer(context: df.DurableOrchestrationContext) -> Generator[Any, Any, dic
     cancel = context.wait_for_external_event(CANCEL)
     waits, cancelling = 0, run.cancelling
     while run.step and waits < MAX_WAITS and run.cancelling is cancelling:
-        run = yield from _step(context, run, cancel)
+        run = yield from _step(context, run, run.step, cancel)
         waits += 1
         if run.pause:
             run = yield from _pause(context, run, cancel)
@@ -42,9 +42,9 @@ def transfer(context: df.DurableOrchestrationContext) -> Generator[Any, Any, dic
     return _show(context, run)
 
 
-def _step(context: df.DurableOrchestrationContext, run: Run, cancel: Any) -> Yields:
+def _step(context: df.DurableOrchestrationContext, run: Run, step: Step, cancel: Any) -> Yields:
     _show(context, run)
-    activity = context.call_activity(str(run.step), codec.encode(run))
+    activity = context.call_activity(STEPS[step], codec.encode(run))
     if course.carrying(run) and not run.cancelling:
         first = yield context.task_any([cancel, activity])
         if first is cancel:

@@ -17,7 +17,7 @@ from rules.redaction import text_without_secrets
 
 MAX_SAID = 200
 # The watchdog terminates what waits for a lost activity with this reason. It is then resumed like what the host failed.
-LOST = "an activity was lost, and the watchdog ended the orchestration to resume it"
+LOST = "an activity was lost; the watchdog ended the orchestration so that it can resume"
 
 
 @dataclass(frozen=True, slots=True)

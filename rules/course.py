@@ -12,7 +12,7 @@ from rules.models import Engine, Outcome, Run, Step, Verdict
 from rules.transitions import FINAL, State, moved
 
 MAX_DETAIL = 300
-UNCLEAN = "something half-made may be left at the target"
+UNCLEAN = "an incomplete blob may be left at the target"
 
 
 def advance(run: Run, outcome: Outcome, now: datetime) -> Run:
@@ -190,7 +190,7 @@ def _copying(run: Run, outcome: Outcome, now: datetime) -> Run:
 
 def _waiting(run: Run, now: datetime) -> Run:
     if run.progressed_at and now - run.progressed_at >= policies.STALL:
-        said = f"; the service says: {run.detail}" if run.detail else ""
+        said = f"; the service reports: {run.detail}" if run.detail else ""
         return give_up(run, Reason.COPY_FAILED, f"no progress for {policies.STALL}{said}")
     elapsed = (now - (run.copying_at or now)).total_seconds()
     pause = policies.next_poll(run.polls, run.copied, run.size, elapsed)

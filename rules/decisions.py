@@ -9,7 +9,7 @@ from rules.letters import Ended
 from rules.models import Kind, Outcome, Run, Successor, Transfer, Verdict
 from rules.transitions import State
 
-ECHO = "the source is a copy of this target's own version, made by this app or another: it is not copied back"
+ECHO = "the source is a copy of the target's own version, so it is not copied back"
 SOURCE_ETAG = "source_etag"
 TRANSFER_ID = "transfer_id"
 
@@ -191,7 +191,7 @@ def _past(run: Run, source: SourceBlob | None, target: TargetBlob | None) -> Out
     if target is not None and is_receipt(target, run.transfer.etag, run.size):
         return Outcome(Verdict.VERIFIED, size=run.size)
     if source is None and not run.gone:
-        detail = "the source shows no such blob; it is looked for once more"
+        detail = "the source does not show the blob; the app looks once more"
         return Outcome(Verdict.GONE, detail=detail, size=run.size)
     successor = Successor(source.etag, growing=source.kind is Kind.APPEND) if source else Successor(None)
     return Outcome(Verdict.SUPERSEDED, successor=successor, size=run.size)
@@ -204,7 +204,7 @@ def _write(run: Run, source: SourceBlob, target: TargetBlob | None) -> Act | Out
         return Act.REPLACE
     if run.settled:
         return Act.REMOVE
-    detail = f"the target is a {target.kind} and the source a {source.kind}: it is about to be removed"
+    detail = f"the target is a {target.kind} and the source a {source.kind}: the target is about to be removed"
     return Outcome(Verdict.OCCUPIED, reason=Reason.TARGET_CONFLICT, detail=detail, size=source.size)
 
 
@@ -214,12 +214,15 @@ def _unready(source: SourceBlob) -> Outcome | None:
         return Outcome(
             Verdict.RETRYABLE,
             reason=Reason.SOURCE_UNREADABLE,
-            detail="the source is itself a pending copy",
+            detail="the source is itself the target of a pending copy",
             size=source.size,
         )
     if source.archived:
         return Outcome(
-            Verdict.PERMANENT, reason=Reason.SOURCE_ARCHIVED, detail="the source is archived", size=source.size
+            Verdict.PERMANENT,
+            reason=Reason.SOURCE_ARCHIVED,
+            detail="the source is in the archive tier",
+            size=source.size,
         )
     return None
 

@@ -30,22 +30,22 @@ class Reason(StrEnum):
 
 
 HINTS: dict[Reason, str] = {
-    Reason.MALFORMED: "The message is no BlobCreated event. Find out who writes to the queue blob-events; only Event Grid should.",
-    Reason.NOT_ALLOWED: "The event names a blob that no route allows. If it should be shared, correct ROUTES, then replay.",
-    Reason.INVALID_NAME: "The blob's name cannot be carried safely (see docs/rules.md, Names). Copy it to another name at the source.",
-    Reason.SOURCE_UNREADABLE: "Check that the source container exists and that the app's identity has Storage Blob Data Reader on it "
-    "and Storage Blob Delegator on its account, and that its firewall lets the copy in; then replay.",
-    Reason.SOURCE_ARCHIVED: "The source blob is in the archive tier. Rehydrate it to hot, cool or cold, then replay.",
-    Reason.UNSUPPORTED_BLOB: "The blob cannot be copied as it is; the detail says why. Set the route's engine to auto, or let its owner "
-    "write it again: with shorter metadata in ASCII, and without a customer-provided encryption key; then replay.",
+    Reason.MALFORMED: "The message is not a BlobCreated event. Find out what writes to the queue blob-events; only Event Grid should.",
+    Reason.NOT_ALLOWED: "No route allows the blob that the event names. To share it, correct ROUTES, then replay.",
+    Reason.INVALID_NAME: "The blob's name cannot be carried safely (see docs/rules.md, Names). Copy the blob to another name at the source.",
+    Reason.SOURCE_UNREADABLE: "Check that the source container exists, that the app's identity has Storage Blob Data Reader on it "
+    "and Storage Blob Delegator on its account, and that the account's firewall lets the copy in; then replay.",
+    Reason.SOURCE_ARCHIVED: "The source blob is in the archive tier. Rehydrate it to the hot, cool or cold tier, then replay.",
+    Reason.UNSUPPORTED_BLOB: "The blob cannot be copied as it is; the detail says why. Set the route's engine to auto, or have the blob's owner "
+    "rewrite it with shorter metadata in ASCII and without a customer-provided encryption key; then replay.",
     Reason.TARGET_UNWRITABLE: "Check that the target container exists, that the app's identity has Storage Blob Data Contributor on it, "
     "that its account offers the route's `tier`, and that no immutability policy or archive tier protects the blob; then replay.",
-    Reason.TARGET_CONFLICT: "Something else holds or writes the target blob (a lease, another writer, an unfinished upload, another blob type). "
+    Reason.TARGET_CONFLICT: "The target blob is leased, is being written by another client, has an unfinished upload or is of another blob type. "
     "Break the lease, stop the writer or delete the blob; then replay.",
-    Reason.THROTTLED: "The storage service refused or failed the requests for too long. Check its health and limits, then replay.",
-    Reason.COPY_FAILED: "The service began the copy and gave it up. Its own words are in the detail; replay once that is mended.",
-    Reason.DEADLINE_EXCEEDED: "The copy did not end before the route's deadline. Raise the route's deadline, then replay.",
-    Reason.INTERNAL: "The app could not do its work (see the detail and the host's log). Mend the host, then replay.",
+    Reason.THROTTLED: "The storage service throttled or failed the requests for too long. Check its health and limits, then replay.",
+    Reason.COPY_FAILED: "The service started the copy, then gave it up. Its message is in the detail. Fix the cause, then replay.",
+    Reason.DEADLINE_EXCEEDED: "The copy did not end before the route's deadline. Raise the deadline, then replay.",
+    Reason.INTERNAL: "The app failed (see the detail and the host's log). Fix the host, then replay.",
 }
 
 

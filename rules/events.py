@@ -29,9 +29,7 @@ MAX_UNDELIVERED, MAX_EVENT = 16 * 1024 * 1024, 1024 * 1024
 # Event Grid may put these in place of a character beyond the basic plane, such as an emoji.
 REPLACEMENT = "\ufffd"
 REPLACED = re.compile("[\ufffd\U00010000-\U0010ffff]+")
-DAMAGED = (
-    "the event's subject and data.url were both damaged on their way: each has U+FFFD in place of something in the name"
-)
+DAMAGED = "the event's subject and data.url are both damaged: each has U+FFFD in place of a character of the name"
 # An ETag goes into If-Match: `*` or a list would match more than one version.
 ETAG = re.compile(r"[0-9A-Za-z_-]{1,128}")
 
@@ -117,7 +115,7 @@ def along(route: Route, name: str, etag: str) -> Transfer | Refused:
 def _along(route: Route, event: Created) -> Transfer | Refused:
     found = along(route, event.name, event.etag)
     if isinstance(found, Transfer) and not _names(event.url, found.version.blob):
-        return Refused(Reason.NOT_ALLOWED, "data.url is not the URL of the blob that the subject names")
+        return Refused(Reason.NOT_ALLOWED, "data.url does not match the blob that the subject names")
     return found
 
 
@@ -161,11 +159,11 @@ def parse(body: bytes) -> Created | Ignored | Refused:
     if isinstance(event, list) and len(event) == 1:
         event = event[0]
     if not isinstance(event, dict):
-        return _malformed("the message is no JSON object, nor an array of one")
+        return _malformed("the message is neither a JSON object nor an array of one")
     kind = event.get("type") if "specversion" in event else event.get("eventType")
     if not isinstance(kind, str):
-        return _malformed("neither a CloudEvents 1.0 `type` nor an Event Grid `eventType`")
-    return _created(event) if kind == CREATED else Ignored("an event of another type")
+        return _malformed("the event has neither a CloudEvents 1.0 `type` nor an Event Grid `eventType`")
+    return _created(event) if kind == CREATED else Ignored("the event is of another type")
 
 
 def split(body: bytes) -> list[bytes]:
@@ -181,16 +179,16 @@ def split(body: bytes) -> list[bytes]:
 def _created(event: dict[str, Any]) -> Created | Ignored | Refused:
     data = event.get("data")
     if not isinstance(data, dict):
-        return _malformed("`data` is no object")
+        return _malformed("`data` is not an object")
     api, etag, url = data.get("api"), data.get("eTag"), data.get("url")
     account = _matched(ACCOUNT, event.get("source") if "specversion" in event else event.get("topic"))
     subject = _matched(SUBJECT, event.get("subject"))
     if account is None or subject is None:
-        return _malformed("`source` or `topic` names no storage account, or `subject` no blob")
+        return _malformed("`source` or `topic` does not name a storage account, or `subject` does not name a blob")
     if not isinstance(etag, str) or not ETAG.fullmatch(identity.unquoted(etag)) or not isinstance(url, str):
-        return _malformed("`data.eTag` is no ETag, or `data.url` no text")
+        return _malformed("`data.eTag` is not an ETag, or `data.url` is not a string")
     if isinstance(api, str) and api in ANNOUNCING:
-        return Ignored("it only announces an empty file")
+        return Ignored("the event only announces an empty file")
     created = Created(account[1].lower(), _decoded(subject[1]) or "", subject[2], identity.unquoted(etag), url)
     return _repaired(created) if REPLACEMENT in created.name else created
 

@@ -34,7 +34,7 @@ class Work(StrEnum):
 
 
 class Phase(StrEnum):
-    """The turns of a job; each is one activity of the same name."""
+    """The turns of a job; each is one activity, named in `fixed_names`."""
 
     SURVEY = "survey"
     EXTRAS = "extras"
@@ -63,14 +63,14 @@ class Finding(StrEnum):
 class Result(StrEnum):
     """What became of a line that was acted on.
 
-    `started`: a transfer runs. `discarded`: the dead letter was put away. `running`: it ran already. `left`: a person cancelled it, or it is a dead letter that waits for
+    `started`: a transfer runs. `discarded`: the dead letter was put away. `running`: it ran already. `skipped`: a person cancelled it, or it is a dead letter that waits for
     its replay. `refused`: today's routes or its own state do not allow it. `failed`: it was tried, and storage would not, several times.
     """
 
     STARTED = "started"
     DISCARDED = "discarded"
     RUNNING = "running"
-    LEFT = "left"
+    SKIPPED = "skipped"
     REFUSED = "refused"
     FAILED = "failed"
 
@@ -89,7 +89,7 @@ class Tally:
     started: int = 0
     discarded: int = 0
     running: int = 0
-    left: int = 0
+    skipped: int = 0
     refused: int = 0
     failed: int = 0
 
@@ -112,7 +112,7 @@ class Job:
 
     id: str
     work: Work
-    asked_at: datetime
+    created_at: datetime
     route: str | None = None
     reason: Reason | None = None
     since: datetime | None = None
@@ -286,7 +286,7 @@ def progress(job: Job) -> dict[str, Any]:
         "pages": job.pages,
         "turns": job.turns,
         "detail": job.detail,
-        "updated_at": stamp(job.updated_at or job.asked_at),
+        "updated_at": stamp(job.updated_at or job.created_at),
     }
 
 
@@ -323,7 +323,7 @@ def view(job: Job, live: dict[str, Any], detail: str | None = None) -> dict[str,
         "counts": {str(name): counts[name] for name in COUNTS[job.work]},
         "pages": shown["pages"] + shown["turns"],
         "detail": shown["detail"],
-        "asked_at": stamp(job.asked_at),
+        "created_at": stamp(job.created_at),
         "updated_at": shown["updated_at"],
     }
 

@@ -126,7 +126,7 @@ def of_message(body: bytes, refused: events.Refused, now: datetime, app_version:
 
 def of_unreadable(identity: str, detail: str, now: datetime, app_version: str, before: Letter | None = None) -> Letter:
     """The letter of a transfer that broke and whose input cannot be read: only its id is known, and a letter from `before`."""
-    text = f"{detail}; its input cannot be read by this version of the app"
+    text = f"{detail}; this version of the app cannot read its input"
     number = before.last + 1 if before else 0
     return Letter(identity, {number: Attempt(now, now, Reason.INTERNAL, text[:MAX_DETAIL])}, app_version)
 

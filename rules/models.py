@@ -177,7 +177,7 @@ class Verdict(StrEnum):
 
 
 class Step(StrEnum):
-    """The steps of a transfer; each is one activity of the same name."""
+    """The steps of a transfer; each is one activity, named in `fixed_names`."""
 
     START = "start"
     CHECK = "check"

@@ -69,10 +69,10 @@ def refusal(name: str) -> str | None:
 
 
 HIERARCHICAL: tuple[tuple[Callable[[str], bool], str], ...] = (
-    (lambda name: "" in name.split("/"), "an empty segment: an account with a hierarchical namespace drops it"),
+    (lambda name: "" in name.split("/"), "an empty segment: accounts with a hierarchical namespace drop it"),
     (
         lambda name: name.count("/") >= MAX_FOLDERS,
-        "more than 61 segments: an account with a hierarchical namespace takes no more",
+        "more than 61 segments: the limit of accounts with a hierarchical namespace",
     ),
 )
 
@@ -89,4 +89,4 @@ def folded(prefix: str) -> str:
 
 def source_url_refusal(url: str) -> str | None:
     """Why a blob at this canonical URL cannot be a copy source: with its SAS the URL may have 2 KiB."""
-    return "a copy source URL over 2 KiB with its SAS" if len(url) + SAS_ROOM > MAX_SOURCE_URL else None
+    return "a copy source URL of more than 2 KiB, SAS included" if len(url) + SAS_ROOM > MAX_SOURCE_URL else None

@@ -221,6 +221,11 @@ class Instance:
         return self.job or self.run
 
     @property
+    def name(self) -> str | None:
+        """The name of its blob; None of a job, and of a transfer whose input cannot be read."""
+        return self.run.transfer.name if self.run else None
+
+    @property
     def running(self) -> bool:
         """Whether it may still do something."""
         return self.status in Standing.RUNNING

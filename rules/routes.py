@@ -44,9 +44,9 @@ def read(text: str) -> tuple[Route, ...]:
     try:
         items = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InvalidRoute(f"it is no JSON ({error})") from None
+        raise InvalidRoute(f"not JSON ({error})") from None
     if not isinstance(items, list) or not items:
-        raise InvalidRoute("it must be a JSON list with at least one route")
+        raise InvalidRoute("must be a JSON list with at least one route")
     routes = tuple(_route(item, number) for number, item in enumerate(items, 1))
     _distinct(routes)
     return routes
@@ -57,14 +57,12 @@ def _route(item: Any, number: int) -> Route:
         raise InvalidRoute(f'route {number} must be a JSON object: {{"name": ..., "source": ..., "target": ...}}')
     if unknown := sorted(set(item) - FIELDS):
         raise InvalidRoute(
-            f"route {number} has the unknown field {_shown(unknown[0])}; known are {', '.join(sorted(FIELDS))}"
+            f"route {number} has the unknown field {_shown(unknown[0])}; use only {', '.join(sorted(FIELDS))}"
         )
     texts = {key: _text(item[key], key, number) for key in item}
     name = texts.get("name", "")
     if not NAME.fullmatch(name):
-        raise InvalidRoute(
-            f"route {number} needs a `name` of 1 to 40 letters, digits and dashes; it has {_shown(name)}"
-        )
+        raise InvalidRoute(f"route {number} needs a `name` of 1 to 40 letters, digits and dashes; found {_shown(name)}")
     try:
         return Route(
             name=name,
@@ -82,19 +80,19 @@ def _route(item: Any, number: int) -> Route:
 
 def _text(value: Any, key: str, number: int) -> str:
     if not isinstance(value, str):
-        raise InvalidRoute(f"route {number}: `{key}` must be text")
+        raise InvalidRoute(f"route {number}: `{key}` must be a string")
     return value
 
 
 def _engine(text: str) -> Choice:
     if text not in list(Choice):
-        raise InvalidRoute(f"the engine {_shown(text)} is none of {', '.join(Choice)}")
+        raise InvalidRoute(f"unknown engine {_shown(text)}; use one of {', '.join(Choice)}")
     return Choice(text)
 
 
 def _tier(text: str) -> str:
     if text not in TIERS:
-        raise InvalidRoute(f"the tier {_shown(text)} is none of {', '.join(TIERS)}")
+        raise InvalidRoute(f"unknown tier {_shown(text)}; use one of {', '.join(TIERS)}")
     return text
 
 
@@ -104,7 +102,7 @@ def duration(texts: dict[str, str], field: str, least: timedelta, most: timedelt
         return None
     match = DURATION.fullmatch(text)
     if match is None:
-        raise InvalidRoute(f"the {field} {_shown(text)} is no ISO 8601 duration such as PT6H or P2D")
+        raise InvalidRoute(f"the {field} {_shown(text)} is not an ISO 8601 duration such as PT6H or P2D")
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     length = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
     if not least <= length <= most:
@@ -125,22 +123,24 @@ def place(url: str) -> Place:
         host, port = parts.hostname or "", parts.port
     except ValueError:
         raise InvalidRoute(
-            f"{_shown(url)} is no URL such as https://<account>.blob.core.windows.net/<container>/"
+            f"{_shown(url)} is not a URL such as https://<account>.blob.core.windows.net/<container>/"
         ) from None
     if not url.isprintable():  # urlsplit drops line breaks in silence
-        raise InvalidRoute(f"{_shown(url)} has a character that is none of a URL")
+        raise InvalidRoute(f"{_shown(url)} contains a character that is not allowed in a URL")
     if parts.username is not None or "?" in url or "#" in url:
-        raise InvalidRoute(f"{_shown(url)} must have no user, query or fragment (no SAS: the app signs for itself)")
+        raise InvalidRoute(f"{_shown(url)} must not have a user, query or fragment (no SAS: the app creates its own)")
     path = parts.path.removeprefix("/")
     if parts.scheme in {"http", "https"} and is_loopback(host):
         account, _, path = path.partition("/")
         if not ACCOUNT.fullmatch(account):
-            raise InvalidRoute(f"{_shown(url)} names no account: http://127.0.0.1:10000/<account>/<container>/")
+            raise InvalidRoute(
+                f"{_shown(url)} does not name an account; use http://127.0.0.1:10000/<account>/<container>/"
+            )
         return _placed(url, f"{parts.scheme}://{parts.netloc.lower()}/{account}", path)
     host = host.replace(".dfs.", ".blob.", 1)
     if parts.scheme != "https" or port is not None or not HOST.fullmatch(host):
         raise InvalidRoute(
-            f"{_shown(url)} must be https://<account>.blob.core.windows.net/<container>/ (or a sovereign cloud's)"
+            f"{_shown(url)} must be https://<account>.blob.core.windows.net/<container>/ (or the same in a sovereign cloud)"
         )
     return _placed(url, f"https://{host}", path)
 
@@ -158,9 +158,11 @@ def _placed(url: str, endpoint: str, path: str) -> Place:
     try:
         prefix = unquote(prefix, errors="strict")
     except UnicodeDecodeError:
-        raise InvalidRoute(f"{_shown(url)}: the prefix is not UTF-8 once it is decoded") from None
+        raise InvalidRoute(f"{_shown(url)}: the decoded prefix is not UTF-8") from None
     if not CONTAINER.fullmatch(container):
-        raise InvalidRoute(f"{_shown(url)} names no container (3 to 63 lower-case letters, digits and single dashes)")
+        raise InvalidRoute(
+            f"{_shown(url)} does not name a valid container (3 to 63 lowercase letters, digits and single dashes)"
+        )
     if prefix and (why := names.refusal(prefix)):
         raise InvalidRoute(f"{_shown(url)}: the prefix has {why}")
     if names.units(prefix) > MAX_PREFIX:
@@ -177,15 +179,15 @@ def _distinct(routes: tuple[Route, ...]) -> None:
     for number, route in enumerate(routes):
         for other in routes[:number]:
             if route.name == other.name:
-                raise InvalidRoute(f"two routes have the name {route.name!r}; give each its own")
+                raise InvalidRoute(f"two routes have the name {route.name!r}; names must be unique")
             if coincide(route, other):
                 raise InvalidRoute(
-                    f"the targets of {other.name!r} and {route.name!r} can coincide; give them prefixes apart"
+                    f"the targets of {other.name!r} and {route.name!r} can overlap; give them different prefixes"
                 )
     for route in routes:
         if path := loop(route, routes):
             raise InvalidRoute(
-                f"{' -> '.join(map(repr, path))} is a loop: what is shared would be shared again for ever; let two routes mirror each other exactly, or give the targets other prefixes"
+                f"{' -> '.join(map(repr, path))} is a loop: every blob would be copied again without end. Make two routes mirror each other exactly, or use other target prefixes"
             )
 
 

@@ -70,7 +70,7 @@ def _broken(instance: Instance) -> dict[str, Any]:
     """What is known until it is started again."""
     sequel = broken.sequel(instance)
     if sequel is None or not isinstance(sequel.input, Run):
-        fix = "its input cannot be read by this version of the app; its dead letter is written within a minute"
+        fix = "this version of the app cannot read its input; a dead letter is written within a minute"
         return {"ending": State.DEAD_LETTERED, "reason": Reason.INTERNAL, "detail": fix, "next_check_at": None}
     ending = sequel.input.ending
     return {

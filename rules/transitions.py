@@ -36,5 +36,5 @@ def moved(old: State, new: State) -> State:
         ForbiddenTransition: the table has no such move.
     """
     if new is not old and new not in TRANSITIONS[old]:
-        raise ForbiddenTransition(f"{old} -> {new} is no transition; from {old}: {sorted(TRANSITIONS[old])}")
+        raise ForbiddenTransition(f"{old} -> {new} is not a transition; from {old}: {sorted(TRANSITIONS[old])}")
     return new

@@ -1,4 +1,4 @@
-"""`python -m smoke`: does what was deployed work, and which engine does its network let through?"""
+"""`python -m smoke`: test a deployment, and find out which copy engine its network lets through."""
 
 import argparse
 import json
@@ -26,17 +26,18 @@ from smoke.trouble import Trouble
 from smoke.values import Values
 
 EPILOG = """\
-What it does: asks GET /api/health; puts three blobs of 4 KB into the source of each route, named
-<prefix>blob-data-sharing-smoke-<random>-<kind><suffix>; follows them, compares bytes, and says of `sync` and of `async`
-whether the target's service was let through to the source; lets one become a dead letter (its metadata are too long),
-mends and replays it; takes all of it away again, also after a failure and after Ctrl-C; looks into Application Insights
-for a span of a canary. An alert on dead letters will tell of the one that is made. On Azure it takes three minutes to eight;
-straight after `azd up` ten more, at most, for your own role to spread.
+What it does: calls GET /api/health; puts three blobs of 4 KB into the source of each route, named
+<prefix>blob-data-sharing-smoke-<random>-<kind><suffix>; follows them and compares bytes; reports for `sync` and `async`
+whether the target's service could read the source; makes one blob a dead letter (its metadata is too long), fixes it and
+replays it; deletes all its blobs, also after a failure and after Ctrl-C; looks for the spans of a canary in Application
+Insights. The alert on dead letters fires for the one that the test makes. On Azure the test takes three to eight minutes;
+right after `azd up` up to ten minutes more, until your own role takes effect.
 
-Exit codes: 0 everything that the routes need works (an engine that was refused where the app has the other one is told, and
-is no failure); 1 something does not, or it could not begin; 2 the arguments; 130 Ctrl-C.
+Exit codes: 0 everything that the routes need works (an engine that is refused where the app can use the other one is
+reported, but is not a failure); 1 something does not work, or the test could not start; 2 wrong arguments; 130 Ctrl-C.
 
-The function's key is asked for through ARM, by whom `azd auth login`, else `az login`, logged in. It is shown nowhere.
+The test reads the function key through Azure Resource Manager as the user of `azd auth login`, or else of `az login`. It
+never shows the key.
 """
 
 
@@ -63,30 +64,33 @@ def _parser() -> argparse.ArgumentParser:
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
-        "--values", type=Path, metavar="FILE", help="a saved `azd env get-values --output json`, in place of azd's own"
+        "--values",
+        type=Path,
+        metavar="FILE",
+        help="a saved output of `azd env get-values --output json`, instead of calling azd",
     )
-    where.add_argument("--local", action="store_true", help="the local stack that `make run` runs")
-    parser.add_argument("--route", metavar="NAME", help="this route alone; all by default")
+    where.add_argument("--local", action="store_true", help="test the local stack that `make run` starts")
+    parser.add_argument("--route", metavar="NAME", help="test only this route (default: all routes)")
     parser.add_argument(
         "--timeout",
         type=_seconds,
         default=900,
         metavar="SECONDS",
-        help=f"how long to wait in all (900: retries of a failing copy end after 13 minutes); then {CLEANING_SECONDS} to clean up",
+        help=f"total wait time (900: retries of a failing copy end after 13 minutes), plus {CLEANING_SECONDS} to clean up",
     )
-    parser.add_argument("--json", action="store_true", help="the report as JSON; all else goes to stderr")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON; all other output goes to stderr")
     parser.add_argument(
         "--arm",
         default="https://management.azure.com",
         metavar="URL",
-        help="Azure Resource Manager; another one in a sovereign cloud",
+        help="the Azure Resource Manager endpoint; different in a sovereign cloud",
     )
     return parser
 
 
 def _seconds(text: str) -> int:
     if not (text.isdecimal() and 0 < int(text[:6]) <= 86_400):  # noqa: PLR2004  # a day
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 1 to 86,400")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 1 to 86,400")
     return int(text)
 
 
@@ -131,7 +135,7 @@ def _values(arguments: argparse.Namespace) -> Values:
 def _chosen(routes: Sequence[Route], name: str | None) -> Sequence[Route]:
     chosen = [route for route in routes if name in {None, route.name}]
     if not chosen:
-        raise Trouble(f"there is no route {name!r}. Fix: one of {', '.join(route.name for route in routes)}")
+        raise Trouble(f"unknown route {name!r}. Fix: use one of {', '.join(route.name for route in routes)}")
     return chosen
 
 
@@ -145,17 +149,17 @@ def _clean(smoke: Smoke, known: Values) -> None:
     try:
         clean(smoke, known.routes)
     except (KeyboardInterrupt, SystemExit):
-        smoke.say(f"   stopped: what may be left has {smoke.name} in its name")
+        smoke.say(f"   stopped: blobs that are left have {smoke.name} in their names")
         raise
 
 
 def _pasted(about: dict[str, str], lines: list[rows.Row]) -> list[str]:
     if not lines:
-        return ["Of what docs/unproven.md lists, the local stack shows nothing."]
+        return ["The local stack proves nothing of the list in docs/unproven.md."]
     return [
         "",
-        "Seen of what docs/unproven.md lists, where the azd environment is what was deployed. Paste it into an issue:",
-        "there is no name and no secret in it.",
+        "Results for the list in docs/unproven.md, if the azd environment matches the deployment. Paste them into an issue;",
+        "they contain no names and no secrets.",
         "",
         *rows.markdown(about, lines),
     ]

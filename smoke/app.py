@@ -19,12 +19,12 @@ API_VERSION = "2024-11-01"
 PAUSE, PATIENCE = 5, 60
 FIXES: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: "azd auth login --tenant-id <the subscription's tenant>",
-    HTTPStatus.FORBIDDEN: "you need a role with Microsoft.Web/sites/host/listkeys/action on it, such as Contributor",
-    HTTPStatus.NOT_FOUND: "azd up; or azd env select <the environment that has it>",
+    HTTPStatus.FORBIDDEN: "get a role with Microsoft.Web/sites/host/listkeys/action on it, such as Contributor",
+    HTTPStatus.NOT_FOUND: "run azd up, or azd env select <the environment that has it>",
 }
 CLOSED = (
-    "its key, a network rule, or Entra ID in front of it (docs/entra-id.md; this comes with the key alone). Fix: let this "
-    "machine in, and --local for a local stack"
+    "a wrong key, a network rule, or Entra ID in front of it (docs/entra-id.md; the test sends only the key). Fix: allow this "
+    "machine; for a local stack use --local"
 )
 
 
@@ -42,7 +42,7 @@ def key(function: str, arm: Arm) -> AzureKeyCredential:
 
 
 def _no_key(response: HttpResponse) -> str:
-    fix = FIXES.get(response.status_code, "azd deploy, then again in a minute")
+    fix = FIXES.get(response.status_code, "run azd deploy, then try again in a minute")
     return f"no key of the function app: {refusal(response)}. Fix: {fix}"
 
 
@@ -83,7 +83,7 @@ class App:
         except AzureError as error:
             return Answer(0, {"detail": type(error).__name__}, PAUSE)
         if response.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            raise Trouble(f"the app does not let this in ({response.status_code}): {CLOSED}")
+            raise Trouble(f"the app denies access ({response.status_code}): {CLOSED}")
         later = response.headers.get("Retry-After", "")
         return Answer(response.status_code, json_of(response), int(later) if later.isdecimal() else None)
 
@@ -106,6 +106,6 @@ class App:
             more = {"continuation": following} if following else {}
             answer = self.insist("GET", path, time.monotonic() + PATIENCE, limit="500", **query, **more)
             if answer.status != HTTPStatus.OK:
-                raise Trouble(f"GET /api{path} was answered {answer}")
+                raise Trouble(f"unexpected answer to GET /api{path}: {answer}")
             yield from answer.body["items"]
             following = answer.body["continuation"]

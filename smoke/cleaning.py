@@ -24,14 +24,14 @@ def clean(smoke: Smoke, routes: Iterable[Route]) -> None:
     """
     if not smoke.canaries:
         return
-    smoke.say("\n5. Take everything away")
+    smoke.say("\n5. Clean up")
     reached = [there for canary in smoke.canaries for there in journey(routes, canary.blob)]
     sources, targets = [canary.blob for canary in smoke.canaries], [target for _, target in reached]
     cannot = _deleted(smoke, sources)
     cannot += _ended(smoke, sorted({route.name for route, _ in reached}))
     cannot += _deleted(smoke, targets)
     cannot += _left(smoke, [*sources, *targets])
-    seen = cannot or [f"{len(sources)} blobs at sources, {len(targets)} at targets: none is left"]
+    seen = cannot or [f"deleted {len(sources)} source blobs and {len(targets)} target blobs; none is left"]
     for line in seen:
         smoke.say(f"   {line}")
     smoke.findings.append(
@@ -60,7 +60,7 @@ def _ended(smoke: Smoke, routes: list[str]) -> list[str]:
             if not running and not letters:
                 return []
             if not told:
-                smoke.say(f"   {len(running | letters)} transfers must end first; on Azure it takes two minutes")
+                smoke.say(f"   {len(running | letters)} transfers must end first; on Azure this takes two minutes")
                 told = True
             for transfer in running - asked:
                 if smoke.app.ask("DELETE", f"/transfers/{transfer}").status in TAKEN:
@@ -71,7 +71,7 @@ def _ended(smoke: Smoke, routes: list[str]) -> list[str]:
             time.sleep(POLL)
     except Trouble as trouble:
         return [str(trouble)]
-    return [f"transfers still ran after {SECONDS} s"]
+    return [f"transfers were still running after {SECONDS} s"]
 
 
 def _running(smoke: Smoke, routes: list[str]) -> set[str]:

@@ -62,9 +62,9 @@ class End:
 def outcome(transfer: Transfer) -> str:
     """How a transfer stands."""
     if "state" not in transfer:
-        return "no transfer: its event has not come"
+        return "no transfer: its event has not arrived"
     if transfer["state"] == "verified":
-        return f"verified by {transfer['engine'] or 'an engine whose answer was lost'} in {seconds(transfer):.1f} s"
+        return f"verified by {transfer['engine'] or 'an unknown engine'} in {seconds(transfer):.1f} s"
     failed = f"failed {transfer['tries']} times" if transfer["reason"] and transfer["tries"] else ""
     return ": ".join(filter(None, (transfer["state"], failed, transfer["reason"], transfer["detail"])))
 
@@ -92,9 +92,9 @@ def sync(route: Route, small: End) -> Finding:
     | auto, sync | not there: any other reason | failed |
     """
     if route.engine == "async":
-        return Finding("sync", route.name, Result.UNUSED, "the route is for async", works=True)
+        return Finding("sync", route.name, Result.UNUSED, "the route uses only async", works=True)
     if small.arrived and small.transfer["engine"] == "async":
-        seen = "CannotVerifyCopySource; the app took async in its place"
+        seen = "CannotVerifyCopySource; the app used async instead"
         return Finding("sync", route.name, Result.REFUSED, seen, works=True)
     return _engine("sync", route, small)
 
@@ -110,7 +110,7 @@ def asynchronous(route: Route, append: End | None) -> Finding:
     | auto, async | not there: any other reason | failed |
     """
     if append is None:
-        return Finding("async", route.name, Result.UNUSED, "the route is for sync", works=True)
+        return Finding("async", route.name, Result.UNUSED, "the route uses only sync", works=True)
     return _engine("async", route, append)
 
 

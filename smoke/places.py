@@ -49,7 +49,7 @@ def read(text: str) -> tuple[Route, ...]:
         return tuple(_route(item) for item in json.loads(text))
     except (ValueError, TypeError, KeyError) as error:
         raise Trouble(
-            f"ROUTES cannot be read ({type(error).__name__}). Fix: azd provision --no-state, which writes it anew"
+            f"ROUTES cannot be read ({type(error).__name__}). Fix: azd provision --no-state, which writes it again"
         ) from None
 
 
@@ -82,7 +82,7 @@ def safe(url: str, name: str) -> str:
     """
     if urlsplit(url).scheme == "https" or is_loopback(url):
         return url.rstrip("/")
-    raise Trouble(f"{name} is {url!r}, and no key is sent there. Fix: https")
+    raise Trouble(f"{name} is {url!r}, and keys are sent only over https. Fix: use https")
 
 
 def journey(routes: Iterable[Route], blob: Blob) -> Iterator[tuple[Route, Blob]]:

@@ -23,11 +23,11 @@ LOOK = {
     "sync": "docs/network.md",
     "async": "docs/network.md",
     "replay": "docs/operating.md, Replay",
-    "clean": "the names above, and delete them",
+    "clean": "the names above, and delete the blobs",
 }
 KEPT = (
-    "Kept: histories for 30 days, a resolved dead letter of each route for 90; and of deleted blobs what soft delete and "
-    "versioning keep, where an account has them (SOFT_DELETE_DAYS at the target)."
+    "Kept: histories for 30 days, a resolved dead letter of each route for 90 days; and deleted blobs where soft delete or "
+    "versioning is on (SOFT_DELETE_DAYS at the target)."
 )
 
 
@@ -46,7 +46,7 @@ def verdict(found: Sequence[Finding]) -> list[str]:
     broken = list(dict.fromkeys(finding.what for finding in found if not finding.works))
     if not broken:
         return ["Everything that the routes need works."]
-    return ["NOT everything that the routes need works.", *(f"  {what}: look at {LOOK[what]}" for what in broken)]
+    return ["NOT everything that the routes need works.", *(f"  {what}: see {LOOK[what]}" for what in broken)]
 
 
 def document(about: Mapping[str, str], found: Sequence[Finding], lines: Sequence[Row]) -> dict[str, Any]:

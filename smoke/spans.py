@@ -13,7 +13,7 @@ from smoke.trouble import Trouble
 API_VERSION = "2020-08-01"
 PATIENCE, PAUSE = 300, 20
 # The extension's telemetry before 3.15.0 knows no identity, and the log takes nothing else.
-MISSING = "none has come; before 3.15.0 the Durable extension drops them all where only identities may send"
+MISSING = "none arrived; before 3.15.0 the Durable extension drops all spans where only identities may send"
 
 
 def find(arm: Arm, workspace: str, transfers: Sequence[str], say: Callable[[str], None]) -> Finding:
@@ -21,7 +21,7 @@ def find(arm: Arm, workspace: str, transfers: Sequence[str], say: Callable[[str]
 
     Nothing that a route needs depends on it: a failure to look is told, and is no failure of the app.
     """
-    say(f"\n6. Look for the host's spans of a canary in Application Insights; for {PATIENCE // 60} minutes at most")
+    say(f"\n6. Look for the canaries' spans in Application Insights, for at most {PATIENCE // 60} minutes")
     end = time.monotonic() + PATIENCE
     try:
         while not (found := count(arm, workspace, transfers)) and time.monotonic() + PAUSE < end:
@@ -29,7 +29,7 @@ def find(arm: Arm, workspace: str, transfers: Sequence[str], say: Callable[[str]
     except Trouble as trouble:
         seen, result = str(trouble), Result.UNSEEN
     else:
-        seen, result = (f"{found} of the canaries", Result.OK) if found else (MISSING, Result.UNSEEN)
+        seen, result = (f"{found} spans of the canaries", Result.OK) if found else (MISSING, Result.UNSEEN)
     say(f"   {seen}")
     return Finding("spans", "", result, seen, works=True)
 
@@ -40,10 +40,10 @@ def count(arm: Arm, workspace: str, transfers: Sequence[str]) -> int:
     Raises:
         Trouble: the log was not shown.
     """
-    what = "the spans could not be looked for"
+    what = "the spans could not be queried"
     response = arm.post(f"{workspace}/api/query", API_VERSION, what, {"query": query(transfers)})
     if response.status_code != HTTPStatus.OK:
-        raise Trouble(f"{what}: {refusal(response)}. Fix: you need the role Log Analytics Reader on the workspace")
+        raise Trouble(f"{what}: {refusal(response)}. Fix: get the role Log Analytics Reader on the workspace")
     return number(json_of(response))
 
 

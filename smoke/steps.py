@@ -66,29 +66,27 @@ class Smoke:
         Raises:
             Trouble: the person who runs this is not let in, or nobody answers.
         """
-        self.say("\n1. The app, and the way into both ends")
+        self.say("\n1. Check the app, and access to both ends")
         self._ask_health()
         for route in self.routes:
             self._look(route)
-        self.say("\n2. Put canaries: a small one, one that only async can carry, one that cannot be carried")
+        self.say("\n2. Put canaries: a small blob, a blob that only async can copy, a blob that cannot be copied")
         broken = [self._put(route, "broken", TOO_LONG) for route in self.routes]
         small = [self._put(route, "small") for route in self.routes]
         append = [self._append(route) for route in self.routes if route.engine != "sync"]
-        self.say(
-            f"\n3. Watch them arrive; for {self.end - time.monotonic():.0f} s at most, and Ctrl-C takes everything away"
-        )
+        self.say(f"\n3. Watch them arrive, for at most {self.end - time.monotonic():.0f} s; Ctrl-C deletes everything")
         ends = {(canary.route.name, canary.kind): self._end(canary) for canary in (*small, *append)}
         for route in self.routes:
             self._judge(route, ends[route.name, "small"], ends.get((route.name, "append")))
-        self.say("\n4. Look at the one that cannot be carried; mend it, replay it")
+        self.say("\n4. Read the dead letter, fix the blob, replay it")
         for canary in broken:
             self._find("replay", canary.route, self._mended(canary))
 
     def _ask_health(self) -> None:
         answer = self.app.ask("GET", "/health")
         if "checks" not in answer.body:
-            fix = "azd deploy, then again in a minute; on the local stack: make run, in another terminal"
-            raise Trouble(f"the app does not say how it is ({answer}). Fix: {fix}")
+            fix = "run azd deploy, then try again in a minute; for the local stack, run make run in another terminal"
+            raise Trouble(f"the app did not report its health ({answer}). Fix: {fix}")
         self.version = answer.body["version"]
         failing = [check for check in answer.body["checks"] if not check["ok"]]
         self.say(f"   version {self.version}, {'not up' if failing else 'up'}")
@@ -107,7 +105,7 @@ class Smoke:
         """May the person read both ends? Better known before anything is written."""
         for end in (route.source, route.target):
             self._patiently(partial(self.storage.names, replace(end, name=end.name + self.name)))
-        self.say(f"   may look at both ends of {route.name}")
+        self.say(f"   access to both ends of {route.name}")
 
     def _patiently(self, act: Callable[[], object]) -> None:
         """Do it, again and again while the person's role may not have spread; what that takes is added to the end."""
@@ -119,7 +117,7 @@ class Smoke:
                     raise
                 minutes = -(-self.patience // 60)
                 self.say(
-                    f"   not let in yet ({trouble.code}): roles take minutes to spread; {minutes:.0f} min at most ..."
+                    f"   no access yet ({trouble.code}): roles take minutes to take effect; waiting for at most {minutes:.0f} min ..."
                 )
                 time.sleep(PAUSE)
                 self.patience -= PAUSE
@@ -194,17 +192,17 @@ class Smoke:
         """
         self._end(canary)
         if canary.transfer.get("state") != "dead_lettered":
-            return f"it should have been dead-lettered: {outcome(canary.transfer)}"
+            return f"expected a dead letter: {outcome(canary.transfer)}"
         failed = canary.transfer["id"]
         letter = self.app.ask("GET", f"/dead-letters/{failed}")
         if letter.status != HTTPStatus.OK:
-            return f"its dead letter cannot be read: {letter}"
+            return f"the dead letter cannot be read: {letter}"
         for name in ("id", "reason", "detail", "hint"):
             self.say(f"   {name:8}{letter.body[name]}")
         self.storage.set_metadata(canary.blob, {})
         answer = self.app.insist("POST", f"/dead-letters/{failed}/replay", self.end)
-        self.say(f"   mended; POST /api/dead-letters/{failed}/replay -> {answer.status}")
+        self.say(f"   fixed; POST /api/dead-letters/{failed}/replay -> {answer.status}")
         if answer.status != HTTPStatus.ACCEPTED:
-            return f"its replay was answered {answer}"
+            return f"unexpected answer to the replay: {answer}"
         canary.transfer = {}  # that of the blob's current version, which the replay leads to
         return self._end(canary)

@@ -5,18 +5,18 @@ from contextlib import contextmanager
 
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 
-LOGIN = "neither azd nor az gave a token. Fix: azd auth login"
+LOGIN = "neither azd nor az returned a token. Fix: azd auth login"
 # https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes. The service tells its firewall from its
 # roles by the code alone: both are a 403.
 CODES = {
-    "AuthorizationFailure": "the account's firewall does not let this machine in. Fix: azd env set CLIENT_IP <your public "
-    "IPv4 address>; azd provision --no-state. An account that azd did not make: az storage account network-rule add",
-    "AuthorizationPermissionMismatch": "you have no role for it. Fix: azd env set TESTER_ACCESS true; azd provision --no-state; then "
-    "wait, roles take minutes to spread. An account that azd did not make needs Storage Blob Data Contributor for you, too",
-    "ContainerNotFound": "the container is not there. Fix: azd provision --no-state",
-    "InvalidAuthenticationInfo": "the token is of another tenant, or too old. Fix: azd auth login --tenant-id <the "
+    "AuthorizationFailure": "the account's firewall blocks this machine. Fix: azd env set CLIENT_IP <your public "
+    "IPv4 address>; azd provision --no-state. For an account that azd did not create: az storage account network-rule add",
+    "AuthorizationPermissionMismatch": "your account lacks the role. Fix: azd env set TESTER_ACCESS true; azd provision --no-state; then "
+    "wait some minutes for the role to take effect. For an account that azd did not create, assign yourself Storage Blob Data Contributor",
+    "ContainerNotFound": "the container does not exist. Fix: azd provision --no-state",
+    "InvalidAuthenticationInfo": "the token has expired or belongs to another tenant. Fix: azd auth login --tenant-id <the "
     "subscription's tenant>, and azd env set AZURE_TENANT_ID <the same>",
-    "MetadataTooLarge": "the service takes less metadata than the app thinks",
+    "MetadataTooLarge": "the service accepts less metadata than the app expects",
 }
 
 
@@ -43,9 +43,9 @@ def asking(what: str, where: str) -> Iterator[None]:
         yield
     except AzureError as error:
         if not isinstance(error, HttpResponseError) or error.response is None:
-            raise Trouble(f"{where} could not be asked to {what}: {unanswered(error)}") from None
+            raise Trouble(f"{where} could not be reached to {what}: {unanswered(error)}") from None
         code = code_of(error)
-        why = CODES.get(code, "Fix: look the code up in the documentation of Azure Storage")
+        why = CODES.get(code, "Fix: look up the code in the Azure Storage documentation")
         raise Trouble(f"{where} refused to {what} ({error.status_code} {code}): {why}", code) from None
 
 
@@ -59,4 +59,4 @@ def unanswered(error: AzureError) -> str:
     """Why there is no answer at all."""
     if isinstance(error, ClientAuthenticationError):
         return LOGIN
-    return f"there was no answer ({type(error).__name__}). Fix: look at the name, and at the way there: DNS, proxy, VPN"
+    return f"no answer ({type(error).__name__}). Fix: check the name and the network path (DNS, proxy, VPN)"

@@ -37,11 +37,13 @@ def of_azd() -> Values:
     """
     azd = shutil.which("azd")
     if azd is None:
-        raise Trouble("azd is not on PATH. Fix: https://aka.ms/azd-install, or --values FILE, or --local")
+        raise Trouble(
+            "azd is not on PATH. Fix: install it (https://aka.ms/azd-install), or use --values FILE or --local"
+        )
     done = subprocess.run([azd, *COMMAND], capture_output=True, text=True, timeout=120, check=False)  # noqa: S603  # azd
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1][:300]
-        raise Trouble(f"azd env get-values failed; it said: {said}. Fix: azd up, or azd env select <name>")
+        raise Trouble(f"azd env get-values failed: {said}. Fix: azd up, or azd env select <name>")
     return of_json(done.stdout, "the azd environment")
 
 
@@ -54,7 +56,7 @@ def of_file(path: Path) -> Values:
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise Trouble(f"{path} cannot be read ({type(error).__name__}). Fix: name a file that is there") from None
+        raise Trouble(f"{path} cannot be read ({type(error).__name__}). Fix: name an existing file") from None
     return of_json(text, str(path))
 
 
@@ -67,9 +69,9 @@ def of_json(text: str, origin: str) -> Values:
     try:
         told = {key: str(value) for key, value in json.loads(text).items()}
     except (ValueError, AttributeError):
-        raise Trouble(f"{origin} is no JSON object. Fix: azd env get-values --output json > FILE") from None
+        raise Trouble(f"{origin} is not a JSON object. Fix: azd env get-values --output json > FILE") from None
     if missing := [name for name in NEEDED if not told.get(name)]:
-        raise Trouble(f"{origin} has no {', '.join(missing)}. Fix: azd provision --no-state, which writes all of them")
+        raise Trouble(f"{origin} lacks {', '.join(missing)}. Fix: azd provision --no-state, which writes all of them")
     group = f"/subscriptions/{told['AZURE_SUBSCRIPTION_ID']}/resourceGroups/{told['RESOURCE_GROUP']}/providers"
     function = f"{group}/Microsoft.Web/sites/{told['FUNCTION_APP']}"
     name = told.get("WORKSPACE", "")

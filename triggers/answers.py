@@ -57,10 +57,10 @@ def failure(error: Exception) -> func.HttpResponse:
         return problem(error)
     if isinstance(error, StorageError):
         log("http.storage_failed", str(error), level=logging.WARNING)
-        return problem(Unavailable(str(error), "Look at GET /api/health, then ask again.", retry_after=30))
+        return problem(Unavailable(str(error), "Check GET /api/health, then send the request again.", retry_after=30))
     # Its text may hold anything, so it goes to the log alone, and even there without what looks like a secret.
     log("http.failed", text_without_secrets(f"{type(error).__name__}: {error}"), level=logging.ERROR)
-    return problem(Problem("an error that nobody foresaw", "Look for action http.failed in the app's log."))
+    return problem(Problem("an unexpected error occurred", "Search the app's log for the action http.failed."))
 
 
 def _response(body: Any, status: int, mimetype: str, headers: dict[str, str]) -> func.HttpResponse:

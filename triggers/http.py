@@ -16,13 +16,13 @@ from operations.problems import Invalid, NotFound
 from operations.replay import replay
 from operations.share import share
 from rules import records
-from rules.jobs import Job, Work
+from rules.jobs import Work
 from rules.ports import Instances, Ports
 from triggers import bodies, requests
 from triggers.answers import accepted, answer, failure, reference
 
 # Where each kind of job is found.
-PLACES = {Work.REPLAY: "replays", Work.DISCARD: "discards", Work.RECONCILE: "reconcile"}
+PLACES = {Work.REPLAY: "replays", Work.DISCARD: "discards", Work.RECONCILE: "reconciles"}
 FUNCTION, ANONYMOUS = func.AuthLevel.FUNCTION, func.AuthLevel.ANONYMOUS
 
 
@@ -63,7 +63,7 @@ async def list_transfers(call: Call) -> func.HttpResponse:
     route = requests.route(given)
     if "name" in given:
         if route is None or set(given) != {"route", "name"}:
-            raise Invalid("`name` goes with `route` alone", "Ask for ?route=<route>&name=<blob name>.")
+            raise Invalid("`name` can be combined only with `route`", "Use ?route=<route>&name=<blob name>.")
         return answer(await look.transfer_of(call.ports, call.instances, route, given["name"]))
     state, limit = requests.state(given), requests.limit(given)
     with requests.continuation(given) as continuation:
@@ -105,7 +105,7 @@ async def get_letter(call: Call) -> func.HttpResponse:
     letter_id = requests.letter_id(call.req)
     letter = await call.ports.letters.read(letter_id)
     if letter is None:
-        raise NotFound(f"there is no dead letter {letter_id}", "List them with GET /api/dead-letters.")
+        raise NotFound(f"dead letter {letter_id} does not exist", "List them with GET /api/dead-letters.")
     return answer(records.record(letter))
 
 
@@ -125,20 +125,11 @@ def _accepted(call: Call, ids: list[str]) -> func.HttpResponse:
     return accepted(ids, call.url(f"transfers/{ids[0]}") if ids else "")
 
 
-async def act_on_letters(call: Call, work: Work) -> func.HttpResponse:
-    """Replay or discard every open dead letter that is meant, at a limited rate."""
+async def start_job(call: Call, work: Work) -> func.HttpResponse:
+    """Start a job that the body describes."""
     requests.parameters(call.req)
-    return await _asked(call, bodies.letters_job(call.req, work, jobs.new_id(work), call.ports.now()))
-
-
-async def reconcile(call: Call) -> func.HttpResponse:
-    """Compare a route's source with its target, and start what is missing, at a limited rate."""
-    requests.parameters(call.req)
-    return await _asked(call, bodies.reconcile_job(call.req, jobs.new_id(Work.RECONCILE), call.ports.now()))
-
-
-async def _asked(call: Call, job: Job) -> func.HttpResponse:
-    place = f"{PLACES[job.work]}/{await jobs.ask(call.ports, call.instances, job)}"
+    job = bodies.job(call.req, work, jobs.new_id(work), call.ports.now())
+    place = f"{PLACES[work]}/{await jobs.ask(call.ports, call.instances, job)}"
     return answer({"id": job.id, "url": f"/api/{place}"}, 202, {"Location": call.url(place)})
 
 
@@ -174,6 +165,7 @@ def _of_jobs(work: Work) -> tuple[Endpoint, ...]:
     """What every kind of job has."""
     place = PLACES[work]
     return (
+        Endpoint(f"start_{work}", "POST", place, partial(start_job, work=work)),
         Endpoint(f"list_{place}", "GET", place, partial(list_jobs, work=work)),
         Endpoint(f"get_{work}", "GET", f"{place}/{{id}}", partial(get_job, work=work)),
         Endpoint(f"get_{work}_report", "GET", f"{place}/{{id}}/report", partial(get_report, work=work)),
@@ -196,11 +188,8 @@ ENDPOINTS = (
     Endpoint("get_dead_letter", "GET", "dead-letters/{id}", get_letter),
     Endpoint("replay_dead_letter", "POST", "dead-letters/{id}/replay", replay_letter),
     Endpoint("discard_dead_letter", "DELETE", "dead-letters/{id}", discard_letter),
-    Endpoint("replay_dead_letters", "POST", "dead-letters/replay", partial(act_on_letters, work=Work.REPLAY)),
     *_of_jobs(Work.REPLAY),
-    Endpoint("discard_dead_letters", "POST", "dead-letters/discard", partial(act_on_letters, work=Work.DISCARD)),
     *_of_jobs(Work.DISCARD),
-    Endpoint("reconcile", "POST", "reconcile", reconcile),
     *_of_jobs(Work.RECONCILE),
     Endpoint("health", "GET", "health", get_health, ANONYMOUS),
 )

@@ -8,9 +8,9 @@ import azure.durable_functions as df
 import azure.functions as func
 
 from operations.accept import accept
+from rules.fixed_names import EVENTS_QUEUE
 from rules.ports import Instances, Ports
 
-QUEUE = "blob-events"
 CONNECTION = "EVENTS"
 # A host that stops waits ten seconds for its functions. What is cut off then comes back after ten minutes; what fails, after
 # thirty seconds.
@@ -21,7 +21,7 @@ def register(app: df.DFApp, ports: Callable[[], Ports], instances: Callable[[Any
     """Put the queue trigger into the app."""
 
     @app.function_name("accept")
-    @app.queue_trigger(arg_name="message", queue_name=QUEUE, connection=CONNECTION)
+    @app.queue_trigger(arg_name="message", queue_name=EVENTS_QUEUE, connection=CONNECTION)
     @app.durable_client_input(client_name="client")
     async def accept_message(message: func.QueueMessage, client: df.DurableOrchestrationClient) -> None:
         # The body alone: the host merges a message's own properties into the trigger's metadata, so an `id` may be forged.

@@ -32,7 +32,7 @@ def parameters(req: func.HttpRequest, *known: str) -> dict[str, str]:
     given = {key: value for key, value in req.params.items() if key != KEY}
     _as_asked(req.url, given)
     if unknown := sorted(set(given) - set(known)):
-        fix = f"Known are: {', '.join(known)}." if known else "This call takes none."
+        fix = f"Use only: {', '.join(known)}." if known else "This call accepts no query parameters."
         raise Invalid(f"unknown query parameter {text_without_secrets(unknown[0])[:40]!r}", fix)
     return given
 
@@ -45,7 +45,7 @@ def _as_asked(url: str, given: dict[str, str]) -> None:
     asked = [name for name, _ in parse_qsl(url.partition("?")[2], keep_blank_values=True) if name != KEY]
     if empty := sorted(set(asked) - set(given) - {CONTINUATION}):
         raise Invalid(
-            f"the query parameter {text_without_secrets(empty[0])[:40]!r} has no value", "Give it one, or leave it out."
+            f"the query parameter {text_without_secrets(empty[0])[:40]!r} has no value", "Give it a value, or omit it."
         )
     if repeated := sorted({name for name in asked if asked.count(name) > 1}):
         raise Invalid(f"the query parameter {text_without_secrets(repeated[0])[:40]!r} is given twice", "Give it once.")
@@ -86,7 +86,7 @@ def continuation(given: dict[str, str]) -> Iterator[str | None]:
     except ValueError:
         if token is None:
             raise
-        raise Invalid("`continuation` is not valid", "Use it as the page before gave it, or leave it out.") from None
+        raise Invalid("`continuation` is not valid", "Use the value from the previous page, or omit it.") from None
 
 
 def transfer_id(req: func.HttpRequest) -> str:
@@ -103,7 +103,7 @@ def job_id(req: func.HttpRequest, work: Work) -> str:
     """The id in the path, of a job of this kind."""
     identity = _identity(req, JOB_ID)
     if not identity.startswith(f"{work}-"):
-        raise Invalid("the id is of another kind of job", f"Use an id that begins with {work}-.")
+        raise Invalid("the ID belongs to another kind of job", f"Use an ID that starts with {work}-.")
     return identity
 
 
@@ -111,7 +111,7 @@ def report_page(given: dict[str, str]) -> int:
     """`continuation` of a report: the number of its page."""
     text = given.get("continuation") or "0"
     if not re.fullmatch(r"[0-9]{1,9}", text):
-        raise Invalid("`continuation` is not valid", "Use it as the page before gave it, or leave it out.")
+        raise Invalid("`continuation` is not valid", "Use the value from the previous page, or omit it.")
     return int(text)
 
 
@@ -125,7 +125,7 @@ def _identity(req: func.HttpRequest, *patterns: re.Pattern[str]) -> str:
     identity: str = req.route_params.get("id", "")
     if not any(pattern.fullmatch(identity) for pattern in patterns):
         raise Invalid(
-            "the id is not valid", "Use an id as the lists show it, such as 37a8eec1-45a195a412908b31b025fa37."
+            "the ID is not valid", "Use an ID as the lists show it, such as 37a8eec1-45a195a412908b31b025fa37."
         )
     return identity
 

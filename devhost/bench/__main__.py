@@ -1,4 +1,4 @@
-"""`python -m devhost.bench`: loads of blobs, each on a fresh local stack of its own; figures as a table and as JSON."""
+"""`python -m devhost.bench`: measure loads of blobs, each on a fresh local stack; results as a table and as JSON."""
 
 import argparse
 import json
@@ -21,9 +21,9 @@ STATE = Path(os.environ.get("DEVHOST_STATE", ".local"))
 # The proxy's log holds a hundred thousand requests: six for each blob.
 MAX_BLOBS = 15_000
 EPILOG = """\
-Each load has processes, ports and a state folder of its own; the folder is removed at the end. Exit code 1 if a transfer
-is not verified, or if requests, activities or history rows for each blob depend on how many blobs there are.
-docs/performance.md says what is counted how.
+Each load has its own processes, ports and state folder; the folder is removed at the end. The exit code is 1 if a transfer
+is not verified, or if requests, activities or history rows per blob depend on the number of blobs.
+docs/performance.md explains what is counted and how.
 """
 
 
@@ -49,13 +49,21 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--sizes", type=_sizes, default=(100, 1000, 5000), help="numbers of small blobs, by commas (100,1000,5000)"
+        "--sizes",
+        type=_sizes,
+        default=(100, 1000, 5000),
+        help="numbers of small blobs, separated by commas (100,1000,5000)",
     )
     parser.add_argument(
-        "--large", type=int, choices=range(65), default=2, metavar="GiB", help="size of the large blob; 0 for none (2)"
+        "--large",
+        type=int,
+        choices=range(65),
+        default=2,
+        metavar="GiB",
+        help="size of the large blob in GiB; 0 for none (2)",
     )
     parser.add_argument(
-        "--json", type=Path, default=STATE / "bench.json", help=f"where the JSON goes ({STATE}/bench.json)"
+        "--json", type=Path, default=STATE / "bench.json", help=f"output file for the JSON ({STATE}/bench.json)"
     )
     return parser
 
@@ -63,14 +71,16 @@ def _parser() -> argparse.ArgumentParser:
 def _sizes(text: str) -> tuple[int, ...]:
     words = text.split(",")
     if not all(word.isdecimal() and 0 < int(word[:6]) <= MAX_BLOBS for word in words):
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers from 1 to {MAX_BLOBS:,}, by commas")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a list of numbers from 1 to {MAX_BLOBS:,}, separated by commas"
+        )
     return tuple(map(int, words))
 
 
 def bench(sizes: tuple[int, ...], large: int, place: Path) -> int:
     """Every load, one after another; 0 if everything is verified and the counts are the same."""
     if os.environ.get("HOST"):
-        raise StackFailed("it counts in the stand-in's store. Fix: leave HOST out")
+        raise StackFailed("the counts come from the stand-in's store. Fix: unset HOST")
     console = Console()
     console = console if console.is_terminal else Console(width=120)
     busy = os.getloadavg()[0]

@@ -78,7 +78,8 @@ class Counts:
             requests=requests | {"HeadBlob target": requests["HeadBlob target"] - 1},
             activities=self.activities - 1,
             timers=self.timers - 1,
-            executions=executions | {"check": executions["check"] - 1, "transfer": executions["transfer"] - 2},
+            executions=executions
+            | {"transfer_check": executions["transfer_check"] - 1, "transfer": executions["transfer"] - 2},
             lines=self.lines - 1,
         )
 

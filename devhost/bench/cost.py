@@ -1,4 +1,4 @@
-"""`python -m devhost.bench.cost`: count what a small and a large blob ask for on the local stack, and price it."""
+"""`python -m devhost.bench.cost`: count the requests of a small and a large blob on the local stack, and price them."""
 
 import argparse
 import json
@@ -19,8 +19,8 @@ BEGIN, END = "<!-- make cost: begin -->", "<!-- make cost: end -->"
 ALERTS = ROOT / "infra/alerts.bicep"
 GIB = 1024**3 / 1e9
 EPILOG = """\
-It starts a local stack for each of both, with processes, ports and a folder of its own: half a minute. Counts are exact,
-seconds are this machine's. docs/cost.md says what is counted, what is derived, and what is assumed.
+It starts a local stack for each blob, with its own processes, ports and folder; this takes half a minute. Counts are exact,
+seconds depend on this machine. docs/cost.md explains what is counted, what is derived and what is assumed.
 """
 
 
@@ -57,12 +57,12 @@ def _parser() -> argparse.ArgumentParser:
         "--blobs", type=int, default=100, choices=range(1, 1001), metavar="N", help="small blobs, 1 to 1000 (100)"
     )
     parser.add_argument(
-        "--rate", type=int, default=100, metavar="MiB", help="what is copied of the large blob in a second (100)"
+        "--rate", type=int, default=100, metavar="MiB", help="copy rate of the large blob in MiB per second (100)"
     )
     parser.add_argument("--prices", type=Path, default=bill.PRICES, metavar="FILE", help="(devhost/bench/prices.toml)")
-    parser.add_argument("--counts", type=Path, metavar="FILE", help="price these counts, and count nothing")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="where the counts go")
-    parser.add_argument("--write", action="store_true", help="keep the counts, and put the tables into docs/cost.md")
+    parser.add_argument("--counts", type=Path, metavar="FILE", help="price the counts in this file; count nothing")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="output file for the counts")
+    parser.add_argument("--write", action="store_true", help="save the counts, and write the tables into docs/cost.md")
     return parser
 
 

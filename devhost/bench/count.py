@@ -36,7 +36,7 @@ def count(blobs: int, rate: int) -> dict[str, Any]:
         StackFailed: a stack did not start, or blobs were not shared alike.
     """
     if os.environ.get("HOST"):
-        raise StackFailed("it counts in the stand-in's store. Fix: leave HOST out")
+        raise StackFailed("the counts come from the stand-in's store. Fix: unset HOST")
     small, timers = _counted(Load(blobs, SMALL), rate, _timers)
     large, _ = _counted(Load(1, GIB), rate, lambda *_: {})
     return {
@@ -65,13 +65,13 @@ def _counted(
                 messages, found = tap.asked[TAKEN] - 1, also(stack, tap)
         lines = re.findall(r'\{"action": "transfer\..*\}$', (state / "stack.log").read_text(), re.MULTILINE)
     if result.unverified or len(result.requests) > 1:
-        raise StackFailed(f"the blobs of {load.label} were not shared alike: {result.requests}")
+        raise StackFailed(f"the blobs of {load.label} differ in their requests: {result.requests}")
     return _counts(load, result, messages, lines), found
 
 
 def _counts(load: Load, result: Result, messages: int, lines: list[str]) -> Counts:
     # What a line is about is the activity that wrote it; timers that ran meanwhile wrote others.
-    ours = {"accept", "transfer", *(json.loads(line)["action"].partition(".")[2] for line in lines)}
+    ours = {"accept", "transfer", *(json.loads(line)["action"].replace(".", "_") for line in lines)}
     [(requests, _)] = result.requests
     return Counts(
         bytes_each=load.size,
@@ -105,7 +105,7 @@ def _timer(stack: LocalStack, tap: Tap, name: str, schedule: str) -> Timer:
     url = f"http://{HOST}:{stack.host_port}/admin/functions/{name}"
     urllib.request.urlopen(urllib.request.Request(url, b"{}", method="POST")).close()
     # The time of an execution is told when it has ended.
-    _until(lambda: name in Metered.of(stack).since(before, 1).active_seconds, f"the timer {name} does not end")
+    _until(lambda: name in Metered.of(stack).since(before, 1).active_seconds, f"the timer {name} did not end")
     used = Metered.of(stack).since(before, 1)
     if used.executions != {name: 1} or used.active_seconds.keys() != {name}:  # another one's time has come: once more
         return _timer(stack, tap, name, schedule)

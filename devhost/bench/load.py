@@ -166,9 +166,9 @@ class _Bench:
             if put.done():
                 put.result()
             if gone := self.stack.ended():
-                raise StackFailed(f"{gone} ended by itself; its own lines say why")
+                raise StackFailed(f"{gone} stopped unexpectedly; see its output above")
             before, seen = seen, self.hub.ended()
             moved = time.monotonic() if seen != before else moved
             if time.monotonic() - moved > PATIENCE:
-                raise StackFailed(f"for {PATIENCE:.0f} s no transfer ended; {seen} of {wanted} have")
+                raise StackFailed(f"no transfer ended within {PATIENCE:.0f} s; {seen} of {wanted} have ended")
             self.progress(len(self.acknowledged), seen)

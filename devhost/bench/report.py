@@ -49,7 +49,7 @@ def _cells(result: Result, kinds: Iterable[str]) -> list[tuple[str, str]]:
         ("verified", f"{result.blobs - result.unverified:,}"),
         ("blobs per second", f"{result.blobs_per_second:.2f}"),
         *((f"{name}, put to verified, s", f"{seconds:.2f}") for name, seconds in asdict(result.latency).items()),
-        ("all puts acknowledged after, s", f"{result.put_seconds:.2f}"),
+        ("all puts acknowledged, s", f"{result.put_seconds:.2f}"),
         ("requests per blob", f"{sum(requests.values()):g}"),
         *((f"  {kind}", f"{requests.get(kind, 0):g}") for kind in kinds),
         ("activities per blob", f"{result.activities:g}"),
@@ -57,8 +57,8 @@ def _cells(result: Result, kinds: Iterable[str]) -> list[tuple[str, str]]:
         ("history rows per transfer", " to ".join(map(str, dict.fromkeys((rows[0], rows[-1]))))),
         *((f"CPU per blob, {name}, ms", f"{seconds * 1000:.1f}") for name, seconds in result.cpu_seconds.items()),
         *((f"peak memory, {name}, MiB", f"{mib:.0f}") for name, mib in result.peak_mib.items()),
-        ("stack ready after, s", f"{result.start_seconds:.2f}"),
-        ("the very first blob, s", f"{result.first_seconds:.2f}"),
+        ("stack ready, s", f"{result.start_seconds:.2f}"),
+        ("first blob, s", f"{result.first_seconds:.2f}"),
     ]
 
 
@@ -66,7 +66,7 @@ def about(document: dict[str, Any]) -> list[str]:
     """Versions, machine and date, as lines."""
     versions, machine = document["versions"], document["machine"]
     where = f"{machine['cores']} cores, {machine['memory_mib']:,} MiB, {machine['platform']}"
-    when = f"{document['date']}, {machine['busy_before']:.1f} processes at work before"
+    when = f"{document['date']}, {machine['busy_before']:.1f} running processes before"
     return [", ".join(f"{name} {version}" for name, version in versions.items()), f"{where}; {when}"]
 
 

@@ -24,7 +24,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A load's figures; docs/performance.md says what is counted how."""
+    """A load's figures; docs/performance.md explains what is counted and how."""
 
     load: str
     blobs: int

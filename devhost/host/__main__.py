@@ -15,20 +15,20 @@ from devhost.host.server import Host
 
 ENVIRONMENT = """environment:
   HOST_PORT              port of the functions (7071)
-  DEVHOST_STATE          folder of the state, host.sqlite and host-keys.json (.local)
-  DEVHOST_KEYS=1         ask for function keys, as Azure does; they are printed at the start
+  DEVHOST_STATE          state folder, with host.sqlite and host-keys.json (.local)
+  DEVHOST_KEYS=1         require function keys, as Azure does; they are printed at the start
   DEVHOST_EARLY_TIMERS=1 fire durable timers up to 0.9 s early, as Azure does
 
 signals:
-  SIGINT, SIGTERM        end: what runs has 5 s to finish. A queue message whose function does not finish comes back
-                         when its lock ends
-  SIGUSR1                the Python worker dies, as out of memory: every call fails until another worker is up, a second
-                         later. An orchestrator that is called meanwhile fails for good. After the third death the host
-                         ends with exit code 1: start it again
+  SIGINT, SIGTERM        stop: running functions have 5 s to finish. A queue message whose function does not finish
+                         becomes visible again when its lock ends
+  SIGUSR1                kill the Python worker, as out of memory does: every call fails until the next worker is up, a
+                         second later. An orchestrator that is called in the meantime fails for good. After the third
+                         death the host exits with code 1; start it again
 
 control:
-  POST /admin/host/restart  restart the job host in this process: the same second without a worker, and the app is
-                         loaded anew. The old queue listener keeps the messages whose function it lost
+  POST /admin/host/restart  restart the job host in this process: it has no worker for a second, then loads the app
+                         again. The old queue listener keeps the messages whose function it lost
 """
 
 
@@ -42,7 +42,7 @@ def main() -> int:
     )
     parser.add_argument("--app", type=Path, default=Path(), help="folder with function_app.py and host.json (.)")
     parser.add_argument(
-        "--leash", action="store_true", help="stop when standard input ends, as it does with the parent"
+        "--leash", action="store_true", help="stop when standard input closes, as when the parent process ends"
     )
     arguments = parser.parse_args()
     _set_up_logs()

@@ -36,13 +36,15 @@ environment (default):
   AZURITE_BLOB_PORT     blob service, through the proxy (10000)
   AZURITE_QUEUE_PORT    queue service (10001)
   AZURITE_TABLE_PORT    table service (10002)
-  DEVHOST_STATE         directory of everything that is kept, in its storage/ (.local)
-  DEVHOST_ACCOUNTS      more accounts, by commas (always there: sharingsource, sharingtarget, sharingstate, sharingevents)
-  DEVHOST_KEY           key of all accounts, base64 (the emulator's published one)
-  DEVHOST_WATCH         containers whose new blobs are events, by commas (sharingsource/source): account/container, or
-                        account/container@events-account for another queue blob-events than that of sharingevents
-  DEVHOST_COPY_RATE     bytes a second of an asynchronous copy (104857600)
-  DEVHOST_COPY_SECONDS  what the smallest asynchronous copy takes (1)
+  DEVHOST_STATE         state directory; storage data goes into its storage/ (.local)
+  DEVHOST_ACCOUNTS      more accounts, separated by commas (always present: sharingsource, sharingtarget, sharingstate,
+                        sharingevents)
+  DEVHOST_KEY           key of all accounts, base64 (the emulator's published key)
+  DEVHOST_WATCH         containers whose new blobs raise events, separated by commas (sharingsource/source):
+                        account/container, or account/container@events-account to use the queue blob-events of
+                        another account than sharingevents
+  DEVHOST_COPY_RATE     bytes per second of an asynchronous copy (104857600)
+  DEVHOST_COPY_SECONDS  minimum duration of an asynchronous copy (1)
 
 control API for tests: http://127.0.0.1:$AZURITE_BLOB_PORT/-/{health,requests,faults,copies,events,accounts}
 """
@@ -54,7 +56,7 @@ def main() -> int:
         "python -m devhost.storage", description=__doc__, epilog=HELP, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument(
-        "--leash", action="store_true", help="stop when standard input ends, as it does with the parent"
+        "--leash", action="store_true", help="stop when standard input closes, as when the parent process ends"
     )
     arguments = parser.parse_args()
     try:
@@ -135,7 +137,7 @@ async def _until(stop: asyncio.Event, azurite: Azurite) -> None:
     stopped, ended = asyncio.create_task(stop.wait()), asyncio.create_task(azurite.ended())
     await asyncio.wait((stopped, ended), return_when=asyncio.FIRST_COMPLETED)
     if not stopped.done():
-        raise StackError(f"Azurite ended by itself. It said: {ended.result()}")
+        raise StackError(f"Azurite stopped unexpectedly. Its last output: {ended.result()}")
     ended.cancel()
 
 

@@ -42,7 +42,9 @@ class Azurite:
             async with asyncio.timeout(START_SECONDS):
                 ports = [await self._next_service() for _ in range(3)]
         except TimeoutError:
-            raise StackError(f"Azurite did not start within {START_SECONDS} s. It said: {self.last_words}") from None
+            raise StackError(
+                f"Azurite did not start within {START_SECONDS} s. Its last output: {self.last_words}"
+            ) from None
         self.blob_port = ports[0]
         self._drain = asyncio.create_task(self._read_on())
 
@@ -68,7 +70,7 @@ class Azurite:
         while line := await self._line():
             if found := _LISTENING.match(line):
                 return int(found[2])
-        raise StackError(f"Azurite ended at once. It said: {self.last_words}")
+        raise StackError(f"Azurite stopped at once. Its last output: {self.last_words}")
 
     async def _line(self) -> bytes:
         if self._process.stdout is None:

@@ -89,7 +89,7 @@ def account_key(env: Mapping[str, str]) -> str:
     try:
         base64.b64decode(key, validate=True)
     except binascii.Error:
-        raise StackError(f"DEVHOST_KEY is not base64. Fix: leave it out for the published key, {KEY}") from None
+        raise StackError(f"DEVHOST_KEY is not base64. Fix: unset it to use the published key, {KEY}") from None
     return key
 
 
@@ -101,7 +101,7 @@ def watches(text: str, accounts: Collection[str]) -> frozenset[Watch]:
         fix = "sharingsource/source,sharingsource/other@sharingevents"
         raise StackError(f"'{text}' is not a list of account/container or account/container@events-account. Fix: {fix}")
     if missing := sorted({watch.events for watch in read}.difference(accounts)):
-        raise StackError(f"'{text}' names an events account that is not there. Fix: DEVHOST_ACCOUNTS={missing[0]}")
+        raise StackError(f"'{text}' names an unknown events account. Fix: DEVHOST_ACCOUNTS={missing[0]}")
     return read
 
 

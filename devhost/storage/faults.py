@@ -61,7 +61,7 @@ class Fault:
             raise DroppedError
         if self.source:
             return unverified(self.source, NEWEST, self.status)
-        return error(self.status, self.code, "A fault that was asked for.") if self.status else None
+        return error(self.status, self.code, "An injected fault.") if self.status else None
 
     async def _wait(self) -> None:
         self.waiting += 1
@@ -134,7 +134,7 @@ class Faults:
 def _said(action: Mapping[str, Any]) -> Said | None:
     if "source_code" not in action:
         return None
-    return Said(int(action.get("source_status", 503)), str(action["source_code"]), "A fault that was asked for.")
+    return Said(int(action.get("source_status", 503)), str(action["source_code"]), "An injected fault.")
 
 
 def _fits(match: Mapping[str, str], facts: Mapping[str, str]) -> bool:

@@ -33,7 +33,9 @@ async def exclusive(state: Path) -> AsyncIterator[int]:
                 raise StackError(f"{state} is in use by another stack. Fix: DEVHOST_STATE=<another directory>")
             await asyncio.sleep(0.1)
         else:
-            raise StackError(f"{state} is still in use by the Azurite of a killed stack. Fix: stop that process")
+            raise StackError(
+                f"{state} is still in use by the Azurite process of a killed stack. Fix: stop that process"
+            )
         yield file
     finally:
         os.close(file)

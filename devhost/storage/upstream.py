@@ -84,7 +84,7 @@ class Upstream:
     async def ask(self, method: str, path: str, query: str = "", headers: Mapping[str, str] | None = None) -> Answer:
         """Send a request of the proxy's own about a blob or container, without a body; read the whole answer."""
         if parts(path)[0] not in self._sas:
-            return error(404, "ResourceNotFound", "There is no such account.")
+            return error(404, "ResourceNotFound", "The account does not exist.")
         return await self._own(method, f"{self._blobs}{path}", query, headers)
 
     def is_hierarchical(self, path: str) -> bool:

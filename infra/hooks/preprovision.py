@@ -30,10 +30,10 @@ def main(environment: Mapping[str, str]) -> int:
     """Look at everything that can be looked at; the exit code."""
     subscription = environment.get("AZURE_SUBSCRIPTION_ID", "")
     if shutil.which("az") is None:
-        print("WARNING: the Azure CLI (az) is not on PATH: providers, region and rights are not checked.")
+        print("WARNING: the Azure CLI (az) is not on PATH; providers, region and permissions are not checked.")
         return 0
     if not subscription:
-        print("WARNING: azd has not asked for the subscription yet: providers, region and rights are not checked.")
+        print("WARNING: azd has not asked for the subscription yet; providers, region and permissions are not checked.")
         return 0
     code = 0
     for look in looks(subscription, environment):
@@ -71,10 +71,10 @@ def register(ask: Callable[..., Any], provider: str) -> None:
     try:
         if ask("provider", "show", *named, "--query", "registrationState") == "Registered":
             return
-        print(f"Registering {provider} in the subscription, which takes a minute or two ...", flush=True)
+        print(f"Registering {provider} in the subscription; this takes a minute or two ...", flush=True)
         ask("provider", "register", *named, "--wait", seconds=PATIENCE)
     except Unknown as unknown:
-        fix = f"the deployment fails without it: az provider register --wait --namespace {provider}"
+        fix = f"the deployment fails without it. Fix: az provider register --wait --namespace {provider}"
         raise Unknown(f"{provider} could not be registered ({unknown}); {fix}") from None
 
 
@@ -86,17 +86,17 @@ def region(ask: Callable[..., Any], location: str) -> None:
         Unknown: it could not be found out.
     """
     if not location:
-        raise Unknown("azd has not asked for the region yet: it is not checked")
+        raise Unknown("azd has not asked for the region yet; it is not checked")
     try:
         listed = ask("functionapp", "list-flexconsumption-locations", "--query", "[].name")
     except Unknown as unknown:
         raise Unknown(f"the regions with Flex Consumption could not be listed ({unknown})") from None
     names = sorted({plain(str(name)) for name in listed}) if isinstance(listed, list) else []
     if not names:
-        raise Unknown("the regions with Flex Consumption could not be listed (az named none)")
+        raise Unknown("the regions with Flex Consumption could not be listed (az returned none)")
     if plain(location) not in names:
         raise Refusal(
-            f"{location} has no Flex Consumption. Fix: azd env set AZURE_LOCATION <region>, one of: {', '.join(names)}"
+            f"{location} does not offer Flex Consumption. Fix: azd env set AZURE_LOCATION <region>, one of: {', '.join(names)}"
         )
 
 
@@ -116,16 +116,16 @@ def roles(ask: Callable[..., Any], subscription: str, group: str) -> None:
     try:
         allowed = may_write(ask, whole)
     except Unknown as unknown:
-        raise Unknown(f"your right to assign roles could not be checked ({unknown})") from None
+        raise Unknown(f"your permission to assign roles could not be checked ({unknown})") from None
     try:
         allowed = allowed or may_write(ask, f"{whole}/resourceGroups/{group}")
     except Unknown:  # there is no such group yet
         allowed = False
     if not allowed:
         raise Refusal(
-            f"the person who is logged in with `az login` may not assign roles in the subscription {subscription}, and the "
-            "deployment assigns some. Fix: ask its owner for the role Role Based Access Control Administrator; or, if azd "
-            "is logged in as another person, az login as that one"
+            f"the user of `az login` may not assign roles in the subscription {subscription}, but the "
+            "deployment assigns roles. Fix: ask an owner for the role Role Based Access Control Administrator; if azd "
+            "uses another account, run az login with that account"
         )
 
 
@@ -139,7 +139,7 @@ def may_write(ask: Callable[..., Any], scope: str) -> bool:
     answer = ask("rest", "--method", "get", "--url", url)
     found = answer.get("value") if isinstance(answer, dict) else None
     if not isinstance(found, list):
-        raise Unknown("az gave no permissions")
+        raise Unknown("az returned no permissions")
     return any(named(each, "actions") and not named(each, "notActions") for each in found)
 
 
@@ -160,10 +160,10 @@ def az(subscription: str, *command: str, seconds: int = SECONDS) -> Any:
     try:
         ran = subprocess.run([program, *command, *where], capture_output=True, text=True, timeout=seconds, check=False)
         if ran.returncode != 0:
-            raise Unknown(f"az {command[0]} failed; is it logged in (az login), and up to date?")
+            raise Unknown(f"az {command[0]} failed; check that az is logged in (az login) and up to date")
         return json.loads(ran.stdout or "null")
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-        raise Unknown(f"az {command[0]} gave no answer: {type(error).__name__}") from None
+        raise Unknown(f"az {command[0]} did not answer: {type(error).__name__}") from None
 
 
 if __name__ == "__main__":

@@ -115,7 +115,7 @@ class TestTheSourceOfACopy:
         async with serving(403, headers, failed("")) as service:
             with pytest.raises(LookAgain) as failure:
                 await TargetBlobs(service.clients).copy(service.copy)
-        assert "the source's firewall refuses the target's service" in failure.value.detail
+        assert "the source's firewall blocks the target's service" in failure.value.detail
 
 
 class TestTheCopySource:
@@ -242,7 +242,7 @@ class TestADirectory:
     async def test_at_the_target_is_in_the_way(self) -> None:
         """A person must remove it."""
         async with serving(200, self.HEADERS) as service:
-            with pytest.raises(Permanent, match="a directory has this name") as failure:
+            with pytest.raises(Permanent, match="a directory already has this name") as failure:
                 await TargetBlobs(service.clients).head(service.blob)
         assert failure.value.reason is Reason.TARGET_CONFLICT
 

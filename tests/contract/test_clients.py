@@ -119,7 +119,7 @@ async def test_every_request_says_who_asks(storage: InStorage) -> None:
 async def test_a_key_is_for_this_machine_alone(endpoint: str) -> None:
     """Anywhere else it is refused before anything is sent."""
     clients = Clients(KEY, Times(), "test")
-    with pytest.raises(Permanent, match="on this machine alone") as failure:
+    with pytest.raises(Permanent, match="only with the local emulator") as failure:
         await clients_head(clients, endpoint)
     assert KEY not in str(failure.value)
     await clients.aclose()
@@ -128,7 +128,7 @@ async def test_a_key_is_for_this_machine_alone(endpoint: str) -> None:
 async def test_this_machine_needs_a_key() -> None:
     """The identity's token is not for the emulator."""
     clients = Clients(None, Times(), "test")
-    with pytest.raises(Permanent, match="there is no key"):
+    with pytest.raises(Permanent, match="the app has no account key"):
         await clients_head(clients, "http://127.0.0.1:10000/sharingsource")
     await clients.aclose()
 

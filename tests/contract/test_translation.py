@@ -187,10 +187,10 @@ def test_every_code_has_its_verdict(code: str, status: int, verdicts: list[str])
 
 
 SOURCES = [
-    (403, "AuthorizationFailure", "L", "the source's firewall refuses the target's service"),
+    (403, "AuthorizationFailure", "L", "the source's firewall blocks the target's service"),
     (403, "AuthorizationPermissionMismatch", "L", "the app's role on the source does not allow the read"),
     (403, "AuthenticationFailed", "L", "the source did not accept the SAS"),
-    (404, "BlobNotFound", "L", "the source is gone"),
+    (404, "BlobNotFound", "L", "the source blob is gone"),
     (404, "ContainerNotFound", "L", "the source's container is gone"),
     (418, "SomethingNew", "L", "418 SomethingNew"),
     (503, "ServerBusy", "R throttled", "503 ServerBusy"),

@@ -16,7 +16,7 @@ from azure.storage.blob import BlobProperties, BlobType, ContentSettings, Standa
 from azure.storage.blob.aio import BlobClient, BlobLeaseClient
 
 from adapters.clients import Clients
-from adapters.events import UNDELIVERED, StoredEvents
+from adapters.events import StoredEvents
 from adapters.letters import StoredLetters
 from adapters.memory import (
     Item,
@@ -34,6 +34,7 @@ from adapters.source import SourceBlobs
 from adapters.target import TargetBlobs
 from adapters.translation import Request, unanswered
 from devhost.storage.testing import Stack
+from rules.fixed_names import UNDELIVERED_CONTAINER
 from rules.models import Blob, Kind, Place
 from rules.ports import Events, Letters, Probe, Reports, Source, Target
 
@@ -290,7 +291,7 @@ class InStorage(World):
 
     async def give_up(self, name: str, body: bytes) -> None:
         """Write a blob of events."""
-        await self._client(Blob(self._events, UNDELIVERED, name)).upload_blob(body, overwrite=True)
+        await self._client(Blob(self._events, UNDELIVERED_CONTAINER, name)).upload_blob(body, overwrite=True)
 
     async def waiting(self) -> list[bytes]:
         """Take every visible event."""

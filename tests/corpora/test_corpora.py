@@ -19,8 +19,8 @@ from rules.models import Place, Route
 from tests.unit.rules.samples import ETAG, NAME, ROUTE, SOURCE_HOST, TARGET_HOST, body, event
 
 SUBJECT = "/blobServices/default/containers/source/blobs/"
-NOT_ITS_URL = "data.url is not the URL of the blob that the subject names"
-TOO_LONG_A_URL = "a copy source URL over 2 KiB with its SAS"
+NOT_ITS_URL = "data.url does not match the blob that the subject names"
+TOO_LONG_A_URL = "a copy source URL of more than 2 KiB, SAS included"
 BARE = Route("bare", Place(SOURCE_HOST, "source"), Place(TARGET_HOST, "target"))
 
 

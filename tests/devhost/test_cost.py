@@ -10,7 +10,7 @@ from devhost.bench import bill
 from devhost.bench.bill import BLOB, Counts, Prices, Timer
 from devhost.bench.cost import COUNTS
 from devhost.bench.tap import operation
-from rules.models import Step
+from rules.fixed_names import STEPS
 from tests.docs.pages import ROOT
 
 PRICES = Prices.read()
@@ -94,8 +94,8 @@ def test_the_executions_are_those_of_the_apps_steps() -> None:
     """The queue trigger, the orchestrator, and activities."""
     for counts in (SMALL, LARGE):
         assert isinstance(counts, Counts)
-        assert counts.executions.keys() <= {"accept", "transfer", *(step.value for step in Step)}
-        steps = sum(number for name, number in counts.executions.items() if name in set(Step))
+        assert counts.executions.keys() <= {"accept", "transfer", *STEPS.values()}
+        steps = sum(number for name, number in counts.executions.items() if name in set(STEPS.values()))
         assert steps == counts.activities
 
 

@@ -17,9 +17,9 @@ from tests.unit.triggers.api import Answer, Api
 from tests.unit.triggers.test_http import dead
 
 ASKED: dict[str, dict[str, Any]] = {
-    "replay_dead_letters": {},
-    "discard_dead_letters": {},
-    "reconcile": {"route": ROUTE.name},
+    "start_replay": {},
+    "start_discard": {},
+    "start_reconcile": {"route": ROUTE.name},
 }
 DEEP = "in/" + "x/" * 255
 
@@ -68,61 +68,61 @@ async def drift(world: World) -> None:
     await dead(world, "in/dead")
 
 
-@scenario("replay_dead_letters", 202)
+@scenario("start_replay", 202)
 async def everything_is_replayed(_world: World, api: Api) -> Answer:
     """An empty object means all."""
-    return await api.call("replay_dead_letters", None, b"{}")
+    return await api.call("start_replay", None, b"{}")
 
 
-@scenario("replay_dead_letters", 400)
+@scenario("start_replay", 400)
 async def an_unknown_reason(_world: World, api: Api) -> Answer:
     """It is told what is known."""
-    return await api.call("replay_dead_letters", None, body({"reason": "tired"}))
+    return await api.call("start_replay", None, body({"reason": "tired"}))
 
 
-@scenario("reconcile", 202)
+@scenario("start_reconcile", 202)
 async def a_route_is_reconciled(_world: World, api: Api) -> Answer:
     """One that there is."""
-    return await api.call("reconcile", None, body({"route": ROUTE.name, "dry_run": True}))
+    return await api.call("start_reconcile", None, body({"route": ROUTE.name, "dry_run": True}))
 
 
-@scenario("reconcile", 400)
+@scenario("start_reconcile", 400)
 async def no_route_is_named(_world: World, api: Api) -> Answer:
     """There is no reconcile of everything."""
-    return await api.call("reconcile", None, b"{}")
+    return await api.call("start_reconcile", None, b"{}")
 
 
-@scenario("reconcile", 404)
+@scenario("start_reconcile", 404)
 async def a_route_that_there_is_not(_world: World, api: Api) -> Answer:
     """Nothing could be compared."""
-    return await api.call("reconcile", None, body({"route": "nowhere"}))
+    return await api.call("start_reconcile", None, body({"route": "nowhere"}))
 
 
 @scenario("list_replays", 200)
 async def replays_in_every_condition(world: World, api: Api) -> Answer:
     """Waiting, running, cancelled, failed, broken; and one that is done."""
-    await conditions(world, api, "replay_dead_letters", {"reason": "throttled", "since": NOW.isoformat()})
+    await conditions(world, api, "start_replay", {"reason": "throttled", "since": NOW.isoformat()})
     answer = await api.call("list_replays")
     assert {item["state"] for item in answer.body["items"]} == set(JobState)
     return answer
 
 
-@scenario("discard_dead_letters", 202)
+@scenario("start_discard", 202)
 async def everything_is_discarded(_world: World, api: Api) -> Answer:
     """An empty object means all."""
-    return await api.call("discard_dead_letters", None, b"{}")
+    return await api.call("start_discard", None, b"{}")
 
 
-@scenario("discard_dead_letters", 400)
+@scenario("start_discard", 400)
 async def a_discard_of_an_unknown_reason(_world: World, api: Api) -> Answer:
     """The answer says which reasons there are."""
-    return await api.call("discard_dead_letters", None, body({"reason": "tired"}))
+    return await api.call("start_discard", None, body({"reason": "tired"}))
 
 
 @scenario("list_discards", 200)
 async def discards_in_every_condition(world: World, api: Api) -> Answer:
     """The same as for replays."""
-    await conditions(world, api, "discard_dead_letters", {"reason": "throttled", "until": NOW.isoformat()})
+    await conditions(world, api, "start_discard", {"reason": "throttled", "until": NOW.isoformat()})
     answer = await api.call("list_discards")
     assert {item["state"] for item in answer.body["items"]} == set(JobState)
     return answer
@@ -132,7 +132,7 @@ async def discards_in_every_condition(world: World, api: Api) -> Answer:
 async def a_discard_that_is_done(world: World, api: Api) -> Answer:
     """With its counts."""
     await dead(world)
-    await done(world, identity := await asked(world, api, "discard_dead_letters"))
+    await done(world, identity := await asked(world, api, "start_discard"))
     answer = await api.call("get_discard", identity)
     assert (answer.body["counts"]["found"], answer.body["counts"]["discarded"]) == (1, 1)
     return answer
@@ -145,19 +145,19 @@ async def what_came_of_those_to_be_discarded(world: World, api: Api) -> Answer:
     running = await dead(world, "in/running")
     await api.call("replay_dead_letter", running.id)
     await refuse(world.ports, b"hello", Refused(Reason.MALFORMED, "no JSON"))
-    await done(world, identity := await asked(world, api, "discard_dead_letters"))
+    await done(world, identity := await asked(world, api, "start_discard"))
     found = await api.call("get_discard_report", identity)
     came = await api.call("get_discard_report", identity, continuation="1")
     assert sorted(line["result"] for line in came.body["items"]) == [Result.DISCARDED, Result.DISCARDED, Result.RUNNING]
     return replace(came, text=body({**came.body, "items": found.body["items"] + came.body["items"]}).decode())
 
 
-@scenario("list_reconcile", 200)
+@scenario("list_reconciles", 200)
 async def reconciles_in_every_condition(world: World, api: Api) -> Answer:
     """The same; and a first page."""
-    await conditions(world, api, "reconcile", {"max_per_second": 1})
-    assert (await api.call("list_reconcile", limit="1")).body["continuation"]
-    answer = await api.call("list_reconcile")
+    await conditions(world, api, "start_reconcile", {"max_per_second": 1})
+    assert (await api.call("list_reconciles", limit="1")).body["continuation"]
+    answer = await api.call("list_reconciles")
     assert {item["state"] for item in answer.body["items"]} == set(JobState)
     return answer
 
@@ -180,14 +180,14 @@ async def conditions(world: World, api: Api, operation: str, wanted: dict[str, A
 @scenario("get_replay", 200)
 async def a_replay_that_waits(world: World, api: Api) -> Answer:
     """Before its first turn."""
-    return await api.call("get_replay", await asked(world, api, "replay_dead_letters", until=NOW.isoformat()))
+    return await api.call("get_replay", await asked(world, api, "start_replay", until=NOW.isoformat()))
 
 
 @scenario("get_reconcile", 200)
 async def a_reconcile_that_is_done(world: World, api: Api) -> Answer:
     """With its counts."""
     await drift(world)
-    await done(world, identity := await asked(world, api, "reconcile"))
+    await done(world, identity := await asked(world, api, "start_reconcile"))
     answer = await api.call("get_reconcile", identity)
     counts = {name: count for name, count in answer.body["counts"].items() if name != "bytes"}
     assert {name for name, count in counts.items() if count} == {
@@ -195,7 +195,7 @@ async def a_reconcile_that_is_done(world: World, api: Api) -> Answer:
         "found",
         Result.STARTED,
         Result.RUNNING,
-        Result.LEFT,
+        Result.SKIPPED,
     }
     return answer
 
@@ -205,7 +205,7 @@ async def the_letters_that_were_found(world: World, api: Api) -> Answer:
     """A transfer's and a message's."""
     await dead(world)
     await refuse(world.ports, b"hello", Refused(Reason.MALFORMED, "no JSON"))
-    await done(world, identity := await asked(world, api, "replay_dead_letters"))
+    await done(world, identity := await asked(world, api, "start_replay"))
     answer = await api.call("get_replay_report", identity)
     assert len(answer.body["items"]) == 2
     assert answer.body["continuation"] == "1"
@@ -219,7 +219,7 @@ async def what_came_of_them(world: World, api: Api) -> Answer:
     running = await dead(world, "in/running")
     await api.call("replay_dead_letter", running.id)
     await refuse(world.ports, b"hello", Refused(Reason.MALFORMED, "no JSON"))
-    await done(world, identity := await asked(world, api, "replay_dead_letters"))
+    await done(world, identity := await asked(world, api, "start_replay"))
     answer = await api.call("get_replay_report", identity, continuation="1")
     assert {line["result"] for line in answer.body["items"]} == {Result.STARTED, Result.REFUSED, Result.RUNNING}
     assert answer.body["continuation"] is None
@@ -230,7 +230,7 @@ async def what_came_of_them(world: World, api: Api) -> Answer:
 async def every_class(world: World, api: Api) -> Answer:
     """The extra ones have a page of their own."""
     await drift(world)
-    await done(world, identity := await asked(world, api, "reconcile"))
+    await done(world, identity := await asked(world, api, "start_reconcile"))
     first = await api.call("get_reconcile_report", identity)
     more = await api.call("get_reconcile_report", identity, continuation="1")
     assert {line["class"] for answer in (first, more) for line in answer.body["items"]} == set(Finding)
@@ -241,16 +241,16 @@ async def every_class(world: World, api: Api) -> Answer:
 async def what_came_of_each(world: World, api: Api) -> Answer:
     """Started, running already, left as it is."""
     await drift(world)
-    await done(world, identity := await asked(world, api, "reconcile"))
+    await done(world, identity := await asked(world, api, "start_reconcile"))
     answer = await api.call("get_reconcile_report", identity, continuation="2")
-    assert {line["result"] for line in answer.body["items"]} == {Result.STARTED, Result.RUNNING, Result.LEFT}
+    assert {line["result"] for line in answer.body["items"]} == {Result.STARTED, Result.RUNNING, Result.SKIPPED}
     return answer
 
 
 @scenario("get_reconcile_report", 200)
 async def a_page_that_is_not_there(world: World, api: Api) -> Answer:
     """Empty, and the last."""
-    identity = await asked(world, api, "reconcile")
+    identity = await asked(world, api, "start_reconcile")
     answer = await api.call("get_reconcile_report", identity, continuation="7", result="failed")
     assert answer.body == {"items": [], "continuation": None}
     return answer

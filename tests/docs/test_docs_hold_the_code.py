@@ -49,12 +49,12 @@ def test_every_variable_of_the_local_stack_is_there() -> None:
 
 
 def test_every_reason_has_its_section() -> None:
-    """Each reason has a section, in order, that says what it means, where to look, how to mend and when to replay."""
+    """Each reason has a section, in order, that says what it means, where to look, how to fix it and when to replay."""
     heads = re.findall(r"^### (\w+)$", section(OPERATING, "## Dead letters by reason"), re.MULTILINE)
     assert heads == [reason.value for reason in Reason]
     for reason in Reason:
         text = section(OPERATING, f"### {reason}")
-        assert re.findall(r"\*\*(\w[\w ]*)\*\*:", text) == ["Means", "Look at", "Mend", "Replay"]
+        assert re.findall(r"\*\*(\w[\w ]*)\*\*:", text) == ["Means", "Look at", "Fix", "Replay"]
 
 
 def actions() -> Iterator[str]:

@@ -290,10 +290,10 @@ WALKS: dict[str, dict[str, Any]] = {
 # `context.version`, and adds the new version's lines beside the old ones.
 ACTIONS = {
     "1.0": {
-        "small": "any(cancel start)",
-        "polled": "any(cancel start) any(timer) any(check) any(timer) any(check) any(start)",
-        "superseded": "any(cancel start) record timer clean",
-        "refused": "any(cancel start) any(timer) any(start) any(timer) any(start) record timer clean close",
+        "small": "any(cancel transfer_start)",
+        "polled": "any(cancel transfer_start) any(timer) any(transfer_check) any(timer) any(transfer_check) any(transfer_start)",
+        "superseded": "any(cancel transfer_start) transfer_record timer transfer_clean",
+        "refused": "any(cancel transfer_start) any(timer) any(transfer_start) any(timer) any(transfer_start) transfer_record timer transfer_clean transfer_close",
     }
 }
 

@@ -212,7 +212,7 @@ def headed(get: dict[str, Any]) -> dict[str, Any]:
         status: {key: part for key, part in resolved(response).items() if key != "content"}
         for status, response in get["responses"].items()
     }
-    own = {"operationId": f"{get['operationId']}_head", "summary": "The status and the headers of GET"}
+    own = {"operationId": f"{get['operationId']}_head", "summary": "Status and headers of GET"}
     return {key: value for key, value in get.items() if key != "description"} | own | {"responses": responses}
 
 
@@ -362,7 +362,7 @@ class TestDescription:
         if name == "health":
             assert (answer.status, told) == (200, [])
             return
-        known = re.fullmatch(r"(?:Known are: (.*)|This call takes none)\.", answer.body["fix"])
+        known = re.fullmatch(r"(?:Use only: (.*)|This call accepts no query parameters)\.", answer.body["fix"])
         assert known
         assert [one["name"] for one in told if one["in"] == "query"] == (known[1].split(", ") if known[1] else [])
 
@@ -846,9 +846,9 @@ class TestAnswers:
     @pytest.mark.parametrize(
         ("operation", "name", "more"),
         [
-            ("replay_dead_letters", "ReplayRequest", []),
-            ("discard_dead_letters", "DiscardRequest", []),
-            ("reconcile", "ReconcileRequest", [{}, {"route": None}, {"route": "default", "reason": "throttled"}]),
+            ("start_replay", "ReplayRequest", []),
+            ("start_discard", "DiscardRequest", []),
+            ("start_reconcile", "ReconcileRequest", [{}, {"route": None}, {"route": "default", "reason": "throttled"}]),
         ],
     )
     async def test_a_job_that_fits_is_taken_and_one_that_does_not_is_refused(
@@ -878,8 +878,8 @@ class TestChecker:
             "Health": await api.call("health"),
             "Accepted": await api.call("replay_dead_letter", transfer.id),
             "NotFound": await api.call("get_transfer", UNKNOWN),
-            "Replay": await api.call("get_replay", await asked(world, api, "replay_dead_letters")),
-            "Discard": await api.call("get_discard", await asked(world, api, "discard_dead_letters")),
+            "Replay": await api.call("get_replay", await asked(world, api, "start_replay")),
+            "Discard": await api.call("get_discard", await asked(world, api, "start_discard")),
         }
         good = answers[name].body
         assert wrong(SCHEMAS[name], good) == []

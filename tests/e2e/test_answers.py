@@ -65,10 +65,10 @@ def test_three_hundred_blobs_without_metadata_are_reconciled(answering: Desk) ->
 
 def counts(desk: Desk) -> dict[str, int]:
     """What a reconcile of the full container comes to."""
-    job = desk.api("POST", "/reconcile", {"route": "plain", "max_per_second": 100}).body["id"]
+    job = desk.api("POST", "/reconciles", {"route": "plain", "max_per_second": 100}).body["id"]
 
     def look() -> Any:
-        body = desk.api("GET", f"/reconcile/{job}").body
+        body = desk.api("GET", f"/reconciles/{job}").body
         return body if body["state"] in ENDED else None
 
     body = desk.until(look, f"{job} ends")
@@ -160,7 +160,7 @@ def test_a_refused_copy_ends_at_once_for_its_reason(
 
 def test_an_unfinished_upload_is_told_as_such(ends: dict[str, dict[str, Any]]) -> None:
     """With what to do about it."""
-    assert "began an upload and has not ended it" in ends["unfinished"]["detail"]
+    assert "started an upload and not committed it" in ends["unfinished"]["detail"]
 
 
 def test_a_blob_under_its_owners_key_is_refused_wherever_it_is_met(
@@ -183,7 +183,7 @@ def test_tags_that_the_target_does_not_take_are_left_out(answering: Desk, ends: 
     """Refused with them, copied once more without, and noted."""
     transfer = ends["tagged"]
     assert transfer["state"] == "verified"
-    assert "index tags were left out" in transfer["detail"]
+    assert "index tags were not copied" in transfer["detail"]
     assert asked(answering, "tagged").count(COPY) == 2
     assert answering.read(answering.target("tagged", "of-inputs")) == b"tagged"
 
@@ -232,6 +232,6 @@ def test_a_name_that_the_target_would_fold_is_refused(answering: Desk, ends: dic
     """And never written: `a/b` there is the copy of `a/b`, whichever was first."""
     transfer = ends["a//b"]
     assert (transfer["state"], transfer["reason"]) == ("dead_lettered", Reason.INVALID_NAME)
-    assert "an account with a hierarchical namespace drops it" in transfer["detail"]
+    assert "accounts with a hierarchical namespace drop it" in transfer["detail"]
     assert ends["a/b"]["state"] == "verified"
     assert answering.read(answering.target("a/b", "of-inputs")) == b"a/b"

@@ -18,9 +18,9 @@ UNKNOWN = "00000000-000000000000000000000000"
         ("POST", f"/dead-letters/{UNKNOWN}/replay", None, 404),
         ("DELETE", f"/dead-letters/{UNKNOWN}", None, 404),
         ("DELETE", "/dead-letters/discard", None, 400),
-        ("POST", "/dead-letters/discard", b"[]", 400),
-        ("POST", "/dead-letters/discard", '{"route": "default"}'.encode("utf-16"), 400),
-        ("POST", "/dead-letters/discard", b'{"route": "\xff"}', 400),
+        ("POST", "/discards", b"[]", 400),
+        ("POST", "/discards", '{"route": "default"}'.encode("utf-16"), 400),
+        ("POST", "/discards", b'{"route": "\xff"}', 400),
         ("GET", f"/discards/replay-{UNKNOWN[9:]}", None, 400),
         ("DELETE", f"/discards/discard-{UNKNOWN[9:]}", None, 404),
         ("GET", "/dead-letters?name=", None, 400),
@@ -64,15 +64,15 @@ def test_errors_are_problems_with_a_fix(desk: Desk, method: str, path: str, body
         "/dead-letters?name=x",
         "/replays",
         "/discards",
-        "/reconcile",
+        "/reconciles",
         f"/transfers/{UNKNOWN}",
         f"/dead-letters/{UNKNOWN}",
         f"/replays/replay-{UNKNOWN[9:]}",
         f"/replays/replay-{UNKNOWN[9:]}/report",
         f"/discards/discard-{UNKNOWN[9:]}",
         f"/discards/discard-{UNKNOWN[9:]}/report",
-        f"/reconcile/reconcile-{UNKNOWN[9:]}",
-        f"/reconcile/reconcile-{UNKNOWN[9:]}/report",
+        f"/reconciles/reconcile-{UNKNOWN[9:]}",
+        f"/reconciles/reconcile-{UNKNOWN[9:]}/report",
         "/transfers?limit=0",
     ],
 )
@@ -118,7 +118,7 @@ def test_a_fresh_upload_whose_event_was_not_taken_is_404_that_says_so(desk: Desk
     finally:
         desk.control.events(mode="deliver")
     assert answer.status == 404
-    assert "its event was not taken yet" in answer.body["detail"]
+    assert "its event was not processed yet" in answer.body["detail"]
     assert "POST /api/transfers" in answer.body["fix"]
     assert desk.api("POST", "/transfers", {"route": "default", "name": "fresh/upload"}).status == 202
     assert desk.until_final("fresh/upload")["state"] == "verified"

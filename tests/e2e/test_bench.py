@@ -26,7 +26,7 @@ FIGURES = {
     "CPU per blob, azurite, ms": ("cpu_seconds.azurite", 1000),
     "peak memory, host, MiB": ("peak_mib.host", 1),
     "peak memory, proxy, MiB": ("peak_mib.proxy", 1),
-    "stack ready after, s": ("start_seconds", 1),
+    "stack ready, s": ("start_seconds", 1),
 }
 
 
@@ -121,7 +121,7 @@ def test_sizes_that_are_none_are_refused(tmp_path: Path, sizes: str) -> None:
         [*COMMAND, f"--sizes={sizes}"], cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert re.search(r"is no list of numbers from 1 to 15,000, by commas", done.stderr)
+    assert re.search(r"is not a list of numbers from 1 to 15,000, separated by commas", done.stderr)
 
 
 def test_another_host_is_refused(tmp_path: Path) -> None:
@@ -130,4 +130,4 @@ def test_another_host_is_refused(tmp_path: Path) -> None:
         COMMAND, cwd=ROOT, env=environment(tmp_path, HOST="func"), capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "Fix: leave HOST out" in done.stderr
+    assert "Fix: unset HOST" in done.stderr

@@ -172,9 +172,9 @@ def test_every_dead_letter_says_why_and_holds_its_message(hostile: Desk, sent: d
         kept = base64.b64decode(letter["message"])
         assert kept == redaction.without_secrets(body)
         why = (
-            "what looked like a secret"
+            "a possible secret was removed"
             if redaction.is_redacted(kept)
-            else f"the message is refused as before: {refusal.detail}"
+            else f"the message was refused again: {refusal.detail}"
         )
         assert refused_again(hostile, message_id(body)).startswith(why)
 
@@ -202,7 +202,7 @@ def test_a_dead_letter_is_accepted_again_once_the_routes_are_mended(hostile: Des
     reasons = {route: hostile.api("GET", f"/dead-letters/{letter}").body["reason"] for route, letter in sent.items()}
     assert reasons == {"moved": "not_allowed", "tight": "invalid_name"}
     for letter in sent.values():
-        assert refused_again(hostile, letter).startswith("the message is refused as before")
+        assert refused_again(hostile, letter).startswith("the message was refused again")
     right = mended(hostile.stack.account("").rstrip("/"))
     restart(hostile, {**mistaken, "ROUTES": written({"default": right["default"]})})
     try:
@@ -239,7 +239,7 @@ def replayed(desk: Desk, route: str, letter: str) -> None:
     assert desk.read(desk.target(name, route)) == desk.read(desk.source(name, route)) == f"through {route}".encode()
     resolved = desk.api("GET", f"/dead-letters/{letter}").body
     assert (resolved["state"], resolved["resolved_as"]) == ("resolved", "accepted")
-    assert refused_again(desk, letter) == f"dead letter {letter} is resolved already"
+    assert refused_again(desk, letter) == f"dead letter {letter} is already resolved"
 
 
 def test_every_name_is_carried_byte_for_byte(hostile: Desk) -> None:

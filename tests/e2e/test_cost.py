@@ -65,4 +65,4 @@ def test_another_host_is_refused() -> None:
     """What is counted is in the stand-in's store."""
     done = subprocess.run(COMMAND, cwd=ROOT, env=environment(HOST="func"), capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
-    assert "Fix: leave HOST out" in done.stderr
+    assert "Fix: unset HOST" in done.stderr

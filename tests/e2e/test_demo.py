@@ -28,7 +28,7 @@ def test_the_demo_shares_fails_replays_and_compares(tmp_path: Path) -> None:
         "dead_lettered inbox/report.csv",
         "target_unwritable",
         "replay -> 202",
-        "All bytes were compared and are equal.",
+        "All bytes compared: equal.",
     ):
         assert said in done.stdout
 
@@ -71,7 +71,7 @@ def until(look: Callable[[], bool], what: str) -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
-        ("ROUTES", "[", "The setting ROUTES is '[': it is no JSON"),
+        ("ROUTES", "[", "The setting ROUTES is '[': not JSON"),
         ("WINDOW_SECONDS", "soon", "The setting WINDOW_SECONDS is 'soon'"),
         ("DEVHOST_COPY_RATE", "0", "DEVHOST_COPY_RATE=0 is not a positive number"),
         ("AZURITE_QUEUE_PORT", "many", "AZURITE_QUEUE_PORT=many is not a positive number"),
@@ -121,7 +121,7 @@ def test_run_creates_the_containers_of_its_routes_names_them_and_says_where_the_
     warnings = [line for line in said.splitlines() if "WARNING" in line]
     assert [("far" in line, "typo" in line) for line in warnings] == [(True, False), (False, True)]
     assert all(stack.account("") in line for line in warnings)
-    assert said.splitlines()[-1] == f"The local stack has stopped; its blobs are in {tmp_path}/."
+    assert said.splitlines()[-1] == f"The local stack has stopped. Its blobs are in {tmp_path}/."
     assert "Traceback" not in said
 
 
@@ -130,7 +130,7 @@ def test_a_port_that_is_none_is_said_with_its_variable(tmp_path: Path) -> None:
     env = environment(tmp_path) | {"HOST_PORT": "seven"}
     done = devhost("run", env)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "HOST_PORT='seven' is no port" in done.stderr
+    assert "HOST_PORT='seven' is not a port" in done.stderr
 
 
 @pytest.mark.parametrize("variable", ["HOST_PORT", "AZURITE_BLOB_PORT"])

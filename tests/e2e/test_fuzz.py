@@ -33,7 +33,7 @@ OPERATIONS: dict[str, set[int]] = {
 # What this stack never answers: it asks for no key, nothing fails, and no share comes while its transfer is ending.
 NEVER = {(name, code) for name in OPERATIONS for code in (401, 500, 503)} | {("share_now", 409)}
 LETTERS = 60
-EVERYTHING = "/api/dead-letters/discard"
+EVERYTHING = "/api/discards"
 EXAMPLES = 300 if os.environ.get("SOAK") == "long" else 15
 # Ids in place of those that are known once the stack runs.
 VERIFIED, RUNNING, DEAD = (f"00000000-{number:024x}" for number in range(3))
@@ -41,7 +41,7 @@ MESSAGE, REPLAY, DISCARD, RECONCILE = (f"{kind}-{0:024x}" for kind in ("message"
 REPLAYING, DISCARDING, RECONCILING = (f"{kind}-{1:024x}" for kind in ("replay", "discard", "reconcile"))
 # What no schema can say of a valid request, and the app refuses with 400.
 UNSAID = re.compile(
-    r"`name` goes with `route` alone|`(continuation|since|until)` is not valid|`since` is later than `until`|the name cannot be carried: .+"
+    r"`name` can be combined only with `route`|`(continuation|since|until)` is not valid|`since` is later than `until`|the name cannot be carried: .+"
 )
 # The methods of these paths' neighbour, whose parameter takes the segment.
 NEIGHBOURS = {(method, f"/api/dead-letters/{what}") for method in ("GET", "DELETE") for what in ("replay", "discard")}
@@ -112,12 +112,12 @@ class Fuzzed:
         self._knows(RUNNING, self.desk.transfer_of("held.bin", "patient").body["id"])
         self.known[DEAD] = self._dead
         self._knows(MESSAGE, max(letters))
-        self._knows(REPLAY, self._job("/dead-letters/replay", dry_run=True))
-        self._knows(DISCARD, self._job("/dead-letters/discard", dry_run=True))
-        self._knows(RECONCILE, self._job("/reconcile", route="default"))
-        self.known[REPLAYING] = lambda: self._job("/dead-letters/replay", max_per_second=1)
-        self.known[DISCARDING] = lambda: self._job("/dead-letters/discard", route="strict", max_per_second=1)
-        self.known[RECONCILING] = lambda: self._job("/reconcile", route="strict", max_per_second=1)
+        self._knows(REPLAY, self._job("/replays", dry_run=True))
+        self._knows(DISCARD, self._job("/discards", dry_run=True))
+        self._knows(RECONCILE, self._job("/reconciles", route="default"))
+        self.known[REPLAYING] = lambda: self._job("/replays", max_per_second=1)
+        self.known[DISCARDING] = lambda: self._job("/discards", route="strict", max_per_second=1)
+        self.known[RECONCILING] = lambda: self._job("/reconciles", route="strict", max_per_second=1)
 
     def _knows(self, placeholder: str, identity: str) -> None:
         self.known[placeholder] = lambda: identity
@@ -216,7 +216,7 @@ DOCTORED: dict[str, dict[str, Any]] = {
     "a valid request that is refused": {
         "status_code": 400,
         "headers": {"Content-Type": ["application/problem+json"]},
-        "content": b'{"type": "about:blank", "title": "The request is not valid", "status": 400, "detail": "-", "fix": "-"}',
+        "content": b'{"type": "about:blank", "title": "Invalid request", "status": 400, "detail": "-", "fix": "-"}',
     },
 }
 

@@ -215,10 +215,10 @@ def test_the_errors_of_a_host_that_failed_are_shown(desk: Desk, monkeypatch: pyt
         desk.stack.start_host()
     assert str(failed.value).splitlines()[1:] == [
         "  the host is in state Error",
-        "  the host says: The 'batchSize' of queues must be below 33.",
-        "  the host says: No connection with AccountName=a;AccountKey=REMOVED; nor by REMOVED.",
+        "  host error: The 'batchSize' of queues must be below 33.",
+        "  host error: No connection with AccountName=a;AccountKey=REMOVED; nor by REMOVED.",
         "  function drain: '%CRON%' does not resolve to a value.",
-        "  the host's lines may say more",
+        "  see the host's output for details",
     ]
 
 
@@ -227,7 +227,7 @@ def test_a_host_without_functions_is_said(desk: Desk, monkeypatch: pytest.Monkey
     monkeypatch.setattr(app, "BROKEN_SECONDS", 0.2)
     admin = {"/admin/host/status": [(200, {"state": "Running"})], "/admin/functions": [(200, [])]}
     tell(desk, [(404, None)], admin=admin)
-    with pytest.raises(StackFailed, match="the host found no function"):
+    with pytest.raises(StackFailed, match="the host found no functions"):
         desk.stack.start_host()
 
 

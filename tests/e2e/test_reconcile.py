@@ -39,9 +39,9 @@ def full(desk: Desk) -> list[str]:
 
 def asked(desk: Desk, **body: Any) -> str:
     """Ask for a reconcile of the container's route; its id."""
-    answer = desk.api("POST", "/reconcile", {"route": CONTAINER, **body})
+    answer = desk.api("POST", "/reconciles", {"route": CONTAINER, **body})
     assert answer.status == 202
-    assert answer.headers["Location"] == f"reconcile/{answer.body['id']}"
+    assert answer.headers["Location"] == f"reconciles/{answer.body['id']}"
     return str(answer.body["id"])
 
 
@@ -49,7 +49,7 @@ def ended(desk: Desk, job_id: str, patience: float = PATIENCE) -> dict[str, Any]
     """A job once it has ended."""
 
     def look() -> dict[str, Any] | None:
-        body: dict[str, Any] = desk.api("GET", f"/reconcile/{job_id}").body
+        body: dict[str, Any] = desk.api("GET", f"/reconciles/{job_id}").body
         return body if body["state"] in ENDED else None
 
     found: dict[str, Any] = desk.until(look, f"{job_id} ends", patience)
@@ -58,7 +58,7 @@ def ended(desk: Desk, job_id: str, patience: float = PATIENCE) -> dict[str, Any]
 
 def report(desk: Desk, job_id: str, wanted: str = "") -> list[dict[str, Any]]:
     """Every line of a job's report."""
-    return desk.everything(f"/reconcile/{job_id}/report{wanted}", limit="")
+    return desk.everything(f"/reconciles/{job_id}/report{wanted}", limit="")
 
 
 def test_a_dry_run_tells_what_would_be_shared_and_shares_nothing(desk: Desk, full: list[str]) -> None:
@@ -126,7 +126,7 @@ def test_drift_is_told_and_mended_but_for_what_a_person_cancelled(desk: Desk, fu
         "extra.bin": "extra",
         "cancelled.bin": "missing",
     }
-    assert job["counts"]["left"] == 1
+    assert job["counts"]["skipped"] == 1
     for name, data in ((gone, gone.encode()), (overwritten, overwritten.encode()), (newer, b"newer")):
         assert desk.until_final(name, CONTAINER)["state"] == "verified"
         assert desk.read(desk.target(name, CONTAINER)) == data

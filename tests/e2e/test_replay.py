@@ -51,9 +51,9 @@ def letters(desk: Desk) -> list[dict[str, Any]]:
 
 def asked(desk: Desk, **body: Any) -> str:
     """Ask for a bulk replay of the route's letters; its id."""
-    answer = desk.api("POST", "/dead-letters/replay", {"route": CONTAINER, **body})
+    answer = desk.api("POST", "/replays", {"route": CONTAINER, **body})
     assert answer.status == 202
-    assert answer.headers["Location"] == f"../replays/{answer.body['id']}"
+    assert answer.headers["Location"] == f"replays/{answer.body['id']}"
     return str(answer.body["id"])
 
 
@@ -129,7 +129,7 @@ def test_the_lists_show_every_job(desk: Desk) -> None:
     items = desk.everything("/replays")
     assert {"done", "cancelled"} <= {item["state"] for item in items}
     assert all(item["id"].startswith("replay-") for item in items)
-    wrong = desk.api("GET", f"/reconcile/{items[0]['id']}")
+    wrong = desk.api("GET", f"/reconciles/{items[0]['id']}")
     assert (wrong.status, "reconcile-" in json.dumps(wrong.body["fix"])) == (400, True)
 
 
@@ -183,7 +183,7 @@ def event(desk: Desk, letter: dict[str, Any]) -> str:
 
 def discards(desk: Desk, **body: Any) -> str:
     """Ask for a bulk discard of the route's letters; its id."""
-    answer = desk.api("POST", "/dead-letters/discard", {"route": CONTAINER, **body})
+    answer = desk.api("POST", "/discards", {"route": CONTAINER, **body})
     assert answer.status == 202
-    assert answer.headers["Location"] == f"../discards/{answer.body['id']}"
+    assert answer.headers["Location"] == f"discards/{answer.body['id']}"
     return str(answer.body["id"])

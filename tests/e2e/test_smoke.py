@@ -277,7 +277,7 @@ def test_sync_is_refused_and_the_app_takes_async(runs: Runs) -> None:
     run = runs.sync_refused
     assert run.code == 0, run.err
     assert (run.found("sync")["result"], run.found("async")["result"]) == ("refused", "let through")
-    assert "took async in its place" in run.found("sync")["seen"]
+    assert "used async instead" in run.found("sync")["seen"]
     assert "verified by async" in run.found("canary")["seen"]
 
 
@@ -287,7 +287,7 @@ def test_async_is_refused_and_that_is_a_failure(runs: Runs) -> None:
     assert run.code == 1
     assert (run.found("sync")["result"], run.found("async")["result"]) == ("let through", "refused")
     assert "source_unreadable" in run.found("async")["seen"]
-    assert "cannot read the source by async" in run.found("async")["seen"]
+    assert "cannot read the source with async" in run.found("async")["seen"]
 
 
 def test_what_cannot_be_deleted_is_named(runs: Runs) -> None:
@@ -301,7 +301,7 @@ def test_what_cannot_be_deleted_is_named(runs: Runs) -> None:
 def test_ctrl_c_leaves_nothing_behind(runs: Runs, desk: Desk) -> None:
     """No blob at source or target, no dead letter to be replayed, nothing that runs; nor do the others leave any."""
     assert (runs.interrupted.code, runs.interrupted.err) == (130, "")
-    assert "5. Take everything away" in runs.interrupted.out
+    assert "5. Clean up" in runs.interrupted.out
     for account, container in PLACES:
         left = desk.accounts[account].get_container_client(container).list_blob_names()
         assert [name for name in left if NAME in name] == [] or (account, container) == ("sharingtarget", "many")

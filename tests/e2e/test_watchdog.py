@@ -79,7 +79,7 @@ def test_a_transfer_whose_messages_were_lost_becomes_a_dead_letter_and_can_be_re
     desk.fire("watchdog")
     letter = desk.until(lambda: dead_letter(desk, stuck), "it is a dead letter")
     assert letter["reason"] == "internal"
-    assert "Terminated: nothing happened for 72 hours" in letter["detail"]
+    assert "Terminated: no progress for 72 hours" in letter["detail"]
     assert not desk.target("stuck.bin", "async").exists()
     shown = desk.api("GET", f"/transfers/{waiting}").body
     assert (shown["state"], shown["attempt"], shown["resumes"]) == ("copying", 0, 0)

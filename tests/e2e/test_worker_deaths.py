@@ -191,8 +191,8 @@ def test_a_job_reports_every_line_once_through_deaths(desk: Desk, capsys: pytest
     for moment, disturb in drawn(desk, random, deaths, restarts, LINES):
         desk.until_resumed(partial(is_acting, desk, job_id, moment), f"{moment} lines are begun, and it acts", PATIENT)
         disturb()
-        assert desk.api("GET", f"/reconcile/{job_id}").body["state"] == "running"
-    look = lambda: desk.api("GET", f"/reconcile/{job_id}").body["state"] in ENDED  # noqa: E731  # said once
+        assert desk.api("GET", f"/reconciles/{job_id}").body["state"] == "running"
+    look = lambda: desk.api("GET", f"/reconciles/{job_id}").body["state"] in ENDED  # noqa: E731  # said once
     desk.until_resumed(look, f"{job_id} ends", PATIENT)
     job = ended(desk, job_id)
     seconds = time.monotonic() - since
@@ -231,7 +231,7 @@ def unshared(desk: Desk) -> list[str]:
 
 def is_acting(desk: Desk, job_id: str, moment: int) -> bool:
     """Whether the job has begun so many transfers, and a turn of it is at work."""
-    at_work = hub(desk, "SELECT 1 FROM activities WHERE instance = ? AND name = 'act'", job_id)
+    at_work = hub(desk, "SELECT 1 FROM activities WHERE instance = ? AND name = 'job_act'", job_id)
     return bool(at_work) and begun(desk) >= moment
 
 

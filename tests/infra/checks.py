@@ -7,17 +7,16 @@ import json
 import re
 from typing import Any
 
-from adapters import events, letters, reports
+from rules import fixed_names
 from tests.infra.snapshots import ROOT, Snapshot, strings
-from triggers import queue
 
 HOST = json.loads((ROOT / "host.json").read_text())
 HUB = HOST["extensions"]["durableTask"]["hubName"]
 PACKAGE = "app-package"
 # What the app keeps, by account: the containers and the queues.
 KEPT: dict[str, tuple[set[str], set[str]]] = {
-    "state": ({letters.CONTAINER, reports.CONTAINER, PACKAGE}, set()),
-    "events": ({events.UNDELIVERED}, {events.QUEUE, events.POISON}),
+    "state": ({fixed_names.LETTERS_CONTAINER, fixed_names.REPORTS_CONTAINER, PACKAGE}, set()),
+    "events": ({fixed_names.UNDELIVERED_CONTAINER}, {fixed_names.EVENTS_QUEUE, fixed_names.POISON_QUEUE}),
 }
 QUEUE_SENDER, BLOB_CONTRIBUTOR = "c6a89b2d-59bc-44d0-9896-0f6e12d7b80a", "ba92f5b4-2d11-453d-a403-e96b0029c9fe"
 SECRET = re.compile(
@@ -215,8 +214,8 @@ def events_delivered(snapshot: Snapshot) -> list[str]:
 
 def _subscription(subject: str, account: str) -> dict[str, Any]:
     identity = {"type": "SystemAssigned"}
-    delivery = {"resourceId": account, "queueName": queue.QUEUE, "queueMessageTimeToLiveInSeconds": -1}
-    given_up = {"resourceId": account, "blobContainerName": events.UNDELIVERED}
+    delivery = {"resourceId": account, "queueName": fixed_names.EVENTS_QUEUE, "queueMessageTimeToLiveInSeconds": -1}
+    given_up = {"resourceId": account, "blobContainerName": fixed_names.UNDELIVERED_CONTAINER}
     return {
         "eventDeliverySchema": "CloudEventSchemaV1_0",
         "filter": {
@@ -238,7 +237,7 @@ def _subscription(subject: str, account: str) -> dict[str, Any]:
 
 def names_of_the_code(snapshot: Snapshot) -> list[str]:
     """Containers and queues of the app's own accounts are those that the code names; and the scheduler's hub is host.json's."""
-    wrong = [] if queue.QUEUE == events.QUEUE else [f"the trigger's queue is {queue.QUEUE}"]
+    wrong = list[str]()
     for purpose, kept in KEPT.items():
         account = snapshot.account(purpose)
         containers = snapshot.children("Microsoft.Storage/storageAccounts/blobServices/containers", account)
@@ -287,7 +286,7 @@ def kept_and_forgotten(snapshot: Snapshot) -> list[str]:
         scope = account["properties"]["allowedCopyScope"]
         wrong += [] if scope == ("AAD" if target else None) else [f"{account['name']}: copy scope is {scope}"]
     [rule] = snapshot.one("Microsoft.Storage/storageAccounts/managementPolicies")["properties"]["policy"]["rules"]
-    rests = [f"{letters.CONTAINER}/resolved/", f"{reports.CONTAINER}/"]
+    rests = [f"{fixed_names.LETTERS_CONTAINER}/resolved/", f"{fixed_names.REPORTS_CONTAINER}/"]
     action = {"baseBlob": {"delete": {"daysAfterModificationGreaterThan": 90}}}
     as_said = rule["definition"]["filters"]["prefixMatch"] == rests and rule["definition"]["actions"] == action
     return wrong if rule["enabled"] and as_said else [*wrong, f"forgotten: {rule}"]

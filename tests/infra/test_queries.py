@@ -66,6 +66,18 @@ def test_the_fields_are_those_of_every_action() -> None:
     assert {"id", "route", "attempt", "state", "verdict", "reason", "detail", "ms"} <= LOGGED["transfer.close"]
 
 
+def test_a_line_with_an_id_names_the_blob() -> None:
+    """Jobs, messages and inputs that cannot be read have no blob to name."""
+    nameless = {action for action, fields in LOGGED.items() if "id" in fields and "name" not in fields}
+    jobs = {action for action in LOGGED if action.startswith("job.")}
+    assert nameless == jobs | {
+        "message.dead_lettered",
+        "message.replayed",
+        "reconcile.left_out",
+        "resume.unreadable",
+    }
+
+
 def test_every_alert_is_asked_of_real_lines(snapshot: Taken) -> None:
     """Each action, field and verdict is one that the code writes."""
     found = alerts(snapshot("default"))
@@ -110,7 +122,7 @@ def test_an_alert_on_an_action_of_an_older_release_is_found(snapshot: Taken) -> 
 def test_a_line_is_what_the_queries_take_it_for(caplog: pytest.LogCaptureFixture) -> None:
     """Every query begins with how a line begins, and a line is JSON."""
     with caplog.at_level(logging.INFO, logger=LOGGER.name):
-        log("queue.depth", "so many events wait", depth=1)
+        log("queue.depth", "queue depth", depth=1)
     [text] = re.findall(r'startswith "(.*)"$', queries.HEAD)
     assert caplog.messages[0].startswith(text.replace('\\"', '"'))
     assert json.loads(caplog.messages[0])["action"] == "queue.depth"

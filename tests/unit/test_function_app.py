@@ -22,6 +22,7 @@ ROUTES = json.dumps(
         }
     ]
 )
+JOBS = ("replays", "discards", "reconciles")
 # The HTTP API as the design has it: who asks for another row changes it here, and in the docs.
 API = {
     ("GET", "transfers", "FUNCTION"),
@@ -32,18 +33,15 @@ API = {
     ("GET", "dead-letters/{id}", "FUNCTION"),
     ("POST", "dead-letters/{id}/replay", "FUNCTION"),
     ("DELETE", "dead-letters/{id}", "FUNCTION"),
-    ("POST", "dead-letters/replay", "FUNCTION"),
-    ("POST", "dead-letters/discard", "FUNCTION"),
-    *[("GET", f"replays{rest}", "FUNCTION") for rest in ("", "/{id}", "/{id}/report")],
-    ("DELETE", "replays/{id}", "FUNCTION"),
-    *[("GET", f"discards{rest}", "FUNCTION") for rest in ("", "/{id}", "/{id}/report")],
-    ("DELETE", "discards/{id}", "FUNCTION"),
-    ("POST", "reconcile", "FUNCTION"),
-    *[("GET", f"reconcile{rest}", "FUNCTION") for rest in ("", "/{id}", "/{id}/report")],
-    ("DELETE", "reconcile/{id}", "FUNCTION"),
+    *[("POST", jobs, "FUNCTION") for jobs in JOBS],
+    *[("GET", f"{jobs}{rest}", "FUNCTION") for jobs in JOBS for rest in ("", "/{id}", "/{id}/report")],
+    *[("DELETE", f"{jobs}/{{id}}", "FUNCTION") for jobs in JOBS],
     ("GET", "health", "ANONYMOUS"),
 }
-ACTIVITIES = ("start", "check", "record", "clean", "close", "survey", "extras", "act")
+ACTIVITIES = (
+    *(f"transfer_{step}" for step in ("start", "check", "record", "clean", "close")),
+    *(f"job_{turn}" for turn in ("survey", "extras", "act")),
+)
 TIMERS = ("drain", "resume", "sweep", "schedule", "watchdog", "purge")
 
 

@@ -135,20 +135,20 @@ def test_a_key_beyond_loopback_stops_the_start_and_is_not_shown(text: str, varia
         (on_azure(EVENTS__accountName=None), "EVENTS__blobServiceUri", "is not set", "Set EVENTS__accountName to the events account's name"),
         (on_azure(EVENTS__accountName=None, EVENTS__blobServiceUri="https://e.blob.core.windows.net"), "EVENTS__queueServiceUri", "is not set", "Set EVENTS__accountName"),
         (on_azure(EVENTS__accountName="Sharing Events"), "EVENTS__accountName", "is 'Sharing Events'", "Set EVENTS__accountName"),
-        (on_azure(EVENTS__accountName="sharingstate"), "EVENTS", "is 'https://sharingstate.queue.core.windows.net'", "Give the events an account of their own."),
-        (on_the_emulator(EVENTS=connection()), "EVENTS", "is '(hidden)'", "Give the events an account of their own."),
+        (on_azure(EVENTS__accountName="sharingstate"), "EVENTS", "is 'https://sharingstate.queue.core.windows.net'", "Use a separate account for events."),
+        (on_the_emulator(EVENTS=connection()), "EVENTS", "is '(hidden)'", "Use a separate account for events."),
         (on_the_emulator(EVENTS=connection(account="sharingevents", AccountKey="b3RoZXI=")), "EVENTS", "is '(hidden)'", "or both on one emulator"),
-        (on_azure(EVENTS=connection(account="sharingevents")), "EVENTS", "is '(hidden)'", "Let both be on Azure"),
+        (on_azure(EVENTS=connection(account="sharingevents")), "EVENTS", "is '(hidden)'", "Put both on Azure"),
         (on_the_emulator(EVENTS="", EVENTS__accountName="sharingevents"), "EVENTS", "is 'https://sharingevents.queue.core.windows.net'", "or both on one emulator"),
         (on_azure(EVENTS__clientId="an-id"), "EVENTS__clientId", "is 'an-id'", "Remove it, or set AzureWebJobsStorage__clientId too."),
         (on_azure(AzureWebJobsStorage__clientId="an-id"), "EVENTS__clientId", "is not set", "Set it to the value of AzureWebJobsStorage__clientId."),
         (on_azure(AzureWebJobsStorage__clientId="an-id", EVENTS__clientId="another"), "EVENTS__clientId", "is 'another'", "Set it to the value of AzureWebJobsStorage__clientId."),
-        (on_azure(WINDOW_SECONDS="soon"), "WINDOW_SECONDS", "is 'soon'", "between 0.5 and 60"),
-        (on_azure(WINDOW_SECONDS=""), "WINDOW_SECONDS", "is ''", "between 0.5 and 60"),
-        (on_azure(WINDOW_SECONDS="0"), "WINDOW_SECONDS", "is '0'", "between 0.5 and 60"),
-        (on_azure(WINDOW_SECONDS="61"), "WINDOW_SECONDS", "is '61'", "between 0.5 and 60"),
-        (on_azure(WINDOW_SECONDS="nan"), "WINDOW_SECONDS", "is 'nan'", "between 0.5 and 60"),
-        (on_azure(WINDOW_SECONDS="inf"), "WINDOW_SECONDS", "is 'inf'", "between 0.5 and 60"),
+        (on_azure(WINDOW_SECONDS="soon"), "WINDOW_SECONDS", "is 'soon'", "from 0.5 to 60"),
+        (on_azure(WINDOW_SECONDS=""), "WINDOW_SECONDS", "is ''", "from 0.5 to 60"),
+        (on_azure(WINDOW_SECONDS="0"), "WINDOW_SECONDS", "is '0'", "from 0.5 to 60"),
+        (on_azure(WINDOW_SECONDS="61"), "WINDOW_SECONDS", "is '61'", "from 0.5 to 60"),
+        (on_azure(WINDOW_SECONDS="nan"), "WINDOW_SECONDS", "is 'nan'", "from 0.5 to 60"),
+        (on_azure(WINDOW_SECONDS="inf"), "WINDOW_SECONDS", "is 'inf'", "from 0.5 to 60"),
     ],
 )  # fmt: skip
 def test_one_message_names_the_variable_its_value_and_the_fix(
@@ -243,7 +243,7 @@ def test_a_route_that_cannot_be_is_named_with_what_would_be_right(changed: dict[
 def test_routes_to_the_emulator_and_a_state_account_on_azure_do_not_go_together() -> None:
     """A stray local route would make a deployed app look for the emulator."""
     said = refusal(on_azure(ROUTES=json.dumps([ROUTE, {**LOCAL, "name": "stray"}])))
-    assert "the route 'stray' leads to http://127.0.0.1:10000" in said
+    assert "the route 'stray' uses http://127.0.0.1:10000" in said
     assert "the emulator" in said
 
 
@@ -251,8 +251,8 @@ def test_the_emulators_key_opens_nothing_on_azure() -> None:
     """A local stack does not write to somebody's real account."""
     azure = {**LOCAL, "name": "real", "target": ROUTE["target"]}
     said = refusal(on_the_emulator(ROUTES=json.dumps([LOCAL, azure])))
-    assert "the route 'real' leads to https://" in said
-    assert "Let every account be the emulator." in said
+    assert "the route 'real' uses https://" in said
+    assert "Put every account on the emulator." in said
 
 
 @pytest.mark.parametrize("end", ["source", "target"])

@@ -67,7 +67,7 @@ def test_values_are_read_as_azd_writes_them() -> None:
 @pytest.mark.parametrize("missing", values.NEEDED)
 def test_a_value_that_is_missing_is_named_with_its_fix(missing: str) -> None:
     """Empty is missing, too."""
-    with pytest.raises(Trouble, match=f"has no {missing}. Fix: azd provision"):
+    with pytest.raises(Trouble, match=f"lacks {missing}. Fix: azd provision"):
         values.of_json(json.dumps({**TOLD, missing: ""}), "azd")
 
 
@@ -92,7 +92,7 @@ def test_what_is_no_output_of_azd_is_told(text: str) -> None:
 )
 def test_no_key_is_sent_where_others_can_read_it(url: str) -> None:
     """By TLS, or to this machine, or not at all."""
-    with pytest.raises(Trouble, match="no key is sent there"):
+    with pytest.raises(Trouble, match="keys are sent only over https"):
         values.of_json(json.dumps({**TOLD, "API_URL": url}), "azd")
     assert places.safe("http://127.0.0.1:7071/", "x") == "http://127.0.0.1:7071"
 
@@ -104,7 +104,7 @@ def test_azd_that_is_not_there_or_fails_is_told(tmp_path: Path, monkeypatch: pyt
         values.of_azd()
     (tmp_path / "azd").write_text("#!/bin/sh\necho 'ERROR: no environment exists' >&2\nexit 1\n")
     (tmp_path / "azd").chmod(0o755)
-    with pytest.raises(Trouble, match=r"it said: ERROR: no environment exists\. Fix: azd up"):
+    with pytest.raises(Trouble, match=r"env get-values failed: ERROR: no environment exists\. Fix: azd up"):
         values.of_azd()
 
 
@@ -155,7 +155,7 @@ def ended(state: str, engine: str | None = None, detail: str = "", *, equal: boo
 
 
 UNREADABLE = (
-    "the target's service cannot read the source by async, sync; the last: target.copy: 403 CannotVerifyCopySource"
+    "the target's service cannot read the source with async, sync; the last: target.copy: 403 CannotVerifyCopySource"
 )
 
 
@@ -205,7 +205,7 @@ def test_an_end_is_told_in_a_line() -> None:
     assert str(ended("verified", "sync")) == "verified by sync in 1.5 s; bytes equal"
     assert str(ended("verified", "sync", equal=False)).endswith("BYTES DIFFER")
     assert str(ended("accepted", None, UNREADABLE)) == f"accepted: failed 3 times: source_unreadable: {UNREADABLE}"
-    assert str(End({"id": "x"}, equal=False)) == "no transfer: its event has not come"
+    assert str(End({"id": "x"}, equal=False)) == "no transfer: its event has not arrived"
 
 
 def test_the_words_for_a_source_that_the_service_cannot_read_are_those_of_the_page() -> None:
@@ -227,7 +227,7 @@ FOUND = [
     Finding("async", "r", Result.LET_THROUGH, "", works=True),
     Finding("async", "s", Result.UNUSED, "", works=True),
     Finding("replay", "r", Result.OK, "", works=True),
-    Finding("spans", "", Result.OK, "7 of the canaries", works=True),
+    Finding("spans", "", Result.OK, "7 spans of the canaries", works=True),
 ]
 CLOSED = {**TOLD, "APP_SUBNET": "/subnets/app"}
 # What `make smoke` is a part of, and a person has to see for himself.
@@ -289,12 +289,15 @@ def refused(code: str) -> HttpResponseError:
     [
         (
             refused("AuthorizationFailure"),
-            "(403 AuthorizationFailure): the account's firewall does not let this machine in",
+            "(403 AuthorizationFailure): the account's firewall blocks this machine",
         ),
-        (refused("AuthorizationPermissionMismatch"), "(403 AuthorizationPermissionMismatch): you have no role for it"),
-        (refused("Strange"), "(403 Strange): Fix: look the code up"),
-        (ClientAuthenticationError("no token, sig=secret"), "neither azd nor az gave a token. Fix: azd auth login"),
-        (ServiceRequestError("https://a/?sig=secret"), "there was no answer (ServiceRequestError)"),
+        (
+            refused("AuthorizationPermissionMismatch"),
+            "(403 AuthorizationPermissionMismatch): your account lacks the role",
+        ),
+        (refused("Strange"), "(403 Strange): Fix: look up the code"),
+        (ClientAuthenticationError("no token, sig=secret"), "neither azd nor az returned a token. Fix: azd auth login"),
+        (ServiceRequestError("https://a/?sig=secret"), "no answer (ServiceRequestError)"),
     ],
 )
 def test_what_storage_refuses_is_told_by_its_code(error: AzureError, told: str) -> None:
@@ -344,7 +347,7 @@ def arm(status: int, body: object) -> Iterator[str]:
             "401 InvalidAuthenticationTokenTenant. Fix: azd auth login",
         ),
         (403, {"error": {"code": "AuthorizationFailed"}}, "Microsoft.Web/sites/host/listkeys/action"),
-        (404, {"error": {"code": "ResourceNotFound"}}, "Fix: azd up"),
+        (404, {"error": {"code": "ResourceNotFound"}}, "Fix: run azd up"),
         (599, {"error": "not as it should be"}, "ARM answered 599"),
         (200, {"functionKeys": {}, "masterKey": "secret"}, "ARM answered 200"),
     ],
@@ -397,8 +400,8 @@ def test_a_role_that_has_not_spread_is_waited_for(code: str, monkeypatch: pytest
     said, later = looked(door, steps.PATIENCE)
     assert (door.asked, slept, later) == (5, [steps.PAUSE] * 3, 3 * steps.PAUSE)
     assert [line for line in said if code in line] == said[:3]
-    assert "10 min at most" in said[0]
-    assert said[3:] == ["   may look at both ends of r"]
+    assert "at most 10 min" in said[0]
+    assert said[3:] == ["   access to both ends of r"]
 
 
 def test_a_role_that_does_not_come_is_told_after_ten_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -424,8 +427,8 @@ def test_what_waiting_does_not_help_is_told_at_once(code: str, patience: float) 
 @pytest.mark.parametrize(
     ("answer", "result", "seen"),
     [
-        ({"tables": [{"rows": [[7]]}]}, Result.OK, "7 of the canaries"),
-        ({"Tables": [{"Rows": [["7"]]}]}, Result.OK, "7 of the canaries"),
+        ({"tables": [{"rows": [[7]]}]}, Result.OK, "7 spans of the canaries"),
+        ({"Tables": [{"Rows": [["7"]]}]}, Result.OK, "7 spans of the canaries"),
         ({"tables": [{"rows": [[0]]}]}, Result.UNSEEN, spans.MISSING),
         ({"tables": []}, Result.UNSEEN, spans.MISSING),
         ([], Result.UNSEEN, spans.MISSING),
@@ -453,4 +456,4 @@ def test_a_log_that_is_not_shown_is_told_and_no_failure(monkeypatch: pytest.Monk
     with arm(403, {"error": {"code": "AuthorizationFailed"}}) as url:
         found = spans.find(Arm(url, Logged()), "/workspaces/log-1", ["1-a"], list[str]().append)
     assert (found.result, found.works) == (Result.UNSEEN, True)
-    assert "ARM answered 403 AuthorizationFailed. Fix: you need the role Log Analytics Reader" in found.seen
+    assert "ARM answered 403 AuthorizationFailed. Fix: get the role Log Analytics Reader" in found.seen

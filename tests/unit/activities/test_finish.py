@@ -153,7 +153,7 @@ class TestRecord:
         world.requests.clear()
         outcome = await run_record(world.ports, ending(transfer, State.DEAD_LETTERED))
         assert (outcome.verdict, outcome.pause) == (Verdict.DONE, 0)
-        assert outcome.note == f"{UNCLEAN}: no route of today leads there"
+        assert outcome.note == f"{UNCLEAN}: no current route has this target"
         assert world.asked == ["letters.write"]
 
     async def test_a_superseded_one_whose_target_cannot_be_seen_puts_its_event_once_and_is_cleaned(

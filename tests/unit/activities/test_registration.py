@@ -12,9 +12,10 @@ import azure.functions as func
 import pytest
 
 import activities
-from adapters.translation import SOURCE_HEAD, SOURCE_LIST, answered
+from adapters.translation import LETTERS_WRITE, SOURCE_HEAD, SOURCE_LIST, answered
 from operations.log import LOGGER, log
 from rules import codec
+from rules.fixed_names import PHASES, STEPS
 from rules.identity import trace_id
 from rules.jobs import Job, Phase, Tally, Turn, Work
 from rules.models import Outcome, Run, Step, Verdict
@@ -35,9 +36,10 @@ def registered(world: World) -> dict[str, Any]:
     return {function.get_function_name(): function for function in app.get_functions()}
 
 
-def test_every_step_is_an_activity_of_the_same_name(world: World) -> None:
-    """The orchestrators call them by it; so is every turn of a job."""
-    assert list(registered(world)) == [*Step, *Phase]
+def test_every_step_and_every_turn_is_an_activity(world: World) -> None:
+    """By the names that the orchestrators call."""
+    assert (list(STEPS), list(PHASES)) == (list(Step), list(Phase))
+    assert list(registered(world)) == [*STEPS.values(), *PHASES.values()]
 
 
 async def test_an_activity_takes_a_run_and_gives_an_outcome_as_json(
@@ -46,29 +48,44 @@ async def test_an_activity_takes_a_run_and_gives_an_outcome_as_json(
     """What the SDK hands over is a plain object; what it stores is one as well."""
     transfer = world.put()
     with caplog.at_level(logging.INFO, LOGGER.name):
-        given = await registered(world)["start"].get_user_function()(
+        given = await registered(world)["transfer_start"].get_user_function()(
             run=codec.encode(Run(transfer, NOW)), context=UNTRACED
         )
     assert codec.decode(Outcome, json.loads(json.dumps(given))).verdict is Verdict.VERIFIED
     (line,) = [json.loads(record.getMessage()) for record in caplog.records if record.name == LOGGER.name]
     assert (line["action"], line["id"], line["verdict"]) == ("transfer.start", transfer.id, "verified")
+    assert line["name"] == transfer.name
     assert line["state"] is None
     assert "sig" not in caplog.text
 
 
-async def test_a_line_says_what_the_transfer_ends_as(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    """The alert on new dead letters rests on it."""
-    run = Run(world.put(), NOW, step=Step.CLOSE, ending=Outcome(Verdict.ENDED, state=State.DEAD_LETTERED))
+@pytest.mark.parametrize(
+    ("state", "verdict", "level"),
+    [
+        (State.DEAD_LETTERED, "done", "WARNING"),
+        (State.DEAD_LETTERED, "retryable", "INFO"),
+        (State.VERIFIED, "done", "INFO"),
+    ],
+)
+async def test_a_line_says_what_the_transfer_ends_as(
+    world: World, caplog: pytest.LogCaptureFixture, state: State, verdict: str, level: str
+) -> None:
+    """The alert on new dead letters rests on it. It is a warning once the letter is written."""
+    if verdict == "retryable":
+        world.refuse(LETTERS_WRITE, answered(LETTERS_WRITE, 503, "ServerBusy"))
+    run = Run(world.put(), NOW, step=Step.CLOSE, ending=Outcome(Verdict.ENDED, state=state))
     with caplog.at_level(logging.INFO, LOGGER.name):
-        await registered(world)["close"].get_user_function()(run=codec.encode(run), context=UNTRACED)
-    (line,) = [json.loads(record.getMessage()) for record in caplog.records if record.name == LOGGER.name]
-    assert (line["action"], line["state"], line["verdict"]) == ("transfer.close", "dead_lettered", "done")
+        await registered(world)["transfer_close"].get_user_function()(run=codec.encode(run), context=UNTRACED)
+    (record,) = [record for record in caplog.records if record.name == LOGGER.name]
+    line = json.loads(record.getMessage())
+    assert (line["action"], line["state"], line["verdict"]) == ("transfer.close", state, verdict)
+    assert record.levelname == level
 
 
 async def test_an_input_that_is_no_run_raises_so_that_the_orchestrator_backs_off(world: World) -> None:
     """Infrastructure, not a verdict on the blob."""
     with pytest.raises((TypeError, ValueError, KeyError)):
-        await registered(world)["start"].get_user_function()(run={"transfer": 5}, context=UNTRACED)
+        await registered(world)["transfer_start"].get_user_function()(run={"transfer": 5}, context=UNTRACED)
 
 
 async def test_what_an_activity_raises_leaves_it_without_its_signature(world: World) -> None:
@@ -76,17 +93,23 @@ async def test_what_an_activity_raises_leaves_it_without_its_signature(world: Wo
     transfer = world.put()
     world.refuse(SOURCE_HEAD, ValueError("GET https://x/y?sv=1&sig=c2VjcmV0&se=2 broke"))
     with pytest.raises(RuntimeError, match=r"ValueError: GET https://x/y\?sv=1&sig=\w+&se=2 broke") as raised:
-        await registered(world)["start"].get_user_function()(run=codec.encode(Run(transfer, NOW)), context=UNTRACED)
+        await registered(world)["transfer_start"].get_user_function()(
+            run=codec.encode(Run(transfer, NOW)), context=UNTRACED
+        )
     assert (raised.value.__cause__, raised.value.__suppress_context__) == (None, True)
     assert "c2VjcmV0" not in "".join(traceback.format_exception(raised.value))
 
 
 async def called(world: World, phase: Phase, job: Any, context: Any = UNTRACED) -> Any:
     """A turn, called as the worker calls it: behind the SDK's client middleware, for it starts transfers."""
-    return await registered(world)[phase].get_user_function().client_function(job=job, client="client", context=context)
+    return (
+        await registered(world)[PHASES[phase]]
+        .get_user_function()
+        .client_function(job=job, client="client", context=context)
+    )
 
 
-@pytest.mark.parametrize("name", [*Step, *Phase])
+@pytest.mark.parametrize("name", [*STEPS.values(), *PHASES.values()])
 def test_the_worker_gives_every_activity_its_context(world: World, name: str) -> None:
     """It does so for a parameter of this name and type; it reads them through the SDK's middleware."""
     assert get_type_hints(registered(world)[name].get_user_function())["context"] is func.Context
@@ -101,7 +124,7 @@ async def test_the_lines_of_an_activity_carry_the_trace_and_span_of_its_call(
     with caplog.at_level(logging.INFO, LOGGER.name):
         await called(world, Phase.SURVEY, survey, TRACED)
         await called(world, Phase.ACT, act, TRACED)
-        await registered(world)["start"].get_user_function()(run=run, context=TRACED)
+        await registered(world)["transfer_start"].get_user_function()(run=run, context=TRACED)
         log("after", "the call")
     *lines, after = [json.loads(record.getMessage()) for record in caplog.records if record.name == LOGGER.name]
     assert {line["action"] for line in lines} == {"job.survey", "transfer.restarted", "job.act", "transfer.start"}
@@ -116,7 +139,9 @@ async def test_without_tracing_the_trace_follows_from_the_id(
     """It is the same trace, without a span."""
     transfer = world.put()
     with caplog.at_level(logging.INFO, LOGGER.name):
-        await registered(world)["start"].get_user_function()(run=codec.encode(Run(transfer, NOW)), context=context)
+        await registered(world)["transfer_start"].get_user_function()(
+            run=codec.encode(Run(transfer, NOW)), context=context
+        )
         await called(world, Phase.SURVEY, codec.encode(JOB), context)
     lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == LOGGER.name]
     assert [line["trace_id"] for line in lines] == [trace_id(transfer.id), trace_id(JOB.id)]

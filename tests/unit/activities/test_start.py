@@ -433,7 +433,7 @@ class TestTheTarget:
         run = Run(transfer, NOW, first=False, tries=MAX_TRIES)
         outcome = await run_start(world.ports, run)
         assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.TARGET_CONFLICT)
-        assert outcome.detail == "copied 8 times, and it never stayed"
+        assert outcome.detail == "copied 8 times, but another writer always replaced it"
         assert world.acts == []
         given_up = course.advance(run, outcome, NOW)
         assert given_up.step is Step.RECORD
@@ -460,7 +460,7 @@ class TestTheTarget:
         world.storage.lease(transfer.target_blob)
         outcome = await start(world, transfer, first=False)
         assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.TARGET_CONFLICT)
-        assert "somebody holds a lease" in outcome.detail
+        assert "another client holds a lease" in outcome.detail
         assert world.acts == ["target.copy"]
 
     async def test_whatever_goes_wrong_the_versions_size_is_told(self, world: World) -> None:
@@ -726,7 +726,7 @@ class TestTags:
         outcome = await start(world, transfer)
         assert (outcome.verdict, outcome.engine) == (Verdict.VERIFIED, Engine.SYNC)
         assert outcome.note == (
-            "index tags were left out: the target's account refused a copy with them "
+            "index tags were not copied: the target's account refused them "
             "(403 AuthorizationPermissionMismatch: the app's access is refused)"
         )
         assert world.storage.blobs[transfer.target_blob].tags == {}
@@ -751,7 +751,7 @@ class TestTags:
         world.refuse(TARGET_COPY, answered(TARGET_COPY, status, code), times=1)
         outcome = await start(world, transfer)
         assert outcome.verdict is Verdict.VERIFIED
-        assert outcome.note.startswith("index tags were left out: the target's account refused a copy with them")
+        assert outcome.note.startswith("index tags were not copied: the target's account refused them")
         assert code in outcome.note
         assert world.storage.blobs[transfer.target_blob].tags == {}
         assert world.acts == ["target.copy", "target.copy"]
@@ -776,7 +776,7 @@ class TestTags:
         transfer = world.put(tags={"team": "a"})
         outcome = await start(world, transfer)
         assert outcome.verdict is Verdict.VERIFIED
-        assert outcome.note == "index tags were left out: the source's account does not let the app read them"
+        assert outcome.note == "index tags were not copied: the app may not read them at the source"
         assert world.acts == ["target.copy"]
 
     async def test_a_refusal_of_a_copy_without_tags_is_a_failure(self, world: World) -> None:
@@ -856,7 +856,7 @@ class TestAnUnfinishedUpload:
         outcome = await start(world, transfer, first=first)
         assert (outcome.verdict, outcome.reason) == (Verdict.PERMANENT, Reason.TARGET_CONFLICT)
         assert "409 BlobAlreadyExists" in outcome.detail
-        assert "began an upload" in outcome.detail
+        assert "started an upload" in outcome.detail
         assert len(f"target.copy: {outcome.detail}") < MAX_DETAIL
         assert world.acts == ["target.copy"] * acts
         assert world.asked.count("target.head") == 2

@@ -171,9 +171,9 @@ class TestResults:
             message: "started",
         }
         details = {line["id"]: line["detail"] for line in world.reports.pages[jobs.results(job.id, 0)]}
-        assert "resolved already" in details[resolved.id]
-        assert details[meanwhile.id] == "replayed meanwhile"
-        assert "no route is named 'other' today" in details[elsewhere.id]
+        assert "already resolved" in details[resolved.id]
+        assert details[meanwhile.id] == "replayed in the meantime"
+        assert "no current route is named 'other'" in details[elsewhere.id]
         assert {well.id, running.id, elsewhere.id, bad} == set(world.letters.open)
         assert job.tally == Tally(found=8, bytes=60, started=2, running=2, refused=4)
 
@@ -289,7 +289,7 @@ class TestTwiceAtOnce:
         one, other, _ = await asyncio.gather(person("a"), person("b"), host())
         everything = {transfer.id for transfer in mended + stubborn}
         for job in (one, other):
-            assert (job.state, job.tally.failed, job.tally.left) == (JobState.DONE, 0, 0)
+            assert (job.state, job.tally.failed, job.tally.skipped) == (JobState.DONE, 0, 0)
             assert set(told(world, job).values()) <= {"started", "running", "refused"}
             assert set(told(world, job)) <= everything
         assert set(told(world, one)) | set(told(world, other)) == everything

@@ -99,7 +99,7 @@ class TestOne:
         """With its state."""
         transfer = await dead(world, NAME)
         await world.letters.resolve(transfer.id, 0, "verified", NOW)
-        with pytest.raises(Resolved, match="resolved already") as caught:
+        with pytest.raises(Resolved, match="already resolved") as caught:
             await put_away(world, transfer)
         assert caught.value.facts == {"resolved_as": "verified"}
 
@@ -371,6 +371,6 @@ async def test_a_reconcile_leaves_what_was_discarded_and_says_what_can_be_done(w
     transfer = await dead(world, NAME)
     await put_away(world, transfer)
     job = await done(world)
-    assert told(world, job) == {transfer.id: "left"}
+    assert told(world, job) == {transfer.id: "skipped"}
     [line] = world.reports.pages[jobs.results(job.id, 0)]
-    assert line["detail"] == "dead_lettered, its letter discarded: share it with POST /api/transfers"
+    assert line["detail"] == "dead_lettered, dead letter discarded: share it with POST /api/transfers"

@@ -151,7 +151,7 @@ class TestFresh:
         await world.events.put(world.event(made))
         problem = await gone(world)
         assert made.id in problem.detail
-        assert "its event was not taken yet" in problem.detail
+        assert "its event was not processed yet" in problem.detail
         assert "About 1 events wait in the queue" in problem.fix
         assert "POST /api/transfers" in problem.fix
 
@@ -159,14 +159,14 @@ class TestFresh:
         """Nothing waits: the hint does not say that something does."""
         world.put()
         problem = await gone(world)
-        assert "it never came" in problem.detail
+        assert "or never arrived" in problem.detail
         assert "wait in the queue" not in problem.fix
 
     async def test_it_was_forgotten(self, world: World) -> None:
         """The target names this very version: its event is long gone."""
         world.land(world.put())
         problem = await gone(world)
-        assert "it is forgotten" in problem.detail
+        assert "its history was deleted" in problem.detail
         assert "30 days" in problem.fix
 
     async def test_an_older_version_at_the_target_is_not_meant(self, world: World) -> None:
@@ -175,7 +175,7 @@ class TestFresh:
         world.land(older)
         world.stands(older, "Completed", output={"state": "verified"})
         world.put(content=b"newer")
-        assert "its event was not taken yet" in (await gone(world)).detail
+        assert "its event was not processed yet" in (await gone(world)).detail
 
     @pytest.mark.parametrize("refused", [TARGET_HEAD, EVENTS_DEPTH])
     async def test_what_storage_does_not_show_is_left_out(self, world: World, refused: Request) -> None:
@@ -222,10 +222,10 @@ class TestGone:
         """At the target, and among all transfers of the route."""
         world.stands(world.put("in/other"), "Running")
         problem = await gone(world)
-        assert "the source has no blob of that name" in problem.detail
+        assert "the source has no blob with this name" in problem.detail
         assert "the target has none either" in problem.detail
-        assert "none of the route's transfers has that name" in problem.detail
-        assert "not searched" not in problem.detail
+        assert "none of the route's transfers has this name" in problem.detail
+        assert "searched" not in problem.detail
 
     async def test_a_search_has_an_end_and_says_how_far_it_came(
         self, world: World, monkeypatch: pytest.MonkeyPatch
@@ -236,7 +236,7 @@ class TestGone:
             world.stands(world.put(f"in/{number}"), "Running")
         problem = await gone(world)
         assert world.asked.count("instances.page") == SEARCH_PAGES
-        assert f"the first {2 * SEARCH_PAGES} in the order of their ids" in problem.detail
+        assert f"only the first {2 * SEARCH_PAGES} transfers in ID order" in problem.detail
 
     async def test_a_slow_search_ends_sooner(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         """A caller does not wait for ever."""
@@ -247,7 +247,7 @@ class TestGone:
             world.when(INSTANCES_PAGE, partial(world.pass_time, SEARCH_SECONDS / 2))
         problem = await gone(world)
         assert world.asked.count("instances.page") == 1
-        assert "the first 1 in the order of their ids" in problem.detail
+        assert "the first 1 transfers in ID order" in problem.detail
 
     @pytest.mark.parametrize(
         "named",
@@ -258,7 +258,7 @@ class TestGone:
         made = world.put()
         world.storage.put(made.target_blob, Item(b"x", metadata={"transfer_id": named}))
         remove(world, made)
-        assert "the target's blob names no transfer" in (await gone(world)).detail
+        assert "the target blob does not name a transfer" in (await gone(world)).detail
         assert "instances.find" not in world.asked
 
     async def test_an_id_at_the_target_of_another_blob_is_not_answered(self, world: World) -> None:
@@ -267,7 +267,7 @@ class TestGone:
         world.stands(other, "Running")
         world.storage.put(made.target_blob, Item(b"x", metadata={"transfer_id": other.id}))
         remove(world, made)
-        assert "the transfer that the target's blob names is not known" in (await gone(world)).detail
+        assert "the transfer that the target blob names is unknown" in (await gone(world)).detail
 
     async def test_a_target_that_refuses_the_look_for_good_is_passed_over(self, world: World) -> None:
         """Its container is gone: the list may still tell."""

@@ -117,7 +117,7 @@ class TestFindings:
         assert len(acted_on) == job.tally.found
         assert details["in/nobodys"] == "the target has no receipt"
         assert "0xOLD" in details["in/older"]
-        assert details["in/shorter"] == "its copy is done, 0 bytes of 10"
+        assert details["in/shorter"] == "the copy is done; the target has 0 of 10 bytes"
         assert job.tally == Tally(found=4, bytes=4 * len(CONTENT), match=1, missing=1, stale=3, extra=1)
 
     async def test_a_copy_under_way_is_stale_and_is_waited_for(self, world: World) -> None:
@@ -284,7 +284,7 @@ class TestStarting:
         if "record" in known:
             await world.letters.write_ended(Ended(transfer.id, 0, state))
         job = await done(world)
-        assert told(world, job) == {transfer.id: "left"}
+        assert told(world, job) == {transfer.id: "skipped"}
         assert not starts(world)
         assert job.state is JobState.DONE
         fix = "replay" if state is State.DEAD_LETTERED else "POST /api/transfers"
@@ -344,17 +344,26 @@ class TestRoutes:
             kept, world.ports = world.ports, gone
             ended = await step(world, job)
             world.ports = kept
-            assert (ended.state, ended.detail) == (JobState.FAILED, "no route of that name today")
+            assert (ended.state, ended.detail) == (JobState.FAILED, "no current route has this name")
 
     @pytest.mark.parametrize(
         ("today", "why"),
         [
-            ((), "no route of that name today"),
-            ((replace(ROUTE, target=replace(ROUTE.target, prefix="new/")),), "the route leads elsewhere today"),
-            ((replace(ROUTE, target=replace(ROUTE.target, container="other")),), "the route leads elsewhere today"),
-            ((replace(ROUTE, source=replace(ROUTE.source, prefix="i")),), "the route leads elsewhere today"),
-            ((replace(ROUTE, source=replace(ROUTE.source, container="other")),), "the route leads elsewhere today"),
-            ((replace(ROUTE, suffix=".csv"),), "the route leads elsewhere today"),
+            ((), "no current route has this name"),
+            (
+                (replace(ROUTE, target=replace(ROUTE.target, prefix="new/")),),
+                "the route now has another source or target",
+            ),
+            (
+                (replace(ROUTE, target=replace(ROUTE.target, container="other")),),
+                "the route now has another source or target",
+            ),
+            ((replace(ROUTE, source=replace(ROUTE.source, prefix="i")),), "the route now has another source or target"),
+            (
+                (replace(ROUTE, source=replace(ROUTE.source, container="other")),),
+                "the route now has another source or target",
+            ),
+            ((replace(ROUTE, suffix=".csv"),), "the route now has another source or target"),
             ((replace(ROUTE, target=replace(ROUTE.target, prefix="\\")),), "a backslash"),
         ],
         ids=["gone", "other target prefix", "other target", "other source prefix", "other source", "suffix", "name"],
@@ -703,9 +712,7 @@ class Odd(Generic[SeenT]):
         return await self.port.head(blob)
 
 
-UNREAD = Permanent(
-    Reason.UNSUPPORTED_BLOB, "source.list", "the service shows the blob in a way that the app cannot read"
-)
+UNREAD = Permanent(Reason.UNSUPPORTED_BLOB, "source.list", "the app cannot read the service's answer about the blob")
 SHOWN: dict[str, Any] = {
     "an error in its place": UNREAD,
     "no blob at all": None,
@@ -768,7 +775,7 @@ class TestOddBlobs:
         assert found(world, job) == {"in/a/b": "missing", "in/a//b": "error"}
         assert told(world, job) == {good.id: "started"}
         [detail] = [line["detail"] for line in world.reports.pages[jobs.found(job.id, 0)] if "detail" in line]
-        assert "an account with a hierarchical namespace drops it" in detail
+        assert "accounts with a hierarchical namespace drop it" in detail
 
     @pytest.mark.parametrize("name", ["in/\ud800", "in/..", "in/a\x00b"])
     async def test_a_name_that_no_url_can_say_is_an_error(self, world: World, name: str) -> None:

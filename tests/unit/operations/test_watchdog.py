@@ -95,7 +95,8 @@ async def test_a_full_hub_is_told_of_in_one_line_and_nothing_is_ended(
     oldest = stands(world, "oldest", 23 * HOUR, "Pending", accepted=23 * HOUR)
     assert await watch(world.ports, world.instances) == 0
     [line] = said(caplog, "watchdog.silent")
-    assert (line["count"], line["oldest_id"], line["oldest_seconds"]) == (3 * PAGE + 1, oldest.id, 23 * 3_600)
+    assert (line["count"], line["oldest_seconds"]) == (3 * PAGE + 1, 23 * 3_600)
+    assert (line["oldest_id"], line["oldest_name"]) == (oldest.id, oldest.name)
     assert {"instances.terminate", "instances.find", "instances.oldest"}.isdisjoint(world.asked)
     assert world.asked.count("instances.page") == 3 + 4
 
@@ -110,8 +111,9 @@ async def test_a_stuck_one_is_taken_to_its_dead_letter_by_the_next_resume(
     assert said(caplog, "watchdog.stuck") == [
         {
             "action": "watchdog.stuck",
-            "text": "nothing happened for 30 hours, and the watchdog ended it",
+            "text": "no progress for 30 hours; the watchdog ended it",
             "id": transfer.id,
+            "name": transfer.name,
             "silent_seconds": 30 * 3_600,
             "trace_id": trace_id(transfer.id),
         }
@@ -122,7 +124,7 @@ async def test_a_stuck_one_is_taken_to_its_dead_letter_by_the_next_resume(
     assert run is not None
     assert run.ending is not None
     assert (run.ending.state, run.ending.reason) == (State.DEAD_LETTERED, Reason.INTERNAL)
-    assert "Terminated: nothing happened for 30 hours" in run.ending.detail
+    assert "Terminated: no progress for 30 hours" in run.ending.detail
     assert world.acts == []
 
 
@@ -200,6 +202,7 @@ class TestLost:
                 "action": "watchdog.lost",
                 "text": broken.LOST,
                 "id": transfer.id,
+                "name": transfer.name,
                 "trace_id": trace_id(transfer.id),
             }
         ]

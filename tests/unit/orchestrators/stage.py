@@ -17,16 +17,19 @@ from devhost.host import clock, episode, events
 from devhost.host.actions import Activity, Decision, Timer
 from devhost.host.events import Event
 from orchestrators.job import job
-from orchestrators.transfer import CANCEL, transfer
+from orchestrators.transfer import transfer
 from rules import codec
+from rules.fixed_names import CANCEL, JOB, PHASES, STEPS, TRANSFER
 from rules.jobs import Job, Turn
 from rules.models import Outcome, Run, Verdict
 
 # By what each is given.
 ORCHESTRATIONS: dict[type[Any], tuple[str, df.Orchestrator]] = {
-    Run: ("transfer", df.Orchestrator.create(transfer)),
-    Job: ("job", df.Orchestrator.create(job)),
+    Run: (TRANSFER, df.Orchestrator.create(transfer)),
+    Job: (JOB, df.Orchestrator.create(job)),
 }
+# What an activity does, by its name.
+DONE_BY: dict[str, str] = {name: what for what, name in [*STEPS.items(), *PHASES.items()]}
 DONE = Outcome(Verdict.DONE)
 
 Answer = Outcome | Turn | Exception
@@ -55,7 +58,7 @@ class Stage:
 
     @property
     def steps(self) -> list[str]:
-        """The activities that were called, in order."""
+        """The steps or turns whose activities were called, in order."""
         return [name for name, _ in self.calls]
 
     @property
@@ -149,8 +152,9 @@ class Stage:
     def _called(self, decision: Decision) -> Event:
         assert isinstance(decision, Activity)
         asked = codec.decode(type(self.run), decision.data)
-        self.calls.append((decision.name, asked))
-        answer = self.activities(decision.name, asked)
+        step = DONE_BY[decision.name]
+        self.calls.append((step, asked))
+        answer = self.activities(step, asked)
         if isinstance(answer, Exception):
             reason = f"Activity function '{decision.name}' failed: {type(answer).__name__}: {answer}"
             return events.task_failed(self._stamp(), decision.number, reason, "")

@@ -20,7 +20,7 @@ ACTING = replace(RECONCILE, phase=Phase.ACT, pages=9, tally=Tally(found=900))
 REPLAY = Job("replay-" + "a" * 24, Work.REPLAY, NOW)
 LOST = RuntimeError("python exited with code 137")
 BUSY = Turn(failure="source.list: 503 ServerBusy")
-NO_ROUTE = Turn(failure="no route of that name today", permanent=True)
+NO_ROUTE = Turn(failure="no current route has this name", permanent=True)
 # What a service's own marker may be at its longest.
 TOKEN = "m" * 2_048
 MORE = Turn(Tally(found=500, missing=500), wrote=True, cursor=TOKEN, hint=TOKEN)
@@ -103,7 +103,7 @@ def test_a_dry_run_never_acts(staged: Staged) -> None:
 
 def test_between_two_turns_it_waits_as_long_as_the_rate_asks_and_not_after_the_last(staged: Staged) -> None:
     """A hundred at twenty a second is five seconds; a turn that started nothing waits for nothing."""
-    answers = [*acts(2), Turn(Tally(left=100), wrote=True, page=3), *acts(4, 30)[3:], *acts(5)[4:]]
+    answers = [*acts(2), Turn(Tally(skipped=100), wrote=True, page=3), *acts(4, 30)[3:], *acts(5)[4:]]
     stage = staged(RECONCILE, survey=[*[MORE] * 4, END], extras=NOTHING, act=answers).play()
     assert stage.pauses == [5, 5, 2]
 

@@ -147,7 +147,7 @@ SPENT_JOB = replace(JOB, resumes=MAX_RESUMES)
 JobRow = tuple[Instance, Phase | None, JobState, int, bool]
 JOBS: dict[str, JobRow] = {
     "failed": (job(JOB), Phase.ACT, JobState.RUNNING, JOB_PAUSE, True),
-    "failed, old": (job(replace(JOB, asked_at=OLD.accepted_at)), Phase.ACT, JobState.RUNNING, JOB_PAUSE, True),
+    "failed, old": (job(replace(JOB, created_at=OLD.accepted_at)), Phase.ACT, JobState.RUNNING, JOB_PAUSE, True),
     "failed, resumed 4 times": (
         job(replace(JOB, resumes=4)),
         Phase.ACT,

@@ -192,7 +192,7 @@ def test_the_longest_run_stays_under_16_kb_and_its_status_under_4(character: str
         recorded=True,
     )
     run = course.advance(run, replace(found, successor=Successor("e" * 128, growing=True)), NOW)
-    run = replace(run, first=False, faults=99, pause=750, note="index tags were left out: the app may not write them")
+    run = replace(run, first=False, faults=99, pause=750, note="index tags were not copied: the app may not write them")
     assert run.step is Step.RECORD
     assert run.ending
     assert len(run.ending.detail) == len(run.detail) == course.MAX_DETAIL

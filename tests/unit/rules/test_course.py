@@ -21,7 +21,7 @@ BEGAN = replace(WAITING, began=True)
 AGAIN = Outcome(Verdict.AGAIN)
 BUSY = Outcome(Verdict.RETRYABLE, reason=Reason.THROTTLED, detail="busy")
 ARCHIVED = Outcome(Verdict.PERMANENT, reason=Reason.SOURCE_ARCHIVED, detail="archived")
-NO_NINTH = Outcome(Verdict.RETRYABLE, reason=Reason.TARGET_CONFLICT, detail="it never stayed")
+NO_NINTH = Outcome(Verdict.RETRYABLE, reason=Reason.TARGET_CONFLICT, detail="another writer always replaced it")
 OVERWRITTEN = Outcome(Verdict.SUPERSEDED, successor=Successor(NEWER))
 CANCELLED_BEFORE = Outcome(Verdict.ENDED, state=State.CANCELLED)
 DONE = Outcome(Verdict.DONE)
@@ -310,7 +310,7 @@ def test_a_copy_that_stalls_is_given_up_with_what_the_service_says_of_it() -> No
     while walk.run.step is Step.CHECK:
         walk.finds(stumbling)
     assert walk.run.ending is not None
-    assert walk.run.ending.detail == "no progress for 0:30:00; the service says: 502 BadGateway"
+    assert walk.run.ending.detail == "no progress for 0:30:00; the service reports: 502 BadGateway"
 
 
 def test_a_copy_that_has_not_begun_does_not_stall() -> None:

@@ -107,11 +107,16 @@ OTHER = replace(TARGET, source_etag=NEWER)
 SUPERSEDED = Outcome(Verdict.SUPERSEDED, successor=Successor(NEWER), size=SIZE)
 DELETED = Outcome(Verdict.SUPERSEDED, successor=Successor(None), size=SIZE)
 NOT_YET = Outcome(
-    Verdict.RETRYABLE, reason=Reason.SOURCE_UNREADABLE, detail="the source is itself a pending copy", size=SIZE
+    Verdict.RETRYABLE,
+    reason=Reason.SOURCE_UNREADABLE,
+    detail="the source is itself the target of a pending copy",
+    size=SIZE,
 )
-ARCHIVED = Outcome(Verdict.PERMANENT, reason=Reason.SOURCE_ARCHIVED, detail="the source is archived", size=SIZE)
+ARCHIVED = Outcome(
+    Verdict.PERMANENT, reason=Reason.SOURCE_ARCHIVED, detail="the source is in the archive tier", size=SIZE
+)
 
-GONE = Outcome(Verdict.GONE, detail="the source shows no such blob; it is looked for once more", size=SIZE)
+GONE = Outcome(Verdict.GONE, detail="the source does not show the blob; the app looks once more", size=SIZE)
 APPENDED = TargetBlob("0x1", 5, Kind.APPEND)
 
 DECISIONS: list[tuple[str, SourceBlob | None, TargetBlob | None, Act | Outcome]] = [
@@ -131,8 +136,13 @@ DECISIONS: list[tuple[str, SourceBlob | None, TargetBlob | None, Act | Outcome]]
     ("there, and the target whole", SOURCE, TARGET, Act.CONFIRM),
     ("archived meanwhile, and the target whole", replace(SOURCE, archived=True), TARGET, Act.CONFIRM),
     ("there, and another version pending", SOURCE, replace(OTHER, copy_status=PENDING), Act.ABORT),
-    ("itself a pending copy", replace(SOURCE, copy_status=PENDING), None, NOT_YET),
-    ("itself a pending copy, another version at the target", replace(SOURCE, copy_status=PENDING), OTHER, NOT_YET),
+    ("itself the target of a pending copy", replace(SOURCE, copy_status=PENDING), None, NOT_YET),
+    (
+        "itself the target of a pending copy, another version at the target",
+        replace(SOURCE, copy_status=PENDING),
+        OTHER,
+        NOT_YET,
+    ),
     ("archived", replace(SOURCE, archived=True), None, ARCHIVED),
     ("there, no target", SOURCE, None, Act.CREATE),
     ("itself a finished copy, no target", replace(SOURCE, copy_status=SUCCESS), None, Act.CREATE),
@@ -223,7 +233,7 @@ ECHOES: dict[str, tuple[SourceBlob, TargetBlob | None, bool]] = {
     "the target has changed since": (EDITED, replace(ORIGINAL, etag="0x9"), True),
     "the target is gone": (EDITED, None, True),
     "an empty one, as an unfinished copy leaves it": (replace(ECHO_SOURCE, size=0), ORIGINAL, True),
-    "itself a pending copy": (replace(EDITED, copy_status=PENDING), ORIGINAL, True),
+    "itself the target of a pending copy": (replace(EDITED, copy_status=PENDING), ORIGINAL, True),
     "itself a failed copy": (replace(EDITED, copy_status=FAILED), ORIGINAL, True),
     "the target is an older copy, and so is the source": (replace(EDITED, copy_status=SUCCESS), OLDER_COPY, True),
     "the target is an older copy that somebody wrote to": (EDITED, replace(OLDER_COPY, copy_status=None), True),

@@ -209,11 +209,11 @@ def test_a_resource_group_may_have_any_letters() -> None:
     )
 
 
-NO_JSON_OBJECT = "the message is no JSON object, nor an array of one"
-NO_TYPE = "neither a CloudEvents 1.0 `type` nor an Event Grid `eventType`"
-NO_DATA = "`data` is no object"
-NO_BLOB = "`source` or `topic` names no storage account, or `subject` no blob"
-NO_ETAG = "`data.eTag` is no ETag, or `data.url` no text"
+NO_JSON_OBJECT = "the message is neither a JSON object nor an array of one"
+NO_TYPE = "the event has neither a CloudEvents 1.0 `type` nor an Event Grid `eventType`"
+NO_DATA = "`data` is not an object"
+NO_BLOB = "`source` or `topic` does not name a storage account, or `subject` does not name a blob"
+NO_ETAG = "`data.eTag` is not an ETag, or `data.url` is not a string"
 BARE = '{"specversion":"1.0","type":"Microsoft.Storage.BlobCreated"'
 
 MALFORMED: dict[str, tuple[bytes, str]] = {
@@ -358,7 +358,7 @@ def test_a_name_comes_from_the_subject_byte_for_byte(name: str) -> None:
 @pytest.mark.parametrize("api", ["CreateFile", "SftpCreate"])
 def test_an_announcement_of_an_empty_file_is_ignored(api: str) -> None:
     """The event that counts follows."""
-    assert parse(body(event(api=api))) == Ignored("it only announces an empty file")
+    assert parse(body(event(api=api))) == Ignored("the event only announces an empty file")
 
 
 @pytest.mark.parametrize("api", ["PutBlob", "PutBlockList", "CopyBlob", "FlushWithClose", "SftpCommit", "New", None, 7])
@@ -369,7 +369,7 @@ def test_any_other_api_counts(api: Any) -> None:
 
 def test_another_type_is_ignored_whatever_else_it_says() -> None:
     """Its fields are not ours to judge."""
-    assert parse(body({"specversion": "1.0", "type": "x"})) == Ignored("an event of another type")
+    assert parse(body({"specversion": "1.0", "type": "x"})) == Ignored("the event is of another type")
 
 
 def test_each_matching_route_has_its_transfer_and_a_refusal_is_kept_beside_them() -> None:

@@ -39,7 +39,7 @@ def all_jobs() -> st.SearchStrategy[Job]:
         Job,
         id=st.sampled_from([RECONCILE.id, REPLAY.id]),
         work=st.sampled_from(Work),
-        asked_at=moments(),
+        created_at=moments(),
         route=texts,
         reason=st.none() | st.sampled_from(Reason),
         since=st.none() | moments(),
@@ -149,9 +149,9 @@ def test_a_page_without_lines_is_not_counted_and_its_number_is_the_next_ones() -
 def test_what_every_turn_counted_is_added_up() -> None:
     """And nothing of a turn that failed: it is done again."""
     job = replace(ACTING, pages=99)
-    for turn in (Turn(Tally(started=3, left=1)), FAILURE, Turn(Tally(started=2, refused=4))):
+    for turn in (Turn(Tally(started=3, skipped=1)), FAILURE, Turn(Tally(started=2, refused=4))):
         job = jobs.advance(job, turn, LATER)
-    assert job.tally == Tally(found=900, started=5, left=1, refused=4)
+    assert job.tally == Tally(found=900, started=5, skipped=1, refused=4)
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_a_turn_survives_the_way_there_and_back(turn: Turn) -> None:
     assert decode(Turn, json.dumps(encode(turn))) == turn
 
 
-@pytest.mark.parametrize("broken", [{}, {"id": 5}, {"id": "x", "work": "dance", "asked_at": stamp(NOW)}, [], None])
+@pytest.mark.parametrize("broken", [{}, {"id": 5}, {"id": "x", "work": "dance", "created_at": stamp(NOW)}, [], None])
 def test_what_is_no_job_is_told(broken: Any) -> None:
     """Infrastructure, not a verdict."""
     with pytest.raises((TypeError, ValueError, KeyError)):
@@ -323,7 +323,7 @@ class TestView:
             "counts": dict.fromkeys(jobs.COUNTS[Work.RECONCILE], 0),
             "pages": 0,
             "detail": "",
-            "asked_at": stamp(NOW),
+            "created_at": stamp(NOW),
             "updated_at": stamp(NOW),
         }
 
@@ -331,7 +331,7 @@ class TestView:
         """And counts what a replay counts."""
         shown = jobs.view(replace(REPLAY, reason=Reason.THROTTLED, since=NOW), {})
         assert (shown["reason"], shown["since"], shown["until"]) == ("throttled", stamp(NOW), None)
-        assert list(shown["counts"]) == ["found", "bytes", "started", "running", "left", "refused", "failed"]
+        assert list(shown["counts"]) == ["found", "bytes", "started", "running", "skipped", "refused", "failed"]
 
     def test_what_is_live_counts(self) -> None:
         """The input is of the execution's beginning."""

@@ -102,7 +102,7 @@ def test_the_letter_of_a_transfer_whose_input_cannot_be_read() -> None:
     """All that is known is its id and what the host said; it is neither a transfer's nor a message's."""
     found = letters.of_unreadable(TRANSFER.id, "the orchestration was Failed: x", NOW, "1.2.3")
     assert (found.id, found.reason, found.last) == (TRANSFER.id, Reason.INTERNAL, 0)
-    assert found.detail.startswith("the orchestration was Failed: x; its input cannot be read")
+    assert found.detail.startswith("the orchestration was Failed: x; this version of the app cannot read its input")
     assert len(letters.of_unreadable(TRANSFER.id, "x" * 9_999, NOW, "1").detail) == letters.MAX_DETAIL
     shown = records.record(found)
     assert (shown["state"], shown["transfer"], shown["message"], shown["replays"]) == ("open", None, None, 0)

@@ -123,11 +123,11 @@ def test_a_name_is_encoded_once_as_the_sdk_does(name: str, quoted: str) -> None:
 def test_the_url_of_a_copy_source_leaves_room_for_its_sas() -> None:
     """The service allows 2 KiB for both."""
     assert names.source_url_refusal("x" * 1_536) is None
-    assert names.source_url_refusal("x" * 1_537) == "a copy source URL over 2 KiB with its SAS"
+    assert names.source_url_refusal("x" * 1_537) == "a copy source URL of more than 2 KiB, SAS included"
 
 
-FOLDED = "an empty segment: an account with a hierarchical namespace drops it"
-DEEP = "more than 61 segments: an account with a hierarchical namespace takes no more"
+FOLDED = "an empty segment: accounts with a hierarchical namespace drop it"
+DEEP = "more than 61 segments: the limit of accounts with a hierarchical namespace"
 
 
 @pytest.mark.parametrize(

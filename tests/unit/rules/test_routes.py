@@ -94,8 +94,8 @@ def test_a_place_is_an_account_a_container_and_a_prefix(given: str) -> None:
 
 
 NO_ACCOUNT_HOST = "must be https://<account>.blob.core.windows.net/<container>/"
-NO_CONTAINER = "names no container (3 to 63 lower-case letters, digits and single dashes)"
-NO_QUERY = "must have no user, query or fragment (no SAS: the app signs for itself)"
+NO_CONTAINER = "does not name a valid container (3 to 63 lowercase letters, digits and single dashes)"
+NO_QUERY = "must not have a user, query or fragment (no SAS: the app creates its own)"
 BAD_PLACES = {
     "": NO_ACCOUNT_HOST,
     "container": NO_ACCOUNT_HOST,
@@ -112,10 +112,10 @@ BAD_PLACES = {
     "http://10.0.0.1:10000/account/container": NO_ACCOUNT_HOST,
     "ftp://127.0.0.1/account/container": NO_ACCOUNT_HOST,
     "http://127.0.0.1.evil.example/account/container": NO_ACCOUNT_HOST,
-    "https://account.blob.core.windows.net:x/container": "is no URL such as",
-    "https://[::1/container": "is no URL such as",
-    "http://127.0.0.1:10000/": "names no account: http://127.0.0.1:10000/<account>/<container>/",
-    "http://127.0.0.1:10000/Account/container": "names no account",
+    "https://account.blob.core.windows.net:x/container": "is not a URL such as",
+    "https://[::1/container": "is not a URL such as",
+    "http://127.0.0.1:10000/": "does not name an account; use http://127.0.0.1:10000/<account>/<container>/",
+    "http://127.0.0.1:10000/Account/container": "does not name an account",
     "http://127.0.0.1:10000/account": NO_CONTAINER,
     url("account", ""): NO_CONTAINER,
     url("account", "ab"): NO_CONTAINER,
@@ -134,8 +134,8 @@ BAD_PLACES = {
     url("account", "container/a%2E/b/"): "the prefix has a segment that ends with a dot: the service drops the dot",
     url("account", "container/a%5Cb"): "the prefix has a backslash",
     url("account", "container/a%00"): "the prefix has a control character",
-    url("account", "container/a%FF"): "the prefix is not UTF-8",
-    url("account", "container/a\n"): "has a character that is none of a URL",
+    url("account", "container/a%FF"): "the decoded prefix is not UTF-8",
+    url("account", "container/a\n"): "contains a character that is not allowed in a URL",
     url("account", "container/" + "a" * 257): "the prefix has more than 256 UTF-16 units",
     url("account", "container/" + "\U0001f600" * 129): "the prefix has more than 256 UTF-16 units",
     url("account", "container/?"): NO_QUERY,
@@ -160,18 +160,21 @@ def test_a_place_that_cannot_be_is_refused_with_its_route_and_the_fix(given: str
 
 BAD_FIELDS: dict[str, tuple[Any, str]] = {
     "no object": ("x", "route 1 must be a JSON object"),
-    "an unknown field": (route(prefix="x"), "route 1 has the unknown field 'prefix'; known are deadline, engine, name"),
-    "no name": ({}, "route 1 needs a `name` of 1 to 40 letters, digits and dashes; it has ''"),
-    "a name with a space": (route("a b"), "route 1 needs a `name` of 1 to 40 letters, digits and dashes; it has 'a b'"),
+    "an unknown field": (route(prefix="x"), "route 1 has the unknown field 'prefix'; use only deadline, engine, name"),
+    "no name": ({}, "route 1 needs a `name` of 1 to 40 letters, digits and dashes; found ''"),
+    "a name with a space": (route("a b"), "route 1 needs a `name` of 1 to 40 letters, digits and dashes; found 'a b'"),
     "a name of 41": (route("a" * 41), "route 1 needs a `name` of 1 to 40"),
-    "a name that is a number": ({**route(), "name": 7}, "route 1: `name` must be text"),
-    "a suffix that is null": (route(suffix=None), "route 1: `suffix` must be text"),
+    "a name that is a number": ({**route(), "name": 7}, "route 1: `name` must be a string"),
+    "a suffix that is null": (route(suffix=None), "route 1: `suffix` must be a string"),
     "an engine of its own": (
         route(engine="blocks"),
-        "route 'default': the engine 'blocks' is none of auto, sync, async",
+        "route 'default': unknown engine 'blocks'; use one of auto, sync, async",
     ),
-    "a tier of its own": (route(tier="Archive"), "route 'default': the tier 'Archive' is none of Hot, Cool, Cold"),
-    "a deadline in words": (route(deadline="a day"), "route 'default': the deadline 'a day' is no ISO 8601 duration"),
+    "a tier of its own": (route(tier="Archive"), "route 'default': unknown tier 'Archive'; use one of Hot, Cool, Cold"),
+    "a deadline in words": (
+        route(deadline="a day"),
+        "route 'default': the deadline 'a day' is not an ISO 8601 duration",
+    ),
     "no source": ({"name": "x"}, "route 'x': '' must be https://<account>.blob.core.windows.net/<container>/"),
 }
 
@@ -223,7 +226,7 @@ def deadline(given: str) -> timedelta | None:
 @pytest.mark.parametrize("given", ["", "P", "PT", "P1", "1D", "P1DT", "P1W", "P1M", "PT1.5H", "-P1D", "p1d", "P1D "])
 def test_what_is_no_duration_is_refused(given: str) -> None:
     """Months have no length, and weeks nobody needs."""
-    with pytest.raises(InvalidRoute, match=r"is no ISO 8601 duration such as PT6H or P2D"):
+    with pytest.raises(InvalidRoute, match=r"is not an ISO 8601 duration such as PT6H or P2D"):
         deadline(given)
 
 
@@ -282,7 +285,7 @@ def test_routes_whose_target_names_can_coincide_are_refused(  # noqa: PLR0917  #
     assert coincide(one, other) is coincide(other, one) is apart
     both = text(route("one", source, target, suffix=suffix), route("two", source2, target2, suffix=suffix2))
     if apart:
-        assert refusal(both) == "the targets of 'one' and 'two' can coincide; give them prefixes apart"
+        assert refusal(both) == "the targets of 'one' and 'two' can overlap; give them different prefixes"
     else:
         assert len(read(both)) == 2
 
@@ -291,7 +294,7 @@ def test_a_dfs_host_is_the_same_target_as_its_blob_twin() -> None:
     """And is refused beside it."""
     twin = route("two", "bbb/ccc", "ttt/ccc")
     twin["target"] = twin["target"].replace(".blob.", ".dfs.")
-    assert "can coincide" in refusal(text(route("one", "aaa/ccc", "ttt/ccc"), twin))
+    assert "can overlap" in refusal(text(route("one", "aaa/ccc", "ttt/ccc"), twin))
 
 
 def test_several_routes_with_one_source_are_several_targets() -> None:
@@ -302,7 +305,7 @@ def test_several_routes_with_one_source_are_several_targets() -> None:
 def test_a_name_is_given_once() -> None:
     """A transfer's id begins with it."""
     both = text(route("one", "aaa/ccc", "ttt/ccc"), route("one", "bbb/ccc", "uuu/ccc"))
-    assert refusal(both) == "two routes have the name 'one'; give each its own"
+    assert refusal(both) == "two routes have the name 'one'; names must be unique"
 
 
 LOOPS = {
@@ -346,7 +349,7 @@ def test_a_loop_is_refused_and_spelled_out(case: str) -> None:
     given, path = LOOPS[case]
     message = refusal(text(*(route(*item) for item in given)))
     assert message.startswith(f"{path} is a loop")
-    assert message.endswith("give the targets other prefixes")
+    assert message.endswith("or use other target prefixes")
 
 
 CHAINS = {

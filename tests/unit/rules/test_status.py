@@ -187,7 +187,7 @@ def test_a_broken_one_whose_input_cannot_be_read_says_what_follows(shown: str) -
     found = status.view(instance(None, shown, output="sig=Zm9v"))
     assert (found["state"], found["ending"], found["reason"]) == ("copying", "dead_lettered", "internal")
     assert (found["route"], found["next_check_at"], found["hint"]) == (None, None, Reason.INTERNAL.hint)
-    assert "cannot be read" in found["detail"]
+    assert "cannot read its input" in found["detail"]
 
 
 def test_a_secret_in_what_the_host_said_is_not_shown() -> None:

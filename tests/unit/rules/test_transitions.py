@@ -32,5 +32,5 @@ def test_a_move_is_made_only_if_the_table_has_it(old: State, new: State) -> None
     if new is old or new in MOVES[old]:
         assert moved(old, new) is new
     else:
-        with pytest.raises(ForbiddenTransition, match=f"{old} -> {new} is no transition"):
+        with pytest.raises(ForbiddenTransition, match=f"{old} -> {new} is not a transition"):
             moved(old, new)

@@ -29,17 +29,17 @@ def request(sent: bytes) -> func.HttpRequest:
 
 def replay(sent: Any) -> Job:
     """The bulk replay that a body asks for; as bytes it is sent as it is."""
-    return letters_job(sent, Work.REPLAY)
+    return asked(sent, Work.REPLAY)
 
 
-def letters_job(sent: Any, work: Work) -> Job:
-    """The job on dead letters that a body asks for."""
-    return bodies.letters_job(request(sent if isinstance(sent, bytes) else json.dumps(sent).encode()), work, ID, NOW)
+def asked(sent: Any, work: Work) -> Job:
+    """The job that a body asks for."""
+    return bodies.job(request(sent if isinstance(sent, bytes) else json.dumps(sent).encode()), work, ID, NOW)
 
 
 def reconcile(sent: Any) -> Job:
     """The reconcile that a body asks for."""
-    return bodies.reconcile_job(request(sent if isinstance(sent, bytes) else json.dumps(sent).encode()), ID, NOW)
+    return asked(sent, Work.RECONCILE)
 
 
 def test_an_empty_object_means_every_open_letter() -> None:
@@ -63,7 +63,7 @@ def test_every_field_of_a_replay_is_read() -> None:
     until = NOW + timedelta(milliseconds=1)
     job = Job(ID, Work.REPLAY, NOW, "default", Reason.THROTTLED, NOW, until, dry_run=True, rate=1)
     assert replay(sent) == job
-    assert letters_job(sent, Work.DISCARD) == replace(job, work=Work.DISCARD)
+    assert asked(sent, Work.DISCARD) == replace(job, work=Work.DISCARD)
     assert codec.decode(Job, json.dumps(codec.encode(job))) == job
 
 
@@ -126,19 +126,19 @@ TIMES: list[Any] = [
     "9999-12-31T23:59:59-14:00",
 ]
 INVALID: list[tuple[str, Any, str]] = [
-    *[("max_per_second", value, f"Send a whole number from 1 to {MAX_RATE}.") for value in RATES],
+    *[("max_per_second", value, f"Send an integer from 1 to {MAX_RATE}.") for value in RATES],
     *[("dry_run", value, "Send true or false.") for value in FLAGS],
-    *[("route", value, "Send a text.") for value in TEXTS],
+    *[("route", value, "Send a string.") for value in TEXTS],
     *[
         ("route", value, "Use the name of a route")
         for value in ("", "a b", "-x", "x" * 41, "../x", "default\n", "\ud800")
     ],
 ]
 OF_REPLAYS: list[tuple[str, Any, str]] = [
-    *[("reason", value, "Send a text.") for value in TEXTS],
+    *[("reason", value, "Send a string.") for value in TEXTS],
     *[("reason", value, "Use one of: malformed, ") for value in ("", "Throttled", "other", "throttled,internal")],
-    *[(name, value, "Send a text.") for name in ("since", "until") for value in TEXTS],
-    *[(name, value, "Send an RFC 3339 time with its zone") for name in ("since", "until") for value in TIMES],
+    *[(name, value, "Send a string.") for name in ("since", "until") for value in TEXTS],
+    *[(name, value, "Send an RFC 3339 time with a time zone") for name in ("since", "until") for value in TIMES],
 ]
 
 
@@ -171,7 +171,7 @@ def test_a_field_that_is_unknown_is_named_and_never_ignored(field: str) -> None:
         assert str(caught.value).startswith("unknown field ")
         assert len(str(caught.value)) < 200
         assert str(caught.value).isprintable()
-        assert caught.value.fix.startswith("Known are: ")
+        assert caught.value.fix.startswith("Use only: ")
         assert "dry_run, max_per_second" in caught.value.fix
 
 
@@ -213,7 +213,7 @@ def test_what_is_no_json_object_is_told_how_to_send_one(sent: bytes) -> None:
     for ask in (replay, reconcile):
         with pytest.raises(Invalid) as caught:
             ask(sent)
-        assert str(caught.value) == "the body is no JSON object"
+        assert str(caught.value) == "the body is not a JSON object"
         assert "Content-Length" in caught.value.fix
 
 

@@ -27,7 +27,7 @@ from tests.unit.triggers.api import KEY, ROUTES, Answer, Api
 from triggers.http import PLACES
 
 UNKNOWN = "37a8eec1-000000000000000000000000"
-ASK = {Work.REPLAY: "replay_dead_letters", Work.DISCARD: "discard_dead_letters", Work.RECONCILE: "reconcile"}
+ASK = {work: f"start_{work}" for work in Work}
 
 
 def is_problem(answer: Answer, status: int) -> bool:
@@ -223,9 +223,9 @@ BAD_QUERIES: list[tuple[str, dict[str, str]]] = [
     ("share_now", {"route": "default"}),
     *[("list_replays", {"limit": text}) for text in ("0", "501", "x")],
     *[("list_discards", {"limit": text}) for text in ("0", "501", "x")],
-    *[("list_reconcile", {"continuation": text}) for text in ("x", '["",""]')],
-    *[(name, {"state": "running"}) for name in ("list_replays", "list_discards", "list_reconcile")],
-    *[(name, {"dry_run": "true"}) for name in ("replay_dead_letters", "discard_dead_letters", "reconcile")],
+    *[("list_reconciles", {"continuation": text}) for text in ("x", '["",""]')],
+    *[(name, {"state": "running"}) for name in ("list_replays", "list_discards", "list_reconciles")],
+    *[(name, {"dry_run": "true"}) for name in ("start_replay", "start_discard", "start_reconcile")],
 ]
 
 
@@ -239,13 +239,13 @@ async def test_a_bad_parameter_is_400_with_a_fix(api: Api, name: str, query: dic
     "base", ["http://127.0.0.1:7071/api/", "https://gw.example/prefix/api/", "https://gw.example/"]
 )
 @pytest.mark.parametrize("slash", ["", "/"])
-@pytest.mark.parametrize("name", ["share_now", "replay_dead_letter", "replay_dead_letters", "reconcile"])
+@pytest.mark.parametrize("name", ["share_now", "replay_dead_letter", "start_replay", "start_reconcile"])
 async def test_a_location_leads_to_its_place_behind_any_ingress(
     world: World, api: Api, name: str, slash: str, base: str
 ) -> None:
     """The client resolves it against the URL that it asked for, which the app may never see."""
     transfer = await dead(world, "in/dead") if name == "replay_dead_letter" else world.put()
-    sent = {"share_now": {"route": "default", "name": NAME}, "reconcile": {"route": "default"}}.get(name, {})
+    sent = {"share_now": {"route": "default", "name": NAME}, "start_reconcile": {"route": "default"}}.get(name, {})
     path_id = transfer.id if name == "replay_dead_letter" else None
     answer = await api.call(name, path_id, json.dumps(sent).encode(), slash)
     assert answer.status == 202
@@ -286,7 +286,7 @@ class TestJobs:
         shown = (await api.call("get_reconcile", reconcile)).body
         assert (shown["route"], shown["dry_run"], shown["max_per_second"]) == ("default", True, 7)
         assert [item["id"] for item in (await api.call("list_replays")).body["items"]] == [replay]
-        assert [item["id"] for item in (await api.call("list_reconcile")).body["items"]] == [reconcile]
+        assert [item["id"] for item in (await api.call("list_reconciles")).body["items"]] == [reconcile]
         shown = (await api.call("get_discard", discard)).body
         assert (shown["reason"], shown["until"]) == ("throttled", "2026-11-24T19:02:44.000Z")
         assert (shown["counts"]["discarded"], "started" in shown["counts"]) == (0, False)
@@ -305,11 +305,11 @@ class TestJobs:
         second = (await api.call("list_replays", limit="3", continuation=first["continuation"])).body
         assert {item["id"] for item in first["items"] + second["items"]} == made
         assert (len(first["items"]), second["continuation"]) == (3, None)
-        assert is_problem(await api.call("list_reconcile", continuation=first["continuation"]), 400)
+        assert is_problem(await api.call("list_reconciles", continuation=first["continuation"]), 400)
 
     async def test_a_reconcile_of_no_route_of_today_is_404(self, api: Api) -> None:
         """With those that there are."""
-        answer = await api.call("reconcile", None, b'{"route":"nobody"}')
+        answer = await api.call("start_reconcile", None, b'{"route":"nobody"}')
         assert is_problem(answer, 404)
         assert "default" in answer.body["fix"]
 
@@ -390,7 +390,7 @@ class TestJobs:
         assert is_problem(await api.call(call, "replay-" + "0" * 24, verbose="1"), 400)
         assert world.requests == []
 
-    @pytest.mark.parametrize("call", ["replay_dead_letters", "discard_dead_letters", "reconcile"])
+    @pytest.mark.parametrize("call", ["start_replay", "start_discard", "start_reconcile"])
     @pytest.mark.parametrize(
         "body",
         [
@@ -452,7 +452,7 @@ async def test_what_does_not_exist_is_404(api: Api, route: str, name: str) -> No
 
 async def test_the_key_is_a_parameter_of_no_call(api: Api) -> None:
     """The host puts it among them: it is neither refused nor read nor echoed."""
-    for name in ("list_transfers", "list_dead_letters", "list_replays", "list_discards", "list_reconcile", "health"):
+    for name in ("list_transfers", "list_dead_letters", "list_replays", "list_discards", "list_reconciles", "health"):
         answer = await api.call(name)
         assert answer.status == 200
         assert KEY not in answer.text

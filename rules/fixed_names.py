@@ -1,0 +1,36 @@
+"""The names that outlive a deployment: none of them may change.
+
+An orchestration that runs while another release is deployed calls its activities and waits for its event by these names. A
+message, a dead letter or a report stays where an earlier release put it. `host.json`, `infra/main.bicep` and the local stack
+are not Python of the app and repeat some of them.
+"""
+
+from rules.jobs import Phase
+from rules.models import Step
+
+# The orchestrations, and the event that cancels one.
+TRANSFER, JOB = "transfer", "job"
+CANCEL = "cancel"
+
+# The activities. Each is a function of this name in the portal.
+STEPS: dict[Step, str] = {
+    Step.START: "transfer_start",
+    Step.CHECK: "transfer_check",
+    Step.RECORD: "transfer_record",
+    Step.CLEAN: "transfer_clean",
+    Step.CLOSE: "transfer_close",
+}
+PHASES: dict[Phase, str] = {
+    Phase.SURVEY: "job_survey",
+    Phase.EXTRAS: "job_extras",
+    Phase.ACT: "job_act",
+}
+
+# In the events account: two queues and a container. The host makes the name of the poison queue itself.
+EVENTS_QUEUE = "blob-events"
+POISON_QUEUE = "blob-events-poison"
+UNDELIVERED_CONTAINER = "event-dead-letters"
+
+# In the state account: two containers.
+LETTERS_CONTAINER = "dead-letters"
+REPORTS_CONTAINER = "reports"
