@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, urlsplit
 
-from rules.models import Place, Route
-from rules.policies import Times
 from rules.redaction import text_without_secrets
-from rules.routes import InvalidRoute, is_loopback, read
+from rules.routes.config import InvalidRoute, is_loopback, read
+from rules.routes.model import Place, Route
+from rules.transfers.policies import Times
 
 # The app's own accounts, by the names of the host's connections. Event Grid writes to the events account, so it holds only
 # the queue blob-events, its poison queue and the container event-dead-letters.

@@ -17,9 +17,10 @@ from adapters.probe import Probes
 from adapters.reports import StoredReports
 from adapters.source import SourceBlobs
 from adapters.target import TargetBlobs
-from operations.health import Health
 from operations.log import LOGGER
-from rules.ports import Instances, Ports
+from operations.upkeep.health import Health
+from ports.orchestrations import Instances
+from ports.services import Ports
 from settings import Settings
 
 APP_VERSION = "0.1.0"

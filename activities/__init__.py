@@ -9,41 +9,31 @@ from typing import Any, TypeVar
 import azure.durable_functions as df
 import azure.functions as func
 
-from activities import turns
-from activities.check import run_check
-from activities.finish import run_clean, run_close, run_record
-from activities.start import run_start
-from activities.steps import Body
+from activities import jobs, transfers
 from operations.log import log, traced
+from ports.orchestrations import Instances
+from ports.services import Ports
 from rules import codec
 from rules.fixed_names import PHASES, STEPS
-from rules.jobs import Job, Phase
-from rules.models import Outcome, Run, Step, Verdict
-from rules.ports import Instances, Ports
+from rules.jobs.model import Job, Phase
 from rules.redaction import text_without_secrets
-from rules.transitions import State
+from rules.transfers.model import Outcome, Run, Step, Verdict
+from rules.transfers.states import State
 
 T = TypeVar("T")
-BODIES: dict[Step, Body] = {
-    Step.START: run_start,
-    Step.CHECK: run_check,
-    Step.RECORD: run_record,
-    Step.CLEAN: run_clean,
-    Step.CLOSE: run_close,
-}
 
 
 def register(app: df.DFApp, ports: Callable[[], Ports], instances: Callable[[Any], Instances]) -> None:
     """Put every step and every turn into the app under its own name."""
-    for step, body in BODIES.items():
+    for step, body in transfers.BODIES.items():
         app.function_name(STEPS[step])(app.activity_trigger(input_name="run")(_step(step, body, ports)))
-    for phase, turn in turns.BODIES.items():
+    for phase, turn in jobs.BODIES.items():
         # A turn starts transfers, so it has the client: any function that is no orchestrator may be a client.
         function = app.durable_client_input(client_name="client")(_turn(phase, turn, ports, instances))
         app.function_name(PHASES[phase])(app.activity_trigger(input_name="job")(function))
 
 
-def _step(step: Step, body: Body, ports: Callable[[], Ports]) -> Callable[[Any, Any], Any]:
+def _step(step: Step, body: transfers.Body, ports: Callable[[], Ports]) -> Callable[[Any, Any], Any]:
     async def activity(run: dict, context: func.Context) -> dict:  # type: ignore[type-arg]  # the worker takes plain classes alone
         request = codec.decode(Run, run)
         began = time.monotonic()
@@ -78,12 +68,12 @@ def _level(run: Run, outcome: Outcome) -> int:
 
 
 def _turn(
-    phase: Phase, body: turns.Body, ports: Callable[[], Ports], instances: Callable[[Any], Instances]
+    phase: Phase, body: jobs.Body, ports: Callable[[], Ports], instances: Callable[[Any], Instances]
 ) -> Callable[[Any, Any, Any], Any]:
     async def activity(job: dict, client: df.DurableOrchestrationClient, context: func.Context) -> dict:  # type: ignore[type-arg]  # as above
         request = codec.decode(Job, job)
         with _traced(context):
-            turn = await _without_secrets(turns.taken(body, ports(), instances(client), request))
+            turn = await _without_secrets(jobs.run(body, ports(), instances(client), request))
             counts = {name: count for name, count in codec.encode(turn.tally).items() if count}
             log(f"job.{phase}", turn.failure or "turn finished", id=request.id, route=request.route, **counts)
         encoded: dict[str, Any] = codec.encode(turn)

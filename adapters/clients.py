@@ -24,11 +24,11 @@ from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
 from adapters.codes import Meaning, Side
 from adapters.translation import Request, asking, code_of, judged
-from rules import names
 from rules.errors import UNREADABLE, Permanent, Reason
-from rules.models import Blob, Place
-from rules.policies import Times
-from rules.routes import is_loopback
+from rules.routes import names
+from rules.routes.config import is_loopback
+from rules.routes.model import Blob, Place
+from rules.transfers.policies import Times
 
 T = TypeVar("T")
 RETRIES = 2

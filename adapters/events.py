@@ -19,11 +19,11 @@ from adapters.translation import (
     EVENTS_UNDELIVERED,
     code_of,
 )
+from ports.events import Poison, Undelivered
 from rules.errors import Failure
 from rules.fixed_names import EVENTS_QUEUE, POISON_QUEUE, UNDELIVERED_CONTAINER
-from rules.identity import unquoted
-from rules.models import Blob, Place
-from rules.ports import Poison, Undelivered
+from rules.routes.model import Blob, Place
+from rules.transfers.identity import unquoted
 
 HIDDEN_SECONDS = 5 * 60
 PAGE = 32

@@ -24,10 +24,10 @@ from adapters.translation import (
 from rules import codec
 from rules.errors import Reason, Retryable
 from rules.fixed_names import CANCEL, JOB, TRANSFER
-from rules.identity import JOB_ID, listable, trace_id
-from rules.jobs import Job
-from rules.models import Run
-from rules.ports import Input, Instance
+from rules.jobs.model import Job
+from rules.orchestrations.instance import Input, Instance
+from rules.transfers.identity import JOB_ID, listable, trace_id
+from rules.transfers.model import Run
 
 T = TypeVar("T", Run, Job)
 # The extension takes no more at a time, and answers a request for none with a token and an empty list.

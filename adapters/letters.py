@@ -10,10 +10,12 @@ from adapters.clients import Clients
 from adapters.continuation import unwrapped, wrapped
 from adapters.records import Records
 from adapters.translation import LETTERS_READ, LETTERS_WRITE
-from rules import codec, letters, records
+from rules import codec
+from rules.dead_letters import letters, records
+from rules.dead_letters.letters import Letter
 from rules.errors import Reason, Retryable
 from rules.fixed_names import LETTERS_CONTAINER
-from rules.letters import Ended, Letter
+from rules.transfers.model import Ended
 
 T = TypeVar("T")
 # Two writers of one id are rare, and each round one of them is done.

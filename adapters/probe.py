@@ -4,7 +4,7 @@ from adapters.clients import Clients
 from adapters.records import Records
 from adapters.translation import PROBE_CONTAINER
 from rules.fixed_names import LETTERS_CONTAINER, REPORTS_CONTAINER
-from rules.models import Place
+from rules.routes.model import Place
 
 
 class Probes:

@@ -11,8 +11,8 @@ from azure.storage.blob import BlobProperties, ContentSettings
 from adapters.clients import Clients, condition
 from adapters.translation import LETTERS_LIST, LETTERS_READ, LETTERS_WRITE, code_of
 from rules.errors import Failure, Reason, Retryable
-from rules.identity import unquoted
-from rules.models import Blob, Place
+from rules.routes.model import Blob, Place
+from rules.transfers.identity import unquoted
 
 MAX_PAGE = 5_000
 JSON = ContentSettings(content_type="application/json")

@@ -11,7 +11,7 @@ from adapters.clients import Clients
 from adapters.translation import REPORTS_READ, REPORTS_WRITE, code_of
 from rules.errors import Reason, Retryable
 from rules.fixed_names import REPORTS_CONTAINER
-from rules.models import Blob
+from rules.routes.model import Blob
 
 LINES = ContentSettings(content_type="application/x-ndjson")
 

@@ -11,7 +11,7 @@ from azure.storage.blob import BlobSasPermissions, UserDelegationKey, generate_b
 
 from adapters.clients import Clients
 from adapters.translation import SOURCE_SIGN
-from rules.models import Blob, Place
+from rules.routes.model import Blob, Place
 
 # Clocks differ: a SAS that begins now is not valid yet on a service whose clock is behind.
 BACK_DATED = timedelta(minutes=15)

@@ -11,11 +11,12 @@ from azure.storage.blob import BlobProperties
 from adapters.clients import Clients, each, md5, quoted, understood
 from adapters.signing import Signatures
 from adapters.translation import SOURCE_HEAD, SOURCE_LIST, SOURCE_TAGS, code_of
-from rules.decisions import CopyStatus, SourceBlob
+from ports.blobs import CopySource
 from rules.errors import Permanent
-from rules.identity import unquoted
-from rules.models import Blob, Kind, Place
-from rules.ports import CopySource
+from rules.routes.model import Blob, Place
+from rules.transfers.decisions import CopyStatus, SourceBlob
+from rules.transfers.identity import unquoted
+from rules.transfers.model import Kind
 
 # The version is gone, or the account has no tags: one with a hierarchical namespace does not know the query.
 WITHOUT_TAGS = frozenset(

@@ -16,11 +16,12 @@ from adapters.translation import (
     TARGET_LIST,
     code_of,
 )
-from rules.decisions import SOURCE_ETAG, TRANSFER_ID, CopyStatus, TargetBlob
+from ports.blobs import Copy
 from rules.errors import Permanent, Reason
-from rules.identity import unquoted
-from rules.models import Blob, Engine, Kind, Place
-from rules.ports import Copy
+from rules.routes.model import Blob, Engine, Place
+from rules.transfers.decisions import SOURCE_ETAG, TRANSFER_ID, CopyStatus, TargetBlob
+from rules.transfers.identity import unquoted
+from rules.transfers.model import Kind
 
 HEADERS = ("content_type", "content_encoding", "content_language", "content_disposition", "cache_control")
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from rules.identity import trace_id
+from rules.transfers.identity import trace_id
 
 LOGGER = logging.getLogger("blob_data_sharing")
 # W3C Trace Context: version, trace, span, flags.

@@ -7,9 +7,10 @@ from typing import Any
 
 import azure.durable_functions as df
 
-from rules import codec, jobs, redaction
+from rules import codec, redaction
 from rules.fixed_names import CANCEL, PHASES
-from rules.jobs import Job, Phase, Turn
+from rules.jobs import lifecycle, status
+from rules.jobs.model import Job, Phase, Turn
 
 # A turn with its pause costs eight rows of history.
 MAX_TURNS = 5
@@ -27,17 +28,17 @@ def job(context: df.DurableOrchestrationContext) -> Generator[Any, Any, dict[str
     """
     doing = codec.decode(Job, context.get_input())
     cancel = context.wait_for_external_event(CANCEL)
-    context.set_custom_status(jobs.progress(doing))
+    context.set_custom_status(status.progress(doing))
     for _ in range(MAX_TURNS):
         if doing.phase:
             doing = yield from _turn(context, doing, doing.phase, cancel)
-            context.set_custom_status(jobs.progress(doing))
+            context.set_custom_status(status.progress(doing))
         if doing.phase and doing.pause:
             doing = yield from _pause(context, doing, cancel)
     if doing.phase:
         context.continue_as_new(codec.encode(doing))
         return None
-    return jobs.progress(doing)
+    return status.progress(doing)
 
 
 def _turn(context: df.DurableOrchestrationContext, doing: Job, phase: Phase, cancel: Any) -> Yields:
@@ -45,12 +46,12 @@ def _turn(context: df.DurableOrchestrationContext, doing: Job, phase: Phase, can
     first = yield context.task_any([cancel, activity])
     if first is cancel:
         doing = replace(doing, cancelling=True)
-        context.set_custom_status(jobs.progress(doing))
+        context.set_custom_status(status.progress(doing))
     try:
         turn = codec.decode(Turn, (yield activity))
     except Exception as error:  # noqa: BLE001  # the SDK raises nothing narrower for a failed activity
-        return jobs.faulted(doing, redaction.text_without_secrets(str(error)), context.current_utc_datetime)
-    return jobs.advance(doing, turn, context.current_utc_datetime)
+        return lifecycle.faulted(doing, redaction.text_without_secrets(str(error)), context.current_utc_datetime)
+    return lifecycle.advance(doing, turn, context.current_utc_datetime)
 
 
 def _pause(context: df.DurableOrchestrationContext, doing: Job, cancel: Any) -> Yields:
@@ -59,4 +60,4 @@ def _pause(context: df.DurableOrchestrationContext, doing: Job, cancel: Any) -> 
     if first is not cancel:
         return doing
     timer.cancel()  # a timer that is left open would keep the instance Running
-    return jobs.cancelled(doing, context.current_utc_datetime)
+    return lifecycle.cancelled(doing, context.current_utc_datetime)

@@ -7,9 +7,10 @@ from typing import Any
 
 import azure.durable_functions as df
 
-from rules import codec, course, redaction, status
+from rules import codec, redaction
 from rules.fixed_names import CANCEL, STEPS
-from rules.models import Outcome, Run, Step
+from rules.transfers import lifecycle, status
+from rules.transfers.model import Outcome, Run, Step
 
 # A wait costs four rows of history (two for the result, two for what it schedules): start, four polls with their timers, one
 # timer more. A cancel that is noticed ends the execution too: twenty people may raise it at once, and history stays under 60.
@@ -45,7 +46,7 @@ def transfer(context: df.DurableOrchestrationContext) -> Generator[Any, Any, dic
 def _step(context: df.DurableOrchestrationContext, run: Run, step: Step, cancel: Any) -> Yields:
     _show(context, run)
     activity = context.call_activity(STEPS[step], codec.encode(run))
-    if course.carrying(run) and not run.cancelling:
+    if lifecycle.carrying(run) and not run.cancelling:
         first = yield context.task_any([cancel, activity])
         if first is cancel:
             # The activity goes on: its outcome may be `verified`, and nothing of ours then acts after the end.
@@ -54,22 +55,22 @@ def _step(context: df.DurableOrchestrationContext, run: Run, step: Step, cancel:
     try:
         outcome = codec.decode(Outcome, (yield activity))
     except Exception as error:  # noqa: BLE001  # the SDK raises nothing narrower for a failed activity
-        return course.faulted(run, redaction.text_without_secrets(str(error)), _now(context))
-    return course.advance(run, outcome, _now(context))
+        return lifecycle.faulted(run, redaction.text_without_secrets(str(error)), _now(context))
+    return lifecycle.advance(run, outcome, _now(context))
 
 
 def _pause(context: df.DurableOrchestrationContext, run: Run, cancel: Any) -> Yields:
     due = _now(context) + timedelta(seconds=run.pause)
     _show(context, run, due)
     timer = context.create_timer(due)
-    if not course.carrying(run) or run.cancelling:
+    if not lifecycle.carrying(run) or run.cancelling:
         yield timer
         return run
     first = yield context.task_any([cancel, timer])
     if first is not cancel:
         return run
     timer.cancel()  # a timer that is left open would keep the instance Running
-    return course.cancelled(run)
+    return lifecycle.cancelled(run)
 
 
 def _show(context: df.DurableOrchestrationContext, run: Run, due: datetime | None = None) -> dict[str, Any]:

@@ -13,10 +13,12 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
 
-from rules import identity, names
 from rules.codec import stamp
 from rules.errors import Reason
-from rules.models import Blob, Route, Transfer
+from rules.routes import names
+from rules.routes.model import Blob, Route
+from rules.transfers import identity
+from rules.transfers.model import Transfer
 
 CREATED = "Microsoft.Storage.BlobCreated"
 # They announce an empty file; the event that counts (FlushWithClose, SftpCommit) follows.

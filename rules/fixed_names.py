@@ -5,8 +5,8 @@ message, a dead letter or a report stays where an earlier release put it. `host.
 are not Python of the app and repeat some of them.
 """
 
-from rules.jobs import Phase
-from rules.models import Step
+from rules.jobs.model import Phase
+from rules.transfers.model import Step
 
 # The orchestrations, and the event that cancels one.
 TRANSFER, JOB = "transfer", "job"

@@ -4,9 +4,11 @@ from typing import Any, Protocol
 
 import azure.durable_functions as df
 
-from operations.health import Health
-from rules.ports import Instances, Ports
-from triggers import http, queue, timers
+from operations.upkeep.health import Health
+from ports.orchestrations import Instances
+from ports.services import Ports
+from triggers import queue, timers
+from triggers.http import endpoints
 
 
 class Wired(Protocol):
@@ -26,4 +28,4 @@ def register(app: df.DFApp, wired: Wired) -> None:
     """Put every trigger into the app."""
     queue.register(app, wired.ports, wired.instances)
     timers.register(app, wired.ports, wired.instances)
-    http.register(app, wired.ports, wired.instances, wired.health)
+    endpoints.register(app, wired.ports, wired.instances, wired.health)

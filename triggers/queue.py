@@ -7,9 +7,10 @@ from typing import Any
 import azure.durable_functions as df
 import azure.functions as func
 
-from operations.accept import accept
+from operations.transfers.accept import accept
+from ports.orchestrations import Instances
+from ports.services import Ports
 from rules.fixed_names import EVENTS_QUEUE
-from rules.ports import Instances, Ports
 
 CONNECTION = "EVENTS"
 # A host that stops waits ten seconds for its functions. What is cut off then comes back after ten minutes; what fails, after

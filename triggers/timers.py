@@ -6,13 +6,14 @@ from typing import Any
 import azure.durable_functions as df
 import azure.functions as func
 
-from operations.drain import drain
-from operations.purge import purge
-from operations.resume import resume
-from operations.schedule import reconcile_due
-from operations.sweep import sweep
-from operations.watchdog import watch
-from rules.ports import Instances, Ports
+from operations.jobs.schedule import reconcile_due
+from operations.upkeep.drain import drain
+from operations.upkeep.purge import purge
+from operations.upkeep.resume import resume
+from operations.upkeep.sweep import sweep
+from operations.upkeep.watchdog import watch
+from ports.orchestrations import Instances
+from ports.services import Ports
 
 Work = Callable[[Ports, Instances], Awaitable[object]]
 # When (NCRONTAB, by the second), and what.

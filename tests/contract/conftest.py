@@ -7,7 +7,7 @@ import pytest
 from adapters.clients import Clients
 from devhost.storage.config import KEY
 from devhost.storage.testing import Stack
-from rules.policies import Times
+from rules.transfers.policies import Times
 from tests.contract.worlds import InMemory, InStorage, World
 
 # Retries come after a fifteenth of the window.

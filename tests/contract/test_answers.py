@@ -16,11 +16,11 @@ from adapters.source import SourceBlobs
 from adapters.target import TargetBlobs
 from adapters.translation import CODE_HEADER
 from devhost.storage.config import KEY
-from rules.decisions import TargetBlob
+from ports.blobs import Copy, CopySource
 from rules.errors import CANNOT_VERIFY_SOURCE, LookAgain, Permanent, Reason, Retryable
-from rules.models import Blob, Engine, Place
-from rules.policies import Times, metadata_fits
-from rules.ports import Copy, CopySource
+from rules.routes.model import Blob, Engine, Place
+from rules.transfers.decisions import TargetBlob
+from rules.transfers.policies import Times, metadata_fits
 from tests.contract.facts import fact
 
 LOST = 599

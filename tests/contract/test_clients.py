@@ -11,8 +11,8 @@ from adapters.source import SourceBlobs
 from adapters.target import TargetBlobs
 from devhost.storage.config import KEY
 from rules.errors import LookAgain, Permanent, Reason, Retryable, StorageError
-from rules.models import Blob, Engine
-from rules.policies import Times
+from rules.routes.model import Blob, Engine
+from rules.transfers.policies import Times
 from settings import OWN, from_env
 from tests.contract.test_target import request
 from tests.contract.worlds import InStorage

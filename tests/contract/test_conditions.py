@@ -14,11 +14,11 @@ from adapters.source import SourceBlobs
 from adapters.target import TargetBlobs
 from adapters.translation import CODE_HEADER
 from devhost.storage.config import KEY
-from rules.decisions import TargetBlob
+from ports.blobs import Copy, CopySource
 from rules.errors import LookAgain
-from rules.models import Blob, Engine
-from rules.policies import Times
-from rules.ports import Copy, CopySource
+from rules.routes.model import Blob, Engine
+from rules.transfers.decisions import TargetBlob
+from rules.transfers.policies import Times
 
 CONDITIONS = ("If-Match", "If-None-Match", "x-ms-source-if-match", "x-ms-blob-if-match")
 

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from adapters.events import StoredEvents
-from adapters.memory import MemoryEvents, MemoryStorage
-from rules.ports import Events, Poison
+from ports.events import Events, Poison
 from tests.contract.worlds import InStorage, World
+from tests.fakes import MemoryEvents, MemoryStorage
 
 BODIES = [b'{"a": 1}', '{"name": "ü <&> 🎈"}'.encode(), b"e30=", b'[{"quoted": "\\""}]', b"  blanks  "]
 

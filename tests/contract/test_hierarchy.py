@@ -9,9 +9,9 @@ import pytest
 from adapters.clients import Clients
 from devhost.storage.config import KEY
 from devhost.storage.testing import Stack
+from ports.blobs import Copy
 from rules.errors import Permanent, Reason, Retryable
-from rules.models import Blob, Engine
-from rules.ports import Copy
+from rules.routes.model import Blob, Engine
 from tests.contract.conftest import TIMES
 from tests.contract.worlds import InStorage, World
 

@@ -26,14 +26,16 @@ from opentelemetry import trace
 from adapters.clients import Clients
 from adapters.hub import HubQueues
 from adapters.instances import DurableInstances
-from adapters.memory import MemoryInstances, MemoryStorage
 from devhost.storage.testing import Stack, free_ports
-from rules import identity
+from ports.orchestrations import Instances
 from rules.errors import Reason, Retryable
-from rules.jobs import Job, Work
-from rules.models import Place, Route, Run
-from rules.policies import Times
-from rules.ports import Instance, Instances, Standing
+from rules.jobs.model import Job, Work
+from rules.orchestrations.instance import Instance, Standing
+from rules.routes.model import Place, Route
+from rules.transfers import identity
+from rules.transfers.model import Run
+from rules.transfers.policies import Times
+from tests.fakes import MemoryInstances, MemoryStorage
 
 APP = Path(__file__).parent / "durable"
 NOW = datetime(2026, 11, 24, 19, 2, 44, tzinfo=UTC)

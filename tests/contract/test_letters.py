@@ -7,11 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from rules import identity, letters
+from rules.dead_letters import letters
+from rules.dead_letters.letters import Attempt, Letter
 from rules.errors import Reason, Retryable
-from rules.letters import Attempt, Ended, Letter
-from rules.models import Blob, Place, Route
-from rules.transitions import State
+from rules.routes.model import Blob, Place, Route
+from rules.transfers import identity
+from rules.transfers.model import Ended
+from rules.transfers.states import State
 from tests.contract.worlds import InStorage, World
 
 NOW = datetime(2026, 11, 24, 19, 2, 44, 120_000, tzinfo=UTC)

@@ -6,22 +6,25 @@ from typing import Any, Protocol, cast
 
 import pytest
 
+from activities.jobs.act import act
+from activities.jobs.lines import Acted
 from adapters.events import StoredEvents
 from adapters.source import SourceBlobs
 from adapters.target import TargetBlobs
-from operations.acting import Acted, act
-from rules import jobs
-from rules.decisions import SOURCE_ETAG, TRANSFER_ID, CopyStatus, SourceBlob, TargetBlob
+from ports.services import Ports
 from rules.errors import Permanent, Reason, Retryable
-from rules.jobs import Job, Phase, Result, Work
-from rules.models import Engine, Kind, Place
-from rules.names import refusal
-from rules.policies import Times
-from rules.ports import Ports
+from rules.jobs import lifecycle
+from rules.jobs.model import Job, Phase, Result, Work
+from rules.jobs.report import found_page
+from rules.routes.model import Engine, Place
+from rules.routes.names import refusal
+from rules.transfers.decisions import SOURCE_ETAG, TRANSFER_ID, CopyStatus, SourceBlob, TargetBlob
+from rules.transfers.model import Kind
+from rules.transfers.policies import Times
 from tests.contract.test_answers import BLOB_HEADERS, serving
 from tests.contract.test_target import request
 from tests.contract.worlds import World
-from tests.unit.rules.samples import NOW
+from tests.unit.samples import NOW
 
 # In the service's order: by their UTF-8 bytes. A folder's separator is a character like any other.
 NAMES = ["a", "a//b", "a/b", "a0", "aé", "ü 100%", "🎈"]
@@ -155,7 +158,7 @@ class TestActing:
     async def test_four_hundred_slow_lines_are_all_acted_on_and_none_fails(self, world: World, seconds: int) -> None:
         """At one a second, or slower: a turn ends in time, and the next one goes on."""
         job = Job(f"replay-{world.test}", Work.REPLAY, NOW, rate=100, phase=Phase.ACT, pages=1)
-        await world.reports.write(jobs.found(job.id, 0), [{"id": str(number), "name": "é"} for number in range(400)])
+        await world.reports.write(found_page(job.id, 0), [{"id": str(number), "name": "é"} for number in range(400)])
         clock, acted, began = 0.0, list[str](), list[Job]()
 
         async def handle(line: dict[str, Any]) -> Acted:
@@ -167,14 +170,14 @@ class TestActing:
         ports = SimpleNamespace(reports=world.reports, monotonic=lambda: clock, times=Times())
         while job.phase:
             began.append(job)
-            job = jobs.advance(job, await act(cast("Ports", ports), job, handle), NOW)
+            job = lifecycle.advance(job, await act(cast("Ports", ports), job, handle), NOW)
             assert (job.faults, job.tally.failed) == (0, 0)
         assert (job.tally.started, job.turns) == (400, len(began))
         assert job.turns > 1
         for older in began:  # resumed from an older input: it says the same, and acts on nothing
             again = older
             while again.phase:
-                again = jobs.advance(again, await act(cast("Ports", ports), again, handle), NOW)
+                again = lifecycle.advance(again, await act(cast("Ports", ports), again, handle), NOW)
             assert again == job
         assert acted == [str(number) for number in range(400)]
 

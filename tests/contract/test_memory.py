@@ -6,18 +6,18 @@ from datetime import timedelta
 
 import pytest
 
-from adapters.memory import MemoryInstances
 from adapters.translation import Request, unanswered
-from rules.decisions import TargetBlob
+from ports.events import Poison, Undelivered
 from rules.errors import Permanent, Reason
-from rules.letters import Ended
-from rules.models import Engine, Kind
-from rules.ports import Poison, Undelivered
-from rules.transitions import State
+from rules.routes.model import Engine
+from rules.transfers.decisions import TargetBlob
+from rules.transfers.model import Ended, Kind
+from rules.transfers.states import State
 from tests.contract.test_instances import InMemory as Fleet
 from tests.contract.test_letters import NOW, letter
 from tests.contract.test_target import request
 from tests.contract.worlds import InMemory
+from tests.fakes import MemoryInstances
 
 SEEN = TargetBlob("0x1", 0)
 

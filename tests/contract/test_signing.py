@@ -15,8 +15,8 @@ from adapters.clients import Clients
 from adapters.signing import BACK_DATED, KEY_USE
 from adapters.source import SourceBlobs
 from rules.errors import Reason, Retryable
-from rules.models import Blob
-from rules.policies import Times
+from rules.routes.model import Blob
+from rules.transfers.policies import Times
 from tests.contract.test_translation import Answer
 from tests.contract.worlds import InStorage
 

@@ -6,7 +6,8 @@ import pytest
 
 from adapters.translation import SOURCE_HEAD
 from rules.errors import Reason, Retryable
-from rules.models import Blob, Kind
+from rules.routes.model import Blob
+from rules.transfers.model import Kind
 from tests.contract.worlds import InStorage, World
 
 NAMES = [

@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from adapters.translation import TARGET_ABORT, TARGET_CLEAR, TARGET_COPY, TARGET_DELETE
-from rules.decisions import CopyStatus, TargetBlob
+from ports.blobs import Copy
 from rules.errors import CANNOT_VERIFY_SOURCE, LookAgain, Permanent, Reason, Retryable
-from rules.models import Blob, Engine, Kind
-from rules.ports import Copy
+from rules.routes.model import Blob, Engine
+from rules.transfers.decisions import CopyStatus, TargetBlob
+from rules.transfers.model import Kind
 from tests.contract.facts import fact
 from tests.contract.test_source import NAMES
 from tests.contract.worlds import World

@@ -18,7 +18,20 @@ from azure.storage.blob.aio import BlobClient, BlobLeaseClient
 from adapters.clients import Clients
 from adapters.events import StoredEvents
 from adapters.letters import StoredLetters
-from adapters.memory import (
+from adapters.probe import Probes
+from adapters.reports import StoredReports
+from adapters.source import SourceBlobs
+from adapters.target import TargetBlobs
+from adapters.translation import Request, unanswered
+from devhost.storage.testing import Stack
+from ports.blobs import Source, Target
+from ports.events import Events
+from ports.services import Probe
+from ports.state import Letters, Reports
+from rules.fixed_names import UNDELIVERED_CONTAINER
+from rules.routes.model import Blob, Place
+from rules.transfers.model import Kind
+from tests.fakes import (
     Item,
     MemoryEvents,
     MemoryLetters,
@@ -28,15 +41,6 @@ from adapters.memory import (
     MemoryStorage,
     MemoryTarget,
 )
-from adapters.probe import Probes
-from adapters.reports import StoredReports
-from adapters.source import SourceBlobs
-from adapters.target import TargetBlobs
-from adapters.translation import Request, unanswered
-from devhost.storage.testing import Stack
-from rules.fixed_names import UNDELIVERED_CONTAINER
-from rules.models import Blob, Kind, Place
-from rules.ports import Events, Letters, Probe, Reports, Source, Target
 
 TYPE = "content_type"
 # What the proxy calls a request.

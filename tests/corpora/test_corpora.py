@@ -12,11 +12,13 @@ from urllib.parse import unquote
 
 import pytest
 
-from rules import events, identity, names
+from rules import events
 from rules.errors import Reason
 from rules.events import Intake, Refused, intake
-from rules.models import Place, Route
-from tests.unit.rules.samples import ETAG, NAME, ROUTE, SOURCE_HOST, TARGET_HOST, body, event
+from rules.routes import names
+from rules.routes.model import Place, Route
+from rules.transfers import identity
+from tests.unit.samples import ETAG, NAME, ROUTE, SOURCE_HOST, TARGET_HOST, body, event
 
 SUBJECT = "/blobServices/default/containers/source/blobs/"
 NOT_ITS_URL = "data.url does not match the blob that the subject names"

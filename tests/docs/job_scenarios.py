@@ -3,18 +3,20 @@
 from dataclasses import replace
 from typing import Any
 
-from activities.turns import BODIES, taken
-from adapters.memory import Item
-from operations.accept import refuse
-from rules import codec, jobs
+from activities.jobs import BODIES, run
+from operations.transfers.accept import refuse
+from rules import codec
 from rules.errors import Reason
 from rules.events import Refused
-from rules.jobs import Finding, Job, JobState, Result, Work
+from rules.jobs import lifecycle
+from rules.jobs.model import Finding, Job, JobState, Result, Work
+from rules.jobs.status import progress as job_progress
 from tests.docs.scenarios import scenario
-from tests.unit.operations.world import World
-from tests.unit.rules.samples import NOW, ROUTE, body
+from tests.fakes import Item
+from tests.unit.samples import NOW, ROUTE, body
 from tests.unit.triggers.api import Answer, Api
 from tests.unit.triggers.test_http import dead
+from tests.unit.world import World
 
 ASKED: dict[str, dict[str, Any]] = {
     "start_replay": {},
@@ -43,15 +45,15 @@ async def done(world: World, identity: str) -> Job:
     found = world.instances.kept[identity].job
     assert found is not None
     while found.phase:
-        turn = await taken(BODIES[found.phase], world.ports, world.instances, found)
-        found = jobs.advance(found, turn, world.clock)
+        turn = await run(BODIES[found.phase], world.ports, world.instances, found)
+        found = lifecycle.advance(found, turn, world.clock)
     stands(world, found, "Completed")
     return found
 
 
 def stands(world: World, job: Job, status: str) -> None:
     """Let the extension show a job so."""
-    live = codec.encode(jobs.progress(job))
+    live = codec.encode(job_progress(job))
     there = world.instances.kept[job.id]
     ended = status == "Completed"
     world.instances.kept[job.id] = replace(there, status=status, custom=live, output=live if ended else None)

@@ -3,8 +3,8 @@
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-from tests.unit.operations.world import World
 from tests.unit.triggers.api import Answer, Api
+from tests.unit.world import World
 
 Scenario: TypeAlias = Callable[[World, Api], Awaitable[Answer]]
 SCENARIOS: list[tuple[str, int, Scenario]] = []

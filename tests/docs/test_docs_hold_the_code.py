@@ -9,13 +9,13 @@ from typing import Any
 import azure.functions as func
 
 import settings
-from rules import names, routes
 from rules.errors import Reason
-from rules.jobs import Finding, JobState, Phase, Result
-from rules.models import Step, Verdict
-from rules.transitions import TRANSITIONS, State
+from rules.jobs.model import Finding, JobState, Phase, Result
+from rules.routes import config, names
+from rules.transfers.model import Step, Verdict
+from rules.transfers.states import TRANSITIONS, State
 from tests.docs.pages import ROOT, code, column, modules, page, rows, section
-from triggers.http import ENDPOINTS
+from triggers.http.endpoints import ENDPOINTS
 from triggers.timers import TIMERS
 
 # What an `action` that is put together may hold.
@@ -30,13 +30,13 @@ def test_the_settings_are_all_there() -> None:
 
 def test_the_fields_of_a_route_are_all_there() -> None:
     """The table of a route's fields is what `rules/routes.py` takes."""
-    assert column(section(SETTINGS, "## Routes")) == routes.FIELDS
+    assert column(section(SETTINGS, "## Routes")) == config.FIELDS
 
 
 def test_the_example_of_routes_can_be_read() -> None:
     """The example of ROUTES is one that the app accepts."""
     [example] = re.findall(r"```json\n(.*?)```", section(SETTINGS, "## Routes"), re.DOTALL)
-    assert [route.name for route in routes.read(example)] == ["default", "reports-to-partner"]
+    assert [route.name for route in config.read(example)] == ["default", "reports-to-partner"]
 
 
 def test_every_variable_of_the_local_stack_is_there() -> None:

@@ -11,13 +11,13 @@ import pytest
 
 from devhost.host import config
 from devhost.host.config import HUB_NAME, ConfigError, timespan
-from rules.identity import MESSAGE_ID, TRANSFER_ID
-from rules.models import Outcome, Verdict
+from rules.transfers.identity import MESSAGE_ID, TRANSFER_ID
+from rules.transfers.model import Outcome, Verdict
 from tests.docs.pages import ROOT, code, modules, names, page, rows, section
 from tests.docs.test_docs_hold_the_code import leaves
 from tests.unit.orchestrators.conftest import Staged, staged  # noqa: F401  # a fixture
 from tests.unit.orchestrators.test_transfer import AGAIN, FORBIDDEN, SETTLE, SUPERSEDED, THROTTLED, VERIFIED, WAITING
-from tests.unit.rules.samples import RUN
+from tests.unit.samples import RUN
 
 PAGE = page("docs/host.md")
 

@@ -13,29 +13,33 @@ from hypothesis import strategies as st
 
 from adapters.translation import INSTANCES_FIND, answered
 from operations import problems
-from operations.accept import refuse
-from operations.look import LETTER_PAGES, SEARCH_PAGE, SEARCH_PAGES
-from rules import jobs, letters, records
+from operations.transfers.accept import refuse
+from operations.transfers.look import LETTER_PAGES, SEARCH_PAGE, SEARCH_PAGES
+from rules.dead_letters import letters, records
 from rules.errors import Reason
 from rules.events import Refused
-from rules.identity import JOB_ID, JOB_PREFIX, MESSAGE_ID, TRANSFER_ID
-from rules.jobs import COUNTS, Finding, Job, JobState, Phase, Result, Work
-from rules.models import Engine, Outcome, Run, Successor, Transfer, Verdict
-from rules.names import MAX_UNITS
-from rules.ports import Instance
-from rules.routes import NAME as ROUTE_NAME
-from rules.status import progress, view
-from rules.transitions import FINAL, State
+from rules.jobs import lifecycle, model, report, status
+from rules.jobs.model import Finding, Job, JobState, Phase, Result, Work
+from rules.jobs.status import COUNTS
+from rules.orchestrations.instance import Instance
+from rules.orchestrations.status import view
+from rules.routes.config import NAME as ROUTE_NAME
+from rules.routes.model import Engine
+from rules.routes.names import MAX_UNITS
+from rules.transfers.identity import JOB_ID, JOB_PREFIX, MESSAGE_ID, TRANSFER_ID
+from rules.transfers.model import Outcome, Run, Successor, Transfer, Verdict
+from rules.transfers.states import FINAL, State
+from rules.transfers.status import progress
 from tests.docs.job_scenarios import ASKED, asked, unknown
 from tests.docs.pages import page
 from tests.docs.scenarios import SCENARIOS, Scenario, scenario
-from tests.unit.operations.world import World
-from tests.unit.rules.samples import NAME, NEWER, NOW, ROUTE, body, event, quick, runs
+from tests.unit.samples import NAME, NEWER, NOW, ROUTE, body, event, quick, runs
 from tests.unit.triggers.api import Answer, Api
 from tests.unit.triggers.test_http import UNKNOWN, dead
-from triggers.bodies import MAX_BODY
-from triggers.http import ENDPOINTS, PLACES
-from triggers.requests import DEFAULT_LIMIT, MAX_LIMIT
+from tests.unit.world import World
+from triggers.http.bodies import MAX_BODY
+from triggers.http.endpoints import ENDPOINTS, PLACES
+from triggers.http.requests import DEFAULT_LIMIT, MAX_LIMIT
 from wiring import APP_VERSION
 
 DESCRIPTION: dict[str, Any] = json.loads(page("docs/openapi.json"))
@@ -65,7 +69,7 @@ TAKEN: dict[str, list[Any]] = {
     "since": [None, "2026-11-24T19:02:44Z", "2026-11-24T19:02:44.120+01:00", "2026-11-24t19:02:44z"],
     "until": [None, "2026-11-24T19:02:44Z"],
     "dry_run": [None, True, False],
-    "max_per_second": [None, 1, jobs.MAX_RATE],
+    "max_per_second": [None, 1, model.MAX_RATE],
 }
 REFUSED: dict[str, list[Any]] = {
     "route": ["", "a route", 5, ["default"]],
@@ -73,7 +77,7 @@ REFUSED: dict[str, list[Any]] = {
     "since": ["2026-11-24T19:02:44", "now", 1],
     "until": ["2026-11-24", ""],
     "dry_run": ["true", 1],
-    "max_per_second": [0, jobs.MAX_RATE + 1, "5", True],
+    "max_per_second": [0, model.MAX_RATE + 1, "5", True],
     "force": [True],
 }
 # They say something to a reader and nothing to a checker.
@@ -288,16 +292,16 @@ class TestDescription:
         for work in ("Replay", "Discard", "Reconcile"):
             asked = SCHEMAS[f"{work}Request"]["properties"]["max_per_second"]
             rate = SCHEMAS[work]["properties"]["max_per_second"]
-            assert (rate["minimum"], rate["maximum"], asked["default"]) == (1, jobs.MAX_RATE, jobs.DEFAULT_RATE)
-            assert SCHEMAS[work]["properties"]["detail"]["maxLength"] == jobs.MAX_DETAIL
+            assert (rate["minimum"], rate["maximum"], asked["default"]) == (1, model.MAX_RATE, model.DEFAULT_RATE)
+            assert SCHEMAS[work]["properties"]["detail"]["maxLength"] == model.MAX_DETAIL
             lines = SCHEMAS[f"{work}ReportPage"]["properties"]["items"]
-            assert lines["maxItems"] == max(jobs.PAGE, jobs.MAX_RATE * jobs.TURN_SECONDS)
+            assert lines["maxItems"] == max(report.PAGE, model.MAX_RATE * lifecycle.TURN_SECONDS)
 
     def test_the_fields_of_a_job_are_the_codes(self) -> None:
         """What is shown of each kind, and what is counted, in order."""
         for work in Work:
             job = Job(unknown(work), work, NOW, route=ROUTE.name)
-            shown = jobs.view(job, {})
+            shown = status.view(job, {})
             assert list(SCHEMAS[work.capitalize()]["properties"]) == list(shown)
             assert list(SCHEMAS[f"{work.capitalize()}Counts"]["properties"]) == [str(name) for name in COUNTS[work]]
 
@@ -806,7 +810,7 @@ class TestAnswers:
         self, operation: str, status: int, play: Scenario, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Status, type, headers and body."""
-        monkeypatch.setattr("operations.cancel.PAUSES", (0, 0))
+        monkeypatch.setattr("operations.transfers.cancel.PAUSES", (0, 0))
         world = World()
         answer = await play(world, Api(world))
         assert answer.status == status

@@ -7,7 +7,7 @@ import azure.functions as func
 import pytest
 
 from tests.docs.pages import ROOT, code, names, page, rows, section
-from triggers.http import ENDPOINTS
+from triggers.http.endpoints import ENDPOINTS
 
 SECURITY, ENTRA = page("docs/security.md"), page("docs/entra-id.md")
 THREATS = rows(section(SECURITY, "## Threats"))

@@ -15,10 +15,13 @@ from urllib.parse import quote
 from azure.storage.blob import ContentSettings
 from azure.storage.blob.aio import BlobServiceClient
 
-from rules import events, identity, letters, records, routes
+from rules import events
+from rules.dead_letters import letters, records
+from rules.dead_letters.letters import Letter
 from rules.errors import Reason
-from rules.letters import Letter
-from rules.models import Route
+from rules.routes import config
+from rules.routes.model import Route
+from rules.transfers import identity
 from tests.e2e.desk import Desk
 from tests.e2e.test_overwrite import copying
 
@@ -64,7 +67,7 @@ class Crowd:
         """One transfer of every end, really made; thousands like them; letters of several routes and reasons."""
         for account, name in (("sharingsource", "async"), ("sharingtarget", "async"), ("sharingsource", "lost")):
             self.desk.container(account, name)
-        ways = {route.name: route for route in routes.read(self.desk.stack.environment["ROUTES"])}
+        ways = {route.name: route for route in config.read(self.desk.stack.environment["ROUTES"])}
         models = _models(self.desk)
         self.transfers = _multiplied(self.desk, models, ways)
         letter = records.read(self.desk.api("GET", f"/dead-letters/{models['dead']['id']}").body)

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from azure.storage.blob import BlobType
 
-from rules import identity
 from rules.errors import HINTS, Reason
 from rules.events import announcement
-from rules.routes import read
+from rules.routes.config import read
+from rules.transfers import identity
 from tests.e2e.conftest import environment
 from tests.e2e.desk import AGENT, FINAL, Desk
 from tests.e2e.test_reconcile import ENDED

@@ -17,9 +17,9 @@ from azure.core.exceptions import HttpResponseError
 
 from rules import events, redaction
 from rules.events import Intake, Refused, intake
-from rules.identity import message_id
-from rules.models import Route
-from rules.routes import read
+from rules.routes.config import read
+from rules.routes.model import Route
+from rules.transfers.identity import message_id
 from tests.corpora.test_corpora import MESSAGES, NAMES, URLS, message, text
 from tests.e2e import search
 from tests.e2e.conftest import environment

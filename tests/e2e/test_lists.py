@@ -10,9 +10,9 @@ from urllib.parse import quote
 import pytest
 
 from devhost.bench.gauges import PROC, Processes
-from rules import identity
 from rules.errors import Reason
-from rules.transitions import State
+from rules.transfers import identity
+from rules.transfers.states import State
 from tests.e2e.conftest import environment
 from tests.e2e.crowd import LETTERS, REASONS, TRANSFERS, Crowd, Known
 from tests.e2e.desk import AGENT, Desk

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from rules import identity
 from rules.events import announcement
-from rules.models import Place, Route
+from rules.routes.model import Place, Route
+from rules.transfers import identity
 from tests.e2e.desk import Desk
 from tests.e2e.test_reconcile import ENDED
 

@@ -12,7 +12,7 @@ from tests.e2e.conftest import environment
 from tests.e2e.desk import CANARY, Answer, Desk
 from tests.e2e.search import Secrets, answers, files, own_accounts
 from tests.unit.test_function_app import API
-from triggers.http import ENDPOINTS
+from triggers.http.endpoints import ENDPOINTS
 
 ID = "00000000-000000000000000000000000"
 HOSTS_OWN = [

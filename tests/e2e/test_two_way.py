@@ -14,7 +14,7 @@ from azure.storage.queue import QueueClient
 from devhost.stack import LocalStack
 from devhost.storage.config import CONTAINERS, EVENTS_ACCOUNT, QUEUES, STATE_ACCOUNT
 from devhost.storage.testing import free_ports
-from rules.decisions import ECHO
+from rules.transfers.decisions import ECHO
 from tests.e2e import search
 from tests.e2e.conftest import environment, searched
 from tests.e2e.desk import FINAL, ON_FUNC, PATIENCE, Desk

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from operations.resume import AT_ONCE
+from operations.upkeep.resume import AT_ONCE
 from tests.e2e.conftest import searched
 from tests.e2e.desk import AGENT, FINAL, ON_FUNC, PATIENCE, Desk
 from tests.e2e.test_crash import LONG, SEED, accepted, are_asked_for, container, content, copies, settled

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from operations.log import LOGGER, log
-from rules.models import Verdict
-from rules.transitions import State
+from rules.transfers.model import Verdict
+from rules.transfers.states import State
 from tests.docs.test_docs_hold_the_code import actions
 from tests.infra import queries
 from tests.infra.snapshots import INFRA, Snapshot

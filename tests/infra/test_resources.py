@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rules import routes
+from rules.routes import config
 from tests.infra.checks import CHECKS
 from tests.infra.snapshots import INFRA, NAMES, SUBSCRIPTION, Snapshot
 
@@ -108,14 +108,14 @@ def test_the_containers_of_the_routes_are_made(snapshot: Taken) -> None:
 def test_the_app_reads_the_routes_as_they_were_meant(name: str, snapshot: Taken) -> None:
     """ROUTES is JSON that the app takes, the same that is shown to who deploys."""
     taken = snapshot(name)
-    assert routes.read(taken.settings["ROUTES"])
+    assert config.read(taken.settings["ROUTES"])
     assert taken.outputs["ROUTES"] == taken.settings["ROUTES"]
 
 
 def test_a_route_keeps_its_fields_and_its_prefix(snapshot: Taken) -> None:
     """All fields arrive, a prefix exactly as it was given, whatever is in it."""
     taken = snapshot("targets")
-    read = {route.name: route for route in routes.read(taken.settings["ROUTES"])}
+    read = {route.name: route for route in config.read(taken.settings["ROUTES"])}
     assert [*read] == ["all", "again", "reports", "folder", "invoices"]
     assert read["invoices"].source.prefix == "für uns/2026 #1/"
     assert (read["again"].target.prefix, read["again"].tier) == ("copies/", "Cool")

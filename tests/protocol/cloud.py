@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from adapters import translation
-from adapters.memory import Item, MemoryEvents, MemoryLetters, MemorySource, MemoryStorage, MemoryTarget
-from rules import identity
-from rules.decisions import SOURCE_ETAG, CopyStatus
+from rules.dead_letters.letters import Letter
 from rules.errors import StorageError
-from rules.letters import Ended, Letter
-from rules.models import Blob, Kind, Route
+from rules.routes.model import Blob, Route
+from rules.transfers import identity
+from rules.transfers.decisions import SOURCE_ETAG, CopyStatus
+from rules.transfers.model import Ended, Kind
+from tests.fakes import Item, MemoryEvents, MemoryLetters, MemorySource, MemoryStorage, MemoryTarget
 from tests.protocol.loop import Loop
 from tests.protocol.orchestration import BASE
 from tests.protocol.recall import Request, frozen

@@ -7,18 +7,20 @@ remembered.
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from activities import BODIES
-from operations.accept import accept
-from operations.cancel import ask_to_cancel
-from operations.discard import discard
+from activities.transfers import BODIES
+from operations.dead_letters.discard import discard
 from operations.problems import Problem
-from operations.restart import restart
-from operations.resume import take_up
-from operations.sweep import sweep
-from operations.watchdog import give_back
-from rules import events, identity
-from rules.models import Choice, Place, Route, Run
-from rules.ports import Instance
+from operations.transfers.accept import accept
+from operations.transfers.cancel import ask_to_cancel
+from operations.transfers.restart import restart
+from operations.upkeep.resume import take_up
+from operations.upkeep.sweep import sweep
+from operations.upkeep.watchdog import give_back
+from rules import events
+from rules.orchestrations.instance import Instance
+from rules.routes.model import Choice, Place, Route
+from rules.transfers import identity
+from rules.transfers.model import Run
 from tests.protocol import checker
 from tests.protocol.checker import Ghost
 from tests.protocol.cloud import NAME, Cloud, Trouble, View, etag

@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrators.transfer import transfer
 from rules import codec
-from rules.models import Outcome, Run
+from rules.transfers.model import Outcome, Run
 
 BASE = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = timedelta(days=7)  # past every deadline

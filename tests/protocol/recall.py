@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, Self, cast
 
-from rules.models import Route
-from rules.policies import Times
-from rules.ports import Ports
+from ports.services import Ports
+from rules.routes.model import Route
+from rules.transfers.policies import Times
 from tests.protocol.loop import Loop
 
 

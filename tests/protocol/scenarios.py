@@ -6,7 +6,8 @@ drops an activity, or takes one for lost.
 
 from dataclasses import dataclass, replace
 
-from rules.models import Choice, Kind
+from rules.routes.model import Choice
+from rules.transfers.model import Kind
 from tests.protocol.state import Scenario
 
 SYNC, ASYNC = Choice.SYNC, Choice.ASYNC

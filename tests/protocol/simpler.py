@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 
-from activities import BODIES, start
-from activities.finish import run_clean
-from adapters.memory import MemoryLetters, MemoryTarget
-from rules import decisions, letters
-from rules.decisions import CopyStatus, SourceBlob, TargetBlob
-from rules.letters import Ended, Letter
-from rules.models import Outcome, Run, Step, Transfer, Verdict
-from rules.ports import Instance, Ports
-from rules.transitions import State
+from activities.transfers import BODIES, start
+from activities.transfers.finish import run_clean
+from ports.services import Ports
+from rules.dead_letters import letters
+from rules.dead_letters.letters import Letter
+from rules.orchestrations.instance import Instance
+from rules.transfers import decisions
+from rules.transfers.decisions import CopyStatus, SourceBlob, TargetBlob
+from rules.transfers.model import Ended, Outcome, Run, Step, Transfer, Verdict
+from rules.transfers.states import State
+from tests.fakes import MemoryLetters, MemoryTarget
 from tests.protocol import model as model_
 from tests.protocol import recall
 
@@ -62,7 +64,7 @@ def only_own_copies_are_waited_for(patch: pytest.MonkeyPatch) -> None:
     for step in (Step.START, Step.CHECK):
         patch.setitem(BODIES, step, remembering(BODIES[step]))
     patch.setattr(start, "is_coming", is_coming)
-    patch.setattr("activities.check.is_coming", is_coming)
+    patch.setattr("activities.transfers.check.is_coming", is_coming)
 
 
 def stale_copies_are_not_cleaned(patch: pytest.MonkeyPatch) -> None:
@@ -84,7 +86,7 @@ def every_copy_is_aborted(patch: pytest.MonkeyPatch) -> None:
     def clean(run: Run, target: TargetBlob | None, **_: bool) -> decisions.Cleaning:
         return rule(run, target, aborted=False)
 
-    patch.setattr("activities.finish.clean", clean)
+    patch.setattr("activities.transfers.finish.clean", clean)
 
 
 def settle_is_too_short(patch: pytest.MonkeyPatch) -> None:
@@ -163,7 +165,7 @@ def superseded_settles_where_something_is_seen(patch: pytest.MonkeyPatch) -> Non
         target = await ports.target.head(run.transfer.target_blob)
         return target is not None and decisions.is_half_made(target, run.transfer, run.size)
 
-    patch.setattr("activities.finish._may_be_half_made", may_be_half_made)
+    patch.setattr("activities.transfers.finish._may_be_half_made", may_be_half_made)
 
 
 def resumes_do_not_rank(patch: pytest.MonkeyPatch) -> None:
@@ -182,8 +184,8 @@ def discarded_letters_are_owed(patch: pytest.MonkeyPatch) -> None:
     async def is_owed(ports: Ports, _instance: Instance, ended: Ended) -> bool:
         return await ports.letters.read(ended.id) is None
 
-    patch.setattr("operations.sweep.is_owed", is_owed)
-    patch.setattr("operations.sweep._may_be_owed", lambda ended: ended.state is State.DEAD_LETTERED)
+    patch.setattr("operations.upkeep.sweep.is_owed", is_owed)
+    patch.setattr("operations.upkeep.sweep._may_be_owed", lambda ended: ended.state is State.DEAD_LETTERED)
 
 
 def said_before_it_is_resolved(patch: pytest.MonkeyPatch) -> None:
@@ -213,4 +215,4 @@ def an_abort_is_never_repeated(patch: pytest.MonkeyPatch) -> None:
         return cleaning
 
     patch.setitem(BODIES, Step.CLEAN, clean)
-    patch.setattr("activities.finish.clean", once)
+    patch.setattr("activities.transfers.finish.clean", once)

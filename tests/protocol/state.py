@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from rules.models import Choice, Kind
-from rules.policies import Times
+from rules.routes.model import Choice
+from rules.transfers.model import Kind
+from rules.transfers.policies import Times
 from tests.protocol.checker import Ghost
 from tests.protocol.recall import Moment
 

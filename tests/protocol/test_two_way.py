@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from rules import decisions
+from rules.transfers import decisions
 from tests.protocol.checker import Violation
 from tests.protocol.two_way import TwoWay
 

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from activities import BODIES
-from adapters.memory import Item
-from rules import course, events, identity
-from rules.models import Blob, Choice, Place, Route, Run, Transfer
+from activities.transfers import BODIES
+from rules import events
+from rules.routes.model import Blob, Choice, Place, Route
+from rules.transfers import identity, lifecycle
+from rules.transfers.model import Run, Transfer
+from tests.fakes import Item
 from tests.protocol.checker import Violation
 from tests.protocol.cloud import NAME, Cloud, Twin
 from tests.protocol.machine import Known
@@ -168,7 +170,7 @@ class TwoWay:
             return self._with(state, task)
         if found.raised:
             raise Violation(repr(found.raised))
-        run = course.advance(self._known.values[task.run], found.result, BASE)
+        run = lifecycle.advance(self._known.values[task.run], found.result, BASE)
         return self._with(state, Task(self._known.number(replace(run, note="")))) if run.step else state
 
     def _with(self, state: State, task: Task) -> State:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from settings import EVENTS, InvalidSetting
-from triggers.http import ENDPOINTS
+from triggers.http.endpoints import ENDPOINTS
 
 ROOT = Path(__file__).parents[2]
 ROUTES = json.dumps(

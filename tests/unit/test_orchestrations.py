@@ -8,12 +8,12 @@ import pytest
 
 import orchestrators
 from adapters.instances import DurableInstances
-from operations import resume
-from rules import broken
-from rules.jobs import Job, Work
-from rules.models import Run
-from rules.ports import Input, Instance
-from tests.unit.rules.samples import NOW, RUN
+from operations.upkeep import resume
+from rules.jobs.model import Job, Work
+from rules.orchestrations import recovery
+from rules.orchestrations.instance import Input, Instance
+from rules.transfers.model import Run
+from tests.unit.samples import NOW, RUN
 
 INPUTS: dict[type, Input] = {Run: RUN, Job: Job("reconcile-" + "a" * 24, Work.RECONCILE, NOW)}
 
@@ -74,7 +74,7 @@ async def test_every_orchestration_is_resumed_where_the_host_failed_it(given: In
     found = await instances.find(identity_of(given))
     assert isinstance(found, Instance)
     assert found.input == given
-    sequel = broken.sequel(found)
+    sequel = recovery.sequel(found)
     assert sequel is not None
     assert sequel.resumed
     assert type(sequel.input) is type(given)

@@ -13,13 +13,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from adapters.translation import PROBE_CONTAINER, SOURCE_SIGN, answered
-from operations.accept import accept
 from operations.log import LOGGER, log
-from rules.identity import MESSAGE_ID, TRANSFER_ID
+from operations.transfers.accept import accept
+from rules.transfers.identity import MESSAGE_ID, TRANSFER_ID
 from tests.corpora.test_corpora import MESSAGES, URLS, message
 from tests.docs.pages import modules, page
-from tests.unit.operations.world import World
 from tests.unit.triggers.api import Api
+from tests.unit.world import World
 
 # Their answers carry URLs with the extension's system key, which may do anything to any orchestration.
 OF_THE_SYSTEM_KEY = frozenset(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rules.models import Choice
+from rules.routes.model import Choice
 from settings import Account, InvalidSetting, from_env
 
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="

@@ -16,12 +16,12 @@ from adapters.translation import LETTERS_WRITE, SOURCE_HEAD, SOURCE_LIST, answer
 from operations.log import LOGGER, log
 from rules import codec
 from rules.fixed_names import PHASES, STEPS
-from rules.identity import trace_id
-from rules.jobs import Job, Phase, Tally, Turn, Work
-from rules.models import Outcome, Run, Step, Verdict
-from rules.transitions import State
-from tests.unit.operations.world import World
-from tests.unit.rules.samples import NOW
+from rules.jobs.model import Job, Phase, Tally, Turn, Work
+from rules.transfers.identity import trace_id
+from rules.transfers.model import Outcome, Run, Step, Verdict
+from rules.transfers.states import State
+from tests.unit.samples import NOW
+from tests.unit.world import World
 
 TRACE, SPAN = "11" * 16, "22" * 8
 TRACED = SimpleNamespace(trace_context=SimpleNamespace(trace_parent=f"00-{TRACE}-{SPAN}-00"))

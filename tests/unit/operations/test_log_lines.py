@@ -6,21 +6,20 @@ from typing import Any
 
 import pytest
 
-from operations.accept import accept
-from operations.cancel import cancel
-from operations.discard import discard
-from operations.drain import drain
+from operations.dead_letters.discard import discard
 from operations.log import LOGGER
-from operations.restart import restart
-from operations.sweep import sweep
-from rules import letters
+from operations.transfers.accept import accept
+from operations.transfers.cancel import cancel
+from operations.transfers.restart import restart
+from operations.upkeep.drain import drain
+from operations.upkeep.sweep import sweep
+from rules.dead_letters import letters
 from rules.errors import Reason
-from rules.letters import Ended
-from rules.models import Outcome, Run, Transfer, Verdict
-from rules.status import progress
-from rules.transitions import State
-from tests.unit.operations.world import World
-from tests.unit.rules.samples import NAME, NOW
+from rules.transfers.model import Ended, Outcome, Run, Transfer, Verdict
+from rules.transfers.states import State
+from rules.transfers.status import progress
+from tests.unit.samples import NAME, NOW
+from tests.unit.world import World
 
 
 def ended(world: World, transfer: Transfer, state: State) -> Run:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from devhost.host import clock
-from rules.jobs import Job
-from rules.models import Run
+from rules.jobs.model import Job
+from rules.transfers.model import Run
 from tests.unit.orchestrators.stage import DONE, Activities, Answer, Stage
-from tests.unit.rules.samples import NOW, RUN
+from tests.unit.samples import NOW, RUN
 
 Staged = Callable[..., Stage]
 

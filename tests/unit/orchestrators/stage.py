@@ -20,8 +20,8 @@ from orchestrators.job import job
 from orchestrators.transfer import transfer
 from rules import codec
 from rules.fixed_names import CANCEL, JOB, PHASES, STEPS, TRANSFER
-from rules.jobs import Job, Turn
-from rules.models import Outcome, Run, Verdict
+from rules.jobs.model import Job, Turn
+from rules.transfers.model import Outcome, Run, Verdict
 
 # By what each is given.
 ORCHESTRATIONS: dict[type[Any], tuple[str, df.Orchestrator]] = {

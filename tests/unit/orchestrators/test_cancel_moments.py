@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from operations.cancel import cancel
 from operations.problems import Conflict, Unavailable
+from operations.transfers.cancel import cancel
 from rules import codec
-from rules.models import Outcome, Run, Verdict
-from rules.ports import Instance
-from rules.transitions import FINAL, State
+from rules.orchestrations.instance import Instance
+from rules.transfers.model import Outcome, Run, Verdict
+from rules.transfers.states import FINAL, State
 from tests.unit.orchestrators.conftest import Staged
 from tests.unit.orchestrators.stage import Answer, Stage
 from tests.unit.orchestrators.test_transfer import (
@@ -29,7 +29,7 @@ from tests.unit.orchestrators.test_transfer import (
     VERIFIED,
     WAITING,
 )
-from tests.unit.rules.samples import NEWER, RUN
+from tests.unit.samples import NEWER, RUN
 
 Walk = dict[str, Answer | list[Answer]]
 

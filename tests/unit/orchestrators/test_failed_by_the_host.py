@@ -7,18 +7,19 @@ from datetime import timedelta
 
 import pytest
 
-from activities import BODIES
-from activities.start import run_start
-from operations.resume import resume
-from rules import codec, course
-from rules.models import Kind, Outcome, Run, Step, Successor, Transfer, Verdict
-from rules.policies import MAX_RESUMES
-from rules.ports import Instance
-from rules.transitions import State
-from tests.unit.operations.world import CONTENT, World
+from activities.transfers import BODIES
+from activities.transfers.start import run_start
+from operations.upkeep.resume import resume
+from rules import codec
+from rules.orchestrations.instance import Instance
+from rules.transfers import lifecycle
+from rules.transfers.model import Kind, Outcome, Run, Step, Successor, Transfer, Verdict
+from rules.transfers.policies import MAX_RESUMES
+from rules.transfers.states import State
 from tests.unit.orchestrators.conftest import Staged
 from tests.unit.orchestrators.stage import Answer, Stage
-from tests.unit.rules.samples import NOW, ROUTE
+from tests.unit.samples import NOW, ROUTE
+from tests.unit.world import CONTENT, World
 
 DIED = "python exited with code 137"
 # Where a wait is: before the activity or timer, or after the activity has acted and before its answer is known.
@@ -151,7 +152,7 @@ def test_failed_on_the_way_to_its_end_it_comes_to_that_end(staged: Staged, state
             end = Outcome(Verdict.ENDED, state=state, successor=Successor(newer.etag))
             return replace(run, step=Step.RECORD, ending=end)
         run = replace(run, cancelling=state is State.CANCELLED)
-        return course.broken_off(run, "it was decided")
+        return lifecycle.broken_off(run, "it was decided")
 
     count = waits_of(make, ending)
     assert count >= 4

@@ -9,11 +9,11 @@ import pytest
 
 from orchestrators.job import MAX_TURNS
 from rules import codec
-from rules.jobs import Job, JobState, Phase, Tally, Turn, Work
-from rules.policies import MAX_FAULTS, MIN_POLL
+from rules.jobs.model import Job, JobState, Phase, Tally, Turn, Work
+from rules.transfers.policies import MAX_FAULTS, MIN_POLL
 from tests.unit.orchestrators.conftest import Staged
 from tests.unit.orchestrators.stage import Answer, Stage
-from tests.unit.rules.samples import NOW
+from tests.unit.samples import NOW
 
 RECONCILE = Job("reconcile-" + "a" * 24, Work.RECONCILE, NOW, route="default", rate=20)
 ACTING = replace(RECONCILE, phase=Phase.ACT, pages=9, tally=Tally(found=900))

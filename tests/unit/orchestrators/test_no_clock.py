@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.orchestrators.conftest import Staged
 from tests.unit.orchestrators.test_transfer import VERIFIED, WAITING
-from tests.unit.rules.samples import NOW
+from tests.unit.samples import NOW
 
 ROOT = Path(__file__).parents[3]
 MODULES = sorted((ROOT / "orchestrators").glob("*.py"))

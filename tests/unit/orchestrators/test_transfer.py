@@ -8,13 +8,14 @@ import pytest
 
 from orchestrators.transfer import MAX_WAITS
 from rules import codec
-from rules.course import UNCLEAN
 from rules.errors import Reason
-from rules.models import Engine, Outcome, Run, Step, Successor, Verdict
-from rules.policies import MAX_FAULTS, MAX_TRIES, backoff
+from rules.routes.model import Engine
+from rules.transfers.lifecycle import UNCLEAN
+from rules.transfers.model import Outcome, Run, Step, Successor, Verdict
+from rules.transfers.policies import MAX_FAULTS, MAX_TRIES, backoff
 from tests.unit.orchestrators.conftest import Staged
 from tests.unit.orchestrators.stage import Answer, Stage
-from tests.unit.rules.samples import NAME, NEWER, NOW, RUN
+from tests.unit.samples import NAME, NEWER, NOW, RUN
 
 VERIFIED = Outcome(Verdict.VERIFIED, engine=Engine.SYNC, size=1_000)
 WAITING = Outcome(Verdict.WAITING, engine=Engine.ASYNC, size=1_000_000)

@@ -11,12 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules import codec, course, events, names, routes, status
+from rules import codec, events
 from rules.codec import decode, encode, moment, stamp
 from rules.errors import Reason
-from rules.models import Engine, Outcome, Place, Route, Run, Step, Successor, Transfer, Verdict
-from rules.transitions import State
-from tests.unit.rules.samples import ETAG, NOW, RUN, TRANSFER, moments, outcomes, quick, runs
+from rules.routes import config, names
+from rules.routes.model import Engine, Place, Route
+from rules.transfers import lifecycle, status
+from rules.transfers.model import Outcome, Run, Step, Successor, Transfer, Verdict
+from rules.transfers.states import State
+from tests.unit.samples import ETAG, NOW, RUN, TRANSFER, moments, outcomes, quick, runs
 
 
 def test_a_run_as_json() -> None:
@@ -152,7 +155,7 @@ def test_a_time_survives_the_way_there_and_back(when: datetime) -> None:
 
 def longest(character: str) -> Transfer:
     """The longest transfer that names and prefixes of this character allow."""
-    prefix = character * (routes.MAX_PREFIX // names.units(character))
+    prefix = character * (config.MAX_PREFIX // names.units(character))
     route = Route(
         "r" * 40,
         Place("https://" + "s" * 24 + ".z12.blob.core.usgovcloudapi.net", "c" * 63),
@@ -191,10 +194,10 @@ def test_the_longest_run_stays_under_16_kb_and_its_status_under_4(character: str
         cancelling=True,
         recorded=True,
     )
-    run = course.advance(run, replace(found, successor=Successor("e" * 128, growing=True)), NOW)
+    run = lifecycle.advance(run, replace(found, successor=Successor("e" * 128, growing=True)), NOW)
     run = replace(run, first=False, faults=99, pause=750, note="index tags were not copied: the app may not write them")
     assert run.step is Step.RECORD
     assert run.ending
-    assert len(run.ending.detail) == len(run.detail) == course.MAX_DETAIL
+    assert len(run.ending.detail) == len(run.detail) == lifecycle.MAX_DETAIL
     assert len(json.dumps(json.dumps(encode(run)))) < 16 * 1_024
     assert len(json.dumps(status.progress(run, NOW))) < 4 * 1_024

@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules import events, identity
+from rules import events
 from rules.errors import Reason
 from rules.events import Created, Ignored, Intake, Refused, announcement, intake, parse
-from rules.models import Place, Route, Transfer
-from tests.unit.rules.samples import (
+from rules.routes.model import Place, Route
+from rules.transfers import identity
+from rules.transfers.model import Transfer
+from tests.unit.samples import (
     ETAG,
     NAME,
     NEWER,

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules import events, letters
+from rules import events
+from rules.dead_letters import letters
 from rules.errors import Reason
 from rules.redaction import is_redacted, text_without_secrets, without_secrets
-from tests.unit.rules.samples import NOW, quick
+from tests.unit.samples import NOW, quick
 
 REFUSED = events.Refused(Reason.MALFORMED, "no event")
 SECRET = "dG9wc2VjcmV0Kw"

@@ -8,10 +8,11 @@ import azure.durable_functions as df
 import azure.functions as func
 
 import triggers
-from operations.health import Health
-from rules.ports import Instances, Ports
-from tests.unit.operations.world import World
-from triggers.http import ENDPOINTS
+from operations.upkeep.health import Health
+from ports.orchestrations import Instances
+from ports.services import Ports
+from tests.unit.world import World
+from triggers.http.endpoints import ENDPOINTS
 
 ROUTES = {endpoint.name: endpoint.route for endpoint in ENDPOINTS}
 KEY = "c2VjcmV0LWtleQ=="

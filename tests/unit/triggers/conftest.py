@@ -1,15 +1,9 @@
-"""The world that these tests happen in."""
+"""The API of the world that these tests happen in."""
 
 import pytest
 
-from tests.unit.operations.world import World
 from tests.unit.triggers.api import Api
-
-
-@pytest.fixture
-def world() -> World:
-    """A world with one route and nothing in it."""
-    return World()
+from tests.unit.world import World
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from operations.problems import Invalid
 from rules import codec
 from rules.codec import stamp
 from rules.errors import Reason
-from rules.jobs import DEFAULT_RATE, MAX_RATE, Job, Work
-from tests.unit.rules.samples import NOW, quick
-from triggers import bodies
-from triggers.bodies import MAX_BODY
+from rules.jobs.model import DEFAULT_RATE, MAX_RATE, Job, Work
+from tests.unit.samples import NOW, quick
+from triggers.http import bodies
+from triggers.http.bodies import MAX_BODY
 
 ID = "x"
 

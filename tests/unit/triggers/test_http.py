@@ -9,22 +9,22 @@ from urllib.parse import urljoin
 import pytest
 
 from adapters.translation import INSTANCES_FIND, INSTANCES_PAGE, LETTERS_LIST, LETTERS_READ, PROBE_CONTAINER, answered
-from operations.accept import refuse
 from operations.log import LOGGER
-from rules import letters
+from operations.transfers.accept import refuse
+from rules.dead_letters import letters
 from rules.errors import Reason
 from rules.events import Refused
-from rules.jobs import Work, cancelled
-from rules.jobs import progress as progress_of
-from rules.letters import Ended
-from rules.models import Outcome, Run, Transfer, Verdict
-from rules.status import progress
-from rules.transitions import State
-from tests.unit.operations.test_acting import done
-from tests.unit.operations.world import World
-from tests.unit.rules.samples import NAME, NOW
+from rules.jobs.lifecycle import cancelled
+from rules.jobs.model import Work
+from rules.jobs.status import progress as progress_of
+from rules.transfers.model import Ended, Outcome, Run, Transfer, Verdict
+from rules.transfers.states import State
+from rules.transfers.status import progress
+from tests.unit.job_runs import done
+from tests.unit.samples import NAME, NOW
 from tests.unit.triggers.api import KEY, ROUTES, Answer, Api
-from triggers.http import PLACES
+from tests.unit.world import World
+from triggers.http.endpoints import PLACES
 
 UNKNOWN = "37a8eec1-000000000000000000000000"
 ASK = {work: f"start_{work}" for work in Work}
@@ -538,7 +538,7 @@ async def test_a_name_with_control_characters_breaks_no_answer(api: Api, name: s
 
 async def test_a_cancel_that_nobody_notices_is_503(world: World, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """After half a minute, which passes at once here."""
-    monkeypatch.setattr("operations.cancel.PAUSES", (0, 0))
+    monkeypatch.setattr("operations.transfers.cancel.PAUSES", (0, 0))
     transfer = world.put()
     world.stands(transfer, "Running")
     answer = await api.call("cancel_transfer", transfer.id)

@@ -8,12 +8,11 @@ import pytest
 
 from adapters.translation import EVENTS_POISON, INSTANCES_FIND, INSTANCES_PAGE, LETTERS_LIST, answered
 from rules.errors import Reason, Retryable
-from rules.letters import Ended
-from rules.models import Run, Step
-from rules.transitions import State
-from tests.unit.operations.world import World
-from tests.unit.rules.samples import NOW
+from rules.transfers.model import Ended, Run, Step
+from rules.transfers.states import State
+from tests.unit.samples import NOW
 from tests.unit.triggers.api import Api
+from tests.unit.world import World
 from triggers import queue
 
 

@@ -1,0 +1,50 @@
+"""The phases of a job, one activity each; every run of one does a batch.
+
+`survey` and `extras` write pages of the job's report. `act` acts on the lines of those pages.
+"""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from activities.jobs import lines, survey_dead_letters, survey_route
+from activities.jobs.act import act
+from activities.jobs.batch import Line, surveyed
+from activities.jobs.lines import Acted
+from ports.orchestrations import Instances
+from ports.services import Ports
+from rules.errors import Failure, Permanent
+from rules.jobs.model import Job, Phase, Turn, Work
+
+Body = Callable[[Ports, Instances, Job], Awaitable[Turn]]
+LINES: dict[Work, Callable[[Ports, Instances, Job, Line], Awaitable[Acted]]] = {
+    Work.REPLAY: lines.replay_line,
+    Work.DISCARD: lines.discard_line,
+    Work.RECONCILE: lines.start_line,
+}
+
+
+async def run_survey(ports: Ports, _instances: Instances, job: Job) -> Turn:
+    """Find what is meant, one page a turn."""
+    survey = survey_route.survey if job.work is Work.RECONCILE else survey_dead_letters.survey
+    return await surveyed(ports, job) or await survey(ports, job)
+
+
+async def run_extras(ports: Ports, _instances: Instances, job: Job) -> Turn:
+    """Find what the target has beyond the source, one page a turn."""
+    return await surveyed(ports, job) or await survey_route.extras(ports, job)
+
+
+async def run_act(ports: Ports, instances: Instances, job: Job) -> Turn:
+    """Act on what was found, a few seconds' worth a turn."""
+    return await act(ports, job, partial(LINES[job.work], ports, instances, job))
+
+
+BODIES: dict[Phase, Body] = {Phase.SURVEY: run_survey, Phase.EXTRAS: run_extras, Phase.ACT: run_act}
+
+
+async def run(body: Body, ports: Ports, instances: Instances, job: Job) -> Turn:
+    """Run one batch. A failure of storage is a value: it says whether the batch is worth repeating."""
+    try:
+        return await body(ports, instances, job)
+    except Failure as failure:
+        return Turn(failure=str(failure), permanent=isinstance(failure, Permanent))

@@ -1,0 +1,18 @@
+"""The steps of a transfer, one activity each."""
+
+from collections.abc import Awaitable, Callable
+
+from activities.transfers.check import run_check
+from activities.transfers.finish import run_clean, run_close, run_record
+from activities.transfers.start import run_start
+from ports.services import Ports
+from rules.transfers.model import Outcome, Run, Step
+
+Body = Callable[[Ports, Run], Awaitable[Outcome]]
+BODIES: dict[Step, Body] = {
+    Step.START: run_start,
+    Step.CHECK: run_check,
+    Step.RECORD: run_record,
+    Step.CLEAN: run_clean,
+    Step.CLOSE: run_close,
+}

@@ -1,0 +1,25 @@
+"""One look at a pending copy."""
+
+from activities.transfers.common import NOT_ALLOWED, failed, todays_route
+from activities.transfers.start import waiting
+from ports.services import Ports
+from rules.errors import Failure, Reason
+from rules.redaction import text_without_secrets
+from rules.transfers.decisions import CopyStatus, is_coming
+from rules.transfers.model import Outcome, Run, Verdict
+
+
+async def run_check(ports: Ports, run: Run) -> Outcome:
+    """One HEAD of the target: still coming, given up by the service, or something for `start` to look into."""
+    if todays_route(ports, run) is None:
+        return NOT_ALLOWED
+    try:
+        target = await ports.target.head(run.transfer.target_blob)
+    except Failure as failure:
+        return failed(failure)
+    if target is not None and is_coming(target, run.transfer.etag):
+        return waiting(target)
+    if target is not None and (target.source_etag, target.copy_status) == (run.transfer.etag, CopyStatus.FAILED):
+        detail = text_without_secrets(target.copy_detail) or "the service reported no reason"
+        return Outcome(Verdict.RETRYABLE, reason=Reason.COPY_FAILED, detail=detail)
+    return Outcome(Verdict.AGAIN)

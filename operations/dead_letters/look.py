@@ -1,0 +1,36 @@
+"""Looking at dead letters: a page of open ones."""
+
+from typing import Any
+
+from operations.transfers.look import LETTER_PAGES
+from ports.services import Ports
+from rules.dead_letters import records
+from rules.transfers import identity
+
+
+async def letters(ports: Ports, wanted: dict[str, str], limit: int, continuation: str | None) -> dict[str, Any]:
+    """A page of open dead letters of the `route`, `reason` and `name` wanted.
+
+    A route is a prefix of ids. The others filter: the list is read on until a page of it has what is wanted.
+    """
+    prefix = identity.route_prefix(wanted["route"]) if "route" in wanted else ""
+    reason, name = wanted.get("reason"), wanted.get("name")
+    items: list[dict[str, Any]] = []
+    for _ in range(LETTER_PAGES):
+        listed, continuation = await ports.letters.page(prefix, limit, continuation)
+        items = [item for item in listed if reason in {None, item["reason"]} and await _has_name(ports, item, name)]
+        if items or continuation is None:
+            break
+    return {"items": items, "continuation": continuation}
+
+
+async def _has_name(ports: Ports, item: dict[str, Any], name: str | None) -> bool:
+    """Whether a listed letter is of the blob of that name. The list cuts the longest names: then the letter itself says."""
+    if name is None:
+        return True
+    if not records.is_listed_as(item, name):
+        return False
+    if not records.is_cut(name):
+        return True
+    letter = await ports.letters.read(item["id"])
+    return letter is not None and letter.name == name

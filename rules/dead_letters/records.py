@@ -1,0 +1,155 @@
+"""A dead letter as JSON, as it is stored and answered, and as blob metadata, so that a list needs no read per letter.
+
+The schema of a record is final from the first one written: fields are added, never changed; `schema` counts breaking ones.
+"""
+
+import re
+from typing import Any
+from urllib.parse import quote, unquote
+
+from rules.codec import moment, stamp
+from rules.dead_letters.letters import Attempt, Letter
+from rules.errors import Reason
+
+# Of 8 KB of metadata, a name may take this much once it is encoded; the record has it whole.
+MAX_LISTED_NAME = 4_000
+SIZE = re.compile(r"[0-9]{1,18}")
+
+
+def record(letter: Letter) -> dict[str, Any]:
+    """The letter as JSON: what is stored, and what the API answers."""
+    first, last = letter.failed_at
+    return {
+        "schema": letter.schema,
+        "id": letter.id,
+        "state": resolution(letter)["state"],
+        "reason": letter.reason,
+        "detail": letter.detail,
+        "hint": letter.reason.hint,
+        "transfer": letter.route and _transfer(letter),
+        "message": letter.message,
+        "attempts": {str(number): _attempt(attempt) for number, attempt in sorted(letter.attempts.items())},
+        "replays": sum(number > 0 for number in letter.attempts),
+        "first_failed_at": stamp(first),
+        "last_failed_at": stamp(last),
+        "resolved_at": resolution(letter)["resolved_at"],
+        "resolved_as": letter.resolved_as,
+        "app_version": letter.app_version,
+    }
+
+
+def resolution(letter: Letter) -> dict[str, Any]:
+    """Whether the letter is resolved, when and how: what a transfer shows of its letter."""
+    return {
+        "state": "resolved" if letter.resolved_at else "open",
+        "resolved_at": letter.resolved_at and stamp(letter.resolved_at),
+        "resolved_as": letter.resolved_as,
+    }
+
+
+def _transfer(letter: Letter) -> dict[str, Any]:
+    return {
+        "route": letter.route,
+        "source": {"url": letter.source_url, "name": letter.name, "etag": letter.etag, "size": letter.size},
+        "target": {"url": letter.target_url},
+    }
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "started_at": stamp(attempt.started_at),
+        "failed_at": stamp(attempt.failed_at),
+        "reason": attempt.reason,
+        "detail": attempt.detail,
+        "tries": attempt.tries,
+    }
+
+
+def read(record: dict[str, Any]) -> Letter:
+    """Read a stored record of this schema or an older one. KeyError, TypeError or ValueError if it is none."""
+    return Letter(
+        id=record["id"],
+        attempts={int(number): _read_attempt(attempt) for number, attempt in dict(record["attempts"]).items()},
+        app_version=record["app_version"],
+        message=record["message"],
+        resolved_at=moment(record["resolved_at"]) if record["resolved_at"] else None,
+        resolved_as=record["resolved_as"],
+        schema=record["schema"],
+        **(_read_transfer(record["transfer"]) if record["transfer"] else {}),
+    )
+
+
+def _read_transfer(record: dict[str, Any]) -> dict[str, Any]:
+    source = record["source"]
+    return {
+        "route": record["route"],
+        "source_url": source["url"],
+        "name": source["name"],
+        "etag": source["etag"],
+        "size": source["size"],
+        "target_url": record["target"]["url"],
+    }
+
+
+def _read_attempt(record: dict[str, Any]) -> Attempt:
+    return Attempt(
+        started_at=moment(record["started_at"]),
+        failed_at=moment(record["failed_at"]),
+        reason=Reason(record["reason"]),
+        detail=record["detail"],
+        tries=record["tries"],
+    )
+
+
+def metadata(letter: Letter) -> dict[str, str]:
+    """The listing fields as blob metadata (ASCII alone), so that a list needs no read per letter."""
+    first, last = letter.failed_at
+    fields = {
+        "schema": str(letter.schema),
+        "reason": letter.reason.value,
+        "attempts": str(len(letter.attempts)),
+        "attempt": str(letter.last),
+        "first_failed_at": stamp(first),
+        "last_failed_at": stamp(last),
+    }
+    if letter.route is not None:
+        fields |= {"route": letter.route, "name": _listed_name(letter.name or ""), "etag": letter.etag or ""}
+    if letter.size is not None:
+        fields["size"] = str(letter.size)
+    return fields
+
+
+def is_listed_as(item: dict[str, Any], name: str) -> bool:
+    """Whether an item of the list may be of this name. Of a name that the list cuts, only the letter can tell for certain."""
+    return bool(item["name"] == unquote(_listed_name(name)))
+
+
+def is_cut(name: str) -> bool:
+    """Whether the list shows only a part of this name."""
+    return len(quote(name)) > MAX_LISTED_NAME
+
+
+def _listed_name(name: str) -> str:
+    """The name, encoded; one that is too long is cut between two characters, and shows it."""
+    shown, kept = quote(name), name
+    while len(shown) > MAX_LISTED_NAME:
+        kept = kept[:-1]
+        shown = quote(f"{kept}…")
+    return shown
+
+
+def listed(identity: str, metadata: dict[str, str]) -> dict[str, Any]:
+    """One item of the list, from a letter's metadata. Total: a record whose metadata was lost is still listed."""
+    reason = metadata.get("reason", "")
+    size = metadata.get("size", "")
+    return {
+        "id": identity,
+        "reason": reason or None,
+        "hint": Reason(reason).hint if reason in list(Reason) else None,
+        "route": metadata.get("route"),
+        "name": unquote(metadata["name"]) if "name" in metadata else None,
+        "etag": metadata.get("etag"),
+        "size": int(size) if SIZE.fullmatch(size) else None,
+        "first_failed_at": metadata.get("first_failed_at"),
+        "last_failed_at": metadata.get("last_failed_at"),
+    }

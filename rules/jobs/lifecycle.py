@@ -1,0 +1,110 @@
+"""Which batch of a job follows from the last one."""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from rules import codec
+from rules.jobs.model import MAX_DETAIL, Job, JobState, Phase, Tally, Turn, Work
+from rules.transfers import policies
+
+# What one turn of acting starts is this many seconds' worth, so that a cancel is noticed soon.
+TURN_SECONDS = 5
+
+
+def quota(job: Job) -> int:
+    """How many lines one turn of acting may take up."""
+    return job.rate * TURN_SECONDS
+
+
+def advance(job: Job, turn: Turn, now: datetime) -> Job:
+    """The job after a turn. `phase` None means that it has ended; `pause` is seconds to wait before the next turn.
+
+    | phase | turn | what follows |
+    | --- | --- | --- |
+    | any | a cancel was seen | the end, `cancelled` |
+    | any | failure, and it got nowhere | backoff, the same turn; after 10 in a row, the end: `failed` |
+    | any | failure, but it got somewhere | a pause, the same turn; failures are counted anew |
+    | any | failure, and doing it again would not help | the end, `failed` |
+    | survey, extras | there is more | the same, from there |
+    | survey of a reconcile | at the end | extras |
+    | survey, extras | at the end | act; or the end of a dry run, and where nothing was found |
+    | act | there is more, also because the turn was slow | a pause as long as what it newly started or discarded may take at the rate, act |
+    | act | at the end | the end, `done` |
+    """
+    if turn.failure:
+        return faulted(job, turn.failure, now, moved=turn.moved, permanent=turn.permanent)
+    job = replace(job, tally=job.tally + turn.tally, faults=0, pause=0, detail="", updated_at=now)
+    if job.phase is Phase.ACT:
+        job = replace(job, page=turn.page, line=turn.line, turns=job.turns + turn.wrote)
+        job = replace(job, pause=_pace(job, turn.tally.acted - turn.before))
+    else:
+        job = replace(job, pages=job.pages + turn.wrote, cursor=turn.cursor, hint=turn.hint)
+    return _ended(job, JobState.CANCELLED) if job.cancelling else _following(job)
+
+
+def faulted(job: Job, detail: str, now: datetime, *, moved: bool = False, permanent: bool = False) -> Job:
+    """The job after a turn that is to be done again: nothing of it is lost, and doing it again is harmless.
+
+    | it got somewhere | failures in a row | what follows |
+    | --- | --- | --- |
+    | yes | 0 again | the same turn, after a pause |
+    | no | one more, up to 9 | the same turn, after a backoff |
+    | no | 10 | the end, `failed` |
+
+    The pause is never shorter than a turn's worth of starts: this one may have started as many.
+    """
+    job = replace(job, faults=0 if moved else job.faults + 1, detail=detail[:MAX_DETAIL], updated_at=now)
+    if job.cancelling:
+        return _ended(job, JobState.CANCELLED)
+    if permanent or job.faults >= policies.MAX_FAULTS:
+        return _ended(job, JobState.FAILED)
+    return replace(job, pause=max(policies.backoff(job.faults, job.id), TURN_SECONDS))
+
+
+def cancelled(job: Job, now: datetime) -> Job:
+    """The job after a cancel was seen between two turns; what it started goes on."""
+    return _ended(replace(job, cancelling=True, updated_at=now), JobState.CANCELLED)
+
+
+def resumed(job: Job, detail: str) -> Job:
+    """The job to start again after the host failed its orchestration: at the turn of its input, which is safe to repeat."""
+    return replace(job, faults=0, pause=0, resumes=job.resumes + 1, detail=detail[:MAX_DETAIL])
+
+
+def broken_off(job: Job, detail: str) -> Job:
+    """The job to start again at its end, where it will not be continued; what it started goes on."""
+    return _ended(replace(job, detail=detail[:MAX_DETAIL]), JobState.CANCELLED if job.cancelling else JobState.FAILED)
+
+
+def caught_up(job: Job, shown: dict[str, Any]) -> Job:
+    """The job with the counts and pages that its status shows: its input is older, and what was done since counts.
+
+    A status that cannot be read changes nothing.
+    """
+    try:
+        tally = codec.decode(Tally, shown["counts"])
+        return replace(job, tally=tally, pages=int(shown["pages"]), turns=int(shown["turns"]))
+    except (KeyError, TypeError, ValueError):
+        return job
+
+
+def _pace(job: Job, acted: int) -> int:
+    """Seconds that so many starts or discards may take at the rate; a timer under two seconds fires at once."""
+    return max(-(-acted // job.rate), policies.MIN_POLL) if acted else 0
+
+
+def _following(job: Job) -> Job:
+    if job.phase is Phase.ACT:
+        return _ended(job, JobState.DONE) if job.page >= job.pages else job
+    if job.cursor is not None:
+        return job
+    if job.phase is Phase.SURVEY and job.work is Work.RECONCILE:
+        return replace(job, phase=Phase.EXTRAS, hint=None)
+    if job.dry_run or not job.tally.found:
+        return _ended(job, JobState.DONE)
+    return replace(job, phase=Phase.ACT, hint=None)
+
+
+def _ended(job: Job, state: JobState) -> Job:
+    return replace(job, state=state, phase=None, pause=0, cursor=None, hint=None)

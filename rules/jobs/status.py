@@ -1,0 +1,68 @@
+"""What a job shows of itself: its orchestration's custom status and output, and the API's answer."""
+
+from dataclasses import fields
+from typing import Any
+
+from rules.codec import stamp
+from rules.jobs.model import MAX_DETAIL, Finding, Job, Result, Tally, Work
+
+
+def progress(job: Job) -> dict[str, Any]:
+    """The live detail: custom status while it runs, output when it has ended. Under 2 KB, without a cursor."""
+    return {
+        "state": job.state,
+        "phase": job.phase,
+        "cancelling": job.cancelling,
+        "resumes": job.resumes,
+        "counts": {f.name: getattr(job.tally, f.name) for f in fields(Tally)},
+        "pages": job.pages,
+        "turns": job.turns,
+        "detail": job.detail,
+        "updated_at": stamp(job.updated_at or job.created_at),
+    }
+
+
+STARTING = tuple(result for result in Result if result is not Result.DISCARDED)
+
+
+RESULTS: dict[Work, tuple[Result, ...]] = {
+    Work.RECONCILE: STARTING,
+    Work.REPLAY: STARTING,
+    Work.DISCARD: (Result.DISCARDED, Result.RUNNING, Result.REFUSED, Result.FAILED),
+}
+
+
+COUNTS: dict[Work, tuple[str, ...]] = {
+    Work.RECONCILE: (*Finding, "found", "bytes", *RESULTS[Work.RECONCILE]),
+    Work.REPLAY: ("found", "bytes", *RESULTS[Work.REPLAY]),
+    Work.DISCARD: ("found", "bytes", *RESULTS[Work.DISCARD]),
+}
+
+
+def view(job: Job, live: dict[str, Any], detail: str | None = None) -> dict[str, Any]:
+    """A job as the API answers it. `live` is `progress` as the extension kept it, `{}` before the first turn.
+
+    `detail` replaces what it last said of itself: why it is broken, until it is started again.
+    """
+    shown = {**progress(job), **live} | ({} if detail is None else {"detail": detail[:MAX_DETAIL]})
+    counts = progress(job)["counts"] | shown["counts"]  # another version may have counted less
+    return {
+        "id": job.id,
+        "state": shown["state"],
+        "phase": shown["phase"],
+        "cancelling": shown["cancelling"],
+        "resumes": shown["resumes"],
+        "route": job.route,
+        **({"reason": job.reason, **_times(job)} if job.work is not Work.RECONCILE else {}),
+        "dry_run": job.dry_run,
+        "max_per_second": job.rate,
+        "counts": {str(name): counts[name] for name in COUNTS[job.work]},
+        "pages": shown["pages"] + shown["turns"],
+        "detail": shown["detail"],
+        "created_at": stamp(job.created_at),
+        "updated_at": shown["updated_at"],
+    }
+
+
+def _times(job: Job) -> dict[str, str | None]:
+    return {"since": stamp(job.since) if job.since else None, "until": stamp(job.until) if job.until else None}

@@ -1,0 +1,81 @@
+"""What can be read of a transfer: the orchestration's custom status and output, and the API's answer."""
+
+from typing import Any
+
+from rules.codec import stamp
+from rules.errors import Reason
+from rules.orchestrations import recovery
+from rules.orchestrations.instance import Instance
+from rules.transfers.model import Run
+from rules.transfers.states import State
+from rules.transfers.status import DELETION, progress
+
+
+def ended_as_deleted(instance: Instance) -> bool:
+    """Whether a transfer ended because the source showed no such blob: `superseded` by a deletion."""
+    shown = instance.live
+    return shown.get("state") == State.SUPERSEDED and shown.get("successor") == DELETION
+
+
+def view(instance: Instance) -> dict[str, Any]:
+    """A transfer as the API answers it: what its orchestrator last showed, or what was asked for before the first step.
+
+    One that is broken is shown as under way, with what happened, what it is about to end as, if anything, and when it is
+    looked at next: it has no final state before that state is recorded.
+    """
+    run = instance.run
+    live = instance.live or (progress(run) if run else {})
+    shown = {"id": instance.id, **_identity(run), **_BLANK, **{key: live[key] for key in _BLANK if key in live}}
+    if instance.broken:
+        shown |= _broken(instance)
+    if shown["source"] is not None and shown["total"] is not None:
+        shown["source"]["size"] = shown["total"]
+    reason = shown["reason"]
+    return {**shown, "hint": Reason(reason).hint if reason in list(Reason) else None}
+
+
+def _broken(instance: Instance) -> dict[str, Any]:
+    """What is known until it is started again."""
+    sequel = recovery.sequel(instance)
+    if sequel is None or not isinstance(sequel.input, Run):
+        fix = "this version of the app cannot read its input; a dead letter is written within a minute"
+        return {"ending": State.DEAD_LETTERED, "reason": Reason.INTERNAL, "detail": fix, "next_check_at": None}
+    ending = sequel.input.ending
+    return {
+        "cancelling": sequel.input.cancelling,
+        "ending": ending and ending.state,
+        "reason": ending and ending.reason,
+        "detail": recovery.said(instance),
+        "next_check_at": stamp(sequel.due),
+    }
+
+
+_BLANK: dict[str, Any] = {
+    "state": State.ACCEPTED,
+    "engine": None,
+    "copied": 0,
+    "total": None,
+    "attempt": 0,
+    "tries": 0,
+    "resumes": 0,
+    "cancelling": False,
+    "ending": None,
+    "reason": None,
+    "detail": "",
+    "successor": None,
+    "updated_at": None,
+    "next_check_at": None,
+    "letter": None,
+}
+
+
+def _identity(run: Run | None) -> dict[str, Any]:
+    if run is None:
+        return {"route": None, "source": None, "target": None, "accepted_at": None}
+    transfer = run.transfer
+    return {
+        "route": transfer.route,
+        "source": {"url": transfer.version.blob.url, "name": transfer.name, "etag": transfer.etag, "size": run.size},
+        "target": {"url": transfer.target_blob.url},
+        "accepted_at": stamp(run.accepted_at),
+    }

@@ -1,0 +1,41 @@
+"""What a transfer shows of itself: its orchestration's custom status, and its output."""
+
+from datetime import datetime
+from typing import Any
+
+from rules.codec import stamp
+from rules.transfers import identity
+from rules.transfers.model import Run, Successor
+from rules.transfers.states import FINAL, State
+
+DELETION = {"id": None, "etag": None}
+
+
+def progress(run: Run, next_check_at: datetime | None = None) -> dict[str, Any]:
+    """The live detail: custom status while it runs, output when it has ended. Under 4 KB, without the name."""
+    ending = run.ending if run.state in FINAL else None
+    return {
+        "state": run.state,
+        "engine": run.engine,
+        "copied": run.size if run.state is State.VERIFIED else run.copied,
+        "total": run.size,
+        "attempt": run.attempt,
+        "tries": run.tries,
+        "resumes": run.resumes,
+        "cancelling": run.cancelling,
+        "ending": run.ending.state if run.ending and not ending else None,
+        "reason": ending.reason if ending else run.reason,
+        "detail": (ending.detail if ending else run.detail) or run.note,
+        "successor": ending.successor and _successor(run, ending.successor) if ending else None,
+        "updated_at": stamp(run.updated_at or run.accepted_at),
+        "first_look_at": run.first_look_at and stamp(run.first_look_at),
+        "next_check_at": next_check_at and stamp(next_check_at),
+    }
+
+
+def _successor(run: Run, successor: Successor) -> dict[str, Any]:
+    """The version that replaced it, with the id of its own transfer along the same route; a deletion has neither."""
+    if successor.etag is None:
+        return DELETION
+    transfer = run.transfer
+    return {"id": identity.sibling(transfer, successor.etag).id, "etag": successor.etag}

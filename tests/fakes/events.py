@@ -1,0 +1,109 @@
+"""The twin of `Events`."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from hashlib import sha256
+
+from adapters.translation import (
+    EVENTS_CONSUMED,
+    EVENTS_DELIVERED,
+    EVENTS_DEPTH,
+    EVENTS_POISON,
+    EVENTS_PUT,
+    EVENTS_UNDELIVERED,
+)
+from ports.events import Poison, Undelivered
+from tests.fakes.world import MemoryStorage
+
+HIDDEN = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message, from when on it is visible, and when it was put."""
+
+    body: bytes
+    visible_at: datetime
+    put_at: datetime
+
+
+class MemoryEvents:
+    """The messages by their ids; `given_up` by the names of the blobs that Event Grid wrote."""
+
+    def __init__(self, world: MemoryStorage) -> None:
+        self._world = world
+        self.queue: dict[str, Message] = {}
+        self.poisoned: dict[str, Message] = {}
+        self.given_up: dict[str, bytes] = {}
+
+    async def put(self, body: bytes, delay: int = 0) -> None:
+        """Put an event on the queue."""
+        async with self._world.request(EVENTS_PUT, ""):
+            now = self._world.now()
+            self.queue[self._id()] = Message(body, now + timedelta(seconds=delay), now)
+
+    async def poison(self) -> AsyncIterator[Poison]:
+        """The messages of the poison queue, each hidden from others for 5 minutes."""
+        async with self._world.request(EVENTS_POISON, ""):
+            now = self._world.now()
+            visible = [identity for identity, message in self.poisoned.items() if message.visible_at <= now]
+            for identity in visible:
+                self.poisoned[identity] = replace(self.poisoned[identity], visible_at=now + HIDDEN)
+        for identity in visible:
+            yield Poison(self.poisoned[identity].body, identity, "receipt")
+
+    async def consumed(self, message: Poison) -> None:
+        """Delete a poison message."""
+        async with self._world.request(EVENTS_CONSUMED, message.id):
+            self.poisoned.pop(message.id, None)
+
+    async def undelivered(self) -> AsyncIterator[Undelivered]:
+        """What Event Grid could not deliver and kept."""
+        async with self._world.request(EVENTS_UNDELIVERED, ""):
+            found = [self._listed(name) for name in sorted(self.given_up)]
+        for listed in found:
+            yield listed
+
+    async def read(self, found: Undelivered) -> bytes | None:
+        """Read such a blob."""
+        async with self._world.request(EVENTS_UNDELIVERED, found.name):
+            return self.given_up[found.name] if self._is_listed(found) else None
+
+    async def delivered(self, found: Undelivered) -> None:
+        """Delete such a blob."""
+        async with self._world.request(EVENTS_DELIVERED, found.name):
+            if self._is_listed(found):
+                del self.given_up[found.name]
+
+    async def depth(self) -> int:
+        """How many events wait."""
+        async with self._world.request(EVENTS_DEPTH, ""):
+            return len(self.queue)
+
+    async def oldest(self) -> datetime | None:
+        """When the oldest visible event was put."""
+        async with self._world.request(EVENTS_DEPTH, ""):
+            now = self._world.now()
+            return min((message.put_at for message in self.queue.values() if message.visible_at <= now), default=None)
+
+    def take(self) -> bytes | None:
+        """Receive and delete the oldest visible event, as the host does for its trigger."""
+        now = self._world.now()
+        identity = next((identity for identity, message in self.queue.items() if message.visible_at <= now), None)
+        return self.queue.pop(identity).body if identity is not None else None
+
+    def give_up(self, body: bytes) -> None:
+        """Put a message on the poison queue, as the host does."""
+        now = self._world.now()
+        self.poisoned[self._id()] = Message(body, now, now)
+
+    def _is_listed(self, found: Undelivered) -> bool:
+        return found.name in self.given_up and self._listed(found.name) == found
+
+    def _listed(self, name: str) -> Undelivered:
+        body = self.given_up[name]
+        return Undelivered(name, len(body), sha256(body).hexdigest())
+
+    def _id(self) -> str:
+        return f"{self._world.next_number():06}"

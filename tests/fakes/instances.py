@@ -1,0 +1,110 @@
+"""The twin of `Instances`: runs are kept as the extension keeps them; who runs them is the test."""
+
+import json
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from adapters.continuation import unwrapped, wrapped
+from adapters.translation import (
+    INSTANCES_CANCEL,
+    INSTANCES_FIND,
+    INSTANCES_OLDEST,
+    INSTANCES_PAGE,
+    INSTANCES_PURGE,
+    INSTANCES_START,
+    INSTANCES_TERMINATE,
+)
+from rules import codec
+from rules.errors import Reason, Retryable
+from rules.jobs.model import Job
+from rules.orchestrations.instance import Input, Instance
+from rules.transfers.identity import listable
+from tests.fakes.world import MemoryStorage
+
+
+class MemoryInstances:
+    """The orchestrations: `kept` by id, and the ids whose cancel was raised, in order."""
+
+    def __init__(self, world: MemoryStorage) -> None:
+        self._world = world
+        self.kept: dict[str, Instance] = {}
+        self.created: dict[str, datetime] = {}
+        self.cancels: list[str] = []
+        self.oldest: datetime | None = None
+
+    async def find(self, identity: str) -> Instance | None:
+        """Look one up."""
+        async with self._world.request(INSTANCES_FIND, identity):
+            return self.kept.get(identity)
+
+    async def start(self, what: Input) -> bool:
+        """Start a run or a job; one that ended is replaced in silence, its history is gone."""
+        identity = what.id if isinstance(what, Job) else what.transfer.id
+        async with self._world.request(INSTANCES_START, identity):
+            there = self.kept.get(identity)
+            if there is not None and there.running:
+                return False
+            stored = codec.decode(type(what), json.dumps(codec.encode(what)))
+            run, job = (None, stored) if isinstance(stored, Job) else (stored, None)
+            now = self.created[identity] = self._world.now()
+            self.kept[identity] = Instance(identity, "Pending", run, {}, None, now, job)
+            return True
+
+    async def cancel(self, identity: str) -> None:
+        """Raise the cancel event."""
+        async with self._world.request(INSTANCES_CANCEL, identity):
+            if (there := self.kept.get(identity)) and there.running:
+                self.cancels.append(identity)
+
+    async def terminate(self, identity: str, why: str) -> None:
+        """End one without asking it."""
+        async with self._world.request(INSTANCES_TERMINATE, identity):
+            if (there := self.kept.get(identity)) and there.running:
+                self.become(identity, "Terminated", why)
+
+    async def purge(self, identity: str) -> None:
+        """Forget one that has ended."""
+        async with self._world.request(INSTANCES_PURGE, identity):
+            if (there := self.kept.get(identity)) and there.running:
+                raise Retryable(Reason.INTERNAL, INSTANCES_PURGE.name, "it runs")
+            self.kept.pop(identity, None)
+
+    async def oldest_message(self) -> datetime | None:
+        """When the oldest message of the hub was put, as the test says."""
+        async with self._world.request(INSTANCES_OLDEST, ""):
+            return self.oldest
+
+    async def page(
+        self,
+        *,
+        prefix: str = "",
+        standing: frozenset[str] = frozenset(),
+        before: datetime | None = None,
+        limit: int,
+        continuation: str | None = None,
+    ) -> tuple[list[Instance], str | None]:
+        """List transfers, or jobs, whose id begins so, in pages that other orchestrations make shorter."""
+        after = unwrapped(prefix, continuation) or ""
+        async with self._world.request(INSTANCES_PAGE, prefix):
+            found = sorted(
+                identity
+                for identity, instance in self.kept.items()
+                if identity.startswith(prefix)
+                and identity > after
+                and (not standing or instance.status in standing)
+                and (before is None or self.created.get(identity, before) <= before)
+            )
+            items = [self.kept[identity] for identity in found[:limit] if listable(prefix).fullmatch(identity)]
+            return items, wrapped(prefix, found[limit - 1]) if len(found) > limit else None
+
+    def become(self, identity: str, status: str, output: Any = None, custom: dict[str, Any] | None = None) -> None:
+        """Change an instance as the extension does when its orchestrator has said something."""
+        there = self.kept[identity]
+        self.kept[identity] = replace(
+            there,
+            status=status,
+            output=output,
+            custom=there.custom if custom is None else custom,
+            updated_at=self._world.now(),
+        )

@@ -1,0 +1,92 @@
+"""The twin of `Letters`: what several conditional requests achieve in storage happens here at once."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from adapters.continuation import unwrapped, wrapped
+from adapters.translation import LETTERS_LIST, LETTERS_READ, LETTERS_WRITE
+from rules import codec
+from rules.dead_letters import letters, records
+from rules.dead_letters.letters import Letter
+from rules.transfers.model import Ended
+from tests.fakes.world import MemoryStorage
+
+
+class MemoryLetters:
+    """Dead letters and the records of ends."""
+
+    def __init__(self, world: MemoryStorage) -> None:
+        self._world = world
+        self.open: dict[str, Letter] = {}
+        self.resolved: dict[str, Letter] = {}
+        self.ends: dict[str, Ended] = {}
+
+    async def ended(self, identity: str) -> Ended | None:
+        """Read the record of a transfer's end, if there is one."""
+        async with self._world.request(LETTERS_READ, f"ended/{identity}"):
+            return self.ends.get(identity)
+
+    async def write_ended(self, ended: Ended) -> None:
+        """Record an end."""
+        async with self._world.request(LETTERS_WRITE, f"ended/{ended.id}"):
+            old = self.ends.get(ended.id)
+            if old is None or old.rank < ended.rank:
+                self.ends[ended.id] = codec.decode(Ended, json.dumps(codec.encode(ended)))
+
+    async def drop_ended(self, identity: str, attempt: int, resumes: int = 0) -> None:
+        """Forget the record of an end."""
+        async with self._world.request(LETTERS_WRITE, f"ended/{identity}"):
+            if (old := self.ends.get(identity)) and old.rank <= (attempt, resumes):
+                del self.ends[identity]
+
+    async def write(self, letter: Letter) -> None:
+        """Open a letter, merged with what is known of this id."""
+        async with self._world.request(LETTERS_WRITE, f"open/{letter.id}"):
+            known = [records[letter.id] for records in (self.open, self.resolved) if letter.id in records]
+            new = letters.merged(max(known, key=lambda old: old.last, default=None), letter)
+            if new is not None:
+                self.open[letter.id] = _stored(new)
+
+    async def resolve(self, identity: str, attempt: int, how: str, now: datetime) -> bool:
+        """Move an open letter to `resolved/`."""
+        async with self._world.request(LETTERS_WRITE, f"open/{identity}"):
+            opened = self.open.get(identity)
+            if opened is None or opened.last > attempt:
+                return False
+            del self.open[identity]
+            before = self.resolved.get(identity)
+            if before is None or before.last < opened.last:
+                self.resolved[identity] = _stored(letters.resolved(opened, now, how))
+            closed, ended = self.resolved[identity], self.ends.get(identity)
+            if closed.resolved_as == letters.DISCARDED and ended is not None and ended.attempt <= closed.last:
+                self.ends[identity] = replace(ended, discarded=True)
+            return True
+
+    async def read(self, identity: str) -> Letter | None:
+        """Read a letter, open or resolved."""
+        async with self._world.request(LETTERS_READ, f"open/{identity}"):
+            return self.open.get(identity) or self.resolved.get(identity)
+
+    async def page(self, prefix: str, limit: int, continuation: str | None) -> tuple[list[dict[str, Any]], str | None]:
+        """List open letters whose id begins so, from their metadata, in order of id."""
+        folder = f"open/{prefix}"
+        after = unwrapped(folder, continuation) or ""
+        async with self._world.request(LETTERS_LIST, folder):
+            found = sorted(identity for identity in self.open if identity.startswith(prefix) and identity > after)
+            items = [records.listed(identity, records.metadata(self.open[identity])) for identity in found[:limit]]
+            return items, wrapped(folder, found[limit - 1]) if len(found) > limit else None
+
+    async def endings(self) -> AsyncIterator[Ended]:
+        """Every record of an end, in order of id, without its detail."""
+        async with self._world.request(LETTERS_LIST, "ended/"):
+            found = [self.ends[identity] for identity in sorted(self.ends)]
+        for ended in found:
+            yield Ended(ended.id, ended.attempt, ended.state, ended.reason, discarded=ended.discarded)
+
+
+def _stored(letter: Letter) -> Letter:
+    """As it comes back from its JSON: times lose what is below a millisecond."""
+    return records.read(json.loads(json.dumps(records.record(letter))))

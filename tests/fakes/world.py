@@ -1,0 +1,167 @@
+"""What the twins share: containers and blobs, the copies pending there, and the hook before every request."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from adapters.translation import OUTSIDER_PUT, Request, answered
+from rules.errors import Permanent, Reason, StorageError
+from rules.routes.model import Blob, Place
+from rules.routes.names import hierarchical_refusal
+from rules.transfers.decisions import CopyStatus
+from rules.transfers.model import Kind
+
+CONFLICT, NOT_FOUND = 409, 404
+READING_FAILED = '"Copy failed when reading the source."'
+
+Hook = Callable[[Request, str], Awaitable[Exception | None]]
+"""Asked before a request has its effect, with what it is about. It may wait, raise (then nothing happens), or return an
+exception, which is raised once the effect has happened: `translation.unanswered(request)` is a lost answer."""
+
+
+async def served(_request: Request, _subject: str) -> None:
+    """The hook of an untroubled world."""
+
+
+@dataclass(frozen=True, slots=True)
+class CopyState:
+    """The copy that a blob was the target of; `source` is set while it is pending."""
+
+    id: str
+    status: CopyStatus
+    total: int
+    copied: int = 0
+    detail: str = ""
+    source: Blob | None = None
+    source_etag: str = ""
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One blob as it is; every write puts another in its place."""
+
+    content: bytes
+    etag: str = ""
+    kind: Kind = Kind.BLOCK
+    metadata: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=lambda: {"content_type": "application/octet-stream"})
+    tags: dict[str, str] = field(default_factory=dict)
+    tier: str = "Hot"
+    copy: CopyState | None = None
+    leased: bool = False
+
+    @property
+    def pending(self) -> bool:
+        """Whether a copy to it is pending."""
+        return self.copy is not None and self.copy.status is CopyStatus.PENDING
+
+
+class MemoryStorage:
+    """All accounts. What owners and outsiders do are plain methods; what the app does goes through the twins."""
+
+    def __init__(self, *, hook: Hook = served, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self.hook = hook
+        self.now = now
+        self.containers: set[tuple[str, str]] = set()
+        self.blobs: dict[Blob, Item] = {}
+        self.signed: dict[str, tuple[Blob, datetime]] = {}
+        self.hierarchical: set[str] = set()
+        self._count = 0
+
+    @asynccontextmanager
+    async def request(self, request: Request, subject: str) -> AsyncIterator[None]:
+        """The only await of a twin's method; its effect is the block inside."""
+        afterwards = await self.hook(request, subject)
+        try:
+            yield
+        except StorageError:
+            if afterwards is None:
+                raise
+        if afterwards is not None:
+            raise afterwards
+
+    def create(self, endpoint: str, container: str) -> None:
+        """Create a container."""
+        self.containers.add((endpoint, container))
+
+    def put(self, blob: Blob, item: Item) -> str:
+        """Write a blob as its owner or an outsider does; return its ETag.
+
+        Raises:
+            StorageError: as the service would refuse it.
+        """
+        self.check_container(OUTSIDER_PUT, blob)
+        if (there := self.blobs.get(blob)) and there.pending:
+            raise answered(OUTSIDER_PUT, CONFLICT, "PendingCopyOperation")
+        self.blobs[blob] = replace(item, etag=self.next_etag())
+        return self.blobs[blob].etag
+
+    def remove(self, blob: Blob) -> None:
+        """Delete a blob as its owner or an outsider does."""
+        self.blobs.pop(blob, None)
+
+    def finish(self, blob: Blob) -> None:
+        """End a pending copy: success if the source is still as it was at the start, else failed."""
+        target = self.blobs[blob]
+        if target.copy is None or target.copy.source is None:
+            raise ValueError("no copy is pending there")
+        source = self.blobs.get(target.copy.source)
+        if source is None:
+            self.fail(blob, f"404 ResourceNotFound {READING_FAILED}")
+        elif source.etag != target.copy.source_etag:
+            self.fail(blob, f"412 ConditionNotMet {READING_FAILED}")
+        elif target.copy.until is not None and target.copy.until < self.now():
+            self.fail(blob, f"403 Forbidden {READING_FAILED}")
+        else:
+            done = CopyState(target.copy.id, CopyStatus.SUCCESS, target.copy.total, target.copy.total)
+            self.blobs[blob] = replace(target, content=source.content, etag=self.next_etag(), copy=done)
+
+    def fail(self, blob: Blob, detail: str, status: CopyStatus = CopyStatus.FAILED) -> None:
+        """End a pending copy without success: an empty blob with the copy's metadata stays. An abort changes its ETag."""
+        target = self.blobs[blob]
+        if target.copy is None or not target.pending:
+            raise ValueError("no copy is pending there")
+        copy = CopyState(target.copy.id, status, target.copy.total, detail=detail)
+        etag = self.next_etag() if status is CopyStatus.ABORTED else target.etag
+        self.blobs[blob] = replace(target, etag=etag, copy=copy)
+
+    def lease(self, blob: Blob, *, held: bool = True) -> None:
+        """Take or break a lease: who writes without its id is refused."""
+        self.blobs[blob] = replace(self.blobs[blob], leased=held)
+
+    def check_name(self, request: Request, blob: Blob) -> None:
+        """Refuse a name that an account with a hierarchical namespace would store otherwise."""
+        why = hierarchical_refusal(blob.name)
+        if why is not None and blob.endpoint in self.hierarchical:
+            raise Permanent(Reason.INVALID_NAME, request.name, why)
+
+    def check_container(self, request: Request, blob: Blob) -> None:
+        """Refuse as the service does where there is no container."""
+        if (blob.endpoint, blob.container) not in self.containers:
+            raise answered(request, NOT_FOUND, "ContainerNotFound")
+
+    def page(
+        self, request: Request, place: Place, limit: int, marker: str | None
+    ) -> tuple[list[tuple[str, Item]], str | None]:
+        """A page of a place's blobs in order of name."""
+        self.check_container(request, place.blob(""))
+        names = sorted(
+            blob.name
+            for blob in self.blobs
+            if (blob.endpoint, blob.container) == (place.endpoint, place.container)
+            and blob.name.startswith(place.prefix)
+            and blob.name > (marker or "")
+        )
+        items = [(name, self.blobs[Blob(place.endpoint, place.container, name)]) for name in names[:limit]]
+        return items, names[limit - 1] if len(names) > limit else None
+
+    def next_etag(self) -> str:
+        """An ETag that nothing had before. Never ordered by."""
+        return f"0x8DE{self.next_number():08X}"
+
+    def next_number(self) -> int:
+        """A number that nothing had before."""
+        self._count += 1
+        return self._count

@@ -1,0 +1,94 @@
+"""The turns of a job as activities: which operation each is, and that storage's failures are values."""
+
+from dataclasses import replace
+
+import pytest
+
+from activities import jobs
+from adapters.translation import LETTERS_LIST, SOURCE_LIST, TARGET_COPY, TARGET_HEAD, answered, unanswered
+from ports.orchestrations import Instances
+from ports.services import Ports
+from rules.errors import LookAgain
+from rules.jobs.model import Job, Phase, Tally, Turn, Work
+from rules.transfers.model import Run
+from tests.unit.job_runs import missing, put_at_target
+from tests.unit.samples import NOW
+from tests.unit.triggers.test_http import dead
+from tests.unit.world import World
+
+RECONCILE = Job("reconcile-" + "a" * 24, Work.RECONCILE, NOW, route="default")
+REPLAY = Job("replay-" + "a" * 24, Work.REPLAY, NOW)
+
+
+async def taken(world: World, job: Job) -> Turn:
+    """The job's turn."""
+    assert job.phase
+    return await jobs.run(jobs.BODIES[job.phase], world.ports, world.instances, job)
+
+
+def test_every_phase_is_a_turn_of_its_own() -> None:
+    """A phase without one would leave its job running for ever."""
+    assert list(jobs.BODIES) == list(Phase)
+
+
+async def test_each_kind_of_job_surveys_and_acts_on_its_own(world: World) -> None:
+    """Letters for a replay, blobs for a reconcile; neither touches what the other means."""
+    letter = await dead(world, "in/dead")
+    [blob] = missing(world, 1)
+    put_at_target(world, "out/extra")
+    replaying, reconciling = await taken(world, REPLAY), await taken(world, RECONCILE)
+    assert (replaying.tally, reconciling.tally) == (
+        Tally(found=1, bytes=10),
+        Tally(found=2, bytes=20, missing=2),
+    )
+    extras = await taken(world, replace(RECONCILE, phase=Phase.EXTRAS, pages=1))
+    assert extras.tally == Tally(extra=1)
+    acting = await taken(world, replace(RECONCILE, phase=Phase.ACT, pages=1))
+    assert acting.tally == Tally(started=1, skipped=1)
+    assert {run.transfer.id for run in runs(world) if run.attempt == 0} == {blob.id, letter.id}
+    assert (await taken(world, replace(REPLAY, phase=Phase.ACT, pages=1))).tally == Tally(started=1)
+    assert [run.transfer.id for run in runs(world) if run.attempt == 1] == [letter.id]
+
+
+def runs(world: World) -> list[Run]:
+    """What the host was given of transfers."""
+    return [instance.run for instance in world.instances.kept.values() if instance.run]
+
+
+@pytest.mark.parametrize(
+    ("job", "request_", "status", "code"),
+    [
+        (RECONCILE, SOURCE_LIST, 503, "ServerBusy"),
+        (RECONCILE, SOURCE_LIST, 404, "ContainerNotFound"),
+        (RECONCILE, TARGET_HEAD, 503, "ServerBusy"),
+        (REPLAY, LETTERS_LIST, 500, "InternalError"),
+    ],
+)
+async def test_a_failure_of_storage_is_a_value(
+    world: World, job: Job, request_: object, status: int, code: str
+) -> None:
+    """Durable functions keep only an exception's text; the job must know whether to go on."""
+    missing(world, 1)
+    world.refuse(request_, answered(SOURCE_LIST, status, code))  # type: ignore[arg-type]
+    turn = await taken(world, job)
+    assert (turn.permanent, turn.tally, turn.wrote) == (False, Tally(), False)
+    assert f"{status} {code}" in turn.failure
+
+
+async def test_one_that_asking_again_would_not_mend_is_permanent(world: World) -> None:
+    """A target's container that is missing needs a person."""
+    world.storage.containers.clear()
+    turn = await jobs.run(jobs.run_extras, world.ports, world.instances, RECONCILE)
+    assert turn.permanent
+    assert "ContainerNotFound" in turn.failure
+
+
+@pytest.mark.parametrize("error", [ValueError("unforeseen"), unanswered(TARGET_COPY)])
+async def test_what_is_no_failure_of_a_read_leaves_the_activity(world: World, error: Exception) -> None:
+    """It is infrastructure: the orchestration sees a failed activity, and backs off as well."""
+
+    async def body(_ports: Ports, _instances: Instances, _job: Job) -> Turn:
+        raise error
+
+    with pytest.raises((ValueError, LookAgain)):
+        await jobs.run(body, world.ports, world.instances, RECONCILE)

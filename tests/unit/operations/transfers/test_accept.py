@@ -1,0 +1,173 @@
+"""A message becomes transfers, a dead letter, or nothing; a duplicate becomes nothing, whatever its instance does."""
+
+import base64
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from adapters.translation import INSTANCES_FIND, INSTANCES_START, LETTERS_WRITE, answered
+from operations.transfers.accept import Accepted, accept, begin
+from rules.errors import Reason, Retryable
+from rules.routes.model import Place, Route
+from rules.transfers.model import Outcome, Run, Step, Successor, Transfer, Verdict
+from rules.transfers.states import State
+from rules.transfers.status import progress
+from tests.unit.samples import NOW, ROUTE, body, event
+from tests.unit.world import World
+
+STATUSES = ["Pending", "Running", "Suspended", "ContinuedAsNew", "Completed", "Failed", "Terminated"]
+SECOND = Route("second", ROUTE.source, Place("https://third.blob.core.windows.net", "target", "out/"))
+
+
+async def test_an_event_starts_its_transfer_at_the_beginning(world: World) -> None:
+    """One look for an instance, one start."""
+    transfer = world.put()
+    accepted = await accept(world.ports, world.instances, world.event(transfer))
+    assert accepted == Accepted(started=(transfer.id,))
+    assert world.asked == ["instances.find", "instances.start"]
+    started = world.instances.kept[transfer.id].run
+    assert started == Run(transfer, NOW)
+    assert started is not None
+    assert (started.step, started.first, started.attempt) == (Step.START, True, 0)
+
+
+async def test_two_routes_of_one_source_are_two_transfers() -> None:
+    """Several targets."""
+    world = World((ROUTE, SECOND))
+    accepted = await accept(world.ports, world.instances, world.event(world.put()))
+    assert len(accepted.started) == 2
+    assert {run.transfer.route for run in map(_run, world.instances.kept.values())} == {"default", "second"}
+
+
+def _run(instance: object) -> Run:
+    run = getattr(instance, "run", None)
+    assert isinstance(run, Run)
+    return run
+
+
+@pytest.mark.parametrize("status", STATUSES)
+async def test_a_duplicate_starts_nothing_in_any_state_of_its_instance(world: World, status: str) -> None:
+    """The host silently replaces what has ended: what was cancelled would run again."""
+    transfer = world.put()
+    world.stands(transfer, status)
+    accepted = await accept(world.ports, world.instances, world.event(transfer))
+    assert accepted == Accepted(duplicates=(transfer.id,))
+    assert world.asked == ["instances.find"]
+    assert world.instances.kept[transfer.id].status == status
+
+
+def ended_as_deleted(transfer: Transfer) -> tuple[Run, object]:
+    """The run of a transfer whose source was gone at both looks, and its output."""
+    run = Run(transfer, NOW, state=State.SUPERSEDED, step=None)
+    run = replace(run, ending=Outcome(Verdict.ENDED, state=State.SUPERSEDED, successor=Successor(None)))
+    return run, progress(run)
+
+
+async def test_an_event_of_what_ended_as_deleted_starts_its_next_attempt(world: World) -> None:
+    """It says that the source is there; a newer version's successor would be another transfer."""
+    transfer = world.put()
+    run, output = ended_as_deleted(transfer)
+    world.stands(transfer, "Completed", run, output)
+    accepted = await accept(world.ports, world.instances, world.event(transfer))
+    assert accepted == Accepted(started=(transfer.id,))
+    assert _run(world.instances.kept[transfer.id]).attempt == 1
+    assert await accept(world.ports, world.instances, world.event(transfer)) == Accepted(duplicates=(transfer.id,))
+
+
+async def test_two_events_at_once_of_what_ended_as_deleted_start_one_attempt(world: World) -> None:
+    """The second finds it running."""
+    transfer = world.put()
+    run, output = ended_as_deleted(transfer)
+    world.stands(transfer, "Completed", run, output)
+    again = Run(transfer, NOW, attempt=1)
+    world.when(INSTANCES_START, lambda: world.stands(transfer, "Running", again))
+    assert await accept(world.ports, world.instances, world.event(transfer)) == Accepted(duplicates=(transfer.id,))
+    assert world.instances.kept[transfer.id].run == again
+
+
+async def test_a_start_that_finds_it_alive_is_a_duplicate(world: World) -> None:
+    """Two deliveries at once: somebody was first between the look and the start."""
+    transfer = world.put()
+    world.when(INSTANCES_START, lambda: world.stands(transfer, "Running"))
+    assert await begin(world.ports, world.instances, transfer) is False
+
+
+async def test_delivered_five_times_it_is_one_transfer(world: World) -> None:
+    """At least once is what a queue promises."""
+    message = world.event(world.put())
+    accepted = [await accept(world.ports, world.instances, message) for _ in range(5)]
+    assert sum(len(each.started) for each in accepted) == 1
+    assert sum(len(each.duplicates) for each in accepted) == 4
+
+
+@pytest.mark.parametrize("message", [b"", b"hello", b"\xff\xfe", b"null", b"[]", b"{}", b'{"specversion":"1.0"}'])
+async def test_what_cannot_be_read_becomes_a_dead_letter_and_is_consumed(world: World, message: bytes) -> None:
+    """The same body twice is one letter."""
+    first = await accept(world.ports, world.instances, message)
+    second = await accept(world.ports, world.instances, message)
+    assert first == second
+    assert first.letter is not None
+    letter = await world.letters.read(first.letter)
+    assert letter is not None
+    assert letter.reason is Reason.MALFORMED
+    assert base64.b64decode(letter.message or "") == message
+    assert len(world.letters.open) == 1
+
+
+async def test_a_url_that_is_not_the_routes_is_kept_as_not_allowed(world: World) -> None:
+    """Nothing is fetched from a host that no route names."""
+    message = body(event(url="https://attacker.blob.core.windows.net/source/in/2026/report.csv"))
+    accepted = await accept(world.ports, world.instances, message)
+    letter = await world.letters.read(accepted.letter or "")
+    assert letter is not None
+    assert letter.reason is Reason.NOT_ALLOWED
+    assert world.instances.kept == {}
+
+
+async def test_a_letter_of_a_message_holds_no_signature(world: World) -> None:
+    """Somebody's publisher puts SAS URLs into events."""
+    accepted = await accept(world.ports, world.instances, b'{"url":"https://x/y?sig=c2VjcmV0&se=1"}')
+    letter = await world.letters.read(accepted.letter or "")
+    assert letter is not None
+    assert b"c2VjcmV0" not in base64.b64decode(letter.message or "")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {**event(), "type": "Microsoft.Storage.BlobDeleted"},
+        event(api="CreateFile"),
+        {**event(), "subject": "/blobServices/default/containers/elsewhere/blobs/in/2026/report.csv"},
+    ],
+)
+async def test_what_is_not_for_us_is_ignored_without_a_request(world: World, message: object) -> None:
+    """No letter, no transfer."""
+    assert await accept(world.ports, world.instances, json.dumps(message).encode()) == Accepted()
+    assert world.requests == []
+
+
+@pytest.mark.parametrize("request_", [INSTANCES_FIND, INSTANCES_START])
+async def test_a_failure_of_storage_raises_so_that_the_queue_keeps_the_message(world: World, request_: object) -> None:
+    """And the next delivery does it."""
+    message = world.event(world.put())
+    world.refuse(request_, answered(INSTANCES_FIND, 503, "ServerBusy"), times=1)  # type: ignore[arg-type]
+    with pytest.raises(Retryable):
+        await accept(world.ports, world.instances, message)
+    assert len((await accept(world.ports, world.instances, message)).started) == 1
+
+
+async def test_a_letter_that_cannot_be_written_raises_as_well(world: World) -> None:
+    """A message that is consumed without a trace is lost."""
+    world.refuse(LETTERS_WRITE, answered(LETTERS_WRITE, 503, "ServerBusy"))
+    with pytest.raises(Retryable):
+        await accept(world.ports, world.instances, b"hello")
+
+
+async def test_the_deadline_of_the_route_travels_with_the_run() -> None:
+    """A running transfer keeps the one it began with."""
+    world = World((replace(ROUTE, deadline=timedelta(hours=6)),))
+    transfer = world.put()
+    await accept(world.ports, world.instances, world.event(transfer))
+    assert _run(world.instances.kept[transfer.id]).deadline == timedelta(hours=6)

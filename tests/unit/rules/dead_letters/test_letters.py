@@ -1,0 +1,201 @@
+"""Dead letters: what they hold, and which write wins (rules 5 and 9)."""
+
+import base64
+import json
+from dataclasses import replace
+from datetime import datetime
+from itertools import pairwise
+
+import pytest
+
+from rules import events
+from rules.dead_letters import letters, records
+from rules.dead_letters.letters import Attempt, Letter, merged, resolved
+from rules.errors import Reason
+from rules.transfers import identity
+from rules.transfers.model import Ended, Outcome, Verdict
+from rules.transfers.states import State
+from tests.unit.samples import (
+    ETAG,
+    NAME,
+    NOW,
+    RUN,
+    SOURCE_HOST,
+    TARGET_HOST,
+    TRANSFER,
+    after,
+)
+
+THROTTLED = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="busy")
+FAILED = replace(RUN, size=1_000, tries=8, ending=THROTTLED)
+REFUSED = events.Refused(Reason.MALFORMED, "no event")
+
+
+def attempt(started: datetime = NOW, failed: datetime | None = None, detail: str = "busy") -> Attempt:
+    """One attempt that failed."""
+    return Attempt(started, failed or started, Reason.THROTTLED, detail, 8)
+
+
+def letter(**attempts: datetime) -> Letter:
+    """A letter with these attempts, `a0` for number 0, by when they began."""
+    numbered = {int(number[1:]): attempt(started) for number, started in attempts.items()}
+    return Letter(TRANSFER.id, numbered, "1.0", route="default")
+
+
+def test_the_letter_of_a_run() -> None:
+    """All that a person needs to understand it, and a replay to do it again."""
+    assert records.record(letters.of_run(FAILED, after(hours=1), "1.2.3")) == {
+        "schema": 1,
+        "id": TRANSFER.id,
+        "state": "open",
+        "reason": "throttled",
+        "detail": "busy",
+        "hint": Reason.THROTTLED.hint,
+        "transfer": {
+            "route": "default",
+            "source": {"url": f"{SOURCE_HOST}/source/{NAME}", "name": NAME, "etag": ETAG, "size": 1_000},
+            "target": {"url": f"{TARGET_HOST}/target/out/2026/report.csv"},
+        },
+        "message": None,
+        "attempts": {
+            "0": {
+                "started_at": "2026-11-24T19:02:44.120Z",
+                "failed_at": "2026-11-24T20:02:44.120Z",
+                "reason": "throttled",
+                "detail": "busy",
+                "tries": 8,
+            }
+        },
+        "replays": 0,
+        "first_failed_at": "2026-11-24T20:02:44.120Z",
+        "last_failed_at": "2026-11-24T20:02:44.120Z",
+        "resolved_at": None,
+        "resolved_as": None,
+        "app_version": "1.2.3",
+    }
+
+
+@pytest.mark.parametrize("ending", [None, Outcome(Verdict.ENDED, state=State.DEAD_LETTERED)])
+def test_a_run_without_a_reason_is_internal(ending: Outcome | None) -> None:
+    """And its detail says what to do."""
+    found = letters.of_run(replace(RUN, ending=ending), NOW, "1")
+    assert (found.reason, found.detail) == (Reason.INTERNAL, Reason.INTERNAL.hint)
+
+
+def test_a_note_stands_in_the_letter_beside_what_failed() -> None:
+    """What was given up on the way, such as a target that could not be cleaned, is for the operator as well."""
+    assert (
+        letters.of_run(replace(FAILED, note="something may be left"), NOW, "1").detail == "busy; something may be left"
+    )
+    assert len(letters.of_run(replace(FAILED, note="x" * 9_999), NOW, "1").detail) == letters.MAX_DETAIL
+
+
+def test_the_letter_of_a_message_keeps_its_body() -> None:
+    """In base64, under the hash of what was received: the same message is the same letter."""
+    found = letters.of_message(b"hello", REFUSED, NOW, "1")
+    assert found == letters.of_message(b"hello", REFUSED, NOW, "1")
+    assert found.id == identity.message_id(b"hello")
+    assert base64.b64decode(found.message or "") == b"hello"
+    assert (found.reason, found.detail, found.route) == (Reason.MALFORMED, "no event", None)
+    assert records.record(found)["transfer"] is None
+
+
+def test_the_letter_of_a_transfer_whose_input_cannot_be_read() -> None:
+    """All that is known is its id and what the host said; it is neither a transfer's nor a message's."""
+    found = letters.of_unreadable(TRANSFER.id, "the orchestration was Failed: x", NOW, "1.2.3")
+    assert (found.id, found.reason, found.last) == (TRANSFER.id, Reason.INTERNAL, 0)
+    assert found.detail.startswith("the orchestration was Failed: x; this version of the app cannot read its input")
+    assert len(letters.of_unreadable(TRANSFER.id, "x" * 9_999, NOW, "1").detail) == letters.MAX_DETAIL
+    shown = records.record(found)
+    assert (shown["state"], shown["transfer"], shown["message"], shown["replays"]) == ("open", None, None, 0)
+    assert records.read(json.loads(json.dumps(shown))) == found
+    assert records.listed(found.id, records.metadata(found)) == {
+        "id": TRANSFER.id,
+        "reason": "internal",
+        "hint": Reason.INTERNAL.hint,
+        "route": None,
+        "name": None,
+        "etag": None,
+        "size": None,
+        "first_failed_at": "2026-11-24T19:02:44.120Z",
+        "last_failed_at": "2026-11-24T19:02:44.120Z",
+    }
+
+
+def test_a_later_attempt_tells_what_an_unreadable_one_carried() -> None:
+    """Shared again, it may fail again: the one record then says whose it is."""
+    written = merged(
+        letters.of_unreadable(TRANSFER.id, "x", NOW, "1"), letters.of_run(replace(FAILED, attempt=1), NOW, "1")
+    )
+    assert written is not None
+    assert (sorted(written.attempts), written.route, written.name) == ([0, 1], "default", NAME)
+
+
+def test_an_unreadable_one_is_the_attempt_after_those_that_are_known() -> None:
+    """So that what was discarded before does not hide it."""
+    before = resolved(letter(a0=NOW, a2=NOW), NOW, letters.DISCARDED)
+    assert letters.of_unreadable(TRANSFER.id, "x", NOW, "1", before).last == 3
+    assert letters.of_unreadable(TRANSFER.id, "x", NOW, "1").last == 0
+
+
+def test_the_rank_of_a_record_is_its_attempt_then_its_resumes() -> None:
+    """A replay outranks every execution of the attempt before it."""
+    ranked = [(0, 0), (0, 1), (0, 99), (1, 0), (1, 1), (2, 0)]
+    ranks = [Ended(TRANSFER.id, attempt, State.CANCELLED, resumes=resumes).rank for attempt, resumes in ranked]
+    assert all(lower < higher for lower, higher in pairwise(ranks))
+
+
+def test_a_resolved_letter_says_when_and_how() -> None:
+    """It is kept for audit."""
+    shown = records.record(resolved(letter(a0=NOW, a1=after(hours=1)), after(hours=2), State.VERIFIED))
+    assert (shown["state"], shown["resolved_at"], shown["resolved_as"]) == (
+        "resolved",
+        "2026-11-24T21:02:44.120Z",
+        "verified",
+    )
+    assert shown["replays"] == 1
+
+
+OPEN = letter(a0=NOW, a2=after(hours=2))
+RESOLVED = resolved(OPEN, after(hours=4), State.VERIFIED)
+DISCARDED = resolved(OPEN, after(hours=4), letters.DISCARDED)
+MERGES: list[tuple[str, Letter | None, Letter, list[int] | None]] = [
+    ("none", None, letter(a0=NOW), [0]),
+    ("has this attempt", OPEN, letter(a2=after(hours=2)), None),
+    ("has this attempt, open, though it began anew", OPEN, letter(a2=after(hours=9)), None),
+    ("has a later one", OPEN, letter(a1=after(hours=1)), None),
+    ("has this attempt, and is resolved", RESOLVED, letter(a2=after(hours=2)), None),
+    ("has a later one, and is resolved", RESOLVED, letter(a1=after(hours=1)), None),
+    ("resolved before the new attempt began", RESOLVED, letter(a0=after(hours=5)), [0, 2, 3]),
+    ("resolved at the very moment", RESOLVED, letter(a2=after(hours=4)), [0, 2, 3]),
+    ("was discarded, and the new attempt began later", DISCARDED, letter(a2=after(hours=5)), None),
+    ("was discarded, and is of a later one", DISCARDED, letter(a0=after(hours=5)), None),
+    ("was discarded, and has earlier attempts", DISCARDED, letter(a3=after(hours=5)), [0, 2, 3]),
+    ("has earlier attempts", OPEN, letter(a3=after(hours=3)), [0, 2, 3]),
+    ("has earlier attempts, and is resolved", RESOLVED, letter(a3=after(hours=5)), [0, 2, 3]),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "attempts"), [row[1:] for row in MERGES], ids=[row[0] for row in MERGES])
+def test_which_write_wins(old: Letter | None, new: Letter, attempts: list[int] | None) -> None:
+    """The table of `merged`: a late or second write changes nothing (`letter_written_late`), a new failure is open."""
+    written = merged(old, new)
+    assert (written and sorted(written.attempts)) == attempts
+    if written:
+        assert written.resolved_at is None
+        assert written.attempts[written.last] == new.attempts[new.last]
+
+
+def test_a_size_that_was_known_is_not_forgotten() -> None:
+    """An attempt that got nowhere knows none."""
+    old = replace(letter(a0=NOW), size=7)
+    assert getattr(merged(old, letter(a1=NOW)), "size", None) == 7
+    assert getattr(merged(old, replace(letter(a1=NOW), size=0)), "size", None) == 0
+
+
+def test_the_first_attempt_and_the_newest_are_kept() -> None:
+    """A letter that is replayed for ever does not grow for ever."""
+    written = merged(letter(**{f"a{number}": NOW for number in range(100)}), letter(a100=NOW))
+    assert written
+    assert sorted(written.attempts) == [0, *range(52, 101)]
+    assert len(written.attempts) == letters.MAX_ATTEMPTS

@@ -1,0 +1,461 @@
+"""Jobs as values: which turn follows from the last one, what can be seen of them, and that they stay small."""
+
+import json
+from dataclasses import fields, replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rules.codec import decode, encode, stamp
+from rules.errors import Reason
+from rules.jobs import lifecycle, model, status
+from rules.jobs.model import MAX_DETAIL, MAX_RATE, Finding, Job, JobState, Phase, Result, Tally, Turn, Work
+from rules.jobs.report import found_page, results_page
+from rules.transfers import policies
+from rules.transfers.identity import JOB_ID, listable
+from tests.unit.samples import NOW, ROUTE, after, moments, quick
+
+RECONCILE = Job("reconcile-" + "a" * 24, Work.RECONCILE, NOW, route="default")
+REPLAY = Job("replay-" + "a" * 24, Work.REPLAY, NOW)
+ACTING = replace(RECONCILE, phase=Phase.ACT, pages=3, tally=Tally(found=900))
+LATER = after(seconds=9)
+MORE = Turn(Tally(found=1), wrote=True, cursor="c", hint="h")
+FOUND, NOTHING = Turn(Tally(found=1), wrote=True), Turn()
+FAILURE = Turn(failure="source.list: 503 ServerBusy")
+HOPELESS = replace(FAILURE, permanent=True)
+MOVED = replace(FAILURE, moved=True)
+# A name's marker, as long as a service makes one; and the worst that a detail may hold.
+LONGEST, LOUDEST = "m" * 2_048, "\U0001f4a5" * 5_000
+
+counts = st.integers(0, 10**12)
+tallies = st.builds(Tally, **{field.name: counts for field in fields(Tally)})
+texts = st.none() | st.text(max_size=9)
+
+
+def all_jobs() -> st.SearchStrategy[Job]:
+    """Jobs in any condition."""
+    return st.builds(
+        Job,
+        id=st.sampled_from([RECONCILE.id, REPLAY.id]),
+        work=st.sampled_from(Work),
+        created_at=moments(),
+        route=texts,
+        reason=st.none() | st.sampled_from(Reason),
+        since=st.none() | moments(),
+        until=st.none() | moments(),
+        dry_run=st.booleans(),
+        rate=st.integers(1, MAX_RATE),
+        state=st.sampled_from(JobState),
+        phase=st.none() | st.sampled_from(Phase),
+        cursor=texts,
+        hint=texts,
+        pages=counts,
+        turns=counts,
+        page=counts,
+        line=counts,
+        tally=tallies,
+        faults=st.integers(0, 10),
+        resumes=st.integers(0, 99),
+        pause=st.integers(0, 800),
+        cancelling=st.booleans(),
+        detail=st.text(max_size=9),
+        updated_at=st.none() | moments(),
+    )
+
+
+def turns() -> st.SearchStrategy[Turn]:
+    """Turns of any outcome."""
+    return st.builds(
+        Turn,
+        tally=tallies,
+        wrote=st.booleans(),
+        cursor=texts,
+        hint=texts,
+        page=counts,
+        line=counts,
+        before=counts,
+        failure=st.sampled_from(["", "503"]),
+        moved=st.booleans(),
+        permanent=st.booleans(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("job", "turn", "phase", "state"),
+    [
+        # any | a cancel was seen | the end, cancelled
+        *[(replace(RECONCILE, phase=phase, cancelling=True), MORE, None, "cancelled") for phase in Phase],
+        *[(replace(RECONCILE, phase=phase, cancelling=True), FAILURE, None, "cancelled") for phase in Phase],
+        (replace(RECONCILE, cancelling=True), HOPELESS, None, "cancelled"),
+        # any | failure, and it got nowhere | the same turn; after 10 in a row, the end: failed
+        *[(replace(ACTING, phase=phase), FAILURE, phase, "running") for phase in Phase],
+        *[(replace(ACTING, phase=phase, faults=9), FAILURE, None, "failed") for phase in Phase],
+        # any | failure, but it got somewhere | the same turn
+        *[(replace(ACTING, phase=phase, faults=9), MOVED, phase, "running") for phase in Phase],
+        (replace(ACTING, cancelling=True), MOVED, None, "cancelled"),
+        # any | failure, and doing it again would not help | the end, failed
+        *[(replace(ACTING, phase=phase), HOPELESS, None, "failed") for phase in Phase],
+        # survey, extras | there is more | the same, from there
+        (RECONCILE, MORE, Phase.SURVEY, "running"),
+        (REPLAY, MORE, Phase.SURVEY, "running"),
+        (replace(RECONCILE, phase=Phase.EXTRAS), MORE, Phase.EXTRAS, "running"),
+        # survey of a reconcile | at the end | extras
+        (RECONCILE, FOUND, Phase.EXTRAS, "running"),
+        (RECONCILE, NOTHING, Phase.EXTRAS, "running"),
+        (replace(RECONCILE, dry_run=True), FOUND, Phase.EXTRAS, "running"),
+        # survey, extras | at the end | act; or the end of a dry run, and where nothing was found
+        (REPLAY, FOUND, Phase.ACT, "running"),
+        (replace(RECONCILE, phase=Phase.EXTRAS), FOUND, Phase.ACT, "running"),
+        (replace(RECONCILE, phase=Phase.EXTRAS, tally=Tally(found=1)), NOTHING, Phase.ACT, "running"),
+        (replace(REPLAY, dry_run=True), FOUND, None, "done"),
+        (replace(RECONCILE, phase=Phase.EXTRAS, dry_run=True), FOUND, None, "done"),
+        (REPLAY, NOTHING, None, "done"),
+        (replace(RECONCILE, phase=Phase.EXTRAS), Turn(Tally(extra=5), wrote=True), None, "done"),
+        # act | there is more | a pause, act
+        (ACTING, Turn(page=2, line=499), Phase.ACT, "running"),
+        (ACTING, Turn(page=2), Phase.ACT, "running"),
+        # act | at the end | the end, done
+        (ACTING, Turn(Tally(started=9), wrote=True, page=3), None, "done"),
+        (ACTING, Turn(page=4), None, "done"),
+    ],
+)
+def test_what_follows_from_a_turn(job: Job, turn: Turn, phase: Phase | None, state: str) -> None:
+    """The table of `advance`."""
+    following = lifecycle.advance(job, turn, LATER)
+    assert (following.phase, following.state, following.updated_at) == (phase, state, LATER)
+    # What has ended keeps no place to go on from, and waits for nothing.
+    assert following.phase is not None or (following.cursor, following.hint, following.pause) == (None, None, 0)
+
+
+def test_a_survey_goes_on_where_it_was_and_each_phase_begins_afresh() -> None:
+    """The hint is of the list that it is compared with, and each phase compares with another."""
+    following = lifecycle.advance(RECONCILE, MORE, LATER)
+    assert (following.cursor, following.hint, following.pages) == ("c", "h", 1)
+    following = lifecycle.advance(following, replace(FOUND, hint="h"), LATER)
+    assert (following.phase, following.cursor, following.hint, following.pages) == (Phase.EXTRAS, None, None, 2)
+    following = lifecycle.advance(following, replace(NOTHING, hint="h"), LATER)
+    assert (following.phase, following.cursor, following.hint, following.pages) == (Phase.ACT, None, None, 2)
+    assert (following.page, following.line, following.turns) == (0, 0, 0)
+
+
+def test_a_page_without_lines_is_not_counted_and_its_number_is_the_next_ones() -> None:
+    """So no page of a report is empty, and none is left out."""
+    assert lifecycle.advance(RECONCILE, replace(MORE, wrote=False), LATER).pages == 0
+    assert lifecycle.advance(ACTING, Turn(page=1), LATER).turns == 0
+    assert lifecycle.advance(ACTING, Turn(page=1, wrote=True), LATER).turns == 1
+
+
+def test_what_every_turn_counted_is_added_up() -> None:
+    """And nothing of a turn that failed: it is done again."""
+    job = replace(ACTING, pages=99)
+    for turn in (Turn(Tally(started=3, skipped=1)), FAILURE, Turn(Tally(started=2, refused=4))):
+        job = lifecycle.advance(job, turn, LATER)
+    assert job.tally == Tally(found=900, started=5, skipped=1, refused=4)
+
+
+@pytest.mark.parametrize(
+    ("rate", "started", "pause"),
+    [(20, 100, 5), (20, 99, 5), (20, 61, 4), (20, 41, 3), (1, 5, 5), (1, 1, 2), (20, 1, 2), (100, 500, 5), (20, 0, 0)],
+)
+def test_the_pause_is_as_long_as_what_was_started_may_take(rate: int, started: int, pause: int) -> None:
+    """Never under two seconds: such a timer fires at once. What started nothing costs nothing."""
+    turn = Turn(Tally(started=started, running=7, failed=1), wrote=True, page=1)
+    assert lifecycle.advance(replace(ACTING, rate=rate), turn, LATER).pause == pause
+
+
+@pytest.mark.parametrize(("started", "before", "pause"), [(100, 0, 5), (100, 60, 2), (100, 40, 3), (100, 100, 0)])
+def test_the_pause_is_for_what_this_try_started(started: int, before: int, pause: int) -> None:
+    """A turn that only reads what its page of results says waits for nothing."""
+    turn = Turn(Tally(started=started), wrote=True, page=1, before=before)
+    following = lifecycle.advance(ACTING, turn, LATER)
+    assert (following.pause, following.tally.started) == (pause, started)
+
+
+@quick
+@given(faults=st.integers(0, 9), moved=st.booleans())
+def test_only_a_turn_that_got_nowhere_counts_towards_giving_up(faults: int, *, moved: bool) -> None:
+    """Either keeps its place, and waits at least as long as what it may have started takes."""
+    job = replace(ACTING, faults=faults, page=1, line=7, turns=4)
+    following = lifecycle.advance(job, replace(FAILURE, moved=moved), LATER)
+    assert following.faults == (0 if moved else faults + 1)
+    assert (following.page, following.line, following.turns, following.tally) == (1, 7, 4, job.tally)
+    assert following.phase is None or following.pause >= lifecycle.TURN_SECONDS
+    assert (following.phase is None) is (following.faults == policies.MAX_FAULTS)
+
+
+def test_a_turn_of_an_older_app_is_read_as_it_was_meant() -> None:
+    """It says neither whether it got somewhere nor what was started before."""
+    old = decode(Turn, {"failure": "503"})
+    assert lifecycle.advance(ACTING, old, LATER).faults == 1
+    assert (
+        lifecycle.advance(ACTING, decode(Turn, {"tally": {"started": 100}, "wrote": True, "page": 1}), LATER).pause == 5
+    )
+
+
+@quick
+@given(st.integers(1, MAX_RATE))
+def test_a_turn_starts_no_more_than_five_seconds_worth(rate: int) -> None:
+    """A full turn is as long as its pause, so that the rate is kept and a cancel is soon noticed."""
+    job = replace(ACTING, rate=rate)
+    assert lifecycle.quota(job) == rate * 5
+    assert lifecycle.advance(job, Turn(Tally(started=lifecycle.quota(job)), page=1), LATER).pause == 5
+
+
+def test_failures_back_off_keep_their_place_and_are_forgotten_once_it_works() -> None:
+    """In a row means in a row; the pause grows with them."""
+    job, pauses = replace(RECONCILE, cursor="c", hint="h"), []
+    for _ in range(policies.MAX_FAULTS - 1):
+        job = lifecycle.advance(job, FAILURE, LATER)
+        pauses.append(job.pause)
+    assert (job.phase, job.cursor, job.hint, job.detail) == (Phase.SURVEY, "c", "h", FAILURE.failure)
+    assert pauses == sorted(pauses)
+    assert min(pauses) >= policies.MIN_POLL
+    well = lifecycle.advance(job, MORE, LATER)
+    assert (well.faults, well.pause, well.detail) == (0, 0, "")
+    assert lifecycle.faulted(job, "exited with code 137", LATER).state is JobState.FAILED
+
+
+def test_an_end_by_failure_says_why() -> None:
+    """Cut, whatever it says."""
+    job = lifecycle.advance(RECONCILE, replace(HOPELESS, failure="x" * 999), LATER)
+    assert (job.state, job.detail) == (JobState.FAILED, "x" * MAX_DETAIL)
+
+
+def test_a_cancel_between_two_turns_ends_it_at_once() -> None:
+    """What it counted stays."""
+    job = lifecycle.cancelled(replace(ACTING, pause=5), LATER)
+    assert (job.state, job.phase, job.pause, job.cancelling) == (JobState.CANCELLED, None, 0, True)
+    assert (job.tally, job.updated_at) == (ACTING.tally, LATER)
+
+
+@quick
+@given(all_jobs())
+def test_a_job_survives_the_way_there_and_back(job: Job) -> None:
+    """As a value, as text, and as text of text: the durable SDK encodes some inputs twice."""
+    encoded = encode(job)
+    assert decode(Job, encoded) == job
+    assert decode(Job, json.dumps(encoded)) == job
+    assert decode(Job, json.dumps({**encoded, "newer": [1]})) == job
+
+
+@quick
+@given(turns())
+def test_a_turn_survives_the_way_there_and_back(turn: Turn) -> None:
+    """With all that it counts."""
+    assert decode(Turn, json.dumps(encode(turn))) == turn
+
+
+@pytest.mark.parametrize("broken", [{}, {"id": 5}, {"id": "x", "work": "dance", "created_at": stamp(NOW)}, [], None])
+def test_what_is_no_job_is_told(broken: Any) -> None:
+    """Infrastructure, not a verdict."""
+    with pytest.raises((TypeError, ValueError, KeyError)):
+        decode(Job, broken)
+
+
+@quick
+@given(tallies, tallies)
+def test_tallies_add_up_field_by_field(one: Tally, other: Tally) -> None:
+    """Each kind with its own."""
+    total = one + other
+    for field in fields(Tally):
+        assert getattr(total, field.name) == getattr(one, field.name) + getattr(other, field.name)
+
+
+def test_every_finding_and_every_result_is_counted() -> None:
+    """A line's word is the name of its count."""
+    assert {*Finding, *Result, "found", "bytes"} == {field.name for field in fields(Tally)}
+    assert {name for counts in status.COUNTS.values() for name in counts} == {field.name for field in fields(Tally)}
+    assert set(status.COUNTS[Work.REPLAY]) == {"found", "bytes", *Result} - {"discarded"}
+    assert set(status.COUNTS[Work.DISCARD]) == {"found", "bytes", "discarded", "running", "refused", "failed"}
+
+
+def test_pages_are_named_in_their_order() -> None:
+    """Of what was found, then of what came of it; a million of each sort as they count."""
+    names = [found_page("replay-1", 0), found_page("replay-1", 999_999), results_page("replay-1", 0)]
+    assert names == ["replay-1/found-000000.jsonl", "replay-1/found-999999.jsonl", "replay-1/results-000000.jsonl"]
+    assert names == sorted(names)
+
+
+def largest(cursor: str) -> Job:
+    """A job that has everything at its longest."""
+    many = Tally(*[10**15 for _ in fields(Tally)])
+    job = replace(
+        REPLAY,
+        route="r" * 40,
+        reason=max(Reason, key=len),
+        since=NOW,
+        until=NOW,
+        cursor=cursor,
+        hint=cursor,
+        tally=many,
+        pages=10**9,
+        turns=10**9,
+        page=10**9,
+        line=10**9,
+    )
+    return lifecycle.faulted(job, LOUDEST, LATER)
+
+
+@pytest.mark.parametrize("cursor", [LONGEST, "\U0001f4a5" * 512], ids=["2 KB of token", "the longest name"])
+def test_the_largest_job_stays_under_16_kb_and_its_status_under_4_kb(cursor: str) -> None:
+    """The host fails an orchestration whose status is over its limit; a cursor is no part of it."""
+    job = largest(cursor)
+    assert len(json.dumps(encode(job))) < 16_000
+    shown = json.dumps(status.progress(job))
+    assert len(shown) < 4_000
+    assert cursor[:20] not in shown
+
+
+class TestView:
+    """A job as the API answers it."""
+
+    def test_before_its_first_turn_it_is_what_was_asked_for(self) -> None:
+        """The extension shows no status yet."""
+        shown = status.view(replace(RECONCILE, rate=7, dry_run=True), {})
+        assert shown == {
+            "id": RECONCILE.id,
+            "state": "running",
+            "phase": "survey",
+            "cancelling": False,
+            "resumes": 0,
+            "route": "default",
+            "dry_run": True,
+            "max_per_second": 7,
+            "counts": dict.fromkeys(status.COUNTS[Work.RECONCILE], 0),
+            "pages": 0,
+            "detail": "",
+            "created_at": stamp(NOW),
+            "updated_at": stamp(NOW),
+        }
+
+    def test_of_a_replay_it_shows_what_is_meant(self) -> None:
+        """And counts what a replay counts."""
+        shown = status.view(replace(REPLAY, reason=Reason.THROTTLED, since=NOW), {})
+        assert (shown["reason"], shown["since"], shown["until"]) == ("throttled", stamp(NOW), None)
+        assert list(shown["counts"]) == ["found", "bytes", "started", "running", "skipped", "refused", "failed"]
+
+    def test_what_is_live_counts(self) -> None:
+        """The input is of the execution's beginning."""
+        live = status.progress(replace(ACTING, turns=4, cancelling=True, updated_at=LATER))
+        shown = status.view(RECONCILE, json.loads(json.dumps(live)))
+        assert (shown["phase"], shown["cancelling"], shown["updated_at"]) == ("act", True, stamp(LATER))
+        assert (shown["pages"], shown["counts"]["found"]) == (7, 900)
+
+    def test_one_that_broke_runs_until_it_is_started_again(self) -> None:
+        """With its last counts, and what happened."""
+        live = status.progress(replace(ACTING, detail="503", resumes=2))
+        shown = status.view(RECONCILE, live, "the orchestration was Failed: x")
+        assert (shown["state"], shown["phase"], shown["counts"]["found"]) == ("running", "act", 900)
+        assert (shown["detail"], shown["resumes"]) == ("the orchestration was Failed: x", 2)
+        assert status.view(RECONCILE, live, "")["detail"] == ""
+        assert status.view(RECONCILE, live)["detail"] == "503"
+
+    def test_what_it_says_keeps_to_its_limit(self) -> None:
+        """The host's text is longer than a job's."""
+        assert len(status.view(RECONCILE, {}, "x" * 9_999)["detail"]) == MAX_DETAIL
+
+    def test_a_status_of_another_version_is_still_shown(self) -> None:
+        """One that counted less, or more, must not make a whole list fail."""
+        live = status.progress(ACTING) | {"newer": 1, "counts": {"found": 5, "newer": 1}}
+        shown = status.view(RECONCILE, live)
+        assert (shown["counts"]["found"], shown["counts"]["failed"]) == (5, 0)
+        assert "newer" not in shown["counts"]
+
+
+class TestBroken:
+    """A job whose orchestration the host failed, or a person ended."""
+
+    @quick
+    @given(all_jobs())
+    def test_it_goes_on_where_its_input_is(self, job: Job) -> None:
+        """The turn is safe to repeat; nothing else changes."""
+        found = lifecycle.resumed(job, "x" * 9_999)
+        assert found == replace(job, faults=0, pause=0, resumes=job.resumes + 1, detail="x" * MAX_DETAIL)
+
+    @quick
+    @given(all_jobs())
+    def test_or_it_ends(self, job: Job) -> None:
+        """As cancelled where a person asked for that. It keeps its counts, and lists nothing any more."""
+        found = lifecycle.broken_off(job, LOUDEST)
+        assert (found.phase, found.pause, found.cursor, found.hint) == (None, 0, None, None)
+        assert found.state is (JobState.CANCELLED if job.cancelling else JobState.FAILED)
+        assert (found.tally, found.pages, found.turns, found.resumes) == (job.tally, job.pages, job.turns, job.resumes)
+        assert len(found.detail) == MAX_DETAIL
+
+    @quick
+    @given(all_jobs(), all_jobs())
+    def test_it_catches_up_with_what_its_status_shows(self, job: Job, later: Job) -> None:
+        """The counts and the pages; the rest is of its input."""
+        live = json.loads(json.dumps(status.progress(later)))
+        found = lifecycle.caught_up(job, live)
+        assert found == replace(job, tally=later.tally, pages=later.pages, turns=later.turns)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"counts": None},
+            {"counts": []},
+            {"counts": "many"},
+            {"counts": {"found": "many"}},
+            {"counts": {"found": None}},
+            {"pages": None},
+            {"pages": "many"},
+            {"turns": []},
+        ],
+    )
+    def test_a_status_that_cannot_be_read_changes_nothing(self, change: dict[str, Any]) -> None:
+        """Another version may have written it."""
+        live = json.loads(json.dumps(status.progress(replace(ACTING, turns=7))))
+        assert lifecycle.caught_up(ACTING, {**live, **change}) == ACTING
+        assert lifecycle.caught_up(ACTING, {}) == ACTING
+        assert lifecycle.caught_up(ACTING, {key: live[key] for key in live if key not in change}) == ACTING
+
+    def test_a_status_of_another_version_is_caught_up_with(self) -> None:
+        """One that counted less, or more."""
+        found = lifecycle.caught_up(ACTING, {"counts": {"found": 5, "newer": 1}, "pages": 4, "turns": 2})
+        assert (found.tally, found.pages, found.turns) == (Tally(found=5), 4, 2)
+
+
+class TestSchedule:
+    """The id of the reconcile that a route asks for by itself."""
+
+    HOURLY = replace(ROUTE, reconcile=timedelta(hours=1))
+
+    def test_a_route_without_a_schedule_has_none(self) -> None:
+        """It is off by default."""
+        assert model.scheduled_id(ROUTE, NOW) is None
+
+    def test_it_is_the_same_within_an_interval_and_another_in_the_next(self) -> None:
+        """However often the timer comes, on whichever host."""
+        first = model.scheduled_id(self.HOURLY, NOW)
+        assert first is not None
+        assert JOB_ID.fullmatch(first)
+        assert first == model.scheduled_id(self.HOURLY, after(minutes=57, seconds=15))
+        assert first != model.scheduled_id(self.HOURLY, after(minutes=57, seconds=16))
+
+    def test_each_route_and_each_interval_counts_for_itself(self) -> None:
+        """A changed interval is another schedule."""
+        ids = {
+            model.scheduled_id(replace(ROUTE, name=name, reconcile=timedelta(hours=hours)), NOW)
+            for name in ("one", "two")
+            for hours in (1, 2)
+        }
+        assert len(ids) == 4
+
+
+@pytest.mark.parametrize(
+    ("prefix", "listed"),
+    [
+        ("", "37a8eec1-45a195a412908b31b025fa37"),
+        ("37a8eec1-", "37a8eec1-45a195a412908b31b025fa37"),
+        ("replay-", REPLAY.id),
+        ("reconcile-", RECONCILE.id),
+    ],
+)
+def test_a_list_of_transfers_holds_no_jobs_and_one_of_jobs_no_transfers(prefix: str, listed: str) -> None:
+    """They share one task hub: a list is told by how its ids begin."""
+    ids = {"37a8eec1-45a195a412908b31b025fa37", REPLAY.id, RECONCILE.id, "message-" + "a" * 24, "timer"}
+    assert {found for found in ids if found.startswith(prefix) and listable(prefix).fullmatch(found)} == {listed}

@@ -1,0 +1,326 @@
+"""What becomes of a broken orchestration: the truth table of `sequel`, row by row; and what a cancel makes of one."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from rules.codec import stamp
+from rules.errors import Reason
+from rules.jobs import status
+from rules.jobs.model import Job, JobState, Phase, Tally, Work
+from rules.orchestrations import recovery
+from rules.orchestrations.instance import Instance
+from rules.orchestrations.recovery import LOST, MAX_SAID
+from rules.routes.model import Engine
+from rules.transfers import lifecycle, policies
+from rules.transfers.model import Ended, Outcome, Run, Step, Verdict
+from rules.transfers.policies import MAX_RESUMES
+from rules.transfers.states import State
+from rules.transfers.status import progress
+from tests.unit.samples import NOW, RUN, TRANSFER, after, quick, runs
+
+HOST = "Orchestrator function 'transfer' failed: the language worker exited"
+LOUD = f"the orchestration was Failed: {HOST}"
+COPYING = replace(RUN, step=Step.CHECK, state=State.COPYING, engine=Engine.ASYNC, faults=3, pause=9)
+BUSY = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="busy")
+CLEANING = replace(COPYING, step=Step.CLEAN, ending=BUSY)
+JOB = Job("reconcile-" + "a" * 24, Work.RECONCILE, NOW, route="default", phase=Phase.ACT, faults=3, pause=9)
+AT_ONCE = 0
+
+
+def transfer(run: Run | None, status: str = "Failed", output: Any = HOST, **custom: Any) -> Instance:
+    """A transfer that broke now."""
+    return Instance(TRANSFER.id, status, run, custom, output, NOW)
+
+
+def job(found: Job, status: str = "Failed", output: Any = HOST, **custom: Any) -> Instance:
+    """A job that broke now."""
+    return Instance(found.id, status, None, custom, output, NOW, found)
+
+
+def pause(resumes: int, identity: str = TRANSFER.id) -> int:
+    """The growing pause."""
+    return policies.resume_pause(resumes, identity)
+
+
+def due_before(seconds: float, run: Run = COPYING) -> Run:
+    """The run, its deadline so long after what it would go on at."""
+    return replace(run, first_look_at=NOW, deadline=timedelta(seconds=pause(run.resumes) + seconds))
+
+
+SPENT = replace(COPYING, resumes=MAX_RESUMES)
+LAST = replace(COPYING, resumes=MAX_RESUMES - 1)
+OLD = replace(COPYING, first_look_at=NOW - timedelta(days=9))
+# What broke -> the step that follows, the end that is decided, the pause, whether it goes on.
+Row = tuple[Instance, Step, State | None, int, bool]
+TRANSFERS: dict[str, Row] = {
+    "failed, carried": (transfer(COPYING), Step.CHECK, None, pause(0), True),
+    "failed, not begun": (transfer(RUN), Step.START, None, pause(0), True),
+    "failed, resumed 4 times": (transfer(LAST), Step.CHECK, None, pause(4), True),
+    "failed, resumed 5 times": (transfer(SPENT), Step.RECORD, State.DEAD_LETTERED, AT_ONCE, False),
+    "failed, past its deadline": (transfer(OLD), Step.RECORD, State.DEAD_LETTERED, AT_ONCE, False),
+    "failed, its deadline comes first": (transfer(due_before(0)), Step.RECORD, State.DEAD_LETTERED, AT_ONCE, False),
+    "failed, its deadline comes later": (transfer(due_before(3)), Step.CHECK, None, pause(0), True),
+    "failed in its first execution, after the hour of a small blob": (
+        transfer(RUN, engine="async", first_look_at=stamp(NOW - timedelta(hours=2))),
+        Step.START,
+        None,
+        pause(0),
+        True,
+    ),
+    "failed in its first execution, past the hour of a small blob": (
+        transfer(RUN, engine="newer", first_look_at=stamp(NOW - timedelta(hours=2))),
+        Step.RECORD,
+        State.DEAD_LETTERED,
+        AT_ONCE,
+        False,
+    ),
+    "failed, two hours old and never looked at": (
+        transfer(replace(RUN, accepted_at=NOW - timedelta(hours=2)), first_look_at=None),
+        Step.START,
+        None,
+        pause(0),
+        True,
+    ),
+    "failed, ending": (transfer(CLEANING), Step.CLEAN, State.DEAD_LETTERED, pause(0), True),
+    "failed, ending, spent": (
+        transfer(replace(CLEANING, resumes=99, first_look_at=OLD.first_look_at)),
+        Step.CLEAN,
+        State.DEAD_LETTERED,
+        pause(99),
+        True,
+    ),
+    "failed, cancelled in its input": (
+        transfer(replace(COPYING, cancelling=True)),
+        Step.RECORD,
+        State.CANCELLED,
+        pause(0),
+        True,
+    ),
+    "failed, cancelled in its status": (
+        transfer(COPYING, cancelling=True),
+        Step.RECORD,
+        State.CANCELLED,
+        pause(0),
+        True,
+    ),
+    "failed, cancelled, spent": (
+        transfer(SPENT, cancelling=True),
+        Step.RECORD,
+        State.CANCELLED,
+        AT_ONCE,
+        False,
+    ),
+    "lost": (transfer(COPYING, "Terminated", LOST), Step.CHECK, None, AT_ONCE, True),
+    "lost, spent": (transfer(SPENT, "Terminated", f"Reason: {LOST}"), Step.CHECK, None, AT_ONCE, True),
+    "lost, ending": (transfer(CLEANING, "Terminated", LOST), Step.CLEAN, State.DEAD_LETTERED, AT_ONCE, True),
+    "lost, cancelled": (
+        transfer(COPYING, "Terminated", LOST, cancelling=True),
+        Step.RECORD,
+        State.CANCELLED,
+        AT_ONCE,
+        True,
+    ),
+    "terminated": (transfer(COPYING, "Terminated", "by hand"), Step.RECORD, State.DEAD_LETTERED, AT_ONCE, False),
+    "terminated, no reason": (transfer(COPYING, "Terminated", None), Step.RECORD, State.DEAD_LETTERED, AT_ONCE, False),
+    "terminated, ending": (
+        transfer(CLEANING, "Terminated", "by hand"),
+        Step.RECORD,
+        State.DEAD_LETTERED,
+        AT_ONCE,
+        False,
+    ),
+    "terminated, cancelled": (
+        transfer(COPYING, "Terminated", "by hand", cancelling=True),
+        Step.RECORD,
+        State.CANCELLED,
+        AT_ONCE,
+        False,
+    ),
+}
+JOB_PAUSE = pause(0, JOB.id)
+STOPPED = replace(JOB, cancelling=True)
+SPENT_JOB = replace(JOB, resumes=MAX_RESUMES)
+# What broke -> the phase that follows, its state, the pause, whether it goes on.
+JobRow = tuple[Instance, Phase | None, JobState, int, bool]
+JOBS: dict[str, JobRow] = {
+    "failed": (job(JOB), Phase.ACT, JobState.RUNNING, JOB_PAUSE, True),
+    "failed, old": (job(replace(JOB, created_at=OLD.accepted_at)), Phase.ACT, JobState.RUNNING, JOB_PAUSE, True),
+    "failed, resumed 4 times": (
+        job(replace(JOB, resumes=4)),
+        Phase.ACT,
+        JobState.RUNNING,
+        pause(4, JOB.id),
+        True,
+    ),
+    "failed, resumed 5 times": (job(SPENT_JOB), None, JobState.FAILED, AT_ONCE, False),
+    "failed, cancelled": (job(STOPPED), None, JobState.CANCELLED, JOB_PAUSE, True),
+    "failed, cancelled in its status": (job(JOB, cancelling=True), None, JobState.CANCELLED, JOB_PAUSE, True),
+    "failed, cancelled, spent": (job(SPENT_JOB, cancelling=True), None, JobState.CANCELLED, AT_ONCE, False),
+    "lost": (job(JOB, "Terminated", LOST), Phase.ACT, JobState.RUNNING, AT_ONCE, True),
+    "lost, spent": (job(SPENT_JOB, "Terminated", LOST), Phase.ACT, JobState.RUNNING, AT_ONCE, True),
+    "lost, cancelled": (job(STOPPED, "Terminated", LOST), None, JobState.CANCELLED, AT_ONCE, True),
+    "terminated": (job(JOB, "Terminated", "by hand"), None, JobState.FAILED, AT_ONCE, False),
+    "terminated, cancelled": (job(STOPPED, "Terminated", "by hand"), None, JobState.CANCELLED, AT_ONCE, False),
+}
+
+
+@pytest.mark.parametrize("row", TRANSFERS.values(), ids=TRANSFERS)
+def test_what_follows_for_a_transfer(row: Row) -> None:
+    """The table of `sequel`. The same attempt, never blindly, and one resume more."""
+    instance, step, end, seconds, resumed = row
+    found, before = recovery.sequel(instance), instance.run
+    assert found is not None
+    assert before is not None
+    assert isinstance(found.input, Run)
+    assert (found.due, found.resumed) == (after(seconds=seconds), resumed)
+    assert (found.input.step, found.input.ending and found.input.ending.state) == (step, end)
+    assert (found.input.attempt, found.input.resumes) == (before.attempt, before.resumes + 1)
+    assert (found.input.first, found.input.faults, found.input.pause) == (False, 0, 0)
+
+
+@pytest.mark.parametrize("row", JOBS.values(), ids=JOBS)
+def test_what_follows_for_a_job(row: JobRow) -> None:
+    """The table of `sequel`. A job that goes on counts one resume more."""
+    instance, phase, state, seconds, resumed = row
+    found, before = recovery.sequel(instance), instance.job
+    assert found is not None
+    assert before is not None
+    assert isinstance(found.input, Job)
+    assert (found.due, found.resumed) == (after(seconds=seconds), resumed)
+    assert (found.input.phase, found.input.state) == (phase, state)
+    assert found.input.resumes == before.resumes + (phase is not None)
+    assert found.input.pause == 0
+
+
+@pytest.mark.parametrize("status", ["Failed", "Terminated"])
+@pytest.mark.parametrize("output", [HOST, LOST])
+def test_an_input_that_cannot_be_read_has_no_sequel(status: str, output: str) -> None:
+    """Nothing can be started of it."""
+    assert recovery.sequel(transfer(None, status, output)) is None
+    assert recovery.cancelled(transfer(None, status, output)) is None
+
+
+def test_the_dead_letter_says_what_the_host_said() -> None:
+    """Its reason is `internal`; an end that was decided keeps its own."""
+    for instance, reason, detail in (
+        (transfer(SPENT), Reason.INTERNAL, LOUD),
+        (transfer(COPYING, "Terminated", "by hand"), Reason.INTERNAL, "the orchestration was Terminated: by hand"),
+        (transfer(CLEANING, "Terminated", "by hand"), Reason.THROTTLED, "busy"),
+    ):
+        found = recovery.sequel(instance)
+        assert found is not None
+        assert isinstance(found.input, Run)
+        assert found.input.ending is not None
+        assert (found.input.ending.reason, found.input.ending.detail) == (reason, detail)
+
+
+def test_what_goes_on_shows_what_the_host_said() -> None:
+    """Until its next step says something else."""
+    for instance in (transfer(COPYING), job(JOB), job(SPENT_JOB)):
+        found = recovery.sequel(instance)
+        assert found is not None
+        assert found.input.detail == LOUD
+
+
+def test_a_job_that_is_broken_off_keeps_the_counts_that_it_showed() -> None:
+    """Its input is older. One that goes on does its turn again, so its counts are those of its input."""
+    live = status.progress(replace(JOB, tally=Tally(started=90), pages=4, turns=7))
+    for instance, started in ((job(SPENT_JOB, **live), 90), (job(STOPPED, **live), 90), (job(JOB, **live), 0)):
+        found = recovery.sequel(instance)
+        assert found is not None
+        assert isinstance(found.input, Job)
+        assert found.input.tally.started == started
+
+
+@pytest.mark.parametrize("status", ["Failed", "Terminated"])
+def test_what_was_said_holds_no_secret_and_is_short(status: str) -> None:
+    """I8: the host's text may quote a URL; it is redacted before it is cut, so that no half of a secret stays."""
+    url = "https://a.blob.core.windows.net/c/b?sv=2025&sig=Zm9vYmFy&se=1"
+    keys = "AccountKey=a2V5a2V5 https://host/runtime?code=ZnVuY3Rpb24"
+    found = recovery.said(transfer(COPYING, status, f"{url} {keys} " + "x" * 9_999))
+    assert not any(secret in found for secret in ("Zm9vYmFy", "a2V5a2V5", "ZnVuY3Rpb24"))
+    assert found.startswith(f"the orchestration was {status}: https://a.blob.core.windows.net/c/b?sv=2025&sig=REMOVED")
+    assert len(found) == len(f"the orchestration was {status}: ") + MAX_SAID
+    edge = recovery.said(transfer(COPYING, status, "x" * (MAX_SAID - 8) + " sig=Zm9vYmFy"))
+    assert "Zm9" not in edge
+
+
+@pytest.mark.parametrize("output", [None, 7, {"state": "verified"}, ["x"], "\ud800", ""])
+def test_any_output_is_a_text(output: Any) -> None:
+    """Total: the extension shows JSON."""
+    found = recovery.said(transfer(COPYING, "Failed", output))
+    assert found.startswith("the orchestration was Failed: ")
+    assert found.encode()
+
+
+def test_a_cancel_takes_a_carried_transfer_to_its_end() -> None:
+    """No event would be heard. Also one that was to go on later."""
+    for run in (RUN, COPYING, SPENT):
+        found = recovery.cancelled(transfer(run))
+        assert isinstance(found, Run)
+        assert (found.step, found.ending and found.ending.state) == (Step.RECORD, State.CANCELLED)
+        assert (found.cancelling, found.resumes, found.first) == (True, run.resumes + 1, False)
+
+
+@pytest.mark.parametrize("step", [Step.RECORD, Step.CLEAN, Step.CLOSE])
+def test_a_cancel_of_one_that_is_ending_starts_nothing(step: Step) -> None:
+    """Its end is decided."""
+    assert recovery.cancelled(transfer(replace(CLEANING, step=step))) is None
+
+
+def test_a_cancel_takes_a_job_to_its_end() -> None:
+    """With the counts that it showed."""
+    live = status.progress(replace(JOB, tally=Tally(started=90)))
+    found = recovery.cancelled(job(JOB, **live))
+    assert isinstance(found, Job)
+    assert (found.phase, found.state, found.cancelling, found.tally.started) == (None, JobState.CANCELLED, True, 90)
+
+
+statuses = st.sampled_from(["Failed", "Terminated"])
+outputs = st.sampled_from([HOST, LOST, "by hand", None])
+counts = st.integers(0, 99)
+
+
+@quick
+@given(run=runs(), resumes=counts, status=statuses, output=outputs, noticed=st.booleans())
+def test_whatever_broke_goes_on_or_ends(run: Run, resumes: int, status: str, output: Any, *, noticed: bool) -> None:
+    """Total. What is started may act, is not started early, and outranks what the broken execution has in flight."""
+    assume(run.step is not None)
+    run = replace(run, resumes=resumes)
+    instance = Instance(run.transfer.id, status, run, {**progress(run), "cancelling": noticed}, output, NOW)
+    found = recovery.sequel(instance)
+    assert found is not None
+    assert isinstance(found.input, Run)
+    assert found.input.step is not None
+    assert (found.input.first, found.input.attempt, found.input.transfer) == (False, run.attempt, run.transfer)
+    assert NOW <= found.due <= after(seconds=750)
+    ranks = [
+        Ended(one.transfer.id, one.attempt, State.CANCELLED, resumes=one.resumes).rank for one in (run, found.input)
+    ]
+    assert ranks[0] < ranks[1]
+    if lifecycle.carrying(found.input):
+        assert lifecycle.carrying(run)
+        assert not noticed
+        assert not run.cancelling
+
+
+@quick
+@given(runs(), counts)
+def test_a_transfer_that_fails_again_and_again_ends(run: Run, resumes: int) -> None:
+    """At most five times it is carried on; then its end is decided, and stays."""
+    assume(run.step is not None)
+    run, ends, carried = replace(run, resumes=resumes), None, 0
+    for _ in range(2 * MAX_RESUMES):
+        found = recovery.sequel(transfer(run))
+        assert found is not None
+        assert isinstance(found.input, Run)
+        run = found.input
+        carried += run.ending is None
+        assert ends is None or run.ending == ends
+        ends = run.ending
+    assert carried <= MAX_RESUMES or run.step not in {Step.START, Step.CHECK}

@@ -1,0 +1,421 @@
+"""Routes as text: what is read, and what is refused with the route and the fix (rule 15)."""
+
+import itertools
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rules.routes import config
+from rules.routes.config import InvalidRoute, coincide, loop, place, read
+from rules.routes.model import Choice, Place, Route
+from tests.unit.samples import SOURCE_HOST, TARGET_HOST, quick
+
+SECRET = "dG9wc2VjcmV0"
+
+
+def url(account: str, path: str = "ccc/") -> str:
+    """A place as an operator writes it."""
+    return f"https://{account}.blob.core.windows.net/{path}"
+
+
+def route(name: str = "default", source: str = "source", target: str = "target", **more: Any) -> dict[str, Any]:
+    """A route as an operator writes it; `source` and `target` are accounts, with a path perhaps."""
+    ends = {"source": source, "target": target}
+    return {"name": name, **{key: url(*value.split("/", 1)) for key, value in ends.items()}, **more}
+
+
+def text(*items: Any) -> str:
+    """ROUTES with these."""
+    return json.dumps(items)
+
+
+def refusal(given: str) -> str:
+    """The message with which this text is refused."""
+    with pytest.raises(InvalidRoute) as caught:
+        read(given)
+    return str(caught.value)
+
+
+def test_a_route_is_read_whole() -> None:
+    """Every field."""
+    given = route("all-1", "one/in1/x/", "two/out/", suffix=".csv", engine="async", deadline="P1DT2H3M4S", tier="Cool")
+    assert read(text(given)) == (
+        Route(
+            "all-1",
+            Place("https://one.blob.core.windows.net", "in1", "x/"),
+            Place("https://two.blob.core.windows.net", "out"),
+            ".csv",
+            Choice.ASYNC,
+            timedelta(days=1, hours=2, minutes=3, seconds=4),
+            "Cool",
+        ),
+    )
+
+
+def test_the_rest_may_be_left_out() -> None:
+    """Three fields make a route."""
+    (read_route,) = read(text(route()))
+    assert read_route == Route(
+        "default",
+        Place("https://source.blob.core.windows.net", "ccc"),
+        Place("https://target.blob.core.windows.net", "ccc"),
+    )
+
+
+PLACES = {
+    url("account", "container"): Place("https://account.blob.core.windows.net", "container"),
+    url("account", "container/"): Place("https://account.blob.core.windows.net", "container"),
+    url("account", "container/a%20b/c"): Place("https://account.blob.core.windows.net", "container", "a b/c"),
+    url("account", "container//a"): Place("https://account.blob.core.windows.net", "container", "/a"),
+    url("account", "a-b"): Place("https://account.blob.core.windows.net", "a-b"),
+    url("account", "a" * 63): Place("https://account.blob.core.windows.net", "a" * 63),
+    url("account", "$web/x"): Place("https://account.blob.core.windows.net", "$web", "x"),
+    "HTTPS://ACCOUNT.BLOB.CORE.WINDOWS.NET/container": Place("https://account.blob.core.windows.net", "container"),
+    "https://account.dfs.core.windows.net/container/": Place("https://account.blob.core.windows.net", "container"),
+    "https://account.z12.blob.storage.azure.net/c12/": Place("https://account.z12.blob.storage.azure.net", "c12"),
+    "https://account.blob.core.chinacloudapi.cn/c12/": Place("https://account.blob.core.chinacloudapi.cn", "c12"),
+    "https://account.blob.core.usgovcloudapi.net/c12": Place("https://account.blob.core.usgovcloudapi.net", "c12"),
+    "http://127.0.0.1:10000/account/container/x": Place("http://127.0.0.1:10000/account", "container", "x"),
+    "http://LocalHost:10000/account/container": Place("http://localhost:10000/account", "container"),
+    "https://[::1]:10000/account/container": Place("https://[::1]:10000/account", "container"),
+}
+
+
+@pytest.mark.parametrize("given", PLACES)
+def test_a_place_is_an_account_a_container_and_a_prefix(given: str) -> None:
+    """The prefix is decoded once; a `dfs` host is its `blob` twin; sovereign clouds are clouds, too."""
+    found = place(given)
+    assert found == PLACES[given]
+    assert found.account == "account"
+
+
+NO_ACCOUNT_HOST = "must be https://<account>.blob.core.windows.net/<container>/"
+NO_CONTAINER = "does not name a valid container (3 to 63 lowercase letters, digits and single dashes)"
+NO_QUERY = "must not have a user, query or fragment (no SAS: the app creates its own)"
+BAD_PLACES = {
+    "": NO_ACCOUNT_HOST,
+    "container": NO_ACCOUNT_HOST,
+    "https://": NO_ACCOUNT_HOST,
+    "http://account.blob.core.windows.net/container": NO_ACCOUNT_HOST,
+    "https://account.blob.core.windows.net:443/container": NO_ACCOUNT_HOST,
+    "https://account.blob.core.windows.net.evil.example/container": NO_ACCOUNT_HOST,
+    "https://evil.example/account.blob.core.windows.net/container": NO_ACCOUNT_HOST,
+    "https://a.b.blob.core.windows.net/container": NO_ACCOUNT_HOST,
+    "https://ab.blob.core.windows.net/container": NO_ACCOUNT_HOST,
+    "https://account-secondary.blob.core.windows.net/container": NO_ACCOUNT_HOST,
+    "https://account.queue.core.windows.net/container": NO_ACCOUNT_HOST,
+    "http://169.254.169.254/metadata/container": NO_ACCOUNT_HOST,
+    "http://10.0.0.1:10000/account/container": NO_ACCOUNT_HOST,
+    "ftp://127.0.0.1/account/container": NO_ACCOUNT_HOST,
+    "http://127.0.0.1.evil.example/account/container": NO_ACCOUNT_HOST,
+    "https://account.blob.core.windows.net:x/container": "is not a URL such as",
+    "https://[::1/container": "is not a URL such as",
+    "http://127.0.0.1:10000/": "does not name an account; use http://127.0.0.1:10000/<account>/<container>/",
+    "http://127.0.0.1:10000/Account/container": "does not name an account",
+    "http://127.0.0.1:10000/account": NO_CONTAINER,
+    url("account", ""): NO_CONTAINER,
+    url("account", "ab"): NO_CONTAINER,
+    url("account", "a" * 64): NO_CONTAINER,
+    url("account", "a-" * 32 + "b"): NO_CONTAINER,
+    url("account", "a--b"): NO_CONTAINER,
+    url("account", "-ab"): NO_CONTAINER,
+    url("account", "Container"): NO_CONTAINER,
+    url("account", "$root"): NO_CONTAINER,
+    url("account", "$root/x"): NO_CONTAINER,
+    url("account", "../other"): NO_CONTAINER,
+    url("account", "%2e%2e/other"): NO_CONTAINER,
+    url("account", "container/../other"): "the prefix has a segment that is . or ..",
+    url("account", "container/%2e%2e/x"): "the prefix has a segment that is . or ..",
+    url("account", "container/out./"): "the prefix has a segment that ends with a dot: the service drops the dot",
+    url("account", "container/a%2E/b/"): "the prefix has a segment that ends with a dot: the service drops the dot",
+    url("account", "container/a%5Cb"): "the prefix has a backslash",
+    url("account", "container/a%00"): "the prefix has a control character",
+    url("account", "container/a%FF"): "the decoded prefix is not UTF-8",
+    url("account", "container/a\n"): "contains a character that is not allowed in a URL",
+    url("account", "container/" + "a" * 257): "the prefix has more than 256 UTF-16 units",
+    url("account", "container/" + "\U0001f600" * 129): "the prefix has more than 256 UTF-16 units",
+    url("account", "container/?"): NO_QUERY,
+    url("account", f"container/?sv=2024-11-04&sig={SECRET}"): NO_QUERY,
+    url("account", f"container/#sig={SECRET}"): NO_QUERY,
+    url("account", f"container/#{SECRET}"): NO_QUERY,
+    f"https://user:{SECRET}@account.blob.core.windows.net/container": NO_QUERY,
+    f"https://:{SECRET}@account.blob.core.windows.net/container": NO_QUERY,
+    f"https://evil.example/container/%3Fsv=1%26sig%3D{SECRET}": NO_ACCOUNT_HOST,
+}
+
+
+@pytest.mark.parametrize("end", ["source", "target"])
+@pytest.mark.parametrize("given", BAD_PLACES)
+def test_a_place_that_cannot_be_is_refused_with_its_route_and_the_fix(given: str, end: str) -> None:
+    """I5: no host but Azure's storage, or the emulator on this machine. No secret is repeated (I8)."""
+    message = refusal(text({**route("mine"), "source": url("one", "ccc"), "target": url("two", "ccc"), end: given}))
+    assert message.startswith("route 'mine': ")
+    assert BAD_PLACES[given] in message
+    assert SECRET not in message
+
+
+BAD_FIELDS: dict[str, tuple[Any, str]] = {
+    "no object": ("x", "route 1 must be a JSON object"),
+    "an unknown field": (route(prefix="x"), "route 1 has the unknown field 'prefix'; use only deadline, engine, name"),
+    "no name": ({}, "route 1 needs a `name` of 1 to 40 letters, digits and dashes; found ''"),
+    "a name with a space": (route("a b"), "route 1 needs a `name` of 1 to 40 letters, digits and dashes; found 'a b'"),
+    "a name of 41": (route("a" * 41), "route 1 needs a `name` of 1 to 40"),
+    "a name that is a number": ({**route(), "name": 7}, "route 1: `name` must be a string"),
+    "a suffix that is null": (route(suffix=None), "route 1: `suffix` must be a string"),
+    "an engine of its own": (
+        route(engine="blocks"),
+        "route 'default': unknown engine 'blocks'; use one of auto, sync, async",
+    ),
+    "a tier of its own": (route(tier="Archive"), "route 'default': unknown tier 'Archive'; use one of Hot, Cool, Cold"),
+    "a deadline in words": (
+        route(deadline="a day"),
+        "route 'default': the deadline 'a day' is not an ISO 8601 duration",
+    ),
+    "no source": ({"name": "x"}, "route 'x': '' must be https://<account>.blob.core.windows.net/<container>/"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FIELDS)
+def test_a_field_that_cannot_be_is_refused_with_the_fix(case: str) -> None:
+    """The message names the route, by its number until its name is known."""
+    given, message = BAD_FIELDS[case]
+    assert message in refusal(text(given))
+
+
+@pytest.mark.parametrize("given", ["", "x", "{}", "[]", "null", '"x"', "[" * 100_000])
+def test_what_is_no_list_of_routes_is_refused(given: str) -> None:
+    """An app that shares nothing is a mistake."""
+    assert "JSON" in refusal(given)
+
+
+@pytest.mark.parametrize("field", ["name", "engine", "tier", "deadline", "source", "target", "unknown"])
+@pytest.mark.parametrize(
+    "spelling", [url("a", f"c/b?sv=1&sig={SECRET}%3D"), f"sv=1&sig={SECRET}%3D", f"sv%3D1%26sig%3D{SECRET}"]
+)
+def test_a_sas_that_was_pasted_anywhere_is_not_repeated(field: str, spelling: str) -> None:
+    """I8; a message goes to the log."""
+    pasted = {spelling: "x"} if field == "unknown" else {field: spelling}
+    assert SECRET not in refusal(text({**route(), **pasted}))
+
+
+@pytest.mark.parametrize(
+    ("given", "length"),
+    [
+        ("PT1M", timedelta(minutes=1)),
+        ("PT60S", timedelta(minutes=1)),
+        ("PT6H", timedelta(hours=6)),
+        ("P2D", timedelta(days=2)),
+        ("P1DT1H1M1S", timedelta(days=1, hours=1, minutes=1, seconds=1)),
+        ("P6D", timedelta(days=6)),
+    ],
+)
+def test_a_deadline_is_an_iso_8601_duration(given: str, length: timedelta) -> None:
+    """Days, hours, minutes and seconds."""
+    assert deadline(given) == length
+
+
+def deadline(given: str) -> timedelta | None:
+    """The deadline, as a route has it."""
+    return config.duration({"deadline": given}, "deadline", *config.DEADLINES)
+
+
+@pytest.mark.parametrize("given", ["", "P", "PT", "P1", "1D", "P1DT", "P1W", "P1M", "PT1.5H", "-P1D", "p1d", "P1D "])
+def test_what_is_no_duration_is_refused(given: str) -> None:
+    """Months have no length, and weeks nobody needs."""
+    with pytest.raises(InvalidRoute, match=r"is not an ISO 8601 duration such as PT6H or P2D"):
+        deadline(given)
+
+
+@pytest.mark.parametrize("given", ["PT59S", "PT0S", "P6DT1S", "P9999D", "PT99999999S"])
+def test_a_deadline_outlives_neither_a_sas_nor_reason(given: str) -> None:
+    """A user-delegation SAS lives for seven days at the most (rule 14)."""
+    with pytest.raises(InvalidRoute, match="must be between 1 minute and 6 days"):
+        deadline(given)
+
+
+@pytest.mark.parametrize(("given", "length"), [("PT15M", timedelta(minutes=15)), ("P30D", timedelta(days=30))])
+def test_a_route_may_be_reconciled_by_itself(given: str, length: timedelta) -> None:
+    """Off where it is not asked for."""
+    assert config.read(text(route(reconcile=given)))[0].reconcile == length
+    assert config.read(text(route()))[0].reconcile is None
+
+
+@pytest.mark.parametrize("given", ["PT14M59S", "P30DT1S", "PT0S"])
+def test_it_is_not_reconciled_all_the_time_nor_hardly_ever(given: str) -> None:
+    """Each time lists both sides."""
+    with pytest.raises(InvalidRoute, match="must be between 15 minutes and 30 days"):
+        config.read(text(route(reconcile=given)))
+
+
+def made(name: str, source: str, target: str, suffix: str = "") -> Route:
+    """A route between `account/container/prefix` and another."""
+    given = route(name, source, target, suffix=suffix)
+    return Route(name, place(given["source"]), place(given["target"]), suffix)
+
+
+COINCIDING = [
+    ("aaa/ccc", "ttt/ccc", "", "bbb/ccc", "ttt/ccc", "", True),
+    ("aaa/ccc/x/", "ttt/ccc", "", "aaa/ccc/y/", "ttt/ccc", "", True),
+    ("aaa/ccc", "ttt/ccc/x/", "", "bbb/ccc", "ttt/ccc/x/y/", "", True),
+    ("aaa/ccc", "ttt/ccc", "", "bbb/ccc", "ttt/ccc/x", "", True),
+    ("aaa/ccc", "ttt/ccc/x", "", "bbb/ccc", "ttt/ccc/xy", "", True),
+    ("aaa/ccc", "ttt/ccc/x/", "", "bbb/ccc", "ttt/ccc/y/", "", False),
+    ("aaa/ccc", "ttt/ccc", "", "bbb/ccc", "ttt/ddd", "", False),
+    ("aaa/ccc", "ttt/ccc", "", "bbb/ccc", "uuu/ccc", "", False),
+    ("aaa/ccc", "ttt/ccc", ".csv", "bbb/ccc", "ttt/ccc", ".json", False),
+    ("aaa/ccc", "ttt/ccc", ".csv", "bbb/ccc", "ttt/ccc", "x.csv", True),
+    ("aaa/ccc", "ttt/ccc", ".csv", "bbb/ccc", "ttt/ccc", "", True),
+    # One folder each, where the namespace is hierarchical.
+    ("aaa/ccc", "ttt/ccc/x//y/", "", "bbb/ccc", "ttt/ccc/x/y/", "", True),
+    ("aaa/ccc", "ttt/ccc//x/", "", "bbb/ccc", "ttt/ccc/x/", "", True),
+    ("aaa/ccc", "ttt/ccc/x//y/", "", "bbb/ccc", "ttt/ccc/x/z/", "", False),
+]
+
+
+@pytest.mark.parametrize(("source", "target", "suffix", "source2", "target2", "suffix2", "apart"), COINCIDING)
+def test_routes_whose_target_names_can_coincide_are_refused(  # noqa: PLR0917  # a row of the table
+    source: str, target: str, suffix: str, source2: str, target2: str, suffix2: str, *, apart: bool
+) -> None:
+    """Rule 15: a target has one owner. The message names both."""
+    one, other = made("one", source, target, suffix), made("two", source2, target2, suffix2)
+    assert coincide(one, other) is coincide(other, one) is apart
+    both = text(route("one", source, target, suffix=suffix), route("two", source2, target2, suffix=suffix2))
+    if apart:
+        assert refusal(both) == "the targets of 'one' and 'two' can overlap; give them different prefixes"
+    else:
+        assert len(read(both)) == 2
+
+
+def test_a_dfs_host_is_the_same_target_as_its_blob_twin() -> None:
+    """And is refused beside it."""
+    twin = route("two", "bbb/ccc", "ttt/ccc")
+    twin["target"] = twin["target"].replace(".blob.", ".dfs.")
+    assert "can overlap" in refusal(text(route("one", "aaa/ccc", "ttt/ccc"), twin))
+
+
+def test_several_routes_with_one_source_are_several_targets() -> None:
+    """The very word of the design."""
+    assert len(read(text(route("one", "aaa/ccc", "ttt/ccc"), route("two", "aaa/ccc", "uuu/ccc")))) == 2
+
+
+def test_a_name_is_given_once() -> None:
+    """A transfer's id begins with it."""
+    both = text(route("one", "aaa/ccc", "ttt/ccc"), route("one", "bbb/ccc", "uuu/ccc"))
+    assert refusal(both) == "two routes have the name 'one'; names must be unique"
+
+
+LOOPS = {
+    "onto itself": ([("a", "aaa/ccc", "aaa/ccc")], "'a' -> 'a'"),
+    "into its own prefix": ([("a", "aaa/ccc", "aaa/ccc/copies/")], "'a' -> 'a'"),
+    "there and back to another folder": (
+        [("a", "aaa/ccc/x/", "bbb/ccc"), ("b", "bbb/ccc", "aaa/ccc/x/y/")],
+        "'a' -> 'b' -> 'a'",
+    ),
+    "there and back by a folder that is written in two ways": (
+        [("a", "aaa/ccc", "bbb/ccc/x/"), ("b", "bbb/ccc//x/", "aaa/ccc")],
+        "'a' -> 'b' -> 'a'",
+    ),
+    "around three, each way": (
+        [
+            ("a", "aaa/ccc", "bbb/ccc"),
+            ("b", "bbb/ccc", "ddd/ccc/in/"),
+            ("c", "ddd/ccc/in/", "aaa/ccc"),
+        ],
+        "'a' -> 'b' -> 'c' -> 'a'",
+    ),
+    "through a folder that is written in two ways": ([("a", "aaa/ccc/x/", "aaa/ccc//x/copies/")], "'a' -> 'a'"),
+    "over three": (
+        [("a", "aaa/ccc", "bbb/ccc"), ("b", "bbb/ccc", "ddd/ccc"), ("c", "ddd/ccc", "aaa/ccc/x/")],
+        "'a' -> 'b' -> 'c' -> 'a'",
+    ),
+    "beside a way out": (
+        [("out", "bbb/ccc", "zzz/ccc"), ("a", "aaa/ccc", "bbb/ccc/y/"), ("b", "bbb/ccc", "aaa/ccc")],
+        "'a' -> 'b' -> 'a'",
+    ),
+    "behind a way in": (
+        [("in", "zzz/ccc", "aaa/ccc/in/"), ("a", "aaa/ccc", "bbb/ccc"), ("b", "bbb/ccc", "aaa/ccc/out/")],
+        "'a' -> 'b' -> 'a'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LOOPS)
+def test_a_loop_is_refused_and_spelled_out(case: str) -> None:
+    """Else what is shared would be shared again for ever."""
+    given, path = LOOPS[case]
+    message = refusal(text(*(route(*item) for item in given)))
+    assert message.startswith(f"{path} is a loop")
+    assert message.endswith("or use other target prefixes")
+
+
+CHAINS = {
+    "a chain": [("a", "aaa/ccc", "bbb/ccc"), ("b", "bbb/ccc", "ddd/ccc")],
+    "two ways to one place": [
+        ("a", "aaa/ccc", "bbb/ccc"),
+        ("b", "bbb/ccc", "ddd/ccc/x/"),
+        ("c", "bbb/ccc", "eee/ccc"),
+        ("d", "eee/ccc", "ddd/ccc/y/"),
+        ("e", "ddd/ccc", "fff/ccc"),
+    ],
+    "there and back": [("a", "aaa/ccc", "bbb/ccc"), ("b", "bbb/ccc", "aaa/ccc")],
+    "there and back of a part": [("a", "aaa/ccc/x/", "bbb/ccc/"), ("b", "bbb/ccc/y/", "aaa/ccc/x/y/")],
+    "there and back of what is more": [("a", "aaa/ccc/x/y/", "bbb/ccc/y/"), ("b", "bbb/ccc/", "aaa/ccc/x/")],
+    "there and back, and on": [
+        ("a", "aaa/ccc", "bbb/ccc"),
+        ("b", "bbb/ccc", "aaa/ccc"),
+        ("c", "bbb/ccc", "ddd/ccc"),
+    ],
+    "one container, two prefixes": [("a", "aaa/ccc/in/", "aaa/ccc/out/")],
+    "back to another prefix": [("a", "aaa/ccc/x/", "bbb/ccc"), ("b", "bbb/ccc", "aaa/ccc/y/")],
+}
+
+
+@pytest.mark.parametrize("case", CHAINS)
+def test_what_ends_somewhere_is_no_loop(case: str) -> None:
+    """Handing on is allowed."""
+    assert len(read(text(*(route(*item) for item in CHAINS[case])))) == len(CHAINS[case])
+
+
+ENDS = st.sampled_from(["aaa/ccc", "aaa/ccc/x/", "bbb/ccc", "bbb/ccc/y/", "ddd/ccc"])
+
+
+@quick
+@given(st.lists(st.tuples(ENDS, ENDS), min_size=1, max_size=6))
+def test_a_loop_is_found_from_wherever_it_is_entered(ends: list[tuple[str, str]]) -> None:
+    """The search ends, and what it names is a loop."""
+    all_routes = tuple(made(f"r{number}", *pair) for number, pair in enumerate(ends))
+    named = {each.name: each for each in all_routes}
+    for each in all_routes:
+        path = loop(each, all_routes)
+        assert path == [] or path[0] == path[-1] == each.name
+        for one, following in itertools.pairwise(path):
+            here, there = named[one].target, named[following].source
+            assert (here.endpoint, here.container) == (there.endpoint, there.container)
+
+
+@quick
+@given(st.text(st.characters(), max_size=60) | st.text(max_size=40).map(lambda tail: url("account", tail)))
+def test_reading_a_place_is_total(given: str) -> None:
+    """A place, or a message; and a place is one of Azure's or this machine's."""
+    try:
+        found = place(given)
+    except InvalidRoute:
+        return
+    assert found.endpoint.startswith(("https://", "http://"))
+    assert config.CONTAINER.fullmatch(found.container)
+
+
+@quick
+@given(st.text(max_size=20), st.text(max_size=20), st.text(max_size=20))
+def test_a_target_keeps_its_sources_suffix(prefix: str, rest: str, suffix: str) -> None:
+    """Which is why routes of disjoint suffixes are apart."""
+    source = Place(SOURCE_HOST, "source", prefix)
+    carrying = Route("any", source, Place(TARGET_HOST, "target"), suffix)
+    for name in (prefix + rest + suffix, prefix + rest, rest + suffix):
+        if carrying.carries("sharingsource", "source", name):
+            assert name.removeprefix(prefix).endswith(suffix)
+    assert carrying.carries("sharingsource", "source", prefix + rest + suffix)

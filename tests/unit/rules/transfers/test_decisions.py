@@ -1,0 +1,372 @@
+"""Rules 1, 2, 3, 5 and 7: what two blobs and a record of the end lead to. The tables of the docstrings, again."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rules.errors import Reason
+from rules.transfers import identity
+from rules.transfers.decisions import (
+    ECHO,
+    Act,
+    Cleaning,
+    CopyStatus,
+    SourceBlob,
+    TargetBlob,
+    clean,
+    decide,
+    is_coming,
+    is_echo,
+    is_half_made,
+    is_ours,
+    is_receipt,
+)
+from rules.transfers.model import Ended, Kind, Outcome, Run, Successor, Verdict
+from rules.transfers.states import State
+from tests.unit.samples import ETAG, NEWER, RUN, SOURCE, TARGET, TRANSFER, quick
+
+PENDING, SUCCESS, ABORTED, FAILED = CopyStatus.PENDING, CopyStatus.SUCCESS, CopyStatus.ABORTED, CopyStatus.FAILED
+SIZE = SOURCE.size
+KNOWN = replace(RUN, size=SIZE)
+OURS = TRANSFER.id
+THEIRS = "00000000-000000000000000000000000"
+
+
+@pytest.mark.parametrize(
+    ("source_etag", "copy_status", "size", "receipt"),
+    [
+        (ETAG, SUCCESS, SIZE, True),
+        (ETAG, None, SIZE, True),
+        (ETAG, PENDING, SIZE, False),
+        (ETAG, FAILED, SIZE, False),
+        (ETAG, ABORTED, SIZE, False),
+        (ETAG, SUCCESS, SIZE - 1, False),
+        (ETAG, None, 0, False),
+        (NEWER, SUCCESS, SIZE, False),
+        (None, None, SIZE, False),
+    ],
+)
+@pytest.mark.parametrize("owner", [OURS, THEIRS, None])
+def test_a_receipt_counts_only_for_a_whole_copy_of_this_version(
+    owner: str | None, source_etag: str | None, copy_status: CopyStatus | None, size: int, *, receipt: bool
+) -> None:
+    """Rule 1; whoever's `transfer_id` it names."""
+    target = replace(TARGET, transfer_id=owner, source_etag=source_etag, copy_status=copy_status, size=size)
+    assert is_receipt(target, ETAG, SIZE) is receipt
+
+
+def test_a_receipt_does_not_count_while_the_size_is_not_known() -> None:
+    """Size zero proves nothing: so begins a copy, and so an aborted one ends."""
+    assert not is_receipt(replace(TARGET, size=0), ETAG, None)
+    assert is_receipt(replace(TARGET, size=0), ETAG, 0)
+
+
+@pytest.mark.parametrize(
+    ("owner", "copy_status", "size", "version_size", "half"),
+    [
+        (THEIRS, PENDING, 0, SIZE, False),
+        (None, FAILED, 0, SIZE, False),
+        (OURS, PENDING, 0, None, True),
+        (OURS, ABORTED, 0, 0, True),
+        (OURS, FAILED, SIZE, SIZE, True),
+        (OURS, SUCCESS, 0, SIZE, True),
+        (OURS, None, 0, SIZE, True),
+        (OURS, None, 0, None, False),
+        (OURS, None, 0, 0, False),
+        (OURS, SUCCESS, SIZE, SIZE, False),
+        (OURS, None, SIZE - 1, SIZE, False),
+    ],
+)
+def test_half_made_is_ours_and_certainly_not_whole(
+    owner: str | None, copy_status: CopyStatus | None, size: int, version_size: int | None, *, half: bool
+) -> None:
+    """Rule 7: "not success" is not it."""
+    target = replace(TARGET, transfer_id=owner, copy_status=copy_status, size=size)
+    assert is_half_made(target, TRANSFER, version_size) is half
+
+
+def test_a_pending_copy_of_the_version_is_coming_whoever_started_it() -> None:
+    """Two ids of one version wait for each other, instead of aborting each other for ever."""
+    assert is_coming(replace(TARGET, copy_status=PENDING, transfer_id=THEIRS), ETAG)
+    assert not is_coming(replace(TARGET, copy_status=PENDING, source_etag=NEWER), ETAG)
+    assert not is_coming(replace(TARGET, copy_status=SUCCESS), ETAG)
+    assert not is_coming(None, ETAG)
+
+
+def ended(attempt: int) -> Ended:
+    """The record of a cancel."""
+    return Ended(TRANSFER.id, attempt, State.CANCELLED)
+
+
+OVERWRITTEN = replace(SOURCE, etag=NEWER)
+OTHER = replace(TARGET, source_etag=NEWER)
+SUPERSEDED = Outcome(Verdict.SUPERSEDED, successor=Successor(NEWER), size=SIZE)
+DELETED = Outcome(Verdict.SUPERSEDED, successor=Successor(None), size=SIZE)
+NOT_YET = Outcome(
+    Verdict.RETRYABLE,
+    reason=Reason.SOURCE_UNREADABLE,
+    detail="the source is itself the target of a pending copy",
+    size=SIZE,
+)
+ARCHIVED = Outcome(
+    Verdict.PERMANENT, reason=Reason.SOURCE_ARCHIVED, detail="the source is in the archive tier", size=SIZE
+)
+
+GONE = Outcome(Verdict.GONE, detail="the source does not show the blob; the app looks once more", size=SIZE)
+APPENDED = TargetBlob("0x1", 5, Kind.APPEND)
+
+DECISIONS: list[tuple[str, SourceBlob | None, TargetBlob | None, Act | Outcome]] = [
+    ("gone, and the target whole", None, TARGET, Outcome(Verdict.VERIFIED, size=SIZE)),
+    ("overwritten, and the target whole", OVERWRITTEN, TARGET, Outcome(Verdict.VERIFIED, size=SIZE)),
+    ("gone, no target", None, None, GONE),
+    ("gone, another version at the target", None, OTHER, GONE),
+    ("overwritten, no target", OVERWRITTEN, None, SUPERSEDED),
+    ("overwritten, the target pending", OVERWRITTEN, replace(OTHER, copy_status=PENDING), SUPERSEDED),
+    ("overwritten while archived", replace(OVERWRITTEN, archived=True), None, SUPERSEDED),
+    (
+        "overwritten, and it grows",
+        replace(OVERWRITTEN, kind=Kind.APPEND),
+        None,
+        replace(SUPERSEDED, successor=Successor(NEWER, growing=True)),
+    ),
+    ("there, and the target whole", SOURCE, TARGET, Act.CONFIRM),
+    ("archived meanwhile, and the target whole", replace(SOURCE, archived=True), TARGET, Act.CONFIRM),
+    ("there, and another version pending", SOURCE, replace(OTHER, copy_status=PENDING), Act.ABORT),
+    ("itself the target of a pending copy", replace(SOURCE, copy_status=PENDING), None, NOT_YET),
+    (
+        "itself the target of a pending copy, another version at the target",
+        replace(SOURCE, copy_status=PENDING),
+        OTHER,
+        NOT_YET,
+    ),
+    ("archived", replace(SOURCE, archived=True), None, ARCHIVED),
+    ("there, no target", SOURCE, None, Act.CREATE),
+    ("itself a finished copy, no target", replace(SOURCE, copy_status=SUCCESS), None, Act.CREATE),
+    ("there, another version at the target", SOURCE, OTHER, Act.REPLACE),
+    ("there, a stranger at the target", SOURCE, TargetBlob("0x1", 5), Act.REPLACE),
+    ("there, our copy failed", SOURCE, replace(TARGET, copy_status=FAILED, size=0), Act.REPLACE),
+    ("there, one of its own type at the target", SOURCE, replace(OTHER, kind=SOURCE.kind), Act.REPLACE),
+    ("there, a pending copy of another type", SOURCE, replace(APPENDED, copy_status=PENDING), Act.ABORT),
+    ("archived, another type at the target", replace(SOURCE, archived=True), APPENDED, ARCHIVED),
+    ("there, our copy aborted", SOURCE, replace(TARGET, copy_status=ABORTED, size=0), Act.REPLACE),
+]
+CASES = pytest.mark.parametrize(
+    ("source", "target", "decision"), [row[1:] for row in DECISIONS], ids=[row[0] for row in DECISIONS]
+)
+
+
+@CASES
+@pytest.mark.parametrize("record", [None, ended(6)], ids=["not ended", "an earlier attempt ended"])
+def test_what_follows_from_target_and_source(
+    record: Ended | None, source: SourceBlob | None, target: TargetBlob | None, decision: Act | Outcome
+) -> None:
+    """Rule 2, the third step."""
+    assert decide(replace(KNOWN, attempt=7), source, target, record) == decision
+
+
+@CASES
+@pytest.mark.parametrize("attempt", [7, 8])
+def test_a_transfer_that_has_ended_does_nothing_more(
+    attempt: int, source: SourceBlob | None, target: TargetBlob | None, decision: Act | Outcome
+) -> None:
+    """Rule 5: who runs late, or twice, finds the end of this attempt or of a later one, whatever it would have done."""
+    found = decide(replace(KNOWN, attempt=7), source, target, ended(attempt))
+    assert found != decision
+    assert found == Outcome(Verdict.ENDED, state=State.CANCELLED, size=SIZE)
+
+
+def test_an_end_keeps_its_reason() -> None:
+    """A late activity tells the same story."""
+    record = Ended(TRANSFER.id, 0, State.DEAD_LETTERED, Reason.THROTTLED, "busy")
+    found = decide(RUN, SOURCE, None, record)
+    assert found == Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="busy")
+
+
+def test_a_version_whose_size_was_never_known_is_superseded_rather_than_believed() -> None:
+    """`size_zero_without_status`: the size is part of the receipt."""
+    assert decide(replace(RUN, gone=True), None, replace(TARGET, size=0), None) == Outcome(
+        Verdict.SUPERSEDED, successor=Successor(None)
+    )
+
+
+@pytest.mark.parametrize("target", [None, OTHER, APPENDED, replace(OTHER, copy_status=PENDING)])
+def test_only_a_second_look_finds_a_deletion(target: TargetBlob | None) -> None:
+    """A service that answers once that a blob is not there proves nothing."""
+    assert decide(KNOWN, None, target, None) == GONE
+    assert decide(replace(KNOWN, gone=True), None, target, None) == DELETED
+
+
+def test_a_target_of_another_type_is_removed_after_settle() -> None:
+    """`removed_too_soon`: a request of an older version may find the name free."""
+    waiting = decide(KNOWN, SOURCE, APPENDED, None)
+    assert isinstance(waiting, Outcome)
+    assert (waiting.verdict, waiting.reason) == (Verdict.OCCUPIED, Reason.TARGET_CONFLICT)
+    assert decide(replace(KNOWN, settled=True), SOURCE, APPENDED, None) is Act.REMOVE
+    assert decide(replace(KNOWN, settled=True), SOURCE, None, None) is Act.CREATE
+    assert decide(replace(KNOWN, settled=True), OVERWRITTEN, APPENDED, None) == SUPERSEDED
+
+
+# The source is a copy of the target's version NEWER, along a route of another name.
+BACK = identity.transfer_id("back", TRANSFER.target_blob.url, NEWER, TRANSFER.version.blob.url)
+ECHO_SOURCE = replace(
+    SOURCE, md5="md5", metadata={"Source_Etag": f'"{NEWER}"', "TRANSFER_ID": BACK, "owner": "finance"}
+)
+ORIGINAL = TargetBlob(NEWER, SIZE, Kind.BLOCK, md5="md5")
+OLDER_COPY = TargetBlob(
+    "0x9",
+    SIZE,
+    Kind.BLOCK,
+    source_etag="0x7",
+    transfer_id=identity.sibling(TRANSFER, "0x7").id,
+    copy_status=SUCCESS,
+)
+EDITED = replace(ECHO_SOURCE, size=SIZE + 1)
+
+ECHOES: dict[str, tuple[SourceBlob, TargetBlob | None, bool]] = {
+    "a copy of what the target shows": (ECHO_SOURCE, ORIGINAL, True),
+    "without a digest on one side": (replace(ECHO_SOURCE, md5=None), ORIGINAL, True),
+    "without a digest on the other side": (ECHO_SOURCE, replace(ORIGINAL, md5=None), True),
+    "the target has changed since": (EDITED, replace(ORIGINAL, etag="0x9"), True),
+    "the target is gone": (EDITED, None, True),
+    "an empty one, as an unfinished copy leaves it": (replace(ECHO_SOURCE, size=0), ORIGINAL, True),
+    "itself the target of a pending copy": (replace(EDITED, copy_status=PENDING), ORIGINAL, True),
+    "itself a failed copy": (replace(EDITED, copy_status=FAILED), ORIGINAL, True),
+    "the target is an older copy, and so is the source": (replace(EDITED, copy_status=SUCCESS), OLDER_COPY, True),
+    "the target is an older copy that somebody wrote to": (EDITED, replace(OLDER_COPY, copy_status=None), True),
+    "edited: another size": (EDITED, ORIGINAL, False),
+    "edited: another digest": (replace(ECHO_SOURCE, md5="other"), ORIGINAL, False),
+    "edited again: the target is an untouched older copy": (EDITED, OLDER_COPY, False),
+    "an edit whose own copy failed": (EDITED, replace(TARGET, etag="0x9", source_etag=ETAG, copy_status=FAILED), False),
+    "no receipt": (SOURCE, ORIGINAL, False),
+    "half a receipt": (replace(SOURCE, metadata={"source_etag": NEWER}), ORIGINAL, False),
+    "a receipt of another version": (
+        replace(ECHO_SOURCE, metadata={"source_etag": ETAG, "transfer_id": BACK}),
+        ORIGINAL,
+        False,
+    ),
+    "a receipt from elsewhere": (
+        replace(ECHO_SOURCE, metadata={"source_etag": NEWER, "transfer_id": THEIRS}),
+        ORIGINAL,
+        False,
+    ),
+    "the receipt of a shorter id": (
+        replace(ECHO_SOURCE, metadata={"source_etag": NEWER, "transfer_id": BACK[9:]}),
+        ORIGINAL,
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ECHOES)
+def test_what_was_copied_from_the_target_is_not_copied_back(case: str) -> None:
+    """Rule 19; whatever else the target shows."""
+    source, target, echo = ECHOES[case]
+    assert is_echo(TRANSFER, source, target) is echo
+    decision = decide(RUN, source, target, None)
+    ended_as_echo = Outcome(Verdict.SUPERSEDED, detail=ECHO, size=source.size)
+    assert (decision == ended_as_echo) is echo
+
+
+def test_an_echo_that_the_target_holds_by_receipt_is_confirmed() -> None:
+    """An edit that was shared: its receipt goes first."""
+    target = replace(TARGET, size=EDITED.size)
+    assert decide(RUN, EDITED, target, None) is Act.CONFIRM
+
+
+def gave_up(state: State) -> Run:
+    """A run on its way to this end."""
+    return replace(KNOWN, ending=Outcome(Verdict.ENDED, state=state))
+
+
+@pytest.mark.parametrize(
+    ("target", "aborted", "decision"),
+    [
+        (None, False, Cleaning.NOTHING),
+        (replace(TARGET, transfer_id=THEIRS), False, Cleaning.NOTHING),
+        (replace(TARGET, transfer_id=THEIRS, copy_status=PENDING), False, Cleaning.NOTHING),
+        (replace(TARGET, copy_status=PENDING, size=0), True, Cleaning.NOTHING),
+        (replace(TARGET, copy_status=PENDING, size=0), False, Cleaning.ABORT),
+        (replace(TARGET, copy_status=ABORTED, size=0), True, Cleaning.DELETE),
+        (replace(TARGET, copy_status=FAILED, size=0), False, Cleaning.DELETE),
+        (replace(TARGET, size=0), False, Cleaning.DELETE),
+        (TARGET, False, Cleaning.COMPLETE),
+        (replace(TARGET, copy_status=SUCCESS), True, Cleaning.COMPLETE),
+        (replace(TARGET, size=SIZE + 1), False, Cleaning.NOTHING),
+    ],
+)
+@pytest.mark.parametrize("state", [State.CANCELLED, State.DEAD_LETTERED])
+def test_nothing_half_made_stays_and_nothing_whole_is_called_a_failure(
+    state: State, target: TargetBlob | None, decision: Cleaning, *, aborted: bool
+) -> None:
+    """Rule 7, after `settle`."""
+    assert clean(gave_up(state), target, aborted=aborted) is decision
+
+
+def test_a_superseded_version_stays_superseded_even_if_it_is_whole() -> None:
+    """Its successor is on its way already."""
+    assert clean(gave_up(State.SUPERSEDED), TARGET, aborted=False) is Cleaning.NOTHING
+    assert clean(KNOWN, TARGET, aborted=False) is Cleaning.NOTHING
+
+
+def test_cleanup_deletes_good_blob() -> None:
+    """The trace: a cleanup that slept through the replay finds no copy status (cleared) and deletes nothing."""
+    assert clean(gave_up(State.DEAD_LETTERED), replace(TARGET, copy_status=None), aborted=True) is not Cleaning.DELETE
+
+
+def targets() -> st.SearchStrategy[TargetBlob]:
+    """Targets in any condition."""
+    return st.builds(
+        TargetBlob,
+        st.just("0x1"),
+        st.sampled_from([0, 1, SIZE]),
+        source_etag=st.sampled_from([None, ETAG, NEWER]),
+        transfer_id=st.sampled_from([None, OURS, THEIRS]),
+        copy_status=st.none() | st.sampled_from(CopyStatus),
+    )
+
+
+def sources() -> st.SearchStrategy[SourceBlob]:
+    """Sources in any condition."""
+    return st.builds(
+        SourceBlob,
+        st.sampled_from([ETAG, NEWER]),
+        st.sampled_from([0, SIZE]),
+        st.sampled_from(Kind),
+        st.just({}),
+        copy_status=st.none() | st.sampled_from(CopyStatus),
+        archived=st.booleans(),
+    )
+
+
+@quick
+@given(st.none() | sources(), st.none() | targets(), st.sampled_from([None, 0, SIZE]))
+def test_whatever_is_found_no_wrong_version_is_acted_upon(
+    source: SourceBlob | None, target: TargetBlob | None, size: Any
+) -> None:
+    """I2 and I3: an act needs the source to show our ETag; success needs a receipt."""
+    decision = decide(replace(RUN, size=size), source, target, None)
+    if isinstance(decision, Act):
+        assert source is not None
+        assert source.etag == ETAG
+        assert (decision is Act.CREATE) == (target is None)
+    elif decision.verdict is Verdict.VERIFIED:
+        assert target is not None
+        assert is_receipt(target, ETAG, size)
+
+
+@quick
+@given(targets(), st.sampled_from([None, 0, SIZE]), st.booleans(), st.sampled_from([*State, None]))
+def test_whatever_is_found_only_what_is_ours_and_half_made_is_deleted(
+    target: TargetBlob, size: Any, aborted: Any, state: Any
+) -> None:
+    """I1: and half-made and whole are never the same."""
+    ending = state and Outcome(Verdict.ENDED, state=state)
+    decision = clean(replace(RUN, size=size, ending=ending), target, aborted=aborted)
+    assert not (is_half_made(target, TRANSFER, size) and is_receipt(target, ETAG, size))
+    if decision is not Cleaning.NOTHING:
+        assert is_ours(target, TRANSFER)
+    if decision is Cleaning.DELETE:
+        assert is_half_made(target, TRANSFER, size)

@@ -1,0 +1,196 @@
+"""Policies decide: each table of a docstring stands here again."""
+
+import itertools
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rules.errors import Reason
+from rules.routes.model import Choice, Engine
+from rules.transfers import policies
+from rules.transfers.model import Kind
+from rules.transfers.policies import GRACE, SYNC_LIMIT, Times
+from tests.unit.samples import NOW, after, quick
+
+IDS = st.text("0123456789abcdef", min_size=1, max_size=33)
+NOBODY: frozenset[Engine] = frozenset()
+
+
+def test_the_numbers_are_the_ones_of_the_design() -> None:
+    """Its table, in one place."""
+    times = Times()
+    assert (policies.MAX_TRIES, policies.MAX_FAULTS, policies.MAX_RESUMES) == (8, 10, 5)
+    assert (times.window, times.recheck, times.timeout, times.settle) == (15, 30, 60, 90)
+    assert policies.STALL.total_seconds() == 30 * 60
+    assert policies.SYNC_LIMIT / 1024 / 1024 == 256
+
+
+@quick
+@given(st.floats(0.01, 600))
+def test_settle_is_longer_than_window_and_timeout_together(window: float) -> None:
+    """However the three are scaled: after it no late request is alive."""
+    times = Times(window)
+    assert times.settle > times.window + times.timeout
+
+
+@pytest.mark.parametrize(
+    ("count", "about"), [(1, 5), (2, 10), (3, 20), (4, 40), (5, 80), (6, 160), (7, 320), (8, 600), (9, 600), (900, 600)]
+)
+def test_backoff_doubles_up_to_ten_minutes(count: int, about: int) -> None:
+    """Give or take a quarter, by the id."""
+    waits = [policies.backoff(count, str(number)) for number in range(100)]
+    assert about * 0.75 - 1 <= min(waits) < about < max(waits) <= about * 1.25 + 1
+
+
+@quick
+@given(st.integers(0, 10_000), IDS)
+def test_backoff_is_bounded_never_shrinks_and_is_the_same_in_a_replay(count: int, identity: str) -> None:
+    """An orchestrator may neither roll dice nor wait for ever."""
+    wait = policies.backoff(count, identity)
+    assert 2 <= wait <= 750
+    assert wait == policies.backoff(count, identity)
+    assert wait <= policies.backoff(count + 1, identity)
+    assert 0.75 <= policies.spread(identity) <= 1.25
+
+
+@pytest.mark.parametrize(("resumes", "about"), [(0, 5), (1, 20), (2, 80), (3, 320), (4, 600), (5, 600), (9_999, 600)])
+def test_the_pause_before_a_resume_grows_fourfold_up_to_ten_minutes(resumes: int, about: int) -> None:
+    """The table of `resume_pause`, give or take a quarter, by the id."""
+    waits = [policies.resume_pause(resumes, str(number)) for number in range(100)]
+    assert about * 0.75 - 1 <= min(waits) < about < max(waits) <= about * 1.25 + 1
+    assert waits == [policies.resume_pause(resumes, str(number)) for number in range(100)]
+
+
+@pytest.mark.parametrize(
+    ("polls", "copied", "total", "elapsed", "seconds"),
+    [
+        (0, 0, None, 0, 2),  # nothing known: doubling
+        (1, 0, None, 2, 4),
+        (2, 0, 1_000, 6, 8),
+        (4, 0, None, 30, 32),
+        (5, 0, None, 62, 60),
+        (9_999, 0, None, 9_999, 60),
+        (0, 500, 1_000, 20, 10),  # some: half of what remains
+        (9, 900, 1_000, 90, 5),
+        (0, 1, 1_000_000, 60, 60),
+        (0, 999, 1_000, 999, 2),
+        (0, 1_000, 1_000, 9, 2),
+        (0, 2_000, 1_000, 9, 2),  # a service that counts past the end
+        (3, 500, 1_000, 0, 16),  # a clock that stands still, or a size that is not known, tells nothing
+        (3, 500, None, 20, 16),
+        (3, 500, 0, 20, 16),
+    ],
+)
+def test_the_next_poll_follows_the_progress(
+    polls: int, copied: int, total: int | None, elapsed: float, seconds: int
+) -> None:
+    """The table of `next_poll`."""
+    assert policies.next_poll(polls, copied, total, elapsed) == seconds
+
+
+@quick
+@given(
+    st.integers(0, 10**6),
+    st.integers(0, 2**50),
+    st.none() | st.integers(0, 2**50),
+    st.floats(-1e6, 1e9, allow_nan=False),
+)
+def test_a_poll_is_always_between_two_and_sixty_seconds_away(
+    polls: int, copied: int, total: int | None, elapsed: float
+) -> None:
+    """Whatever the service and the clock say."""
+    assert 2 <= policies.next_poll(polls, copied, total, elapsed) <= 60
+
+
+def polls_within(seconds: int, pace: float | None) -> int:
+    """How many polls a copy of so many seconds takes; `pace` is bytes a second, None where no progress shows."""
+    elapsed, polls = 0.0, 0
+    total = round(seconds * (pace or 1))
+    while elapsed < seconds:
+        elapsed += policies.next_poll(polls, round(elapsed * pace) if pace else 0, total, elapsed)
+        polls += 1
+    return polls
+
+
+@pytest.mark.parametrize("pace", [None, 100.0], ids=["no progress shown", "steady progress"])
+@pytest.mark.parametrize(("seconds", "most"), [(2, 1), (60, 9), (600, 20), (3_600, 75), (86_400, 1_460)])
+def test_polls_grow_with_the_logarithm_of_time_and_then_linearly(seconds: int, most: int, pace: float | None) -> None:
+    """I6: a minute is a handful, a day one a minute."""
+    assert polls_within(seconds, pace) <= most
+
+
+@pytest.mark.parametrize(
+    ("wanted", "engine", "length"),
+    [
+        (None, None, timedelta(hours=1)),
+        (None, Engine.SYNC, timedelta(hours=1)),
+        (None, Engine.ASYNC, timedelta(hours=24)),
+        (timedelta(minutes=5), None, timedelta(minutes=5)),
+        (timedelta(days=6), Engine.SYNC, timedelta(days=6)),
+    ],
+)
+def test_a_routes_own_deadline_wins_over_its_engines(
+    wanted: timedelta | None, engine: Engine | None, length: timedelta
+) -> None:
+    """Until the engine is known, `sync` is meant."""
+    assert policies.deadline(wanted, engine) == length
+
+
+def test_a_deadline_has_come_a_moment_early() -> None:
+    """A durable timer may fire a second before it is due."""
+    assert policies.expired(NOW, NOW)
+    assert policies.expired(after(days=1), NOW)
+    assert policies.expired(NOW - GRACE, NOW)
+    assert not policies.expired(NOW - GRACE - timedelta(milliseconds=1), NOW)
+
+
+S, A = Engine.SYNC, Engine.ASYNC
+SMALL, LARGE = SYNC_LIMIT, SYNC_LIMIT + 1
+
+
+@pytest.mark.parametrize(
+    ("wanted", "kind", "size", "refused", "engine"),
+    [
+        ("auto", "BlockBlob", SMALL, "", S),
+        ("auto", "BlockBlob", 0, "", S),
+        ("auto", "BlockBlob", SMALL, "sync", A),
+        ("auto", "BlockBlob", LARGE, "", A),
+        ("auto", "AppendBlob", SMALL, "", A),
+        ("auto", "PageBlob", SMALL, "", A),
+        ("sync", "BlockBlob", SMALL, "", S),
+        ("sync", "BlockBlob", LARGE, "", Reason.UNSUPPORTED_BLOB),
+        ("sync", "AppendBlob", SMALL, "", Reason.UNSUPPORTED_BLOB),
+        ("sync", "PageBlob", SMALL, "sync", Reason.UNSUPPORTED_BLOB),
+        ("async", "BlockBlob", SMALL, "", A),
+        ("async", "PageBlob", LARGE, "", A),
+        ("auto", "BlockBlob", SMALL, "sync async", Reason.SOURCE_UNREADABLE),
+        ("auto", "BlockBlob", LARGE, "async", Reason.SOURCE_UNREADABLE),
+        ("sync", "BlockBlob", SMALL, "sync", Reason.SOURCE_UNREADABLE),
+        ("async", "BlockBlob", SMALL, "async", Reason.SOURCE_UNREADABLE),
+    ],
+)
+def test_which_engine_carries_a_blob(wanted: str, kind: str, size: int, refused: str, engine: Engine | Reason) -> None:
+    """Rule 16, the table of `choose_engine`."""
+    given_up = frozenset(Engine(name) for name in refused.split())
+    assert policies.choose_engine(Choice(wanted), Kind(kind), size, given_up) is engine
+
+
+def test_no_engine_is_asked_again_that_was_refused_or_that_the_route_forbids() -> None:
+    """Every combination."""
+    refusals = [NOBODY, {S}, {A}, {S, A}]
+    for wanted, kind, size, refused in itertools.product(Choice, Kind, (SMALL, LARGE), refusals):
+        engine = policies.choose_engine(wanted, kind, size, frozenset(refused))
+        assert engine not in refused
+        if isinstance(engine, Engine):
+            assert wanted in {Choice.AUTO, engine}
+            assert engine is A or (kind is Kind.BLOCK and size <= SYNC_LIMIT)
+
+
+def test_metadata_may_take_8_kb_with_our_two_keys() -> None:
+    """Names and values count, in bytes."""
+    assert policies.metadata_fits({})
+    assert policies.metadata_fits({"key": "x" * (8_192 - 3)})
+    assert not policies.metadata_fits({"key": "x" * (8_192 - 2)})
+    assert not policies.metadata_fits({"key": "\u00e9" * 4_095})

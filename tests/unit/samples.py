@@ -1,0 +1,145 @@
+"""One of each word of the product, to vary in a test; and strategies that draw any of them."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from rules.errors import Reason
+from rules.routes import names
+from rules.routes.model import Engine, Place, Route
+from rules.transfers import identity
+from rules.transfers.decisions import SourceBlob, TargetBlob
+from rules.transfers.model import Kind, Outcome, Run, Step, Successor, Transfer, Verdict
+from rules.transfers.states import State
+
+quick = settings(max_examples=100, deadline=None)
+
+NOW = datetime(2026, 11, 24, 19, 2, 44, 120_000, UTC)
+SOURCE_HOST = "https://sharingsource.blob.core.windows.net"
+TARGET_HOST = "https://sharingtarget.blob.core.windows.net"
+ETAG = "0x8DD0C9F9B2A3C4D"
+NEWER = "0x8DD0C9F9B2A3C4E"
+NAME = "in/2026/report.csv"
+
+ROUTE = Route("default", Place(SOURCE_HOST, "source", "in/"), Place(TARGET_HOST, "target", "out/"))
+TRANSFER = identity.transfer(ROUTE, NAME, ETAG)
+RUN = Run(TRANSFER, NOW)
+SOURCE = SourceBlob(ETAG, 1_000, Kind.BLOCK, {})
+TARGET = TargetBlob("0x1", 1_000, source_etag=ETAG, transfer_id=TRANSFER.id)
+
+
+def event(**data: Any) -> dict[str, Any]:
+    """The event of `TRANSFER`'s version as CloudEvents, with these fields of `data` instead."""
+    return {
+        "specversion": "1.0",
+        "id": "1",
+        "type": "Microsoft.Storage.BlobCreated",
+        "time": "2026-11-24T19:02:44.120Z",
+        "source": "/subscriptions/-/resourceGroups/-/providers/Microsoft.Storage/storageAccounts/sharingsource",
+        "subject": f"/blobServices/default/containers/source/blobs/{NAME}",
+        "data": {"api": "PutBlob", "eTag": ETAG, "url": f"{SOURCE_HOST}/source/{NAME}", **data},
+    }
+
+
+def event_grid(**data: Any) -> dict[str, Any]:
+    """The same in Event Grid's own schema."""
+    cloud = event(**data)
+    return {
+        "id": "1",
+        "topic": cloud["source"],
+        "subject": cloud["subject"],
+        "eventType": cloud["type"],
+        "eventTime": cloud["time"],
+        "data": cloud["data"],
+        "dataVersion": "",
+        "metadataVersion": "1",
+    }
+
+
+def body(value: Any) -> bytes:
+    """A message that says `value`."""
+    return json.dumps(value).encode()
+
+
+def after(**length: float) -> datetime:
+    """The moment so long after `NOW`."""
+    return NOW + timedelta(**length)
+
+
+def moments() -> st.SearchStrategy[datetime]:
+    """Times as the codec keeps them: UTC, to the millisecond."""
+    return st.integers(0, 2**40).map(lambda milliseconds: after(milliseconds=milliseconds))
+
+
+def carried_names(max_size: int = 1_024) -> st.SearchStrategy[str]:
+    """Names that can be carried."""
+    return st.text(min_size=1, max_size=max_size).filter(lambda name: names.refusal(name) is None)
+
+
+def outcomes() -> st.SearchStrategy[Outcome]:
+    """Anything that a step may find, likely or not."""
+    fields: dict[str, st.SearchStrategy[Any]] = {
+        "engine": st.sampled_from(Engine),
+        "size": st.integers(0, 2**40),
+        "copied": st.integers(0, 2**40),
+        "reason": st.sampled_from(Reason),
+        "detail": st.text(max_size=5),
+        "successor": st.sampled_from([Successor(None), Successor(NEWER), Successor(NEWER, growing=True)]),
+        "state": st.sampled_from(State),
+        "pause": st.integers(0, 90),
+        "note": st.text(max_size=5),
+    }
+    return st.builds(_outcome, st.sampled_from(Verdict), st.fixed_dictionaries({}, optional=fields))
+
+
+def _outcome(verdict: Verdict, fields: dict[str, Any]) -> Outcome:
+    return Outcome(verdict, **fields)
+
+
+def transfers() -> st.SearchStrategy[Transfer]:
+    """Transfers of any name along a route of any prefixes."""
+    return st.builds(
+        lambda prefix, target, rest: identity.transfer(
+            Route("any", Place(SOURCE_HOST, "source", prefix), Place(TARGET_HOST, "target", target)),
+            prefix + rest,
+            ETAG,
+        ),
+        carried_names(5) | st.just(""),
+        carried_names(5) | st.just(""),
+        carried_names(10),
+    )
+
+
+def runs() -> st.SearchStrategy[Run]:
+    """Runs in any condition."""
+    fields: dict[str, st.SearchStrategy[Any]] = {
+        "attempt": st.integers(0, 1_000),
+        "letter": st.booleans(),
+        "deadline": st.timedeltas(timedelta(minutes=1), timedelta(days=6)),
+        "step": st.none() | st.sampled_from(Step),
+        "state": st.sampled_from(State),
+        "first": st.booleans(),
+        "engine": st.sampled_from(Engine),
+        "size": st.integers(0, 2**50),
+        "copied": st.integers(0, 2**50),
+        "tries": st.integers(0, 20),
+        "faults": st.integers(0, 20),
+        "resumes": st.integers(0, 99),
+        "polls": st.integers(0, 10_000),
+        "copying_at": moments(),
+        "progressed_at": moments(),
+        "updated_at": moments(),
+        "cancelling": st.booleans(),
+        "recorded": st.booleans(),
+        "ending": outcomes(),
+        "reason": st.sampled_from(Reason),
+        "detail": st.text(max_size=5),
+    }
+    return st.builds(_run, transfers(), moments(), st.fixed_dictionaries({}, optional=fields))
+
+
+def _run(transfer: Transfer, accepted_at: datetime, fields: dict[str, Any]) -> Run:
+    return Run(transfer, accepted_at, **fields)
