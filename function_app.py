@@ -1,4 +1,4 @@
-"""The function app: settings are read, and the rooms put their functions in. An error here stops the start, with its fix."""
+"""The function app: settings are read, services made, functions registered. A wrong setting stops the start with its fix."""
 
 import os
 
@@ -8,11 +8,11 @@ import activities
 import orchestrators
 import settings
 import triggers
-from wiring import Wiring
+import wiring
 
-wiring = Wiring(settings.from_env(os.environ))
+services = wiring.services(settings.from_env(os.environ))
 app = df.DFApp()
 
 orchestrators.register(app)
-activities.register(app, wiring.ports, wiring.instances)
-triggers.register(app, wiring)
+activities.register(app, services)
+triggers.register(app, services)

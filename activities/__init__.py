@@ -11,8 +11,7 @@ import azure.functions as func
 
 from activities import jobs, transfers
 from operations.log import log, traced
-from ports.orchestrations import Instances
-from ports.services import Ports
+from ports.services import Services
 from rules import codec
 from rules.fixed_names import PHASES, STEPS
 from rules.jobs.model import Job, Phase
@@ -23,22 +22,22 @@ from rules.transfers.states import State
 T = TypeVar("T")
 
 
-def register(app: df.DFApp, ports: Callable[[], Ports], instances: Callable[[Any], Instances]) -> None:
+def register(app: df.DFApp, services: Services) -> None:
     """Put every step and every turn into the app under its own name."""
     for step, body in transfers.BODIES.items():
-        app.function_name(STEPS[step])(app.activity_trigger(input_name="run")(_step(step, body, ports)))
+        app.function_name(STEPS[step])(app.activity_trigger(input_name="run")(_step(step, body, services)))
     for phase, turn in jobs.BODIES.items():
         # A turn starts transfers, so it has the client: any function that is no orchestrator may be a client.
-        function = app.durable_client_input(client_name="client")(_turn(phase, turn, ports, instances))
+        function = app.durable_client_input(client_name="client")(_turn(phase, turn, services))
         app.function_name(PHASES[phase])(app.activity_trigger(input_name="job")(function))
 
 
-def _step(step: Step, body: transfers.Body, ports: Callable[[], Ports]) -> Callable[[Any, Any], Any]:
+def _step(step: Step, body: transfers.Body, services: Services) -> Callable[[Any, Any], Any]:
     async def activity(run: dict, context: func.Context) -> dict:  # type: ignore[type-arg]  # the worker takes plain classes alone
         request = codec.decode(Run, run)
         began = time.monotonic()
         with _traced(context):
-            outcome = await _without_secrets(body(ports(), request))
+            outcome = await _without_secrets(body(services.ports, request))
             log(
                 f"transfer.{step}",
                 f"{step}: {outcome.verdict}",
@@ -67,13 +66,11 @@ def _level(run: Run, outcome: Outcome) -> int:
     return logging.WARNING if written and dead else logging.INFO
 
 
-def _turn(
-    phase: Phase, body: jobs.Body, ports: Callable[[], Ports], instances: Callable[[Any], Instances]
-) -> Callable[[Any, Any, Any], Any]:
+def _turn(phase: Phase, body: jobs.Body, services: Services) -> Callable[[Any, Any, Any], Any]:
     async def activity(job: dict, client: df.DurableOrchestrationClient, context: func.Context) -> dict:  # type: ignore[type-arg]  # as above
         request = codec.decode(Job, job)
         with _traced(context):
-            turn = await _without_secrets(jobs.run(body, ports(), instances(client), request))
+            turn = await _without_secrets(jobs.run(body, services.ports, services.instances(client), request))
             counts = {name: count for name, count in codec.encode(turn.tally).items() if count}
             log(f"job.{phase}", turn.failure or "turn finished", id=request.id, route=request.route, **counts)
         encoded: dict[str, Any] = codec.encode(turn)

@@ -1,40 +1,24 @@
-"""What the app needs of the world, as small Protocols owned by the rules. Their docstrings are contracts.
-
-Every method may be called again after a crash. Whatever a service answers arrives as one of the three errors of `errors`:
-reads raise `Retryable` or `Permanent`; acts (copy, abort, delete, clear) also `LookAgain` where nobody knows what happened.
-No error holds a URL, a key or a SAS.
-"""
+"""What the functions of the app are given."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from functools import cached_property
+from typing import Any
 
 from ports.blobs import Source, Target
 from ports.events import Events
+from ports.orchestrations import Instances
 from ports.state import Letters, Reports
-from rules.routes.model import Place, Route
+from rules.routes.model import Route
 from rules.transfers.policies import Times
 
 EVER = datetime.min.replace(tzinfo=UTC)
 
 
-class Probe(Protocol):
-    """A look at what a route or a store needs, for `health`."""
-
-    async def container(self, place: Place) -> None:
-        """Succeed if the container can be seen; else raise as a read does."""
-
-    async def letters(self) -> None:
-        """Succeed if the dead letters can be listed."""
-
-    async def reports(self) -> None:
-        """Succeed if the reports' container can be seen."""
-
-
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Everything that the operations and activities are given. Made once per process; time is an argument too."""
+    """What operations and activities use. Made once per process; the clock is a port too."""
 
     routes: tuple[Route, ...]
     source: Source
@@ -42,14 +26,26 @@ class Ports:
     letters: Letters
     events: Events
     reports: Reports
-    probe: Probe
     now: Callable[[], datetime]
     monotonic: Callable[[], float]
     times: Times
     app_version: str
-    # When this process began: what was accepted before may have been begun by one that died.
-    born: datetime = EVER
+    # When this process started. An earlier process may have begun what was accepted before.
+    started_at: datetime = EVER
 
     def route(self, name: str) -> Route | None:
-        """Today's route of that name."""
+        """The configured route of that name."""
         return next((route for route in self.routes if route.name == name), None)
+
+
+@dataclass(frozen=True)
+class Services:
+    """The ports, made on first use, and the orchestrations behind the durable client that the host hands to a function."""
+
+    connect: Callable[[], Ports]
+    instances: Callable[[Any], Instances]
+
+    @cached_property
+    def ports(self) -> Ports:
+        """The ports of this process."""
+        return self.connect()

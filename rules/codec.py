@@ -1,5 +1,7 @@
 """One helper that turns the frozen dataclasses of the rules into JSON values and back: decoded once, at the edge."""
 
+import base64
+import binascii
 import json
 from collections.abc import Hashable
 from dataclasses import fields, is_dataclass
@@ -91,3 +93,11 @@ def _duration(seconds: float) -> timedelta:
         return timedelta(seconds=seconds)
     except OverflowError:
         raise ValueError("the duration is too long") from None
+
+
+def plain_body(body: bytes) -> bytes:
+    """The body of a message: decoded if it is base64, else as it is."""
+    try:
+        return base64.b64decode(body.strip(), validate=True)
+    except binascii.Error:
+        return body

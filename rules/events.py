@@ -4,8 +4,6 @@ A message is CloudEvents 1.0 or Event Grid schema, one object or an array of one
 total: whatever the bytes, an answer comes back.
 """
 
-import base64
-import binascii
 import json
 import re
 from dataclasses import dataclass, replace
@@ -13,7 +11,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
 
-from rules.codec import stamp
+from rules.codec import plain_body, stamp
 from rules.errors import Reason
 from rules.routes import names
 from rules.routes.model import Blob, Route
@@ -211,7 +209,7 @@ def _malformed(detail: str) -> Refused:
 
 def _json(body: bytes) -> Any:
     """The JSON value of a message, plain or base64; None if it is neither."""
-    for text in (body, plain(body)):
+    for text in (body, plain_body(body)):
         try:
             value = json.loads(text.decode("utf-8-sig"))
         except (ValueError, RecursionError):
@@ -219,14 +217,6 @@ def _json(body: bytes) -> Any:
         if isinstance(value, (dict, list)):
             return value
     return None
-
-
-def plain(body: bytes) -> bytes:
-    """The message itself if it is plain, what it encodes if it is base64."""
-    try:
-        return base64.b64decode(body.strip(), validate=True)
-    except binascii.Error:
-        return body
 
 
 def announcement(transfer: Transfer, etag: str, now: datetime | None) -> bytes:

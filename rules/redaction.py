@@ -2,7 +2,7 @@
 
 import re
 
-from rules import events
+from rules.codec import plain_body
 
 REMOVED = b"REMOVED"
 # Also where the query, or its value, is percent-encoded (`%26sig%3D`) or escaped as in JSON (`\u0026sig\u003d`).
@@ -14,13 +14,13 @@ SECRET = re.compile(
 
 def without_secrets(body: bytes) -> bytes:
     """A message with the value of every `sig=`, `code=` and `AccountKey=` removed, also inside base64."""
-    decoded = events.plain(body)
+    decoded = plain_body(body)
     return SECRET.sub(rb"\1\2" + REMOVED, decoded if SECRET.search(decoded) else body)
 
 
 def is_redacted(body: bytes) -> bool:
     """Whether something was removed from a message: it cannot be accepted again as what it was."""
-    return any(match[0].endswith(REMOVED) for match in SECRET.finditer(events.plain(body)))
+    return any(match[0].endswith(REMOVED) for match in SECRET.finditer(plain_body(body)))
 
 
 def text_without_secrets(text: str) -> str:

@@ -1,31 +1,14 @@
-"""Where the world comes in: each trigger decodes, calls one operation, encodes."""
-
-from typing import Any, Protocol
+"""The triggers of the app: each decodes its input, calls one operation and encodes the answer."""
 
 import azure.durable_functions as df
 
-from operations.upkeep.health import Health
-from ports.orchestrations import Instances
-from ports.services import Ports
+from ports.services import Services
 from triggers import queue, timers
 from triggers.http import endpoints
 
 
-class Wired(Protocol):
-    """What the triggers are given: the ports, made on first use, and the orchestrations behind a durable client."""
-
-    def ports(self) -> Ports:
-        """What the operations need."""
-
-    def health(self) -> Health:
-        """The one look at everything that all callers share."""
-
-    def instances(self, client: Any) -> Instances:
-        """The orchestrations, through the client that the host hands to a function."""
-
-
-def register(app: df.DFApp, wired: Wired) -> None:
-    """Put every trigger into the app."""
-    queue.register(app, wired.ports, wired.instances)
-    timers.register(app, wired.ports, wired.instances)
-    endpoints.register(app, wired.ports, wired.instances, wired.health)
+def register(app: df.DFApp, services: Services) -> None:
+    """Register every trigger."""
+    queue.register(app, services)
+    timers.register(app, services)
+    endpoints.register(app, services)

@@ -1,15 +1,12 @@
 """The queue trigger: one message of `blob-events` becomes transfers. No copying here; under a second."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
 
 import azure.durable_functions as df
 import azure.functions as func
 
 from operations.transfers.accept import accept
-from ports.orchestrations import Instances
-from ports.services import Ports
+from ports.services import Services
 from rules.fixed_names import EVENTS_QUEUE
 
 CONNECTION = "EVENTS"
@@ -18,8 +15,8 @@ CONNECTION = "EVENTS"
 SECONDS = 8.0
 
 
-def register(app: df.DFApp, ports: Callable[[], Ports], instances: Callable[[Any], Instances]) -> None:
-    """Put the queue trigger into the app."""
+def register(app: df.DFApp, services: Services) -> None:
+    """Register the queue trigger."""
 
     @app.function_name("accept")
     @app.queue_trigger(arg_name="message", queue_name=EVENTS_QUEUE, connection=CONNECTION)
@@ -27,4 +24,4 @@ def register(app: df.DFApp, ports: Callable[[], Ports], instances: Callable[[Any
     async def accept_message(message: func.QueueMessage, client: df.DurableOrchestrationClient) -> None:
         # The body alone: the host merges a message's own properties into the trigger's metadata, so an `id` may be forged.
         async with asyncio.timeout(SECONDS):
-            await accept(ports(), instances(client), message.get_body())
+            await accept(services.ports, services.instances(client), message.get_body())

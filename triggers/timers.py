@@ -13,7 +13,7 @@ from operations.upkeep.resume import resume
 from operations.upkeep.sweep import sweep
 from operations.upkeep.watchdog import watch
 from ports.orchestrations import Instances
-from ports.services import Ports
+from ports.services import Ports, Services
 
 Work = Callable[[Ports, Instances], Awaitable[object]]
 # When (NCRONTAB, by the second), and what.
@@ -30,18 +30,16 @@ TIMERS: dict[str, tuple[str, Work]] = {
 }
 
 
-def register(app: df.DFApp, ports: Callable[[], Ports], instances: Callable[[Any], Instances]) -> None:
-    """Put the timers into the app."""
+def register(app: df.DFApp, services: Services) -> None:
+    """Register the timers."""
     for name, (schedule, work) in TIMERS.items():
-        function = app.durable_client_input(client_name="client")(_round(name, work, ports, instances))
+        function = app.durable_client_input(client_name="client")(_timer(name, work, services))
         app.function_name(name)(app.timer_trigger(arg_name="timer", schedule=schedule)(function))
 
 
-def _round(
-    name: str, work: Work, ports: Callable[[], Ports], instances: Callable[[Any], Instances]
-) -> Callable[[func.TimerRequest, Any], Awaitable[None]]:
-    async def timer_round(timer: func.TimerRequest, client: df.DurableOrchestrationClient) -> None:  # noqa: ARG001  # a binding
-        await work(ports(), instances(client))
+def _timer(name: str, work: Work, services: Services) -> Callable[[func.TimerRequest, Any], Awaitable[None]]:
+    async def run(timer: func.TimerRequest, client: df.DurableOrchestrationClient) -> None:  # noqa: ARG001  # a binding
+        await work(services.ports, services.instances(client))
 
-    timer_round.__name__ = name
-    return timer_round
+    run.__name__ = name
+    return run

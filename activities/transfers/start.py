@@ -79,7 +79,7 @@ class _Start:
         """Look and act, at most 8 times; then it is for later."""
         # A new blob needs no look at the target: If-None-Match: * says it. But what was accepted before this process began may
         # have been copied by one that was killed: a look finds it, and spares a second request.
-        blind = self.run.first and self.run.accepted_at >= self.ports.born
+        blind = self.run.first and self.run.accepted_at >= self.ports.started_at
         end = self.ports.monotonic() + PATIENCE * self.ports.times.timeout
         for _ in range(MAX_LOOKS):
             outcome = await self._round(blind=blind)

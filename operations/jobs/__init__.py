@@ -1,0 +1,1 @@
+"""Jobs: started, shown, cancelled, and started on a route's schedule."""

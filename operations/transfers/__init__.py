@@ -1,0 +1,1 @@
+"""Transfers: started from events, shared by request, looked up, cancelled, started again."""

@@ -1,4 +1,4 @@
-"""Health: what works and what does not, with the fix. It really looks, and names no blob."""
+"""The health check: which of the app's resources it can use, each with the fix. It really asks, and names no blob."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -9,65 +9,82 @@ from typing import Any
 from ports.services import Ports
 from rules.errors import StorageError
 
-FRESH = 10.0
+FRESH_SECONDS = 10.0
+# No blob has this name. Asking for one needs the permission, and the container, that sharing needs.
+NO_BLOB = "health-check"
+Check = tuple[str, str, Awaitable[Any]]
 
 
 @dataclass
 class Health:
-    """A look at everything the app needs, kept for 10 seconds: anybody may ask, so asking must be cheap."""
+    """The answer of the last health check, kept for 10 seconds: the endpoint is anonymous, so asking must be cheap."""
 
-    ports: Ports
-    looked_at: float = field(default=float("-inf"), init=False)
+    checked_at: float = field(default=float("-inf"), init=False)
     answer: dict[str, Any] = field(default_factory=dict, init=False)
-    looking: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    checking: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
-    async def look(self) -> dict[str, Any]:
+    async def look(self, ports: Ports) -> dict[str, Any]:
         """`{"up": bool, "checks": [{"name", "ok", "detail", "fix"}]}`."""
-        async with self.looking:
-            if self.ports.monotonic() - self.looked_at > FRESH:
-                self.answer = await self._look()
-                self.looked_at = self.ports.monotonic()
+        async with self.checking:
+            if ports.monotonic() - self.checked_at > FRESH_SECONDS:
+                checks = await asyncio.gather(*(_result(*check) for check in [*_own(ports), *_of_routes(ports)]))
+                self.answer = {"up": all(check["ok"] for check in checks), "checks": checks}
+                self.checked_at = ports.monotonic()
             return self.answer
 
-    async def _look(self) -> dict[str, Any]:
-        probe, events = self.ports.probe, self.ports.events
-        looks: list[tuple[str, str, Awaitable[Any]]] = [
+
+def _own(ports: Ports) -> list[Check]:
+    return [
+        (
+            "queue",
+            "Create the queue blob-events in the events account, and give the app Storage Queue Data Contributor on it.",
+            ports.events.depth(),
+        ),
+        (
+            "undelivered events",
+            "Give the app Storage Blob Data Contributor on the events account.",
+            anext(ports.events.undelivered(), None),
+        ),
+        (
+            "dead letters",
+            "Create the container dead-letters, and give the app Storage Blob Data Contributor on it.",
+            ports.letters.page("", 1, None),
+        ),
+        (
+            "reports",
+            "Create the container reports, and give the app Storage Blob Data Contributor on it.",
+            ports.reports.read(NO_BLOB),
+        ),
+    ]
+
+
+def _of_routes(ports: Ports) -> list[Check]:
+    checks: list[Check] = []
+    for route in ports.routes:
+        source, target = route.source.blob(NO_BLOB), route.target.blob(NO_BLOB)
+        checks += [
             (
-                "queue",
-                "Create the queue blob-events in the events account, and give the app Storage Queue Data Contributor on it.",
-                events.depth(),
+                f"source of route {route.name}",
+                "Check that the container exists and that the app has Storage Blob Data Reader on it.",
+                ports.source.head(source),
             ),
             (
-                "undelivered events",
-                "Give the app Storage Blob Data Contributor on the events account.",
-                anext(events.undelivered(), None),
+                f"signing for route {route.name}",
+                "Give the app Storage Blob Delegator on the source's account: the app signs the source URL of each copy.",
+                ports.source.readable(source, ports.now() + timedelta(minutes=1)),
             ),
             (
-                "dead letters",
-                "Create the container dead-letters, and give the app Storage Blob Data Contributor on it.",
-                probe.letters(),
-            ),
-            (
-                "reports",
-                "Create the container reports, and give the app Storage Blob Data Contributor on it.",
-                probe.reports(),
+                f"target of route {route.name}",
+                "Check that the container exists and that the app has Storage Blob Data Contributor on it.",
+                ports.target.head(target),
             ),
         ]
-        for route in self.ports.routes:
-            fix = "Check that the container exists and that the app has Storage Blob Data Reader on it."
-            looks.append((f"source of route {route.name}", fix, probe.container(route.source)))
-            fix = "Give the app Storage Blob Delegator on the source's account: the app signs the source URL of each copy."
-            signed = self.ports.source.readable(route.source.blob("x"), self.ports.now() + timedelta(minutes=1))
-            looks.append((f"signing for route {route.name}", fix, signed))
-            fix = "Check that the container exists and that the app has Storage Blob Data Contributor on it."
-            looks.append((f"target of route {route.name}", fix, probe.container(route.target)))
-        checks = await asyncio.gather(*(_check(*look) for look in looks))
-        return {"up": all(check["ok"] for check in checks), "checks": checks}
+    return checks
 
 
-async def _check(name: str, fix: str, look: Awaitable[Any]) -> dict[str, Any]:
+async def _result(name: str, fix: str, check: Awaitable[Any]) -> dict[str, Any]:
     try:
-        await look
+        await check
     except StorageError as error:
         return {"name": name, "ok": False, "detail": str(error), "fix": fix}
     return {"name": name, "ok": True, "detail": "", "fix": ""}

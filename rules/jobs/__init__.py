@@ -1,0 +1,1 @@
+"""Jobs: their state, and which batch follows."""

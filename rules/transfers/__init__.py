@@ -1,0 +1,1 @@
+"""Transfers: their identity, their state, and every decision about them."""

@@ -208,10 +208,6 @@ class TestReports:
         """Old ones are deleted."""
         assert await world.reports.read(f"{world.test}/none.jsonl") == []
 
-    async def test_they_can_be_seen(self, world: World) -> None:
-        """Health looks."""
-        await world.probe.reports()
-
 
 PLAIN = {
     "Last-Modified": "Mon, 30 Nov 2026 08:00:00 GMT",

@@ -18,7 +18,6 @@ from azure.storage.blob.aio import BlobClient, BlobLeaseClient
 from adapters.clients import Clients
 from adapters.events import StoredEvents
 from adapters.letters import StoredLetters
-from adapters.probe import Probes
 from adapters.reports import StoredReports
 from adapters.source import SourceBlobs
 from adapters.target import TargetBlobs
@@ -26,7 +25,6 @@ from adapters.translation import Request, unanswered
 from devhost.storage.testing import Stack
 from ports.blobs import Source, Target
 from ports.events import Events
-from ports.services import Probe
 from ports.state import Letters, Reports
 from rules.fixed_names import UNDELIVERED_CONTAINER
 from rules.routes.model import Blob, Place
@@ -35,7 +33,6 @@ from tests.fakes import (
     Item,
     MemoryEvents,
     MemoryLetters,
-    MemoryProbe,
     MemoryReports,
     MemorySource,
     MemoryStorage,
@@ -74,7 +71,6 @@ class World(ABC):
     letters: Letters
     events: Events
     reports: Reports
-    probe: Probe
     source_place: Place
     target_place: Place
     test: str = field(default_factory=lambda: uuid4().hex[:8])
@@ -151,7 +147,6 @@ class InMemory(World):
             MemoryLetters(self.storage),
             self.queues,
             MemoryReports(self.storage),
-            MemoryProbe(self.storage),
             *places,
         )
 
@@ -229,7 +224,6 @@ class InStorage(World):
             StoredLetters(clients, state),
             StoredEvents(clients, self._queues, self._events),
             StoredReports(clients, state),
-            Probes(clients, state),
             Place(stack.blob_url("sharingsource"), "source"),
             Place(stack.blob_url("sharingtarget"), "target"),
         )

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 import pytest
 
 from rules import events
+from rules.codec import plain_body
 from rules.errors import Reason
 from rules.events import Intake, Refused, intake
 from rules.routes import names
@@ -96,7 +97,7 @@ def test_a_message_leads_to_its_verdict(case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", ACCEPTED, ids=lambda case: ascii(case["name"]))
 def test_plain_and_base64_lead_to_the_same(case: dict[str, Any]) -> None:
     """Whichever of the two a case is written in."""
-    clear = events.plain(message(case))
+    clear = plain_body(message(case))
     assert intake(clear, (ROUTE,)) == intake(base64.b64encode(clear), (ROUTE,)) == expected(case)
 
 

@@ -14,8 +14,7 @@ from rules.jobs.status import progress as job_progress
 from tests.docs.scenarios import scenario
 from tests.fakes import Item
 from tests.unit.samples import NOW, ROUTE, body
-from tests.unit.triggers.api import Answer, Api
-from tests.unit.triggers.test_http import dead
+from tests.unit.triggers.api import Answer, Api, dead
 from tests.unit.world import World
 
 ASKED: dict[str, dict[str, Any]] = {

@@ -16,7 +16,7 @@ from rules.transfers.model import Outcome, Verdict
 from tests.docs.pages import ROOT, code, modules, names, page, rows, section
 from tests.docs.test_docs_hold_the_code import leaves
 from tests.unit.orchestrators.conftest import Staged, staged  # noqa: F401  # a fixture
-from tests.unit.orchestrators.test_transfer import AGAIN, FORBIDDEN, SETTLE, SUPERSEDED, THROTTLED, VERIFIED, WAITING
+from tests.unit.orchestrators.stage import AGAIN, FORBIDDEN, SETTLE, SUPERSEDED, THROTTLED, VERIFIED, WAITING
 from tests.unit.samples import RUN
 
 PAGE = page("docs/host.md")

@@ -34,8 +34,7 @@ from tests.docs.job_scenarios import ASKED, asked, unknown
 from tests.docs.pages import page
 from tests.docs.scenarios import SCENARIOS, Scenario, scenario
 from tests.unit.samples import NAME, NEWER, NOW, ROUTE, body, event, quick, runs
-from tests.unit.triggers.api import Answer, Api
-from tests.unit.triggers.test_http import UNKNOWN, dead
+from tests.unit.triggers.api import UNKNOWN, Answer, Api, dead
 from tests.unit.world import World
 from triggers.http.bodies import MAX_BODY
 from triggers.http.endpoints import ENDPOINTS, PLACES
@@ -790,14 +789,14 @@ def populate(world: World) -> None:
         ("Failed", {"cancelling": True}),
         ("Terminated", {"state": State.COPYING, "resumes": 2}),
     ]
-    for number, (status, fields) in enumerate(conditions):
+    for number, (runtime, fields) in enumerate(conditions):
         transfer = world.put(f"in/{number}")
         run = Run(transfer, NOW, **fields)
-        world.stands(transfer, status, run, progress(run) if status == "Completed" else None)
+        world.stands(transfer, runtime, run, progress(run) if runtime == "Completed" else None)
     begun = world.put("in/begun")
     world.instances.kept[begun.id] = Instance(begun.id, "Pending", Run(begun, NOW), {}, None, NOW)
-    for identity, status in ((UNKNOWN, "Running"), (UNKNOWN.replace("0", "1"), "Failed")):
-        world.instances.kept[identity] = Instance(identity, status, None, {}, None, NOW)
+    for identity, runtime in ((UNKNOWN, "Running"), (UNKNOWN.replace("0", "1"), "Failed")):
+        world.instances.kept[identity] = Instance(identity, runtime, None, {}, None, NOW)
 
 
 class TestAnswers:

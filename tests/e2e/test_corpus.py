@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from azure.core.exceptions import HttpResponseError
 
-from rules import events, redaction
+from rules import redaction
+from rules.codec import plain_body
 from rules.events import Intake, Refused, intake
 from rules.routes.config import read
 from rules.routes.model import Route
@@ -97,7 +98,7 @@ def routes_of(desk: Desk) -> tuple[Route, ...]:
 def here(desk: Desk, case: dict[str, Any]) -> bytes:
     """A message of the corpora as this stack would get it: about its own account, and as a queue can hold it."""
     body = message(case)
-    clear = events.plain(body)
+    clear = plain_body(body)
     source = re.sub(b"https?:", b"", desk.stack.account("sharingsource").encode())
     local = AZURE.sub(lambda found: b"http:" + source.replace(b"/", found[1]), clear)
     if local != clear:
@@ -135,7 +136,7 @@ def sent(hostile: Desk) -> dict[bytes, Intake]:
                 raise
             return str(case["name"])
         found = intake(body, routes_of(hostile))
-        twin = case["verdict"] == "accepted" and TWIN in events.plain(body)
+        twin = case["verdict"] == "accepted" and TWIN in plain_body(body)
         assert verdict(found) == ("not_allowed" if twin else case["verdict"]), case["name"]
         return body, found
 

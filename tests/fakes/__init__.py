@@ -7,7 +7,6 @@ the twins and on real storage.
 from tests.fakes.events import MemoryEvents
 from tests.fakes.instances import MemoryInstances
 from tests.fakes.letters import MemoryLetters
-from tests.fakes.probe import MemoryProbe
 from tests.fakes.reports import MemoryReports
 from tests.fakes.source import MemorySource
 from tests.fakes.target import MemoryTarget
@@ -18,7 +17,6 @@ __all__ = [
     "MemoryEvents",
     "MemoryInstances",
     "MemoryLetters",
-    "MemoryProbe",
     "MemoryReports",
     "MemorySource",
     "MemoryStorage",

@@ -136,4 +136,4 @@ def test_a_wrong_setting_stops_the_start_with_its_message(monkeypatch: pytest.Mo
 def test_nothing_is_made_before_the_first_function_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """A start needs neither network nor identity."""
     set_up(monkeypatch, ROUTES)
-    assert not {name for name in vars(loaded().wiring) if name.startswith("_")}
+    assert "ports" not in vars(loaded().services)

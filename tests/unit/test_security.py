@@ -12,7 +12,7 @@ from azure.durable_functions import DurableOrchestrationClient
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from adapters.translation import PROBE_CONTAINER, SOURCE_SIGN, answered
+from adapters.translation import SOURCE_HEAD, SOURCE_SIGN, answered
 from operations.log import LOGGER, log
 from operations.transfers.accept import accept
 from rules.transfers.identity import MESSAGE_ID, TRANSFER_ID
@@ -131,7 +131,7 @@ def test_any_name_is_one_line_of_the_log(name: str, route: str) -> None:
 async def test_what_anybody_may_read_names_no_account_and_no_blob() -> None:
     """Health is open: also while everything fails it says no more than the names of routes and codes."""
     world = World()
-    world.refuse(PROBE_CONTAINER, answered(PROBE_CONTAINER, 403, "AuthorizationFailure"))
+    world.refuse(SOURCE_HEAD, answered(SOURCE_HEAD, 403, "AuthorizationFailure"))
     world.refuse(SOURCE_SIGN, answered(SOURCE_SIGN, 403, "AuthorizationPermissionMismatch"))
     answer = await Api(world).call("health")
     assert answer.status == 503

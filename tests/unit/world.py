@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from adapters.translation import Request, unanswered
-from operations.upkeep.health import Health
 from ports.services import Ports
 from rules import events
 from rules.orchestrations.instance import Instance
@@ -21,7 +20,6 @@ from tests.fakes import (
     MemoryEvents,
     MemoryInstances,
     MemoryLetters,
-    MemoryProbe,
     MemoryReports,
     MemorySource,
     MemoryStorage,
@@ -51,7 +49,7 @@ class World:
         self.source, self.target = MemorySource(self.storage), MemoryTarget(self.storage)
         self.letters, self.events = MemoryLetters(self.storage), MemoryEvents(self.storage)
         self.reports = MemoryReports(self.storage)
-        self.instances, self.probe = MemoryInstances(self.storage), MemoryProbe(self.storage)
+        self.instances = MemoryInstances(self.storage)
         self.ports = Ports(
             routes=self.routes,
             source=self.source,
@@ -59,13 +57,11 @@ class World:
             letters=self.letters,
             events=self.events,
             reports=self.reports,
-            probe=self.probe,
             now=lambda: self.clock,
             monotonic=self._monotonic,
             times=Times(),
             app_version="0.1.0",
         )
-        self.health = Health(self.ports)
 
     async def _hook(self, request: Request, subject: str) -> Exception | None:
         self.requests.append((request.name, subject))

@@ -18,7 +18,7 @@ from operations.transfers.cancel import cancel
 from operations.transfers.share import share
 from operations.upkeep.health import Health
 from ports.orchestrations import Instances
-from ports.services import Ports
+from ports.services import Ports, Services
 from rules.dead_letters import records
 from rules.jobs.model import Work
 from triggers.http import bodies, requests
@@ -180,7 +180,7 @@ def _of_jobs(work: Work) -> tuple[Endpoint, ...]:
 
 async def get_health(call: Call) -> func.HttpResponse:
     """What works and what does not."""
-    health = await call.health.look()
+    health = await call.health.look(call.ports)
     return answer({**health, "version": call.ports.app_version}, 200 if health["up"] else 503)
 
 
@@ -200,23 +200,20 @@ ENDPOINTS = (
 )
 
 
-def register(
-    app: df.DFApp, ports: Callable[[], Ports], instances: Callable[[Any], Instances], health: Callable[[], Health]
-) -> None:
-    """Put every endpoint into the app."""
+def register(app: df.DFApp, services: Services) -> None:
+    """Register every endpoint."""
+    health = Health()  # shared by all requests of this process
     for endpoint in ENDPOINTS:
-        function = _function(endpoint, ports, instances, health)
-        function = app.durable_client_input(client_name="client")(function)
+        function = app.durable_client_input(client_name="client")(_function(endpoint, services, health))
         function = app.route(route=endpoint.route, methods=endpoint.methods, auth_level=endpoint.level)(function)
         app.function_name(endpoint.name)(function)
 
 
-def _function(
-    endpoint: Endpoint, ports: Callable[[], Ports], instances: Callable[[Any], Instances], health: Callable[[], Health]
-) -> Any:
+def _function(endpoint: Endpoint, services: Services, health: Health) -> Any:
     async def function(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
         try:
-            return await endpoint.answers(Call(req, endpoint.route, ports(), instances(client), health()))
+            call = Call(req, endpoint.route, services.ports, services.instances(client), health)
+            return await endpoint.answers(call)
         except Exception as error:  # noqa: BLE001  # the edge: a function that raises answers 500 with an empty body
             return failure(error)
 

@@ -14,6 +14,7 @@ import pytest
 import activities
 from adapters.translation import LETTERS_WRITE, SOURCE_HEAD, SOURCE_LIST, answered
 from operations.log import LOGGER, log
+from ports.services import Services
 from rules import codec
 from rules.fixed_names import PHASES, STEPS
 from rules.jobs.model import Job, Phase, Tally, Turn, Work
@@ -32,7 +33,7 @@ JOB = Job("reconcile-" + "a" * 24, Work.RECONCILE, NOW, route="default")
 def registered(world: World) -> dict[str, Any]:
     """The activities of an app, by name."""
     app = df.DFApp()
-    activities.register(app, lambda: world.ports, lambda _client: world.instances)
+    activities.register(app, Services(lambda: world.ports, lambda _client: world.instances))
     return {function.get_function_name(): function for function in app.get_functions()}
 
 

@@ -19,9 +19,12 @@ from devhost.host.events import Event
 from orchestrators.job import job
 from orchestrators.transfer import transfer
 from rules import codec
+from rules.errors import Reason
 from rules.fixed_names import CANCEL, JOB, PHASES, STEPS, TRANSFER
 from rules.jobs.model import Job, Turn
-from rules.transfers.model import Outcome, Run, Verdict
+from rules.routes.model import Engine
+from rules.transfers.model import Outcome, Run, Successor, Verdict
+from tests.unit.samples import NEWER
 
 # By what each is given.
 ORCHESTRATIONS: dict[type[Any], tuple[str, df.Orchestrator]] = {
@@ -173,3 +176,30 @@ class Stage:
 def _kept(actions: list[dict[str, Any]], count: int) -> str:
     """The first actions, but for a timer's `isCanceled`, which alone may change."""
     return json.dumps(actions[:count]).replace('"isCanceled": true', '"isCanceled": false')
+
+
+VERIFIED = Outcome(Verdict.VERIFIED, engine=Engine.SYNC, size=1_000)
+
+
+WAITING = Outcome(Verdict.WAITING, engine=Engine.ASYNC, size=1_000_000)
+
+
+AGAIN = Outcome(Verdict.AGAIN)
+
+
+THROTTLED = Outcome(Verdict.RETRYABLE, reason=Reason.THROTTLED, detail="503 ServerBusy")
+
+
+FORBIDDEN = Outcome(Verdict.PERMANENT, reason=Reason.TARGET_UNWRITABLE, detail="no container")
+
+
+SUPERSEDED = Outcome(Verdict.SUPERSEDED, successor=Successor(NEWER), size=1_000)
+
+
+SETTLE = Outcome(Verdict.DONE, pause=90)
+
+
+DONE = Outcome(Verdict.DONE)
+
+
+LOST = RuntimeError("python exited with code 137")

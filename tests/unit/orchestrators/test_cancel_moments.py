@@ -17,8 +17,7 @@ from rules.orchestrations.instance import Instance
 from rules.transfers.model import Outcome, Run, Verdict
 from rules.transfers.states import FINAL, State
 from tests.unit.orchestrators.conftest import Staged
-from tests.unit.orchestrators.stage import Answer, Stage
-from tests.unit.orchestrators.test_transfer import (
+from tests.unit.orchestrators.stage import (
     AGAIN,
     DONE,
     FORBIDDEN,
@@ -28,6 +27,8 @@ from tests.unit.orchestrators.test_transfer import (
     THROTTLED,
     VERIFIED,
     WAITING,
+    Answer,
+    Stage,
 )
 from tests.unit.samples import NEWER, RUN
 

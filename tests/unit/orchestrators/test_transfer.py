@@ -9,24 +9,26 @@ import pytest
 from orchestrators.transfer import MAX_WAITS
 from rules import codec
 from rules.errors import Reason
-from rules.routes.model import Engine
 from rules.transfers.lifecycle import UNCLEAN
-from rules.transfers.model import Outcome, Run, Step, Successor, Verdict
+from rules.transfers.model import Outcome, Run, Step, Verdict
 from rules.transfers.policies import MAX_FAULTS, MAX_TRIES, backoff
 from tests.unit.orchestrators.conftest import Staged
-from tests.unit.orchestrators.stage import Answer, Stage
+from tests.unit.orchestrators.stage import (
+    AGAIN,
+    DONE,
+    FORBIDDEN,
+    LOST,
+    SETTLE,
+    SUPERSEDED,
+    THROTTLED,
+    VERIFIED,
+    WAITING,
+    Answer,
+    Stage,
+)
 from tests.unit.samples import NAME, NEWER, NOW, RUN
 
-VERIFIED = Outcome(Verdict.VERIFIED, engine=Engine.SYNC, size=1_000)
-WAITING = Outcome(Verdict.WAITING, engine=Engine.ASYNC, size=1_000_000)
-AGAIN = Outcome(Verdict.AGAIN)
-THROTTLED = Outcome(Verdict.RETRYABLE, reason=Reason.THROTTLED, detail="503 ServerBusy")
-FORBIDDEN = Outcome(Verdict.PERMANENT, reason=Reason.TARGET_UNWRITABLE, detail="no container")
-SUPERSEDED = Outcome(Verdict.SUPERSEDED, successor=Successor(NEWER), size=1_000)
-SETTLE = Outcome(Verdict.DONE, pause=90)
-DONE = Outcome(Verdict.DONE)
 ROWS_OF_AN_EVENT = 3
-LOST = RuntimeError("python exited with code 137")
 
 
 def test_a_small_blob_is_exactly_one_activity(staged: Staged) -> None:

@@ -75,7 +75,7 @@ def test_an_instance_speaks_by_its_status_until_it_has_ended(status: str, output
 def test_todays_route_is_found_by_its_name() -> None:
     """Or is gone."""
     none = cast("Any", None)
-    ports = Ports((ROUTE,), none, none, none, none, none, none, lambda: NOW, lambda: 0.0, Times(), "1")
+    ports = Ports((ROUTE,), none, none, none, none, none, lambda: NOW, lambda: 0.0, Times(), "1")
     assert ports.route("default") == ROUTE
     assert ports.route("gone") is None
 

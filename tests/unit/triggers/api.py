@@ -8,9 +8,14 @@ import azure.durable_functions as df
 import azure.functions as func
 
 import triggers
-from operations.upkeep.health import Health
 from ports.orchestrations import Instances
-from ports.services import Ports
+from ports.services import Services
+from rules.dead_letters import letters
+from rules.errors import Reason
+from rules.transfers.model import Ended, Outcome, Run, Transfer, Verdict
+from rules.transfers.states import State
+from rules.transfers.status import progress
+from tests.unit.samples import NAME, NOW
 from tests.unit.world import World
 from triggers.http.endpoints import ENDPOINTS
 
@@ -18,24 +23,14 @@ ROUTES = {endpoint.name: endpoint.route for endpoint in ENDPOINTS}
 KEY = "c2VjcmV0LWtleQ=="
 
 
-@dataclass(frozen=True)
-class Wired:
-    """What the triggers are given."""
+def services(world: World) -> Services:
+    """The services of a world in memory, behind the host's client."""
 
-    world: World
-
-    def ports(self) -> Ports:
-        """The twins."""
-        return self.world.ports
-
-    def health(self) -> Health:
-        """The shared look."""
-        return self.world.health
-
-    def instances(self, client: Any) -> Instances:
-        """The twin, whatever the host's client is."""
+    def instances(client: Any) -> Instances:
         assert client == "client"
-        return self.world.instances
+        return world.instances
+
+    return Services(lambda: world.ports, instances)
 
 
 @dataclass(frozen=True)
@@ -58,7 +53,7 @@ class Api:
 
     def __init__(self, world: World) -> None:
         app = df.DFApp()
-        triggers.register(app, Wired(world))
+        triggers.register(app, services(world))
         self.functions = {function.get_function_name(): function for function in app.get_functions()}
 
     async def call(
@@ -80,3 +75,17 @@ class Api:
     async def run(self, name: str, **given: Any) -> Any:
         """Call any function behind the SDK's client middleware."""
         return await self.functions[name].get_user_function().client_function(client="client", **given)
+
+
+UNKNOWN = "37a8eec1-000000000000000000000000"
+
+
+async def dead(world: World, name: str = NAME) -> Transfer:
+    """A transfer that ended as an open dead letter."""
+    transfer = world.put(name)
+    ending = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="503")
+    run = Run(transfer, NOW, state=State.DEAD_LETTERED, step=None, ending=ending)
+    world.stands(transfer, "Completed", Run(transfer, NOW), progress(run))
+    await world.letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED, Reason.THROTTLED))
+    await world.letters.write(letters.of_run(run, NOW, "0.1.0"))
+    return transfer

@@ -8,25 +8,21 @@ from urllib.parse import urljoin
 
 import pytest
 
-from adapters.translation import INSTANCES_FIND, INSTANCES_PAGE, LETTERS_LIST, LETTERS_READ, PROBE_CONTAINER, answered
+from adapters.translation import INSTANCES_FIND, INSTANCES_PAGE, LETTERS_LIST, LETTERS_READ, SOURCE_HEAD, answered
 from operations.log import LOGGER
 from operations.transfers.accept import refuse
-from rules.dead_letters import letters
 from rules.errors import Reason
 from rules.events import Refused
 from rules.jobs.lifecycle import cancelled
 from rules.jobs.model import Work
 from rules.jobs.status import progress as progress_of
-from rules.transfers.model import Ended, Outcome, Run, Transfer, Verdict
-from rules.transfers.states import State
-from rules.transfers.status import progress
+from rules.transfers.model import Run
 from tests.unit.job_runs import done
 from tests.unit.samples import NAME, NOW
-from tests.unit.triggers.api import KEY, ROUTES, Answer, Api
+from tests.unit.triggers.api import KEY, ROUTES, UNKNOWN, Answer, Api, dead
 from tests.unit.world import World
 from triggers.http.endpoints import PLACES
 
-UNKNOWN = "37a8eec1-000000000000000000000000"
 ASK = {work: f"start_{work}" for work in Work}
 
 
@@ -40,17 +36,6 @@ def is_problem(answer: Answer, status: int) -> bool:
     assert body["detail"]
     assert body["fix"]
     return answer.mimetype == "application/problem+json"
-
-
-async def dead(world: World, name: str = NAME) -> Transfer:
-    """A transfer that ended as an open dead letter."""
-    transfer = world.put(name)
-    ending = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="503")
-    run = Run(transfer, NOW, state=State.DEAD_LETTERED, step=None, ending=ending)
-    world.stands(transfer, "Completed", Run(transfer, NOW), progress(run))
-    await world.letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED, Reason.THROTTLED))
-    await world.letters.write(letters.of_run(run, NOW, "0.1.0"))
-    return transfer
 
 
 class TestTransfers:
@@ -506,7 +491,7 @@ async def test_health_is_200_when_up_and_503_when_not(world: World, api: Api) ->
     answer = await api.call("health")
     assert (answer.status, answer.body["up"], answer.body["version"]) == (200, True, "0.1.0")
     world.pass_time(11)
-    world.refuse(PROBE_CONTAINER, answered(PROBE_CONTAINER, 404, "ContainerNotFound"))
+    world.refuse(SOURCE_HEAD, answered(SOURCE_HEAD, 404, "ContainerNotFound"))
     answer = await api.call("health")
     assert (answer.status, answer.body["up"]) == (503, False)
 

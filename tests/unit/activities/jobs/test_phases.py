@@ -11,9 +11,8 @@ from ports.services import Ports
 from rules.errors import LookAgain
 from rules.jobs.model import Job, Phase, Tally, Turn, Work
 from rules.transfers.model import Run
-from tests.unit.job_runs import missing, put_at_target
+from tests.unit.job_runs import dead, missing, put_at_target
 from tests.unit.samples import NOW
-from tests.unit.triggers.test_http import dead
 from tests.unit.world import World
 
 RECONCILE = Job("reconcile-" + "a" * 24, Work.RECONCILE, NOW, route="default")

@@ -94,7 +94,7 @@ class TestANewBlob:
         transfer = world.put()
         await start(world, transfer)
         world.requests.clear()
-        heir = replace(world.ports, born=NOW + timedelta(seconds=1))
+        heir = replace(world.ports, started_at=NOW + timedelta(seconds=1))
         assert (await run_start(heir, Run(transfer, NOW))).verdict is Verdict.VERIFIED
         assert "target.copy" not in world.acts
 

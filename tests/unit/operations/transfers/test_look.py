@@ -32,8 +32,8 @@ from rules.transfers.model import Run, Step, Transfer
 from rules.transfers.policies import resume_pause
 from rules.transfers.states import State
 from tests.fakes import Item
+from tests.unit.job_runs import dead
 from tests.unit.samples import NAME, NOW, ROUTE, after
-from tests.unit.triggers.test_http import dead
 from tests.unit.world import World
 
 FIELDS = {
