@@ -104,7 +104,7 @@ class DurableInstances:
         self,
         *,
         prefix: str = "",
-        standing: frozenset[str] = frozenset(),
+        statuses: frozenset[str] = frozenset(),
         before: datetime | None = None,
         limit: int,
         continuation: str | None = None,
@@ -112,7 +112,7 @@ class DurableInstances:
         """List transfers, or jobs, whose id begins so."""
         query = {"top": str(max(1, min(limit, MAX_PAGE))), "showInput": "true"}
         query |= {"instanceIdPrefix": prefix} if prefix else {}
-        query |= {"runtimeStatus": ",".join(sorted(standing))} if standing else {}
+        query |= {"runtimeStatus": ",".join(sorted(statuses))} if statuses else {}
         query |= {"createdTimeTo": codec.stamp(before)} if before else {}
         token = unwrapped(prefix, continuation)
         try:

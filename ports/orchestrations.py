@@ -31,14 +31,14 @@ class Instances(Protocol):
         self,
         *,
         prefix: str = "",
-        standing: frozenset[str] = frozenset(),
+        statuses: frozenset[str] = frozenset(),
         before: datetime | None = None,
         limit: int,
         continuation: str | None = None,
     ) -> tuple[list[Instance], str | None]:
         """List transfers (or, where the prefix begins like theirs, jobs) whose id begins so; a page may be short, even empty.
 
-        `standing` are the statuses wanted, all where it is empty; `before` leaves out what was created later.
+        `statuses` are those wanted, all where it is empty; `before` leaves out what was created later.
 
         Raises ValueError for a continuation that is none.
         """

@@ -57,7 +57,7 @@ class Ignored:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RejectedEvent:
     """Ours, but it cannot be done: a dead letter with this reason."""
 
     reason: Reason
@@ -65,15 +65,15 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Intake:
+class EventDecision:
     """What follows from a message: transfers to start, and perhaps a refusal to keep."""
 
     transfers: tuple[Transfer, ...] = ()
-    refused: Refused | None = None
+    refused: RejectedEvent | None = None
     ignored: str = ""
 
 
-def intake(body: bytes, routes: tuple[Route, ...]) -> Intake:
+def decide_on(body: bytes, routes: tuple[Route, ...]) -> EventDecision:
     """Decide what a message leads to.
 
     | message | leads to |
@@ -87,35 +87,35 @@ def intake(body: bytes, routes: tuple[Route, ...]) -> Intake:
     | else | one transfer per matching route |
     """
     event = parse(body)
-    if isinstance(event, Refused):
-        return Intake(refused=event)
+    if isinstance(event, RejectedEvent):
+        return EventDecision(refused=event)
     if isinstance(event, Ignored):
-        return Intake(ignored=event.why)
+        return EventDecision(ignored=event.why)
     if event.damaged and any(route.starts_in(event.account, event.container) for route in routes):
-        return Intake(refused=Refused(Reason.INVALID_NAME, DAMAGED))
+        return EventDecision(refused=RejectedEvent(Reason.INVALID_NAME, DAMAGED))
     matching = [route for route in routes if route.carries(event.account, event.container, event.name)]
     if not matching:
-        return Intake(ignored="no route carries this blob")
+        return EventDecision(ignored="no route carries this blob")
     verdicts = [_along(route, event) for route in matching]
-    return Intake(
+    return EventDecision(
         transfers=tuple(verdict for verdict in verdicts if isinstance(verdict, Transfer)),
-        refused=next((verdict for verdict in verdicts if isinstance(verdict, Refused)), None),
+        refused=next((verdict for verdict in verdicts if isinstance(verdict, RejectedEvent)), None),
     )
 
 
-def along(route: Route, name: str, etag: str) -> Transfer | Refused:
+def transfer_for(route: Route, name: str, etag: str) -> Transfer | RejectedEvent:
     """The transfer of this version along this route, or why its name cannot be carried."""
     rest = name.removeprefix(route.source.prefix)
     why = names.refusal(name) or names.refusal(route.target.blob(rest).name)
     if why is None:
         why = names.source_url_refusal(Blob(route.source.endpoint, route.source.container, name).url)
-    return Refused(Reason.INVALID_NAME, why) if why else identity.transfer(route, name, etag)
+    return RejectedEvent(Reason.INVALID_NAME, why) if why else identity.transfer(route, name, etag)
 
 
-def _along(route: Route, event: Created) -> Transfer | Refused:
-    found = along(route, event.name, event.etag)
+def _along(route: Route, event: Created) -> Transfer | RejectedEvent:
+    found = transfer_for(route, event.name, event.etag)
     if isinstance(found, Transfer) and not _names(event.url, found.version.blob):
-        return Refused(Reason.NOT_ALLOWED, "data.url does not match the blob that the subject names")
+        return RejectedEvent(Reason.NOT_ALLOWED, "data.url does not match the blob that the subject names")
     return found
 
 
@@ -153,7 +153,7 @@ def _decoded(written: str) -> str | None:
         return None
 
 
-def parse(body: bytes) -> Created | Ignored | Refused:
+def parse(body: bytes) -> Created | Ignored | RejectedEvent:
     """Read a message. Never raises; unknown fields are ignored."""
     event = _json(body)
     if isinstance(event, list) and len(event) == 1:
@@ -176,7 +176,7 @@ def split(body: bytes) -> list[bytes]:
     return [json.dumps(event).encode() for event in events] if isinstance(events, list) else [body]
 
 
-def _created(event: dict[str, Any]) -> Created | Ignored | Refused:
+def _created(event: dict[str, Any]) -> Created | Ignored | RejectedEvent:
     data = event.get("data")
     if not isinstance(data, dict):
         return _malformed("`data` is not an object")
@@ -203,8 +203,8 @@ def _matched(pattern: re.Pattern[str], value: Any) -> re.Match[str] | None:
     return pattern.fullmatch(value) if isinstance(value, str) else None
 
 
-def _malformed(detail: str) -> Refused:
-    return Refused(Reason.MALFORMED, detail)
+def _malformed(detail: str) -> RejectedEvent:
+    return RejectedEvent(Reason.MALFORMED, detail)
 
 
 def _json(body: bytes) -> Any:

@@ -11,7 +11,7 @@ from operations.transfers.restart import StillRunning, restart
 from ports.orchestrations import Instances
 from ports.services import Ports
 from rules.dead_letters.letters import DISCARDED
-from rules.events import Refused, along
+from rules.events import RejectedEvent, transfer_for
 from rules.jobs.model import Finding, Job, Result
 from rules.orchestrations import status
 from rules.orchestrations.instance import Instance
@@ -72,8 +72,8 @@ async def start_line(ports: Ports, instances: Instances, job: Job, line: Line) -
     route = ports.route(job.route or "")
     if route is None:
         return Acted(Result.REFUSED, NO_ROUTE.failure)
-    transfer = along(route, line["name"], line["etag"])
-    if isinstance(transfer, Refused):
+    transfer = transfer_for(route, line["name"], line["etag"])
+    if isinstance(transfer, RejectedEvent):
         return Acted(Result.REFUSED, transfer.detail)
     if transfer.id != line["id"] or not route.carries(route.source.account, route.source.container, transfer.name):
         return ELSEWHERE

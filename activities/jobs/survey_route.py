@@ -16,7 +16,7 @@ from operations.transfers.accept import refuse
 from ports.services import Ports
 from rules import events
 from rules.errors import UNREADABLE, Permanent, Reason, StorageError
-from rules.events import Refused, along
+from rules.events import RejectedEvent, transfer_for
 from rules.jobs.model import Finding, Job, Turn
 from rules.jobs.report import PAGE, found_page
 from rules.routes import names
@@ -90,8 +90,8 @@ async def extras(ports: Ports, job: Job) -> Turn:
 async def _compared(
     ports: Ports, route: Route, others: dict[str, TargetBlob], name: str, listed: SourceBlob | Permanent
 ) -> Line:
-    found = along(route, name, "" if isinstance(listed, Permanent) else listed.etag)
-    if isinstance(found, Refused):
+    found = transfer_for(route, name, "" if isinstance(listed, Permanent) else listed.etag)
+    if isinstance(found, RejectedEvent):
         return _line(Finding.ERROR, name, listed, None, f"{found.reason}: {found.detail}")
     if isinstance(listed, Permanent):
         return await _looked_at(ports, route, others, found.version.blob, listed)
@@ -125,8 +125,8 @@ async def _looked_at(ports: Ports, route: Route, others: dict[str, TargetBlob], 
 async def _keep_refused(ports: Ports, route: Route, lines: list[Line]) -> None:
     """A name that cannot be carried ends as its event would: as a dead letter, always the same one."""
     for line in lines:
-        refused = along(route, line["name"], line["etag"] or "")
-        if isinstance(refused, Refused) and line["etag"]:
+        refused = transfer_for(route, line["name"], line["etag"] or "")
+        if isinstance(refused, RejectedEvent) and line["etag"]:
             with suppress(UnicodeEncodeError):  # no event can say such a name
                 transfer = identity.transfer(route, line["name"], line["etag"])
                 await refuse(ports, events.announcement(transfer, transfer.etag, None), refused)

@@ -12,7 +12,7 @@ def todays_route(ports: Ports, run: Run) -> Route | None:
     route = ports.route(run.transfer.route)
     if route is None:
         return None
-    today = events.along(route, run.transfer.name, run.transfer.etag)
+    today = events.transfer_for(route, run.transfer.name, run.transfer.etag)
     return route if isinstance(today, Transfer) and today == run.transfer else None
 
 

@@ -9,7 +9,7 @@ from ports.services import Ports
 from rules.dead_letters import letters
 from rules.errors import Failure, LookAgain, Permanent, Reason
 from rules.events import announcement
-from rules.routes.model import Choice
+from rules.routes.model import EnginePreference
 from rules.transfers.decisions import Cleaning, TargetBlob, clean, is_half_made
 from rules.transfers.lifecycle import UNCLEAN
 from rules.transfers.model import Ended, Outcome, Run, Verdict
@@ -56,7 +56,7 @@ async def _may_be_half_made(ports: Ports, run: Run) -> bool:
     route = todays_route(ports, run)
     if route is None:
         return False
-    if route.engine is not Choice.SYNC:
+    if route.engine is not EnginePreference.SYNC:
         return True
     try:
         target = await _target(ports, run)

@@ -67,8 +67,8 @@ def _transfer(ports: Ports, letter: Letter) -> Transfer:
     route = ports.route(letter.route)
     if route is None:
         raise Conflict(f"no current route is named {letter.route!r}", "Restore the route in ROUTES, then replay.")
-    found = events.along(route, letter.name or "", letter.etag or "")
-    if isinstance(found, events.Refused) or found.id != letter.id:
+    found = events.transfer_for(route, letter.name or "", letter.etag or "")
+    if isinstance(found, events.RejectedEvent) or found.id != letter.id:
         fix = "Share the blob on the current route with POST /api/transfers."
         raise Conflict(f"the route {route.name} now has another source or target", fix)
     return found
@@ -78,7 +78,7 @@ async def _message(ports: Ports, instances: Instances, letter: Letter, body: byt
     if redaction.is_redacted(body):
         fix = "Share the blob with POST /api/transfers."
         raise Conflict("a possible secret was removed from the message, so the message cannot be accepted again", fix)
-    found = events.intake(body, ports.routes)
+    found = events.decide_on(body, ports.routes)
     if found.refused:
         raise Conflict(f"the message was refused again: {found.refused.detail}", MEND, reason=found.refused.reason)
     if found.ignored:

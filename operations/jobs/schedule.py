@@ -6,7 +6,7 @@ from ports.orchestrations import Instances
 from ports.services import Ports
 from rules.jobs.model import Job, Work, scheduled_id
 from rules.jobs.report import results_page
-from rules.orchestrations.instance import Standing
+from rules.orchestrations.instance import StatusFilter
 from rules.routes.model import Route
 
 PAGE = 100
@@ -40,7 +40,7 @@ async def _reconciling(instances: Instances) -> set[str]:
     found, continuation = set(), None
     while True:
         page, continuation = await instances.page(
-            prefix=f"{Work.RECONCILE}-", standing=Standing.UNDER_WAY, limit=PAGE, continuation=continuation
+            prefix=f"{Work.RECONCILE}-", statuses=StatusFilter.UNDER_WAY, limit=PAGE, continuation=continuation
         )
         found |= {instance.job.route for instance in page if instance.job and not instance.job.dry_run}
         if continuation is None:

@@ -24,7 +24,7 @@ class Accepted:
 
 async def accept(ports: Ports, instances: Instances, body: bytes) -> Accepted:
     """Accept one message, whatever it is. Raises only what storage raises, so that the queue keeps the message."""
-    found = events.intake(body, ports.routes)
+    found = events.decide_on(body, ports.routes)
     if found.ignored:
         log("message.ignored", found.ignored)
     letter = await refuse(ports, body, found.refused) if found.refused else None
@@ -69,7 +69,7 @@ async def _again(ports: Ports, instances: Instances, transfer: Transfer) -> bool
     return True
 
 
-async def refuse(ports: Ports, body: bytes, refused: events.Refused) -> str:
+async def refuse(ports: Ports, body: bytes, refused: events.RejectedEvent) -> str:
     """Keep a message that leads to no transfer as a dead letter; the same body is the same letter."""
     letter = letters.of_message(body, refused, ports.now(), ports.app_version)
     await ports.letters.write(letter)

@@ -11,7 +11,7 @@ from ports.services import Ports
 from rules.dead_letters import records
 from rules.errors import Failure, Permanent
 from rules.orchestrations import status
-from rules.orchestrations.instance import Instance, Standing
+from rules.orchestrations.instance import Instance, StatusFilter
 from rules.orchestrations.liveness import RETENTION
 from rules.routes.model import Blob, Route
 from rules.transfers import identity
@@ -148,7 +148,7 @@ async def transfers(
     What is under way is few among many that ended: a page of those is made of what runs or is broken alone.
     """
     prefix = identity.route_prefix(route) if route else ""
-    standing = Standing.UNDER_WAY if state in set(State) - FINAL else frozenset[str]()
-    found, following = await instances.page(prefix=prefix, standing=standing, limit=limit, continuation=continuation)
+    statuses = StatusFilter.UNDER_WAY if state in set(State) - FINAL else frozenset[str]()
+    found, following = await instances.page(prefix=prefix, statuses=statuses, limit=limit, continuation=continuation)
     items = [status.view(instance) for instance in found]
     return {"items": [item for item in items if state in {None, item["state"]}], "continuation": following}

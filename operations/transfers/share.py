@@ -5,7 +5,7 @@ from operations.transfers.restart import StillRunning, restart
 from ports.orchestrations import Instances
 from ports.services import Ports
 from rules.errors import Permanent
-from rules.events import Refused, along
+from rules.events import RejectedEvent, transfer_for
 from rules.orchestrations import status
 from rules.routes.model import Blob, Route
 from rules.transfers.model import Transfer
@@ -63,7 +63,7 @@ def carrier(ports: Ports, route_name: str, name: str) -> Route:
     if not route.carries(route.source.account, route.source.container, name):
         fix = f"Use a name that starts with {route.source.prefix!r} and ends with {route.suffix!r}."
         raise Invalid(f"the route {route.name} does not carry this name", fix)
-    if isinstance(refused := along(route, name, ""), Refused):
+    if isinstance(refused := transfer_for(route, name, ""), RejectedEvent):
         raise Invalid(f"the name cannot be carried: {refused.detail}", refused.reason.hint)
     return route
 
@@ -81,7 +81,7 @@ async def at_source(ports: Ports, route: Route, name: str) -> Transfer | None:
         raise Invalid(f"the blob cannot be carried: {refusal}", refusal.reason.hint) from None
     if source is None:
         return None
-    found = along(route, name, source.etag)
-    if isinstance(found, Refused):
+    found = transfer_for(route, name, source.etag)
+    if isinstance(found, RejectedEvent):
         raise Invalid(f"the name cannot be carried: {found.detail}", found.reason.hint)
     return found

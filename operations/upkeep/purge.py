@@ -9,14 +9,14 @@ from ports.orchestrations import Instances
 from ports.services import Ports
 from rules.jobs.model import Work
 from rules.orchestrations import status
-from rules.orchestrations.instance import Instance, Standing
+from rules.orchestrations.instance import Instance, StatusFilter
 from rules.orchestrations.liveness import RETENTION, may_go
 from rules.transfers.states import State
 
 # What a round may take from those who share blobs meanwhile.
 MOST, SECONDS, AT_ONCE = 1_000, 60.0, 5
 # Jobs by their prefixes, ended in any way; then transfers that ended with a word of their own.
-LISTS = {**{f"{work}-": Standing.ENDED for work in Work}, "": frozenset({"Completed"})}
+LISTS = {**{f"{work}-": StatusFilter.ENDED for work in Work}, "": frozenset({"Completed"})}
 
 
 async def purge(ports: Ports, instances: Instances) -> int:
@@ -25,10 +25,10 @@ async def purge(ports: Ports, instances: Instances) -> int:
     By id alone: the extension's purge by a filter ignores the prefix, and would take what must stay.
     """
     round_ = Round(ports, "purge", seconds=SECONDS, most=MOST)
-    for prefix, standing in LISTS.items():
+    for prefix, statuses in LISTS.items():
         if not round_.over:
             with round_:
-                await _slice(ports, instances, round_, prefix, standing)
+                await _slice(ports, instances, round_, prefix, statuses)
     if round_.done:
         text = f"histories that ended over {RETENTION // timedelta(days=1)} days ago were deleted"
         log("purge.done", text, count=round_.done)
@@ -36,14 +36,14 @@ async def purge(ports: Ports, instances: Instances) -> int:
     return round_.done
 
 
-async def _slice(ports: Ports, instances: Instances, round_: Round, prefix: str, standing: frozenset[str]) -> None:
+async def _slice(ports: Ports, instances: Instances, round_: Round, prefix: str, statuses: frozenset[str]) -> None:
     async def forget(listed: Instance) -> None:
         if await _may_go(ports, instances, listed.id):
             await instances.purge(listed.id)
             round_.done += 1
 
     before = ports.now() - RETENTION
-    async for page in round_.pages(instances, prefix, standing=standing, before=before):
+    async for page in round_.pages(instances, prefix, statuses=statuses, before=before):
         old = [instance for instance in page if may_go(instance, ports.now())]
         await round_.each(old, forget, AT_ONCE)
 

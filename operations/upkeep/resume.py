@@ -9,7 +9,7 @@ from ports.services import Ports
 from rules.dead_letters import letters
 from rules.jobs.model import Work
 from rules.orchestrations import recovery
-from rules.orchestrations.instance import Instance, Standing
+from rules.orchestrations.instance import Instance, StatusFilter
 from rules.orchestrations.recovery import Sequel
 from rules.transfers.identity import TRANSFER_ID
 from rules.transfers.model import Run
@@ -39,7 +39,7 @@ async def _take_up_all(ports: Ports, instances: Instances, round_: Round, prefix
         if await take_up(ports, instances, listed.id):
             round_.done += 1
 
-    async for page in round_.pages(instances, prefix, standing=Standing.BROKEN):
+    async for page in round_.pages(instances, prefix, statuses=StatusFilter.BROKEN):
         await round_.each([instance for instance in page if _is_due(ports, instance)], start, AT_ONCE)
 
 

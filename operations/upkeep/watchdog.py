@@ -10,14 +10,14 @@ from ports.orchestrations import Instances
 from ports.services import Ports
 from rules.jobs.model import Work
 from rules.orchestrations import recovery
-from rules.orchestrations.instance import Instance, Standing
+from rules.orchestrations.instance import Instance, StatusFilter
 from rules.orchestrations.liveness import LOST, SILENT, Life, last_sign, life
 
 SECONDS, MOST, AT_ONCE = 240.0, 600, 5
 # A message of the hub that has waited for so long says that the answers may be waiting, too.
 BEHIND = timedelta(minutes=5)
 # A suspended one is left to the person who suspended it.
-ALIVE = Standing.RUNNING - {"Suspended"}
+ALIVE = StatusFilter.RUNNING - {"Suspended"}
 PREFIXES = (*(f"{work}-" for work in Work), "")
 
 
@@ -76,7 +76,7 @@ async def _look(ports: Ports, instances: Instances, round_: Round, prefix: str, 
         if await _act(ports, instances, listed.id):
             round_.done += 1
 
-    async for page in round_.pages(instances, prefix, standing=ALIVE, before=ports.now() - LOST):
+    async for page in round_.pages(instances, prefix, statuses=ALIVE, before=ports.now() - LOST):
         for instance in page:
             if ports.now() - last_sign(instance) > SILENT:
                 seen.add(instance)

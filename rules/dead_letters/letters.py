@@ -92,7 +92,7 @@ def of_run(run: Run, now: datetime, app_version: str) -> Letter:
     )
 
 
-def of_message(body: bytes, refused: events.Refused, now: datetime, app_version: str) -> Letter:
+def of_message(body: bytes, refused: events.RejectedEvent, now: datetime, app_version: str) -> Letter:
     """The letter of a message that leads to no transfer. What looks like a secret in it is removed."""
     return Letter(
         id=identity.message_id(body),

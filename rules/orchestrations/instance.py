@@ -11,7 +11,7 @@ from rules.transfers.model import Run
 Input = Run | Job
 
 
-class Standing:
+class StatusFilter:
     """What the Durable extension says of an instance; its words, not ours."""
 
     RUNNING = frozenset({"Pending", "Running", "Suspended", "ContinuedAsNew"})
@@ -46,7 +46,7 @@ class Instance:
     @property
     def running(self) -> bool:
         """Whether it may still do something."""
-        return self.status in Standing.RUNNING
+        return self.status in StatusFilter.RUNNING
 
     @property
     def under_way(self) -> bool:
@@ -61,4 +61,4 @@ class Instance:
     @property
     def broken(self) -> bool:
         """Whether it ended without a word of its own (rule 8)."""
-        return self.status in Standing.BROKEN
+        return self.status in StatusFilter.BROKEN

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from rules.redaction import text_without_secrets
 from rules.routes import names
-from rules.routes.model import Choice, Place, Route
+from rules.routes.model import EnginePreference, Place, Route
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,39}")
 CONTAINER = re.compile(r"\$web|(?=.{3,63}\Z)[a-z0-9](?:-?[a-z0-9])*")
@@ -84,10 +84,10 @@ def _text(value: Any, key: str, number: int) -> str:
     return value
 
 
-def _engine(text: str) -> Choice:
-    if text not in list(Choice):
-        raise InvalidRoute(f"unknown engine {_shown(text)}; use one of {', '.join(Choice)}")
-    return Choice(text)
+def _engine(text: str) -> EnginePreference:
+    if text not in list(EnginePreference):
+        raise InvalidRoute(f"unknown engine {_shown(text)}; use one of {', '.join(EnginePreference)}")
+    return EnginePreference(text)
 
 
 def _tier(text: str) -> str:

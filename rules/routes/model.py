@@ -14,7 +14,7 @@ class Engine(StrEnum):
     ASYNC = "async"
 
 
-class Choice(StrEnum):
+class EnginePreference(StrEnum):
     """The engine that a route wants; `auto` leaves it to `policies.choose_engine`."""
 
     AUTO = "auto"
@@ -68,7 +68,7 @@ class Route:
     source: Place
     target: Place
     suffix: str = ""
-    engine: Choice = Choice.AUTO
+    engine: EnginePreference = EnginePreference.AUTO
     deadline: timedelta | None = None
     tier: str | None = None
     reconcile: timedelta | None = None

@@ -6,7 +6,7 @@ from hashlib import sha256
 from math import ceil
 
 from rules.errors import Reason
-from rules.routes.model import Choice, Engine
+from rules.routes.model import Engine, EnginePreference
 from rules.transfers.model import Kind
 
 MAX_TRIES = 8
@@ -99,7 +99,7 @@ def expired(now: datetime, end: datetime) -> bool:
     return end - now <= GRACE
 
 
-def choose_engine(wanted: Choice, kind: Kind, size: int, refused: frozenset[Engine]) -> Engine | Reason:
+def choose_engine(wanted: EnginePreference, kind: Kind, size: int, refused: frozenset[Engine]) -> Engine | Reason:
     """Rule 16: which engine carries this blob.
 
     | wanted | blob | refused | engine |
@@ -116,12 +116,12 @@ def choose_engine(wanted: Choice, kind: Kind, size: int, refused: frozenset[Engi
     A forced engine has no understudy: who forces `sync` does not want a target emptied.
     """
     fits = kind is Kind.BLOCK and size <= SYNC_LIMIT
-    if wanted is Choice.SYNC and not fits:
+    if wanted is EnginePreference.SYNC and not fits:
         return Reason.UNSUPPORTED_BLOB
     able = {
-        Choice.SYNC: (Engine.SYNC,),
-        Choice.ASYNC: (Engine.ASYNC,),
-        Choice.AUTO: (Engine.SYNC, Engine.ASYNC) if fits else (Engine.ASYNC,),
+        EnginePreference.SYNC: (Engine.SYNC,),
+        EnginePreference.ASYNC: (Engine.ASYNC,),
+        EnginePreference.AUTO: (Engine.SYNC, Engine.ASYNC) if fits else (Engine.ASYNC,),
     }[wanted]
     return next((engine for engine in able if engine not in refused), Reason.SOURCE_UNREADABLE)
 

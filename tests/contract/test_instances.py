@@ -30,7 +30,7 @@ from devhost.storage.testing import Stack, free_ports
 from ports.orchestrations import Instances
 from rules.errors import Reason, Retryable
 from rules.jobs.model import Job, Work
-from rules.orchestrations.instance import Instance, Standing
+from rules.orchestrations.instance import Instance, StatusFilter
 from rules.routes.model import Place, Route
 from rules.transfers import identity
 from rules.transfers.model import Run
@@ -229,7 +229,7 @@ async def test_broken_ones_are_told_apart(fleet: Fleet) -> None:
     found = [await fleet.until(*wanted) for wanted in (("broken", "Failed"), ("slow", "Terminated"))]
     await fleet.until("done", "Completed")
     assert all(instance.broken and not instance.running for instance in found)
-    listed, _ = await fleet.instances.page(prefix=fleet.prefix, standing=Standing.BROKEN, limit=10)
+    listed, _ = await fleet.instances.page(prefix=fleet.prefix, statuses=StatusFilter.BROKEN, limit=10)
     assert sorted(instance.id for instance in listed) == sorted(instance.id for instance in found)
     assert all(instance.run is not None for instance in listed)
 
@@ -274,21 +274,21 @@ async def test_a_list_of_some_standings_holds_no_other(fleet: Fleet) -> None:
         await fleet.instances.start(fleet.run(name))
     for name, status in (("done", "Completed"), ("done-not", "Running"), ("broken", "Failed"), ("slow", "Running")):
         await fleet.until(name, status)
-    assert await everything(fleet, standing=Standing.RUNNING) == {ids["done-not"], ids["slow"]}
-    assert await everything(fleet, standing=Standing.ENDED) == {ids["done"], ids["broken"]}
-    assert await everything(fleet, standing=frozenset({"Completed"})) == {ids["done"]}
+    assert await everything(fleet, statuses=StatusFilter.RUNNING) == {ids["done-not"], ids["slow"]}
+    assert await everything(fleet, statuses=StatusFilter.ENDED) == {ids["done"], ids["broken"]}
+    assert await everything(fleet, statuses=frozenset({"Completed"})) == {ids["done"]}
     assert await everything(fleet) == set(ids.values())
 
 
 async def test_a_list_of_what_was_begun_before_a_moment(fleet: Fleet) -> None:
-    """What was begun later is left out; together with a standing, both hold."""
+    """What was begun later is left out; together with a statuses, both hold."""
     await fleet.instances.start(fleet.run("done"))
     await fleet.until("done", "Completed")
     moment = await fleet.moment()
     await fleet.instances.start(fleet.run("slow"))
     await fleet.until("slow", "Running")
     assert await everything(fleet, before=moment) == {fleet.run("done").transfer.id}
-    assert await everything(fleet, before=moment, standing=Standing.RUNNING) == set()
+    assert await everything(fleet, before=moment, statuses=StatusFilter.RUNNING) == set()
     assert len(await everything(fleet, before=moment + timedelta(days=1))) == 2
 
 

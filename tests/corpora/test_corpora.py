@@ -15,7 +15,7 @@ import pytest
 from rules import events
 from rules.codec import plain_body
 from rules.errors import Reason
-from rules.events import Intake, Refused, intake
+from rules.events import EventDecision, RejectedEvent, decide_on
 from rules.routes import names
 from rules.routes.model import Place, Route
 from rules.transfers import identity
@@ -46,13 +46,17 @@ def message(case: dict[str, Any]) -> bytes:
     return base64.b64decode(case["base64"]) if "base64" in case else text(case["body"]).encode()
 
 
-def expected(case: dict[str, Any]) -> Intake:
+def expected(case: dict[str, Any]) -> EventDecision:
     """What a message of this verdict leads to, whole."""
     verdict, why = case["verdict"], case.get("why", NOT_ITS_URL)
     if verdict == "accepted":
         transfer = identity.transfer(ROUTE, text(case.get("blob", NAME)), case.get("etag", ETAG))
-        return Intake(transfers=(transfer,))
-    return Intake(ignored=why) if verdict == "ignored" else Intake(refused=Refused(Reason(verdict), why))
+        return EventDecision(transfers=(transfer,))
+    return (
+        EventDecision(ignored=why)
+        if verdict == "ignored"
+        else EventDecision(refused=RejectedEvent(Reason(verdict), why))
+    )
 
 
 MESSAGES, NAMES, URLS = corpus("messages"), corpus("names"), corpus("urls")
@@ -91,24 +95,24 @@ def test_the_messages_lead_to_everything_that_a_message_can_lead_to() -> None:
 @pytest.mark.parametrize("case", MESSAGES + URLS, ids=lambda case: ascii(case["name"]))
 def test_a_message_leads_to_its_verdict(case: dict[str, Any]) -> None:
     """Nothing raises, nothing more is started, and the reason is the very one."""
-    assert intake(message(case), (ROUTE,)) == expected(case)
+    assert decide_on(message(case), (ROUTE,)) == expected(case)
 
 
 @pytest.mark.parametrize("case", ACCEPTED, ids=lambda case: ascii(case["name"]))
 def test_plain_and_base64_lead_to_the_same(case: dict[str, Any]) -> None:
     """Whichever of the two a case is written in."""
     clear = plain_body(message(case))
-    assert intake(clear, (ROUTE,)) == intake(base64.b64encode(clear), (ROUTE,)) == expected(case)
+    assert decide_on(clear, (ROUTE,)) == decide_on(base64.b64encode(clear), (ROUTE,)) == expected(case)
 
 
 @pytest.mark.parametrize("case", NAMES, ids=lambda case: ascii(case["name"]))
 def test_a_name_is_carried_byte_for_byte_or_refused_in_words(case: dict[str, Any]) -> None:
     """A carried one is the same at the target, and comes back from its URL."""
     name, why = text(case["blob"]), case.get("why")
-    found = events.along(BARE, name, ETAG)
+    found = events.transfer_for(BARE, name, ETAG)
     assert names.refusal(name) == (None if why == TOO_LONG_A_URL else why)
     if case["verdict"] == "invalid_name":
-        assert found == Refused(Reason.INVALID_NAME, case["why"])
+        assert found == RejectedEvent(Reason.INVALID_NAME, case["why"])
     else:
         assert found == identity.transfer(BARE, name, ETAG)
         assert found.target_blob.name == name

@@ -7,7 +7,7 @@ from activities.jobs import BODIES, run
 from operations.transfers.accept import refuse
 from rules import codec
 from rules.errors import Reason
-from rules.events import Refused
+from rules.events import RejectedEvent
 from rules.jobs import lifecycle
 from rules.jobs.model import Finding, Job, JobState, Result, Work
 from rules.jobs.status import progress as job_progress
@@ -145,7 +145,7 @@ async def what_came_of_those_to_be_discarded(world: World, api: Api) -> Answer:
     await dead(world)
     running = await dead(world, "in/running")
     await api.call("replay_dead_letter", running.id)
-    await refuse(world.ports, b"hello", Refused(Reason.MALFORMED, "no JSON"))
+    await refuse(world.ports, b"hello", RejectedEvent(Reason.MALFORMED, "no JSON"))
     await done(world, identity := await asked(world, api, "start_discard"))
     found = await api.call("get_discard_report", identity)
     came = await api.call("get_discard_report", identity, continuation="1")
@@ -205,7 +205,7 @@ async def a_reconcile_that_is_done(world: World, api: Api) -> Answer:
 async def the_letters_that_were_found(world: World, api: Api) -> Answer:
     """A transfer's and a message's."""
     await dead(world)
-    await refuse(world.ports, b"hello", Refused(Reason.MALFORMED, "no JSON"))
+    await refuse(world.ports, b"hello", RejectedEvent(Reason.MALFORMED, "no JSON"))
     await done(world, identity := await asked(world, api, "start_replay"))
     answer = await api.call("get_replay_report", identity)
     assert len(answer.body["items"]) == 2
@@ -219,7 +219,7 @@ async def what_came_of_them(world: World, api: Api) -> Answer:
     await dead(world)
     running = await dead(world, "in/running")
     await api.call("replay_dead_letter", running.id)
-    await refuse(world.ports, b"hello", Refused(Reason.MALFORMED, "no JSON"))
+    await refuse(world.ports, b"hello", RejectedEvent(Reason.MALFORMED, "no JSON"))
     await done(world, identity := await asked(world, api, "start_replay"))
     answer = await api.call("get_replay_report", identity, continuation="1")
     assert {line["result"] for line in answer.body["items"]} == {Result.STARTED, Result.REFUSED, Result.RUNNING}

@@ -17,7 +17,7 @@ from operations.transfers.accept import refuse
 from operations.transfers.look import LETTER_PAGES, SEARCH_PAGE, SEARCH_PAGES
 from rules.dead_letters import letters, records
 from rules.errors import Reason
-from rules.events import Refused
+from rules.events import RejectedEvent
 from rules.jobs import lifecycle, model, report, status
 from rules.jobs.model import Finding, Job, JobState, Phase, Result, Work
 from rules.jobs.status import COUNTS
@@ -547,7 +547,7 @@ async def cancelled_and_not_noticed(world: World, api: Api) -> Answer:
 async def letters_of_both_kinds(world: World, api: Api) -> Answer:
     """A transfer's, a message's, an unreadable one's; and one whose metadata was lost, as the list shows it."""
     await dead(world)
-    await refuse(world.ports, b"hello", Refused(Reason.MALFORMED, "no JSON"))
+    await refuse(world.ports, b"hello", RejectedEvent(Reason.MALFORMED, "no JSON"))
     await unreadable(world)
     answer = await api.call("list_dead_letters")
     assert len(answer.body["items"]) == 3
@@ -754,7 +754,7 @@ async def well(_world: World, api: Api) -> Answer:
 
 async def message(world: World, sent: bytes) -> str:
     """The letter of a message."""
-    return await refuse(world.ports, sent, Refused(Reason.MALFORMED, "no JSON"))
+    return await refuse(world.ports, sent, RejectedEvent(Reason.MALFORMED, "no JSON"))
 
 
 async def unreadable(world: World) -> str:

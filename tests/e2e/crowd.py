@@ -139,7 +139,7 @@ def _like(model: Letter, ways: list[Route]) -> Iterator[Letter]:
     for number in range(LETTERS):
         failed = model.attempts[0].failed_at
         if number % 10 == 0:
-            refused = events.Refused(Reason.MALFORMED, "no event")
+            refused = events.RejectedEvent(Reason.MALFORMED, "no event")
             yield letters.of_message(f"no event, {number}".encode(), refused, failed, model.app_version)
             continue
         way = ways[number % len(ways)]

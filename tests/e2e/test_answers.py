@@ -180,7 +180,7 @@ def test_a_blob_under_its_owners_key_is_refused_wherever_it_is_met(
 
 
 def test_tags_that_the_target_does_not_take_are_left_out(answering: Desk, ends: dict[str, dict[str, Any]]) -> None:
-    """Refused with them, copied once more without, and noted."""
+    """RejectedEvent with them, copied once more without, and noted."""
     transfer = ends["tagged"]
     assert transfer["state"] == "verified"
     assert "index tags were not copied" in transfer["detail"]

@@ -17,7 +17,7 @@ from azure.core.exceptions import HttpResponseError
 
 from rules import redaction
 from rules.codec import plain_body
-from rules.events import Intake, Refused, intake
+from rules.events import EventDecision, RejectedEvent, decide_on
 from rules.routes.config import read
 from rules.routes.model import Route
 from rules.transfers.identity import message_id
@@ -109,7 +109,7 @@ def here(desk: Desk, case: dict[str, Any]) -> bytes:
         return base64.b64encode(body)
 
 
-def verdict(found: Intake) -> str:
+def verdict(found: EventDecision) -> str:
     """What a message leads to, in one word."""
     if found.refused:
         return str(found.refused.reason)
@@ -123,11 +123,11 @@ def across(work: Callable[[Any], Any], items: list[Any]) -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def sent(hostile: Desk) -> dict[bytes, Intake]:
+def sent(hostile: Desk) -> dict[bytes, EventDecision]:
     """Every message of the corpora that a queue can hold, put on the queue, with what it must lead to."""
     queue = hostile.queue()
 
-    def send(case: dict[str, Any]) -> tuple[bytes, Intake] | str:
+    def send(case: dict[str, Any]) -> tuple[bytes, EventDecision] | str:
         body = here(hostile, case)
         try:
             queue.send_message(body.decode())
@@ -135,7 +135,7 @@ def sent(hostile: Desk) -> dict[bytes, Intake]:
             if error.status_code != HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
                 raise
             return str(case["name"])
-        found = intake(body, routes_of(hostile))
+        found = decide_on(body, routes_of(hostile))
         twin = case["verdict"] == "accepted" and TWIN in plain_body(body)
         assert verdict(found) == ("not_allowed" if twin else case["verdict"]), case["name"]
         return body, found
@@ -145,7 +145,7 @@ def sent(hostile: Desk) -> dict[bytes, Intake]:
     return dict(pair for pair in done if not isinstance(pair, str))
 
 
-def test_every_message_leads_to_its_verdict(hostile: Desk, sent: dict[bytes, Intake]) -> None:
+def test_every_message_leads_to_its_verdict(hostile: Desk, sent: dict[bytes, EventDecision]) -> None:
     """Both queues end empty; what was refused has the one dead letter of its body, and nothing else has any."""
     # Ten tries of what no trigger can read, then the timer.
     hostile.until(lambda: depth(hostile, "blob-events") == 0, "blob-events is empty", 2 * PATIENCE)
@@ -165,7 +165,7 @@ def ends(desk: Desk) -> dict[str, tuple[str, Any]]:
     return {item["id"]: (item["state"], item["successor"]) for item in desk.everything("/transfers")}
 
 
-def test_every_dead_letter_says_why_and_holds_its_message(hostile: Desk, sent: dict[bytes, Intake]) -> None:
+def test_every_dead_letter_says_why_and_holds_its_message(hostile: Desk, sent: dict[bytes, EventDecision]) -> None:
     """As it came, but for what looks like a secret; to replay it is refused with a fix, for nothing has changed."""
     for body, refusal in one_of_each(sent):
         letter = hostile.api("GET", f"/dead-letters/{message_id(body)}").body
@@ -180,7 +180,7 @@ def test_every_dead_letter_says_why_and_holds_its_message(hostile: Desk, sent: d
         assert refused_again(hostile, message_id(body)).startswith(why)
 
 
-def one_of_each(sent: dict[bytes, Intake]) -> list[tuple[bytes, Refused]]:
+def one_of_each(sent: dict[bytes, EventDecision]) -> list[tuple[bytes, RejectedEvent]]:
     """A refused message for each detail of each reason, also one of each that held a secret."""
     refused = [(body, found.refused) for body, found in sent.items() if found.refused]
     return list(
@@ -262,7 +262,7 @@ def verified(desk: Desk, count: int) -> list[dict[str, Any]] | None:
     return found if len(found) == count else None
 
 
-def test_what_held_a_secret_is_kept_without_it(hostile: Desk, sent: dict[bytes, Intake]) -> None:
+def test_what_held_a_secret_is_kept_without_it(hostile: Desk, sent: dict[bytes, EventDecision]) -> None:
     """Wherever its message said it; and both queues are empty still."""
     secrets = search.secrets(hostile)
     short = {body: found for body, found in sent.items() if len(body) < 10_000}  # the long ones are padding

@@ -79,7 +79,7 @@ class MemoryInstances:
         self,
         *,
         prefix: str = "",
-        standing: frozenset[str] = frozenset(),
+        statuses: frozenset[str] = frozenset(),
         before: datetime | None = None,
         limit: int,
         continuation: str | None = None,
@@ -92,7 +92,7 @@ class MemoryInstances:
                 for identity, instance in self.kept.items()
                 if identity.startswith(prefix)
                 and identity > after
-                and (not standing or instance.status in standing)
+                and (not statuses or instance.status in statuses)
                 and (before is None or self.created.get(identity, before) <= before)
             )
             items = [self.kept[identity] for identity in found[:limit] if listable(prefix).fullmatch(identity)]

@@ -18,7 +18,7 @@ from operations.upkeep.sweep import sweep
 from operations.upkeep.watchdog import give_back
 from rules import events
 from rules.orchestrations.instance import Instance
-from rules.routes.model import Choice, Place, Route
+from rules.routes.model import EnginePreference, Place, Route
 from rules.transfers import identity
 from rules.transfers.model import Run
 from tests.protocol import checker
@@ -228,7 +228,7 @@ class Machine:
         world, bodies = self.cloud.messages(world)
         state = state._replace(world=world, ghost=ghost)
         for body in bodies:
-            for transfer in events.intake(body, self.routes).transfers:
+            for transfer in events.decide_on(body, self.routes).transfers:
                 state = self._queued(state, self._index[transfer.id])
         return state
 
@@ -464,7 +464,7 @@ class Machine:
         return known
 
 
-def _route(name: str, engine: Choice) -> Route:
+def _route(name: str, engine: EnginePreference) -> Route:
     source = Place("https://sharingsource.blob.core.windows.net", "source")
     target = Place("https://sharingtarget.blob.core.windows.net", "target")
     return Route(name, source, target, engine=engine)

@@ -6,11 +6,11 @@ drops an activity, or takes one for lost.
 
 from dataclasses import dataclass, replace
 
-from rules.routes.model import Choice
+from rules.routes.model import EnginePreference
 from rules.transfers.model import Kind
 from tests.protocol.state import Scenario
 
-SYNC, ASYNC = Choice.SYNC, Choice.ASYNC
+SYNC, ASYNC = EnginePreference.SYNC, EnginePreference.ASYNC
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Case:
 
 def _case(
     name: str,
-    engine: Choice,
+    engine: EnginePreference,
     *script: str,
     states: int,
     ends: int,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from rules.routes.model import Choice
+from rules.routes.model import EnginePreference
 from rules.transfers.model import Kind
 from rules.transfers.policies import Times
 from tests.protocol.checker import Ghost
@@ -73,7 +73,7 @@ class Scenario:
     besides; `failures` is how often the host may fail an orchestration, drop an activity, or take one that runs for lost.
     """
 
-    engine: Choice = Choice.SYNC
+    engine: EnginePreference = EnginePreference.SYNC
     versions: int = 2
     script: tuple[str, ...] = ("overwrite",)
     faults: int = 0

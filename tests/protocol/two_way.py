@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from activities.transfers import BODIES
 from rules import events
-from rules.routes.model import Blob, Choice, Place, Route
+from rules.routes.model import Blob, EnginePreference, Place, Route
 from rules.transfers import identity, lifecycle
 from rules.transfers.model import Run, Transfer
 from tests.fakes import Item
@@ -22,7 +22,7 @@ from tests.protocol.recall import Body, Moment, Recalled, Request, recall
 from tests.protocol.state import TIMES
 
 A, B = (Place(f"https://{name}.blob.core.windows.net", "shared") for name in ("aaa", "bbb"))
-ROUTES = (Route("there", A, B, engine=Choice.SYNC), Route("back", B, A, engine=Choice.SYNC))
+ROUTES = (Route("there", A, B, engine=EnginePreference.SYNC), Route("back", B, A, engine=EnginePreference.SYNC))
 ENDS: dict[str, Blob] = {"A": A.blob(NAME), "B": B.blob(NAME)}
 NOW = Moment()
 
@@ -122,7 +122,7 @@ class TwoWay:
         """Another world: each new version raises its event."""
         before, (world, bodies) = self.cloud.blobs(state.world), self.cloud.messages(world)
         after = self.cloud.blobs(world)
-        found = {transfer for body in bodies for transfer in events.intake(body, ROUTES).transfers}
+        found = {transfer for body in bodies for transfer in events.decide_on(body, ROUTES).transfers}
         for route, blob in zip(ROUTES, ENDS.values(), strict=True):
             item = after.get(blob)
             if item is not None and (blob not in before or before[blob].etag != item.etag):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rules.routes.model import Choice
+from rules.routes.model import EnginePreference
 from settings import Account, InvalidSetting, from_env
 
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -71,7 +71,7 @@ def test_on_azure_an_account_is_reached_by_its_name_and_no_key() -> None:
         Account("https://sharingevents.blob.core.windows.net", "https://sharingevents.queue.core.windows.net"),
         None,
     )
-    assert [(route.name, route.engine) for route in settings.routes] == [("default", Choice.AUTO)]
+    assert [(route.name, route.engine) for route in settings.routes] == [("default", EnginePreference.AUTO)]
 
 
 @OWN

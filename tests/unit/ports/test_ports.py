@@ -7,7 +7,7 @@ import pytest
 from ports.blobs import CopySource
 from ports.services import Ports
 from rules.jobs.model import Job, Work
-from rules.orchestrations.instance import Instance, Standing
+from rules.orchestrations.instance import Instance, StatusFilter
 from rules.transfers.policies import Times
 from tests.unit.samples import NOW, ROUTE, RUN
 
@@ -31,7 +31,7 @@ def test_an_instance_runs_or_broke_or_ended_by_itself(status: str, *, running: b
     """By the extension's words."""
     instance = Instance("x", status, None, {}, None, NOW)
     assert (instance.running, instance.broken) == (running, broken)
-    assert (status in Standing.UNDER_WAY) is (running or broken)
+    assert (status in StatusFilter.UNDER_WAY) is (running or broken)
 
 
 @pytest.mark.parametrize(

@@ -162,15 +162,15 @@ def longest(character: str) -> Transfer:
         Place("https://" + "t" * 24 + ".z12.blob.core.usgovcloudapi.net", "c" * 63, prefix),
     )
 
-    def along(length: int) -> Transfer | events.Refused:
+    def transfer_for(length: int) -> Transfer | events.RejectedEvent:
         name = character * length
         own = replace(route, source=replace(route.source, prefix=name[: len(prefix)]))
-        return events.along(own, name, "e" * 128)
+        return events.transfer_for(own, name, "e" * 128)
 
     first_refused = bisect_left(
-        range(2_000), x=True, key=lambda length: length > 0 and isinstance(along(length), events.Refused)
+        range(2_000), x=True, key=lambda length: length > 0 and isinstance(transfer_for(length), events.RejectedEvent)
     )
-    found = along(first_refused - 1)
+    found = transfer_for(first_refused - 1)
     assert isinstance(found, Transfer)
     return found
 

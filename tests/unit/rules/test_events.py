@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rules import events
 from rules.errors import Reason
-from rules.events import Created, Ignored, Intake, Refused, announcement, intake, parse
+from rules.events import Created, EventDecision, Ignored, RejectedEvent, announcement, decide_on, parse
 from rules.routes.model import Place, Route
 from rules.transfers import identity
 from rules.transfers.model import Transfer
@@ -39,7 +39,7 @@ DFS = URL.replace(".blob.", ".dfs.")
 
 def verdict(message: bytes) -> str:
     """What a message leads to, in a word: `shared`, `ignored`, or the reason of its refusal."""
-    found = intake(message, (ROUTE,))
+    found = decide_on(message, (ROUTE,))
     if found.refused:
         return found.refused.reason
     return "ignored" if found.ignored else "shared"
@@ -50,7 +50,7 @@ def about(name: str) -> dict[str, Any]:
     return {**event(url=f"{SOURCE_HOST}/source/{name}"), "subject": SUBJECT + name}
 
 
-# The table of `events.intake`.
+# The table of `events.decide_on`.
 LEADS_TO = [
     ("no event", b"hello", "malformed"),
     ("a field missing", body({**event(), "data": {}}), "malformed"),
@@ -88,7 +88,7 @@ def test_a_message_leads_to_one_of_these(message: bytes, leads_to: str) -> None:
 )
 def test_every_shape_of_an_event_is_read_alike(schema: Any, wrap: Any, code: Any) -> None:
     """Two schemas, object or array of one, plain or base64."""
-    assert intake(code(body(wrap(schema()))), (ROUTE,)) == Intake(transfers=(TRANSFER,))
+    assert decide_on(code(body(wrap(schema()))), (ROUTE,)) == EventDecision(transfers=(TRANSFER,))
 
 
 def test_reading_keeps_what_counts() -> None:
@@ -101,7 +101,7 @@ def test_reading_keeps_what_counts() -> None:
 def test_a_subject_may_lack_its_leading_slash(schema: Any) -> None:
     """As in the event on Microsoft's own page."""
     bare = schema()
-    assert intake(body({**bare, "subject": bare["subject"][1:]}), (ROUTE,)) == Intake(transfers=(TRANSFER,))
+    assert decide_on(body({**bare, "subject": bare["subject"][1:]}), (ROUTE,)) == EventDecision(transfers=(TRANSFER,))
 
 
 WEB = Route("web", Place(SOURCE_HOST, "$web", "in/"), Place(TARGET_HOST, "target", "out/"))
@@ -115,7 +115,7 @@ def test_a_container_is_compared_raw_or_decoded_once(container: str, written: st
         **event(url=f"{SOURCE_HOST}/{written}/in/a"),
         "subject": f"/blobServices/default/containers/{container}/blobs/in/a",
     }
-    assert intake(body(found), (WEB,)) == Intake(transfers=(identity.transfer(WEB, "in/a", ETAG),))
+    assert decide_on(body(found), (WEB,)) == EventDecision(transfers=(identity.transfer(WEB, "in/a", ETAG),))
 
 
 @pytest.mark.parametrize("written", ["%2524web", "web", "$web%2Fin", ""])
@@ -125,7 +125,7 @@ def test_another_container_is_not_that_one(written: str) -> None:
         **event(url=f"{SOURCE_HOST}/{written}/in/a"),
         "subject": "/blobServices/default/containers/$web/blobs/in/a",
     }
-    assert intake(body(found), (WEB,)).refused is not None
+    assert decide_on(body(found), (WEB,)).refused is not None
 
 
 DAMAGE = "\ufffd\ufffd"
@@ -157,7 +157,9 @@ def damaged(subject: str, url: str) -> bytes:
 )
 def test_a_damaged_subject_takes_its_name_from_the_url(route: Route, subject: str, url: str, name: str) -> None:
     """Where the two agree in everything else."""
-    assert intake(damaged(subject, url), (route,)) == Intake(transfers=(identity.transfer(route, name, ETAG),))
+    assert decide_on(damaged(subject, url), (route,)) == EventDecision(
+        transfers=(identity.transfer(route, name, ETAG),)
+    )
 
 
 @pytest.mark.parametrize("prefix", ["in/", "\U0001f600/"])
@@ -165,7 +167,7 @@ def test_a_name_that_is_damaged_everywhere_is_a_dead_letter(prefix: str) -> None
     """A look at it would find nothing, and the blob would count as deleted; nor is it ignored for its damaged prefix."""
     route = replace(ROUTE, source=replace(ROUTE.source, prefix=prefix))
     name = f"{prefix}a\U0001f600".replace("\U0001f600", DAMAGE)
-    found = intake(damaged(name, f"{SOURCE_HOST}/source/{name}"), (route,))
+    found = decide_on(damaged(name, f"{SOURCE_HOST}/source/{name}"), (route,))
     assert found.transfers == ()
     assert found.refused is not None
     assert (found.refused.reason, found.refused.detail) == (Reason.INVALID_NAME, events.DAMAGED)
@@ -199,7 +201,7 @@ def test_whatever_is_damaged_is_shared_under_its_own_name_or_not_at_all(name: st
     name = "in/" + name
     subject = "".join(DAMAGE if ord(c) > 0xFFFF else c for c in name)
     url = f"{SOURCE_HOST}/source/{name}"
-    found = intake(damaged(subject, url), (ROUTE,))
+    found = decide_on(damaged(subject, url), (ROUTE,))
     assert [transfer.name for transfer in found.transfers] in ([name], [])
     assert found.transfers or "\ufffd" in name or found.refused is not None
 
@@ -279,7 +281,7 @@ MALFORMED: dict[str, tuple[bytes, str]] = {
 def test_what_is_no_event_is_malformed_and_says_why(case: str) -> None:
     """A dead letter, never an exception: an exception would come back for ever."""
     message, detail = MALFORMED[case]
-    assert intake(message, (ROUTE,)) == Intake(refused=Refused(Reason.MALFORMED, detail))
+    assert decide_on(message, (ROUTE,)) == EventDecision(refused=RejectedEvent(Reason.MALFORMED, detail))
 
 
 URLS = {
@@ -379,17 +381,17 @@ def test_each_matching_route_has_its_transfer_and_a_refusal_is_kept_beside_them(
     long = replace(ROUTE, name="long", target=Place(TARGET_HOST, "target", "x" * 200 + "/"))
     csv = replace(ROUTE, name="csv", suffix=".csv", target=Place(TARGET_HOST, "csv"))
     name = "in/" + "a" * 900
-    found = intake(body(about(name)), (ROUTE, long, csv))
+    found = decide_on(body(about(name)), (ROUTE, long, csv))
     assert found.transfers == (identity.transfer(ROUTE, name, ETAG),)
-    assert found.refused == Refused(Reason.INVALID_NAME, "more than 1,024 UTF-16 units")
-    assert intake(body(event()), (ROUTE, csv)).transfers == (TRANSFER, identity.transfer(csv, NAME, ETAG))
+    assert found.refused == RejectedEvent(Reason.INVALID_NAME, "more than 1,024 UTF-16 units")
+    assert decide_on(body(event()), (ROUTE, csv)).transfers == (TRANSFER, identity.transfer(csv, NAME, ETAG))
 
 
 def test_a_name_that_is_the_prefix_alone_needs_a_target_prefix() -> None:
     """Else its target would have no name."""
     bare = replace(ROUTE, target=Place(TARGET_HOST, "target"))
-    assert events.along(bare, "in/", ETAG) == Refused(Reason.INVALID_NAME, "the name is empty")
-    assert isinstance(events.along(ROUTE, "in/", ETAG), Transfer)
+    assert events.transfer_for(bare, "in/", ETAG) == RejectedEvent(Reason.INVALID_NAME, "the name is empty")
+    assert isinstance(events.transfer_for(ROUTE, "in/", ETAG), Transfer)
 
 
 @quick
@@ -397,16 +399,19 @@ def test_a_name_that_is_the_prefix_alone_needs_a_target_prefix() -> None:
 def test_the_announcement_of_a_successor_leads_to_its_transfer(rest: str) -> None:
     """Rule 6: by the one door that every event takes."""
     transfer = identity.transfer(ROUTE, "in/" + rest, ETAG)
-    found = intake(announcement(transfer, NEWER, NOW), (ROUTE,))
-    assert found in (Intake(transfers=(identity.sibling(transfer, NEWER),)), Intake(refused=found.refused))
-    assert isinstance(events.along(ROUTE, transfer.name, ETAG), Transfer) == bool(found.transfers)
+    found = decide_on(announcement(transfer, NEWER, NOW), (ROUTE,))
+    assert found in (
+        EventDecision(transfers=(identity.sibling(transfer, NEWER),)),
+        EventDecision(refused=found.refused),
+    )
+    assert isinstance(events.transfer_for(ROUTE, transfer.name, ETAG), Transfer) == bool(found.transfers)
 
 
 def test_an_announcement_works_for_the_emulator_too() -> None:
     """Its account stands in the path."""
     local = replace(ROUTE, source=Place("http://127.0.0.1:10000/sharingsource", "source", "in/"))
     transfer = identity.transfer(local, NAME, ETAG)
-    assert intake(announcement(transfer, NEWER, NOW), (local,)).transfers == (identity.sibling(transfer, NEWER),)
+    assert decide_on(announcement(transfer, NEWER, NOW), (local,)).transfers == (identity.sibling(transfer, NEWER),)
 
 
 JSON = st.recursive(
@@ -433,7 +438,7 @@ def mutated(draw: st.DrawFn) -> Any:
 @given(st.binary(max_size=300) | st.binary(max_size=60).map(base64.b64encode))
 def test_reading_is_total_for_any_bytes(message: bytes) -> None:
     """It never raises, and says the same of the same."""
-    assert intake(message, (ROUTE,)) == intake(message, (ROUTE,))
+    assert decide_on(message, (ROUTE,)) == decide_on(message, (ROUTE,))
 
 
 @quick
@@ -441,8 +446,8 @@ def test_reading_is_total_for_any_bytes(message: bytes) -> None:
 def test_reading_is_total_for_any_json_and_base64_changes_nothing(value: Any) -> None:
     """Whatever it leads to lies within the route."""
     message = body(value)
-    found = intake(message, (ROUTE,))
-    assert intake(base64.b64encode(message), (ROUTE,)) == found
+    found = decide_on(message, (ROUTE,))
+    assert decide_on(base64.b64encode(message), (ROUTE,)) == found
     for transfer in found.transfers:
         assert (transfer.route, transfer.source, transfer.target) == ("default", ROUTE.source, ROUTE.target)
         assert transfer.target_blob.url.startswith(f"{TARGET_HOST}/target/out/")
@@ -458,9 +463,9 @@ def test_a_blob_of_undelivered_events_is_split_into_what_they_were(schema: Any) 
     transfer = (identity.transfer(ROUTE, NAME, ETAG),)
     given = schema() | KEPT | {key.lower(): value for key, value in KEPT.items()}
     for message in (body([given, given]), base64.b64encode(body([given, given]))):
-        assert [intake(each, (ROUTE,)).transfers for each in events.split(message)] == [transfer, transfer]
+        assert [decide_on(each, (ROUTE,)).transfers for each in events.split(message)] == [transfer, transfer]
     [single] = events.split(body(given))
-    assert intake(single, (ROUTE,)).transfers == transfer
+    assert decide_on(single, (ROUTE,)).transfers == transfer
 
 
 @pytest.mark.parametrize("message", [b"", b"\xff", b"[1", b"7", b'"text"', b"[" * 100_000])

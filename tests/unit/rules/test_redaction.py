@@ -15,7 +15,7 @@ from rules.errors import Reason
 from rules.redaction import is_redacted, text_without_secrets, without_secrets
 from tests.unit.samples import NOW, quick
 
-REFUSED = events.Refused(Reason.MALFORMED, "no event")
+REFUSED = events.RejectedEvent(Reason.MALFORMED, "no event")
 SECRET = "dG9wc2VjcmV0Kw"
 SAS = f"https://a.blob.core.windows.net/c/b?sv=2024-11-04&sig={SECRET}%3D&se=2026"
 ENCODED = SAS.replace("%", "%25").replace("=", "%3D").replace("&", "%26").replace("?", "%3F")

@@ -12,7 +12,7 @@ from adapters.translation import INSTANCES_FIND, INSTANCES_PAGE, LETTERS_LIST, L
 from operations.log import LOGGER
 from operations.transfers.accept import refuse
 from rules.errors import Reason
-from rules.events import Refused
+from rules.events import RejectedEvent
 from rules.jobs.lifecycle import cancelled
 from rules.jobs.model import Work
 from rules.jobs.status import progress as progress_of
@@ -93,7 +93,7 @@ class TestLetters:
     async def test_a_list_is_filtered_by_route_and_reason(self, world: World, api: Api) -> None:
         """Messages have no route."""
         transfer = await dead(world)
-        message = await refuse(world.ports, b"hello", Refused(Reason.MALFORMED, "no JSON"))
+        message = await refuse(world.ports, b"hello", RejectedEvent(Reason.MALFORMED, "no JSON"))
 
         async def listed(**query: str) -> list[str]:
             return [item["id"] for item in (await api.call("list_dead_letters", **query)).body["items"]]
@@ -513,7 +513,7 @@ async def test_no_browser_takes_an_answer_for_a_page(world: World, api: Api) -> 
 
 @pytest.mark.parametrize("name", ["in/a\r\nSet-Cookie: x=1", "in/\u202egnp", "in/\x1b[31m"])
 async def test_a_name_with_control_characters_breaks_no_answer(api: Api, name: str) -> None:
-    """Refused or shown, it stays inside its JSON text."""
+    """RejectedEvent or shown, it stays inside its JSON text."""
     answer = await api.call("list_transfers", route="default", name=name)
     assert answer.status in {400, 404}
     assert answer.text.isascii()

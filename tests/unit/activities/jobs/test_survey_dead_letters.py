@@ -14,7 +14,7 @@ from operations.transfers.accept import refuse
 from rules.codec import decode, encode
 from rules.dead_letters import letters, records
 from rules.errors import Reason
-from rules.events import Refused
+from rules.events import RejectedEvent
 from rules.jobs import lifecycle
 from rules.jobs.model import Job, JobState, Phase, Tally, Work
 from rules.jobs.report import PAGE, found_page, results_page
@@ -45,7 +45,7 @@ class TestMeant:
         one = await dead(world, "in/1", Reason.THROTTLED)
         two = await dead(world, "in/2", Reason.TARGET_UNWRITABLE)
         three = await dead(world, "in/3", Reason.THROTTLED, route=OTHER)
-        message = await refuse(world.ports, b"hello", Refused(Reason.MALFORMED, "no JSON"))
+        message = await refuse(world.ports, b"hello", RejectedEvent(Reason.MALFORMED, "no JSON"))
         assert await meant(world) == {one.id, two.id, three.id, message}
         assert await meant(world, route="default") == {one.id, two.id}
         assert await meant(world, reason=Reason.THROTTLED) == {one.id, three.id}
@@ -130,14 +130,16 @@ class TestResults:
     """What comes of each letter."""
 
     async def test_each_is_started_running_or_refused(self) -> None:
-        """Refused with why, and left open; the job is done all the same."""
+        """RejectedEvent with why, and left open; the job is done all the same."""
         world = World(routes=(ROUTE, OTHER))
         well, running = await dead(world, "in/1"), await dead(world, "in/2")
         resolved, gone = await dead(world, "in/3"), await dead(world, "in/4")
         meanwhile = await dead(world, "in/7")
         elsewhere = await dead(world, "in/5", route=OTHER)
-        bad = await refuse(world.ports, b"hello", Refused(Reason.MALFORMED, "no JSON"))
-        message = await refuse(world.ports, world.event(world.put("in/6")), Refused(Reason.NOT_ALLOWED, "as it was"))
+        bad = await refuse(world.ports, b"hello", RejectedEvent(Reason.MALFORMED, "no JSON"))
+        message = await refuse(
+            world.ports, world.event(world.put("in/6")), RejectedEvent(Reason.NOT_ALLOWED, "as it was")
+        )
         job = await until(world, replace(REPLAY), Phase.ACT)
         world.stands(running, "Running")
         await world.letters.resolve(resolved.id, 0, "verified", NOW - MOMENT)

@@ -22,7 +22,7 @@ from adapters.translation import (
 from rules import events
 from rules.dead_letters import records
 from rules.errors import Permanent, Reason
-from rules.routes.model import Choice
+from rules.routes.model import EnginePreference
 from rules.transfers import lifecycle
 from rules.transfers.decisions import CopyStatus
 from rules.transfers.lifecycle import UNCLEAN
@@ -77,7 +77,7 @@ class TestRecord:
         assert await run_record(world.ports, run) == SETTLED
         body = world.events.take()
         assert body is not None
-        (found,) = events.intake(body, world.routes).transfers
+        (found,) = events.decide_on(body, world.routes).transfers
         assert (found.name, found.etag) == (transfer.name, NEWER)
         assert world.letters.ends == {}
 
@@ -99,9 +99,9 @@ class TestRecord:
         world.pass_time(GROWING_DELAY)
         assert world.events.take() is not None
 
-    @pytest.mark.parametrize("engine", [Choice.AUTO, Choice.ASYNC])
+    @pytest.mark.parametrize("engine", [EnginePreference.AUTO, EnginePreference.ASYNC])
     async def test_superseded_settles_also_where_nothing_is_seen_at_the_target(
-        self, world: World, engine: Choice
+        self, world: World, engine: EnginePreference
     ) -> None:
         """A `start` that ran twice, or that the host lost sight of, may still begin a copy that only this run removes."""
         world.ports = replace(world.ports, routes=(replace(ROUTE, engine=engine),))
@@ -114,7 +114,7 @@ class TestRecord:
     ) -> None:
         """A synchronous copy is never half-made; but the route may have been another one when the copy began."""
         transfer = await pending(world)
-        world.ports = replace(world.ports, routes=(replace(ROUTE, engine=Choice.SYNC),))
+        world.ports = replace(world.ports, routes=(replace(ROUTE, engine=EnginePreference.SYNC),))
         run = ending(transfer, State.SUPERSEDED, successor=Successor(None))
         assert await run_record(world.ports, run) == SETTLED
         assert await run_record(world.ports, replace(run, transfer=world.put("in/other"))) == DONE
@@ -132,7 +132,7 @@ class TestRecord:
         run = ending(transfer, State.SUPERSEDED, successor=Successor(None))
         assert await run_record(world.ports, run) == SETTLED
         assert await run_clean(world.ports, run) == DONE
-        world.ports = replace(world.ports, routes=(replace(ROUTE, engine=Choice.SYNC),))
+        world.ports = replace(world.ports, routes=(replace(ROUTE, engine=EnginePreference.SYNC),))
         assert await run_record(world.ports, run) == DONE
 
     async def test_a_late_start_of_a_superseded_one_leaves_nothing_half_made(self, world: World) -> None:
@@ -162,7 +162,7 @@ class TestRecord:
         self, world: World
     ) -> None:
         """A step that was done again for the look's sake would put the successor's event again and again."""
-        world.ports = replace(world.ports, routes=(replace(ROUTE, engine=Choice.SYNC),))
+        world.ports = replace(world.ports, routes=(replace(ROUTE, engine=EnginePreference.SYNC),))
         run = ending(world.put(), State.SUPERSEDED, successor=Successor(NEWER))
         world.refuse(TARGET_HEAD, answered(TARGET_HEAD, 403, "AuthorizationFailure"))
         outcome = await run_record(world.ports, run)

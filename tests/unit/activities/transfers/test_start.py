@@ -17,7 +17,7 @@ from adapters.translation import (
     unanswered,
 )
 from rules.errors import CANNOT_VERIFY_SOURCE, LookAgain, Reason
-from rules.routes.model import Blob, Choice, Engine, Place
+from rules.routes.model import Blob, Engine, EnginePreference, Place
 from rules.transfers import identity, lifecycle
 from rules.transfers.decisions import ECHO, SOURCE_ETAG, TRANSFER_ID, CopyStatus, TargetBlob
 from rules.transfers.lifecycle import MAX_DETAIL
@@ -115,9 +115,9 @@ class TestANewBlob:
 
     @pytest.mark.parametrize(
         ("engine", "until"),
-        [(Choice.SYNC, timedelta(minutes=30)), (Choice.ASYNC, timedelta(hours=24))],
+        [(EnginePreference.SYNC, timedelta(minutes=30)), (EnginePreference.ASYNC, timedelta(hours=24))],
     )
-    async def test_the_sas_lives_as_long_as_the_engine_needs(self, engine: Choice, until: timedelta) -> None:
+    async def test_the_sas_lives_as_long_as_the_engine_needs(self, engine: EnginePreference, until: timedelta) -> None:
         """Half an hour for a copy that answers, the deadline for one that is waited for."""
         world = World((with_engine(engine),))
         await start(world, world.put())
@@ -678,8 +678,8 @@ class TestEngines:
         assert "async, sync" in outcome.detail
         assert world.acts == ["target.copy", "target.copy"]
 
-    @pytest.mark.parametrize("engine", [Choice.SYNC, Choice.ASYNC])
-    async def test_a_forced_engine_never_falls_back(self, engine: Choice) -> None:
+    @pytest.mark.parametrize("engine", [EnginePreference.SYNC, EnginePreference.ASYNC])
+    async def test_a_forced_engine_never_falls_back(self, engine: EnginePreference) -> None:
         """Who forces `sync` does not want a target emptied."""
         world = World((with_engine(engine),))
         transfer = world.put()
@@ -698,7 +698,7 @@ class TestEngines:
     @pytest.mark.parametrize("kind", [Kind.PAGE, Kind.APPEND])
     async def test_a_forced_sync_that_cannot_carry_the_blob_is_unsupported(self, kind: Kind) -> None:
         """Said at once, nothing is copied."""
-        world = World((with_engine(Choice.SYNC),))
+        world = World((with_engine(EnginePreference.SYNC),))
         outcome = await start(world, world.put(kind=kind))
         assert (outcome.verdict, outcome.reason) == (Verdict.PERMANENT, Reason.UNSUPPORTED_BLOB)
         assert world.acts == []

@@ -20,7 +20,7 @@ from operations.upkeep.sweep import sweep
 from rules.codec import stamp
 from rules.dead_letters import letters
 from rules.errors import Reason
-from rules.events import Refused
+from rules.events import RejectedEvent
 from rules.jobs.model import Job, JobState, Phase, Tally, Work
 from rules.jobs.report import results_page
 from rules.orchestrations.instance import Instance
@@ -67,7 +67,7 @@ class TestOne:
 
     async def test_a_messages(self, world: World) -> None:
         """It has no transfer."""
-        identity = await refuse(world.ports, b"hello", Refused(Reason.MALFORMED, "no JSON"))
+        identity = await refuse(world.ports, b"hello", RejectedEvent(Reason.MALFORMED, "no JSON"))
         assert (await discard(world.ports, world.instances, identity)).resolved_as == "discarded"
         assert world.letters.open == {}
 
@@ -250,7 +250,7 @@ class TestRaces:
 
     async def test_nor_does_the_same_message(self, world: World) -> None:
         """A queue may deliver it twice, and a reconcile meets the same name every time."""
-        refused = Refused(Reason.MALFORMED, "no JSON")
+        refused = RejectedEvent(Reason.MALFORMED, "no JSON")
         identity = await refuse(world.ports, b"hello", refused)
         await discard(world.ports, world.instances, identity)
         world.pass_time(60)
@@ -302,10 +302,10 @@ class TestMany:
         assert (set(world.letters.resolved), set(world.letters.open)) == (meant, {each.id for each in made} - meant)
 
     async def test_each_is_discarded_running_or_refused(self, world: World) -> None:
-        """Refused with why; what failed again since the survey was not meant, and stays open."""
+        """RejectedEvent with why; what failed again since the survey was not meant, and stays open."""
         well, running, again = [await dead(world, f"in/{number}") for number in range(3)]
         resolved, before, gone = [await dead(world, f"in/{number}") for number in range(3, 6)]
-        message = await refuse(world.ports, b"hello", Refused(Reason.MALFORMED, "no JSON"))
+        message = await refuse(world.ports, b"hello", RejectedEvent(Reason.MALFORMED, "no JSON"))
         job = await until(world, DISCARD, Phase.ACT)
         world.stands(running, "Running", Run(running, NOW, attempt=1))
         world.pass_time(60)

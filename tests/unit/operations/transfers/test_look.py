@@ -23,7 +23,7 @@ from operations.transfers.look import (
 from operations.transfers.share import share
 from rules.codec import stamp
 from rules.errors import Reason, Retryable
-from rules.events import Refused
+from rules.events import RejectedEvent
 from rules.orchestrations import status
 from rules.orchestrations.instance import Instance
 from rules.routes.model import Place, Route
@@ -104,8 +104,8 @@ async def test_one_that_is_started_again_and_has_not_begun_is_shown_by_its_input
 async def test_one_whose_input_nobody_can_read_is_still_shown() -> None:
     """With its id and state."""
     for broken in (False, True):
-        standing = "Failed" if broken else "Running"
-        shown = status.view(Instance("37a8eec1-000000000000000000000000", standing, None, {}, None, NOW))
+        statuses = "Failed" if broken else "Running"
+        shown = status.view(Instance("37a8eec1-000000000000000000000000", statuses, None, {}, None, NOW))
         assert set(shown) == FIELDS
         assert (shown["source"], shown["state"]) == (None, "accepted")
         assert shown["ending"] == ("dead_lettered" if broken else None)
@@ -296,7 +296,7 @@ class TestLetters:
     async def test_by_name_with_route_and_reason(self, world: World) -> None:
         """Exactly that name; a message has none."""
         one, other = await dead(world, NAME), await dead(world, NAME + "x")
-        await refuse(world.ports, b"hello", Refused(Reason.MALFORMED, NAME))
+        await refuse(world.ports, b"hello", RejectedEvent(Reason.MALFORMED, NAME))
         assert await self.wanted(world, name=NAME) == [one.id]
         assert await self.wanted(world, name=other.name, route=ROUTE.name, reason="throttled") == [other.id]
         assert await self.wanted(world, name=NAME, reason="internal") == []

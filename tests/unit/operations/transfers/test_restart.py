@@ -13,7 +13,7 @@ from operations.transfers.restart import StillRunning, restart
 from operations.transfers.share import share
 from rules.dead_letters import letters
 from rules.errors import Reason, Retryable
-from rules.events import Refused
+from rules.events import RejectedEvent
 from rules.orchestrations.instance import Instance
 from rules.transfers import lifecycle
 from rules.transfers.model import Ended, Outcome, Run, Step, Transfer, Verdict
@@ -287,7 +287,7 @@ class TestReplay:
         """Replaying it is accepting it again."""
         transfer = world.put()
         message = world.event(transfer)
-        letter = await refuse(world.ports, message, Refused(Reason.NOT_ALLOWED, "as it was"))
+        letter = await refuse(world.ports, message, RejectedEvent(Reason.NOT_ALLOWED, "as it was"))
         assert await replay(world.ports, world.instances, letter) == [transfer.id]
         assert world.letters.resolved[letter].resolved_as == "accepted"
         assert world.letters.open == {}
@@ -296,14 +296,14 @@ class TestReplay:
         """The duplicate is what it was about."""
         transfer = world.put()
         world.stands(transfer, "Completed")
-        letter = await refuse(world.ports, world.event(transfer), Refused(Reason.NOT_ALLOWED, "as it was"))
+        letter = await refuse(world.ports, world.event(transfer), RejectedEvent(Reason.NOT_ALLOWED, "as it was"))
         assert await replay(world.ports, world.instances, letter) == [transfer.id]
         assert world.letters.open == {}
         assert started(world, transfer).attempt == 0
 
     async def test_a_message_that_is_refused_as_before_stays_open(self, world: World) -> None:
         """Mend first."""
-        letter = await refuse(world.ports, b"hello", Refused(Reason.MALFORMED, "no JSON"))
+        letter = await refuse(world.ports, b"hello", RejectedEvent(Reason.MALFORMED, "no JSON"))
         with pytest.raises(Conflict) as caught:
             await replay(world.ports, world.instances, letter)
         assert caught.value.facts == {"reason": Reason.MALFORMED}
@@ -311,7 +311,7 @@ class TestReplay:
 
     async def test_a_message_that_no_route_carries_today_stays_open(self, world: World) -> None:
         """It would be ignored, and its letter lost."""
-        letter = await refuse(world.ports, world.event(world.put()), Refused(Reason.NOT_ALLOWED, "as it was"))
+        letter = await refuse(world.ports, world.event(world.put()), RejectedEvent(Reason.NOT_ALLOWED, "as it was"))
         world.ports = replace(world.ports, routes=())
         with pytest.raises(Conflict):
             await replay(world.ports, world.instances, letter)
@@ -320,7 +320,7 @@ class TestReplay:
     async def test_a_message_that_lost_a_secret_to_its_letter_cannot_be_accepted_again(self, world: World) -> None:
         """What is kept is not what was sent; sharing the blob does it."""
         message = world.event(world.put()).replace(b'"url"', b'"sas": "?sig=c2VjcmV0", "url"')
-        letter = await refuse(world.ports, message, Refused(Reason.NOT_ALLOWED, "as it was"))
+        letter = await refuse(world.ports, message, RejectedEvent(Reason.NOT_ALLOWED, "as it was"))
         with pytest.raises(Conflict) as caught:
             await replay(world.ports, world.instances, letter)
         assert "POST /api/transfers" in caught.value.fix

@@ -28,7 +28,7 @@ from tests.unit.samples import (
 
 THROTTLED = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="busy")
 FAILED = replace(RUN, size=1_000, tries=8, ending=THROTTLED)
-REFUSED = events.Refused(Reason.MALFORMED, "no event")
+REFUSED = events.RejectedEvent(Reason.MALFORMED, "no event")
 
 
 def attempt(started: datetime = NOW, failed: datetime | None = None, detail: str = "busy") -> Attempt:

@@ -22,7 +22,7 @@ from tests.unit.samples import NOW, RUN, moments, quick, transfers
 
 THROTTLED = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="busy")
 FAILED = replace(RUN, size=1_000, tries=8, ending=THROTTLED)
-REFUSED = events.Refused(Reason.MALFORMED, "no event")
+REFUSED = events.RejectedEvent(Reason.MALFORMED, "no event")
 
 
 def all_letters() -> st.SearchStrategy[Letter]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rules.routes import config
 from rules.routes.config import InvalidRoute, coincide, loop, place, read
-from rules.routes.model import Choice, Place, Route
+from rules.routes.model import EnginePreference, Place, Route
 from tests.unit.samples import SOURCE_HOST, TARGET_HOST, quick
 
 SECRET = "dG9wc2VjcmV0"
@@ -49,7 +49,7 @@ def test_a_route_is_read_whole() -> None:
             Place("https://one.blob.core.windows.net", "in1", "x/"),
             Place("https://two.blob.core.windows.net", "out"),
             ".csv",
-            Choice.ASYNC,
+            EnginePreference.ASYNC,
             timedelta(days=1, hours=2, minutes=3, seconds=4),
             "Cool",
         ),

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from rules.routes.model import Blob, Choice, Engine, Place
+from rules.routes.model import Blob, Engine, EnginePreference, Place
 from rules.transfers.model import Kind, Run, Step, Version
 from rules.transfers.states import State
 from tests.unit.samples import ETAG, NAME, NOW, ROUTE, RUN, SOURCE_HOST, TARGET_HOST, TRANSFER
@@ -114,6 +114,6 @@ def test_what_is_stored_keeps_its_names() -> None:
         "note",
         "schema",
     ]
-    assert (list(Engine), list(Choice)) == (["sync", "async"], ["auto", "sync", "async"])
+    assert (list(Engine), list(EnginePreference)) == (["sync", "async"], ["auto", "sync", "async"])
     assert list(Kind) == ["BlockBlob", "AppendBlob", "PageBlob"]
     assert list(Step) == ["start", "check", "record", "clean", "close"]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rules.errors import Reason
-from rules.routes.model import Choice, Engine
+from rules.routes.model import Engine, EnginePreference
 from rules.transfers import policies
 from rules.transfers.model import Kind
 from rules.transfers.policies import GRACE, SYNC_LIMIT, Times
@@ -174,17 +174,17 @@ SMALL, LARGE = SYNC_LIMIT, SYNC_LIMIT + 1
 def test_which_engine_carries_a_blob(wanted: str, kind: str, size: int, refused: str, engine: Engine | Reason) -> None:
     """Rule 16, the table of `choose_engine`."""
     given_up = frozenset(Engine(name) for name in refused.split())
-    assert policies.choose_engine(Choice(wanted), Kind(kind), size, given_up) is engine
+    assert policies.choose_engine(EnginePreference(wanted), Kind(kind), size, given_up) is engine
 
 
 def test_no_engine_is_asked_again_that_was_refused_or_that_the_route_forbids() -> None:
     """Every combination."""
     refusals = [NOBODY, {S}, {A}, {S, A}]
-    for wanted, kind, size, refused in itertools.product(Choice, Kind, (SMALL, LARGE), refusals):
+    for wanted, kind, size, refused in itertools.product(EnginePreference, Kind, (SMALL, LARGE), refusals):
         engine = policies.choose_engine(wanted, kind, size, frozenset(refused))
         assert engine not in refused
         if isinstance(engine, Engine):
-            assert wanted in {Choice.AUTO, engine}
+            assert wanted in {EnginePreference.AUTO, engine}
             assert engine is A or (kind is Kind.BLOCK and size <= SYNC_LIMIT)
 
 
