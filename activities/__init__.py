@@ -1,4 +1,4 @@
-"""The steps of a transfer and the turns of a job, one activity each: a pure body `run_x` and its registration."""
+"""The steps of a transfer and the batches of a job, one activity each: a pure body `run_x` and its registration."""
 
 import logging
 import time
@@ -23,12 +23,12 @@ T = TypeVar("T")
 
 
 def register(app: df.DFApp, services: Services) -> None:
-    """Put every step and every turn into the app under its own name."""
+    """Put every step and every batch into the app under its own name."""
     for step, body in transfers.BODIES.items():
         app.function_name(STEPS[step])(app.activity_trigger(input_name="run")(_step(step, body, services)))
-    for phase, turn in jobs.BODIES.items():
-        # A turn starts transfers, so it has the client: any function that is no orchestrator may be a client.
-        function = app.durable_client_input(client_name="client")(_turn(phase, turn, services))
+    for phase, batch in jobs.BODIES.items():
+        # A batch starts transfers, so it has the client: any function that is no orchestrator may be a client.
+        function = app.durable_client_input(client_name="client")(_batch(phase, batch, services))
         app.function_name(PHASES[phase])(app.activity_trigger(input_name="job")(function))
 
 
@@ -66,14 +66,14 @@ def _level(run: Run, outcome: Outcome) -> int:
     return logging.WARNING if written and dead else logging.INFO
 
 
-def _turn(phase: Phase, body: jobs.Body, services: Services) -> Callable[[Any, Any, Any], Any]:
+def _batch(phase: Phase, body: jobs.Body, services: Services) -> Callable[[Any, Any, Any], Any]:
     async def activity(job: dict, client: df.DurableOrchestrationClient, context: func.Context) -> dict:  # type: ignore[type-arg]  # as above
         request = codec.decode(Job, job)
         with _traced(context):
-            turn = await _without_secrets(jobs.run(body, services.ports, services.instances(client), request))
-            counts = {name: count for name, count in codec.encode(turn.tally).items() if count}
-            log(f"job.{phase}", turn.failure or "turn finished", id=request.id, route=request.route, **counts)
-        encoded: dict[str, Any] = codec.encode(turn)
+            batch = await _without_secrets(jobs.run(body, services.ports, services.instances(client), request))
+            counts = {name: count for name, count in codec.encode(batch.tally).items() if count}
+            log(f"job.{phase}", batch.failure or "batch finished", id=request.id, route=request.route, **counts)
+        encoded: dict[str, Any] = codec.encode(batch)
         return encoded
 
     activity.__name__ = PHASES[phase]

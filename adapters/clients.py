@@ -23,7 +23,7 @@ from azure.storage.blob.aio import BlobClient, BlobServiceClient, ContainerClien
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
 from adapters.codes import Meaning, Side
-from adapters.translation import Request, asking, code_of, judged
+from adapters.translation import Request, code_of, error_for, request_scope
 from rules.errors import UNREADABLE, Permanent, Reason
 from rules.routes import names
 from rules.routes.config import is_loopback
@@ -84,9 +84,9 @@ class Clients:
             await self._identity.close()
         self._sessions, self._services, self._queues, self._identity = {}, {}, {}, None
 
-    def asking(self, request: Request) -> AbstractAsyncContextManager[None]:
+    def request_scope(self, request: Request) -> AbstractAsyncContextManager[None]:
         """Give a request the protocol's timeout and translate what goes wrong."""
-        return asking(request, self.times.timeout)
+        return request_scope(request, self.times.timeout)
 
     def service(self, endpoint: str, *, act: bool = False) -> BlobServiceClient:
         """The client of a blob service."""
@@ -110,7 +110,7 @@ class Clients:
         await self.check_name(request, blob)
         found, is_directory = await self._seen(request, blob)
         if is_directory and request.side is Side.TARGET:
-            raise judged(request, Meaning.DIRECTORY)
+            raise error_for(request, Meaning.DIRECTORY)
         return None if is_directory else found
 
     async def check_name(self, request: Request, blob: Blob) -> None:
@@ -134,7 +134,7 @@ class Clients:
 
     async def _seen(self, request: Request, blob: Blob) -> tuple[BlobProperties | None, bool]:
         """What one HEAD shows, and whether that is a directory."""
-        async with self.asking(request):
+        async with self.request_scope(request):
             try:
                 found = await self.blob(blob).get_blob_properties()
             except HttpResponseError as error:
@@ -152,7 +152,7 @@ class Clients:
         are not, an empty blob with the metadata `hdi_isfolder` is a blob like any other.
         """
         ANSWER.set(None)
-        async with self.asking(request):
+        async with self.request_scope(request):
             pages = (
                 self.container(place.endpoint, place.container)
                 .list_blobs(name_starts_with=place.prefix, include=["metadata", "copy"], results_per_page=limit)
@@ -200,7 +200,7 @@ class Clients:
             ),
             "retry_policy": Backoff(self.times.window / 15, 0 if act else RETRIES),
             "user_agent": self._user_agent,
-            "raw_response_hook": lambda answered: ANSWER.set(answered.http_response),
+            "raw_response_hook": lambda error_for_answer: ANSWER.set(error_for_answer.http_response),
         }
 
     def _credential(self, endpoint: str) -> AsyncTokenCredential | dict[str, str]:
@@ -288,10 +288,10 @@ def condition(etag: str | None) -> dict[str, Any]:
     """The SDK's words for If-Match, or for If-None-Match: * where there is no ETag (it takes no None beside that)."""
     if etag is None:
         return {"match_condition": MatchConditions.IfMissing}
-    return {"match_condition": MatchConditions.IfNotModified, "etag": quoted(etag)}
+    return {"match_condition": MatchConditions.IfNotModified, "etag": quoted_etag(etag)}
 
 
-def quoted(etag: str) -> str:
+def quoted_etag(etag: str) -> str:
     """An ETag as HTTP writes it; the SDK sends what it is given."""
     return f'"{etag}"'
 

@@ -4,12 +4,12 @@ import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 
 
-def wrapped(prefix: str, token: str | None) -> str | None:
+def encode_token(prefix: str, token: str | None) -> str | None:
     """Wrap a service's token with the prefix whose list it continues; None stays the end."""
     return urlsafe_b64encode(json.dumps([prefix, token]).encode()).decode() if token else None
 
 
-def unwrapped(prefix: str, continuation: str | None) -> str | None:
+def decode_token(prefix: str, continuation: str | None) -> str | None:
     """Take the service's token out again.
 
     Raises:

@@ -23,7 +23,7 @@ from ports.events import Poison, Undelivered
 from rules.errors import Failure
 from rules.fixed_names import EVENTS_QUEUE, POISON_QUEUE, UNDELIVERED_CONTAINER
 from rules.routes.model import Blob, Place
-from rules.transfers.identity import unquoted
+from rules.transfers.identity import bare_etag
 
 HIDDEN_SECONDS = 5 * 60
 PAGE = 32
@@ -41,7 +41,7 @@ class StoredEvents:
 
     async def put(self, body: bytes, delay: int = 0) -> None:
         """Put an event on the queue. A try that went unanswered is made again: twice is harmless, never is not."""
-        async with self._clients.asking(EVENTS_PUT):
+        async with self._clients.request_scope(EVENTS_PUT):
             await self._queue(EVENTS_QUEUE).send_message(body.decode(), visibility_timeout=delay, time_to_live=NEVER)
 
     async def poison(self) -> AsyncIterator[Poison]:
@@ -54,7 +54,7 @@ class StoredEvents:
 
     async def consumed(self, message: Poison) -> None:
         """Delete a poison message. Gone, or in somebody else's hands by now, is fine."""
-        async with self._clients.asking(EVENTS_CONSUMED):
+        async with self._clients.request_scope(EVENTS_CONSUMED):
             try:
                 await self._queue(POISON_QUEUE).delete_message(message.id, message.receipt)
             except HttpResponseError as error:
@@ -68,13 +68,13 @@ class StoredEvents:
             items, marker = await self._given_up(marker)
             for item in items:
                 # Without an ETag it is read on a condition that never holds, and left where it is.
-                yield Undelivered(item.name, item.size or 0, unquoted(item.etag or ""))
+                yield Undelivered(item.name, item.size or 0, bare_etag(item.etag or ""))
             if marker is None:
                 return
 
     async def read(self, found: Undelivered) -> bytes | None:
         """Read such a blob, pinned to what was listed."""
-        async with self._clients.asking(EVENTS_UNDELIVERED):
+        async with self._clients.request_scope(EVENTS_UNDELIVERED):
             try:
                 stream = await self._given_up_blob(found.name).download_blob(**condition(found.etag))
                 return bytes(await stream.readall())
@@ -85,7 +85,7 @@ class StoredEvents:
 
     async def delivered(self, found: Undelivered) -> None:
         """Delete such a blob, if it is still what was listed."""
-        async with self._clients.asking(EVENTS_DELIVERED):
+        async with self._clients.request_scope(EVENTS_DELIVERED):
             try:
                 await self._given_up_blob(found.name).delete_blob(**condition(found.etag))
             except HttpResponseError as error:
@@ -94,17 +94,17 @@ class StoredEvents:
 
     async def depth(self) -> int:
         """About how many events wait."""
-        async with self._clients.asking(EVENTS_DEPTH):
+        async with self._clients.request_scope(EVENTS_DEPTH):
             return (await self._queue(EVENTS_QUEUE).get_queue_properties()).approximate_message_count or 0
 
     async def oldest(self) -> datetime | None:
         """When the oldest of the next 32 events was put: a queue keeps its order only about."""
-        async with self._clients.asking(EVENTS_DEPTH):
+        async with self._clients.request_scope(EVENTS_DEPTH):
             messages = await self._queue(EVENTS_QUEUE).peek_messages(PAGE)
         return min((message.inserted_on for message in messages if message.inserted_on), default=None)
 
     async def _hide_some(self) -> list[QueueMessage]:
-        async with self._clients.asking(EVENTS_POISON):
+        async with self._clients.request_scope(EVENTS_POISON):
             received = self._queue(POISON_QUEUE).receive_messages(
                 max_messages=PAGE, messages_per_page=PAGE, visibility_timeout=HIDDEN_SECONDS
             )

@@ -33,7 +33,7 @@ class HubQueues:
 
     async def _first(self, name: str) -> datetime | None:
         """When the first message of a queue was put; None if it has none, `MISSING` if there is no such queue."""
-        async with self._clients.asking(INSTANCES_OLDEST):
+        async with self._clients.request_scope(INSTANCES_OLDEST):
             try:
                 messages = await self._clients.queue(self._endpoint, name.lower()).peek_messages(1)
             except HttpResponseError as error:

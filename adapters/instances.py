@@ -10,7 +10,7 @@ import aiohttp
 from azure.durable_functions import DurableOrchestrationClient
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, TraceFlags, use_span
 
-from adapters.continuation import unwrapped, wrapped
+from adapters.continuation import decode_token, encode_token
 from adapters.hub import HubQueues
 from adapters.translation import (
     INSTANCES_CANCEL,
@@ -26,7 +26,7 @@ from rules.errors import Reason, Retryable
 from rules.fixed_names import CANCEL, JOB, TRANSFER
 from rules.jobs.model import Job
 from rules.orchestrations.instance import Input, Instance
-from rules.transfers.identity import JOB_ID, listable, trace_id
+from rules.transfers.identity import JOB_ID_PATTERN, listable, trace_id
 from rules.transfers.model import Run
 
 T = TypeVar("T", Run, Job)
@@ -114,14 +114,14 @@ class DurableInstances:
         query |= {"instanceIdPrefix": prefix} if prefix else {}
         query |= {"runtimeStatus": ",".join(sorted(statuses))} if statuses else {}
         query |= {"createdTimeTo": codec.stamp(before)} if before else {}
-        token = unwrapped(prefix, continuation)
+        token = decode_token(prefix, continuation)
         try:
             items, following = await self._query(query, {CONTINUATION: token} if token else {})
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _unavailable(INSTANCES_PAGE, error) from None
         wanted = listable(prefix)
         found = [_listed(item) for item in items if wanted.fullmatch(item["instanceId"])]
-        return found, wrapped(prefix, following)
+        return found, encode_token(prefix, following)
 
     async def _query(
         self, query: Mapping[str, str], headers: Mapping[str, str]
@@ -160,7 +160,7 @@ def _custom(value: Any) -> dict[str, Any]:
 
 
 def _job(identity: str, value: Any) -> Job | None:
-    return _read(Job, value) if JOB_ID.fullmatch(identity) else None
+    return _read(Job, value) if JOB_ID_PATTERN.fullmatch(identity) else None
 
 
 def _read(cls: type[T], value: Any) -> T | None:

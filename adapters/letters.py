@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from adapters.clients import Clients
-from adapters.continuation import unwrapped, wrapped
+from adapters.continuation import decode_token, encode_token
 from adapters.records import Records
 from adapters.translation import LETTERS_READ, LETTERS_WRITE
 from rules import codec
@@ -97,8 +97,10 @@ class StoredLetters:
     async def page(self, prefix: str, limit: int, continuation: str | None) -> tuple[list[dict[str, Any]], str | None]:
         """List open letters whose id begins so, from their metadata, in order of id."""
         folder = f"open/{prefix}"  # a continuation names it: one of the transfers of the same prefix is none here
-        items, marker = await self._records.page(folder, limit, unwrapped(folder, continuation))
-        return [records.listed(_identity(item.name), item.metadata or {}) for item in items], wrapped(folder, marker)
+        items, marker = await self._records.page(folder, limit, decode_token(folder, continuation))
+        return [records.listed(_identity(item.name), item.metadata or {}) for item in items], encode_token(
+            folder, marker
+        )
 
     async def endings(self) -> AsyncIterator[Ended]:
         """Every record of an end, in order of id, from their metadata."""

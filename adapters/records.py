@@ -12,7 +12,7 @@ from adapters.clients import Clients, condition
 from adapters.translation import LETTERS_LIST, LETTERS_READ, LETTERS_WRITE, code_of
 from rules.errors import Failure, Reason, Retryable
 from rules.routes.model import Blob, Place
-from rules.transfers.identity import unquoted
+from rules.transfers.identity import bare_etag
 
 MAX_PAGE = 5_000
 JSON = ContentSettings(content_type="application/json")
@@ -28,10 +28,10 @@ class Records:
 
     async def read(self, name: str) -> tuple[dict[str, Any] | None, str | None]:
         """Read a record with its ETag."""
-        async with self._clients.asking(LETTERS_READ):
+        async with self._clients.request_scope(LETTERS_READ):
             try:
                 stream = await self._blob(name).download_blob()
-                return _parsed(await stream.readall()), unquoted(stream.properties.etag)
+                return _parsed(await stream.readall()), bare_etag(stream.properties.etag)
             except HttpResponseError as error:
                 if code_of(error) == "BlobNotFound":
                     return None, None
@@ -42,7 +42,7 @@ class Records:
 
         A try that went unanswered and is made again finds its own work: False too, and the next read shows it.
         """
-        async with self._clients.asking(LETTERS_WRITE):
+        async with self._clients.request_scope(LETTERS_WRITE):
             return await _held(
                 self._blob(name).upload_blob(
                     json.dumps(record, indent=1).encode(),
@@ -55,7 +55,7 @@ class Records:
 
     async def delete(self, name: str, etag: str | None) -> bool:
         """Delete a record if it is still as it was read; False if somebody wrote or deleted meanwhile."""
-        async with self._clients.asking(LETTERS_WRITE):
+        async with self._clients.request_scope(LETTERS_WRITE):
             return await _held(self._blob(name).delete_blob(**condition(etag)))
 
     async def page(self, prefix: str, limit: int, marker: str | None) -> tuple[list[BlobProperties], str | None]:

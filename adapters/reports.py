@@ -26,12 +26,12 @@ class StoredReports:
     async def write(self, name: str, lines: list[dict[str, Any]], *, new: bool = False) -> None:
         """Write a page, whatever was there: a turn that runs twice writes it twice. A `new` one replaces none."""
         body = "".join(json.dumps(line) + "\n" for line in lines).encode()
-        async with self._clients.asking(REPORTS_WRITE):
+        async with self._clients.request_scope(REPORTS_WRITE):
             await self._blob(name).upload_blob(body, overwrite=not new, content_settings=LINES)
 
     async def read(self, name: str) -> list[dict[str, Any]]:
         """Read a page; empty where there is none."""
-        async with self._clients.asking(REPORTS_READ):
+        async with self._clients.request_scope(REPORTS_READ):
             try:
                 body = await (await self._blob(name).download_blob()).readall()
             except HttpResponseError as error:

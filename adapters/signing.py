@@ -67,6 +67,6 @@ class Signatures:
     async def _fetch(self, endpoint: str) -> _Key:
         start = self._now() - BACK_DATED
         expiry = start + KEY_LIFE
-        async with self._clients.asking(SOURCE_SIGN):
+        async with self._clients.request_scope(SOURCE_SIGN):
             key = await self._clients.service(endpoint).get_user_delegation_key(start, expiry)
         return _Key(key, start, expiry)

@@ -8,14 +8,14 @@ from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobProperties
 
-from adapters.clients import Clients, each, md5, quoted, understood
+from adapters.clients import Clients, each, md5, quoted_etag, understood
 from adapters.signing import Signatures
 from adapters.translation import SOURCE_HEAD, SOURCE_LIST, SOURCE_TAGS, code_of
 from ports.blobs import CopySource
 from rules.errors import Permanent
 from rules.routes.model import Blob, Place
 from rules.transfers.decisions import CopyStatus, SourceBlob
-from rules.transfers.identity import unquoted
+from rules.transfers.identity import bare_etag
 from rules.transfers.model import Kind
 
 # The version is gone, or the account has no tags: one with a hierarchical namespace does not know the query.
@@ -50,10 +50,10 @@ class SourceBlobs:
 
     async def tags(self, blob: Blob, etag: str) -> dict[str, str] | None:
         """Read a blob's index tags; None where the app may not, and where the version is gone: its copy will say so."""
-        async with self._clients.asking(SOURCE_TAGS):
+        async with self._clients.request_scope(SOURCE_TAGS):
             try:
                 return await self._clients.blob(blob).get_blob_tags(
-                    etag=quoted(etag), match_condition=MatchConditions.IfNotModified
+                    etag=quoted_etag(etag), match_condition=MatchConditions.IfNotModified
                 )
             except HttpResponseError as error:
                 if error.status_code == HTTPStatus.FORBIDDEN or code_of(error) in WITHOUT_TAGS:
@@ -68,7 +68,7 @@ class SourceBlobs:
 def _seen(properties: BlobProperties) -> SourceBlob:
     status = properties.copy.status
     return SourceBlob(
-        etag=unquoted(properties.etag),
+        etag=bare_etag(properties.etag),
         size=properties.size,
         kind=Kind(properties.blob_type.value),
         metadata=dict(properties.metadata or {}),

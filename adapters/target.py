@@ -6,7 +6,7 @@ from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobProperties, ContentSettings, StandardBlobTier
 
-from adapters.clients import Clients, condition, each, md5, quoted, understood
+from adapters.clients import Clients, condition, each, md5, quoted_etag, understood
 from adapters.translation import (
     TARGET_ABORT,
     TARGET_CLEAR,
@@ -19,8 +19,8 @@ from adapters.translation import (
 from ports.blobs import Copy
 from rules.errors import Permanent, Reason
 from rules.routes.model import Blob, Engine, Place
-from rules.transfers.decisions import SOURCE_ETAG, TRANSFER_ID, CopyStatus, TargetBlob
-from rules.transfers.identity import unquoted
+from rules.transfers.decisions import RECEIPT_SOURCE_ETAG, RECEIPT_TRANSFER_ID, CopyStatus, TargetBlob
+from rules.transfers.identity import bare_etag
 from rules.transfers.model import Kind
 
 HEADERS = ("content_type", "content_encoding", "content_language", "content_disposition", "cache_control")
@@ -49,11 +49,11 @@ class TargetBlobs:
         self._check(copy)
         await self._clients.check_name(TARGET_HEAD, copy.target)
         sync = copy.engine is Engine.SYNC
-        async with self._clients.asking(TARGET_COPY):
+        async with self._clients.request_scope(TARGET_COPY):
             answer = await self._clients.blob(copy.target, act=True).start_copy_from_url(
                 copy.source.url,
                 metadata=copy.metadata,
-                source_etag=quoted(copy.etag),
+                source_etag=quoted_etag(copy.etag),
                 source_match_condition=MatchConditions.IfNotModified,
                 standard_blob_tier=StandardBlobTier(copy.tier) if copy.tier else None,
                 tags=copy.tags or None,
@@ -65,7 +65,7 @@ class TargetBlobs:
 
     async def abort(self, blob: Blob, copy_id: str) -> None:
         """Abort a pending copy."""
-        async with self._clients.asking(TARGET_ABORT):
+        async with self._clients.request_scope(TARGET_ABORT):
             await self._clients.blob(blob, act=True).abort_copy(copy_id)
 
     async def clear_copy(self, blob: Blob, target: TargetBlob) -> None:
@@ -76,14 +76,14 @@ class TargetBlobs:
         if not "".join(target.headers.values()).isascii():
             detail = "its content headers contain non-ASCII characters"
             raise Permanent(Reason.UNSUPPORTED_BLOB, TARGET_CLEAR.name, detail)
-        async with self._clients.asking(TARGET_CLEAR):
+        async with self._clients.request_scope(TARGET_CLEAR):
             await self._clients.blob(blob, act=True).set_http_headers(
                 _settings(target.headers), **condition(target.etag)
             )
 
     async def delete(self, blob: Blob, etag: str) -> None:
         """Delete, if it still has this ETag."""
-        async with self._clients.asking(TARGET_DELETE):
+        async with self._clients.request_scope(TARGET_DELETE):
             try:
                 await self._clients.blob(blob, act=True).delete_blob(**condition(etag))
             except HttpResponseError as error:
@@ -116,11 +116,11 @@ def _seen(properties: BlobProperties) -> TargetBlob:
     copy, metadata = properties.copy, properties.metadata or {}
     copied, _, total = (copy.progress or "0/").partition("/")
     return TargetBlob(
-        etag=unquoted(properties.etag),
+        etag=bare_etag(properties.etag),
         size=properties.size,
         kind=Kind(properties.blob_type.value) if properties.blob_type else None,
-        source_etag=metadata.get(SOURCE_ETAG),
-        transfer_id=metadata.get(TRANSFER_ID),
+        source_etag=metadata.get(RECEIPT_SOURCE_ETAG),
+        transfer_id=metadata.get(RECEIPT_TRANSFER_ID),
         copy_status=CopyStatus(copy.status) if copy.status else None,
         copy_id=copy.id,
         copied=int(copied),

@@ -67,16 +67,16 @@ INSTANCES_OLDEST = Request("instances.oldest", Side.STATE)
 OUTSIDER_PUT = Request("outsider.put", Side.TARGET, act=True)
 
 
-def translated(error: Exception, request: Request) -> StorageError:
+def translate_error(error: Exception, request: Request) -> StorageError:
     """Turn whatever the SDK raised into what the caller may do about it."""
     response = getattr(error, "response", None)
     status, code = getattr(response, "status_code", 0), code_of(error)
     if isinstance(error, ClientAuthenticationError) and not code:
-        return judged(request, Meaning.REFUSED)  # the identity got no token: storage was never asked
+        return error_for(request, Meaning.REFUSED)  # the identity got no token: storage was never asked
     if status < HTTPStatus.BAD_REQUEST:
-        return unanswered(request)
+        return error_for_no_answer(request)
     source = source_answer(error)
-    return judged(request, meaning(status, code, *source), status, code, _said(*source))
+    return error_for(request, meaning(status, code, *source), status, code, _said(*source))
 
 
 def source_answer(error: Exception) -> tuple[int, str]:
@@ -105,19 +105,19 @@ def code_of(error: Exception) -> str:
     return code if CODE.fullmatch(code) else ""
 
 
-def answered(request: Request, status: int, code: str) -> StorageError:
+def error_for_answer(request: Request, status: int, code: str) -> StorageError:
     """What an answer of this status and code means for the caller."""
-    return judged(request, meaning(status, code), status, code)
+    return error_for(request, meaning(status, code), status, code)
 
 
-def unanswered(request: Request) -> StorageError:
+def error_for_no_answer(request: Request) -> StorageError:
     """No answer, or none that can be understood: an act may have happened."""
     if request.act:
         return LookAgain(request.name, "no answer")
     return Retryable(Reason.THROTTLED, request.name, "no answer")
 
 
-def judged(request: Request, what: Meaning, status: int = 0, code: str = "", source: str = "") -> StorageError:
+def error_for(request: Request, what: Meaning, status: int = 0, code: str = "", source: str = "") -> StorageError:
     """The verdict of the table. The detail is ours: status, code and our own words, and what the source answered."""
     kind, reason = VERDICTS[request.side][what]
     answer = f"{status or ''} {code}".strip()
@@ -134,10 +134,10 @@ def judged(request: Request, what: Meaning, status: int = 0, code: str = "", sou
 
 
 @asynccontextmanager
-async def asking(request: Request, seconds: float) -> AsyncIterator[None]:
+async def request_scope(request: Request, seconds: float) -> AsyncIterator[None]:
     """Give what is asked inside so much time, retries included, and translate what goes wrong."""
     try:
         async with asyncio.timeout(seconds):
             yield
     except (AzureError, aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
-        raise translated(error, request) from None
+        raise translate_error(error, request) from None

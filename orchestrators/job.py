@@ -10,28 +10,28 @@ import azure.durable_functions as df
 from rules import codec, redaction
 from rules.fixed_names import CANCEL, PHASES
 from rules.jobs import lifecycle, status
-from rules.jobs.model import Job, Phase, Turn
+from rules.jobs.model import Batch, Job, Phase
 
-# A turn with its pause costs eight rows of history.
-MAX_TURNS = 5
+# A batch with its pause costs eight rows of history.
+MAX_BATCHES = 5
 
 Yields = Generator[Any, Any, Job]
 
 
 def job(context: df.DurableOrchestrationContext) -> Generator[Any, Any, dict[str, Any] | None]:
-    """Do a job, turn by turn.
+    """Do a job, batch by batch.
 
-    1. Do one turn: one activity.
+    1. Do one batch: one activity.
     2. Let `jobs` say what follows from it.
     3. Pause on a durable timer, if it says so: that is the rate.
-    4. Again, until the job has no phase left; after `MAX_TURNS` turns as a new execution: history stays short.
+    4. Again, until the job has no phase left; after `MAX_BATCHES` batches as a new execution: history stays short.
     """
     doing = codec.decode(Job, context.get_input())
     cancel = context.wait_for_external_event(CANCEL)
     context.set_custom_status(status.progress(doing))
-    for _ in range(MAX_TURNS):
+    for _ in range(MAX_BATCHES):
         if doing.phase:
-            doing = yield from _turn(context, doing, doing.phase, cancel)
+            doing = yield from _batch(context, doing, doing.phase, cancel)
             context.set_custom_status(status.progress(doing))
         if doing.phase and doing.pause:
             doing = yield from _pause(context, doing, cancel)
@@ -41,17 +41,17 @@ def job(context: df.DurableOrchestrationContext) -> Generator[Any, Any, dict[str
     return status.progress(doing)
 
 
-def _turn(context: df.DurableOrchestrationContext, doing: Job, phase: Phase, cancel: Any) -> Yields:
+def _batch(context: df.DurableOrchestrationContext, doing: Job, phase: Phase, cancel: Any) -> Yields:
     activity = context.call_activity(PHASES[phase], codec.encode(doing))
     first = yield context.task_any([cancel, activity])
     if first is cancel:
         doing = replace(doing, cancelling=True)
         context.set_custom_status(status.progress(doing))
     try:
-        turn = codec.decode(Turn, (yield activity))
+        batch = codec.decode(Batch, (yield activity))
     except Exception as error:  # noqa: BLE001  # the SDK raises nothing narrower for a failed activity
         return lifecycle.faulted(doing, redaction.text_without_secrets(str(error)), context.current_utc_datetime)
-    return lifecycle.advance(doing, turn, context.current_utc_datetime)
+    return lifecycle.advance(doing, batch, context.current_utc_datetime)
 
 
 def _pause(context: df.DurableOrchestrationContext, doing: Job, cancel: Any) -> Yields:

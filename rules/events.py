@@ -114,7 +114,7 @@ def transfer_for(route: Route, name: str, etag: str) -> Transfer | RejectedEvent
 
 def _along(route: Route, event: Created) -> Transfer | RejectedEvent:
     found = transfer_for(route, event.name, event.etag)
-    if isinstance(found, Transfer) and not _names(event.url, found.version.blob):
+    if isinstance(found, Transfer) and not _names(event.url, found.source_blob):
         return RejectedEvent(Reason.NOT_ALLOWED, "data.url does not match the blob that the subject names")
     return found
 
@@ -185,11 +185,11 @@ def _created(event: dict[str, Any]) -> Created | Ignored | RejectedEvent:
     subject = _matched(SUBJECT, event.get("subject"))
     if account is None or subject is None:
         return _malformed("`source` or `topic` does not name a storage account, or `subject` does not name a blob")
-    if not isinstance(etag, str) or not ETAG.fullmatch(identity.unquoted(etag)) or not isinstance(url, str):
+    if not isinstance(etag, str) or not ETAG.fullmatch(identity.bare_etag(etag)) or not isinstance(url, str):
         return _malformed("`data.eTag` is not an ETag, or `data.url` is not a string")
     if isinstance(api, str) and api in ANNOUNCING:
         return Ignored("the event only announces an empty file")
-    created = Created(account[1].lower(), _decoded(subject[1]) or "", subject[2], identity.unquoted(etag), url)
+    created = Created(account[1].lower(), _decoded(subject[1]) or "", subject[2], identity.bare_etag(etag), url)
     return _repaired(created) if REPLACEMENT in created.name else created
 
 
@@ -224,7 +224,7 @@ def announcement(transfer: Transfer, etag: str, now: datetime | None) -> bytes:
 
     Without a time it is always the same, byte for byte.
     """
-    blob = transfer.version.blob
+    blob = transfer.source_blob
     account = f"/subscriptions/-/resourceGroups/-/providers/Microsoft.Storage/storageAccounts/{transfer.source.account}"
     event = {
         "specversion": "1.0",

@@ -13,38 +13,38 @@ from activities.jobs.lines import Acted
 from ports.orchestrations import Instances
 from ports.services import Ports
 from rules.errors import Failure, Permanent
-from rules.jobs.model import Job, Phase, Turn, Work
+from rules.jobs.model import Batch, Job, JobKind, Phase
 
-Body = Callable[[Ports, Instances, Job], Awaitable[Turn]]
-LINES: dict[Work, Callable[[Ports, Instances, Job, Line], Awaitable[Acted]]] = {
-    Work.REPLAY: lines.replay_line,
-    Work.DISCARD: lines.discard_line,
-    Work.RECONCILE: lines.start_line,
+Body = Callable[[Ports, Instances, Job], Awaitable[Batch]]
+LINES: dict[JobKind, Callable[[Ports, Instances, Job, Line], Awaitable[Acted]]] = {
+    JobKind.REPLAY: lines.replay_line,
+    JobKind.DISCARD: lines.discard_line,
+    JobKind.RECONCILE: lines.start_line,
 }
 
 
-async def run_survey(ports: Ports, _instances: Instances, job: Job) -> Turn:
-    """Find what is meant, one page a turn."""
-    survey = survey_route.survey if job.work is Work.RECONCILE else survey_dead_letters.survey
+async def run_survey(ports: Ports, _instances: Instances, job: Job) -> Batch:
+    """Find what is meant, one page a batch."""
+    survey = survey_route.survey if job.kind is JobKind.RECONCILE else survey_dead_letters.survey
     return await surveyed(ports, job) or await survey(ports, job)
 
 
-async def run_extras(ports: Ports, _instances: Instances, job: Job) -> Turn:
-    """Find what the target has beyond the source, one page a turn."""
+async def run_extras(ports: Ports, _instances: Instances, job: Job) -> Batch:
+    """Find what the target has beyond the source, one page a batch."""
     return await surveyed(ports, job) or await survey_route.extras(ports, job)
 
 
-async def run_act(ports: Ports, instances: Instances, job: Job) -> Turn:
-    """Act on what was found, a few seconds' worth a turn."""
-    return await act(ports, job, partial(LINES[job.work], ports, instances, job))
+async def run_act(ports: Ports, instances: Instances, job: Job) -> Batch:
+    """Act on what was found, a few seconds' worth a batch."""
+    return await act(ports, job, partial(LINES[job.kind], ports, instances, job))
 
 
 BODIES: dict[Phase, Body] = {Phase.SURVEY: run_survey, Phase.EXTRAS: run_extras, Phase.ACT: run_act}
 
 
-async def run(body: Body, ports: Ports, instances: Instances, job: Job) -> Turn:
+async def run(body: Body, ports: Ports, instances: Instances, job: Job) -> Batch:
     """Run one batch. A failure of storage is a value: it says whether the batch is worth repeating."""
     try:
         return await body(ports, instances, job)
     except Failure as failure:
-        return Turn(failure=str(failure), permanent=isinstance(failure, Permanent))
+        return Batch(failure=str(failure), permanent=isinstance(failure, Permanent))

@@ -1,39 +1,39 @@
-"""The last phase of every job: acting on the lines that the survey found, a turn's worth at a time."""
+"""The last phase of every job: acting on the lines that the survey found, a batch's worth at a time."""
 
 from collections.abc import Awaitable, Callable, Iterable
 
-from activities.jobs.batch import PATIENCE, Line, in_order
+from activities.jobs.batch import MAX_FAILED_TRIES, Line, in_order
 from activities.jobs.lines import Acted
 from ports.services import Ports
 from rules.errors import UNREADABLE, Permanent, Reason, StorageError
 from rules.jobs import lifecycle
-from rules.jobs.model import Job, Result, Tally, Turn
+from rules.jobs.model import Batch, Job, Result, Tally
 from rules.jobs.report import found_page, results_page
 
-# So many lines of one turn are acted on at once: each costs a handful of small requests.
+# So many lines of one batch are acted on at once: each costs a handful of small requests.
 AT_ONCE = 8
-# A turn reads so many pages at most: one that holds matches alone has nothing to act on.
+# A batch reads so many pages at most: one that holds matches alone has nothing to act on.
 MAX_PAGES = 20
 
 
 Handle = Callable[[Line], Awaitable[Acted]]
 
 
-async def act(ports: Ports, job: Job, handle: Handle) -> Turn:
-    """One turn. Its page of results is its durable record: once it is written, the turn covers exactly the lines in it.
+async def act(ports: Ports, job: Job, handle: Handle) -> Batch:
+    """One batch. Its page of results is its durable record: once it is written, the batch covers exactly the lines in it.
 
-    Doing a turn again is safe. With a page, only the lines that failed are tried again. Without one, the lines that a lost
-    try started run or have ended. A turn that is slow, or that storage fails, ends after the last line that it tried. While a
-    line fails the turn is done again, until three tries in a row got nowhere; then the line is reported as failed.
+    Doing a batch again is safe. With a page, only the lines that failed are tried again. Without one, the lines that a lost
+    try started run or have ended. A batch that is slow, or that storage fails, ends after the last line that it tried. While a
+    line fails the batch is done again, until three tries in a row got nowhere; then the line is reported as failed.
 
     Raises:
         Failure: storage would not give its report, or take one; Permanent where a page of it was deleted or replaced.
     """
-    name = results_page(job.id, job.turns)
+    name = results_page(job.id, job.batches)
     page = await ports.reports.read(name)
     lines, *place = await _next(ports, job, len(page) or lifecycle.quota(job))
     if not lines:
-        return Turn(page=place[0], line=place[1])
+        return Batch(page=place[0], line=place[1])
     if [line["id"] for line in page] != [line["id"] for line in lines[: len(page)]]:
         # To go on would leave lines out, or act on some twice.
         raise Permanent(
@@ -41,7 +41,7 @@ async def act(ports: Ports, job: Job, handle: Handle) -> Turn:
         )
     known = {number: Acted(Result(line["result"]), line["detail"]) for number, line in enumerate(page)}
     todo = [number for number in range(len(lines)) if number not in known or known[number].failed]
-    patient = not known or job.faults < PATIENCE
+    patient = not known or job.faults < MAX_FAILED_TRIES
     found = await _tried(ports, handle, [lines[number] for number in todo], patient=patient)
     tried = dict(zip(todo, found, strict=False))
     acted = list((known | tried).values())
@@ -49,16 +49,16 @@ async def act(ports: Ports, job: Job, handle: Handle) -> Turn:
         await ports.reports.write(name, list(map(_line, lines, acted)), new=not page)
     failed = [one for one in acted if one.failed]
     if failed and patient:
-        return Turn(failure=failed[0].detail, moved=not all(one.failed for one in found))
+        return Batch(failure=failed[0].detail, moved=not all(one.failed for one in found))
     if len(acted) < len(lines):
         _, *place = await _next(ports, job, len(acted))
-    return Turn(_tally(acted), wrote=True, page=place[0], line=place[1], before=_tally(known.values()).acted)
+    return Batch(_tally(acted), wrote=True, page=place[0], line=place[1], before=_tally(known.values()).acted)
 
 
 async def _next(ports: Ports, job: Job, count: int) -> tuple[list[Line], int, int]:
     """So many lines of the job from its place on, and the page and line where the next ones begin.
 
-    The same for the same place and count: a turn that is done again ends where it ended before.
+    The same for the same place and count: a batch that is done again ends where it ended before.
     """
     taken: list[Line] = []
     page, line = job.page, job.line
@@ -84,7 +84,7 @@ async def _found(ports: Ports, job: Job, page: int) -> list[Line]:
 
 
 async def _tried(ports: Ports, handle: Handle, lines: list[Line], *, patient: bool) -> list[Acted]:
-    """What became of the first lines. A patient turn begins no other line once one has failed: they have their own turn."""
+    """What became of the first lines. A patient batch begins no other line once one has failed: they have their own turn."""
 
     async def one(line: Line) -> Acted:
         try:

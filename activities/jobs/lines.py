@@ -35,7 +35,7 @@ class Acted:
 async def replay_line(ports: Ports, instances: Instances, job: Job, line: Line) -> Acted:
     """Replay one dead letter; what it answers is the line's result.
 
-    One that was resolved since the job was asked for is not refused: a try of the turn that was lost may have replayed it.
+    One that was resolved since the job was asked for is not refused: a try of the batch that was lost may have replayed it.
     """
     try:
         await replay(ports, instances, line["id"])
@@ -51,7 +51,7 @@ async def replay_line(ports: Ports, instances: Instances, job: Job, line: Line) 
 async def discard_line(ports: Ports, instances: Instances, job: Job, line: Line) -> Acted:
     """Discard one dead letter, if it is the failure that the survey found; what it answers is the line's result.
 
-    One that was discarded since the job was asked for is not refused: a try of the turn that was lost may have done it.
+    One that was discarded since the job was asked for is not refused: a try of the batch that was lost may have done it.
     """
     try:
         await discard(ports, instances, line["id"], line["last_failed_at"])

@@ -5,19 +5,19 @@ from typing import Any
 from activities.jobs.batch import counted
 from ports.services import Ports
 from rules.codec import moment
-from rules.jobs.model import Job, Turn
+from rules.jobs.model import Batch, Job
 from rules.jobs.report import PAGE, found_page
 from rules.transfers import identity
 
 
-async def survey(ports: Ports, job: Job) -> Turn:
+async def survey(ports: Ports, job: Job) -> Batch:
     """One page of open dead letters: those that are meant become lines of the report."""
     prefix = identity.route_prefix(job.route) if job.route else ""
     items, cursor = await ports.letters.page(prefix, PAGE, job.cursor)
     lines = [item for item in items if _is_meant(job, item)]
     if lines:
         await ports.reports.write(found_page(job.id, job.pages), lines)
-    return Turn(counted(lines), wrote=bool(lines), cursor=cursor)
+    return Batch(counted(lines), wrote=bool(lines), cursor=cursor)
 
 
 def _is_meant(job: Job, item: dict[str, Any]) -> bool:

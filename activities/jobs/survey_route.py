@@ -11,13 +11,13 @@ from functools import partial
 from itertools import takewhile
 from typing import Any, Generic, TypeVar
 
-from activities.jobs.batch import NO_ROUTE, PATIENCE, Line, counted, in_order
+from activities.jobs.batch import MAX_FAILED_TRIES, NO_ROUTE, Line, counted, in_order
 from operations.transfers.accept import refuse
 from ports.services import Ports
 from rules import events
 from rules.errors import UNREADABLE, Permanent, Reason, StorageError
 from rules.events import RejectedEvent, transfer_for
-from rules.jobs.model import Finding, Job, Turn
+from rules.jobs.model import Batch, Finding, Job
 from rules.jobs.report import PAGE, found_page
 from rules.routes import names
 from rules.routes.model import Blob, Route
@@ -30,7 +30,7 @@ U = TypeVar("U", SourceBlob, TargetBlob)
 Listing = Callable[[int, str | None], Awaitable[tuple[list[tuple[str, T | Permanent]], str | None]]]
 # So many blobs of one page are looked at at once.
 AT_ONCE = 16
-# The other side's list may run ahead by so many pages a turn; what it then does not show is looked at blob by blob.
+# The other side's list may run ahead by so many pages a batch; what it then does not show is looked at blob by blob.
 MAX_PAGES = 4
 
 
@@ -65,7 +65,7 @@ def _target(ports: Ports, route: Route) -> _Side[TargetBlob]:
     )
 
 
-async def survey(ports: Ports, job: Job) -> Turn:
+async def survey(ports: Ports, job: Job) -> Batch:
     """One page of the source: each blob that the route carries is a match, missing, stale, or an error."""
     route = ports.route(job.route or "")
     if route is None:
@@ -77,7 +77,7 @@ async def survey(ports: Ports, job: Job) -> Turn:
     return await _written(ports, job, lines, cursor, hint)
 
 
-async def extras(ports: Ports, job: Job) -> Turn:
+async def extras(ports: Ports, job: Job) -> Batch:
     """One page of the target: what the source has no blob for. It is told, and left where it is."""
     route = ports.route(job.route or "")
     if route is None:
@@ -94,7 +94,7 @@ async def _compared(
     if isinstance(found, RejectedEvent):
         return _line(Finding.ERROR, name, listed, None, f"{found.reason}: {found.detail}")
     if isinstance(listed, Permanent):
-        return await _looked_at(ports, route, others, found.version.blob, listed)
+        return await _looked_at(ports, route, others, found.source_blob, listed)
     source, target = listed, others.get(name.removeprefix(route.source.prefix))
     if target is None or not is_receipt(target, source.etag, source.size):
         target = await ports.target.head(found.target_blob)
@@ -172,7 +172,7 @@ async def _looked(
 ) -> tuple[list[Any], str | None, str | None]:
     """Look at what one page lists here, beside the list there: the lines, and where the two lists go on.
 
-    A turn that is slow, or that storage fails after its first blob, covers less: the blobs before. The page is then listed
+    A batch that is slow, or that storage fails after its first blob, covers less: the blobs before. The page is then listed
     again, shorter, for only the service can say where its list goes on.
     """
     listed, cursor = await here.page(PAGE, job.cursor)
@@ -193,7 +193,7 @@ async def _looked(
 async def _alongside(side: _Side[T], last: str, hint: str | None) -> tuple[dict[str, T], str | None]:
     """What the other side's list shows up to the name `last`, by what follows the prefix; and where to go on next time.
 
-    A hint, no more: the page that it ends in is read again by the next turn, for it reaches beyond this one.
+    A hint, no more: the page that it ends in is read again by the next batch, for it reaches beyond this one.
     """
     seen: dict[str, T] = {}
     for _ in range(MAX_PAGES):
@@ -213,12 +213,12 @@ async def _each(
 ) -> list[Any]:
     """Look at each, in order, up to the first that storage fails.
 
-    One that fails once three turns in a row got nowhere is an error: the others have their turn.
+    One that fails once three batches in a row got nowhere is an error: the others have their turn.
 
     Raises:
         StorageError: it fails the very first.
     """
-    patient = job.faults < PATIENCE
+    patient = job.faults < MAX_FAILED_TRIES
 
     async def one(item: tuple[str, T | Permanent]) -> Any:
         try:
@@ -249,7 +249,7 @@ def _is_failure(line: Any) -> bool:
     return isinstance(line, StorageError)
 
 
-async def _written(ports: Ports, job: Job, lines: list[Line], cursor: str | None, hint: str | None) -> Turn:
+async def _written(ports: Ports, job: Job, lines: list[Line], cursor: str | None, hint: str | None) -> Batch:
     if lines:
         await ports.reports.write(found_page(job.id, job.pages), lines)
-    return Turn(counted(lines), wrote=bool(lines), cursor=cursor, hint=hint)
+    return Batch(counted(lines), wrote=bool(lines), cursor=cursor, hint=hint)

@@ -128,7 +128,7 @@ async def _sized(ports: Ports, run: Run) -> Run:
     """The run with its version's size, which one that broke early has not learned; the source may tell it still."""
     if run.size is None and todays_route(ports, run) is not None:
         with suppress(Failure):
-            source = await ports.source.head(run.transfer.version.blob)
+            source = await ports.source.head(run.transfer.source_blob)
             if source is not None and source.etag == run.transfer.etag:
                 return replace(run, size=source.size)
     return run

@@ -21,8 +21,8 @@ from rules.redaction import text_without_secrets
 from rules.routes.model import Engine, Route
 from rules.transfers import lifecycle
 from rules.transfers.decisions import (
-    SOURCE_ETAG,
-    TRANSFER_ID,
+    RECEIPT_SOURCE_ETAG,
+    RECEIPT_TRANSFER_ID,
     Act,
     CopyStatus,
     SourceBlob,
@@ -35,7 +35,7 @@ from rules.transfers.model import Kind, Outcome, Run, Verdict
 from rules.transfers.policies import MAX_LOOKS, MAX_TRIES, choose_engine, metadata_fits
 
 # Request timeouts that one run may last: the host ends a function that lasts too long, and its worker's others with it.
-PATIENCE = 3
+TIMEOUTS = 3
 UNFINISHED = (
     "the service reports that the blob exists, but does not show it. Another client has probably started an upload and not committed it: "
     "commit the upload, or write the blob and delete it; then replay"
@@ -80,7 +80,7 @@ class _Start:
         # A new blob needs no look at the target: If-None-Match: * says it. But what was accepted before this process began may
         # have been copied by one that was killed: a look finds it, and spares a second request.
         blind = self.run.first and self.run.accepted_at >= self.ports.started_at
-        end = self.ports.monotonic() + PATIENCE * self.ports.times.timeout
+        end = self.ports.monotonic() + TIMEOUTS * self.ports.times.timeout
         for _ in range(MAX_LOOKS):
             outcome = await self._round(blind=blind)
             if outcome is not None:
@@ -101,7 +101,7 @@ class _Start:
         if target is not None and is_coming(target, transfer.etag):
             return waiting(target)
         source, ended = await asyncio.gather(
-            self.ports.source.head(transfer.version.blob), self.ports.letters.ended(transfer.id)
+            self.ports.source.head(transfer.source_blob), self.ports.letters.ended(transfer.id)
         )
         if source is not None and source.etag == transfer.etag:
             self.size = source.size  # whatever goes wrong now: who cleans up must know it
@@ -222,7 +222,7 @@ class _Start:
         until = lifecycle.read_until(run, engine, self.ports.now())
         return Copy(
             target=transfer.target_blob,
-            source=await self.ports.source.readable(transfer.version.blob, until),
+            source=await self.ports.source.readable(transfer.source_blob, until),
             etag=transfer.etag,
             engine=engine,
             metadata=receipt(source.metadata, transfer.etag, transfer.id),
@@ -234,7 +234,7 @@ class _Start:
     async def _tags(self, source: SourceBlob) -> dict[str, str]:
         if not source.tag_count or self.tagless:
             return {}
-        tags = await self.ports.source.tags(self.run.transfer.version.blob, self.run.transfer.etag)
+        tags = await self.ports.source.tags(self.run.transfer.source_blob, self.run.transfer.etag)
         if tags is None:
             self._leave_tags("the app may not read them at the source")
         return tags or {}
@@ -286,5 +286,7 @@ def waiting(target: TargetBlob) -> Outcome:
 
 def receipt(metadata: dict[str, str], etag: str, transfer_id: str) -> dict[str, str]:
     """The source's metadata with our receipt. Names differ by case for nobody: a receipt that was carried here is replaced."""
-    kept = {key: value for key, value in metadata.items() if key.lower() not in {SOURCE_ETAG, TRANSFER_ID}}
-    return {**kept, SOURCE_ETAG: etag, TRANSFER_ID: transfer_id}
+    kept = {
+        key: value for key, value in metadata.items() if key.lower() not in {RECEIPT_SOURCE_ETAG, RECEIPT_TRANSFER_ID}
+    }
+    return {**kept, RECEIPT_SOURCE_ETAG: etag, RECEIPT_TRANSFER_ID: transfer_id}

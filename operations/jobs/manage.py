@@ -12,15 +12,15 @@ from operations.transfers.cancel import until_noticed
 from ports.orchestrations import Instances
 from ports.services import Ports
 from rules.jobs import status
-from rules.jobs.model import Job, JobState, Work
+from rules.jobs.model import Job, JobKind, JobState
 from rules.jobs.report import found_page, results_page
 from rules.orchestrations import recovery
 from rules.orchestrations.instance import Instance
 
 
-def new_id(work: Work) -> str:
+def new_id(kind: JobKind) -> str:
     """An id that no job had before."""
-    return f"{work}-{token_hex(12)}"
+    return f"{kind}-{token_hex(12)}"
 
 
 async def ask(ports: Ports, instances: Instances, job: Job) -> str:
@@ -29,11 +29,11 @@ async def ask(ports: Ports, instances: Instances, job: Job) -> str:
     Raises:
         NotFound: there is no route of that name, and so nothing that could be compared.
     """
-    if job.work is Work.RECONCILE and ports.route(job.route or "") is None:
+    if job.kind is JobKind.RECONCILE and ports.route(job.route or "") is None:
         fix = f"Use one of: {', '.join(route.name for route in ports.routes)}."
         raise NotFound("no route has this name", fix)
     await instances.start(job)
-    log("job.asked", f"{job.work} requested", id=job.id, route=job.route, dry_run=job.dry_run)
+    log("job.asked", f"{job.kind} requested", id=job.id, route=job.route, dry_run=job.dry_run)
     return job.id
 
 
@@ -42,9 +42,9 @@ async def look(instances: Instances, identity: str) -> dict[str, Any]:
     return _view(await _found(instances, identity))
 
 
-async def page(instances: Instances, work: Work, limit: int, continuation: str | None) -> dict[str, Any]:
+async def page(instances: Instances, kind: JobKind, limit: int, continuation: str | None) -> dict[str, Any]:
     """A page of jobs, in no promised order."""
-    found, following = await instances.page(prefix=f"{work}-", limit=limit, continuation=continuation)
+    found, following = await instances.page(prefix=f"{kind}-", limit=limit, continuation=continuation)
     return {"items": [_view(instance) for instance in found if instance.job], "continuation": following}
 
 
@@ -54,11 +54,11 @@ async def report(ports: Ports, instances: Instances, identity: str, number: int)
     A page is empty once the container's own rule has deleted it.
     """
     shown = {**status.progress(_job(instance := await _found(instances, identity))), **instance.live}
-    pages, turns = int(shown["pages"]), int(shown["turns"])
-    if number >= pages + turns:
+    pages, batches = int(shown["pages"]), int(shown["batches"])
+    if number >= pages + batches:
         return [], False
     name = found_page(identity, number) if number < pages else results_page(identity, number - pages)
-    return await ports.reports.read(name), number + 1 < pages + turns
+    return await ports.reports.read(name), number + 1 < pages + batches
 
 
 async def cancel(

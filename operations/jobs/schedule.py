@@ -4,7 +4,7 @@ from operations.jobs.manage import ask
 from operations.log import log
 from ports.orchestrations import Instances
 from ports.services import Ports
-from rules.jobs.model import Job, Work, scheduled_id
+from rules.jobs.model import Job, JobKind, scheduled_id
 from rules.jobs.report import results_page
 from rules.orchestrations.instance import StatusFilter
 from rules.routes.model import Route
@@ -32,7 +32,7 @@ async def _start(ports: Ports, instances: Instances, route: Route, busy: set[str
     if route.name in busy:
         log("reconcile.still_running", "the previous reconcile is still running; this one is skipped", route=route.name)
         return None
-    return await ask(ports, instances, Job(identity, Work.RECONCILE, now, route=route.name))
+    return await ask(ports, instances, Job(identity, JobKind.RECONCILE, now, route=route.name))
 
 
 async def _reconciling(instances: Instances) -> set[str]:
@@ -40,7 +40,7 @@ async def _reconciling(instances: Instances) -> set[str]:
     found, continuation = set(), None
     while True:
         page, continuation = await instances.page(
-            prefix=f"{Work.RECONCILE}-", statuses=StatusFilter.UNDER_WAY, limit=PAGE, continuation=continuation
+            prefix=f"{JobKind.RECONCILE}-", statuses=StatusFilter.UNDER_WAY, limit=PAGE, continuation=continuation
         )
         found |= {instance.job.route for instance in page if instance.job and not instance.job.dry_run}
         if continuation is None:

@@ -15,7 +15,7 @@ from rules.orchestrations.instance import Instance, StatusFilter
 from rules.orchestrations.liveness import RETENTION
 from rules.routes.model import Blob, Route
 from rules.transfers import identity
-from rules.transfers.identity import TRANSFER_ID
+from rules.transfers.identity import TRANSFER_ID_PATTERN
 from rules.transfers.model import Transfer
 from rules.transfers.states import FINAL, State
 
@@ -106,7 +106,7 @@ async def _named_by_target(ports: Ports, instances: Instances, route: Route, nam
         return None, f"the target cannot be read: {refusal}"
     if target is None:
         return None, "the target has none either"
-    if target.transfer_id is None or not TRANSFER_ID.fullmatch(target.transfer_id):
+    if target.transfer_id is None or not TRANSFER_ID_PATTERN.fullmatch(target.transfer_id):
         return None, "the target blob does not name a transfer"
     found = await instances.find(target.transfer_id)
     if found is None or not _is_of(found, route, name):

@@ -7,7 +7,7 @@ from operations.upkeep.sweep import is_owed
 from operations.upkeep.timer_run import Round
 from ports.orchestrations import Instances
 from ports.services import Ports
-from rules.jobs.model import Work
+from rules.jobs.model import JobKind
 from rules.orchestrations import status
 from rules.orchestrations.instance import Instance, StatusFilter
 from rules.orchestrations.liveness import RETENTION, may_go
@@ -16,7 +16,7 @@ from rules.transfers.states import State
 # What a round may take from those who share blobs meanwhile.
 MOST, SECONDS, AT_ONCE = 1_000, 60.0, 5
 # Jobs by their prefixes, ended in any way; then transfers that ended with a word of their own.
-LISTS = {**{f"{work}-": StatusFilter.ENDED for work in Work}, "": frozenset({"Completed"})}
+LISTS = {**{f"{kind}-": StatusFilter.ENDED for kind in JobKind}, "": frozenset({"Completed"})}
 
 
 async def purge(ports: Ports, instances: Instances) -> int:

@@ -7,17 +7,17 @@ from operations.upkeep.timer_run import Round
 from ports.orchestrations import Instances
 from ports.services import Ports
 from rules.dead_letters import letters
-from rules.jobs.model import Work
+from rules.jobs.model import JobKind
 from rules.orchestrations import recovery
 from rules.orchestrations.instance import Instance, StatusFilter
 from rules.orchestrations.recovery import Sequel
-from rules.transfers.identity import TRANSFER_ID
+from rules.transfers.identity import TRANSFER_ID_PATTERN
 from rules.transfers.model import Run
 
 # Of a minute. A worker that dies may fail thousands of orchestrations at once, and to start all of them again at once would fill
 # the hub: so many a round are 20 a second, which is what one small instance carries.
 SECONDS, MOST, AT_ONCE = 45.0, 900, 8
-PREFIXES = (*(f"{work}-" for work in Work), "")
+PREFIXES = (*(f"{kind}-" for kind in JobKind), "")
 
 
 async def resume(ports: Ports, instances: Instances) -> int:
@@ -80,7 +80,7 @@ def _report(instance: Instance, sequel: Sequel) -> None:
 async def _keep(ports: Ports, instance: Instance) -> None:
     """Report what only a person can look into. A transfer gets a dead letter, once; a letter resolved before is of an earlier end."""
     detail = recovery.said(instance)
-    if TRANSFER_ID.fullmatch(instance.id):
+    if TRANSFER_ID_PATTERN.fullmatch(instance.id):
         letter = await ports.letters.read(instance.id)
         if letter is not None and (letter.resolved_at is None or letter.resolved_at >= instance.updated_at):
             return

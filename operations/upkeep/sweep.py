@@ -9,7 +9,7 @@ from ports.orchestrations import Instances
 from ports.services import Ports
 from rules.orchestrations import status
 from rules.orchestrations.instance import Instance
-from rules.transfers.identity import TRANSFER_ID
+from rules.transfers.identity import TRANSFER_ID_PATTERN
 from rules.transfers.model import Ended, Outcome, Step, Verdict
 from rules.transfers.states import FINAL, State
 
@@ -34,7 +34,7 @@ async def resolve_settled(ports: Ports, instances: Instances, round_: Round) -> 
         listed, continuation = await ports.letters.page("", PAGE, continuation)
         for item in listed:
             # A message is no transfer: nothing but its replay resolves its letter.
-            if ends.pop(item["id"], None) is None and TRANSFER_ID.fullmatch(item["id"]):
+            if ends.pop(item["id"], None) is None and TRANSFER_ID_PATTERN.fullmatch(item["id"]):
                 with round_:
                     await _resolve(ports, instances, item["id"])
         if continuation is None:

@@ -8,7 +8,7 @@ from operations.log import log
 from operations.upkeep.timer_run import Round
 from ports.orchestrations import Instances
 from ports.services import Ports
-from rules.jobs.model import Work
+from rules.jobs.model import JobKind
 from rules.orchestrations import recovery
 from rules.orchestrations.instance import Instance, StatusFilter
 from rules.orchestrations.liveness import LOST, SILENT, Life, last_sign, life
@@ -18,7 +18,7 @@ SECONDS, MOST, AT_ONCE = 240.0, 600, 5
 BEHIND = timedelta(minutes=5)
 # A suspended one is left to the person who suspended it.
 ALIVE = StatusFilter.RUNNING - {"Suspended"}
-PREFIXES = (*(f"{work}-" for work in Work), "")
+PREFIXES = (*(f"{kind}-" for kind in JobKind), "")
 
 
 @dataclass

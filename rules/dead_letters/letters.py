@@ -84,7 +84,7 @@ def of_run(run: Run, now: datetime, app_version: str) -> Letter:
         attempts={run.attempt: Attempt(run.accepted_at, now, reason, detail, run.tries)},
         app_version=app_version,
         route=transfer.route,
-        source_url=transfer.version.blob.url,
+        source_url=transfer.source_blob.url,
         name=transfer.name,
         etag=transfer.etag,
         size=run.size,

@@ -5,70 +5,70 @@ from datetime import datetime
 from typing import Any
 
 from rules import codec
-from rules.jobs.model import MAX_DETAIL, Job, JobState, Phase, Tally, Turn, Work
+from rules.jobs.model import MAX_DETAIL, Batch, Job, JobKind, JobState, Phase, Tally
 from rules.transfers import policies
 
-# What one turn of acting starts is this many seconds' worth, so that a cancel is noticed soon.
-TURN_SECONDS = 5
+# What one batch of acting starts is this many seconds' worth, so that a cancel is noticed soon.
+BATCH_SECONDS = 5
 
 
 def quota(job: Job) -> int:
-    """How many lines one turn of acting may take up."""
-    return job.rate * TURN_SECONDS
+    """How many lines one batch of acting may take up."""
+    return job.rate * BATCH_SECONDS
 
 
-def advance(job: Job, turn: Turn, now: datetime) -> Job:
-    """The job after a turn. `phase` None means that it has ended; `pause` is seconds to wait before the next turn.
+def advance(job: Job, batch: Batch, now: datetime) -> Job:
+    """The job after a batch. `phase` None means that it has ended; `pause` is seconds to wait before the next batch.
 
-    | phase | turn | what follows |
+    | phase | batch | what follows |
     | --- | --- | --- |
     | any | a cancel was seen | the end, `cancelled` |
-    | any | failure, and it got nowhere | backoff, the same turn; after 10 in a row, the end: `failed` |
-    | any | failure, but it got somewhere | a pause, the same turn; failures are counted anew |
+    | any | failure, and it got nowhere | backoff, the same batch; after 10 in a row, the end: `failed` |
+    | any | failure, but it got somewhere | a pause, the same batch; failures are counted anew |
     | any | failure, and doing it again would not help | the end, `failed` |
     | survey, extras | there is more | the same, from there |
     | survey of a reconcile | at the end | extras |
     | survey, extras | at the end | act; or the end of a dry run, and where nothing was found |
-    | act | there is more, also because the turn was slow | a pause as long as what it newly started or discarded may take at the rate, act |
+    | act | there is more, also because the batch was slow | a pause as long as what it newly started or discarded may take at the rate, act |
     | act | at the end | the end, `done` |
     """
-    if turn.failure:
-        return faulted(job, turn.failure, now, moved=turn.moved, permanent=turn.permanent)
-    job = replace(job, tally=job.tally + turn.tally, faults=0, pause=0, detail="", updated_at=now)
+    if batch.failure:
+        return faulted(job, batch.failure, now, moved=batch.moved, permanent=batch.permanent)
+    job = replace(job, tally=job.tally + batch.tally, faults=0, pause=0, detail="", updated_at=now)
     if job.phase is Phase.ACT:
-        job = replace(job, page=turn.page, line=turn.line, turns=job.turns + turn.wrote)
-        job = replace(job, pause=_pace(job, turn.tally.acted - turn.before))
+        job = replace(job, page=batch.page, line=batch.line, batches=job.batches + batch.wrote)
+        job = replace(job, pause=_pace(job, batch.tally.acted - batch.before))
     else:
-        job = replace(job, pages=job.pages + turn.wrote, cursor=turn.cursor, hint=turn.hint)
+        job = replace(job, pages=job.pages + batch.wrote, cursor=batch.cursor, hint=batch.hint)
     return _ended(job, JobState.CANCELLED) if job.cancelling else _following(job)
 
 
 def faulted(job: Job, detail: str, now: datetime, *, moved: bool = False, permanent: bool = False) -> Job:
-    """The job after a turn that is to be done again: nothing of it is lost, and doing it again is harmless.
+    """The job after a batch that is to be done again: nothing of it is lost, and doing it again is harmless.
 
     | it got somewhere | failures in a row | what follows |
     | --- | --- | --- |
-    | yes | 0 again | the same turn, after a pause |
-    | no | one more, up to 9 | the same turn, after a backoff |
+    | yes | 0 again | the same batch, after a pause |
+    | no | one more, up to 9 | the same batch, after a backoff |
     | no | 10 | the end, `failed` |
 
-    The pause is never shorter than a turn's worth of starts: this one may have started as many.
+    The pause is never shorter than a batch's worth of starts: this one may have started as many.
     """
     job = replace(job, faults=0 if moved else job.faults + 1, detail=detail[:MAX_DETAIL], updated_at=now)
     if job.cancelling:
         return _ended(job, JobState.CANCELLED)
     if permanent or job.faults >= policies.MAX_FAULTS:
         return _ended(job, JobState.FAILED)
-    return replace(job, pause=max(policies.backoff(job.faults, job.id), TURN_SECONDS))
+    return replace(job, pause=max(policies.backoff(job.faults, job.id), BATCH_SECONDS))
 
 
 def cancelled(job: Job, now: datetime) -> Job:
-    """The job after a cancel was seen between two turns; what it started goes on."""
+    """The job after a cancel was seen between two batches; what it started goes on."""
     return _ended(replace(job, cancelling=True, updated_at=now), JobState.CANCELLED)
 
 
 def resumed(job: Job, detail: str) -> Job:
-    """The job to start again after the host failed its orchestration: at the turn of its input, which is safe to repeat."""
+    """The job to start again after the host failed its orchestration: at the batch of its input, which is safe to repeat."""
     return replace(job, faults=0, pause=0, resumes=job.resumes + 1, detail=detail[:MAX_DETAIL])
 
 
@@ -84,7 +84,7 @@ def caught_up(job: Job, shown: dict[str, Any]) -> Job:
     """
     try:
         tally = codec.decode(Tally, shown["counts"])
-        return replace(job, tally=tally, pages=int(shown["pages"]), turns=int(shown["turns"]))
+        return replace(job, tally=tally, pages=int(shown["pages"]), batches=int(shown["batches"]))
     except (KeyError, TypeError, ValueError):
         return job
 
@@ -99,7 +99,7 @@ def _following(job: Job) -> Job:
         return _ended(job, JobState.DONE) if job.page >= job.pages else job
     if job.cursor is not None:
         return job
-    if job.phase is Phase.SURVEY and job.work is Work.RECONCILE:
+    if job.phase is Phase.SURVEY and job.kind is JobKind.RECONCILE:
         return replace(job, phase=Phase.EXTRAS, hint=None)
     if job.dry_run or not job.tally.found:
         return _ended(job, JobState.DONE)

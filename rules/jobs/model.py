@@ -1,4 +1,4 @@
-"""Jobs: work on many transfers at once, bulk replay, bulk discard and reconcile, as values; and which turn follows from the last one.
+"""Jobs: work on many transfers at once, bulk replay, bulk discard and reconcile, as values; and which batch follows from the last one.
 
 A job surveys first and writes what it finds into pages of a report; then, unless it is a dry run, it acts on the lines of that
 report at a limited rate. So what it costs is known before it begins, and where it is fits into a few numbers, however many
@@ -20,7 +20,7 @@ DEFAULT_RATE, MAX_RATE = 20, 100
 MAX_DETAIL = 200
 
 
-class Work(StrEnum):
+class JobKind(StrEnum):
     """What a job is for."""
 
     REPLAY = "replay"
@@ -29,7 +29,7 @@ class Work(StrEnum):
 
 
 class Phase(StrEnum):
-    """The turns of a job; each is one activity, named in `fixed_names`."""
+    """The batches of a job; each is one activity, named in `fixed_names`."""
 
     SURVEY = "survey"
     EXTRAS = "extras"
@@ -102,11 +102,11 @@ class Job:
     """A job: its orchestration's input, and every activity's request. What was asked for, then how far it is.
 
     `cursor` is where the listing goes on, and `hint` where the listing that it is compared with does; both are the service's
-    own. `pages` counts the report's pages, `turns` the pages of results; `page` and `line` are where acting goes on.
+    own. `pages` counts the report's pages, `batches` the pages of results; `page` and `line` are where acting goes on.
     """
 
     id: str
-    work: Work
+    kind: JobKind
     created_at: datetime
     route: str | None = None
     reason: Reason | None = None
@@ -119,7 +119,7 @@ class Job:
     cursor: str | None = None
     hint: str | None = None
     pages: int = 0
-    turns: int = 0
+    batches: int = 0
     page: int = 0
     line: int = 0
     tally: Tally = Tally()
@@ -133,11 +133,11 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """What one turn did. `wrote`: it wrote a page. `cursor`, `hint`: where the next one goes on, None at the end.
+class Batch:
+    """What one batch did. `wrote`: it wrote a page. `cursor`, `hint`: where the next one goes on, None at the end.
 
     Of acting: `page` and `line` say where the next one goes on. The tally is of the whole page of results; `before` says how
-    many of its lines an earlier try of this turn had acted on. `failure` says why the turn is to be done again; `moved` that
+    many of its lines an earlier try of this batch had acted on. `failure` says why the batch is to be done again; `moved` that
     it got somewhere all the same, a line of it was newly done; `permanent` that doing it again would not help.
     """
 
@@ -159,4 +159,4 @@ def scheduled_id(route: Route, now: datetime) -> str | None:
         return None
     slot = int(now.timestamp() // route.reconcile.total_seconds())
     digest = sha256(f"{route.name}\n{route.reconcile.total_seconds():.0f}\n{slot}".encode()).hexdigest()
-    return f"{Work.RECONCILE}-{digest[:24]}"
+    return f"{JobKind.RECONCILE}-{digest[:24]}"

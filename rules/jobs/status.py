@@ -4,7 +4,7 @@ from dataclasses import fields
 from typing import Any
 
 from rules.codec import stamp
-from rules.jobs.model import MAX_DETAIL, Finding, Job, Result, Tally, Work
+from rules.jobs.model import MAX_DETAIL, Finding, Job, JobKind, Result, Tally
 
 
 def progress(job: Job) -> dict[str, Any]:
@@ -16,7 +16,7 @@ def progress(job: Job) -> dict[str, Any]:
         "resumes": job.resumes,
         "counts": {f.name: getattr(job.tally, f.name) for f in fields(Tally)},
         "pages": job.pages,
-        "turns": job.turns,
+        "batches": job.batches,
         "detail": job.detail,
         "updated_at": stamp(job.updated_at or job.created_at),
     }
@@ -25,22 +25,22 @@ def progress(job: Job) -> dict[str, Any]:
 STARTING = tuple(result for result in Result if result is not Result.DISCARDED)
 
 
-RESULTS: dict[Work, tuple[Result, ...]] = {
-    Work.RECONCILE: STARTING,
-    Work.REPLAY: STARTING,
-    Work.DISCARD: (Result.DISCARDED, Result.RUNNING, Result.REFUSED, Result.FAILED),
+RESULTS: dict[JobKind, tuple[Result, ...]] = {
+    JobKind.RECONCILE: STARTING,
+    JobKind.REPLAY: STARTING,
+    JobKind.DISCARD: (Result.DISCARDED, Result.RUNNING, Result.REFUSED, Result.FAILED),
 }
 
 
-COUNTS: dict[Work, tuple[str, ...]] = {
-    Work.RECONCILE: (*Finding, "found", "bytes", *RESULTS[Work.RECONCILE]),
-    Work.REPLAY: ("found", "bytes", *RESULTS[Work.REPLAY]),
-    Work.DISCARD: ("found", "bytes", *RESULTS[Work.DISCARD]),
+COUNTS: dict[JobKind, tuple[str, ...]] = {
+    JobKind.RECONCILE: (*Finding, "found", "bytes", *RESULTS[JobKind.RECONCILE]),
+    JobKind.REPLAY: ("found", "bytes", *RESULTS[JobKind.REPLAY]),
+    JobKind.DISCARD: ("found", "bytes", *RESULTS[JobKind.DISCARD]),
 }
 
 
 def view(job: Job, live: dict[str, Any], detail: str | None = None) -> dict[str, Any]:
-    """A job as the API answers it. `live` is `progress` as the extension kept it, `{}` before the first turn.
+    """A job as the API answers it. `live` is `progress` as the extension kept it, `{}` before the first batch.
 
     `detail` replaces what it last said of itself: why it is broken, until it is started again.
     """
@@ -53,11 +53,11 @@ def view(job: Job, live: dict[str, Any], detail: str | None = None) -> dict[str,
         "cancelling": shown["cancelling"],
         "resumes": shown["resumes"],
         "route": job.route,
-        **({"reason": job.reason, **_times(job)} if job.work is not Work.RECONCILE else {}),
+        **({"reason": job.reason, **_times(job)} if job.kind is not JobKind.RECONCILE else {}),
         "dry_run": job.dry_run,
         "max_per_second": job.rate,
-        "counts": {str(name): counts[name] for name in COUNTS[job.work]},
-        "pages": shown["pages"] + shown["turns"],
+        "counts": {str(name): counts[name] for name in COUNTS[job.kind]},
+        "pages": shown["pages"] + shown["batches"],
         "detail": shown["detail"],
         "created_at": stamp(job.created_at),
         "updated_at": shown["updated_at"],

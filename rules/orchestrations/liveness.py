@@ -7,7 +7,7 @@ from enum import StrEnum
 from rules.codec import moment_in
 from rules.orchestrations.instance import Instance
 from rules.transfers import lifecycle
-from rules.transfers.identity import JOB_ID
+from rules.transfers.identity import JOB_ID_PATTERN
 from rules.transfers.model import Run
 
 # The longest pause of a transfer is ten minutes; a full hub lets a new one wait for hours.
@@ -58,7 +58,7 @@ def life(instance: Instance, now: datetime) -> Life:
 
 
 def _is_late(instance: Instance, now: datetime) -> bool:
-    if JOB_ID.fullmatch(instance.id):
+    if JOB_ID_PATTERN.fullmatch(instance.id):
         return True
     return _is_past_its_deadline(instance.run, now)
 
@@ -80,6 +80,6 @@ def may_go(instance: Instance, now: datetime) -> bool:
     | a job, ended in any way | up to 30 days ago | no |
     | a job, ended in any way | over 30 days ago | yes |
     """
-    if instance.running or (instance.broken and not JOB_ID.fullmatch(instance.id)):
+    if instance.running or (instance.broken and not JOB_ID_PATTERN.fullmatch(instance.id)):
         return False
     return now - instance.updated_at > RETENTION

@@ -75,7 +75,7 @@ def _identity(run: Run | None) -> dict[str, Any]:
     transfer = run.transfer
     return {
         "route": transfer.route,
-        "source": {"url": transfer.version.blob.url, "name": transfer.name, "etag": transfer.etag, "size": run.size},
+        "source": {"url": transfer.source_blob.url, "name": transfer.name, "etag": transfer.etag, "size": run.size},
         "target": {"url": transfer.target_blob.url},
         "accepted_at": stamp(run.accepted_at),
     }

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from rules.routes.names import quoted
+from rules.routes.names import percent_encoded
 
 
 class Engine(StrEnum):
@@ -33,7 +33,7 @@ class Blob:
     @property
     def url(self) -> str:
         """The canonical URL: the name percent-encoded once, `/` and `~` kept, without SAS."""
-        return f"{self.endpoint}/{self.container}/{quoted(self.name)}"
+        return f"{self.endpoint}/{self.container}/{percent_encoded(self.name)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ NON_CHARACTERS = frozenset(range(0xFDD0, 0xFDF0)) | {
 }
 
 
-def quoted(name: str) -> str:
+def percent_encoded(name: str) -> str:
     """Percent-encode a raw name once, exactly as the storage SDK writes it into a URL."""
     return quote(name, safe="/~")
 

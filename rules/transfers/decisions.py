@@ -9,8 +9,8 @@ from rules.transfers.model import Ended, Kind, Outcome, Run, Successor, Transfer
 from rules.transfers.states import State
 
 ECHO = "the source is a copy of the target's own version, so it is not copied back"
-SOURCE_ETAG = "source_etag"
-TRANSFER_ID = "transfer_id"
+RECEIPT_SOURCE_ETAG = "source_etag"
+RECEIPT_TRANSFER_ID = "transfer_id"
 
 
 class CopyStatus(StrEnum):
@@ -24,7 +24,7 @@ class CopyStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SourceBlob:
-    """A source as one HEAD shows it. ETag unquoted, sizes in bytes, `md5` as its Content-MD5 header says."""
+    """A source as one HEAD shows it. ETag bare_etag, sizes in bytes, `md5` as its Content-MD5 header says."""
 
     etag: str
     size: int
@@ -100,9 +100,9 @@ def is_coming(target: TargetBlob | None, etag: str) -> bool:
 def original(transfer: Transfer, source: SourceBlob) -> str | None:
     """The version of the target that the source is a copy of, by its receipt; None for what was not copied from there."""
     receipt = {key.lower(): value for key, value in source.metadata.items()}
-    etag = identity.unquoted(receipt.get(SOURCE_ETAG, ""))
-    there, here = transfer.target_blob.url, transfer.version.blob.url
-    return etag if identity.is_copy(receipt.get(TRANSFER_ID, ""), there, etag, here) else None
+    etag = identity.bare_etag(receipt.get(RECEIPT_SOURCE_ETAG, ""))
+    there, here = transfer.target_blob.url, transfer.source_blob.url
+    return etag if identity.is_copy(receipt.get(RECEIPT_TRANSFER_ID, ""), there, etag, here) else None
 
 
 def is_echo(transfer: Transfer, source: SourceBlob, target: TargetBlob | None) -> bool:
@@ -134,7 +134,7 @@ def _differ(source: SourceBlob, target: TargetBlob) -> bool:
 
 def _was_edited_again(transfer: Transfer, source: SourceBlob, target: TargetBlob) -> bool:
     """The target holds nothing but an older version of the source. A write takes a blob's copy status away."""
-    here, there = transfer.version.blob.url, transfer.target_blob.url
+    here, there = transfer.source_blob.url, transfer.target_blob.url
     older = identity.is_copy(target.transfer_id or "", here, target.source_etag or "", there)
     return older and target.copy_status is CopyStatus.SUCCESS and source.copy_status is None
 

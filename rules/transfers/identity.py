@@ -6,10 +6,10 @@ from hashlib import sha256
 from rules.routes.model import Place, Route
 from rules.transfers.model import Transfer
 
-TRANSFER_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{24}")
+TRANSFER_ID_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{24}")
 JOB_PREFIX = re.compile(r"(replay|discard|reconcile)-")
-JOB_ID = re.compile(JOB_PREFIX.pattern + r"[0-9a-f]{24}")
-MESSAGE_ID = re.compile(r"message-[0-9a-f]{24}")
+JOB_ID_PATTERN = re.compile(JOB_PREFIX.pattern + r"[0-9a-f]{24}")
+MESSAGE_ID_PATTERN = re.compile(r"message-[0-9a-f]{24}")
 
 
 def route_prefix(route: str) -> str:
@@ -20,14 +20,14 @@ def route_prefix(route: str) -> str:
 def transfer_id(route: str, source_url: str, etag: str, target_url: str) -> str:
     """The id of one version along one route: a changed target is another transfer.
 
-    URLs are canonical and encoded, the ETag unquoted. The same in every release, or replays would start afresh.
+    URLs are canonical and encoded, the ETag bare_etag. The same in every release, or replays would start afresh.
     """
     return route_prefix(route) + _digest(source_url, etag, target_url)
 
 
 def is_copy(identity: str, source_url: str, etag: str, target_url: str) -> bool:
     """Whether an id is that of this version's transfer to this target, along whichever route and by whichever app."""
-    return TRANSFER_ID.fullmatch(identity) is not None and identity[9:] == _digest(source_url, etag, target_url)
+    return TRANSFER_ID_PATTERN.fullmatch(identity) is not None and identity[9:] == _digest(source_url, etag, target_url)
 
 
 def _digest(source_url: str, etag: str, target_url: str) -> str:
@@ -36,9 +36,9 @@ def _digest(source_url: str, etag: str, target_url: str) -> str:
 
 def trace_id(identity: str) -> str:
     """The trace of a transfer or a job: 32 hex digits, made of its id alone. Empty for any other id."""
-    if TRANSFER_ID.fullmatch(identity):
+    if TRANSFER_ID_PATTERN.fullmatch(identity):
         return identity.replace("-", "")
-    if JOB_ID.fullmatch(identity):
+    if JOB_ID_PATTERN.fullmatch(identity):
         return identity.rpartition("-")[2].zfill(32)
     return ""
 
@@ -50,25 +50,25 @@ def message_id(body: bytes) -> str:
 
 def listable(prefix: str) -> re.Pattern[str]:
     """Which ids a list of that prefix holds: transfers', or jobs' where it begins like theirs."""
-    return JOB_ID if JOB_PREFIX.match(prefix) else TRANSFER_ID
+    return JOB_ID_PATTERN if JOB_PREFIX.match(prefix) else TRANSFER_ID_PATTERN
 
 
 def transfer(route: Route, name: str, etag: str) -> Transfer:
     """The transfer of the version `etag` (quoted or not) of the blob `name` along `route`."""
-    return _identified(route.name, route.source, route.target, name, unquoted(etag))
+    return _identified(route.name, route.source, route.target, name, bare_etag(etag))
 
 
 def sibling(transfer: Transfer, etag: str) -> Transfer:
     """The transfer of another version of the same blob along the same route."""
-    return _identified(transfer.route, transfer.source, transfer.target, transfer.name, unquoted(etag))
+    return _identified(transfer.route, transfer.source, transfer.target, transfer.name, bare_etag(etag))
 
 
-def unquoted(etag: str) -> str:
+def bare_etag(etag: str) -> str:
     """An ETag without its quotes: events and lists write it both ways, HEAD quotes it."""
     return etag[1:-1] if len(etag) > 1 and etag[0] == etag[-1] == '"' else etag
 
 
 def _identified(route: str, source: Place, target: Place, name: str, etag: str) -> Transfer:
     draft = Transfer("", route, source, target, name, etag)
-    identity = transfer_id(route, draft.version.blob.url, etag, draft.target_blob.url)
+    identity = transfer_id(route, draft.source_blob.url, etag, draft.target_blob.url)
     return Transfer(identity, route, source, target, name, etag)

@@ -10,7 +10,7 @@ from rules.errors import Reason
 from rules.routes.model import Engine
 from rules.transfers import policies
 from rules.transfers.model import Outcome, Run, Step, Verdict
-from rules.transfers.states import FINAL, State, moved
+from rules.transfers.states import FINAL, State, check_transition
 
 MAX_DETAIL = 300
 UNCLEAN = "an incomplete blob may be left at the target"
@@ -195,7 +195,9 @@ def _waiting(run: Run, now: datetime) -> Run:
         return give_up(run, Reason.COPY_FAILED, f"no progress for {policies.STALL}{said}")
     elapsed = (now - (run.copying_at or now)).total_seconds()
     pause = policies.next_poll(run.polls, run.copied, run.size, elapsed)
-    return replace(run, state=moved(run.state, State.COPYING), step=Step.CHECK, pause=min(pause, _left(run, now)))
+    return replace(
+        run, state=check_transition(run.state, State.COPYING), step=Step.CHECK, pause=min(pause, _left(run, now))
+    )
 
 
 def _left(run: Run, now: datetime) -> int:
@@ -222,4 +224,4 @@ def _closing(run: Run) -> Run:
 
 def _ended(run: Run) -> Run:
     state = run.ending.state if run.ending and run.ending.state in FINAL else State.DEAD_LETTERED
-    return replace(run, step=None, state=moved(run.state, state))
+    return replace(run, step=None, state=check_transition(run.state, state))

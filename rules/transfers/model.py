@@ -21,14 +21,6 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
-    """The unit of truth: one blob as it was when it had this ETag (unquoted). An overwrite is another version."""
-
-    blob: Blob
-    etag: str
-
-
-@dataclass(frozen=True, slots=True)
 class Transfer:
     """One version along one route: one orchestration. Made by `identity.transfer`, which gives it its id."""
 
@@ -40,9 +32,9 @@ class Transfer:
     etag: str
 
     @property
-    def version(self) -> Version:
-        """The version that is shared."""
-        return Version(Blob(self.source.endpoint, self.source.container, self.name), self.etag)
+    def source_blob(self) -> Blob:
+        """The blob that is shared."""
+        return Blob(self.source.endpoint, self.source.container, self.name)
 
     @property
     def target_blob(self) -> Blob:

@@ -29,7 +29,7 @@ class ForbiddenTransition(ValueError):
     """A transfer may not go from one state to the other."""
 
 
-def moved(old: State, new: State) -> State:
+def check_transition(old: State, new: State) -> State:
     """Return `new` if a transfer in `old` may go there (or is there already).
 
     Raises:

@@ -29,7 +29,7 @@ from adapters.instances import DurableInstances
 from devhost.storage.testing import Stack, free_ports
 from ports.orchestrations import Instances
 from rules.errors import Reason, Retryable
-from rules.jobs.model import Job, Work
+from rules.jobs.model import Job, JobKind
 from rules.orchestrations.instance import Instance, StatusFilter
 from rules.routes.model import Place, Route
 from rules.transfers import identity
@@ -100,7 +100,7 @@ class InMemory(Fleet):
         self.twin.kept[self.prefix + name] = Instance(self.prefix + name, "Running", None, {}, None, NOW)
 
     async def moment(self) -> datetime:
-        """Turn the clock."""
+        """Batch the clock."""
         moment = self.clock + timedelta(seconds=1)
         self.clock = moment + timedelta(seconds=1)
         return moment
@@ -387,7 +387,7 @@ async def test_a_start_carries_the_trace_that_its_id_names(session: aiohttp.Clie
     await site.start()
     port = runner.addresses[0][1]
     fleet = OnHost(client_of(f"http://127.0.0.1:{port}/durabletask/"), session, queues)
-    run, job = fleet.run(), Job("replay-" + "ab" * 12, Work.REPLAY, NOW)
+    run, job = fleet.run(), Job("replay-" + "ab" * 12, JobKind.REPLAY, NOW)
     for what in (run, run, job):
         assert await fleet.instances.start(what) is True
     await runner.cleanup()

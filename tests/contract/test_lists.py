@@ -14,11 +14,11 @@ from adapters.target import TargetBlobs
 from ports.services import Ports
 from rules.errors import Permanent, Reason, Retryable
 from rules.jobs import lifecycle
-from rules.jobs.model import Job, Phase, Result, Work
+from rules.jobs.model import Job, JobKind, Phase, Result
 from rules.jobs.report import found_page
 from rules.routes.model import Engine, Place
 from rules.routes.names import refusal
-from rules.transfers.decisions import SOURCE_ETAG, TRANSFER_ID, CopyStatus, SourceBlob, TargetBlob
+from rules.transfers.decisions import RECEIPT_SOURCE_ETAG, RECEIPT_TRANSFER_ID, CopyStatus, SourceBlob, TargetBlob
 from rules.transfers.model import Kind
 from rules.transfers.policies import Times
 from tests.contract.test_answers import BLOB_HEADERS, serving
@@ -119,7 +119,7 @@ class TestTarget:
     async def test_every_blob_with_its_receipt(self, world: World) -> None:
         """What a look at it shows, but for headers that a list may lack."""
         place = replace(world.target_place, prefix=f"{world.test}/out/")
-        receipt = {SOURCE_ETAG: "0x1", TRANSFER_ID: "id"}
+        receipt = {RECEIPT_SOURCE_ETAG: "0x1", RECEIPT_TRANSFER_ID: "id"}
         for name in NAMES:
             await world.put(place.blob(name), name.encode(), metadata=receipt)
         await world.put(place.blob("zz"), b"somebody else's")
@@ -139,7 +139,7 @@ class TestTarget:
         place = replace(world.target_place, prefix=copy.target.name)
         [(_, listed)] = await everything(world.target, place)
         assert listed.copy_status is CopyStatus.PENDING
-        assert listed.source_etag == copy.metadata[SOURCE_ETAG]
+        assert listed.source_etag == copy.metadata[RECEIPT_SOURCE_ETAG]
         await world.finish(copy.target)
         [(_, listed)] = await everything(world.target, place)
         assert listed.copy_status is CopyStatus.SUCCESS
@@ -157,7 +157,7 @@ class TestActing:
     @pytest.mark.parametrize("seconds", [1, 3])
     async def test_four_hundred_slow_lines_are_all_acted_on_and_none_fails(self, world: World, seconds: int) -> None:
         """At one a second, or slower: a turn ends in time, and the next one goes on."""
-        job = Job(f"replay-{world.test}", Work.REPLAY, NOW, rate=100, phase=Phase.ACT, pages=1)
+        job = Job(f"replay-{world.test}", JobKind.REPLAY, NOW, rate=100, phase=Phase.ACT, pages=1)
         await world.reports.write(found_page(job.id, 0), [{"id": str(number), "name": "é"} for number in range(400)])
         clock, acted, began = 0.0, list[str](), list[Job]()
 
@@ -172,8 +172,8 @@ class TestActing:
             began.append(job)
             job = lifecycle.advance(job, await act(cast("Ports", ports), job, handle), NOW)
             assert (job.faults, job.tally.failed) == (0, 0)
-        assert (job.tally.started, job.turns) == (400, len(began))
-        assert job.turns > 1
+        assert (job.tally.started, job.batches) == (400, len(began))
+        assert job.batches > 1
         for older in began:  # resumed from an older input: it says the same, and acts on nothing
             again = older
             while again.phase:

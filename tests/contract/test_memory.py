@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from adapters.translation import Request, unanswered
+from adapters.translation import Request, error_for_no_answer
 from ports.events import Poison, Undelivered
 from rules.errors import Permanent, Reason
 from rules.routes.model import Engine
@@ -71,7 +71,7 @@ async def test_each_method_asks_once_and_a_crash_before_it_has_no_effect() -> No
 
     async def crash(request: Request, _subject: str) -> Exception | None:
         asked.append(request.name)
-        raise unanswered(request)
+        raise error_for_no_answer(request)
 
     methods = await calls(world, instances)
     before = dict(world.storage.blobs)
@@ -90,7 +90,7 @@ async def test_a_refusal_can_be_lost_too() -> None:
     world = InMemory()
 
     async def lose(request: Request, _subject: str) -> Exception | None:
-        return unanswered(request)
+        return error_for_no_answer(request)
 
     world.storage.hook = lose
     with pytest.raises(Exception, match="no answer"):

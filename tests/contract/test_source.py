@@ -32,7 +32,7 @@ NAMES = [
 
 
 async def test_a_blob_is_seen_as_it_is(world: World) -> None:
-    """ETag unquoted, size, kind, metadata as it was written, tags counted."""
+    """ETag bare_etag, size, kind, metadata as it was written, tags counted."""
     etag = await world.put(world.source_blob(), b"12345", metadata={"Key": "Value"}, tags={"a": "1", "b": "2"})
     seen = await world.source.head(world.source_blob())
     assert seen is not None

@@ -22,9 +22,9 @@ from adapters.translation import (
     SOURCE_HEAD,
     TARGET_COPY,
     TARGET_HEAD,
-    answered,
-    asking,
-    translated,
+    error_for_answer,
+    request_scope,
+    translate_error,
 )
 from rules.errors import CANNOT_VERIFY_SOURCE, Failure, LookAgain, Permanent, Rejected, Retryable, StorageError
 
@@ -178,12 +178,12 @@ def test_every_code_has_its_verdict(code: str, status: int, verdicts: list[str])
     """Whatever the SDK calls the error; code and status are kept, its message is not."""
     for request, verdict in zip(REQUESTS, verdicts, strict=True):
         for kind in (HttpResponseError, ResourceNotFoundError, ResourceExistsError):
-            error = translated(kind(message=SECRET, response=Answer(status, code)), request)  # type: ignore[arg-type]
+            error = translate_error(kind(message=SECRET, response=Answer(status, code)), request)  # type: ignore[arg-type]
             assert said(error) == verdict
             assert (error.operation, error.status, error.code) == (request.name, status, code)
             assert error.detail.startswith(f"{status} {code}".strip())
             assert not any(part in str(error) for part in ("http", "sig", "c2VjcmV0"))
-            assert repr(answered(request, status, code)) == repr(error)
+            assert repr(error_for_answer(request, status, code)) == repr(error)
 
 
 SOURCES = [
@@ -210,7 +210,7 @@ def test_a_copy_says_what_the_source_said(status: int, code: str, verdict: str, 
         answer.headers |= {"x-ms-copy-source-status-code": str(status), "x-ms-copy-source-error-code": code}
     else:
         error.additional_info = {"copysourcestatuscode": str(status), "copysourceerrorcode": code}  # type: ignore[attr-defined]
-    found = translated(error, TARGET_COPY)
+    found = translate_error(error, TARGET_COPY)
     assert (said(found), found.code) == (verdict, CANNOT_VERIFY_SOURCE)
     assert f"{status} {code}".strip() in found.detail
     assert words in found.detail
@@ -220,7 +220,7 @@ def test_what_a_source_said_is_a_number_and_a_word_or_nothing() -> None:
     """Whatever stands between us and the service may write into these headers."""
     answer = Answer(403, CANNOT_VERIFY_SOURCE)
     answer.headers |= {"x-ms-copy-source-status-code": SECRET, "x-ms-copy-source-error-code": SECRET}
-    found = translated(HttpResponseError(response=answer), TARGET_COPY)  # type: ignore[arg-type]
+    found = translate_error(HttpResponseError(response=answer), TARGET_COPY)  # type: ignore[arg-type]
     assert found.detail == "403 CannotVerifyCopySource: the target's service could not read the source"
 
 
@@ -246,9 +246,9 @@ def test_no_code_is_without_an_expectation() -> None:
 )
 def test_no_answer_leaves_an_act_open(error: Exception) -> None:
     """A look is for later; what an act did, only a look tells."""
-    assert said(translated(error, SOURCE_HEAD)) == "R throttled"
-    assert said(translated(error, LETTERS_WRITE)) == "R throttled"
-    act = translated(error, TARGET_COPY)
+    assert said(translate_error(error, SOURCE_HEAD)) == "R throttled"
+    assert said(translate_error(error, LETTERS_WRITE)) == "R throttled"
+    act = translate_error(error, TARGET_COPY)
     assert (said(act), act.code, act.status) == ("L", "", 0)
     assert "c2VjcmV0" not in str(act)
 
@@ -257,19 +257,19 @@ def test_an_identity_without_a_token_never_asked_storage() -> None:
     """The answer that it carries is Entra's, not the service's."""
     for response in (None, Answer(400)):
         error = ClientAuthenticationError(SECRET, response=response)  # type: ignore[arg-type]
-        assert said(translated(error, TARGET_COPY)) == "R target_unwritable"
+        assert said(translate_error(error, TARGET_COPY)) == "R target_unwritable"
 
 
 def test_a_code_is_a_word_or_nothing() -> None:
     """Whatever stands between us and the service may write into its header."""
-    error = translated(HttpResponseError(response=Answer(400, SECRET)), SOURCE_HEAD)  # type: ignore[arg-type]
+    error = translate_error(HttpResponseError(response=Answer(400, SECRET)), SOURCE_HEAD)  # type: ignore[arg-type]
     assert (error.code, "c2VjcmV0" in str(error)) == ("", False)
 
 
 async def test_time_is_limited() -> None:
     """A request that hangs is given up, and what was caught is not shown with its own words."""
     with pytest.raises(LookAgain) as refusal:
-        async with asking(TARGET_COPY, 0.001):
+        async with request_scope(TARGET_COPY, 0.001):
             await asyncio.Event().wait()
     assert refusal.value.__suppress_context__
 
@@ -277,5 +277,5 @@ async def test_time_is_limited() -> None:
 async def test_what_is_no_error_of_storage_passes() -> None:
     """A bug is a bug."""
     with pytest.raises(KeyError):
-        async with asking(TARGET_COPY, 1):
+        async with request_scope(TARGET_COPY, 1):
             raise KeyError

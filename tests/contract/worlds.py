@@ -21,7 +21,7 @@ from adapters.letters import StoredLetters
 from adapters.reports import StoredReports
 from adapters.source import SourceBlobs
 from adapters.target import TargetBlobs
-from adapters.translation import Request, unanswered
+from adapters.translation import Request, error_for_no_answer
 from devhost.storage.testing import Stack
 from ports.blobs import Source, Target
 from ports.events import Events
@@ -201,8 +201,8 @@ class InMemory(World):
             if (asked, subject) != (request, blob.url):
                 return None
             if applied:
-                return unanswered(request)
-            raise unanswered(request)
+                return error_for_no_answer(request)
+            raise error_for_no_answer(request)
 
         self.storage.hook = hook
         yield

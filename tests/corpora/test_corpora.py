@@ -116,4 +116,4 @@ def test_a_name_is_carried_byte_for_byte_or_refused_in_words(case: dict[str, Any
     else:
         assert found == identity.transfer(BARE, name, ETAG)
         assert found.target_blob.name == name
-        assert unquote(found.version.blob.url.removeprefix(f"{SOURCE_HOST}/source/"), errors="strict") == name
+        assert unquote(found.source_blob.url.removeprefix(f"{SOURCE_HOST}/source/"), errors="strict") == name

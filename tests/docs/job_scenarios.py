@@ -9,7 +9,7 @@ from rules import codec
 from rules.errors import Reason
 from rules.events import RejectedEvent
 from rules.jobs import lifecycle
-from rules.jobs.model import Finding, Job, JobState, Result, Work
+from rules.jobs.model import Finding, Job, JobKind, JobState, Result
 from rules.jobs.status import progress as job_progress
 from tests.docs.scenarios import scenario
 from tests.fakes import Item
@@ -25,7 +25,7 @@ ASKED: dict[str, dict[str, Any]] = {
 DEEP = "in/" + "x/" * 255
 
 
-def unknown(work: Work) -> str:
+def unknown(work: JobKind) -> str:
     """The id of a job that never was."""
     return f"{work}-{'0' * 24}"
 
@@ -257,7 +257,7 @@ async def a_page_that_is_not_there(world: World, api: Api) -> Answer:
     return answer
 
 
-async def cancelled(world: World, api: Api, work: Work, operation: str) -> Answer:
+async def cancelled(world: World, api: Api, work: JobKind, operation: str) -> Answer:
     """A job that has noticed its cancel."""
     identity = await asked(world, api, operation)
     job = world.instances.kept[identity].job
@@ -266,18 +266,18 @@ async def cancelled(world: World, api: Api, work: Work, operation: str) -> Answe
     return await api.call(f"cancel_{work}", identity)
 
 
-async def too_late(world: World, api: Api, work: Work, operation: str) -> Answer:
+async def too_late(world: World, api: Api, work: JobKind, operation: str) -> Answer:
     """A job that has ended."""
     await done(world, identity := await asked(world, api, operation))
     return await api.call(f"cancel_{work}", identity)
 
 
-async def unnoticed(world: World, api: Api, work: Work, operation: str) -> Answer:
+async def unnoticed(world: World, api: Api, work: JobKind, operation: str) -> Answer:
     """A job that nobody runs."""
     return await api.call(f"cancel_{work}", await asked(world, api, operation))
 
 
-def of(play: Any, work: Work, operation: str) -> Any:
+def of(play: Any, work: JobKind, operation: str) -> Any:
     """The same for one kind of job."""
 
     async def played(world: World, api: Api) -> Answer:
@@ -287,6 +287,6 @@ def of(play: Any, work: Work, operation: str) -> Any:
     return played
 
 
-for each, by in zip(Work, ASKED, strict=True):
+for each, by in zip(JobKind, ASKED, strict=True):
     for code, what in ((202, cancelled), (409, too_late), (503, unnoticed)):
         scenario(f"cancel_{each}", code)(of(what, each, by))

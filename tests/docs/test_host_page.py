@@ -11,7 +11,7 @@ import pytest
 
 from devhost.host import config
 from devhost.host.config import HUB_NAME, ConfigError, timespan
-from rules.transfers.identity import MESSAGE_ID, TRANSFER_ID
+from rules.transfers.identity import MESSAGE_ID_PATTERN, TRANSFER_ID_PATTERN
 from rules.transfers.model import Outcome, Verdict
 from tests.docs.pages import ROOT, code, modules, names, page, rows, section
 from tests.docs.test_docs_hold_the_code import leaves
@@ -247,7 +247,7 @@ def test_ids_and_names_are_what_the_host_takes() -> None:
     """Letters, digits, a dash: nothing that a URL, a table key or a blob name would have to encode."""
     safe = re.compile("[A-Za-z0-9-]{1,90}")
     assert safe.fullmatch(RUN.transfer.id)
-    for pattern in (TRANSFER_ID, MESSAGE_ID):
+    for pattern in (TRANSFER_ID_PATTERN, MESSAGE_ID_PATTERN):
         for hostile in ("#", "?", "@x", " ", "\\", "/", "\x00", "é"):
             assert not pattern.fullmatch(RUN.transfer.id[:-1] + hostile)
             assert not pattern.fullmatch(f"message-{'0' * 63}{hostile}")

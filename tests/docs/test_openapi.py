@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.translation import INSTANCES_FIND, answered
+from adapters.translation import INSTANCES_FIND, error_for_answer
 from operations import problems
 from operations.transfers.accept import refuse
 from operations.transfers.look import LETTER_PAGES, SEARCH_PAGE, SEARCH_PAGES
@@ -19,14 +19,14 @@ from rules.dead_letters import letters, records
 from rules.errors import Reason
 from rules.events import RejectedEvent
 from rules.jobs import lifecycle, model, report, status
-from rules.jobs.model import Finding, Job, JobState, Phase, Result, Work
+from rules.jobs.model import Finding, Job, JobKind, JobState, Phase, Result
 from rules.jobs.status import COUNTS
 from rules.orchestrations.instance import Instance
 from rules.orchestrations.status import view
 from rules.routes.config import NAME as ROUTE_NAME
 from rules.routes.model import Engine
 from rules.routes.names import MAX_UNITS
-from rules.transfers.identity import JOB_ID, JOB_PREFIX, MESSAGE_ID, TRANSFER_ID
+from rules.transfers.identity import JOB_ID_PATTERN, JOB_PREFIX, MESSAGE_ID_PATTERN, TRANSFER_ID_PATTERN
 from rules.transfers.model import Outcome, Run, Successor, Transfer, Verdict
 from rules.transfers.states import FINAL, State
 from rules.transfers.status import progress
@@ -294,11 +294,11 @@ class TestDescription:
             assert (rate["minimum"], rate["maximum"], asked["default"]) == (1, model.MAX_RATE, model.DEFAULT_RATE)
             assert SCHEMAS[work]["properties"]["detail"]["maxLength"] == model.MAX_DETAIL
             lines = SCHEMAS[f"{work}ReportPage"]["properties"]["items"]
-            assert lines["maxItems"] == max(report.PAGE, model.MAX_RATE * lifecycle.TURN_SECONDS)
+            assert lines["maxItems"] == max(report.PAGE, model.MAX_RATE * lifecycle.BATCH_SECONDS)
 
     def test_the_fields_of_a_job_are_the_codes(self) -> None:
         """What is shown of each kind, and what is counted, in order."""
-        for work in Work:
+        for work in JobKind:
             job = Job(unknown(work), work, NOW, route=ROUTE.name)
             shown = status.view(job, {})
             assert list(SCHEMAS[work.capitalize()]["properties"]) == list(shown)
@@ -306,12 +306,12 @@ class TestDescription:
 
     def test_the_patterns_are_the_codes(self) -> None:
         """Of ids and of routes."""
-        assert SCHEMAS["TransferId"]["pattern"] == f"^{TRANSFER_ID.pattern}$"
-        for work in Work:
-            pattern = JOB_ID.pattern.replace(JOB_PREFIX.pattern, f"{work}-")
+        assert SCHEMAS["TransferId"]["pattern"] == f"^{TRANSFER_ID_PATTERN.pattern}$"
+        for work in JobKind:
+            pattern = JOB_ID_PATTERN.pattern.replace(JOB_PREFIX.pattern, f"{work}-")
             assert SCHEMAS[f"{work.capitalize()}Id"]["pattern"] == f"^{pattern}$"
         assert SCHEMAS["RouteName"]["pattern"] == f"^{ROUTE_NAME.pattern}$"
-        assert SCHEMAS["LetterId"]["pattern"] == f"^(?:{TRANSFER_ID.pattern}|{MESSAGE_ID.pattern})$"
+        assert SCHEMAS["LetterId"]["pattern"] == f"^(?:{TRANSFER_ID_PATTERN.pattern}|{MESSAGE_ID_PATTERN.pattern})$"
 
     def test_the_problems_are_the_codes(self) -> None:
         """Status and title of each kind."""
@@ -390,7 +390,7 @@ def path_id(operation: str) -> str | None:
     path = OPERATIONS[operation][1]
     if "{id}" not in path:
         return None
-    return next((unknown(work) for work in Work if path.startswith(f"/api/{PLACES[work]}/")), UNKNOWN)
+    return next((unknown(work) for work in JobKind if path.startswith(f"/api/{PLACES[work]}/")), UNKNOWN)
 
 
 def sharing(name: str = NAME) -> bytes:
@@ -408,7 +408,7 @@ def failing(operation: str, status: int) -> Scenario:
 
     async def play(world: World, api: Api) -> Answer:
         broken = RuntimeError("unforeseen")
-        world.troubles.append(lambda asked, _: broken if status == 500 else answered(asked, 503, "ServerBusy"))
+        world.troubles.append(lambda asked, _: broken if status == 500 else error_for_answer(asked, 503, "ServerBusy"))
         return await api.call(operation, path_id(operation), sent(operation))
 
     return play
@@ -735,7 +735,7 @@ async def by_the_name_of_a_blob_that_is_gone(world: World, api: Api) -> Answer:
     transfer = world.put()
     world.land(transfer)
     world.stands(transfer, "Completed", output={"state": "verified", "copied": 10, "total": 10})
-    del world.storage.blobs[transfer.version.blob]
+    del world.storage.blobs[transfer.source_blob]
     return await api.call("list_transfers", route=ROUTE.name, name=NAME)
 
 

@@ -149,7 +149,7 @@ def _like(model: Letter, ways: list[Route]) -> Iterator[Letter]:
             id=new.id,
             attempts={0: replace(model.attempts[0], reason=REASONS[number % len(REASONS)])},
             route=way.name,
-            source_url=new.version.blob.url,
+            source_url=new.source_blob.url,
             name=new.name,
             etag=new.etag,
             target_url=new.target_blob.url,

@@ -88,7 +88,7 @@ class Desk:
         return self.accounts["sharingtarget"].get_blob_client(container, name)
 
     def put(self, name: str, data: bytes, container: str = "source", **options: Any) -> str:
-        """Put a blob into a source; its ETag, unquoted."""
+        """Put a blob into a source; its ETag, bare_etag."""
         done = self.source(name, container).upload_blob(data, overwrite=True, **options)
         return str(done["etag"]).strip('"')
 

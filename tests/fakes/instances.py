@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from adapters.continuation import unwrapped, wrapped
+from adapters.continuation import decode_token, encode_token
 from adapters.translation import (
     INSTANCES_CANCEL,
     INSTANCES_FIND,
@@ -85,7 +85,7 @@ class MemoryInstances:
         continuation: str | None = None,
     ) -> tuple[list[Instance], str | None]:
         """List transfers, or jobs, whose id begins so, in pages that other orchestrations make shorter."""
-        after = unwrapped(prefix, continuation) or ""
+        after = decode_token(prefix, continuation) or ""
         async with self._world.request(INSTANCES_PAGE, prefix):
             found = sorted(
                 identity
@@ -96,7 +96,7 @@ class MemoryInstances:
                 and (before is None or self.created.get(identity, before) <= before)
             )
             items = [self.kept[identity] for identity in found[:limit] if listable(prefix).fullmatch(identity)]
-            return items, wrapped(prefix, found[limit - 1]) if len(found) > limit else None
+            return items, encode_token(prefix, found[limit - 1]) if len(found) > limit else None
 
     def become(self, identity: str, status: str, output: Any = None, custom: dict[str, Any] | None = None) -> None:
         """Change an instance as the extension does when its orchestrator has said something."""

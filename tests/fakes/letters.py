@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from adapters.continuation import unwrapped, wrapped
+from adapters.continuation import decode_token, encode_token
 from adapters.translation import LETTERS_LIST, LETTERS_READ, LETTERS_WRITE
 from rules import codec
 from rules.dead_letters import letters, records
@@ -73,11 +73,11 @@ class MemoryLetters:
     async def page(self, prefix: str, limit: int, continuation: str | None) -> tuple[list[dict[str, Any]], str | None]:
         """List open letters whose id begins so, from their metadata, in order of id."""
         folder = f"open/{prefix}"
-        after = unwrapped(folder, continuation) or ""
+        after = decode_token(folder, continuation) or ""
         async with self._world.request(LETTERS_LIST, folder):
             found = sorted(identity for identity in self.open if identity.startswith(prefix) and identity > after)
             items = [records.listed(identity, records.metadata(self.open[identity])) for identity in found[:limit]]
-            return items, wrapped(folder, found[limit - 1]) if len(found) > limit else None
+            return items, encode_token(folder, found[limit - 1]) if len(found) > limit else None
 
     async def endings(self) -> AsyncIterator[Ended]:
         """Every record of an end, in order of id, without its detail."""

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from adapters.translation import REPORTS_READ, REPORTS_WRITE, answered
+from adapters.translation import REPORTS_READ, REPORTS_WRITE, error_for_answer
 from tests.fakes.world import MemoryStorage
 
 
@@ -18,7 +18,7 @@ class MemoryReports:
         """Write a page."""
         async with self._world.request(REPORTS_WRITE, name):
             if new and name in self.pages:
-                raise answered(REPORTS_WRITE, 409, "BlobAlreadyExists")
+                raise error_for_answer(REPORTS_WRITE, 409, "BlobAlreadyExists")
             self.pages[name] = json.loads(json.dumps(lines))
 
     async def read(self, name: str) -> list[dict[str, Any]]:

@@ -10,12 +10,12 @@ from adapters.translation import (
     TARGET_HEAD,
     TARGET_LIST,
     Request,
-    answered,
+    error_for_answer,
 )
 from ports.blobs import Copy
 from rules.errors import CANNOT_VERIFY_SOURCE, Permanent
 from rules.routes.model import Blob, Engine, Place
-from rules.transfers.decisions import SOURCE_ETAG, TRANSFER_ID, CopyStatus, TargetBlob
+from rules.transfers.decisions import RECEIPT_SOURCE_ETAG, RECEIPT_TRANSFER_ID, CopyStatus, TargetBlob
 from rules.transfers.model import Kind
 from tests.fakes.world import CONFLICT, NOT_FOUND, CopyState, Item, MemoryStorage
 
@@ -54,11 +54,11 @@ class MemoryTarget:
             self._world.check_container(TARGET_COPY, copy.target)
             source = self._source(copy)
             if copy.tags and not self.may_write_tags:
-                raise answered(TARGET_COPY, FORBIDDEN, "AuthorizationPermissionMismatch")
+                raise error_for_answer(TARGET_COPY, FORBIDDEN, "AuthorizationPermissionMismatch")
             sync = copy.engine is Engine.SYNC
             self._refuse(TARGET_COPY, there, copy.if_match, "ConditionNotMet" if sync else "TargetConditionNotMet")
             if there is not None and there.kind is not source.kind:
-                raise answered(TARGET_COPY, CONFLICT, "InvalidBlobType")
+                raise error_for_answer(TARGET_COPY, CONFLICT, "InvalidBlobType")
             self._world.blobs[copy.target] = self._done(copy, source) if sync else self._begun(copy, source)
             return sync
 
@@ -67,9 +67,9 @@ class MemoryTarget:
         async with self._world.request(TARGET_ABORT, blob.url):
             item = self._there(TARGET_ABORT, blob)
             if item.copy is None or not item.pending:
-                raise answered(TARGET_ABORT, CONFLICT, "NoPendingCopyOperation")
+                raise error_for_answer(TARGET_ABORT, CONFLICT, "NoPendingCopyOperation")
             if item.copy.id != copy_id:
-                raise answered(TARGET_ABORT, CONFLICT, "CopyIdMismatch")
+                raise error_for_answer(TARGET_ABORT, CONFLICT, "CopyIdMismatch")
             self._world.fail(blob, "", CopyStatus.ABORTED)
 
     async def clear_copy(self, blob: Blob, target: TargetBlob) -> None:
@@ -92,12 +92,12 @@ class MemoryTarget:
         self._world.check_container(request, blob)
         item = self._world.blobs.get(blob)
         if item is None:
-            raise answered(request, NOT_FOUND, "BlobNotFound")
+            raise error_for_answer(request, NOT_FOUND, "BlobNotFound")
         return item
 
     def _refuse_pending(self, request: Request, there: Item | None) -> None:
         if there is not None and there.pending:
-            raise answered(request, CONFLICT, "PendingCopyOperation")
+            raise error_for_answer(request, CONFLICT, "PendingCopyOperation")
 
     def _refuse(
         self, request: Request, there: Item | None, if_match: str | None, code: str = "ConditionNotMet"
@@ -105,30 +105,30 @@ class MemoryTarget:
         """Pending copy, lease, condition; `if_match` None is If-None-Match: *."""
         self._refuse_pending(request, there)
         if there is not None and there.leased:
-            raise answered(request, PRECONDITION_FAILED, "LeaseIdMissing")
+            raise error_for_answer(request, PRECONDITION_FAILED, "LeaseIdMissing")
         if if_match is None and there is not None:
-            raise answered(request, CONFLICT, "BlobAlreadyExists")
+            raise error_for_answer(request, CONFLICT, "BlobAlreadyExists")
         if if_match is not None and (there is None or there.etag != if_match):
-            raise answered(request, PRECONDITION_FAILED, code)
+            raise error_for_answer(request, PRECONDITION_FAILED, code)
 
     def _source(self, copy: Copy) -> Item:
         """The source as the service reads it: by the SAS, online, of a kind that the engine takes, pinned."""
         blob, until = self._world.signed[copy.source.url]
         if until < self._world.now():
-            raise answered(TARGET_COPY, FORBIDDEN, CANNOT_VERIFY_SOURCE)
+            raise error_for_answer(TARGET_COPY, FORBIDDEN, CANNOT_VERIFY_SOURCE)
         item = self._world.blobs.get(blob)
         if item is None:
             same = copy.engine is Engine.ASYNC and blob.endpoint == copy.target.endpoint
-            raise answered(TARGET_COPY, NOT_FOUND, "BlobNotFound" if same else CANNOT_VERIFY_SOURCE)
+            raise error_for_answer(TARGET_COPY, NOT_FOUND, "BlobNotFound" if same else CANNOT_VERIFY_SOURCE)
         if item.tier == "Archive":
-            raise answered(TARGET_COPY, CONFLICT, CANNOT_VERIFY_SOURCE)
+            raise error_for_answer(TARGET_COPY, CONFLICT, CANNOT_VERIFY_SOURCE)
         if copy.engine is Engine.SYNC and item.kind is not Kind.BLOCK:
-            raise answered(TARGET_COPY, CONFLICT, "InvalidSourceBlobType")
+            raise error_for_answer(TARGET_COPY, CONFLICT, "InvalidSourceBlobType")
         if copy.tier and item.kind is not Kind.BLOCK:
-            raise answered(TARGET_COPY, BAD_REQUEST, "InvalidHeaderValue")  # the other kinds have no such tiers
+            raise error_for_answer(TARGET_COPY, BAD_REQUEST, "InvalidHeaderValue")  # the other kinds have no such tiers
         if item.etag != copy.etag:
             code = CANNOT_VERIFY_SOURCE if copy.engine is Engine.SYNC else "SourceConditionNotMet"
-            raise answered(TARGET_COPY, PRECONDITION_FAILED, code)
+            raise error_for_answer(TARGET_COPY, PRECONDITION_FAILED, code)
         return item
 
     def _done(self, copy: Copy, source: Item) -> Item:
@@ -171,8 +171,8 @@ def _seen(item: Item) -> TargetBlob:
         etag=item.etag,
         size=len(item.content),
         kind=item.kind,
-        source_etag=item.metadata.get(SOURCE_ETAG),
-        transfer_id=item.metadata.get(TRANSFER_ID),
+        source_etag=item.metadata.get(RECEIPT_SOURCE_ETAG),
+        transfer_id=item.metadata.get(RECEIPT_TRANSFER_ID),
         copy_status=copy.status if copy else None,
         copy_id=copy.id if copy else None,
         copied=copy.copied if copy else 0,

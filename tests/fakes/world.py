@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from adapters.translation import OUTSIDER_PUT, Request, answered
+from adapters.translation import OUTSIDER_PUT, Request, error_for_answer
 from rules.errors import Permanent, Reason, StorageError
 from rules.routes.model import Blob, Place
 from rules.routes.names import hierarchical_refusal
@@ -17,7 +17,7 @@ READING_FAILED = '"Copy failed when reading the source."'
 
 Hook = Callable[[Request, str], Awaitable[Exception | None]]
 """Asked before a request has its effect, with what it is about. It may wait, raise (then nothing happens), or return an
-exception, which is raised once the effect has happened: `translation.unanswered(request)` is a lost answer."""
+exception, which is raised once the effect has happened: `translation.error_for_no_answer(request)` is a lost answer."""
 
 
 async def served(_request: Request, _subject: str) -> None:
@@ -94,7 +94,7 @@ class MemoryStorage:
         """
         self.check_container(OUTSIDER_PUT, blob)
         if (there := self.blobs.get(blob)) and there.pending:
-            raise answered(OUTSIDER_PUT, CONFLICT, "PendingCopyOperation")
+            raise error_for_answer(OUTSIDER_PUT, CONFLICT, "PendingCopyOperation")
         self.blobs[blob] = replace(item, etag=self.next_etag())
         return self.blobs[blob].etag
 
@@ -140,7 +140,7 @@ class MemoryStorage:
     def check_container(self, request: Request, blob: Blob) -> None:
         """Refuse as the service does where there is no container."""
         if (blob.endpoint, blob.container) not in self.containers:
-            raise answered(request, NOT_FOUND, "ContainerNotFound")
+            raise error_for_answer(request, NOT_FOUND, "ContainerNotFound")
 
     def page(
         self, request: Request, place: Place, limit: int, marker: str | None

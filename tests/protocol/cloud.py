@@ -10,7 +10,7 @@ from rules.dead_letters.letters import Letter
 from rules.errors import StorageError
 from rules.routes.model import Blob, Route
 from rules.transfers import identity
-from rules.transfers.decisions import SOURCE_ETAG, CopyStatus
+from rules.transfers.decisions import RECEIPT_SOURCE_ETAG, CopyStatus
 from rules.transfers.model import Ended, Kind
 from tests.fakes import Item, MemoryEvents, MemoryLetters, MemorySource, MemoryStorage, MemoryTarget
 from tests.protocol.loop import Loop
@@ -244,7 +244,7 @@ class Cloud:
         status = item.copy.status if item.copy else None
         whole = next((number for number, content in CONTENT.items() if content == item.content), -1)
         unfinished = status not in {None, CopyStatus.SUCCESS}
-        receipt = version(item.metadata.get(SOURCE_ETAG, "E0"))
+        receipt = version(item.metadata.get(RECEIPT_SOURCE_ETAG, "E0"))
         return View(
             source=current,
             there=True,
@@ -276,7 +276,7 @@ def etag(number: int) -> str:
 
 def version(etag: str) -> int:
     """The version of an ETag at the source."""
-    return int(identity.unquoted(etag).removeprefix("E"))
+    return int(identity.bare_etag(etag).removeprefix("E"))
 
 
 def _asked(twin: Twin, request: Request, lost: Lost | None) -> Any:
@@ -286,8 +286,8 @@ def _asked(twin: Twin, request: Request, lost: Lost | None) -> Any:
         if lost is None:
             return None
         if not lost.happened:
-            raise translation.unanswered(asked)
-        return translation.unanswered(asked)
+            raise translation.error_for_no_answer(asked)
+        return translation.error_for_no_answer(asked)
 
     twin.storage.hook = hook
     loop = Loop()  # type: ignore[abstract]  # it is as abstract as it needs to be

@@ -71,7 +71,7 @@ def stale_copies_are_not_cleaned(patch: pytest.MonkeyPatch) -> None:
     """Whose source shows another version may not touch the target any more."""
 
     async def clean(ports: Ports, run: Run) -> Outcome:
-        source = await ports.source.head(run.transfer.version.blob)
+        source = await ports.source.head(run.transfer.source_blob)
         if source is None or source.etag != run.transfer.etag:
             return Outcome(Verdict.DONE)
         return await run_clean(ports, run)

@@ -12,12 +12,12 @@ from adapters.translation import INSTANCES_START, Request
 from rules.dead_letters import letters
 from rules.errors import Reason
 from rules.jobs import lifecycle as job_lifecycle
-from rules.jobs.model import Job, Phase, Turn, Work
+from rules.jobs.model import Batch, Job, JobKind, Phase
 from rules.jobs.report import results_page
 from rules.orchestrations.instance import Instance
 from rules.routes.model import Blob
 from rules.transfers import lifecycle as transfer_lifecycle
-from rules.transfers.decisions import SOURCE_ETAG
+from rules.transfers.decisions import RECEIPT_SOURCE_ETAG
 from rules.transfers.model import Ended, Outcome, Run, Transfer, Verdict
 from rules.transfers.states import State
 from rules.transfers.status import progress
@@ -25,7 +25,7 @@ from tests.fakes import Item
 from tests.unit.samples import NOW, ROUTE, TARGET_HOST
 from tests.unit.world import CONTENT, World
 
-RECONCILE = Job("reconcile-" + "a" * 24, Work.RECONCILE, NOW, route="default", rate=4)
+RECONCILE = Job("reconcile-" + "a" * 24, JobKind.RECONCILE, NOW, route="default", rate=4)
 
 
 OTHER = replace(ROUTE, name="other", target=replace(ROUTE.target, prefix="other/"))
@@ -42,15 +42,15 @@ class Yielding(World):
         return await super()._hook(request, subject)
 
 
-async def turn(world: World, job: Job) -> Turn:
-    """The job's next turn, as its activity does it."""
+async def batch(world: World, job: Job) -> Batch:
+    """The job's next batch, as its activity does it."""
     assert job.phase
     return await jobs.run(jobs.BODIES[job.phase], world.ports, world.instances, job)
 
 
 async def step(world: World, job: Job) -> Job:
-    """The job after its next turn, as its orchestration goes on."""
-    return job_lifecycle.advance(job, await turn(world, job), world.clock)
+    """The job after its next batch, as its orchestration goes on."""
+    return job_lifecycle.advance(job, await batch(world, job), world.clock)
 
 
 async def until(world: World, job: Job, *phases: Phase | None) -> Job:
@@ -81,7 +81,7 @@ async def carry(world: World) -> None:
 
 def told(world: World, job: Job) -> dict[str, str]:
     """What the job's report says came of each line, by id; none is told twice."""
-    pages = [world.reports.pages[results_page(job.id, number)] for number in range(job.turns)]
+    pages = [world.reports.pages[results_page(job.id, number)] for number in range(job.batches)]
     lines = [(line["id"], line["result"]) for page in pages for line in page]
     assert len(lines) == len(dict(lines))
     return dict(lines)
@@ -112,5 +112,5 @@ async def dead(
 
 def put_at_target(world: World, name: str, source_etag: str | None = None, content: bytes = CONTENT) -> None:
     """A blob of somebody else's at the target."""
-    metadata = {SOURCE_ETAG: source_etag} if source_etag else {}
+    metadata = {RECEIPT_SOURCE_ETAG: source_etag} if source_etag else {}
     world.storage.put(Blob(TARGET_HOST, "target", name), Item(content, metadata=metadata))

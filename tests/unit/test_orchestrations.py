@@ -9,13 +9,13 @@ import pytest
 import orchestrators
 from adapters.instances import DurableInstances
 from operations.upkeep import resume
-from rules.jobs.model import Job, Work
+from rules.jobs.model import Job, JobKind
 from rules.orchestrations import recovery
 from rules.orchestrations.instance import Input, Instance
 from rules.transfers.model import Run
 from tests.unit.samples import NOW, RUN
 
-INPUTS: dict[type, Input] = {Run: RUN, Job: Job("reconcile-" + "a" * 24, Work.RECONCILE, NOW)}
+INPUTS: dict[type, Input] = {Run: RUN, Job: Job("reconcile-" + "a" * 24, JobKind.RECONCILE, NOW)}
 
 
 class Client:

@@ -12,10 +12,10 @@ from azure.durable_functions import DurableOrchestrationClient
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from adapters.translation import SOURCE_HEAD, SOURCE_SIGN, answered
+from adapters.translation import SOURCE_HEAD, SOURCE_SIGN, error_for_answer
 from operations.log import LOGGER, log
 from operations.transfers.accept import accept
-from rules.transfers.identity import MESSAGE_ID, TRANSFER_ID
+from rules.transfers.identity import MESSAGE_ID_PATTERN, TRANSFER_ID_PATTERN
 from tests.corpora.test_corpora import MESSAGES, URLS, message
 from tests.docs.pages import modules, page
 from tests.unit.triggers.api import Api
@@ -85,14 +85,14 @@ API = Api(WORLD)
 @example(VALID + "\N{COMBINING ACUTE ACCENT}")
 @given(
     st.text(max_size=100)
-    | st.from_regex(TRANSFER_ID).map(lambda found: f"{found}x")
+    | st.from_regex(TRANSFER_ID_PATTERN).map(lambda found: f"{found}x")
     | st.from_regex(r"\A[./%0-9a-f-]+\Z")
 )
 def test_any_text_is_an_id_or_is_refused(identity: str) -> None:
     """Only what has the very form of one gets as far as a look; a replay by any other text reads nothing."""
     before = len(WORLD.requests)
     answer = asyncio.run(API.call("replay_dead_letter", identity))
-    valid = TRANSFER_ID.fullmatch(identity) or MESSAGE_ID.fullmatch(identity)
+    valid = TRANSFER_ID_PATTERN.fullmatch(identity) or MESSAGE_ID_PATTERN.fullmatch(identity)
     assert answer.status == (404 if valid else 400)
     assert (len(WORLD.requests) > before) is bool(valid)
 
@@ -131,8 +131,8 @@ def test_any_name_is_one_line_of_the_log(name: str, route: str) -> None:
 async def test_what_anybody_may_read_names_no_account_and_no_blob() -> None:
     """Health is open: also while everything fails it says no more than the names of routes and codes."""
     world = World()
-    world.refuse(SOURCE_HEAD, answered(SOURCE_HEAD, 403, "AuthorizationFailure"))
-    world.refuse(SOURCE_SIGN, answered(SOURCE_SIGN, 403, "AuthorizationPermissionMismatch"))
+    world.refuse(SOURCE_HEAD, error_for_answer(SOURCE_HEAD, 403, "AuthorizationFailure"))
+    world.refuse(SOURCE_SIGN, error_for_answer(SOURCE_SIGN, 403, "AuthorizationPermissionMismatch"))
     answer = await Api(world).call("health")
     assert answer.status == 503
     assert "AuthorizationFailure" in answer.text

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from adapters.translation import Request, unanswered
+from adapters.translation import Request, error_for_no_answer
 from ports.services import Ports
 from rules import events
 from rules.orchestrations.instance import Instance
 from rules.routes.model import Blob, Route
 from rules.transfers import identity
-from rules.transfers.decisions import SOURCE_ETAG, TRANSFER_ID
+from rules.transfers.decisions import RECEIPT_SOURCE_ETAG, RECEIPT_TRANSFER_ID
 from rules.transfers.model import Run, Transfer
 from rules.transfers.policies import Times
 from rules.transfers.status import progress
@@ -69,7 +69,7 @@ class World:
             act()
         if (lost := self.lost.get(request.name, 0)) > 0:
             self.lost[request.name] = lost - 1
-            return unanswered(request)
+            return error_for_no_answer(request)
         found = next((error for trouble in self.troubles if (error := trouble(request, subject))), None)
         if found is not None:
             raise found
@@ -119,7 +119,7 @@ class World:
 
     def land(self, transfer: Transfer, content: bytes = CONTENT, **item: Any) -> str:
         """Let the target hold what this transfer would have written."""
-        receipt = {SOURCE_ETAG: transfer.etag, TRANSFER_ID: transfer.id}
+        receipt = {RECEIPT_SOURCE_ETAG: transfer.etag, RECEIPT_TRANSFER_ID: transfer.id}
         return self.storage.put(transfer.target_blob, Item(content, metadata=receipt, **item))
 
     def at(self, blob: Blob) -> Item | None:

@@ -9,7 +9,7 @@ import azure.functions as func
 from operations.problems import Invalid
 from rules.codec import moment
 from rules.errors import Reason
-from rules.jobs.model import DEFAULT_RATE, MAX_RATE, Job, Work
+from rules.jobs.model import DEFAULT_RATE, MAX_RATE, Job, JobKind
 from rules.redaction import text_without_secrets
 from triggers.http import requests
 
@@ -26,14 +26,14 @@ def texts(req: func.HttpRequest, *fields: str) -> dict[str, str]:
     return given
 
 
-def job(req: func.HttpRequest, work: Work, identity: str, now: datetime) -> Job:
+def job(req: func.HttpRequest, kind: JobKind, identity: str, now: datetime) -> Job:
     """The job of this kind that the body asks for."""
-    if work is Work.RECONCILE:
+    if kind is JobKind.RECONCILE:
         return _reconcile(req, identity, now)
-    return _of_letters(req, work, identity, now)
+    return _of_letters(req, kind, identity, now)
 
 
-def _of_letters(req: func.HttpRequest, work: Work, identity: str, now: datetime) -> Job:
+def _of_letters(req: func.HttpRequest, kind: JobKind, identity: str, now: datetime) -> Job:
     """The bulk replay or discard that the body asks for: any field may be left out, and an empty object means every open letter."""
     given = _known(req, '{"reason": "throttled", "dry_run": true}', "reason", "route", "since", "until", *OF_ALL_JOBS)
     reason = requests.reason(_texts(given, "reason"))
@@ -42,7 +42,7 @@ def _of_letters(req: func.HttpRequest, work: Work, identity: str, now: datetime)
         raise Invalid("`since` is later than `until`", "Send the earlier time as `since`, or omit one of them.")
     return Job(
         id=identity,
-        work=work,
+        kind=kind,
         created_at=now,
         route=requests.route(_texts(given, "route")),
         reason=Reason(reason) if reason else None,
@@ -59,7 +59,9 @@ def _reconcile(req: func.HttpRequest, identity: str, now: datetime) -> Job:
     name = requests.route(_texts(given, "route"))
     if name is None:
         raise Invalid("`route` is missing", f"Send {example}.")
-    return Job(id=identity, work=Work.RECONCILE, created_at=now, route=name, dry_run=_dry_run(given), rate=_rate(given))
+    return Job(
+        id=identity, kind=JobKind.RECONCILE, created_at=now, route=name, dry_run=_dry_run(given), rate=_rate(given)
+    )
 
 
 def _object(req: func.HttpRequest, example: str) -> dict[str, Any]:

@@ -20,12 +20,12 @@ from operations.upkeep.health import Health
 from ports.orchestrations import Instances
 from ports.services import Ports, Services
 from rules.dead_letters import records
-from rules.jobs.model import Work
+from rules.jobs.model import JobKind
 from triggers.http import bodies, requests
 from triggers.http.answers import accepted, answer, failure, reference
 
 # Where each kind of job is found.
-PLACES = {Work.REPLAY: "replays", Work.DISCARD: "discards", Work.RECONCILE: "reconciles"}
+PLACES = {JobKind.REPLAY: "replays", JobKind.DISCARD: "discards", JobKind.RECONCILE: "reconciles"}
 FUNCTION, ANONYMOUS = func.AuthLevel.FUNCTION, func.AuthLevel.ANONYMOUS
 
 
@@ -130,51 +130,51 @@ def _accepted(call: Call, ids: list[str]) -> func.HttpResponse:
     return accepted(ids, call.url(f"transfers/{ids[0]}") if ids else "")
 
 
-async def start_job(call: Call, work: Work) -> func.HttpResponse:
+async def start_job(call: Call, kind: JobKind) -> func.HttpResponse:
     """Start a job that the body describes."""
     requests.parameters(call.req)
-    job = bodies.job(call.req, work, manage.new_id(work), call.ports.now())
-    place = f"{PLACES[work]}/{await manage.ask(call.ports, call.instances, job)}"
+    job = bodies.job(call.req, kind, manage.new_id(kind), call.ports.now())
+    place = f"{PLACES[kind]}/{await manage.ask(call.ports, call.instances, job)}"
     return answer({"id": job.id, "url": f"/api/{place}"}, 202, {"Location": call.url(place)})
 
 
-async def list_jobs(call: Call, work: Work) -> func.HttpResponse:
+async def list_jobs(call: Call, kind: JobKind) -> func.HttpResponse:
     """A page of jobs of one kind."""
     given = requests.parameters(call.req, "limit", "continuation")
     with requests.continuation(given) as continuation:
-        return answer(await manage.page(call.instances, work, requests.limit(given), continuation))
+        return answer(await manage.page(call.instances, kind, requests.limit(given), continuation))
 
 
-async def get_job(call: Call, work: Work) -> func.HttpResponse:
+async def get_job(call: Call, kind: JobKind) -> func.HttpResponse:
     """One job: how far it is, and what it counted."""
     requests.parameters(call.req)
-    return answer(await manage.look(call.instances, requests.job_id(call.req, work)))
+    return answer(await manage.look(call.instances, requests.job_id(call.req, kind)))
 
 
-async def get_report(call: Call, work: Work) -> func.HttpResponse:
+async def get_report(call: Call, kind: JobKind) -> func.HttpResponse:
     """A page of a job's report: a line for each blob or letter, then one for what came of it."""
     given = requests.parameters(call.req, "class", "result", "continuation")
     number, wanted = requests.report_page(given), requests.line_filter(given)
-    lines, more = await manage.report(call.ports, call.instances, requests.job_id(call.req, work), number)
+    lines, more = await manage.report(call.ports, call.instances, requests.job_id(call.req, kind), number)
     items = [line for line in lines if all(line.get(name) == value for name, value in wanted.items())]
     return answer({"items": items, "continuation": str(number + 1) if more else None})
 
 
-async def cancel_job(call: Call, work: Work) -> func.HttpResponse:
+async def cancel_job(call: Call, kind: JobKind) -> func.HttpResponse:
     """Cancel a job; what it started goes on."""
     requests.parameters(call.req)
-    return answer(await manage.cancel(call.instances, requests.job_id(call.req, work)), 202)
+    return answer(await manage.cancel(call.instances, requests.job_id(call.req, kind)), 202)
 
 
-def _of_jobs(work: Work) -> tuple[Endpoint, ...]:
+def _of_jobs(kind: JobKind) -> tuple[Endpoint, ...]:
     """What every kind of job has."""
-    place = PLACES[work]
+    place = PLACES[kind]
     return (
-        Endpoint(f"start_{work}", "POST", place, partial(start_job, work=work)),
-        Endpoint(f"list_{place}", "GET", place, partial(list_jobs, work=work)),
-        Endpoint(f"get_{work}", "GET", f"{place}/{{id}}", partial(get_job, work=work)),
-        Endpoint(f"get_{work}_report", "GET", f"{place}/{{id}}/report", partial(get_report, work=work)),
-        Endpoint(f"cancel_{work}", "DELETE", f"{place}/{{id}}", partial(cancel_job, work=work)),
+        Endpoint(f"start_{kind}", "POST", place, partial(start_job, kind=kind)),
+        Endpoint(f"list_{place}", "GET", place, partial(list_jobs, kind=kind)),
+        Endpoint(f"get_{kind}", "GET", f"{place}/{{id}}", partial(get_job, kind=kind)),
+        Endpoint(f"get_{kind}_report", "GET", f"{place}/{{id}}/report", partial(get_report, kind=kind)),
+        Endpoint(f"cancel_{kind}", "DELETE", f"{place}/{{id}}", partial(cancel_job, kind=kind)),
     )
 
 
@@ -193,9 +193,9 @@ ENDPOINTS = (
     Endpoint("get_dead_letter", "GET", "dead-letters/{id}", get_letter),
     Endpoint("replay_dead_letter", "POST", "dead-letters/{id}/replay", replay_letter),
     Endpoint("discard_dead_letter", "DELETE", "dead-letters/{id}", discard_letter),
-    *_of_jobs(Work.REPLAY),
-    *_of_jobs(Work.DISCARD),
-    *_of_jobs(Work.RECONCILE),
+    *_of_jobs(JobKind.REPLAY),
+    *_of_jobs(JobKind.DISCARD),
+    *_of_jobs(JobKind.RECONCILE),
     Endpoint("health", "GET", "health", get_health, ANONYMOUS),
 )
 

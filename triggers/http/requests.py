@@ -10,10 +10,10 @@ import azure.functions as func
 
 from operations.problems import Invalid
 from rules.errors import Reason
-from rules.jobs.model import Finding, Result, Work
+from rules.jobs.model import Finding, JobKind, Result
 from rules.redaction import text_without_secrets
 from rules.routes.config import NAME
-from rules.transfers.identity import JOB_ID, MESSAGE_ID, TRANSFER_ID
+from rules.transfers.identity import JOB_ID_PATTERN, MESSAGE_ID_PATTERN, TRANSFER_ID_PATTERN
 from rules.transfers.states import State
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 500
@@ -91,19 +91,19 @@ def continuation(given: dict[str, str]) -> Iterator[str | None]:
 
 def transfer_id(req: func.HttpRequest) -> str:
     """The id in the path, of a transfer."""
-    return _identity(req, TRANSFER_ID)
+    return _identity(req, TRANSFER_ID_PATTERN)
 
 
 def letter_id(req: func.HttpRequest) -> str:
     """The id in the path, of a dead letter: a transfer's or a message's."""
-    return _identity(req, TRANSFER_ID, MESSAGE_ID)
+    return _identity(req, TRANSFER_ID_PATTERN, MESSAGE_ID_PATTERN)
 
 
-def job_id(req: func.HttpRequest, work: Work) -> str:
+def job_id(req: func.HttpRequest, kind: JobKind) -> str:
     """The id in the path, of a job of this kind."""
-    identity = _identity(req, JOB_ID)
-    if not identity.startswith(f"{work}-"):
-        raise Invalid("the ID belongs to another kind of job", f"Use an ID that starts with {work}-.")
+    identity = _identity(req, JOB_ID_PATTERN)
+    if not identity.startswith(f"{kind}-"):
+        raise Invalid("the ID belongs to another kind of job", f"Use an ID that starts with {kind}-.")
     return identity
 
 

@@ -12,12 +12,12 @@ import azure.functions as func
 import pytest
 
 import activities
-from adapters.translation import LETTERS_WRITE, SOURCE_HEAD, SOURCE_LIST, answered
+from adapters.translation import LETTERS_WRITE, SOURCE_HEAD, SOURCE_LIST, error_for_answer
 from operations.log import LOGGER, log
 from ports.services import Services
 from rules import codec
 from rules.fixed_names import PHASES, STEPS
-from rules.jobs.model import Job, Phase, Tally, Turn, Work
+from rules.jobs.model import Batch, Job, JobKind, Phase, Tally
 from rules.transfers.identity import trace_id
 from rules.transfers.model import Outcome, Run, Step, Verdict
 from rules.transfers.states import State
@@ -27,7 +27,7 @@ from tests.unit.world import World
 TRACE, SPAN = "11" * 16, "22" * 8
 TRACED = SimpleNamespace(trace_context=SimpleNamespace(trace_parent=f"00-{TRACE}-{SPAN}-00"))
 UNTRACED = SimpleNamespace(trace_context=SimpleNamespace(trace_parent=None))
-JOB = Job("reconcile-" + "a" * 24, Work.RECONCILE, NOW, route="default")
+JOB = Job("reconcile-" + "a" * 24, JobKind.RECONCILE, NOW, route="default")
 
 
 def registered(world: World) -> dict[str, Any]:
@@ -73,7 +73,7 @@ async def test_a_line_says_what_the_transfer_ends_as(
 ) -> None:
     """The alert on new dead letters rests on it. It is a warning once the letter is written."""
     if verdict == "retryable":
-        world.refuse(LETTERS_WRITE, answered(LETTERS_WRITE, 503, "ServerBusy"))
+        world.refuse(LETTERS_WRITE, error_for_answer(LETTERS_WRITE, 503, "ServerBusy"))
     run = Run(world.put(), NOW, step=Step.CLOSE, ending=Outcome(Verdict.ENDED, state=state))
     with caplog.at_level(logging.INFO, LOGGER.name):
         await registered(world)["transfer_close"].get_user_function()(run=codec.encode(run), context=UNTRACED)
@@ -155,8 +155,8 @@ async def test_a_turn_takes_a_job_and_gives_a_turn_as_json(world: World, caplog:
     with caplog.at_level(logging.INFO, LOGGER.name):
         surveyed = await called(world, Phase.SURVEY, codec.encode(JOB))
         acted = await called(world, Phase.ACT, codec.encode(replace(JOB, phase=Phase.ACT, pages=1)))
-    assert codec.decode(Turn, json.loads(json.dumps(surveyed))).tally == Tally(found=1, bytes=10, missing=1)
-    assert codec.decode(Turn, json.loads(json.dumps(acted))).tally == Tally(started=1)
+    assert codec.decode(Batch, json.loads(json.dumps(surveyed))).tally == Tally(found=1, bytes=10, missing=1)
+    assert codec.decode(Batch, json.loads(json.dumps(acted))).tally == Tally(started=1)
     assert list(world.instances.kept) == [transfer.id]
     lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == LOGGER.name]
     first, last = lines[0], lines[-1]
@@ -167,10 +167,10 @@ async def test_a_turn_takes_a_job_and_gives_a_turn_as_json(world: World, caplog:
 
 async def test_a_turn_that_failed_says_so_in_its_line(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """It is a value, and is done again."""
-    world.refuse(SOURCE_LIST, answered(SOURCE_LIST, 503, "ServerBusy"))
+    world.refuse(SOURCE_LIST, error_for_answer(SOURCE_LIST, 503, "ServerBusy"))
     with caplog.at_level(logging.INFO, LOGGER.name):
         given = await called(world, Phase.SURVEY, codec.encode(JOB))
-    assert "503 ServerBusy" in codec.decode(Turn, given).failure
+    assert "503 ServerBusy" in codec.decode(Batch, given).failure
     assert "503 ServerBusy" in caplog.text
 
 

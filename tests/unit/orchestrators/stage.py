@@ -21,7 +21,7 @@ from orchestrators.transfer import transfer
 from rules import codec
 from rules.errors import Reason
 from rules.fixed_names import CANCEL, JOB, PHASES, STEPS, TRANSFER
-from rules.jobs.model import Job, Turn
+from rules.jobs.model import Batch, Job
 from rules.routes.model import Engine
 from rules.transfers.model import Outcome, Run, Successor, Verdict
 from tests.unit.samples import NEWER
@@ -35,13 +35,13 @@ ORCHESTRATIONS: dict[type[Any], tuple[str, df.Orchestrator]] = {
 DONE_BY: dict[str, str] = {name: what for what, name in [*STEPS.items(), *PHASES.items()]}
 DONE = Outcome(Verdict.DONE)
 
-Answer = Outcome | Turn | Exception
+Answer = Outcome | Batch | Exception
 Activities = Callable[[str, Any], Answer]
 
 
 @dataclass
 class Stage:
-    """One instance, of a run or a job. `play` goes on to its end; `turn` and `next` go on by one."""
+    """One instance, of a run or a job. `play` goes on to its end; `batch` and `next` go on by one."""
 
     run: Any
     activities: Activities
@@ -84,12 +84,12 @@ class Stage:
         assert self.open, "the instance is stuck: nothing is open, and it has not ended"
         decision = self.open.pop(0)
         answer = self._fired(decision) if isinstance(decision, Timer) else self._called(decision)
-        return self.turn(answer)
+        return self.batch(answer)
 
     def cancel(self, times: int = 1) -> "Stage":
         """Raise the cancel event, each in an episode of its own; an instance that ended takes no notice."""
         for _ in range(times if self.running else 0):
-            self.turn(self.raised())
+            self.batch(self.raised())
         return self
 
     def raised(self) -> Event:
@@ -101,7 +101,7 @@ class Stage:
         decision = self.open.pop(0)
         return self._fired(decision) if isinstance(decision, Timer) else self._called(decision)
 
-    def turn(self, *inbound: Event) -> "Stage":
+    def batch(self, *inbound: Event) -> "Stage":
         """One episode that brings these events."""
         result = episode.run(self._history, list(inbound), self._call, continued=False)
         return self._conclude(result, len(inbound))

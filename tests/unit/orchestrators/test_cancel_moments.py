@@ -101,11 +101,11 @@ class Hub:
         elif not events:
             stage.next()
         elif self.order == "before":
-            stage.turn(*events, stage.answered())
+            stage.batch(*events, stage.answered())
         elif self.order == "after":
-            stage.turn(stage.answered(), *events)
+            stage.batch(stage.answered(), *events)
         else:
-            stage.turn(*events)
+            stage.batch(*events)
 
 
 @dataclass

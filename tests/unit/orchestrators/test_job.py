@@ -7,32 +7,32 @@ from typing import Any
 
 import pytest
 
-from orchestrators.job import MAX_TURNS
+from orchestrators.job import MAX_BATCHES
 from rules import codec
-from rules.jobs.model import Job, JobState, Phase, Tally, Turn, Work
+from rules.jobs.model import Batch, Job, JobKind, JobState, Phase, Tally
 from rules.transfers.policies import MAX_FAULTS, MIN_POLL
 from tests.unit.orchestrators.conftest import Staged
 from tests.unit.orchestrators.stage import Answer, Stage
 from tests.unit.samples import NOW
 
-RECONCILE = Job("reconcile-" + "a" * 24, Work.RECONCILE, NOW, route="default", rate=20)
+RECONCILE = Job("reconcile-" + "a" * 24, JobKind.RECONCILE, NOW, route="default", rate=20)
 ACTING = replace(RECONCILE, phase=Phase.ACT, pages=9, tally=Tally(found=900))
-REPLAY = Job("replay-" + "a" * 24, Work.REPLAY, NOW)
+REPLAY = Job("replay-" + "a" * 24, JobKind.REPLAY, NOW)
 LOST = RuntimeError("python exited with code 137")
-BUSY = Turn(failure="source.list: 503 ServerBusy")
-NO_ROUTE = Turn(failure="no current route has this name", permanent=True)
+BUSY = Batch(failure="source.list: 503 ServerBusy")
+NO_ROUTE = Batch(failure="no current route has this name", permanent=True)
 # What a service's own marker may be at its longest.
 TOKEN = "m" * 2_048
-MORE = Turn(Tally(found=500, missing=500), wrote=True, cursor=TOKEN, hint=TOKEN)
-END = Turn(Tally(found=500, missing=500), wrote=True)
-NOTHING = Turn()
+MORE = Batch(Tally(found=500, missing=500), wrote=True, cursor=TOKEN, hint=TOKEN)
+END = Batch(Tally(found=500, missing=500), wrote=True)
+NOTHING = Batch()
 # Executions begin 12, 0, 13 after continue_as_new: three rows of a raised event, besides its episode.
 ROWS_OF_AN_EVENT = 3
 
 
 def acts(pages: int, count: int = 100) -> list[Answer]:
-    """Turns of acting that go through so many pages, a turn each."""
-    return [Turn(Tally(started=count), wrote=True, page=page) for page in range(1, pages + 1)]
+    """Batches of acting that go through so many pages, a batch each."""
+    return [Batch(Tally(started=count), wrote=True, page=page) for page in range(1, pages + 1)]
 
 
 WALKS: dict[str, tuple[str, dict[str, Answer | list[Answer]]]] = {
@@ -70,23 +70,23 @@ def within_bounds(stage: Stage, raised: int = 0) -> None:
 @pytest.mark.parametrize("early", [0.0, 1.0])
 @pytest.mark.parametrize("walk", WALKS)
 def test_every_walk_comes_to_its_end_within_its_bounds(staged: Staged, walk: str, early: float) -> None:
-    """However long: after five turns an execution continues as new, and the job travels whole."""
+    """However long: after five batches an execution continues as new, and the job travels whole."""
     state, answers = WALKS[walk]
     stage = staged(RECONCILE, early=early, **answers).play()
     assert (stage.output["state"], stage.output["phase"]) == (state, None)
-    assert len(stage.inputs) == max(1, -(-len(stage.calls) // MAX_TURNS))
+    assert len(stage.inputs) == max(1, -(-len(stage.calls) // MAX_BATCHES))
     within_bounds(stage)
 
 
 def test_survey_then_extras_then_act(staged: Staged) -> None:
-    """Each turn is one activity of its phase's name, and goes on where the one before ended."""
+    """Each batch is one activity of its phase's name, and goes on where the one before ended."""
     stage = staged(RECONCILE, survey=[MORE, END], extras=[MORE, NOTHING], act=acts(3)).play()
     assert stage.steps == ["survey", "survey", "extras", "extras", "act", "act", "act"]
     assert [job.cursor for _, job in stage.calls] == [None, TOKEN, None, TOKEN, None, None, None]
     assert [job.page for _, job in stage.calls[4:]] == [0, 1, 2]
-    assert [job.turns for _, job in stage.calls[4:]] == [0, 1, 2]
+    assert [job.batches for _, job in stage.calls[4:]] == [0, 1, 2]
     assert stage.output["counts"]["started"] == 300
-    assert (stage.output["pages"], stage.output["turns"]) == (3, 3)
+    assert (stage.output["pages"], stage.output["batches"]) == (3, 3)
 
 
 def test_a_replay_has_no_extras(staged: Staged) -> None:
@@ -101,14 +101,14 @@ def test_a_dry_run_never_acts(staged: Staged) -> None:
     assert (stage.output["state"], stage.output["counts"]["found"]) == ("done", 500)
 
 
-def test_between_two_turns_it_waits_as_long_as_the_rate_asks_and_not_after_the_last(staged: Staged) -> None:
-    """A hundred at twenty a second is five seconds; a turn that started nothing waits for nothing."""
-    answers = [*acts(2), Turn(Tally(skipped=100), wrote=True, page=3), *acts(4, 30)[3:], *acts(5)[4:]]
+def test_between_two_batches_it_waits_as_long_as_the_rate_asks_and_not_after_the_last(staged: Staged) -> None:
+    """A hundred at twenty a second is five seconds; a batch that started nothing waits for nothing."""
+    answers = [*acts(2), Batch(Tally(skipped=100), wrote=True, page=3), *acts(4, 30)[3:], *acts(5)[4:]]
     stage = staged(RECONCILE, survey=[*[MORE] * 4, END], extras=NOTHING, act=answers).play()
     assert stage.pauses == [5, 5, 2]
 
 
-def test_the_progress_is_shown_after_every_turn(staged: Staged) -> None:
+def test_the_progress_is_shown_after_every_batch(staged: Staged) -> None:
     """Counts only grow, and every phase is seen."""
     stage = staged(RECONCILE, survey=[MORE, END], extras=NOTHING, act=acts(2)).play()
     found = [shown["counts"]["found"] for shown in stage.shown]
@@ -118,7 +118,7 @@ def test_the_progress_is_shown_after_every_turn(staged: Staged) -> None:
     assert list(dict.fromkeys(phases)) == ["survey", "extras", "act", None]
 
 
-def test_lost_turns_are_done_again_from_the_same_place(staged: Staged) -> None:
+def test_lost_batches_are_done_again_from_the_same_place(staged: Staged) -> None:
     """A worker that dies makes its activities fail: a backoff, and the same request."""
     stage = staged(RECONCILE, survey=[MORE, LOST, BUSY, LOST, NOTHING], extras=NOTHING, act=acts(1)).play()
     assert stage.output["state"] == "done"
@@ -127,7 +127,7 @@ def test_lost_turns_are_done_again_from_the_same_place(staged: Staged) -> None:
     assert len(stage.pauses) == 3
 
 
-def test_ten_lost_turns_in_a_row_end_it_as_failed_and_say_why(staged: Staged) -> None:
+def test_ten_lost_batches_in_a_row_end_it_as_failed_and_say_why(staged: Staged) -> None:
     """What it counted stays."""
     stage = staged(RECONCILE, survey=[MORE, LOST]).play()
     assert stage.steps.count("survey") == 1 + MAX_FAULTS
@@ -135,10 +135,10 @@ def test_ten_lost_turns_in_a_row_end_it_as_failed_and_say_why(staged: Staged) ->
     assert "exited with code 137" in stage.output["detail"]
 
 
-def test_a_turn_that_nobody_can_read_is_infrastructure_too(staged: Staged) -> None:
+def test_a_batch_that_nobody_can_read_is_infrastructure_too(staged: Staged) -> None:
     """An activity of another version may answer what this one does not know."""
     stage = staged(RECONCILE, extras=NOTHING).next()
-    stage.activities = lambda _phase, _job: Turn(failure=5)  # type: ignore[arg-type]
+    stage.activities = lambda _phase, _job: Batch(failure=5)  # type: ignore[arg-type]
     stage.next()
     assert stage.running
     assert stage.custom["detail"] == "str was expected, not int"
@@ -172,21 +172,21 @@ class TestCancel:
     """A person's cancel, wherever it comes."""
 
     def test_in_the_very_first_episode(self, staged: Staged) -> None:
-        """Before the first turn: that turn ends, and nothing of it is acted on."""
+        """Before the first batch: that batch ends, and nothing of it is acted on."""
         stage = staged(RECONCILE, survey=END)
         stage.begin(stage.raised())
         assert (stage.running, stage.custom["cancelling"]) == (True, True)
         stage.play()
         assert (stage.steps, stage.output["state"]) == (["survey"], "cancelled")
 
-    def test_during_a_turn_it_is_shown_at_once_and_the_turn_is_the_last(self, staged: Staged) -> None:
-        """What the turn did is counted."""
+    def test_during_a_batch_it_is_shown_at_once_and_the_batch_is_the_last(self, staged: Staged) -> None:
+        """What the batch did is counted."""
         stage = staged(ACTING, act=acts(9)).next().next().next().cancel()
         assert (stage.running, stage.custom["cancelling"], stage.custom["state"]) == (True, True, "running")
         stage.play()
         assert (stage.output["state"], stage.output["counts"]["started"]) == ("cancelled", 200)
 
-    def test_during_a_turn_that_is_lost_it_is_the_end_as_well(self, staged: Staged) -> None:
+    def test_during_a_batch_that_is_lost_it_is_the_end_as_well(self, staged: Staged) -> None:
         """It is not done again."""
         for answer in (LOST, BUSY, NO_ROUTE):
             stage = staged(RECONCILE, survey=[MORE, answer]).next().next().cancel().play()
@@ -202,30 +202,30 @@ class TestCancel:
         assert stage.output["counts"]["started"] == 100
 
     def test_together_with_the_timer_the_one_that_came_first_wins(self, staged: Staged) -> None:
-        """Both arrive in one episode; right after the timer it is seen at the next turn."""
+        """Both arrive in one episode; right after the timer it is seen at the next batch."""
         for order, acted in ((("raised", "answered"), 1), (("answered", "raised"), 2)):
             stage = staged(ACTING, act=acts(9)).next().next()
             moves: dict[str, Callable[[], Any]] = {"raised": stage.raised, "answered": stage.answered}
-            stage.turn(*[moves[name]() for name in order]).play()
+            stage.batch(*[moves[name]() for name in order]).play()
             assert stage.output["state"] == "cancelled"
             assert stage.steps.count("act") == acted
 
     def test_lost_where_it_continues_as_new_it_is_raised_again(self, staged: Staged) -> None:
         """The host drops what it had not handed out; the status shows nothing of it, so `cancel` asks again."""
         stage = staged(RECONCILE, survey=MORE)
-        while len(stage.steps) < MAX_TURNS - 1 or not stage.open:
+        while len(stage.steps) < MAX_BATCHES - 1 or not stage.open:
             stage.next()
-        stage.turn(stage.answered(), stage.raised())
+        stage.batch(stage.answered(), stage.raised())
         assert (len(stage.inputs), stage.custom["cancelling"]) == (2, False)
         assert stage.cancel().custom["cancelling"] is True
         assert stage.play().output["state"] == "cancelled"
 
     def test_just_before_it_continues_as_new_it_ends_instead(self, staged: Staged) -> None:
-        """The last turn of an execution was the last one of the job."""
+        """The last batch of an execution was the last one of the job."""
         stage = staged(RECONCILE, survey=MORE)
-        while len(stage.steps) < MAX_TURNS - 1 or not stage.open:
+        while len(stage.steps) < MAX_BATCHES - 1 or not stage.open:
             stage.next()
-        stage.turn(stage.raised(), stage.answered())
+        stage.batch(stage.raised(), stage.answered())
         assert (len(stage.inputs), stage.output["state"]) == (1, "cancelled")
 
     def test_after_the_end_nothing_happens(self, staged: Staged) -> None:
@@ -242,7 +242,7 @@ class TestCancel:
     @pytest.mark.parametrize("walk", WALKS)
     @pytest.mark.parametrize("moment", range(1, 40, 3))
     def test_at_any_moment_it_ends_cancelled_or_as_it_would_have(self, staged: Staged, walk: str, moment: int) -> None:
-        """Wherever the event falls in, timers early or not: no instance is stuck, and no turn follows the next one."""
+        """Wherever the event falls in, timers early or not: no instance is stuck, and no batch follows the next one."""
         state, answers = WALKS[walk]
         stage = staged(RECONCILE, early=moment % 4 == 1, **answers)
         for _ in range(moment):

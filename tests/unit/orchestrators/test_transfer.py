@@ -217,13 +217,13 @@ class TestCancel:
     def test_together_with_the_timer_the_one_that_came_first_wins(self, staged: Staged) -> None:
         """Both arrive in one episode."""
         stage = staged(start=WAITING, check=VERIFIED).next().next()
-        stage.turn(stage.raised(), stage.answered())
+        stage.batch(stage.raised(), stage.answered())
         assert stage.play().output["state"] == "cancelled"
 
     def test_right_after_the_timer_it_is_seen_at_the_next_activity(self, staged: Staged) -> None:
         """An event that came early is given to the next wait."""
         stage = staged(start=WAITING, check=WAITING).next().next()
-        stage.turn(stage.answered(), stage.raised())
+        stage.batch(stage.answered(), stage.raised())
         assert stage.custom["cancelling"] is True
         assert stage.play().steps == ["start", "check", "record"]
         assert stage.output["state"] == "cancelled"
@@ -237,7 +237,7 @@ class TestCancel:
     def test_lost_where_an_execution_continues_as_new_it_is_raised_again(self, staged: Staged) -> None:
         """The host drops what it had not handed out; the status shows nothing of it, so `cancel` asks again."""
         stage = at_the_last_answer_of_an_execution(staged)
-        stage.turn(stage.answered(), stage.raised())
+        stage.batch(stage.answered(), stage.raised())
         assert len(stage.inputs) == 2
         assert stage.custom["cancelling"] is False
         assert stage.cancel().custom["cancelling"] is True
@@ -246,7 +246,7 @@ class TestCancel:
     def test_cancelling_survives_continue_as_new(self, staged: Staged) -> None:
         """Seen just before an execution continues as new, it travels in the next one's input."""
         stage = at_the_last_answer_of_an_execution(staged)
-        stage.turn(stage.raised(), stage.answered())
+        stage.batch(stage.raised(), stage.answered())
         assert len(stage.inputs) == 2
         assert codec.decode(Run, stage.inputs[1]).cancelling is True
         assert stage.custom["cancelling"] is True

@@ -6,12 +6,12 @@ import pytest
 
 from ports.blobs import CopySource
 from ports.services import Ports
-from rules.jobs.model import Job, Work
+from rules.jobs.model import Job, JobKind
 from rules.orchestrations.instance import Instance, StatusFilter
 from rules.transfers.policies import Times
 from tests.unit.samples import NOW, ROUTE, RUN
 
-JOB = Job("reconcile-" + "a" * 24, Work.RECONCILE, NOW)
+JOB = Job("reconcile-" + "a" * 24, JobKind.RECONCILE, NOW)
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_every_shape_of_an_event_is_read_alike(schema: Any, wrap: Any, code: Any
 
 
 def test_reading_keeps_what_counts() -> None:
-    """The account in lower case, the ETag unquoted; unknown fields are ignored."""
+    """The account in lower case, the ETag bare_etag; unknown fields are ignored."""
     shouted = {**event(eTag=f'"{ETAG}"', more=[1]), "source": ACCOUNT.upper() + "SharingSource", "extra": {}}
     assert parse(body(shouted)) == Created("sharingsource", "source", NAME, ETAG, URL)
 

@@ -14,7 +14,7 @@ from operations.problems import Invalid
 from rules import codec
 from rules.codec import stamp
 from rules.errors import Reason
-from rules.jobs.model import DEFAULT_RATE, MAX_RATE, Job, Work
+from rules.jobs.model import DEFAULT_RATE, MAX_RATE, Job, JobKind
 from tests.unit.samples import NOW, quick
 from triggers.http import bodies
 from triggers.http.bodies import MAX_BODY
@@ -29,22 +29,22 @@ def request(sent: bytes) -> func.HttpRequest:
 
 def replay(sent: Any) -> Job:
     """The bulk replay that a body asks for; as bytes it is sent as it is."""
-    return asked(sent, Work.REPLAY)
+    return asked(sent, JobKind.REPLAY)
 
 
-def asked(sent: Any, work: Work) -> Job:
+def asked(sent: Any, work: JobKind) -> Job:
     """The job that a body asks for."""
     return bodies.job(request(sent if isinstance(sent, bytes) else json.dumps(sent).encode()), work, ID, NOW)
 
 
 def reconcile(sent: Any) -> Job:
     """The reconcile that a body asks for."""
-    return asked(sent, Work.RECONCILE)
+    return asked(sent, JobKind.RECONCILE)
 
 
 def test_an_empty_object_means_every_open_letter() -> None:
     """For real, at the default rate; null is as good as left out."""
-    plain = Job(ID, Work.REPLAY, NOW)
+    plain = Job(ID, JobKind.REPLAY, NOW)
     assert replay({}) == plain
     assert replay(dict.fromkeys(("reason", "route", "since", "until", "dry_run", "max_per_second"))) == plain
     assert (plain.dry_run, plain.rate) == (False, DEFAULT_RATE)
@@ -61,9 +61,9 @@ def test_every_field_of_a_replay_is_read() -> None:
         "max_per_second": 1,
     }
     until = NOW + timedelta(milliseconds=1)
-    job = Job(ID, Work.REPLAY, NOW, "default", Reason.THROTTLED, NOW, until, dry_run=True, rate=1)
+    job = Job(ID, JobKind.REPLAY, NOW, "default", Reason.THROTTLED, NOW, until, dry_run=True, rate=1)
     assert replay(sent) == job
-    assert asked(sent, Work.DISCARD) == replace(job, work=Work.DISCARD)
+    assert asked(sent, JobKind.DISCARD) == replace(job, kind=JobKind.DISCARD)
     assert codec.decode(Job, json.dumps(codec.encode(job))) == job
 
 
@@ -93,7 +93,7 @@ def test_a_time_may_be_in_lower_case() -> None:
 def test_every_field_of_a_reconcile_is_read() -> None:
     """The route is needed; whether there is such a route is the operation's to say."""
     sent = {"route": "default", "dry_run": False, "max_per_second": MAX_RATE}
-    assert reconcile(sent) == Job(ID, Work.RECONCILE, NOW, "default", rate=MAX_RATE)
+    assert reconcile(sent) == Job(ID, JobKind.RECONCILE, NOW, "default", rate=MAX_RATE)
 
 
 @pytest.mark.parametrize("fields", [{}, {"route": None}, {"dry_run": True}])

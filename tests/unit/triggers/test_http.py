@@ -8,13 +8,20 @@ from urllib.parse import urljoin
 
 import pytest
 
-from adapters.translation import INSTANCES_FIND, INSTANCES_PAGE, LETTERS_LIST, LETTERS_READ, SOURCE_HEAD, answered
+from adapters.translation import (
+    INSTANCES_FIND,
+    INSTANCES_PAGE,
+    LETTERS_LIST,
+    LETTERS_READ,
+    SOURCE_HEAD,
+    error_for_answer,
+)
 from operations.log import LOGGER
 from operations.transfers.accept import refuse
 from rules.errors import Reason
 from rules.events import RejectedEvent
 from rules.jobs.lifecycle import cancelled
-from rules.jobs.model import Work
+from rules.jobs.model import JobKind
 from rules.jobs.status import progress as progress_of
 from rules.transfers.model import Run
 from tests.unit.job_runs import done
@@ -23,7 +30,7 @@ from tests.unit.triggers.api import KEY, ROUTES, UNKNOWN, Answer, Api, dead
 from tests.unit.world import World
 from triggers.http.endpoints import PLACES
 
-ASK = {work: f"start_{work}" for work in Work}
+ASK = {work: f"start_{work}" for work in JobKind}
 
 
 def is_problem(answer: Answer, status: int) -> bool:
@@ -244,7 +251,7 @@ async def test_a_location_leads_to_its_place_behind_any_ingress(
 class TestJobs:
     """Bulk replay and reconcile: asked for, listed, looked at, reported, cancelled."""
 
-    async def asked(self, api: Api, work: Work, **body: Any) -> str:
+    async def asked(self, api: Api, work: JobKind, **body: Any) -> str:
         """Ask for a job; its id."""
         answer = await api.call(ASK[work], None, json.dumps(body).encode())
         identity = str(answer.body["id"])
@@ -257,9 +264,9 @@ class TestJobs:
 
     async def test_one_is_asked_for_looked_at_and_listed(self, world: World, api: Api) -> None:
         """Each kind in its own place, and none of them a transfer."""
-        replay = await self.asked(api, Work.REPLAY, reason="throttled", since="2026-11-24T19:02:44Z")
-        discard = await self.asked(api, Work.DISCARD, reason="throttled", until="2026-11-24T19:02:44Z")
-        reconcile = await self.asked(api, Work.RECONCILE, route="default", dry_run=True, max_per_second=7)
+        replay = await self.asked(api, JobKind.REPLAY, reason="throttled", since="2026-11-24T19:02:44Z")
+        discard = await self.asked(api, JobKind.DISCARD, reason="throttled", until="2026-11-24T19:02:44Z")
+        reconcile = await self.asked(api, JobKind.RECONCILE, route="default", dry_run=True, max_per_second=7)
         shown = (await api.call("get_replay", replay)).body
         assert (shown["id"], shown["state"], shown["phase"], shown["reason"]) == (
             replay,
@@ -285,7 +292,7 @@ class TestJobs:
 
     async def test_lists_are_followed_to_their_end(self, api: Api) -> None:
         """Each once; the continuation of one list is none of another's."""
-        made = {await self.asked(api, Work.REPLAY) for _ in range(5)}
+        made = {await self.asked(api, JobKind.REPLAY) for _ in range(5)}
         first = (await api.call("list_replays", limit="3")).body
         second = (await api.call("list_replays", limit="3", continuation=first["continuation"])).body
         assert {item["id"] for item in first["items"] + second["items"]} == made
@@ -302,7 +309,7 @@ class TestJobs:
         """By class and by result; a page may be empty as long as there is a continuation."""
         for number in range(501):
             world.put(f"in/{number:03}")
-        identity = await self.asked(api, Work.RECONCILE, route="default", max_per_second=100)
+        identity = await self.asked(api, JobKind.RECONCILE, route="default", max_per_second=100)
         job = world.instances.kept[identity].job
         assert job is not None
         ended = await done(world, job)
@@ -344,7 +351,7 @@ class TestJobs:
     )
     async def test_a_bad_parameter_of_a_report_is_400(self, world: World, api: Api, query: dict[str, str]) -> None:
         """And nothing is read."""
-        identity = await self.asked(api, Work.RECONCILE, route="default")
+        identity = await self.asked(api, JobKind.RECONCILE, route="default")
         world.requests.clear()
         assert is_problem(await api.call("get_reconcile_report", identity, **query), 400)
         assert world.requests == []
@@ -353,7 +360,7 @@ class TestJobs:
         self, world: World, api: Api
     ) -> None:
         """With the job as it is; with its state."""
-        identity = await self.asked(api, Work.REPLAY)
+        identity = await self.asked(api, JobKind.REPLAY)
         job = world.instances.kept[identity].job
         assert job is not None
         world.instances.become(identity, "Running", custom=progress_of(replace(job, cancelling=True)))
@@ -395,7 +402,7 @@ class TestJobs:
 
     async def test_a_transfers_id_is_no_jobs_and_a_jobs_no_letters(self, api: Api) -> None:
         """Each call has ids of its own."""
-        identity = await self.asked(api, Work.REPLAY)
+        identity = await self.asked(api, JobKind.REPLAY)
         for call in BY_ID:
             assert is_problem(await api.call(call, identity), 400)
 
@@ -465,7 +472,7 @@ async def test_a_failure_of_storage_is_503_with_a_time_to_come_back(
     world: World, api: Api, name: str, path_id: str | None, request_: object
 ) -> None:
     """And a line in the log."""
-    world.refuse(request_, answered(LETTERS_READ, 503, "ServerBusy"))  # type: ignore[arg-type]
+    world.refuse(request_, error_for_answer(LETTERS_READ, 503, "ServerBusy"))  # type: ignore[arg-type]
     answer = await api.call(name, path_id)
     assert is_problem(answer, 503)
     assert answer.headers["Retry-After"] == "30"
@@ -491,7 +498,7 @@ async def test_health_is_200_when_up_and_503_when_not(world: World, api: Api) ->
     answer = await api.call("health")
     assert (answer.status, answer.body["up"], answer.body["version"]) == (200, True, "0.1.0")
     world.pass_time(11)
-    world.refuse(SOURCE_HEAD, answered(SOURCE_HEAD, 404, "ContainerNotFound"))
+    world.refuse(SOURCE_HEAD, error_for_answer(SOURCE_HEAD, 404, "ContainerNotFound"))
     answer = await api.call("health")
     assert (answer.status, answer.body["up"]) == (503, False)
 

@@ -6,7 +6,7 @@ from typing import Never
 import azure.functions as func
 import pytest
 
-from adapters.translation import EVENTS_POISON, INSTANCES_FIND, INSTANCES_PAGE, LETTERS_LIST, answered
+from adapters.translation import EVENTS_POISON, INSTANCES_FIND, INSTANCES_PAGE, LETTERS_LIST, error_for_answer
 from rules.errors import Reason, Retryable
 from rules.transfers.model import Ended, Run, Step
 from rules.transfers.states import State
@@ -33,7 +33,7 @@ class TestQueue:
 
     async def test_a_failure_of_storage_raises_so_that_the_queue_keeps_it(self, world: World, api: Api) -> None:
         """The host tries again."""
-        world.refuse(INSTANCES_FIND, answered(INSTANCES_FIND, 503, "ServerBusy"))
+        world.refuse(INSTANCES_FIND, error_for_answer(INSTANCES_FIND, 503, "ServerBusy"))
         with pytest.raises(Retryable):
             await api.run("accept", message=func.QueueMessage(body=world.event(world.put())))
 
@@ -114,6 +114,6 @@ class TestTimers:
         self, world: World, api: Api, name: str, request_: object
     ) -> None:
         """The next round does it."""
-        world.refuse(request_, answered(EVENTS_POISON, 503, "ServerBusy"))  # type: ignore[arg-type]
+        world.refuse(request_, error_for_answer(EVENTS_POISON, 503, "ServerBusy"))  # type: ignore[arg-type]
         with pytest.raises(Retryable):
             await api.run(name, timer=None)

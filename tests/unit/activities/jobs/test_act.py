@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from activities.jobs.act import AT_ONCE, MAX_PAGES, act
-from activities.jobs.batch import PATIENCE
+from activities.jobs.batch import MAX_FAILED_TRIES
 from activities.jobs.lines import Acted
 from adapters.translation import (
     INSTANCES_FIND,
@@ -16,17 +16,17 @@ from adapters.translation import (
     REPORTS_READ,
     REPORTS_WRITE,
     Request,
-    answered,
+    error_for_answer,
 )
 from rules.jobs import lifecycle as job_lifecycle
-from rules.jobs.model import Job, JobState, Phase, Result, Tally, Turn
+from rules.jobs.model import Batch, Job, JobState, Phase, Result, Tally
 from rules.jobs.report import PAGE, found_page, results_page
 from rules.transfers.policies import MAX_FAULTS
-from tests.unit.job_runs import RECONCILE, carry, done, missing, starts, step, told, turn, until
+from tests.unit.job_runs import RECONCILE, batch, carry, done, missing, starts, step, told, until
 from tests.unit.samples import NOW
 from tests.unit.world import World
 
-BUSY = answered(INSTANCES_FIND, 503, "ServerBusy")
+BUSY = error_for_answer(INSTANCES_FIND, 503, "ServerBusy")
 
 
 def fails_for(world: World, request: Request, subject: str, times: int = 1_000) -> None:
@@ -46,7 +46,7 @@ def accounted(job: Job) -> int:
 
 
 class TestTurns:
-    """How far one turn goes."""
+    """How far one batch goes."""
 
     async def test_it_starts_five_seconds_worth_and_goes_on_at_the_next_line(self, world: World) -> None:
         """Each line has its turn, in order, and its own line of what came of it."""
@@ -61,7 +61,7 @@ class TestTurns:
         assert [len(world.reports.pages[results_page(job.id, number)]) for number in range(3)] == [20, 20, 5]
         assert (job.state, job.tally.started, job.tally.found) == (JobState.DONE, 45, 45)
 
-    async def test_a_turn_that_ends_with_a_page_goes_on_with_the_next_page(self, world: World) -> None:
+    async def test_a_batch_that_ends_with_a_page_goes_on_with_the_next_page(self, world: World) -> None:
         """No line is left out, and none done twice."""
         lines = [{"id": str(number), "name": None} for number in range(6)]
         for page, part in enumerate((lines[:2], lines[2:4], lines[4:])):
@@ -75,23 +75,23 @@ class TestTurns:
 
         first = await act(world.ports, job, handle)
         assert (first.page, first.line) == (2, 1)
-        second = await act(world.ports, replace(job, page=2, line=1, turns=1), handle)
+        second = await act(world.ports, replace(job, page=2, line=1, batches=1), handle)
         assert (second.page, second.line, seen) == (3, 0, list("012345"))
 
-    async def test_pages_of_matches_are_passed_over_a_bounded_number_a_turn(self, world: World) -> None:
-        """They have no line to act on; such a turn writes no page and needs no pause."""
+    async def test_pages_of_matches_are_passed_over_a_bounded_number_a_batch(self, world: World) -> None:
+        """They have no line to act on; such a batch writes no page and needs no pause."""
         for number in range(MAX_PAGES + 1):
             await world.reports.write(found_page(RECONCILE.id, number), [{"class": "match"}] * 3)
         job = replace(RECONCILE, phase=Phase.ACT, pages=MAX_PAGES + 1)
-        first = await turn(world, job)
-        assert first == Turn(page=MAX_PAGES)
+        first = await batch(world, job)
+        assert first == Batch(page=MAX_PAGES)
         assert world.asked.count("reports.read") == 1 + MAX_PAGES  # its page of results, which is not there
         ended = await step(world, job_lifecycle.advance(job, first, NOW))
-        assert (ended.state, ended.turns, ended.pause) == (JobState.DONE, 0, 0)
+        assert (ended.state, ended.batches, ended.pause) == (JobState.DONE, 0, 0)
 
 
 class TestCrashes:
-    """A turn that ran, and runs again because nobody heard of it."""
+    """A batch that ran, and runs again because nobody heard of it."""
 
     async def test_having_written_nothing_it_finds_what_it_started_running(self, world: World) -> None:
         """Nothing is started as a second attempt while the first one runs."""
@@ -99,7 +99,7 @@ class TestCrashes:
         job = await until(world, RECONCILE, Phase.ACT)
         world.refuse(REPORTS_WRITE, RuntimeError("killed"), times=1)
         with pytest.raises(RuntimeError):
-            await turn(world, job)
+            await batch(world, job)
         job = await done(world, job)
         assert told(world, job) == {transfer.id: "running" for transfer in made}
         assert (job.tally.started, job.tally.running) == (0, 5)
@@ -109,9 +109,9 @@ class TestCrashes:
         """Also what has ended well meanwhile: its page says that it is done."""
         made = missing(world, 5)
         job = await until(world, RECONCILE, Phase.ACT)
-        first = await turn(world, job)
+        first = await batch(world, job)
         await carry(world)
-        again = await turn(world, job)
+        again = await batch(world, job)
         assert again == replace(first, before=5)
         assert first.tally == Tally(started=5)
         assert [job_lifecycle.advance(replace(job, pages=9), one, NOW).pause for one in (first, again)] == [2, 0]
@@ -119,12 +119,12 @@ class TestCrashes:
         assert starts(world) == Counter(transfer.id for transfer in made)
 
     async def test_what_ended_well_meanwhile_is_looked_at_and_copied_no_second_time(self, world: World) -> None:
-        """The first run of the turn started it and was lost: its next attempt looks first, and confirms."""
+        """The first run of the batch started it and was lost: its next attempt looks first, and confirms."""
         [transfer] = missing(world, 1)
         job = await until(world, RECONCILE, Phase.ACT)
         world.refuse(REPORTS_WRITE, RuntimeError("killed"), times=1)
         with pytest.raises(RuntimeError):
-            await turn(world, job)
+            await batch(world, job)
         await carry(world)
         assert (await done(world, job)).tally.started == 1
         run = world.instances.kept[transfer.id].run
@@ -141,7 +141,7 @@ class TestCrashes:
         made = missing(world, 12)
         job, killed = await until(world, RECONCILE, Phase.ACT), 0
         before = len(world.requests)
-        await turn(world, job)
+        await batch(world, job)
         length = len(world.requests) - before
         for moment in range(1, length):
             left = [None] * moment
@@ -154,7 +154,7 @@ class TestCrashes:
 
             world.troubles[:] = [kill]
             try:
-                await turn(world, job)
+                await batch(world, job)
             except RuntimeError:
                 killed += 1
             world.troubles.clear()
@@ -174,12 +174,12 @@ class TestFailures:
     """Storage that fails."""
 
     async def test_for_one_line_once_the_others_are_not_done_again(self, world: World) -> None:
-        """The tally is of all, the turn after a backoff does what is left."""
+        """The tally is of all, the batch after a backoff does what is left."""
         made = missing(world, 20)
         fails_for(world, INSTANCES_START, made[10].id, times=1)
         job = await until(world, RECONCILE, Phase.ACT)
         first = await step(world, job)
-        assert (first.faults, first.turns, first.page, first.tally.started) == (0, 0, 0, 0)
+        assert (first.faults, first.batches, first.page, first.tally.started) == (0, 0, 0, 0)
         assert first.pause >= 5
         await carry(world)
         ended = await done(world, first)
@@ -188,7 +188,7 @@ class TestFailures:
         assert starts(world) == Counter({transfer.id: 1 + (transfer is made[10]) for transfer in made})
 
     async def test_for_one_line_for_good_it_alone_is_told_as_failed(self, world: World) -> None:
-        """After three more turns; with what storage said."""
+        """After three more batches; with what storage said."""
         made = missing(world, 25)
         fails_for(world, INSTANCES_FIND, made[3].id)
         ended = await done(world)
@@ -198,13 +198,13 @@ class TestFailures:
         assert "503 ServerBusy" in line["detail"]
         assert set(starts(world).values()) == {1}
 
-    async def test_one_that_fails_keeps_the_rest_of_its_turn_from_being_asked(self, world: World) -> None:
+    async def test_one_that_fails_keeps_the_rest_of_its_batch_from_being_asked(self, world: World) -> None:
         """Storage that is busy is left alone; the lines have their turn after the backoff."""
         missing(world, 20)
         job = await until(world, RECONCILE, Phase.ACT)
         world.refuse(INSTANCES_FIND, BUSY)
         before = world.asked.count("instances.find")
-        failed = await turn(world, job)
+        failed = await batch(world, job)
         assert (failed.failure, failed.permanent) == (str(BUSY), False)
         assert world.asked.count("instances.find") - before <= AT_ONCE
 
@@ -221,7 +221,7 @@ class TestFailures:
         assert again.tally.started == 45
 
     async def test_a_line_that_fails_now_and_then_is_never_reported_as_failed(self, world: World) -> None:
-        """A turn in which another line got done is no fault, however many of them there are."""
+        """A batch in which another line got done is no fault, however many of them there are."""
         made = missing(world, 20)
         for number, transfer in enumerate(made):
             fails_for(world, INSTANCES_START, transfer.id, times=1 + number % 2)
@@ -230,23 +230,23 @@ class TestFailures:
             job = await step(world, job)
             faults.append(job.faults)
         assert told(world, job) == {transfer.id: "started" for transfer in made}
-        assert max(faults) < PATIENCE
+        assert max(faults) < MAX_FAILED_TRIES
 
     async def test_a_line_is_reported_as_failed_only_where_it_failed_before(self, world: World) -> None:
-        """Turns that were lost before are no reason: the first try of a line has another one after it."""
+        """Batches that were lost before are no reason: the first try of a line has another one after it."""
         [transfer] = missing(world, 1)
         fails_for(world, INSTANCES_START, transfer.id, times=1)
-        job = replace(await until(world, RECONCILE, Phase.ACT), faults=PATIENCE)
+        job = replace(await until(world, RECONCILE, Phase.ACT), faults=MAX_FAILED_TRIES)
         job = await step(world, job)
-        assert (job.phase, job.faults) == (Phase.ACT, PATIENCE + 1)
+        assert (job.phase, job.faults) == (Phase.ACT, MAX_FAILED_TRIES + 1)
         assert (await done(world, job)).tally == Tally(found=1, bytes=10, missing=1, started=1)
 
     async def test_what_was_not_tried_is_not_on_the_page(self, world: World) -> None:
-        """The turn ends after the last line that it tried; those after it have their own turn."""
+        """The batch ends after the last line that it tried; those after it have their own turn."""
         made = missing(world, 20)
         fails_for(world, INSTANCES_FIND, made[0].id)
         job = await until(world, RECONCILE, Phase.ACT)
-        failed = await turn(world, job)
+        failed = await batch(world, job)
         page = world.reports.pages[results_page(job.id, 0)]
         assert [line["id"] for line in page] == [transfer.id for transfer in made[: len(page)]]
         assert 1 <= len(page) <= 2 * AT_ONCE
@@ -256,25 +256,25 @@ class TestFailures:
         assert set(starts(world).values()) == {1}
 
     async def test_a_page_that_came_meanwhile_stays(self, world: World) -> None:
-        """Two hosts do one turn, one of them slowly: the page that was there first counts, and both go on from its end."""
+        """Two hosts do one batch, one of them slowly: the page that was there first counts, and both go on from its end."""
         made = missing(world, 20)
         job = await until(world, RECONCILE, Phase.ACT)
         page = [{"id": made[0].id, "name": made[0].name, "result": "started", "detail": ""}]
         world.when(REPORTS_WRITE, lambda: world.reports.pages.update({results_page(job.id, 0): page}))
         job = await step(world, job)
-        assert (job.faults, job.turns) == (1, 0)
+        assert (job.faults, job.batches) == (1, 0)
         job = await step(world, job)
-        assert (job.faults, job.turns, job.line) == (0, 1, 1)
+        assert (job.faults, job.batches, job.line) == (0, 1, 1)
         assert told(world, await done(world, job)) == {
             transfer.id: told_ for transfer, told_ in zip(made, ["started", *["running"] * 19], strict=True)
         }
 
     @pytest.mark.parametrize("request_", [REPORTS_READ, REPORTS_WRITE])
     async def test_a_report_that_cannot_be_had_ends_the_job_as_failed(self, world: World, request_: Request) -> None:
-        """After ten turns; never as done."""
+        """After ten batches; never as done."""
         missing(world, 5)
         job = await until(world, RECONCILE, Phase.ACT)
-        world.refuse(request_, answered(request_, 503, "ServerBusy"))
+        world.refuse(request_, error_for_answer(request_, 503, "ServerBusy"))
         ended = await done(world, job)
         assert (ended.state, ended.faults, accounted(ended)) == (JobState.FAILED, MAX_FAULTS, 0)
         assert "503 ServerBusy" in ended.detail
@@ -291,14 +291,14 @@ class TestFailures:
 
     @pytest.mark.parametrize("seed", range(20))
     async def test_whatever_fails_and_whenever_no_line_is_lost_or_started_twice(self, seed: int) -> None:
-        """A tenth of all requests, and turns that are lost: what is told adds up to what was found."""
+        """A tenth of all requests, and batches that are lost: what is told adds up to what was found."""
         dice, world = random.Random(seed), World()  # noqa: S311  # a seed makes it the same again
         made = missing(world, 30)
         job = await until(world, RECONCILE, Phase.ACT)
         world.troubles.append(lambda _asked, _about: BUSY if dice.random() < 0.1 else None)
         while job.phase:
             if dice.random() < 0.2:
-                await turn(world, job)
+                await batch(world, job)
             job = await step(world, job)
         assert job.state is JobState.DONE
         assert set(told(world, job)) == {transfer.id for transfer in made}
@@ -314,9 +314,9 @@ class TestFailures:
 
 
 class TestSlowness:
-    """A turn that is merely slow: no fault, and no reason to report a line that was not tried."""
+    """A batch that is merely slow: no fault, and no reason to report a line that was not tried."""
 
-    async def test_it_ends_in_time_and_the_next_turn_goes_on(self, world: World) -> None:
+    async def test_it_ends_in_time_and_the_next_batch_goes_on(self, world: World) -> None:
         """The host would end it, and every other function of its worker."""
         made = missing(world, 40)
         job = await until(world, replace(RECONCILE, rate=8), Phase.ACT)
@@ -333,7 +333,7 @@ class TestSlowness:
 
     @pytest.mark.parametrize("seconds", [1, 3, 300])
     async def test_four_hundred_lines_at_one_start_a_second_or_slower(self, world: World, seconds: int) -> None:
-        """All are started, none fails; however slow it is, every turn gets somewhere."""
+        """All are started, none fails; however slow it is, every batch gets somewhere."""
         made = missing(world, 400)
         job = await until(world, replace(RECONCILE, rate=100), Phase.ACT)
         world.troubles.append(lambda asked, _about: world.pass_time(seconds) if asked == INSTANCES_START else None)
@@ -346,7 +346,7 @@ class TestSlowness:
 
 
 class TestResumption:
-    """A job that goes on from an input of a few turns ago: the pages of results say what is done."""
+    """A job that goes on from an input of a few batches ago: the pages of results say what is done."""
 
     async def back(self, world: World, inputs: list[Job], job: Job) -> Job:
         """Do a job to its end; the job before each of its turns."""
@@ -356,7 +356,7 @@ class TestResumption:
         return job
 
     async def test_from_before_it_acted_it_tells_the_same_and_starts_nothing(self, world: World) -> None:
-        """Also where everything has ended: the survey's pages stay as they are, and so does the end of each turn."""
+        """Also where everything has ended: the survey's pages stay as they are, and so does the end of each batch."""
         made = missing(world, 45)
         for number in range(5):
             world.land(world.put(f"in/match/{number}"))
@@ -372,7 +372,7 @@ class TestResumption:
         assert world.reports.pages == pages
         assert starts(world) == before == Counter(transfer.id for transfer in made)
 
-    async def test_turns_that_passed_over_pages_of_matches_end_where_they_ended(self, world: World) -> None:
+    async def test_batches_that_passed_over_pages_of_matches_end_where_they_ended(self, world: World) -> None:
         """Also one that acted on nothing, and so has no page of its own."""
         lines: list[dict[str, Any]] = [
             {"id": str(number), "name": None, "class": "missing", "size": 1} for number in range(25)
@@ -395,13 +395,13 @@ class TestResumption:
 
         inputs: list[Job] = []
         first = await ended(replace(RECONCILE, phase=Phase.ACT, pages=len(found)), inputs)
-        assert len(inputs) > first.turns == 2
+        assert len(inputs) > first.batches == 2
         for job in inputs:
             assert await ended(job, []) == first
         assert seen == [line["id"] for line in lines]
 
     async def test_a_line_that_failed_then_is_tried_again_and_no_other(self, world: World) -> None:
-        """Its result is replaced; the turn ends where it ended."""
+        """Its result is replaced; the batch ends where it ended."""
         made = missing(world, 45)
         fails_for(world, INSTANCES_START, made[3].id)
         inputs: list[Job] = []
@@ -410,7 +410,7 @@ class TestResumption:
         world.troubles.clear()
         again = await done(world, inputs[2])
         assert told(world, again) == {transfer.id: "started" for transfer in made}
-        assert again.turns == ended.turns
+        assert again.batches == ended.batches
 
     async def test_results_that_do_not_fit_end_the_job(self, world: World) -> None:
         """To go on would leave lines out."""
@@ -426,7 +426,7 @@ class TestResumption:
     async def test_killed_and_resumed_at_random_each_line_is_told_once_and_never_acted_on_again(
         self, seed: int
     ) -> None:
-        """Two thousand lines; killed at any request; resumed from up to five turns ago; slow at times, busy at times."""
+        """Two thousand lines; killed at any request; resumed from up to five batches ago; slow at times, busy at times."""
         dice, world = random.Random(seed), World()  # noqa: S311  # a seed makes it the same again
         made = [transfer.id for transfer in missing(world, 2_000)]
         job = replace(RECONCILE, rate=dice.choice([20, 50, 100]))
@@ -471,11 +471,11 @@ class TestResumption:
 
 
 async def test_a_failure_is_patience_long_and_then_the_lines(world: World) -> None:
-    """The table of turns: three are done again, the fourth tells."""
+    """The table of batches: three are done again, the fourth tells."""
     missing(world, 1)
     job = await until(world, RECONCILE, Phase.ACT)
     world.refuse(INSTANCES_FIND, BUSY)
-    for faults in range(PATIENCE):
+    for faults in range(MAX_FAILED_TRIES):
         assert job.faults == faults
         job = await step(world, job)
         assert job.phase is Phase.ACT

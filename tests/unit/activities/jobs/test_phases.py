@@ -1,31 +1,38 @@
-"""The turns of a job as activities: which operation each is, and that storage's failures are values."""
+"""The batches of a job as activities: which operation each is, and that storage's failures are values."""
 
 from dataclasses import replace
 
 import pytest
 
 from activities import jobs
-from adapters.translation import LETTERS_LIST, SOURCE_LIST, TARGET_COPY, TARGET_HEAD, answered, unanswered
+from adapters.translation import (
+    LETTERS_LIST,
+    SOURCE_LIST,
+    TARGET_COPY,
+    TARGET_HEAD,
+    error_for_answer,
+    error_for_no_answer,
+)
 from ports.orchestrations import Instances
 from ports.services import Ports
 from rules.errors import LookAgain
-from rules.jobs.model import Job, Phase, Tally, Turn, Work
+from rules.jobs.model import Batch, Job, JobKind, Phase, Tally
 from rules.transfers.model import Run
 from tests.unit.job_runs import dead, missing, put_at_target
 from tests.unit.samples import NOW
 from tests.unit.world import World
 
-RECONCILE = Job("reconcile-" + "a" * 24, Work.RECONCILE, NOW, route="default")
-REPLAY = Job("replay-" + "a" * 24, Work.REPLAY, NOW)
+RECONCILE = Job("reconcile-" + "a" * 24, JobKind.RECONCILE, NOW, route="default")
+REPLAY = Job("replay-" + "a" * 24, JobKind.REPLAY, NOW)
 
 
-async def taken(world: World, job: Job) -> Turn:
-    """The job's turn."""
+async def taken(world: World, job: Job) -> Batch:
+    """The job's batch."""
     assert job.phase
     return await jobs.run(jobs.BODIES[job.phase], world.ports, world.instances, job)
 
 
-def test_every_phase_is_a_turn_of_its_own() -> None:
+def test_every_phase_is_a_batch_of_its_own() -> None:
     """A phase without one would leave its job running for ever."""
     assert list(jobs.BODIES) == list(Phase)
 
@@ -68,25 +75,25 @@ async def test_a_failure_of_storage_is_a_value(
 ) -> None:
     """Durable functions keep only an exception's text; the job must know whether to go on."""
     missing(world, 1)
-    world.refuse(request_, answered(SOURCE_LIST, status, code))  # type: ignore[arg-type]
-    turn = await taken(world, job)
-    assert (turn.permanent, turn.tally, turn.wrote) == (False, Tally(), False)
-    assert f"{status} {code}" in turn.failure
+    world.refuse(request_, error_for_answer(SOURCE_LIST, status, code))  # type: ignore[arg-type]
+    batch = await taken(world, job)
+    assert (batch.permanent, batch.tally, batch.wrote) == (False, Tally(), False)
+    assert f"{status} {code}" in batch.failure
 
 
 async def test_one_that_asking_again_would_not_mend_is_permanent(world: World) -> None:
     """A target's container that is missing needs a person."""
     world.storage.containers.clear()
-    turn = await jobs.run(jobs.run_extras, world.ports, world.instances, RECONCILE)
-    assert turn.permanent
-    assert "ContainerNotFound" in turn.failure
+    batch = await jobs.run(jobs.run_extras, world.ports, world.instances, RECONCILE)
+    assert batch.permanent
+    assert "ContainerNotFound" in batch.failure
 
 
-@pytest.mark.parametrize("error", [ValueError("unforeseen"), unanswered(TARGET_COPY)])
+@pytest.mark.parametrize("error", [ValueError("unforeseen"), error_for_no_answer(TARGET_COPY)])
 async def test_what_is_no_failure_of_a_read_leaves_the_activity(world: World, error: Exception) -> None:
     """It is infrastructure: the orchestration sees a failed activity, and backs off as well."""
 
-    async def body(_ports: Ports, _instances: Instances, _job: Job) -> Turn:
+    async def body(_ports: Ports, _instances: Instances, _job: Job) -> Batch:
         raise error
 
     with pytest.raises((ValueError, LookAgain)):

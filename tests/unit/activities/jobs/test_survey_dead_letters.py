@@ -9,21 +9,21 @@ from typing import Any
 
 import pytest
 
-from adapters.translation import LETTERS_LIST, TARGET_COPY, Request, answered
+from adapters.translation import LETTERS_LIST, TARGET_COPY, Request, error_for_answer
 from operations.transfers.accept import refuse
 from rules.codec import decode, encode
 from rules.dead_letters import letters, records
 from rules.errors import Reason
 from rules.events import RejectedEvent
 from rules.jobs import lifecycle
-from rules.jobs.model import Job, JobState, Phase, Tally, Work
+from rules.jobs.model import Job, JobKind, JobState, Phase, Tally
 from rules.jobs.report import PAGE, found_page, results_page
 from rules.transfers.model import Run
 from tests.unit.job_runs import MOMENT, OTHER, Yielding, carry, dead, done, step, told, until
 from tests.unit.samples import NOW, ROUTE, after
 from tests.unit.world import World
 
-REPLAY = Job("replay-" + "a" * 24, Work.REPLAY, NOW)
+REPLAY = Job("replay-" + "a" * 24, JobKind.REPLAY, NOW)
 
 
 async def meant(world: World, **by: Any) -> set[str]:
@@ -99,7 +99,7 @@ class TestMeant:
         assert await meant(world, until=NOW + timedelta(days=9)) == set()
 
     async def test_pages_without_any_that_is_meant_leave_no_page_of_the_report(self, world: World) -> None:
-        """A thousand letters of another reason are three turns, and one page."""
+        """A thousand letters of another reason are three batches, and one page."""
         for number in range(2 * PAGE):
             await dead(world, f"in/{number}", Reason.INTERNAL, size=None)
         wanted = [await dead(world, f"in/x{number}") for number in range(3)]
@@ -122,7 +122,7 @@ class TestMeant:
     async def test_a_list_that_fails_is_read_again(self, world: World) -> None:
         """From the same place."""
         await dead(world, "in/1")
-        world.refuse(LETTERS_LIST, answered(LETTERS_LIST, 503, "ServerBusy"), times=2)
+        world.refuse(LETTERS_LIST, error_for_answer(LETTERS_LIST, 503, "ServerBusy"), times=2)
         assert (await done(world, replace(REPLAY, dry_run=True))).tally.found == 1
 
 
@@ -176,7 +176,7 @@ class TestResults:
     async def test_one_that_fails_again_is_not_done_again_by_the_same_job(self, world: World) -> None:
         """It replays what was there when it began: it cannot run in circles."""
         made = [await dead(world, f"in/{number}") for number in range(12)]
-        world.refuse(TARGET_COPY, answered(TARGET_COPY, 404, "ContainerNotFound"))
+        world.refuse(TARGET_COPY, error_for_answer(TARGET_COPY, 404, "ContainerNotFound"))
         job = await until(world, replace(REPLAY, rate=1), Phase.ACT)
         while job.phase:
             job = await step(world, job)
@@ -185,7 +185,7 @@ class TestResults:
         assert {letter.last for letter in world.letters.open.values()} == {1}
         assert set(world.letters.open) == {transfer.id for transfer in made}
 
-    async def test_a_turn_that_was_lost_finds_what_it_replayed_resolved(self, world: World) -> None:
+    async def test_a_batch_that_was_lost_finds_what_it_replayed_resolved(self, world: World) -> None:
         """Its letters are not refused, for the job itself replayed them: nothing is done twice, and no letter is lost."""
         made = [await dead(world, f"in/{number}") for number in range(5)]
         job = await until(world, REPLAY, Phase.ACT)
@@ -252,7 +252,9 @@ class TestTwiceAtOnce:
         refused = {transfer.target_blob.url for transfer in stubborn}
         world.troubles.append(
             lambda asked, about: (
-                answered(TARGET_COPY, 404, "ContainerNotFound") if asked == TARGET_COPY and about in refused else None
+                error_for_answer(TARGET_COPY, 404, "ContainerNotFound")
+                if asked == TARGET_COPY and about in refused
+                else None
             )
         )
         running = 2

@@ -13,13 +13,13 @@ from typing import Any, Generic, TypeVar, cast
 import pytest
 
 from activities.jobs import survey_route
-from activities.jobs.batch import PATIENCE
+from activities.jobs.batch import MAX_FAILED_TRIES
 from adapters.translation import (
     SOURCE_HEAD,
     SOURCE_LIST,
     TARGET_HEAD,
     TARGET_LIST,
-    answered,
+    error_for_answer,
 )
 from ports.blobs import Copy, CopySource
 from rules.codec import encode
@@ -30,11 +30,11 @@ from rules.jobs.report import PAGE, found_page, results_page
 from rules.orchestrations.instance import Instance
 from rules.routes.model import Blob, Engine, Place, Route
 from rules.transfers import identity
-from rules.transfers.decisions import ECHO, SOURCE_ETAG, TRANSFER_ID, SourceBlob, TargetBlob
+from rules.transfers.decisions import ECHO, RECEIPT_SOURCE_ETAG, RECEIPT_TRANSFER_ID, SourceBlob, TargetBlob
 from rules.transfers.model import Ended, Kind, Outcome, Run, Transfer, Verdict
 from rules.transfers.states import State
 from tests.fakes import Item
-from tests.unit.job_runs import RECONCILE, Yielding, carry, done, put_at_target, starts, step, told, turn, until
+from tests.unit.job_runs import RECONCILE, Yielding, batch, carry, done, put_at_target, starts, step, told, until
 from tests.unit.samples import NAME, NOW, ROUTE, SOURCE_HOST, TARGET_HOST
 from tests.unit.world import CONTENT, World
 
@@ -121,8 +121,8 @@ class TestFindings:
         """Its receipt was written when it began; its transfer runs, and is told so."""
         transfer = world.put("in/large", kind=Kind.APPEND)
         await world.instances.start(Run(transfer, NOW))
-        source = await world.source.readable(transfer.version.blob, NOW.replace(year=2030))
-        receipt = {SOURCE_ETAG: transfer.etag}
+        source = await world.source.readable(transfer.source_blob, NOW.replace(year=2030))
+        receipt = {RECEIPT_SOURCE_ETAG: transfer.etag}
         await world.target.copy(_copy(transfer, source, receipt))
         ended = await done(world)
         assert found(world, ended) == {"in/large": "stale"}
@@ -213,7 +213,7 @@ class TestOrder:
         assert Counter(world.asked) == {"source.list": 3 + 5, "target.list": 5 + 3, "reports.write": 3}
 
     async def test_thousands_of_extras_in_between_cost_lists_not_looks(self, world: World) -> None:
-        """The other list runs ahead by four pages a turn."""
+        """The other list runs ahead by four pages a batch."""
         made = shared(world, *[f"in/{number:04}" for number in range(0, 1_000, 2)])
         for number in range(5_000):
             put_at_target(world, f"out/{number // 5:04}-{number % 5}")
@@ -225,7 +225,7 @@ class TestOrder:
         assert world.asked.count("target.list") <= survey_route.MAX_PAGES + 12
 
     async def test_extras_before_the_first_name_are_caught_up_with(self, world: World) -> None:
-        """Four pages a turn, so that a later page of the source finds its own again without a look."""
+        """Four pages a batch, so that a later page of the source finds its own again without a look."""
         for number in range(3_000):
             put_at_target(world, f"out/0-{number:04}")
         shared(world, *[f"in/1-{number:04}" for number in range(1_500)])
@@ -424,10 +424,10 @@ class TestNames:
             await done(world, replace(RECONCILE, id="reconcile-" + letter * 24))
         assert len(world.letters.open) == 2
 
-    async def test_a_turn_that_runs_twice_writes_them_once(self, world: World) -> None:
+    async def test_a_batch_that_runs_twice_writes_them_once(self, world: World) -> None:
         """And its page of the report once."""
         world.put(BAD[0])
-        assert await turn(world, RECONCILE) == await turn(world, RECONCILE)
+        assert await batch(world, RECONCILE) == await batch(world, RECONCILE)
         assert (len(world.letters.open), len(world.reports.pages)) == (1, 1)
 
 
@@ -435,7 +435,7 @@ class TestTrouble:
     """Storage that fails while it surveys."""
 
     @pytest.mark.parametrize("status", [503, 403])
-    async def test_a_blob_that_cannot_be_looked_at_is_an_error_and_the_others_have_their_turn(
+    async def test_a_blob_that_cannot_be_looked_at_is_an_error_and_the_others_have_their_batch(
         self, world: World, status: int
     ) -> None:
         """Some cannot be read without a key of their own: that is no reason to share none."""
@@ -446,7 +446,7 @@ class TestTrouble:
         code = "ServerBusy" if status == 503 else "AuthorizationFailure"
         world.troubles.append(
             lambda asked, about: (
-                answered(asked, status, code) if asked in {TARGET_HEAD, SOURCE_HEAD} and about in odd else None
+                error_for_answer(asked, status, code) if asked in {TARGET_HEAD, SOURCE_HEAD} and about in odd else None
             )
         )
         job = await done(world)
@@ -459,15 +459,15 @@ class TestTrouble:
         """Nothing is counted twice, and no page of the report is written twice over."""
         shared(world, *[f"in/{number:04}" for number in range(700)])
         world.put("in/x")
-        world.refuse(SOURCE_LIST, answered(SOURCE_LIST, 503, "ServerBusy"), times=2)
-        world.refuse(TARGET_LIST, answered(TARGET_LIST, 503, "ServerBusy"), times=2)
-        world.refuse(TARGET_HEAD, answered(TARGET_HEAD, 503, "ServerBusy"), times=2)
+        world.refuse(SOURCE_LIST, error_for_answer(SOURCE_LIST, 503, "ServerBusy"), times=2)
+        world.refuse(TARGET_LIST, error_for_answer(TARGET_LIST, 503, "ServerBusy"), times=2)
+        world.refuse(TARGET_HEAD, error_for_answer(TARGET_HEAD, 503, "ServerBusy"), times=2)
         job = await done(world, DRY)
         assert job.tally == Tally(found=1, bytes=10, match=700, missing=1)
         assert job.faults == 0
 
     @pytest.mark.parametrize("seconds", [1, 5, 300])
-    async def test_a_survey_that_is_slow_ends_its_turn_in_time_and_goes_on(self, world: World, seconds: int) -> None:
+    async def test_a_survey_that_is_slow_ends_its_batch_in_time_and_goes_on(self, world: World, seconds: int) -> None:
         """No fault, and nothing is an error that was not looked at; each blob has one line, on either side."""
         names = [f"in/{number:03}" for number in range(300)]
         for name in names:
@@ -478,13 +478,13 @@ class TestTrouble:
         world.troubles.append(
             lambda asked, _about: world.pass_time(seconds) if asked in {TARGET_HEAD, SOURCE_HEAD} else None
         )
-        job, turns = DRY, 0
+        job, batches = DRY, 0
         while job.phase:
             began = world.clock
-            job, turns = await step(world, job), turns + 1
+            job, batches = await step(world, job), batches + 1
             assert (world.clock - began).total_seconds() <= 180 + survey_route.AT_ONCE * seconds
             assert (job.faults, job.detail) == (0, "")
-        assert turns > 2
+        assert batches > 2
         assert job.tally == Tally(found=300, bytes=3_000, missing=300, extra=100)
         assert len(found(world, job)) == 400
 
@@ -509,7 +509,7 @@ class TestTrouble:
         assert set(found(world, job).values()) == {"missing"}
 
     async def test_a_blob_that_storage_fails_now_and_then_is_no_error(self) -> None:
-        """A turn that got somewhere is no fault, however many looks fail."""
+        """A batch that got somewhere is no fault, however many looks fail."""
         world = Yielding()
         made = [world.put(f"in/{number:03}") for number in range(60)]
         left = {transfer.target_blob.url: 2 for transfer in made[::3]}
@@ -518,7 +518,7 @@ class TestTrouble:
             if asked != TARGET_HEAD or not left.get(about):
                 return None
             left[about] -= 1
-            return answered(TARGET_HEAD, 503, "ServerBusy")
+            return error_for_answer(TARGET_HEAD, 503, "ServerBusy")
 
         world.troubles.append(trouble)
         job = await done(world, DRY)
@@ -527,12 +527,12 @@ class TestTrouble:
         assert not any(left.values())
 
     async def test_storage_that_is_busy_is_not_asked_for_the_rest_of_the_page(self) -> None:
-        """The turn is done again after a backoff."""
+        """The batch is done again after a backoff."""
         world = Yielding()
         for number in range(PAGE):
             world.put(f"in/{number:04}")
-        world.refuse(TARGET_HEAD, answered(TARGET_HEAD, 503, "ServerBusy"))
-        failed = await turn(world, DRY)
+        world.refuse(TARGET_HEAD, error_for_answer(TARGET_HEAD, 503, "ServerBusy"))
+        failed = await batch(world, DRY)
         assert "503 ServerBusy" in failed.failure
         for _ in range(10 * PAGE):  # whatever was left behind would go on now
             await asyncio.sleep(0)
@@ -540,7 +540,7 @@ class TestTrouble:
         assert not world.reports.pages
 
     async def test_a_container_that_is_missing_ends_the_job(self, world: World) -> None:
-        """The target's at once, for a person is needed; the source's after ten turns, for it may be a fault of the moment."""
+        """The target's at once, for a person is needed; the source's after ten batches, for it may be a fault of the moment."""
         world.put("in/a")
         world.storage.containers.discard((TARGET_HOST, "target"))
         job = await step(world, DRY)
@@ -550,11 +550,11 @@ class TestTrouble:
         assert (job.state, job.faults) == (JobState.FAILED, 10)
 
     async def test_patience_is_the_same_as_for_acting(self, world: World) -> None:
-        """Three turns are done again, the fourth tells."""
+        """Three batches are done again, the fourth tells."""
         world.put("in/a")
-        world.refuse(TARGET_HEAD, answered(TARGET_HEAD, 503, "ServerBusy"))
-        failed = [await turn(world, replace(DRY, faults=faults)) for faults in range(PATIENCE + 1)]
-        assert [bool(one.failure) for one in failed] == [True] * PATIENCE + [False]
+        world.refuse(TARGET_HEAD, error_for_answer(TARGET_HEAD, 503, "ServerBusy"))
+        failed = [await batch(world, replace(DRY, faults=faults)) for faults in range(MAX_FAILED_TRIES + 1)]
+        assert [bool(one.failure) for one in failed] == [True] * MAX_FAILED_TRIES + [False]
         assert failed[-1].tally == Tally(error=1)
 
 
@@ -621,7 +621,7 @@ def endless(world: World) -> tuple[Endless[SourceBlob], Endless[TargetBlob], Not
 
 @dataclass
 class Measured:
-    """What a long job took: the peaks of some turns at its beginning and its end, what it kept, and its own size."""
+    """What a long job took: the peaks of some batches at its beginning and its end, what it kept, and its own size."""
 
     first: list[int] = field(default_factory=list)
     last: list[int] = field(default_factory=list)
@@ -634,11 +634,11 @@ class Measured:
         return peaks and self.kept < NAMES / 10 and max(self.sizes) <= min(self.sizes) + 150
 
 
-async def measured(world: World, job: Job, turns: int) -> tuple[Job, Measured]:
-    """The job at its end. Tracing costs much, so of its first and its last tenth every fifth turn is traced."""
+async def measured(world: World, job: Job, batches: int) -> tuple[Job, Measured]:
+    """The job at its end. Tracing costs much, so of its first and its last tenth every fifth batch is traced."""
     seen, blocks = Measured(), 0
-    for number in range(turns):
-        peaks = seen.first if number < turns // 10 else seen.last if number >= turns - turns // 10 else None
+    for number in range(batches):
+        peaks = seen.first if number < batches // 10 else seen.last if number >= batches - batches // 10 else None
         traced = peaks is not None and number % 5 == 0
         if traced:
             tracemalloc.start()
@@ -648,7 +648,7 @@ async def measured(world: World, job: Job, turns: int) -> tuple[Job, Measured]:
                 peaks.append(tracemalloc.get_traced_memory()[1])
         finally:
             tracemalloc.stop()
-        if number == turns // 10:
+        if number == batches // 10:
             gc.collect()
             blocks = sys.getallocatedblocks()
         seen.sizes.append(len(json.dumps(encode(job))))
@@ -673,7 +673,7 @@ async def test_a_hundred_thousand_names_are_compared_flat_in_memory(world: World
 
 
 async def test_a_hundred_thousand_lines_are_acted_on_flat_in_memory(world: World) -> None:
-    """A turn holds a few seconds' worth of lines, wherever it is."""
+    """A batch holds a few seconds' worth of lines, wherever it is."""
     line = {"class": "missing", "id": "x", "name": "in/x", "etag": "0x1", "size": 1}
 
     class Lines(Nothing):
@@ -819,9 +819,9 @@ async def test_an_echo_is_nothing_to_act_on(world: World, now: bytes | None, lin
     """The target holds what the source was copied from, or did once: a job of two ways comes to rest."""
     blob = identity.transfer(ROUTE, NAME, "").target_blob
     etag = world.storage.put(blob, Item(CONTENT))
-    here = identity.transfer(ROUTE, NAME, "").version.blob
+    here = identity.transfer(ROUTE, NAME, "").source_blob
     back = identity.transfer_id("back", blob.url, etag, here.url)
-    made = world.put(metadata={SOURCE_ETAG: etag, TRANSFER_ID: back})
+    made = world.put(metadata={RECEIPT_SOURCE_ETAG: etag, RECEIPT_TRANSFER_ID: back})
     if now is None:
         world.storage.remove(blob)
     elif now != CONTENT:

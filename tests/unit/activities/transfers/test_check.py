@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from activities.transfers.check import run_check
 from activities.transfers.start import run_start
-from adapters.translation import TARGET_HEAD, answered
+from adapters.translation import TARGET_HEAD, error_for_answer
 from rules.errors import Reason
 from rules.routes.model import Engine
 from rules.transfers import lifecycle, status
@@ -92,7 +92,7 @@ async def test_a_source_that_changed_under_the_copy_fails_it_and_start_finds_out
 async def test_a_look_that_fails_is_a_value(world: World) -> None:
     """No exception of storage leaves an activity."""
     transfer = await pending(world)
-    world.refuse(TARGET_HEAD, answered(TARGET_HEAD, 503, "ServerBusy"))
+    world.refuse(TARGET_HEAD, error_for_answer(TARGET_HEAD, 503, "ServerBusy"))
     outcome = await check(world, transfer)
     assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.THROTTLED)
 

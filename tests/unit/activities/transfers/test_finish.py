@@ -16,8 +16,8 @@ from adapters.translation import (
     TARGET_CLEAR,
     TARGET_DELETE,
     TARGET_HEAD,
-    answered,
-    unanswered,
+    error_for_answer,
+    error_for_no_answer,
 )
 from rules import events
 from rules.dead_letters import records
@@ -164,7 +164,7 @@ class TestRecord:
         """A step that was done again for the look's sake would put the successor's event again and again."""
         world.ports = replace(world.ports, routes=(replace(ROUTE, engine=EnginePreference.SYNC),))
         run = ending(world.put(), State.SUPERSEDED, successor=Successor(NEWER))
-        world.refuse(TARGET_HEAD, answered(TARGET_HEAD, 403, "AuthorizationFailure"))
+        world.refuse(TARGET_HEAD, error_for_answer(TARGET_HEAD, 403, "AuthorizationFailure"))
         outcome = await run_record(world.ports, run)
         assert outcome == SETTLED
         assert lifecycle.advance(run, outcome, NOW).step is Step.CLEAN
@@ -177,7 +177,7 @@ class TestRecord:
         world.refuse(LETTERS_WRITE, error, times=1)
         outcome = await run_record(world.ports, ending(transfer, State.CANCELLED))
         assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.INTERNAL)
-        world.refuse(EVENTS_PUT, answered(EVENTS_PUT, 503, "ServerBusy"))
+        world.refuse(EVENTS_PUT, error_for_answer(EVENTS_PUT, 503, "ServerBusy"))
         outcome = await run_record(world.ports, ending(transfer, State.SUPERSEDED, successor=Successor(NEWER)))
         assert outcome.verdict is Verdict.RETRYABLE
 
@@ -285,14 +285,14 @@ class TestClean:
         """Bounded work; the orchestrator comes again."""
         transfer = world.put()
         world.land(transfer, b"")
-        world.refuse(TARGET_DELETE, unanswered(TARGET_DELETE))
+        world.refuse(TARGET_DELETE, error_for_no_answer(TARGET_DELETE))
         outcome = await run_clean(world.ports, ending(transfer, State.CANCELLED))
         assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.TARGET_CONFLICT)
         assert len(world.acts) == 8
 
     async def test_a_look_that_fails_is_for_later(self, world: World) -> None:
         """Throttled is not clean."""
-        world.refuse(TARGET_HEAD, answered(TARGET_HEAD, 503, "ServerBusy"))
+        world.refuse(TARGET_HEAD, error_for_answer(TARGET_HEAD, 503, "ServerBusy"))
         outcome = await run_clean(world.ports, ending(world.put(), State.CANCELLED))
         assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.THROTTLED)
 
@@ -318,7 +318,7 @@ class TestClean:
         """Eight looks; nothing whole is called a failure."""
         transfer = world.put()
         world.land(transfer, copy=COPIED)
-        world.refuse(TARGET_CLEAR, unanswered(TARGET_CLEAR))
+        world.refuse(TARGET_CLEAR, error_for_no_answer(TARGET_CLEAR))
         outcome = await run_clean(world.ports, ending(transfer, State.CANCELLED))
         assert outcome == Outcome(Verdict.VERIFIED, size=len(CONTENT), note=UNCLEARED)
         assert len(world.acts) == 8
@@ -327,7 +327,7 @@ class TestClean:
         """The end is near: what is still shown expires by itself."""
         transfer = world.put()
         world.land(transfer, copy=COPIED)
-        world.refuse(TARGET_CLEAR, answered(TARGET_CLEAR, 503, "ServerBusy"))
+        world.refuse(TARGET_CLEAR, error_for_answer(TARGET_CLEAR, 503, "ServerBusy"))
         outcome = await run_clean(world.ports, ending(transfer, State.CANCELLED))
         assert (outcome.verdict, outcome.note.partition(":")[0]) == (Verdict.VERIFIED, UNCLEARED)
 
@@ -362,9 +362,9 @@ class TestClean:
         world.land(transfer)
         before = world.at(transfer.target_blob)
         if cause == "unreadable":
-            world.refuse(SOURCE_HEAD, answered(SOURCE_HEAD, 403, "AuthorizationFailure"))
+            world.refuse(SOURCE_HEAD, error_for_answer(SOURCE_HEAD, 403, "AuthorizationFailure"))
         elif cause == "gone":
-            world.storage.remove(transfer.version.blob)
+            world.storage.remove(transfer.source_blob)
         else:
             world.put(content=CONTENT[::-1])
         assert await run_clean(world.ports, ending(transfer, State.DEAD_LETTERED, size=None)) == DONE
@@ -479,6 +479,6 @@ class TestClose:
 
     async def test_a_store_that_fails_is_for_later(self, world: World) -> None:
         """Writing a letter is retried without limit."""
-        world.refuse(LETTERS_WRITE, answered(LETTERS_WRITE, 503, "ServerBusy"))
+        world.refuse(LETTERS_WRITE, error_for_answer(LETTERS_WRITE, 503, "ServerBusy"))
         outcome = await run_close(world.ports, ending(world.put(), State.DEAD_LETTERED))
         assert outcome.verdict is Verdict.RETRYABLE

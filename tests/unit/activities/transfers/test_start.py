@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from activities.transfers.start import PATIENCE, UNCLEARED, run_start
+from activities.transfers.start import TIMEOUTS, UNCLEARED, run_start
 from adapters.translation import (
     SOURCE_HEAD,
     SOURCE_TAGS,
@@ -13,13 +13,13 @@ from adapters.translation import (
     TARGET_CLEAR,
     TARGET_COPY,
     TARGET_HEAD,
-    answered,
-    unanswered,
+    error_for_answer,
+    error_for_no_answer,
 )
 from rules.errors import CANNOT_VERIFY_SOURCE, LookAgain, Reason
 from rules.routes.model import Blob, Engine, EnginePreference, Place
 from rules.transfers import identity, lifecycle
-from rules.transfers.decisions import ECHO, SOURCE_ETAG, TRANSFER_ID, CopyStatus, TargetBlob
+from rules.transfers.decisions import ECHO, RECEIPT_SOURCE_ETAG, RECEIPT_TRANSFER_ID, CopyStatus, TargetBlob
 from rules.transfers.lifecycle import MAX_DETAIL
 from rules.transfers.model import Ended, Kind, Outcome, Run, Step, Transfer, Verdict
 from rules.transfers.policies import MAX_LOOKS, MAX_TRIES, SYNC_LIMIT
@@ -48,10 +48,13 @@ def echo(world: World, content: bytes = CONTENT) -> Transfer:
     """A blob that another route has copied from the target to the source; its content may have been edited since."""
     blob = identity.transfer(ROUTE, NAME, "").target_blob
     etag = world.storage.put(blob, Item(CONTENT))
-    here = identity.transfer(ROUTE, NAME, "").version.blob
+    here = identity.transfer(ROUTE, NAME, "").source_blob
     return world.put(
         content=content,
-        metadata={SOURCE_ETAG: etag, TRANSFER_ID: identity.transfer_id("back", blob.url, etag, here.url)},
+        metadata={
+            RECEIPT_SOURCE_ETAG: etag,
+            RECEIPT_TRANSFER_ID: identity.transfer_id("back", blob.url, etag, here.url),
+        },
     )
 
 
@@ -72,7 +75,11 @@ class TestANewBlob:
         there = world.at(transfer.target_blob)
         assert there is not None
         assert there.content == CONTENT
-        assert there.metadata == {"Owner": "finance", SOURCE_ETAG: transfer.etag, TRANSFER_ID: transfer.id}
+        assert there.metadata == {
+            "Owner": "finance",
+            RECEIPT_SOURCE_ETAG: transfer.etag,
+            RECEIPT_TRANSFER_ID: transfer.id,
+        }
 
     async def test_a_large_one_is_begun_and_waited_for(self, world: World) -> None:
         """What `sync` cannot carry, `auto` gives to the service."""
@@ -164,7 +171,7 @@ class TestTheSource:
     async def test_a_deleted_one_is_superseded_by_its_deletion(self, world: World) -> None:
         """At the second look, after a pause; nothing is copied."""
         transfer = world.put()
-        world.storage.remove(transfer.version.blob)
+        world.storage.remove(transfer.source_blob)
         first = await start(world, transfer)
         assert (first.verdict, first.pause) == (Verdict.GONE, world.ports.times.recheck)
         outcome = await start(world, transfer, gone=True)
@@ -223,7 +230,7 @@ class TestTheSource:
         """Roles take minutes to spread."""
         transfer = world.put()
         for status, code in [(404, "ContainerNotFound"), (403, "AuthorizationPermissionMismatch")]:
-            world.refuse(SOURCE_HEAD, answered(SOURCE_HEAD, status, code), times=1)
+            world.refuse(SOURCE_HEAD, error_for_answer(SOURCE_HEAD, status, code), times=1)
             outcome = await start(world, transfer)
             assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.SOURCE_UNREADABLE)
 
@@ -271,7 +278,9 @@ class TestAnEcho:
 
     async def test_of_metadata_that_only_looks_like_a_receipt_is_copied(self, world: World) -> None:
         """A blob that was shared from elsewhere is handed on."""
-        transfer = world.put(metadata={SOURCE_ETAG: "0x1", TRANSFER_ID: "37a8eec1-69dbf36083ff9fc45dab5d50"})
+        transfer = world.put(
+            metadata={RECEIPT_SOURCE_ETAG: "0x1", RECEIPT_TRANSFER_ID: "37a8eec1-69dbf36083ff9fc45dab5d50"}
+        )
         assert (await start(world, transfer)).verdict is Verdict.VERIFIED
         assert "target.head" not in world.asked
 
@@ -361,7 +370,7 @@ class TestTheTarget:
         assert outcome.verdict is Verdict.VERIFIED
         there = world.storage.blobs[transfer.target_blob]
         assert (there.copy, there.headers) == (None, {"content_type": "image/png"})
-        assert there.metadata[SOURCE_ETAG] == transfer.etag
+        assert there.metadata[RECEIPT_SOURCE_ETAG] == transfer.etag
 
     async def test_one_whose_source_url_shows_no_signature_is_left_as_it_is(self, world: World) -> None:
         """There is nothing to hide: no request, and no new ETag."""
@@ -381,7 +390,7 @@ class TestTheTarget:
         transfer = world.put(kind=Kind.PAGE)
         await start(world, transfer)
         world.storage.finish(transfer.target_blob)
-        world.refuse(TARGET_CLEAR, answered(TARGET_CLEAR, 412, "ConditionNotMet"))
+        world.refuse(TARGET_CLEAR, error_for_answer(TARGET_CLEAR, 412, "ConditionNotMet"))
         assert await start(world, transfer, first=False) == Outcome(Verdict.VERIFIED, size=len(CONTENT))
         assert world.acts.count("target.clear") == 1
 
@@ -389,7 +398,7 @@ class TestTheTarget:
     async def test_one_that_cannot_be_cleared_is_verified_with_a_note(self, world: World, code: str) -> None:
         """The receipt is the verdict; a lease, a policy or a role keeps the copy's properties where they are."""
         transfer = await copied(world)
-        world.refuse(TARGET_CLEAR, answered(TARGET_CLEAR, 409, code))
+        world.refuse(TARGET_CLEAR, error_for_answer(TARGET_CLEAR, 409, code))
         outcome = await start(world, transfer, first=False)
         assert (outcome.verdict, outcome.size) == (Verdict.VERIFIED, len(CONTENT))
         assert outcome.note.startswith(UNCLEARED)
@@ -399,7 +408,7 @@ class TestTheTarget:
     async def test_a_busy_service_while_it_clears_is_for_later(self, world: World) -> None:
         """It will be less busy."""
         transfer = await copied(world)
-        world.refuse(TARGET_CLEAR, answered(TARGET_CLEAR, 503, "ServerBusy"))
+        world.refuse(TARGET_CLEAR, error_for_answer(TARGET_CLEAR, 503, "ServerBusy"))
         outcome = await start(world, transfer, first=False)
         assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.THROTTLED)
 
@@ -413,7 +422,7 @@ class TestTheTarget:
     async def test_one_whose_clearing_is_never_answered_is_verified_with_a_note(self, world: World) -> None:
         """Eight looks showed it whole."""
         transfer = await copied(world)
-        world.refuse(TARGET_CLEAR, unanswered(TARGET_CLEAR))
+        world.refuse(TARGET_CLEAR, error_for_no_answer(TARGET_CLEAR))
         outcome = await start(world, transfer, first=False)
         assert (outcome.verdict, outcome.size) == (Verdict.VERIFIED, len(CONTENT))
         assert outcome.note.startswith(UNCLEARED)
@@ -423,8 +432,8 @@ class TestTheTarget:
         """Only what the last look showed counts."""
         transfer = await copied(world)
         world.when(TARGET_CLEAR, lambda: world.storage.put(transfer.target_blob, Item(b"theirs", kind=Kind.PAGE)))
-        world.refuse(TARGET_CLEAR, unanswered(TARGET_CLEAR))
-        world.refuse(TARGET_COPY, unanswered(TARGET_COPY))
+        world.refuse(TARGET_CLEAR, error_for_no_answer(TARGET_CLEAR))
+        world.refuse(TARGET_COPY, error_for_no_answer(TARGET_COPY))
         assert (await start(world, transfer, first=False)).verdict is Verdict.RETRYABLE
 
     async def test_after_eight_copies_it_begins_no_ninth(self, world: World) -> None:
@@ -467,7 +476,7 @@ class TestTheTarget:
         """Without it, who cleans up later could not tell a whole blob from a half-made one."""
         transfer = world.put()
         world.lose(TARGET_COPY)
-        world.refuse(TARGET_HEAD, answered(TARGET_HEAD, 503, "ServerBusy"))
+        world.refuse(TARGET_HEAD, error_for_answer(TARGET_HEAD, 503, "ServerBusy"))
         outcome = await start(world, transfer)
         assert (outcome.verdict, outcome.size) == (Verdict.RETRYABLE, len(CONTENT))
 
@@ -503,7 +512,7 @@ class TestTheWindow:
         world.troubles.append(lambda request, _: world.pass_time(slow) if request == SOURCE_HEAD else None)
         outcome = await start(world, transfer)
         assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.TARGET_CONFLICT)
-        assert world.asked.count("source.head") == PATIENCE
+        assert world.asked.count("source.head") == TIMEOUTS
         assert world.acts == []
 
     async def test_just_inside_it_acts(self, world: World) -> None:
@@ -536,7 +545,7 @@ class TestNoAnswer:
     async def test_a_copy_that_did_not_happen_is_made(self, world: World) -> None:
         """A look shows nothing there; the second request makes it."""
         transfer = world.put()
-        world.refuse(TARGET_COPY, unanswered(TARGET_COPY), times=1)
+        world.refuse(TARGET_COPY, error_for_no_answer(TARGET_COPY), times=1)
         assert (await start(world, transfer)).verdict is Verdict.VERIFIED
         assert world.acts == ["target.copy", "target.copy"]
 
@@ -550,7 +559,7 @@ class TestNoAnswer:
     async def test_without_any_answer_it_is_for_later_after_eight_looks(self, world: World) -> None:
         """Bounded work."""
         transfer = world.put()
-        world.refuse(TARGET_COPY, unanswered(TARGET_COPY))
+        world.refuse(TARGET_COPY, error_for_no_answer(TARGET_COPY))
         outcome = await start(world, transfer)
         assert outcome.verdict is Verdict.RETRYABLE
         assert world.acts == ["target.copy"] * MAX_LOOKS
@@ -581,7 +590,7 @@ class TestARefusal:
     ) -> None:
         """The detail has the service's code."""
         transfer = world.put()
-        world.refuse(TARGET_COPY, answered(TARGET_COPY, status, code))
+        world.refuse(TARGET_COPY, error_for_answer(TARGET_COPY, status, code))
         outcome = await start(world, transfer)
         assert (outcome.verdict, outcome.reason) == (Verdict.PERMANENT, reason)
         assert f"{status} {code}".strip() in outcome.detail
@@ -592,7 +601,7 @@ class TestARefusal:
         """What is there is what was there."""
         transfer = world.put()
         world.land(replace(transfer, etag="0xOLD"), b"older")
-        world.refuse(TARGET_COPY, answered(TARGET_COPY, 409, "SomethingNew"))
+        world.refuse(TARGET_COPY, error_for_answer(TARGET_COPY, 409, "SomethingNew"))
         outcome = await start(world, transfer, first=False)
         assert (outcome.verdict, world.acts) == (Verdict.PERMANENT, ["target.copy"])
 
@@ -600,14 +609,14 @@ class TestARefusal:
         """The blind first copy met a blob; the next one is conditional on it."""
         transfer = world.put()
         world.land(replace(transfer, etag="0xOLD"), b"older")
-        world.refuse(TARGET_COPY, answered(TARGET_COPY, 409, "SomethingNew"), times=1)
+        world.refuse(TARGET_COPY, error_for_answer(TARGET_COPY, 409, "SomethingNew"), times=1)
         assert (await start(world, transfer)).verdict is Verdict.VERIFIED
         assert world.acts == ["target.copy", "target.copy"]
 
     async def test_is_not_final_where_the_source_changed(self, world: World) -> None:
         """It is superseded."""
         transfer = world.put()
-        world.refuse(TARGET_COPY, answered(TARGET_COPY, 409, "SomethingNew"), times=1)
+        world.refuse(TARGET_COPY, error_for_answer(TARGET_COPY, 409, "SomethingNew"), times=1)
         world.when(TARGET_COPY, lambda: world.put(content=b"newer"))
         assert (await start(world, transfer)).verdict is Verdict.SUPERSEDED
 
@@ -617,7 +626,7 @@ class TestARefusal:
         await start(world, old)
         new = world.put(content=b"newer")
         world.requests.clear()
-        world.refuse(TARGET_ABORT, answered(TARGET_ABORT, 409, "SomethingNew"))
+        world.refuse(TARGET_ABORT, error_for_answer(TARGET_ABORT, 409, "SomethingNew"))
         outcome = await start(world, new, first=False)
         assert (outcome.verdict, outcome.reason) == (Verdict.PERMANENT, Reason.UNSUPPORTED_BLOB)
         assert "target.abort: 409 SomethingNew" in outcome.detail
@@ -626,14 +635,14 @@ class TestARefusal:
     async def test_of_a_clearing_is_a_note(self, world: World) -> None:
         """At once: the version is there."""
         transfer = await copied(world)
-        world.refuse(TARGET_CLEAR, answered(TARGET_CLEAR, 409, "SomethingNew"))
+        world.refuse(TARGET_CLEAR, error_for_answer(TARGET_CLEAR, 409, "SomethingNew"))
         outcome = await start(world, transfer, first=False)
         assert (outcome.verdict, world.acts.count("target.clear")) == (Verdict.VERIFIED, 1)
         assert "409 SomethingNew" in outcome.note
 
     async def test_of_a_look_at_a_blob_with_a_key_of_its_owners_is_permanent(self, world: World) -> None:
         """The app cannot even see it."""
-        world.refuse(SOURCE_HEAD, answered(SOURCE_HEAD, 409, "BlobUsesCustomerSpecifiedEncryption"))
+        world.refuse(SOURCE_HEAD, error_for_answer(SOURCE_HEAD, 409, "BlobUsesCustomerSpecifiedEncryption"))
         outcome = await start(world, world.put())
         assert (outcome.verdict, outcome.reason) == (Verdict.PERMANENT, Reason.UNSUPPORTED_BLOB)
         assert world.asked.count("source.head") == 1
@@ -656,7 +665,7 @@ class TestEngines:
     ) -> None:
         """Whatever status the refusal has."""
         transfer = world.put()
-        world.refuse(TARGET_COPY, answered(TARGET_COPY, status, CANNOT_VERIFY_SOURCE), times=1)
+        world.refuse(TARGET_COPY, error_for_answer(TARGET_COPY, status, CANNOT_VERIFY_SOURCE), times=1)
         assert (await start(world, transfer)).engine is Engine.ASYNC
         assert world.acts == ["target.copy", "target.copy"]
 
@@ -664,7 +673,7 @@ class TestEngines:
     async def test_a_source_that_is_busy_is_for_later_by_the_same_engine(self, world: World, status: int) -> None:
         """The other one would not help: it would empty the target and make the source busier still."""
         transfer = world.put()
-        world.refuse(TARGET_COPY, answered(TARGET_COPY, status, CANNOT_VERIFY_SOURCE), times=1)
+        world.refuse(TARGET_COPY, error_for_answer(TARGET_COPY, status, CANNOT_VERIFY_SOURCE), times=1)
         outcome = await start(world, transfer)
         assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.THROTTLED)
         assert world.acts == ["target.copy"]
@@ -748,7 +757,7 @@ class TestTags:
     ) -> None:
         """A role of its own, a hierarchical namespace, an old account: the refusals of tags are many."""
         transfer = world.put(tags={"team": "a"})
-        world.refuse(TARGET_COPY, answered(TARGET_COPY, status, code), times=1)
+        world.refuse(TARGET_COPY, error_for_answer(TARGET_COPY, status, code), times=1)
         outcome = await start(world, transfer)
         assert outcome.verdict is Verdict.VERIFIED
         assert outcome.note.startswith("index tags were not copied: the target's account refused them")
@@ -759,14 +768,14 @@ class TestTags:
     async def test_a_busy_service_is_no_reason_to_leave_them_out(self, world: World) -> None:
         """Later, with them."""
         transfer = world.put(tags={"team": "a"})
-        world.refuse(TARGET_COPY, answered(TARGET_COPY, 503, "ServerBusy"), times=1)
+        world.refuse(TARGET_COPY, error_for_answer(TARGET_COPY, 503, "ServerBusy"), times=1)
         assert (await start(world, transfer)).reason is Reason.THROTTLED
         assert world.acts == ["target.copy"]
 
     async def test_no_answer_is_no_reason_to_leave_them_out(self, world: World) -> None:
         """Looked at again, and copied with them."""
         transfer = world.put(tags={"team": "a"})
-        world.refuse(TARGET_COPY, unanswered(TARGET_COPY), times=1)
+        world.refuse(TARGET_COPY, error_for_no_answer(TARGET_COPY), times=1)
         assert (await start(world, transfer)).note == ""
         assert world.storage.blobs[transfer.target_blob].tags == {"team": "a"}
 
@@ -782,7 +791,7 @@ class TestTags:
     async def test_a_refusal_of_a_copy_without_tags_is_a_failure(self, world: World) -> None:
         """There is nothing to leave out."""
         transfer = world.put()
-        world.refuse(TARGET_COPY, answered(TARGET_COPY, 403, "AuthorizationPermissionMismatch"))
+        world.refuse(TARGET_COPY, error_for_answer(TARGET_COPY, 403, "AuthorizationPermissionMismatch"))
         outcome = await start(world, transfer)
         assert outcome.verdict in {Verdict.RETRYABLE, Verdict.PERMANENT}
         assert outcome.reason is Reason.TARGET_UNWRITABLE
@@ -791,7 +800,7 @@ class TestTags:
     async def test_a_role_that_lacks_everything_costs_one_more_copy_and_is_then_a_failure(self, world: World) -> None:
         """The same code refuses tags and copies: without tags it is plain."""
         transfer = world.put(tags={"team": "a"})
-        world.refuse(TARGET_COPY, answered(TARGET_COPY, 403, "AuthorizationPermissionMismatch"))
+        world.refuse(TARGET_COPY, error_for_answer(TARGET_COPY, 403, "AuthorizationPermissionMismatch"))
         outcome = await start(world, transfer)
         assert outcome.reason is Reason.TARGET_UNWRITABLE
         assert world.acts == ["target.copy", "target.copy"]
@@ -799,7 +808,7 @@ class TestTags:
     async def test_throttled_while_reading_them_is_for_later(self, world: World) -> None:
         """Not without tags, then: later, with them."""
         transfer = world.put(tags={"team": "a"})
-        world.refuse(SOURCE_TAGS, answered(SOURCE_TAGS, 503, "ServerBusy"))
+        world.refuse(SOURCE_TAGS, error_for_answer(SOURCE_TAGS, 503, "ServerBusy"))
         assert (await start(world, transfer)).reason is Reason.THROTTLED
         assert world.acts == []
 
@@ -826,7 +835,7 @@ class TestTheEnd:
         """It is read beside each HEAD of the source."""
         transfer = world.put()
         ended = Ended(transfer.id, 0, State.CANCELLED)
-        world.refuse(TARGET_COPY, unanswered(TARGET_COPY), times=1)
+        world.refuse(TARGET_COPY, error_for_no_answer(TARGET_COPY), times=1)
         world.when(TARGET_COPY, lambda: world.letters.ends.update({transfer.id: ended}))
         outcome = await start(world, transfer)
         assert outcome.state is State.CANCELLED
@@ -846,7 +855,7 @@ async def test_a_failed_copy_is_begun_again_over_what_it_left(world: World) -> N
 class TestAnUnfinishedUpload:
     """A target that no look shows, and that exists all the same."""
 
-    TAKEN = answered(TARGET_COPY, 409, "BlobAlreadyExists")
+    TAKEN = error_for_answer(TARGET_COPY, 409, "BlobAlreadyExists")
 
     @pytest.mark.parametrize(("first", "acts"), [(True, 3), (False, 2)])
     async def test_is_told_after_two_looks_that_show_nothing(self, world: World, acts: int, *, first: bool) -> None:
@@ -870,7 +879,7 @@ class TestAnUnfinishedUpload:
     async def test_is_none_where_a_blob_was_seen_in_between(self, world: World) -> None:
         """Only twice in a row is no race: absent and taken, there and changed, absent and taken, absent."""
         transfer = world.put()
-        for refusal in (self.TAKEN, answered(TARGET_COPY, 412, "ConditionNotMet"), self.TAKEN):
+        for refusal in (self.TAKEN, error_for_answer(TARGET_COPY, 412, "ConditionNotMet"), self.TAKEN):
             world.refuse(TARGET_COPY, refusal, times=1)
 
         def appear() -> None:

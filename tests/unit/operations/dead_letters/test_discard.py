@@ -21,7 +21,7 @@ from rules.codec import stamp
 from rules.dead_letters import letters
 from rules.errors import Reason
 from rules.events import RejectedEvent
-from rules.jobs.model import Job, JobState, Phase, Tally, Work
+from rules.jobs.model import Job, JobKind, JobState, Phase, Tally
 from rules.jobs.report import results_page
 from rules.orchestrations.instance import Instance
 from rules.orchestrations.liveness import RETENTION
@@ -31,8 +31,8 @@ from tests.unit.job_runs import MOMENT, OTHER, carry, dead, done, step, told, un
 from tests.unit.samples import NAME, NOW, ROUTE
 from tests.unit.world import World
 
-DISCARD = Job("discard-" + "a" * 24, Work.DISCARD, NOW)
-REPLAY = Job("replay-" + "a" * 24, Work.REPLAY, NOW)
+DISCARD = Job("discard-" + "a" * 24, JobKind.DISCARD, NOW)
+REPLAY = Job("replay-" + "a" * 24, JobKind.REPLAY, NOW)
 UNKNOWN = "37a8eec1-000000000000000000000000"
 
 
@@ -325,7 +325,7 @@ class TestMany:
         assert set(world.letters.open) == {running.id, again.id}
         assert job.tally == Tally(found=7, bytes=60, discarded=2, running=1, refused=4)
 
-    async def test_a_turn_that_was_lost_finds_what_it_discarded(self, world: World) -> None:
+    async def test_a_batch_that_was_lost_finds_what_it_discarded(self, world: World) -> None:
         """It is discarded, and not refused."""
         made = [await dead(world, f"in/{number}") for number in range(5)]
         job = await until(world, DISCARD, Phase.ACT)
@@ -335,7 +335,7 @@ class TestMany:
         assert told(world, ended) == {transfer.id: "discarded" for transfer in made}
 
     async def test_it_keeps_to_its_rate(self, world: World) -> None:
-        """Five seconds' worth a turn, then as long a pause."""
+        """Five seconds' worth a batch, then as long a pause."""
         for number in range(25):
             await dead(world, f"in/{number:02}")
         job = await until(world, replace(DISCARD, rate=2), Phase.ACT)
@@ -350,7 +350,7 @@ class TestMany:
         assert told(world, await done(world, job)) == {transfer.id: "refused"}
 
     async def test_beside_a_bulk_replay_each_letter_has_one_fate(self, world: World) -> None:
-        """Turn by turn, the one after the other."""
+        """Batch by batch, the one after the other."""
         made = [await dead(world, f"in/{number:02}") for number in range(20)]
         discards = await until(world, replace(DISCARD, rate=1), Phase.ACT)
         replays = await until(world, replace(REPLAY, rate=1), Phase.ACT)

@@ -7,24 +7,24 @@ from typing import Any
 
 import pytest
 
-from adapters.translation import INSTANCES_CANCEL, INSTANCES_START, REPORTS_READ, answered
+from adapters.translation import INSTANCES_CANCEL, INSTANCES_START, REPORTS_READ, error_for_answer
 from operations.jobs import manage
 from operations.log import LOGGER
 from operations.problems import Conflict, NotFound, Unavailable
 from operations.transfers.cancel import PAUSES
 from rules.errors import Retryable
 from rules.jobs.lifecycle import advance, cancelled, faulted
-from rules.jobs.model import Job, JobState, Phase, Tally, Turn, Work
+from rules.jobs.model import Batch, Job, JobKind, JobState, Phase, Tally
 from rules.jobs.report import found_page, results_page
 from rules.jobs.status import progress
 from rules.orchestrations.instance import Instance
-from rules.transfers.identity import JOB_ID
+from rules.transfers.identity import JOB_ID_PATTERN
 from rules.transfers.model import Run
 from tests.unit.job_runs import RECONCILE, missing, step, until
 from tests.unit.samples import NOW
 from tests.unit.world import World
 
-ACTING = replace(RECONCILE, phase=Phase.ACT, pages=2, turns=1, tally=Tally(found=9))
+ACTING = replace(RECONCILE, phase=Phase.ACT, pages=2, batches=1, tally=Tally(found=9))
 DONE = replace(RECONCILE, phase=None, state=JobState.DONE)
 
 
@@ -65,21 +65,21 @@ class TestAsking:
 
     async def test_a_replay_may_mean_a_route_that_is_gone(self, world: World) -> None:
         """Its letters are refused one by one, each with why."""
-        job = Job(manage.new_id(Work.REPLAY), Work.REPLAY, NOW, route="gone")
+        job = Job(manage.new_id(JobKind.REPLAY), JobKind.REPLAY, NOW, route="gone")
         assert await manage.ask(world.ports, world.instances, job) == job.id
 
     async def test_a_start_that_fails_is_told(self, world: World) -> None:
         """The API makes it a 503."""
-        world.refuse(INSTANCES_START, answered(INSTANCES_START, 503, "ServerBusy"))
+        world.refuse(INSTANCES_START, error_for_answer(INSTANCES_START, 503, "ServerBusy"))
         with pytest.raises(Retryable):
             await manage.ask(world.ports, world.instances, RECONCILE)
 
     def test_every_id_is_new_and_of_its_kind(self) -> None:
         """And one that the edge lets in."""
-        for work in Work:
+        for work in JobKind:
             ids = {manage.new_id(work) for _ in range(100)}
             assert len(ids) == 100
-            assert all(JOB_ID.fullmatch(identity) and identity.startswith(work) for identity in ids)
+            assert all(JOB_ID_PATTERN.fullmatch(identity) and identity.startswith(work) for identity in ids)
 
 
 class TestLooking:
@@ -91,7 +91,7 @@ class TestLooking:
         shown = await manage.look(world.instances, RECONCILE.id)
         assert (shown["state"], shown["phase"], shown["pages"], shown["counts"]["found"]) == ("running", "act", 3, 9)
 
-    async def test_before_the_first_turn_it_is_as_asked_for(self, world: World) -> None:
+    async def test_before_the_first_batch_it_is_as_asked_for(self, world: World) -> None:
         """Pending is running."""
         await world.instances.start(RECONCILE)
         assert (await manage.look(world.instances, RECONCILE.id))["state"] == "running"
@@ -125,7 +125,7 @@ class TestLooking:
         transfer = world.put()
         world.stands(transfer, "Running", Run(transfer, NOW))
         world.instances.kept[RECONCILE.id] = Instance(RECONCILE.id, "Running", None, {}, None, NOW)
-        for identity in (manage.new_id(Work.REPLAY), transfer.id, RECONCILE.id):
+        for identity in (manage.new_id(JobKind.REPLAY), transfer.id, RECONCILE.id):
             with pytest.raises(NotFound):
                 await manage.look(world.instances, identity)
             with pytest.raises(NotFound):
@@ -136,14 +136,14 @@ class TestLooking:
     async def test_a_list_holds_the_jobs_of_one_kind_page_by_page(self, world: World) -> None:
         """Neither transfers, nor the other kind, nor what cannot be read."""
         world.stands(world.put(), "Running")
-        made = {work: set[str]() for work in Work}
-        for work in Work:
+        made = {work: set[str]() for work in JobKind}
+        for work in JobKind:
             for _ in range(7):
                 job = Job(manage.new_id(work), work, NOW, route="default")
                 made[work].add(await manage.ask(world.ports, world.instances, job))
-        broken = manage.new_id(Work.REPLAY)
+        broken = manage.new_id(JobKind.REPLAY)
         world.instances.kept[broken] = Instance(broken, "Running", None, {}, None, NOW)
-        for work in Work:
+        for work in JobKind:
             listed, continuation, first = list[str](), None, True
             while first or continuation:
                 shown = await manage.page(world.instances, work, 3, continuation)
@@ -176,7 +176,7 @@ class TestReport:
             if lines:
                 seen.append(lines)
                 number += 1
-            assert more is (number < job.pages + job.turns if lines else False)
+            assert more is (number < job.pages + job.batches if lines else False)
             job = await step(world, job)
         stands(world, RECONCILE, "Completed", job)
         pages = await followed(world, job)
@@ -198,16 +198,16 @@ class TestReport:
         stands(world, RECONCILE, "Completed", ACTING)
         assert await followed(world, RECONCILE) == [[], [{"name": "kept"}], [{"id": "kept"}]]
 
-    async def test_of_a_turn_that_has_not_ended_nothing_is_shown(self, world: World) -> None:
+    async def test_of_a_batch_that_has_not_ended_nothing_is_shown(self, world: World) -> None:
         """It may be done again, and its page be another."""
-        await world.reports.write(found_page(RECONCILE.id, 0), [{"name": "of a turn that was lost"}])
+        await world.reports.write(found_page(RECONCILE.id, 0), [{"name": "of a batch that was lost"}])
         stands(world, RECONCILE)
         assert await manage.report(world.ports, world.instances, RECONCILE.id, 0) == ([], False)
 
     async def test_storage_that_fails_is_told(self, world: World) -> None:
         """Not an empty page."""
         stands(world, RECONCILE, "Completed", ACTING)
-        world.refuse(REPORTS_READ, answered(REPORTS_READ, 503, "ServerBusy"))
+        world.refuse(REPORTS_READ, error_for_answer(REPORTS_READ, 503, "ServerBusy"))
         with pytest.raises(Retryable):
             await manage.report(world.ports, world.instances, RECONCILE.id, 0)
 
@@ -232,8 +232,8 @@ class TestCancel:
     CANCELLING = replace(ACTING, cancelling=True)
     CANCELLED = cancelled(ACTING, NOW)
 
-    async def test_during_a_turn_it_is_noticed_and_answered_at_once(self, world: World) -> None:
-        """What the turn started goes on; the job ends with it."""
+    async def test_during_a_batch_it_is_noticed_and_answered_at_once(self, world: World) -> None:
+        """What the batch started goes on; the job ends with it."""
         stands(world, RECONCILE, now=ACTING)
         shown = await manage.cancel(world.instances, RECONCILE.id, Patience(world, self.CANCELLING))
         assert (shown["state"], shown["cancelling"]) == ("running", True)
@@ -245,7 +245,7 @@ class TestCancel:
         shown = await manage.cancel(world.instances, RECONCILE.id, Patience(world, self.CANCELLED, "Completed"))
         assert shown["state"] == "cancelled"
 
-    async def test_before_the_first_turn_it_is_asked(self, world: World) -> None:
+    async def test_before_the_first_batch_it_is_asked(self, world: World) -> None:
         """Pending is running."""
         await world.instances.start(RECONCILE)
         await manage.cancel(world.instances, RECONCILE.id, Patience(world, self.CANCELLED, "Completed"))
@@ -302,7 +302,7 @@ class TestCancel:
     async def test_an_extension_that_does_not_answer_is_told(self, world: World) -> None:
         """The API makes it a 503."""
         stands(world, RECONCILE, now=ACTING)
-        world.refuse(INSTANCES_CANCEL, answered(INSTANCES_CANCEL, 503, "ServerBusy"))
+        world.refuse(INSTANCES_CANCEL, error_for_answer(INSTANCES_CANCEL, 503, "ServerBusy"))
         with pytest.raises(Retryable):
             await manage.cancel(world.instances, RECONCILE.id, Patience(world))
 
@@ -316,7 +316,7 @@ class TestCancel:
         again = await until(world, replace(RECONCILE, id="reconcile-" + "b" * 24), None)
         assert (again.tally.running, again.tally.started) == (20, 25)
 
-    def test_a_turn_that_ends_after_the_cancel_is_counted(self) -> None:
+    def test_a_batch_that_ends_after_the_cancel_is_counted(self) -> None:
         """It did what it did."""
-        ended = advance(self.CANCELLING, Turn(Tally(started=5), wrote=True, page=1), NOW)
-        assert (ended.state, ended.tally.started, ended.turns) == (JobState.CANCELLED, 5, 2)
+        ended = advance(self.CANCELLING, Batch(Tally(started=5), wrote=True, page=1), NOW)
+        assert (ended.state, ended.tally.started, ended.batches) == (JobState.CANCELLED, 5, 2)

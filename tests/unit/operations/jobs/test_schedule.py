@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from operations.jobs.schedule import reconcile_due
-from rules.jobs.model import Job, Work
+from rules.jobs.model import Job, JobKind
 from rules.jobs.report import results_page
 from tests.unit.samples import NOW, ROUTE
 from tests.unit.world import World
@@ -29,7 +29,7 @@ async def test_one_is_started_for_each_interval_however_often_the_timer_comes() 
     world = World(routes=(HOURLY,))
     [first] = await due(world)
     job = world.instances.kept[first].job
-    assert job == Job(first, Work.RECONCILE, NOW, route=ROUTE.name)
+    assert job == Job(first, JobKind.RECONCILE, NOW, route=ROUTE.name)
     world.instances.become(first, "Completed")
     assert await due(world) == []
     world.pass_time(3_600)
@@ -50,8 +50,8 @@ async def test_none_is_started_while_the_one_before_still_runs() -> None:
 async def test_a_dry_run_that_a_person_asked_for_does_not_stand_in_its_way() -> None:
     """Nor does another route's."""
     world = World(routes=(HOURLY,))
-    await world.instances.start(Job("reconcile-" + "a" * 24, Work.RECONCILE, NOW, route=ROUTE.name, dry_run=True))
-    await world.instances.start(Job("reconcile-" + "b" * 24, Work.RECONCILE, NOW, route="other"))
+    await world.instances.start(Job("reconcile-" + "a" * 24, JobKind.RECONCILE, NOW, route=ROUTE.name, dry_run=True))
+    await world.instances.start(Job("reconcile-" + "b" * 24, JobKind.RECONCILE, NOW, route="other"))
     assert len(await due(world)) == 1
 
 

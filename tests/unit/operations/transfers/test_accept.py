@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from adapters.translation import INSTANCES_FIND, INSTANCES_START, LETTERS_WRITE, answered
+from adapters.translation import INSTANCES_FIND, INSTANCES_START, LETTERS_WRITE, error_for_answer
 from operations.transfers.accept import Accepted, accept, begin
 from rules.errors import Reason, Retryable
 from rules.routes.model import Place, Route
@@ -152,7 +152,7 @@ async def test_what_is_not_for_us_is_ignored_without_a_request(world: World, mes
 async def test_a_failure_of_storage_raises_so_that_the_queue_keeps_the_message(world: World, request_: object) -> None:
     """And the next delivery does it."""
     message = world.event(world.put())
-    world.refuse(request_, answered(INSTANCES_FIND, 503, "ServerBusy"), times=1)  # type: ignore[arg-type]
+    world.refuse(request_, error_for_answer(INSTANCES_FIND, 503, "ServerBusy"), times=1)  # type: ignore[arg-type]
     with pytest.raises(Retryable):
         await accept(world.ports, world.instances, message)
     assert len((await accept(world.ports, world.instances, message)).started) == 1
@@ -160,7 +160,7 @@ async def test_a_failure_of_storage_raises_so_that_the_queue_keeps_the_message(w
 
 async def test_a_letter_that_cannot_be_written_raises_as_well(world: World) -> None:
     """A message that is consumed without a trace is lost."""
-    world.refuse(LETTERS_WRITE, answered(LETTERS_WRITE, 503, "ServerBusy"))
+    world.refuse(LETTERS_WRITE, error_for_answer(LETTERS_WRITE, 503, "ServerBusy"))
     with pytest.raises(Retryable):
         await accept(world.ports, world.instances, b"hello")
 

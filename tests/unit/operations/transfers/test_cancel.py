@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from adapters.translation import INSTANCES_CANCEL, INSTANCES_START, answered
+from adapters.translation import INSTANCES_CANCEL, INSTANCES_START, error_for_answer
 from operations.problems import Conflict, NotFound, Unavailable
 from operations.transfers.cancel import PAUSES, cancel
 from rules.errors import Reason, Retryable
@@ -153,7 +153,7 @@ async def test_an_extension_that_does_not_answer_is_told(world: World) -> None:
     """The API makes it a 503."""
     transfer = world.put()
     world.stands(transfer, "Running")
-    world.refuse(INSTANCES_CANCEL, answered(INSTANCES_CANCEL, 503, "ServerBusy"))
+    world.refuse(INSTANCES_CANCEL, error_for_answer(INSTANCES_CANCEL, 503, "ServerBusy"))
     with pytest.raises(Retryable):
         await cancel(world.instances, transfer.id, Patience(world, transfer))
 

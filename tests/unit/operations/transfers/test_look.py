@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from adapters.translation import EVENTS_DEPTH, INSTANCES_PAGE, SOURCE_HEAD, TARGET_HEAD, Request, answered
+from adapters.translation import EVENTS_DEPTH, INSTANCES_PAGE, SOURCE_HEAD, TARGET_HEAD, Request, error_for_answer
 from operations.dead_letters.look import letters
 from operations.problems import Invalid, NotFound
 from operations.transfers.accept import refuse
@@ -63,7 +63,7 @@ async def test_a_running_one_shows_its_live_detail(world: World) -> None:
     shown = await transfer(world.ports, world.instances, made.id)
     assert set(shown) == FIELDS
     assert (shown["state"], shown["copied"], shown["total"]) == ("accepted", 4, 10)
-    assert shown["source"] == {"url": made.version.blob.url, "name": NAME, "etag": made.etag, "size": 10}
+    assert shown["source"] == {"url": made.source_blob.url, "name": NAME, "etag": made.etag, "size": 10}
     assert shown["target"] == {"url": made.target_blob.url}
 
 
@@ -141,7 +141,7 @@ async def gone(world: World) -> NotFound:
 
 def remove(world: World, made: Transfer) -> None:
     """Its owner deletes the blob."""
-    del world.storage.blobs[made.version.blob]
+    del world.storage.blobs[made.source_blob]
 
 
 class TestFresh:
@@ -183,7 +183,7 @@ class TestFresh:
     async def test_what_storage_does_not_show_is_left_out(self, world: World, refused: Request) -> None:
         """It is a hint, and no reason to fail."""
         made = world.put()
-        world.refuse(refused, answered(refused, 503, "ServerBusy"))
+        world.refuse(refused, error_for_answer(refused, 503, "ServerBusy"))
         assert made.id in (await gone(world)).detail
 
 
@@ -276,12 +276,12 @@ class TestGone:
         made = world.put()
         world.stands(made, "Running")
         remove(world, made)
-        world.refuse(TARGET_HEAD, answered(TARGET_HEAD, 404, "ContainerNotFound"))
+        world.refuse(TARGET_HEAD, error_for_answer(TARGET_HEAD, 404, "ContainerNotFound"))
         assert (await found(world))["id"] == made.id
 
     async def test_storage_that_fails_is_no_answer(self, world: World) -> None:
         """Another transfer might be the right one."""
-        world.refuse(TARGET_HEAD, answered(TARGET_HEAD, 503, "ServerBusy"))
+        world.refuse(TARGET_HEAD, error_for_answer(TARGET_HEAD, 503, "ServerBusy"))
         with pytest.raises(Retryable):
             await found(world)
 
@@ -331,7 +331,7 @@ class TestLetters:
 async def test_a_blob_with_a_key_of_its_owners_is_said_to_be_one_when_it_is_shared_or_looked_up(world: World) -> None:
     """The service does not show it: no retry would help, and the fix names the key."""
     world.put()
-    world.refuse(SOURCE_HEAD, answered(SOURCE_HEAD, 409, "BlobUsesCustomerSpecifiedEncryption"))
+    world.refuse(SOURCE_HEAD, error_for_answer(SOURCE_HEAD, 409, "BlobUsesCustomerSpecifiedEncryption"))
     for ask in (transfer_of, share):
         with pytest.raises(Invalid) as problem:
             await ask(world.ports, world.instances, ROUTE.name, NAME)

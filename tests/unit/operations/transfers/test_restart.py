@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from adapters.translation import INSTANCES_FIND, INSTANCES_START, SOURCE_HEAD, answered
+from adapters.translation import INSTANCES_FIND, INSTANCES_START, SOURCE_HEAD, error_for_answer
 from operations.dead_letters.replay import replay
 from operations.problems import Conflict, Invalid, NotFound
 from operations.transfers.accept import refuse
@@ -204,7 +204,7 @@ class TestShare:
     async def test_a_source_that_cannot_be_read_is_no_absence(self, world: World) -> None:
         """503, not 404."""
         world.put()
-        world.refuse(SOURCE_HEAD, answered(SOURCE_HEAD, 403, "AuthorizationFailure"))
+        world.refuse(SOURCE_HEAD, error_for_answer(SOURCE_HEAD, 403, "AuthorizationFailure"))
         with pytest.raises(Retryable):
             await share(world.ports, world.instances, "default", NAME)
 

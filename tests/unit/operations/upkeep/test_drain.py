@@ -14,8 +14,8 @@ from adapters.translation import (
     EVENTS_UNDELIVERED,
     INSTANCES_FIND,
     INSTANCES_START,
-    answered,
-    unanswered,
+    error_for_answer,
+    error_for_no_answer,
 )
 from operations.transfers.accept import accept
 from operations.upkeep.drain import SECONDS, drain
@@ -24,7 +24,7 @@ from rules.errors import Reason, Retryable
 from rules.transfers.model import Transfer
 from tests.unit.world import World
 
-BUSY = answered(INSTANCES_START, 503, "ServerBusy")
+BUSY = error_for_answer(INSTANCES_START, 503, "ServerBusy")
 QUIET = ["events.depth", "events.poison", "events.undelivered"]
 
 
@@ -67,7 +67,7 @@ class TestPoison:
     async def test_a_delete_that_failed_makes_a_duplicate_and_nothing_more(self, world: World) -> None:
         """Twice is once."""
         world.events.give_up(world.event(world.put()))
-        world.refuse(EVENTS_CONSUMED, unanswered(EVENTS_CONSUMED), times=1)
+        world.refuse(EVENTS_CONSUMED, error_for_no_answer(EVENTS_CONSUMED), times=1)
         with pytest.raises(Retryable):
             await drain(world.ports, world.instances)
         world.pass_time(600)
@@ -180,7 +180,7 @@ class TestUndelivered:
     async def test_a_delete_that_failed_makes_duplicates_and_nothing_more(self, world: World) -> None:
         """Twice is once."""
         keep(world, "a.json", [deadlettered(world, world.put())])
-        world.refuse(EVENTS_DELIVERED, unanswered(EVENTS_DELIVERED), times=1)
+        world.refuse(EVENTS_DELIVERED, error_for_no_answer(EVENTS_DELIVERED), times=1)
         with pytest.raises(Retryable):
             await drain(world.ports, world.instances)
         assert await drain(world.ports, world.instances) == 1
@@ -225,7 +225,7 @@ class TestUndelivered:
         for name in "abc":
             keep(world, name, [])
         listed = world.events.undelivered
-        refused = answered(EVENTS_UNDELIVERED, 409, "BlobArchived")
+        refused = error_for_answer(EVENTS_UNDELIVERED, 409, "BlobArchived")
 
         async def then_refuse() -> Any:
             async for found in listed():
@@ -245,7 +245,7 @@ class TestBoth:
     @pytest.mark.parametrize("request_", [EVENTS_DEPTH, EVENTS_POISON, EVENTS_UNDELIVERED])
     async def test_one_that_fails_keeps_no_other_from_being_done(self, world: World, request_: Any) -> None:
         """The host shows the round as failed."""
-        world.refuse(request_, answered(request_, 503, "ServerBusy"))
+        world.refuse(request_, error_for_answer(request_, 503, "ServerBusy"))
         with pytest.raises(Retryable):
             await drain(world.ports, world.instances)
         assert world.asked == QUIET

@@ -14,7 +14,7 @@ from adapters.translation import (
     SOURCE_HEAD,
     SOURCE_SIGN,
     Request,
-    answered,
+    error_for_answer,
 )
 from operations.upkeep.health import Health
 from ports.blobs import CopySource
@@ -51,7 +51,7 @@ async def test_up_means_that_every_check_is_ok(world: World) -> None:
 )
 async def test_what_does_not_work_is_named_with_its_fix(world: World, request_: Request, name: str, fix: str) -> None:
     """One broken thing does not hide the others."""
-    world.refuse(request_, answered(request_, 403, "AuthorizationFailure"), times=1)
+    world.refuse(request_, error_for_answer(request_, 403, "AuthorizationFailure"), times=1)
     found = await Health().look(world.ports)
     assert found["up"] is False
     (broken,) = [check for check in found["checks"] if not check["ok"]]
@@ -108,7 +108,7 @@ class Unsigning(MemorySource):
 
     async def readable(self, blob: Blob, until: datetime) -> CopySource:  # noqa: ARG002  # the port says so
         """Refuse."""
-        raise answered(SOURCE_SIGN, 403, "AuthorizationPermissionMismatch")
+        raise error_for_answer(SOURCE_SIGN, 403, "AuthorizationPermissionMismatch")
 
 
 async def test_a_signature_that_fails_is_seen(world: World) -> None:

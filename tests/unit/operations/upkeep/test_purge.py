@@ -8,7 +8,7 @@ import pytest
 
 from activities.transfers.finish import run_close
 from activities.transfers.start import run_start
-from adapters.translation import INSTANCES_FIND, INSTANCES_PURGE, LETTERS_READ, answered
+from adapters.translation import INSTANCES_FIND, INSTANCES_PURGE, LETTERS_READ, error_for_answer
 from operations.problems import NotFound
 from operations.transfers.accept import accept
 from operations.transfers.look import transfer as look
@@ -17,7 +17,7 @@ from operations.upkeep.sweep import sweep
 from operations.upkeep.timer_run import MAX_FAILURES, PAGE
 from rules.dead_letters import letters
 from rules.errors import Reason, Retryable
-from rules.jobs.model import Job, Work
+from rules.jobs.model import Job, JobKind
 from rules.orchestrations.instance import Instance
 from rules.transfers.model import Ended, Outcome, Run, Transfer, Verdict
 from rules.transfers.states import State
@@ -123,9 +123,9 @@ async def test_many_that_stay_keep_no_other_waiting(world: World) -> None:
     assert len(world.instances.kept) == 3 * PAGE
 
 
-@pytest.mark.parametrize("work", list(Work))
+@pytest.mark.parametrize("work", list(JobKind))
 @pytest.mark.parametrize("status", ["Completed", "Failed", "Terminated"])
-async def test_a_job_goes_whatever_its_end(world: World, work: Work, status: str) -> None:
+async def test_a_job_goes_whatever_its_end(world: World, work: JobKind, status: str) -> None:
     """Nobody owes it anything."""
     job = Job(f"{work}-{'0' * 24}", work, NOW - OLD)
     world.instances.kept[job.id] = Instance(job.id, status, None, {}, None, NOW - OLD, job)
@@ -192,7 +192,7 @@ class TestBounds:
         """The next round goes on behind: a page that always fails holds up no other."""
         for number in range(2 * PAGE):
             ended(world, f"{number}")
-        world.refuse(LETTERS_READ, answered(LETTERS_READ, 503, "ServerBusy"), times=MAX_FAILURES)
+        world.refuse(LETTERS_READ, error_for_answer(LETTERS_READ, 503, "ServerBusy"), times=MAX_FAILURES)
         with pytest.raises(Retryable):
             await purge(world.ports, world.instances)
         assert world.asked.count("letters.read") == MAX_FAILURES

@@ -18,7 +18,7 @@ from adapters.translation import (
     LETTERS_WRITE,
     REPORTS_READ,
     Request,
-    answered,
+    error_for_answer,
 )
 from operations.dead_letters.replay import replay
 from operations.jobs import manage as asking
@@ -34,7 +34,7 @@ from operations.upkeep.timer_run import PAGE
 from rules.dead_letters import letters
 from rules.errors import Reason, Retryable
 from rules.jobs import lifecycle as job_lifecycle
-from rules.jobs.model import Job, JobState, Phase, Result, Tally, Work
+from rules.jobs.model import Job, JobKind, JobState, Phase, Result, Tally
 from rules.jobs.status import progress as job_progress
 from rules.orchestrations import recovery
 from rules.orchestrations.instance import Instance
@@ -49,7 +49,7 @@ from tests.unit.samples import NAME, NOW
 from tests.unit.world import World
 
 DIED = "Orchestrator function 'transfer' failed: python exited with code 137"
-BUSY = answered(INSTANCES_FIND, 503, "ServerBusy")
+BUSY = error_for_answer(INSTANCES_FIND, 503, "ServerBusy")
 # A run that a copy was seen of, resumed once before.
 COPYING: dict[str, Any] = {
     "step": Step.CHECK,
@@ -59,7 +59,7 @@ COPYING: dict[str, Any] = {
     "resumes": 1,
     "faults": 3,
 }
-ACTING = Job("reconcile-" + "a" * 24, Work.RECONCILE, NOW, route="default", phase=Phase.ACT, pages=2, turns=1)
+ACTING = Job("reconcile-" + "a" * 24, JobKind.RECONCILE, NOW, route="default", phase=Phase.ACT, pages=2, batches=1)
 
 
 def waited(world: World) -> None:
@@ -397,7 +397,7 @@ class TestLeftAlone:
 class TestJobs:
     """A job goes on, too."""
 
-    AT = replace(ACTING, pages=4, turns=3, tally=Tally(found=9, started=5))
+    AT = replace(ACTING, pages=4, batches=3, tally=Tally(found=9, started=5))
 
     async def test_one_that_the_host_failed_is_resumed_at_its_turn(
         self, world: World, caplog: pytest.LogCaptureFixture
@@ -408,7 +408,7 @@ class TestJobs:
         assert await resume(world.ports, world.instances) == 1
         expected = job_lifecycle.resumed(replace(ACTING, faults=2), f"the orchestration was Failed: {DIED}")
         assert job_started(world) == expected
-        assert (expected.resumes, expected.phase, expected.turns) == (1, Phase.ACT, 1)
+        assert (expected.resumes, expected.phase, expected.batches) == (1, Phase.ACT, 1)
         [line] = said(caplog, "resume.resumed")
         assert (line["id"], line["route"], line["resumes"]) == (ACTING.id, "default", 1)
 
@@ -426,7 +426,7 @@ class TestJobs:
         await resume(world.ports, world.instances)
         job = job_started(world)
         assert (job.state, job.phase) == (JobState.CANCELLED, None)
-        assert (job.tally, job.pages, job.turns) == (self.AT.tally, 4, 3)
+        assert (job.tally, job.pages, job.batches) == (self.AT.tally, 4, 3)
 
     @pytest.mark.parametrize(("status", "resumes"), [("Terminated", 0), ("Failed", MAX_RESUMES)])
     async def test_one_that_does_not_go_on_completes_as_failed_with_its_counts(
@@ -440,7 +440,7 @@ class TestJobs:
         await resume(world.ports, world.instances)
         job = job_started(world)
         assert (job.state, job.phase, job.detail) == (JobState.FAILED, None, shown["detail"])
-        assert (job.tally, job.pages, job.turns) == (self.AT.tally, 4, 3)
+        assert (job.tally, job.pages, job.batches) == (self.AT.tally, 4, 3)
 
 
 @dataclass

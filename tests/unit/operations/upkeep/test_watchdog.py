@@ -6,20 +6,20 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from adapters.continuation import wrapped
+from adapters.continuation import encode_token
 from adapters.translation import (
     INSTANCES_FIND,
     INSTANCES_OLDEST,
     INSTANCES_PAGE,
     INSTANCES_TERMINATE,
     REPORTS_READ,
-    answered,
+    error_for_answer,
 )
 from operations.upkeep.resume import resume
 from operations.upkeep.timer_run import PAGE
 from operations.upkeep.watchdog import AT_ONCE, BEHIND, MOST, SECONDS, watch
 from rules.errors import Reason, Retryable
-from rules.jobs.model import Job, JobState, Phase, Work
+from rules.jobs.model import Job, JobKind, JobState, Phase
 from rules.orchestrations import recovery
 from rules.orchestrations.instance import Instance
 from rules.orchestrations.liveness import LOST
@@ -37,7 +37,7 @@ SECOND, MINUTE, HOUR, DAY = (
     timedelta(hours=1),
     timedelta(days=1),
 )
-BUSY = answered(INSTANCES_PAGE, 503, "ServerBusy")
+BUSY = error_for_answer(INSTANCES_PAGE, 503, "ServerBusy")
 
 
 def stands(
@@ -57,7 +57,7 @@ def stands(
     return transfer
 
 
-def a_job(world: World, work: Work, silent: timedelta, status: str = "Running") -> str:
+def a_job(world: World, work: JobKind, silent: timedelta, status: str = "Running") -> str:
     """Let a job be there that last changed so long ago."""
     job = Job(f"{work}-{'0' * 24}", work, NOW - 9 * DAY)
     world.instances.kept[job.id] = Instance(job.id, status, None, {}, None, NOW - silent, job)
@@ -143,8 +143,8 @@ async def test_a_suspended_one_is_left_to_who_suspended_it(world: World, caplog:
     assert caplog.records == []
 
 
-@pytest.mark.parametrize("work", list(Work))
-async def test_a_stuck_job_is_ended_too(world: World, work: Work) -> None:
+@pytest.mark.parametrize("work", list(JobKind))
+async def test_a_stuck_job_is_ended_too(world: World, work: JobKind) -> None:
     """It completes as failed: what it started goes on, and it may be asked for again."""
     job = a_job(world, work, 25 * HOUR)
     assert await watch(world.ports, world.instances) == 1
@@ -236,7 +236,7 @@ class TestLost:
 
     async def test_a_job_is_given_back_too(self, world: World) -> None:
         """It goes on at its turn."""
-        job = a_job(world, Work.REPLAY, LOST + SECOND)
+        job = a_job(world, JobKind.REPLAY, LOST + SECOND)
         assert await watch(world.ports, world.instances) == 1
         await resume(world.ports, world.instances)
         resumed = world.instances.kept[job].job
@@ -277,7 +277,7 @@ class TestLost:
         world.instances.oldest = oldest
         for number in range(2 * PAGE):
             stands(world, f"{number}", LOST + SECOND)
-        a_job(world, Work.REPLAY, LOST + SECOND)
+        a_job(world, JobKind.REPLAY, LOST + SECOND)
         assert await watch(world.ports, world.instances) == 2 * PAGE + 1
         assert world.asked.count("instances.oldest") == 1
         assert said(caplog, "watchdog.behind") == []
@@ -285,7 +285,7 @@ class TestLost:
     async def test_a_hub_that_cannot_be_looked_at_counts_as_behind(self, world: World) -> None:
         """The round fails in the end, but what is stuck is ended, and the next round looks again."""
         lost, stuck = stands(world, "a", LOST + SECOND), stands(world, "b", 30 * HOUR)
-        world.refuse(INSTANCES_OLDEST, answered(INSTANCES_OLDEST, 403, "AuthorizationFailure"), times=1)
+        world.refuse(INSTANCES_OLDEST, error_for_answer(INSTANCES_OLDEST, 403, "AuthorizationFailure"), times=1)
         with pytest.raises(Retryable):
             await watch(world.ports, world.instances)
         assert world.instances.kept[lost.id].status == "Running"
@@ -335,7 +335,7 @@ class TestBounds:
         assert [await watch(world.ports, world.instances) for _ in range(3)] == [MOST, PAGE, 0]
         assert MOST % AT_ONCE == 0
 
-    @pytest.mark.parametrize("kept", ["garbage", wrapped("", "é"), wrapped("other", "x"), 7])
+    @pytest.mark.parametrize("kept", ["garbage", encode_token("", "é"), encode_token("other", "x"), 7])
     async def test_a_place_that_is_no_longer_understood_is_the_beginning(self, world: World, kept: object) -> None:
         """Another release may have kept it."""
         stands(world, "a", 2 * DAY)
@@ -346,13 +346,15 @@ class TestBounds:
     async def test_a_place_that_cannot_be_read_is_the_beginning(self, world: World) -> None:
         """The reports' container may be missing."""
         stands(world, "a", 2 * DAY)
-        world.refuse(REPORTS_READ, answered(REPORTS_READ, 404, "ContainerNotFound"))
+        world.refuse(REPORTS_READ, error_for_answer(REPORTS_READ, 404, "ContainerNotFound"))
         assert await watch(world.ports, world.instances) == 1
 
     async def test_a_list_that_fails_from_there_is_begun_again(self, world: World) -> None:
         """The service may not know the place any more."""
         stands(world, "a", 2 * DAY)
-        world.reports.pages["timers/watchdog-replay-continuation.jsonl"] = [{"continuation": wrapped("replay-", "x")}]
+        world.reports.pages["timers/watchdog-replay-continuation.jsonl"] = [
+            {"continuation": encode_token("replay-", "x")}
+        ]
         world.refuse(INSTANCES_PAGE, BUSY, times=1)
         assert await watch(world.ports, world.instances) == 1
 

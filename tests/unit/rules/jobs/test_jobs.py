@@ -1,4 +1,4 @@
-"""Jobs as values: which turn follows from the last one, what can be seen of them, and that they stay small."""
+"""Jobs as values: which batch follows from the last one, what can be seen of them, and that they stay small."""
 
 import json
 from dataclasses import fields, replace
@@ -12,19 +12,19 @@ from hypothesis import strategies as st
 from rules.codec import decode, encode, stamp
 from rules.errors import Reason
 from rules.jobs import lifecycle, model, status
-from rules.jobs.model import MAX_DETAIL, MAX_RATE, Finding, Job, JobState, Phase, Result, Tally, Turn, Work
+from rules.jobs.model import MAX_DETAIL, MAX_RATE, Batch, Finding, Job, JobKind, JobState, Phase, Result, Tally
 from rules.jobs.report import found_page, results_page
 from rules.transfers import policies
-from rules.transfers.identity import JOB_ID, listable
+from rules.transfers.identity import JOB_ID_PATTERN, listable
 from tests.unit.samples import NOW, ROUTE, after, moments, quick
 
-RECONCILE = Job("reconcile-" + "a" * 24, Work.RECONCILE, NOW, route="default")
-REPLAY = Job("replay-" + "a" * 24, Work.REPLAY, NOW)
+RECONCILE = Job("reconcile-" + "a" * 24, JobKind.RECONCILE, NOW, route="default")
+REPLAY = Job("replay-" + "a" * 24, JobKind.REPLAY, NOW)
 ACTING = replace(RECONCILE, phase=Phase.ACT, pages=3, tally=Tally(found=900))
 LATER = after(seconds=9)
-MORE = Turn(Tally(found=1), wrote=True, cursor="c", hint="h")
-FOUND, NOTHING = Turn(Tally(found=1), wrote=True), Turn()
-FAILURE = Turn(failure="source.list: 503 ServerBusy")
+MORE = Batch(Tally(found=1), wrote=True, cursor="c", hint="h")
+FOUND, NOTHING = Batch(Tally(found=1), wrote=True), Batch()
+FAILURE = Batch(failure="source.list: 503 ServerBusy")
 HOPELESS = replace(FAILURE, permanent=True)
 MOVED = replace(FAILURE, moved=True)
 # A name's marker, as long as a service makes one; and the worst that a detail may hold.
@@ -40,7 +40,7 @@ def all_jobs() -> st.SearchStrategy[Job]:
     return st.builds(
         Job,
         id=st.sampled_from([RECONCILE.id, REPLAY.id]),
-        work=st.sampled_from(Work),
+        kind=st.sampled_from(JobKind),
         created_at=moments(),
         route=texts,
         reason=st.none() | st.sampled_from(Reason),
@@ -53,7 +53,7 @@ def all_jobs() -> st.SearchStrategy[Job]:
         cursor=texts,
         hint=texts,
         pages=counts,
-        turns=counts,
+        batches=counts,
         page=counts,
         line=counts,
         tally=tallies,
@@ -66,10 +66,10 @@ def all_jobs() -> st.SearchStrategy[Job]:
     )
 
 
-def turns() -> st.SearchStrategy[Turn]:
-    """Turns of any outcome."""
+def batches() -> st.SearchStrategy[Batch]:
+    """Batches of any outcome."""
     return st.builds(
-        Turn,
+        Batch,
         tally=tallies,
         wrote=st.booleans(),
         cursor=texts,
@@ -84,16 +84,16 @@ def turns() -> st.SearchStrategy[Turn]:
 
 
 @pytest.mark.parametrize(
-    ("job", "turn", "phase", "state"),
+    ("job", "batch", "phase", "state"),
     [
         # any | a cancel was seen | the end, cancelled
         *[(replace(RECONCILE, phase=phase, cancelling=True), MORE, None, "cancelled") for phase in Phase],
         *[(replace(RECONCILE, phase=phase, cancelling=True), FAILURE, None, "cancelled") for phase in Phase],
         (replace(RECONCILE, cancelling=True), HOPELESS, None, "cancelled"),
-        # any | failure, and it got nowhere | the same turn; after 10 in a row, the end: failed
+        # any | failure, and it got nowhere | the same batch; after 10 in a row, the end: failed
         *[(replace(ACTING, phase=phase), FAILURE, phase, "running") for phase in Phase],
         *[(replace(ACTING, phase=phase, faults=9), FAILURE, None, "failed") for phase in Phase],
-        # any | failure, but it got somewhere | the same turn
+        # any | failure, but it got somewhere | the same batch
         *[(replace(ACTING, phase=phase, faults=9), MOVED, phase, "running") for phase in Phase],
         (replace(ACTING, cancelling=True), MOVED, None, "cancelled"),
         # any | failure, and doing it again would not help | the end, failed
@@ -113,18 +113,18 @@ def turns() -> st.SearchStrategy[Turn]:
         (replace(REPLAY, dry_run=True), FOUND, None, "done"),
         (replace(RECONCILE, phase=Phase.EXTRAS, dry_run=True), FOUND, None, "done"),
         (REPLAY, NOTHING, None, "done"),
-        (replace(RECONCILE, phase=Phase.EXTRAS), Turn(Tally(extra=5), wrote=True), None, "done"),
+        (replace(RECONCILE, phase=Phase.EXTRAS), Batch(Tally(extra=5), wrote=True), None, "done"),
         # act | there is more | a pause, act
-        (ACTING, Turn(page=2, line=499), Phase.ACT, "running"),
-        (ACTING, Turn(page=2), Phase.ACT, "running"),
+        (ACTING, Batch(page=2, line=499), Phase.ACT, "running"),
+        (ACTING, Batch(page=2), Phase.ACT, "running"),
         # act | at the end | the end, done
-        (ACTING, Turn(Tally(started=9), wrote=True, page=3), None, "done"),
-        (ACTING, Turn(page=4), None, "done"),
+        (ACTING, Batch(Tally(started=9), wrote=True, page=3), None, "done"),
+        (ACTING, Batch(page=4), None, "done"),
     ],
 )
-def test_what_follows_from_a_turn(job: Job, turn: Turn, phase: Phase | None, state: str) -> None:
+def test_what_follows_from_a_batch(job: Job, batch: Batch, phase: Phase | None, state: str) -> None:
     """The table of `advance`."""
-    following = lifecycle.advance(job, turn, LATER)
+    following = lifecycle.advance(job, batch, LATER)
     assert (following.phase, following.state, following.updated_at) == (phase, state, LATER)
     # What has ended keeps no place to go on from, and waits for nothing.
     assert following.phase is not None or (following.cursor, following.hint, following.pause) == (None, None, 0)
@@ -138,21 +138,21 @@ def test_a_survey_goes_on_where_it_was_and_each_phase_begins_afresh() -> None:
     assert (following.phase, following.cursor, following.hint, following.pages) == (Phase.EXTRAS, None, None, 2)
     following = lifecycle.advance(following, replace(NOTHING, hint="h"), LATER)
     assert (following.phase, following.cursor, following.hint, following.pages) == (Phase.ACT, None, None, 2)
-    assert (following.page, following.line, following.turns) == (0, 0, 0)
+    assert (following.page, following.line, following.batches) == (0, 0, 0)
 
 
 def test_a_page_without_lines_is_not_counted_and_its_number_is_the_next_ones() -> None:
     """So no page of a report is empty, and none is left out."""
     assert lifecycle.advance(RECONCILE, replace(MORE, wrote=False), LATER).pages == 0
-    assert lifecycle.advance(ACTING, Turn(page=1), LATER).turns == 0
-    assert lifecycle.advance(ACTING, Turn(page=1, wrote=True), LATER).turns == 1
+    assert lifecycle.advance(ACTING, Batch(page=1), LATER).batches == 0
+    assert lifecycle.advance(ACTING, Batch(page=1, wrote=True), LATER).batches == 1
 
 
-def test_what_every_turn_counted_is_added_up() -> None:
-    """And nothing of a turn that failed: it is done again."""
+def test_what_every_batch_counted_is_added_up() -> None:
+    """And nothing of a batch that failed: it is done again."""
     job = replace(ACTING, pages=99)
-    for turn in (Turn(Tally(started=3, skipped=1)), FAILURE, Turn(Tally(started=2, refused=4))):
-        job = lifecycle.advance(job, turn, LATER)
+    for batch in (Batch(Tally(started=3, skipped=1)), FAILURE, Batch(Tally(started=2, refused=4))):
+        job = lifecycle.advance(job, batch, LATER)
     assert job.tally == Tally(found=900, started=5, skipped=1, refused=4)
 
 
@@ -162,46 +162,47 @@ def test_what_every_turn_counted_is_added_up() -> None:
 )
 def test_the_pause_is_as_long_as_what_was_started_may_take(rate: int, started: int, pause: int) -> None:
     """Never under two seconds: such a timer fires at once. What started nothing costs nothing."""
-    turn = Turn(Tally(started=started, running=7, failed=1), wrote=True, page=1)
-    assert lifecycle.advance(replace(ACTING, rate=rate), turn, LATER).pause == pause
+    batch = Batch(Tally(started=started, running=7, failed=1), wrote=True, page=1)
+    assert lifecycle.advance(replace(ACTING, rate=rate), batch, LATER).pause == pause
 
 
 @pytest.mark.parametrize(("started", "before", "pause"), [(100, 0, 5), (100, 60, 2), (100, 40, 3), (100, 100, 0)])
 def test_the_pause_is_for_what_this_try_started(started: int, before: int, pause: int) -> None:
-    """A turn that only reads what its page of results says waits for nothing."""
-    turn = Turn(Tally(started=started), wrote=True, page=1, before=before)
-    following = lifecycle.advance(ACTING, turn, LATER)
+    """A batch that only reads what its page of results says waits for nothing."""
+    batch = Batch(Tally(started=started), wrote=True, page=1, before=before)
+    following = lifecycle.advance(ACTING, batch, LATER)
     assert (following.pause, following.tally.started) == (pause, started)
 
 
 @quick
 @given(faults=st.integers(0, 9), moved=st.booleans())
-def test_only_a_turn_that_got_nowhere_counts_towards_giving_up(faults: int, *, moved: bool) -> None:
+def test_only_a_batch_that_got_nowhere_counts_towards_giving_up(faults: int, *, moved: bool) -> None:
     """Either keeps its place, and waits at least as long as what it may have started takes."""
-    job = replace(ACTING, faults=faults, page=1, line=7, turns=4)
+    job = replace(ACTING, faults=faults, page=1, line=7, batches=4)
     following = lifecycle.advance(job, replace(FAILURE, moved=moved), LATER)
     assert following.faults == (0 if moved else faults + 1)
-    assert (following.page, following.line, following.turns, following.tally) == (1, 7, 4, job.tally)
-    assert following.phase is None or following.pause >= lifecycle.TURN_SECONDS
+    assert (following.page, following.line, following.batches, following.tally) == (1, 7, 4, job.tally)
+    assert following.phase is None or following.pause >= lifecycle.BATCH_SECONDS
     assert (following.phase is None) is (following.faults == policies.MAX_FAULTS)
 
 
-def test_a_turn_of_an_older_app_is_read_as_it_was_meant() -> None:
+def test_a_batch_of_an_older_app_is_read_as_it_was_meant() -> None:
     """It says neither whether it got somewhere nor what was started before."""
-    old = decode(Turn, {"failure": "503"})
+    old = decode(Batch, {"failure": "503"})
     assert lifecycle.advance(ACTING, old, LATER).faults == 1
     assert (
-        lifecycle.advance(ACTING, decode(Turn, {"tally": {"started": 100}, "wrote": True, "page": 1}), LATER).pause == 5
+        lifecycle.advance(ACTING, decode(Batch, {"tally": {"started": 100}, "wrote": True, "page": 1}), LATER).pause
+        == 5
     )
 
 
 @quick
 @given(st.integers(1, MAX_RATE))
-def test_a_turn_starts_no_more_than_five_seconds_worth(rate: int) -> None:
-    """A full turn is as long as its pause, so that the rate is kept and a cancel is soon noticed."""
+def test_a_batch_starts_no_more_than_five_seconds_worth(rate: int) -> None:
+    """A full batch is as long as its pause, so that the rate is kept and a cancel is soon noticed."""
     job = replace(ACTING, rate=rate)
     assert lifecycle.quota(job) == rate * 5
-    assert lifecycle.advance(job, Turn(Tally(started=lifecycle.quota(job)), page=1), LATER).pause == 5
+    assert lifecycle.advance(job, Batch(Tally(started=lifecycle.quota(job)), page=1), LATER).pause == 5
 
 
 def test_failures_back_off_keep_their_place_and_are_forgotten_once_it_works() -> None:
@@ -224,7 +225,7 @@ def test_an_end_by_failure_says_why() -> None:
     assert (job.state, job.detail) == (JobState.FAILED, "x" * MAX_DETAIL)
 
 
-def test_a_cancel_between_two_turns_ends_it_at_once() -> None:
+def test_a_cancel_between_two_batches_ends_it_at_once() -> None:
     """What it counted stays."""
     job = lifecycle.cancelled(replace(ACTING, pause=5), LATER)
     assert (job.state, job.phase, job.pause, job.cancelling) == (JobState.CANCELLED, None, 0, True)
@@ -242,10 +243,10 @@ def test_a_job_survives_the_way_there_and_back(job: Job) -> None:
 
 
 @quick
-@given(turns())
-def test_a_turn_survives_the_way_there_and_back(turn: Turn) -> None:
+@given(batches())
+def test_a_batch_survives_the_way_there_and_back(batch: Batch) -> None:
     """With all that it counts."""
-    assert decode(Turn, json.dumps(encode(turn))) == turn
+    assert decode(Batch, json.dumps(encode(batch))) == batch
 
 
 @pytest.mark.parametrize("broken", [{}, {"id": 5}, {"id": "x", "work": "dance", "created_at": stamp(NOW)}, [], None])
@@ -268,8 +269,8 @@ def test_every_finding_and_every_result_is_counted() -> None:
     """A line's word is the name of its count."""
     assert {*Finding, *Result, "found", "bytes"} == {field.name for field in fields(Tally)}
     assert {name for counts in status.COUNTS.values() for name in counts} == {field.name for field in fields(Tally)}
-    assert set(status.COUNTS[Work.REPLAY]) == {"found", "bytes", *Result} - {"discarded"}
-    assert set(status.COUNTS[Work.DISCARD]) == {"found", "bytes", "discarded", "running", "refused", "failed"}
+    assert set(status.COUNTS[JobKind.REPLAY]) == {"found", "bytes", *Result} - {"discarded"}
+    assert set(status.COUNTS[JobKind.DISCARD]) == {"found", "bytes", "discarded", "running", "refused", "failed"}
 
 
 def test_pages_are_named_in_their_order() -> None:
@@ -292,7 +293,7 @@ def largest(cursor: str) -> Job:
         hint=cursor,
         tally=many,
         pages=10**9,
-        turns=10**9,
+        batches=10**9,
         page=10**9,
         line=10**9,
     )
@@ -312,7 +313,7 @@ def test_the_largest_job_stays_under_16_kb_and_its_status_under_4_kb(cursor: str
 class TestView:
     """A job as the API answers it."""
 
-    def test_before_its_first_turn_it_is_what_was_asked_for(self) -> None:
+    def test_before_its_first_batch_it_is_what_was_asked_for(self) -> None:
         """The extension shows no status yet."""
         shown = status.view(replace(RECONCILE, rate=7, dry_run=True), {})
         assert shown == {
@@ -324,7 +325,7 @@ class TestView:
             "route": "default",
             "dry_run": True,
             "max_per_second": 7,
-            "counts": dict.fromkeys(status.COUNTS[Work.RECONCILE], 0),
+            "counts": dict.fromkeys(status.COUNTS[JobKind.RECONCILE], 0),
             "pages": 0,
             "detail": "",
             "created_at": stamp(NOW),
@@ -339,7 +340,7 @@ class TestView:
 
     def test_what_is_live_counts(self) -> None:
         """The input is of the execution's beginning."""
-        live = status.progress(replace(ACTING, turns=4, cancelling=True, updated_at=LATER))
+        live = status.progress(replace(ACTING, batches=4, cancelling=True, updated_at=LATER))
         shown = status.view(RECONCILE, json.loads(json.dumps(live)))
         assert (shown["phase"], shown["cancelling"], shown["updated_at"]) == ("act", True, stamp(LATER))
         assert (shown["pages"], shown["counts"]["found"]) == (7, 900)
@@ -371,7 +372,7 @@ class TestBroken:
     @quick
     @given(all_jobs())
     def test_it_goes_on_where_its_input_is(self, job: Job) -> None:
-        """The turn is safe to repeat; nothing else changes."""
+        """The batch is safe to repeat; nothing else changes."""
         found = lifecycle.resumed(job, "x" * 9_999)
         assert found == replace(job, faults=0, pause=0, resumes=job.resumes + 1, detail="x" * MAX_DETAIL)
 
@@ -382,7 +383,12 @@ class TestBroken:
         found = lifecycle.broken_off(job, LOUDEST)
         assert (found.phase, found.pause, found.cursor, found.hint) == (None, 0, None, None)
         assert found.state is (JobState.CANCELLED if job.cancelling else JobState.FAILED)
-        assert (found.tally, found.pages, found.turns, found.resumes) == (job.tally, job.pages, job.turns, job.resumes)
+        assert (found.tally, found.pages, found.batches, found.resumes) == (
+            job.tally,
+            job.pages,
+            job.batches,
+            job.resumes,
+        )
         assert len(found.detail) == MAX_DETAIL
 
     @quick
@@ -391,7 +397,7 @@ class TestBroken:
         """The counts and the pages; the rest is of its input."""
         live = json.loads(json.dumps(status.progress(later)))
         found = lifecycle.caught_up(job, live)
-        assert found == replace(job, tally=later.tally, pages=later.pages, turns=later.turns)
+        assert found == replace(job, tally=later.tally, pages=later.pages, batches=later.batches)
 
     @pytest.mark.parametrize(
         "change",
@@ -403,20 +409,20 @@ class TestBroken:
             {"counts": {"found": None}},
             {"pages": None},
             {"pages": "many"},
-            {"turns": []},
+            {"batches": []},
         ],
     )
     def test_a_status_that_cannot_be_read_changes_nothing(self, change: dict[str, Any]) -> None:
         """Another version may have written it."""
-        live = json.loads(json.dumps(status.progress(replace(ACTING, turns=7))))
+        live = json.loads(json.dumps(status.progress(replace(ACTING, batches=7))))
         assert lifecycle.caught_up(ACTING, {**live, **change}) == ACTING
         assert lifecycle.caught_up(ACTING, {}) == ACTING
         assert lifecycle.caught_up(ACTING, {key: live[key] for key in live if key not in change}) == ACTING
 
     def test_a_status_of_another_version_is_caught_up_with(self) -> None:
         """One that counted less, or more."""
-        found = lifecycle.caught_up(ACTING, {"counts": {"found": 5, "newer": 1}, "pages": 4, "turns": 2})
-        assert (found.tally, found.pages, found.turns) == (Tally(found=5), 4, 2)
+        found = lifecycle.caught_up(ACTING, {"counts": {"found": 5, "newer": 1}, "pages": 4, "batches": 2})
+        assert (found.tally, found.pages, found.batches) == (Tally(found=5), 4, 2)
 
 
 class TestSchedule:
@@ -432,7 +438,7 @@ class TestSchedule:
         """However often the timer comes, on whichever host."""
         first = model.scheduled_id(self.HOURLY, NOW)
         assert first is not None
-        assert JOB_ID.fullmatch(first)
+        assert JOB_ID_PATTERN.fullmatch(first)
         assert first == model.scheduled_id(self.HOURLY, after(minutes=57, seconds=15))
         assert first != model.scheduled_id(self.HOURLY, after(minutes=57, seconds=16))
 

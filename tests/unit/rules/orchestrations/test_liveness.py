@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rules.codec import stamp
-from rules.jobs.model import Job, Work
+from rules.jobs.model import Job, JobKind
 from rules.orchestrations.instance import Instance
 from rules.orchestrations.liveness import Life, last_sign, life, may_go
 from rules.transfers.model import Run
@@ -16,7 +16,7 @@ from tests.unit.samples import NOW, RUN, TRANSFER
 QUARTER, HOUR, DAY = timedelta(minutes=15), timedelta(hours=1), timedelta(days=1)
 SECOND = timedelta(seconds=1)
 JOB_ID = "reconcile-0123456789abcdef01234567"
-JOB = Job(JOB_ID, Work.RECONCILE, NOW)
+JOB = Job(JOB_ID, JobKind.RECONCILE, NOW)
 
 
 def transfer(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rules.codec import stamp
 from rules.errors import Reason
 from rules.jobs import status
-from rules.jobs.model import Job, JobState, Phase, Tally, Work
+from rules.jobs.model import Job, JobKind, JobState, Phase, Tally
 from rules.orchestrations import recovery
 from rules.orchestrations.instance import Instance
 from rules.orchestrations.recovery import LOST, MAX_SAID
@@ -28,7 +28,7 @@ LOUD = f"the orchestration was Failed: {HOST}"
 COPYING = replace(RUN, step=Step.CHECK, state=State.COPYING, engine=Engine.ASYNC, faults=3, pause=9)
 BUSY = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="busy")
 CLEANING = replace(COPYING, step=Step.CLEAN, ending=BUSY)
-JOB = Job("reconcile-" + "a" * 24, Work.RECONCILE, NOW, route="default", phase=Phase.ACT, faults=3, pause=9)
+JOB = Job("reconcile-" + "a" * 24, JobKind.RECONCILE, NOW, route="default", phase=Phase.ACT, faults=3, pause=9)
 AT_ONCE = 0
 
 
@@ -229,7 +229,7 @@ def test_what_goes_on_shows_what_the_host_said() -> None:
 
 def test_a_job_that_is_broken_off_keeps_the_counts_that_it_showed() -> None:
     """Its input is older. One that goes on does its turn again, so its counts are those of its input."""
-    live = status.progress(replace(JOB, tally=Tally(started=90), pages=4, turns=7))
+    live = status.progress(replace(JOB, tally=Tally(started=90), pages=4, batches=7))
     for instance, started in ((job(SPENT_JOB, **live), 90), (job(STOPPED, **live), 90), (job(JOB, **live), 0)):
         found = recovery.sequel(instance)
         assert found is not None

@@ -79,7 +79,7 @@ def test_every_refusal_has_an_example_here() -> None:
 def test_everything_else_is_carried_byte_for_byte(name: str) -> None:
     """Empty segments, leading dots, U+0080 to U+009F, `%`, NFC and NFD are what their owner wrote."""
     assert names.refusal(name) is None
-    assert unquote(names.quoted(name)) == name
+    assert unquote(names.percent_encoded(name)) == name
 
 
 @quick
@@ -117,7 +117,7 @@ def test_a_carried_name_is_one_path_of_a_url_and_stays_in_its_prefix(name: str, 
 )
 def test_a_name_is_encoded_once_as_the_sdk_does(name: str, quoted: str) -> None:
     """Slash and tilde stay, all else that is not unreserved is escaped."""
-    assert names.quoted(name) == quoted
+    assert names.percent_encoded(name) == quoted
 
 
 def test_the_url_of_a_copy_source_leaves_room_for_its_sas() -> None:

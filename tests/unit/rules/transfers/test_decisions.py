@@ -210,7 +210,7 @@ def test_a_target_of_another_type_is_removed_after_settle() -> None:
 
 
 # The source is a copy of the target's version NEWER, along a route of another name.
-BACK = identity.transfer_id("back", TRANSFER.target_blob.url, NEWER, TRANSFER.version.blob.url)
+BACK = identity.transfer_id("back", TRANSFER.target_blob.url, NEWER, TRANSFER.source_blob.url)
 ECHO_SOURCE = replace(
     SOURCE, md5="md5", metadata={"Source_Etag": f'"{NEWER}"', "TRANSFER_ID": BACK, "owner": "finance"}
 )

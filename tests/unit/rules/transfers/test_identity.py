@@ -31,15 +31,15 @@ def test_the_id_of_a_message_is_the_same_in_every_release() -> None:
 
 def test_an_id_is_what_the_design_says() -> None:
     """8 hex digits of the route's hash, a dash, 24 of source URL, ETag and target URL joined by newlines."""
-    source, target = TRANSFER.version.blob.url, TRANSFER.target_blob.url
+    source, target = TRANSFER.source_blob.url, TRANSFER.target_blob.url
     assert identity.transfer_id("default", source, ETAG, target) == TRANSFER.id
-    assert identity.TRANSFER_ID.fullmatch(TRANSFER.id)
-    assert identity.MESSAGE_ID.fullmatch(identity.message_id(b""))
+    assert identity.TRANSFER_ID_PATTERN.fullmatch(TRANSFER.id)
+    assert identity.MESSAGE_ID_PATTERN.fullmatch(identity.message_id(b""))
 
 
 def test_a_copy_is_known_by_its_id_whatever_its_route() -> None:
     """Two apps that share with each other know each other's receipts."""
-    source, target = TRANSFER.version.blob.url, TRANSFER.target_blob.url
+    source, target = TRANSFER.source_blob.url, TRANSFER.target_blob.url
     for route in ("default", "another"):
         assert identity.is_copy(identity.transfer_id(route, source, ETAG, target), source, ETAG, target)
     assert not identity.is_copy(TRANSFER.id, source, NEWER, target)
@@ -91,7 +91,7 @@ def test_ids_are_deterministic_and_differ_with_the_name(one: str, other: str, et
     first = identity.transfer(route, one, etag)
     assert identity.transfer(route, one, f'"{etag}"') == first
     assert identity.sibling(first, etag) == first
-    assert identity.TRANSFER_ID.fullmatch(first.id)
+    assert identity.TRANSFER_ID_PATTERN.fullmatch(first.id)
     assert (identity.transfer(route, other, etag).id == first.id) == (one == other)
 
 
@@ -101,12 +101,12 @@ def test_a_sibling_is_the_same_route_and_blob_as_another_version() -> None:
 
 
 @pytest.mark.parametrize(
-    ("etag", "unquoted"),
+    ("etag", "bare_etag"),
     [('"0x1"', "0x1"), ("0x1", "0x1"), ('"', '"'), ('""', ""), ('"0x1', '"0x1'), ("", ""), ('""0x1""', '"0x1"')],
 )
-def test_one_pair_of_quotes_is_taken_off(etag: str, unquoted: str) -> None:
+def test_one_pair_of_quotes_is_taken_off(etag: str, bare_etag: str) -> None:
     """No more than one, and only a pair."""
-    assert identity.unquoted(etag) == unquoted
+    assert identity.bare_etag(etag) == bare_etag
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 
 from rules.routes.model import Blob, Engine, EnginePreference, Place
-from rules.transfers.model import Kind, Run, Step, Version
+from rules.transfers.model import Kind, Run, Step
 from rules.transfers.states import State
-from tests.unit.samples import ETAG, NAME, NOW, ROUTE, RUN, SOURCE_HOST, TARGET_HOST, TRANSFER
+from tests.unit.samples import NAME, NOW, ROUTE, RUN, SOURCE_HOST, TARGET_HOST, TRANSFER
 
 
 def test_a_blob_has_one_canonical_url() -> None:
@@ -40,7 +40,7 @@ def test_a_place_goes_on_after_its_prefix() -> None:
 
 def test_a_transfer_leads_from_a_version_to_the_targets_prefix() -> None:
     """The target's prefix in place of the source's."""
-    assert TRANSFER.version == Version(Blob(SOURCE_HOST, "source", NAME), ETAG)
+    assert TRANSFER.source_blob == Blob(SOURCE_HOST, "source", NAME)
     assert TRANSFER.target_blob == Blob(TARGET_HOST, "target", "out/2026/report.csv")
 
 

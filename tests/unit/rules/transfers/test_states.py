@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from rules.transfers.states import FINAL, TRANSITIONS, ForbiddenTransition, State, moved
+from rules.transfers.states import FINAL, TRANSITIONS, ForbiddenTransition, State, check_transition
 
 MOVES = {
     State.ACCEPTED: {"copying", "verified", "superseded", "dead_lettered", "cancelled"},
@@ -30,7 +30,7 @@ def test_the_final_states_are_the_four_of_the_promise() -> None:
 def test_a_move_is_made_only_if_the_table_has_it(old: State, new: State) -> None:
     """Staying is no move, and always allowed."""
     if new is old or new in MOVES[old]:
-        assert moved(old, new) is new
+        assert check_transition(old, new) is new
     else:
         with pytest.raises(ForbiddenTransition, match=f"{old} -> {new} is not a transition"):
-            moved(old, new)
+            check_transition(old, new)
