@@ -9,10 +9,10 @@ import aiohttp
 import azure.durable_functions as df
 
 from adapters.clients import Clients
+from adapters.dead_letters import StoredDeadLetters
 from adapters.events import StoredEvents
 from adapters.hub import HubQueues
 from adapters.instances import DurableInstances
-from adapters.letters import StoredLetters
 from adapters.reports import StoredReports
 from adapters.source import SourceBlobs
 from adapters.target import TargetBlobs
@@ -51,7 +51,7 @@ class Wiring:
             routes=settings.routes,
             source=SourceBlobs(clients),
             target=TargetBlobs(clients),
-            letters=StoredLetters(clients, settings.state.blobs),
+            dead_letters=StoredDeadLetters(clients, settings.state.blobs),
             events=StoredEvents(clients, settings.events.queues, settings.events.blobs),
             reports=StoredReports(clients, settings.state.blobs),
             now=_now,

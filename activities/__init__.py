@@ -24,15 +24,15 @@ T = TypeVar("T")
 
 def register(app: df.DFApp, services: Services) -> None:
     """Put every step and every batch into the app under its own name."""
-    for step, body in transfers.BODIES.items():
+    for step, body in transfers.ACTIVITIES.items():
         app.function_name(STEPS[step])(app.activity_trigger(input_name="run")(_step(step, body, services)))
-    for phase, batch in jobs.BODIES.items():
+    for phase, batch in jobs.ACTIVITIES.items():
         # A batch starts transfers, so it has the client: any function that is no orchestrator may be a client.
         function = app.durable_client_input(client_name="client")(_batch(phase, batch, services))
         app.function_name(PHASES[phase])(app.activity_trigger(input_name="job")(function))
 
 
-def _step(step: Step, body: transfers.Body, services: Services) -> Callable[[Any, Any], Any]:
+def _step(step: Step, body: transfers.Activity, services: Services) -> Callable[[Any, Any], Any]:
     async def activity(run: dict, context: func.Context) -> dict:  # type: ignore[type-arg]  # the worker takes plain classes alone
         request = codec.decode(Run, run)
         began = time.monotonic()
@@ -66,7 +66,7 @@ def _level(run: Run, outcome: Outcome) -> int:
     return logging.WARNING if written and dead else logging.INFO
 
 
-def _batch(phase: Phase, body: jobs.Body, services: Services) -> Callable[[Any, Any, Any], Any]:
+def _batch(phase: Phase, body: jobs.Activity, services: Services) -> Callable[[Any, Any, Any], Any]:
     async def activity(job: dict, client: df.DurableOrchestrationClient, context: func.Context) -> dict:  # type: ignore[type-arg]  # as above
         request = codec.decode(Job, job)
         with _traced(context):

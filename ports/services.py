@@ -9,7 +9,7 @@ from typing import Any
 from ports.blobs import Source, Target
 from ports.events import Events
 from ports.orchestrations import Instances
-from ports.state import Letters, Reports
+from ports.state import DeadLetters, Reports
 from rules.routes.model import Route
 from rules.transfers.policies import Times
 
@@ -23,7 +23,7 @@ class Ports:
     routes: tuple[Route, ...]
     source: Source
     target: Target
-    letters: Letters
+    dead_letters: DeadLetters
     events: Events
     reports: Reports
     now: Callable[[], datetime]

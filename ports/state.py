@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any, Protocol
 
-from rules.dead_letters.letters import Letter
+from rules.dead_letters.letters import DeadLetter
 from rules.transfers.model import Ended
 
 
-class Letters(Protocol):
+class DeadLetters(Protocol):
     """Dead letters and the records of ends, in the state account. Writes are conditional; the higher attempt wins."""
 
     async def ended(self, identity: str) -> Ended | None:
@@ -20,7 +20,7 @@ class Letters(Protocol):
     async def drop_ended(self, identity: str, attempt: int, resumes: int = 0) -> None:
         """Forget the record of an end, unless it is of a higher rank. Absent already is fine."""
 
-    async def write(self, letter: Letter) -> None:
+    async def write(self, letter: DeadLetter) -> None:
         """Open a letter, merged with what is known of this id (`letters.merged`). A late or second write changes nothing."""
 
     async def resolve(self, identity: str, attempt: int, how: str, now: datetime) -> bool:
@@ -30,7 +30,7 @@ class Letters(Protocol):
         False where there is none to resolve.
         """
 
-    async def read(self, identity: str) -> Letter | None:
+    async def read(self, identity: str) -> DeadLetter | None:
         """Read a letter, open or resolved."""
 
     async def page(self, prefix: str, limit: int, continuation: str | None) -> tuple[list[dict[str, Any]], str | None]:

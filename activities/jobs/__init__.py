@@ -15,7 +15,7 @@ from ports.services import Ports
 from rules.errors import Failure, Permanent
 from rules.jobs.model import Batch, Job, JobKind, Phase
 
-Body = Callable[[Ports, Instances, Job], Awaitable[Batch]]
+Activity = Callable[[Ports, Instances, Job], Awaitable[Batch]]
 LINES: dict[JobKind, Callable[[Ports, Instances, Job, Line], Awaitable[Acted]]] = {
     JobKind.REPLAY: lines.replay_line,
     JobKind.DISCARD: lines.discard_line,
@@ -39,10 +39,10 @@ async def run_act(ports: Ports, instances: Instances, job: Job) -> Batch:
     return await act(ports, job, partial(LINES[job.kind], ports, instances, job))
 
 
-BODIES: dict[Phase, Body] = {Phase.SURVEY: run_survey, Phase.EXTRAS: run_extras, Phase.ACT: run_act}
+ACTIVITIES: dict[Phase, Activity] = {Phase.SURVEY: run_survey, Phase.EXTRAS: run_extras, Phase.ACT: run_act}
 
 
-async def run(body: Body, ports: Ports, instances: Instances, job: Job) -> Batch:
+async def run(body: Activity, ports: Ports, instances: Instances, job: Job) -> Batch:
     """Run one batch. A failure of storage is a value: it says whether the batch is worth repeating."""
     try:
         return await body(ports, instances, job)

@@ -41,7 +41,7 @@ async def act(ports: Ports, job: Job, handle: Handle) -> Batch:
         )
     known = {number: Acted(Result(line["result"]), line["detail"]) for number, line in enumerate(page)}
     todo = [number for number in range(len(lines)) if number not in known or known[number].failed]
-    patient = not known or job.faults < MAX_FAILED_TRIES
+    patient = not known or job.failures < MAX_FAILED_TRIES
     found = await _tried(ports, handle, [lines[number] for number in todo], patient=patient)
     tried = dict(zip(todo, found, strict=False))
     acted = list((known | tried).values())

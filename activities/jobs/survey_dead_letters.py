@@ -13,7 +13,7 @@ from rules.transfers import identity
 async def survey(ports: Ports, job: Job) -> Batch:
     """One page of open dead letters: those that are meant become lines of the report."""
     prefix = identity.route_prefix(job.route) if job.route else ""
-    items, cursor = await ports.letters.page(prefix, PAGE, job.cursor)
+    items, cursor = await ports.dead_letters.page(prefix, PAGE, job.cursor)
     lines = [item for item in items if _is_meant(job, item)]
     if lines:
         await ports.reports.write(found_page(job.id, job.pages), lines)

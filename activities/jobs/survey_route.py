@@ -218,7 +218,7 @@ async def _each(
     Raises:
         StorageError: it fails the very first.
     """
-    patient = job.faults < MAX_FAILED_TRIES
+    patient = job.failures < MAX_FAILED_TRIES
 
     async def one(item: tuple[str, T | Permanent]) -> Any:
         try:

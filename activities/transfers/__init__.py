@@ -8,8 +8,8 @@ from activities.transfers.start import run_start
 from ports.services import Ports
 from rules.transfers.model import Outcome, Run, Step
 
-Body = Callable[[Ports, Run], Awaitable[Outcome]]
-BODIES: dict[Step, Body] = {
+Activity = Callable[[Ports, Run], Awaitable[Outcome]]
+ACTIVITIES: dict[Step, Activity] = {
     Step.START: run_start,
     Step.CHECK: run_check,
     Step.RECORD: run_record,

@@ -69,7 +69,7 @@ async def _write_ended(ports: Ports, run: Run) -> None:
     ending = run.ending
     state = (ending and ending.state) or State.DEAD_LETTERED
     reason, detail = (ending.reason, ending.detail) if ending else (Reason.INTERNAL, "")
-    await ports.letters.write_ended(Ended(run.transfer.id, run.attempt, state, reason, detail, run.resumes))
+    await ports.dead_letters.write_ended(Ended(run.transfer.id, run.attempt, state, reason, detail, run.resumes))
 
 
 async def _target(ports: Ports, run: Run) -> TargetBlob | None:
@@ -151,11 +151,11 @@ async def run_close(ports: Ports, run: Run) -> Outcome:
     state = (run.ending and run.ending.state) or State.DEAD_LETTERED
     try:
         if state is State.DEAD_LETTERED:
-            await ports.letters.write(letters.of_run(run, now, ports.app_version))
-        elif run.letter:
-            await ports.letters.resolve(run.transfer.id, run.attempt, state, now)
+            await ports.dead_letters.write(letters.of_run(run, now, ports.app_version))
+        elif run.has_open_dead_letter:
+            await ports.dead_letters.resolve(run.transfer.id, run.attempt, state, now)
         if state in {State.VERIFIED, State.SUPERSEDED}:
-            await ports.letters.drop_ended(run.transfer.id, run.attempt, run.resumes)
+            await ports.dead_letters.drop_ended(run.transfer.id, run.attempt, run.resumes)
     except Failure as failure:
         return failed_for_now(failure)
     return DONE

@@ -32,7 +32,7 @@ from rules.transfers.decisions import (
     original,
 )
 from rules.transfers.model import Kind, Outcome, Run, Verdict
-from rules.transfers.policies import MAX_LOOKS, MAX_TRIES, choose_engine, metadata_fits
+from rules.transfers.policies import MAX_COPY_ATTEMPTS, MAX_LOOKS, choose_engine, metadata_fits
 
 # Request timeouts that one run may last: the host ends a function that lasts too long, and its worker's others with it.
 TIMEOUTS = 3
@@ -101,7 +101,7 @@ class _Start:
         if target is not None and is_coming(target, transfer.etag):
             return waiting(target)
         source, ended = await asyncio.gather(
-            self.ports.source.head(transfer.source_blob), self.ports.letters.ended(transfer.id)
+            self.ports.source.head(transfer.source_blob), self.ports.dead_letters.ended(transfer.id)
         )
         if source is not None and source.etag == transfer.etag:
             self.size = source.size  # whatever goes wrong now: who cleans up must know it
@@ -185,8 +185,8 @@ class _Start:
             self._refused(target, error)
 
     async def _copy(self, source: SourceBlob, target: TargetBlob | None, since: float) -> Outcome | None:
-        if self.run.tries >= MAX_TRIES:
-            detail = f"copied {MAX_TRIES} times, but another writer always replaced it"
+        if self.run.copy_attempts >= MAX_COPY_ATTEMPTS:
+            detail = f"copied {MAX_COPY_ATTEMPTS} times, but another writer always replaced it"
             return Outcome(Verdict.RETRYABLE, reason=Reason.TARGET_CONFLICT, detail=detail, size=source.size)
         engine = choose_engine(self.route.engine, source.kind, source.size, self.refused)
         if isinstance(engine, Reason):

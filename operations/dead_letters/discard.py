@@ -7,10 +7,10 @@ from operations.transfers.restart import StillRunning
 from ports.orchestrations import Instances
 from ports.services import Ports
 from rules.codec import stamp
-from rules.dead_letters.letters import DISCARDED, Letter
+from rules.dead_letters.letters import DISCARDED, DeadLetter
 
 
-async def discard(ports: Ports, instances: Instances, letter_id: str, failed_at: str | None = None) -> Letter:
+async def discard(ports: Ports, instances: Instances, letter_id: str, failed_at: str | None = None) -> DeadLetter:
     """Resolve an open dead letter as `discarded`; the letter as it then is. Its transfer stays as it ended.
 
     `failed_at` is when it had failed last as the caller saw it: a later failure was not meant.
@@ -28,9 +28,9 @@ async def discard(ports: Ports, instances: Instances, letter_id: str, failed_at:
     if instance is not None and instance.under_way:
         fix = "Wait until the replay ends, or cancel it; then send the request again."
         raise StillRunning(f"dead letter {letter_id} is being replayed", fix, retry_after=30, id=letter_id)
-    await ports.letters.resolve(letter_id, letter.last, DISCARDED, ports.now())
+    await ports.dead_letters.resolve(letter_id, letter.last, DISCARDED, ports.now())
     # A replay, another discard or the sweep may have come first: what is answered is what is kept.
-    kept = await ports.letters.read(letter_id)
+    kept = await ports.dead_letters.read(letter_id)
     if kept is None or kept.resolved_at is None:
         raise _failed_again(letter_id)
     if kept.resolved_as != DISCARDED:

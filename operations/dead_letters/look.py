@@ -2,13 +2,15 @@
 
 from typing import Any
 
-from operations.transfers.look import LETTER_PAGES
 from ports.services import Ports
 from rules.dead_letters import records
 from rules.transfers import identity
 
+# A page of letters is looked for in so many pages of the list.
+MAX_PAGES = 20
 
-async def letters(ports: Ports, wanted: dict[str, str], limit: int, continuation: str | None) -> dict[str, Any]:
+
+async def page(ports: Ports, wanted: dict[str, str], limit: int, continuation: str | None) -> dict[str, Any]:
     """A page of open dead letters of the `route`, `reason` and `name` wanted.
 
     A route is a prefix of ids. The others filter: the list is read on until a page of it has what is wanted.
@@ -16,8 +18,8 @@ async def letters(ports: Ports, wanted: dict[str, str], limit: int, continuation
     prefix = identity.route_prefix(wanted["route"]) if "route" in wanted else ""
     reason, name = wanted.get("reason"), wanted.get("name")
     items: list[dict[str, Any]] = []
-    for _ in range(LETTER_PAGES):
-        listed, continuation = await ports.letters.page(prefix, limit, continuation)
+    for _ in range(MAX_PAGES):
+        listed, continuation = await ports.dead_letters.page(prefix, limit, continuation)
         items = [item for item in listed if reason in {None, item["reason"]} and await _has_name(ports, item, name)]
         if items or continuation is None:
             break
@@ -32,5 +34,5 @@ async def _has_name(ports: Ports, item: dict[str, Any], name: str | None) -> boo
         return False
     if not records.is_cut(name):
         return True
-    letter = await ports.letters.read(item["id"])
+    letter = await ports.dead_letters.read(item["id"])
     return letter is not None and letter.name == name

@@ -10,7 +10,7 @@ from operations.transfers.restart import restart
 from ports.orchestrations import Instances
 from ports.services import Ports
 from rules import events, redaction
-from rules.dead_letters.letters import DISCARDED, Letter
+from rules.dead_letters.letters import DISCARDED, DeadLetter
 from rules.transfers.model import Transfer
 
 MEND = "Fix the cause that the reason and hint name, then replay."
@@ -19,7 +19,7 @@ MEND = "Fix the cause that the reason and hint name, then replay."
 class Resolved(Conflict):
     """The dead letter is already resolved; `at` says since when, `how` in which way."""
 
-    def __init__(self, letter: Letter, at: datetime) -> None:
+    def __init__(self, letter: DeadLetter, at: datetime) -> None:
         self.at = at
         self.how = letter.resolved_as
         detail, fix = f"dead letter {letter.id} is already resolved", "Nothing to do."
@@ -44,14 +44,14 @@ async def replay(ports: Ports, instances: Instances, letter_id: str) -> list[str
     return [letter.id]
 
 
-async def open_letter(ports: Ports, letter_id: str) -> Letter:
+async def open_letter(ports: Ports, letter_id: str) -> DeadLetter:
     """The letter, if it is open.
 
     Raises:
         NotFound: no such letter.
         Resolved: it is already resolved.
     """
-    letter = await ports.letters.read(letter_id)
+    letter = await ports.dead_letters.read(letter_id)
     if letter is None:
         raise NotFound(f"dead letter {letter_id} does not exist", "List them with GET /api/dead-letters.")
     if letter.resolved_at is not None:
@@ -59,7 +59,7 @@ async def open_letter(ports: Ports, letter_id: str) -> Letter:
     return letter
 
 
-def _transfer(ports: Ports, letter: Letter) -> Transfer:
+def _transfer(ports: Ports, letter: DeadLetter) -> Transfer:
     """The letter's transfer, if today's routes still lead it there."""
     if letter.route is None:
         fix = "Share the blob with POST /api/transfers, or reconcile its route."
@@ -74,7 +74,7 @@ def _transfer(ports: Ports, letter: Letter) -> Transfer:
     return found
 
 
-async def _message(ports: Ports, instances: Instances, letter: Letter, body: bytes) -> list[str]:
+async def _message(ports: Ports, instances: Instances, letter: DeadLetter, body: bytes) -> list[str]:
     if redaction.is_redacted(body):
         fix = "Share the blob with POST /api/transfers."
         raise Conflict("a possible secret was removed from the message, so the message cannot be accepted again", fix)
@@ -84,6 +84,6 @@ async def _message(ports: Ports, instances: Instances, letter: Letter, body: byt
     if found.ignored:
         raise Conflict(f"the message would be ignored: {found.ignored}", "Add a route that carries it, then replay.")
     accepted = await accept(ports, instances, body)
-    await ports.letters.resolve(letter.id, letter.last, "accepted", ports.now())
+    await ports.dead_letters.resolve(letter.id, letter.last, "accepted", ports.now())
     log("message.replayed", "dead-lettered message accepted", id=letter.id)
     return [*accepted.started, *accepted.duplicates]

@@ -19,7 +19,7 @@ class Accepted:
 
     started: tuple[str, ...] = ()
     duplicates: tuple[str, ...] = ()
-    letter: str | None = None
+    dead_letter: str | None = None
 
 
 async def accept(ports: Ports, instances: Instances, body: bytes) -> Accepted:
@@ -32,7 +32,7 @@ async def accept(ports: Ports, instances: Instances, body: bytes) -> Accepted:
     return Accepted(
         started=tuple(identity for identity, new in started if new),
         duplicates=tuple(identity for identity, new in started if not new),
-        letter=letter,
+        dead_letter=letter,
     )
 
 
@@ -72,6 +72,6 @@ async def _again(ports: Ports, instances: Instances, transfer: Transfer) -> bool
 async def refuse(ports: Ports, body: bytes, refused: events.RejectedEvent) -> str:
     """Keep a message that leads to no transfer as a dead letter; the same body is the same letter."""
     letter = letters.of_message(body, refused, ports.now(), ports.app_version)
-    await ports.letters.write(letter)
+    await ports.dead_letters.write(letter)
     log("message.dead_lettered", refused.detail, level=logging.WARNING, id=letter.id, reason=refused.reason)
     return letter.id

@@ -28,8 +28,6 @@ UNKNOWN = (
 SEARCH_PAGES = 10
 SEARCH_PAGE = 1_000
 SEARCH_SECONDS = 20.0
-# A page of letters is looked for in so many pages of the list.
-LETTER_PAGES = 20
 
 
 async def transfer(ports: Ports, instances: Instances, transfer_id: str) -> dict[str, Any]:
@@ -62,7 +60,7 @@ async def _shown(ports: Ports, instance: Instance) -> dict[str, Any]:
     shown = status.view(instance)
     if State.DEAD_LETTERED not in {shown["state"], shown["ending"]}:
         return shown
-    letter = await ports.letters.read(instance.id)
+    letter = await ports.dead_letters.read(instance.id)
     return {**shown, "letter": letter and records.resolution(letter)}
 
 

@@ -29,7 +29,7 @@ async def restart(ports: Ports, instances: Instances, transfer: Transfer, *, bli
         StillRunning: it runs already.
     """
     known, ended, letter = await asyncio.gather(
-        instances.find(transfer.id), ports.letters.ended(transfer.id), ports.letters.read(transfer.id)
+        instances.find(transfer.id), ports.dead_letters.ended(transfer.id), ports.dead_letters.read(transfer.id)
     )
     attempts = [
         *([known.run.attempt] if known and known.run else []),
@@ -40,7 +40,7 @@ async def restart(ports: Ports, instances: Instances, transfer: Transfer, *, bli
     run = replace(
         first_run(ports, transfer),
         attempt=attempt,
-        letter=letter is not None and letter.resolved_at is None,
+        has_open_dead_letter=letter is not None and letter.resolved_at is None,
         first=blind and attempt == 0,  # what was tried before may well be there: look before acting
     )
     if (known and known.under_way) or not await instances.start(run):

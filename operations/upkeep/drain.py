@@ -4,7 +4,7 @@ import logging
 
 from operations.log import log
 from operations.transfers.accept import Accepted, accept
-from operations.upkeep.timer_run import Round
+from operations.upkeep.timer_run import TimerRun
 from ports.events import Poison, Undelivered
 from ports.orchestrations import Instances
 from ports.services import Ports
@@ -19,15 +19,15 @@ async def drain(ports: Ports, instances: Instances) -> int:
     A message or blob is deleted only after all of it was accepted or kept as a dead letter. What fails shows again, and the
     next round takes it. Raises the first failure, once everything else was done.
     """
-    round_ = Round(ports, "drain", seconds=SECONDS)
-    with round_:
+    run = TimerRun(ports, "drain", seconds=SECONDS)
+    with run:
         await _measure(ports)
-    with round_:
-        await _poison(ports, instances, round_)
-    with round_:
-        await _undelivered(ports, instances, round_)
-    round_.finish()
-    return round_.done
+    with run:
+        await _poison(ports, instances, run)
+    with run:
+        await _undelivered(ports, instances, run)
+    run.finish()
+    return run.done
 
 
 async def _measure(ports: Ports) -> None:
@@ -38,12 +38,12 @@ async def _measure(ports: Ports) -> None:
     log("queue.depth", "queue depth", depth=depth, oldest_seconds=seconds)
 
 
-async def _poison(ports: Ports, instances: Instances, round_: Round) -> None:
+async def _poison(ports: Ports, instances: Instances, run: TimerRun) -> None:
     async for message in ports.events.poison():
-        with round_:
+        with run:
             await _take(ports, instances, message)
-            round_.done += 1
-        if round_.over:
+            run.done += 1
+        if run.over:
             return
 
 
@@ -51,18 +51,18 @@ async def _take(ports: Ports, instances: Instances, message: Poison) -> None:
     accepted = await accept(ports, instances, message.body)
     await ports.events.consumed(message)
     text = "poison message accepted"
-    log("poison.drained", text, level=logging.WARNING, started=accepted.started, letter=accepted.letter)
+    log("poison.drained", text, level=logging.WARNING, started=accepted.started, letter=accepted.dead_letter)
 
 
-async def _undelivered(ports: Ports, instances: Instances, round_: Round) -> None:
+async def _undelivered(ports: Ports, instances: Instances, run: TimerRun) -> None:
     async for found in ports.events.undelivered():
-        if round_.over:
+        if run.over:
             return
-        with round_:
-            await _redeem(ports, instances, round_, found)
+        with run:
+            await _redeem(ports, instances, run, found)
 
 
-async def _redeem(ports: Ports, instances: Instances, round_: Round, found: Undelivered) -> None:
+async def _redeem(ports: Ports, instances: Instances, run: TimerRun, found: Undelivered) -> None:
     messages = await _messages(ports, found)
     if messages is None:
         return
@@ -71,11 +71,11 @@ async def _redeem(ports: Ports, instances: Instances, round_: Round, found: Unde
     async def take(event: bytes) -> None:
         accepted.append(await accept(ports, instances, event))
 
-    await round_.each(messages, take, AT_ONCE)
+    await run.each(messages, take, AT_ONCE)
     if len(accepted) < len(messages):
         return  # those that were accepted are duplicates next time
     await ports.events.delivered(found)
-    round_.done += 1
+    run.done += 1
     log(
         "undelivered.drained",
         "undelivered event accepted",
@@ -83,7 +83,7 @@ async def _redeem(ports: Ports, instances: Instances, round_: Round, found: Unde
         blob=found.name,
         events=len(messages),
         started=sum(len(each.started) for each in accepted),
-        letters=sum(each.letter is not None for each in accepted),
+        dead_letters=sum(each.dead_letter is not None for each in accepted),
     )
 
 

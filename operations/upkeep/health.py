@@ -48,7 +48,7 @@ def _own(ports: Ports) -> list[Check]:
         (
             "dead letters",
             "Create the container dead-letters, and give the app Storage Blob Data Contributor on it.",
-            ports.letters.page("", 1, None),
+            ports.dead_letters.page("", 1, None),
         ),
         (
             "reports",

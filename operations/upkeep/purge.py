@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from operations.log import log
 from operations.upkeep.sweep import is_owed
-from operations.upkeep.timer_run import Round
+from operations.upkeep.timer_run import TimerRun
 from ports.orchestrations import Instances
 from ports.services import Ports
 from rules.jobs.model import JobKind
@@ -24,28 +24,28 @@ async def purge(ports: Ports, instances: Instances) -> int:
 
     By id alone: the extension's purge by a filter ignores the prefix, and would take what must stay.
     """
-    round_ = Round(ports, "purge", seconds=SECONDS, most=MOST)
+    run = TimerRun(ports, "purge", seconds=SECONDS, most=MOST)
     for prefix, statuses in LISTS.items():
-        if not round_.over:
-            with round_:
-                await _slice(ports, instances, round_, prefix, statuses)
-    if round_.done:
+        if not run.over:
+            with run:
+                await _slice(ports, instances, run, prefix, statuses)
+    if run.done:
         text = f"histories that ended over {RETENTION // timedelta(days=1)} days ago were deleted"
-        log("purge.done", text, count=round_.done)
-    round_.finish()
-    return round_.done
+        log("purge.done", text, count=run.done)
+    run.finish()
+    return run.done
 
 
-async def _slice(ports: Ports, instances: Instances, round_: Round, prefix: str, statuses: frozenset[str]) -> None:
+async def _slice(ports: Ports, instances: Instances, run: TimerRun, prefix: str, statuses: frozenset[str]) -> None:
     async def forget(listed: Instance) -> None:
         if await _may_go(ports, instances, listed.id):
             await instances.purge(listed.id)
-            round_.done += 1
+            run.done += 1
 
     before = ports.now() - RETENTION
-    async for page in round_.pages(instances, prefix, statuses=statuses, before=before):
+    async for page in run.pages(instances, prefix, statuses=statuses, before=before):
         old = [instance for instance in page if may_go(instance, ports.now())]
-        await round_.each(old, forget, AT_ONCE)
+        await run.each(old, forget, AT_ONCE)
 
 
 async def _may_go(ports: Ports, instances: Instances, identity: str) -> bool:
@@ -53,9 +53,9 @@ async def _may_go(ports: Ports, instances: Instances, identity: str) -> bool:
     instance = await instances.find(identity)
     if instance is None or not may_go(instance, ports.now()):
         return False
-    letter = await ports.letters.read(identity)
+    letter = await ports.dead_letters.read(identity)
     if letter is not None and letter.resolved_at is None:
         return False
     # One that the sweep has yet to write is written from the history.
-    ended = await ports.letters.ended(identity) if status.view(instance)["state"] == State.DEAD_LETTERED else None
+    ended = await ports.dead_letters.ended(identity) if status.view(instance)["state"] == State.DEAD_LETTERED else None
     return ended is None or not await is_owed(ports, instance, ended)

@@ -3,7 +3,7 @@
 import logging
 
 from operations.log import log
-from operations.upkeep.timer_run import Round
+from operations.upkeep.timer_run import TimerRun
 from ports.orchestrations import Instances
 from ports.services import Ports
 from rules.dead_letters import letters
@@ -22,25 +22,25 @@ PREFIXES = (*(f"{kind}-" for kind in JobKind), "")
 
 async def resume(ports: Ports, instances: Instances) -> int:
     """Start again what is broken and due; how many. The next round goes on where this one was over."""
-    round_ = Round(ports, "resume", seconds=SECONDS, most=MOST)
+    run = TimerRun(ports, "resume", seconds=SECONDS, most=MOST)
     for prefix in PREFIXES:
-        if not round_.over:
-            with round_:
-                await _take_up_all(ports, instances, round_, prefix)
-    if round_.done:
-        log("resume.done", "broken orchestrations restarted", count=round_.done)
-    round_.finish()
-    return round_.done
+        if not run.over:
+            with run:
+                await _take_up_all(ports, instances, run, prefix)
+    if run.done:
+        log("resume.done", "broken orchestrations restarted", count=run.done)
+    run.finish()
+    return run.done
 
 
-async def _take_up_all(ports: Ports, instances: Instances, round_: Round, prefix: str) -> None:
+async def _take_up_all(ports: Ports, instances: Instances, run: TimerRun, prefix: str) -> None:
     async def start(listed: Instance) -> None:
         # Not `+=` around the await: several are under way at once, and each would add to the count that it began with.
         if await take_up(ports, instances, listed.id):
-            round_.done += 1
+            run.done += 1
 
-    async for page in round_.pages(instances, prefix, statuses=StatusFilter.BROKEN):
-        await round_.each([instance for instance in page if _is_due(ports, instance)], start, AT_ONCE)
+    async for page in run.pages(instances, prefix, statuses=StatusFilter.BROKEN):
+        await run.each([instance for instance in page if _is_due(ports, instance)], start, AT_ONCE)
 
 
 def _is_due(ports: Ports, instance: Instance) -> bool:
@@ -81,8 +81,10 @@ async def _keep(ports: Ports, instance: Instance) -> None:
     """Report what only a person can look into. A transfer gets a dead letter, once; a letter resolved before is of an earlier end."""
     detail = recovery.said(instance)
     if TRANSFER_ID_PATTERN.fullmatch(instance.id):
-        letter = await ports.letters.read(instance.id)
+        letter = await ports.dead_letters.read(instance.id)
         if letter is not None and (letter.resolved_at is None or letter.resolved_at >= instance.updated_at):
             return
-        await ports.letters.write(letters.of_unreadable(instance.id, detail, ports.now(), ports.app_version, letter))
+        await ports.dead_letters.write(
+            letters.of_unreadable(instance.id, detail, ports.now(), ports.app_version, letter)
+        )
     log("resume.unreadable", detail, level=logging.WARNING, id=instance.id)

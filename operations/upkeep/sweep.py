@@ -4,7 +4,7 @@ import logging
 from dataclasses import replace
 
 from operations.log import log
-from operations.upkeep.timer_run import PAGE, Round
+from operations.upkeep.timer_run import PAGE, TimerRun
 from ports.orchestrations import Instances
 from ports.services import Ports
 from rules.orchestrations import status
@@ -19,23 +19,23 @@ SECONDS = 240
 
 async def sweep(ports: Ports, instances: Instances) -> None:
     """Resolve the letters that are no longer true, then write those that are missing; each in pages."""
-    round_ = Round(ports, "sweep", seconds=SECONDS)
-    with round_:
-        unwritten = await resolve_settled(ports, instances, round_)
-        await write_missing(ports, instances, unwritten, round_)
-    round_.finish()
+    run = TimerRun(ports, "sweep", seconds=SECONDS)
+    with run:
+        unwritten = await resolve_settled(ports, instances, run)
+        await write_missing(ports, instances, unwritten, run)
+    run.finish()
 
 
-async def resolve_settled(ports: Ports, instances: Instances, round_: Round) -> dict[str, Ended]:
+async def resolve_settled(ports: Ports, instances: Instances, run: TimerRun) -> dict[str, Ended]:
     """Resolve every open letter whose transfer is no longer dead-lettered; the ends that have no open letter."""
-    ends = {ended.id: ended async for ended in ports.letters.endings() if _may_be_owed(ended)}
+    ends = {ended.id: ended async for ended in ports.dead_letters.endings() if _may_be_owed(ended)}
     continuation = None
     while True:
-        listed, continuation = await ports.letters.page("", PAGE, continuation)
+        listed, continuation = await ports.dead_letters.page("", PAGE, continuation)
         for item in listed:
             # A message is no transfer: nothing but its replay resolves its letter.
             if ends.pop(item["id"], None) is None and TRANSFER_ID_PATTERN.fullmatch(item["id"]):
-                with round_:
+                with run:
                     await _resolve(ports, instances, item["id"])
         if continuation is None:
             return ends
@@ -47,17 +47,17 @@ async def _resolve(ports: Ports, instances: Instances, letter_id: str) -> None:
         return
     state = status.view(instance)["state"]
     if state in FINAL - {State.DEAD_LETTERED}:
-        await ports.letters.resolve(letter_id, instance.run.attempt, state, ports.now())
+        await ports.dead_letters.resolve(letter_id, instance.run.attempt, state, ports.now())
         text = "its transfer is no longer dead-lettered"
         log("sweep.resolved", text, id=letter_id, name=instance.name, state=state)
 
 
-async def write_missing(ports: Ports, instances: Instances, ends: dict[str, Ended], round_: Round) -> None:
+async def write_missing(ports: Ports, instances: Instances, ends: dict[str, Ended], run: TimerRun) -> None:
     """Start every dead-lettered transfer that has no letter again at `close`, which writes it."""
     for ended in ends.values():
-        if round_.over:
+        if run.over:
             return
-        with round_:
+        with run:
             await _write(ports, instances, ended.id)
 
 
@@ -65,7 +65,7 @@ async def _write(ports: Ports, instances: Instances, identity: str) -> None:
     instance = await instances.find(identity)
     if instance is None or instance.running or instance.run is None:
         return
-    ended = await ports.letters.ended(identity)  # the list shows no details, and may be old
+    ended = await ports.dead_letters.ended(identity)  # the list shows no details, and may be old
     if ended is None or not _may_be_owed(ended) or not await is_owed(ports, instance, ended):
         return
     ending = Outcome(Verdict.ENDED, state=ended.state, reason=ended.reason, detail=ended.detail)
@@ -83,6 +83,6 @@ async def is_owed(ports: Ports, instance: Instance, ended: Ended) -> bool:
 
     None is owed where a person discarded the letter, though it may be gone by now.
     """
-    letter = await ports.letters.read(ended.id)
+    letter = await ports.dead_letters.read(ended.id)
     written = letter is not None and letter.last >= ended.attempt
     return not (written or ended.discarded) and status.view(instance)["state"] == State.DEAD_LETTERED

@@ -19,8 +19,8 @@ PAGE = 100
 MAX_FAILURES = 10
 
 
-class Round:
-    """A round of the timer `name`. `with round_:` is one thing that may fail; `done` counts what was done.
+class TimerRun:
+    """A round of the timer `name`. `with run:` is one thing that may fail; `done` counts what was done.
 
     It is over after so many seconds, after `most` things done, or after 10 that failed.
     """

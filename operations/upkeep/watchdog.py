@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from operations.log import log
-from operations.upkeep.timer_run import Round
+from operations.upkeep.timer_run import TimerRun
 from ports.orchestrations import Instances
 from ports.services import Ports
 from rules.jobs.model import JobKind
@@ -37,11 +37,11 @@ class Seen:
         if self.since is None or last_sign(instance) < self.since:
             self.since, self.id, self.name = last_sign(instance), instance.id, instance.name
 
-    async def is_behind(self, ports: Ports, instances: Instances, round_: Round) -> bool:
+    async def is_behind(self, ports: Ports, instances: Instances, run: TimerRun) -> bool:
         """Look at the hub once a round, and only where something looks lost. One that cannot be looked at counts as behind."""
         if self.behind is None:
             self.behind = True
-            with round_:
+            with run:
                 self.behind = await _is_behind(ports, instances)
         return self.behind
 
@@ -51,11 +51,11 @@ async def watch(ports: Ports, instances: Instances) -> int:
 
     Flat in memory, however many there are; a round that takes too long is over, and the next one goes on from there.
     """
-    round_, seen = Round(ports, "watchdog", seconds=SECONDS, most=MOST), Seen()
+    run, seen = TimerRun(ports, "watchdog", seconds=SECONDS, most=MOST), Seen()
     for prefix in PREFIXES:
-        if not round_.over:
-            with round_:
-                await _look(ports, instances, round_, prefix, seen)
+        if not run.over:
+            with run:
+                await _look(ports, instances, run, prefix, seen)
     if seen.since is not None:
         log(
             "watchdog.silent",
@@ -66,25 +66,25 @@ async def watch(ports: Ports, instances: Instances) -> int:
             oldest_name=seen.name,
             oldest_seconds=_seconds(ports.now() - seen.since),
         )
-    round_.finish()
-    return round_.done
+    run.finish()
+    return run.done
 
 
-async def _look(ports: Ports, instances: Instances, round_: Round, prefix: str, seen: Seen) -> None:
+async def _look(ports: Ports, instances: Instances, run: TimerRun, prefix: str, seen: Seen) -> None:
     async def act(listed: Instance) -> None:
         # Not `+=` around the await: several are under way at once, and each would add to the count that it began with.
         if await _act(ports, instances, listed.id):
-            round_.done += 1
+            run.done += 1
 
-    async for page in round_.pages(instances, prefix, statuses=ALIVE, before=ports.now() - LOST):
+    async for page in run.pages(instances, prefix, statuses=ALIVE, before=ports.now() - LOST):
         for instance in page:
             if ports.now() - last_sign(instance) > SILENT:
                 seen.add(instance)
         lives = [(instance, life(instance, ports.now())) for instance in page]
-        await round_.each([instance for instance, found in lives if found is Life.STUCK], act, AT_ONCE)
+        await run.each([instance for instance, found in lives if found is Life.STUCK], act, AT_ONCE)
         lost = [instance for instance, found in lives if found is Life.LOST]
-        if lost and not await seen.is_behind(ports, instances, round_):
-            await round_.each(lost, act, AT_ONCE)
+        if lost and not await seen.is_behind(ports, instances, run):
+            await run.each(lost, act, AT_ONCE)
 
 
 async def _is_behind(ports: Ports, instances: Instances) -> bool:

@@ -30,7 +30,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DeadLetter:
     """A dead letter: of a transfer (`route`, `source_url` … are set), or of a message (`message` is its body, base64).
 
     Neither is set for a transfer whose input cannot be read: only its id is known.
@@ -72,16 +72,16 @@ class Letter:
         return self.attempts[min(self.attempts)].failed_at, self.attempts[self.last].failed_at
 
 
-def of_run(run: Run, now: datetime, app_version: str) -> Letter:
+def of_run(run: Run, now: datetime, app_version: str) -> DeadLetter:
     """The letter of a run that ends `dead_lettered`, with this attempt alone."""
     ending = run.ending
     reason = (ending and ending.reason) or Reason.INTERNAL
     said = (ending and ending.detail) or reason.hint
     detail = (f"{said}; {run.note}" if run.note else said)[:MAX_DETAIL]
     transfer = run.transfer
-    return Letter(
+    return DeadLetter(
         id=transfer.id,
-        attempts={run.attempt: Attempt(run.accepted_at, now, reason, detail, run.tries)},
+        attempts={run.attempt: Attempt(run.accepted_at, now, reason, detail, run.copy_attempts)},
         app_version=app_version,
         route=transfer.route,
         source_url=transfer.source_blob.url,
@@ -92,9 +92,9 @@ def of_run(run: Run, now: datetime, app_version: str) -> Letter:
     )
 
 
-def of_message(body: bytes, refused: events.RejectedEvent, now: datetime, app_version: str) -> Letter:
+def of_message(body: bytes, refused: events.RejectedEvent, now: datetime, app_version: str) -> DeadLetter:
     """The letter of a message that leads to no transfer. What looks like a secret in it is removed."""
-    return Letter(
+    return DeadLetter(
         id=identity.message_id(body),
         attempts={0: Attempt(now, now, refused.reason, refused.detail[:MAX_DETAIL])},
         app_version=app_version,
@@ -102,14 +102,16 @@ def of_message(body: bytes, refused: events.RejectedEvent, now: datetime, app_ve
     )
 
 
-def of_unreadable(identity: str, detail: str, now: datetime, app_version: str, before: Letter | None = None) -> Letter:
+def of_unreadable(
+    identity: str, detail: str, now: datetime, app_version: str, before: DeadLetter | None = None
+) -> DeadLetter:
     """The letter of a transfer that broke and whose input cannot be read: only its id is known, and a letter from `before`."""
     text = f"{detail}; this version of the app cannot read its input"
     number = before.last + 1 if before else 0
-    return Letter(identity, {number: Attempt(now, now, Reason.INTERNAL, text[:MAX_DETAIL])}, app_version)
+    return DeadLetter(identity, {number: Attempt(now, now, Reason.INTERNAL, text[:MAX_DETAIL])}, app_version)
 
 
-def merged(old: Letter | None, new: Letter) -> Letter | None:
+def merged(old: DeadLetter | None, new: DeadLetter) -> DeadLetter | None:
     """What to write over `old` (open or resolved) for `new`; None if the old record already knows as much.
 
     | old | new | written |
@@ -135,6 +137,6 @@ def merged(old: Letter | None, new: Letter) -> Letter | None:
     )
 
 
-def resolved(letter: Letter, now: datetime, how: str) -> Letter:
+def resolved(letter: DeadLetter, now: datetime, how: str) -> DeadLetter:
     """The letter, kept for audit: `how` is the state that its transfer reached, `accepted` for a message, or `discarded`."""
     return replace(letter, resolved_at=now, resolved_as=how)

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from rules.codec import moment, stamp
-from rules.dead_letters.letters import Attempt, Letter
+from rules.dead_letters.letters import Attempt, DeadLetter
 from rules.errors import Reason
 
 # Of 8 KB of metadata, a name may take this much once it is encoded; the record has it whole.
@@ -16,7 +16,7 @@ MAX_LISTED_NAME = 4_000
 SIZE = re.compile(r"[0-9]{1,18}")
 
 
-def record(letter: Letter) -> dict[str, Any]:
+def record(letter: DeadLetter) -> dict[str, Any]:
     """The letter as JSON: what is stored, and what the API answers."""
     first, last = letter.failed_at
     return {
@@ -38,7 +38,7 @@ def record(letter: Letter) -> dict[str, Any]:
     }
 
 
-def resolution(letter: Letter) -> dict[str, Any]:
+def resolution(letter: DeadLetter) -> dict[str, Any]:
     """Whether the letter is resolved, when and how: what a transfer shows of its letter."""
     return {
         "state": "resolved" if letter.resolved_at else "open",
@@ -47,7 +47,7 @@ def resolution(letter: Letter) -> dict[str, Any]:
     }
 
 
-def _transfer(letter: Letter) -> dict[str, Any]:
+def _transfer(letter: DeadLetter) -> dict[str, Any]:
     return {
         "route": letter.route,
         "source": {"url": letter.source_url, "name": letter.name, "etag": letter.etag, "size": letter.size},
@@ -65,9 +65,9 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def read(record: dict[str, Any]) -> Letter:
+def read(record: dict[str, Any]) -> DeadLetter:
     """Read a stored record of this schema or an older one. KeyError, TypeError or ValueError if it is none."""
-    return Letter(
+    return DeadLetter(
         id=record["id"],
         attempts={int(number): _read_attempt(attempt) for number, attempt in dict(record["attempts"]).items()},
         app_version=record["app_version"],
@@ -101,7 +101,7 @@ def _read_attempt(record: dict[str, Any]) -> Attempt:
     )
 
 
-def metadata(letter: Letter) -> dict[str, str]:
+def metadata(letter: DeadLetter) -> dict[str, str]:
     """The listing fields as blob metadata (ASCII alone), so that a list needs no read per letter."""
     first, last = letter.failed_at
     fields = {

@@ -34,7 +34,7 @@ def advance(job: Job, batch: Batch, now: datetime) -> Job:
     """
     if batch.failure:
         return faulted(job, batch.failure, now, moved=batch.moved, permanent=batch.permanent)
-    job = replace(job, tally=job.tally + batch.tally, faults=0, pause=0, detail="", updated_at=now)
+    job = replace(job, tally=job.tally + batch.tally, failures=0, pause=0, detail="", updated_at=now)
     if job.phase is Phase.ACT:
         job = replace(job, page=batch.page, line=batch.line, batches=job.batches + batch.wrote)
         job = replace(job, pause=_pace(job, batch.tally.acted - batch.before))
@@ -54,12 +54,12 @@ def faulted(job: Job, detail: str, now: datetime, *, moved: bool = False, perman
 
     The pause is never shorter than a batch's worth of starts: this one may have started as many.
     """
-    job = replace(job, faults=0 if moved else job.faults + 1, detail=detail[:MAX_DETAIL], updated_at=now)
+    job = replace(job, failures=0 if moved else job.failures + 1, detail=detail[:MAX_DETAIL], updated_at=now)
     if job.cancelling:
         return _ended(job, JobState.CANCELLED)
-    if permanent or job.faults >= policies.MAX_FAULTS:
+    if permanent or job.failures >= policies.MAX_FAILURES:
         return _ended(job, JobState.FAILED)
-    return replace(job, pause=max(policies.backoff(job.faults, job.id), BATCH_SECONDS))
+    return replace(job, pause=max(policies.backoff(job.failures, job.id), BATCH_SECONDS))
 
 
 def cancelled(job: Job, now: datetime) -> Job:
@@ -69,7 +69,7 @@ def cancelled(job: Job, now: datetime) -> Job:
 
 def resumed(job: Job, detail: str) -> Job:
     """The job to start again after the host failed its orchestration: at the batch of its input, which is safe to repeat."""
-    return replace(job, faults=0, pause=0, resumes=job.resumes + 1, detail=detail[:MAX_DETAIL])
+    return replace(job, failures=0, pause=0, resumes=job.resumes + 1, detail=detail[:MAX_DETAIL])
 
 
 def broken_off(job: Job, detail: str) -> Job:

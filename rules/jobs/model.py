@@ -123,7 +123,7 @@ class Job:
     page: int = 0
     line: int = 0
     tally: Tally = Tally()
-    faults: int = 0
+    failures: int = 0
     resumes: int = 0
     pause: int = 0
     cancelling: bool = False

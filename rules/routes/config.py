@@ -26,7 +26,7 @@ FIELDS = frozenset({"name", "source", "target", "suffix", "engine", "deadline", 
 MAX_PREFIX = 256
 # An async copy reads the source by a SAS, and a user-delegation SAS lives for 7 days at the most (rule 14).
 MAX_DEADLINE = timedelta(days=6)
-DEADLINES = (timedelta(minutes=1), MAX_DEADLINE)
+DEADLINE_RANGE = (timedelta(minutes=1), MAX_DEADLINE)
 # Each time lists both sides; the timer that begins it comes every five minutes.
 INTERVALS = (timedelta(minutes=15), timedelta(days=30))
 
@@ -70,7 +70,7 @@ def _route(item: Any, number: int) -> Route:
             target=place(texts.get("target", "")),
             suffix=texts.get("suffix", ""),
             engine=_engine(texts.get("engine", "auto")),
-            deadline=duration(texts, "deadline", *DEADLINES),
+            deadline=duration(texts, "deadline", *DEADLINE_RANGE),
             tier=_tier(texts["tier"]) if "tier" in texts else None,
             reconcile=duration(texts, "reconcile", *INTERVALS),
         )

@@ -36,15 +36,20 @@ def advance(run: Run, outcome: Outcome, now: datetime) -> Run:
     | clean | retryable, for the 8th time | close; a note says that something half-made may be left |
     | record, clean, close | retryable | backoff, the same step; what writes records without limit |
     """
-    faults = run.faults
+    activity_failures = run.activity_failures
     run = replace(
-        run, faults=0, pause=0, updated_at=now, first_look_at=run.first_look_at or now, note=outcome.note or run.note
+        run,
+        activity_failures=0,
+        pause=0,
+        updated_at=now,
+        first_look_at=run.first_look_at or now,
+        note=outcome.note or run.note,
     )
     match run.step:
         case Step.START | Step.CHECK:
             return _carried(_learned(run, outcome, now), outcome, now)
         case Step.RECORD | Step.CLEAN | Step.CLOSE if outcome.verdict is Verdict.RETRYABLE:
-            return _later(replace(run, faults=faults + 1), outcome.detail)
+            return _later(replace(run, activity_failures=activity_failures + 1), outcome.detail)
         case Step.RECORD:
             following = Step.CLEAN if outcome.pause else Step.CLOSE
             recorded = run.ending is not None and run.ending.state is not State.SUPERSEDED
@@ -62,8 +67,14 @@ def faulted(run: Run, detail: str, now: datetime) -> Run:
     After 10 in a row, or at the deadline, a transfer that is still being carried ends `dead_lettered` as `internal`; the
     steps that end a transfer go on as `advance` says.
     """
-    run = replace(run, first=False, faults=run.faults + 1, updated_at=now, first_look_at=run.first_look_at or now)
-    spent = run.faults >= policies.MAX_FAULTS or expired(run, now)
+    run = replace(
+        run,
+        first=False,
+        activity_failures=run.activity_failures + 1,
+        updated_at=now,
+        first_look_at=run.first_look_at or now,
+    )
+    spent = run.activity_failures >= policies.MAX_FAILURES or expired(run, now)
     if carrying(run) and (spent or run.cancelling):
         return give_up(run, Reason.INTERNAL, detail)
     return _later(run, detail)
@@ -75,7 +86,7 @@ def resumed(run: Run, detail: str) -> Run:
     Safe for every step, because each may be repeated: `start` looks before it acts. It never acts blindly again, since the
     failed execution may have copied; and it never starts to copy once a cancel was noticed.
     """
-    run = replace(run, first=False, faults=0, pause=0, resumes=run.resumes + 1, detail=detail[:MAX_DETAIL])
+    run = replace(run, first=False, activity_failures=0, pause=0, resumes=run.resumes + 1, detail=detail[:MAX_DETAIL])
     run = replace(run, gone=False, settled=False)  # the pause after the last look may have been cut short
     return cancelled(run) if run.cancelling and carrying(run) else run
 
@@ -85,15 +96,17 @@ def broken_off(run: Run, detail: str) -> Run:
 
     It counts as one more resume, so that its record of the end outranks what the broken execution still has in flight.
     """
-    run = replace(run, first=False, faults=0, pause=0, resumes=run.resumes + 1)
+    run = replace(run, first=False, activity_failures=0, pause=0, resumes=run.resumes + 1)
     return replace(run, step=Step.RECORD) if run.ending else give_up(run, Reason.INTERNAL, detail)
 
 
 def _later(run: Run, detail: str) -> Run:
     """The same step after a backoff; but a target that cannot be cleaned does not keep a transfer from its end."""
-    if run.step is Step.CLEAN and run.faults >= policies.MAX_TRIES:
-        return _closing(replace(run, faults=0, pause=0, step=Step.CLOSE, note=f"{UNCLEAN}: {detail[:MAX_DETAIL]}"))
-    return replace(run, pause=policies.backoff(run.faults, run.transfer.id))
+    if run.step is Step.CLEAN and run.activity_failures >= policies.MAX_COPY_ATTEMPTS:
+        return _closing(
+            replace(run, activity_failures=0, pause=0, step=Step.CLOSE, note=f"{UNCLEAN}: {detail[:MAX_DETAIL]}")
+        )
+    return replace(run, pause=policies.backoff(run.activity_failures, run.transfer.id))
 
 
 def give_up(run: Run, reason: Reason, detail: str) -> Run:
@@ -176,16 +189,16 @@ def _going_on(run: Run, outcome: Outcome, now: datetime) -> Run:
     if outcome.verdict is not Verdict.RETRYABLE:
         return replace(run, step=Step.START)
     # A copy that began and failed counted when it began.
-    run = replace(run, tries=run.tries + (run.step is Step.START), step=Step.START)
-    if run.tries >= policies.MAX_TRIES:
+    run = replace(run, copy_attempts=run.copy_attempts + (run.step is Step.START), step=Step.START)
+    if run.copy_attempts >= policies.MAX_COPY_ATTEMPTS:
         return give_up(run, outcome.reason or Reason.INTERNAL, outcome.detail)
-    return replace(run, pause=min(policies.backoff(max(run.tries, 1), run.transfer.id), _left(run, now)))
+    return replace(run, pause=min(policies.backoff(max(run.copy_attempts, 1), run.transfer.id), _left(run, now)))
 
 
 def _copying(run: Run, outcome: Outcome, now: datetime) -> Run:
     """A copy that this step began is one of the 8; one that it found on its way is not."""
     if outcome.began:
-        return replace(run, tries=run.tries + 1, polls=0, copying_at=now, progressed_at=None)
+        return replace(run, copy_attempts=run.copy_attempts + 1, polls=0, copying_at=now, progressed_at=None)
     return replace(run, polls=0 if run.step is Step.START else run.polls + 1, copying_at=run.copying_at or now)
 
 
@@ -217,7 +230,7 @@ def _closing(run: Run) -> Run:
     """`close` is skipped where it has nothing to do: no letter to write or resolve, no record of an end to drop."""
     state = run.ending.state if run.ending else None
     leaves_record = state in {State.VERIFIED, State.SUPERSEDED} and (run.attempt > 0 or run.recorded)
-    if run.step is Step.CLOSE and not (state is State.DEAD_LETTERED or run.letter or leaves_record):
+    if run.step is Step.CLOSE and not (state is State.DEAD_LETTERED or run.has_open_dead_letter or leaves_record):
         return _ended(run)
     return run
 

@@ -110,7 +110,7 @@ class Run:
     transfer: Transfer
     accepted_at: datetime
     attempt: int = 0
-    letter: bool = False
+    has_open_dead_letter: bool = False
     deadline: timedelta | None = None
     step: Step | None = Step.START
     state: State = State.ACCEPTED
@@ -118,8 +118,8 @@ class Run:
     engine: Engine | None = None
     size: int | None = None
     copied: int = 0
-    tries: int = 0
-    faults: int = 0
+    copy_attempts: int = 0
+    activity_failures: int = 0
     resumes: int = 0
     polls: int = 0
     copying_at: datetime | None = None

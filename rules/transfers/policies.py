@@ -9,8 +9,8 @@ from rules.errors import Reason
 from rules.routes.model import Engine, EnginePreference
 from rules.transfers.model import Kind
 
-MAX_TRIES = 8
-MAX_FAULTS = 10
+MAX_COPY_ATTEMPTS = 8
+MAX_FAILURES = 10
 MAX_LOOKS = 8
 MAX_RESUMES = 5
 SYNC_LIMIT = 256 * 1024 * 1024

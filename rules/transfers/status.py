@@ -20,7 +20,7 @@ def progress(run: Run, next_check_at: datetime | None = None) -> dict[str, Any]:
         "copied": run.size if run.state is State.VERIFIED else run.copied,
         "total": run.size,
         "attempt": run.attempt,
-        "tries": run.tries,
+        "tries": run.copy_attempts,
         "resumes": run.resumes,
         "cancelling": run.cancelling,
         "ending": run.ending.state if run.ending and not ending else None,

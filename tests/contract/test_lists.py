@@ -171,7 +171,7 @@ class TestActing:
         while job.phase:
             began.append(job)
             job = lifecycle.advance(job, await act(cast("Ports", ports), job, handle), NOW)
-            assert (job.faults, job.tally.failed) == (0, 0)
+            assert (job.failures, job.tally.failed) == (0, 0)
         assert (job.tally.started, job.batches) == (400, len(began))
         assert job.batches > 1
         for older in began:  # resumed from an older input: it says the same, and acts on nothing

@@ -13,8 +13,8 @@ from rules.routes.model import Engine
 from rules.transfers.decisions import TargetBlob
 from rules.transfers.model import Ended, Kind
 from rules.transfers.states import State
+from tests.contract.test_dead_letters import NOW, letter
 from tests.contract.test_instances import InMemory as Fleet
-from tests.contract.test_letters import NOW, letter
 from tests.contract.test_target import request
 from tests.contract.worlds import InMemory
 from tests.fakes import MemoryInstances
@@ -36,14 +36,14 @@ async def calls(world: InMemory, instances: MemoryInstances) -> dict[str, Callab
         "target.abort": lambda: world.target.abort(copy.target, "none"),
         "target.clear": lambda: world.target.clear_copy(copy.target, SEEN),
         "target.delete": lambda: world.target.delete(copy.target, "0x1"),
-        "letters.ended": lambda: world.letters.ended(name),
-        "letters.write_ended": lambda: world.letters.write_ended(Ended(name, 0, State.CANCELLED)),
-        "letters.drop_ended": lambda: world.letters.drop_ended(name, 0),
-        "letters.write": lambda: world.letters.write(letter(world)),
-        "letters.resolve": lambda: world.letters.resolve(name, 0, "verified", NOW + timedelta(hours=1)),
-        "letters.read": lambda: world.letters.read(name),
-        "letters.page": lambda: world.letters.page("", 1, None),
-        "letters.endings": lambda: anext(aiter(world.letters.endings()), None),
+        "letters.ended": lambda: world.dead_letters.ended(name),
+        "letters.write_ended": lambda: world.dead_letters.write_ended(Ended(name, 0, State.CANCELLED)),
+        "letters.drop_ended": lambda: world.dead_letters.drop_ended(name, 0),
+        "letters.write": lambda: world.dead_letters.write(letter(world)),
+        "letters.resolve": lambda: world.dead_letters.resolve(name, 0, "verified", NOW + timedelta(hours=1)),
+        "letters.read": lambda: world.dead_letters.read(name),
+        "letters.page": lambda: world.dead_letters.page("", 1, None),
+        "letters.endings": lambda: anext(aiter(world.dead_letters.endings()), None),
         "events.put": lambda: world.events.put(b""),
         "events.poison": lambda: anext(aiter(world.events.poison()), None),
         "events.consumed": lambda: world.events.consumed(Poison(b"", "", "")),
@@ -81,7 +81,7 @@ async def test_each_method_asks_once_and_a_crash_before_it_has_no_effect() -> No
             await method()
         assert len(asked) == 1, name
         asked.clear()
-    twins = (world.queues.queue, world.letters.open, world.letters.ends, instances.kept)  # type: ignore[attr-defined]
+    twins = (world.queues.queue, world.dead_letters.open, world.dead_letters.ends, instances.kept)  # type: ignore[attr-defined]
     assert (world.storage.blobs, [len(kept) for kept in twins]) == (before, [0, 0, 0, 0])
 
 

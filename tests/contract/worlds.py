@@ -16,8 +16,8 @@ from azure.storage.blob import BlobProperties, BlobType, ContentSettings, Standa
 from azure.storage.blob.aio import BlobClient, BlobLeaseClient
 
 from adapters.clients import Clients
+from adapters.dead_letters import StoredDeadLetters
 from adapters.events import StoredEvents
-from adapters.letters import StoredLetters
 from adapters.reports import StoredReports
 from adapters.source import SourceBlobs
 from adapters.target import TargetBlobs
@@ -25,14 +25,14 @@ from adapters.translation import Request, error_for_no_answer
 from devhost.storage.testing import Stack
 from ports.blobs import Source, Target
 from ports.events import Events
-from ports.state import Letters, Reports
+from ports.state import DeadLetters, Reports
 from rules.fixed_names import UNDELIVERED_CONTAINER
 from rules.routes.model import Blob, Place
 from rules.transfers.model import Kind
 from tests.fakes import (
     Item,
+    MemoryDeadLetters,
     MemoryEvents,
-    MemoryLetters,
     MemoryReports,
     MemorySource,
     MemoryStorage,
@@ -68,7 +68,7 @@ class World(ABC):
 
     source: Source
     target: Target
-    letters: Letters
+    dead_letters: DeadLetters
     events: Events
     reports: Reports
     source_place: Place
@@ -144,7 +144,7 @@ class InMemory(World):
         super().__init__(
             MemorySource(self.storage),
             MemoryTarget(self.storage),
-            MemoryLetters(self.storage),
+            MemoryDeadLetters(self.storage),
             self.queues,
             MemoryReports(self.storage),
             *places,
@@ -221,7 +221,7 @@ class InStorage(World):
         super().__init__(
             SourceBlobs(clients),
             TargetBlobs(clients),
-            StoredLetters(clients, state),
+            StoredDeadLetters(clients, state),
             StoredEvents(clients, self._queues, self._events),
             StoredReports(clients, state),
             Place(stack.blob_url("sharingsource"), "source"),

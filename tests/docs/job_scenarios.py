@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from activities.jobs import BODIES, run
+from activities.jobs import ACTIVITIES, run
 from operations.transfers.accept import refuse
 from rules import codec
 from rules.errors import Reason
@@ -44,7 +44,7 @@ async def done(world: World, identity: str) -> Job:
     found = world.instances.kept[identity].job
     assert found is not None
     while found.phase:
-        turn = await run(BODIES[found.phase], world.ports, world.instances, found)
+        turn = await run(ACTIVITIES[found.phase], world.ports, world.instances, found)
         found = lifecycle.advance(found, turn, world.clock)
     stands(world, found, "Completed")
     return found

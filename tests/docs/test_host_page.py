@@ -244,7 +244,7 @@ def test_a_message_has_minutes_before_it_is_poison() -> None:
 
 
 def test_ids_and_names_are_what_the_host_takes() -> None:
-    """Letters, digits, a dash: nothing that a URL, a table key or a blob name would have to encode."""
+    """DeadLetters, digits, a dash: nothing that a URL, a table key or a blob name would have to encode."""
     safe = re.compile("[A-Za-z0-9-]{1,90}")
     assert safe.fullmatch(RUN.transfer.id)
     for pattern in (TRANSFER_ID_PATTERN, MESSAGE_ID_PATTERN):

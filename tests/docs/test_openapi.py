@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from adapters.translation import INSTANCES_FIND, error_for_answer
 from operations import problems
+from operations.dead_letters.look import MAX_PAGES as LETTER_PAGES
 from operations.transfers.accept import refuse
-from operations.transfers.look import LETTER_PAGES, SEARCH_PAGE, SEARCH_PAGES
+from operations.transfers.look import SEARCH_PAGE, SEARCH_PAGES
 from rules.dead_letters import letters, records
 from rules.errors import Reason
 from rules.events import RejectedEvent
@@ -575,7 +576,9 @@ async def a_transfers_letter(world: World, api: Api) -> Answer:
 async def a_letter_of_two_attempts(world: World, api: Api) -> Answer:
     """Replayed once."""
     transfer = await dead(world)
-    await world.letters.write(letters.of_run(Run(transfer, NOW, attempt=1, size=10, tries=8), NOW, "0.1.0"))
+    await world.dead_letters.write(
+        letters.of_run(Run(transfer, NOW, attempt=1, size=10, copy_attempts=8), NOW, "0.1.0")
+    )
     answer = await api.call("get_dead_letter", transfer.id)
     assert answer.body["replays"] == 1
     return answer
@@ -705,7 +708,7 @@ async def discarded_twice(world: World, api: Api) -> Answer:
 async def discarded_after_it_was_lost(world: World, api: Api) -> Answer:
     """Nothing was discarded."""
     transfer = await dead(world)
-    world.when(INSTANCES_FIND, world.letters.open.clear)
+    world.when(INSTANCES_FIND, world.dead_letters.open.clear)
     return await api.call("discard_dead_letter", transfer.id)
 
 
@@ -759,14 +762,14 @@ async def message(world: World, sent: bytes) -> str:
 
 async def unreadable(world: World) -> str:
     """The letter of a transfer whose input cannot be read."""
-    await world.letters.write(letters.of_unreadable(UNKNOWN, "the orchestration was Failed: x", NOW, "0.1.0"))
+    await world.dead_letters.write(letters.of_unreadable(UNKNOWN, "the orchestration was Failed: x", NOW, "0.1.0"))
     return UNKNOWN
 
 
 async def resolved_letter(world: World) -> Transfer:
     """A transfer whose letter is resolved."""
     transfer = await dead(world)
-    await world.letters.resolve(transfer.id, 0, "verified", NOW)
+    await world.dead_letters.resolve(transfer.id, 0, "verified", NOW)
     return transfer
 
 

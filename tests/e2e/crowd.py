@@ -17,7 +17,7 @@ from azure.storage.blob.aio import BlobServiceClient
 
 from rules import events
 from rules.dead_letters import letters, records
-from rules.dead_letters.letters import Letter
+from rules.dead_letters.letters import DeadLetter
 from rules.errors import Reason
 from rules.routes import config
 from rules.routes.model import Route
@@ -43,7 +43,7 @@ class Crowd:
 
     desk: Desk
     transfers: Known = field(default_factory=dict)
-    letters: Known = field(default_factory=dict)
+    dead_letters: Known = field(default_factory=dict)
     dead: str = ""
     """The letter that is of a real transfer."""
 
@@ -74,7 +74,7 @@ class Crowd:
         self.dead = letter.id
         written = list(_like(letter, list(ways.values())))
         asyncio.run(_write(self.desk, written))
-        self.letters = {each.id: {"route": each.route, "reason": each.reason} for each in (letter, *written)}
+        self.dead_letters = {each.id: {"route": each.route, "reason": each.reason} for each in (letter, *written)}
 
 
 def _models(desk: Desk) -> dict[str, dict[str, Any]]:
@@ -134,7 +134,7 @@ def _reworded(value: Any, words: dict[str, str]) -> Any:
     return value
 
 
-def _like(model: Letter, ways: list[Route]) -> Iterator[Letter]:
+def _like(model: DeadLetter, ways: list[Route]) -> Iterator[DeadLetter]:
     """Letters like a real one, of other versions; every tenth is a message's."""
     for number in range(LETTERS):
         failed = model.attempts[0].failed_at
@@ -156,7 +156,7 @@ def _like(model: Letter, ways: list[Route]) -> Iterator[Letter]:
         )
 
 
-async def _write(desk: Desk, written: Iterable[Letter]) -> None:
+async def _write(desk: Desk, written: Iterable[DeadLetter]) -> None:
     """Write them as the app does, but many at once."""
     waiting = iter(written)
     account = BlobServiceClient.from_connection_string(desk.stack.connection_string("sharingstate"))

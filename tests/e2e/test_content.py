@@ -20,7 +20,7 @@ from tests.e2e.desk import Answer, Desk
 from tests.e2e.test_overwrite import of_name, settled
 
 SOAK = os.environ.get("SOAK") == "long"
-MAX_TRIES = 8
+MAX_COPY_ATTEMPTS = 8
 # The source and the target of a route; the one without a deadline of its own tries for ten minutes.
 CONTAINERS = {"hasty": ("hasty", "hasty"), "default": ("source", "target")}
 LEASED = ["hasty", *(["default"] if SOAK else [])]
@@ -180,7 +180,7 @@ def test_a_leased_target_conflicts_until_its_lease_is_broken(
     letter = desk.api("GET", f"/dead-letters/{failed['id']}").body
     assert "LeaseIdMissing" in letter["detail"]
     tries = letter["attempts"]["0"]["tries"]
-    assert tries == MAX_TRIES if route == "default" else 2 <= tries < MAX_TRIES
+    assert tries == MAX_COPY_ATTEMPTS if route == "default" else 2 <= tries < MAX_COPY_ATTEMPTS
     assert desk.read(desk.target("leased", target)) == FOREIGN
 
     leases[route].break_lease(0)

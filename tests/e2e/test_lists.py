@@ -128,11 +128,11 @@ def test_transfers_that_start_and_end_meanwhile_disturb_nobody(crowd: Crowd) -> 
 @pytest.mark.parametrize("limit", [LONGEST, 100, 37])
 def test_every_letter_is_listed_once_and_none_is_read(crowd: Crowd, limit: int) -> None:
     """What a list shows is in the metadata: one request for each page, whatever it holds."""
-    assert len(crowd.letters) > LETTERS
+    assert len(crowd.dead_letters) > LETTERS
     last = crowd.desk.control.requests()[-1]["number"]
     pages = list(crowd.pages("/dead-letters", limit))
-    assert Counter(item["id"] for page in pages for item in page) == once(crowd.letters)
-    assert len(pages) == -(-len(crowd.letters) // limit)
+    assert Counter(item["id"] for page in pages for item in page) == once(crowd.dead_letters)
+    assert len(pages) == -(-len(crowd.dead_letters) // limit)
     asked = asked_of_letters(crowd.desk, last)
     assert asked["GetBlob"] == asked["HeadBlob"] == 0
     assert asked["ListBlobs"] >= len(pages)  # a timer may list them, too, whenever it likes
@@ -147,17 +147,17 @@ def asked_of_letters(desk: Desk, since: int) -> Counter[str]:
 @pytest.mark.parametrize("route", ["default", "missing", "nobodys"])
 def test_every_letter_of_a_route_is_listed_once(crowd: Crowd, route: str) -> None:
     """And none of another, nor a message's, which has no route."""
-    assert crowd.ids(f"/dead-letters?route={route}", 37) == once(crowd.letters, route=route)
+    assert crowd.ids(f"/dead-letters?route={route}", 37) == once(crowd.dead_letters, route=route)
 
 
 @pytest.mark.parametrize("reason", [*REASONS, Reason.MALFORMED, Reason.THROTTLED])
 def test_every_letter_of_a_reason_is_listed_once(crowd: Crowd, reason: Reason) -> None:
     """In no more pages than the whole list has, of which only the last may be empty; with a route, those that are both."""
     pages = list(crowd.pages(f"/dead-letters?reason={reason}", LONGEST))
-    assert Counter(item["id"] for page in pages for item in page) == once(crowd.letters, reason=reason)
-    assert len(pages) <= -(-len(crowd.letters) // LONGEST)
+    assert Counter(item["id"] for page in pages for item in page) == once(crowd.dead_letters, reason=reason)
+    assert len(pages) <= -(-len(crowd.dead_letters) // LONGEST)
     assert all(pages[:-1])
-    both = once(crowd.letters, reason=reason, route="missing")
+    both = once(crowd.dead_letters, reason=reason, route="missing")
     assert crowd.ids(f"/dead-letters?reason={reason}&route=missing", 100) == both
 
 
@@ -166,7 +166,7 @@ def test_letters_that_come_and_go_meanwhile_disturb_nobody(crowd: Crowd) -> None
     desk, dead = crowd.desk, crowd.dead
     bodies = [f"no event, but a new one, {number}".encode() for number in range(5)]
     come = {identity.message_id(body): {"route": None, "reason": "malformed"} for body in bodies}
-    before, seen = set(crowd.letters), Counter[str]()
+    before, seen = set(crowd.dead_letters), Counter[str]()
     for number, page in enumerate(crowd.pages("/dead-letters", 37)):
         seen.update(item["id"] for item in page)
         if number < len(bodies):
@@ -180,9 +180,9 @@ def test_letters_that_come_and_go_meanwhile_disturb_nobody(crowd: Crowd) -> None
     desk.until(kept, "all are kept")
     assert set(seen.values()) == {1}
     assert before - {dead} <= seen.keys() <= before | come.keys()
-    crowd.letters = {letter: fields for letter, fields in (crowd.letters | come).items() if letter != dead}
+    crowd.dead_letters = {letter: fields for letter, fields in (crowd.dead_letters | come).items() if letter != dead}
     crowd.transfers[dead]["state"] = "verified"
-    assert crowd.ids("/dead-letters", LONGEST) == once(crowd.letters)
+    assert crowd.ids("/dead-letters", LONGEST) == once(crowd.dead_letters)
 
 
 @pytest.mark.parametrize("asked", GARBAGE)

@@ -4,9 +4,9 @@ Each method asks the world's `hook` once before it has its effect; that is its o
 the twins and on real storage.
 """
 
+from tests.fakes.dead_letters import MemoryDeadLetters
 from tests.fakes.events import MemoryEvents
 from tests.fakes.instances import MemoryInstances
-from tests.fakes.letters import MemoryLetters
 from tests.fakes.reports import MemoryReports
 from tests.fakes.source import MemorySource
 from tests.fakes.target import MemoryTarget
@@ -16,7 +16,7 @@ __all__ = [
     "Item",
     "MemoryEvents",
     "MemoryInstances",
-    "MemoryLetters",
+    "MemoryDeadLetters",
     "MemoryReports",
     "MemorySource",
     "MemoryStorage",

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from adapters import translation
-from rules.dead_letters.letters import Letter
+from rules.dead_letters.letters import DeadLetter
 from rules.errors import StorageError
 from rules.routes.model import Blob, Route
 from rules.transfers import identity
 from rules.transfers.decisions import RECEIPT_SOURCE_ETAG, CopyStatus
 from rules.transfers.model import Ended, Kind
-from tests.fakes import Item, MemoryEvents, MemoryLetters, MemorySource, MemoryStorage, MemoryTarget
+from tests.fakes import Item, MemoryDeadLetters, MemoryEvents, MemorySource, MemoryStorage, MemoryTarget
 from tests.protocol.loop import Loop
 from tests.protocol.orchestration import BASE
 from tests.protocol.recall import Request, frozen
@@ -62,14 +62,14 @@ class Twin:
     storage: _Storage
     source: MemorySource
     target: _Target
-    letters: MemoryLetters
+    dead_letters: MemoryDeadLetters
     events: MemoryEvents
 
     @classmethod
     def new(cls) -> "Twin":
         """An empty one."""
         storage = _Storage(now=lambda: BASE)
-        return cls(storage, MemorySource(storage), _Target(storage), MemoryLetters(storage), MemoryEvents(storage))
+        return cls(storage, MemorySource(storage), _Target(storage), MemoryDeadLetters(storage), MemoryEvents(storage))
 
     def copy(self) -> "Twin":
         """Another one, alike: what the twins keep is never changed in place, so its tables are all there is to copy."""
@@ -81,7 +81,7 @@ class Twin:
         return twin
 
     def _tables(self) -> tuple[dict[Any, Any], ...]:
-        letters = self.letters
+        letters = self.dead_letters
         return (
             self.storage.blobs,
             self.storage.signed,
@@ -196,21 +196,21 @@ class Cloud:
 
     def ended(self, world: int, identity: str) -> Ended | None:
         """The record of an end."""
-        return self._twins[world].letters.ends.get(identity)
+        return self._twins[world].dead_letters.ends.get(identity)
 
-    def letter(self, world: int, identity: str) -> Letter | None:
+    def letter(self, world: int, identity: str) -> DeadLetter | None:
         """The open letter."""
-        return self._twins[world].letters.open.get(identity)
+        return self._twins[world].dead_letters.open.get(identity)
 
-    def resolved(self, world: int, identity: str) -> Letter | None:
+    def resolved(self, world: int, identity: str) -> DeadLetter | None:
         """The letter as it was resolved."""
-        return self._twins[world].letters.resolved.get(identity)
+        return self._twins[world].dead_letters.resolved.get(identity)
 
     def forget(self, world: int, identity: str) -> int:
         """The retention of a resolved letter ends: the container's rule deletes it."""
 
         def forget(twin: Twin) -> None:
-            del twin.letters.resolved[identity]
+            del twin.dead_letters.resolved[identity]
 
         return self.change(world, f"forget {identity}", forget)
 
@@ -218,7 +218,7 @@ class Cloud:
         """An outsider deletes an open letter."""
 
         def lose(twin: Twin) -> None:
-            del twin.letters.open[identity]
+            del twin.dead_letters.open[identity]
 
         return self.change(world, f"lose {identity}", lose)
 

@@ -7,7 +7,7 @@ remembered.
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from activities.transfers import BODIES
+from activities.transfers import ACTIVITIES
 from operations.dead_letters.discard import discard
 from operations.problems import Problem
 from operations.transfers.accept import accept
@@ -347,7 +347,7 @@ class Machine:
             assert run is not None
             assert run.step is not None
             now = BASE + timedelta(seconds=10 * instance.generation + 5 * (run.step == "close"))
-            self._activities[key] = self._bodies.number(Body(run.step.value, BODIES[run.step], run, now))
+            self._activities[key] = self._bodies.number(Body(run.step.value, ACTIVITIES[run.step], run, now))
         return self._activities[key]
 
     def _completed(self, instance: Orchestration, output: dict[str, Any]) -> Orchestration:

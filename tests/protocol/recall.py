@@ -165,7 +165,7 @@ def recall(body: Body, routes: tuple[Route, ...], times: Times, born: Moment, an
 def _arguments(body: Body, routes: tuple[Route, ...], times: Times, gate: _Gate) -> tuple[Any, ...]:
     ports = Ports(
         routes=routes,
-        **{name: cast("Any", _Port(name, gate)) for name in ("source", "target", "letters", "events", "reports")},
+        **{name: cast("Any", _Port(name, gate)) for name in ("source", "target", "dead_letters", "events", "reports")},
         now=lambda: body.now,
         monotonic=gate.monotonic,
         times=times,

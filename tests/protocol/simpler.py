@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from activities.transfers import BODIES, start
+from activities.transfers import ACTIVITIES, start
 from activities.transfers.finish import run_clean
 from ports.services import Ports
 from rules.dead_letters import letters
-from rules.dead_letters.letters import Letter
+from rules.dead_letters.letters import DeadLetter
 from rules.orchestrations.instance import Instance
 from rules.transfers import decisions
 from rules.transfers.decisions import CopyStatus, SourceBlob, TargetBlob
 from rules.transfers.model import Ended, Outcome, Run, Step, Transfer, Verdict
 from rules.transfers.states import State
-from tests.fakes import MemoryLetters, MemoryTarget
+from tests.fakes import MemoryDeadLetters, MemoryTarget
 from tests.protocol import model as model_
 from tests.protocol import recall
 
@@ -62,7 +62,7 @@ def only_own_copies_are_waited_for(patch: pytest.MonkeyPatch) -> None:
         return decisions.is_coming(target, etag) and target is not None and target.transfer_id == mine
 
     for step in (Step.START, Step.CHECK):
-        patch.setitem(BODIES, step, remembering(BODIES[step]))
+        patch.setitem(ACTIVITIES, step, remembering(ACTIVITIES[step]))
     patch.setattr(start, "is_coming", is_coming)
     patch.setattr("activities.transfers.check.is_coming", is_coming)
 
@@ -76,7 +76,7 @@ def stale_copies_are_not_cleaned(patch: pytest.MonkeyPatch) -> None:
             return Outcome(Verdict.DONE)
         return await run_clean(ports, run)
 
-    patch.setitem(BODIES, Step.CLEAN, clean)
+    patch.setitem(ACTIVITIES, Step.CLEAN, clean)
 
 
 def every_copy_is_aborted(patch: pytest.MonkeyPatch) -> None:
@@ -112,7 +112,7 @@ def ended_is_not_read(patch: pytest.MonkeyPatch) -> None:
 def letters_are_simply_written(patch: pytest.MonkeyPatch) -> None:
     """The last write of a letter wins."""
 
-    def merged(_: Letter | None, new: Letter) -> Letter:
+    def merged(_: DeadLetter | None, new: DeadLetter) -> DeadLetter:
         return new
 
     patch.setattr(letters, "merged", merged)
@@ -182,7 +182,7 @@ def discarded_letters_are_owed(patch: pytest.MonkeyPatch) -> None:
     """Who looks whether a letter is missing does not know that a person discarded it."""
 
     async def is_owed(ports: Ports, _instance: Instance, ended: Ended) -> bool:
-        return await ports.letters.read(ended.id) is None
+        return await ports.dead_letters.read(ended.id) is None
 
     patch.setattr("operations.upkeep.sweep.is_owed", is_owed)
     patch.setattr("operations.upkeep.sweep._may_be_owed", lambda ended: ended.state is State.DEAD_LETTERED)
@@ -190,14 +190,14 @@ def discarded_letters_are_owed(patch: pytest.MonkeyPatch) -> None:
 
 def said_before_it_is_resolved(patch: pytest.MonkeyPatch) -> None:
     """The record of the end says first that its letter is discarded, whether or not there is one."""
-    resolve = MemoryLetters.resolve
+    resolve = MemoryDeadLetters.resolve
 
-    async def marked(self: MemoryLetters, identity: str, attempt: int, how: str, now: datetime) -> bool:
+    async def marked(self: MemoryDeadLetters, identity: str, attempt: int, how: str, now: datetime) -> bool:
         if how == letters.DISCARDED and identity in self.ends:
             self.ends[identity] = replace(self.ends[identity], discarded=True)
         return await resolve(self, identity, attempt, how, now)
 
-    patch.setattr(MemoryLetters, "resolve", marked)
+    patch.setattr(MemoryDeadLetters, "resolve", marked)
 
 
 def an_abort_is_never_repeated(patch: pytest.MonkeyPatch) -> None:
@@ -214,5 +214,5 @@ def an_abort_is_never_repeated(patch: pytest.MonkeyPatch) -> None:
         aborted.extend([True] * (cleaning is decisions.Cleaning.ABORT))
         return cleaning
 
-    patch.setitem(BODIES, Step.CLEAN, clean)
+    patch.setitem(ACTIVITIES, Step.CLEAN, clean)
     patch.setattr("activities.transfers.finish.clean", once)

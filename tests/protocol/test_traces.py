@@ -184,7 +184,7 @@ def test_letter_written_late(monkeypatch: pytest.MonkeyPatch) -> None:
         trace,
         play,
         monkeypatch,
-        "transfer 1 is verified, its open letter is Letter",
+        "transfer 1 is verified, its open letter is DeadLetter",
     )
 
 
@@ -279,7 +279,7 @@ def test_letter_of_a_failed_execution(monkeypatch: pytest.MonkeyPatch) -> None:
     play = _played(trace, _scenario("deadline 1", "cancel 1", failures=1))
     assert play.finish() == ["cancelled"]
     assert "sweep" in play.path
-    _bites(simpler.letters_are_not_swept, trace, play, monkeypatch, "its open letter is Letter")
+    _bites(simpler.letters_are_not_swept, trace, play, monkeypatch, "its open letter is DeadLetter")
 
 
 def test_deleted_on_one_look(monkeypatch: pytest.MonkeyPatch) -> None:

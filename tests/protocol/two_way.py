@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from activities.transfers import BODIES
+from activities.transfers import ACTIVITIES
 from rules import events
 from rules.routes.model import Blob, EnginePreference, Place, Route
 from rules.transfers import identity, lifecycle
@@ -184,7 +184,7 @@ class TwoWay:
     def _recall(self, task: Task) -> Recalled:
         run: Run = self._known.values[task.run]
         assert run.step is not None
-        body = Body(run.step.value, BODIES[run.step], run, BASE)
+        body = Body(run.step.value, ACTIVITIES[run.step], run, BASE)
         answers = tuple((number, self._known.values[answer], NOW) for number, answer in task.answers)
         return recall(body, ROUTES, TIMES, NOW, answers)
 

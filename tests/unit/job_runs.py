@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from activities import jobs
-from activities.transfers import BODIES as STEPS
+from activities.transfers import ACTIVITIES as STEPS
 from adapters.translation import INSTANCES_START, Request
 from rules.dead_letters import letters
 from rules.errors import Reason
@@ -45,7 +45,7 @@ class Yielding(World):
 async def batch(world: World, job: Job) -> Batch:
     """The job's next batch, as its activity does it."""
     assert job.phase
-    return await jobs.run(jobs.BODIES[job.phase], world.ports, world.instances, job)
+    return await jobs.run(jobs.ACTIVITIES[job.phase], world.ports, world.instances, job)
 
 
 async def step(world: World, job: Job) -> Job:
@@ -105,8 +105,8 @@ async def dead(
     ending = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=reason)
     run = Run(transfer, NOW, state=State.DEAD_LETTERED, step=None, size=size, ending=ending)
     world.stands(transfer, "Completed", run)
-    await world.letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED, reason))
-    await world.letters.write(letters.of_run(run, now, "0.1.0"))
+    await world.dead_letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED, reason))
+    await world.dead_letters.write(letters.of_run(run, now, "0.1.0"))
     return transfer
 
 

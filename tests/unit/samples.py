@@ -117,7 +117,7 @@ def runs() -> st.SearchStrategy[Run]:
     """Runs in any condition."""
     fields: dict[str, st.SearchStrategy[Any]] = {
         "attempt": st.integers(0, 1_000),
-        "letter": st.booleans(),
+        "has_open_dead_letter": st.booleans(),
         "deadline": st.timedeltas(timedelta(minutes=1), timedelta(days=6)),
         "step": st.none() | st.sampled_from(Step),
         "state": st.sampled_from(State),
@@ -125,8 +125,8 @@ def runs() -> st.SearchStrategy[Run]:
         "engine": st.sampled_from(Engine),
         "size": st.integers(0, 2**50),
         "copied": st.integers(0, 2**50),
-        "tries": st.integers(0, 20),
-        "faults": st.integers(0, 20),
+        "copy_attempts": st.integers(0, 20),
+        "activity_failures": st.integers(0, 20),
         "resumes": st.integers(0, 99),
         "polls": st.integers(0, 10_000),
         "copying_at": moments(),

@@ -17,9 +17,9 @@ from rules.transfers.policies import Times
 from rules.transfers.status import progress
 from tests.fakes import (
     Item,
+    MemoryDeadLetters,
     MemoryEvents,
     MemoryInstances,
-    MemoryLetters,
     MemoryReports,
     MemorySource,
     MemoryStorage,
@@ -47,14 +47,14 @@ class World:
         for place in [place for route in self.routes for place in (route.source, route.target)]:
             self.storage.create(place.endpoint, place.container)
         self.source, self.target = MemorySource(self.storage), MemoryTarget(self.storage)
-        self.letters, self.events = MemoryLetters(self.storage), MemoryEvents(self.storage)
+        self.dead_letters, self.events = MemoryDeadLetters(self.storage), MemoryEvents(self.storage)
         self.reports = MemoryReports(self.storage)
         self.instances = MemoryInstances(self.storage)
         self.ports = Ports(
             routes=self.routes,
             source=self.source,
             target=self.target,
-            letters=self.letters,
+            dead_letters=self.dead_letters,
             events=self.events,
             reports=self.reports,
             now=lambda: self.clock,

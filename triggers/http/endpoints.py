@@ -101,14 +101,14 @@ async def list_letters(call: Call) -> func.HttpResponse:
     wanted = {"route": requests.route(given), "reason": requests.reason(given), "name": given.get("name")}
     chosen = {field: value for field, value in wanted.items() if value is not None}
     with requests.continuation(given) as continuation:
-        return answer(await dead_letter_look.letters(call.ports, chosen, requests.limit(given), continuation))
+        return answer(await dead_letter_look.page(call.ports, chosen, requests.limit(given), continuation))
 
 
 async def get_letter(call: Call) -> func.HttpResponse:
     """One dead letter, open or resolved."""
     requests.parameters(call.req)
     letter_id = requests.letter_id(call.req)
-    letter = await call.ports.letters.read(letter_id)
+    letter = await call.ports.dead_letters.read(letter_id)
     if letter is None:
         raise NotFound(f"dead letter {letter_id} does not exist", "List them with GET /api/dead-letters.")
     return answer(records.record(letter))

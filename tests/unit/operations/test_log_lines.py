@@ -49,13 +49,13 @@ async def cancelled(world: World, transfer: Transfer) -> None:
 
 async def discarded(world: World, transfer: Transfer) -> None:
     """A person discards its letter."""
-    await world.letters.write(letters.of_run(ended(world, transfer, State.DEAD_LETTERED), NOW, "1"))
+    await world.dead_letters.write(letters.of_run(ended(world, transfer, State.DEAD_LETTERED), NOW, "1"))
     await discard(world.ports, world.instances, transfer.id)
 
 
 async def settled(world: World, transfer: Transfer) -> None:
     """Its letter is no longer true."""
-    await world.letters.write(letters.of_run(ended(world, transfer, State.DEAD_LETTERED), NOW, "1"))
+    await world.dead_letters.write(letters.of_run(ended(world, transfer, State.DEAD_LETTERED), NOW, "1"))
     ended(world, transfer, State.VERIFIED)
     await sweep(world.ports, world.instances)
 
@@ -63,7 +63,7 @@ async def settled(world: World, transfer: Transfer) -> None:
 async def unwritten(world: World, transfer: Transfer) -> None:
     """Its letter is missing."""
     ended(world, transfer, State.DEAD_LETTERED)
-    await world.letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED, Reason.THROTTLED, "503"))
+    await world.dead_letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED, Reason.THROTTLED, "503"))
     await sweep(world.ports, world.instances)
 
 

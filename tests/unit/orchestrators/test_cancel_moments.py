@@ -237,7 +237,7 @@ def test_one_who_goes_away_unanswered_may_have_been_heard(staged: Staged, moment
 @pytest.mark.parametrize("moment", range(0, 8, 2))
 def test_a_replay_is_cancelled_as_a_first_attempt_is(staged: Staged, moment: int) -> None:
     """Its open letter is resolved at the end, and its history names no other attempt."""
-    replayed = replace(RUN, attempt=3, letter=True, first=False)
+    replayed = replace(RUN, attempt=3, has_open_dead_letter=True, first=False)
     hub = at(staged(replayed, start=THROTTLED, record=SETTLE), moment)
     person = Person(hub)
     assert played(hub, person) is State.CANCELLED

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from activities.transfers import BODIES
+from activities.transfers import ACTIVITIES
 from activities.transfers.start import run_start
 from operations.upkeep.resume import resume
 from rules import codec
@@ -28,7 +28,7 @@ MOMENTS = ["before", "after"]
 
 async def acted(world: World, step: str, run: Run) -> Outcome:
     """The real step."""
-    return await BODIES[Step(step)](world.ports, run)
+    return await ACTIVITIES[Step(step)](world.ports, run)
 
 
 @dataclass
@@ -122,7 +122,7 @@ def test_failed_at_any_wait_it_ends_verified_with_at_most_one_more_copy(
         assert (item.content, item.pending) == (CONTENT, False)
         assert kind is Kind.BLOCK or item.copy is None  # an async copy's properties show its source's URL
         assert host.world.acts.count("target.copy") <= 2
-        assert (host.world.letters.open, host.world.letters.ends) == ({}, {})
+        assert (host.world.dead_letters.open, host.world.dead_letters.ends) == ({}, {})
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -162,7 +162,7 @@ def test_failed_on_the_way_to_its_end_it_comes_to_that_end(staged: Staged, state
         stage = host.play(ending(host))
         assert stage.output["state"] == state
         assert host.world.at(host.transfer.target_blob) is None
-        letters = host.world.letters
+        letters = host.world.dead_letters
         assert list(letters.open) == ([host.transfer.id] if state is State.DEAD_LETTERED else [])
         assert all(len(letter.attempts) == 1 for letter in letters.open.values())
         assert {ended.state for ended in letters.ends.values()} == ({state} - {State.SUPERSEDED})

@@ -10,7 +10,7 @@ import pytest
 from orchestrators.job import MAX_BATCHES
 from rules import codec
 from rules.jobs.model import Batch, Job, JobKind, JobState, Phase, Tally
-from rules.transfers.policies import MAX_FAULTS, MIN_POLL
+from rules.transfers.policies import MAX_FAILURES, MIN_POLL
 from tests.unit.orchestrators.conftest import Staged
 from tests.unit.orchestrators.stage import Answer, Stage
 from tests.unit.samples import NOW
@@ -130,7 +130,7 @@ def test_lost_batches_are_done_again_from_the_same_place(staged: Staged) -> None
 def test_ten_lost_batches_in_a_row_end_it_as_failed_and_say_why(staged: Staged) -> None:
     """What it counted stays."""
     stage = staged(RECONCILE, survey=[MORE, LOST]).play()
-    assert stage.steps.count("survey") == 1 + MAX_FAULTS
+    assert stage.steps.count("survey") == 1 + MAX_FAILURES
     assert (stage.output["state"], stage.output["counts"]["found"]) == ("failed", 500)
     assert "exited with code 137" in stage.output["detail"]
 

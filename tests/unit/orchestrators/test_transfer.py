@@ -11,7 +11,7 @@ from rules import codec
 from rules.errors import Reason
 from rules.transfers.lifecycle import UNCLEAN
 from rules.transfers.model import Outcome, Run, Step, Verdict
-from rules.transfers.policies import MAX_FAULTS, MAX_TRIES, backoff
+from rules.transfers.policies import MAX_COPY_ATTEMPTS, MAX_FAILURES, backoff
 from tests.unit.orchestrators.conftest import Staged
 from tests.unit.orchestrators.stage import (
     AGAIN,
@@ -88,7 +88,7 @@ def test_a_failure_that_proves_complete_ends_verified(staged: Staged) -> None:
 def test_a_retryable_failure_backs_off_and_ends_as_its_own_reason(staged: Staged) -> None:
     """Eight tries on growing timers; then the dead letter says why."""
     stage = staged(start=THROTTLED).play()
-    assert stage.steps.count("start") == MAX_TRIES
+    assert stage.steps.count("start") == MAX_COPY_ATTEMPTS
     assert stage.pauses == sorted(stage.pauses)
     assert (stage.output["state"], stage.output["reason"]) == ("dead_lettered", "throttled")
 
@@ -111,7 +111,7 @@ def test_a_lost_activity_is_infrastructure_and_is_tried_again(staged: Staged) ->
 def test_ten_lost_activities_in_a_row_end_it_as_internal(staged: Staged) -> None:
     """Then a person is needed."""
     stage = staged(start=LOST).play()
-    assert stage.steps.count("start") == MAX_FAULTS
+    assert stage.steps.count("start") == MAX_FAILURES
     assert (stage.output["state"], stage.output["reason"]) == ("dead_lettered", "internal")
     assert "exited with code 137" in stage.output["detail"]
 
@@ -136,8 +136,8 @@ def test_the_records_of_an_end_are_never_given_up(staged: Staged, step: str) -> 
 def test_a_target_that_cannot_be_cleaned_does_not_keep_a_transfer_from_its_end(staged: Staged, answer: Answer) -> None:
     """Eight times, then its letter is written, and says what may be left."""
     stage = staged(start=FORBIDDEN, record=SETTLE, clean=answer).play()
-    assert stage.steps == ["start", "record", *["clean"] * MAX_TRIES, "close"]
-    assert stage.pauses == [90, *(backoff(count, RUN.transfer.id) for count in range(1, MAX_TRIES))]
+    assert stage.steps == ["start", "record", *["clean"] * MAX_COPY_ATTEMPTS, "close"]
+    assert stage.pauses == [90, *(backoff(count, RUN.transfer.id) for count in range(1, MAX_COPY_ATTEMPTS))]
     assert stage.calls[-1][1].note.startswith(UNCLEAN)
     assert (stage.output["state"], stage.output["reason"]) == ("dead_lettered", "target_unwritable")
 
@@ -284,7 +284,7 @@ class TestCancel:
 WALKS: dict[str, dict[str, Answer | list[Answer]]] = {
     "polls for long": {"start": [WAITING, VERIFIED], "check": [*[WAITING] * 30, AGAIN]},
     "tries, then its letter": {"start": THROTTLED, "record": SETTLE},
-    "faults, then its letter": {"start": LOST, "record": SETTLE},
+    "activity_failures, then its letter": {"start": LOST, "record": SETTLE},
     "polls, then superseded": {"start": [WAITING, SUPERSEDED], "check": [WAITING, WAITING, AGAIN], "record": SETTLE},
     "polls, then permanent": {"start": [WAITING, FORBIDDEN], "check": [WAITING, AGAIN], "record": SETTLE},
     "an end that fails": {"start": FORBIDDEN, "record": [*[LOST] * 12, SETTLE], "close": [*[THROTTLED] * 12, DONE]},
@@ -336,7 +336,7 @@ def test_a_run_that_only_closes_begins_at_its_step(staged: Staged) -> None:
 
 def test_a_replay_resolves_its_letter_at_the_end(staged: Staged) -> None:
     """Only a run that may have an open letter pays for the look."""
-    stage = staged(replace(RUN, attempt=1, letter=True), start=VERIFIED).play()
+    stage = staged(replace(RUN, attempt=1, has_open_dead_letter=True), start=VERIFIED).play()
     assert stage.steps == ["start", "close"]
     assert stage.output["attempt"] == 1
 

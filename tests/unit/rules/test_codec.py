@@ -184,10 +184,10 @@ def test_the_longest_run_stays_under_16_kb_and_its_status_under_4(character: str
         longest(character),
         NOW,
         attempt=9_999,
-        letter=True,
+        has_open_dead_letter=True,
         deadline=timedelta(days=6),
         state=State.COPYING,
-        tries=9,
+        copy_attempts=9,
         polls=9_999,
         copying_at=NOW,
         progressed_at=NOW,
@@ -195,7 +195,9 @@ def test_the_longest_run_stays_under_16_kb_and_its_status_under_4(character: str
         recorded=True,
     )
     run = lifecycle.advance(run, replace(found, successor=Successor("e" * 128, growing=True)), NOW)
-    run = replace(run, first=False, faults=99, pause=750, note="index tags were not copied: the app may not write them")
+    run = replace(
+        run, first=False, activity_failures=99, pause=750, note="index tags were not copied: the app may not write them"
+    )
     assert run.step is Step.RECORD
     assert run.ending
     assert len(run.ending.detail) == len(run.detail) == lifecycle.MAX_DETAIL

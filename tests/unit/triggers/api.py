@@ -86,6 +86,6 @@ async def dead(world: World, name: str = NAME) -> Transfer:
     ending = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="503")
     run = Run(transfer, NOW, state=State.DEAD_LETTERED, step=None, ending=ending)
     world.stands(transfer, "Completed", Run(transfer, NOW), progress(run))
-    await world.letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED, Reason.THROTTLED))
-    await world.letters.write(letters.of_run(run, NOW, "0.1.0"))
+    await world.dead_letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED, Reason.THROTTLED))
+    await world.dead_letters.write(letters.of_run(run, NOW, "0.1.0"))
     return transfer

@@ -134,7 +134,7 @@ class TestLetters:
     async def test_a_resolved_one_is_a_conflict(self, world: World, api: Api) -> None:
         """With what became of it."""
         transfer = await dead(world)
-        await world.letters.resolve(transfer.id, 0, "verified", NOW)
+        await world.dead_letters.resolve(transfer.id, 0, "verified", NOW)
         answer = await api.call("replay_dead_letter", transfer.id)
         assert is_problem(answer, 409)
         assert answer.body["resolved_as"] == "verified"

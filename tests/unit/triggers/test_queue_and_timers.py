@@ -29,7 +29,7 @@ class TestQueue:
     async def test_what_cannot_be_read_is_consumed(self, world: World, api: Api) -> None:
         """As a dead letter."""
         await api.run("accept", message=func.QueueMessage(body=b"\xff"))
-        assert len(world.letters.open) == 1
+        assert len(world.dead_letters.open) == 1
 
     async def test_a_failure_of_storage_raises_so_that_the_queue_keeps_it(self, world: World, api: Api) -> None:
         """The host tries again."""
@@ -51,7 +51,7 @@ class TestQueue:
         monkeypatch.setattr(world.instances, "find", hang)
         with pytest.raises(TimeoutError):
             await api.run("accept", message=func.QueueMessage(body=world.event(world.put())))
-        assert world.letters.open == {}
+        assert world.dead_letters.open == {}
 
 
 class TestTimers:
@@ -78,7 +78,7 @@ class TestTimers:
         """Every five minutes."""
         transfer = world.put()
         world.stands(transfer, "Completed", Run(transfer, NOW), {"state": "dead_lettered"})
-        await world.letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED, Reason.THROTTLED))
+        await world.dead_letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED, Reason.THROTTLED))
         assert await api.run("sweep", timer=None) is None
         run = world.instances.kept[transfer.id].run
         assert run is not None

@@ -21,7 +21,7 @@ from adapters.translation import (
 from rules.jobs import lifecycle as job_lifecycle
 from rules.jobs.model import Batch, Job, JobState, Phase, Result, Tally
 from rules.jobs.report import PAGE, found_page, results_page
-from rules.transfers.policies import MAX_FAULTS
+from rules.transfers.policies import MAX_FAILURES
 from tests.unit.job_runs import RECONCILE, batch, carry, done, missing, starts, step, told, until
 from tests.unit.samples import NOW
 from tests.unit.world import World
@@ -133,8 +133,8 @@ class TestCrashes:
         await carry(world)
         assert world.instances.kept[transfer.id].output["state"] == "verified"
         assert world.asked.count("target.copy") == 1
-        assert not world.letters.open
-        assert not world.letters.ends
+        assert not world.dead_letters.open
+        assert not world.dead_letters.ends
 
     async def test_killed_at_any_request_every_line_is_told_and_every_blob_copied_once(self, world: World) -> None:
         """Wherever it dies, and whatever has ended by then."""
@@ -179,7 +179,7 @@ class TestFailures:
         fails_for(world, INSTANCES_START, made[10].id, times=1)
         job = await until(world, RECONCILE, Phase.ACT)
         first = await step(world, job)
-        assert (first.faults, first.batches, first.page, first.tally.started) == (0, 0, 0, 0)
+        assert (first.failures, first.batches, first.page, first.tally.started) == (0, 0, 0, 0)
         assert first.pause >= 5
         await carry(world)
         ended = await done(world, first)
@@ -228,7 +228,7 @@ class TestFailures:
         job, faults = await until(world, RECONCILE, Phase.ACT), [0]
         while job.phase:
             job = await step(world, job)
-            faults.append(job.faults)
+            faults.append(job.failures)
         assert told(world, job) == {transfer.id: "started" for transfer in made}
         assert max(faults) < MAX_FAILED_TRIES
 
@@ -236,9 +236,9 @@ class TestFailures:
         """Batches that were lost before are no reason: the first try of a line has another one after it."""
         [transfer] = missing(world, 1)
         fails_for(world, INSTANCES_START, transfer.id, times=1)
-        job = replace(await until(world, RECONCILE, Phase.ACT), faults=MAX_FAILED_TRIES)
+        job = replace(await until(world, RECONCILE, Phase.ACT), failures=MAX_FAILED_TRIES)
         job = await step(world, job)
-        assert (job.phase, job.faults) == (Phase.ACT, MAX_FAILED_TRIES + 1)
+        assert (job.phase, job.failures) == (Phase.ACT, MAX_FAILED_TRIES + 1)
         assert (await done(world, job)).tally == Tally(found=1, bytes=10, missing=1, started=1)
 
     async def test_what_was_not_tried_is_not_on_the_page(self, world: World) -> None:
@@ -262,9 +262,9 @@ class TestFailures:
         page = [{"id": made[0].id, "name": made[0].name, "result": "started", "detail": ""}]
         world.when(REPORTS_WRITE, lambda: world.reports.pages.update({results_page(job.id, 0): page}))
         job = await step(world, job)
-        assert (job.faults, job.batches) == (1, 0)
+        assert (job.failures, job.batches) == (1, 0)
         job = await step(world, job)
-        assert (job.faults, job.batches, job.line) == (0, 1, 1)
+        assert (job.failures, job.batches, job.line) == (0, 1, 1)
         assert told(world, await done(world, job)) == {
             transfer.id: told_ for transfer, told_ in zip(made, ["started", *["running"] * 19], strict=True)
         }
@@ -276,7 +276,7 @@ class TestFailures:
         job = await until(world, RECONCILE, Phase.ACT)
         world.refuse(request_, error_for_answer(request_, 503, "ServerBusy"))
         ended = await done(world, job)
-        assert (ended.state, ended.faults, accounted(ended)) == (JobState.FAILED, MAX_FAULTS, 0)
+        assert (ended.state, ended.failures, accounted(ended)) == (JobState.FAILED, MAX_FAILURES, 0)
         assert "503 ServerBusy" in ended.detail
 
     @pytest.mark.parametrize("page", [0, 1])
@@ -325,7 +325,7 @@ class TestSlowness:
         while job.phase:
             began = world.clock
             job, turns_ = await step(world, job), turns_ + 1
-            assert (job.faults, job.detail, job.tally.failed) == (0, "", 0)
+            assert (job.failures, job.detail, job.tally.failed) == (0, "", 0)
             assert (world.clock - began).total_seconds() <= 180 + AT_ONCE * 30
         assert turns_ > 1
         assert told(world, job) == {transfer.id: "started" for transfer in made}
@@ -339,7 +339,7 @@ class TestSlowness:
         world.troubles.append(lambda asked, _about: world.pass_time(seconds) if asked == INSTANCES_START else None)
         while job.phase:
             job = await step(world, job)
-            assert job.faults == 0
+            assert job.failures == 0
         assert (job.state, job.tally.started, job.tally.failed) == (JobState.DONE, 400, 0)
         assert told(world, job) == {transfer.id: "started" for transfer in made}
         assert set(starts(world).values()) == {1}
@@ -476,7 +476,7 @@ async def test_a_failure_is_patience_long_and_then_the_lines(world: World) -> No
     job = await until(world, RECONCILE, Phase.ACT)
     world.refuse(INSTANCES_FIND, BUSY)
     for faults in range(MAX_FAILED_TRIES):
-        assert job.faults == faults
+        assert job.failures == faults
         job = await step(world, job)
         assert job.phase is Phase.ACT
     assert (await step(world, job)).state is JobState.DONE

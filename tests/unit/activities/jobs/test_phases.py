@@ -29,12 +29,12 @@ REPLAY = Job("replay-" + "a" * 24, JobKind.REPLAY, NOW)
 async def taken(world: World, job: Job) -> Batch:
     """The job's batch."""
     assert job.phase
-    return await jobs.run(jobs.BODIES[job.phase], world.ports, world.instances, job)
+    return await jobs.run(jobs.ACTIVITIES[job.phase], world.ports, world.instances, job)
 
 
 def test_every_phase_is_a_batch_of_its_own() -> None:
     """A phase without one would leave its job running for ever."""
-    assert list(jobs.BODIES) == list(Phase)
+    assert list(jobs.ACTIVITIES) == list(Phase)
 
 
 async def test_each_kind_of_job_surveys_and_acts_on_its_own(world: World) -> None:

@@ -78,7 +78,7 @@ class TestMeant:
         """A letter of long ago that failed again today is of today."""
         transfer = await dead(world, "in/1")
         again = Run(transfer, after(hours=1), attempt=1)
-        await world.letters.write(letters.of_run(again, after(hours=2), "0.1.0"))
+        await world.dead_letters.write(letters.of_run(again, after(hours=2), "0.1.0"))
         assert await meant(world, until=after(hours=1)) == set()
         assert await meant(world, since=after(hours=2)) == {transfer.id}
 
@@ -142,9 +142,9 @@ class TestResults:
         )
         job = await until(world, replace(REPLAY), Phase.ACT)
         world.stands(running, "Running")
-        await world.letters.resolve(resolved.id, 0, "verified", NOW - MOMENT)
-        await world.letters.resolve(meanwhile.id, 0, "verified", NOW)
-        del world.letters.open[gone.id]
+        await world.dead_letters.resolve(resolved.id, 0, "verified", NOW - MOMENT)
+        await world.dead_letters.resolve(meanwhile.id, 0, "verified", NOW)
+        del world.dead_letters.open[gone.id]
         world.ports = replace(world.ports, routes=(ROUTE,))
         job = await done(world, job)
         assert told(world, job) == {
@@ -161,7 +161,7 @@ class TestResults:
         assert "already resolved" in details[resolved.id]
         assert details[meanwhile.id] == "replayed in the meantime"
         assert "no current route is named 'other'" in details[elsewhere.id]
-        assert {well.id, running.id, elsewhere.id, bad} == set(world.letters.open)
+        assert {well.id, running.id, elsewhere.id, bad} == set(world.dead_letters.open)
         assert job.tally == Tally(found=8, bytes=60, started=2, running=2, refused=4)
 
     async def test_what_is_mended_is_verified_and_its_letter_resolved(self, world: World) -> None:
@@ -171,7 +171,7 @@ class TestResults:
         await carry(world)
         assert all(world.at(transfer.target_blob) for transfer in made)
         assert await meant(world) == set()
-        assert {letter.resolved_as for letter in world.letters.resolved.values()} == {"verified"}
+        assert {letter.resolved_as for letter in world.dead_letters.resolved.values()} == {"verified"}
 
     async def test_one_that_fails_again_is_not_done_again_by_the_same_job(self, world: World) -> None:
         """It replays what was there when it began: it cannot run in circles."""
@@ -182,8 +182,8 @@ class TestResults:
             job = await step(world, job)
             await carry(world)
         assert job.tally == Tally(found=12, bytes=120, started=12)
-        assert {letter.last for letter in world.letters.open.values()} == {1}
-        assert set(world.letters.open) == {transfer.id for transfer in made}
+        assert {letter.last for letter in world.dead_letters.open.values()} == {1}
+        assert set(world.dead_letters.open) == {transfer.id for transfer in made}
 
     async def test_a_batch_that_was_lost_finds_what_it_replayed_resolved(self, world: World) -> None:
         """Its letters are not refused, for the job itself replayed them: nothing is done twice, and no letter is lost."""
@@ -195,7 +195,7 @@ class TestResults:
         ended = await done(world, job)
         assert told(world, ended) == {transfer.id: "running" for transfer in made}
         assert world.asked.count("target.copy") == 5
-        assert not world.letters.open
+        assert not world.dead_letters.open
 
 
 class TestResumption:
@@ -237,7 +237,7 @@ class TestResumption:
         assert Counter(subject for name, subject in world.requests if name == "target.copy") == Counter(
             transfer.target_blob.url for transfer in made
         )
-        assert not world.letters.open
+        assert not world.dead_letters.open
 
 
 class TestTwiceAtOnce:
@@ -286,11 +286,11 @@ class TestTwiceAtOnce:
             identity for job in (one, other) for identity, result in told(world, job).items() if result == "started"
         )
         assert set(started) == everything
-        assert set(world.letters.open) == {transfer.id for transfer in stubborn}
-        assert set(world.letters.resolved) == {transfer.id for transfer in mended}
+        assert set(world.dead_letters.open) == {transfer.id for transfer in stubborn}
+        assert set(world.dead_letters.resolved) == {transfer.id for transfer in mended}
         copied = Counter(subject for name, subject in world.requests if name == "target.copy")
         assert {copied[transfer.target_blob.url] for transfer in mended} == {1}
-        assert all(world.letters.open[transfer.id].last >= 1 for transfer in stubborn)
+        assert all(world.dead_letters.open[transfer.id].last >= 1 for transfer in stubborn)
         ends = [instance.output["state"] for instance in world.instances.kept.values()]
         assert Counter(ends) == {"verified": 40, "dead_lettered": 10}
 
@@ -300,6 +300,6 @@ async def test_a_letter_is_what_is_listed_of_it(world: World) -> None:
     transfer = await dead(world, "in/caf\u00e9 100%")
     await done(world, replace(REPLAY, dry_run=True))
     [line] = world.reports.pages[found_page(REPLAY.id, 0)]
-    letter = world.letters.open[transfer.id]
+    letter = world.dead_letters.open[transfer.id]
     assert line == records.listed(transfer.id, records.metadata(letter))
     assert (line["name"], line["reason"], line["size"]) == ("in/caf\u00e9 100%", "throttled", 10)

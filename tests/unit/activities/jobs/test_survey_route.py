@@ -264,7 +264,7 @@ class TestStarting:
         """Whatever was recorded of its attempts before."""
         transfer = world.put("in/a")
         world.stands(transfer, status, Run(transfer, NOW, attempt=1))
-        await world.letters.write_ended(Ended(transfer.id, 0, State.CANCELLED))
+        await world.dead_letters.write_ended(Ended(transfer.id, 0, State.CANCELLED))
         job = await done(world)
         assert told(world, job) == {transfer.id: "running"}
         assert not starts(world)
@@ -279,7 +279,7 @@ class TestStarting:
         if "history" in known:
             world.stands(transfer, "Completed", output={"state": state})
         if "record" in known:
-            await world.letters.write_ended(Ended(transfer.id, 0, state))
+            await world.dead_letters.write_ended(Ended(transfer.id, 0, state))
         job = await done(world)
         assert told(world, job) == {transfer.id: "skipped"}
         assert not starts(world)
@@ -300,7 +300,7 @@ class TestStarting:
     async def test_a_record_of_an_attempt_before_the_last_one_counts_no_more(self, world: World) -> None:
         """It was cancelled, shared by a person since, verified, and then its target deleted."""
         transfer = world.put("in/a")
-        await world.letters.write_ended(Ended(transfer.id, 0, State.CANCELLED))
+        await world.dead_letters.write_ended(Ended(transfer.id, 0, State.CANCELLED))
         world.stands(transfer, "Completed", Run(transfer, NOW, attempt=1), {"state": "verified"})
         assert told(world, await done(world)) == {transfer.id: "started"}
         run = world.instances.kept[transfer.id].run
@@ -312,11 +312,11 @@ class TestStarting:
         transfer = world.put("in/a")
         ending = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED)
         run = Run(transfer, NOW, attempt=3, state=State.DEAD_LETTERED, step=None, ending=ending)
-        await world.letters.write(letters.of_run(run, NOW, "0.1.0"))
+        await world.dead_letters.write(letters.of_run(run, NOW, "0.1.0"))
         assert told(world, await done(world)) == {transfer.id: "started"}
         await carry(world)
-        assert not world.letters.open
-        assert world.letters.resolved[transfer.id].resolved_as == "verified"
+        assert not world.dead_letters.open
+        assert world.dead_letters.resolved[transfer.id].resolved_as == "verified"
 
     async def test_a_version_that_was_overwritten_since_ends_superseded(self, world: World) -> None:
         """The newer one has an event of its own; the line is of the version that was listed."""
@@ -401,10 +401,10 @@ class TestNames:
         for letter in "abc":
             job = await done(world, replace(RECONCILE, id="reconcile-" + letter * 24))
             assert (job.tally.error, job.tally.missing + job.tally.match) == (3, 1)
-            ids |= set(world.letters.open)
+            ids |= set(world.dead_letters.open)
             await carry(world)
         assert len(ids) == 3
-        assert {letter.reason for letter in world.letters.open.values()} == {Reason.INVALID_NAME}
+        assert {letter.reason for letter in world.dead_letters.open.values()} == {Reason.INVALID_NAME}
         assert {found(world, job)[name] for name in BAD} == {"error"}
         assert starts(world).total() == 1
 
@@ -414,7 +414,7 @@ class TestNames:
         job = await done(world, DRY)
         assert found(world, job) == {BAD[0]: "error"}
         assert "invalid_name" in world.reports.pages[found_page(job.id, 0)][0]["detail"]
-        assert not world.letters.open
+        assert not world.dead_letters.open
         assert not world.instances.kept
 
     async def test_an_overwritten_one_is_another_letter(self, world: World) -> None:
@@ -422,13 +422,13 @@ class TestNames:
         for letter in "ab":
             world.put(BAD[0])
             await done(world, replace(RECONCILE, id="reconcile-" + letter * 24))
-        assert len(world.letters.open) == 2
+        assert len(world.dead_letters.open) == 2
 
     async def test_a_batch_that_runs_twice_writes_them_once(self, world: World) -> None:
         """And its page of the report once."""
         world.put(BAD[0])
         assert await batch(world, RECONCILE) == await batch(world, RECONCILE)
-        assert (len(world.letters.open), len(world.reports.pages)) == (1, 1)
+        assert (len(world.dead_letters.open), len(world.reports.pages)) == (1, 1)
 
 
 class TestTrouble:
@@ -453,7 +453,7 @@ class TestTrouble:
         assert job.state is JobState.DONE
         assert job.tally == Tally(found=4, bytes=40, missing=4, extra=1, error=2, started=4)
         assert {name for name, finding in found(world, job).items() if finding == "error"} == {"in/2", "out/odd"}
-        assert not world.letters.open
+        assert not world.dead_letters.open
 
     async def test_a_survey_that_fails_is_done_again_from_the_same_place(self, world: World) -> None:
         """Nothing is counted twice, and no page of the report is written twice over."""
@@ -464,7 +464,7 @@ class TestTrouble:
         world.refuse(TARGET_HEAD, error_for_answer(TARGET_HEAD, 503, "ServerBusy"), times=2)
         job = await done(world, DRY)
         assert job.tally == Tally(found=1, bytes=10, match=700, missing=1)
-        assert job.faults == 0
+        assert job.failures == 0
 
     @pytest.mark.parametrize("seconds", [1, 5, 300])
     async def test_a_survey_that_is_slow_ends_its_batch_in_time_and_goes_on(self, world: World, seconds: int) -> None:
@@ -483,7 +483,7 @@ class TestTrouble:
             began = world.clock
             job, batches = await step(world, job), batches + 1
             assert (world.clock - began).total_seconds() <= 180 + survey_route.AT_ONCE * seconds
-            assert (job.faults, job.detail) == (0, "")
+            assert (job.failures, job.detail) == (0, "")
         assert batches > 2
         assert job.tally == Tally(found=300, bytes=3_000, missing=300, extra=100)
         assert len(found(world, job)) == 400
@@ -544,16 +544,16 @@ class TestTrouble:
         world.put("in/a")
         world.storage.containers.discard((TARGET_HOST, "target"))
         job = await step(world, DRY)
-        assert (job.state, job.faults) == (JobState.FAILED, 1)
+        assert (job.state, job.failures) == (JobState.FAILED, 1)
         world.storage.containers.discard((SOURCE_HOST, "source"))
         job = await done(world, DRY)
-        assert (job.state, job.faults) == (JobState.FAILED, 10)
+        assert (job.state, job.failures) == (JobState.FAILED, 10)
 
     async def test_patience_is_the_same_as_for_acting(self, world: World) -> None:
         """Three batches are done again, the fourth tells."""
         world.put("in/a")
         world.refuse(TARGET_HEAD, error_for_answer(TARGET_HEAD, 503, "ServerBusy"))
-        failed = [await batch(world, replace(DRY, faults=faults)) for faults in range(MAX_FAILED_TRIES + 1)]
+        failed = [await batch(world, replace(DRY, failures=faults)) for faults in range(MAX_FAILED_TRIES + 1)]
         assert [bool(one.failure) for one in failed] == [True] * MAX_FAILED_TRIES + [False]
         assert failed[-1].tally == Tally(error=1)
 
@@ -782,7 +782,7 @@ class TestOddBlobs:
         job = await done(world)
         assert job.tally.error == job.tally.started == 1
         assert told(world, job) == {good.id: "started"}
-        assert len(world.letters.open) == (name != "in/\ud800")
+        assert len(world.dead_letters.open) == (name != "in/\ud800")
 
     async def test_one_that_came_while_a_slow_page_was_listed_again_is_told_as_well(self, world: World) -> None:
         """The blobs of the second list are looked at with the same care."""

@@ -27,7 +27,7 @@ from rules.transfers import lifecycle
 from rules.transfers.decisions import CopyStatus
 from rules.transfers.lifecycle import UNCLEAN
 from rules.transfers.model import Ended, Kind, Outcome, Run, Step, Successor, Transfer, Verdict
-from rules.transfers.policies import MAX_TRIES
+from rules.transfers.policies import MAX_COPY_ATTEMPTS
 from rules.transfers.states import State
 from tests.fakes.world import CopyState
 from tests.unit.samples import NEWER, NOW, ROUTE
@@ -66,7 +66,7 @@ class TestRecord:
         """The record stops whoever still acts; the pause outlives their requests."""
         transfer = world.put()
         assert await run_record(world.ports, ending(transfer, state, attempt=2)) == SETTLED
-        found = await world.letters.ended(transfer.id)
+        found = await world.dead_letters.ended(transfer.id)
         assert found is not None
         assert (found.attempt, found.state) == (2, state)
 
@@ -79,7 +79,7 @@ class TestRecord:
         assert body is not None
         (found,) = events.decide_on(body, world.routes).transfers
         assert (found.name, found.etag) == (transfer.name, NEWER)
-        assert world.letters.ends == {}
+        assert world.dead_letters.ends == {}
 
     async def test_a_deletion_puts_nothing_on_the_queue(self, world: World) -> None:
         """There is no version to share."""
@@ -185,7 +185,7 @@ class TestRecord:
         """The sweep may take up what has no word of its own."""
         transfer = world.put()
         await run_record(world.ports, replace(ending(transfer, State.CANCELLED), ending=None))
-        found = await world.letters.ended(transfer.id)
+        found = await world.dead_letters.ended(transfer.id)
         assert found is not None
         assert (found.state, found.reason) == (State.DEAD_LETTERED, Reason.INTERNAL)
 
@@ -237,7 +237,7 @@ class TestClean:
         world.land(transfer, b"")
         world.refuse(TARGET_DELETE, Permanent(Reason.TARGET_UNWRITABLE, "target.delete", "it has snapshots"))
         run = replace(ending(transfer, State.DEAD_LETTERED), step=Step.CLEAN)
-        for _ in range(MAX_TRIES):
+        for _ in range(MAX_COPY_ATTEMPTS):
             if run.step is Step.CLEAN:
                 run = lifecycle.advance(run, await run_clean(world.ports, run), NOW)
         assert run.step is Step.CLOSE
@@ -399,17 +399,17 @@ class TestClose:
         await run_record(world.ports, run)
         for _ in range(2):
             assert await run_close(world.ports, run) == DONE
-        letter = await world.letters.read(transfer.id)
+        letter = await world.dead_letters.read(transfer.id)
         assert letter is not None
         assert (letter.reason, letter.detail, letter.size) == (Reason.THROTTLED, "503", len(CONTENT))
         assert list(letter.attempts) == [0]
-        assert (await world.letters.ended(transfer.id)) is not None
+        assert (await world.dead_letters.ended(transfer.id)) is not None
 
     async def test_a_dead_letter_says_what_may_be_left_at_the_target(self, world: World) -> None:
         """The note of a cleaning that was given up."""
         transfer = world.put()
         await run_close(world.ports, ending(transfer, State.DEAD_LETTERED, note=f"{UNCLEAN}: 403"))
-        letter = await world.letters.read(transfer.id)
+        letter = await world.dead_letters.read(transfer.id)
         assert letter is not None
         assert letter.detail == f"503; {UNCLEAN}: 403"
 
@@ -417,8 +417,8 @@ class TestClose:
         """Keyed by number."""
         transfer = world.put()
         await run_close(world.ports, ending(transfer, State.DEAD_LETTERED))
-        await run_close(world.ports, ending(transfer, State.DEAD_LETTERED, attempt=1, letter=True))
-        letter = await world.letters.read(transfer.id)
+        await run_close(world.ports, ending(transfer, State.DEAD_LETTERED, attempt=1, has_open_dead_letter=True))
+        letter = await world.dead_letters.read(transfer.id)
         assert letter is not None
         assert list(letter.attempts) == [0, 1]
 
@@ -428,11 +428,11 @@ class TestClose:
         transfer = world.put()
         await run_close(world.ports, ending(transfer, State.DEAD_LETTERED))
         world.pass_time(60)
-        await run_close(world.ports, ending(transfer, state, attempt=1, letter=True))
-        letter = await world.letters.read(transfer.id)
+        await run_close(world.ports, ending(transfer, state, attempt=1, has_open_dead_letter=True))
+        letter = await world.dead_letters.read(transfer.id)
         assert letter is not None
         assert (letter.resolved_as, letter.resolved_at) == (state, NOW + timedelta(seconds=60))
-        assert world.letters.open == {}
+        assert world.dead_letters.open == {}
 
     async def test_a_late_close_of_an_old_attempt_reopens_nothing(self, world: World) -> None:
         """Written twice, one run sleeps; replayed and verified; the sleeper comes."""
@@ -440,9 +440,9 @@ class TestClose:
         old = ending(transfer, State.DEAD_LETTERED)
         await run_close(world.ports, old)
         world.pass_time(60)
-        await run_close(world.ports, ending(transfer, State.VERIFIED, attempt=1, letter=True))
+        await run_close(world.ports, ending(transfer, State.VERIFIED, attempt=1, has_open_dead_letter=True))
         await run_close(world.ports, old)
-        assert world.letters.open == {}
+        assert world.dead_letters.open == {}
 
     @pytest.mark.parametrize(
         ("state", "kept"), [(State.VERIFIED, False), (State.SUPERSEDED, False), (State.CANCELLED, True)]
@@ -452,16 +452,16 @@ class TestClose:
     ) -> None:
         """`cancelled` stays cancelled."""
         transfer = world.put()
-        await world.letters.write_ended(Ended(transfer.id, 0, State.CANCELLED))
+        await world.dead_letters.write_ended(Ended(transfer.id, 0, State.CANCELLED))
         await run_close(world.ports, ending(transfer, state, attempt=1))
-        assert bool(world.letters.ends) is kept
+        assert bool(world.dead_letters.ends) is kept
 
     async def test_a_later_attempts_record_is_never_dropped(self, world: World) -> None:
         """The higher attempt wins."""
         transfer = world.put()
-        await world.letters.write_ended(Ended(transfer.id, 2, State.CANCELLED))
+        await world.dead_letters.write_ended(Ended(transfer.id, 2, State.CANCELLED))
         await run_close(world.ports, ending(transfer, State.VERIFIED, attempt=1))
-        assert transfer.id in world.letters.ends
+        assert transfer.id in world.dead_letters.ends
 
     async def test_a_first_run_never_looks_for_a_letter(self, world: World) -> None:
         """The input says whether there may be one."""
@@ -473,7 +473,7 @@ class TestClose:
         transfer = world.put()
         await run_start(world.ports, Run(transfer, NOW))
         await run_close(world.ports, ending(transfer, State.DEAD_LETTERED))
-        letter = await world.letters.read(transfer.id)
+        letter = await world.dead_letters.read(transfer.id)
         assert letter is not None
         assert "sig" not in json.dumps(records.record(letter))
 

@@ -22,7 +22,7 @@ from rules.transfers import identity, lifecycle
 from rules.transfers.decisions import ECHO, RECEIPT_SOURCE_ETAG, RECEIPT_TRANSFER_ID, CopyStatus, TargetBlob
 from rules.transfers.lifecycle import MAX_DETAIL
 from rules.transfers.model import Ended, Kind, Outcome, Run, Step, Transfer, Verdict
-from rules.transfers.policies import MAX_LOOKS, MAX_TRIES, SYNC_LIMIT
+from rules.transfers.policies import MAX_COPY_ATTEMPTS, MAX_LOOKS, SYNC_LIMIT
 from rules.transfers.states import State
 from tests.fakes import Item
 from tests.unit.samples import NAME, NOW, ROUTE
@@ -439,7 +439,7 @@ class TestTheTarget:
     async def test_after_eight_copies_it_begins_no_ninth(self, world: World) -> None:
         """Somebody else writes the target for ever: a person must stop them."""
         transfer = world.put()
-        run = Run(transfer, NOW, first=False, tries=MAX_TRIES)
+        run = Run(transfer, NOW, first=False, copy_attempts=MAX_COPY_ATTEMPTS)
         outcome = await run_start(world.ports, run)
         assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.TARGET_CONFLICT)
         assert outcome.detail == "copied 8 times, but another writer always replaced it"
@@ -453,7 +453,7 @@ class TestTheTarget:
         """Only another copy is refused."""
         transfer = world.put()
         world.land(transfer)
-        assert (await start(world, transfer, first=False, tries=MAX_TRIES)).verdict is Verdict.VERIFIED
+        assert (await start(world, transfer, first=False, copy_attempts=MAX_COPY_ATTEMPTS)).verdict is Verdict.VERIFIED
 
     async def test_a_missing_container_is_permanent(self, world: World) -> None:
         """Nobody creates it by waiting."""
@@ -820,7 +820,7 @@ class TestTheEnd:
     async def test_an_ended_attempt_acts_no_more(self, world: World, state: State) -> None:
         """A late activity, a lost race, a duplicate after the history is gone."""
         transfer = world.put()
-        await world.letters.write_ended(Ended(transfer.id, 0, state, Reason.THROTTLED, "503"))
+        await world.dead_letters.write_ended(Ended(transfer.id, 0, state, Reason.THROTTLED, "503"))
         outcome = await start(world, transfer)
         assert (outcome.verdict, outcome.state) == (Verdict.ENDED, state)
         assert world.acts == []
@@ -828,7 +828,7 @@ class TestTheEnd:
     async def test_a_newer_attempt_acts(self, world: World) -> None:
         """A replay."""
         transfer = world.put()
-        await world.letters.write_ended(Ended(transfer.id, 0, State.CANCELLED))
+        await world.dead_letters.write_ended(Ended(transfer.id, 0, State.CANCELLED))
         assert (await start(world, transfer, attempt=1)).verdict is Verdict.VERIFIED
 
     async def test_an_end_that_is_recorded_while_it_looks_is_seen_by_the_next_look(self, world: World) -> None:
@@ -836,7 +836,7 @@ class TestTheEnd:
         transfer = world.put()
         ended = Ended(transfer.id, 0, State.CANCELLED)
         world.refuse(TARGET_COPY, error_for_no_answer(TARGET_COPY), times=1)
-        world.when(TARGET_COPY, lambda: world.letters.ends.update({transfer.id: ended}))
+        world.when(TARGET_COPY, lambda: world.dead_letters.ends.update({transfer.id: ended}))
         outcome = await start(world, transfer)
         assert outcome.state is State.CANCELLED
         assert world.acts == ["target.copy"]

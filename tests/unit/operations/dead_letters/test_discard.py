@@ -44,8 +44,8 @@ async def put_away(world: World, transfer: Transfer) -> None:
 async def fail_again(world: World, transfer: Transfer, attempt: int = 1) -> None:
     """Let the next attempt of a transfer be a dead letter."""
     run = Run(transfer, NOW, attempt=attempt)
-    await world.letters.write_ended(Ended(transfer.id, attempt, State.DEAD_LETTERED, Reason.COPY_FAILED))
-    await world.letters.write(letters.of_run(run, world.clock, "0.1.0"))
+    await world.dead_letters.write_ended(Ended(transfer.id, attempt, State.DEAD_LETTERED, Reason.COPY_FAILED))
+    await world.dead_letters.write(letters.of_run(run, world.clock, "0.1.0"))
 
 
 class TestOne:
@@ -57,9 +57,9 @@ class TestOne:
         shown = await look(world.ports, world.instances, transfer.id)
         assert shown["letter"] == {"state": "open", "resolved_at": None, "resolved_as": None}
         kept = await discard(world.ports, world.instances, transfer.id)
-        assert kept == await world.letters.read(transfer.id)
+        assert kept == await world.dead_letters.read(transfer.id)
         assert (kept.resolved_as, kept.resolved_at, kept.reason) == ("discarded", NOW, Reason.THROTTLED)
-        assert world.letters.open == {}
+        assert world.dead_letters.open == {}
         shown = await look(world.ports, world.instances, transfer.id)
         assert shown["state"] == "dead_lettered"
         assert shown["letter"] == {"state": "resolved", "resolved_at": stamp(NOW), "resolved_as": "discarded"}
@@ -69,7 +69,7 @@ class TestOne:
         """It has no transfer."""
         identity = await refuse(world.ports, b"hello", RejectedEvent(Reason.MALFORMED, "no JSON"))
         assert (await discard(world.ports, world.instances, identity)).resolved_as == "discarded"
-        assert world.letters.open == {}
+        assert world.dead_letters.open == {}
 
     async def test_one_of_a_transfer_that_cannot_be_read(self, world: World) -> None:
         """It cannot be replayed; it is not written again by the next round of resume."""
@@ -77,7 +77,7 @@ class TestOne:
         await resume(world.ports, world.instances)
         await discard(world.ports, world.instances, UNKNOWN)
         await resume(world.ports, world.instances)
-        assert world.letters.open == {}
+        assert world.dead_letters.open == {}
 
     async def test_an_unknown_one_is_not_found(self, world: World) -> None:
         """With where to find some."""
@@ -97,7 +97,7 @@ class TestOne:
     async def test_one_that_a_replay_resolved_is_a_conflict(self, world: World) -> None:
         """With its state."""
         transfer = await dead(world, NAME)
-        await world.letters.resolve(transfer.id, 0, "verified", NOW)
+        await world.dead_letters.resolve(transfer.id, 0, "verified", NOW)
         with pytest.raises(Resolved, match="already resolved") as caught:
             await put_away(world, transfer)
         assert caught.value.facts == {"resolved_as": "verified"}
@@ -108,11 +108,11 @@ class TestOne:
     ) -> None:
         """Also while what the host failed waits to be resumed."""
         transfer = await dead(world, NAME)
-        world.stands(transfer, status, Run(transfer, NOW, attempt=1, letter=True))
+        world.stands(transfer, status, Run(transfer, NOW, attempt=1, has_open_dead_letter=True))
         with pytest.raises(StillRunning) as caught:
             await put_away(world, transfer)
         assert caught.value.retry_after == 30
-        assert transfer.id in world.letters.open
+        assert transfer.id in world.dead_letters.open
 
     async def test_afterwards_it_cannot_be_replayed_and_the_answer_says_what_can_be_done(self, world: World) -> None:
         """Sharing the blob is a decision of its own: the next attempt."""
@@ -125,7 +125,7 @@ class TestOne:
         await share(world.ports, world.instances, ROUTE.name, NAME)
         run = world.instances.kept[transfer.id].run
         assert run is not None
-        assert (run.attempt, run.letter) == (1, False)
+        assert (run.attempt, run.has_open_dead_letter) == (1, False)
         await carry(world)
         assert world.at(transfer.target_blob) is not None
 
@@ -134,9 +134,9 @@ class TestOne:
         transfer = await dead(world, NAME)
         await put_away(world, transfer)
         await fail_again(world, transfer)
-        opened = world.letters.open[transfer.id]
+        opened = world.dead_letters.open[transfer.id]
         assert (sorted(opened.attempts), opened.resolved_as) == ([0, 1], None)
-        ended = await world.letters.ended(transfer.id)
+        ended = await world.dead_letters.ended(transfer.id)
         assert ended is not None
         assert not ended.discarded
 
@@ -147,57 +147,59 @@ class TestRaces:
     async def test_a_replay_that_begins_at_the_same_moment_runs_and_a_failure_of_it_is_seen(self, world: World) -> None:
         """Both had looked. The letter is discarded; the attempt that was not discarded opens it again."""
         transfer = await dead(world, NAME)
-        run = Run(transfer, NOW, attempt=1, letter=True)
+        run = Run(transfer, NOW, attempt=1, has_open_dead_letter=True)
         world.when(LETTERS_WRITE, partial(world.stands, transfer, "Running", run))
         await put_away(world, transfer)
         await fail_again(world, transfer)
-        assert world.letters.open[transfer.id].last == 1
+        assert world.dead_letters.open[transfer.id].last == 1
 
     @pytest.mark.parametrize("how", ["verified", "superseded", "cancelled"])
     async def test_a_replay_that_ends_first_wins(self, world: World, how: str) -> None:
         """The answer is what is kept, and not what was asked for."""
         transfer = await dead(world, NAME)
-        open_ = world.letters.open
+        open_ = world.dead_letters.open
 
         def resolve() -> None:
-            world.letters.resolved[transfer.id] = letters.resolved(open_.pop(transfer.id), NOW, how)
+            world.dead_letters.resolved[transfer.id] = letters.resolved(open_.pop(transfer.id), NOW, how)
 
         world.when(INSTANCES_FIND, resolve)
         with pytest.raises(Resolved) as caught:
             await put_away(world, transfer)
         assert caught.value.facts == {"resolved_as": how}
-        ended = await world.letters.ended(transfer.id)
+        ended = await world.dead_letters.ended(transfer.id)
         assert ended is not None
         assert not ended.discarded
 
     async def test_a_failure_that_comes_first_is_not_discarded(self, world: World) -> None:
         """A person has not seen it."""
         transfer = await dead(world, NAME)
-        later = letters.merged(world.letters.open[transfer.id], letters.of_run(Run(transfer, NOW, attempt=1), NOW, "1"))
+        later = letters.merged(
+            world.dead_letters.open[transfer.id], letters.of_run(Run(transfer, NOW, attempt=1), NOW, "1")
+        )
         assert later is not None
-        world.when(INSTANCES_FIND, partial(world.letters.open.__setitem__, transfer.id, later))
+        world.when(INSTANCES_FIND, partial(world.dead_letters.open.__setitem__, transfer.id, later))
         with pytest.raises(Conflict, match="failed again"):
             await put_away(world, transfer)
-        assert world.letters.open[transfer.id].last == 1
+        assert world.dead_letters.open[transfer.id].last == 1
 
     async def test_a_letter_that_is_lost_at_the_same_moment_is_written_again(self, world: World) -> None:
         """It was not discarded, and the answer does not say so."""
         transfer = await dead(world, NAME)
-        world.when(INSTANCES_FIND, world.letters.open.clear)
+        world.when(INSTANCES_FIND, world.dead_letters.open.clear)
         with pytest.raises(Conflict):
             await put_away(world, transfer)
         await sweep(world.ports, world.instances)
         await carry(world)
-        assert transfer.id in world.letters.open
+        assert transfer.id in world.dead_letters.open
 
     async def test_two_at_once_both_say_discarded(self, world: World) -> None:
         """It is."""
         transfer = await dead(world, NAME)
-        discarded = letters.resolved(world.letters.open[transfer.id], NOW, "discarded")
+        discarded = letters.resolved(world.dead_letters.open[transfer.id], NOW, "discarded")
 
         def first() -> None:
-            del world.letters.open[transfer.id]
-            world.letters.resolved[transfer.id] = discarded
+            del world.dead_letters.open[transfer.id]
+            world.dead_letters.resolved[transfer.id] = discarded
 
         world.when(LETTERS_WRITE, first)
         assert await discard(world.ports, world.instances, transfer.id) == discarded
@@ -215,25 +217,25 @@ class TestRaces:
         """The container's rule has deleted it; the history is still there."""
         transfer = await dead(world, NAME)
         await put_away(world, transfer)
-        world.letters.resolved.clear()
+        world.dead_letters.resolved.clear()
         await sweep(world.ports, world.instances)
         await carry(world)
-        assert world.letters.open == {}
+        assert world.dead_letters.open == {}
         world.pass_time(RETENTION.total_seconds() + 1)
         assert await purge(world.ports, world.instances) == 1
 
     async def test_nor_a_sweep_that_had_begun_before(self, world: World) -> None:
         """It found the letter missing, and its run of `close` is late."""
         transfer = await dead(world, NAME)
-        lost = world.letters.open.pop(transfer.id)
+        lost = world.dead_letters.open.pop(transfer.id)
         await sweep(world.ports, world.instances)
         late = world.instances.kept[transfer.id]
-        await world.letters.write(lost)
+        await world.dead_letters.write(lost)
         world.stands(transfer, "Completed", output={"state": "dead_lettered"})
         await put_away(world, transfer)
         world.instances.kept[transfer.id] = late
         await carry(world)
-        assert world.letters.open == {}
+        assert world.dead_letters.open == {}
 
     async def test_a_late_duplicate_of_its_event_starts_nothing_and_opens_nothing(self, world: World) -> None:
         """While its history is kept, and after the purge, when the duplicate ends as the record says."""
@@ -245,7 +247,7 @@ class TestRaces:
         assert (await accept(world.ports, world.instances, world.event(transfer))).started == (transfer.id,)
         await carry(world)
         assert (await look(world.ports, world.instances, transfer.id))["letter"]["resolved_as"] == "discarded"
-        assert world.letters.open == {}
+        assert world.dead_letters.open == {}
         assert world.at(transfer.target_blob) is None
 
     async def test_nor_does_the_same_message(self, world: World) -> None:
@@ -255,7 +257,7 @@ class TestRaces:
         await discard(world.ports, world.instances, identity)
         world.pass_time(60)
         await refuse(world.ports, b"hello", refused)
-        assert world.letters.open == {}
+        assert world.dead_letters.open == {}
         with pytest.raises(Resolved, match="was discarded"):
             await replay(world.ports, world.instances, identity)
 
@@ -267,7 +269,7 @@ class TestRaces:
         world.pass_time(60)
         world.instances.kept[UNKNOWN] = replace(world.instances.kept[UNKNOWN], updated_at=world.clock)
         await resume(world.ports, world.instances)
-        assert sorted(world.letters.open[UNKNOWN].attempts) == [0, 1]
+        assert sorted(world.dead_letters.open[UNKNOWN].attempts) == [0, 1]
 
 
 class TestMany:
@@ -295,11 +297,14 @@ class TestMany:
         ]
         meant = {transfer.id for transfer in made if transfer.name in names}
         dry = await done(world, replace(DISCARD, dry_run=True, **wanted))
-        assert (dry.tally, len(world.letters.open)) == (Tally(found=len(meant), bytes=10 * len(meant)), 3)
+        assert (dry.tally, len(world.dead_letters.open)) == (Tally(found=len(meant), bytes=10 * len(meant)), 3)
         job = await done(world, replace(DISCARD, **wanted))
         assert (job.state, job.tally.discarded) == (JobState.DONE, len(meant))
-        assert {letter.resolved_as for letter in world.letters.resolved.values()} == {"discarded"}
-        assert (set(world.letters.resolved), set(world.letters.open)) == (meant, {each.id for each in made} - meant)
+        assert {letter.resolved_as for letter in world.dead_letters.resolved.values()} == {"discarded"}
+        assert (set(world.dead_letters.resolved), set(world.dead_letters.open)) == (
+            meant,
+            {each.id for each in made} - meant,
+        )
 
     async def test_each_is_discarded_running_or_refused(self, world: World) -> None:
         """RejectedEvent with why; what failed again since the survey was not meant, and stays open."""
@@ -310,9 +315,9 @@ class TestMany:
         world.stands(running, "Running", Run(running, NOW, attempt=1))
         world.pass_time(60)
         await fail_again(world, again)
-        await world.letters.resolve(resolved.id, 0, "verified", NOW)
-        await world.letters.resolve(before.id, 0, "discarded", NOW - MOMENT)
-        del world.letters.open[gone.id]
+        await world.dead_letters.resolve(resolved.id, 0, "verified", NOW)
+        await world.dead_letters.resolve(before.id, 0, "discarded", NOW - MOMENT)
+        del world.dead_letters.open[gone.id]
         job = await done(world, job)
         assert told(world, job) == {
             **dict.fromkeys((well.id, message), "discarded"),
@@ -322,7 +327,7 @@ class TestMany:
         details = {line["id"]: line["detail"] for line in world.reports.pages[results_page(job.id, 0)]}
         assert "failed again" in details[again.id]
         assert "was discarded" in details[before.id]
-        assert set(world.letters.open) == {running.id, again.id}
+        assert set(world.dead_letters.open) == {running.id, again.id}
         assert job.tally == Tally(found=7, bytes=60, discarded=2, running=1, refused=4)
 
     async def test_a_batch_that_was_lost_finds_what_it_discarded(self, world: World) -> None:
@@ -359,7 +364,7 @@ class TestMany:
             await carry(world)
             replays = await step(world, replays) if replays.phase else replays
         await carry(world)
-        fates = {letter.id: letter.resolved_as for letter in world.letters.resolved.values()}
+        fates = {letter.id: letter.resolved_as for letter in world.dead_letters.resolved.values()}
         assert set(fates) == {transfer.id for transfer in made}
         copied = {transfer.id for transfer in made if world.at(transfer.target_blob)}
         assert copied == {identity for identity, how in fates.items() if how == "verified"}

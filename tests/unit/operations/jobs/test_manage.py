@@ -101,7 +101,7 @@ class TestLooking:
         [
             (DONE, "done"),
             (cancelled(ACTING, NOW), "cancelled"),
-            (faulted(replace(ACTING, faults=9), "503", NOW), "failed"),
+            (faulted(replace(ACTING, failures=9), "503", NOW), "failed"),
         ],
     )
     async def test_at_its_end_its_output_counts(self, world: World, ended: Job, state: str) -> None:
@@ -264,7 +264,7 @@ class TestCancel:
         assert (await manage.cancel(world.instances, RECONCILE.id, Patience(world)))["cancelling"] is True
         assert world.instances.cancels == []
 
-    @pytest.mark.parametrize("ended", [DONE, CANCELLED, faulted(replace(ACTING, faults=9), "503", NOW)])
+    @pytest.mark.parametrize("ended", [DONE, CANCELLED, faulted(replace(ACTING, failures=9), "503", NOW)])
     async def test_after_the_end_it_is_a_conflict_with_the_state(self, world: World, ended: Job) -> None:
         """Nothing is raised."""
         stands(world, RECONCILE, "Completed", ended)

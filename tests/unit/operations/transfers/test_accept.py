@@ -108,19 +108,19 @@ async def test_what_cannot_be_read_becomes_a_dead_letter_and_is_consumed(world: 
     first = await accept(world.ports, world.instances, message)
     second = await accept(world.ports, world.instances, message)
     assert first == second
-    assert first.letter is not None
-    letter = await world.letters.read(first.letter)
+    assert first.dead_letter is not None
+    letter = await world.dead_letters.read(first.dead_letter)
     assert letter is not None
     assert letter.reason is Reason.MALFORMED
     assert base64.b64decode(letter.message or "") == message
-    assert len(world.letters.open) == 1
+    assert len(world.dead_letters.open) == 1
 
 
 async def test_a_url_that_is_not_the_routes_is_kept_as_not_allowed(world: World) -> None:
     """Nothing is fetched from a host that no route names."""
     message = body(event(url="https://attacker.blob.core.windows.net/source/in/2026/report.csv"))
     accepted = await accept(world.ports, world.instances, message)
-    letter = await world.letters.read(accepted.letter or "")
+    letter = await world.dead_letters.read(accepted.dead_letter or "")
     assert letter is not None
     assert letter.reason is Reason.NOT_ALLOWED
     assert world.instances.kept == {}
@@ -129,7 +129,7 @@ async def test_a_url_that_is_not_the_routes_is_kept_as_not_allowed(world: World)
 async def test_a_letter_of_a_message_holds_no_signature(world: World) -> None:
     """Somebody's publisher puts SAS URLs into events."""
     accepted = await accept(world.ports, world.instances, b'{"url":"https://x/y?sig=c2VjcmV0&se=1"}')
-    letter = await world.letters.read(accepted.letter or "")
+    letter = await world.dead_letters.read(accepted.dead_letter or "")
     assert letter is not None
     assert b"c2VjcmV0" not in base64.b64decode(letter.message or "")
 

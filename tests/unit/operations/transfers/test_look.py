@@ -8,11 +8,8 @@ from typing import Any
 import pytest
 
 from adapters.translation import EVENTS_DEPTH, INSTANCES_PAGE, SOURCE_HEAD, TARGET_HEAD, Request, error_for_answer
-from operations.dead_letters.look import letters
 from operations.problems import Invalid, NotFound
-from operations.transfers.accept import refuse
 from operations.transfers.look import (
-    LETTER_PAGES,
     SEARCH_PAGE,
     SEARCH_PAGES,
     SEARCH_SECONDS,
@@ -22,8 +19,7 @@ from operations.transfers.look import (
 )
 from operations.transfers.share import share
 from rules.codec import stamp
-from rules.errors import Reason, Retryable
-from rules.events import RejectedEvent
+from rules.errors import Retryable
 from rules.orchestrations import status
 from rules.orchestrations.instance import Instance
 from rules.routes.model import Place, Route
@@ -32,7 +28,6 @@ from rules.transfers.model import Run, Step, Transfer
 from rules.transfers.policies import resume_pause
 from rules.transfers.states import State
 from tests.fakes import Item
-from tests.unit.job_runs import dead
 from tests.unit.samples import NAME, NOW, ROUTE, after
 from tests.unit.world import World
 
@@ -284,48 +279,6 @@ class TestGone:
         world.refuse(TARGET_HEAD, error_for_answer(TARGET_HEAD, 503, "ServerBusy"))
         with pytest.raises(Retryable):
             await found(world)
-
-
-class TestLetters:
-    """A page of open dead letters, and what of it is wanted."""
-
-    async def wanted(self, world: World, limit: int = 100, **by: str) -> list[str]:
-        """The ids of the first page."""
-        return [item["id"] for item in (await letters(world.ports, by, limit, None))["items"]]
-
-    async def test_by_name_with_route_and_reason(self, world: World) -> None:
-        """Exactly that name; a message has none."""
-        one, other = await dead(world, NAME), await dead(world, NAME + "x")
-        await refuse(world.ports, b"hello", RejectedEvent(Reason.MALFORMED, NAME))
-        assert await self.wanted(world, name=NAME) == [one.id]
-        assert await self.wanted(world, name=other.name, route=ROUTE.name, reason="throttled") == [other.id]
-        assert await self.wanted(world, name=NAME, reason="internal") == []
-        assert await self.wanted(world, name=NAME, route="other") == []
-        assert await self.wanted(world, name="") == []
-
-    @pytest.mark.parametrize("name", ["in/ü 🎈", "in/100%", "in/%41", "in/a\r\nb", "in/<script>", "in/' or 1=1 --"])
-    async def test_a_name_is_compared_as_it_is(self, world: World, name: str) -> None:
-        """Whatever is in it."""
-        await dead(world, "in/A")
-        made = await dead(world, name)
-        assert await self.wanted(world, name=name) == [made.id]
-
-    async def test_names_that_the_list_cuts_are_told_apart(self, world: World) -> None:
-        """The letter itself has its name whole."""
-        long = "in/" + "🎈" * 500
-        made = [await dead(world, long + end) for end in ("a", "b")]
-        assert await self.wanted(world, name=long + "b") == [made[1].id]
-        assert await self.wanted(world, name=long + "c") == []
-
-    async def test_it_is_read_on_until_a_page_has_one(self, world: World) -> None:
-        """Not one empty page after the other; up to a bound, from where the next call goes on."""
-        made = sorted([await dead(world, f"in/{number}") for number in range(LETTER_PAGES + 2)], key=lambda t: t.id)
-        page = await letters(world.ports, {"name": made[5].name}, 1, None)
-        assert ([item["id"] for item in page["items"]], world.asked.count("letters.list")) == ([made[5].id], 6)
-        page = await letters(world.ports, {"name": made[-1].name}, 1, None)
-        assert (page["items"], world.asked.count("letters.list")) == ([], 6 + LETTER_PAGES)
-        page = await letters(world.ports, {"name": made[-1].name}, 1, page["continuation"])
-        assert ([item["id"] for item in page["items"]], page["continuation"]) == ([made[-1].id], None)
 
 
 async def test_a_blob_with_a_key_of_its_owners_is_said_to_be_one_when_it_is_shared_or_looked_up(world: World) -> None:

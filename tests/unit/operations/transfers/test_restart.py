@@ -35,8 +35,8 @@ async def lettered(world: World, name: str = NAME, attempt: int = 0) -> Transfer
     transfer = world.put(name)
     run = dead(transfer, attempt)
     world.stands(transfer, "Completed", run)
-    await world.letters.write_ended(Ended(transfer.id, attempt, State.DEAD_LETTERED, Reason.THROTTLED))
-    await world.letters.write(letters.of_run(run, NOW, "0.1.0"))
+    await world.dead_letters.write_ended(Ended(transfer.id, attempt, State.DEAD_LETTERED, Reason.THROTTLED))
+    await world.dead_letters.write(letters.of_run(run, NOW, "0.1.0"))
     return transfer
 
 
@@ -69,19 +69,19 @@ class TestNumbering:
         if instance is not None:
             world.stands(transfer, "Completed", dead(transfer, instance))
         if ended is not None:
-            await world.letters.write_ended(Ended(transfer.id, ended, State.CANCELLED))
+            await world.dead_letters.write_ended(Ended(transfer.id, ended, State.CANCELLED))
         if letter is not None:
-            await world.letters.write(letters.of_run(dead(transfer, letter), NOW, "0.1.0"))
+            await world.dead_letters.write(letters.of_run(dead(transfer, letter), NOW, "0.1.0"))
         run = await restart(world.ports, world.instances, transfer)
-        assert (run.attempt, run.letter, run.first) == (expected, letter is not None, expected == 0)
+        assert (run.attempt, run.has_open_dead_letter, run.first) == (expected, letter is not None, expected == 0)
         assert started(world, transfer) == run
 
     async def test_a_resolved_letter_counts_but_is_not_open(self, world: World) -> None:
         """The end need not look for one."""
         transfer = await lettered(world)
-        await world.letters.resolve(transfer.id, 0, "verified", NOW)
+        await world.dead_letters.resolve(transfer.id, 0, "verified", NOW)
         run = await restart(world.ports, world.instances, transfer)
-        assert (run.attempt, run.letter) == (1, False)
+        assert (run.attempt, run.has_open_dead_letter) == (1, False)
 
     async def test_an_instance_whose_input_nobody_can_read_is_no_obstacle(self, world: World) -> None:
         """It is replaced."""
@@ -217,8 +217,8 @@ class TestReplay:
         transfer = await lettered(world)
         assert await replay(world.ports, world.instances, transfer.id) == [transfer.id]
         run = started(world, transfer)
-        assert (run.attempt, run.letter, run.first) == (1, True, False)
-        assert transfer.id in world.letters.open
+        assert (run.attempt, run.has_open_dead_letter, run.first) == (1, True, False)
+        assert transfer.id in world.dead_letters.open
 
     async def test_one_that_runs_is_a_conflict_with_a_time_to_come_back(self, world: World) -> None:
         """So ten at once are one."""
@@ -233,7 +233,7 @@ class TestReplay:
     async def test_a_resolved_one_is_a_conflict(self, world: World) -> None:
         """With what it was resolved as."""
         transfer = await lettered(world)
-        await world.letters.resolve(transfer.id, 0, "verified", NOW)
+        await world.dead_letters.resolve(transfer.id, 0, "verified", NOW)
         with pytest.raises(Conflict) as caught:
             await replay(world.ports, world.instances, transfer.id)
         assert caught.value.facts == {"resolved_as": "verified"}
@@ -266,22 +266,26 @@ class TestReplay:
     async def test_one_that_cannot_be_read_is_a_conflict_that_says_what_to_do(self, world: World) -> None:
         """It says neither what was carried nor along which route; its letter stays open."""
         transfer = world.put()
-        await world.letters.write(letters.of_unreadable(transfer.id, "the orchestration was Failed: x", NOW, "0.1.0"))
+        await world.dead_letters.write(
+            letters.of_unreadable(transfer.id, "the orchestration was Failed: x", NOW, "0.1.0")
+        )
         with pytest.raises(Conflict) as caught:
             await replay(world.ports, world.instances, transfer.id)
         assert "cannot be read" in str(caught.value)
         assert "POST /api/transfers" in caught.value.fix
         assert "instances.start" not in world.asked
-        assert transfer.id in world.letters.open
+        assert transfer.id in world.dead_letters.open
 
     async def test_sharing_the_blob_of_one_that_cannot_be_read_is_its_next_attempt(self, world: World) -> None:
         """As the fix says: the letter is open until that ends."""
         transfer = world.put()
         world.instances.kept[transfer.id] = Instance(transfer.id, "Failed", None, {}, None, NOW)
-        await world.letters.write(letters.of_unreadable(transfer.id, "the orchestration was Failed: x", NOW, "0.1.0"))
+        await world.dead_letters.write(
+            letters.of_unreadable(transfer.id, "the orchestration was Failed: x", NOW, "0.1.0")
+        )
         assert await share(world.ports, world.instances, "default", NAME) == transfer.id
         run = started(world, transfer)
-        assert (run.attempt, run.letter, run.first) == (1, True, False)
+        assert (run.attempt, run.has_open_dead_letter, run.first) == (1, True, False)
 
     async def test_a_message_that_is_allowed_today_is_accepted_and_its_letter_resolved(self, world: World) -> None:
         """Replaying it is accepting it again."""
@@ -289,8 +293,8 @@ class TestReplay:
         message = world.event(transfer)
         letter = await refuse(world.ports, message, RejectedEvent(Reason.NOT_ALLOWED, "as it was"))
         assert await replay(world.ports, world.instances, letter) == [transfer.id]
-        assert world.letters.resolved[letter].resolved_as == "accepted"
-        assert world.letters.open == {}
+        assert world.dead_letters.resolved[letter].resolved_as == "accepted"
+        assert world.dead_letters.open == {}
 
     async def test_a_message_whose_transfer_is_known_resolves_as_well(self, world: World) -> None:
         """The duplicate is what it was about."""
@@ -298,7 +302,7 @@ class TestReplay:
         world.stands(transfer, "Completed")
         letter = await refuse(world.ports, world.event(transfer), RejectedEvent(Reason.NOT_ALLOWED, "as it was"))
         assert await replay(world.ports, world.instances, letter) == [transfer.id]
-        assert world.letters.open == {}
+        assert world.dead_letters.open == {}
         assert started(world, transfer).attempt == 0
 
     async def test_a_message_that_is_refused_as_before_stays_open(self, world: World) -> None:
@@ -307,7 +311,7 @@ class TestReplay:
         with pytest.raises(Conflict) as caught:
             await replay(world.ports, world.instances, letter)
         assert caught.value.facts == {"reason": Reason.MALFORMED}
-        assert letter in world.letters.open
+        assert letter in world.dead_letters.open
 
     async def test_a_message_that_no_route_carries_today_stays_open(self, world: World) -> None:
         """It would be ignored, and its letter lost."""
@@ -315,7 +319,7 @@ class TestReplay:
         world.ports = replace(world.ports, routes=())
         with pytest.raises(Conflict):
             await replay(world.ports, world.instances, letter)
-        assert letter in world.letters.open
+        assert letter in world.dead_letters.open
 
     async def test_a_message_that_lost_a_secret_to_its_letter_cannot_be_accepted_again(self, world: World) -> None:
         """What is kept is not what was sent; sharing the blob does it."""
@@ -324,4 +328,4 @@ class TestReplay:
         with pytest.raises(Conflict) as caught:
             await replay(world.ports, world.instances, letter)
         assert "POST /api/transfers" in caught.value.fix
-        assert letter in world.letters.open
+        assert letter in world.dead_letters.open

@@ -50,7 +50,7 @@ class TestPoison:
         world.events.give_up(b"hello")
         assert await drain(world.ports, world.instances) == 2
         assert list(world.instances.kept) == [transfer.id]
-        assert len(world.letters.open) == 1
+        assert len(world.dead_letters.open) == 1
         assert world.events.poisoned == {}
 
     async def test_a_message_is_deleted_only_after_it_was_accepted(self, world: World) -> None:
@@ -140,8 +140,8 @@ class TestUndelivered:
         keep(world, "a.json", [*(deadlettered(world, transfer) for transfer in transfers), {"no": "event"}, 7])
         assert await drain(world.ports, world.instances) == 1
         assert set(world.instances.kept) == {transfer.id for transfer in transfers}
-        assert {letter.reason for letter in world.letters.open.values()} == {Reason.MALFORMED}
-        assert len(world.letters.open) == 2
+        assert {letter.reason for letter in world.dead_letters.open.values()} == {Reason.MALFORMED}
+        assert len(world.dead_letters.open) == 2
         assert world.events.given_up == {}
         [line] = said(caplog, "undelivered.drained")
         assert (line["blob"], line["events"], line["started"], line["letters"]) == ("a.json", 42, 40, 2)
@@ -157,14 +157,14 @@ class TestUndelivered:
         """Whole."""
         keep(world, "a.json", body)
         await drain(world.ports, world.instances)
-        assert [letter.reason for letter in world.letters.open.values()] == [Reason.MALFORMED]
+        assert [letter.reason for letter in world.dead_letters.open.values()] == [Reason.MALFORMED]
         assert world.events.given_up == {}
 
     async def test_an_empty_array_is_nothing(self, world: World) -> None:
         """It can be read."""
         keep(world, "a.json", [])
         assert await drain(world.ports, world.instances) == 1
-        assert (world.letters.open, world.events.given_up) == ({}, {})
+        assert (world.dead_letters.open, world.events.given_up) == ({}, {})
 
     async def test_a_blob_is_deleted_only_after_all_of_it_was_accepted(self, world: World) -> None:
         """Storage fails for one event of three: the others are duplicates next time."""
@@ -192,7 +192,7 @@ class TestUndelivered:
         world.when(EVENTS_UNDELIVERED, lambda: world.when(EVENTS_UNDELIVERED, lambda: keep(world, "a.json", [1])))
         assert await drain(world.ports, world.instances) == 0
         assert await drain(world.ports, world.instances) == 1
-        assert len(world.letters.open) == 1
+        assert len(world.dead_letters.open) == 1
 
     async def test_one_that_another_round_took_is_fine(self, world: World) -> None:
         """Two rounds may overlap."""
@@ -215,7 +215,7 @@ class TestUndelivered:
         keep(world, "b.json", b"[]")
         assert await drain(world.ports, world.instances) == 1
         assert list(world.events.given_up) == ["a.json"]
-        assert world.letters.open == {}
+        assert world.dead_letters.open == {}
         assert world.asked.count("events.undelivered") == 1 + reads
         [line] = said(caplog, "undelivered.left")
         assert (line["blob"], line["size"]) == ("a.json", 8)

@@ -44,7 +44,7 @@ def ended(
 async def opened(world: World, transfer: Transfer) -> None:
     """Let its dead letter be open."""
     ending = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED)
-    await world.letters.write(letters.of_run(Run(transfer, NOW - OLD, ending=ending), NOW - OLD, "0.1.0"))
+    await world.dead_letters.write(letters.of_run(Run(transfer, NOW - OLD, ending=ending), NOW - OLD, "0.1.0"))
 
 
 def said(caplog: pytest.LogCaptureFixture, action: str) -> list[dict[str, object]]:
@@ -94,14 +94,14 @@ async def test_one_whose_dead_letter_is_open_stays_until_it_is_resolved(world: W
     transfer = ended(world, "a", State.DEAD_LETTERED)
     await opened(world, transfer)
     assert await purge(world.ports, world.instances) == 0
-    await world.letters.resolve(transfer.id, 1, "verified", NOW)
+    await world.dead_letters.resolve(transfer.id, 1, "verified", NOW)
     assert await purge(world.ports, world.instances) == 1
 
 
 async def test_one_whose_dead_letter_is_yet_to_be_written_stays(world: World) -> None:
     """The sweep writes it from the history; the app may have been stopped for a month."""
     transfer = ended(world, "a", State.DEAD_LETTERED)
-    await world.letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED, Reason.THROTTLED))
+    await world.dead_letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED, Reason.THROTTLED))
     assert await purge(world.ports, world.instances) == 0
     await sweep(world.ports, world.instances)
     assert world.instances.kept[transfer.id].status == "Pending"
@@ -228,7 +228,7 @@ class TestAfterwards:
     async def test_a_late_duplicate_of_a_cancelled_one_is_stopped_by_the_record_of_its_end(self, world: World) -> None:
         """It ends cancelled again, and the record stays."""
         transfer = ended(world, "in/a", State.CANCELLED)
-        await world.letters.write_ended(Ended(transfer.id, 0, State.CANCELLED))
+        await world.dead_letters.write_ended(Ended(transfer.id, 0, State.CANCELLED))
         await purge(world.ports, world.instances)
         await accept(world.ports, world.instances, world.event(transfer))
         run = world.instances.kept[transfer.id].run
@@ -236,5 +236,5 @@ class TestAfterwards:
         outcome = await run_start(world.ports, run)
         assert (outcome.verdict, outcome.state) == (Verdict.ENDED, State.CANCELLED)
         await run_close(world.ports, replace(run, ending=outcome, state=State.CANCELLED))
-        assert await world.letters.ended(transfer.id) == Ended(transfer.id, 0, State.CANCELLED)
+        assert await world.dead_letters.ended(transfer.id) == Ended(transfer.id, 0, State.CANCELLED)
         assert world.acts == []

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from activities.jobs.lines import start_line
-from activities.transfers import BODIES as STEPS
+from activities.transfers import ACTIVITIES as STEPS
 from adapters.translation import (
     INSTANCES_FIND,
     INSTANCES_PAGE,
@@ -57,7 +57,7 @@ COPYING: dict[str, Any] = {
     "first": False,
     "attempt": 2,
     "resumes": 1,
-    "faults": 3,
+    "activity_failures": 3,
 }
 ACTING = Job("reconcile-" + "a" * 24, JobKind.RECONCILE, NOW, route="default", phase=Phase.ACT, pages=2, batches=1)
 
@@ -136,7 +136,7 @@ class TestResumed:
         assert await resume(world.ports, world.instances) == 1
         run = started(world, transfer)
         assert (run.step, run.state, run.attempt) == (Step.CHECK, State.COPYING, 2)
-        assert (run.first, run.resumes, run.faults, run.ending) == (False, 2, 0, None)
+        assert (run.first, run.resumes, run.activity_failures, run.ending) == (False, 2, 0, None)
         assert said(caplog, "resume.resumed") == [
             {
                 "action": "resume.resumed",
@@ -193,19 +193,21 @@ class TestResumed:
         run = started(world, transfer)
         while run.step:
             run = transfer_lifecycle.advance(run, await STEPS[run.step](world.ports, run), world.clock)
-        letter = world.letters.open[transfer.id]
+        letter = world.dead_letters.open[transfer.id]
         assert (letter.reason, DIED in letter.detail, letter.last) == (Reason.INTERNAL, True, 0)
         assert world.acts == []
 
     async def test_one_whose_end_is_decided_goes_on_to_it_however_often(self, world: World) -> None:
         """Cancelled stays cancelled, at the step where it was."""
         transfer = world.put()
-        run = replace(transfer_lifecycle.cancelled(Run(transfer, NOW)), step=Step.CLEAN, faults=9, resumes=40)
+        run = replace(
+            transfer_lifecycle.cancelled(Run(transfer, NOW)), step=Step.CLEAN, activity_failures=9, resumes=40
+        )
         world.stands(transfer, "Failed", run, DIED)
         world.pass_time(30 * 86_400)
         assert await resume(world.ports, world.instances) == 1
         again = started(world, transfer)
-        assert (again.step, again.faults, again.resumes) == (Step.CLEAN, 0, 41)
+        assert (again.step, again.activity_failures, again.resumes) == (Step.CLEAN, 0, 41)
         assert again.ending is not None
         assert again.ending.state is State.CANCELLED
 
@@ -247,11 +249,13 @@ class TestEnded:
         """Cancelled stays cancelled."""
         transfer = world.put()
         world.stands(
-            transfer, "Terminated", replace(transfer_lifecycle.cancelled(Run(transfer, NOW)), faults=9, step=Step.CLOSE)
+            transfer,
+            "Terminated",
+            replace(transfer_lifecycle.cancelled(Run(transfer, NOW)), activity_failures=9, step=Step.CLOSE),
         )
         await resume(world.ports, world.instances)
         assert ending(world, transfer).state is State.CANCELLED
-        assert started(world, transfer).faults == 0
+        assert started(world, transfer).activity_failures == 0
 
     @pytest.mark.parametrize("noticed", ["in its input", "in its status"])
     @pytest.mark.parametrize(
@@ -292,8 +296,8 @@ class TestUnreadable:
         for _ in range(3):
             world.pass_time(30)
             assert await resume(world.ports, world.instances) == 0
-        assert list(world.letters.open) == [transfer.id]
-        letter = world.letters.open[transfer.id]
+        assert list(world.dead_letters.open) == [transfer.id]
+        letter = world.dead_letters.open[transfer.id]
         assert (letter.reason, letter.route, letter.last) == (Reason.INTERNAL, None, 0)
         assert DIED in letter.detail
         assert world.asked.count(LETTERS_WRITE.name) == 1
@@ -303,23 +307,23 @@ class TestUnreadable:
         """It was verified once, shared again, and broke: without a new letter nobody would know."""
         transfer = world.put("in/a")
         end = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED)
-        await world.letters.write(letters.of_run(Run(transfer, NOW, ending=end), NOW, "0.1.0"))
-        await world.letters.resolve(transfer.id, 1, "verified", NOW)
+        await world.dead_letters.write(letters.of_run(Run(transfer, NOW, ending=end), NOW, "0.1.0"))
+        await world.dead_letters.resolve(transfer.id, 1, "verified", NOW)
         world.pass_time(60)
         world.instances.kept[transfer.id] = Instance(transfer.id, "Failed", None, {}, DIED, world.clock)
         await resume(world.ports, world.instances)
-        assert world.letters.open[transfer.id].last == 1
+        assert world.dead_letters.open[transfer.id].last == 1
         world.pass_time(60)
-        await world.letters.resolve(transfer.id, 1, "accepted", world.clock)
+        await world.dead_letters.resolve(transfer.id, 1, "accepted", world.clock)
         await resume(world.ports, world.instances)
-        assert world.letters.open == {}
+        assert world.dead_letters.open == {}
 
     async def test_a_job_is_only_reported(self, world: World, caplog: pytest.LogCaptureFixture) -> None:
         """It may be asked for again."""
         world.instances.kept[ACTING.id] = Instance(ACTING.id, "Failed", None, {}, DIED, NOW)
         assert await resume(world.ports, world.instances) == 0
         assert [line["id"] for line in said(caplog, "resume.unreadable")] == [ACTING.id]
-        assert world.letters.open == {}
+        assert world.dead_letters.open == {}
 
 
 class TestLeftAlone:
@@ -403,10 +407,10 @@ class TestJobs:
         self, world: World, caplog: pytest.LogCaptureFixture
     ) -> None:
         """At the turn of its input, which is safe to repeat; what its status counts is counted again by then."""
-        a_job(world, "Failed", self.AT, faults=2)
+        a_job(world, "Failed", self.AT, failures=2)
         waited(world)
         assert await resume(world.ports, world.instances) == 1
-        expected = job_lifecycle.resumed(replace(ACTING, faults=2), f"the orchestration was Failed: {DIED}")
+        expected = job_lifecycle.resumed(replace(ACTING, failures=2), f"the orchestration was Failed: {DIED}")
         assert job_started(world) == expected
         assert (expected.resumes, expected.phase, expected.batches) == (1, Phase.ACT, 1)
         [line] = said(caplog, "resume.resumed")
@@ -555,18 +559,18 @@ class TestMeanwhile:
         """Its letter is of an attempt before; this attempt goes on."""
         transfer = world.put()
         end = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED)
-        await world.letters.write(letters.of_run(Run(transfer, NOW, ending=end), NOW, "0.1.0"))
-        world.stands(transfer, "Failed", Run(transfer, NOW, attempt=1, letter=True), DIED)
+        await world.dead_letters.write(letters.of_run(Run(transfer, NOW, ending=end), NOW, "0.1.0"))
+        world.stands(transfer, "Failed", Run(transfer, NOW, attempt=1, has_open_dead_letter=True), DIED)
         with pytest.raises(StillRunning) as caught:
             await replay(world.ports, world.instances, transfer.id)
         assert caught.value.retry_after == 30
         assert not starts(world)
-        assert transfer.id in world.letters.open
+        assert transfer.id in world.dead_letters.open
 
     async def test_a_reconcile_finds_it_running(self, world: World) -> None:
         """Also where the record of an end of an attempt before is still there."""
         transfer = failed(world, attempt=1)
-        await world.letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED))
+        await world.dead_letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED))
         line = {"class": "missing", "name": NAME, "etag": transfer.etag, "id": transfer.id}
         acted = await start_line(world.ports, world.instances, ACTING, line)
         assert acted.result is Result.RUNNING
@@ -581,13 +585,13 @@ class TestMeanwhile:
 
     async def test_the_sweep_leaves_it_to_the_resume(self, world: World) -> None:
         """Also where its end is recorded and its letter is still to be written, or one of an attempt before is open."""
-        recorded, lettered = failed(world, "in/a"), failed(world, "in/b", attempt=1, letter=True)
+        recorded, lettered = failed(world, "in/a"), failed(world, "in/b", attempt=1, has_open_dead_letter=True)
         end = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED)
-        await world.letters.write_ended(Ended(recorded.id, 0, State.DEAD_LETTERED, Reason.THROTTLED))
-        await world.letters.write(letters.of_run(Run(lettered, NOW, ending=end), NOW, "0.1.0"))
+        await world.dead_letters.write_ended(Ended(recorded.id, 0, State.DEAD_LETTERED, Reason.THROTTLED))
+        await world.dead_letters.write(letters.of_run(Run(lettered, NOW, ending=end), NOW, "0.1.0"))
         await sweep(world.ports, world.instances)
         assert not starts(world)
-        assert list(world.letters.open) == [lettered.id]
+        assert list(world.dead_letters.open) == [lettered.id]
 
     async def test_it_is_listed_as_under_way_and_never_as_dead_lettered(self, world: World) -> None:
         """What is shown as dead-lettered has its letter."""

@@ -41,7 +41,7 @@ class TestLetters:
 
     async def opened(self, world: World, transfer: Transfer, attempt: int = 0) -> None:
         """An open letter of this attempt."""
-        await world.letters.write(letters.of_run(ended(transfer, State.DEAD_LETTERED, attempt), NOW, "0.1.0"))
+        await world.dead_letters.write(letters.of_run(ended(transfer, State.DEAD_LETTERED, attempt), NOW, "0.1.0"))
 
     @pytest.mark.parametrize("state", [State.VERIFIED, State.SUPERSEDED, State.CANCELLED])
     async def test_an_open_one_whose_transfer_is_not_dead_lettered_is_resolved(
@@ -52,45 +52,45 @@ class TestLetters:
         await self.opened(world, transfer)
         completed(world, transfer, state, attempt=1)
         await sweep(world.ports, world.instances)
-        assert world.letters.open == {}
-        assert world.letters.resolved[transfer.id].resolved_as == state
+        assert world.dead_letters.open == {}
+        assert world.dead_letters.resolved[transfer.id].resolved_as == state
 
     async def test_an_open_one_of_a_dead_lettered_transfer_stays(self, world: World) -> None:
         """It agrees, and costs no look at the instance."""
         transfer = world.put()
         await self.opened(world, transfer)
         completed(world, transfer, State.DEAD_LETTERED)
-        await world.letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED, Reason.THROTTLED))
+        await world.dead_letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED, Reason.THROTTLED))
         await sweep(world.ports, world.instances)
-        assert transfer.id in world.letters.open
+        assert transfer.id in world.dead_letters.open
         assert "instances.find" not in world.asked
 
     async def test_one_whose_replay_runs_is_left_alone(self, world: World) -> None:
         """Its end will resolve it."""
         transfer = world.put()
         await self.opened(world, transfer)
-        world.stands(transfer, "Running", Run(transfer, NOW, attempt=1, letter=True))
+        world.stands(transfer, "Running", Run(transfer, NOW, attempt=1, has_open_dead_letter=True))
         await sweep(world.ports, world.instances)
-        assert transfer.id in world.letters.open
+        assert transfer.id in world.dead_letters.open
 
     async def test_one_whose_history_is_gone_stays(self, world: World) -> None:
         """Nobody knows better."""
         transfer = world.put()
         await self.opened(world, transfer)
         await sweep(world.ports, world.instances)
-        assert transfer.id in world.letters.open
+        assert transfer.id in world.dead_letters.open
 
     async def test_one_of_a_message_stays(self, world: World) -> None:
         """There is no transfer."""
         await accept(world.ports, world.instances, b"hello")
         await sweep(world.ports, world.instances)
-        assert len(world.letters.open) == 1
+        assert len(world.dead_letters.open) == 1
 
     async def test_a_dead_lettered_transfer_without_a_letter_gets_it(self, world: World) -> None:
         """Started at `close`, which writes it, with the attempt and the reason that were recorded."""
         transfer = world.put()
         completed(world, transfer, State.DEAD_LETTERED, attempt=1)
-        await world.letters.write_ended(Ended(transfer.id, 1, State.DEAD_LETTERED, Reason.THROTTLED, "503"))
+        await world.dead_letters.write_ended(Ended(transfer.id, 1, State.DEAD_LETTERED, Reason.THROTTLED, "503"))
         await sweep(world.ports, world.instances)
         run = taken_up(world, transfer)
         assert (run.step, run.attempt) == (Step.CLOSE, 1)
@@ -101,18 +101,18 @@ class TestLetters:
         """The list of ends shows no detail: the record itself does."""
         transfer = world.put()
         completed(world, transfer, State.DEAD_LETTERED, attempt=1)
-        await world.letters.write_ended(Ended(transfer.id, 1, State.DEAD_LETTERED, Reason.COPY_FAILED, "500: why"))
+        await world.dead_letters.write_ended(Ended(transfer.id, 1, State.DEAD_LETTERED, Reason.COPY_FAILED, "500: why"))
         await sweep(world.ports, world.instances)
         await carry(world)
-        written = world.letters.open[transfer.id]
+        written = world.dead_letters.open[transfer.id]
         assert (written.last, written.reason, written.detail) == (1, Reason.COPY_FAILED, "500: why")
 
     async def test_one_whose_record_was_dropped_since_it_was_listed_is_left_alone(self, world: World) -> None:
         """It was replayed and verified meanwhile."""
         transfer = world.put()
         completed(world, transfer, State.DEAD_LETTERED)
-        await world.letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED, Reason.THROTTLED))
-        world.when(INSTANCES_FIND, world.letters.ends.clear)
+        await world.dead_letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED, Reason.THROTTLED))
+        world.when(INSTANCES_FIND, world.dead_letters.ends.clear)
         await sweep(world.ports, world.instances)
         assert "instances.start" not in world.asked
 
@@ -120,9 +120,9 @@ class TestLetters:
         """It was verified once, shared again, and failed: nobody would see it."""
         transfer = world.put()
         await self.opened(world, transfer)
-        await world.letters.resolve(transfer.id, 1, "verified", NOW)
+        await world.dead_letters.resolve(transfer.id, 1, "verified", NOW)
         completed(world, transfer, State.DEAD_LETTERED, attempt=2)
-        await world.letters.write_ended(Ended(transfer.id, 2, State.DEAD_LETTERED, Reason.THROTTLED))
+        await world.dead_letters.write_ended(Ended(transfer.id, 2, State.DEAD_LETTERED, Reason.THROTTLED))
         await sweep(world.ports, world.instances)
         assert taken_up(world, transfer).attempt == 2
 
@@ -130,9 +130,9 @@ class TestLetters:
         """Its record of an end came late."""
         transfer = world.put()
         await self.opened(world, transfer)
-        await world.letters.resolve(transfer.id, 0, "verified", NOW)
+        await world.dead_letters.resolve(transfer.id, 0, "verified", NOW)
         completed(world, transfer, State.DEAD_LETTERED)
-        await world.letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED))
+        await world.dead_letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED))
         await sweep(world.ports, world.instances)
         assert "instances.start" not in world.asked
 
@@ -140,7 +140,7 @@ class TestLetters:
         """It runs."""
         transfer = world.put()
         world.stands(transfer, "Running", Run(transfer, NOW, attempt=1))
-        await world.letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED))
+        await world.dead_letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED))
         await sweep(world.ports, world.instances)
         assert "instances.start" not in world.asked
 
@@ -148,7 +148,7 @@ class TestLetters:
         """The transfer was replayed and cancelled: its own record is the newer one."""
         transfer = world.put()
         completed(world, transfer, State.CANCELLED, attempt=1)
-        await world.letters.write_ended(Ended(transfer.id, 1, State.CANCELLED))
+        await world.dead_letters.write_ended(Ended(transfer.id, 1, State.CANCELLED))
         await sweep(world.ports, world.instances)
         assert "instances.start" not in world.asked
 
@@ -156,7 +156,7 @@ class TestLetters:
         """Verified after its end was recorded, and the record not yet dropped: the instance knows."""
         transfer = world.put()
         completed(world, transfer, State.VERIFIED, attempt=1)
-        await world.letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED, Reason.THROTTLED))
+        await world.dead_letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED, Reason.THROTTLED))
         await sweep(world.ports, world.instances)
         assert "instances.start" not in world.asked
 
@@ -172,13 +172,13 @@ class TestLetters:
             await self.opened(world, transfer)
             completed(world, transfer, State.VERIFIED, attempt=1)
         await sweep(world.ports, world.instances)
-        assert world.letters.open == {}
+        assert world.dead_letters.open == {}
 
     async def test_run_twice_it_does_nothing_the_second_time(self, world: World) -> None:
         """Two sweeps may overlap."""
         transfer = world.put()
         completed(world, transfer, State.DEAD_LETTERED)
-        await world.letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED, Reason.THROTTLED))
+        await world.dead_letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED, Reason.THROTTLED))
         await sweep(world.ports, world.instances)
         await sweep(world.ports, world.instances)
         assert world.asked.count("instances.start") == 1

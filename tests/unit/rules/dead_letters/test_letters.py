@@ -10,7 +10,7 @@ import pytest
 
 from rules import events
 from rules.dead_letters import letters, records
-from rules.dead_letters.letters import Attempt, Letter, merged, resolved
+from rules.dead_letters.letters import Attempt, DeadLetter, merged, resolved
 from rules.errors import Reason
 from rules.transfers import identity
 from rules.transfers.model import Ended, Outcome, Verdict
@@ -27,7 +27,7 @@ from tests.unit.samples import (
 )
 
 THROTTLED = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="busy")
-FAILED = replace(RUN, size=1_000, tries=8, ending=THROTTLED)
+FAILED = replace(RUN, size=1_000, copy_attempts=8, ending=THROTTLED)
 REFUSED = events.RejectedEvent(Reason.MALFORMED, "no event")
 
 
@@ -36,10 +36,10 @@ def attempt(started: datetime = NOW, failed: datetime | None = None, detail: str
     return Attempt(started, failed or started, Reason.THROTTLED, detail, 8)
 
 
-def letter(**attempts: datetime) -> Letter:
+def letter(**attempts: datetime) -> DeadLetter:
     """A letter with these attempts, `a0` for number 0, by when they began."""
     numbered = {int(number[1:]): attempt(started) for number, started in attempts.items()}
-    return Letter(TRANSFER.id, numbered, "1.0", route="default")
+    return DeadLetter(TRANSFER.id, numbered, "1.0", route="default")
 
 
 def test_the_letter_of_a_run() -> None:
@@ -159,7 +159,7 @@ def test_a_resolved_letter_says_when_and_how() -> None:
 OPEN = letter(a0=NOW, a2=after(hours=2))
 RESOLVED = resolved(OPEN, after(hours=4), State.VERIFIED)
 DISCARDED = resolved(OPEN, after(hours=4), letters.DISCARDED)
-MERGES: list[tuple[str, Letter | None, Letter, list[int] | None]] = [
+MERGES: list[tuple[str, DeadLetter | None, DeadLetter, list[int] | None]] = [
     ("none", None, letter(a0=NOW), [0]),
     ("has this attempt", OPEN, letter(a2=after(hours=2)), None),
     ("has this attempt, open, though it began anew", OPEN, letter(a2=after(hours=9)), None),
@@ -177,7 +177,7 @@ MERGES: list[tuple[str, Letter | None, Letter, list[int] | None]] = [
 
 
 @pytest.mark.parametrize(("old", "new", "attempts"), [row[1:] for row in MERGES], ids=[row[0] for row in MERGES])
-def test_which_write_wins(old: Letter | None, new: Letter, attempts: list[int] | None) -> None:
+def test_which_write_wins(old: DeadLetter | None, new: DeadLetter, attempts: list[int] | None) -> None:
     """The table of `merged`: a late or second write changes nothing (`letter_written_late`), a new failure is open."""
     written = merged(old, new)
     assert (written and sorted(written.attempts)) == attempts

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rules import codec, events
 from rules.dead_letters import letters, records
-from rules.dead_letters.letters import Attempt, Letter, resolved
+from rules.dead_letters.letters import Attempt, DeadLetter, resolved
 from rules.dead_letters.records import record
 from rules.errors import Reason
 from rules.jobs.model import Job
@@ -21,11 +21,11 @@ from rules.transfers.states import State
 from tests.unit.samples import NOW, RUN, moments, quick, transfers
 
 THROTTLED = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="busy")
-FAILED = replace(RUN, size=1_000, tries=8, ending=THROTTLED)
+FAILED = replace(RUN, size=1_000, copy_attempts=8, ending=THROTTLED)
 REFUSED = events.RejectedEvent(Reason.MALFORMED, "no event")
 
 
-def all_letters() -> st.SearchStrategy[Letter]:
+def all_letters() -> st.SearchStrategy[DeadLetter]:
     """Letters of runs and of messages, open and resolved, with several attempts."""
     attempts = st.builds(
         Attempt, moments(), moments(), st.sampled_from(Reason), st.text(max_size=50), st.integers(0, 9)
@@ -43,7 +43,7 @@ def all_letters() -> st.SearchStrategy[Letter]:
 
 @quick
 @given(all_letters())
-def test_a_letter_survives_the_way_there_and_back(found: Letter) -> None:
+def test_a_letter_survives_the_way_there_and_back(found: DeadLetter) -> None:
     """As JSON."""
     assert records.read(json.loads(json.dumps(record(found)))) == found
 
@@ -74,7 +74,7 @@ def test_what_is_no_record_raises_one_of_three(case: str) -> None:
 
 @quick
 @given(all_letters())
-def test_a_list_needs_no_read_per_letter(found: Letter) -> None:
+def test_a_list_needs_no_read_per_letter(found: DeadLetter) -> None:
     """Its fields are metadata: ASCII, within the service's 8 KB, and read back as they were."""
     metadata = records.metadata(found)
     assert all(text.isascii() and "\n" not in text for pair in metadata.items() for text in pair)

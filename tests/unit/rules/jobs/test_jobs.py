@@ -57,7 +57,7 @@ def all_jobs() -> st.SearchStrategy[Job]:
         page=counts,
         line=counts,
         tally=tallies,
-        faults=st.integers(0, 10),
+        failures=st.integers(0, 10),
         resumes=st.integers(0, 99),
         pause=st.integers(0, 800),
         cancelling=st.booleans(),
@@ -92,9 +92,9 @@ def batches() -> st.SearchStrategy[Batch]:
         (replace(RECONCILE, cancelling=True), HOPELESS, None, "cancelled"),
         # any | failure, and it got nowhere | the same batch; after 10 in a row, the end: failed
         *[(replace(ACTING, phase=phase), FAILURE, phase, "running") for phase in Phase],
-        *[(replace(ACTING, phase=phase, faults=9), FAILURE, None, "failed") for phase in Phase],
+        *[(replace(ACTING, phase=phase, failures=9), FAILURE, None, "failed") for phase in Phase],
         # any | failure, but it got somewhere | the same batch
-        *[(replace(ACTING, phase=phase, faults=9), MOVED, phase, "running") for phase in Phase],
+        *[(replace(ACTING, phase=phase, failures=9), MOVED, phase, "running") for phase in Phase],
         (replace(ACTING, cancelling=True), MOVED, None, "cancelled"),
         # any | failure, and doing it again would not help | the end, failed
         *[(replace(ACTING, phase=phase), HOPELESS, None, "failed") for phase in Phase],
@@ -175,21 +175,21 @@ def test_the_pause_is_for_what_this_try_started(started: int, before: int, pause
 
 
 @quick
-@given(faults=st.integers(0, 9), moved=st.booleans())
-def test_only_a_batch_that_got_nowhere_counts_towards_giving_up(faults: int, *, moved: bool) -> None:
+@given(failures=st.integers(0, 9), moved=st.booleans())
+def test_only_a_batch_that_got_nowhere_counts_towards_giving_up(failures: int, *, moved: bool) -> None:
     """Either keeps its place, and waits at least as long as what it may have started takes."""
-    job = replace(ACTING, faults=faults, page=1, line=7, batches=4)
+    job = replace(ACTING, failures=failures, page=1, line=7, batches=4)
     following = lifecycle.advance(job, replace(FAILURE, moved=moved), LATER)
-    assert following.faults == (0 if moved else faults + 1)
+    assert following.failures == (0 if moved else failures + 1)
     assert (following.page, following.line, following.batches, following.tally) == (1, 7, 4, job.tally)
     assert following.phase is None or following.pause >= lifecycle.BATCH_SECONDS
-    assert (following.phase is None) is (following.faults == policies.MAX_FAULTS)
+    assert (following.phase is None) is (following.failures == policies.MAX_FAILURES)
 
 
 def test_a_batch_of_an_older_app_is_read_as_it_was_meant() -> None:
     """It says neither whether it got somewhere nor what was started before."""
     old = decode(Batch, {"failure": "503"})
-    assert lifecycle.advance(ACTING, old, LATER).faults == 1
+    assert lifecycle.advance(ACTING, old, LATER).failures == 1
     assert (
         lifecycle.advance(ACTING, decode(Batch, {"tally": {"started": 100}, "wrote": True, "page": 1}), LATER).pause
         == 5
@@ -208,14 +208,14 @@ def test_a_batch_starts_no_more_than_five_seconds_worth(rate: int) -> None:
 def test_failures_back_off_keep_their_place_and_are_forgotten_once_it_works() -> None:
     """In a row means in a row; the pause grows with them."""
     job, pauses = replace(RECONCILE, cursor="c", hint="h"), []
-    for _ in range(policies.MAX_FAULTS - 1):
+    for _ in range(policies.MAX_FAILURES - 1):
         job = lifecycle.advance(job, FAILURE, LATER)
         pauses.append(job.pause)
     assert (job.phase, job.cursor, job.hint, job.detail) == (Phase.SURVEY, "c", "h", FAILURE.failure)
     assert pauses == sorted(pauses)
     assert min(pauses) >= policies.MIN_POLL
     well = lifecycle.advance(job, MORE, LATER)
-    assert (well.faults, well.pause, well.detail) == (0, 0, "")
+    assert (well.failures, well.pause, well.detail) == (0, 0, "")
     assert lifecycle.faulted(job, "exited with code 137", LATER).state is JobState.FAILED
 
 
@@ -374,7 +374,7 @@ class TestBroken:
     def test_it_goes_on_where_its_input_is(self, job: Job) -> None:
         """The batch is safe to repeat; nothing else changes."""
         found = lifecycle.resumed(job, "x" * 9_999)
-        assert found == replace(job, faults=0, pause=0, resumes=job.resumes + 1, detail="x" * MAX_DETAIL)
+        assert found == replace(job, failures=0, pause=0, resumes=job.resumes + 1, detail="x" * MAX_DETAIL)
 
     @quick
     @given(all_jobs())

@@ -25,10 +25,10 @@ from tests.unit.samples import NOW, RUN, TRANSFER, after, quick, runs
 
 HOST = "Orchestrator function 'transfer' failed: the language worker exited"
 LOUD = f"the orchestration was Failed: {HOST}"
-COPYING = replace(RUN, step=Step.CHECK, state=State.COPYING, engine=Engine.ASYNC, faults=3, pause=9)
+COPYING = replace(RUN, step=Step.CHECK, state=State.COPYING, engine=Engine.ASYNC, activity_failures=3, pause=9)
 BUSY = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="busy")
 CLEANING = replace(COPYING, step=Step.CLEAN, ending=BUSY)
-JOB = Job("reconcile-" + "a" * 24, JobKind.RECONCILE, NOW, route="default", phase=Phase.ACT, faults=3, pause=9)
+JOB = Job("reconcile-" + "a" * 24, JobKind.RECONCILE, NOW, route="default", phase=Phase.ACT, failures=3, pause=9)
 AT_ONCE = 0
 
 
@@ -180,7 +180,7 @@ def test_what_follows_for_a_transfer(row: Row) -> None:
     assert (found.due, found.resumed) == (after(seconds=seconds), resumed)
     assert (found.input.step, found.input.ending and found.input.ending.state) == (step, end)
     assert (found.input.attempt, found.input.resumes) == (before.attempt, before.resumes + 1)
-    assert (found.input.first, found.input.faults, found.input.pause) == (False, 0, 0)
+    assert (found.input.first, found.input.activity_failures, found.input.pause) == (False, 0, 0)
 
 
 @pytest.mark.parametrize("row", JOBS.values(), ids=JOBS)

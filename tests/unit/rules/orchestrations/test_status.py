@@ -24,7 +24,7 @@ from rules.transfers.states import FINAL, State
 from tests.unit.samples import ETAG, NAME, NEWER, NOW, RUN, SOURCE_HOST, TARGET_HOST, TRANSFER, after, quick, runs
 
 COPYING = replace(
-    RUN, state=State.COPYING, engine=Engine.ASYNC, size=1_000, copied=250, tries=1, updated_at=after(seconds=8)
+    RUN, state=State.COPYING, engine=Engine.ASYNC, size=1_000, copied=250, copy_attempts=1, updated_at=after(seconds=8)
 )
 FIELDS = [
     "id",
@@ -68,7 +68,7 @@ def test_the_live_detail_of_a_copy() -> None:
         "copied": 250,
         "total": 1_000,
         "attempt": 0,
-        "tries": 1,
+        "copy_attempts": 1,
         "resumes": 0,
         "cancelling": False,
         "ending": None,

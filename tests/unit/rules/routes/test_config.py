@@ -220,7 +220,7 @@ def test_a_deadline_is_an_iso_8601_duration(given: str, length: timedelta) -> No
 
 def deadline(given: str) -> timedelta | None:
     """The deadline, as a route has it."""
-    return config.duration({"deadline": given}, "deadline", *config.DEADLINES)
+    return config.duration({"deadline": given}, "deadline", *config.DEADLINE_RANGE)
 
 
 @pytest.mark.parametrize("given", ["", "P", "PT", "P1", "1D", "P1DT", "P1W", "P1M", "PT1.5H", "-P1D", "p1d", "P1D "])

@@ -51,7 +51,7 @@ def backoff(count: int) -> int:
 Following = tuple[Step | None, int, State | None]
 CARRYING: list[tuple[dict[str, Any], Outcome, Following]] = [
     ({}, VERIFIED, (None, 0, State.VERIFIED)),
-    ({"letter": True}, VERIFIED, (Step.CLOSE, 0, State.VERIFIED)),
+    ({"has_open_dead_letter": True}, VERIFIED, (Step.CLOSE, 0, State.VERIFIED)),
     ({"attempt": 1}, VERIFIED, (Step.CLOSE, 0, State.VERIFIED)),
     ({}, OVERWRITTEN, (Step.RECORD, 0, State.SUPERSEDED)),
     ({}, CANCELLED_BEFORE, (Step.RECORD, 0, State.CANCELLED)),
@@ -93,10 +93,10 @@ ENDING: list[tuple[Step, dict[str, Any], Outcome, Step | None, int]] = [
     (Step.CLEAN, {}, DONE, Step.CLOSE, 0),
     (Step.CLEAN, {}, VERIFIED, Step.CLOSE, 0),
     (Step.CLOSE, {}, DONE, None, 0),
-    (Step.RECORD, {"faults": 20}, BUSY, Step.RECORD, backoff(21)),
-    (Step.CLEAN, {"faults": 6}, BUSY, Step.CLEAN, backoff(7)),
-    (Step.CLEAN, {"faults": 7}, BUSY, Step.CLOSE, 0),
-    (Step.CLOSE, {"faults": 20}, BUSY, Step.CLOSE, backoff(21)),
+    (Step.RECORD, {"activity_failures": 20}, BUSY, Step.RECORD, backoff(21)),
+    (Step.CLEAN, {"activity_failures": 6}, BUSY, Step.CLEAN, backoff(7)),
+    (Step.CLEAN, {"activity_failures": 7}, BUSY, Step.CLOSE, 0),
+    (Step.CLOSE, {"activity_failures": 20}, BUSY, Step.CLOSE, backoff(21)),
 ]
 
 
@@ -117,10 +117,10 @@ SUPERSEDED = Outcome(Verdict.ENDED, state=State.SUPERSEDED, successor=Successor(
     [
         (ARCHIVED, {}, True),  # a letter to write
         (CANCELLED_BEFORE, {}, False),
-        (CANCELLED_BEFORE, {"letter": True}, True),  # a letter to resolve
+        (CANCELLED_BEFORE, {"has_open_dead_letter": True}, True),  # a letter to resolve
         (CANCELLED_BEFORE, {"attempt": 1}, False),  # the record of the end stays: it is true
         (SUPERSEDED, {}, False),
-        (SUPERSEDED, {"letter": True}, True),
+        (SUPERSEDED, {"has_open_dead_letter": True}, True),
         (SUPERSEDED, {"attempt": 1}, True),  # the record of the attempt before is no more true
     ],
 )
@@ -197,13 +197,18 @@ def test_a_large_blob_is_polled_and_then_confirmed() -> None:
     walk.finds(AGAIN, VERIFIED)
     assert walk.end == (State.VERIFIED, None)
     assert walk.steps == ["start", "check", "check", "check", "check", "check", "start"]
-    assert (walk.run.copied, walk.run.tries) == (800, 1)
+    assert (walk.run.copied, walk.run.copy_attempts) == (800, 1)
 
 
 def test_eight_tries_and_then_a_dead_letter() -> None:
     """With the reason of the last, after seven pauses."""
     walk = Walk().finds(*[BUSY] * 7)
-    assert (walk.run.step, walk.run.tries, walk.run.reason, walk.run.detail) == ("start", 7, "throttled", "busy")
+    assert (walk.run.step, walk.run.copy_attempts, walk.run.reason, walk.run.detail) == (
+        "start",
+        7,
+        "throttled",
+        "busy",
+    )
     assert walk.now - NOW == timedelta(seconds=sum(backoff(count) for count in range(1, 8)))
     walk.finds(BUSY, SETTLE, DONE, DONE)
     assert walk.end == (State.DEAD_LETTERED, Reason.THROTTLED)
@@ -258,7 +263,7 @@ def test_an_exception_of_the_first_look_begins_the_deadline_too() -> None:
 def test_a_source_that_is_not_there_is_looked_for_once_more() -> None:
     """The pause is the step's; whatever else is found, the next look is the first one again."""
     walk = Walk().finds(GONE)
-    assert (walk.run.step, walk.run.pause, walk.run.gone, walk.run.tries) == (Step.START, 30, True, 0)
+    assert (walk.run.step, walk.run.pause, walk.run.gone, walk.run.copy_attempts) == (Step.START, 30, True, 0)
     walk.finds(BUSY)
     assert not walk.run.gone
     assert walk.finds(GONE, OVERWRITTEN).run.step is Step.RECORD
@@ -279,7 +284,7 @@ def test_a_resumed_run_looks_for_it_twice() -> None:
 def test_a_target_of_another_type_is_waited_for_and_given_up_at_the_deadline() -> None:
     """`settle`, then `start`."""
     walk = Walk().finds(OCCUPIED)
-    assert (walk.run.step, walk.run.pause, walk.run.settled, walk.run.tries) == (Step.START, 90, True, 0)
+    assert (walk.run.step, walk.run.pause, walk.run.settled, walk.run.copy_attempts) == (Step.START, 90, True, 0)
     run = lifecycle.advance(at(Step.START, first_look_at=NOW - LATE), OCCUPIED, NOW)
     assert run.ending is not None
     assert (run.ending.state, run.ending.reason) == (State.DEAD_LETTERED, Reason.TARGET_CONFLICT)
@@ -324,7 +329,7 @@ def test_a_copy_that_has_not_begun_does_not_stall() -> None:
 def test_a_copy_that_never_stays_is_made_eight_times() -> None:
     """Somebody else writes the target for ever: a person must stop them."""
     walk = Walk().finds(*[BEGAN, AGAIN] * 8)
-    assert (walk.run.step, walk.run.tries) == (Step.START, 8)
+    assert (walk.run.step, walk.run.copy_attempts) == (Step.START, 8)
     walk.finds(NO_NINTH, SETTLE, DONE, DONE)
     assert walk.end == (State.DEAD_LETTERED, Reason.TARGET_CONFLICT)
     assert walk.run.ending
@@ -347,7 +352,7 @@ def test_a_retry_is_not_waited_for_beyond_the_deadline() -> None:
 def test_a_copy_that_is_found_on_its_way_is_no_try() -> None:
     """Adopted after a crash, or somebody else's of the same version: only what this run began counts."""
     walk = Walk().finds(WAITING)
-    assert (walk.run.step, walk.run.tries, walk.run.pause, walk.run.copying_at) == (Step.CHECK, 0, 2, NOW)
+    assert (walk.run.step, walk.run.copy_attempts, walk.run.pause, walk.run.copying_at) == (Step.CHECK, 0, 2, NOW)
 
 
 def test_looks_that_fail_do_not_count_as_copies_while_one_progresses() -> None:
@@ -355,23 +360,23 @@ def test_looks_that_fail_do_not_count_as_copies_while_one_progresses() -> None:
     walk = Walk().finds(BEGAN)
     for copied in range(10, 30):
         walk.finds(replace(WAITING, copied=copied), BUSY, replace(WAITING, copied=copied))
-    assert (walk.run.step, walk.run.tries) == (Step.CHECK, 1)
+    assert (walk.run.step, walk.run.copy_attempts) == (Step.CHECK, 1)
     assert walk.finds(AGAIN, VERIFIED).end == (State.VERIFIED, None)
 
 
 def test_a_failed_copy_is_tried_again_with_backoff() -> None:
-    """Each copy is one of the eight tries."""
+    """Each copy is one of the eight copy_attempts."""
     failed = Outcome(Verdict.RETRYABLE, reason=Reason.COPY_FAILED, detail="500 InternalError")
     walk = Walk().finds(BEGAN, replace(WAITING, copied=500), failed)
-    assert (walk.run.step, walk.run.pause, walk.run.tries) == (Step.START, backoff(1), 1)
+    assert (walk.run.step, walk.run.pause, walk.run.copy_attempts) == (Step.START, backoff(1), 1)
     walk.finds(BEGAN)
-    assert (walk.run.tries, walk.run.copied, walk.run.progressed_at, walk.run.polls) == (2, 0, None, 0)
+    assert (walk.run.copy_attempts, walk.run.copied, walk.run.progressed_at, walk.run.polls) == (2, 0, None, 0)
 
 
 def test_ten_exceptions_in_a_row_are_internal() -> None:
     """Rule 8: infrastructure, not a verdict on the blob."""
     walk = Walk().breaks(9)
-    assert (walk.run.step, walk.run.faults, walk.run.tries, walk.run.first) == ("start", 9, 0, False)
+    assert (walk.run.step, walk.run.activity_failures, walk.run.copy_attempts, walk.run.first) == ("start", 9, 0, False)
     assert walk.now - NOW == timedelta(seconds=sum(backoff(count) for count in range(1, 10)))
     walk.breaks().finds(SETTLE, DONE, DONE)
     assert walk.end == (State.DEAD_LETTERED, Reason.INTERNAL)
@@ -382,7 +387,7 @@ def test_ten_exceptions_in_a_row_are_internal() -> None:
 def test_an_answer_between_exceptions_begins_the_count_anew() -> None:
     """Ten in a row, not ten in all."""
     walk = Walk().breaks(9).finds(BUSY).breaks(9)
-    assert (walk.run.step, walk.run.faults) == (Step.START, 9)
+    assert (walk.run.step, walk.run.activity_failures) == (Step.START, 9)
 
 
 def test_an_exception_at_the_deadline_is_internal() -> None:
@@ -411,7 +416,7 @@ def test_a_target_that_cannot_be_cleaned_does_not_keep_a_transfer_from_its_end()
         Walk(at(Step.CLEAN)).breaks(8, BUSY.detail),
         Walk(at(Step.CLEAN)).breaks(4).finds(*[BUSY] * 4),
     ):
-        assert (walk.run.step, walk.run.pause, walk.run.faults) == (Step.CLOSE, 0, 0)
+        assert (walk.run.step, walk.run.pause, walk.run.activity_failures) == (Step.CLOSE, 0, 0)
         assert walk.run.note == f"{lifecycle.UNCLEAN}: {BUSY.detail}"
         assert walk.finds(*[BUSY] * 9, DONE).end == (State.DEAD_LETTERED, Reason.THROTTLED)
         assert walk.run.note == f"{lifecycle.UNCLEAN}: {BUSY.detail}"
@@ -497,9 +502,22 @@ def test_a_cancel_stops_only_what_is_still_carried(step: Step) -> None:
 @pytest.mark.parametrize("step", Step)
 def test_what_the_host_failed_goes_on_at_its_step(step: Step) -> None:
     """The same attempt with all that it knows; never blindly, for the failed execution may have copied."""
-    run = at(step, attempt=2, tries=3, faults=4, pause=9, polls=5, resumes=1, copied=7, recorded=True, first=True)
+    run = at(
+        step,
+        attempt=2,
+        copy_attempts=3,
+        activity_failures=4,
+        pause=9,
+        polls=5,
+        resumes=1,
+        copied=7,
+        recorded=True,
+        first=True,
+    )
     found = lifecycle.resumed(run, "x" * 9_999)
-    assert found == replace(run, first=False, faults=0, pause=0, resumes=2, detail="x" * lifecycle.MAX_DETAIL)
+    assert found == replace(
+        run, first=False, activity_failures=0, pause=0, resumes=2, detail="x" * lifecycle.MAX_DETAIL
+    )
 
 
 @pytest.mark.parametrize("step", Step)
@@ -518,9 +536,15 @@ def test_what_the_host_failed_after_a_cancel_does_not_carry_on(step: Step) -> No
 @pytest.mark.parametrize("step", Step)
 def test_what_is_broken_off_begins_with_the_record_of_its_end(step: Step, *, cancelling: bool) -> None:
     """An end that is decided stays; else a person's cancel counts, else it is a dead letter. It outranks what broke."""
-    run = at(step, cancelling=cancelling, resumes=5, faults=4, pause=9, first=True)
+    run = at(step, cancelling=cancelling, resumes=5, activity_failures=4, pause=9, first=True)
     found = lifecycle.broken_off(run, "why")
-    assert (found.step, found.first, found.faults, found.pause, found.resumes) == (Step.RECORD, False, 0, 0, 6)
+    assert (found.step, found.first, found.activity_failures, found.pause, found.resumes) == (
+        Step.RECORD,
+        False,
+        0,
+        0,
+        6,
+    )
     if run.ending:
         assert found.ending == run.ending
     elif cancelling:
@@ -614,7 +638,7 @@ def step_on(walk: Walk, event: str, outcome: Outcome) -> None:
 @given(happenings=st.lists(st.tuples(EVENTS, st.sampled_from(LIKELY) | outcomes()), max_size=25), letter=st.booleans())
 def test_any_walk_moves_along_the_table_alone(happenings: list[tuple[str, Outcome]], *, letter: bool) -> None:
     """It never raises, has a step if and only if it is not final, and what is final stays so."""
-    walk = Walk(replace(RUN, letter=letter))
+    walk = Walk(replace(RUN, has_open_dead_letter=letter))
     for event, outcome in happenings:
         before = walk.run
         step_on(walk, event, outcome)

@@ -71,7 +71,7 @@ def test_prefix_and_suffix_do_not_share_letters() -> None:
 def test_a_run_begins_at_the_beginning() -> None:
     """What an event starts."""
     assert (RUN.step, RUN.state, RUN.attempt, RUN.first) == (Step.START, State.ACCEPTED, 0, True)
-    assert (RUN.accepted_at, RUN.deadline, RUN.letter) == (NOW, None, False)
+    assert (RUN.accepted_at, RUN.deadline, RUN.has_open_dead_letter) == (NOW, None, False)
 
 
 def test_values_do_not_change() -> None:
@@ -87,7 +87,7 @@ def test_what_is_stored_keeps_its_names() -> None:
         "transfer",
         "accepted_at",
         "attempt",
-        "letter",
+        "has_open_dead_letter",
         "deadline",
         "step",
         "state",
@@ -95,8 +95,8 @@ def test_what_is_stored_keeps_its_names() -> None:
         "engine",
         "size",
         "copied",
-        "tries",
-        "faults",
+        "copy_attempts",
+        "activity_failures",
         "resumes",
         "polls",
         "copying_at",

@@ -21,7 +21,7 @@ NOBODY: frozenset[Engine] = frozenset()
 def test_the_numbers_are_the_ones_of_the_design() -> None:
     """Its table, in one place."""
     times = Times()
-    assert (policies.MAX_TRIES, policies.MAX_FAULTS, policies.MAX_RESUMES) == (8, 10, 5)
+    assert (policies.MAX_COPY_ATTEMPTS, policies.MAX_FAILURES, policies.MAX_RESUMES) == (8, 10, 5)
     assert (times.window, times.recheck, times.timeout, times.settle) == (15, 30, 60, 90)
     assert policies.STALL.total_seconds() == 30 * 60
     assert policies.SYNC_LIMIT / 1024 / 1024 == 256

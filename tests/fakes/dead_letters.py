@@ -1,4 +1,4 @@
-"""The twin of `Letters`: what several conditional requests achieve in storage happens here at once."""
+"""The twin of `DeadLetters`: what several conditional requests achieve in storage happens here at once."""
 
 import json
 from collections.abc import AsyncIterator
@@ -10,18 +10,18 @@ from adapters.continuation import decode_token, encode_token
 from adapters.translation import LETTERS_LIST, LETTERS_READ, LETTERS_WRITE
 from rules import codec
 from rules.dead_letters import letters, records
-from rules.dead_letters.letters import Letter
+from rules.dead_letters.letters import DeadLetter
 from rules.transfers.model import Ended
 from tests.fakes.world import MemoryStorage
 
 
-class MemoryLetters:
+class MemoryDeadLetters:
     """Dead letters and the records of ends."""
 
     def __init__(self, world: MemoryStorage) -> None:
         self._world = world
-        self.open: dict[str, Letter] = {}
-        self.resolved: dict[str, Letter] = {}
+        self.open: dict[str, DeadLetter] = {}
+        self.resolved: dict[str, DeadLetter] = {}
         self.ends: dict[str, Ended] = {}
 
     async def ended(self, identity: str) -> Ended | None:
@@ -42,7 +42,7 @@ class MemoryLetters:
             if (old := self.ends.get(identity)) and old.rank <= (attempt, resumes):
                 del self.ends[identity]
 
-    async def write(self, letter: Letter) -> None:
+    async def write(self, letter: DeadLetter) -> None:
         """Open a letter, merged with what is known of this id."""
         async with self._world.request(LETTERS_WRITE, f"open/{letter.id}"):
             known = [records[letter.id] for records in (self.open, self.resolved) if letter.id in records]
@@ -65,7 +65,7 @@ class MemoryLetters:
                 self.ends[identity] = replace(ended, discarded=True)
             return True
 
-    async def read(self, identity: str) -> Letter | None:
+    async def read(self, identity: str) -> DeadLetter | None:
         """Read a letter, open or resolved."""
         async with self._world.request(LETTERS_READ, f"open/{identity}"):
             return self.open.get(identity) or self.resolved.get(identity)
@@ -87,6 +87,6 @@ class MemoryLetters:
             yield Ended(ended.id, ended.attempt, ended.state, ended.reason, discarded=ended.discarded)
 
 
-def _stored(letter: Letter) -> Letter:
+def _stored(letter: DeadLetter) -> DeadLetter:
     """As it comes back from its JSON: times lose what is below a millisecond."""
     return records.read(json.loads(json.dumps(records.record(letter))))

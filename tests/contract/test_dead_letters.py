@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from rules.dead_letters import letters
-from rules.dead_letters.letters import Attempt, Letter
+from rules.dead_letters.letters import Attempt, DeadLetter
 from rules.errors import Reason, Retryable
 from rules.routes.model import Blob, Place, Route
 from rules.transfers import identity
@@ -27,10 +27,10 @@ def transfer_id(world: World, name: str = "blob") -> str:
     return identity.transfer(Route(world.test, *places), name, "0x1").id
 
 
-def letter(world: World, attempt: int = 0, *, name: str = "blob", detail: str = "why") -> Letter:
+def letter(world: World, attempt: int = 0, *, name: str = "blob", detail: str = "why") -> DeadLetter:
     """The letter of one attempt."""
     began = NOW + timedelta(hours=attempt)
-    return Letter(
+    return DeadLetter(
         id=transfer_id(world, name),
         attempts={attempt: Attempt(began, began, Reason.THROTTLED, detail, tries=8)},
         app_version="1",
@@ -45,7 +45,7 @@ def letter(world: World, attempt: int = 0, *, name: str = "blob", detail: str = 
 
 async def listed(world: World) -> list[str]:
     """The ids of this test's open letters."""
-    items, _ = await world.letters.page(identity.route_prefix(world.test), 100, None)
+    items, _ = await world.dead_letters.page(identity.route_prefix(world.test), 100, None)
     return [item["id"] for item in items]
 
 
@@ -55,50 +55,52 @@ class TestWrite:
     async def test_and_read(self, world: World) -> None:
         """All of it comes back."""
         written = letter(world, name="ü 🎈", detail="ÿ 🎈")
-        await world.letters.write(written)
-        assert await world.letters.read(written.id) == written
-        assert await world.letters.read(transfer_id(world, "another")) is None
+        await world.dead_letters.write(written)
+        assert await world.dead_letters.read(written.id) == written
+        assert await world.dead_letters.read(transfer_id(world, "another")) is None
 
     async def test_of_a_message(self, world: World) -> None:
         """It has no transfer."""
-        body = Letter(f"message-{world.test:0<24}", {0: Attempt(NOW, NOW, Reason.MALFORMED, "")}, "1", message="e30=")
-        await world.letters.write(body)
-        assert await world.letters.read(body.id) == body
+        body = DeadLetter(
+            f"message-{world.test:0<24}", {0: Attempt(NOW, NOW, Reason.MALFORMED, "")}, "1", message="e30="
+        )
+        await world.dead_letters.write(body)
+        assert await world.dead_letters.read(body.id) == body
 
     async def test_of_a_transfer_that_cannot_be_read(self, world: World) -> None:
         """It has neither a route nor a message, and is listed among its route's all the same."""
         written = letters.of_unreadable(transfer_id(world), "the orchestration was Failed: wörds", NOW, "1")
-        await world.letters.write(written)
-        assert await world.letters.read(written.id) == written
+        await world.dead_letters.write(written)
+        assert await world.dead_letters.read(written.id) == written
         assert await listed(world) == [written.id]
 
     async def test_twice_changes_nothing(self, world: World) -> None:
         """A step that runs twice counts once."""
-        await world.letters.write(letter(world, detail="first"))
-        await world.letters.write(letter(world, detail="second"))
-        found = await world.letters.read(transfer_id(world))
+        await world.dead_letters.write(letter(world, detail="first"))
+        await world.dead_letters.write(letter(world, detail="second"))
+        found = await world.dead_letters.read(transfer_id(world))
         assert found is not None
         assert found.detail == "first"
 
     async def test_of_a_later_attempt_is_merged(self, world: World) -> None:
         """One record, attempts by number."""
-        await world.letters.write(letter(world, 0))
-        await world.letters.write(letter(world, 2))
-        found = await world.letters.read(transfer_id(world))
+        await world.dead_letters.write(letter(world, 0))
+        await world.dead_letters.write(letter(world, 2))
+        found = await world.dead_letters.read(transfer_id(world))
         assert found is not None
         assert sorted(found.attempts) == [0, 2]
         assert await listed(world) == [found.id]
 
     async def test_of_an_earlier_attempt_is_late(self, world: World) -> None:
         """The record knows more."""
-        await world.letters.write(letter(world, 1))
-        await world.letters.write(letter(world, 0))
-        assert await world.letters.read(transfer_id(world)) == letter(world, 1)
+        await world.dead_letters.write(letter(world, 1))
+        await world.dead_letters.write(letter(world, 0))
+        assert await world.dead_letters.read(transfer_id(world)) == letter(world, 1)
 
     async def test_at_once_by_many(self, world: World) -> None:
         """Every attempt is in the one record, or was late."""
-        await asyncio.gather(*(world.letters.write(letter(world, number)) for number in range(4)))
-        found = await world.letters.read(transfer_id(world))
+        await asyncio.gather(*(world.dead_letters.write(letter(world, number)) for number in range(4)))
+        found = await world.dead_letters.read(transfer_id(world))
         assert found is not None
         assert found.last == 3
         assert await listed(world) == [found.id]
@@ -109,54 +111,55 @@ class TestResolve:
 
     async def test_moves_it(self, world: World) -> None:
         """Read as resolved, no more listed."""
-        await world.letters.write(letter(world))
-        assert await world.letters.resolve(transfer_id(world), 1, State.VERIFIED, NOW)
-        found = await world.letters.read(transfer_id(world))
+        await world.dead_letters.write(letter(world))
+        assert await world.dead_letters.resolve(transfer_id(world), 1, State.VERIFIED, NOW)
+        found = await world.dead_letters.read(transfer_id(world))
         assert found == replace(letter(world), resolved_at=NOW, resolved_as=State.VERIFIED)
         assert await listed(world) == []
 
     async def test_needs_one(self, world: World) -> None:
         """None, or resolved already: False."""
-        assert not await world.letters.resolve(transfer_id(world), 0, State.VERIFIED, NOW)
-        await world.letters.write(letter(world))
-        assert await world.letters.resolve(transfer_id(world), 0, State.VERIFIED, NOW)
-        assert not await world.letters.resolve(transfer_id(world), 0, State.CANCELLED, NOW)
+        assert not await world.dead_letters.resolve(transfer_id(world), 0, State.VERIFIED, NOW)
+        await world.dead_letters.write(letter(world))
+        assert await world.dead_letters.resolve(transfer_id(world), 0, State.VERIFIED, NOW)
+        assert not await world.dead_letters.resolve(transfer_id(world), 0, State.CANCELLED, NOW)
 
     async def test_leaves_a_later_attempt_open(self, world: World) -> None:
         """It is not this attempt's to close."""
-        await world.letters.write(letter(world, 2))
-        assert not await world.letters.resolve(transfer_id(world), 1, State.VERIFIED, NOW)
+        await world.dead_letters.write(letter(world, 2))
+        assert not await world.dead_letters.resolve(transfer_id(world), 1, State.VERIFIED, NOW)
         assert await listed(world) == [transfer_id(world)]
 
     async def test_letter_written_late(self, world: World) -> None:
         """A write that slept does not reopen what was resolved; a new attempt does."""
-        await world.letters.write(letter(world, 0))
-        await world.letters.resolve(transfer_id(world), 1, State.VERIFIED, SOON)
-        await world.letters.write(letter(world, 0))
+        await world.dead_letters.write(letter(world, 0))
+        await world.dead_letters.resolve(transfer_id(world), 1, State.VERIFIED, SOON)
+        await world.dead_letters.write(letter(world, 0))
         assert await listed(world) == []
-        await world.letters.write(letter(world, 2))
-        found = await world.letters.read(transfer_id(world))
+        await world.dead_letters.write(letter(world, 2))
+        found = await world.dead_letters.read(transfer_id(world))
         assert found is not None
         assert (sorted(found.attempts), found.resolved_at) == ([0, 2], None)
         assert await listed(world) == [found.id]
 
     async def test_begins_anew_at_the_same_number(self, world: World) -> None:
         """A transfer whose history is gone starts at 0 again: its letter is a new one, however often it is written."""
-        await world.letters.write(letter(world, 0))
-        await world.letters.resolve(transfer_id(world), 0, State.VERIFIED, SOON)
+        await world.dead_letters.write(letter(world, 0))
+        await world.dead_letters.resolve(transfer_id(world), 0, State.VERIFIED, SOON)
         anew = replace(letter(world), attempts={0: letter(world, 9).attempts[9]})
         for _ in range(2):
-            await world.letters.write(anew)
-        found = await world.letters.read(transfer_id(world))
+            await world.dead_letters.write(anew)
+        found = await world.dead_letters.read(transfer_id(world))
         assert found is not None
         assert sorted(found.attempts) == [0, 1]
         assert await listed(world) == [found.id]
 
     async def test_against_writers(self, world: World) -> None:
         """Whoever comes first, an open letter of a later attempt stays."""
-        await world.letters.write(letter(world, 0))
+        await world.dead_letters.write(letter(world, 0))
         await asyncio.gather(
-            world.letters.resolve(transfer_id(world), 0, State.VERIFIED, NOW), world.letters.write(letter(world, 1))
+            world.dead_letters.resolve(transfer_id(world), 0, State.VERIFIED, NOW),
+            world.dead_letters.write(letter(world, 1)),
         )
         assert await listed(world) == [transfer_id(world)]
 
@@ -166,8 +169,8 @@ class TestPage:
 
     async def test_says_what_a_list_needs(self, world: World) -> None:
         """From metadata alone."""
-        await world.letters.write(letter(world, 1, name="ü/🎈"))
-        items, continuation = await world.letters.page(identity.route_prefix(world.test), 10, None)
+        await world.dead_letters.write(letter(world, 1, name="ü/🎈"))
+        items, continuation = await world.dead_letters.page(identity.route_prefix(world.test), 10, None)
         assert continuation is None
         assert items == [
             {
@@ -186,10 +189,10 @@ class TestPage:
     async def test_in_order_page_by_page(self, world: World) -> None:
         """Each once."""
         for number in range(5):
-            await world.letters.write(letter(world, name=str(number)))
+            await world.dead_letters.write(letter(world, name=str(number)))
         prefix, seen, continuation = identity.route_prefix(world.test), list[str](), None
         while True:
-            items, continuation = await world.letters.page(prefix, 2, continuation)
+            items, continuation = await world.dead_letters.page(prefix, 2, continuation)
             assert len(items) <= 2
             seen += [item["id"] for item in items]
             if continuation is None:
@@ -200,16 +203,16 @@ class TestPage:
     async def test_refuses_garbage(self, world: World, garbage: str) -> None:
         """A continuation is ours, or a ValueError."""
         with pytest.raises(ValueError, match="continuation"):
-            await world.letters.page("", 2, garbage)
+            await world.dead_letters.page("", 2, garbage)
 
     async def test_refuses_another_list(self, world: World) -> None:
         """A continuation belongs to its prefix."""
         for number in range(2):
-            await world.letters.write(letter(world, name=str(number)))
-        _, continuation = await world.letters.page(identity.route_prefix(world.test), 1, None)
+            await world.dead_letters.write(letter(world, name=str(number)))
+        _, continuation = await world.dead_letters.page(identity.route_prefix(world.test), 1, None)
         assert continuation
         with pytest.raises(ValueError, match="another list"):
-            await world.letters.page("0", 1, continuation)
+            await world.dead_letters.page("0", 1, continuation)
 
 
 class TestEnded:
@@ -218,45 +221,45 @@ class TestEnded:
     async def test_written_read_dropped(self, world: World) -> None:
         """All of it comes back, until it is dropped."""
         ended = Ended(transfer_id(world), 1, FAILED, Reason.THROTTLED, "wörds")
-        assert await world.letters.ended(ended.id) is None
-        await world.letters.write_ended(ended)
-        assert await world.letters.ended(ended.id) == ended
-        await world.letters.drop_ended(ended.id, 1)
-        assert await world.letters.ended(ended.id) is None
-        await world.letters.drop_ended(ended.id, 1)
+        assert await world.dead_letters.ended(ended.id) is None
+        await world.dead_letters.write_ended(ended)
+        assert await world.dead_letters.ended(ended.id) == ended
+        await world.dead_letters.drop_ended(ended.id, 1)
+        assert await world.dead_letters.ended(ended.id) is None
+        await world.dead_letters.drop_ended(ended.id, 1)
 
     @pytest.mark.parametrize("attempt", [0, 1])
     async def test_the_same_or_an_earlier_attempt_changes_nothing(self, world: World, attempt: int) -> None:
         """It is late, or a second one."""
         ended = Ended(transfer_id(world), 1, State.CANCELLED)
-        await world.letters.write_ended(ended)
-        await world.letters.write_ended(Ended(ended.id, attempt, FAILED, Reason.INTERNAL))
-        assert await world.letters.ended(ended.id) == ended
+        await world.dead_letters.write_ended(ended)
+        await world.dead_letters.write_ended(Ended(ended.id, attempt, FAILED, Reason.INTERNAL))
+        assert await world.dead_letters.ended(ended.id) == ended
 
     async def test_a_later_attempt_wins(self, world: World) -> None:
         """And is not dropped for an earlier one."""
         later = Ended(transfer_id(world), 2, State.CANCELLED)
-        await world.letters.write_ended(replace(later, attempt=1))
-        await world.letters.write_ended(later)
-        await world.letters.drop_ended(later.id, 1)
-        assert await world.letters.ended(later.id) == later
+        await world.dead_letters.write_ended(replace(later, attempt=1))
+        await world.dead_letters.write_ended(later)
+        await world.dead_letters.drop_ended(later.id, 1)
+        assert await world.dead_letters.ended(later.id) == later
 
     async def test_of_one_attempt_the_later_execution_wins(self, world: World) -> None:
         """The host failed the first one, and the resumed one knows more; all of it comes back."""
         first = Ended(transfer_id(world), 1, FAILED, Reason.THROTTLED, "why")
         resumed = Ended(first.id, 1, State.CANCELLED, resumes=2)
-        await world.letters.write_ended(first)
-        await world.letters.write_ended(resumed)
-        assert await world.letters.ended(first.id) == resumed
+        await world.dead_letters.write_ended(first)
+        await world.dead_letters.write_ended(resumed)
+        assert await world.dead_letters.ended(first.id) == resumed
 
     @pytest.mark.parametrize("late", [(0, 9), (1, 0), (1, 1), (1, 2)])
     async def test_a_late_write_of_no_higher_rank_changes_nothing(self, world: World, late: tuple[int, int]) -> None:
         """An earlier attempt, however often it was resumed, or an earlier execution of this one; or a second write."""
         attempt, resumes = late
         ended = Ended(transfer_id(world), 1, State.CANCELLED, resumes=2)
-        await world.letters.write_ended(ended)
-        await world.letters.write_ended(Ended(ended.id, attempt, FAILED, Reason.INTERNAL, resumes=resumes))
-        assert await world.letters.ended(ended.id) == ended
+        await world.dead_letters.write_ended(ended)
+        await world.dead_letters.write_ended(Ended(ended.id, attempt, FAILED, Reason.INTERNAL, resumes=resumes))
+        assert await world.dead_letters.ended(ended.id) == ended
 
     @pytest.mark.parametrize(
         ("attempt", "resumes", "stays"),
@@ -265,28 +268,28 @@ class TestEnded:
     async def test_record_dropped_late(self, world: World, attempt: int, resumes: int, *, stays: bool) -> None:
         """What a failed execution still has in flight does not drop what the resumed one recorded."""
         ended = Ended(transfer_id(world), 1, State.CANCELLED, resumes=2)
-        await world.letters.write_ended(ended)
-        await world.letters.drop_ended(ended.id, attempt, resumes)
-        assert await world.letters.ended(ended.id) == (ended if stays else None)
+        await world.dead_letters.write_ended(ended)
+        await world.dead_letters.drop_ended(ended.id, attempt, resumes)
+        assert await world.dead_letters.ended(ended.id) == (ended if stays else None)
 
     async def test_the_executions_of_many_attempts_at_once(self, world: World) -> None:
         """The highest rank is there in the end."""
         ends = [Ended(transfer_id(world), attempt, FAILED, resumes=resumes) for attempt in (0, 1) for resumes in (0, 3)]
-        await asyncio.gather(*map(world.letters.write_ended, reversed(ends)))
-        assert await world.letters.ended(transfer_id(world)) == ends[-1]
+        await asyncio.gather(*map(world.dead_letters.write_ended, reversed(ends)))
+        assert await world.dead_letters.ended(transfer_id(world)) == ends[-1]
 
     async def test_at_once_by_many(self, world: World) -> None:
         """The highest attempt is there in the end."""
         ends = [Ended(transfer_id(world), number, FAILED) for number in range(5)]
-        await asyncio.gather(*map(world.letters.write_ended, ends))
-        assert await world.letters.ended(transfer_id(world)) == ends[-1]
+        await asyncio.gather(*map(world.dead_letters.write_ended, ends))
+        assert await world.dead_letters.ended(transfer_id(world)) == ends[-1]
 
     async def test_listed_without_their_detail(self, world: World) -> None:
         """In order of id."""
         ends = [Ended(transfer_id(world, str(n)), n, FAILED, Reason.THROTTLED, "why", resumes=n) for n in range(3)]
         for ended in ends:
-            await world.letters.write_ended(ended)
-        found = [ended async for ended in world.letters.endings() if ended.id.startswith(ends[0].id[:9])]
+            await world.dead_letters.write_ended(ended)
+        found = [ended async for ended in world.dead_letters.endings() if ended.id.startswith(ends[0].id[:9])]
         shown = (replace(ended, detail="", resumes=0) for ended in ends)
         assert found == sorted(shown, key=lambda ended: ended.id)
 
@@ -297,26 +300,26 @@ class TestDiscarded:
     async def ended(self, world: World, attempt: int = 0) -> Ended:
         """The record of this attempt's end."""
         ended = Ended(transfer_id(world), attempt, FAILED, Reason.THROTTLED, "why", resumes=1)
-        await world.letters.write_ended(ended)
+        await world.dead_letters.write_ended(ended)
         return ended
 
     async def listed(self, world: World) -> list[bool]:
         """Whether the list of ends says so."""
-        return [ended.discarded async for ended in world.letters.endings() if ended.id == transfer_id(world)]
+        return [ended.discarded async for ended in world.dead_letters.endings() if ended.id == transfer_id(world)]
 
     async def discard(self, world: World, attempt: int = 0) -> bool:
         """Resolve the letter so."""
-        return await world.letters.resolve(transfer_id(world), attempt, letters.DISCARDED, SOON)
+        return await world.dead_letters.resolve(transfer_id(world), attempt, letters.DISCARDED, SOON)
 
     async def test_the_record_says_so_and_keeps_all_else(self, world: World) -> None:
         """In the list, too; and the letter is kept as resolved."""
         ended = await self.ended(world)
-        await world.letters.write(letter(world))
+        await world.dead_letters.write(letter(world))
         assert await self.listed(world) == [False]
         assert await self.discard(world)
-        assert await world.letters.ended(ended.id) == replace(ended, discarded=True)
+        assert await world.dead_letters.ended(ended.id) == replace(ended, discarded=True)
         assert await self.listed(world) == [True]
-        found = await world.letters.read(ended.id)
+        found = await world.dead_letters.read(ended.id)
         assert found is not None
         assert (found.resolved_as, found.resolved_at) == ("discarded", SOON)
         assert await listed(world) == []
@@ -324,48 +327,48 @@ class TestDiscarded:
     async def test_any_other_resolution_says_nothing(self, world: World) -> None:
         """The record is as it was."""
         ended = await self.ended(world)
-        await world.letters.write(letter(world))
-        await world.letters.resolve(ended.id, 0, State.CANCELLED, SOON)
-        assert await world.letters.ended(ended.id) == ended
+        await world.dead_letters.write(letter(world))
+        await world.dead_letters.resolve(ended.id, 0, State.CANCELLED, SOON)
+        assert await world.dead_letters.ended(ended.id) == ended
 
     async def test_where_there_is_none_to_resolve_nothing_is_said(self, world: World) -> None:
         """It is missing, and the sweep is to write it."""
         ended = await self.ended(world)
         assert not await self.discard(world)
-        assert await world.letters.ended(ended.id) == ended
+        assert await world.dead_letters.ended(ended.id) == ended
 
     async def test_the_record_of_a_later_attempt_stays_as_it_is(self, world: World) -> None:
         """That failure is another one."""
         later = await self.ended(world, attempt=1)
-        await world.letters.write(letter(world))
+        await world.dead_letters.write(letter(world))
         assert await self.discard(world)
-        assert await world.letters.ended(later.id) == later
+        assert await world.dead_letters.ended(later.id) == later
 
     async def test_a_letter_without_a_record_is_resolved_all_the_same(self, world: World) -> None:
         """Of a message, or of what cannot be read."""
-        await world.letters.write(letter(world))
+        await world.dead_letters.write(letter(world))
         assert await self.discard(world)
-        assert await world.letters.ended(transfer_id(world)) is None
+        assert await world.dead_letters.ended(transfer_id(world)) is None
 
     async def test_a_second_write_of_the_same_end_does_not_undo_it(self, world: World) -> None:
         """A late one of an activity that ran twice; the next attempt's does."""
         ended = await self.ended(world)
-        await world.letters.write(letter(world))
+        await world.dead_letters.write(letter(world))
         await self.discard(world)
-        await world.letters.write_ended(ended)
-        await world.letters.write(letter(world, detail="late"))
+        await world.dead_letters.write_ended(ended)
+        await world.dead_letters.write(letter(world, detail="late"))
         assert await self.listed(world) == [True]
         assert await listed(world) == []
-        await world.letters.write_ended(replace(ended, attempt=1))
-        await world.letters.write(letter(world, 1))
+        await world.dead_letters.write_ended(replace(ended, attempt=1))
+        await world.dead_letters.write(letter(world, 1))
         assert await self.listed(world) == [False]
         assert await listed(world) == [ended.id]
 
     async def test_by_many_at_once(self, world: World) -> None:
         """Beside a write that is late: discarded it is."""
         await self.ended(world)
-        await world.letters.write(letter(world))
-        late = world.letters.write(letter(world, detail="late"))
+        await world.dead_letters.write(letter(world))
+        late = world.dead_letters.write(letter(world, detail="late"))
         await asyncio.gather(*(self.discard(world) for _ in range(4)), late)
         assert await self.listed(world) == [True]
         assert await listed(world) == []
@@ -378,11 +381,11 @@ class TestStored:
         """Both looked, one slept; the other's letter was resolved; the sleeper takes back what it wrote."""
         control, match = storage.stack.control, {"operation": "PutBlob", "path": re.escape(transfer_id(storage))}
         rule = control.add_fault(match, {"hold": True})
-        sleeper = asyncio.create_task(storage.letters.write(letter(storage)))
+        sleeper = asyncio.create_task(storage.dead_letters.write(letter(storage)))
         while not control.faults()[-1]["waiting"]:  # noqa: ASYNC110  # only asking tells
             await asyncio.sleep(0.01)
-        await storage.letters.write(letter(storage, detail="awake"))
-        await storage.letters.resolve(transfer_id(storage), 1, State.VERIFIED, NOW)
+        await storage.dead_letters.write(letter(storage, detail="awake"))
+        await storage.dead_letters.resolve(transfer_id(storage), 1, State.VERIFIED, NOW)
         control.remove_faults(rule)
         await sleeper
         assert await listed(storage) == []
@@ -391,18 +394,18 @@ class TestStored:
         """Writes to the app's own state are conditional, so twice is once."""
         match = {"operation": "PutBlob", "path": re.escape(transfer_id(storage))}
         storage.stack.control.add_fault(match, {"when": "after", "drop": True})
-        await storage.letters.write(letter(storage))
-        assert await storage.letters.read(transfer_id(storage)) == letter(storage)
+        await storage.dead_letters.write(letter(storage))
+        assert await storage.dead_letters.read(transfer_id(storage)) == letter(storage)
 
     async def test_a_resolution_that_was_cut_short_goes_on(self, storage: InStorage) -> None:
         """`resolved/` was written, `open/` not deleted: the next one deletes it, and keeps the first word."""
-        await storage.letters.write(letter(storage))
+        await storage.dead_letters.write(letter(storage))
         match = {"operation": "DeleteBlob", "path": re.escape(transfer_id(storage))}
         storage.stack.control.add_fault(match, {"status": 403, "code": "AuthorizationFailure"})
         with pytest.raises(Retryable):
-            await storage.letters.resolve(transfer_id(storage), 0, State.SUPERSEDED, NOW)
-        assert await storage.letters.resolve(transfer_id(storage), 0, State.VERIFIED, NOW)
-        found = await storage.letters.read(transfer_id(storage))
+            await storage.dead_letters.resolve(transfer_id(storage), 0, State.SUPERSEDED, NOW)
+        assert await storage.dead_letters.resolve(transfer_id(storage), 0, State.VERIFIED, NOW)
+        found = await storage.dead_letters.read(transfer_id(storage))
         assert found is not None
         assert found.resolved_as == State.SUPERSEDED
         assert await listed(storage) == []
@@ -410,15 +413,15 @@ class TestStored:
     async def test_a_discard_that_was_cut_short_is_done_again(self, storage: InStorage) -> None:
         """The record of the end could not be written: the letter is still open, and the next discard does the rest."""
         ended = Ended(transfer_id(storage), 0, FAILED, Reason.THROTTLED, "why")
-        await storage.letters.write_ended(ended)
-        await storage.letters.write(letter(storage))
+        await storage.dead_letters.write_ended(ended)
+        await storage.dead_letters.write(letter(storage))
         match = {"operation": "PutBlob", "path": f"ended/{re.escape(ended.id)}"}
         storage.stack.control.add_fault(match, {"status": 403, "code": "AuthorizationFailure"})
         with pytest.raises(Retryable):
-            await storage.letters.resolve(ended.id, 0, letters.DISCARDED, NOW)
+            await storage.dead_letters.resolve(ended.id, 0, letters.DISCARDED, NOW)
         assert await listed(storage) == [ended.id]
-        assert await storage.letters.resolve(ended.id, 0, letters.DISCARDED, SOON)
-        assert await storage.letters.ended(ended.id) == replace(ended, discarded=True)
+        assert await storage.dead_letters.resolve(ended.id, 0, letters.DISCARDED, SOON)
+        assert await storage.dead_letters.ended(ended.id) == replace(ended, discarded=True)
         assert await listed(storage) == []
 
     @pytest.mark.parametrize("content", [b"", b"no JSON", b"[]", b"{}", b'{"id": 1}'])
@@ -427,7 +430,7 @@ class TestStored:
         endpoint = storage.stack.blob_url("sharingstate")
         for folder in ("open", "ended"):
             await storage.put(Blob(endpoint, "dead-letters", f"{folder}/{transfer_id(storage)}.json"), content)
-        for read in (storage.letters.read(transfer_id(storage)), storage.letters.ended(transfer_id(storage))):
+        for read in (storage.dead_letters.read(transfer_id(storage)), storage.dead_letters.ended(transfer_id(storage))):
             with pytest.raises(Retryable) as failure:
                 await read
             assert failure.value.reason is Reason.INTERNAL
@@ -439,15 +442,15 @@ class TestStored:
         first, last = sorted(transfer_id(storage, str(number)) for number in range(2))
         odd = Blob(endpoint, "dead-letters", f"ended/{first}.json")
         await storage.put(odd, b"{}", metadata={"attempt": "1", "state": "unheard_of"})
-        await storage.letters.write_ended(Ended(last, 0, FAILED))
-        found = [ended.id async for ended in storage.letters.endings() if ended.id in {first, last}]
+        await storage.dead_letters.write_ended(Ended(last, 0, FAILED))
+        found = [ended.id async for ended in storage.dead_letters.endings() if ended.id in {first, last}]
         assert found == [last]
 
     async def test_a_missing_container_is_no_empty_one(self, storage: InStorage) -> None:
         """Creating it is not the app's."""
         elsewhere = InStorage(storage.clients, storage.stack)
-        elsewhere.letters._records._endpoint = storage.stack.blob_url("sharingsource")  # type: ignore[attr-defined]
-        for read in (elsewhere.letters.read(transfer_id(storage)), elsewhere.letters.page("", 1, None)):
+        elsewhere.dead_letters._records._endpoint = storage.stack.blob_url("sharingsource")  # type: ignore[attr-defined]
+        for read in (elsewhere.dead_letters.read(transfer_id(storage)), elsewhere.dead_letters.page("", 1, None)):
             with pytest.raises(Retryable) as failure:
                 await read
             assert failure.value.code == "ContainerNotFound"

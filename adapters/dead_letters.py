@@ -1,4 +1,4 @@
-"""The port `Letters` on Azure Storage: `open/`, `resolved/` and `ended/` in the container dead-letters."""
+"""The port `DeadLetters` on Azure Storage: `open/`, `resolved/` and `ended/` in the container dead-letters."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -12,7 +12,7 @@ from adapters.records import Records
 from adapters.translation import LETTERS_READ, LETTERS_WRITE
 from rules import codec
 from rules.dead_letters import letters, records
-from rules.dead_letters.letters import Letter
+from rules.dead_letters.letters import DeadLetter
 from rules.errors import Reason, Retryable
 from rules.fixed_names import LETTERS_CONTAINER
 from rules.transfers.model import Ended
@@ -22,7 +22,7 @@ T = TypeVar("T")
 MAX_ROUNDS = 10
 
 
-class StoredLetters:
+class StoredDeadLetters:
     """Dead letters and the records of ends."""
 
     def __init__(self, clients: Clients, endpoint: str) -> None:
@@ -54,7 +54,7 @@ class StoredLetters:
 
         await _until_done(round_)
 
-    async def write(self, letter: Letter) -> None:
+    async def write(self, letter: DeadLetter) -> None:
         """Open a letter, merged with what is known of this id."""
 
         async def attempt() -> bool:
@@ -89,7 +89,7 @@ class StoredLetters:
         await _until_done(round_)
         return found
 
-    async def read(self, identity: str) -> Letter | None:
+    async def read(self, identity: str) -> DeadLetter | None:
         """Read a letter, open or resolved."""
         opened, _ = await self._letter("open", identity)
         return opened or (await self._letter("resolved", identity))[0]
@@ -119,11 +119,11 @@ class StoredLetters:
         record, etag = await self._records.read(_path("ended", identity))
         return (None if record is None else _understood(partial(codec.decode, Ended, record))), etag
 
-    async def _letter(self, folder: str, identity: str) -> tuple[Letter | None, str | None]:
+    async def _letter(self, folder: str, identity: str) -> tuple[DeadLetter | None, str | None]:
         record, etag = await self._records.read(_path(folder, identity))
         return (None if record is None else _understood(partial(records.read, record))), etag
 
-    async def _owe_none(self, discarded: Letter) -> None:
+    async def _owe_none(self, discarded: DeadLetter) -> None:
         """Say in the record of the end that its letter was discarded; a record of a later attempt stays as it is."""
 
         async def round_() -> bool:
@@ -140,7 +140,7 @@ class StoredLetters:
         del metadata["id"]
         return await self._records.write(_path("ended", ended.id), codec.encode(ended), metadata, etag)
 
-    async def _put(self, folder: str, letter: Letter, etag: str | None) -> bool:
+    async def _put(self, folder: str, letter: DeadLetter, etag: str | None) -> bool:
         return await self._records.write(
             _path(folder, letter.id), records.record(letter), records.metadata(letter), etag
         )
@@ -162,7 +162,7 @@ def _identity(path: str) -> str:
     return path.partition("/")[2].removesuffix(".json")
 
 
-def _newest(*known: Letter | None) -> Letter | None:
+def _newest(*known: DeadLetter | None) -> DeadLetter | None:
     """The record that knows the latest attempt; the first of equals (an open one may be left over from a resolution)."""
     return max((letter for letter in known if letter is not None), key=lambda letter: letter.last, default=None)
 
