@@ -48,8 +48,8 @@ def _step(step: Step, body: transfers.Activity, services: Services) -> Callable[
                 attempt=request.attempt,
                 state=request.ending.state if request.ending else None,
                 verdict=outcome.verdict,
-                reason=outcome.reason,
-                detail=outcome.detail,
+                reason=(outcome.ending or outcome).reason,
+                detail=(outcome.ending or outcome).detail,
                 ms=round((time.monotonic() - began) * 1000),
             )
         encoded: dict[str, Any] = codec.encode(outcome)

@@ -107,10 +107,12 @@ class StoredDeadLetters:
         async for item in self._records.all("ended/"):
             metadata = item.metadata or {}
             if metadata.get("attempt", "").isdecimal():
-                fields = {**metadata, "id": _identity(item.name), "attempt": int(metadata["attempt"])}
-                fields |= {"discarded": letters.DISCARDED in metadata}
+                ending = {key: metadata[key] for key in ("state", "reason") if key in metadata}
+                fields = {"id": _identity(item.name), "attempt": int(metadata["attempt"]), "ending": ending}
                 try:
-                    ended = _understood(partial(codec.decode, Ended, fields))
+                    ended = _understood(
+                        partial(codec.decode, Ended, fields | {"discarded": letters.DISCARDED in metadata})
+                    )
                 except Retryable:
                     continue  # it does not hide the others
                 yield ended
@@ -135,9 +137,9 @@ class StoredDeadLetters:
         await _until_done(round_)
 
     async def _put_ended(self, ended: Ended, etag: str | None) -> bool:
-        metadata = codec.encode(replace(ended, detail="", resumes=0)) | {"attempt": str(ended.attempt)}
+        metadata = {"attempt": str(ended.attempt), "state": ended.ending.state}
+        metadata |= {"reason": ended.ending.reason} if ended.ending.reason else {}
         metadata |= {letters.DISCARDED: "true"} if ended.discarded else {}
-        del metadata["id"]
         return await self._records.write(_path("ended", ended.id), codec.encode(ended), metadata, etag)
 
     async def _put(self, folder: str, letter: DeadLetter, etag: str | None) -> bool:

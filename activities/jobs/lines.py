@@ -96,6 +96,6 @@ def _over(instance: Instance | None, ended: Ended | None) -> State | None:
         return None
     attempt = instance.run.attempt if instance and instance.run else 0
     if ended is not None and ended.attempt >= attempt:
-        return ended.state
+        return ended.ending.state
     state = status.view(instance)["state"] if instance else None
     return next((over for over in (State.CANCELLED, State.DEAD_LETTERED) if over == state), None)

@@ -12,7 +12,7 @@ from rules.events import announcement
 from rules.routes.model import EnginePreference
 from rules.transfers.decisions import Cleaning, TargetBlob, clean, is_half_made
 from rules.transfers.lifecycle import UNCLEAN
-from rules.transfers.model import Ended, Outcome, Run, Verdict
+from rules.transfers.model import Ended, Ending, Outcome, Run, Verdict
 from rules.transfers.policies import MAX_LOOKS
 from rules.transfers.states import State
 
@@ -66,10 +66,8 @@ async def _may_be_half_made(ports: Ports, run: Run) -> bool:
 
 
 async def _write_ended(ports: Ports, run: Run) -> None:
-    ending = run.ending
-    state = (ending and ending.state) or State.DEAD_LETTERED
-    reason, detail = (ending.reason, ending.detail) if ending else (Reason.INTERNAL, "")
-    await ports.dead_letters.write_ended(Ended(run.transfer.id, run.attempt, state, reason, detail, run.resumes))
+    ending = run.ending or Ending(State.DEAD_LETTERED, Reason.INTERNAL)
+    await ports.dead_letters.write_ended(Ended(run.transfer.id, run.attempt, ending, run.resumes))
 
 
 async def _target(ports: Ports, run: Run) -> TargetBlob | None:
@@ -148,7 +146,7 @@ async def _remove(ports: Ports, run: Run, target: TargetBlob, cleaning: Cleaning
 async def run_close(ports: Ports, run: Run) -> Outcome:
     """Write the dead letter, or resolve an open one; forget the record of an end that is no more true."""
     now = ports.now()
-    state = (run.ending and run.ending.state) or State.DEAD_LETTERED
+    state = run.ending.state if run.ending else State.DEAD_LETTERED
     try:
         if state is State.DEAD_LETTERED:
             await ports.dead_letters.write(letters.of_run(run, now, ports.app_version))

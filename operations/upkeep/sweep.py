@@ -10,7 +10,7 @@ from ports.services import Ports
 from rules.orchestrations import status
 from rules.orchestrations.instance import Instance
 from rules.transfers.identity import TRANSFER_ID_PATTERN
-from rules.transfers.model import Ended, Outcome, Step, Verdict
+from rules.transfers.model import Ended, Step
 from rules.transfers.states import FINAL, State
 
 # Of five minutes: the rounds of a timer never overlap.
@@ -68,14 +68,13 @@ async def _write(ports: Ports, instances: Instances, identity: str) -> None:
     ended = await ports.dead_letters.ended(identity)  # the list shows no details, and may be old
     if ended is None or not _may_be_owed(ended) or not await is_owed(ports, instance, ended):
         return
-    ending = Outcome(Verdict.ENDED, state=ended.state, reason=ended.reason, detail=ended.detail)
     text = "a dead-lettered transfer had no dead letter"
     log("sweep.missing_letter", text, level=logging.WARNING, id=ended.id, name=instance.name)
-    await instances.start(replace(instance.run, attempt=ended.attempt, ending=ending, step=Step.CLOSE))
+    await instances.start(replace(instance.run, attempt=ended.attempt, ending=ended.ending, step=Step.CLOSE))
 
 
 def _may_be_owed(ended: Ended) -> bool:
-    return ended.state is State.DEAD_LETTERED and not ended.discarded
+    return ended.ending.state is State.DEAD_LETTERED and not ended.discarded
 
 
 async def is_owed(ports: Ports, instance: Instance, ended: Ended) -> bool:

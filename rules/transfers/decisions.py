@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from rules.errors import Reason
 from rules.transfers import identity
-from rules.transfers.model import Ended, Kind, Outcome, Run, Successor, Transfer, Verdict
+from rules.transfers.model import Ended, Ending, Kind, Outcome, Run, Successor, Transfer, Verdict
 from rules.transfers.states import State
 
 ECHO = "the source is a copy of the target's own version, so it is not copied back"
@@ -173,13 +173,13 @@ def decide(run: Run, source: SourceBlob | None, target: TargetBlob | None, ended
     """
     transfer = run.transfer
     if ended is not None and ended.attempt >= run.attempt:
-        return Outcome(Verdict.ENDED, state=ended.state, reason=ended.reason, detail=ended.detail, size=run.size)
+        return Outcome(Verdict.ENDED, ending=ended.ending, size=run.size)
     if source is None or source.etag != transfer.etag:
         return _past(run, source, target)
     if target is not None and is_receipt(target, transfer.etag, source.size):
         return Act.CONFIRM
     if is_echo(transfer, source, target):
-        return Outcome(Verdict.SUPERSEDED, detail=ECHO, size=source.size)
+        return Outcome(Verdict.SUPERSEDED, ending=Ending(State.SUPERSEDED, detail=ECHO), size=source.size)
     if target is not None and target.copy_status is CopyStatus.PENDING:
         return Act.ABORT
     return _unready(source) or _write(run, source, target)
@@ -193,7 +193,7 @@ def _past(run: Run, source: SourceBlob | None, target: TargetBlob | None) -> Out
         detail = "the source does not show the blob; the app looks once more"
         return Outcome(Verdict.GONE, detail=detail, size=run.size)
     successor = Successor(source.etag, growing=source.kind is Kind.APPEND) if source else Successor(None)
-    return Outcome(Verdict.SUPERSEDED, successor=successor, size=run.size)
+    return Outcome(Verdict.SUPERSEDED, ending=Ending(State.SUPERSEDED, successor=successor), size=run.size)
 
 
 def _write(run: Run, source: SourceBlob, target: TargetBlob | None) -> Act | Outcome:

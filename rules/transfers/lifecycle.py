@@ -9,10 +9,11 @@ from datetime import datetime, timedelta
 from rules.errors import Reason
 from rules.routes.model import Engine
 from rules.transfers import policies
-from rules.transfers.model import Outcome, Run, Step, Verdict
+from rules.transfers.model import Ending, Outcome, Run, Step, Verdict
 from rules.transfers.states import FINAL, State, check_transition
 
 MAX_DETAIL = 300
+VERIFIED = Ending(State.VERIFIED)
 UNCLEAN = "an incomplete blob may be left at the target"
 
 
@@ -56,7 +57,7 @@ def advance(run: Run, outcome: Outcome, now: datetime) -> Run:
             return _closing(replace(run, recorded=recorded, step=following, pause=outcome.pause))
         case Step.CLEAN:
             run = replace(run, step=Step.CLOSE, size=run.size if outcome.size is None else outcome.size)
-            return _closing(replace(run, ending=_verified(run)) if outcome.verdict is Verdict.VERIFIED else run)
+            return _closing(replace(run, ending=VERIFIED) if outcome.verdict is Verdict.VERIFIED else run)
         case _:
             return _ended(run)
 
@@ -112,7 +113,7 @@ def _later(run: Run, detail: str) -> Run:
 def give_up(run: Run, reason: Reason, detail: str) -> Run:
     """The run on its way to its end without success: `cancelled` if a person asked for it, else `dead_lettered`."""
     state = State.CANCELLED if run.cancelling else State.DEAD_LETTERED
-    ending = Outcome(Verdict.ENDED, state=state) if run.cancelling else _ending(state, reason, detail)
+    ending = Ending(state) if run.cancelling else Ending(state, reason, detail[:MAX_DETAIL])
     return replace(run, ending=ending, step=Step.RECORD, pause=0)
 
 
@@ -162,12 +163,9 @@ def _learned(run: Run, outcome: Outcome, now: datetime) -> Run:
 def _carried(run: Run, outcome: Outcome, now: datetime) -> Run:
     match outcome.verdict:
         case Verdict.VERIFIED:
-            return _closing(replace(run, ending=_verified(run), step=Step.CLOSE))
-        case Verdict.SUPERSEDED:
-            ending = Outcome(Verdict.ENDED, state=State.SUPERSEDED, successor=outcome.successor, detail=run.detail)
-            return replace(run, ending=ending, step=Step.RECORD)
-        case Verdict.ENDED:
-            return replace(run, ending=replace(outcome, detail=run.detail), step=Step.RECORD)
+            return _closing(replace(run, ending=VERIFIED, step=Step.CLOSE))
+        case Verdict.SUPERSEDED | Verdict.ENDED:
+            return replace(run, ending=outcome.ending, step=Step.RECORD)
         case _ if run.cancelling:
             return cancelled(run)
         case Verdict.PERMANENT:
@@ -216,14 +214,6 @@ def _waiting(run: Run, now: datetime) -> Run:
 def _left(run: Run, now: datetime) -> int:
     """Seconds until the deadline, at least 2 (`policies.GRACE`): nothing is waited for beyond it."""
     return int((_ends_at(run, run.first_look_at or now) - now).total_seconds())
-
-
-def _verified(run: Run) -> Outcome:
-    return Outcome(Verdict.ENDED, state=State.VERIFIED, engine=run.engine, size=run.size)
-
-
-def _ending(state: State, reason: Reason, detail: str) -> Outcome:
-    return Outcome(Verdict.ENDED, state=state, reason=reason, detail=detail[:MAX_DETAIL])
 
 
 def _closing(run: Run) -> Run:

@@ -54,11 +54,21 @@ class Successor:
 
 
 @dataclass(frozen=True, slots=True)
+class Ending:
+    """How a transfer ends: its final state, and why. `successor` is set where it was superseded by a version or a deletion."""
+
+    state: State
+    reason: Reason | None = None
+    detail: str = ""
+    successor: Successor | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What one step of a transfer found. An exception from an activity is infrastructure; an outcome is a verdict.
 
-    `verdict` decides; the other fields are what it needs to be told with. Sizes are bytes, `pause` is seconds; `began` says
-    that this very step began the copy that is waited for.
+    `verdict` decides. `ending` comes with `ended` and `superseded`; `reason` and `detail` explain the others. Sizes are bytes,
+    `pause` is seconds; `began`: this very step began the copy that is waited for.
     """
 
     verdict: "Verdict"
@@ -67,8 +77,7 @@ class Outcome:
     copied: int = 0
     reason: Reason | None = None
     detail: str = ""
-    successor: Successor | None = None
-    state: State | None = None
+    ending: Ending | None = None
     pause: int = 0
     note: str = ""
     began: bool = False
@@ -131,7 +140,7 @@ class Run:
     pause: int = 0
     cancelling: bool = False
     recorded: bool = False
-    ending: Outcome | None = None
+    ending: Ending | None = None
     reason: Reason | None = None
     detail: str = ""
     note: str = ""
@@ -148,9 +157,7 @@ class Ended:
 
     id: str
     attempt: int
-    state: State
-    reason: Reason | None = None
-    detail: str = ""
+    ending: Ending
     resumes: int = 0
     discarded: bool = False
 

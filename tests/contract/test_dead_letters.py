@@ -12,7 +12,7 @@ from rules.dead_letters.letters import Attempt, DeadLetter
 from rules.errors import Reason, Retryable
 from rules.routes.model import Blob, Place, Route
 from rules.transfers import identity
-from rules.transfers.model import Ended
+from rules.transfers.model import Ended, Ending
 from rules.transfers.states import State
 from tests.contract.worlds import InStorage, World
 
@@ -220,7 +220,7 @@ class TestEnded:
 
     async def test_written_read_dropped(self, world: World) -> None:
         """All of it comes back, until it is dropped."""
-        ended = Ended(transfer_id(world), 1, FAILED, Reason.THROTTLED, "wörds")
+        ended = Ended(transfer_id(world), 1, Ending(FAILED, Reason.THROTTLED, "wörds"))
         assert await world.dead_letters.ended(ended.id) is None
         await world.dead_letters.write_ended(ended)
         assert await world.dead_letters.ended(ended.id) == ended
@@ -231,14 +231,14 @@ class TestEnded:
     @pytest.mark.parametrize("attempt", [0, 1])
     async def test_the_same_or_an_earlier_attempt_changes_nothing(self, world: World, attempt: int) -> None:
         """It is late, or a second one."""
-        ended = Ended(transfer_id(world), 1, State.CANCELLED)
+        ended = Ended(transfer_id(world), 1, Ending(State.CANCELLED))
         await world.dead_letters.write_ended(ended)
-        await world.dead_letters.write_ended(Ended(ended.id, attempt, FAILED, Reason.INTERNAL))
+        await world.dead_letters.write_ended(Ended(ended.id, attempt, Ending(FAILED, Reason.INTERNAL)))
         assert await world.dead_letters.ended(ended.id) == ended
 
     async def test_a_later_attempt_wins(self, world: World) -> None:
         """And is not dropped for an earlier one."""
-        later = Ended(transfer_id(world), 2, State.CANCELLED)
+        later = Ended(transfer_id(world), 2, Ending(State.CANCELLED))
         await world.dead_letters.write_ended(replace(later, attempt=1))
         await world.dead_letters.write_ended(later)
         await world.dead_letters.drop_ended(later.id, 1)
@@ -246,8 +246,8 @@ class TestEnded:
 
     async def test_of_one_attempt_the_later_execution_wins(self, world: World) -> None:
         """The host failed the first one, and the resumed one knows more; all of it comes back."""
-        first = Ended(transfer_id(world), 1, FAILED, Reason.THROTTLED, "why")
-        resumed = Ended(first.id, 1, State.CANCELLED, resumes=2)
+        first = Ended(transfer_id(world), 1, Ending(FAILED, Reason.THROTTLED, "why"))
+        resumed = Ended(first.id, 1, Ending(State.CANCELLED), resumes=2)
         await world.dead_letters.write_ended(first)
         await world.dead_letters.write_ended(resumed)
         assert await world.dead_letters.ended(first.id) == resumed
@@ -256,9 +256,9 @@ class TestEnded:
     async def test_a_late_write_of_no_higher_rank_changes_nothing(self, world: World, late: tuple[int, int]) -> None:
         """An earlier attempt, however often it was resumed, or an earlier execution of this one; or a second write."""
         attempt, resumes = late
-        ended = Ended(transfer_id(world), 1, State.CANCELLED, resumes=2)
+        ended = Ended(transfer_id(world), 1, Ending(State.CANCELLED), resumes=2)
         await world.dead_letters.write_ended(ended)
-        await world.dead_letters.write_ended(Ended(ended.id, attempt, FAILED, Reason.INTERNAL, resumes=resumes))
+        await world.dead_letters.write_ended(Ended(ended.id, attempt, Ending(FAILED, Reason.INTERNAL), resumes=resumes))
         assert await world.dead_letters.ended(ended.id) == ended
 
     @pytest.mark.parametrize(
@@ -267,30 +267,36 @@ class TestEnded:
     )
     async def test_record_dropped_late(self, world: World, attempt: int, resumes: int, *, stays: bool) -> None:
         """What a failed execution still has in flight does not drop what the resumed one recorded."""
-        ended = Ended(transfer_id(world), 1, State.CANCELLED, resumes=2)
+        ended = Ended(transfer_id(world), 1, Ending(State.CANCELLED), resumes=2)
         await world.dead_letters.write_ended(ended)
         await world.dead_letters.drop_ended(ended.id, attempt, resumes)
         assert await world.dead_letters.ended(ended.id) == (ended if stays else None)
 
     async def test_the_executions_of_many_attempts_at_once(self, world: World) -> None:
         """The highest rank is there in the end."""
-        ends = [Ended(transfer_id(world), attempt, FAILED, resumes=resumes) for attempt in (0, 1) for resumes in (0, 3)]
+        ends = [
+            Ended(transfer_id(world), attempt, Ending(FAILED), resumes=resumes)
+            for attempt in (0, 1)
+            for resumes in (0, 3)
+        ]
         await asyncio.gather(*map(world.dead_letters.write_ended, reversed(ends)))
         assert await world.dead_letters.ended(transfer_id(world)) == ends[-1]
 
     async def test_at_once_by_many(self, world: World) -> None:
         """The highest attempt is there in the end."""
-        ends = [Ended(transfer_id(world), number, FAILED) for number in range(5)]
+        ends = [Ended(transfer_id(world), number, Ending(FAILED)) for number in range(5)]
         await asyncio.gather(*map(world.dead_letters.write_ended, ends))
         assert await world.dead_letters.ended(transfer_id(world)) == ends[-1]
 
     async def test_listed_without_their_detail(self, world: World) -> None:
         """In order of id."""
-        ends = [Ended(transfer_id(world, str(n)), n, FAILED, Reason.THROTTLED, "why", resumes=n) for n in range(3)]
+        ends = [
+            Ended(transfer_id(world, str(n)), n, Ending(FAILED, Reason.THROTTLED, "why"), resumes=n) for n in range(3)
+        ]
         for ended in ends:
             await world.dead_letters.write_ended(ended)
         found = [ended async for ended in world.dead_letters.endings() if ended.id.startswith(ends[0].id[:9])]
-        shown = (replace(ended, detail="", resumes=0) for ended in ends)
+        shown = (replace(ended, ending=Ending(FAILED, Reason.THROTTLED), resumes=0) for ended in ends)
         assert found == sorted(shown, key=lambda ended: ended.id)
 
 
@@ -299,7 +305,7 @@ class TestDiscarded:
 
     async def ended(self, world: World, attempt: int = 0) -> Ended:
         """The record of this attempt's end."""
-        ended = Ended(transfer_id(world), attempt, FAILED, Reason.THROTTLED, "why", resumes=1)
+        ended = Ended(transfer_id(world), attempt, Ending(FAILED, Reason.THROTTLED, "why"), resumes=1)
         await world.dead_letters.write_ended(ended)
         return ended
 
@@ -412,7 +418,7 @@ class TestStored:
 
     async def test_a_discard_that_was_cut_short_is_done_again(self, storage: InStorage) -> None:
         """The record of the end could not be written: the letter is still open, and the next discard does the rest."""
-        ended = Ended(transfer_id(storage), 0, FAILED, Reason.THROTTLED, "why")
+        ended = Ended(transfer_id(storage), 0, Ending(FAILED, Reason.THROTTLED, "why"))
         await storage.dead_letters.write_ended(ended)
         await storage.dead_letters.write(letter(storage))
         match = {"operation": "PutBlob", "path": f"ended/{re.escape(ended.id)}"}
@@ -442,7 +448,7 @@ class TestStored:
         first, last = sorted(transfer_id(storage, str(number)) for number in range(2))
         odd = Blob(endpoint, "dead-letters", f"ended/{first}.json")
         await storage.put(odd, b"{}", metadata={"attempt": "1", "state": "unheard_of"})
-        await storage.dead_letters.write_ended(Ended(last, 0, FAILED))
+        await storage.dead_letters.write_ended(Ended(last, 0, Ending(FAILED)))
         found = [ended.id async for ended in storage.dead_letters.endings() if ended.id in {first, last}]
         assert found == [last]
 

@@ -11,7 +11,7 @@ from ports.events import Poison, Undelivered
 from rules.errors import Permanent, Reason
 from rules.routes.model import Engine
 from rules.transfers.decisions import TargetBlob
-from rules.transfers.model import Ended, Kind
+from rules.transfers.model import Ended, Ending, Kind
 from rules.transfers.states import State
 from tests.contract.test_dead_letters import NOW, letter
 from tests.contract.test_instances import InMemory as Fleet
@@ -37,7 +37,7 @@ async def calls(world: InMemory, instances: MemoryInstances) -> dict[str, Callab
         "target.clear": lambda: world.target.clear_copy(copy.target, SEEN),
         "target.delete": lambda: world.target.delete(copy.target, "0x1"),
         "letters.ended": lambda: world.dead_letters.ended(name),
-        "letters.write_ended": lambda: world.dead_letters.write_ended(Ended(name, 0, State.CANCELLED)),
+        "letters.write_ended": lambda: world.dead_letters.write_ended(Ended(name, 0, Ending(State.CANCELLED))),
         "letters.drop_ended": lambda: world.dead_letters.drop_ended(name, 0),
         "letters.write": lambda: world.dead_letters.write(letter(world)),
         "letters.resolve": lambda: world.dead_letters.resolve(name, 0, "verified", NOW + timedelta(hours=1)),

@@ -28,7 +28,7 @@ from rules.routes.config import NAME as ROUTE_NAME
 from rules.routes.model import Engine
 from rules.routes.names import MAX_UNITS
 from rules.transfers.identity import JOB_ID_PATTERN, JOB_PREFIX, MESSAGE_ID_PATTERN, TRANSFER_ID_PATTERN
-from rules.transfers.model import Outcome, Run, Successor, Transfer, Verdict
+from rules.transfers.model import Ending, Run, Successor, Transfer
 from rules.transfers.states import FINAL, State
 from rules.transfers.status import progress
 from tests.docs.job_scenarios import ASKED, asked, unknown
@@ -530,7 +530,7 @@ async def cancelled_after_its_end(world: World, api: Api) -> Answer:
 async def cancelled_while_it_ends_otherwise(world: World, api: Api) -> Answer:
     """Too late, and not over."""
     transfer = world.put()
-    world.stands(transfer, "Running", Run(transfer, NOW, ending=Outcome(Verdict.ENDED, state=State.SUPERSEDED)))
+    world.stands(transfer, "Running", Run(transfer, NOW, ending=Ending(State.SUPERSEDED)))
     answer = await api.call("cancel_transfer", transfer.id)
     assert answer.headers["Retry-After"]
     return answer
@@ -775,9 +775,9 @@ async def resolved_letter(world: World) -> Transfer:
 
 def populate(world: World) -> None:
     """Transfers in every condition: by state, ending, broken, not yet begun, and not to be read."""
-    newer = Outcome(Verdict.ENDED, state=State.SUPERSEDED, successor=Successor(NEWER))
-    deleted = Outcome(Verdict.ENDED, state=State.SUPERSEDED, successor=Successor(None))
-    gave_up = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="503")
+    newer = Ending(State.SUPERSEDED, successor=Successor(NEWER))
+    deleted = Ending(State.SUPERSEDED, successor=Successor(None))
+    gave_up = Ending(State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="503")
     conditions: list[tuple[str, dict[str, Any]]] = [
         ("Running", {}),
         ("Running", {"reason": Reason.THROTTLED, "detail": "503", "tries": 1}),

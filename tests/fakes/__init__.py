@@ -14,9 +14,9 @@ from tests.fakes.world import Item, MemoryStorage
 
 __all__ = [
     "Item",
+    "MemoryDeadLetters",
     "MemoryEvents",
     "MemoryInstances",
-    "MemoryDeadLetters",
     "MemoryReports",
     "MemorySource",
     "MemoryStorage",

@@ -84,7 +84,7 @@ class MemoryDeadLetters:
         async with self._world.request(LETTERS_LIST, "ended/"):
             found = [self.ends[identity] for identity in sorted(self.ends)]
         for ended in found:
-            yield Ended(ended.id, ended.attempt, ended.state, ended.reason, discarded=ended.discarded)
+            yield replace(ended, ending=replace(ended.ending, detail=""), resumes=0)
 
 
 def _stored(letter: DeadLetter) -> DeadLetter:

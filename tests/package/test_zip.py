@@ -1,4 +1,4 @@
-"""What `azd up` deploys: exactly the rooms that run, whatever else lies in the folder."""
+"""What `azd up` deploys: exactly the packages that run, whatever else is in the folder."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ from tests.package.azd import IGNORE, make_zip
 from tests.package.conftest import JUNK, SECRET
 
 MODULES = {"function_app.py", "wiring.py", "settings.py"}
-ROOMS = {"activities", "adapters", "operations", "orchestrators", "rules", "triggers"}
+PACKAGES = {"activities", "adapters", "operations", "orchestrators", "ports", "rules", "triggers"}
 READ = {"host.json", "requirements.txt"}
 
 
@@ -27,18 +27,17 @@ def names(package: Path) -> set[str]:
     return set(found)
 
 
-def test_exactly_the_rooms_that_run_are_in_it(package: Path) -> None:
-    """At the top, and in each room its modules: the twins in memory are for tests, and stay."""
-    assert {name.partition("/")[0] for name in names(package)} == MODULES | ROOMS | READ
-    rooms = {path.relative_to(ROOT).as_posix() for room in ROOMS for path in (ROOT / room).glob("*.py")}
-    assert names(package) == rooms | MODULES | READ
-    assert not [name for name in names(package) if name.startswith("adapters/memory")]
+def test_exactly_the_packages_that_run_are_in_it(package: Path) -> None:
+    """At the top, and in each package its modules."""
+    assert {name.partition("/")[0] for name in names(package)} == MODULES | PACKAGES | READ
+    modules = {path.relative_to(ROOT).as_posix() for one in PACKAGES for path in (ROOT / one).rglob("*.py")}
+    assert names(package) == modules | MODULES | READ
 
 
-def test_no_room_is_forgotten() -> None:
-    """The rooms are those that the import rules know, without the local stack and the smoke test."""
+def test_no_package_is_forgotten() -> None:
+    """The packages are those that the import rules know, without the local stack and the smoke test."""
     known = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["root_packages"]
-    assert set(known) - {"devhost", "smoke"} == ROOMS
+    assert set(known) - {"devhost", "smoke"} == PACKAGES
 
 
 def test_nothing_secret_is_in_it(package: Path, folder: Path) -> None:
@@ -56,7 +55,7 @@ def test_nothing_secret_is_in_it(package: Path, folder: Path) -> None:
             ".*\ntests\ninfra\n",
             {"main_env/pyvenv.cfg", "prod.env", "try.py", "rules/__pycache__/models.cpython-312.pyc"},
         ),
-        ("*\n!/adapters\n!/adapters/**\n", {"adapters/.env", "adapters/scratch/try.py", "adapters/memory/world.py"}),
+        ("*\n!/adapters\n!/adapters/**\n", {"adapters/.env", "adapters/scratch/try.py"}),
     ],
 )
 def test_what_it_would_ship_otherwise(folder: Path, tmp_path: Path, ignore: str | None, shipped: set[str]) -> None:
@@ -137,6 +136,7 @@ def test_only_plain_lines_are_in_the_file() -> None:
     """All is left out, and each name is let in from the top: readers differ in wildcards there (azd's takes `/*` for any depth)."""
     lines = [line for line in (ROOT / IGNORE).read_text().splitlines() if not line.startswith("#")]
     expected = ["*", *(f"!/{name}" for name in MODULES | READ)]
-    expected += [line for room in ROOMS for line in (f"!/{room}", f"!/{room}/*.py")]
+    folders = {path.parent.relative_to(ROOT).as_posix() for one in PACKAGES for path in (ROOT / one).rglob("*.py")}
+    expected += [line for folder in folders for line in (f"!/{folder}", f"!/{folder}/*.py")]
     assert lines[0] == "*"
     assert sorted(lines) == sorted(expected)

@@ -124,5 +124,5 @@ def _recorded(model: "Machine", state: "State", index: int, final: str | None) -
         raise Violation(f"transfer {model.name(index)} is {final}{word}, its open letter is {letter}")
     # What a terminated orchestration had in flight may still drop the record: its letter is there, and that is enough.
     terminated = any(what.startswith("terminate") for what in model.scenario.script)
-    if final in GAVE_UP and not terminated and (record is None or record.state != final):
+    if final in GAVE_UP and not terminated and (record is None or record.ending.state != final):
         raise Violation(f"transfer {model.name(index)} is {final}, the record of its end says {record}")

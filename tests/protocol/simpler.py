@@ -185,7 +185,7 @@ def discarded_letters_are_owed(patch: pytest.MonkeyPatch) -> None:
         return await ports.dead_letters.read(ended.id) is None
 
     patch.setattr("operations.upkeep.sweep.is_owed", is_owed)
-    patch.setattr("operations.upkeep.sweep._may_be_owed", lambda ended: ended.state is State.DEAD_LETTERED)
+    patch.setattr("operations.upkeep.sweep._may_be_owed", lambda ended: ended.ending.state is State.DEAD_LETTERED)
 
 
 def said_before_it_is_resolved(patch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from rules.orchestrations.instance import Instance
 from rules.routes.model import Blob
 from rules.transfers import lifecycle as transfer_lifecycle
 from rules.transfers.decisions import RECEIPT_SOURCE_ETAG
-from rules.transfers.model import Ended, Outcome, Run, Transfer, Verdict
+from rules.transfers.model import Ended, Ending, Run, Transfer
 from rules.transfers.states import State
 from rules.transfers.status import progress
 from tests.fakes import Item
@@ -102,10 +102,10 @@ async def dead(
 ) -> Transfer:
     """A transfer that ended as an open dead letter."""
     transfer = world.put(name, **of)
-    ending = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=reason)
+    ending = Ending(State.DEAD_LETTERED, reason=reason)
     run = Run(transfer, NOW, state=State.DEAD_LETTERED, step=None, size=size, ending=ending)
     world.stands(transfer, "Completed", run)
-    await world.dead_letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED, reason))
+    await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.DEAD_LETTERED, reason)))
     await world.dead_letters.write(letters.of_run(run, now, "0.1.0"))
     return transfer
 

@@ -12,7 +12,7 @@ from rules.routes import names
 from rules.routes.model import Engine, Place, Route
 from rules.transfers import identity
 from rules.transfers.decisions import SourceBlob, TargetBlob
-from rules.transfers.model import Kind, Outcome, Run, Step, Successor, Transfer, Verdict
+from rules.transfers.model import Ending, Kind, Outcome, Run, Step, Successor, Transfer, Verdict
 from rules.transfers.states import State
 
 quick = settings(max_examples=100, deadline=None)
@@ -79,6 +79,14 @@ def carried_names(max_size: int = 1_024) -> st.SearchStrategy[str]:
     return st.text(min_size=1, max_size=max_size).filter(lambda name: names.refusal(name) is None)
 
 
+def endings() -> st.SearchStrategy[Ending]:
+    """Any ending."""
+    successors = st.sampled_from([Successor(None), Successor(NEWER), Successor(NEWER, growing=True)])
+    return st.builds(
+        Ending, st.sampled_from(State), st.none() | st.sampled_from(Reason), st.text(max_size=5), st.none() | successors
+    )
+
+
 def outcomes() -> st.SearchStrategy[Outcome]:
     """Anything that a step may find, likely or not."""
     fields: dict[str, st.SearchStrategy[Any]] = {
@@ -87,8 +95,7 @@ def outcomes() -> st.SearchStrategy[Outcome]:
         "copied": st.integers(0, 2**40),
         "reason": st.sampled_from(Reason),
         "detail": st.text(max_size=5),
-        "successor": st.sampled_from([Successor(None), Successor(NEWER), Successor(NEWER, growing=True)]),
-        "state": st.sampled_from(State),
+        "ending": endings(),
         "pause": st.integers(0, 90),
         "note": st.text(max_size=5),
     }
@@ -134,7 +141,7 @@ def runs() -> st.SearchStrategy[Run]:
         "updated_at": moments(),
         "cancelling": st.booleans(),
         "recorded": st.booleans(),
-        "ending": outcomes(),
+        "ending": endings(),
         "reason": st.sampled_from(Reason),
         "detail": st.text(max_size=5),
     }

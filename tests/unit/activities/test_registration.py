@@ -19,7 +19,7 @@ from rules import codec
 from rules.fixed_names import PHASES, STEPS
 from rules.jobs.model import Batch, Job, JobKind, Phase, Tally
 from rules.transfers.identity import trace_id
-from rules.transfers.model import Outcome, Run, Step, Verdict
+from rules.transfers.model import Ending, Outcome, Run, Step, Verdict
 from rules.transfers.states import State
 from tests.unit.samples import NOW
 from tests.unit.world import World
@@ -74,7 +74,7 @@ async def test_a_line_says_what_the_transfer_ends_as(
     """The alert on new dead letters rests on it. It is a warning once the letter is written."""
     if verdict == "retryable":
         world.refuse(LETTERS_WRITE, error_for_answer(LETTERS_WRITE, 503, "ServerBusy"))
-    run = Run(world.put(), NOW, step=Step.CLOSE, ending=Outcome(Verdict.ENDED, state=state))
+    run = Run(world.put(), NOW, step=Step.CLOSE, ending=Ending(state))
     with caplog.at_level(logging.INFO, LOGGER.name):
         await registered(world)["transfer_close"].get_user_function()(run=codec.encode(run), context=UNTRACED)
     (record,) = [record for record in caplog.records if record.name == LOGGER.name]

@@ -15,7 +15,7 @@ from operations.upkeep.drain import drain
 from operations.upkeep.sweep import sweep
 from rules.dead_letters import letters
 from rules.errors import Reason
-from rules.transfers.model import Ended, Outcome, Run, Transfer, Verdict
+from rules.transfers.model import Ended, Ending, Run, Transfer
 from rules.transfers.states import State
 from rules.transfers.status import progress
 from tests.unit.samples import NAME, NOW
@@ -24,7 +24,7 @@ from tests.unit.world import World
 
 def ended(world: World, transfer: Transfer, state: State) -> Run:
     """Let a transfer have ended so."""
-    ending = Outcome(Verdict.ENDED, state=state, reason=Reason.THROTTLED, detail="503")
+    ending = Ending(state, reason=Reason.THROTTLED, detail="503")
     run = Run(transfer, NOW, state=state, step=None, ending=ending)
     world.stands(transfer, "Completed", run, progress(run))
     return run
@@ -63,7 +63,7 @@ async def settled(world: World, transfer: Transfer) -> None:
 async def unwritten(world: World, transfer: Transfer) -> None:
     """Its letter is missing."""
     ended(world, transfer, State.DEAD_LETTERED)
-    await world.dead_letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED, Reason.THROTTLED, "503"))
+    await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.DEAD_LETTERED, Reason.THROTTLED, "503")))
     await sweep(world.ports, world.instances)
 
 

@@ -23,7 +23,8 @@ from rules.errors import Reason
 from rules.fixed_names import CANCEL, JOB, PHASES, STEPS, TRANSFER
 from rules.jobs.model import Batch, Job
 from rules.routes.model import Engine
-from rules.transfers.model import Outcome, Run, Successor, Verdict
+from rules.transfers.model import Ending, Outcome, Run, Successor, Verdict
+from rules.transfers.states import State
 from tests.unit.samples import NEWER
 
 # By what each is given.
@@ -193,7 +194,7 @@ THROTTLED = Outcome(Verdict.RETRYABLE, reason=Reason.THROTTLED, detail="503 Serv
 FORBIDDEN = Outcome(Verdict.PERMANENT, reason=Reason.TARGET_UNWRITABLE, detail="no container")
 
 
-SUPERSEDED = Outcome(Verdict.SUPERSEDED, successor=Successor(NEWER), size=1_000)
+SUPERSEDED = Outcome(Verdict.SUPERSEDED, ending=Ending(State.SUPERSEDED, successor=Successor(NEWER)), size=1000)
 
 
 SETTLE = Outcome(Verdict.DONE, pause=90)

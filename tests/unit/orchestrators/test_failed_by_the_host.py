@@ -13,7 +13,7 @@ from operations.upkeep.resume import resume
 from rules import codec
 from rules.orchestrations.instance import Instance
 from rules.transfers import lifecycle
-from rules.transfers.model import Kind, Outcome, Run, Step, Successor, Transfer, Verdict
+from rules.transfers.model import Ending, Kind, Outcome, Run, Step, Successor, Transfer
 from rules.transfers.policies import MAX_RESUMES
 from rules.transfers.states import State
 from tests.unit.orchestrators.conftest import Staged
@@ -149,7 +149,7 @@ def test_failed_on_the_way_to_its_end_it_comes_to_that_end(staged: Staged, state
         run = replace(Run(host.transfer, host.world.clock), first=False, resumes=MAX_RESUMES + 2, state=State.COPYING)
         if state is State.SUPERSEDED:
             newer = host.world.put(content=b"newer", route=host.world.routes[0])
-            end = Outcome(Verdict.ENDED, state=state, successor=Successor(newer.etag))
+            end = Ending(state, successor=Successor(newer.etag))
             return replace(run, step=Step.RECORD, ending=end)
         run = replace(run, cancelling=state is State.CANCELLED)
         return lifecycle.broken_off(run, "it was decided")
@@ -165,5 +165,5 @@ def test_failed_on_the_way_to_its_end_it_comes_to_that_end(staged: Staged, state
         letters = host.world.dead_letters
         assert list(letters.open) == ([host.transfer.id] if state is State.DEAD_LETTERED else [])
         assert all(len(letter.attempts) == 1 for letter in letters.open.values())
-        assert {ended.state for ended in letters.ends.values()} == ({state} - {State.SUPERSEDED})
+        assert {ended.ending.state for ended in letters.ends.values()} == ({state} - {State.SUPERSEDED})
         assert host.world.acts.count("target.copy") == 1

@@ -10,8 +10,9 @@ from orchestrators.transfer import MAX_WAITS
 from rules import codec
 from rules.errors import Reason
 from rules.transfers.lifecycle import UNCLEAN
-from rules.transfers.model import Outcome, Run, Step, Verdict
+from rules.transfers.model import Ending, Outcome, Run, Step, Verdict
 from rules.transfers.policies import MAX_COPY_ATTEMPTS, MAX_FAILURES, backoff
+from rules.transfers.states import State
 from tests.unit.orchestrators.conftest import Staged
 from tests.unit.orchestrators.stage import (
     AGAIN,
@@ -328,7 +329,7 @@ def test_the_longest_detail_keeps_the_status_small(staged: Staged) -> None:
 
 def test_a_run_that_only_closes_begins_at_its_step(staged: Staged) -> None:
     """The sweep takes up at `record` or `close`; nothing is copied."""
-    ending = Outcome(Verdict.ENDED, reason=Reason.INTERNAL)
+    ending = Ending(State.DEAD_LETTERED, Reason.INTERNAL)
     stage = staged(replace(RUN, step=Step.CLOSE, ending=ending)).play()
     assert stage.steps == ["close"]
     assert stage.output["state"] == "dead_lettered"

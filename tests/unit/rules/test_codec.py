@@ -17,7 +17,7 @@ from rules.errors import Reason
 from rules.routes import config, names
 from rules.routes.model import Engine, Place, Route
 from rules.transfers import lifecycle, status
-from rules.transfers.model import Outcome, Run, Step, Successor, Transfer, Verdict
+from rules.transfers.model import Ending, Outcome, Run, Step, Successor, Transfer, Verdict
 from rules.transfers.states import State
 from tests.unit.samples import ETAG, NOW, RUN, TRANSFER, moments, outcomes, quick, runs
 
@@ -179,7 +179,7 @@ def longest(character: str) -> Transfer:
 def test_the_longest_run_stays_under_16_kb_and_its_status_under_4(character: str) -> None:
     """Also where the SDK encodes it twice."""
     detail, size = character * 9_999, 2**63
-    found = Outcome(Verdict.ENDED, Engine.ASYNC, size, size, Reason.DEADLINE_EXCEEDED, detail, state=State.CANCELLED)
+    found = Outcome(Verdict.ENDED, Engine.ASYNC, size, size, Reason.DEADLINE_EXCEEDED, detail)
     run = Run(
         longest(character),
         NOW,
@@ -194,7 +194,14 @@ def test_the_longest_run_stays_under_16_kb_and_its_status_under_4(character: str
         cancelling=True,
         recorded=True,
     )
-    run = lifecycle.advance(run, replace(found, successor=Successor("e" * 128, growing=True)), NOW)
+    run = lifecycle.advance(
+        run,
+        replace(
+            found,
+            ending=Ending(State.CANCELLED, Reason.DEADLINE_EXCEEDED, detail[:300], Successor("e" * 128, growing=True)),
+        ),
+        NOW,
+    )
     run = replace(
         run, first=False, activity_failures=99, pause=750, note="index tags were not copied: the app may not write them"
     )

@@ -12,7 +12,7 @@ from ports.orchestrations import Instances
 from ports.services import Services
 from rules.dead_letters import letters
 from rules.errors import Reason
-from rules.transfers.model import Ended, Outcome, Run, Transfer, Verdict
+from rules.transfers.model import Ended, Ending, Run, Transfer
 from rules.transfers.states import State
 from rules.transfers.status import progress
 from tests.unit.samples import NAME, NOW
@@ -83,9 +83,9 @@ UNKNOWN = "37a8eec1-000000000000000000000000"
 async def dead(world: World, name: str = NAME) -> Transfer:
     """A transfer that ended as an open dead letter."""
     transfer = world.put(name)
-    ending = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="503")
+    ending = Ending(State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="503")
     run = Run(transfer, NOW, state=State.DEAD_LETTERED, step=None, ending=ending)
     world.stands(transfer, "Completed", Run(transfer, NOW), progress(run))
-    await world.dead_letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED, Reason.THROTTLED))
+    await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.DEAD_LETTERED, Reason.THROTTLED)))
     await world.dead_letters.write(letters.of_run(run, NOW, "0.1.0"))
     return transfer

@@ -8,7 +8,7 @@ import pytest
 
 from adapters.translation import EVENTS_POISON, INSTANCES_FIND, INSTANCES_PAGE, LETTERS_LIST, error_for_answer
 from rules.errors import Reason, Retryable
-from rules.transfers.model import Ended, Run, Step
+from rules.transfers.model import Ended, Ending, Run, Step
 from rules.transfers.states import State
 from tests.unit.samples import NOW
 from tests.unit.triggers.api import Api
@@ -78,7 +78,7 @@ class TestTimers:
         """Every five minutes."""
         transfer = world.put()
         world.stands(transfer, "Completed", Run(transfer, NOW), {"state": "dead_lettered"})
-        await world.dead_letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED, Reason.THROTTLED))
+        await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.DEAD_LETTERED, Reason.THROTTLED)))
         assert await api.run("sweep", timer=None) is None
         run = world.instances.kept[transfer.id].run
         assert run is not None

@@ -31,7 +31,7 @@ from rules.orchestrations.instance import Instance
 from rules.routes.model import Blob, Engine, Place, Route
 from rules.transfers import identity
 from rules.transfers.decisions import ECHO, RECEIPT_SOURCE_ETAG, RECEIPT_TRANSFER_ID, SourceBlob, TargetBlob
-from rules.transfers.model import Ended, Kind, Outcome, Run, Transfer, Verdict
+from rules.transfers.model import Ended, Ending, Kind, Run, Transfer
 from rules.transfers.states import State
 from tests.fakes import Item
 from tests.unit.job_runs import RECONCILE, Yielding, batch, carry, done, put_at_target, starts, step, told, until
@@ -264,7 +264,7 @@ class TestStarting:
         """Whatever was recorded of its attempts before."""
         transfer = world.put("in/a")
         world.stands(transfer, status, Run(transfer, NOW, attempt=1))
-        await world.dead_letters.write_ended(Ended(transfer.id, 0, State.CANCELLED))
+        await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.CANCELLED)))
         job = await done(world)
         assert told(world, job) == {transfer.id: "running"}
         assert not starts(world)
@@ -279,7 +279,7 @@ class TestStarting:
         if "history" in known:
             world.stands(transfer, "Completed", output={"state": state})
         if "record" in known:
-            await world.dead_letters.write_ended(Ended(transfer.id, 0, state))
+            await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(state)))
         job = await done(world)
         assert told(world, job) == {transfer.id: "skipped"}
         assert not starts(world)
@@ -300,7 +300,7 @@ class TestStarting:
     async def test_a_record_of_an_attempt_before_the_last_one_counts_no_more(self, world: World) -> None:
         """It was cancelled, shared by a person since, verified, and then its target deleted."""
         transfer = world.put("in/a")
-        await world.dead_letters.write_ended(Ended(transfer.id, 0, State.CANCELLED))
+        await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.CANCELLED)))
         world.stands(transfer, "Completed", Run(transfer, NOW, attempt=1), {"state": "verified"})
         assert told(world, await done(world)) == {transfer.id: "started"}
         run = world.instances.kept[transfer.id].run
@@ -310,7 +310,7 @@ class TestStarting:
     async def test_a_letter_alone_sets_the_number_of_the_next_attempt(self, world: World) -> None:
         """Its history and record are gone; what is missing is shared, and the end resolves the letter."""
         transfer = world.put("in/a")
-        ending = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED)
+        ending = Ending(State.DEAD_LETTERED, reason=Reason.THROTTLED)
         run = Run(transfer, NOW, attempt=3, state=State.DEAD_LETTERED, step=None, ending=ending)
         await world.dead_letters.write(letters.of_run(run, NOW, "0.1.0"))
         assert told(world, await done(world)) == {transfer.id: "started"}

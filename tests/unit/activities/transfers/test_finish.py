@@ -26,7 +26,7 @@ from rules.routes.model import EnginePreference
 from rules.transfers import lifecycle
 from rules.transfers.decisions import CopyStatus
 from rules.transfers.lifecycle import UNCLEAN
-from rules.transfers.model import Ended, Kind, Outcome, Run, Step, Successor, Transfer, Verdict
+from rules.transfers.model import Ended, Ending, Kind, Outcome, Run, Step, Successor, Transfer, Verdict
 from rules.transfers.policies import MAX_COPY_ATTEMPTS
 from rules.transfers.states import State
 from tests.fakes.world import CopyState
@@ -38,16 +38,11 @@ SETTLED = Outcome(Verdict.DONE, pause=90)
 COPIED = CopyState("copy", CopyStatus.SUCCESS, len(CONTENT), len(CONTENT))
 
 
-def ending(transfer: Transfer, state: State, **fields: object) -> Run:
+def ending(transfer: Transfer, state: State, successor: Successor | None = None, **fields: object) -> Run:
     """A run on its way to this end."""
-    outcome = Outcome(
-        Verdict.ENDED,
-        state=state,
-        reason=Reason.THROTTLED if state is State.DEAD_LETTERED else None,
-        detail="503" if state is State.DEAD_LETTERED else "",
-        successor=fields.pop("successor", None),  # type: ignore[arg-type]
-    )
-    run = Run(transfer, NOW, step=Step.RECORD, first=False, size=len(CONTENT), ending=outcome)
+    failed = state is State.DEAD_LETTERED
+    end = Ending(state, Reason.THROTTLED if failed else None, "503" if failed else "", successor)
+    run = Run(transfer, NOW, step=Step.RECORD, first=False, size=len(CONTENT), ending=end)
     return replace(run, **fields)  # type: ignore[arg-type]
 
 
@@ -68,7 +63,7 @@ class TestRecord:
         assert await run_record(world.ports, ending(transfer, state, attempt=2)) == SETTLED
         found = await world.dead_letters.ended(transfer.id)
         assert found is not None
-        assert (found.attempt, found.state) == (2, state)
+        assert (found.attempt, found.ending.state) == (2, state)
 
     async def test_a_version_with_a_successor_puts_its_event_on_the_queue(self, world: World) -> None:
         """As if Event Grid had sent it: a missed event heals here."""
@@ -187,7 +182,7 @@ class TestRecord:
         await run_record(world.ports, replace(ending(transfer, State.CANCELLED), ending=None))
         found = await world.dead_letters.ended(transfer.id)
         assert found is not None
-        assert (found.state, found.reason) == (State.DEAD_LETTERED, Reason.INTERNAL)
+        assert found.ending == Ending(State.DEAD_LETTERED, Reason.INTERNAL)
 
 
 class TestClean:
@@ -452,14 +447,14 @@ class TestClose:
     ) -> None:
         """`cancelled` stays cancelled."""
         transfer = world.put()
-        await world.dead_letters.write_ended(Ended(transfer.id, 0, State.CANCELLED))
+        await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.CANCELLED)))
         await run_close(world.ports, ending(transfer, state, attempt=1))
         assert bool(world.dead_letters.ends) is kept
 
     async def test_a_later_attempts_record_is_never_dropped(self, world: World) -> None:
         """The higher attempt wins."""
         transfer = world.put()
-        await world.dead_letters.write_ended(Ended(transfer.id, 2, State.CANCELLED))
+        await world.dead_letters.write_ended(Ended(transfer.id, 2, Ending(State.CANCELLED)))
         await run_close(world.ports, ending(transfer, State.VERIFIED, attempt=1))
         assert transfer.id in world.dead_letters.ends
 

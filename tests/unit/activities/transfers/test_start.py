@@ -21,7 +21,7 @@ from rules.routes.model import Blob, Engine, EnginePreference, Place
 from rules.transfers import identity, lifecycle
 from rules.transfers.decisions import ECHO, RECEIPT_SOURCE_ETAG, RECEIPT_TRANSFER_ID, CopyStatus, TargetBlob
 from rules.transfers.lifecycle import MAX_DETAIL
-from rules.transfers.model import Ended, Kind, Outcome, Run, Step, Transfer, Verdict
+from rules.transfers.model import Ended, Ending, Kind, Outcome, Run, Step, Successor, Transfer, Verdict
 from rules.transfers.policies import MAX_COPY_ATTEMPTS, MAX_LOOKS, SYNC_LIMIT
 from rules.transfers.states import State
 from tests.fakes import Item
@@ -176,8 +176,7 @@ class TestTheSource:
         assert (first.verdict, first.pause) == (Verdict.GONE, world.ports.times.recheck)
         outcome = await start(world, transfer, gone=True)
         assert (outcome.verdict, outcome.pause) == (Verdict.SUPERSEDED, 0)
-        assert outcome.successor is not None
-        assert outcome.successor.etag is None
+        assert outcome.ending == Ending(State.SUPERSEDED, successor=Successor(None))
         assert world.acts == []
 
     async def test_one_that_is_there_at_the_second_look_is_copied(self, world: World) -> None:
@@ -190,17 +189,15 @@ class TestTheSource:
         transfer = world.put()
         newer = world.put(content=b"newer")
         outcome = await start(world, transfer)
-        assert outcome.successor is not None
-        assert (outcome.successor.etag, outcome.successor.growing) == (newer.etag, False)
+        assert outcome.ending == Ending(State.SUPERSEDED, successor=Successor(newer.etag))
         assert world.acts == []
 
     async def test_an_append_blob_that_goes_on_growing_says_so(self, world: World) -> None:
         """Its successor may wait a minute."""
         transfer = world.put(kind=Kind.APPEND)
-        world.put(content=b"longer", kind=Kind.APPEND)
+        longer = world.put(content=b"longer", kind=Kind.APPEND)
         outcome = await start(world, transfer)
-        assert outcome.successor is not None
-        assert outcome.successor.growing is True
+        assert outcome.ending == Ending(State.SUPERSEDED, successor=Successor(longer.etag, growing=True))
 
     async def test_one_that_changes_between_look_and_copy_is_never_copied(self, world: World) -> None:
         """The copy is pinned; the look after the refusal tells."""
@@ -258,7 +255,7 @@ class TestAnEcho:
         """Only a source that shows a receipt of the target costs that look."""
         transfer = echo(world)
         outcome = await start(world, transfer)
-        assert outcome == Outcome(Verdict.SUPERSEDED, detail=ECHO, size=len(CONTENT))
+        assert outcome == Outcome(Verdict.SUPERSEDED, ending=Ending(State.SUPERSEDED, detail=ECHO), size=len(CONTENT))
         assert sorted(world.asked) == ["letters.read", "source.head", "target.head"]
 
     async def test_that_was_edited_is_copied_after_a_look_in_the_right_order(self, world: World) -> None:
@@ -273,7 +270,7 @@ class TestAnEcho:
         """A deletion on one side is not undone by the other."""
         transfer = echo(world)
         world.storage.remove(transfer.target_blob)
-        assert (await start(world, transfer)).detail == ECHO
+        assert (await start(world, transfer)).ending == Ending(State.SUPERSEDED, detail=ECHO)
         assert world.acts == []
 
     async def test_of_metadata_that_only_looks_like_a_receipt_is_copied(self, world: World) -> None:
@@ -820,25 +817,25 @@ class TestTheEnd:
     async def test_an_ended_attempt_acts_no_more(self, world: World, state: State) -> None:
         """A late activity, a lost race, a duplicate after the history is gone."""
         transfer = world.put()
-        await world.dead_letters.write_ended(Ended(transfer.id, 0, state, Reason.THROTTLED, "503"))
+        await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(state, Reason.THROTTLED, "503")))
         outcome = await start(world, transfer)
-        assert (outcome.verdict, outcome.state) == (Verdict.ENDED, state)
+        assert (outcome.verdict, outcome.ending) == (Verdict.ENDED, Ending(state, Reason.THROTTLED, "503"))
         assert world.acts == []
 
     async def test_a_newer_attempt_acts(self, world: World) -> None:
         """A replay."""
         transfer = world.put()
-        await world.dead_letters.write_ended(Ended(transfer.id, 0, State.CANCELLED))
+        await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.CANCELLED)))
         assert (await start(world, transfer, attempt=1)).verdict is Verdict.VERIFIED
 
     async def test_an_end_that_is_recorded_while_it_looks_is_seen_by_the_next_look(self, world: World) -> None:
         """It is read beside each HEAD of the source."""
         transfer = world.put()
-        ended = Ended(transfer.id, 0, State.CANCELLED)
+        ended = Ended(transfer.id, 0, Ending(State.CANCELLED))
         world.refuse(TARGET_COPY, error_for_no_answer(TARGET_COPY), times=1)
         world.when(TARGET_COPY, lambda: world.dead_letters.ends.update({transfer.id: ended}))
         outcome = await start(world, transfer)
-        assert outcome.state is State.CANCELLED
+        assert outcome.ending == Ending(State.CANCELLED)
         assert world.acts == ["target.copy"]
 
 

@@ -25,7 +25,7 @@ from rules.jobs.model import Job, JobKind, JobState, Phase, Tally
 from rules.jobs.report import results_page
 from rules.orchestrations.instance import Instance
 from rules.orchestrations.liveness import RETENTION
-from rules.transfers.model import Ended, Run, Transfer
+from rules.transfers.model import Ended, Ending, Run, Transfer
 from rules.transfers.states import State
 from tests.unit.job_runs import MOMENT, OTHER, carry, dead, done, step, told, until
 from tests.unit.samples import NAME, NOW, ROUTE
@@ -44,7 +44,7 @@ async def put_away(world: World, transfer: Transfer) -> None:
 async def fail_again(world: World, transfer: Transfer, attempt: int = 1) -> None:
     """Let the next attempt of a transfer be a dead letter."""
     run = Run(transfer, NOW, attempt=attempt)
-    await world.dead_letters.write_ended(Ended(transfer.id, attempt, State.DEAD_LETTERED, Reason.COPY_FAILED))
+    await world.dead_letters.write_ended(Ended(transfer.id, attempt, Ending(State.DEAD_LETTERED, Reason.COPY_FAILED)))
     await world.dead_letters.write(letters.of_run(run, world.clock, "0.1.0"))
 
 

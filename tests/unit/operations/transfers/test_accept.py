@@ -11,7 +11,7 @@ from adapters.translation import INSTANCES_FIND, INSTANCES_START, LETTERS_WRITE,
 from operations.transfers.accept import Accepted, accept, begin
 from rules.errors import Reason, Retryable
 from rules.routes.model import Place, Route
-from rules.transfers.model import Outcome, Run, Step, Successor, Transfer, Verdict
+from rules.transfers.model import Ending, Run, Step, Successor, Transfer
 from rules.transfers.states import State
 from rules.transfers.status import progress
 from tests.unit.samples import NOW, ROUTE, body, event
@@ -61,7 +61,7 @@ async def test_a_duplicate_starts_nothing_in_any_state_of_its_instance(world: Wo
 def ended_as_deleted(transfer: Transfer) -> tuple[Run, object]:
     """The run of a transfer whose source was gone at both looks, and its output."""
     run = Run(transfer, NOW, state=State.SUPERSEDED, step=None)
-    run = replace(run, ending=Outcome(Verdict.ENDED, state=State.SUPERSEDED, successor=Successor(None)))
+    run = replace(run, ending=Ending(State.SUPERSEDED, successor=Successor(None)))
     return run, progress(run)
 
 

@@ -9,7 +9,7 @@ from operations.problems import Conflict, NotFound, Unavailable
 from operations.transfers.cancel import PAUSES, cancel
 from rules.errors import Reason, Retryable
 from rules.transfers import lifecycle
-from rules.transfers.model import Outcome, Run, Step, Transfer, Verdict
+from rules.transfers.model import Ending, Run, Step, Transfer
 from rules.transfers.states import State
 from tests.unit.world import World
 
@@ -172,7 +172,7 @@ async def test_one_that_is_ending_otherwise_is_too_late(world: World) -> None:
 async def test_one_that_is_ending_as_cancelled_is_noticed(world: World) -> None:
     """A late duplicate of a cancelled transfer found the record of its end: nobody need raise an event for half a minute."""
     transfer = world.put()
-    ending = Outcome(Verdict.ENDED, state=State.CANCELLED)
+    ending = Ending(State.CANCELLED)
     world.stands(transfer, "Running", replace(Run(transfer, world.clock), ending=ending, step=Step.CLEAN))
     shown = await cancel(world.instances, transfer.id, Patience(world, transfer))
     assert shown["ending"] == "cancelled"

@@ -16,7 +16,7 @@ from rules.errors import Reason, Retryable
 from rules.events import RejectedEvent
 from rules.orchestrations.instance import Instance
 from rules.transfers import lifecycle
-from rules.transfers.model import Ended, Outcome, Run, Step, Transfer, Verdict
+from rules.transfers.model import Ended, Ending, Run, Step, Transfer
 from rules.transfers.states import FINAL, State
 from tests.unit.samples import NAME, NOW, ROUTE
 from tests.unit.world import World
@@ -26,7 +26,7 @@ RUNNING = ["Pending", "Running", "Suspended", "ContinuedAsNew"]
 
 def dead(transfer: Transfer, attempt: int = 0) -> Run:
     """A run that ended as a dead letter."""
-    ending = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="503")
+    ending = Ending(State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="503")
     return Run(transfer, NOW, attempt=attempt, state=State.DEAD_LETTERED, step=None, ending=ending)
 
 
@@ -35,7 +35,7 @@ async def lettered(world: World, name: str = NAME, attempt: int = 0) -> Transfer
     transfer = world.put(name)
     run = dead(transfer, attempt)
     world.stands(transfer, "Completed", run)
-    await world.dead_letters.write_ended(Ended(transfer.id, attempt, State.DEAD_LETTERED, Reason.THROTTLED))
+    await world.dead_letters.write_ended(Ended(transfer.id, attempt, Ending(State.DEAD_LETTERED, Reason.THROTTLED)))
     await world.dead_letters.write(letters.of_run(run, NOW, "0.1.0"))
     return transfer
 
@@ -69,7 +69,7 @@ class TestNumbering:
         if instance is not None:
             world.stands(transfer, "Completed", dead(transfer, instance))
         if ended is not None:
-            await world.dead_letters.write_ended(Ended(transfer.id, ended, State.CANCELLED))
+            await world.dead_letters.write_ended(Ended(transfer.id, ended, Ending(State.CANCELLED)))
         if letter is not None:
             await world.dead_letters.write(letters.of_run(dead(transfer, letter), NOW, "0.1.0"))
         run = await restart(world.ports, world.instances, transfer)
@@ -149,7 +149,7 @@ class TestShare:
     ) -> None:
         """The version is there, or a newer one follows: also where a person cancelled it too late."""
         transfer = world.put()
-        ending = Outcome(Verdict.ENDED, state=state)
+        ending = Ending(state)
         world.stands(transfer, "Running", Run(transfer, NOW, cancelling=cancelling, ending=ending, step=Step.CLOSE))
         assert await share(world.ports, world.instances, "default", NAME) == transfer.id
         assert "instances.start" not in world.asked

@@ -19,7 +19,7 @@ from rules.dead_letters import letters
 from rules.errors import Reason, Retryable
 from rules.jobs.model import Job, JobKind
 from rules.orchestrations.instance import Instance
-from rules.transfers.model import Ended, Outcome, Run, Transfer, Verdict
+from rules.transfers.model import Ended, Ending, Run, Transfer, Verdict
 from rules.transfers.states import State
 from rules.transfers.status import progress
 from tests.unit.samples import NOW
@@ -34,7 +34,7 @@ def ended(
 ) -> Transfer:
     """Let a transfer be there that ended so long ago."""
     transfer = world.put(name)
-    run = Run(transfer, NOW - ago, state=state, step=None, ending=Outcome(Verdict.ENDED, state=state))
+    run = Run(transfer, NOW - ago, state=state, step=None, ending=Ending(state))
     world.stands(transfer, status, Run(transfer, NOW - ago), progress(run))
     world.instances.created[transfer.id] = NOW - ago
     world.instances.kept[transfer.id] = replace(world.instances.kept[transfer.id], updated_at=NOW - ago)
@@ -43,7 +43,7 @@ def ended(
 
 async def opened(world: World, transfer: Transfer) -> None:
     """Let its dead letter be open."""
-    ending = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED)
+    ending = Ending(State.DEAD_LETTERED, reason=Reason.THROTTLED)
     await world.dead_letters.write(letters.of_run(Run(transfer, NOW - OLD, ending=ending), NOW - OLD, "0.1.0"))
 
 
@@ -101,7 +101,7 @@ async def test_one_whose_dead_letter_is_open_stays_until_it_is_resolved(world: W
 async def test_one_whose_dead_letter_is_yet_to_be_written_stays(world: World) -> None:
     """The sweep writes it from the history; the app may have been stopped for a month."""
     transfer = ended(world, "a", State.DEAD_LETTERED)
-    await world.dead_letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED, Reason.THROTTLED))
+    await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.DEAD_LETTERED, Reason.THROTTLED)))
     assert await purge(world.ports, world.instances) == 0
     await sweep(world.ports, world.instances)
     assert world.instances.kept[transfer.id].status == "Pending"
@@ -228,13 +228,13 @@ class TestAfterwards:
     async def test_a_late_duplicate_of_a_cancelled_one_is_stopped_by_the_record_of_its_end(self, world: World) -> None:
         """It ends cancelled again, and the record stays."""
         transfer = ended(world, "in/a", State.CANCELLED)
-        await world.dead_letters.write_ended(Ended(transfer.id, 0, State.CANCELLED))
+        await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.CANCELLED)))
         await purge(world.ports, world.instances)
         await accept(world.ports, world.instances, world.event(transfer))
         run = world.instances.kept[transfer.id].run
         assert run is not None
         outcome = await run_start(world.ports, run)
-        assert (outcome.verdict, outcome.state) == (Verdict.ENDED, State.CANCELLED)
-        await run_close(world.ports, replace(run, ending=outcome, state=State.CANCELLED))
-        assert await world.dead_letters.ended(transfer.id) == Ended(transfer.id, 0, State.CANCELLED)
+        assert (outcome.verdict, outcome.ending) == (Verdict.ENDED, Ending(State.CANCELLED))
+        await run_close(world.ports, replace(run, ending=outcome.ending, state=State.CANCELLED))
+        assert await world.dead_letters.ended(transfer.id) == Ended(transfer.id, 0, Ending(State.CANCELLED))
         assert world.acts == []

@@ -40,7 +40,7 @@ from rules.orchestrations import recovery
 from rules.orchestrations.instance import Instance
 from rules.transfers import lifecycle as transfer_lifecycle
 from rules.transfers.identity import trace_id
-from rules.transfers.model import Ended, Outcome, Run, Step, Transfer, Verdict
+from rules.transfers.model import Ended, Ending, Run, Step, Transfer
 from rules.transfers.policies import MAX_RESUMES, resume_pause
 from rules.transfers.states import State
 from rules.transfers.status import progress
@@ -82,7 +82,7 @@ def started(world: World, transfer: Transfer) -> Run:
     return instance.run
 
 
-def ending(world: World, transfer: Transfer) -> Outcome:
+def ending(world: World, transfer: Transfer) -> Ending:
     """The end that it was started again at; nothing is copied."""
     run = started(world, transfer)
     assert (run.step, run.first, world.acts) == (Step.RECORD, False, [])
@@ -306,7 +306,7 @@ class TestUnreadable:
     async def test_a_letter_that_was_resolved_before_is_not_its_letter(self, world: World) -> None:
         """It was verified once, shared again, and broke: without a new letter nobody would know."""
         transfer = world.put("in/a")
-        end = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED)
+        end = Ending(State.DEAD_LETTERED, reason=Reason.THROTTLED)
         await world.dead_letters.write(letters.of_run(Run(transfer, NOW, ending=end), NOW, "0.1.0"))
         await world.dead_letters.resolve(transfer.id, 1, "verified", NOW)
         world.pass_time(60)
@@ -558,7 +558,7 @@ class TestMeanwhile:
     async def test_to_replay_it_is_a_conflict(self, world: World) -> None:
         """Its letter is of an attempt before; this attempt goes on."""
         transfer = world.put()
-        end = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED)
+        end = Ending(State.DEAD_LETTERED, reason=Reason.THROTTLED)
         await world.dead_letters.write(letters.of_run(Run(transfer, NOW, ending=end), NOW, "0.1.0"))
         world.stands(transfer, "Failed", Run(transfer, NOW, attempt=1, has_open_dead_letter=True), DIED)
         with pytest.raises(StillRunning) as caught:
@@ -570,7 +570,7 @@ class TestMeanwhile:
     async def test_a_reconcile_finds_it_running(self, world: World) -> None:
         """Also where the record of an end of an attempt before is still there."""
         transfer = failed(world, attempt=1)
-        await world.dead_letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED))
+        await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.DEAD_LETTERED)))
         line = {"class": "missing", "name": NAME, "etag": transfer.etag, "id": transfer.id}
         acted = await start_line(world.ports, world.instances, ACTING, line)
         assert acted.result is Result.RUNNING
@@ -586,8 +586,8 @@ class TestMeanwhile:
     async def test_the_sweep_leaves_it_to_the_resume(self, world: World) -> None:
         """Also where its end is recorded and its letter is still to be written, or one of an attempt before is open."""
         recorded, lettered = failed(world, "in/a"), failed(world, "in/b", attempt=1, has_open_dead_letter=True)
-        end = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED)
-        await world.dead_letters.write_ended(Ended(recorded.id, 0, State.DEAD_LETTERED, Reason.THROTTLED))
+        end = Ending(State.DEAD_LETTERED, reason=Reason.THROTTLED)
+        await world.dead_letters.write_ended(Ended(recorded.id, 0, Ending(State.DEAD_LETTERED, Reason.THROTTLED)))
         await world.dead_letters.write(letters.of_run(Run(lettered, NOW, ending=end), NOW, "0.1.0"))
         await sweep(world.ports, world.instances)
         assert not starts(world)

@@ -7,7 +7,7 @@ from operations.transfers.accept import accept
 from operations.upkeep.sweep import sweep
 from rules.dead_letters import letters
 from rules.errors import Reason
-from rules.transfers.model import Ended, Outcome, Run, Step, Transfer, Verdict
+from rules.transfers.model import Ended, Ending, Run, Step, Transfer
 from rules.transfers.states import State
 from rules.transfers.status import progress
 from tests.unit.job_runs import carry
@@ -18,7 +18,7 @@ from tests.unit.world import World
 def ended(transfer: Transfer, state: State, attempt: int = 0) -> Run:
     """A run at its end."""
     reason = Reason.THROTTLED if state is State.DEAD_LETTERED else None
-    ending = Outcome(Verdict.ENDED, state=state, reason=reason, detail="503" if reason else "")
+    ending = Ending(state, reason=reason, detail="503" if reason else "")
     return Run(transfer, NOW, attempt=attempt, state=state, step=None, ending=ending)
 
 
@@ -60,7 +60,7 @@ class TestLetters:
         transfer = world.put()
         await self.opened(world, transfer)
         completed(world, transfer, State.DEAD_LETTERED)
-        await world.dead_letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED, Reason.THROTTLED))
+        await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.DEAD_LETTERED, Reason.THROTTLED)))
         await sweep(world.ports, world.instances)
         assert transfer.id in world.dead_letters.open
         assert "instances.find" not in world.asked
@@ -90,7 +90,9 @@ class TestLetters:
         """Started at `close`, which writes it, with the attempt and the reason that were recorded."""
         transfer = world.put()
         completed(world, transfer, State.DEAD_LETTERED, attempt=1)
-        await world.dead_letters.write_ended(Ended(transfer.id, 1, State.DEAD_LETTERED, Reason.THROTTLED, "503"))
+        await world.dead_letters.write_ended(
+            Ended(transfer.id, 1, Ending(State.DEAD_LETTERED, Reason.THROTTLED, "503"))
+        )
         await sweep(world.ports, world.instances)
         run = taken_up(world, transfer)
         assert (run.step, run.attempt) == (Step.CLOSE, 1)
@@ -101,7 +103,9 @@ class TestLetters:
         """The list of ends shows no detail: the record itself does."""
         transfer = world.put()
         completed(world, transfer, State.DEAD_LETTERED, attempt=1)
-        await world.dead_letters.write_ended(Ended(transfer.id, 1, State.DEAD_LETTERED, Reason.COPY_FAILED, "500: why"))
+        await world.dead_letters.write_ended(
+            Ended(transfer.id, 1, Ending(State.DEAD_LETTERED, Reason.COPY_FAILED, "500: why"))
+        )
         await sweep(world.ports, world.instances)
         await carry(world)
         written = world.dead_letters.open[transfer.id]
@@ -111,7 +115,7 @@ class TestLetters:
         """It was replayed and verified meanwhile."""
         transfer = world.put()
         completed(world, transfer, State.DEAD_LETTERED)
-        await world.dead_letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED, Reason.THROTTLED))
+        await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.DEAD_LETTERED, Reason.THROTTLED)))
         world.when(INSTANCES_FIND, world.dead_letters.ends.clear)
         await sweep(world.ports, world.instances)
         assert "instances.start" not in world.asked
@@ -122,7 +126,7 @@ class TestLetters:
         await self.opened(world, transfer)
         await world.dead_letters.resolve(transfer.id, 1, "verified", NOW)
         completed(world, transfer, State.DEAD_LETTERED, attempt=2)
-        await world.dead_letters.write_ended(Ended(transfer.id, 2, State.DEAD_LETTERED, Reason.THROTTLED))
+        await world.dead_letters.write_ended(Ended(transfer.id, 2, Ending(State.DEAD_LETTERED, Reason.THROTTLED)))
         await sweep(world.ports, world.instances)
         assert taken_up(world, transfer).attempt == 2
 
@@ -132,7 +136,7 @@ class TestLetters:
         await self.opened(world, transfer)
         await world.dead_letters.resolve(transfer.id, 0, "verified", NOW)
         completed(world, transfer, State.DEAD_LETTERED)
-        await world.dead_letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED))
+        await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.DEAD_LETTERED)))
         await sweep(world.ports, world.instances)
         assert "instances.start" not in world.asked
 
@@ -140,7 +144,7 @@ class TestLetters:
         """It runs."""
         transfer = world.put()
         world.stands(transfer, "Running", Run(transfer, NOW, attempt=1))
-        await world.dead_letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED))
+        await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.DEAD_LETTERED)))
         await sweep(world.ports, world.instances)
         assert "instances.start" not in world.asked
 
@@ -148,7 +152,7 @@ class TestLetters:
         """The transfer was replayed and cancelled: its own record is the newer one."""
         transfer = world.put()
         completed(world, transfer, State.CANCELLED, attempt=1)
-        await world.dead_letters.write_ended(Ended(transfer.id, 1, State.CANCELLED))
+        await world.dead_letters.write_ended(Ended(transfer.id, 1, Ending(State.CANCELLED)))
         await sweep(world.ports, world.instances)
         assert "instances.start" not in world.asked
 
@@ -156,7 +160,7 @@ class TestLetters:
         """Verified after its end was recorded, and the record not yet dropped: the instance knows."""
         transfer = world.put()
         completed(world, transfer, State.VERIFIED, attempt=1)
-        await world.dead_letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED, Reason.THROTTLED))
+        await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.DEAD_LETTERED, Reason.THROTTLED)))
         await sweep(world.ports, world.instances)
         assert "instances.start" not in world.asked
 
@@ -178,7 +182,7 @@ class TestLetters:
         """Two sweeps may overlap."""
         transfer = world.put()
         completed(world, transfer, State.DEAD_LETTERED)
-        await world.dead_letters.write_ended(Ended(transfer.id, 0, State.DEAD_LETTERED, Reason.THROTTLED))
+        await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.DEAD_LETTERED, Reason.THROTTLED)))
         await sweep(world.ports, world.instances)
         await sweep(world.ports, world.instances)
         assert world.asked.count("instances.start") == 1

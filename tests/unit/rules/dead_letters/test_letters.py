@@ -13,7 +13,7 @@ from rules.dead_letters import letters, records
 from rules.dead_letters.letters import Attempt, DeadLetter, merged, resolved
 from rules.errors import Reason
 from rules.transfers import identity
-from rules.transfers.model import Ended, Outcome, Verdict
+from rules.transfers.model import Ended, Ending
 from rules.transfers.states import State
 from tests.unit.samples import (
     ETAG,
@@ -26,7 +26,7 @@ from tests.unit.samples import (
     after,
 )
 
-THROTTLED = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="busy")
+THROTTLED = Ending(State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="busy")
 FAILED = replace(RUN, size=1_000, copy_attempts=8, ending=THROTTLED)
 REFUSED = events.RejectedEvent(Reason.MALFORMED, "no event")
 
@@ -75,8 +75,8 @@ def test_the_letter_of_a_run() -> None:
     }
 
 
-@pytest.mark.parametrize("ending", [None, Outcome(Verdict.ENDED, state=State.DEAD_LETTERED)])
-def test_a_run_without_a_reason_is_internal(ending: Outcome | None) -> None:
+@pytest.mark.parametrize("ending", [None, Ending(State.DEAD_LETTERED)])
+def test_a_run_without_a_reason_is_internal(ending: Ending | None) -> None:
     """And its detail says what to do."""
     found = letters.of_run(replace(RUN, ending=ending), NOW, "1")
     assert (found.reason, found.detail) == (Reason.INTERNAL, Reason.INTERNAL.hint)
@@ -141,7 +141,7 @@ def test_an_unreadable_one_is_the_attempt_after_those_that_are_known() -> None:
 def test_the_rank_of_a_record_is_its_attempt_then_its_resumes() -> None:
     """A replay outranks every execution of the attempt before it."""
     ranked = [(0, 0), (0, 1), (0, 99), (1, 0), (1, 1), (2, 0)]
-    ranks = [Ended(TRANSFER.id, attempt, State.CANCELLED, resumes=resumes).rank for attempt, resumes in ranked]
+    ranks = [Ended(TRANSFER.id, attempt, Ending(State.CANCELLED), resumes=resumes).rank for attempt, resumes in ranked]
     assert all(lower < higher for lower, higher in pairwise(ranks))
 
 

@@ -15,12 +15,12 @@ from rules.dead_letters.letters import Attempt, DeadLetter, resolved
 from rules.dead_letters.records import record
 from rules.errors import Reason
 from rules.jobs.model import Job
-from rules.transfers.model import Ended, Outcome, Run, Verdict
+from rules.transfers.model import Ended, Ending, Run
 from rules.transfers.policies import metadata_fits
 from rules.transfers.states import State
 from tests.unit.samples import NOW, RUN, moments, quick, transfers
 
-THROTTLED = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="busy")
+THROTTLED = Ending(State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="busy")
 FAILED = replace(RUN, size=1_000, copy_attempts=8, ending=THROTTLED)
 REFUSED = events.RejectedEvent(Reason.MALFORMED, "no event")
 

@@ -17,7 +17,7 @@ from rules.orchestrations.instance import Instance
 from rules.orchestrations.recovery import LOST, MAX_SAID
 from rules.routes.model import Engine
 from rules.transfers import lifecycle, policies
-from rules.transfers.model import Ended, Outcome, Run, Step, Verdict
+from rules.transfers.model import Ended, Ending, Run, Step
 from rules.transfers.policies import MAX_RESUMES
 from rules.transfers.states import State
 from rules.transfers.status import progress
@@ -26,7 +26,7 @@ from tests.unit.samples import NOW, RUN, TRANSFER, after, quick, runs
 HOST = "Orchestrator function 'transfer' failed: the language worker exited"
 LOUD = f"the orchestration was Failed: {HOST}"
 COPYING = replace(RUN, step=Step.CHECK, state=State.COPYING, engine=Engine.ASYNC, activity_failures=3, pause=9)
-BUSY = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="busy")
+BUSY = Ending(State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="busy")
 CLEANING = replace(COPYING, step=Step.CLEAN, ending=BUSY)
 JOB = Job("reconcile-" + "a" * 24, JobKind.RECONCILE, NOW, route="default", phase=Phase.ACT, failures=3, pause=9)
 AT_ONCE = 0
@@ -300,7 +300,8 @@ def test_whatever_broke_goes_on_or_ends(run: Run, resumes: int, status: str, out
     assert (found.input.first, found.input.attempt, found.input.transfer) == (False, run.attempt, run.transfer)
     assert NOW <= found.due <= after(seconds=750)
     ranks = [
-        Ended(one.transfer.id, one.attempt, State.CANCELLED, resumes=one.resumes).rank for one in (run, found.input)
+        Ended(one.transfer.id, one.attempt, Ending(State.CANCELLED), resumes=one.resumes).rank
+        for one in (run, found.input)
     ]
     assert ranks[0] < ranks[1]
     if lifecycle.carrying(found.input):

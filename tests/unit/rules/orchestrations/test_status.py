@@ -18,7 +18,7 @@ from rules.orchestrations.recovery import LOST
 from rules.routes.model import Engine
 from rules.transfers import identity, policies
 from rules.transfers import status as transfer_status
-from rules.transfers.model import Outcome, Run, Step, Successor, Verdict
+from rules.transfers.model import Ending, Run, Step, Successor
 from rules.transfers.policies import MAX_RESUMES
 from rules.transfers.states import FINAL, State
 from tests.unit.samples import ETAG, NAME, NEWER, NOW, RUN, SOURCE_HOST, TARGET_HOST, TRANSFER, after, quick, runs
@@ -50,7 +50,7 @@ FIELDS = [
     "hint",
 ]
 
-BUSY = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="busy")
+BUSY = Ending(State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="busy")
 HOST = "the language worker exited"
 
 
@@ -68,7 +68,7 @@ def test_the_live_detail_of_a_copy() -> None:
         "copied": 250,
         "total": 1_000,
         "attempt": 0,
-        "copy_attempts": 1,
+        "tries": 1,
         "resumes": 0,
         "cancelling": False,
         "ending": None,
@@ -83,14 +83,14 @@ def test_the_live_detail_of_a_copy() -> None:
 
 def test_a_verified_transfer_is_copied_whole() -> None:
     """With the note of what was left out."""
-    ending = Outcome(Verdict.ENDED, state=State.VERIFIED)
+    ending = Ending(State.VERIFIED)
     shown = transfer_status.progress(replace(COPYING, state=State.VERIFIED, ending=ending, note="without tags"))
     assert (shown["copied"], shown["total"], shown["detail"]) == (1_000, 1_000, "without tags")
 
 
 def test_what_the_last_try_failed_by_is_shown_until_the_end_is_known() -> None:
     """And then why it ended."""
-    ending = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.COPY_FAILED, detail="gave up")
+    ending = Ending(State.DEAD_LETTERED, reason=Reason.COPY_FAILED, detail="gave up")
     run = replace(COPYING, reason=Reason.THROTTLED, detail="busy", ending=ending)
     assert (transfer_status.progress(run)["reason"], transfer_status.progress(run)["detail"]) == ("throttled", "busy")
     ended = transfer_status.progress(replace(run, state=State.DEAD_LETTERED))
@@ -107,7 +107,7 @@ def test_what_the_last_try_failed_by_is_shown_until_the_end_is_known() -> None:
 )
 def test_a_superseded_version_shows_its_successor(successor: Successor | None, shown: object) -> None:
     """Or that the blob was deleted."""
-    ending = Outcome(Verdict.ENDED, state=State.SUPERSEDED, successor=successor)
+    ending = Ending(State.SUPERSEDED, successor=successor)
     assert transfer_status.progress(replace(RUN, state=State.SUPERSEDED, ending=ending))["successor"] == shown
     assert transfer_status.progress(replace(RUN, ending=ending))["successor"] is None
 
@@ -249,7 +249,7 @@ def test_which_transfers_ended_because_the_source_was_gone(
     state: State, successor: Successor | None, *, deleted: bool
 ) -> None:
     """Not an echo, which has no successor either."""
-    ending = Outcome(Verdict.ENDED, state=state, successor=successor)
+    ending = Ending(state, successor=successor)
     output = json.loads(json.dumps(transfer_status.progress(replace(COPYING, state=state, ending=ending))))
     assert orchestration_status.ended_as_deleted(instance(COPYING, "Completed", None, output)) is deleted
     assert not orchestration_status.ended_as_deleted(instance(COPYING, "Running", COPYING, output))

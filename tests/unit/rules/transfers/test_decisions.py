@@ -24,7 +24,7 @@ from rules.transfers.decisions import (
     is_ours,
     is_receipt,
 )
-from rules.transfers.model import Ended, Kind, Outcome, Run, Successor, Verdict
+from rules.transfers.model import Ended, Ending, Kind, Outcome, Run, Successor, Verdict
 from rules.transfers.states import State
 from tests.unit.samples import ETAG, NEWER, RUN, SOURCE, TARGET, TRANSFER, quick
 
@@ -98,13 +98,13 @@ def test_a_pending_copy_of_the_version_is_coming_whoever_started_it() -> None:
 
 def ended(attempt: int) -> Ended:
     """The record of a cancel."""
-    return Ended(TRANSFER.id, attempt, State.CANCELLED)
+    return Ended(TRANSFER.id, attempt, Ending(State.CANCELLED))
 
 
 OVERWRITTEN = replace(SOURCE, etag=NEWER)
 OTHER = replace(TARGET, source_etag=NEWER)
-SUPERSEDED = Outcome(Verdict.SUPERSEDED, successor=Successor(NEWER), size=SIZE)
-DELETED = Outcome(Verdict.SUPERSEDED, successor=Successor(None), size=SIZE)
+SUPERSEDED = Outcome(Verdict.SUPERSEDED, ending=Ending(State.SUPERSEDED, successor=Successor(NEWER)), size=SIZE)
+DELETED = Outcome(Verdict.SUPERSEDED, ending=Ending(State.SUPERSEDED, successor=Successor(None)), size=SIZE)
 NOT_YET = Outcome(
     Verdict.RETRYABLE,
     reason=Reason.SOURCE_UNREADABLE,
@@ -130,7 +130,7 @@ DECISIONS: list[tuple[str, SourceBlob | None, TargetBlob | None, Act | Outcome]]
         "overwritten, and it grows",
         replace(OVERWRITTEN, kind=Kind.APPEND),
         None,
-        replace(SUPERSEDED, successor=Successor(NEWER, growing=True)),
+        replace(SUPERSEDED, ending=Ending(State.SUPERSEDED, successor=Successor(NEWER, growing=True))),
     ),
     ("there, and the target whole", SOURCE, TARGET, Act.CONFIRM),
     ("archived meanwhile, and the target whole", replace(SOURCE, archived=True), TARGET, Act.CONFIRM),
@@ -175,20 +175,20 @@ def test_a_transfer_that_has_ended_does_nothing_more(
     """Rule 5: who runs late, or twice, finds the end of this attempt or of a later one, whatever it would have done."""
     found = decide(replace(KNOWN, attempt=7), source, target, ended(attempt))
     assert found != decision
-    assert found == Outcome(Verdict.ENDED, state=State.CANCELLED, size=SIZE)
+    assert found == Outcome(Verdict.ENDED, ending=Ending(State.CANCELLED), size=SIZE)
 
 
 def test_an_end_keeps_its_reason() -> None:
     """A late activity tells the same story."""
-    record = Ended(TRANSFER.id, 0, State.DEAD_LETTERED, Reason.THROTTLED, "busy")
+    record = Ended(TRANSFER.id, 0, Ending(State.DEAD_LETTERED, Reason.THROTTLED, "busy"))
     found = decide(RUN, SOURCE, None, record)
-    assert found == Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="busy")
+    assert found == Outcome(Verdict.ENDED, ending=Ending(State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="busy"))
 
 
 def test_a_version_whose_size_was_never_known_is_superseded_rather_than_believed() -> None:
     """`size_zero_without_status`: the size is part of the receipt."""
     assert decide(replace(RUN, gone=True), None, replace(TARGET, size=0), None) == Outcome(
-        Verdict.SUPERSEDED, successor=Successor(None)
+        Verdict.SUPERSEDED, ending=Ending(State.SUPERSEDED, successor=Successor(None))
     )
 
 
@@ -266,7 +266,7 @@ def test_what_was_copied_from_the_target_is_not_copied_back(case: str) -> None:
     source, target, echo = ECHOES[case]
     assert is_echo(TRANSFER, source, target) is echo
     decision = decide(RUN, source, target, None)
-    ended_as_echo = Outcome(Verdict.SUPERSEDED, detail=ECHO, size=source.size)
+    ended_as_echo = Outcome(Verdict.SUPERSEDED, ending=Ending(State.SUPERSEDED, detail=ECHO), size=source.size)
     assert (decision == ended_as_echo) is echo
 
 
@@ -278,7 +278,7 @@ def test_an_echo_that_the_target_holds_by_receipt_is_confirmed() -> None:
 
 def gave_up(state: State) -> Run:
     """A run on its way to this end."""
-    return replace(KNOWN, ending=Outcome(Verdict.ENDED, state=state))
+    return replace(KNOWN, ending=Ending(state))
 
 
 @pytest.mark.parametrize(
@@ -363,7 +363,7 @@ def test_whatever_is_found_only_what_is_ours_and_half_made_is_deleted(
     target: TargetBlob, size: Any, aborted: Any, state: Any
 ) -> None:
     """I1: and half-made and whole are never the same."""
-    ending = state and Outcome(Verdict.ENDED, state=state)
+    ending = state and Ending(state)
     decision = clean(replace(RUN, size=size, ending=ending), target, aborted=aborted)
     assert not (is_half_made(target, TRANSFER, size) and is_receipt(target, ETAG, size))
     if decision is not Cleaning.NOTHING:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rules.errors import Reason
 from rules.routes.model import Engine
 from rules.transfers import lifecycle, policies
-from rules.transfers.model import Outcome, Run, Step, Successor, Verdict
+from rules.transfers.model import Ending, Outcome, Run, Step, Successor, Verdict
 from rules.transfers.states import FINAL, TRANSITIONS, State
 from tests.unit.samples import NEWER, NOW, RUN, TRANSFER, after, outcomes, quick, runs
 
@@ -23,8 +23,8 @@ AGAIN = Outcome(Verdict.AGAIN)
 BUSY = Outcome(Verdict.RETRYABLE, reason=Reason.THROTTLED, detail="busy")
 ARCHIVED = Outcome(Verdict.PERMANENT, reason=Reason.SOURCE_ARCHIVED, detail="archived")
 NO_NINTH = Outcome(Verdict.RETRYABLE, reason=Reason.TARGET_CONFLICT, detail="another writer always replaced it")
-OVERWRITTEN = Outcome(Verdict.SUPERSEDED, successor=Successor(NEWER))
-CANCELLED_BEFORE = Outcome(Verdict.ENDED, state=State.CANCELLED)
+OVERWRITTEN = Outcome(Verdict.SUPERSEDED, ending=Ending(State.SUPERSEDED, successor=Successor(NEWER)))
+CANCELLED_BEFORE = Outcome(Verdict.ENDED, ending=Ending(State.CANCELLED))
 DONE = Outcome(Verdict.DONE)
 SETTLE = Outcome(Verdict.DONE, pause=90)
 LATE = timedelta(days=7)
@@ -32,7 +32,7 @@ LATE = timedelta(days=7)
 
 def at(step: Step, **changes: Any) -> Run:
     """A run before this step; one that ends is on its way to a dead letter."""
-    ending = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="busy")
+    ending = Ending(State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="busy")
     common = {"ending": None if step in {Step.START, Step.CHECK} else ending}
     state = State.COPYING if step is Step.CHECK else State.ACCEPTED
     return replace(RUN, step=step, state=state, **{**common, **changes})
@@ -109,29 +109,30 @@ def test_what_follows_while_a_transfer_ends(
     assert (run.step, run.pause) == (following, pause)
 
 
-SUPERSEDED = Outcome(Verdict.ENDED, state=State.SUPERSEDED, successor=Successor(NEWER))
+FAILED = Ending(State.DEAD_LETTERED, Reason.SOURCE_ARCHIVED)
+CANCELLED = Ending(State.CANCELLED)
+SUPERSEDED = Ending(State.SUPERSEDED, successor=Successor(NEWER))
 
 
 @pytest.mark.parametrize(
     ("ending", "changes", "closes"),
     [
-        (ARCHIVED, {}, True),  # a letter to write
-        (CANCELLED_BEFORE, {}, False),
-        (CANCELLED_BEFORE, {"has_open_dead_letter": True}, True),  # a letter to resolve
-        (CANCELLED_BEFORE, {"attempt": 1}, False),  # the record of the end stays: it is true
+        (FAILED, {}, True),  # a letter to write
+        (CANCELLED, {}, False),
+        (CANCELLED, {"has_open_dead_letter": True}, True),  # a letter to resolve
+        (CANCELLED, {"attempt": 1}, False),  # the record of the end stays: it is true
         (SUPERSEDED, {}, False),
         (SUPERSEDED, {"has_open_dead_letter": True}, True),
         (SUPERSEDED, {"attempt": 1}, True),  # the record of the attempt before is no more true
     ],
 )
 def test_closing_is_skipped_where_it_has_nothing_to_do(
-    ending: Outcome, changes: dict[str, Any], *, closes: bool
+    ending: Ending, changes: dict[str, Any], *, closes: bool
 ) -> None:
     """A first run that is cancelled or superseded costs no activity more."""
-    end = replace(ending, verdict=Verdict.ENDED, state=ending.state or State.DEAD_LETTERED)
-    run = lifecycle.advance(at(Step.RECORD, ending=end, **changes), DONE, NOW)
+    run = lifecycle.advance(at(Step.RECORD, ending=ending, **changes), DONE, NOW)
     assert (run.step is Step.CLOSE) is closes
-    assert (run.state is end.state) is not closes
+    assert (run.state is ending.state) is not closes
 
 
 class Walk:
@@ -182,7 +183,7 @@ def test_a_small_blob_is_one_step() -> None:
     assert walk.end == (State.VERIFIED, None)
     assert walk.now == NOW
     assert (walk.run.engine, walk.run.size) == (Engine.SYNC, 1_000)
-    assert walk.run.ending == Outcome(Verdict.ENDED, state=State.VERIFIED, engine=Engine.SYNC, size=1_000)
+    assert walk.run.ending == Ending(State.VERIFIED)
 
 
 def test_a_large_blob_is_polled_and_then_confirmed() -> None:
@@ -293,7 +294,7 @@ def test_a_target_of_another_type_is_waited_for_and_given_up_at_the_deadline() -
 def test_at_the_deadline_a_failure_is_told_rather_than_the_deadline() -> None:
     """What was in the way is what the operator must mend."""
     run = lifecycle.advance(at(Step.START, first_look_at=NOW - LATE), BUSY, NOW)
-    assert run.ending == Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="busy")
+    assert run.ending == Ending(State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="busy")
     run = lifecycle.advance(at(Step.START, first_look_at=NOW - LATE), AGAIN, NOW)
     assert run.ending
     assert (run.ending.reason, run.ending.detail) == (Reason.DEADLINE_EXCEEDED, "not copied before the deadline")
@@ -393,7 +394,7 @@ def test_an_answer_between_exceptions_begins_the_count_anew() -> None:
 def test_an_exception_at_the_deadline_is_internal() -> None:
     """There is no time left for another try."""
     run = lifecycle.faulted(at(Step.CHECK, first_look_at=NOW - LATE), "ill", NOW)
-    assert run.ending == Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.INTERNAL, detail="ill")
+    assert run.ending == Ending(State.DEAD_LETTERED, reason=Reason.INTERNAL, detail="ill")
 
 
 def test_an_exception_once_a_cancel_was_seen_is_the_cancel() -> None:
@@ -424,7 +425,7 @@ def test_a_target_that_cannot_be_cleaned_does_not_keep_a_transfer_from_its_end()
 
 def test_a_cancelled_one_that_cannot_be_cleaned_ends_without_a_pause() -> None:
     """Nothing is left to close, so nothing is left to wait for."""
-    end = Outcome(Verdict.ENDED, state=State.CANCELLED)
+    end = Ending(State.CANCELLED)
     walk = Walk(at(Step.CLEAN, ending=end)).breaks(8, "x" * 9_999)
     assert walk.end == (State.CANCELLED, None)
     assert walk.run.pause == 0
@@ -435,7 +436,7 @@ def test_a_superseded_version_names_its_successor() -> None:
     """Rule 6; nothing half-made: no settling, no closing."""
     walk = Walk().finds(OVERWRITTEN, DONE)
     assert walk.end == (State.SUPERSEDED, None)
-    assert walk.run.ending == Outcome(Verdict.ENDED, state=State.SUPERSEDED, successor=Successor(NEWER))
+    assert walk.run.ending == Ending(State.SUPERSEDED, successor=Successor(NEWER))
 
 
 def test_a_superseded_version_cleans_what_it_left_half_made() -> None:
@@ -482,8 +483,7 @@ def test_the_size_that_cleaning_learned_is_kept() -> None:
     """One that broke early does not know it before; one that knows it does not forget it."""
     unknown = lifecycle.advance(at(Step.CLEAN, recorded=True), replace(VERIFIED, note="as it is"), NOW)
     assert (unknown.size, unknown.note) == (1_000, "as it is")
-    assert unknown.ending
-    assert unknown.ending.size == 1_000
+    assert unknown.ending == Ending(State.VERIFIED)
     assert lifecycle.advance(at(Step.CLEAN, size=7), DONE, NOW).size == 7
 
 
@@ -548,9 +548,9 @@ def test_what_is_broken_off_begins_with_the_record_of_its_end(step: Step, *, can
     if run.ending:
         assert found.ending == run.ending
     elif cancelling:
-        assert found.ending == Outcome(Verdict.ENDED, state=State.CANCELLED)
+        assert found.ending == Ending(State.CANCELLED)
     else:
-        failed = Outcome(Verdict.ENDED, state=State.DEAD_LETTERED, reason=Reason.INTERNAL, detail="why")
+        failed = Ending(State.DEAD_LETTERED, reason=Reason.INTERNAL, detail="why")
         assert found.ending == failed
 
 
