@@ -10,7 +10,7 @@ from tests.docs.pages import code, rows
 from tests.workshop.workshop import ROOT, SCHEMA_OF, SCHEMAS, faults, faults_of, read
 
 LAUNCH = ".vscode/launch.json"
-# The schema of host.json lags behind the host, which reads these: docs/host-json.md says what they do.
+# The schema of host.json lags behind the host, which reads these: docs/host.md says what they do.
 NOT_IN_THE_SCHEMA_YET = [
     "$.extensions.durableTask.storageProvider: Additional properties are not allowed ('useTablePartitionManagement' was unexpected)",
     "$.extensions.durableTask: Additional properties are not allowed ('defaultVersion' was unexpected)",
@@ -155,8 +155,8 @@ def test_every_file_that_can_be_held_to_a_schema_is() -> None:
 
 
 def test_what_the_schema_does_not_know_is_explained() -> None:
-    """On the page of host.json."""
-    page = (ROOT / "docs/host-json.md").read_text()
+    """On the page about the host."""
+    page = (ROOT / "docs/host.md").read_text()
     assert "`extensions.durableTask.storageProvider.useTablePartitionManagement`" in page
     assert "`extensions.durableTask.defaultVersion`" in page
 
