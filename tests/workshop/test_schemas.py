@@ -154,6 +154,13 @@ def test_every_file_that_can_be_held_to_a_schema_is() -> None:
     assert set(MISTAKES) == {*SCHEMA_OF, LAUNCH}
 
 
+def test_what_the_schema_does_not_know_is_explained() -> None:
+    """On the page of host.json."""
+    page = (ROOT / "docs/host-json.md").read_text()
+    assert "`extensions.durableTask.storageProvider.useTablePartitionManagement`" in page
+    assert "`extensions.durableTask.defaultVersion`" in page
+
+
 def test_the_schemas_are_the_published_ones() -> None:
     """The hash that stands beside each is git's."""
     said = {code(row[0])[0]: row[-1] for row in rows((SCHEMAS / "README.md").read_text())}
