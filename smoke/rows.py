@@ -1,4 +1,4 @@
-"""Results for docs/unproven.md, by the key of its row, to paste into an issue. They contain no names."""
+"""What a run proves, or refutes, of what docs/unproven.md lists: rows to paste into an issue. No name of anything in them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from smoke.findings import Finding, Result, summary
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The key of a row of that page, and the result."""
+    """A row of that page, in its words, and what was seen of it."""
 
-    key: str
+    unproven: str
     seen: str
 
 
@@ -27,9 +27,9 @@ def markdown(about: Mapping[str, str], lines: Sequence[Row]) -> list[str]:
     return [
         ", ".join(f"{name} {value}" for name, value in about.items()),
         "",
-        "| key | seen |",
+        "| unproven | seen |",
         "| --- | --- |",
-        *(f"| {row.key} | {row.seen} |" for row in lines),
+        *(f"| {row.unproven} | {row.seen} |" for row in lines),
     ]
 
 
@@ -53,16 +53,18 @@ def _deployment(found: Sequence[Finding]) -> list[Row]:
     read = any(finding.result is Result.LET_THROUGH for finding in found)
     return [
         Row(
-            "clean-clone",
+            "a clean clone becomes a working system, and azd asks for subscription and region alone",
             f"{summary('health', found)}; {canary}; what azd asked was not seen",
         ),
-        Row("function-keys", "it was given"),
-        Row("event-encoding", canary),
+        Row("the key can be asked for although `/admin` is isolated", "it was given"),
         Row(
-            "delegation-key",
+            "how Event Grid encodes, and how the trigger and its scaling use the identity's connection `EVENTS`", canary
+        ),
+        Row(
+            "user-delegation keys: an account key signs on the local stack",
             "a source was read by one" if read else "no source was read",
         ),
-        *(Row("spans", seen) for seen in traced),
+        *(Row("the host's spans of an orchestration arrive in Application Insights", seen) for seen in traced),
     ]
 
 
@@ -72,19 +74,19 @@ def _network(told: Mapping[str, str], found: Sequence[Finding]) -> list[Row]:
     engines = f"{summary('sync', found) or 'sync not used'}; {summary('async', found) or 'async not used'}"
     lines = [
         Row(
-            "closed-copies",
+            "`sync` and `async` between closed accounts over service endpoints, over private endpoints, and with trusted services off",
             f"over {way}, {'existing accounts among them' if existing else 'trusted services off'}: {engines}",
         ),
         Row(
-            "closed-events",
+            "Event Grid delivers to the closed queue, and writes its dead letters, with roles on the events account alone",
             f"its delivery: {summary('canary', found)}; its dead letters were not tried",
         ),
         Row(
-            "closed-state",
+            "the host starts with its three roles on the closed state account, and takes its package from there",
             f"over {way}: {summary('health', found)}",
         ),
     ]
-    scope = Row("copy-scope", engines)
+    scope = Row("`allowedCopyScope: AAD` refuses neither engine within a tenant", engines)
     return lines if existing else [*lines, scope]
 
 
@@ -92,12 +94,12 @@ def _scale(found: Sequence[Finding]) -> list[Row]:
     started = f"{summary('health', found)}; {summary('canary', found)}"
     return [
         Row(
-            "scheduler",
+            "the scheduler with the extension bundle of `host.json`, and with the other values of `storageProvider` left in",
             started,
         ),
         Row(
-            "scheduler-api",
+            "lists, cancel, restart, purge and the watchdog answer from the scheduler as from storage",
             f"restart: {summary('replay', found)}; the others were not tried",
         ),
-        Row("scheduler-role", started),
+        Row("the scheduler's role on the task hub alone is enough", started),
     ]
