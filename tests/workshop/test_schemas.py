@@ -10,7 +10,7 @@ from tests.docs.pages import code, rows
 from tests.workshop.workshop import ROOT, SCHEMA_OF, SCHEMAS, faults, faults_of, read
 
 LAUNCH = ".vscode/launch.json"
-# The schema of host.json lags behind the host, which reads these: docs/host-json.md says what they do.
+# The schema of host.json lags behind the host, which reads these: docs/host.md says what they do.
 NOT_IN_THE_SCHEMA_YET = [
     "$.extensions.durableTask.storageProvider: Additional properties are not allowed ('useTablePartitionManagement' was unexpected)",
     "$.extensions.durableTask: Additional properties are not allowed ('defaultVersion' was unexpected)",
