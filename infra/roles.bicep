@@ -87,9 +87,18 @@ var table = flatten([
   [row(app, blobContributor, inbox, 'reads and deletes the events that Event Grid could not deliver')]
   [row(app, metricsPublisher, insights, 'sends telemetry without a key')]
   map(hubs, at => row(app, durableContributor, at, 'runs the orchestrations in the scheduler'))
-  map(topics, topic => row(topic, queueSender, inbox, 'delivers events to the queue; Event Grid checks the account scope'))
-  map(topics, topic => row(topic, blobContributor, inbox, 'writes undelivered events; Event Grid checks the account scope'))
-  flatten(map(testers, me => map(union(sources, targets), at => row(me, blobContributor, at, 'writes test blobs and deletes them'))))
+  map(
+    topics,
+    topic => row(topic, queueSender, inbox, 'delivers events to the queue; Event Grid checks the account scope')
+  )
+  map(
+    topics,
+    topic => row(topic, blobContributor, inbox, 'writes undelivered events; Event Grid checks the account scope')
+  )
+  flatten(map(
+    testers,
+    me => map(union(sources, targets), at => row(me, blobContributor, at, 'writes test blobs and deletes them'))
+  ))
   map(testers, me => row(me, blobReader, letters, 'reads the dead letters'))
 ])
 
