@@ -15,7 +15,7 @@ from devhost.stack import ROOT, StackFailed
 
 COUNTS = Path(__file__).parent / "counts.json"
 PAGE = ROOT / "docs/cost.md"
-BEGIN, END = "<!-- make cost: begin -->", "<!-- make cost: end -->"
+BEGIN, END = "<!-- begin: costs -->", "<!-- end: costs -->"
 ALERTS = ROOT / "infra/alerts.bicep"
 GIB = 1024**3 / 1e9
 EPILOG = """\

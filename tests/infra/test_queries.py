@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from operations.actions import ACTIONS
 from operations.log import LOGGER, log
 from rules.models import Verdict
 from rules.transitions import State
@@ -58,8 +59,9 @@ def wrong(query: str) -> Iterator[str]:
         yield "a line that is no step"
 
 
-def test_the_fields_are_those_of_every_action() -> None:
-    """What is read of the code's calls is every action that the pages hold too."""
+def test_every_action_is_in_the_table() -> None:
+    """The app logs these actions and no others."""
+    assert set(LOGGED) == set(ACTIONS)
     assert {"depth", "oldest_seconds"} <= LOGGED["queue.depth"]
     assert {"id", "route", "attempt", "state", "verdict", "reason", "detail", "ms"} <= LOGGED["transfer.close"]
 
