@@ -87,7 +87,8 @@ def _row(endpoint: Endpoint) -> Iterable[str]:
     operation = OPERATIONS[endpoint.name]
     query = ", ".join(code(ALIASES.get(name, name)) for name in operation.parameters if name in QUERY)
     keyed = endpoint.level is func.AuthLevel.FUNCTION
-    return (code(_call(endpoint)), operation.summary, query, ", ".join(statuses(endpoint)), "yes" if keyed else "no")
+    does = f"{operation.summary}. {operation.description}".strip()
+    return (code(_call(endpoint)), does, query, ", ".join(statuses(endpoint)), "yes" if keyed else "no")
 
 
 def _call(endpoint: Endpoint) -> str:
