@@ -7,12 +7,14 @@ from typing import Any
 from devhost.reference.examples import EXAMPLES
 from devhost.reference.schemas import JSON
 from operations.look import SEARCH_PAGE, SEARCH_PAGES
+from rules.identity import JOB_ID, JOB_PREFIX
 from rules.jobs import JobState, Work
 from triggers.bodies import MAX_BODY
 from triggers.http import PLACES
 
-JOB_ID = "[0-9a-f]{24}"
-LETTERS = {Work.REPLAY: "bulk replay", Work.DISCARD: "bulk discard", Work.RECONCILE: "reconcile"}
+# The part of a job's id after its kind.
+JOB_HASH = JOB_ID.pattern.removeprefix(JOB_PREFIX.pattern)
+TAGS = {Work.REPLAY: "bulk replay", Work.DISCARD: "bulk discard", Work.RECONCILE: "reconcile"}
 BODY = f"Parsed as JSON regardless of its media type; at most {MAX_BODY // 1024} KiB, with a Content-Length header (the host drops chunked bodies)."
 CONFIRMED = "Answers when the cancel is confirmed, or with 503 after about 30 seconds."
 REPORT = (
@@ -33,7 +35,7 @@ def schema(name: str) -> JSON:
 
 @dataclass(frozen=True)
 class Operation:
-    """What is said of one endpoint. `answers` has the answers that only this one gives; `fails` the shared ones."""
+    """The description of one endpoint. `answers` are its own; `fails` are the statuses of shared answers, besides 401, 500 and 503."""
 
     tag: str
     summary: str
@@ -214,7 +216,7 @@ STARTS = {
 
 
 def _of_jobs(work: Work) -> Iterator[tuple[str, Operation]]:
-    name, place, tag = work.capitalize(), PLACES[work], LETTERS[work]
+    name, place, tag = work.capitalize(), PLACES[work], TAGS[work]
     summary, description, sent = STARTS[work]
     found: JSON = EXAMPLES[name]
     fails = (400, 404) if work is Work.RECONCILE else (400,)

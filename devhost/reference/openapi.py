@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import azure.functions as func
 
 from devhost.reference import models
-from devhost.reference.endpoints import JOB_ID, LETTERS, OPERATIONS, Operation, answer, ref, schema
+from devhost.reference.endpoints import JOB_HASH, OPERATIONS, TAGS, Operation, answer, ref, schema
 from devhost.reference.examples import EXAMPLES
 from devhost.reference.schemas import JSON, Has, Schemas, closed
 from operations import problems
@@ -47,7 +47,7 @@ KEY = {
 # Answers that several endpoints give.
 SHARED = {400: "Invalid", 401: "Unauthorized", 404: "NotFound", 500: "Unforeseen", 503: "Unavailable"}
 UNTIL_MATCH = f"A call reads up to {LETTER_PAGES} pages until it finds a match."
-# Query parameters: the component's name, the type and the description. A name in a URL is that of the component, but for two.
+# Query parameters: the component's name, the type and the description. ALIASES has those whose name in the URL is another one.
 QUERY: dict[str, tuple[Any, str]] = {
     "route": (
         models.RouteName,
@@ -230,7 +230,7 @@ def _parameters(schemas: Schemas) -> JSON:
 
 
 def _job_id(schemas: Schemas, work: Work) -> JSON:
-    made = {"type": "string", "description": f"The id of a {LETTERS[work]}.", "pattern": f"^{work}-{JOB_ID}$"}
+    made = {"type": "string", "description": f"The id of a {TAGS[work]}.", "pattern": f"^{work}-{JOB_HASH}$"}
     return schemas.put(f"{work.capitalize()}Id", lambda: made)
 
 
@@ -241,7 +241,7 @@ def _job(schemas: Schemas, work: Work) -> None:
     fields = schemas.fields(models.JobFields) | {"id": _job_id(schemas, work), "counts": schema(f"{name}Counts")}
     if work is Work.RECONCILE:
         fields["route"] = schemas.of(models.RouteName)
-    job = closed(f"A {LETTERS[work]}: its request and progress.", {field: fields[field] for field in shown})
+    job = closed(f"A {TAGS[work]}: its request and progress.", {field: fields[field] for field in shown})
     schemas.put(name, lambda: job | models.JOB_RULES)
     known = {
         "found": "Number of items to act on.",
@@ -259,7 +259,7 @@ def _job(schemas: Schemas, work: Work) -> None:
         "type": "string",
         "description": "Where to find it.",
         "format": "uri-reference",
-        "pattern": f"^/api/{PLACES[work]}/{work}-{JOB_ID}$",
+        "pattern": f"^/api/{PLACES[work]}/{work}-{JOB_HASH}$",
     }
     schemas.put(f"{name}Asked", lambda: closed("The started job.", {"id": schema(f"{name}Id"), "url": url}))
 
@@ -287,7 +287,7 @@ def _headers() -> JSON:
         "Location": _location("The first of the transfers.", f"transfers/{TRANSFER_ID.pattern}"),
     }
     return found | {
-        f"{work.capitalize()}Location": _location("The job.", f"{PLACES[work]}/{work}-{JOB_ID}") for work in Work
+        f"{work.capitalize()}Location": _location("The job.", f"{PLACES[work]}/{work}-{JOB_HASH}") for work in Work
     }
 
 
