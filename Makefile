@@ -4,7 +4,7 @@ BIN := .venv/bin
 AZURITE := devhost/storage/node_modules
 NODE_FITS := node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' && npm --version
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test explore soak bench cost smoke picture lint format lock clean
+.PHONY: help setup demo run test explore soak bench cost smoke docs lint format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,9 +58,8 @@ cost: setup ## Count and price the requests of a blob on the local stack (half a
 smoke: .venv/.complete ## Test an Azure deployment: canaries, each engine, a dead letter replayed; ARGS="--help" lists options
 	@$(BIN)/python -m smoke $(ARGS)
 
-picture: .venv/.complete ## Draw docs/architecture.png from docs/architecture.svg
-	@$(BIN)/pip install --quiet --disable-pip-version-check resvg_py==0.5.0
-	@$(BIN)/python -m tests.docs.picture
+docs: .venv/.complete ## Generate the reference tables of docs/, and docs/openapi.json
+	@$(BIN)/python -m devhost.reference
 
 lint: .venv/.complete ## Check style, types and imports
 	@$(BIN)/ruff check .

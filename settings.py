@@ -30,7 +30,7 @@ VARIABLES: dict[str, str] = {
     "ROUTES": "The routes, a JSON list. Required.",
     **_variables(STATE, OWN[STATE]),
     **_variables(EVENTS, OWN[EVENTS]),
-    "WINDOW_SECONDS": "The protocol's window in seconds; the request timeout is 4 times, the settle time 6 times as long. Default: 15.",
+    "WINDOW_SECONDS": "The protocol's window in seconds, 0.5 to 60; the request timeout is 4 times, the settle time 6 times as long. Default: 15.",
 }
 ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 ROUTES_FIX = (

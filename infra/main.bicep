@@ -8,6 +8,7 @@ import { route, placeOf, urlOf, subjectOf, containerOf, accountOf } from 'types.
 @maxLength(64)
 param environmentName string
 
+@description('The region of all resources that this template creates.')
 @minLength(1)
 param location string
 
@@ -26,9 +27,10 @@ param clientIp string = ''
 
 @description('The person or principal who deploys. It gets the roles to write source blobs and read target blobs.')
 param principalId string = ''
+@description('The type of that principal. Use ServicePrincipal for a pipeline, Group for a team.')
 param principalType ('User' | 'ServicePrincipal' | 'Group') = 'User'
 
-@description('Whether to assign these roles.')
+@description('Give the person who deploys these roles, and the role to read dead letters.')
 param testerAccess bool = true
 
 @description('Copy index tags. This requires Storage Blob Data Owner for the app at both ends.')
@@ -37,14 +39,14 @@ param carryTags bool = false
 @description('Where orchestrations are stored. See docs/scale.md.')
 param durableBackend ('storage' | 'scheduler') = 'storage'
 
-@description('The billing model of the scheduler.')
+@description('The billing model of the scheduler. Dedicated suits a steady load.')
 param schedulerSku ('Consumption' | 'Dedicated') = 'Consumption'
 
-@description('Memory of an instance in MB. Blob data never passes through it; 2048 is enough for 32 concurrent activities and 32 orchestrators.')
+@description('Memory of an instance in MB. Blob data never passes through it; 2048 is enough for 32 concurrent activities and 32 orchestrators. Use 4096 if the worker runs out of memory, 512 for a few blobs an hour.')
 @allowed([512, 2048, 4096])
 param instanceMemory int = 2048
 
-@description('Maximum number of on-demand instances per function group. All durable functions are one group, all HTTP calls another; the queue trigger and each timer are one group each. Always-ready instances do not count. Four instances share the orchestrations (partitionCount).')
+@description('Maximum number of on-demand instances per function group. All durable functions are one group, all HTTP calls another; the queue trigger and each timer are one group each. Always-ready instances do not count. Four instances share the orchestrations (partitionCount). Raise it if `queue.depth` grows and no account answers 503; lower it if dead letters are `throttled`.')
 @minValue(1)
 @maxValue(1000)
 param maximumInstances int = 40
@@ -56,7 +58,7 @@ param alwaysReady int = 1
 @description('The e-mail address that receives alerts. Empty: none.')
 param alertEmail string = ''
 
-@description('Daily cap of the log in GB. The log is the only cost that a fault can increase without limit. -1: no cap.')
+@description('Daily cap of the log in GB. The log is the only cost that a fault can increase without limit. After it, nothing is logged until the next day. -1: no cap.')
 @minValue(-1)
 param logDailyCapGb int = 5
 

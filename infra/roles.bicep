@@ -25,15 +25,15 @@ param taskHubId string?
 param carryTags bool
 
 // The built-in roles, by the ids that they have everywhere.
-var blobReader = '2a2b9908-6ea1-4ae2-8e65-a410df84e7d1'
-var blobContributor = 'ba92f5b4-2d11-453d-a403-e96b0029c9fe'
-var blobOwner = 'b7e6dc6d-f1e8-4753-8033-0f276bb0955b'
-var blobDelegator = 'db58b8e5-c6ad-4a2a-8342-4190687cbf4a'
-var queueContributor = '974c5e8b-45b9-4653-ba55-5f855dd0fb88'
-var queueSender = 'c6a89b2d-59bc-44d0-9896-0f6e12d7b80a'
-var tableContributor = '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3'
-var metricsPublisher = '3913510d-42f4-4e42-8a64-420c390055eb'
-var durableContributor = '0ad04412-c4d5-4796-b79c-f76d14c8d402'
+var blobReader = '2a2b9908-6ea1-4ae2-8e65-a410df84e7d1' // Storage Blob Data Reader
+var blobContributor = 'ba92f5b4-2d11-453d-a403-e96b0029c9fe' // Storage Blob Data Contributor
+var blobOwner = 'b7e6dc6d-f1e8-4753-8033-0f276bb0955b' // Storage Blob Data Owner
+var blobDelegator = 'db58b8e5-c6ad-4a2a-8342-4190687cbf4a' // Storage Blob Delegator
+var queueContributor = '974c5e8b-45b9-4653-ba55-5f855dd0fb88' // Storage Queue Data Contributor
+var queueSender = 'c6a89b2d-59bc-44d0-9896-0f6e12d7b80a' // Storage Queue Data Message Sender
+var tableContributor = '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3' // Storage Table Data Contributor
+var metricsPublisher = '3913510d-42f4-4e42-8a64-420c390055eb' // Monitoring Metrics Publisher
+var durableContributor = '0ad04412-c4d5-4796-b79c-f76d14c8d402' // Durable Task Data Contributor
 
 var home = { subscription: state.subscription, group: state.resourceGroup }
 var storage = 'Microsoft.Storage/storageAccounts'
@@ -87,9 +87,18 @@ var table = flatten([
   [row(app, blobContributor, inbox, 'reads and deletes the events that Event Grid could not deliver')]
   [row(app, metricsPublisher, insights, 'sends telemetry without a key')]
   map(hubs, at => row(app, durableContributor, at, 'runs the orchestrations in the scheduler'))
-  map(topics, topic => row(topic, queueSender, inbox, 'delivers events to the queue; Event Grid checks the account scope'))
-  map(topics, topic => row(topic, blobContributor, inbox, 'writes undelivered events; Event Grid checks the account scope'))
-  flatten(map(testers, me => map(union(sources, targets), at => row(me, blobContributor, at, 'writes test blobs and deletes them'))))
+  map(
+    topics,
+    topic => row(topic, queueSender, inbox, 'delivers events to the queue; Event Grid checks the account scope')
+  )
+  map(
+    topics,
+    topic => row(topic, blobContributor, inbox, 'writes undelivered events; Event Grid checks the account scope')
+  )
+  flatten(map(
+    testers,
+    me => map(union(sources, targets), at => row(me, blobContributor, at, 'writes test blobs and deletes them'))
+  ))
   map(testers, me => row(me, blobReader, letters, 'reads the dead letters'))
 ])
 

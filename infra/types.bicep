@@ -59,7 +59,7 @@ type account = {
   resourceGroup: string
   location: string
 
-  @description('The account's existing system topic; empty: none.')
+  @description('The account\'s existing system topic; empty: none.')
   topic: string
 }
 

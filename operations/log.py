@@ -17,7 +17,7 @@ _CALL: ContextVar[dict[str, str] | None] = ContextVar("call", default=None)
 
 
 def log(action: str, prose: str, *, level: int = logging.INFO, **fields: Any) -> None:
-    """Say what happened. `action` never changes once it is released: alerts and queries rest on it (docs/operating.md)."""
+    """Say what happened. `action` is one of `operations/actions.py:ACTIONS`."""
     line = {"action": action, "text": prose, **fields, **_trace(fields.get("id"))}
     LOGGER.log(level, "%s", json.dumps(line, default=str))
 

@@ -1,6 +1,7 @@
 """The timers: what no event brings about. Each is safe to run at any time, twice, and while the other runs."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import azure.durable_functions as df
@@ -16,25 +17,50 @@ from ports.orchestrations import Instances
 from ports.services import Ports, Services
 
 Work = Callable[[Ports, Instances], Awaitable[object]]
-# When (NCRONTAB, by the second), and what.
-TIMERS: dict[str, tuple[str, Work]] = {
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """A timer: its NCRONTAB schedule, with seconds, what it calls, and what that does."""
+
+    schedule: str
+    work: Work
+    does: str
+
+
+TIMERS: dict[str, Timer] = {
     # A timer, not a second queue trigger: there are messages that no trigger can ever read.
-    "drain": ("0 * * * * *", drain),
+    "drain": Timer(
+        "0 * * * * *",
+        drain,
+        "Accepts messages of `blob-events-poison` and blobs of `event-dead-letters`, or makes them dead letters. Logs the depth of "
+        "`blob-events`.",
+    ),
     # What the host failed is found within a minute.
-    "resume": ("30 * * * * *", resume),
-    "sweep": ("30 */5 * * * *", sweep),
-    "schedule": ("50 */5 * * * *", reconcile_due),
-    "watchdog": ("0 7,17,27,37,47,57 * * * *", watch),
+    "resume": Timer(
+        "30 * * * * *",
+        resume,
+        "Starts orchestrations again that the host failed, after a growing pause. Ends other broken orchestrations.",
+    ),
+    "sweep": Timer("30 */5 * * * *", sweep, "Resolves and writes dead letters so that they agree with the transfers."),
+    "schedule": Timer(
+        "50 */5 * * * *", reconcile_due, "Starts the reconcile of each route whose `reconcile` interval has begun."
+    ),
+    "watchdog": Timer(
+        "0 7,17,27,37,47,57 * * * *",
+        watch,
+        "Logs orchestrations without progress. Ends those whose activity was lost, to be resumed, and those that are stuck.",
+    ),
     # Of its own, apart from the watchdog: a thousand this often keeps up with a hundred thousand transfers a day.
-    "purge": ("45 */10 * * * *", purge),
+    "purge": Timer("45 */10 * * * *", purge, "Deletes some of the histories that ended over 30 days ago."),
 }
 
 
 def register(app: df.DFApp, services: Services) -> None:
     """Register the timers."""
-    for name, (schedule, work) in TIMERS.items():
-        function = app.durable_client_input(client_name="client")(_timer(name, work, services))
-        app.function_name(name)(app.timer_trigger(arg_name="timer", schedule=schedule)(function))
+    for name, timer in TIMERS.items():
+        function = app.durable_client_input(client_name="client")(_timer(name, timer.work, services))
+        app.function_name(name)(app.timer_trigger(arg_name="timer", schedule=timer.schedule)(function))
 
 
 def _timer(name: str, work: Work, services: Services) -> Callable[[func.TimerRequest, Any], Awaitable[None]]:

@@ -23,7 +23,7 @@ def new_id(kind: JobKind) -> str:
     return f"{kind}-{token_hex(12)}"
 
 
-async def ask(ports: Ports, instances: Instances, job: Job) -> str:
+async def start(ports: Ports, instances: Instances, job: Job) -> str:
     """Start a job; its id.
 
     Raises:

@@ -1,6 +1,6 @@
 """The reconcile that a route asks for by itself, every so often: lost events heal without anybody."""
 
-from operations.jobs.manage import ask
+from operations.jobs.manage import start
 from operations.log import log
 from ports.orchestrations import Instances
 from ports.services import Ports
@@ -32,7 +32,7 @@ async def _start(ports: Ports, instances: Instances, route: Route, busy: set[str
     if route.name in busy:
         log("reconcile.still_running", "the previous reconcile is still running; this one is skipped", route=route.name)
         return None
-    return await ask(ports, instances, Job(identity, JobKind.RECONCILE, now, route=route.name))
+    return await start(ports, instances, Job(identity, JobKind.RECONCILE, now, route=route.name))
 
 
 async def _reconciling(instances: Instances) -> set[str]:

@@ -21,7 +21,20 @@ ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 UNSHOWN = re.compile(r"(?<=//)[^/?#]*@|[?#].*", re.DOTALL)
 DURATION = re.compile(r"P(?=.)(?:(\d{1,4})D)?(?:T(?=.)(?:(\d{1,4})H)?(?:(\d{1,6})M)?(?:(\d{1,8})S)?)?")
 TIERS = ("Hot", "Cool", "Cold")
-FIELDS = frozenset({"name", "source", "target", "suffix", "engine", "deadline", "tier", "reconcile"})
+FIELDS: dict[str, str] = {
+    "name": "1 to 40 letters, digits and dashes. Part of every id: a renamed route is another route. Required.",
+    "source": "`https://<account>.blob.core.windows.net/<container>/<prefix>`, without SAS, user, port or fragment. Names begin "
+    "with the prefix, so end a folder with `/`. A `dfs` host is replaced by its `blob` host. Required.",
+    "target": "As `source`; its prefix replaces that of the source. The prefix belongs to the route: a blob without a receipt is "
+    "overwritten. Required.",
+    "suffix": "Only names with this ending. Default: all names.",
+    "engine": "`auto`, `sync` or `async`. Default: `auto`.",
+    "deadline": "The longest duration of a transfer: an ISO 8601 duration of days, hours, minutes and seconds, `PT1M` to `P6D`. "
+    "Default: 1 hour; 24 hours for `async`.",
+    "tier": "The access tier of the target blob: `Hot`, `Cool` or `Cold`. Default: that of the target account.",
+    "reconcile": "The interval of scheduled reconciles: an ISO 8601 duration, `PT15M` to `P30D`, counted in UTC from 1970, so `P1D` "
+    "starts at midnight. A timer starts them every five minutes, and one soon after the field is set or changed. Default: never.",
+}
 # An orchestration's input holds both prefixes and the name, and stays under 16 KB.
 MAX_PREFIX = 256
 # An async copy reads the source by a SAS, and a user-delegation SAS lives for 7 days at the most (rule 14).
@@ -55,7 +68,7 @@ def read(text: str) -> tuple[Route, ...]:
 def _route(item: Any, number: int) -> Route:
     if not isinstance(item, dict):
         raise InvalidRoute(f'route {number} must be a JSON object: {{"name": ..., "source": ..., "target": ...}}')
-    if unknown := sorted(set(item) - FIELDS):
+    if unknown := sorted(set(item) - FIELDS.keys()):
         raise InvalidRoute(
             f"route {number} has the unknown field {_shown(unknown[0])}; use only {', '.join(sorted(FIELDS))}"
         )

@@ -1,4 +1,4 @@
-"""A mark for tests that show one fact about Azure Storage. `tests/docs/answers.py` makes the page of facts from the marks."""
+"""A mark for tests that show one fact about Azure Storage. `make docs` makes the page of facts from the marks."""
 
 from collections.abc import Callable
 from typing import TypeVar

@@ -5,9 +5,12 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 
+from rules.jobs.model import Phase
+from rules.transfers.model import Step
 from tests.docs.pages import modules
-from tests.docs.test_docs_hold_the_code import HOLES
 
+# The values of the fields in an action that is an f-string.
+HOLES: dict[str, list[str]] = {"{step}": list(Step), "{phase}": list(Phase), "{what}": ["resumed", "ended"]}
 HEAD = 'AppTraces | where Message startswith "{\\"action\\": "'
 # Where the fields of a line get names of their own in a query.
 NAMED = re.compile(r"(\w+) = to\w+\(line\.(\w+)\)")

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from operations.actions import ACTIONS
 from operations.log import LOGGER, log
 from rules.transfers.model import Verdict
 from rules.transfers.states import State
-from tests.docs.test_docs_hold_the_code import actions
 from tests.infra import queries
 from tests.infra.snapshots import INFRA, Snapshot
 
@@ -59,9 +59,9 @@ def wrong(query: str) -> Iterator[str]:
         yield "a line that is no step"
 
 
-def test_the_fields_are_those_of_every_action() -> None:
-    """What is read of the code's calls is every action that the pages hold too."""
-    assert set(LOGGED) == set(actions())
+def test_every_action_is_in_the_table() -> None:
+    """The app logs these actions and no others."""
+    assert set(LOGGED) == set(ACTIONS)
     assert {"depth", "oldest_seconds"} <= LOGGED["queue.depth"]
     assert {"id", "route", "attempt", "state", "verdict", "reason", "detail", "ms"} <= LOGGED["transfer.close"]
 

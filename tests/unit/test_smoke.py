@@ -208,11 +208,6 @@ def test_an_end_is_told_in_a_line() -> None:
     assert str(End({"id": "x"}, equal=False)) == "no transfer: its event has not arrived"
 
 
-def test_the_words_for_a_source_that_the_service_cannot_read_are_those_of_the_page() -> None:
-    """They tell a refusal from a failure."""
-    assert findings.UNREADABLE in " ".join(pages.page("docs/operating.md").split())
-
-
 def test_the_metadata_of_the_broken_one_fit_the_service_and_leave_no_room_for_a_receipt() -> None:
     """8 KB for all: the shortest receipt has keys of 11 letters each, an ETag of 15, an id of 33."""
     size = sum(len(key) + len(value) for key, value in TOO_LONG.items())
@@ -230,19 +225,6 @@ FOUND = [
     Finding("spans", "", Result.OK, "7 spans of the canaries", works=True),
 ]
 CLOSED = {**TOLD, "APP_SUBNET": "/subnets/app"}
-# What `make smoke` is a part of, and a person has to see for himself.
-SEEN_BY_A_PERSON = {
-    "an alert fires and its e-mail arrives",
-    "a private endpoint lets Event Grid into an events account without a public one; it keeps its public one until then",
-}
-
-
-def test_the_rows_are_those_of_the_page_and_none_is_missing() -> None:
-    """Each in the page's own words; and each whose command is `make smoke` is among them."""
-    listed = {row[0]: row[2] for row in pages.rows(pages.page("docs/unproven.md"))}
-    claimed = {row.unproven for row in rows({**CLOSED, "DURABLE_BACKEND": "scheduler"}, FOUND)}
-    assert claimed <= set(listed)
-    assert {name for name, command in listed.items() if "make smoke" in command} - SEEN_BY_A_PERSON <= claimed
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ async def start_job(call: Call, kind: JobKind) -> func.HttpResponse:
     """Start a job that the body describes."""
     requests.parameters(call.req)
     job = bodies.job(call.req, kind, manage.new_id(kind), call.ports.now())
-    place = f"{PLACES[kind]}/{await manage.ask(call.ports, call.instances, job)}"
+    place = f"{PLACES[kind]}/{await manage.start(call.ports, call.instances, job)}"
     return answer({"id": job.id, "url": f"/api/{place}"}, 202, {"Location": call.url(place)})
 
 

@@ -50,7 +50,7 @@ class TestAsking:
     async def test_it_is_started_as_asked_and_logged(self, world: World, caplog: pytest.LogCaptureFixture) -> None:
         """One line, with what it is for."""
         with caplog.at_level(logging.INFO, LOGGER.name):
-            assert await manage.ask(world.ports, world.instances, RECONCILE) == RECONCILE.id
+            assert await manage.start(world.ports, world.instances, RECONCILE) == RECONCILE.id
         assert world.instances.kept[RECONCILE.id].job == RECONCILE
         [line] = [json.loads(record.getMessage()) for record in caplog.records if record.name == LOGGER.name]
         assert (line["action"], line["id"], line["route"]) == ("job.asked", RECONCILE.id, "default")
@@ -59,20 +59,20 @@ class TestAsking:
     async def test_a_reconcile_needs_a_route_of_today(self, world: World, name: str | None) -> None:
         """There is nothing to compare; the fix names those that are."""
         with pytest.raises(NotFound) as caught:
-            await manage.ask(world.ports, world.instances, replace(RECONCILE, route=name))
+            await manage.start(world.ports, world.instances, replace(RECONCILE, route=name))
         assert caught.value.fix == "Use one of: default."
         assert world.requests == []
 
     async def test_a_replay_may_mean_a_route_that_is_gone(self, world: World) -> None:
         """Its letters are refused one by one, each with why."""
         job = Job(manage.new_id(JobKind.REPLAY), JobKind.REPLAY, NOW, route="gone")
-        assert await manage.ask(world.ports, world.instances, job) == job.id
+        assert await manage.start(world.ports, world.instances, job) == job.id
 
     async def test_a_start_that_fails_is_told(self, world: World) -> None:
         """The API makes it a 503."""
         world.refuse(INSTANCES_START, error_for_answer(INSTANCES_START, 503, "ServerBusy"))
         with pytest.raises(Retryable):
-            await manage.ask(world.ports, world.instances, RECONCILE)
+            await manage.start(world.ports, world.instances, RECONCILE)
 
     def test_every_id_is_new_and_of_its_kind(self) -> None:
         """And one that the edge lets in."""
@@ -140,7 +140,7 @@ class TestLooking:
         for work in JobKind:
             for _ in range(7):
                 job = Job(manage.new_id(work), work, NOW, route="default")
-                made[work].add(await manage.ask(world.ports, world.instances, job))
+                made[work].add(await manage.start(world.ports, world.instances, job))
         broken = manage.new_id(JobKind.REPLAY)
         world.instances.kept[broken] = Instance(broken, "Running", None, {}, None, NOW)
         for work in JobKind:

@@ -1,13 +1,12 @@
-"""The page of facts about Azure Storage, made from the marks on the tests: `python -m tests.docs.answers` writes it anew."""
+"""The page of facts about Azure Storage, from the `fact` marks of the tests."""
 
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
-from tests.docs.pages import ROOT
+from devhost.stack import ROOT
 
-PAGE = ROOT / "docs" / "service-answers.md"
 FOLDERS = ("tests/contract", "tests/devhost/storage")
 SOURCES = {
     "BOR": "borink-org/object-storage: fixtures recorded in September 2026 (version 2026-04-06), and its page on testing with Azure",
@@ -25,9 +24,9 @@ SOURCES = {
 }
 HEAD = """# What Azure Storage answers
 
-`python -m tests.docs.answers` writes this page from the marks on the tests: do not edit it. Each row is one fact, where it was
-recorded, and the test which shows that the local stack answers so, or that the app takes such an answer. What the local stack
-cannot do is in [local-stack.md](local-stack.md#what-differs-from-azure).
+`make docs` writes this page from the marks on the tests: do not edit it. Each row is one fact, its source, and the test that
+shows that the local stack gives this answer, or that the app handles it. What the local stack cannot do is in
+[local-stack.md](local-stack.md#what-differs-from-azure).
 """
 
 
@@ -68,7 +67,3 @@ def written() -> str:
         rows = "".join(f"| {fact.answer} | {fact.source} | `{fact.test}` |\n" for fact in group)
         parts.append(f"## {request}\n\n| Azure | source | shown by |\n| --- | --- | --- |\n{rows}")
     return "\n".join(parts)
-
-
-if __name__ == "__main__":
-    PAGE.write_text(written())

@@ -1,0 +1,289 @@
+"""What each endpoint does, accepts and answers. The endpoints themselves are `triggers/http.py:ENDPOINTS`."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from devhost.reference.examples import EXAMPLES
+from devhost.reference.schemas import JSON
+from operations.transfers.look import SEARCH_PAGE, SEARCH_PAGES
+from rules.jobs.model import JobKind, JobState
+from rules.transfers.identity import JOB_ID_PATTERN, JOB_PREFIX
+from triggers.http.bodies import MAX_BODY
+from triggers.http.endpoints import PLACES
+
+# The part of a job's id after its kind.
+JOB_HASH = JOB_ID_PATTERN.pattern.removeprefix(JOB_PREFIX.pattern)
+TAGS = {JobKind.REPLAY: "bulk replay", JobKind.DISCARD: "bulk discard", JobKind.RECONCILE: "reconcile"}
+BODY = f"Parsed as JSON regardless of its media type; at most {MAX_BODY // 1024} KiB, with a Content-Length header (the host drops chunked bodies)."
+CONFIRMED = "Answers when the cancel is confirmed, or with 503 after about 30 seconds."
+REPORT = (
+    "Each page is one blob of the container `reports`; `class` and `result` filter its lines. "
+    "A page is empty if it is beyond the job's `pages`, or was deleted."
+)
+
+
+def ref(kind: str, name: str) -> JSON:
+    """A reference to a component."""
+    return {"$ref": f"#/components/{kind}/{name}"}
+
+
+def schema(name: str) -> JSON:
+    """A reference to a schema."""
+    return ref("schemas", name)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """The description of one endpoint. `answers` are its own; `fails` are the statuses of shared answers, besides 401, 500 and 503."""
+
+    tag: str
+    summary: str
+    answers: dict[int, JSON]
+    description: str = ""
+    parameters: tuple[str, ...] = ()
+    body: JSON | None = None
+    fails: tuple[int, ...] = (400, 404)
+
+
+def answer(description: str, body: JSON, example: Any = None, headers: JSON | None = None) -> JSON:
+    """A JSON answer."""
+    content = {"schema": body} | ({} if example is None else {"example": example})
+    return _response(description, headers, "application/json", content)
+
+
+def conflict(description: str, *names: str, retry: str = "") -> JSON:
+    """A 409 with one of these problems; `retry` names its Retry-After header."""
+    body = schema(names[0]) if len(names) == 1 else {"anyOf": [schema(name) for name in names]}
+    headers = {"Retry-After": ref("headers", retry)} if retry else None
+    return _response(description, headers, "application/problem+json", {"schema": body})
+
+
+def _response(description: str, headers: JSON | None, kind: str, content: JSON) -> JSON:
+    return {"description": description, **({"headers": headers} if headers else {}), "content": {kind: content}}
+
+
+def body(name: str, example: JSON, more: str = "") -> JSON:
+    """A required JSON body."""
+    content = {"schema": schema(name), "example": example}
+    return {"required": True, "description": f"{BODY}{more}", "content": {"application/json": content}}
+
+
+OPERATIONS: dict[str, Operation] = {
+    "list_transfers": Operation(
+        "transfers",
+        "A page of transfers; with `name`, the transfer of that blob",
+        {
+            200: answer(
+                "The page; with `name`, the transfer.",
+                {"anyOf": [schema("TransferPage"), schema("Transfer")]},
+                EXAMPLES["TransferPage"],
+            ),
+            404: _response(
+                "With `name`: the route, the blob or its transfer does not exist. `detail` lists where the app searched.",
+                None,
+                "application/problem+json",
+                {"schema": schema("NotFound")},
+            ),
+        },
+        "Use either `route`, `state`, `limit` and `continuation`, each optional, or exactly `route` and `name`. With `name`, the "
+        "answer is the transfer of the blob's current version. If the blob is gone from the source, it is the transfer that the "
+        "target's `transfer_id` names, or else the newest of that name among the first "
+        f"{SEARCH_PAGES * SEARCH_PAGE:,} transfers of the route in the order of their ids.",
+        ("route", "name", "state", "limit", "continuation"),
+        fails=(400,),
+    ),
+    "get_transfer": Operation(
+        "transfers",
+        "One transfer",
+        {200: answer("The transfer.", schema("Transfer"), EXAMPLES["Transfer"])},
+        parameters=("transferId",),
+    ),
+    "share_now": Operation(
+        "transfers",
+        "Share one existing blob now",
+        {
+            202: ref("responses", "Accepted"),
+            409: conflict(
+                "The transfer is ending as `cancelled` or `dead_lettered`; share the blob again after it ends.",
+                "RunningConflict",
+                retry="RetryAfter",
+            ),
+        },
+        "Also accepted if the transfer is already running, or is ending as `verified` or `superseded`.",
+        body=body("ShareRequest", {"route": "default", "name": "2026/report.csv"}),
+    ),
+    "cancel_transfer": Operation(
+        "transfers",
+        "Cancel a transfer; no incomplete target blob remains",
+        {
+            202: answer(
+                "The cancel is confirmed; the current transfer.",
+                schema("Transfer"),
+                EXAMPLES["Transfer"] | {"cancelling": True},
+            ),
+            409: conflict(
+                "The transfer has ended, or is ending in another state.",
+                "CancelConflict",
+                retry="RetryAfterWhileRunning",
+            ),
+        },
+        CONFIRMED,
+        ("transferId",),
+    ),
+    "list_dead_letters": Operation(
+        "dead letters",
+        "A page of open dead letters",
+        {200: answer("The page.", schema("DeadLetterPage"), EXAMPLES["DeadLetterPage"])},
+        parameters=("route", "reason", "letterName", "limit", "continuation"),
+        fails=(400,),
+    ),
+    "get_dead_letter": Operation(
+        "dead letters",
+        "One dead letter, open or resolved",
+        {200: answer("The whole record.", schema("DeadLetter"), EXAMPLES["DeadLetter"])},
+        parameters=("letterId",),
+    ),
+    "replay_dead_letter": Operation(
+        "dead letters",
+        "Replay a dead letter",
+        {
+            202: ref("responses", "Accepted"),
+            409: conflict(
+                "The transfer is running, the dead letter is resolved, or the current routes do not allow the replay.",
+                "RunningConflict",
+                "ResolvedConflict",
+                "RefusedConflict",
+                "RouteConflict",
+                retry="RetryAfterWhileRunning",
+            ),
+        },
+        parameters=("letterId",),
+    ),
+    "discard_dead_letter": Operation(
+        "dead letters",
+        "Discard a dead letter permanently",
+        {
+            200: answer(
+                "The dead letter is discarded; the whole record.",
+                schema("DeadLetter"),
+                EXAMPLES["DeadLetter"] | {"resolved_as": "discarded"},
+            ),
+            409: conflict(
+                "The dead letter is being replayed, is already resolved, or failed again at the same time.",
+                "RunningConflict",
+                "ResolvedConflict",
+                "FailedAgainConflict",
+                retry="RetryAfterWhileRunning",
+            ),
+        },
+        "A discarded dead letter stays readable as resolved until its retention ends. It cannot be replayed. Its transfer stays "
+        "`dead_lettered`; to share the blob again, use POST /api/transfers.",
+        ("letterId",),
+    ),
+}
+
+STARTS = {
+    JobKind.REPLAY: (
+        "Replay all open dead letters that match the filter, at a limited rate",
+        (
+            "The job first finds the dead letters, then replays each of them. A dry run ends after the first step. Starting two jobs "
+            "is safe: each transfer runs once."
+        ),
+        body(
+            "ReplayRequest", {"reason": "target_unwritable", "dry_run": True}, " `{}` selects every open dead letter."
+        ),
+    ),
+    JobKind.DISCARD: (
+        "Discard all open dead letters that match the filter, at a limited rate",
+        (
+            "The job first finds the dead letters, then discards each of them. A dry run ends after the first step. Starting two jobs "
+            "is safe. A dead letter that failed again after it was found stays open."
+        ),
+        body(
+            "DiscardRequest", {"reason": "target_unwritable", "dry_run": True}, " `{}` selects every open dead letter."
+        ),
+    ),
+    JobKind.RECONCILE: (
+        "Compare a route's source with its target, and start what is missing, at a limited rate",
+        (
+            "The job first lists both sides, then starts what is missing or stale. A dry run ends after the first step. Starting two "
+            "jobs is safe: each transfer runs once."
+        ),
+        body("ReconcileRequest", {"route": "default", "max_per_second": 50}),
+    ),
+}
+
+
+def _of_jobs(work: JobKind) -> Iterator[tuple[str, Operation]]:
+    name, place, tag = work.capitalize(), PLACES[work], TAGS[work]
+    summary, description, sent = STARTS[work]
+    found: JSON = EXAMPLES[name]
+    fails = (400, 404) if work is JobKind.RECONCILE else (400,)
+    yield (
+        f"start_{work}",
+        Operation(tag, summary, {202: ref("responses", f"{name}Asked")}, description, (), sent, fails),
+    )
+    page = answer("The page.", schema(f"{name}Page"), {"items": [found], "continuation": None})
+    yield (
+        f"list_{place}",
+        Operation(
+            tag,
+            f"A page of {tag} jobs, in unspecified order",
+            {200: page},
+            parameters=("limit", "continuation"),
+            fails=(400,),
+        ),
+    )
+    one = f"{work}Id"
+    yield (
+        f"get_{work}",
+        Operation(
+            tag, "One job: its progress and counts", {200: answer("The job.", schema(name), found)}, parameters=(one,)
+        ),
+    )
+    stays = "discarded dead letters stay discarded" if work is JobKind.DISCARD else "transfers that it started continue"
+    ended = {"state": JobState.CANCELLED.value, "phase": None, "cancelling": True}
+    yield (
+        f"cancel_{work}",
+        Operation(
+            tag,
+            f"Cancel a job; {stays}",
+            {
+                202: answer("The cancel is confirmed; the current job.", schema(name), found | ended),
+                409: conflict("The job has ended.", "JobConflict"),
+            },
+            f"{CONFIRMED} The current step finishes first.",
+            (one,),
+        ),
+    )
+    yield (
+        f"get_{work}_report",
+        Operation(
+            tag,
+            "A page of a job's report: first the findings, then the results",
+            {200: answer("The page.", schema(f"{name}ReportPage"), EXAMPLES[f"{name}ReportPage"])},
+            REPORT,
+            (one, "class", "result", "reportContinuation"),
+        ),
+    )
+
+
+for each in JobKind:
+    OPERATIONS |= dict(_of_jobs(each))
+
+
+def _health(*, up: bool) -> JSON:
+    return {"allOf": [schema("Health"), {"properties": {"up": {"const": up}}}]}
+
+
+OPERATIONS["health"] = Operation(
+    "health",
+    "What works and what does not",
+    {
+        200: answer("Everything works.", _health(up=True), EXAMPLES["Health"]),
+        503: answer("Something does not work; each failed check has a fix.", _health(up=False), EXAMPLES["Unhealthy"]),
+    },
+    "Checked at most every 10 seconds. Query parameters are ignored.",
+    fails=(),
+)

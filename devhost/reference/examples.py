@@ -1,0 +1,198 @@
+"""An example of each answer, from runs on the local stack. Tests check each against its schema."""
+
+from devhost.reference.schemas import JSON
+from rules.errors import Reason
+
+STORAGE = "http://127.0.0.1:10000"
+VIDEO: JSON = {
+    "url": f"{STORAGE}/sharingsource/source/large/video.bin",
+    "name": "large/video.bin",
+    "etag": "0x238565940F38580",
+    "size": 314572800,
+}
+TRANSFER: JSON = {
+    "id": "37a8eec1-6c69c15a3740fbd3581a7d8d",
+    "route": "default",
+    "source": VIDEO,
+    "target": {"url": f"{STORAGE}/sharingtarget/target/large/video.bin"},
+    "accepted_at": "2026-11-24T19:52:41.763Z",
+    "state": "copying",
+    "engine": "async",
+    "copied": 42334005,
+    "total": 314572800,
+    "attempt": 0,
+    "tries": 1,
+    "resumes": 0,
+    "cancelling": False,
+    "ending": None,
+    "reason": None,
+    "detail": "",
+    "successor": None,
+    "updated_at": "2026-11-24T19:52:43.830Z",
+    "next_check_at": "2026-11-24T19:52:49.830Z",
+    "letter": None,
+    "hint": None,
+}
+SHARED = "37a8eec1-f414334a7d6862b0d4a54a62"
+LISTED: JSON = {
+    "id": "7f3fa48c-857585a3dc198785883a022a",
+    "reason": "target_unwritable",
+    "hint": Reason.TARGET_UNWRITABLE.hint,
+    "route": "partner",
+    "name": "report.csv",
+    "etag": "0x261DD95A4A3A280",
+    "size": 23,
+    "first_failed_at": "2026-11-24T20:16:43.282Z",
+    "last_failed_at": "2026-11-24T20:16:54.088Z",
+}
+NO_CONTAINER = "404 ContainerNotFound: the container or queue does not exist"
+LETTER: JSON = {
+    "schema": 1,
+    "id": LISTED["id"],
+    "state": "resolved",
+    "reason": "target_unwritable",
+    "detail": f"target.head: {NO_CONTAINER}",
+    "hint": LISTED["hint"],
+    "transfer": {
+        "route": "partner",
+        "source": {
+            "url": f"{STORAGE}/sharingsource/inbox/report.csv",
+            "name": "report.csv",
+            "etag": "0x261DD95A4A3A280",
+            "size": 23,
+        },
+        "target": {"url": f"{STORAGE}/sharingtarget/partner/report.csv"},
+    },
+    "message": None,
+    "attempts": {
+        "0": {
+            "started_at": "2026-11-24T20:16:36.869Z",
+            "failed_at": "2026-11-24T20:16:43.282Z",
+            "reason": "target_unwritable",
+            "detail": f"target.copy: {NO_CONTAINER}",
+            "tries": 0,
+        },
+        "1": {
+            "started_at": "2026-11-24T20:16:47.961Z",
+            "failed_at": "2026-11-24T20:16:54.088Z",
+            "reason": "target_unwritable",
+            "detail": f"target.head: {NO_CONTAINER}",
+            "tries": 0,
+        },
+    },
+    "replays": 1,
+    "first_failed_at": "2026-11-24T20:16:43.282Z",
+    "last_failed_at": "2026-11-24T20:16:54.088Z",
+    "resolved_at": "2026-11-24T20:16:59.195Z",
+    "resolved_as": "verified",
+    "app_version": "0.1.0",
+}
+REPLAY: JSON = {
+    "id": "replay-e508b68a1a1b126f9aab88b0",
+    "state": "done",
+    "phase": None,
+    "cancelling": False,
+    "resumes": 0,
+    "route": None,
+    "reason": "target_unwritable",
+    "since": None,
+    "until": None,
+    "dry_run": False,
+    "max_per_second": 50,
+    "counts": {"found": 95, "bytes": 291, "started": 95, "running": 0, "skipped": 0, "refused": 0, "failed": 0},
+    "pages": 2,
+    "detail": "",
+    "created_at": "2026-11-27T02:16:41.500Z",
+    "updated_at": "2026-11-27T02:16:48.328Z",
+}
+DISCARD: JSON = REPLAY | {
+    "id": "discard-e508b68a1a1b126f9aab88b0",
+    "counts": {"found": 95, "bytes": 291, "discarded": 95, "running": 0, "refused": 0, "failed": 0},
+}
+RECONCILE: JSON = {
+    "id": "reconcile-47041ecaee18a22900398936",
+    "state": "running",
+    "phase": "act",
+    "cancelling": False,
+    "resumes": 0,
+    "route": "default",
+    "dry_run": False,
+    "max_per_second": 50,
+    "counts": {
+        "match": 1,
+        "missing": 599,
+        "stale": 1,
+        "extra": 1,
+        "error": 1,
+        "found": 600,
+        "bytes": 2290,
+        "started": 250,
+        "running": 0,
+        "skipped": 0,
+        "refused": 0,
+        "failed": 0,
+    },
+    "pages": 4,
+    "detail": "",
+    "created_at": "2026-11-27T02:15:24.223Z",
+    "updated_at": "2026-11-27T02:15:33.561Z",
+}
+
+
+def _page(*items: JSON, continuation: str | None = None) -> JSON:
+    return {"items": list(items), "continuation": continuation}
+
+
+EXAMPLES: dict[str, JSON] = {
+    "Transfer": TRANSFER,
+    "TransferPage": _page(TRANSFER),
+    "Accepted": {"transfers": [{"id": SHARED, "url": f"/api/transfers/{SHARED}"}]},
+    "DeadLetter": LETTER,
+    "DeadLetterPage": _page(LISTED),
+    "Replay": REPLAY,
+    "Discard": DISCARD,
+    "Reconcile": RECONCILE,
+    "ReplayReportPage": _page(LISTED),
+    "DiscardReportPage": _page(
+        {"id": LISTED["id"], "name": "report.csv", "result": "discarded", "detail": ""},
+    ),
+    "ReconcileReportPage": _page(
+        {
+            "class": "stale",
+            "name": "archive/000.csv",
+            "etag": "0x221B9BD643AE140",
+            "size": 2,
+            "id": "37a8eec1-73f5a916cd4ef45218cb4438",
+            "detail": "the target has no receipt",
+        },
+        {
+            "class": "missing",
+            "name": "archive/001.csv",
+            "etag": "0x24895B0A56DD980",
+            "size": 2,
+            "id": "37a8eec1-d9dd43e871518520bf435c0d",
+        },
+        continuation="1",
+    ),
+    "Health": {
+        "up": True,
+        "checks": [
+            {"name": "queue", "ok": True, "detail": "", "fix": ""},
+            {"name": "target of route partner", "ok": True, "detail": "", "fix": ""},
+        ],
+        "version": "0.1.0",
+    },
+    "Unhealthy": {
+        "up": False,
+        "checks": [
+            {"name": "queue", "ok": True, "detail": "", "fix": ""},
+            {
+                "name": "target of route partner",
+                "ok": False,
+                "detail": f"probe.container: {NO_CONTAINER}",
+                "fix": "Check that the container exists and that the app has Storage Blob Data Contributor on it.",
+            },
+        ],
+        "version": "0.1.0",
+    },
+}

@@ -1,0 +1,455 @@
+"""The values that the API accepts and answers, as types. Tests compare every answer of the app with them."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal, NotRequired, TypedDict
+
+from devhost.reference.schemas import JSON, Has, Named, either, together
+from rules.dead_letters import letters
+from rules.errors import Reason
+from rules.jobs import lifecycle, model, report
+from rules.jobs.model import Finding, JobState, Phase, Result
+from rules.routes.config import NAME
+from rules.routes.model import Engine
+from rules.routes.names import MAX_UNITS
+from rules.transfers.identity import MESSAGE_ID_PATTERN, TRANSFER_ID_PATTERN
+from rules.transfers.states import FINAL, State
+from triggers.http.requests import MAX_LIMIT
+
+NEXT = (
+    "The token for the next page; null on the last page. A page may be short or even empty while the token is not null."
+)
+ENUMS: dict[type, str] = {
+    State: "The state of a transfer; the last four are final.",
+    Reason: "Why a transfer or a message became a dead letter.",
+    Engine: "How the storage service copies the blob.",
+    JobState: "The state of a job; all except `running` are final.",
+    Phase: "The current phase of a job: find, find extra target blobs, act.",
+    Finding: "How the source and the target compare: `match`, the target holds the version; `missing`, the target lacks it; "
+    "`stale`, the target holds something else or an incomplete copy; `extra`, only the target has the blob; "
+    "`error`, the blob cannot be carried or read.",
+    Result: "The result for a line. `started`: a transfer was started. `discarded`: the dead letter was discarded. "
+    "`running`: the transfer was already running. `skipped`: the transfer was cancelled, or its dead letter is open. "
+    "`refused`: the current routes or the state of the dead letter do not allow it. "
+    "`failed`: requests to storage failed several times.",
+}
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+ENDS = [state.value for state in State if state in FINAL]
+
+Count = Annotated[int, Has(minimum=0)]
+Bytes = Annotated[int, Has(minimum=0)]
+SomeText = Annotated[str, Has(minLength=1)]
+FinalState = Annotated[str, Named("FinalState", "A final state of a transfer.", enum=ENDS)]
+ResolvedAs = Annotated[
+    str,
+    Named(
+        "ResolvedAs",
+        "How a dead letter was resolved: the final state of its transfer, `accepted` for a message, or `discarded` on request.",
+        enum=[*(end for end in ENDS if end != State.DEAD_LETTERED), "accepted", letters.DISCARDED],
+    ),
+]
+TransferId = Annotated[
+    str, Named("TransferId", "The first part identifies the route.", pattern=f"^{TRANSFER_ID_PATTERN.pattern}$")
+]
+LetterId = Annotated[
+    str,
+    Named(
+        "LetterId",
+        "The id of a dead letter: the id of its transfer, or of a message that led to no transfer.",
+        pattern=f"^(?:{TRANSFER_ID_PATTERN.pattern}|{MESSAGE_ID_PATTERN.pattern})$",
+    ),
+]
+RouteName = Annotated[str, Named("RouteName", pattern=f"^{NAME.pattern}$")]
+Moment = Annotated[
+    str,
+    Named(
+        "Moment",
+        "RFC 3339, UTC, to the millisecond.",
+        format="date-time",
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$",
+    ),
+]
+GivenMoment = Annotated[
+    str,
+    Has(
+        format="date-time",
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})$",
+    ),
+]
+Continuation = Annotated[str | None, Named("Continuation", NEXT, minLength=1)]
+PAGE = Has(maxItems=MAX_LIMIT)
+LINES = Has(maxItems=max(report.PAGE, model.MAX_RATE * lifecycle.BATCH_SECONDS))
+RATE = Has(minimum=1, maximum=model.MAX_RATE)
+
+
+class Source(TypedDict):
+    """The version that is shared."""
+
+    url: Annotated[str, "The blob's URL, its name percent-encoded once, without SAS.", Has(format="uri")]
+    name: Annotated[str, "The blob's name, not encoded.", Has(minLength=1)]
+    etag: Annotated[str, "The version's ETag, without quotes."]
+    size: Annotated[int | None, "Bytes; null until the app has read the source.", Has(minimum=0)]
+
+
+class Target(TypedDict):
+    """The destination."""
+
+    url: Annotated[str, "The target blob's URL, without SAS.", Has(format="uri")]
+
+
+class Successor(TypedDict):
+    """The version that replaced this one, with the id of its transfer on the same route; both null if the blob was deleted."""
+
+    id: TransferId | None
+    etag: str | None
+
+
+class Resolution(TypedDict):
+    """How the dead letter with this id was resolved."""
+
+    state: Literal["open", "resolved"]
+    resolved_at: Moment | None
+    resolved_as: ResolvedAs | None
+
+
+class Transfer(TypedDict):
+    """One version of a blob on one route."""
+
+    id: TransferId
+    route: Annotated[
+        RouteName | None, "Null, like source, target and accepted_at, if the orchestration's input cannot be read."
+    ]
+    source: Source | None
+    target: Target | None
+    accepted_at: Annotated[Moment | None, "When this attempt was accepted."]
+    state: State
+    engine: Annotated[Engine | None, "Null until an engine is chosen."]
+    copied: Annotated[
+        Bytes, "Bytes copied; all bytes once the transfer is verified, otherwise the last progress of a pending copy."
+    ]
+    total: Annotated[int | None, "Bytes of the version; null until the app has read the source.", Has(minimum=0)]
+    attempt: Annotated[Count, "0 for the first attempt; higher numbers are replays, or repeated shares."]
+    tries: Annotated[Count, "Number of copies that this attempt tried."]
+    resumes: Annotated[Count, "Number of times that this attempt was resumed after its orchestration broke."]
+    cancelling: Annotated[bool, "A cancel was requested and confirmed."]
+    ending: Annotated[FinalState | None, "The final state, once it is settled and until it is reached."]
+    reason: Annotated[Reason | None, "Why the transfer is a dead letter, or why its last try failed."]
+    detail: Annotated[str, "The message of the storage service, the host or the app. May be empty."]
+    successor: Annotated[Successor | None, "Only if the transfer is superseded."]
+    updated_at: Moment | None
+    next_check_at: Annotated[Moment | None, "When the transfer continues by itself."]
+    letter: Annotated[
+        Resolution | None, "The dead letter of a dead-lettered transfer, if requested by id or name; otherwise null."
+    ]
+    hint: Annotated[str | None, "What to check and how to fix it; null without a reason."]
+
+
+class TransferPage(TypedDict):
+    """In unspecified order."""
+
+    items: Annotated[list[Transfer], PAGE]
+    continuation: Continuation
+
+
+class AcceptedTransfer(TypedDict):
+    """An accepted transfer."""
+
+    id: TransferId
+    url: Annotated[
+        str,
+        "Where to find it.",
+        Has(format="uri-reference", pattern=f"^/api/transfers/{TRANSFER_ID_PATTERN.pattern}$"),
+    ]
+
+
+class Accepted(TypedDict):
+    """The accepted transfers: one, or for a replayed message one for each route that carries its blob."""
+
+    transfers: Annotated[list[AcceptedTransfer], Has(minItems=1)]
+
+
+class ShareRequest(TypedDict):
+    """Exactly these two fields."""
+
+    route: Annotated[SomeText, "The name of a current route."]
+    name: Annotated[SomeText, "The blob's name at the source, compared byte for byte.", Has(maxLength=MAX_UNITS)]
+
+
+class Attempt(TypedDict):
+    """One failed attempt."""
+
+    started_at: Moment
+    failed_at: Moment
+    reason: Reason
+    detail: Annotated[str, Has(maxLength=letters.MAX_DETAIL)]
+    tries: Annotated[Count, "Number of copies that it tried."]
+
+
+class LetterTransfer(TypedDict):
+    """The transfer's route and blobs."""
+
+    route: RouteName
+    source: Source
+    target: Target
+
+
+class DeadLetter(TypedDict):
+    """A dead letter of a transfer, or of a message that led to no transfer.
+
+    `transfer` and `message` are both null for a transfer whose input cannot be read. `reason` and `detail` are those of the
+    newest attempt.
+    """
+
+    schema: Annotated[int, Has(const=letters.SCHEMA)]
+    id: LetterId
+    state: Literal["open", "resolved"]
+    reason: Reason
+    detail: Annotated[str, Has(maxLength=letters.MAX_DETAIL)]
+    hint: Annotated[SomeText, "What to check and how to fix it."]
+    transfer: LetterTransfer | None
+    message: Annotated[
+        str | None, "The message's body in base64; possible secrets are removed.", Has(contentEncoding="base64")
+    ]
+    attempts: Annotated[
+        dict[str, Attempt],
+        "Attempts by number; 0 is the first, higher numbers are replays. Of many attempts, only the first and the newest are kept.",
+        Has(
+            minProperties=1,
+            maxProperties=letters.MAX_ATTEMPTS,
+            propertyNames={"type": "string", "pattern": "^(?:0|[1-9][0-9]*)$"},
+        ),
+    ]
+    replays: Annotated[Count, "Number of replays among the attempts.", Has(maximum=letters.MAX_ATTEMPTS)]
+    first_failed_at: Moment
+    last_failed_at: Moment
+    resolved_at: Moment | None
+    resolved_as: ResolvedAs | None
+    app_version: Annotated[str, "The version of the app that wrote the record."]
+
+
+class ListedDeadLetter(TypedDict):
+    """An open dead letter in the list.
+
+    Dead letters of messages, and of transfers whose input cannot be read, have no route, name, etag or size. A record whose
+    metadata was lost has only its id.
+    """
+
+    id: LetterId
+    reason: Reason | None
+    hint: str | None
+    route: RouteName | None
+    name: Annotated[str | None, "A very long name may be truncated; the record has the full name."]
+    etag: str | None
+    size: Annotated[int | None, "Bytes; null if the app could not read the source.", Has(minimum=0)]
+    first_failed_at: Moment | None
+    last_failed_at: Moment | None
+
+
+class DeadLetterPage(TypedDict):
+    """Ordered by id."""
+
+    items: Annotated[list[ListedDeadLetter], PAGE]
+    continuation: Continuation
+
+
+class ReplayRequest(TypedDict):
+    """Which open dead letters to select; each field may be omitted or null."""
+
+    reason: NotRequired[Annotated[Reason | None, "Only dead letters with this reason."]]
+    route: NotRequired[Annotated[RouteName | None, "Only dead letters of this route, even if it no longer exists."]]
+    since: NotRequired[
+        Annotated[
+            GivenMoment | None,
+            "Only dead letters whose last failure is at this time or later; RFC 3339 with a time zone. Not later than `until`.",
+        ]
+    ]
+    until: NotRequired[
+        Annotated[
+            GivenMoment | None,
+            "Only dead letters whose last failure is before this time; RFC 3339 with a time zone.",
+        ]
+    ]
+    dry_run: NotRequired[Annotated[bool | None, "Only find and report; change nothing.", Has(default=False)]]
+    max_per_second: NotRequired[
+        Annotated[
+            Annotated[int, RATE] | None,
+            "Maximum number of transfers started, or of dead letters discarded, per second, averaged over five seconds; "
+            "an integer without a decimal point.",
+            Has(default=model.DEFAULT_RATE),
+        ]
+    ]
+
+
+class DiscardRequest(ReplayRequest):
+    """Which open dead letters to select; each field may be omitted or null."""
+
+
+class ReconcileRequest(TypedDict):
+    """The route to reconcile; the other fields may be omitted or null."""
+
+    route: RouteName
+    dry_run: NotRequired[Annotated[bool | None, "Only find and report; start nothing.", Has(default=False)]]
+    max_per_second: NotRequired[
+        Annotated[
+            Annotated[int, RATE] | None,
+            "Maximum number of transfers started per second, averaged over five seconds; an integer without a decimal point.",
+            Has(default=model.DEFAULT_RATE),
+        ]
+    ]
+
+
+class JobFields(TypedDict):
+    """The fields of every job but its id and counts. A reconcile has only those that `rules/jobs.py:view` shows."""
+
+    state: JobState
+    phase: Annotated[Phase | None, "Null after the job has ended."]
+    cancelling: Annotated[bool, "A cancel was requested and confirmed."]
+    resumes: Annotated[Count, "Number of times that the job was resumed after its orchestration broke."]
+    route: RouteName | None
+    reason: Reason | None
+    since: Moment | None
+    until: Moment | None
+    dry_run: bool
+    max_per_second: Annotated[int, "Maximum number of lines acted on per second, averaged over five seconds.", RATE]
+    pages: Annotated[Count, "Number of pages in the report so far."]
+    detail: Annotated[
+        str,
+        "What delays the job, why its orchestration broke, or why it failed; empty if all is well.",
+        Has(maxLength=model.MAX_DETAIL),
+    ]
+    created_at: Moment
+    updated_at: Moment
+
+
+class Line(TypedDict):
+    """A blob in the report of a reconcile."""
+
+    name: SomeText
+    etag: Annotated[str, "The version's ETag, without quotes."]
+    size: Bytes
+
+
+class MatchLine(Line):
+    """The target holds the complete version."""
+
+    class_: Literal[Finding.MATCH]
+
+
+class MissingLine(Line):
+    """The target does not have the blob."""
+
+    class_: Literal[Finding.MISSING]
+    id: TransferId
+
+
+class StaleLine(Line):
+    """The target has the blob, but not the complete version."""
+
+    class_: Literal[Finding.STALE]
+    id: TransferId
+    detail: Annotated[SomeText, "What the target has."]
+
+
+class ExtraLine(Line):
+    """The source does not have the blob; the target blob stays. Name, ETag and size are those of the target."""
+
+    class_: Literal[Finding.EXTRA]
+
+
+class ErrorLine(TypedDict):
+    """The name cannot be carried (unless the job is a dry run, the blob gets a dead letter), or the app cannot read the storage service's answer about the blob."""
+
+    class_: Literal[Finding.ERROR]
+    name: SomeText
+    etag: Annotated[str | None, "The version's ETag, without quotes; null if the service does not return it."]
+    size: Annotated[int | None, Has(minimum=0)]
+    detail: Annotated[SomeText, "The reason, with details."]
+
+
+class ReplayedLine(TypedDict):
+    """The result for a dead letter."""
+
+    id: LetterId
+    name: Annotated[str | None, "The blob's name, as in the list of dead letters."]
+    result: Result
+    detail: Annotated[str, "Why; empty if the result needs no explanation."]
+
+
+class SharedLine(TypedDict):
+    """The result for a missing or stale blob."""
+
+    id: TransferId
+    name: SomeText
+    result: Result
+    detail: Annotated[str, "Why; empty if the result needs no explanation."]
+
+
+ReportContinuation = Annotated[
+    str | None, f"{NEXT} While the job runs, pages are still added.", Has(pattern="^[1-9][0-9]*$")
+]
+
+
+class ReplayReportPage(TypedDict):
+    """First the dead letters found, as in the list; then a line for the result of each."""
+
+    items: Annotated[list[ListedDeadLetter | ReplayedLine], LINES]
+    continuation: ReportContinuation
+
+
+class DiscardReportPage(ReplayReportPage):
+    """First the dead letters found, as in the list; then a line for the result of each."""
+
+
+class ReconcileReportPage(TypedDict):
+    """First a line for each blob, then a line for the result of each missing or stale blob."""
+
+    items: Annotated[list[MatchLine | MissingLine | StaleLine | ExtraLine | ErrorLine | SharedLine], LINES]
+    continuation: ReportContinuation
+
+
+class Check(TypedDict):
+    """One requirement of the app. `detail` and `fix` are empty if the check is ok."""
+
+    name: SomeText
+    ok: bool
+    detail: str
+    fix: str
+
+
+class Health(TypedDict):
+    """`up` is true if every check is ok."""
+
+    up: bool
+    checks: Annotated[list[Check], Has(minItems=2)]
+    version: Annotated[SomeText, "The version of the app."]
+
+
+# What the types of the fields cannot say.
+RULES: dict[type, JSON] = {
+    Successor: together(id="string", etag="string"),
+    Transfer: {
+        "allOf": [
+            together(route="string", source="object", target="object", accepted_at="string"),
+            together(reason="string", hint="string"),
+        ]
+    },
+    DeadLetter: {
+        "allOf": [
+            either({"transfer": {"type": "null"}}, {"message": {"type": "null"}}),
+            either(
+                {"state": {"const": "open"}, "resolved_at": {"type": "null"}, "resolved_as": {"type": "null"}},
+                {"state": {"const": "resolved"}, "resolved_at": {"type": "string"}, "resolved_as": {"type": "string"}},
+            ),
+        ]
+    },
+    Check: either(
+        {"ok": {"const": True}, "detail": {"const": ""}, "fix": {"const": ""}},
+        {"ok": {"const": False}, "detail": {"minLength": 1}, "fix": {"minLength": 1}},
+    ),
+}
+JOB_RULES = either(
+    {"state": {"const": JobState.RUNNING.value}, "phase": {"type": "string"}},
+    {
+        "state": {"enum": [state.value for state in JobState if state is not JobState.RUNNING]},
+        "phase": {"type": "null"},
+    },
+)

@@ -1,0 +1,46 @@
+"""Where each table is, and the pages with their tables replaced."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from devhost.bench import cost
+from devhost.bench.bill import Prices
+from devhost.reference import answers, infra, openapi, tables
+from devhost.stack import ROOT
+
+DOCS = ROOT / "docs"
+# The tables of each page, between `<!-- begin: NAME -->` and `<!-- end: NAME -->`.
+TABLES: dict[str, dict[str, Callable[[], str]]] = {
+    "api": {"endpoints": tables.endpoints},
+    "azure": {"parameters": lambda: infra.parameters("azure")},
+    "cost": {"costs": lambda: cost.tables(json.loads(cost.COUNTS.read_text()), Prices.read())},
+    "network": {"parameters": lambda: infra.parameters("network")},
+    "operating": {"actions": tables.actions, "reasons": tables.reasons, "timers": tables.timers},
+    "scale": {"parameters": lambda: infra.parameters("scale")},
+    "settings": {"roles": infra.roles, "route-fields": tables.route_fields, "settings": tables.settings},
+}
+
+
+def pages() -> dict[Path, str]:
+    """Every page that is generated in whole or in part, with its text as it should be."""
+    found = {DOCS / f"{name}.md": with_tables((DOCS / f"{name}.md").read_text(), made) for name, made in TABLES.items()}
+    found[DOCS / "service-answers.md"] = answers.written()
+    found[DOCS / "openapi.json"] = json.dumps(openapi.description(), indent=2, ensure_ascii=False) + "\n"
+    return found
+
+
+def with_tables(text: str, made: dict[str, Callable[[], str]]) -> str:
+    """The text with these tables between their markers.
+
+    Raises:
+        ValueError: A marker is missing, or is there more than once.
+    """
+    for name, table in made.items():
+        begin, end = f"<!-- begin: {name} -->", f"<!-- end: {name} -->"
+        found = re.findall(f"{begin}.*?{end}", text, re.DOTALL)
+        if len(found) != 1:
+            raise ValueError(f"the markers of {name!r} must be there once, not {len(found)} times")
+        text = text.replace(found[0], f"{begin}\n\n{table()}\n{end}")
+    return text

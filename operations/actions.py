@@ -1,0 +1,115 @@
+"""The `action` of every log line. Names are final once released: alerts and queries use them."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """When a line with this action is written, and when an alert on it makes sense ("" for never)."""
+
+    when: str
+    alert: str = ""
+
+
+ALWAYS = "always"
+ACTIONS: dict[str, Action] = {
+    "message.ignored": Action("No route carries the event's blob, or the event has another type."),
+    "message.dead_lettered": Action("A message became a dead letter.", ALWAYS),
+    "message.replayed": Action("A dead-lettered message was accepted."),
+    "transfer.accepted": Action("A new version was accepted; `id`, `route`, `name`."),
+    "transfer.duplicate": Action("An event was delivered again; nothing was started."),
+    "transfer.restarted": Action("A request or a job started a transfer again; `attempt`."),
+    "transfer.cancel_noticed": Action("A transfer confirmed its cancel."),
+    "transfer.start": Action(
+        "One run of the step `start`; `verdict`, `reason`, `detail`, `ms`.",
+        "`verdict` is `permanent`; many `retryable`",
+    ),
+    "transfer.check": Action("One check of a pending copy."),
+    "transfer.record": Action("The end of a transfer was recorded."),
+    "transfer.clean": Action("The target was checked, and an incomplete blob was deleted.", "many `retryable`"),
+    "transfer.close": Action(
+        "The dead letter was written or resolved; `state` is the end of the transfer.",
+        "`state` is `dead_lettered`; many `retryable`",
+    ),
+    "job.asked": Action("A job was requested; `id`, `route`, `dry_run`."),
+    "job.survey": Action(
+        "One step that found dead letters, or compared source and target; its counts, or why it failed.",
+        "many failures of one job",
+    ),
+    "job.extras": Action(
+        "One step that looked for blobs that only the target has; its counts, or why it failed.",
+        "many failures of one job",
+    ),
+    "job.act": Action(
+        "One step that started transfers or discarded dead letters; the results.",
+        "many failures of one job; `failed` is not 0",
+    ),
+    "job.cancel_noticed": Action("A job confirmed its cancel."),
+    "reconcile.left_out": Action(
+        "A scheduled reconcile did not start: the one of this interval has already acted, and the task hub was lost since; "
+        "`route`.",
+        "always: reconcile the route by hand",
+    ),
+    "reconcile.still_running": Action(
+        "A scheduled reconcile did not start: the previous one is still running; `route`.",
+        "many of one route: its interval is too short",
+    ),
+    "queue.depth": Action(
+        "Every minute: `depth`, the approximate number of events in `blob-events`; `oldest_seconds`, the age of the oldest "
+        "visible one.",
+        "`oldest_seconds` is over 900: no instance accepts events. Up to 600 is normal after an instance ended, for at most 8 "
+        "events",
+    ),
+    "poison.drained": Action(
+        "A message of the poison queue was accepted, or became a dead letter.", "always: it failed 10 times before"
+    ),
+    "undelivered.drained": Action(
+        "A blob with events that Event Grid could not deliver was accepted; `blob`, `events`, `started`, `letters`.",
+        "always: check the queue, and Event Grid's roles on the events account",
+    ),
+    "undelivered.left": Action(
+        "Such a blob was not accepted: it is over 16 MiB, or an event in it is over 1 MiB. Event Grid does not write such blobs. "
+        "Put its events on `blob-events` by hand, one per message, and delete it; `blob`, `size`.",
+        ALWAYS,
+    ),
+    "resume.resumed": Action(
+        "A failed orchestration was started again where it was; `id`, `route`, `name`, `resumes`, and the host's `text`.",
+        "more than 20 an hour: the worker keeps dying",
+    ),
+    "resume.ended": Action(
+        "A broken orchestration was ended: it was terminated, was resumed 5 times before, or is past its deadline. A dead letter "
+        "follows unless it was cancelled; the same fields.",
+        ALWAYS,
+    ),
+    "resume.unreadable": Action(
+        "The input of a broken orchestration cannot be read; a transfer has a dead letter. The line repeats until you purge the "
+        "instance by its id.",
+        ALWAYS,
+    ),
+    "resume.done": Action("A run started broken orchestrations again; `count`."),
+    "letter.discarded": Action("A dead letter was discarded on request; `id`, `route`, `name`, `reason`."),
+    "sweep.resolved": Action("An open dead letter was resolved because its transfer ended another way."),
+    "sweep.missing_letter": Action("A missing dead letter was written.", ALWAYS),
+    "watchdog.silent": Action(
+        "Every ten minutes, if any: running orchestrations without progress for over an hour; `count`, `oldest_id`, "
+        "`oldest_name`, `oldest_seconds`.",
+        "always: the task hub is full or stands still",
+    ),
+    "watchdog.stuck": Action(
+        "An orchestration without progress for over 24 hours and past its deadline was ended; `resume.ended` follows; `id`, "
+        "`name`, `silent_seconds`.",
+        ALWAYS,
+    ),
+    "watchdog.lost": Action(
+        "An orchestration without progress for over 15 minutes was ended, to be resumed; `resume.resumed` follows; `id`, `name`.",
+        "many: no running instance has the activity",
+    ),
+    "watchdog.behind": Action(
+        "Messages of the task hub are over 5 minutes old, so no orchestration counts as lost; `oldest_seconds`.",
+        "many: the task hub is full or stands still",
+    ),
+    "purge.done": Action("Old histories were deleted; `count`."),
+    "timer.failed": Action("A part of a timer's run failed; the rest was done; `timer`, `error`.", "many of one timer"),
+    "http.storage_failed": Action("A request was answered 503: storage failed or refused.", "many"),
+    "http.failed": Action("A request was answered 500: an unexpected error.", ALWAYS),
+}
