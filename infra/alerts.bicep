@@ -36,7 +36,7 @@ var rules rule[] = [
     name: 'dead-letters'
     says: 'A blob could not be shared and is now a dead letter. GET /api/dead-letters shows the blob, the reason and what to do.'
     severity: 2
-    where: 'action == "message.dead_lettered" or action == "undelivered.left" or action == "sweep.missing_letter" or (action == "transfer.close" and tostring(line.verdict) == "done" and tostring(line.state) == "dead_lettered")'
+    where: 'action == "message.dead_lettered" or action == "undelivered.skipped" or action == "sweep.missing_letter" or (action == "transfer.close" and tostring(line.verdict) == "done" and tostring(line.state) == "dead_lettered")'
   }
   {
     name: 'queue-depth'

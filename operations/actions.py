@@ -31,7 +31,7 @@ ACTIONS: dict[str, Action] = {
         "The dead letter was written or resolved; `state` is the end of the transfer.",
         "`state` is `dead_lettered`; many `retryable`",
     ),
-    "job.asked": Action("A job was requested; `id`, `route`, `dry_run`."),
+    "job.requested": Action("A job was requested; `id`, `route`, `dry_run`."),
     "job.survey": Action(
         "One step that found dead letters, or compared source and target; its counts, or why it failed.",
         "many failures of one job",
@@ -45,7 +45,7 @@ ACTIONS: dict[str, Action] = {
         "many failures of one job; `failed` is not 0",
     ),
     "job.cancel_noticed": Action("A job confirmed its cancel."),
-    "reconcile.left_out": Action(
+    "reconcile.skipped": Action(
         "A scheduled reconcile did not start: the one of this interval has already acted, and the task hub was lost since; "
         "`route`.",
         "always: reconcile the route by hand",
@@ -67,7 +67,7 @@ ACTIONS: dict[str, Action] = {
         "A blob with events that Event Grid could not deliver was accepted; `blob`, `events`, `started`, `letters`.",
         "always: check the queue, and Event Grid's roles on the events account",
     ),
-    "undelivered.left": Action(
+    "undelivered.skipped": Action(
         "Such a blob was not accepted: it is over 16 MiB, or an event in it is over 1 MiB. Event Grid does not write such blobs. "
         "Put its events on `blob-events` by hand, one per message, and delete it; `blob`, `size`.",
         ALWAYS,

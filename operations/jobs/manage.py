@@ -33,7 +33,7 @@ async def start(ports: Ports, instances: Instances, job: Job) -> str:
         fix = f"Use one of: {', '.join(route.name for route in ports.routes)}."
         raise NotFound("no route has this name", fix)
     await instances.start(job)
-    log("job.asked", f"{job.kind} requested", id=job.id, route=job.route, dry_run=job.dry_run)
+    log("job.requested", f"{job.kind} requested", id=job.id, route=job.route, dry_run=job.dry_run)
     return job.id
 
 

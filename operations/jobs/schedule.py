@@ -27,7 +27,7 @@ async def _start(ports: Ports, instances: Instances, route: Route, busy: set[str
         return None
     if await ports.reports.read(results_page(identity, 0)):
         # It acted, and the task hub was lost since. Its results would be taken for those of the new job.
-        log("reconcile.left_out", "the reconcile of this interval has already acted", id=identity, route=route.name)
+        log("reconcile.skipped", "the reconcile of this interval has already acted", id=identity, route=route.name)
         return None
     if route.name in busy:
         log("reconcile.still_running", "the previous reconcile is still running; this one is skipped", route=route.name)

@@ -95,5 +95,5 @@ async def _messages(ports: Ports, found: Undelivered) -> list[bytes] | None:
         if messages is None or all(len(message) <= events.MAX_EVENT for message in messages):
             return messages
     text = "the blob or an event in it is too large to accept; inspect it by hand"
-    log("undelivered.left", text, level=logging.WARNING, blob=found.name, size=found.size)
+    log("undelivered.skipped", text, level=logging.WARNING, blob=found.name, size=found.size)
     return None

@@ -73,7 +73,7 @@ def test_a_line_with_an_id_names_the_blob() -> None:
     assert nameless == jobs | {
         "message.dead_lettered",
         "message.replayed",
-        "reconcile.left_out",
+        "reconcile.skipped",
         "resume.unreadable",
     }
 

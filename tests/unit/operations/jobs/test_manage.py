@@ -53,7 +53,7 @@ class TestAsking:
             assert await manage.start(world.ports, world.instances, RECONCILE) == RECONCILE.id
         assert world.instances.kept[RECONCILE.id].job == RECONCILE
         [line] = [json.loads(record.getMessage()) for record in caplog.records if record.name == LOGGER.name]
-        assert (line["action"], line["id"], line["route"]) == ("job.asked", RECONCILE.id, "default")
+        assert (line["action"], line["id"], line["route"]) == ("job.requested", RECONCILE.id, "default")
 
     @pytest.mark.parametrize("name", [None, "nobody"])
     async def test_a_reconcile_needs_a_route_of_today(self, world: World, name: str | None) -> None:

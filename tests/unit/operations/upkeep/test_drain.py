@@ -217,7 +217,7 @@ class TestUndelivered:
         assert list(world.events.given_up) == ["a.json"]
         assert world.dead_letters.open == {}
         assert world.asked.count("events.undelivered") == 1 + reads
-        [line] = said(caplog, "undelivered.left")
+        [line] = said(caplog, "undelivered.skipped")
         assert (line["blob"], line["size"]) == ("a.json", 8)
 
     async def test_a_bad_one_keeps_no_other_waiting(self, world: World) -> None:
