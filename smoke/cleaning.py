@@ -1,107 +1,93 @@
-"""The last step: nothing that was put stays, whatever happened before."""
+"""The last step: delete every blob of the run, whatever happened before."""
 
 import time
 from collections.abc import Iterable
 from http import HTTPStatus
 
-from smoke.findings import Finding, Result
-from smoke.places import Blob, Route, journey
-from smoke.steps import Smoke
-from smoke.trouble import Trouble
+from smoke.deployment import Blob, Route, SmokeError, journey
+from smoke.findings import Finding, check
+from smoke.story import Story
 
-# Of a transfer that is cancelled, settle alone is 90 seconds: docs/protocol.md.
+# A cancelled transfer settles for 90 seconds: docs/protocol.md.
 SECONDS = 240
 POLL = 1
-# It will be cancelled, or it ends anyhow.
-TAKEN = frozenset({HTTPStatus.ACCEPTED, HTTPStatus.CONFLICT})
 
 
-def clean(smoke: Smoke, routes: Iterable[Route]) -> None:
-    """Delete the sources, let every transfer end and every dead letter be resolved, delete the targets; then look.
+def clean(story: Story, run: str, routes: Iterable[Route]) -> Finding:
+    """Delete the sources, wait for every transfer and dead letter to end, delete the targets, then list what is left.
 
-    Sources go first, so that what begins now finds nothing to copy; targets last, for what runs may still write them.
-    `routes` are all there are: another route may carry a canary, too.
+    Sources go first, so that a transfer that starts now finds nothing to copy; targets go last, since running transfers may
+    still write them. `run` is in every blob's name. `routes` are all routes: another route may copy a blob, too.
     """
-    if not smoke.canaries:
-        return
-    smoke.say("\n5. Clean up")
-    reached = [there for canary in smoke.canaries for there in journey(routes, canary.blob)]
-    sources, targets = [canary.blob for canary in smoke.canaries], [target for _, target in reached]
-    cannot = _deleted(smoke, sources)
-    cannot += _ended(smoke, sorted({route.name for route, _ in reached}))
-    cannot += _deleted(smoke, targets)
-    cannot += _left(smoke, [*sources, *targets])
-    seen = cannot or [f"deleted {len(sources)} source blobs and {len(targets)} target blobs; none is left"]
+    story.step("Clean up")
+    reached = [step for sample in story.samples for step in journey(routes, sample.blob)]
+    sources, targets = [sample.blob for sample in story.samples], [target for _, target in reached]
+    problems = _delete(story, sources)
+    problems += _end_transfers(story, run, sorted({route.name for route, _ in reached}))
+    problems += _delete(story, targets)
+    problems += _left(story, run, [*sources, *targets])
+    seen = problems or [f"deleted {len(sources)} source blobs and {len(targets)} target blobs; none is left"]
     for line in seen:
-        smoke.say(f"   {line}")
-    smoke.findings.append(
-        Finding("clean", "", Result.FAILED if cannot else Result.OK, "; ".join(seen), works=not cannot)
-    )
+        story.say(f"   {line}")
+    return check("clean", "", "; ".join(seen), works=not problems)
 
 
-def _deleted(smoke: Smoke, blobs: Iterable[Blob]) -> list[str]:
-    """Delete each; what could not be."""
-    cannot = []
+def _delete(story: Story, blobs: Iterable[Blob]) -> list[str]:
+    problems = []
     for blob in dict.fromkeys(blobs):
         try:
-            smoke.storage.delete(blob)
-        except Trouble as trouble:
-            cannot.append(f"{blob.name}: {trouble}")
-    return cannot
+            story.storage.delete(blob)
+        except SmokeError as error:
+            problems.append(f"{blob.name}: {error}")
+    return problems
 
 
-def _ended(smoke: Smoke, routes: list[str]) -> list[str]:
-    """Cancel what runs and replay what failed, which without its source ends superseded; until there is neither."""
+def _end_transfers(story: Story, run: str, routes: list[str]) -> list[str]:
+    """Cancel running transfers and replay dead letters, which without their source end superseded, until there are none."""
     end = time.monotonic() + SECONDS
-    told, asked = False, set[str]()
+    handled = set[str]()
     try:
         while time.monotonic() < end:
-            running, letters = _running(smoke, routes), _letters(smoke, routes)
-            if not running and not letters:
+            running, dead_letters = _running(story, run, routes), _dead_letters(story, run, routes)
+            if not running and not dead_letters:
                 return []
-            if not told:
-                smoke.say(f"   {len(running | letters)} transfers must end first; on Azure this takes two minutes")
-                told = True
-            for transfer in running - asked:
-                if smoke.app.ask("DELETE", f"/transfers/{transfer}").status in TAKEN:
-                    asked.add(transfer)
-            for letter in letters:
-                smoke.app.ask("POST", f"/dead-letters/{letter}/replay")
-            asked |= letters  # what runs of them from now on is a replay, which is to end by itself
+            if not handled:
+                count = len(running | dead_letters)
+                story.say(f"   {count} transfers must end first; on Azure this takes two minutes")
+            for transfer in running - handled:
+                answer = story.app.ask("DELETE", f"/transfers/{transfer}")
+                if answer.status in {HTTPStatus.ACCEPTED, HTTPStatus.CONFLICT}:  # cancelled, or about to end anyway
+                    handled.add(transfer)
+            for dead_letter in dead_letters:
+                story.app.ask("POST", f"/dead-letters/{dead_letter}/replay")
+            handled |= dead_letters  # a replay is not cancelled: it ends by itself
             time.sleep(POLL)
-    except Trouble as trouble:
-        return [str(trouble)]
+    except SmokeError as error:
+        return [str(error)]
     return [f"transfers were still running after {SECONDS} s"]
 
 
-def _running(smoke: Smoke, routes: list[str]) -> set[str]:
+def _running(story: Story, run: str, routes: list[str]) -> set[str]:
     return {
         item["id"]
         for route in routes
         for state in ("accepted", "copying")
-        for item in smoke.app.pages("/transfers", route=route, state=state)
-        if item["source"] and smoke.name in item["source"]["name"]
+        for item in story.app.pages("/transfers", route=route, state=state)
+        if item["source"] and run in item["source"]["name"]
     }
 
 
-def _letters(smoke: Smoke, routes: list[str]) -> set[str]:
-    return {
-        item["id"]
-        for route in routes
-        for item in smoke.app.pages("/dead-letters", route=route)
-        if smoke.name in (item["name"] or "")
-    }
+def _dead_letters(story: Story, run: str, routes: list[str]) -> set[str]:
+    items = [item for route in routes for item in story.app.pages("/dead-letters", route=route)]
+    return {item["id"] for item in items if run in (item["name"] or "")}
 
 
-def _left(smoke: Smoke, blobs: Iterable[Blob]) -> list[str]:
-    """Look: every name with the run's name in it, at every place that was reached."""
-    prefixes = {
-        Blob(blob.endpoint, blob.container, blob.name.partition(smoke.name)[0] + smoke.name): None for blob in blobs
-    }
+def _left(story: Story, run: str, blobs: Iterable[Blob]) -> list[str]:
+    """List the names that contain the run's name, at every place that was reached."""
     left = []
-    for prefix in prefixes:
+    for prefix in {Blob(each.endpoint, each.container, each.name.partition(run)[0] + run): None for each in blobs}:
         try:
-            left += [f"{prefix.container}/{name} is left" for name in smoke.storage.names(prefix)]
-        except Trouble as trouble:
-            left.append(str(trouble))
+            left += [f"{prefix.container}/{name} is left" for name in story.storage.names(prefix)]
+        except SmokeError as error:
+            left.append(str(error))
     return left

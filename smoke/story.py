@@ -1,0 +1,198 @@
+"""The steps that `make smoke` and `make demo` share: put blobs, watch their transfers, fix and replay those that fail."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any
+
+from smoke.api import Answer, App
+from smoke.deployment import Blob, Route, SmokeError
+from smoke.storage import TEMPORARY, Storage
+
+POLL = 0.5
+ACCESS_SECONDS, ACCESS_PAUSE = 600, 15
+FINAL = frozenset({"verified", "superseded", "dead_lettered", "cancelled"})
+MIB = 1024 * 1024
+
+
+@dataclass
+class Sample:
+    """A blob of a run, its target, and its transfer as the API last returned it (empty before the first answer).
+
+    `fix` is set on a blob that must fail first: it removes the cause of the failure and returns what it did.
+    """
+
+    route: Route
+    blob: Blob
+    target: Blob
+    data: bytes = field(default=b"", repr=False)
+    kind: str = ""
+    append: bool = False
+    metadata: dict[str, str] | None = None
+    fix: Callable[[Blob], str] | None = None
+    transfer: Mapping[str, Any] = field(default_factory=dict)
+    equal: bool = False
+    problem: str = ""
+
+    @classmethod
+    def of(cls, route: Route, name: str, data: bytes, **more: Any) -> "Sample":
+        """Return a sample with this name below the route's source prefix."""
+        source, target = (replace(end, name=f"{end.name}{name}{route.suffix}") for end in (route.source, route.target))
+        return cls(route, source, target, data, **more)
+
+    @property
+    def label(self) -> str:
+        """The blob's name with its route's."""
+        return f"{self.route.name}: {self.blob.name}"
+
+    @property
+    def verified(self) -> bool:
+        """Whether the app reports the blob as shared."""
+        return self.transfer.get("state") == "verified"
+
+    @property
+    def arrived(self) -> bool:
+        """Whether the blob is shared: by the app's report, and by its bytes at the target."""
+        return self.verified and self.equal and not self.problem
+
+    @property
+    def seconds(self) -> float:
+        """The time from the acceptance of the event to the end of the transfer, as the API reports it."""
+        accepted, ended = (datetime.fromisoformat(self.transfer[key]) for key in ("accepted_at", "updated_at"))
+        return (ended - accepted).total_seconds()
+
+    def __str__(self) -> str:
+        shown = self.problem or self.outcome()
+        return f"{shown}; {'bytes equal' if self.equal else 'BYTES DIFFER'}" if self.verified else shown
+
+    def outcome(self) -> str:
+        """Return the state of the transfer, in one line."""
+        transfer = self.transfer
+        if "state" not in transfer:
+            return "no transfer: its event has not arrived"
+        if self.verified:
+            return f"verified by {transfer['engine'] or 'an unknown engine'} in {self.seconds:.1f} s"
+        copied = f"{size(transfer['copied'])} of {size(len(self.data))}" if transfer["state"] == "copying" else ""
+        failed = f"failed {transfer['tries']} times" if transfer["reason"] and transfer["tries"] else ""
+        return ": ".join(filter(None, (transfer["state"], copied, failed, transfer["reason"], transfer["detail"])))
+
+
+class Story:
+    """The steps, each with a heading. They wait until `time.monotonic()` is `end`; `say` prints a line.
+
+    `patience` is for how many seconds a refusal may be a role that has not taken effect yet; this time is added to `end`.
+    """
+
+    def __init__(self, app: App, storage: Storage, end: float, say: Callable[[str], None], patience: float = 0) -> None:
+        self.app, self.storage, self.end, self.say, self.patience = app, storage, end, say, patience
+        self.samples: list[Sample] = []
+        self._steps = 0
+
+    def step(self, title: str) -> None:
+        """Print the heading of the next step."""
+        self._steps += 1
+        self.say(f"\n{self._steps}. {title}")
+
+    def check_access(self, route: Route, name: str) -> None:
+        """Read both ends of a route, before anything is written."""
+        for end in (route.source, route.target):
+            self._with_patience(lambda end=end: self.storage.names(replace(end, name=end.name + name)))  # type: ignore[misc]
+        self.say(f"   access to both ends of {route.name}")
+
+    def put(self, samples: Iterable[Sample]) -> None:
+        """Put blobs into the sources."""
+        for sample in samples:
+            self.samples.append(sample)
+            self.say(f"   put {sample.label} ({size(len(sample.data))})")
+            self._with_patience(
+                lambda it=sample: self.storage.put(it.blob, it.data, it.metadata, append=it.append)  # type: ignore[misc]
+            )
+            if sample.append:  # an event may precede the bytes of an append blob, so the transfer is requested
+                body = {"route": sample.route.name, "name": sample.blob.name}
+                answer = self.app.insist("POST", "/transfers", self.end, body)
+                if answer.status == HTTPStatus.ACCEPTED:
+                    sample.transfer = {"id": answer.body["transfers"][0]["id"]}
+                else:
+                    self.say(f"   POST /api/transfers -> {answer}")
+
+    def watch(self) -> None:
+        """Follow every transfer that is expected to succeed."""
+        for sample in self.samples:
+            if sample.fix is None:
+                self._follow(sample)
+
+    def replay(self) -> None:
+        """Read the dead letter of each blob that was made to fail, fix the cause, replay, and follow the transfer."""
+        for sample in self.samples:
+            if sample.fix is not None:
+                self._follow(sample)
+                sample.problem = self._replayed(sample, sample.fix)
+
+    def _replayed(self, sample: Sample, fix: Callable[[Blob], str]) -> str:
+        """Fix and replay; return what went wrong, or nothing."""
+        if sample.transfer.get("state") != "dead_lettered":
+            return f"expected a dead letter: {sample.outcome()}"
+        failed = sample.transfer["id"]
+        dead_letter = self.app.ask("GET", f"/dead-letters/{failed}")
+        if dead_letter.status != HTTPStatus.OK:
+            return f"the dead letter cannot be read: {dead_letter}"
+        for name in ("id", "reason", "detail", "hint"):
+            self.say(f"   {name:8}{dead_letter.body[name]}")
+        self.say(f"   fixed: {fix(sample.blob)}")
+        answer = self.app.insist("POST", f"/dead-letters/{failed}/replay", self.end)
+        self.say(f"   POST /api/dead-letters/{failed}/replay -> {answer.status}")
+        if answer.status != HTTPStatus.ACCEPTED:
+            return f"unexpected answer to the replay: {answer}"
+        sample.transfer = {}  # the fix may have created another version, so the transfer is looked up by name
+        self._follow(sample)
+        return ""
+
+    def _follow(self, sample: Sample) -> None:
+        """Print each change of a transfer until it has ended or the time is up, then compare the bytes."""
+        shown = ""
+        while True:
+            answer = self._look_up(sample)
+            waiting = answer.status == HTTPStatus.NOT_FOUND
+            known = "waiting for its event" if waiting else str(answer)
+            if (line := sample.outcome() if "state" in sample.transfer else known) != shown:
+                shown = line
+                self.say(f"   {sample.label}: {line}")
+            if sample.transfer.get("state") in FINAL or time.monotonic() > self.end:
+                break
+            time.sleep(POLL)
+        sample.equal = sample.verified and self.storage.digest(sample.target) == hashlib.sha256(sample.data).hexdigest()
+
+    def _look_up(self, sample: Sample) -> Answer:
+        """Read a transfer: by its id if that is known, else by the blob's name."""
+        known = sample.transfer.get("id")
+        query = {} if known else {"route": sample.route.name, "name": sample.blob.name}
+        answer = self.app.ask("GET", f"/transfers/{known}" if known else "/transfers", **query)
+        if answer.status == HTTPStatus.OK:
+            sample.transfer = answer.body
+        return answer
+
+    def _with_patience(self, call: Callable[[], object]) -> None:
+        """Repeat a call while a role may not have taken effect."""
+        while True:
+            try:
+                call()
+            except SmokeError as error:
+                if error.code not in TEMPORARY or self.patience <= 0:
+                    raise
+                minutes = -(-self.patience // 60)
+                self.say(
+                    f"   no access yet ({error.code}): roles take minutes to take effect; waiting for at most {minutes:.0f} min ..."
+                )
+                time.sleep(ACCESS_PAUSE)
+                self.patience -= ACCESS_PAUSE
+                self.end += ACCESS_PAUSE
+            else:
+                return
+
+
+def size(count: int) -> str:
+    """Return a number of bytes for a person."""
+    return f"{count:,} B" if count < MIB else f"{count / MIB:,.0f} MiB"
