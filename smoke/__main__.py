@@ -18,7 +18,7 @@ from typing import Any
 from azure.identity import AzureCliCredential, AzureDeveloperCliCredential, ChainedTokenCredential
 from rich.console import Console
 
-from smoke import cleaning, deployment, findings, rows
+from smoke import deployment, findings, rows
 from smoke.api import NO_SPANS, SPAN_SECONDS, App, Arm
 from smoke.deployment import Blob, Deployment, Route, SmokeError
 from smoke.findings import Finding, Result
@@ -29,27 +29,21 @@ SIZE = 4096
 # Within the service's limit of 8 KB, and beyond it with the app's receipt: the app refuses the blob at once, with both engines.
 TOO_LONG = dict.fromkeys("abcd", "x" * 2033)
 EPILOG = """\
-What it does: calls GET /api/health; puts three blobs of 4 KB into the source of each route, named
-<prefix>blob-data-sharing-smoke-<random>-<route>-<kind><suffix>; follows them and compares bytes; reports for `sync` and
-`async` whether the target's service could read the source; makes one blob a dead letter (its metadata is too long), fixes it
-and replays it; deletes all its blobs, also after a failure and after Ctrl-C; looks for the spans of a canary in Application
-Insights. The alert on dead letters fires for the one that the test makes. On Azure the test takes three to eight minutes;
-right after `azd up` up to ten minutes more, until your own role takes effect.
+The test puts three blobs of 4 KB into the source of each route, named
+<prefix>blob-data-sharing-smoke-<random>-<route>-<kind><suffix>, follows them and compares bytes. One of them becomes a dead
+letter (its metadata is too long), is fixed and replayed; the alert on dead letters fires for it. All blobs are deleted at the
+end, also after a failure and after Ctrl-C. On Azure the test takes three to eight minutes; right after `azd up` up to ten
+minutes more, until your own role takes effect. It reads the function key through Azure Resource Manager, as the user of
+`azd auth login` or else of `az login`, and never shows it.
 
 Exit codes: 0 everything that the routes need works (an engine that is refused where the app can use the other one is
 reported, but is not a failure); 1 something does not work, or the test could not start; 2 wrong arguments; 130 Ctrl-C.
-
-The test reads the function key through Azure Resource Manager as the user of `azd auth login`, or else of `az login`. It
-never shows the key.
 """
-KEPT = (
-    "Kept: histories for 30 days, a resolved dead letter of each route for 90 days; and deleted blobs where soft delete or "
-    "versioning is on (SOFT_DELETE_DAYS at the target)."
-)
+KEPT = """Kept: histories for 30 days, a resolved dead letter of each route for 90 days; and deleted blobs where soft delete \
+or versioning is on (SOFT_DELETE_DAYS at the target)."""
 PASTE = """
 Results for the list in docs/unproven.md, if the azd environment matches the deployment. Paste them into an issue;
-they contain no names and no secrets.
-"""
+they contain no names and no secrets."""
 
 
 def main() -> int:
@@ -70,18 +64,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m smoke", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    where = parser.add_mutually_exclusive_group()
+    where, add = parser.add_mutually_exclusive_group(), parser.add_argument
     saved = "a saved output of `azd env get-values --output json`, instead of calling azd"
     where.add_argument("--values", type=Path, metavar="FILE", help=saved)
     where.add_argument("--local", action="store_true", help="test the local stack that `make run` starts")
-    parser.add_argument("--route", metavar="NAME", help="test only this route (default: all routes)")
-    total = (
-        f"total wait time (900: retries of a failing copy end after 13 minutes), plus {cleaning.SECONDS} to clean up"
-    )
-    parser.add_argument("--timeout", type=_seconds, default=900, metavar="SECONDS", help=total)
-    parser.add_argument("--json", action="store_true", help="print the report as JSON; all other output goes to stderr")
+    add("--route", metavar="NAME", help="test only this route (default: all routes)")
+    total = "total wait time (900: retries of a failing copy end after 13 minutes), plus up to 240 to clean up"
+    add("--timeout", type=_seconds, default=900, metavar="SECONDS", help=total)
+    add("--json", action="store_true", help="print the report as JSON; all other output goes to stderr")
     sovereign = "the Azure Resource Manager endpoint; different in a sovereign cloud"
-    parser.add_argument("--arm", default="https://management.azure.com", metavar="URL", help=sovereign)
+    add("--arm", default="https://management.azure.com", metavar="URL", help=sovereign)
     return parser
 
 
@@ -95,8 +87,14 @@ def _run(arguments: argparse.Namespace) -> int:
     console = Console(stderr=arguments.json)
     console = console if console.is_terminal else Console(stderr=arguments.json, width=120)
     say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
-    target = _deployment(arguments)
-    routes = _chosen(target.routes, arguments.route)
+    if arguments.local:
+        target = deployment.from_local_stack(os.environ)
+    else:
+        target = deployment.from_file(arguments.values) if arguments.values else deployment.from_azd()
+    routes = [route for route in target.routes if arguments.route in {None, route.name}]
+    if not routes:
+        known = ", ".join(route.name for route in target.routes)
+        raise SmokeError(f"unknown route {arguments.route!r}. Fix: use one of {known}")
     tenant = target.env.get("AZURE_TENANT_ID", "")
     azd = AzureDeveloperCliCredential(tenant_id=tenant, process_timeout=60)
     credential = ChainedTokenCredential(azd, AzureCliCredential(tenant_id=tenant, process_timeout=60))
@@ -114,12 +112,7 @@ def _run(arguments: argparse.Namespace) -> int:
     seen = rows.rows(target.env, found)
     works = all(finding.works for finding in found)
     if arguments.json:
-        report = {
-            "works": works,
-            "about": about,
-            "findings": list(map(asdict, found)),
-            "rows": seen,
-        }
+        report = {"works": works, "about": about, "findings": [asdict(finding) for finding in found], "rows": seen}
         sys.stdout.write(json.dumps(report, indent=1) + "\n")
     else:
         console.print(findings.table(found))
@@ -130,25 +123,8 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0 if works else 1
 
 
-def _deployment(arguments: argparse.Namespace) -> Deployment:
-    if arguments.local:
-        return deployment.from_local_stack(os.environ)
-    return deployment.from_file(arguments.values) if arguments.values else deployment.from_azd()
-
-
-def _chosen(routes: Sequence[Route], name: str | None) -> Sequence[Route]:
-    chosen = [route for route in routes if name in {None, route.name}]
-    if not chosen:
-        raise SmokeError(f"unknown route {name!r}. Fix: use one of {', '.join(route.name for route in routes)}")
-    return chosen
-
-
 def test(story: Story, target: Deployment, routes: Sequence[Route]) -> tuple[str, list[Finding]]:
-    """Run all steps on some routes; return the app's version and the findings.
-
-    Raises:
-        SmokeError: access is denied, or the app does not answer.
-    """
+    """Run all steps on some routes; return the app's version and the findings."""
     run = f"blob-data-sharing-smoke-{secrets.token_hex(4)}"
     found: list[Finding] = []
     try:
@@ -165,12 +141,21 @@ def test(story: Story, target: Deployment, routes: Sequence[Route]) -> tuple[str
         story.replay()
         found += [finding for route in routes for finding in findings.judge(route, story.samples)]
     finally:
-        try:
-            found += [cleaning.clean(story, run, target.routes)] if story.samples else []
-        except (KeyboardInterrupt, SystemExit):
-            story.say(f"   stopped: blobs that are left have {run} in their names")
-            raise
+        if story.samples:
+            found.append(_clean(story, run, target.routes))
     return version, found
+
+
+def _clean(story: Story, run: str, routes: Sequence[Route]) -> Finding:
+    story.step("Clean up")
+    try:
+        problems = story.clean(run, routes)
+    except (KeyboardInterrupt, SystemExit):
+        story.say(f"   stopped: blobs that are left have {run} in their names")
+        raise
+    for line in problems or [f"deleted {len(story.samples)} blobs and their copies; none is left"]:
+        story.say(f"   {line}")
+    return findings.check("clean", "", "; ".join(problems) or "no blob is left", works=not problems)
 
 
 def _health(story: Story) -> tuple[str, list[str]]:

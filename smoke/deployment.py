@@ -75,11 +75,9 @@ class Deployment:
 
 def from_azd() -> Deployment:
     """Read the current azd environment, or the one that AZURE_ENV_NAME names."""
-    azd = shutil.which("azd")
-    if azd is None:
-        raise SmokeError(
-            "azd is not on PATH. Fix: install it (https://aka.ms/azd-install), or use --values FILE or --local"
-        )
+    if (azd := shutil.which("azd")) is None:
+        fix = "install it (https://aka.ms/azd-install), or use --values FILE or --local"
+        raise SmokeError(f"azd is not on PATH. Fix: {fix}")
     done = subprocess.run([azd, *COMMAND], capture_output=True, text=True, timeout=120, check=False)  # noqa: S603  # azd
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1][:300]
@@ -90,10 +88,9 @@ def from_azd() -> Deployment:
 def from_file(path: Path) -> Deployment:
     """Read a file that `azd env get-values --output json` wrote."""
     try:
-        text = path.read_text()
+        return from_json(path.read_text(), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise SmokeError(f"{path} cannot be read ({type(error).__name__}). Fix: name an existing file") from None
-    return from_json(text, str(path))
 
 
 def from_json(text: str, origin: str) -> Deployment:

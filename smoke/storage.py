@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from azure.core.credentials import TokenCredential
-from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError, ResourceNotFoundError
+from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 from azure.storage.blob import BlobClient, BlobServiceClient, BlobType
 
 from smoke.deployment import Blob, SmokeError, is_loopback
@@ -15,7 +15,6 @@ from smoke.deployment import Blob, SmokeError, is_loopback
 EMULATOR_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 # The SDK waits fifteen seconds before its first retry by default.
 OPTIONS: dict[str, Any] = {"retry_total": 3, "initial_backoff": 1, "connection_timeout": 20, "read_timeout": 60}
-LOGIN = "neither azd nor az returned a token. Fix: azd auth login"
 # https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes. A firewall and a missing role are both a 403;
 # only the code tells them apart.
 CODES = {
@@ -66,25 +65,17 @@ class Storage:
 
     def digest(self, blob: Blob) -> str | None:
         """Return the SHA-256 of a blob's stored bytes; None if the blob does not exist."""
-        digest = hashlib.sha256()
+        digest, read = hashlib.sha256(), False
         with asking("read", blob.endpoint):
-            try:
-                for chunk in self._client(blob).download_blob(decompress=False).chunks():
-                    digest.update(chunk)
-            except ResourceNotFoundError as error:
-                if code_of(error) == "BlobNotFound":
-                    return None
-                raise
-        return digest.hexdigest()
+            for chunk in self._client(blob).download_blob(decompress=False).chunks():
+                digest.update(chunk)
+            read = True
+        return digest.hexdigest() if read else None
 
     def delete(self, blob: Blob) -> None:
         """Delete a blob, if it exists."""
         with asking("delete", blob.endpoint):
-            try:
-                self._client(blob).delete_blob(delete_snapshots="include")
-            except ResourceNotFoundError as error:
-                if code_of(error) != "BlobNotFound":
-                    raise
+            self._client(blob).delete_blob(delete_snapshots="include")
 
     def names(self, prefix: Blob) -> list[str]:
         """List the blob names that begin with a prefix, in its container."""
@@ -105,29 +96,24 @@ class Storage:
 
 @contextmanager
 def asking(what: str, where: str) -> Iterator[None]:
-    """Translate the SDK's errors by the service's error code, never by the message, which may contain a signed URL.
+    """Turn the SDK's errors into SmokeError, by the code and never by the message, which may contain a signed URL.
 
-    Raises:
-        SmokeError: the request failed.
+    The block ends silently if its blob does not exist.
     """
     try:
         yield
     except AzureError as error:
         if not isinstance(error, HttpResponseError) or error.response is None:
             raise SmokeError(f"{where} could not be reached to {what}: {no_answer(error)}") from None
-        code = code_of(error)
+        found = getattr(error, "error_code", None) or ""
+        code = str(getattr(found, "value", found)) or type(error).__name__
         why = CODES.get(code, "Fix: look up the code in the Azure Storage documentation")
-        raise SmokeError(f"{where} refused to {what} ({error.status_code} {code}): {why}", code) from None
-
-
-def code_of(error: HttpResponseError) -> str:
-    """Return the service's error code, or the name of the exception class if there is none."""
-    code = getattr(error, "error_code", None) or ""
-    return str(getattr(code, "value", code)) or type(error).__name__
+        if code != "BlobNotFound":
+            raise SmokeError(f"{where} refused to {what} ({error.status_code} {code}): {why}", code) from None
 
 
 def no_answer(error: AzureError) -> str:
     """Return why a service did not answer: no login, or no connection."""
     if isinstance(error, ClientAuthenticationError):
-        return LOGIN
+        return "neither azd nor az returned a token. Fix: azd auth login"
     return f"no answer ({type(error).__name__}). Fix: check the name and the network path (DNS, proxy, VPN)"

@@ -9,11 +9,14 @@ from http import HTTPStatus
 from typing import Any
 
 from smoke.api import Answer, App
-from smoke.deployment import Blob, Route, SmokeError
+from smoke.deployment import Blob, Route, SmokeError, journey
 from smoke.storage import TEMPORARY, Storage
 
 POLL = 0.5
 ACCESS_SECONDS, ACCESS_PAUSE = 600, 15
+CLEAN_SECONDS = 240  # a cancelled transfer settles for 90 seconds: docs/protocol.md
+RUNNING = ("accepted", "copying")
+CANCELLED = frozenset({HTTPStatus.ACCEPTED, HTTPStatus.CONFLICT})  # cancelled, or about to end anyway
 FINAL = frozenset({"verified", "superseded", "dead_lettered", "cancelled"})
 MIB = 1024 * 1024
 
@@ -130,6 +133,58 @@ class Story:
             if sample.fix is not None:
                 self._follow(sample)
                 sample.problem = self._replayed(sample, sample.fix)
+
+    def clean(self, run: str, routes: Iterable[Route]) -> list[str]:
+        """Delete every blob of the run, and return what is left or went wrong.
+
+        Sources are deleted first, so that a transfer that starts now finds nothing to copy; targets last, since running
+        transfers may still write them. `run` is in every blob's name. `routes` are all routes: others may copy a blob, too.
+        """
+        reached = [step for sample in self.samples for step in journey(routes, sample.blob)]
+        sources, targets = [sample.blob for sample in self.samples], [target for _, target in reached]
+        problems = self._delete(sources)
+        problems += self._end_transfers(run, sorted({route.name for route, _ in reached}))
+        problems += self._delete(targets)
+        for prefix in {Blob(it.endpoint, it.container, it.name.partition(run)[0] + run) for it in (*sources, *targets)}:
+            try:
+                problems += [f"{prefix.container}/{name} is left" for name in self.storage.names(prefix)]
+            except SmokeError as error:
+                problems.append(str(error))
+        return problems
+
+    def _delete(self, blobs: Iterable[Blob]) -> list[str]:
+        problems = []
+        for blob in set(blobs):
+            try:
+                self.storage.delete(blob)
+            except SmokeError as error:
+                problems.append(f"{blob.name}: {error}")
+        return problems
+
+    def _end_transfers(self, run: str, routes: list[str]) -> list[str]:
+        """Cancel running transfers, and replay dead letters, which without their source end `superseded`."""
+        end, handled = time.monotonic() + CLEAN_SECONDS, set[str]()
+        try:
+            while time.monotonic() < end:
+                pages = [self.app.pages("/transfers", route=each, state=state) for each in routes for state in RUNNING]
+                running = {it["id"] for page in pages for it in page if it["source"] and run in it["source"]["name"]}
+                pages = [self.app.pages("/dead-letters", route=each) for each in routes]
+                dead_letters = {it["id"] for page in pages for it in page if run in (it["name"] or "")}
+                if not running | dead_letters:
+                    return []
+                if not handled:
+                    count = len(running | dead_letters)
+                    self.say(f"   {count} transfers must end first; on Azure this takes two minutes")
+                for transfer in running - handled:
+                    if self.app.ask("DELETE", f"/transfers/{transfer}").status in CANCELLED:
+                        handled.add(transfer)
+                for dead_letter in dead_letters:
+                    self.app.ask("POST", f"/dead-letters/{dead_letter}/replay")
+                handled |= dead_letters  # a replay is not cancelled: it ends by itself
+                time.sleep(2 * POLL)
+        except SmokeError as error:
+            return [str(error)]
+        return [f"transfers were still running after {CLEAN_SECONDS} s"]
 
     def _replayed(self, sample: Sample, fix: Callable[[Blob], str]) -> str:
         """Fix and replay; return what went wrong, or nothing."""
