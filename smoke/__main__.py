@@ -107,7 +107,9 @@ def _run(arguments: argparse.Namespace) -> int:
         version, found = test(story, target, routes)
     shared = [sample.transfer["id"] for sample in story.samples if sample.verified]
     if target.workspace and shared:
-        found.append(_spans(story, arm, target.workspace, shared))
+        story.step(f"Look for the canaries' spans in Application Insights, for at most {SPAN_SECONDS // 60} minutes")
+        found.append(find_spans(arm, target.workspace, shared))
+        say(f"   {found[-1].seen}")
     about = rows.about(target.env, version, datetime.now(UTC).date().isoformat())
     seen = rows.rows(target.env, found)
     works = all(finding.works for finding in found)
@@ -170,15 +172,13 @@ def _health(story: Story) -> tuple[str, list[str]]:
     return answer.body["version"], [check["name"] for check in failing]
 
 
-def _spans(story: Story, arm: Arm, workspace: str, transfers: Sequence[str]) -> Finding:
+def find_spans(arm: Arm, workspace: str, transfers: Sequence[str]) -> Finding:
     """Look for spans. No route depends on them: a failed query is reported, but is not a failure of the app."""
-    story.step(f"Look for the canaries' spans in Application Insights, for at most {SPAN_SECONDS // 60} minutes")
     try:
         count = arm.wait_for_spans(workspace, transfers)
-        seen, result = (f"{count} spans of the canaries", Result.OK) if count else (NO_SPANS, Result.UNSEEN)
     except SmokeError as error:
-        seen, result = str(error), Result.UNSEEN
-    story.say(f"   {seen}")
+        return Finding("spans", "", Result.UNSEEN, str(error), works=True)
+    seen, result = (f"{count} spans of the canaries", Result.OK) if count else (NO_SPANS, Result.UNSEEN)
     return Finding("spans", "", result, seen, works=True)
 
 

@@ -29,7 +29,7 @@ from devhost.storage.config import HOST
 
 COUNTS = Path(__file__).with_name("counts.json")
 _TOML = tomllib.loads(Path(__file__).with_name("prices.toml").read_text())
-USD = {name: dollars / per for name, (dollars, per, _) in _TOML["price"].items()}
+USD: dict[str, float] = {name: dollars / per for name, (dollars, per, _) in _TOML["price"].items()}
 ASSUMED: Mapping[str, float] = _TOML["assumed"]
 FREE = "100,000 Event Grid operations, 250,000 executions, 100,000 GB-seconds, 5,000,000 KB of log"
 SMALL_BLOBS = 100
@@ -158,7 +158,7 @@ def tables(counts: Mapping[str, Any] | None = None) -> str:
         [
             *lines,
             "",
-            f"Each further look at a copy: ${_million([look()])} a million, alone.",
+            f"Each further look at a copy: ${_million([look(large['line_bytes'])])} a million, alone.",
             f"Into another region: ${_million([('', {'egress-gb': GIB / 1e9})])} more for a million GiB.",
             f"Free each month, and not deducted: {FREE}.",
             "",
@@ -174,7 +174,7 @@ def tables(counts: Mapping[str, Any] | None = None) -> str:
 
 def usd(bill: Iterable[Item]) -> float:
     """Return the sum of a bill."""
-    return sum(count * USD[price] for _, counts in bill for price, count in counts.items())
+    return sum((count * USD[price] for _, counts in bill for price, count in counts.items()), 0.0)
 
 
 def per_blob(blob: Mapping[str, Any]) -> list[Item]:
@@ -203,11 +203,11 @@ def task_hub(activities: float, timers: float) -> tuple[float, float]:
     return 4 * messages, 3 * episodes + 3
 
 
-def look() -> Item:
+def look(line_bytes: float) -> Item:
     """Return the bill of one more look at a copy: a HEAD, an activity, a timer, three executions, a line, a second."""
     (queues, tables), (fewer_queues, fewer_tables) = task_hub(2, 1), task_hub(1, 0)
     hub = {"queue": queues - fewer_queues, "table": tables - fewer_tables}
-    return "look", {"blob-other": 1, **hub, "execution": 3, "log-kb": _log_kb(3, 1, 292), **_gb_seconds(0, 1)}
+    return "look", {"blob-other": 1, **hub, "execution": 3, "log-kb": _log_kb(3, 1, line_bytes), **_gb_seconds(0, 1)}
 
 
 def idle(timers: Mapping[str, Any]) -> list[Item]:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from devhost.bench.gauges import Transfer, per_blob
+from devhost.bench.metrics import Transfer, per_blob
 from devhost.bench.result import Latency, Result, differences
 
 ONCE = {"CopyBlobFromUrl target": 1, "GetBlob state": 1, "HeadBlob source": 1}
