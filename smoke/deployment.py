@@ -9,7 +9,6 @@ import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -121,15 +120,13 @@ def from_local_stack(environment: Mapping[str, str]) -> Deployment:
 def read_routes(text: str) -> tuple[Route, ...]:
     """Parse ROUTES, which the app has already validated."""
     try:
-        return tuple(_route(item) for item in json.loads(text))
+        return tuple(
+            Route(it["name"], _end(it["source"]), _end(it["target"]), it.get("suffix", ""), it.get("engine", "auto"))
+            for it in json.loads(text)
+        )
     except (ValueError, TypeError, KeyError) as error:
         fix = "azd provision --no-state, which writes it again"
         raise SmokeError(f"ROUTES cannot be read ({type(error).__name__}). Fix: {fix}") from None
-
-
-def _route(item: dict[str, Any]) -> Route:
-    source, target = _end(item["source"]), _end(item["target"])
-    return Route(item["name"], source, target, item.get("suffix", ""), item.get("engine", "auto"))
 
 
 def _end(url: str) -> Blob:

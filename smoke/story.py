@@ -8,7 +8,7 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
-from smoke.api import Answer, App
+from smoke.api import App
 from smoke.deployment import Blob, Route, SmokeError, journey
 from smoke.storage import TEMPORARY, Storage
 
@@ -102,7 +102,7 @@ class Story:
     def check_access(self, route: Route, name: str) -> None:
         """Read both ends of a route, before anything is written."""
         for end in (route.source, route.target):
-            self._with_patience(lambda end=end: self.storage.names(replace(end, name=end.name + name)))  # type: ignore[misc]
+            self._with_patience(self.storage.names, replace(end, name=end.name + name))
         self.say(f"   access to both ends of {route.name}")
 
     def put(self, samples: Iterable[Sample]) -> None:
@@ -110,9 +110,7 @@ class Story:
         for sample in samples:
             self.samples.append(sample)
             self.say(f"   put {sample.label} ({size(len(sample.data))})")
-            self._with_patience(
-                lambda it=sample: self.storage.put(it.blob, it.data, it.metadata, append=it.append)  # type: ignore[misc]
-            )
+            self._with_patience(self.storage.put, sample.blob, sample.data, sample.metadata, append=sample.append)
             if sample.append:  # an event may precede the bytes of an append blob, so the transfer is requested
                 body = {"route": sample.route.name, "name": sample.blob.name}
                 answer = self.app.insist("POST", "/transfers", self.end, body)
@@ -124,13 +122,13 @@ class Story:
     def watch(self) -> None:
         """Follow every transfer that is expected to succeed."""
         for sample in self.samples:
-            if sample.fix is None:
+            if not sample.fix:
                 self._follow(sample)
 
     def replay(self) -> None:
         """Read the dead letter of each blob that was made to fail, fix the cause, replay, and follow the transfer."""
         for sample in self.samples:
-            if sample.fix is not None:
+            if sample.fix:
                 self._follow(sample)
                 sample.problem = self._replayed(sample, sample.fix)
 
@@ -209,10 +207,13 @@ class Story:
         """Print each change of a transfer until it has ended or the time is up, then compare the bytes."""
         shown = ""
         while True:
-            answer = self._look_up(sample)
-            waiting = answer.status == HTTPStatus.NOT_FOUND
-            known = "waiting for its event" if waiting else str(answer)
-            if (line := sample.outcome() if "state" in sample.transfer else known) != shown:
+            known = sample.transfer.get("id")  # before that is known, the transfer is looked up by the blob's name
+            query = {} if known else {"route": sample.route.name, "name": sample.blob.name}
+            answer = self.app.ask("GET", f"/transfers/{known}" if known else "/transfers", **query)
+            if answer.status == HTTPStatus.OK:
+                sample.transfer = answer.body
+            waiting = "waiting for its event" if answer.status == HTTPStatus.NOT_FOUND else str(answer)
+            if (line := sample.outcome() if "state" in sample.transfer else waiting) != shown:
                 shown = line
                 self.say(f"   {sample.label}: {line}")
             if sample.transfer.get("state") in FINAL or time.monotonic() > self.end:
@@ -220,27 +221,16 @@ class Story:
             time.sleep(POLL)
         sample.equal = sample.verified and self.storage.digest(sample.target) == hashlib.sha256(sample.data).hexdigest()
 
-    def _look_up(self, sample: Sample) -> Answer:
-        """Read a transfer: by its id if that is known, else by the blob's name."""
-        known = sample.transfer.get("id")
-        query = {} if known else {"route": sample.route.name, "name": sample.blob.name}
-        answer = self.app.ask("GET", f"/transfers/{known}" if known else "/transfers", **query)
-        if answer.status == HTTPStatus.OK:
-            sample.transfer = answer.body
-        return answer
-
-    def _with_patience(self, call: Callable[[], object]) -> None:
+    def _with_patience(self, call: Callable[..., object], *arguments: Any, **options: Any) -> None:
         """Repeat a call while a role may not have taken effect."""
         while True:
             try:
-                call()
+                call(*arguments, **options)
             except SmokeError as error:
                 if error.code not in TEMPORARY or self.patience <= 0:
                     raise
-                minutes = -(-self.patience // 60)
-                self.say(
-                    f"   no access yet ({error.code}): roles take minutes to take effect; waiting for at most {minutes:.0f} min ..."
-                )
+                most = f"waiting for at most {-(-self.patience // 60):.0f} min"
+                self.say(f"   no access yet ({error.code}): roles take minutes to take effect; {most} ...")
                 time.sleep(ACCESS_PAUSE)
                 self.patience -= ACCESS_PAUSE
                 self.end += ACCESS_PAUSE

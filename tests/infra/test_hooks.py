@@ -146,7 +146,7 @@ def test_one_run_reports_all_problems(tmp_path: Path) -> None:
 
 
 def test_a_missing_azure_cli_is_a_warning(tmp_path: Path) -> None:
-    """azd itself does not need `az`."""
+    """Azd itself does not need `az`."""
     ran = hook(tmp_path, None, AZD)
     assert (ran.code, ran.said.count("\n")) == (0, 1)
     assert ran.said.startswith("WARNING: the Azure CLI (az) is not on PATH")
