@@ -104,7 +104,7 @@ def _run(arguments: argparse.Namespace) -> int:
     emulator_key = os.environ.get("DEVHOST_KEY") or EMULATOR_KEY
     with closing(App(target.api, key)) as app, closing(Storage(credential, emulator_key)) as storage:
         story = Story(app, storage, time.monotonic() + arguments.timeout, say, patience)
-        version, found = test(story, target, routes)
+        version, found = _test(story, target, routes)
     shared = [sample.transfer["id"] for sample in story.samples if sample.verified]
     if target.workspace and shared:
         story.step(f"Look for the canaries' spans in Application Insights, for at most {SPAN_SECONDS // 60} minutes")
@@ -125,7 +125,7 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0 if works else 1
 
 
-def test(story: Story, target: Deployment, routes: Sequence[Route]) -> tuple[str, list[Finding]]:
+def _test(story: Story, target: Deployment, routes: Sequence[Route]) -> tuple[str, list[Finding]]:
     """Run all steps on some routes; return the app's version and the findings."""
     run = f"blob-data-sharing-smoke-{secrets.token_hex(4)}"
     found: list[Finding] = []

@@ -149,9 +149,10 @@ def tables(counts: Mapping[str, Any] | None = None) -> str:
         "| --- | ---: | ---: | ---: | ---: |",
         *(_row(*pair) for pair in zip(per_blob(small), per_blob(large), strict=True)),
     ]
-    for name, seconds in (("among many", _among_many), ("alone", _alone)):
-        times = [(f"GB-seconds, {name}", _gb_seconds(*seconds(blob))) for blob in blobs]
-        sums = [_million([*per_blob(blob), time]) for blob, time in zip(blobs, times, strict=True)]
+    for time_of in (among_many, alone):
+        times = [time_of(blob) for blob in blobs]
+        sums = [_million([*per_blob(blob), seconds]) for blob, seconds in zip(blobs, times, strict=True)]
+        name = times[0][0].partition(", ")[2]
         lines += [_row(*times), f"| **all, {name}** | | **{sums[0]}** | | **{sums[1]}** |"]
     month = idle(counts["timers"])
     return "\n".join(
@@ -179,7 +180,7 @@ def usd(bill: Iterable[Item]) -> float:
 
 def per_blob(blob: Mapping[str, Any]) -> list[Item]:
     """Return the bill of one blob, without the time of functions."""
-    asked, messages = _by_price(blob["requests"]), blob["executions"]["accept"]
+    asked, messages = _by_price(blob["requests"].items()), blob["executions"]["accept"]
     queues, tables = task_hub(blob["activities"], blob["timers"])
     executions = sum(blob["executions"].values())
     reads = max(1, blob["bytes"] / (ASSUMED["copy_read_mib"] * 1024**2))
@@ -213,10 +214,7 @@ def look(line_bytes: float) -> Item:
 def idle(timers: Mapping[str, Any]) -> list[Item]:
     """Return the bill of a month without a blob: the instance that is always ready, timers, polling, alerts."""
     runs = sum(timer["runs"] for timer in timers.values())
-    asked: defaultdict[str, float] = defaultdict(float)
-    for timer in timers.values():
-        for price, count in _by_price(timer["requests"]).items():
-            asked[price] += count * timer["runs"]
+    asked = _by_price((name, n * it["runs"]) for it in timers.values() for name, n in it["requests"].items())
     polls = (PARTITIONS + 1) / POLL_SECONDS + (PARTITIONS + 2) / SCALE_SECONDS
     memory = ASSUMED["memory_gb"]
     return [
@@ -237,15 +235,16 @@ def alerts() -> int:
     return len(re.findall(r"(?m)^    name: '[a-z-]+'$", (ROOT / "infra/alerts.bicep").read_text()))
 
 
-def _among_many(blob: Mapping[str, Any]) -> tuple[float, float]:
-    """Return a blob's share of the seconds of the queue trigger and of the durable functions."""
-    return blob["active_seconds"]["accept"], blob["active_seconds"]["durable"]
+def alone(blob: Mapping[str, Any]) -> Item:
+    """Return the time of a single blob: the trigger, the start and each look after a timer are billed separately."""
+    least, seconds = ASSUMED["minimum_seconds"], blob["active_seconds"]
+    durable = max((1 + blob["timers"]) * least, seconds["durable"])
+    return "GB-seconds, alone", _gb_seconds(max(least, seconds["accept"]), durable)
 
 
-def _alone(blob: Mapping[str, Any]) -> tuple[float, float]:
-    """Return the same for a single blob: the trigger, the start and each look after a timer are billed separately."""
-    least, (accept, durable) = ASSUMED["minimum_seconds"], _among_many(blob)
-    return max(least, accept), max((1 + blob["timers"]) * least, durable)
+def among_many(blob: Mapping[str, Any]) -> Item:
+    """Return a blob's share of the time: the blobs of the same seconds share it."""
+    return "GB-seconds, among many", _gb_seconds(**blob["active_seconds"])
 
 
 def _gb_seconds(accept: float, durable: float) -> dict[str, float]:
@@ -257,10 +256,10 @@ def _log_kb(executions: float, lines: float, line_bytes: float) -> float:
     return (rows * ASSUMED["telemetry_bytes"] + lines * line_bytes) / 1000
 
 
-def _by_price(requests: Mapping[str, float]) -> Counter[str]:
-    asked = Counter[str]()
-    for name, count in requests.items():
-        asked[PRICE_OF[name.partition(" ")[0]]] += count  # type: ignore[assignment]
+def _by_price(requests: Iterable[tuple[str, float]]) -> dict[str, float]:
+    asked: defaultdict[str, float] = defaultdict(float)
+    for name, number in requests:
+        asked[PRICE_OF[name.partition(" ")[0]]] += number
     return asked
 
 

@@ -38,15 +38,16 @@ def test_one_more_look_is_the_difference_of_two_bills() -> None:
         "executions": LARGE["executions"] | {"transfer": LARGE["executions"]["transfer"] + 3},
         "lines": LARGE["lines"] + 1,
     }
-    bills = [[*cost.per_blob(blob), ("time", cost._gb_seconds(*cost._alone(blob)))] for blob in (more, LARGE)]
+    bills = [[*cost.per_blob(blob), cost.alone(blob)] for blob in (more, LARGE)]
     assert cost.usd(bills[0]) - cost.usd(bills[1]) == pytest.approx(cost.usd([cost.look(LARGE["line_bytes"])]))
 
 
 def test_a_second_is_the_least_and_is_shared_among_many() -> None:
-    assert cost._alone(SMALL) == (1, 1)
-    assert cost._alone(LARGE) == (1, 1 + LARGE["timers"])
-    assert cost._alone(SMALL | {"active_seconds": {"accept": 3.0, "durable": 0.1}}) == (3, 1)
-    assert sum(cost._among_many(SMALL)) < sum(cost._alone(SMALL))
+    assert cost.alone(SMALL)[1] == {"gb-second": 2, "ready-gb-second": 2}
+    assert cost.alone(LARGE)[1]["ready-gb-second"] == 2 * (1 + LARGE["timers"])
+    slow = SMALL | {"active_seconds": {"accept": 3.0, "durable": 0.1}}
+    assert cost.alone(slow)[1] == {"gb-second": 6, "ready-gb-second": 2}
+    assert cost.usd([cost.among_many(SMALL)]) < cost.usd([cost.alone(SMALL)])
 
 
 def test_each_counted_operation_has_a_price() -> None:
