@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -25,9 +24,8 @@ from smoke.story import MIB, Sample, Story, size
 LARGE = 300 * MIB  # above the limit of `sync`, so that the app chooses `async`
 COPY_RATE = 50 * MIB  # slow enough to show progress
 SECONDS = 180
-# rich's template without its web font: every machine has one of these.
-SVG = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
-SVG = SVG.replace("Fira Code, monospace", "Menlo, Consolas, DejaVu Sans Mono, monospace")
+WEB_FONT = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
+FONTS = "Menlo, Consolas, DejaVu Sans Mono, monospace"
 
 
 def demo(*, keep: bool = False, picture: Path | None = None) -> int:
@@ -79,7 +77,8 @@ def _run(stack: LocalStack, console: Console, *, keep: bool, picture: Path | Non
         equal = all(sample.arrived for sample in samples)
         say("\nAll bytes compared: equal." if equal else "\nSome blobs were not shared.")
         if picture:
-            picture.write_text(console.export_svg(title="make demo", code_format=SVG, unique_id="demo"))
+            svg = console.export_svg(title="make demo", unique_id="demo")
+            picture.write_text(WEB_FONT.sub("", svg).replace("Fira Code, monospace", FONTS))
         if keep:
             _wait(stack)
     print("Next: run `make run`, then put your own blobs into the source.")

@@ -65,7 +65,7 @@ class Hub:
             return db.execute(sql).fetchall()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Usage:
     """Totals since the stack's start: CPU seconds by process, activities and timers, and what Azure bills.
 
@@ -85,19 +85,13 @@ class Usage:
             return cls(cpu, Hub(stack.state).scheduled(), **json.load(answer))
 
     def since(self, before: "Usage", count: int = 1) -> "Usage":
-        """Return the difference to an earlier reading, per blob; functions without executions are left out."""
+        """Return the difference to an earlier reading, for one of `count` blobs."""
 
         def each(now: dict[str, float], then: dict[str, float]) -> dict[str, float]:
-            return {name: (value - then.get(name, 0)) / count for name, value in now.items()}
+            return {name: (value - then.get(name, 0)) / count for name, value in sorted(now.items())}
 
-        billed = (
-            {name: value for name, value in sorted(each(now, then).items()) if value}
-            for now, then in (
-                (self.executions, before.executions),
-                (self.active_seconds, before.active_seconds),
-            )
-        )
-        return Usage(each(self.cpu, before.cpu), each(self.scheduled, before.scheduled), *billed)
+        pairs = zip(vars(self).values(), vars(before).values(), strict=True)
+        return Usage(*(each(now, then) for now, then in pairs))
 
 
 def per_blob(
