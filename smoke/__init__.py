@@ -1,1 +1,1 @@
-"""The smoke test for a person with a subscription: `make smoke`. It knows the app by its API and its storage alone."""
+"""The smoke test of a deployment (`make smoke`). It uses only the app's API and its storage."""

@@ -1,22 +1,29 @@
-"""What the smoke test finds out. Pure: how transfers ended becomes findings, each in a line."""
+"""The findings of the smoke test: what each route can do, as a table and as JSON."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
-from smoke.places import Route
+from rich.markup import escape
+from rich.table import Table
 
-Transfer = Mapping[str, Any]
-"""A transfer as the API answers it; empty if none began."""
-FINAL = frozenset({"verified", "superseded", "dead_lettered", "cancelled"})
-# What the app says where it could read a source, and the target's service could not: docs/operating.md, source_unreadable.
+from smoke.deployment import Route
+from smoke.story import Sample
+
+# The detail of `source_unreadable` where the app could read the source and the target's service could not.
 UNREADABLE = "the target's service cannot read the source"
+DOCS = {
+    "health": "docs/operating.md, First look",
+    "canary": "docs/operating.md, First look",
+    "sync": "docs/network.md",
+    "async": "docs/network.md",
+    "replay": "docs/operating.md, Replay",
+    "clean": "the names above, and delete the blobs",
+}
 
 
 class Result(StrEnum):
-    """How it stands."""
+    """The result of one check."""
 
     OK = "ok"
     LET_THROUGH = "let through"
@@ -26,9 +33,15 @@ class Result(StrEnum):
     FAILED = "failed"
 
 
+COLOURS = {
+    **dict.fromkeys((Result.OK, Result.LET_THROUGH), "green"),
+    **dict.fromkeys((Result.REFUSED, Result.UNSEEN), "yellow"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was tried on one route. `works` False: the route cannot do something that it needs."""
+    """One check on one route. `works` is False if the route cannot do something that it needs."""
 
     what: str
     route: str
@@ -37,91 +50,69 @@ class Finding:
     works: bool
 
 
-@dataclass(frozen=True, slots=True)
-class End:
-    """What became of a blob: its transfer, and whether the target holds the bytes that were put."""
-
-    transfer: Transfer
-    equal: bool
-
-    @property
-    def verified(self) -> bool:
-        """Whether the app says that it is shared."""
-        return self.transfer.get("state") == "verified"
-
-    @property
-    def arrived(self) -> bool:
-        """Whether it is shared, by the app's word and by the bytes."""
-        return self.verified and self.equal
-
-    def __str__(self) -> str:
-        told = outcome(self.transfer)
-        return f"{told}; {'bytes equal' if self.equal else 'BYTES DIFFER'}" if self.verified else told
+def check(what: str, route: str, seen: str, *, works: bool) -> Finding:
+    """Return the finding of a check that passes or fails."""
+    return Finding(what, route, Result.OK if works else Result.FAILED, seen, works)
 
 
-def outcome(transfer: Transfer) -> str:
-    """How a transfer stands."""
-    if "state" not in transfer:
-        return "no transfer: its event has not arrived"
-    if transfer["state"] == "verified":
-        return f"verified by {transfer['engine'] or 'an unknown engine'} in {seconds(transfer):.1f} s"
-    failed = f"failed {transfer['tries']} times" if transfer["reason"] and transfer["tries"] else ""
-    return ": ".join(filter(None, (transfer["state"], failed, transfer["reason"], transfer["detail"])))
+def health(failing: Iterable[str], routes: Iterable[str]) -> Finding:
+    """Return whether the app is healthy, by its failing checks; those of other routes (`target of route x`) do not count."""
+    ours = [name for name in failing if " route " not in name or name.rpartition(" route ")[2] in set(routes)]
+    return check("health", "", "not up: " + ", ".join(ours) if ours else "up", works=not ours)
 
 
-def seconds(transfer: Transfer) -> float:
-    """From the acceptance of its event to its end, as the API tells it."""
-    accepted, ended = (datetime.fromisoformat(transfer[key]) for key in ("accepted_at", "updated_at"))
-    return (ended - accepted).total_seconds()
+def engine(name: str, route: str, sample: Sample | None) -> Finding:
+    """Return whether the target's service could read the source with an engine.
 
+    `sync` is judged by a small block blob, `async` by an append blob, which `sync` cannot copy.
 
-def canary(route: Route, small: End) -> Finding:
-    """A small blob that was only put: its event had to do the rest."""
-    return Finding("canary", route.name, Result.OK if small.arrived else Result.FAILED, str(small), small.arrived)
-
-
-def sync(route: Route, small: End) -> Finding:
-    """Whether `sync` is let through, by what became of a small block blob.
-
-    | the route's engine | the blob | `sync` is |
-    | --- | --- | --- |
-    | async | any | not used |
-    | auto | arrived by async | refused, but nothing is lost: that answer alone makes the app change (rule 16) |
-    | auto, sync | arrived otherwise | let through |
-    | auto, sync | not there: the service cannot read the source | refused |
-    | auto, sync | not there: any other reason | failed |
+    | sample | the engine is |
+    | --- | --- |
+    | None: the route does not use the engine | not used |
+    | arrived by the other engine | refused, but the route works: only CannotVerifyCopySource changes the engine (rule 16) |
+    | arrived otherwise | let through |
+    | not arrived: the service cannot read the source | refused |
+    | not arrived: any other reason, or the bytes differ | failed |
     """
-    if route.engine == "async":
-        return Finding("sync", route.name, Result.UNUSED, "the route uses only async", works=True)
-    if small.arrived and small.transfer["engine"] == "async":
-        seen = "CannotVerifyCopySource; the app used async instead"
-        return Finding("sync", route.name, Result.REFUSED, seen, works=True)
-    return _engine("sync", route, small)
+    if sample is None:
+        return Finding(name, route, Result.UNUSED, "the route uses only the other engine", works=True)
+    used = sample.transfer.get("engine")
+    if sample.arrived and used not in {name, None}:
+        return Finding(name, route, Result.REFUSED, f"CannotVerifyCopySource; the app used {used} instead", works=True)
+    refused = UNREADABLE in sample.transfer.get("detail", "") and not sample.verified
+    result = Result.LET_THROUGH if sample.arrived else Result.REFUSED if refused else Result.FAILED
+    return Finding(name, route, result, str(sample), sample.arrived)
 
 
-def asynchronous(route: Route, append: End | None) -> Finding:
-    """Whether `async` is let through, by what became of an append blob, which no other engine can carry.
-
-    | the route's engine | the blob | `async` is |
-    | --- | --- | --- |
-    | sync | none was put | not used |
-    | auto, async | arrived | let through |
-    | auto, async | not there: the service cannot read the source | refused |
-    | auto, async | not there: any other reason | failed |
-    """
-    if append is None:
-        return Finding("async", route.name, Result.UNUSED, "the route uses only sync", works=True)
-    return _engine("async", route, append)
-
-
-def _engine(engine: str, route: Route, end: End) -> Finding:
-    refused = UNREADABLE in end.transfer.get("detail", "") and not end.verified
-    result = Result.LET_THROUGH if end.arrived else Result.REFUSED if refused else Result.FAILED
-    return Finding(engine, route.name, result, str(end), end.arrived)
+def judge(route: Route, samples: Iterable[Sample]) -> Iterator[Finding]:
+    """Return what a route can do, by its samples of the kinds `small`, `append` and `broken`."""
+    of = {sample.kind: sample for sample in samples if sample.route == route}
+    small, broken = of["small"], of["broken"]
+    yield check("canary", route.name, str(small), works=small.arrived)
+    yield engine("sync", route.name, None if route.engine == "async" else small)
+    yield engine("async", route.name, of.get("append"))
+    yield check("replay", route.name, str(broken), works=broken.arrived)
 
 
 def summary(what: str, found: Sequence[Finding]) -> str:
-    """`sync let through on 2 of 2 routes`: counts in place of names. Empty if nothing of it was tried."""
+    """Return `sync let through on 2 of 2`: counts without names. Empty if nothing was tried."""
     tried = [finding.result for finding in found if finding.what == what and finding.result is not Result.UNUSED]
     counts = [f"{result} on {tried.count(result)} of {len(tried)}" for result in dict.fromkeys(tried)]
     return f"{what} {', '.join(counts)}" if counts else ""
+
+
+def table(found: Sequence[Finding]) -> Table:
+    """Return a row for each finding."""
+    shown = Table("tried", "route", "result", "seen")
+    for finding in found:
+        colour = COLOURS.get(finding.result, "default") if finding.works else "red"
+        shown.add_row(finding.what, finding.route, f"[{colour}]{finding.result}[/]", escape(finding.seen))
+    return shown
+
+
+def verdict(found: Sequence[Finding]) -> list[str]:
+    """Return the conclusion, with the page to read for each failure."""
+    broken = list(dict.fromkeys(finding.what for finding in found if not finding.works))
+    if not broken:
+        return ["Everything that the routes need works."]
+    return ["NOT everything that the routes need works.", *(f"  {what}: see {DOCS[what]}" for what in broken)]

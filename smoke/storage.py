@@ -1,27 +1,43 @@
-"""The blobs at both ends of a route, as the person who runs this may touch them."""
+"""The blobs at both ends of a route, with the access that the person who runs this has."""
 
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from azure.core.credentials import TokenCredential
-from azure.core.exceptions import ResourceNotFoundError
+from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 from azure.storage.blob import BlobClient, BlobServiceClient, BlobType
 
-from smoke.places import Blob, is_loopback
-from smoke.trouble import asking, code_of
+from smoke.deployment import Blob, SmokeError, is_loopback
 
-# Published by Microsoft for the emulator, so no secret: https://learn.microsoft.com/azure/storage/common/storage-connect-azurite
+# Published by Microsoft for the emulator, so not a secret: https://learn.microsoft.com/azure/storage/common/storage-connect-azurite
 EMULATOR_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-# The SDK's own first retry comes after fifteen seconds.
-PATIENCE: dict[str, Any] = {"retry_total": 3, "initial_backoff": 1, "connection_timeout": 20, "read_timeout": 60}
+# The SDK waits fifteen seconds before its first retry by default.
+OPTIONS: dict[str, Any] = {"retry_total": 3, "initial_backoff": 1, "connection_timeout": 20, "read_timeout": 60}
+# https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes. A firewall and a missing role are both a 403;
+# only the code tells them apart.
+CODES = {
+    "AuthorizationFailure": "the account's firewall blocks this machine. Fix: azd env set CLIENT_IP <your public "
+    "IPv4 address>; azd provision --no-state. For an account that azd did not create: az storage account network-rule add",
+    "AuthorizationPermissionMismatch": "your account lacks the role. Fix: azd env set TESTER_ACCESS true; azd provision --no-state; then "
+    "wait some minutes for the role to take effect. For an account that azd did not create, assign yourself Storage Blob Data Contributor",
+    "ContainerNotFound": "the container does not exist. Fix: azd provision --no-state",
+    "InvalidAuthenticationInfo": "the token has expired or belongs to another tenant. Fix: azd auth login --tenant-id <the "
+    "subscription's tenant>, and azd env set AZURE_TENANT_ID <the same>",
+    "MetadataTooLarge": "the service accepts less metadata than the app expects",
+}
+# The codes while a new role assignment or firewall rule has not taken effect yet.
+TEMPORARY = frozenset({"AuthorizationFailure", "AuthorizationPermissionMismatch"})
 
 
 class Storage:
-    """Every account that a route names: with the person's token, on this machine with the emulator's key.
+    """The accounts of the routes: with the person's token on Azure, with the emulator's key on this machine.
 
-    Each method raises Trouble, with the fix, if the service will not.
+    Each method raises SmokeError, with the fix, if the service refuses.
     """
 
-    def __init__(self, credential: TokenCredential, emulator_key: str) -> None:
+    def __init__(self, credential: TokenCredential | None, emulator_key: str) -> None:
         self._credential = credential
         self._key = emulator_key
         self._services: dict[str, BlobServiceClient] = {}
@@ -31,42 +47,38 @@ class Storage:
         for service in self._services.values():
             service.close()
 
-    def put(self, blob: Blob, data: bytes, metadata: dict[str, str] | None = None) -> None:
-        """Put a block blob."""
+    def put(self, blob: Blob, data: bytes, metadata: dict[str, str] | None = None, *, append: bool = False) -> None:
+        """Create or overwrite a blob: a block blob, or an append blob, which `sync` cannot copy, whatever its size."""
+        kind = BlobType.APPENDBLOB if append else BlobType.BLOCKBLOB
         with asking("write", blob.endpoint):
-            self._client(blob).upload_blob(data, metadata=metadata, overwrite=True)
-
-    def append(self, blob: Blob, data: bytes) -> None:
-        """Make an append blob: no request of `sync` can copy it, whatever its size."""
-        with asking("write", blob.endpoint):
-            self._client(blob).upload_blob(data, blob_type=BlobType.APPENDBLOB, overwrite=True)
+            self._client(blob).upload_blob(data, blob_type=kind, metadata=metadata, overwrite=True, max_concurrency=4)
 
     def set_metadata(self, blob: Blob, metadata: dict[str, str]) -> None:
-        """Replace a blob's metadata: another version, which no event announces."""
+        """Replace a blob's metadata. This creates another version without an event."""
         with asking("write", blob.endpoint):
             self._client(blob).set_blob_metadata(metadata)
 
-    def read(self, blob: Blob) -> bytes | None:
-        """A blob's bytes as they are stored; None where there is none."""
+    def create_container(self, blob: Blob) -> None:
+        """Create a blob's container."""
+        with asking("create a container", blob.endpoint):
+            self._service(blob.endpoint).create_container(blob.container)
+
+    def digest(self, blob: Blob) -> str | None:
+        """Return the SHA-256 of a blob's stored bytes; None if the blob does not exist."""
+        digest, read = hashlib.sha256(), False
         with asking("read", blob.endpoint):
-            try:
-                return bytes(self._client(blob).download_blob(decompress=False).readall())
-            except ResourceNotFoundError as error:
-                if code_of(error) == "BlobNotFound":
-                    return None
-                raise
+            for chunk in self._client(blob).download_blob(decompress=False).chunks():
+                digest.update(chunk)
+            read = True
+        return digest.hexdigest() if read else None
 
     def delete(self, blob: Blob) -> None:
-        """Delete a blob, if it is there."""
+        """Delete a blob, if it exists."""
         with asking("delete", blob.endpoint):
-            try:
-                self._client(blob).delete_blob(delete_snapshots="include")
-            except ResourceNotFoundError as error:
-                if code_of(error) != "BlobNotFound":
-                    raise
+            self._client(blob).delete_blob(delete_snapshots="include")
 
     def names(self, prefix: Blob) -> list[str]:
-        """The names that begin so, in its container."""
+        """List the blob names that begin with a prefix, in its container."""
         with asking("list", prefix.endpoint):
             container = self._service(prefix.endpoint).get_container_client(prefix.container)
             return list(container.list_blob_names(name_starts_with=prefix.name))
@@ -78,5 +90,30 @@ class Storage:
         if endpoint not in self._services:
             key = {"account_name": endpoint.rpartition("/")[2], "account_key": self._key}
             credential = key if is_loopback(endpoint) else self._credential
-            self._services[endpoint] = BlobServiceClient(endpoint, credential=credential, **PATIENCE)
+            self._services[endpoint] = BlobServiceClient(endpoint, credential=credential, **OPTIONS)
         return self._services[endpoint]
+
+
+@contextmanager
+def asking(what: str, where: str) -> Iterator[None]:
+    """Turn the SDK's errors into SmokeError, by the code and never by the message, which may contain a signed URL.
+
+    The block ends silently if its blob does not exist.
+    """
+    try:
+        yield
+    except AzureError as error:
+        if not isinstance(error, HttpResponseError) or error.response is None:
+            raise SmokeError(f"{where} could not be reached to {what}: {no_answer(error)}") from None
+        found = getattr(error, "error_code", None) or ""
+        code = str(getattr(found, "value", found)) or type(error).__name__
+        why = CODES.get(code, "Fix: look up the code in the Azure Storage documentation")
+        if code != "BlobNotFound":
+            raise SmokeError(f"{where} refused to {what} ({error.status_code} {code}): {why}", code) from None
+
+
+def no_answer(error: AzureError) -> str:
+    """Return why a service did not answer: no login, or no connection."""
+    if isinstance(error, ClientAuthenticationError):
+        return "neither azd nor az returned a token. Fix: azd auth login"
+    return f"no answer ({type(error).__name__}). Fix: check the name and the network path (DNS, proxy, VPN)"

@@ -1,1 +1,1 @@
-"""How fast, and with how much: the app under load on a local stack of its own."""
+"""Measurements on local stacks: `make bench` (speed and counts under load), `make cost` (requests and prices of a blob)."""

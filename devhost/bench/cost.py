@@ -1,141 +1,279 @@
-"""`python -m devhost.bench.cost`: count the requests of a small and a large blob on the local stack, and price them."""
+"""`make cost`: count the requests of a small and a large blob and of each timer on local stacks, and price them.
+
+docs/cost.md explains the rows. `tables` returns its tables, from counts.json and prices.toml.
+"""
 
 import argparse
 import json
 import re
 import signal
 import sys
+import tempfile
+import time
+import tomllib
+import urllib.request
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from devhost.bench import bill
-from devhost.bench.bill import Item, Prices
-from devhost.bench.count import count
-from devhost.stack import ROOT, StackFailed
+from devhost.bench.load import GIB, SMALL, Load, check_host, environment, measure
+from devhost.bench.metrics import AGENT, Usage, request_name
+from devhost.bench.result import versions
+from devhost.host import clock
+from devhost.host.timers import Schedule
+from devhost.stack import ROOT, LocalStack, StackFailed
+from devhost.storage.client import StorageControl
+from devhost.storage.config import HOST
 
-COUNTS = Path(__file__).parent / "counts.json"
-PAGE = ROOT / "docs/cost.md"
-BEGIN, END = "<!-- begin: costs -->", "<!-- end: costs -->"
-ALERTS = ROOT / "infra/alerts.bicep"
-GIB = 1024**3 / 1e9
-EPILOG = """\
-It starts a local stack for each blob, with its own processes, ports and folder; this takes half a minute. Counts are exact,
-seconds depend on this machine. docs/cost.md explains what is counted, what is derived and what is assumed.
-"""
+COUNTS = Path(__file__).with_name("counts.json")
+_TOML = tomllib.loads(Path(__file__).with_name("prices.toml").read_text())
+USD: dict[str, float] = {name: dollars / per for name, (dollars, per, _) in _TOML["price"].items()}
+ASSUMED: Mapping[str, float] = _TOML["assumed"]
+FREE = "100,000 Event Grid operations, 250,000 executions, 100,000 GB-seconds, 5,000,000 KB of log"
+SMALL_BLOBS = 100
+TIMER_SECONDS = 30.0
+MONTH_HOURS = 730
+MONTH_SECONDS = MONTH_HOURS * 3600
+# The price of each operation of the blob service: https://learn.microsoft.com/azure/storage/blobs/map-rest-apis-transaction-categories
+PRICE_OF = {
+    **dict.fromkeys(("CopyBlobFromUrl", "CopyBlob", "PutBlob"), "blob-write"),
+    **dict.fromkeys(("HeadBlob", "SetProperties", "AbortCopy", "GetContainer"), "blob-other"),
+    "GetBlob": "blob-read",
+    "ListBlobs": "blob-list",
+}
+# With private endpoints: one for each account's blobs, for the queues of the state and the events account, and for the state
+# account's tables.
+ENDPOINTS, ZONES = 7, 3
+# host.json: the host reads the task hub's five queues (one for each partition, one for activities) every five seconds. The scale
+# controller reads them and `blob-events` every ten seconds; the partition manager reads a table and renews four rows as often.
+PARTITIONS, POLL_SECONDS, SCALE_SECONDS = 4, 5, 10
+# The queue requests of the timer `drain`: the length of `blob-events`, and the messages of the poison queue.
+DRAIN_REQUESTS = 2
+Item = tuple[str, Mapping[str, float]]
+"""A row of a bill: its name, and how many of what by price."""
 
 
 def main() -> int:
-    """Count, price, print, write; the exit code."""
-    arguments = _parser().parse_args()
+    """Count, print the tables, save the counts if asked to; return the exit code."""
+    parser = argparse.ArgumentParser("python -m devhost.bench.cost", description=__doc__)
+    parser.add_argument("--json", type=Path, metavar="FILE", help=f"save the counts ({COUNTS.relative_to(ROOT)})")
+    arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        counted = arguments.counts
-        document = json.loads(counted.read_text()) if counted else count(arguments.blobs, arguments.rate)
+        counts = count()
     except StackFailed as error:
         print(f"cost: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    text = tables(document, Prices.read(arguments.prices))
-    print(text, end="")
-    for place in (arguments.json, COUNTS if arguments.write else None):
-        if place:
-            place.write_text(json.dumps(document, indent=1) + "\n")
-    if arguments.write:
-        PAGE.write_text(with_tables(PAGE.read_text(), text))
+    print(tables(counts))
+    if arguments.json:
+        lines = ",\n".join(f" {json.dumps(name)}: {json.dumps(value)}" for name, value in counts.items())
+        arguments.json.write_text(f"{{\n{lines}\n}}\n")
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "python -m devhost.bench.cost",
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--blobs", type=int, default=100, choices=range(1, 1001), metavar="N", help="small blobs, 1 to 1000 (100)"
-    )
-    parser.add_argument(
-        "--rate", type=int, default=100, metavar="MiB", help="copy rate of the large blob in MiB per second (100)"
-    )
-    parser.add_argument("--prices", type=Path, default=bill.PRICES, metavar="FILE", help="(devhost/bench/prices.toml)")
-    parser.add_argument("--counts", type=Path, metavar="FILE", help="price the counts in this file; count nothing")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="output file for the counts")
-    parser.add_argument("--write", action="store_true", help="save the counts, and write the tables into docs/cost.md")
-    return parser
+def count() -> dict[str, Any]:
+    """Count on two fresh local stacks; raises StackFailed if a stack fails or blobs differ in their requests."""
+    check_host()
+    small, timers = _counted(Load(SMALL_BLOBS, SMALL))
+    large, _ = _counted(Load(1, GIB))
+    date = datetime.now(UTC).date().isoformat()
+    return {"date": date, "versions": versions(), "small": small, "large": large, "timers": timers}
 
 
-def tables(document: dict[str, Any], prices: Prices) -> str:
-    """The bill as Markdown: of a million blobs, and of a month without any."""
-    small, large, timers = bill.known(document)
-    rows = zip(bill.per_blob(small, prices), bill.per_blob(large, prices), strict=True)
+def _counted(load: Load) -> tuple[dict[str, Any], dict[str, Any]]:
+    with tempfile.TemporaryDirectory(prefix="cost-") as folder:
+        log = Path(folder) / "stack.log"
+        with log.open("w") as output, LocalStack(environment(Path(folder)), output=output) as stack:
+            result = measure(load, stack, lambda *_: None)
+            timers = _timers(stack) if load.size == SMALL else {}
+        lines = re.findall(r'\{"action": "transfer\..*\}$', log.read_text(), re.MULTILINE)
+    if result.unverified or len(result.requests) > 1:
+        raise StackFailed(f"the blobs of {load.label} differ in their requests: {result.requests}")
+    names = [name for name, number in result.executions.items() if number and name.startswith(("accept", "transfer"))]
+    return {
+        "bytes": load.size,
+        "requests": result.requests[0][0],
+        "activities": result.activities,
+        "timers": result.timers,
+        "executions": {name: result.executions[name] for name in names},
+        "active_seconds": {name: round(result.active_seconds[name], 4) for name in ("accept", "durable")},
+        "lines": (len(lines) - 2) / load.count,  # the warm-up blob is a small one: two lines
+        "line_bytes": round(sum(map(len, lines)) / len(lines)),
+    }, timers
+
+
+def _timers(stack: LocalStack) -> dict[str, Any]:
+    """Run each timer once, with nothing to do; return its runs in a month and its requests to blobs."""
+    with urllib.request.urlopen(f"http://{HOST}:{stack.host_port}/admin/functions") as answer:
+        triggers = {each["name"]: each["config"]["bindings"][0] for each in json.load(answer)}
+    schedules = {name: each["schedule"] for name, each in triggers.items() if each["type"] == "timerTrigger"}
+    found = {}
+    for name, schedule in schedules.items():
+        first = Schedule(schedule).after(clock.now())
+        runs = MONTH_SECONDS / (Schedule(schedule).after(first) - first).total_seconds()
+        while (requests := _run_timer(stack, name)) is None:
+            pass
+        found[name] = {"runs": runs, "requests": requests}
+    return found
+
+
+def _run_timer(stack: LocalStack, name: str) -> dict[str, int] | None:
+    """Run a timer and return its requests; None if another timer ran at the same time."""
+    control, before = StorageControl(stack.blob_port), Usage.of(stack)
+    control.forget_requests()
+    url = f"http://{HOST}:{stack.host_port}/admin/functions/{name}"
+    urllib.request.urlopen(urllib.request.Request(url, b"{}", method="POST")).close()
+    end = time.monotonic() + TIMER_SECONDS
+    while not (used := Usage.of(stack).since(before)).active_seconds.get(name):  # known at the end of an execution
+        if time.monotonic() > end:
+            raise StackFailed(f"the timer {name} did not end")
+        time.sleep(0.05)
+    if sum(used.executions.values()) != 1 or [each for each, time in used.active_seconds.items() if time] != [name]:
+        return None
+    requests = control.requests(internal=False)
+    return dict(Counter(request_name(each) for each in requests if AGENT in each["user_agent"]))
+
+
+def tables(counts: Mapping[str, Any] | None = None) -> str:
+    """Return the Markdown of docs/cost.md: a million blobs, and a month without any. By default by counts.json."""
+    counts = counts or json.loads(COUNTS.read_text())
+    blobs = small, large = counts["small"], counts["large"]
     lines = [
-        f"Counted on {document['date']}, app {document['versions']['app']}.",
+        f"Counted on {counts['date']}, app {counts['versions']['app']}.",
         "",
         "| for one blob | 1 KiB | $ a million | 1 GiB | $ a million |",
         "| --- | ---: | ---: | ---: | ---: |",
-        *(_row(one, other, prices) for one, other in rows),
+        *(_row(*pair) for pair in zip(per_blob(small), per_blob(large), strict=True)),
     ]
-    for name, time in (("among many", bill.among_many), ("alone", bill.alone)):
-        bills = [[*bill.per_blob(each, prices), time(each, prices)] for each in (small, large)]
-        sums = [_million(bill.total(each, prices)) for each in bills]
-        lines += [
-            _row(bills[0][-1], bills[1][-1], prices),
-            f"| **all, {name}** | | **{sums[0]}** | | **{sums[1]}** |",
-        ]
-    month = bill.idle(timers, prices, alerts())
+    for time_of in (among_many, alone):
+        times = [time_of(blob) for blob in blobs]
+        sums = [_million([*per_blob(blob), seconds]) for blob, seconds in zip(blobs, times, strict=True)]
+        name = times[0][0].partition(", ")[2]
+        lines += [_row(*times), f"| **all, {name}** | | **{sums[0]}** | | **{sums[1]}** |"]
+    month = idle(counts["timers"])
     return "\n".join(
         [
             *lines,
             "",
-            f"Each further look at a copy: ${_million(bill.look(large, prices))} a million, alone.",
-            f"Into another region: ${_million(prices.usd['egress-gb'] * GIB)} more for a million GiB.",
-            f"Free each month, and not deducted: {_free(prices)}.",
+            f"Each further look at a copy: ${_million([look(large['line_bytes'])])} a million, alone.",
+            f"Into another region: ${_million([('', {'egress-gb': GIB / 1e9})])} more for a million GiB.",
+            f"Free each month, and not deducted: {FREE}.",
             "",
             "| a month without a blob | | $ |",
             "| --- | ---: | ---: |",
-            *(f"| {item.name} | {_number(item.count)} | {item.usd(prices):,.2f} |" for item in month),
-            f"| **all** | | **{bill.total(month, prices):,.2f}** |",
+            *(f"| {name} | {_number(sum(each.values()))} | {usd([(name, each)]):,.2f} |" for name, each in month),
+            f"| **all** | | **{usd(month):,.2f}** |",
             "",
-            f"With private endpoints: ${bill.endpoints().usd(prices):,.2f} more.",
-            "",
+            f"With private endpoints: ${usd([('', {'endpoint-hour': ENDPOINTS * MONTH_HOURS, 'zone': ZONES})]):,.2f} more.",
         ]
     )
 
 
+def usd(bill: Iterable[Item]) -> float:
+    """Return the sum of a bill."""
+    return sum((count * USD[price] for _, counts in bill for price, count in counts.items()), 0.0)
+
+
+def per_blob(blob: Mapping[str, Any]) -> list[Item]:
+    """Return the bill of one blob, without the time of functions."""
+    asked, messages = _by_price(blob["requests"].items()), blob["executions"]["accept"]
+    queues, tables = task_hub(blob["activities"], blob["timers"])
+    executions = sum(blob["executions"].values())
+    reads = max(1, blob["bytes"] / (ASSUMED["copy_read_mib"] * 1024**2))
+    return [
+        ("requests to blobs: writes", {"blob-write": asked["blob-write"]}),
+        ("requests to blobs: reads", {"blob-read": asked["blob-read"]}),
+        ("requests to blobs: others", {"blob-other": asked["blob-other"]}),
+        ("reads of the source by the copy", {"blob-read": reads}),
+        ("queue `blob-events`: put, get, delete", {"queue": 3 * messages}),
+        ("task hub: queues", {"queue": queues}),
+        ("task hub: tables", {"table": tables}),
+        ("Event Grid: published, delivered", {"event": 2 * messages}),
+        ("executions of functions", {"execution": executions}),
+        ("log, KB", {"log-kb": _log_kb(executions, blob["lines"], blob["line_bytes"])}),
+    ]
+
+
+def task_hub(activities: float, timers: float) -> tuple[float, float]:
+    """Return an orchestration's requests to the task hub's queues and tables; docs/cost.md derives the formula."""
+    messages, episodes = 1 + 2 * activities + timers, 1 + activities + timers
+    return 4 * messages, 3 * episodes + 3
+
+
+def look(line_bytes: float) -> Item:
+    """Return the bill of one more look at a copy: a HEAD, an activity, a timer, three executions, a line, a second."""
+    (queues, tables), (fewer_queues, fewer_tables) = task_hub(2, 1), task_hub(1, 0)
+    hub = {"queue": queues - fewer_queues, "table": tables - fewer_tables}
+    return "look", {"blob-other": 1, **hub, "execution": 3, "log-kb": _log_kb(3, 1, line_bytes), **_gb_seconds(0, 1)}
+
+
+def idle(timers: Mapping[str, Any]) -> list[Item]:
+    """Return the bill of a month without a blob: the instance that is always ready, timers, polling, alerts."""
+    runs = sum(timer["runs"] for timer in timers.values())
+    asked = _by_price((name, n * it["runs"]) for it in timers.values() for name, n in it["requests"].items())
+    polls = (PARTITIONS + 1) / POLL_SECONDS + (PARTITIONS + 2) / SCALE_SECONDS
+    memory = ASSUMED["memory_gb"]
+    return [
+        ("GB-seconds of the instance that is always ready", {"ready-baseline": memory * MONTH_SECONDS}),
+        ("GB-seconds of the timers", {"gb-second": runs * ASSUMED["minimum_seconds"] * memory}),
+        ("executions of the timers", {"execution": runs}),
+        ("requests of the timers to blobs", asked),
+        ("requests of the timers to queues", {"queue": DRAIN_REQUESTS * timers["drain"]["runs"]}),
+        ("looks at queues, by the host and for scaling", {"queue": polls * MONTH_SECONDS}),
+        ("leases of the task hub's partitions", {"table": (1 + PARTITIONS) / SCALE_SECONDS * MONTH_SECONDS}),
+        ("log of the timers, KB", {"log-kb": _log_kb(runs, runs, 0)}),
+        ("alert rules", {"alert": alerts()}),
+    ]
+
+
 def alerts() -> int:
-    """How many alert rules there are: what stands so in that file is a rule's name, which the resources' are made of."""
-    return len(re.findall(r"(?m)^    name: '[a-z-]+'$", ALERTS.read_text()))
+    """Return the number of alert rules, by their names in infra/alerts.bicep."""
+    return len(re.findall(r"(?m)^    name: '[a-z-]+'$", (ROOT / "infra/alerts.bicep").read_text()))
 
 
-def with_tables(page: str, text: str) -> str:
-    """The page with these tables in the place of its own."""
-    head, _, rest = page.partition(BEGIN)
-    return f"{head}{BEGIN}\n\n{text}\n{END}{rest.partition(END)[2]}"
+def alone(blob: Mapping[str, Any]) -> Item:
+    """Return the time of a single blob: the trigger, the start and each look after a timer are billed separately."""
+    least, seconds = ASSUMED["minimum_seconds"], blob["active_seconds"]
+    durable = max((1 + blob["timers"]) * least, seconds["durable"])
+    return "GB-seconds, alone", _gb_seconds(max(least, seconds["accept"]), durable)
 
 
-def _row(small: Item, large: Item, prices: Prices) -> str:
-    cells = (_number(small.count), _million(small.usd(prices)), _number(large.count), _million(large.usd(prices)))
-    return f"| {small.name} | {' | '.join(cells)} |"
+def among_many(blob: Mapping[str, Any]) -> Item:
+    """Return a blob's share of the time: the blobs of the same seconds share it."""
+    return "GB-seconds, among many", _gb_seconds(**blob["active_seconds"])
 
 
-def _free(prices: Prices) -> str:
-    names = {
-        "event": "Event Grid operations",
-        "execution": "executions",
-        "gb-second": "GB-seconds",
-        "log-kb": "KB of log",
-    }
-    return ", ".join(f"{prices.free[price]:,.0f} {name}" for price, name in names.items())
+def _gb_seconds(accept: float, durable: float) -> dict[str, float]:
+    return {"gb-second": accept * ASSUMED["memory_gb"], "ready-gb-second": durable * ASSUMED["memory_gb"]}
+
+
+def _log_kb(executions: float, lines: float, line_bytes: float) -> float:
+    rows = executions * ASSUMED["telemetry_rows"] + lines
+    return (rows * ASSUMED["telemetry_bytes"] + lines * line_bytes) / 1000
+
+
+def _by_price(requests: Iterable[tuple[str, float]]) -> dict[str, float]:
+    asked: defaultdict[str, float] = defaultdict(float)
+    for name, number in requests:
+        asked[PRICE_OF[name.partition(" ")[0]]] += number
+    return asked
+
+
+def _row(small: Item, large: Item) -> str:
+    cells = (cell for item in (small, large) for cell in (_number(sum(item[1].values())), _million([item])))
+    return f"| {small[0]} | {' | '.join(cells)} |"
 
 
 def _number(count: float) -> str:
-    return f"{count:,.0f}" if count % 1 == 0 or count > 99 else f"{count:.2g}"  # noqa: PLR2004  # three digits do
+    return f"{count:,.0f}" if count % 1 == 0 or count > 99 else f"{count:.2g}"  # noqa: PLR2004  # three digits suffice
 
 
-def _million(usd: float) -> str:
-    return f"{usd * 1e6:,.2f}"
+def _million(bill: Iterable[Item]) -> str:
+    return f"{usd(bill) * 1e6:,.2f}"
 
 
 if __name__ == "__main__":

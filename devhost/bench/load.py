@@ -1,10 +1,9 @@
-"""One load on a stack of its own: put blobs all at once, wait until each transfer has ended, read every gauge."""
+"""One load on its own stack: put all blobs at once, wait until each transfer has ended, read the metrics."""
 
 import asyncio
-import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -12,7 +11,7 @@ from typing import IO
 from azure.storage.blob import BlobBlock
 from azure.storage.blob.aio import BlobServiceClient, ContainerClient
 
-from devhost.bench.gauges import Hub, Metered, Processes, per_blob
+from devhost.bench.metrics import Hub, Usage, peak_mib, per_blob
 from devhost.bench.result import Latency, Result
 from devhost.stack import LocalStack, StackFailed
 from devhost.storage.client import StorageControl
@@ -23,98 +22,91 @@ SMALL = KIB
 BLOCK = 64 * MIB
 AT_ONCE = 16
 LOOK_SECONDS = 0.25
-# The longest that nothing may end: the largest copy takes a hundredth of a second for each MiB.
+# The longest time without an end; the largest copy takes a hundredth of a second for each MiB.
 PATIENCE = 180.0
 WARM_UP = "first"
-# What a person has exported is for their own stack; but how fast the large blob is copied may be told.
+# Exported variables are for the person's own stack; only the copy's speed applies here, too.
 OURS = ("AZURITE_", "DEVHOST_", "AzureWebJobs", "EVENTS", "HOST", "ROUTES", "WINDOW_SECONDS")
-TOLD = ("DEVHOST_COPY_RATE", "DEVHOST_COPY_SECONDS")
+PASSED_ON = ("DEVHOST_COPY_RATE", "DEVHOST_COPY_SECONDS")
+Progress = Callable[[int, int], None]
+"""Called repeatedly with the number of blobs put and of transfers ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """So many blobs of so many bytes."""
+    """A number of blobs and their size in bytes."""
 
     count: int
     size: int
 
     @property
     def label(self) -> str:
-        """What it is, for a person."""
+        """A name such as `1,000 x 1 KiB`."""
         size = f"{self.size // GIB} GiB" if self.size >= GIB else f"{self.size // KIB} KiB"
         return f"{self.count:,} x {size}"
 
     @property
     def names(self) -> list[str]:
-        """The blobs' names."""
+        """The names of the blobs."""
         return [f"blob-{number:06d}" for number in range(self.count)]
 
 
-Progress = Callable[[int, int], None]
-"""Told again and again how many blobs were put, and how many transfers have ended."""
+def check_host() -> None:
+    """Raise StackFailed on another host than the stand-in, whose store has the counts."""
+    if os.environ.get("HOST"):
+        raise StackFailed("the counts come from the stand-in's store. Fix: unset HOST")
 
 
 def run(load: Load, state: Path, log: IO[str], progress: Progress) -> Result:
-    """Start a stack in `state`, put the load on it, stop it.
-
-    Raises:
-        StackFailed: it did not start, or for a long time no transfer ended.
-    """
+    """Start a stack in `state`, measure the load and stop the stack; raises StackFailed."""
     began = time.monotonic()
     with LocalStack(environment(state), output=log) as stack:
         return measure(load, stack, progress, time.monotonic() - began)
 
 
 def measure(load: Load, stack: LocalStack, progress: Progress, start_seconds: float = 0.0) -> Result:
-    """Put the load on a fresh stack that runs.
-
-    Raises:
-        StackFailed: for a long time no transfer ended.
-    """
+    """Measure the load on a fresh, running stack; raises StackFailed if no transfer ends for a long time."""
     return asyncio.run(_Bench(load, stack, progress).measure(start_seconds))
 
 
 def environment(state: Path) -> dict[str, str]:
-    """What a stack of its own is told: free ports, a folder, and the times of Azure."""
+    """Return the variables of a separate stack: free ports, its folder, and the window of Azure."""
     host, blob, queue, table = map(str, free_ports(4))
     return {
-        **{name: value for name, value in os.environ.items() if name in TOLD or not name.startswith(OURS)},
+        **{name: value for name, value in os.environ.items() if name in PASSED_ON or not name.startswith(OURS)},
         "HOST_PORT": host,
         "AZURITE_BLOB_PORT": blob,
         "AZURITE_QUEUE_PORT": queue,
         "AZURITE_TABLE_PORT": table,
         "DEVHOST_STATE": str(state),
-        # As on Azure: the stack's own window of a second would make a busy machine look again.
+        # With the local stack's window of one second, a busy machine would look a second time.
         "WINDOW_SECONDS": "15",
     }
 
 
 class _Bench:
-    """A load on a running stack."""
-
     def __init__(self, load: Load, stack: LocalStack, progress: Progress) -> None:
         self.load, self.stack, self.progress = load, stack, progress
-        self.control = StorageControl(stack.blob_port)
-        self.processes = Processes.of(stack)
-        self.hub = Hub(stack.state)
+        self.control, self.hub = StorageControl(stack.blob_port), Hub(stack.state)
         self.acknowledged: dict[str, float] = {}
 
     async def measure(self, start_seconds: float) -> Result:
-        """Everything about this load. One blob goes before, so that connections and late imports are not in it."""
-        async with self._container() as container:
+        """Measure. One blob is put first, so that connections and late imports are not part of the result."""
+        count = self.load.count
+        async with BlobServiceClient.from_connection_string(self.stack.connection_string("sharingsource")) as account:
+            container = account.get_container_client("source")
             await self._share(self._put(container, WARM_UP, SMALL), 1)
             [first] = self.hub.transfers()
             self.control.forget_requests()
-            cpu, steps, metered, began = self.processes.cpu(), self.hub.steps(), Metered.of(self.stack), time.time()
-            await self._share(self._put_all(container), 1 + self.load.count)
-            used = self.processes.cpu() - cpu
-            metered = Metered.of(self.stack).since(metered, self.load.count)
+            before, began = Usage.of(self.stack), time.time()
+            await self._share(self._put_all(container), 1 + count)
+            used = Usage.of(self.stack).since(before, count)
         transfers = [transfer for transfer in self.hub.transfers() if transfer.name != WARM_UP]
         ended = {transfer.name: transfer.ended for transfer in transfers}
         requests, others = per_blob(self.control.requests(internal=False), transfers)
         return Result(
             load=self.load.label,
-            blobs=self.load.count,
+            blobs=count,
             bytes_each=self.load.size,
             unverified=sum(transfer.state != "verified" for transfer in transfers),
             seconds=max(ended.values()) - began,
@@ -122,21 +114,16 @@ class _Bench:
             latency=Latency.of([ended[name] - self.acknowledged[name] for name in self.load.names]),
             requests=requests,
             other_requests=others,
-            activities=(self.hub.steps() - steps).activities / self.load.count,
-            timers=(self.hub.steps() - steps).timers / self.load.count,
+            activities=used.scheduled["activities"],
+            timers=used.scheduled["timers"],
             history_rows=sorted({transfer.rows for transfer in transfers}),
-            cpu_seconds=used.each(self.load.count),
-            peak_mib=self.processes.peak_mib(),
+            cpu_seconds=used.cpu,
+            peak_mib=peak_mib(self.stack),
             start_seconds=start_seconds,
             first_seconds=first.ended - self.acknowledged[WARM_UP],
-            executions=metered.executions,
-            active_seconds=metered.active_seconds,
+            executions=used.executions,
+            active_seconds=used.active_seconds,
         )
-
-    @contextlib.asynccontextmanager
-    async def _container(self) -> AsyncIterator[ContainerClient]:
-        async with BlobServiceClient.from_connection_string(self.stack.connection_string("sharingsource")) as account:
-            yield account.get_container_client("source")
 
     async def _put_all(self, container: ContainerClient) -> None:
         waiting = iter(self.load.names)
@@ -148,7 +135,7 @@ class _Bench:
         await asyncio.gather(*(one_after_another() for _ in range(AT_ONCE)))
 
     async def _put(self, container: ContainerClient, name: str, size: int) -> None:
-        """A large blob is one block of zeros, over and over: nothing about the bytes matters here but their number."""
+        """Put zeros; a large blob repeats one block."""
         blob = container.get_blob_client(name)
         if size <= BLOCK:
             await blob.upload_blob(bytes(size), overwrite=True)
@@ -158,7 +145,7 @@ class _Bench:
         self.acknowledged[name] = time.time()
 
     async def _share(self, putting: Coroutine[None, None, None], wanted: int) -> None:
-        """Put, and wait until so many transfers have ended; as long as there is one now and then."""
+        """Put, and wait until `wanted` transfers have ended."""
         put = asyncio.create_task(putting)
         seen, moved = -1, time.monotonic()
         while seen < wanted or not put.done():

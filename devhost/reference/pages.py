@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from devhost.bench import cost
-from devhost.bench.bill import Prices
 from devhost.reference import answers, infra, openapi, tables
 from devhost.stack import ROOT
 
@@ -15,7 +14,7 @@ DOCS = ROOT / "docs"
 TABLES: dict[str, dict[str, Callable[[], str]]] = {
     "api": {"endpoints": tables.endpoints},
     "azure": {"parameters": lambda: infra.parameters("azure")},
-    "cost": {"costs": lambda: cost.tables(json.loads(cost.COUNTS.read_text()), Prices.read())},
+    "cost": {"costs": cost.tables},
     "network": {"parameters": lambda: infra.parameters("network")},
     "operating": {"actions": tables.actions, "reasons": tables.reasons, "timers": tables.timers},
     "scale": {"parameters": lambda: infra.parameters("scale")},

@@ -1,6 +1,6 @@
-"""Before anything is made: find what Azure would refuse after minutes, with a message that does not name the cause.
+"""Before provisioning: find the problems that Azure would report only after minutes, without naming the cause.
 
-azd runs this before it provisions. It asks the Azure CLI. What the CLI cannot answer is a warning, and the deployment goes on.
+azd runs this hook. It calls the Azure CLI. If the CLI cannot answer, the hook prints a warning and the deployment continues.
 """
 
 import json
@@ -14,20 +14,20 @@ from functools import partial
 from typing import Any
 
 SECONDS = 60
-PATIENCE = 300  # a registration takes a minute or two
+REGISTER_SECONDS = 300  # a registration takes a minute or two
 WRITE = "microsoft.authorization/roleassignments/write"
 
 
 class Refusal(Exception):
-    """Azure would refuse it. The message says what to do."""
+    """Azure would refuse the deployment. The message has the fix."""
 
 
 class Unknown(Exception):
-    """It could not be looked at. The message says why."""
+    """A check could not be made. The message has the reason."""
 
 
 def main(environment: Mapping[str, str]) -> int:
-    """Look at everything that can be looked at; the exit code."""
+    """Run all checks and return the exit code."""
     subscription = environment.get("AZURE_SUBSCRIPTION_ID", "")
     if shutil.which("az") is None:
         print("WARNING: the Azure CLI (az) is not on PATH; providers, region and permissions are not checked.")
@@ -36,9 +36,9 @@ def main(environment: Mapping[str, str]) -> int:
         print("WARNING: azd has not asked for the subscription yet; providers, region and permissions are not checked.")
         return 0
     code = 0
-    for look in looks(subscription, environment):
+    for check in checks(subscription, environment):
         try:
-            look()
+            check()
         except Refusal as refusal:
             print(f"ERROR: {refusal}")
             code = 1
@@ -47,11 +47,11 @@ def main(environment: Mapping[str, str]) -> int:
     return code
 
 
-def looks(subscription: str, environment: Mapping[str, str]) -> list[Callable[[], None]]:
-    """What there is to look at, in its order."""
+def checks(subscription: str, environment: Mapping[str, str]) -> list[Callable[[], None]]:
+    """Return the checks in their order."""
     ask = partial(az, subscription)
     group = f"rg-{environment.get('AZURE_ENV_NAME', '')}"
-    # No resource of the template is of Microsoft.App, but a subnet of a Flex Consumption app is delegated to it.
+    # The template has no resource of Microsoft.App, but the subnet of a Flex Consumption app is delegated to it.
     networked = environment.get("VNET_ENABLED", "true").lower() != "false"
     providers = [*(["Microsoft.App"] if networked else []), "Microsoft.EventGrid"]
     return [
@@ -65,14 +65,14 @@ def register(ask: Callable[..., Any], provider: str) -> None:
     """Register a provider in the subscription, if it is not registered.
 
     Raises:
-        Unknown: it is not registered, and could not be.
+        Unknown: the provider is not registered, and the registration failed.
     """
     named = ("--namespace", provider)
     try:
         if ask("provider", "show", *named, "--query", "registrationState") == "Registered":
             return
         print(f"Registering {provider} in the subscription; this takes a minute or two ...", flush=True)
-        ask("provider", "register", *named, "--wait", seconds=PATIENCE)
+        ask("provider", "register", *named, "--wait", seconds=REGISTER_SECONDS)
     except Unknown as unknown:
         fix = f"the deployment fails without it. Fix: az provider register --wait --namespace {provider}"
         raise Unknown(f"{provider} could not be registered ({unknown}); {fix}") from None
@@ -82,8 +82,8 @@ def region(ask: Callable[..., Any], location: str) -> None:
     """Refuse a region without Flex Consumption.
 
     Raises:
-        Refusal: this is one; the message lists the others.
-        Unknown: it could not be found out.
+        Refusal: the region does not offer it; the message lists those that do.
+        Unknown: the regions could not be listed.
     """
     if not location:
         raise Unknown("azd has not asked for the region yet; it is not checked")
@@ -101,16 +101,16 @@ def region(ask: Callable[..., Any], location: str) -> None:
 
 
 def plain(name: str) -> str:
-    """`West Europe` as `westeurope`."""
+    """Return `westeurope` for `West Europe`."""
     return name.replace(" ", "").lower()
 
 
 def roles(ask: Callable[..., Any], subscription: str, group: str) -> None:
-    """Refuse a person who may not assign roles, neither in the subscription nor in the resource group if it is there.
+    """Refuse a user who may not assign roles in the subscription or in the resource group, if it exists.
 
     Raises:
-        Refusal: this is one.
-        Unknown: it could not be found out.
+        Refusal: the user may not assign roles.
+        Unknown: the permissions could not be read.
     """
     whole = f"/subscriptions/{subscription}"
     try:
@@ -119,7 +119,7 @@ def roles(ask: Callable[..., Any], subscription: str, group: str) -> None:
         raise Unknown(f"your permission to assign roles could not be checked ({unknown})") from None
     try:
         allowed = allowed or may_write(ask, f"{whole}/resourceGroups/{group}")
-    except Unknown:  # there is no such group yet
+    except Unknown:  # the group does not exist yet
         allowed = False
     if not allowed:
         raise Refusal(
@@ -130,10 +130,10 @@ def roles(ask: Callable[..., Any], subscription: str, group: str) -> None:
 
 
 def may_write(ask: Callable[..., Any], scope: str) -> bool:
-    """Whether the person may assign roles there: a role of theirs has the action, and does not take it back.
+    """Return whether the user may assign roles in a scope: one of the user's roles has the action and does not exclude it.
 
     Raises:
-        Unknown: it could not be found out.
+        Unknown: the permissions could not be read.
     """
     url = f"{scope}/providers/Microsoft.Authorization/permissions?api-version=2022-04-01"
     answer = ask("rest", "--method", "get", "--url", url)
@@ -144,17 +144,17 @@ def may_write(ask: Callable[..., Any], scope: str) -> bool:
 
 
 def named(permission: Mapping[str, Any], key: str) -> bool:
-    """Whether a list of a permission has the action; in it `*` stands for any text."""
+    """Return whether a list of a permission contains the action; `*` matches any text."""
     return any(fnmatchcase(WRITE, str(pattern).lower()) for pattern in permission.get(key) or ())
 
 
 def az(subscription: str, *command: str, seconds: int = SECONDS) -> Any:
-    """What the Azure CLI answers. What it says of an error is not shown: it may be anything.
+    """Call the Azure CLI and return its JSON. Its error output is not shown, since it may contain anything.
 
     Raises:
-        Unknown: it did not answer.
+        Unknown: the call failed.
     """
-    # With its whole path: on Windows it is `az.cmd`, which is not found by its name alone.
+    # The full path: on Windows the program is `az.cmd`, which is not found by the name `az`.
     program = shutil.which("az") or "az"
     where = ("--subscription", subscription, "--only-show-errors", "--output", "json")
     try:

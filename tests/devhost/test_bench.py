@@ -1,8 +1,8 @@
-"""What the bench makes of what it read: percentiles, whose request was whose, and when counts differ."""
+"""The bench's figures: percentiles, requests by blob, and differences in counts."""
 
 from dataclasses import replace
 
-from devhost.bench.gauges import Transfer, per_blob
+from devhost.bench.metrics import Transfer, per_blob
 from devhost.bench.result import Latency, Result, differences
 
 ONCE = {"CopyBlobFromUrl target": 1, "GetBlob state": 1, "HeadBlob source": 1}
@@ -27,19 +27,19 @@ RESULT = Result(
 MORE = replace(RESULT, load="1,000 x 1 KiB", blobs=1000, requests=[(ONCE, 1000)])
 
 
-def test_a_percentile_is_a_value_that_was_seen() -> None:
-    """The nearest rank, whatever the order; of one value it is that one."""
+def test_a_percentile_is_a_measured_value() -> None:
+    """The nearest rank."""
     assert Latency.of([float(n) for n in range(200, 0, -1)]) == Latency(100.0, 190.0, 198.0)
     assert Latency.of([7.0]) == Latency(7.0, 7.0, 7.0)
 
 
-def test_the_same_counts_are_no_difference() -> None:
-    """However many blobs, and however fast."""
+def test_equal_counts_are_not_a_difference() -> None:
+    """Whatever the number of blobs and the speed."""
     assert differences([RESULT, replace(MORE, seconds=400.0)]) == []
 
 
-def test_a_blob_that_was_asked_for_twice_is_a_difference() -> None:
-    """One of a thousand is enough."""
+def test_one_further_request_is_a_difference() -> None:
+    """One blob of a thousand is enough."""
     twice = replace(MORE, requests=[(ONCE, 999), (ONCE | {"HeadBlob source": 2}, 1)])
     [within, between] = differences([RESULT, twice])
     assert "blobs differ in their requests" in within
@@ -49,7 +49,6 @@ def test_a_blob_that_was_asked_for_twice_is_a_difference() -> None:
 
 
 def test_other_activities_timers_or_rows_are_a_difference() -> None:
-    """Each of them by itself."""
     assert len(differences([RESULT, replace(MORE, activities=1.001)])) == 1
     assert len(differences([RESULT, replace(MORE, timers=0.5)])) == 1
     assert len(differences([RESULT, replace(MORE, history_rows=[12])])) == 1
@@ -57,7 +56,7 @@ def test_other_activities_timers_or_rows_are_a_difference() -> None:
 
 
 def test_a_request_belongs_to_the_blob_that_it_names() -> None:
-    """Those of the app alone: by the blob's name, or by that of its record of ends; the others are counted by themselves."""
+    """Only requests of the app count: by the blob's name or by that of its record of ends; the others are counted separately."""
     one, two = (Transfer(f"id-{name}", name, "verified", 0.0, 8) for name in ("one", "two"))
     app, other = "blob-data-sharing/0.1.0 azsdk", "azsdk"
     log = [

@@ -1,4 +1,4 @@
-"""`make bench` in short: what it counts for a blob does not depend on how many there are, and it leaves nothing behind."""
+"""A short `make bench`: counts per blob do not depend on the number of blobs, and nothing is left behind."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from devhost.stack import ROOT
 
 COMMAND = [sys.executable, "-m", "devhost.bench"]
 SIZES = (20, 60)
-# A row's name, and where its figure is in the JSON; how often the unit of the JSON is one of the table's.
+# By a row's name: the path of its figure in the JSON, and the factor between the units.
 FIGURES = {
     "blobs per second": ("blobs_per_second", 1),
     "p50, put to verified, s": ("latency.p50", 1),
@@ -31,20 +31,20 @@ FIGURES = {
 
 
 def environment(state: Path, **more: str) -> dict[str, str]:
-    """What a person would have exported, with a folder of its own."""
+    """Return the exported variables, with a separate folder."""
     return {**{key: value for key, value in os.environ.items() if key != "HOST"}, "DEVHOST_STATE": str(state), **more}
 
 
 def left_behind(state: Path) -> list[str]:
-    """Processes that name the folder, and folders in it."""
+    """Return the processes that name the folder, and the folders in it."""
     processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     return [line for line in processes.splitlines() if str(state) in line] + [
         str(path) for path in state.glob("bench-*")
     ]
 
 
-def test_a_blob_costs_the_same_among_few_and_among_many(tmp_path: Path) -> None:
-    """One look at the source, one at the record of ends, one copy; one activity; the table says what the JSON says."""
+def test_counts_per_blob_are_the_same_for_few_and_many(tmp_path: Path) -> None:
+    """One look at the source, one at the record of ends, one copy; one activity. Table and JSON agree."""
     command = [*COMMAND, "--sizes", ",".join(map(str, SIZES)), "--large", "1"]
     env = environment(tmp_path, DEVHOST_COPY_RATE=str(1024**3))
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=240, check=False)
@@ -72,13 +72,13 @@ def test_a_blob_costs_the_same_among_few_and_among_many(tmp_path: Path) -> None:
 
 
 def cells(printed: str) -> dict[str, list[str]]:
-    """The table's rows by name."""
+    """Return the table's rows by name."""
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if line.startswith("│")]
     return {name: figures for name, *figures in rows}
 
 
 def agree(table: dict[str, list[str]], loads: list[dict[str, Any]]) -> None:
-    """Every figure of the table is that of the JSON, as far as it is printed."""
+    """Check that each figure of the table is the rounded one of the JSON."""
     assert table["verified"] == [str(load["blobs"]) for load in loads]
     asked = [sum(kind.values()) for load in loads for kind, _ in load["requests"]]
     assert table["requests per blob"] == [str(count) for count in asked]
@@ -93,7 +93,7 @@ def agree(table: dict[str, list[str]], loads: list[dict[str, Any]]) -> None:
 
 
 def test_an_interrupted_bench_leaves_nothing_behind(tmp_path: Path) -> None:
-    """Ctrl-C stops the stack, and the folder is removed."""
+    """Ctrl-C stops the stack and removes the folder."""
     process = subprocess.Popen(
         [*COMMAND, "--sizes", "5000"],
         cwd=ROOT,
@@ -115,8 +115,7 @@ def test_an_interrupted_bench_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("sizes", ["0", "ten", "100,,", "-5", "15001"])
-def test_sizes_that_are_none_are_refused(tmp_path: Path, sizes: str) -> None:
-    """With what would be right."""
+def test_invalid_sizes_are_refused(tmp_path: Path, sizes: str) -> None:
     done = subprocess.run(
         [*COMMAND, f"--sizes={sizes}"], cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, check=False
     )
@@ -125,7 +124,7 @@ def test_sizes_that_are_none_are_refused(tmp_path: Path, sizes: str) -> None:
 
 
 def test_another_host_is_refused(tmp_path: Path) -> None:
-    """What is counted is in the stand-in's store: with HOST=func there is none."""
+    """The counts are in the stand-in's store."""
     done = subprocess.run(
         COMMAND, cwd=ROOT, env=environment(tmp_path, HOST="func"), capture_output=True, text=True, check=False
     )

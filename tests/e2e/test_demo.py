@@ -1,4 +1,4 @@
-"""The README's first command: it ends with every byte compared, and leaves nothing running."""
+"""`make demo` and `make run`: the demo compares every byte, and both leave no process behind."""
 
 import json
 import os
@@ -19,22 +19,52 @@ from tests.e2e.conftest import environment
 
 
 def test_the_demo_shares_fails_replays_and_compares(tmp_path: Path) -> None:
-    """Exit code 0 only if all bytes were compared and equal."""
+    """The exit code is 0 only if all bytes are equal. The table fits 80 columns; the picture shows the same text."""
     env = environment(tmp_path)
     del env["ROUTES"]
-    done = devhost("demo", env)
+    picture = tmp_path / "demo.svg"
+    done = devhost("demo", env, "--picture", str(picture))
     assert done.returncode == 0, done.stdout + done.stderr
-    for said in (
-        "dead_lettered inbox/report.csv",
-        "target_unwritable",
-        "replay -> 202",
-        "All bytes compared: equal.",
-    ):
-        assert said in done.stdout
+    for text in ("report.csv: dead_lettered: target_unwritable", "hint    Check that", "replay -> 202"):
+        assert text in done.stdout
+    assert done.stdout.splitlines()[-2] == "All bytes compared: equal."
+    table = [line for line in done.stdout.splitlines() if line.startswith("│")]
+    assert {line.split("│")[-2].strip() for line in table} == {"yes"}
+    assert {line.split("│")[4].strip() for line in table} == {"sync", "async"}
+    assert max(map(len, table)) <= 80
+    drawn = picture.read_text()
+    assert "report.csv" in drawn
+    assert "http" not in drawn.replace("http://www.w3.org/2000/svg", "").replace("https://www.textualize.io", "")
+    assert [path.name for path in tmp_path.iterdir() if path != picture] == ["demo.log"]
+
+
+@pytest.mark.parametrize(("until_line", "code"), [("Press Ctrl-C", 0), ("2. Watch", 130)])
+def test_ctrl_c_ends_the_demo(tmp_path: Path, until_line: str, code: int) -> None:
+    """With --keep the stack runs on after the table. In either case processes end and the blobs are deleted."""
+    env = environment(tmp_path)
+    del env["ROUTES"]
+    command = [sys.executable, "-m", "devhost", "demo", "--keep"]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout
+        printed = ""
+        while until_line not in printed:
+            line = process.stdout.readline()
+            assert line, printed
+            printed += line
+        assert LocalStack(env).answers()
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (code, "")
+    if code == 0:
+        assert f"{LocalStack(env).api}/transfers" in printed
+    assert not any(taken(int(env[port])) for port in PORTS)
+    assert [path.name for path in tmp_path.iterdir()] == ["demo.log"]
 
 
 def test_a_stack_whose_parent_is_killed_stops_too(tmp_path: Path) -> None:
-    """`kill -9` of `make run` leaves nothing behind that holds the ports."""
+    """After `kill -9` of `make run` no process holds the ports."""
     env = environment(tmp_path)
     with (tmp_path / "log").open("w") as log:
         parent = subprocess.Popen([sys.executable, "-m", "devhost", "run"], cwd=ROOT, env=env, stdout=log, stderr=log)
@@ -47,20 +77,19 @@ def test_a_stack_whose_parent_is_killed_stops_too(tmp_path: Path) -> None:
 PORTS = ("HOST_PORT", "AZURITE_BLOB_PORT", "AZURITE_QUEUE_PORT", "AZURITE_TABLE_PORT")
 
 
-def devhost(what: str, env: dict[str, str]) -> "subprocess.CompletedProcess[str]":
-    """Run `python -m devhost` to its end."""
-    command = [sys.executable, "-m", "devhost", what]
+def devhost(what: str, env: dict[str, str], *more: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "devhost", what, *more]
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=240, check=False)
 
 
 def taken(port: int) -> bool:
-    """Whether somebody listens there."""
+    """Return whether a process listens on the port."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def until(look: Callable[[], bool], what: str) -> None:
-    """Look again and again, for a minute."""
+    """Wait for at most a minute."""
     end = time.monotonic() + 60
     while not look():
         assert time.monotonic() < end, what
@@ -80,7 +109,7 @@ def until(look: Callable[[], bool], what: str) -> None:
 def test_a_wrong_setting_is_one_message_and_nothing_starts(
     tmp_path: Path, what: str, variable: str, value: str, said: str
 ) -> None:
-    """The app's own, and the stack's: the message names the variable and the fix."""
+    """Settings of the app and of the stack; the message names the variable and the fix."""
     done = devhost(what, environment(tmp_path) | {variable: value})
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
     assert done.stderr.startswith(f"devhost: {said}")
@@ -88,8 +117,8 @@ def test_a_wrong_setting_is_one_message_and_nothing_starts(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_run_creates_the_containers_of_its_routes_names_them_and_says_where_the_data_are(tmp_path: Path) -> None:
-    """With routes of one's own nothing has to be created by hand; what leads elsewhere is said, and Ctrl-C is an end."""
+def test_run_creates_and_lists_the_containers_of_its_routes(tmp_path: Path) -> None:
+    """A route to another account is a warning. Ctrl-C is the normal end."""
     env = environment(tmp_path)
     stack = LocalStack(env)
     source, target = stack.account("sharingsource"), stack.account("sharingtarget")
@@ -111,7 +140,7 @@ def test_run_creates_the_containers_of_its_routes_names_them_and_says_where_the_
                 with ContainerClient.from_connection_string(text, container) as client:
                     assert client.exists(), container
         finally:
-            os.killpg(parent.pid, signal.SIGINT)  # as a terminal does: everyone in the foreground gets it
+            os.killpg(parent.pid, signal.SIGINT)  # as a terminal does: the whole foreground group gets it
             assert parent.wait(60) == 0
     said = (tmp_path / "log").read_text()
     for route in routes:
@@ -125,8 +154,7 @@ def test_run_creates_the_containers_of_its_routes_names_them_and_says_where_the_
     assert "Traceback" not in said
 
 
-def test_a_port_that_is_none_is_said_with_its_variable(tmp_path: Path) -> None:
-    """One line, no traceback."""
+def test_an_invalid_port_is_named_with_its_variable(tmp_path: Path) -> None:
     env = environment(tmp_path) | {"HOST_PORT": "seven"}
     done = devhost("run", env)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
@@ -135,7 +163,6 @@ def test_a_port_that_is_none_is_said_with_its_variable(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("variable", ["HOST_PORT", "AZURITE_BLOB_PORT"])
 def test_a_busy_port_is_named_with_its_variable(tmp_path: Path, variable: str) -> None:
-    """One clear error, and nothing is left running."""
     env = environment(tmp_path)
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", int(env[variable])))

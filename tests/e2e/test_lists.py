@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-from devhost.bench.gauges import PROC, Processes
+from devhost.bench.metrics import PROC, peak_mib
 from rules.errors import Reason
 from rules.transfers import identity
 from rules.transfers.states import State
@@ -232,4 +232,4 @@ def test_the_host_does_not_grow_with_the_list(crowd: Crowd) -> None:
 
 def peak(desk: Desk) -> float:
     """The most memory that the host has had at once."""
-    return Processes.of(desk.stack).peak_mib()["host"]
+    return peak_mib(desk.stack)["host"]

@@ -1,4 +1,4 @@
-"""The hooks of azd as azd runs them: a file by itself, in its own folder, with the azd environment; and an `az` that is a stub."""
+"""The azd hooks, run as azd does: in their folder, with the azd environment, and with a stub of `az`."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ from tests.workshop.workshop import read
 HOOKS = INFRA / "hooks"
 SECRET = "eyJ0-token-that-nobody-should-see"
 AZD = {"AZURE_ENV_NAME": "demo", "AZURE_LOCATION": "westeurope", "AZURE_SUBSCRIPTION_ID": SUBSCRIPTION}
-# Answers by how a command begins; a number is how it ends without one.
+# Answers by the beginning of a command; a number is an exit code.
 STUB = """#!{python}
 import json, pathlib, sys
 here = pathlib.Path(__file__).parent
@@ -41,7 +41,7 @@ FINE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Ran:
-    """How a hook ended, what it said, and what it asked."""
+    """A hook's exit code, its output, and its calls of `az`."""
 
     code: int
     said: str
@@ -49,7 +49,7 @@ class Ran:
 
 
 def hook(folder: Path, answers: dict[str, Any] | None, environment: dict[str, str]) -> Ran:
-    """Run `preprovision` with a stub that answers so; without one, no `az` is there."""
+    """Run `preprovision` with these answers; None leaves `az` out."""
     if answers is not None:
         (folder / "answers.json").write_text(json.dumps(answers))
         (folder / "az").write_text(STUB.format(python=sys.executable, secret=SECRET))
@@ -69,8 +69,8 @@ def hook(folder: Path, answers: dict[str, Any] | None, environment: dict[str, st
     return Ran(ran.returncode, ran.stdout, asked.read_text().splitlines() if asked.exists() else [])
 
 
-def test_nothing_is_said_where_all_is_well(tmp_path: Path) -> None:
-    """Both providers are looked at, and registered ones left alone; every command is of the deployment's subscription."""
+def test_a_valid_deployment_prints_nothing(tmp_path: Path) -> None:
+    """Both providers are checked; every command names the deployment's subscription."""
     ran = hook(tmp_path, FINE, AZD)
     assert (ran.code, ran.said) == (0, "")
     assert len(ran.asked) == 4
@@ -78,8 +78,7 @@ def test_nothing_is_said_where_all_is_well(tmp_path: Path) -> None:
     assert [line.split()[3] for line in ran.asked[:2]] == ["Microsoft.App", "Microsoft.EventGrid"]
 
 
-def test_a_provider_that_is_missing_is_registered(tmp_path: Path) -> None:
-    """And waited for."""
+def test_a_missing_provider_is_registered(tmp_path: Path) -> None:
     ran = hook(tmp_path, FINE | {"provider show": "NotRegistered", "provider register": None}, AZD)
     assert ran.code == 0
     registered = [line for line in ran.asked if line.startswith("provider register")]
@@ -89,13 +88,13 @@ def test_a_provider_that_is_missing_is_registered(tmp_path: Path) -> None:
 
 
 def test_without_a_network_one_provider_is_enough(tmp_path: Path) -> None:
-    """No subnet is delegated then."""
+    """No subnet is delegated."""
     ran = hook(tmp_path, FINE, AZD | {"VNET_ENABLED": "false"})
     assert [line.split()[3] for line in ran.asked if line.startswith("provider")] == ["Microsoft.EventGrid"]
 
 
 def test_a_provider_that_cannot_be_registered_is_a_warning_with_its_command(tmp_path: Path) -> None:
-    """Somebody else may have to do it; the rest is looked at all the same."""
+    """Another user may have to run it; the other checks are made."""
     ran = hook(tmp_path, FINE | {"provider show": "NotRegistered"}, AZD)
     assert ran.code == 0
     for name in ("Microsoft.App", "Microsoft.EventGrid"):
@@ -105,7 +104,7 @@ def test_a_provider_that_cannot_be_registered_is_a_warning_with_its_command(tmp_
 
 
 def test_a_region_without_flex_consumption_is_refused(tmp_path: Path) -> None:
-    """With those that have it, as AZURE_LOCATION takes them."""
+    """The message lists the others in the spelling of AZURE_LOCATION."""
     ran = hook(tmp_path, FINE, AZD | {"AZURE_LOCATION": "qatarcentral"})
     assert ran.code == 1
     assert "ERROR: qatarcentral does not offer Flex Consumption" in ran.said
@@ -113,8 +112,8 @@ def test_a_region_without_flex_consumption_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("location", ["northeurope", "North Europe", "WestEurope"])
-def test_a_region_is_taken_in_each_spelling(location: str, tmp_path: Path) -> None:
-    """As az and azd write it."""
+def test_a_region_is_accepted_in_each_spelling(location: str, tmp_path: Path) -> None:
+    """That of az and that of azd."""
     assert hook(tmp_path, FINE, AZD | {"AZURE_LOCATION": location}).code == 0
 
 
@@ -131,8 +130,8 @@ def test_a_region_is_taken_in_each_spelling(location: str, tmp_path: Path) -> No
         ({"value": []}, None, 1),
     ],
 )
-def test_who_may_not_assign_roles_is_refused(whole: Any, group: Any, code: int, tmp_path: Path) -> None:
-    """By the actions of their roles, in the subscription or in the group if it is there."""
+def test_a_user_who_may_not_assign_roles_is_refused(whole: Any, group: Any, code: int, tmp_path: Path) -> None:
+    """By the actions of the user's roles, in the subscription or in the group, if it exists."""
     answers = {f"url /subscriptions/{SUBSCRIPTION}/{GROUP}": group} if group else {}
     ran = hook(tmp_path, FINE | answers | {f"rest --method get --url {WHOLE}": whole}, AZD)
     assert ran.code == code
@@ -140,29 +139,28 @@ def test_who_may_not_assign_roles_is_refused(whole: Any, group: Any, code: int, 
     assert ("Role Based Access Control Administrator" in ran.said) == bool(code)
 
 
-def test_everything_that_is_refused_is_said_at_once(tmp_path: Path) -> None:
-    """Two reasons, one run."""
+def test_one_run_reports_all_problems(tmp_path: Path) -> None:
     answers = FINE | {f"rest --method get --url {WHOLE}": CONTRIBUTOR}
     ran = hook(tmp_path, answers, AZD | {"AZURE_LOCATION": "qatarcentral"})
     assert (ran.code, ran.said.count("ERROR: ")) == (1, 2)
 
 
-def test_without_the_azure_cli_it_warns_and_goes_on(tmp_path: Path) -> None:
-    """What azd does needs no `az`."""
+def test_a_missing_azure_cli_is_a_warning(tmp_path: Path) -> None:
+    """Azd itself does not need `az`."""
     ran = hook(tmp_path, None, AZD)
     assert (ran.code, ran.said.count("\n")) == (0, 1)
     assert ran.said.startswith("WARNING: the Azure CLI (az) is not on PATH")
 
 
-def test_before_azd_has_asked_it_warns_and_asks_nothing(tmp_path: Path) -> None:
+def test_an_unknown_subscription_is_a_warning(tmp_path: Path) -> None:
     """`azd provision` runs the hook before it asks for the subscription the first time."""
     ran = hook(tmp_path, FINE, {"AZURE_ENV_NAME": "demo"})
     assert (ran.code, ran.asked) == (0, [])
     assert ran.said.startswith("WARNING: azd has not asked for the subscription yet")
 
 
-def test_before_azd_has_asked_for_the_region_it_warns(tmp_path: Path) -> None:
-    """The rest is looked at."""
+def test_an_unknown_region_is_a_warning(tmp_path: Path) -> None:
+    """The other checks are made."""
     ran = hook(tmp_path, FINE, {name: value for name, value in AZD.items() if name != "AZURE_LOCATION"})
     assert (ran.code, ran.said.count("WARNING")) == (0, 1)
     assert "azd has not asked for the region yet" in ran.said
@@ -170,14 +168,14 @@ def test_before_azd_has_asked_for_the_region_it_warns(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("answer", [1, "raw <html>", "raw {", [], {}, None, "text"])
 @pytest.mark.parametrize("what", ["functionapp list-flexconsumption-locations", f"rest --method get --url {WHOLE}"])
-def test_a_look_that_fails_is_a_warning(what: str, answer: Any, tmp_path: Path) -> None:
-    """Not logged in, an older `az`, an answer that is another: the deployment goes on, and nothing of the error is shown."""
+def test_a_failed_check_is_a_warning(what: str, answer: Any, tmp_path: Path) -> None:
+    """No login, an older `az`, an unexpected answer: the deployment continues, and the error output is not shown."""
     ran = hook(tmp_path, FINE | {what: answer}, AZD)
     assert (ran.code, ran.said.count("WARNING"), ran.said.count("\n")) == (0, 1, 1)
 
 
 def test_an_az_that_cannot_be_run_is_a_warning(tmp_path: Path) -> None:
-    """A file of that name that is no program."""
+    """A file with this name that is not a program."""
     (tmp_path / "az").write_text("no program")
     (tmp_path / "az").chmod(0o755)
     ran = hook(tmp_path, None, AZD)
@@ -185,8 +183,8 @@ def test_an_az_that_cannot_be_run_is_a_warning(tmp_path: Path) -> None:
     assert ran.said.count("WARNING") == 4
 
 
-def test_the_hooks_that_azure_yaml_names_are_there() -> None:
-    """Each is named by its path, as azd takes it on every system; and there is no other."""
+def test_the_hooks_of_azure_yaml_exist() -> None:
+    """Each is named by its path, which azd accepts on every system."""
     azure = read("azure.yaml")
     assert set(azure["hooks"]) == {"preprovision"}
     assert set(azure["services"]["app"]["hooks"]) == {"prepackage", "postpackage"}
@@ -195,8 +193,8 @@ def test_the_hooks_that_azure_yaml_names_are_there() -> None:
         assert (ROOT / each["run"]).is_file()
 
 
-def test_a_hook_needs_the_standard_library_alone() -> None:
-    """The nearest requirements.txt, which azd installs for a hook, names nothing."""
+def test_a_hook_needs_only_the_standard_library() -> None:
+    """The nearest requirements.txt, which azd installs for a hook, is empty."""
     lines = (HOOKS / "requirements.txt").read_text().splitlines()
     assert [line for line in lines if not line.startswith("#")] == []
     for path in HOOKS.glob("*.py"):
@@ -204,7 +202,7 @@ def test_a_hook_needs_the_standard_library_alone() -> None:
         assert ran.returncode == 0, ran.stderr
 
 
-# Without site-packages: what a hook imports is found all the same.
+# Without site-packages, every import of a hook is found.
 IMPORTS = """
 import ast, importlib, pathlib, sys
 path = pathlib.Path(sys.argv[1])

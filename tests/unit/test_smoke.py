@@ -1,26 +1,28 @@
-"""The pure parts of `make smoke`: values, routes, what an end comes to, and the rows that it claims to settle."""
+"""The smoke test without a stack: values, routes, findings, rows, keys and errors."""
 
 import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError, ServiceRequestError
 
-from smoke import app, findings, places, spans, steps, trouble, values
-from smoke.arm import Arm
-from smoke.findings import End, Finding, Result
-from smoke.places import Blob, Route
+from devhost.stack import ROOT
+from smoke import api, deployment, findings, storage, story
+from smoke.__main__ import TOO_LONG, find_spans
+from smoke.api import Answer, App, Arm
+from smoke.deployment import Blob, Route, SmokeError
+from smoke.findings import Finding, Result
 from smoke.rows import rows
-from smoke.steps import TOO_LONG, Smoke
 from smoke.storage import Storage
-from smoke.trouble import Trouble
-from tests.docs import pages
+from smoke.story import Sample, Story
 
 ROUTES = json.dumps(
     [
@@ -43,7 +45,7 @@ ROUTES = json.dumps(
         },
     ]
 )
-TOLD = {
+ENV = {
     "AZURE_SUBSCRIPTION_ID": "0",
     "RESOURCE_GROUP": "rg",
     "FUNCTION_APP": "func",
@@ -52,66 +54,63 @@ TOLD = {
 }
 
 
-def test_values_are_read_as_azd_writes_them() -> None:
-    """The ARM id of the app, its address, the routes; prefixes are decoded."""
-    known = values.of_json(json.dumps(TOLD), "azd")
+def test_values_of_azd() -> None:
+    """ARM ids, the app's URL, the routes; prefixes are decoded."""
+    known = deployment.from_json(json.dumps(ENV), "azd")
     assert known.function == "/subscriptions/0/resourceGroups/rg/providers/Microsoft.Web/sites/func"
     assert known.api == "https://func.azurewebsites.net"
     assert known.workspace == ""
-    logged = values.of_json(json.dumps({**TOLD, "WORKSPACE": "log-1"}), "azd").workspace
+    logged = deployment.from_json(json.dumps({**ENV, "WORKSPACE": "log-1"}), "azd").workspace
     assert logged == "/subscriptions/0/resourceGroups/rg/providers/Microsoft.OperationalInsights/workspaces/log-1"
     assert [route.name for route in known.routes] == ["default", "csv", "on"]
     assert known.routes[1].source == Blob("https://a.blob.core.windows.net", "source", "in here/")
 
 
-@pytest.mark.parametrize("missing", values.NEEDED)
-def test_a_value_that_is_missing_is_named_with_its_fix(missing: str) -> None:
-    """Empty is missing, too."""
-    with pytest.raises(Trouble, match=f"lacks {missing}. Fix: azd provision"):
-        values.of_json(json.dumps({**TOLD, missing: ""}), "azd")
+@pytest.mark.parametrize("missing", deployment.NEEDED)
+def test_a_missing_value_is_named_with_the_fix(missing: str) -> None:
+    """An empty value is missing, too."""
+    with pytest.raises(SmokeError, match=f"lacks {missing}. Fix: azd provision"):
+        deployment.from_json(json.dumps({**ENV, missing: ""}), "azd")
 
 
-def test_the_values_are_those_that_the_deployment_writes_and_reads() -> None:
-    """Outputs of main.bicep, and variables of its parameters file, by their names."""
-    outputs = set(re.findall(r"^output (\w+) ", (pages.ROOT / "infra/main.bicep").read_text(), re.MULTILINE))
-    assert {*values.NEEDED, "APP_SUBNET", "WORKSPACE", "AZURE_TENANT_ID"} - {"AZURE_SUBSCRIPTION_ID"} <= outputs
-    read = set(re.findall(r"readEnvironmentVariable\(\s*'(\w+)'", (pages.ROOT / "infra/main.bicepparam").read_text()))
-    told = {"AZURE_LOCATION", "PRIVATE_ENDPOINTS", "SHARING_ROUTES", "DURABLE_BACKEND", "CLIENT_IP", "TESTER_ACCESS"}
-    assert told <= read
+def test_the_values_exist_in_the_deployment() -> None:
+    """Outputs of main.bicep, and variables of its parameters file."""
+    outputs = set(re.findall(r"^output (\w+) ", (ROOT / "infra/main.bicep").read_text(), re.MULTILINE))
+    assert {*deployment.NEEDED, "APP_SUBNET", "WORKSPACE", "AZURE_TENANT_ID"} - {"AZURE_SUBSCRIPTION_ID"} <= outputs
+    read = set(re.findall(r"readEnvironmentVariable\(\s*'(\w+)'", (ROOT / "infra/main.bicepparam").read_text()))
+    used = {"AZURE_LOCATION", "PRIVATE_ENDPOINTS", "SHARING_ROUTES", "DURABLE_BACKEND", "CLIENT_IP", "TESTER_ACCESS"}
+    assert used <= read
 
 
-@pytest.mark.parametrize("text", ["", "[]", 'API_URL="https://x"', json.dumps({**TOLD, "ROUTES": "[{}]"})])
-def test_what_is_no_output_of_azd_is_told(text: str) -> None:
-    """With the command that writes one."""
-    with pytest.raises(Trouble, match="Fix: azd"):
-        values.of_json(text, "the file")
+@pytest.mark.parametrize("text", ["", "[]", 'API_URL="https://x"', json.dumps({**ENV, "ROUTES": "[{}]"})])
+def test_other_text_than_the_output_of_azd_is_an_error(text: str) -> None:
+    with pytest.raises(SmokeError, match="Fix: azd"):
+        deployment.from_json(text, "the file")
 
 
 @pytest.mark.parametrize(
     "url", ["http://func.azurewebsites.net", "ftp://x", "func.azurewebsites.net", "http://127.0.0.1.example.com"]
 )
-def test_no_key_is_sent_where_others_can_read_it(url: str) -> None:
-    """By TLS, or to this machine, or not at all."""
-    with pytest.raises(Trouble, match="keys are sent only over https"):
-        values.of_json(json.dumps({**TOLD, "API_URL": url}), "azd")
-    assert places.safe("http://127.0.0.1:7071/", "x") == "http://127.0.0.1:7071"
+def test_a_key_is_sent_only_over_tls_or_to_this_machine(url: str) -> None:
+    with pytest.raises(SmokeError, match="keys are sent only over https"):
+        deployment.from_json(json.dumps({**ENV, "API_URL": url}), "azd")
+    assert deployment.require_tls("http://127.0.0.1:7071/", "x") == "http://127.0.0.1:7071"
 
 
-def test_azd_that_is_not_there_or_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it said last, and what to do."""
+def test_a_missing_or_failing_azd_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message has azd's last line and the fix."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(Trouble, match=r"azd is not on PATH\. Fix: "):
-        values.of_azd()
+    with pytest.raises(SmokeError, match=r"azd is not on PATH\. Fix: "):
+        deployment.from_azd()
     (tmp_path / "azd").write_text("#!/bin/sh\necho 'ERROR: no environment exists' >&2\nexit 1\n")
     (tmp_path / "azd").chmod(0o755)
-    with pytest.raises(Trouble, match=r"env get-values failed: ERROR: no environment exists\. Fix: azd up"):
-        values.of_azd()
+    with pytest.raises(SmokeError, match=r"env get-values failed: ERROR: no environment exists\. Fix: azd up"):
+        deployment.from_azd()
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
-    """By its name."""
-    with pytest.raises(Trouble, match=r"values\.json cannot be read"):
-        values.of_file(tmp_path / "values.json")
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SmokeError, match=r"values\.json cannot be read"):
+        deployment.from_file(tmp_path / "values.json")
 
 
 @pytest.mark.parametrize(
@@ -125,62 +124,52 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
         ("in here/x.txt", [("default", "target", "in here/x.txt")]),
     ],
 )
-def test_whatever_a_canary_reaches_is_known(name: str, reached: list[tuple[str, str, str]]) -> None:
-    """Along every route that carries it, and on from there: all of it has to be taken away."""
-    routes = places.read(ROUTES)
+def test_every_copy_of_a_blob_is_found(name: str, reached: list[tuple[str, str, str]]) -> None:
+    """By each route that copies the blob, and by the routes that copy its copies."""
+    routes = deployment.read_routes(ROUTES)
     blob = Blob("https://a.blob.core.windows.net", "source", name)
-    assert [(route.name, there.container, there.name) for route, there in places.journey(routes, blob)] == reached
+    found = [(route.name, target.container, target.name) for route, target in deployment.journey(routes, blob)]
+    assert found == reached
 
 
-def route(engine: str) -> Route:
-    """A route of that engine."""
-    end = Blob("https://a.blob.core.windows.net", "c", "")
-    return Route("r", end, end, "", engine)
-
-
-def ended(state: str, engine: str | None = None, detail: str = "", *, equal: bool = True) -> End:
-    """How a transfer ended, as the API tells it."""
-    return End(
-        {
-            "state": state,
-            "engine": engine,
-            "reason": "source_unreadable" if detail else None,
-            "detail": detail,
-            "tries": 3 if detail else 0,
-            "accepted_at": "2026-11-27T00:00:00.000Z",
-            "updated_at": "2026-11-27T00:00:01.500Z",
-        },
-        equal,
-    )
-
-
+END = Blob("https://a.blob.core.windows.net", "c", "")
+ROUTE = Route("r", END, END, "", "auto")
 UNREADABLE = (
     "the target's service cannot read the source with async, sync; the last: target.copy: 403 CannotVerifyCopySource"
 )
 
 
+def sample(state: str = "", engine: str | None = None, detail: str = "", *, equal: bool = True, **more: Any) -> Sample:
+    """A sample with this transfer; without a state, its event has not arrived."""
+    transfer = {
+        "state": state,
+        "engine": engine,
+        "copied": 0,
+        "reason": "source_unreadable" if detail else None,
+        "detail": detail,
+        "tries": 3 if detail else 0,
+        "accepted_at": "2026-11-27T00:00:00.000Z",
+        "updated_at": "2026-11-27T00:00:01.500Z",
+    }
+    return Sample(ROUTE, END, END, transfer=transfer if state else {}, equal=equal and state == "verified", **more)
+
+
 @pytest.mark.parametrize(
-    ("engine", "small", "result", "works"),
+    ("small", "result", "works"),
     [
-        ("async", ended("verified", "async"), Result.UNUSED, True),
-        ("auto", ended("verified", "sync"), Result.LET_THROUGH, True),
-        ("auto", ended("verified", "async"), Result.REFUSED, True),
-        ("auto", ended("verified", "sync", equal=False), Result.FAILED, False),
-        ("auto", ended("verified", "async", equal=False), Result.FAILED, False),
-        ("auto", ended("accepted", None, UNREADABLE, equal=False), Result.REFUSED, False),
-        ("sync", ended("dead_lettered", None, UNREADABLE, equal=False), Result.REFUSED, False),
-        (
-            "auto",
-            ended("dead_lettered", None, "target.copy: 403 AuthorizationFailure", equal=False),
-            Result.FAILED,
-            False,
-        ),
-        ("auto", End({}, equal=False), Result.FAILED, False),
+        (None, Result.UNUSED, True),
+        (sample("verified", "sync"), Result.LET_THROUGH, True),
+        (sample("verified", "async"), Result.REFUSED, True),
+        (sample("verified", "sync", equal=False), Result.FAILED, False),
+        (sample("verified", "async", equal=False), Result.FAILED, False),
+        (sample("accepted", None, UNREADABLE), Result.REFUSED, False),
+        (sample("dead_lettered", None, UNREADABLE), Result.REFUSED, False),
+        (sample("dead_lettered", None, "target.copy: 403 AuthorizationFailure"), Result.FAILED, False),
+        (sample(), Result.FAILED, False),
     ],
 )
-def test_sync_by_what_became_of_a_small_blob(engine: str, small: End, result: Result, works: bool) -> None:  # noqa: FBT001
-    """The table of `findings.sync`."""
-    found = findings.sync(route(engine), small)
+def test_sync_is_judged_by_a_small_blob(small: Sample | None, result: Result, works: bool) -> None:  # noqa: FBT001
+    found = findings.engine("sync", "r", small)
     assert (found.result, found.works) == (result, works)
 
 
@@ -188,27 +177,40 @@ def test_sync_by_what_became_of_a_small_blob(engine: str, small: End, result: Re
     ("append", "result", "works"),
     [
         (None, Result.UNUSED, True),
-        (ended("verified", "async"), Result.LET_THROUGH, True),
-        (ended("verified", "async", equal=False), Result.FAILED, False),
-        (ended("accepted", None, UNREADABLE, equal=False), Result.REFUSED, False),
-        (ended("copying", "async", equal=False), Result.FAILED, False),
+        (sample("verified", "async"), Result.LET_THROUGH, True),
+        (sample("verified", "async", equal=False), Result.FAILED, False),
+        (sample("accepted", None, UNREADABLE), Result.REFUSED, False),
+        (sample("copying", "async"), Result.FAILED, False),
     ],
 )
-def test_async_by_what_became_of_an_append_blob(append: End | None, result: Result, works: bool) -> None:  # noqa: FBT001
-    """The table of `findings.asynchronous`."""
-    found = findings.asynchronous(route("auto"), append)
+def test_async_is_judged_by_an_append_blob(append: Sample | None, result: Result, works: bool) -> None:  # noqa: FBT001
+    found = findings.engine("async", "r", append)
     assert (found.result, found.works) == (result, works)
 
 
-def test_an_end_is_told_in_a_line() -> None:
-    """Engine and seconds; else reason, tries and detail."""
-    assert str(ended("verified", "sync")) == "verified by sync in 1.5 s; bytes equal"
-    assert str(ended("verified", "sync", equal=False)).endswith("BYTES DIFFER")
-    assert str(ended("accepted", None, UNREADABLE)) == f"accepted: failed 3 times: source_unreadable: {UNREADABLE}"
-    assert str(End({"id": "x"}, equal=False)) == "no transfer: its event has not arrived"
+def test_a_route_with_async_alone_does_not_use_sync() -> None:
+    """Its small blob arrives with `async`, and shows nothing about `sync`."""
+    route = replace(ROUTE, engine="async")
+    samples = [sample("verified", "async", kind=kind) for kind in ("small", "append", "broken")]
+    judged = findings.judge(route, [replace(each, route=route) for each in samples])
+    assert [finding.result for finding in judged] == ["ok", "not used", "let through", "ok"]
 
 
-def test_the_metadata_of_the_broken_one_fit_the_service_and_leave_no_room_for_a_receipt() -> None:
+def test_the_outcome_is_one_line() -> None:
+    """Engine and seconds, or the reason, the number of attempts and the detail."""
+    assert str(sample("verified", "sync")) == "verified by sync in 1.5 s; bytes equal"
+    assert str(sample("verified", "sync", equal=False)).endswith("BYTES DIFFER")
+    assert str(sample("accepted", None, UNREADABLE)) == f"accepted: failed 3 times: source_unreadable: {UNREADABLE}"
+    assert str(sample()) == "no transfer: its event has not arrived"
+
+
+@pytest.mark.parametrize(("failing", "works"), [([], True), (["target of route x"], True), (["settings"], False)])
+def test_health_counts_the_routes_of_the_run(failing: list[str], works: bool) -> None:  # noqa: FBT001
+    found = findings.health([*failing, "source of route other"], ["r"])
+    assert (found.works, findings.health(["target of route r"], ["r"]).works) == (works, False)
+
+
+def test_the_metadata_of_the_broken_blob_leave_no_room_for_a_receipt() -> None:
     """8 KB for all: the shortest receipt has keys of 11 letters each, an ETag of 15, an id of 33."""
     size = sum(len(key) + len(value) for key, value in TOO_LONG.items())
     assert size <= 8192 < size + 11 + 15 + 11 + 33
@@ -224,55 +226,65 @@ FOUND = [
     Finding("replay", "r", Result.OK, "", works=True),
     Finding("spans", "", Result.OK, "7 spans of the canaries", works=True),
 ]
-CLOSED = {**TOLD, "APP_SUBNET": "/subnets/app"}
+CLOSED = {**ENV, "APP_SUBNET": "/subnets/app"}
+OPEN_ROWS = {"deployment", "function-key", "event-delivery", "user-delegation-key", "spans"}
+CLOSED_ROWS = {"engines-closed-accounts", "event-delivery-closed", "host-closed-state", "copy-scope"}
+SCHEDULER_ROWS = {"scheduler-start", "scheduler-role", "scheduler-api"}
 
 
 @pytest.mark.parametrize(
-    ("told", "seen"),
+    ("env", "keys"),
     [
-        (
-            CLOSED,
-            "over service endpoints, trusted services off: sync refused on 1 of 2, let through on 1 of 2; async let through on 1 of 1",
-        ),
-        ({**CLOSED, "PRIVATE_ENDPOINTS": "true"}, "over private endpoints, trusted services off: "),
-        (
-            {**CLOSED, "SHARING_ROUTES": '[{"source": {"account": "mine"}}]'},
-            "over service endpoints, existing accounts among them: ",
-        ),
-        (TOLD, None),
-        ({}, None),
+        ({}, set()),
+        (ENV, OPEN_ROWS),
+        (CLOSED, OPEN_ROWS | CLOSED_ROWS),
+        ({**CLOSED, "SHARING_ROUTES": '[{"source": {"account": "mine"}}]'}, OPEN_ROWS | CLOSED_ROWS - {"copy-scope"}),
+        ({**CLOSED, "DURABLE_BACKEND": "scheduler"}, OPEN_ROWS | CLOSED_ROWS | SCHEDULER_ROWS),
     ],
 )
-def test_a_row_says_what_it_was_seen_on(told: dict[str, str], seen: str | None) -> None:
-    """Open accounts show nothing of closed ones, nor does the local stack."""
-    found = [row.seen for row in rows(told, FOUND) if row.unproven.startswith("`sync` and `async` between closed")]
-    assert [line[: len(seen or "")] for line in found] == ([seen] if seen else [])
+def test_a_deployment_settles_its_own_rows(env: dict[str, str], keys: set[str]) -> None:
+    """Open accounts show nothing about closed ones; the local stack settles nothing."""
+    assert rows(env, FOUND).keys() == keys
+
+
+@pytest.mark.parametrize(
+    ("more", "seen"),
+    [
+        (
+            {},
+            "over service endpoints, trusted services off: sync refused on 1 of 2, let through on 1 of 2; async let through on 1 of 1",
+        ),
+        ({"PRIVATE_ENDPOINTS": "true"}, "over private endpoints, trusted services off: "),
+        (
+            {"SHARING_ROUTES": '[{"source": {"account": "mine"}}]'},
+            "over service endpoints, existing accounts among them: ",
+        ),
+    ],
+)
+def test_a_row_names_the_network(more: dict[str, str], seen: str) -> None:
+    assert rows({**CLOSED, **more}, FOUND)["engines-closed-accounts"].startswith(seen)
 
 
 class Response:
-    """As much of an answer as is looked at."""
+    """The part of a response that the SDK's errors read."""
 
     status_code, reason, request = 403, "", None
 
     def text(self) -> str:
-        """No body."""
         return ""
 
 
 def refused(code: str) -> HttpResponseError:
-    """As the storage SDK raises it: a 403 is a ClientAuthenticationError, and so is a token that nobody gave."""
+    """The storage SDK's error for a 403: a ClientAuthenticationError, as for a missing token."""
     error = ClientAuthenticationError("https://a/?sig=secret", response=Response())
     error.error_code = code  # type: ignore[attr-defined]
     return error
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
-        (
-            refused("AuthorizationFailure"),
-            "(403 AuthorizationFailure): the account's firewall blocks this machine",
-        ),
+        (refused("AuthorizationFailure"), "(403 AuthorizationFailure): the account's firewall blocks this machine"),
         (
             refused("AuthorizationPermissionMismatch"),
             "(403 AuthorizationPermissionMismatch): your account lacks the role",
@@ -282,46 +294,61 @@ def refused(code: str) -> HttpResponseError:
         (ServiceRequestError("https://a/?sig=secret"), "no answer (ServiceRequestError)"),
     ],
 )
-def test_what_storage_refuses_is_told_by_its_code(error: AzureError, told: str) -> None:
-    """Firewall, role and login apart; never by a message, which may show what nobody should see."""
-    with pytest.raises(Trouble) as raised, trouble.asking("list", "https://a"):
+def test_a_refusal_of_storage_is_explained_by_its_code(error: AzureError, message: str) -> None:
+    """Firewall, role and login differ; the SDK's message, which may contain a signed URL, is not shown."""
+    with pytest.raises(SmokeError) as raised, storage.asking("list", "https://a"):
         raise error
-    assert told in str(raised.value)
+    assert message in str(raised.value)
     assert "secret" not in str(raised.value)
 
 
-class Logged:
-    """Somebody who is logged in."""
+def test_a_missing_blob_is_not_an_error() -> None:
+    with storage.asking("delete", "https://a"):
+        raise refused("BlobNotFound")
+
+
+class Login:
+    """A credential with a token for everything."""
 
     def get_token(self, *scopes: str, **_: object) -> AccessToken:
-        """A token for anything."""
         return AccessToken(f"token for {scopes[0]}", 4102444800)
 
 
 @contextmanager
-def arm(status: int, body: object) -> Iterator[str]:
-    """An ARM that answers so, once."""
+def server(status: int, body: object, paths: list[str] | None = None) -> Iterator[str]:
+    """A server that answers one request."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            said = json.dumps(body).encode()
+            if paths is not None:
+                paths.append(self.path)
+            data = json.dumps(body).encode()
             self.send_response(status)
-            self.send_header("Content-Length", str(len(said)))
+            self.send_header("Content-Length", str(len(data)))
             self.end_headers()
-            self.wfile.write(said)
+            self.wfile.write(data)
+
+        do_GET = do_POST  # noqa: N815  # http.server's name
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Print nothing."""
 
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.handle_request, daemon=True)
+    with HTTPServer(("127.0.0.1", 0), Handler) as running:
+        thread = Thread(target=running.handle_request, daemon=True)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http://127.0.0.1:{running.server_port}"
         thread.join()
 
 
+def test_query_values_are_encoded() -> None:
+    paths: list[str] = []
+    with server(200, {}, paths) as url:
+        assert App(url, None).ask("GET", "/transfers", name="año 5% #1&+.txt") == Answer(200, {})
+    assert paths == ["/api/transfers?name=a%C3%B1o%205%25%20%231%26%2B.txt"]
+
+
 @pytest.mark.parametrize(
-    ("status", "body", "told"),
+    ("status", "body", "message"),
     [
         (
             401,
@@ -334,76 +361,72 @@ def arm(status: int, body: object) -> Iterator[str]:
         (200, {"functionKeys": {}, "masterKey": "secret"}, "ARM answered 200"),
     ],
 )
-def test_a_key_that_arm_does_not_give_is_told(status: int, body: object, told: str) -> None:
-    """With what is missing."""
-    with arm(status, body) as url, pytest.raises(Trouble) as raised:
-        app.key("/subscriptions/0", Arm(url, Logged()))
-    assert told in str(raised.value)
+def test_a_missing_key_is_explained(status: int, body: object, message: str) -> None:
+    with server(status, body) as url, pytest.raises(SmokeError) as raised:
+        Arm(url, Login()).function_key("/subscriptions/0")
+    assert message in str(raised.value)
     assert "secret" not in str(raised.value)
 
 
-def test_the_master_key_is_never_taken() -> None:
-    """It opens /admin, too; the one that is taken is not shown."""
-    with arm(200, {"masterKey": "master", "functionKeys": {"other": "1", "default": "the-key"}}) as url:
-        given = app.key("/subscriptions/0", Arm(url, Logged()))
-    assert (given.key, "the-key" in repr(given)) == ("the-key", False)
+def test_the_master_key_is_never_used() -> None:
+    """It opens /admin, too. The default key is used, and its credential does not show it."""
+    with server(200, {"masterKey": "master", "functionKeys": {"other": "1", "default": "the-key"}}) as url:
+        key = Arm(url, Login()).function_key("/subscriptions/0")
+    assert (key.key, "the-key" in repr(key)) == ("the-key", False)
 
 
-class Door(Storage):
-    """Storage that does not let in for a while."""
+class ClosedStorage(Storage):
+    """Storage that refuses the first requests."""
 
-    def __init__(self, code: str, closed: int) -> None:
-        self.code, self.closed, self.asked = code, closed, 0
+    def __init__(self, code: str, refusals: int) -> None:
+        self.code, self.refusals, self.asked = code, refusals, 0
 
     def names(self, prefix: Blob) -> list[str]:
-        """None, once the door is open."""
         self.asked += 1
-        if self.asked <= self.closed:
-            with trouble.asking("list", prefix.endpoint):
+        if self.asked <= self.refusals:
+            with storage.asking("list", prefix.endpoint):
                 raise refused(self.code)
         return []
 
 
-def looked(door: Door, patience: float) -> tuple[list[str], float]:
-    """What was said while a route's ends were looked at, and how far the end moved."""
-    said: list[str] = []
-    smoke = Smoke(app.App("http://127.0.0.1:1", None), door, (), 1000, said.append)
-    smoke.patience = patience
-    smoke._look(route("auto"))
-    return said, smoke.end - 1000
+def check_access(closed: ClosedStorage, patience: float) -> tuple[list[str], float]:
+    """Return the printed lines, and by how much the end was moved."""
+    printed: list[str] = []
+    run = Story(App("http://127.0.0.1:1", None), closed, 1000, printed.append, patience)
+    run.check_access(ROUTE, "run")
+    return printed, run.end - 1000
 
 
 @pytest.mark.parametrize("code", ["AuthorizationPermissionMismatch", "AuthorizationFailure"])
-def test_a_role_that_has_not_spread_is_waited_for(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a line each time; what it takes is not taken from the waiting for the canaries."""
+def test_a_role_is_awaited(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each wait prints a line, and does not shorten the time for the canaries."""
     slept: list[float] = []
-    monkeypatch.setattr("smoke.steps.time.sleep", slept.append)
-    door = Door(code, closed=3)
-    said, later = looked(door, steps.PATIENCE)
-    assert (door.asked, slept, later) == (5, [steps.PAUSE] * 3, 3 * steps.PAUSE)
-    assert [line for line in said if code in line] == said[:3]
-    assert "at most 10 min" in said[0]
-    assert said[3:] == ["   access to both ends of r"]
+    monkeypatch.setattr("smoke.story.time.sleep", slept.append)
+    closed = ClosedStorage(code, refusals=3)
+    printed, later = check_access(closed, story.ACCESS_SECONDS)
+    assert (closed.asked, slept, later) == (5, [story.ACCESS_PAUSE] * 3, 3 * story.ACCESS_PAUSE)
+    assert [line for line in printed if code in line] == printed[:3]
+    assert "at most 10 min" in printed[0]
+    assert printed[3:] == ["   access to both ends of r"]
 
 
-def test_a_role_that_does_not_come_is_told_after_ten_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the advice that there was before."""
+def test_a_missing_role_is_an_error_after_ten_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
-    monkeypatch.setattr("smoke.steps.time.sleep", slept.append)
-    with pytest.raises(Trouble, match="TESTER_ACCESS"):
-        looked(Door("AuthorizationPermissionMismatch", closed=1000), steps.PATIENCE)
-    assert sum(slept) == steps.PATIENCE == 600
+    monkeypatch.setattr("smoke.story.time.sleep", slept.append)
+    with pytest.raises(SmokeError, match="TESTER_ACCESS"):
+        check_access(ClosedStorage("AuthorizationPermissionMismatch", refusals=1000), story.ACCESS_SECONDS)
+    assert sum(slept) == story.ACCESS_SECONDS == 600
 
 
 @pytest.mark.parametrize(
     ("code", "patience"), [("ContainerNotFound", 600), ("Strange", 600), ("AuthorizationFailure", 0)]
 )
-def test_what_waiting_does_not_help_is_told_at_once(code: str, patience: float) -> None:
+def test_other_refusals_are_errors_at_once(code: str, patience: float) -> None:
     """Any other code, and every code on the local stack."""
-    door = Door(code, closed=1000)
-    with pytest.raises(Trouble, match=code):
-        looked(door, patience)
-    assert door.asked == 1
+    closed = ClosedStorage(code, refusals=1000)
+    with pytest.raises(SmokeError, match=code):
+        check_access(closed, patience)
+    assert closed.asked == 1
 
 
 @pytest.mark.parametrize(
@@ -411,31 +434,31 @@ def test_what_waiting_does_not_help_is_told_at_once(code: str, patience: float) 
     [
         ({"tables": [{"rows": [[7]]}]}, Result.OK, "7 spans of the canaries"),
         ({"Tables": [{"Rows": [["7"]]}]}, Result.OK, "7 spans of the canaries"),
-        ({"tables": [{"rows": [[0]]}]}, Result.UNSEEN, spans.MISSING),
-        ({"tables": []}, Result.UNSEEN, spans.MISSING),
-        ([], Result.UNSEEN, spans.MISSING),
+        ({"tables": [{"rows": [[0]]}]}, Result.UNSEEN, api.NO_SPANS),
+        ({"tables": []}, Result.UNSEEN, api.NO_SPANS),
+        ([], Result.UNSEEN, api.NO_SPANS),
     ],
 )
-def test_a_span_is_looked_for(answer: object, result: Result, seen: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the ids of the canaries; that none comes is no failure of what a route needs."""
-    monkeypatch.setattr(spans, "PATIENCE", 0)
-    with arm(200, answer) as url:
-        found = spans.find(Arm(url, Logged()), "/workspaces/log-1", ["1-a", '") | x'], list[str]().append)
+def test_spans_are_counted(answer: object, result: Result, seen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without spans every route still works."""
+    monkeypatch.setattr(api, "SPAN_SECONDS", 0)
+    with server(200, answer) as url:
+        found = find_spans(Arm(url, Login()), "/workspaces/log-1", ["1-a", '") | x'])
     assert (found.result, found.seen, found.works) == (result, seen, True)
 
 
-def test_spans_are_asked_for_by_the_ids_of_the_transfers() -> None:
-    """Both tables that hold spans; nothing that is no id gets into the query."""
-    asked = spans.query(["37a8eec1-f414", "b_2", '") | x'])
-    assert 'in ("37a8eec1-f414", "b_2")' in asked
-    assert "AppRequests, AppDependencies" in asked
-    assert "durabletask.task.instance_id" in asked
+def test_spans_are_found_by_transfer_ids() -> None:
+    """In both tables that contain spans; other text than an id does not get into the query."""
+    query = api.span_query(["37a8eec1-f414", "b_2", '") | x'])
+    assert 'in ("37a8eec1-f414", "b_2")' in query
+    assert "AppRequests, AppDependencies" in query
+    assert "durabletask.task.instance_id" in query
 
 
-def test_a_log_that_is_not_shown_is_told_and_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the role that is missing."""
-    monkeypatch.setattr(spans, "PATIENCE", 0)
-    with arm(403, {"error": {"code": "AuthorizationFailed"}}) as url:
-        found = spans.find(Arm(url, Logged()), "/workspaces/log-1", ["1-a"], list[str]().append)
+def test_a_refused_query_is_reported_but_is_not_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message names the missing role."""
+    monkeypatch.setattr(api, "SPAN_SECONDS", 0)
+    with server(403, {"error": {"code": "AuthorizationFailed"}}) as url:
+        found = find_spans(Arm(url, Login()), "/workspaces/log-1", ["1-a"])
     assert (found.result, found.works) == (Result.UNSEEN, True)
     assert "ARM answered 403 AuthorizationFailed. Fix: get the role Log Analytics Reader" in found.seen
