@@ -15,6 +15,7 @@ from azure.core.exceptions import AzureError, ResourceExistsError
 from azure.storage.blob import ContainerClient
 
 from devhost.app import App
+from devhost.parent import EXIT_WITH_PARENT
 from devhost.storage.azurite import listen
 from devhost.storage.config import EVENTS_ACCOUNT, HOST, STATE_ACCOUNT, Config, StackError
 
@@ -145,7 +146,7 @@ class LocalStack:
 
     def start_storage(self) -> None:
         """Start the emulator behind its proxy, until it is ready."""
-        self.storage = self._launch([sys.executable, "-m", "devhost.storage", "--leash"], subprocess.PIPE)
+        self.storage = self._launch([sys.executable, "-m", "devhost.storage", EXIT_WITH_PARENT], subprocess.PIPE)
         said = self.storage.stdout.readline() if self.storage.stdout else ""
         if not said.startswith("ready"):
             raise StackFailed("the storage emulator did not start; see its output above")
@@ -210,7 +211,7 @@ class LocalStack:
         if self.on_func:
             copy = str(ROOT / self.state / "func")
             return [sys.executable, "-m", "devhost.func", "--port", str(self.host_port), "--copy", copy]
-        return [sys.executable, "-m", "devhost.host", "--app", str(ROOT), "--leash"]
+        return [sys.executable, "-m", "devhost.host", "--app", str(ROOT), EXIT_WITH_PARENT]
 
     def answers(self) -> bool:
         """Whether the app answers at all (health may well say that something is missing)."""

@@ -1,6 +1,6 @@
-"""What the host is told: the environment and `host.json`, with the refusals of the real host.
+"""The host's configuration: the environment and `host.json`, with the refusals of the real host.
 
-Unknown keys are ignored in silence, as there; the fatal values were measured: a real host never answers with them.
+As there, unknown keys are ignored silently. The refused values were measured: a real host with one never answers.
 """
 
 import json
@@ -17,7 +17,8 @@ MAX_BATCH, MAX_PARTITIONS, MAX_PORT = 32, 16, 65535
 HUB_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{2,44}")
 ENCODINGS = ("base64", "none")
 MIN_POLLING = timedelta(milliseconds=100)
-# Settings of `durableTask` that are words, in any case. Another word is fatal.
+OVERRIDE = "AzureFunctionsJobHost__"
+# Settings of `durableTask` with fixed values, in any case. Another value is fatal.
 WORDS = {
     "storageProvider.type": ("AzureStorage", "azureManaged", "mssql", "netherite"),
     "versionMatchStrategy": ("None", "Strict", "CurrentOrOlder"),
@@ -27,7 +28,7 @@ WORDS = {
 
 
 class ConfigError(Exception):
-    """The host cannot start; the text says which value it is and what would do."""
+    """The host cannot start; the text names the value and the fix."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Queues:
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that the host is told before it loads the app."""
+    """The configuration of a host."""
 
     app: Path
     port: int
@@ -84,7 +85,7 @@ def load(app: Path, environment: Mapping[str, str]) -> Config:
 
 
 def resolve(text: str, environment: Mapping[str, str]) -> str:
-    """Put app settings in for `%NAME%`. Raises ConfigError for one that does not exist."""
+    """Replace `%NAME%` by the app setting NAME. Raises ConfigError if it does not exist."""
 
     def value(found: re.Match[str]) -> str:
         if found[1] not in environment:
@@ -106,25 +107,18 @@ def _read(path: Path) -> dict[str, Any]:
     return found
 
 
-OVERRIDE = "AzureFunctionsJobHost__"
-
-
 def _overridden(host: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
-    """Put app settings such as `AzureFunctionsJobHost__extensions__queues__maxDequeueCount` over host.json, as the host does."""
+    """Apply app settings such as `AzureFunctionsJobHost__extensions__queues__maxDequeueCount` to host.json."""
     for name in sorted(name for name in environment if name.startswith(OVERRIDE)):
         *path, last = name.removeprefix(OVERRIDE).split("__")
         section = host
         for key in path:
             section = section.setdefault(key, {})
-        section[last] = _typed(environment[name])
+        try:
+            section[last] = json.loads(environment[name])
+        except ValueError:
+            section[last] = environment[name]
     return host
-
-
-def _typed(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def _check_durable(durable: dict[str, Any], hub: str) -> None:
@@ -171,7 +165,7 @@ def _queues(queues: dict[str, Any]) -> Queues:
 
 
 def timespan(text: str) -> timedelta:
-    """`[d.]hh:mm:ss`, as host.json and schedules write it. Raises ConfigError."""
+    """Read `[d.]hh:mm:ss`, as in host.json and schedules. Raises ConfigError."""
     found = re.fullmatch(r"(?:(\d+)\.)?(\d{1,2}):(\d{2}):(\d{2})(?:\.(\d{1,7}))?", str(text))
     if not found:
         raise ConfigError(f"'{text}' is not a time span (hh:mm:ss)")

@@ -1,9 +1,9 @@
-"""Calls the app's functions as the real Python worker does: converted arguments in, converted result out.
+"""Calls the app's functions as the real Python worker does: converts the arguments and the result.
 
 Mirrors `invocation_request` of the worker. Async functions run on the loop, plain ones in a pool of threads.
 
-The real worker is a process of its own, and here it is not. When it dies, its calls end and the app is loaded anew. What
-the old modules keep alive (a thread that is busy, an open session) stays until the host ends.
+Unlike the real worker this one is not a process. When it dies, its calls end and the app is loaded again. Busy threads
+and open sessions of the old modules remain until the host ends.
 """
 
 import asyncio
@@ -13,29 +13,30 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, ClassVar
 from uuid import uuid4
 
 from azure.functions.meta import Datum
 
 from devhost.host.indexing import Function, converter
-from devhost.host.meter import Meter
 from devhost.host.tracing import TraceContext
 
 THREADS_PER_CORE = 6
-"""Measured on the real worker: twelve plain activities at once on two cores."""
+"""Measured on the real worker: twelve concurrent plain activities on two cores."""
 DOWN = 1.0
 """Seconds from the end of a worker until the next one is up. Measured: about one."""
 NOTICE = 0.05
-"""Seconds in which the host has not noticed the end: a call still goes to the dead worker."""
+"""Seconds until the host has noticed the end; until then calls still go to the dead worker."""
 DIED = f"{sys.executable} exited with code 137 (0x89)"
 MISSING = "Did not find any initialized language workers"
 
 
 class FunctionError(Exception):
-    """A function failed: `text` is `Type: message`, `stack` where; what the worker sends to the host."""
+    """A function failed: `text` is `Type: message`, `stack` the trace, as the worker sends them to the host."""
 
     def __init__(self, error: BaseException, directory: str = "") -> None:
         self.text = f"{type(error).__name__}: {error}"
@@ -45,12 +46,12 @@ class FunctionError(Exception):
 
     @property
     def line(self) -> str:
-        """One line for the log: what happened, and where in the app's own code."""
+        """The error and its place in the app's own code, as one line for the log."""
         return " ".join(f"{self.text}{self._place}".split())
 
 
 def place(error: BaseException, directory: str) -> str:
-    """` (file:line)` of the last frame in the app's folder, libraries in it left out; empty if there is none."""
+    """Return ` (file:line)` of the last frame in the app's folder (not in a library); empty if there is none."""
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
@@ -60,7 +61,7 @@ def place(error: BaseException, directory: str) -> str:
 
 
 class MissingFunctionError(FunctionError):
-    """The host knows no such orchestrator."""
+    """The app has no such orchestrator."""
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
         super().__init__(LookupError())
@@ -76,12 +77,47 @@ class MissingFunctionError(FunctionError):
 
 
 class WorkerLostError(FunctionError):
-    """No worker: its process ended while the function ran, or the next one is not up yet. There is no trace."""
+    """The worker ended while the function ran, or the next one is not up yet. There is no trace."""
 
     def __init__(self, text: str) -> None:
         super().__init__(SystemError())
         self.text = text
         self.args = (text,)
+
+
+class Meter:
+    """Counts executions, and the time in which an instance runs at least one function: Azure bills both.
+
+    On the Flex Consumption plan all durable functions share instances, all HTTP functions share others, and each other
+    function has its own; the time is measured for each of these groups.
+    """
+
+    GROUPS: ClassVar = {"orchestrationTrigger": "durable", "activityTrigger": "durable", "httpTrigger": "http"}
+
+    def __init__(self) -> None:
+        self._executions = Counter[str]()
+        self._active: dict[str, float] = {}
+        self._running = Counter[str]()
+        self._since: dict[str, float] = {}
+
+    @contextmanager
+    def running(self, function: Function) -> Iterator[None]:
+        """Count the block as one execution."""
+        group = self.GROUPS.get(function.kind, function.name)
+        self._executions[function.name] += 1
+        if not self._running[group]:
+            self._since[group] = time.monotonic()
+        self._running[group] += 1
+        try:
+            yield
+        finally:
+            self._running[group] -= 1
+            if not self._running[group]:
+                self._active[group] = self._active.get(group, 0.0) + time.monotonic() - self._since[group]
+
+    def read(self) -> dict[str, Any]:
+        """Return the counts as JSON. The time excludes groups that are running."""
+        return {"executions": self._executions, "active_seconds": self._active}
 
 
 class Context:
@@ -97,7 +133,7 @@ class Context:
 
 
 class Worker:
-    """The loaded functions, ready to be called. `client` gives the durable client binding's JSON."""
+    """The loaded functions. `client` returns the JSON of the durable client binding."""
 
     def __init__(self, functions: list[Function], client: Callable[[], str], default_version: str | None) -> None:
         self.default_version = default_version
@@ -107,7 +143,7 @@ class Worker:
         self.load(functions)
 
     def load(self, functions: list[Function]) -> None:
-        """Be a new worker process, with these functions."""
+        """Become a new worker process with these functions."""
         self.functions = functions
         self._lost: float | None = None
         self._threads = ThreadPoolExecutor(THREADS_PER_CORE * (os.cpu_count() or 1), "function")
@@ -116,11 +152,11 @@ class Worker:
         self._activities = {f.durable_name: f for f in functions if f.kind == "activityTrigger"}
 
     def close(self) -> None:
-        """Take no more calls; a thread that is still busy is left to itself."""
+        """Accept no more calls. Busy threads are not waited for."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def die(self) -> int:
-        """Fail every call that runs, and every call until `load`; how many run."""
+        """Fail all running calls, and every call until `load`; return the number of running ones."""
         self._lost = time.monotonic()
         self.close()
         for call in self._calls:
@@ -129,11 +165,11 @@ class Worker:
 
     @property
     def up(self) -> bool:
-        """Whether there is a worker."""
+        """Whether the worker lives."""
         return self._lost is None
 
     def _loss(self) -> str | None:
-        """What a call is answered while no worker is up."""
+        """Return the error of a call while no worker is up."""
         if self._lost is None:
             return None
         return DIED if time.monotonic() - self._lost < NOTICE else MISSING
@@ -144,11 +180,11 @@ class Worker:
         return bool(self._orchestrators)
 
     def has_activity(self, name: str) -> bool:
-        """Whether such an activity was loaded."""
+        """Whether the app has the activity."""
         return name in self._activities
 
     def orchestrate(self, name: str, trigger: str) -> str:
-        """Call an orchestrator, here and now: it does not wait. Raises FunctionError."""
+        """Call an orchestrator and return its state's JSON; it never waits. Raises FunctionError."""
         if loss := self._loss():
             raise WorkerLostError(f"One or more errors occurred. ({loss})")
         if name not in self._orchestrators:
@@ -162,7 +198,7 @@ class Worker:
             raise FunctionError(error, function.directory) from error
 
     async def activity(self, name: str, data: str, trace: TraceContext | None = None) -> str:
-        """Call an activity with JSON text; gives JSON text. Raises FunctionError."""
+        """Call an activity with JSON text and return JSON text. Raises FunctionError."""
         datum = await self.invoke(self._activities[name], Datum(data, "string"), trace=trace)
         return str(datum.value) if datum else "null"
 
@@ -173,10 +209,10 @@ class Worker:
         metadata: dict[str, Datum] | None = None,
         trace: TraceContext | None = None,
     ) -> Datum | None:
-        """Call any function with its trigger's value. Raises FunctionError."""
+        """Call a function with its trigger's value. Raises FunctionError."""
         if loss := self._loss():
             raise WorkerLostError(loss)
-        function = self._named.get(function.name, function)  # a listener may hold the one of an earlier worker
+        function = self._named.get(function.name, function)  # a listener may hold that of an earlier worker
         call = asyncio.create_task(self._invoked(function, datum, metadata, trace))
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)

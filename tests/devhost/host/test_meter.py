@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from devhost.host.indexing import Function
-from devhost.host.meter import Meter
+from devhost.host.worker import Meter
 
 ONE = Function(
     name="one",

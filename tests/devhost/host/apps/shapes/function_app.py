@@ -125,12 +125,6 @@ def parent(context: Any) -> Steps:
 
 
 @orchestration
-def heir(context: Any) -> Steps:
-    """Fail because the child does."""
-    yield context.call_sub_orchestrator("breaks", None, context.instance_id + "-child")
-
-
-@orchestration
 def naps(context: Any) -> Steps:
     """An activity of some seconds, a timer, an activity."""
     yield context.call_activity("slow", context.get_input())
