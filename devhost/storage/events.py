@@ -1,6 +1,4 @@
-"""Event Grid's stand-in: each blob that is created in a watched container is a message on the queue of an events account."""
-
-from __future__ import annotations
+"""A stand-in for Event Grid: each new blob in a watched container is a message on the queue of an events account."""
 
 import base64
 import json
@@ -9,17 +7,14 @@ import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from xml.sax.saxutils import escape
 
-from devhost.storage.config import HOST
+from devhost.storage.config import HOST, Config, Watch
+from devhost.storage.operations import Operation
+from devhost.storage.upstream import Upstream
 
-if TYPE_CHECKING:
-    from devhost.storage.config import Config, Watch
-    from devhost.storage.operations import Operation
-    from devhost.storage.upstream import Upstream
-
-# Copy Blob From URL and Put Blob From URL: Microsoft names no `api` of their own, so these two are guesses.
+# The `api` of Copy Blob From URL and Put Blob From URL is not documented; these two are guesses.
 APIS = {
     "PutBlob": "PutBlob",
     "PutBlobFromUrl": "PutBlob",
@@ -31,21 +26,21 @@ _RESOURCE_GROUP = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceG
 
 
 class Encoding(StrEnum):
-    """Of a queue message: Event Grid sends base64 (azure-docs issue 102923)."""
+    """The encoding of a queue message. Event Grid sends base64 (azure-docs issue 102923)."""
 
     BASE64 = "base64"
     PLAIN = "plain"
 
 
 class Schema(StrEnum):
-    """Of an event."""
+    """The schema of an event."""
 
     CLOUD_EVENTS = "cloudevents"
     EVENT_GRID = "eventgrid"
 
 
 class Mode(StrEnum):
-    """What becomes of an event; a held one is delivered when the mode changes to `deliver`."""
+    """The treatment of an event; a held one is delivered when the mode changes to `deliver` or `duplicate`."""
 
     DELIVER = "deliver"
     DUPLICATE = "duplicate"
@@ -55,7 +50,7 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """A blob that was just created, and by which request."""
+    """A new blob and the request that created it."""
 
     api: str
     account: str
@@ -70,7 +65,7 @@ class Created:
 
 
 class Events:
-    """Queues one event for each blob that is created where somebody watches."""
+    """Queues one event for each new blob in a watched container."""
 
     def __init__(self, upstream: Upstream, config: Config) -> None:
         self.encoding = Encoding.BASE64
@@ -82,7 +77,7 @@ class Events:
         self._held: list[tuple[str, str]] = []
 
     def watches(self, operation: Operation) -> bool:
-        """Whether success of this request is an event (of an asynchronous copy: its end is, not its start)."""
+        """Whether success of this request raises an event. An asynchronous copy raises it at its end."""
         return operation.name in APIS and bool(self._accounts(operation.account, operation.container))
 
     def _accounts(self, account: str, container: str) -> list[str]:
@@ -90,7 +85,7 @@ class Events:
         return sorted(watch.events for watch in self.watch if watch[:2] == (account, container))
 
     async def created(self, operation: Operation, etag: str, request_id: str, client_request_id: str) -> None:
-        """Queue the event of a blob that a watched request created; the queue has it when this returns."""
+        """Queue the event of the blob that a watched request created."""
         head = await self._upstream.ask("HEAD", operation.path)
         await self._publish(
             Created(
@@ -108,7 +103,7 @@ class Events:
         )
 
     async def deliver_held(self) -> None:
-        """Queue what was held, in order."""
+        """Queue the held events in their order."""
         held, self._held = self._held, []
         for account, message in held:
             await self._upstream.enqueue(account, message)
@@ -122,52 +117,30 @@ class Events:
                 await self._upstream.enqueue(account, message)
 
     def _message(self, created: Created) -> str:
-        shape = {Schema.CLOUD_EVENTS: _cloud_event, Schema.EVENT_GRID: _event_grid_event}[self.schema]
         url = f"{self._origin}/{created.account}/{created.container}/{created.blob}"
-        text = json.dumps(shape(created, _data(created, url)), ensure_ascii=False)
+        text = json.dumps(_event(created, self.schema, _data(created, url)), ensure_ascii=False)
         return base64.b64encode(text.encode()).decode() if self.encoding is Encoding.BASE64 else _xml(text)
 
 
-def _cloud_event(created: Created, data: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "id": str(uuid.uuid4()),
-        "source": _topic(created),
-        "specversion": "1.0",
-        "type": "Microsoft.Storage.BlobCreated",
-        "subject": _subject(created),
-        "time": _now(),
-        "data": data,
-    }
-
-
-def _event_grid_event(created: Created, data: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "topic": _topic(created),
-        "subject": _subject(created),
-        "eventType": "Microsoft.Storage.BlobCreated",
-        "eventTime": _now(),
-        "id": str(uuid.uuid4()),
-        "data": data,
-        "dataVersion": "",
-        "metadataVersion": "1",
-    }
+def _event(created: Created, schema: Schema, data: dict[str, Any]) -> dict[str, Any]:
+    identity, kind = str(uuid.uuid4()), "Microsoft.Storage.BlobCreated"
+    source = f"{_RESOURCE_GROUP}/providers/Microsoft.Storage/storageAccounts/{created.account}"
+    subject = f"/blobServices/default/containers/{created.container}/blobs/{created.blob}"
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    if schema is Schema.CLOUD_EVENTS:
+        common = {"id": identity, "source": source, "specversion": "1.0"}
+        return {**common, "type": kind, "subject": subject, "time": now, "data": data}
+    common = {"topic": source, "subject": subject, "eventType": kind, "eventTime": now, "id": identity}
+    return {**common, "data": data, "dataVersion": "", "metadataVersion": "1"}
 
 
 def _xml(text: str) -> str:
-    """Escape for the request that carries it; two characters that a name may have are beyond XML, so JSON escapes them."""
+    """Escape for XML. Two characters that a name may have are beyond XML, so they get JSON escapes."""
     return escape(text).replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
 
 
-def _topic(created: Created) -> str:
-    return f"{_RESOURCE_GROUP}/providers/Microsoft.Storage/storageAccounts/{created.account}"
-
-
-def _subject(created: Created) -> str:
-    return f"/blobServices/default/containers/{created.container}/blobs/{created.blob}"
-
-
 def _data(created: Created, url: str) -> dict[str, Any]:
-    """The URL is raw: Event Grid does not encode it (azure-sdk-for-net issue 23634)."""
+    """Return the `data` of an event. As at Event Grid, its URL is not encoded (azure-sdk-for-net issue 23634)."""
     client_request_id = {"clientRequestId": created.client_request_id} if created.client_request_id else {}
     return {
         "api": created.api,
@@ -179,10 +152,6 @@ def _data(created: Created, url: str) -> dict[str, Any]:
         "blobType": created.blob_type,
         "accessTier": "Default",
         "url": url,
-        "sequencer": f"{time.time_ns():048X}",  # strings of one length: they compare as the times do
+        "sequencer": f"{time.time_ns():048X}",  # of constant length, so the strings compare as the times do
         "storageDiagnostics": {"batchId": str(uuid.uuid4())},
     }
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat().replace("+00:00", "Z")

@@ -1,12 +1,12 @@
-// Loaded into Azurite before itself. Its parent holds the other end of stdin and never writes: the end of the stream
-// means that the parent is gone, however it died, and Azurite closes as if it had been asked to (no write is lost).
+// Azurite loads this file first. Its parent holds the other end of stdin and never writes to it. The end of the stream
+// means that the parent has ended, in whatever way; Azurite then closes as on SIGTERM, and no write is lost.
 process.stdin.on("end", () => process.kill(process.pid, "SIGTERM"));
 process.stdin.resume();
 process.stdin.unref();
 
-// While it closes it still talks, to a parent that no longer listens; that must not end it before its data is saved.
+// Output to a parent that has ended must not stop Azurite before it has saved its data.
 process.stdout.on("error", () => {});
 process.stderr.on("error", () => {});
 
-// A name may hold U+FFFE and U+FFFF, which XML cannot carry: Azurite would refuse every list that has one. The proxy encodes them.
+// A name may hold U+FFFE and U+FFFF, which XML cannot carry. Azurite would refuse each list with one; the proxy encodes them.
 require("xmlbuilder/lib/XMLStringifier").prototype.assertLegalChar = (text) => text;

@@ -74,7 +74,7 @@ def until(look: Callable[[], bool], what: str) -> None:
         ("ROUTES", "[", "The setting ROUTES is '[': not JSON"),
         ("WINDOW_SECONDS", "soon", "The setting WINDOW_SECONDS is 'soon'"),
         ("DEVHOST_COPY_RATE", "0", "DEVHOST_COPY_RATE=0 is not a positive number"),
-        ("AZURITE_QUEUE_PORT", "many", "AZURITE_QUEUE_PORT=many is not a positive number"),
+        ("AZURITE_QUEUE_PORT", "many", "AZURITE_QUEUE_PORT='many' is not a port"),
     ],
 )
 def test_a_wrong_setting_is_one_message_and_nothing_starts(

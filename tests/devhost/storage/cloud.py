@@ -1,29 +1,22 @@
 """The SDK's clients for a stack, and the few things that most tests do with them."""
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import json
 import time
 import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from azure.core.exceptions import HttpResponseError
-from azure.storage.blob import BlobSasPermissions, BlobServiceClient, generate_blob_sas
+from azure.storage.blob import BlobClient, BlobSasPermissions, BlobServiceClient, generate_blob_sas
 from azure.storage.queue import QueueClient
 
 from devhost.storage.config import EVENT_QUEUE, EVENTS_ACCOUNT, KEY
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from azure.storage.blob import BlobClient
-
-    from devhost.storage.testing import Stack
+from devhost.storage.testing import Stack
 
 PATIENCE_SECONDS = 30
 

@@ -1,16 +1,11 @@
 """One stack for all tests of this directory, swept between them."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 
 from devhost.storage.testing import Stack
 from tests.devhost.storage.cloud import Cloud, connected
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @pytest.fixture(scope="session")

@@ -1,28 +1,20 @@
 """Every acknowledged new blob in a watched container has one event, queued before the acknowledgement."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from azure.core.exceptions import HttpResponseError
-from azure.storage.blob import BlobBlock, BlobType
+from azure.storage.blob import BlobBlock, BlobClient, BlobType
 from azure.storage.queue import QueueClient
 
 from devhost.storage.config import EVENT_QUEUE, KEY
 from tests.contract.facts import fact
-from tests.devhost.storage.cloud import eventually, refused
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from azure.storage.blob import BlobClient
-
-    from tests.devhost.storage.cloud import Cloud
+from tests.devhost.storage.cloud import Cloud, eventually, refused
 
 
 def _commit_blocks(blob: BlobClient) -> None:

@@ -1,17 +1,11 @@
 """Requests fail, wait and lose their answers as a test wishes; and every request can be counted."""
 
-from __future__ import annotations
-
 import threading
-from typing import TYPE_CHECKING
 
 import pytest
 from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseError
 
-from tests.devhost.storage.cloud import eventually, refused
-
-if TYPE_CHECKING:
-    from tests.devhost.storage.cloud import Cloud
+from tests.devhost.storage.cloud import Cloud, eventually, refused
 
 
 def test_error_instead_of_the_request(cloud: Cloud) -> None:

@@ -1,7 +1,5 @@
 """Requests are told apart by their line and headers."""
 
-from __future__ import annotations
-
 import pytest
 
 from devhost.storage.operations import operation, source_of

@@ -1,19 +1,14 @@
 """What clients send and get is what they would without the proxy."""
 
-from __future__ import annotations
-
 import gzip
 import os
 import socket
-from typing import TYPE_CHECKING
 
 import pytest
 from azure.storage.blob import BlobServiceClient, ContentSettings
 
 from devhost.storage.config import KEY
-
-if TYPE_CHECKING:
-    from tests.devhost.storage.cloud import Cloud
+from tests.devhost.storage.cloud import Cloud
 
 NAMES = [
     "plain.txt",

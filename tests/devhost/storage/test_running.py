@@ -1,7 +1,5 @@
 """Starting, stopping, being killed: nothing is lost, nothing stays behind, every refusal names its fix."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

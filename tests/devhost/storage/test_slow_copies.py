@@ -1,22 +1,14 @@
 """An asynchronous copy is pending first: an empty target, no writes, progress; then success, failure or abort."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from azure.core import MatchConditions
-from azure.storage.blob import ContentSettings, StandardBlobTier
+from azure.storage.blob import BlobClient, ContentSettings, StandardBlobTier
 
 from tests.contract.facts import fact
-from tests.devhost.storage.cloud import eventually, refused
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from azure.storage.blob import BlobClient
-
-    from tests.devhost.storage.cloud import Cloud
+from tests.devhost.storage.cloud import Cloud, eventually, refused
 
 
 def _pending(

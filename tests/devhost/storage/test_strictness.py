@@ -1,16 +1,9 @@
 """A synchronous copy is refused here where the service would refuse it and Azurite would not."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from azure.storage.blob import BlobBlock
 
 from tests.contract.facts import fact
-from tests.devhost.storage.cloud import refused
-
-if TYPE_CHECKING:
-    from tests.devhost.storage.cloud import Cloud
+from tests.devhost.storage.cloud import Cloud, refused
 
 
 def test_only_block_blobs(cloud: Cloud) -> None:
