@@ -21,12 +21,12 @@ environment (default):
 
 
 def main() -> int:
-    """Do what was asked; the exit code."""
+    """Run the command and return the exit code."""
     parser = argparse.ArgumentParser(
         "python -m devhost", description=__doc__, epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=("run", "demo"))
-    # Make and `kill` stop with SIGTERM: the children are stopped in the same way as on Ctrl-C.
+    # Make and `kill` send SIGTERM: stop the children as on Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         return demo() if parser.parse_args().what == "demo" else run()
@@ -38,7 +38,7 @@ def main() -> int:
 
 
 def run() -> int:
-    """Run the stack until Ctrl-C, which is its proper end; data survive."""
+    """Run the stack until Ctrl-C, and return 0. Its data are kept."""
     stack = LocalStack(furnished=True)
     try:
         with stack:

@@ -27,14 +27,13 @@ PATIENCE = 30
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def until(found: Callable[[], Any]) -> Any:
-    """Ask again until there is an answer."""
+    """Return the first true answer."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if answer := found():
@@ -44,7 +43,7 @@ def until(found: Callable[[], Any]) -> Any:
 
 
 class Running:
-    """A host that runs `app`; what it notes and keeps is in `folder`."""
+    """A host that runs `app`; its state and notes are in `folder`."""
 
     def __init__(self, app: Path, folder: Path, environment: dict[str, str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -59,7 +58,6 @@ class Running:
             )  # fmt: skip
 
     def ready(self) -> "Running":
-        """Wait until it answers."""
         until(lambda: self.process.poll() is not None or self._answers())
         assert self.process.poll() is None, self.log.read_text()
         return self
@@ -71,7 +69,7 @@ class Running:
             return False
 
     def call(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any, dict[str, str]]:
-        """Status, JSON or text, and headers of an answer."""
+        """Return status, JSON or text, and headers of an answer."""
         data = None if body is None else json.dumps(body).encode()
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         named |= {"Content-Type": "application/json"} if data else {}
@@ -84,31 +82,28 @@ class Running:
                 return error.code, _decoded(error.read()), dict(error.headers)
 
     def durable(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any, dict[str, str]]:
-        """Call the management API."""
         return self.call(method, HOOK + path, body, **headers)
 
     def start(self, name: str, instance: str, data: Any = None) -> str:
-        """Start through the app, that is through the SDK's client."""
+        """Start an orchestration through the app, which uses the SDK's client."""
         status, text, _ = self.call("POST", f"/api/start/{name}/{instance}", data)
         assert status in (200, 409)
         return str(text)
 
     def status(self, instance: str, query: str = "") -> Any:
-        """The status payload, or none."""
         return self.durable("GET", f"/instances/{instance}{query}")[1]
 
     def wait(self, instance: str, *statuses: str) -> Any:
-        """Wait for a status; by default for the end."""
+        """Wait for a status, by default a final one."""
         wanted = statuses or ("Completed", "Failed", "Terminated")
         return until(lambda: (s := self.status(instance)) and s["runtimeStatus"] in wanted and s)
 
     def notes(self, name: str) -> list[Any]:
-        """What the app's functions noted."""
         path = self.folder / name
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def end(self, number: int = signal.SIGTERM) -> int:
-        """Signal it and give its exit code."""
+        """Send a signal and return the exit code."""
         self.process.send_signal(number)
         return self.process.wait(PATIENCE)
 
@@ -122,7 +117,7 @@ def _decoded(data: bytes) -> Any:
 
 @pytest.fixture(scope="session")
 def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Running]]:
-    """Start a host over one of the apps here, or over a folder; all of them are stopped at the end."""
+    """Return a function that starts a host for one of the apps here, or for a folder; stop all of them at the end."""
     started: list[Running] = []
 
     def start(app: str | Path = "shapes", folder: Path | None = None, **environment: str) -> Running:
@@ -138,14 +133,14 @@ def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., R
 
 @pytest.fixture(scope="session")
 def host(launch: Callable[..., Running]) -> Running:
-    """One host for all tests that do not stop it."""
+    """Start one host for all tests that do not stop it."""
     running: Running = launch().ready()
     return running
 
 
 @pytest.fixture(scope="session")
 def queues(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The connection string of a queue service (Azurite)."""
+    """Start a queue service (Azurite) and yield its connection string."""
     folder, ports = tmp_path_factory.mktemp("azurite"), [free_port() for _ in range(3)]
     listen = [f"--{kind}Port={port}" for kind, port in zip(("blob", "queue", "table"), ports, strict=True)]
     flags = ["--skipApiVersionCheck", "--disableTelemetry", "--silent", "--location", str(folder), *listen]

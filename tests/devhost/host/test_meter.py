@@ -25,7 +25,7 @@ QUEUE = replace(ONE, name="queue", kind="queueTrigger")
 
 
 def test_time_is_counted_once_however_many_run() -> None:
-    """Two durable functions that overlap work for the time of one; a queue's function is a group of its own."""
+    """Overlapping durable functions count once; a queue function is a group of its own."""
     meter = Meter()
     with meter.running(ONE), meter.running(QUEUE), meter.running(OTHER):
         time.sleep(0.05)
@@ -38,7 +38,6 @@ def test_time_is_counted_once_however_many_run() -> None:
 
 
 def test_a_function_that_fails_is_metered_too() -> None:
-    """It was executed, and has ended."""
     meter = Meter()
     with pytest.raises(ValueError, match="no"), meter.running(ONE):
         raise ValueError("no")
@@ -47,7 +46,7 @@ def test_a_function_that_fails_is_metered_too() -> None:
 
 
 def test_the_host_tells_it(host: Any) -> None:
-    """What an orchestration of two activities takes: three calls of it, two of theirs."""
+    """An orchestration of two activities takes three calls of the orchestrator and two of the activity."""
     before = host.call("GET", "/admin/meter")[1]["executions"]
     host.start("chain", "metered")
     host.wait("metered", "Completed")

@@ -28,12 +28,11 @@ CHANGED = (
 
 
 def function(kind: str, name: str) -> Function:
-    """A function that is never entered."""
     return Function(name, kind, {"name": "x"}, lambda x: x, {"x": kind}, False, None, False, "")  # noqa: FBT003
 
 
 def dead(notice: float, patch: pytest.MonkeyPatch) -> Worker:
-    """A worker that has just died; the host notices it after `notice` seconds."""
+    """Return a worker that has just died; the host notices it after `notice` seconds."""
     patch.setattr(worker, "NOTICE", notice)
     found = Worker([function("orchestrationTrigger", "orch"), function("activityTrigger", "act")], str, None)
     found.die()
@@ -44,7 +43,7 @@ def dead(notice: float, patch: pytest.MonkeyPatch) -> Worker:
 def test_an_orchestration_that_is_called_meanwhile_has_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, notice: float, text: str
 ) -> None:
-    """The call in the dying worker and a later one, each in the words of the real host."""
+    """A call in the dying worker and a later one fail with the texts of the real host."""
 
     async def run() -> None:
         engine = Engine(store, dead(notice, monkeypatch), max_activities=1)
@@ -69,14 +68,13 @@ def test_an_orchestration_that_is_called_meanwhile_has_failed(
 def test_an_activity_that_would_begin_meanwhile_has_failed(
     monkeypatch: pytest.MonkeyPatch, notice: float, text: str
 ) -> None:
-    """It is not entered."""
     with pytest.raises(FunctionError) as failure:
         asyncio.run(dead(notice, monkeypatch).activity("act", "1"))
     assert failure.value.text == text
 
 
 def unlucky(host: Any, disturb: Callable[[], None]) -> str:
-    """Disturb a host while an activity and a message run; what both orchestrations and HTTP make of it. The app's birth."""
+    """Call `disturb` while an activity and a message run; check the effect on both orchestrations and on HTTP."""
     before = host.call("GET", "/api/born")[1]
     host.start("naps", "nap", 20)
     until(lambda: host.notes("slow"))
@@ -98,7 +96,7 @@ def unlucky(host: Any, disturb: Callable[[], None]) -> str:
 
 
 def test_a_worker_that_dies_takes_everything_with_it(launch: Callable[..., Any], queues: str) -> None:
-    """For a second no worker is up. A message costs a try and comes again after a second, whatever host.json says."""
+    """For a second no worker is up. A message loses an attempt and reappears after a second, independent of host.json."""
     pause = {"AzureFunctionsJobHost__extensions__queues__visibilityTimeout": "00:05:00"}
     with queue(queues, "deaths") as deaths:
         host = launch(QUEUES=queues, QUEUE="deaths", **pause).ready()
@@ -113,7 +111,7 @@ def test_a_worker_that_dies_takes_everything_with_it(launch: Callable[..., Any],
 
 
 def test_the_third_death_ends_the_host(launch: Callable[..., Any]) -> None:
-    """With an exit code that is not 0. A signal that finds no worker is no death."""
+    """The exit code is not 0. A signal without a worker does not count as a death."""
     host = launch().ready()
 
     def logged(text: str, times: int) -> None:
@@ -133,7 +131,7 @@ def test_the_third_death_ends_the_host(launch: Callable[..., Any]) -> None:
 
 
 def test_a_job_host_that_restarts_in_place_loses_what_runs(launch: Callable[..., Any], queues: str) -> None:
-    """The same without a worker; and the message in hand is neither tried again nor given back. The new listener works."""
+    """The running message is neither retried nor released. The new listener works."""
     with queue(queues, "restarts") as restarts:
         host = launch(QUEUES=queues, QUEUE="restarts").ready()
         restarts.send_message("SLEEP 30")

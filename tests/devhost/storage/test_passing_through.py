@@ -32,7 +32,7 @@ NAMES = [
 
 @pytest.mark.parametrize("name", NAMES)
 def test_name_and_bytes_survive(cloud: Cloud, name: str) -> None:
-    """A blob is found, listed, read, announced and copied under the very name it was given."""
+    """A blob is found, listed, read, announced and copied under its own name."""
     data = os.urandom(3000)
     blob = cloud.source(name)
     blob.upload_blob(data, overwrite=True)
@@ -46,7 +46,6 @@ def test_name_and_bytes_survive(cloud: Cloud, name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in NAMES if len(name) < 1000])
 def test_name_survives_a_copy(cloud: Cloud, name: str) -> None:
-    """A synchronous copy takes any name."""
     source = cloud.uploaded(name.encode(), name)
     target = cloud.target(name)
     target.start_copy_from_url(cloud.readable(source), requires_sync=True)
@@ -54,7 +53,7 @@ def test_name_survives_a_copy(cloud: Cloud, name: str) -> None:
 
 
 def test_large_body_is_streamed_unchanged(cloud: Cloud) -> None:
-    """A body far larger than any buffer arrives whole, both ways."""
+    """A body larger than any buffer arrives unchanged in both directions."""
     data = os.urandom(1024 * 1024) * 40
     blob = cloud.target()
     blob.upload_blob(data)
@@ -62,13 +61,12 @@ def test_large_body_is_streamed_unchanged(cloud: Cloud) -> None:
 
 
 def test_metadata_beyond_ascii(cloud: Cloud) -> None:
-    """Header bytes that are not UTF-8 stay what they are, so the signature fits."""
+    """Header bytes that are not UTF-8 do not change, so the signature fits."""
     blob = cloud.uploaded(metadata={"Title": "Größe", "plain": "x"})
     assert blob.get_blob_properties().metadata == {"Title": "Größe", "plain": "x"}
 
 
 def test_encoded_content_is_not_unpacked(cloud: Cloud) -> None:
-    """Bytes that call themselves gzip are only bytes here."""
     packed = gzip.compress(b"content" * 100)
     blob = cloud.uploaded(packed, content_settings=ContentSettings(content_encoding="gzip"))
     assert blob.download_blob(decompress=False).readall() == packed
@@ -82,12 +80,11 @@ def test_one_more_account(cloud: Cloud) -> None:
 
 
 def test_head_tells_the_length(cloud: Cloud) -> None:
-    """An answer without a body keeps the Content-Length of the body it does not have."""
+    """An answer without a body keeps the Content-Length of the missing body."""
     assert cloud.uploaded(b"12345").get_blob_properties().size == 5
 
 
 def test_expectation_is_met(cloud: Cloud) -> None:
-    """A client that waits for 100 Continue gets it."""
     answer = _raw(
         cloud, b"PUT /sharingsource/source/x HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n", b"abc"
     )
