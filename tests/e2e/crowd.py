@@ -20,7 +20,7 @@ from rules.errors import Reason
 from rules.letters import Letter
 from rules.models import Route
 from tests.e2e.desk import Desk
-from tests.e2e.test_overwrite import copying
+from tests.e2e.helpers import copying
 
 TRANSFERS = 10_000
 # Each is a request to the emulator: SOAK=long writes as many as there are transfers (`make soak`).

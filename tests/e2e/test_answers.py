@@ -18,7 +18,7 @@ from rules.events import announcement
 from rules.routes import read
 from tests.e2e.conftest import environment
 from tests.e2e.desk import AGENT, FINAL, Desk
-from tests.e2e.test_reconcile import ENDED
+from tests.e2e.jobs import ENDED
 
 COUNT = 300
 SOURCE, TARGET, COPY = "sharingsource HeadBlob", "sharingtarget HeadBlob", "sharingtarget CopyBlobFromUrl"

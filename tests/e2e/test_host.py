@@ -20,8 +20,8 @@ from devhost.stack import ROOT, LocalStack, StackFailed
 from tests.e2e import search
 from tests.e2e.conftest import environment
 from tests.e2e.desk import Desk
+from tests.e2e.helpers import until
 from tests.e2e.processes import everyone
-from tests.e2e.test_demo import until
 from tests.package.azd import make_zip
 
 # It has the command line of Core Tools, runs the stand-in in the folder where it is started, and says what is there.

@@ -12,7 +12,7 @@ from rules import identity
 from rules.events import announcement
 from rules.models import Place, Route
 from tests.e2e.desk import Desk
-from tests.e2e.test_reconcile import ENDED
+from tests.e2e.jobs import ENDED
 
 CONTAINER = "many"
 COUNT = 60

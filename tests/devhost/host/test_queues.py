@@ -10,7 +10,7 @@ import json
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 
 import azure.functions as func
 import pytest
-from azure.core.exceptions import HttpResponseError, ResourceExistsError
+from azure.core.exceptions import HttpResponseError
 from azure.storage.queue import QueueClient
 
 from devhost.host import queues as listeners
@@ -27,15 +27,9 @@ from devhost.host.indexing import Function
 from devhost.host.queues import QueueListener
 from devhost.host.worker import Worker
 from tests.devhost.host.conftest import until
+from tests.devhost.host.messages import noted, queue
 
 TRACED = {"AzureFunctionsJobHost__extensions__durableTask__tracing__distributedTracingEnabled": "true"}
-
-
-def queue(connection: str, name: str) -> QueueClient:
-    client = QueueClient.from_connection_string(connection, name)
-    with suppress(ResourceExistsError):
-        client.create_queue()
-    return client
 
 
 def taken(client: QueueClient) -> str:
@@ -47,16 +41,6 @@ def taken(client: QueueClient) -> str:
             return str(message.content)
         time.sleep(0.05)
     pytest.fail("no message came")
-
-
-def noted(host: Any, text: str) -> list[Any]:
-    """Wait until the function has noted messages that hold `text`."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        if found := [one for one in host.notes("queue") if text in one["body"]]:
-            return found
-        time.sleep(0.02)
-    pytest.fail("the function was not called")
 
 
 @pytest.fixture(scope="module")

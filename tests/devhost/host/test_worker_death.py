@@ -17,7 +17,7 @@ from devhost.host.indexing import Function
 from devhost.host.store import Store
 from devhost.host.worker import FunctionError, Worker
 from tests.devhost.host.conftest import until
-from tests.devhost.host.test_queues import noted, queue
+from tests.devhost.host.messages import noted, queue
 
 DIED = f"{sys.executable} exited with code 137 (0x89)"
 MISSING = "Did not find any initialized language workers"
