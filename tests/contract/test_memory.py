@@ -14,9 +14,8 @@ from rules.letters import Ended
 from rules.models import Engine, Kind
 from rules.ports import Poison, Undelivered
 from rules.transitions import State
-from tests.contract.test_instances import InMemory as Fleet
-from tests.contract.test_letters import NOW, letter
-from tests.contract.test_target import request
+from tests.contract.fleets import InMemory as Fleet
+from tests.contract.helpers import NOW, letter, request
 from tests.contract.worlds import InMemory
 
 SEEN = TargetBlob("0x1", 0)
