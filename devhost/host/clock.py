@@ -14,6 +14,11 @@ def stamp(moment: datetime) -> str:
     return text.rstrip("0").rstrip(".") + "Z"
 
 
+def timestamp() -> str:
+    """Return the current time as `stamp` formats it."""
+    return stamp(now())
+
+
 def parse(text: str) -> datetime:
     """Read a time that `stamp` or the SDK wrote; a time without a zone is UTC."""
     moment = datetime.fromisoformat(text)

@@ -127,7 +127,7 @@ class Engine:
             self._answer_parent(json.loads(instance.parent), result)
 
     def _answer_parent(self, parent: Event, result: Result) -> None:
-        at, number, ids = clock.stamp(clock.now()), parent["TaskScheduleId"], parent["OrchestrationInstance"]
+        at, number, ids = clock.timestamp(), parent["TaskScheduleId"], parent["OrchestrationInstance"]
         if result.status == "Completed":
             answer = events.child_completed(at, number, result.output)
         else:
@@ -142,7 +142,7 @@ class Engine:
             case Activity(number, name, data, _):
                 return self.store.add_activity(instance, number, name, data)
             case Timer(number, fire_at):
-                return self.store.add_timer(instance, number, fire_at, clock.stamp(clock.now()))
+                return self.store.add_timer(instance, number, fire_at, clock.timestamp())
             case Child():
                 self._start_child(instance, decision)
         return None
@@ -156,7 +156,7 @@ class Engine:
         ids = {"InstanceId": parent.id, "ExecutionId": parent.execution}
         origin = {"Name": parent.name, "OrchestrationInstance": ids, "TaskScheduleId": child.number,
                   "Version": parent.version}  # fmt: skip
-        at, data = clock.stamp(clock.now()), compact(child.data)
+        at, data = clock.timestamp(), compact(child.data)
         trace = child.trace and tracing.started(child.trace)
         started = events.execution_started(
             at, child.name, name, uuid4().hex, data=data, version=version, parent=origin, trace=trace
@@ -190,10 +190,10 @@ class Engine:
         except FunctionError as error:
             log.warning("'%s' failed: %s", work.name, error.line)
             reason = f"Activity function '{work.name}' failed: {error.text}"
-            return events.task_failed(clock.stamp(clock.now()), work.number, reason, failure_details(error))
+            return events.task_failed(clock.timestamp(), work.number, reason, failure_details(error))
         value = json.loads(text)
         result = None if value is None else compact(value)
-        return events.task_completed(clock.stamp(clock.now()), work.number, result)
+        return events.task_completed(clock.timestamp(), work.number, result)
 
     def _set(self, alarm: Alarm) -> None:
         """Set a timer. The real host fires up to a second early; so does this one with `DEVHOST_EARLY_TIMERS=1`."""

@@ -46,9 +46,9 @@ def compact(value: Any) -> str:
 
 def run(history: list[Event], inbound: list[Event], call: Call, *, continued: bool) -> Result:
     """Run one episode on top of `history`; `continued` marks the first one after continue_as_new."""
-    new = [events.event(Kind.ORCHESTRATOR_STARTED, clock.stamp(clock.now())), *inbound]
+    new = [events.event(Kind.ORCHESTRATOR_STARTED, clock.timestamp()), *inbound]
     if continued:  # measured: the history then begins 12, 0, 13
-        new.insert(2, events.event(Kind.ORCHESTRATOR_COMPLETED, clock.stamp(clock.now())))
+        new.insert(2, events.event(Kind.ORCHESTRATOR_COMPLETED, clock.timestamp()))
     started = (history + new)[1]
     state = _call(history, new, started, call)
     played = [event | {"IsPlayed": event["EventType"] != Kind.ORCHESTRATOR_STARTED} for event in new]
@@ -130,7 +130,7 @@ def _addressed(decision: Decision, started: Event) -> Decision:
 
 
 def _scheduled(decision: Decision) -> Event:
-    at = clock.stamp(clock.now())
+    at = clock.timestamp()
     if isinstance(decision, Timer):
         return events.timer_created(at, decision.number, decision.fire_at)
     if isinstance(decision, Child):
@@ -140,12 +140,12 @@ def _scheduled(decision: Decision) -> Event:
 
 
 def _close(played: list[Event], decisions: list[Decision]) -> list[Event]:
-    completed = events.event(Kind.ORCHESTRATOR_COMPLETED, clock.stamp(clock.now()))
+    completed = events.event(Kind.ORCHESTRATOR_COMPLETED, clock.timestamp())
     return [*played, *map(_scheduled, decisions), completed]
 
 
 def _end(played: list[Event], status: str, output: str, custom: str | None, number: int) -> Result:
-    at = clock.stamp(clock.now())
+    at = clock.timestamp()
     completed = events.event(
         Kind.EXECUTION_COMPLETED, at, number, OrchestrationStatus=status, Result=output, FailureDetails=None
     )
@@ -155,7 +155,7 @@ def _end(played: list[Event], status: str, output: str, custom: str | None, numb
 def _continuation(started: Event, data: str) -> Event:
     """Start the next execution: same instance, new execution id, no generation, same version."""
     return events.execution_started(
-        clock.stamp(clock.now()),
+        clock.timestamp(),
         started["Name"],
         started["OrchestrationInstance"]["InstanceId"],
         uuid4().hex,

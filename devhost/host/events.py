@@ -19,15 +19,15 @@ class Kind(IntEnum):
     TASK_SCHEDULED = 4
     TASK_COMPLETED = 5
     TASK_FAILED = 6
-    SUB_ORCHESTRATION_CREATED = 7
-    SUB_ORCHESTRATION_COMPLETED = 8
-    SUB_ORCHESTRATION_FAILED = 9
+    SUB_ORCHESTRATION_INSTANCE_CREATED = 7
+    SUB_ORCHESTRATION_INSTANCE_COMPLETED = 8
+    SUB_ORCHESTRATION_INSTANCE_FAILED = 9
     TIMER_CREATED = 10
     TIMER_FIRED = 11
     ORCHESTRATOR_STARTED = 12
     ORCHESTRATOR_COMPLETED = 13
     EVENT_RAISED = 15
-    GENERIC = 17
+    GENERIC_EVENT = 17
     EXECUTION_SUSPENDED = 19
     EXECUTION_RESUMED = 20
 
@@ -89,7 +89,7 @@ def child_created(  # noqa: PLR0913  # the fields of the event
 ) -> Event:
     """Record the call of a sub-orchestration."""
     return event(
-        Kind.SUB_ORCHESTRATION_CREATED,
+        Kind.SUB_ORCHESTRATION_INSTANCE_CREATED,
         at,
         number,
         Name=name,
@@ -103,13 +103,18 @@ def child_created(  # noqa: PLR0913  # the fields of the event
 
 def child_completed(at: str, number: int, result: str | None) -> Event:
     """Record the result of a sub-orchestration, as JSON text."""
-    return event(Kind.SUB_ORCHESTRATION_COMPLETED, at, TaskScheduledId=number, Result=result)
+    return event(Kind.SUB_ORCHESTRATION_INSTANCE_COMPLETED, at, TaskScheduledId=number, Result=result)
 
 
 def child_failed(at: str, number: int, reason: str, details: str) -> Event:
     """Record the failure or termination of a sub-orchestration; `reason` is the text of its output."""
     return event(
-        Kind.SUB_ORCHESTRATION_FAILED, at, TaskScheduledId=number, Reason=reason, Details=details, FailureDetails=None
+        Kind.SUB_ORCHESTRATION_INSTANCE_FAILED,
+        at,
+        TaskScheduledId=number,
+        Reason=reason,
+        Details=details,
+        FailureDetails=None,
     )
 
 
@@ -131,4 +136,4 @@ def event_raised(at: str, name: str, data: str) -> Event:
 def generic(original: Event) -> Event:
     """Make the event that replaces `original` in a rewind."""
     fields = {key: original[key] for key in ("EventId", "IsPlayed", "Timestamp")}
-    return {"Data": None, "EventType": int(Kind.GENERIC), **fields}
+    return {"Data": None, "EventType": int(Kind.GENERIC_EVENT), **fields}

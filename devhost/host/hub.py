@@ -19,7 +19,7 @@ from devhost.host.store import Instance
 MAX_ID = 512
 START_GAP = 0.01
 """Seconds between the search for a live instance and the start, which are two storage requests on the real host."""
-FAILED = (Kind.TASK_FAILED, Kind.SUB_ORCHESTRATION_FAILED)
+FAILED = (Kind.TASK_FAILED, Kind.SUB_ORCHESTRATION_INSTANCE_FAILED)
 STACK = "   at Microsoft.Azure.WebJobs.Extensions.DurableTask.HttpApiHandler"
 WRONG = "Something went wrong while processing your request"
 
@@ -84,7 +84,7 @@ class Hub:
             raise RefusalError(500, error_body(WRONG, text, "Azure.RequestFailedException"))
         before = self._store.get(instance)
         started = events.execution_started(
-            clock.stamp(clock.now()),
+            clock.timestamp(),
             name,
             instance,
             execution,
@@ -118,12 +118,12 @@ class Hub:
     def raise_event(self, instance: str, name: str, data: Any) -> None:
         """Send an event with a JSON value."""
         self._live(instance)
-        self._post(instance, events.event_raised(clock.stamp(clock.now()), name, compact(data)))
+        self._post(instance, events.event_raised(clock.timestamp(), name, compact(data)))
 
     def terminate(self, instance: str, reason: str) -> None:
         """End an instance. Its activities run on, and their results are dropped."""
         self._live(instance)
-        self._post(instance, events.event(Kind.EXECUTION_TERMINATED, clock.stamp(clock.now()), Input=reason))
+        self._post(instance, events.event(Kind.EXECUTION_TERMINATED, clock.timestamp(), Input=reason))
 
     def suspend(self, instance: str, reason: str) -> None:
         """Hold back new work of an instance."""
@@ -138,7 +138,7 @@ class Hub:
         if status not in allowed:
             text = f"Cannot {verb} the orchestration instance {instance} because instance is in the {status} state."
             raise RefusalError(500, error_body(WRONG, text, "System.InvalidOperationException"))
-        self._post(instance, events.event(kind, clock.stamp(clock.now()), Reason=reason))
+        self._post(instance, events.event(kind, clock.timestamp(), Reason=reason))
 
     def restart(self, instance: str, *, new_id: bool) -> str:
         """Start an instance again with the same name and input, under a new id or its own; return the id."""
@@ -167,7 +167,7 @@ class Hub:
         with self._store.transaction():
             self._store.rewrite(instance, history)
             self._store.update(instance, status="Running", output=None)
-            self._post(instance, events.event(Kind.GENERIC, clock.stamp(clock.now()), Data=reason))
+            self._post(instance, events.event(Kind.GENERIC_EVENT, clock.timestamp(), Data=reason))
 
     def purge(self, instance: str) -> None:
         """Delete an ended instance."""

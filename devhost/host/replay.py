@@ -15,7 +15,7 @@ from devhost.host import clock
 from devhost.host.actions import Action, ActionType, Activity, Child, Decision, Timer
 from devhost.host.events import Event, Kind
 
-SCHEDULED = {Kind.TASK_SCHEDULED: Activity, Kind.TIMER_CREATED: Timer, Kind.SUB_ORCHESTRATION_CREATED: Child}
+SCHEDULED = {Kind.TASK_SCHEDULED: Activity, Kind.TIMER_CREATED: Timer, Kind.SUB_ORCHESTRATION_INSTANCE_CREATED: Child}
 NAMES = {Activity: "an activity task", Timer: "a timer task", Child: "a sub-orchestration instance"}
 DEPLOYED = "Was a change made to the orchestrator code after this instance had already started running?"
 
@@ -224,11 +224,11 @@ class Replay:
         match event["EventType"]:
             case Kind.ORCHESTRATOR_STARTED:
                 self._now = clock.parse(event["Timestamp"])
-            case Kind.TASK_SCHEDULED | Kind.TIMER_CREATED | Kind.SUB_ORCHESTRATION_CREATED:
+            case Kind.TASK_SCHEDULED | Kind.TIMER_CREATED | Kind.SUB_ORCHESTRATION_INSTANCE_CREATED:
                 self._confirm(event)
-            case Kind.TASK_COMPLETED | Kind.SUB_ORCHESTRATION_COMPLETED:
+            case Kind.TASK_COMPLETED | Kind.SUB_ORCHESTRATION_INSTANCE_COMPLETED:
                 self._settle(event["TaskScheduledId"])
-            case Kind.TASK_FAILED | Kind.SUB_ORCHESTRATION_FAILED:
+            case Kind.TASK_FAILED | Kind.SUB_ORCHESTRATION_INSTANCE_FAILED:
                 self._settle(event["TaskScheduledId"], TaskFailedError(event["Reason"]))
             case Kind.TIMER_FIRED:
                 self._settle(event["TimerId"])

@@ -13,22 +13,8 @@ from devhost.host.store import Instance
 
 WEBHOOK = "/runtime/webhooks/durabletask"
 RPC = "/durabletask"
-NAMES = {
-    Kind.EXECUTION_STARTED: "ExecutionStarted",
-    Kind.EXECUTION_COMPLETED: "ExecutionCompleted",
-    Kind.EXECUTION_TERMINATED: "ExecutionTerminated",
-    Kind.TASK_COMPLETED: "TaskCompleted",
-    Kind.TASK_FAILED: "TaskFailed",
-    Kind.SUB_ORCHESTRATION_COMPLETED: "SubOrchestrationInstanceCompleted",
-    Kind.SUB_ORCHESTRATION_FAILED: "SubOrchestrationInstanceFailed",
-    Kind.TIMER_CREATED: "TimerCreated",
-    Kind.TIMER_FIRED: "TimerFired",
-    Kind.EVENT_RAISED: "EventRaised",
-    Kind.GENERIC: "GenericEvent",
-    Kind.EXECUTION_SUSPENDED: "ExecutionSuspended",
-    Kind.EXECUTION_RESUMED: "ExecutionResumed",
-}
-SCHEDULING = (Kind.TASK_SCHEDULED, Kind.SUB_ORCHESTRATION_CREATED)
+SCHEDULING = (Kind.TASK_SCHEDULED, Kind.SUB_ORCHESTRATION_INSTANCE_CREATED)
+INVISIBLE = (*SCHEDULING, Kind.ORCHESTRATOR_STARTED, Kind.ORCHESTRATOR_COMPLETED)
 HIDDEN = {
     "EventId",
     "IsPlayed",
@@ -70,12 +56,15 @@ def _seconds(text: str) -> str:
 def history(events: list[Event], *, show_output: bool) -> list[Event]:
     """Return the visible history: a call is part of its answer, and bookkeeping is left out."""
     scheduled = {event["EventId"]: event for event in events if event["EventType"] in SCHEDULING}
-    return [_shown(event, scheduled, show_output=show_output) for event in events if event["EventType"] in NAMES]
+    return [
+        _shown(event, scheduled, show_output=show_output) for event in events if event["EventType"] not in INVISIBLE
+    ]
 
 
 def _shown(event: Event, scheduled: dict[int, Event], *, show_output: bool) -> Event:
     kind = Kind(event["EventType"])
-    shown = {"EventType": NAMES[kind], **{key: v for key, v in event.items() if key not in {*HIDDEN, "EventType"}}}
+    shown = {key: value for key, value in event.items() if key not in HIDDEN}
+    shown["EventType"] = kind.name.title().replace("_", "")
     if kind == Kind.EXECUTION_STARTED:
         shown["FunctionName"] = shown.pop("Name")
     if origin := scheduled.get(event.get("TaskScheduledId", -1)):

@@ -70,7 +70,7 @@ def of_start(headers: Mapping[str, str]) -> Event:
 def started(parent: Event) -> Event:
     """Return the ParentTraceContext of an execution: its parent's span, and its own, which continue_as_new keeps."""
     own = Span.below(parent["TraceParent"], parent["TraceState"])
-    return parent | {"Id": str(own), "SpanId": own.id, "ActivityStartTime": clock.offset(clock.stamp(clock.now()))}
+    return parent | {"Id": str(own), "SpanId": own.id, "ActivityStartTime": clock.offset(clock.timestamp())}
 
 
 def scheduled(execution: Event | None) -> Event | None:

@@ -1,4 +1,4 @@
-"""A host, and the queue service, as processes of their own on free ports."""
+"""A host and a queue service as child processes on free ports."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def until(found: Callable[[], Any]) -> Any:
         if answer := found():
             return answer
         time.sleep(0.02)
-    pytest.fail(f"nothing came within {PATIENCE} s")
+    pytest.fail(f"no answer within {PATIENCE} s")
 
 
 class Running:

@@ -1,6 +1,6 @@
-"""What was recorded on a real Functions host 4.1037 with Durable extension 3.19.0, and what makes two records equal.
+"""The recordings of a real Functions host 4.1037 with Durable extension 3.19.0, and their comparison.
 
-`recordings/episodes.jsonl` holds one orchestrator call a line: the trigger's JSON, and the state that the SDK returned or
+`recordings/episodes.jsonl` holds an orchestrator call in each line: the trigger's JSON, and the state that the SDK returned or
 its error. `management.jsonl` and `functions.jsonl` hold requests and answers. Two records are equal up to times, generated
 ids, ports, keys and the stacks of exceptions.
 """
@@ -25,7 +25,7 @@ UNSPECIFIC = [
     (r"(?s)(StackTrace:    at System\.Threading\.Tasks\.Task\.ThrowIf).*", r"\1"),
 ]
 HIDDEN = "\n\n$OutOfProcData$:"
-"""Behind it the SDK hides the state of an orchestrator that raised."""
+"""The SDK puts the state of an orchestrator that raised an exception behind this label."""
 KNOWN = "The following are the known orchestrator functions: "
 STACKS = ("RemoteStackTrace", "StackTrace")
 
@@ -48,9 +48,9 @@ def _plain(text: str) -> Any:
     if HIDDEN in text:
         return [plain(part) for part in text.split(HIDDEN)]
     if "$type" in text and (found := re.fullmatch(r"(?s)(|.*? \n )([{\"].*)", text)):
-        with suppress(ValueError):  # an app has cut it
+        with suppress(ValueError):  # an app has truncated it
             return [found[1], plain(json.loads(found[2]))]
-    if KNOWN in text:  # they come in the order of a hash table
+    if KNOWN in text:  # their order is that of a hash table
         return sorted(text.split("'"))
     for pattern, name in UNSPECIFIC:
         text = re.sub(pattern, name, text)

@@ -1,4 +1,4 @@
-"""host.json and the environment: the defaults, and the values with which the real host never answers."""
+"""host.json and the environment: the defaults, and the values that the real host cannot start with."""
 
 import json
 import os
@@ -62,13 +62,13 @@ def test_words_are_read_in_any_case(tmp_path: Path) -> None:
     load(tmp_path, {"durableTask": {"versionMatchStrategy": "strict", "storageProvider": {"type": "AZURESTORAGE"}}})
 
 
-def test_unknown_keys_are_ignored_in_silence(tmp_path: Path) -> None:
+def test_unknown_keys_are_ignored_silently(tmp_path: Path) -> None:
     """As on the real host, typos are accepted."""
     assert load(tmp_path, {"queues": {"batchsize": 99}, "nonsense": 1}).queues.batch_size == 16
 
 
 @pytest.mark.parametrize("port", ["x", "-1", "70710"])
-def test_a_port_that_is_none_is_named(tmp_path: Path, port: str) -> None:
+def test_an_invalid_port_is_named(tmp_path: Path, port: str) -> None:
     with pytest.raises(ConfigError, match="HOST_PORT"):
         load(tmp_path, {}, HOST_PORT=port)
 

@@ -1,4 +1,4 @@
-"""One episode: what the orchestrator is given, and what becomes of its answer."""
+"""One episode: the orchestrator's trigger, and the result of its answer."""
 
 import json
 from typing import Any
@@ -31,14 +31,14 @@ def kinds(found: list[Event]) -> list[int]:
     return [event["EventType"] for event in found]
 
 
-def test_the_first_episode_is_no_replay() -> None:
+def test_the_first_episode_is_not_a_replay() -> None:
     """Its input is a string that holds JSON, as start_new made it."""
     trigger, result = play({})
     assert (trigger["isReplaying"], trigger["input"], kinds(trigger["history"])) == (False, '{"n": 1}', [12, 0])
     assert (result.status, kinds(result.new)) == ("Running", [12, 0, 13])
 
 
-def test_what_came_in_counts_as_played_the_next_time_and_bookkeeping_never() -> None:
+def test_inbound_events_count_as_played_afterwards() -> None:
     _, first = play({"actions": [[TIMER]]})
     assert [event["IsPlayed"] for event in first.new] == [False, True, False, False]
     trigger, _ = play({"actions": [[TIMER]]}, first.new, events.timer_fired(AT, 0, AT))
@@ -57,7 +57,7 @@ def test_an_execution_continued_as_new_begins_with_an_extra_event() -> None:
     assert following.new[2]["IsPlayed"]
 
 
-def test_output_waits_for_what_is_open() -> None:
+def test_output_waits_for_open_tasks() -> None:
     """A timer that is not cancelled keeps the instance running."""
     lost = {"actionType": 11, "compoundActions": [TIMER, {"actionType": 6, "externalEventName": "go"}]}
     raised = [events.timer_created(AT, 0, AT), events.event_raised(AT, "go", "1")]

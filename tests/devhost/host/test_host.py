@@ -1,4 +1,4 @@
-"""The process: what it refuses, what it disables, what it prints, how it ends, and that kill -9 loses nothing."""
+"""The process: refused and disabled functions, output, exit, and recovery from `kill -9`."""
 
 import json
 import signal
@@ -37,7 +37,7 @@ def test_keys_are_asked_for_on_demand(launch: Callable[..., Any]) -> None:
     assert host.durable("GET", "/instances")[0] == 401
     assert host.durable("GET", "/instances", x_functions_key=keys["function"])[0] == 403
     assert host.durable("GET", f"/instances?code={keys['system']}")[0] == 200
-    assert host.start("chain", "with-keys") == "with-keys", "the SDK's client uses the RPC address, which asks for none"
+    assert host.start("chain", "with-keys") == "with-keys", "the SDK's client uses the RPC port, which requires no key"
     assert host.end() == 0
 
 
@@ -106,7 +106,7 @@ def test_kill_9_loses_nothing(launch: Callable[..., Any]) -> None:
     assert second.wait("nap")["output"] == "awake"
     assert second.wait("wait")["output"] == "too late"
     assert all(second.wait(f"chain-{n}")["runtimeStatus"] == "Completed" for n in range(20))
-    assert second.notes("slow") == [1.5, 1.5], "the activity was running: it ran again"
+    assert second.notes("slow") == [1.5, 1.5], "the running activity ran again"
     assert second.end() == 0
 
 

@@ -1,4 +1,4 @@
-"""What a client may ask of an orchestration, on a store without a worker."""
+"""The client operations, on a store without a worker."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is metered of an app: executions, and the time in which its instances work at all."""
+"""The metered values: executions, and the time in which an instance runs at least one function."""
 
 import time
 from dataclasses import replace
@@ -45,7 +45,7 @@ def test_a_function_that_fails_is_metered_too() -> None:
     assert (found["executions"], set(found["active_seconds"])) == ({"one": 1}, {"durable"})
 
 
-def test_the_host_tells_it(host: Any) -> None:
+def test_the_host_reports_it(host: Any) -> None:
     """An orchestration of two activities takes three calls of the orchestrator and two of the activity."""
     before = host.call("GET", "/admin/meter")[1]["executions"]
     host.start("chain", "metered")

@@ -1,4 +1,4 @@
-"""The real SDK on the stand-in, over HTTP: what an orchestration does and what a client is told."""
+"""The real SDK on the stand-in, over HTTP: the course of orchestrations and the answers to clients."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any

@@ -40,7 +40,7 @@ def taken(client: QueueClient) -> str:
             client.delete_message(message)
             return str(message.content)
         time.sleep(0.05)
-    pytest.fail("no message came")
+    pytest.fail("no message arrived")
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_the_properties_of_a_json_message_replace_the_metadata(listening: Any, q
         assert (seen["id"], seen["count"]) == ("event-7", 4)
 
 
-def test_what_fails_three_times_goes_to_the_poison_queue(listening: Any, queues: str) -> None:
+def test_a_message_that_fails_three_times_is_poison(listening: Any, queues: str) -> None:
     with queue(queues, "events") as events, queue(queues, "events-poison") as poison:
         events.send_message("FAIL please")
         assert taken(poison) == "FAIL please"
@@ -98,7 +98,7 @@ def test_base64_is_the_default_and_anything_else_is_poison_at_once(
     assert host.end() == 0
 
 
-def test_a_host_that_ends_gives_no_message_back(launch: Callable[..., Any], queues: str) -> None:
+def test_a_host_that_ends_releases_no_message(launch: Callable[..., Any], queues: str) -> None:
     """A message in processing reappears when its lock ends. Messages that end within the grace period are done."""
     with queue(queues, "killed") as killed, queue(queues, "ended") as ended:
         first, second = (launch(QUEUES=queues, QUEUE=name).ready() for name in ("killed", "ended"))
@@ -116,7 +116,7 @@ def test_a_host_that_ends_gives_no_message_back(launch: Callable[..., Any], queu
             assert message.dequeue_count == 2
             # A receive hides a message for 30 seconds, so this is at least the time between the two receives.
             waited = message.next_visible_on - timedelta(seconds=30) - message.inserted_on
-            assert waited >= timedelta(seconds=listeners.LEASE - 1), "nothing is given back"
+            assert waited >= timedelta(seconds=listeners.LEASE - 1), "the message was released"
 
 
 SETTINGS = Queues("none", 3, timedelta(0), 16, 16, timedelta(seconds=0.1))
@@ -254,7 +254,7 @@ RUNS_PLAIN = ["{}", "text", coded("{}"), "test", "abcd1234", "e30", "e3\n0=", ""
 
 
 @pytest.mark.parametrize("text", RUNS_PLAIN, ids=lambda text: ascii(text[:9]))
-def test_without_an_encoding_everything_runs_as_it_is(bench: Bench, text: str) -> None:
+def test_without_an_encoding_any_text_arrives_unchanged(bench: Bench, text: str) -> None:
     """Any text up to 65,536 bytes."""
     bench.deliver(text)
     assert (bench.bodies, bench.poisoned) == ([text.encode()], [])
@@ -278,9 +278,7 @@ def test_base64_is_decoded(bench: Bench, text: str, body: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["{}", "plain text", "e30", MARK + coded("{}")])
-def test_what_is_not_base64_is_poison_at_once_and_raw(
-    bench: Bench, text: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_text_that_is_not_base64_is_poison_at_once(bench: Bench, text: str, caplog: pytest.LogCaptureFixture) -> None:
     bench.settings = replace(SETTINGS, encoding="base64")
     bench.deliver(text)
     assert (bench.bodies, bench.poisoned) == ([], [(text, 0)])
@@ -288,7 +286,7 @@ def test_what_is_not_base64_is_poison_at_once_and_raw(
 
 
 @pytest.mark.parametrize("text", ["test", "abcd1234"])
-def test_base64_by_chance_that_is_not_text_uses_up_its_tries(
+def test_accidental_base64_that_is_not_text_uses_all_attempts(
     bench: Bench, text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The function is not called, and the poison queue gets the original text."""
@@ -304,7 +302,7 @@ def test_one_byte_too_many_is_refused_by_the_queue(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["none", "base64"])
-def test_a_message_that_fails_is_poison_as_it_was_put(bench: Bench, encoding: str) -> None:
+def test_a_failed_message_is_poison_in_its_original_form(bench: Bench, encoding: str) -> None:
     bench.settings = replace(SETTINGS, encoding=encoding)
     bench.act = fail
     text = coded('{"a": "é"}')
@@ -317,7 +315,7 @@ async def fail() -> None:
     raise ValueError("told to fail")
 
 
-def test_a_message_that_was_taken_too_often_is_not_tried_again(bench: Bench) -> None:
+def test_a_message_that_was_received_too_often_is_not_processed(bench: Bench) -> None:
     """Such messages result from a host that dies at each attempt."""
     bench.queue.send_message("worn")
     for _ in range(3):
@@ -327,9 +325,7 @@ def test_a_message_that_was_taken_too_often_is_not_tried_again(bench: Bench) -> 
 
 
 @pytest.mark.parametrize("bad", ["\x01", "\ufffe"])
-def test_a_text_that_xml_cannot_hold_takes_its_batch_with_it(
-    bench: Bench, bad: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_text_beyond_xml_loses_its_whole_batch(bench: Bench, bad: str, caplog: pytest.LogCaptureFixture) -> None:
     """No message of the batch runs or is poison; all are invisible until the lock ends. Later ones run."""
 
     async def run() -> None:
@@ -348,7 +344,7 @@ def test_a_text_that_xml_cannot_hold_takes_its_batch_with_it(
     ]
 
 
-def test_a_message_in_hand_at_the_end_is_not_given_back(bench: Bench) -> None:
+def test_a_message_in_processing_at_the_end_is_not_released(bench: Bench) -> None:
     """It reappears when its lock ends. Messages that end within the grace period are done."""
 
     async def run() -> None:
@@ -393,7 +389,7 @@ def test_a_lock_is_renewed_at_its_half(bench: Bench, monkeypatch: pytest.MonkeyP
     pauses: list[float] = []
     slept = asyncio.sleep
     monkeypatch.setattr(asyncio, "sleep", sleep)
-    bench.act = asyncio.Event().wait  # type: ignore[assignment]  # what it returns does not matter
+    bench.act = asyncio.Event().wait  # type: ignore[assignment]  # its result is not used
     bench.queue.send_message("long")
     asyncio.run(run())
     assert again(bench.queue).dequeue_count == 2
@@ -422,13 +418,13 @@ def test_thirty_two_run_at_once(bench: Bench) -> None:
     assert (max(running), len(bench.seen)) == (32, 40)
 
 
-def test_a_trigger_on_a_poison_queue_gives_nothing_back(queues: str, bench: Bench) -> None:
+def test_a_trigger_on_a_poison_queue_releases_nothing(queues: str, bench: Bench) -> None:
     """A poison queue has no poison queue: a failed message stays invisible until its lock ends, each time."""
 
     async def run() -> None:
         async with poison.listening() as listener:
             await eventually(lambda: poison.seen)
-            await eventually(lambda: not listener._running)  # nothing else tells that it has failed
+            await eventually(lambda: not listener._running)  # there is no other sign of the failure
             assert not list(poison.queue.receive_messages())
             await eventually(lambda: len(poison.seen) == 4)
         assert [message.dequeue_count for message in poison.seen] == [1, 2, 3, 4]
@@ -499,7 +495,7 @@ MOMENTS: tuple[Any, ...] = (
     [{key: value} for key in TIMES for value in MOMENTS] + [{"DequeueCount": value} for value in ("x", 1.5, {"a": 1})],
     ids=str,
 )
-def test_a_property_that_cannot_be_converted_uses_up_the_tries(
+def test_a_property_that_cannot_be_converted_uses_all_attempts(
     bench: Bench, properties: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     """This includes valid times. The function is not called."""

@@ -1,4 +1,4 @@
-"""The stand-in does what a real Functions host 4.1037 with Durable extension 3.19.0 did under the same drive."""
+"""The stand-in answers a sequence of requests as a real Functions host 4.1037 with Durable extension 3.19.0 did."""
 
 import json
 import re
@@ -220,7 +220,7 @@ def test_http_functions_answer_as_they_did(web: Running, want: dict[str, Any]) -
     names = {"FUNCTIONKEY": keys["function"], "MASTERKEY": keys["master"]}
     path, headers = (_replaced(want[name], names) for name in ("path", "request_headers"))
     body = want["request"]
-    if body and "Content-Length" in headers:  # the recording holds the beginning of a long one
+    if body and "Content-Length" in headers:  # the recording has only the beginning of a long one
         body = body.ljust(int(headers["Content-Length"]) - len(body.encode()) + len(body), body[0])
     got = recorded.ask(web.port, want["method"], path, headers, body, name="127.0.0.1")
     got = _replaced(got, {key: name for name, key in names.items()})
@@ -239,14 +239,14 @@ def _replaced(value: Any, names: dict[str, str]) -> Any:
 
 
 def comparable(what: str, answer: dict[str, Any], names: Iterable[str]) -> Any:
-    """An answer, as far as it is compared.
+    """Return the parts of an answer that must be equal.
 
-    These are all the differences that there may be:
+    These are the only differences that are allowed:
 
-    - three activities at once answer in any order, so in `fan` (see `by_instance` as well);
+    - three concurrent activities answer in any order, so in `fan` (see also `by_instance`);
     - ids that the host makes sort anywhere in a list, so they are looked up by id, and a token may name any;
-    - the stand-in has a welcome page, an id, and an age of its own, and no extension bundle;
-    - of the list of functions the recording holds a description only.
+    - the stand-in has a welcome page, an id, and an uptime of its own, and no extension bundle;
+    - for the list of functions the recording has only a description.
     """
     found = recorded.plain({name: answer.get(name) for name in names})
     match what:
@@ -254,7 +254,7 @@ def comparable(what: str, answer: dict[str, Any], names: Iterable[str]) -> Any:
             found["body"]["historyEvents"].sort(key=as_text)
         case "query by status, no input":
             found["body"].sort(key=as_text)
-        case "query by unknown status" | "query, bad time":  # the recording holds one of them all
+        case "query by unknown status" | "query, bad time":  # the recording has only one of them
             found["body"] = [one for one in found["body"] if one["instanceId"] == "@at"]
         case "query top=0":
             found["headers"][TOKEN] = bool(found["headers"][TOKEN])

@@ -1,4 +1,4 @@
-"""The replay of an action list: ids, retries, compound actions, events, open tasks, other people's histories."""
+"""The replay of an action list: ids, retries, compound actions, events, open tasks, non-deterministic histories."""
 
 from typing import Any
 
@@ -59,7 +59,7 @@ def failed(number: int) -> Event:
     return events.task_failed(AT, number, "reason", "details")
 
 
-def test_numbers_are_handed_out_in_order_of_scheduling() -> None:
+def test_numbers_are_assigned_in_order_of_scheduling() -> None:
     """Activities, timers and children take one each; waits for events take none."""
     child = {"actionType": 2, "functionName": "child", "input": "null", "instanceId": None, "version": None}
     outcome = replay([every(activity(), event("go"), timer(), child)])
@@ -67,7 +67,7 @@ def test_numbers_are_handed_out_in_order_of_scheduling() -> None:
     assert not outcome.finished
 
 
-def test_only_what_the_history_does_not_hold_is_decided() -> None:
+def test_only_work_that_the_history_lacks_is_scheduled() -> None:
     """The second action, once the first is done."""
     outcome = replay([activity(), activity("other")], scheduled(0), done(0))
     assert outcome.decisions == [Activity(1, "other", "1")]
@@ -102,7 +102,7 @@ def test_a_cancelled_timer_holds_nothing_open_but_keeps_its_number() -> None:
     assert (outcome.open, outcome.decisions) == (True, [Activity(1, "echo", "1")])
 
 
-def test_events_match_without_case_and_wait_for_their_wait() -> None:
+def test_events_match_without_case_and_are_kept_for_their_wait() -> None:
     early = [events.event_raised(AT, "TWO", "1"), events.event_raised(AT, "one", "1")]
     assert replay([event("one"), event("two")], *early).finished
     assert not replay([event("one"), event("one")], early[1]).finished

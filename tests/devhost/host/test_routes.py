@@ -25,7 +25,7 @@ def test_a_path_fits_a_template_or_not(template: str, path: str, values: dict[st
     assert Route.of(template).match(path) == values
 
 
-def test_literals_come_before_constraints_before_parameters_before_the_rest() -> None:
+def test_literals_precede_constraints_parameters_and_catch_alls() -> None:
     """The order in which routes are tried."""
     templates = ["{*all}", "{id}", "{id:length(4)}", "items"]
     assert sorted(templates, key=lambda text: Route.of(text).rank) == templates[::-1]

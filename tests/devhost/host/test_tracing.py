@@ -1,4 +1,4 @@
-"""Traces, as the real host hands them on: off by default, and without any exporter when they are on."""
+"""Traces as the real host passes them on: off by default, and without an exporter when they are on."""
 
 import re
 from collections.abc import Callable
@@ -92,11 +92,11 @@ def test_an_http_function_goes_on_in_its_callers_trace(tracing: Any) -> None:
     assert seen["state"] == "a=1"
 
 
-def test_a_timer_has_none(tracing: Any) -> None:
+def test_a_timer_has_no_trace(tracing: Any) -> None:
     assert tracing.notes("timer trace") == [None]
 
 
-def test_without_the_switch_there_is_nothing(host: Any) -> None:
+def test_without_the_setting_there_is_no_trace(host: Any) -> None:
     """Null in the history, None in a function."""
     found = start(host, "untraced", traceparent=CALLER + "01")
     assert [given for given, _ in found] == [None] * 3

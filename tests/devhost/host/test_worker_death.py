@@ -1,4 +1,4 @@
-"""The worker dies, or the job host restarts in place: what fails, in which words, and what comes back."""
+"""Worker deaths and job host restarts: the failures, their texts, and the recovery."""
 
 import asyncio
 import re
@@ -65,9 +65,7 @@ def test_an_orchestration_that_is_called_meanwhile_has_failed(
 
 
 @pytest.mark.parametrize(("notice", "text"), [(60, DIED), (0, MISSING)])
-def test_an_activity_that_would_begin_meanwhile_has_failed(
-    monkeypatch: pytest.MonkeyPatch, notice: float, text: str
-) -> None:
+def test_an_activity_without_a_worker_fails(monkeypatch: pytest.MonkeyPatch, notice: float, text: str) -> None:
     with pytest.raises(FunctionError) as failure:
         asyncio.run(dead(notice, monkeypatch).activity("act", "1"))
     assert failure.value.text == text
@@ -88,10 +86,10 @@ def unlucky(host: Any, disturb: Callable[[], None]) -> str:
     assert ended["output"].startswith(CHANGED)
     assert f"'slow' failed: {DIED}" in host.log.read_text()
     until(lambda: host.call("GET", "/api/born")[0] == 200)
-    assert host.call("GET", "/api/born")[1] != before, "the app was loaded anew"
+    assert host.call("GET", "/api/born")[1] != before, "the app was not loaded again"
     host.start("chain", "afterwards")
     assert host.wait("afterwards")["runtimeStatus"] == "Completed"
-    assert host.notes("slow") == [20], "nothing is run again by itself"
+    assert host.notes("slow") == [20], "an activity was run again"
     return str(before)
 
 

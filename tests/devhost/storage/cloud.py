@@ -1,4 +1,4 @@
-"""The SDK's clients for a stack, and the few things that most tests do with them."""
+"""The SDK's clients for a stack, and helpers that most tests use."""
 
 import base64
 import contextlib
@@ -89,7 +89,7 @@ def refused(status: int, code: str) -> Iterator[None]:
 def eventually(is_true: Callable[[], object]) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not is_true():
-        assert time.monotonic() < deadline, "it did not happen"
+        assert time.monotonic() < deadline, "the condition is still false"
         time.sleep(0.02)
 
 

@@ -1,4 +1,4 @@
-"""One stack for all tests of this directory, swept between them."""
+"""One stack for all tests of this directory, reset between them."""
 
 from collections.abc import Iterator
 

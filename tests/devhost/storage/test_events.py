@@ -1,4 +1,4 @@
-"""Every acknowledged new blob in a watched container has one event, queued before the acknowledgement."""
+"""Each new blob in a watched container raises one event, queued before the client gets its answer."""
 
 import contextlib
 import re
@@ -86,7 +86,7 @@ def test_an_asynchronous_copy_is_an_event_when_it_ends(cloud: Cloud) -> None:
     assert event["data"]["eTag"] == copy.get_blob_properties().etag.strip('"')
 
 
-def test_other_requests_are_no_events(cloud: Cloud) -> None:
+def test_other_requests_raise_no_event(cloud: Cloud) -> None:
     """Changes of a blob, its deletion, refused writes, and containers that are not watched."""
     blob = cloud.uploaded()
     blob.set_blob_metadata({"a": "b"})
@@ -134,7 +134,7 @@ def test_each_container_names_its_events_account(cloud: Cloud) -> None:
         assert [urls(each) for each in (cloud, another)] == [[both.url]] * 2
 
 
-def test_an_events_account_that_is_not_there_is_refused(cloud: Cloud) -> None:
+def test_an_unknown_events_account_is_refused(cloud: Cloud) -> None:
     """Otherwise no blob would be acknowledged."""
     with pytest.raises(ValueError, match="DEVHOST_ACCOUNTS=unknown"):
         cloud.stack.control.events(watch=["sharingsource/source@unknown"])
@@ -194,7 +194,7 @@ def test_modes(cloud: Cloud, mode: str, count: int) -> None:
     assert len(cloud.events()) == count
 
 
-def test_held_events_come_later_and_in_order(cloud: Cloud) -> None:
+def test_held_events_are_sent_later_and_in_order(cloud: Cloud) -> None:
     cloud.stack.control.events(mode="hold")
     blobs = [cloud.source() for _ in range(3)]
     for blob in blobs:

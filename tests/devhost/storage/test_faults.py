@@ -1,4 +1,4 @@
-"""Requests fail, wait and lose their answers as a test wishes; and every request can be counted."""
+"""Injected faults (errors, delays, lost answers), and the log of requests."""
 
 import threading
 
@@ -58,7 +58,7 @@ def test_answer_lost_of_a_copy(cloud: Cloud) -> None:
         target.start_copy_from_url(cloud.readable(source))
 
 
-def test_error_although_it_was_applied(cloud: Cloud) -> None:
+def test_error_after_the_request_took_effect(cloud: Cloud) -> None:
     cloud.stack.control.add_fault({"operation": "PutBlob"}, {"status": 500, "when": "after"})
     blob = cloud.target()
     with refused(500, "InternalError"):
@@ -112,7 +112,7 @@ def test_not_matching(cloud: Cloud) -> None:
     assert cloud.stack.control.faults()[0]["met"] == 0
 
 
-def test_azurites_own_requests_are_spared_and_marked(cloud: Cloud) -> None:
+def test_azurites_own_requests_match_no_rule_and_are_marked(cloud: Cloud) -> None:
     """A rule for HEAD does not match Azurite's own HEAD of a copy's source."""
     source, target = cloud.uploaded(), cloud.target()
     cloud.stack.control.forget_requests()
@@ -142,7 +142,7 @@ def test_log_holds_no_signature(cloud: Cloud) -> None:
 
 
 @pytest.mark.parametrize("rule", [{"blob": "("}, {"colour": "red"}])
-def test_a_rule_that_makes_no_sense_is_refused(cloud: Cloud, rule: dict[str, str]) -> None:
+def test_an_invalid_rule_is_refused(cloud: Cloud, rule: dict[str, str]) -> None:
     """A typo in a test must not look like a fault without effect."""
     with pytest.raises(ValueError, match=r"missing|unterminated|unknown"):
         cloud.stack.control.add_fault(rule, {"status": 500})

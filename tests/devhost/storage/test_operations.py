@@ -1,4 +1,4 @@
-"""Requests are told apart by their line and headers."""
+"""The names of operations."""
 
 import pytest
 

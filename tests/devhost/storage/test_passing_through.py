@@ -1,4 +1,4 @@
-"""What clients send and get is what they would without the proxy."""
+"""The proxy passes requests and answers on unchanged."""
 
 import gzip
 import os
@@ -79,12 +79,12 @@ def test_one_more_account(cloud: Cloud) -> None:
         assert [container.name for container in another.list_containers()] == ["box"]
 
 
-def test_head_tells_the_length(cloud: Cloud) -> None:
+def test_head_has_the_length(cloud: Cloud) -> None:
     """An answer without a body keeps the Content-Length of the missing body."""
     assert cloud.uploaded(b"12345").get_blob_properties().size == 5
 
 
-def test_expectation_is_met(cloud: Cloud) -> None:
+def test_expect_is_answered(cloud: Cloud) -> None:
     answer = _raw(
         cloud, b"PUT /sharingsource/source/x HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n", b"abc"
     )
@@ -104,7 +104,7 @@ def test_expectation_is_met(cloud: Cloud) -> None:
         b"\x00\x01 \xff",
     ],
 )
-def test_nonsense_does_no_harm(cloud: Cloud, line: bytes) -> None:
+def test_invalid_requests_do_no_harm(cloud: Cloud, line: bytes) -> None:
     """Whatever is sent, the next client is served."""
     _raw(cloud, line + b"\r\n", b"")
     assert cloud.stack.control.is_up()

@@ -1,4 +1,4 @@
-"""Starting, stopping, being killed: nothing is lost, nothing stays behind, every refusal names its fix."""
+"""Start, stop and `kill -9`: no data is lost, no process remains, each error names its fix."""
 
 import contextlib
 import os
@@ -134,7 +134,7 @@ def test_help() -> None:
         {"DEVHOST_WATCH": "sharingsource/source@unknown"},
     ],
 )
-def test_a_setting_that_makes_no_sense(environment: dict[str, str]) -> None:
+def test_an_invalid_setting(environment: dict[str, str]) -> None:
     """The message names the value and a fix."""
     with pytest.raises(StackError, match=r"Fix: ") as refused:
         Config.from_env(environment)

@@ -1,4 +1,4 @@
-"""An asynchronous copy is pending first: an empty target, no writes, progress; then success, failure or abort."""
+"""Asynchronous copies: pending with an empty target, then success, failure or abort."""
 
 from collections.abc import Callable
 from typing import Any
@@ -165,7 +165,7 @@ def test_progress_rises(cloud: Cloud) -> None:
     assert seen[-1] == 250
 
 
-def test_list_shows_the_copy_if_asked(cloud: Cloud) -> None:
+def test_list_shows_the_copy_on_request(cloud: Cloud) -> None:
     """With the same id as a HEAD, while pending and afterwards."""
     _, target, started = _pending(cloud)
     container = cloud.targets.get_container_client("target")
@@ -204,7 +204,7 @@ def test_fails_when_the_source_changes(cloud: Cloud, change: str) -> None:
     assert (properties.size, properties.metadata) == (0, {"Of": "source"})
 
 
-def test_fails_as_told(cloud: Cloud) -> None:
+def test_fails_on_request(cloud: Cloud) -> None:
     """Only the next copy fails."""
     cloud.stack.control.copies(fail_next="500 OperationCancelled")
     _, target, _ = _pending(cloud)
@@ -281,7 +281,7 @@ def test_overwriting_empties_the_old_content(cloud: Cloud) -> None:
     assert target.download_blob().readall() == b"new"
 
 
-def test_what_is_refused_leaves_the_target_as_it_was(cloud: Cloud) -> None:
+def test_a_refused_copy_leaves_the_target_unchanged(cloud: Cloud) -> None:
     """The refusal is for its source's version, or because the source cannot be read."""
     source, target = cloud.uploaded(), cloud.target()
     target.upload_blob(b"old")

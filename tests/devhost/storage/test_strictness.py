@@ -1,4 +1,4 @@
-"""A synchronous copy is refused here where the service would refuse it and Azurite would not."""
+"""Synchronous copies that the service refuses and Azurite accepts."""
 
 from azure.storage.blob import BlobBlock
 
