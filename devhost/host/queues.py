@@ -149,7 +149,7 @@ class QueueListener:
             text = body.decode()
             await self.deliver(text, _metadata(message, text))
         except UnicodeDecodeError as error:
-            raise FunctionError(ValueError("Exception binding parameter")) from error
+            raise FunctionError("ValueError: Exception binding parameter") from error
         except FunctionError:
             if self._abandoned:
                 await asyncio.Event().wait()

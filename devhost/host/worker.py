@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 from uuid import uuid4
 
 from azure.functions.meta import Datum
@@ -38,16 +38,24 @@ MISSING = "Did not find any initialized language workers"
 class FunctionError(Exception):
     """A function failed: `text` is `Type: message`, `stack` the trace, as the worker sends them to the host."""
 
-    def __init__(self, error: BaseException, directory: str = "") -> None:
-        self.text = f"{type(error).__name__}: {error}"
-        self.stack = "".join(traceback.format_tb(error.__traceback__))
-        self._place = place(error, directory)
-        super().__init__(self.text)
+    def __init__(self, text: str, stack: str = "", at: str = "") -> None:
+        self.text, self.stack, self._at = text, stack, at
+        super().__init__(text)
+
+    @classmethod
+    def of(cls, error: BaseException, directory: str) -> Self:
+        """Wrap an exception of a function whose app is in `directory`."""
+        stack = "".join(traceback.format_tb(error.__traceback__))
+        return cls(f"{type(error).__name__}: {error}", stack, place(error, directory))
 
     @property
     def line(self) -> str:
         """The error and its place in the app's own code, as one line for the log."""
-        return " ".join(f"{self.text}{self._place}".split())
+        return " ".join(f"{self.text}{self._at}".split())
+
+
+class WorkerLostError(FunctionError):
+    """The worker ended while the function ran, or the next one is not up yet."""
 
 
 def place(error: BaseException, directory: str) -> str:
@@ -60,29 +68,12 @@ def place(error: BaseException, directory: str) -> str:
     return f" ({frames[-1].filename}:{frames[-1].lineno})" if directory and frames else ""
 
 
-class MissingFunctionError(FunctionError):
-    """The app has no such orchestrator."""
-
-    def __init__(self, name: str, known: Iterable[str]) -> None:
-        super().__init__(LookupError())
-        names = ", ".join(f"'{one}'" for one in known)
-        self.text = (
-            f"The function '{name}' doesn't exist, is disabled, or is not an orchestrator function. Additional info: "
-        ) + (
-            f"The following are the known orchestrator functions: {names}."
-            if names
-            else "No orchestrator functions are currently registered under that name!"
-        )
-        self.args = (self.text,)
-
-
-class WorkerLostError(FunctionError):
-    """The worker ended while the function ran, or the next one is not up yet. There is no trace."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(SystemError())
-        self.text = text
-        self.args = (text,)
+def _missing(name: str, known: Iterable[str]) -> FunctionError:
+    names = ", ".join(f"'{one}'" for one in known)
+    text = f"The function '{name}' doesn't exist, is disabled, or is not an orchestrator function. Additional info: "
+    if names:
+        return FunctionError(f"{text}The following are the known orchestrator functions: {names}.")
+    return FunctionError(f"{text}No orchestrator functions are currently registered under that name!")
 
 
 class Meter:
@@ -188,14 +179,14 @@ class Worker:
         if loss := self._loss():
             raise WorkerLostError(f"One or more errors occurred. ({loss})")
         if name not in self._orchestrators:
-            raise MissingFunctionError(name, self._orchestrators)
+            raise _missing(name, self._orchestrators)
         function = self._orchestrators[name]
         try:
             arguments = self._arguments(function, Datum(trigger, "string"))
             with self.meter.running(function):
                 return str(function.call(**arguments))
         except Exception as error:
-            raise FunctionError(error, function.directory) from error
+            raise FunctionError.of(error, function.directory) from error
 
     async def activity(self, name: str, data: str, trace: TraceContext | None = None) -> str:
         """Call an activity with JSON text and return JSON text. Raises FunctionError."""
@@ -239,7 +230,7 @@ class Worker:
                 )
             return self._result(function, result)
         except Exception as error:
-            raise FunctionError(error, function.directory) from error
+            raise FunctionError.of(error, function.directory) from error
 
     def _arguments(
         self,

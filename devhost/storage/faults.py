@@ -5,7 +5,7 @@ import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import unquote
 
 from aiohttp import web
@@ -16,7 +16,7 @@ from devhost.storage.strictness import SAYS_WHAT_THE_SOURCE_SAID as NEWEST
 from devhost.storage.strictness import Said, unverified
 
 PATTERNS = ("path", "blob", "source", "user_agent")
-ACTIONS = ("delay", "hold", "drop", "status", "code", "source_status", "source_code")
+ACTIONS = {"when", "delay", "hold", "drop", "status", "code", "source_status", "source_code"}
 WORDS = ("method", "operation", "account", "container")
 
 
@@ -30,17 +30,18 @@ class Fault:
 
     id: int
     match: dict[str, str]
-    times: int
+    times: int = 1
     """The number of requests that it will still match."""
-    when: Literal["before", "after"]
+    when: str = "before"
     """With `after` the request takes effect and only its answer changes."""
-    delay: float
-    hold: bool
-    drop: bool
-    status: int
-    code: str
-    source: Said | None
-    """The simulated answer of a copy's source; the error is then that the source could not be read."""
+    delay: float = 0
+    hold: bool = False
+    drop: bool = False
+    status: int = 0
+    code: str = "InternalError"
+    source_status: int = 503
+    source_code: str = ""
+    """The simulated error of a copy's source; the answer is then that the source could not be read."""
     met: int = 0
     waiting: int = 0
     """The number of requests that it holds now."""
@@ -55,8 +56,9 @@ class Fault:
             self.waiting -= 1
         if self.drop:
             raise DroppedError
-        if self.source:
-            return unverified(self.source, NEWEST, self.status)
+        if self.source_code:
+            said = Said(self.source_status, self.source_code, "An injected fault.")
+            return unverified(said, NEWEST, self.status)
         return error(self.status, self.code, "An injected fault.") if self.status else None
 
     def describe(self) -> dict[str, Any]:
@@ -75,21 +77,13 @@ class Faults:
     def add(self, rule: Mapping[str, Any]) -> Fault:
         """Add a rule `{match, action, times}`; raise ValueError for an invalid one."""
         match, action = dict(rule.get("match", {})), dict(rule.get("action", {}))
-        times = int(rule.get("times", 1))
-        when = action.pop("when", "before")
-        _check(match, action, when)
-        fault = Fault(
-            next(self._ids),
-            match,
-            times,
-            when,
-            delay=float(action.get("delay", 0)),
-            hold=bool(action.get("hold")),
-            drop=bool(action.get("drop")),
-            status=int(action.get("status", 0)),
-            code=str(action.get("code", "InternalError")),
-            source=_said(action),
-        )
+        if unknown := [name for name in match if name not in (*PATTERNS, *WORDS)] + sorted(action.keys() - ACTIONS):
+            raise ValueError(f"unknown: {', '.join(unknown)}")
+        if action.get("when", "before") not in {"before", "after"}:
+            raise ValueError("when is before or after")
+        for pattern in (match[name] for name in PATTERNS if name in match):
+            re.compile(pattern)
+        fault = Fault(next(self._ids), match, int(rule.get("times", 1)), **action)
         self._faults[fault.id] = fault
         return fault
 
@@ -122,24 +116,7 @@ class Faults:
         return [fault.describe() for fault in self._faults.values()]
 
 
-def _said(action: Mapping[str, Any]) -> Said | None:
-    if "source_code" not in action:
-        return None
-    return Said(int(action.get("source_status", 503)), str(action["source_code"]), "An injected fault.")
-
-
 def _fits(match: Mapping[str, str], facts: Mapping[str, str]) -> bool:
     return all(
         re.search(wanted, facts[name]) if name in PATTERNS else wanted == facts[name] for name, wanted in match.items()
     )
-
-
-def _check(match: Mapping[str, str], action: Mapping[str, Any], when: str) -> None:
-    unknown = [name for name in match if name not in (*PATTERNS, *WORDS)]
-    unknown += [name for name in action if name not in ACTIONS]
-    if unknown:
-        raise ValueError(f"unknown: {', '.join(unknown)}")
-    if when not in {"before", "after"}:
-        raise ValueError("when is before or after")
-    for pattern in (match[name] for name in PATTERNS if name in match):
-        re.compile(pattern)
