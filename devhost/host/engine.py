@@ -150,7 +150,7 @@ class Engine:
     def _start_child(self, parent: Instance, child: Child) -> None:
         name = child.instance or ""
         if (other := self.store.get(name)) and other.live:
-            log.warning("sub-orchestration '%s' is already running: %s waits for ever", name, parent.id)
+            log.warning("sub-orchestration '%s' is already running: %s waits forever", name, parent.id)
             return
         version = child.version if child.version is not None else self._worker.default_version
         ids = {"InstanceId": parent.id, "ExecutionId": parent.execution}

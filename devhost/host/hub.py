@@ -95,7 +95,7 @@ class Hub:
         )
         with self._store.transaction():
             self._store.create(started)
-        if "\\" not in instance:  # measured: such an id is accepted and stays Pending for ever
+        if "\\" not in instance:  # measured: such an id is accepted and stays Pending forever
             self._engine.wake(instance)
         return instance
 

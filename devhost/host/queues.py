@@ -130,9 +130,9 @@ class QueueListener:
 
     async def _handle(self, message: QueueMessage) -> None:
         body = self._decode(message.content or "")
-        tries = self._queues.max_dequeue_count
-        if body is None or ((message.dequeue_count or 0) > tries and not self._is_poison):
-            log.error("message %s of '%s' has reached MaxDequeueCount of %d", message.id, self.queue, tries)
+        limit = self._queues.max_dequeue_count
+        if body is None or ((message.dequeue_count or 0) > limit and not self._is_poison):
+            log.error("message %s of '%s' has reached MaxDequeueCount of %d", message.id, self.queue, limit)
             await self._poison(message)
             return
         try:
