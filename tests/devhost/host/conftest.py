@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,21 +14,14 @@ from typing import Any
 
 import pytest
 
-from devhost.storage.azurite import node
+from devhost.storage.config import EVENTS_ACCOUNT, KEY
+from devhost.storage.testing import Stack, free_ports
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
-AZURITE = ROOT / "devhost/storage/node_modules/azurite/dist/src/azurite.js"
-KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 NO_QUEUES = "DefaultEndpointsProtocol=http;AccountName=none;AccountKey=bm9uZQ==;QueueEndpoint=http://127.0.0.1:9/none;"
 HOOK = "/runtime/webhooks/durabletask"
 PATIENCE = 30
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def until(found: Callable[[], Any]) -> Any:
@@ -47,7 +39,7 @@ class Running:
 
     def __init__(self, app: Path, folder: Path, environment: dict[str, str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.port = folder, free_port()
+        self.folder, (self.port,) = folder, free_ports(1)
         own = {"HOST_PORT": str(self.port), "DEVHOST_STATE": str(folder / "state"), "NOTES": str(folder),
                "QUEUE": "events", "QUEUES": NO_QUEUES}  # fmt: skip
         self.log = folder / "host.log"
@@ -140,19 +132,7 @@ def host(launch: Callable[..., Running]) -> Running:
 
 @pytest.fixture(scope="session")
 def queues(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start a queue service (Azurite) and yield its connection string."""
-    folder, ports = tmp_path_factory.mktemp("azurite"), [free_port() for _ in range(3)]
-    listen = [f"--{kind}Port={port}" for kind, port in zip(("blob", "queue", "table"), ports, strict=True)]
-    flags = ["--skipApiVersionCheck", "--disableTelemetry", "--silent", "--location", str(folder), *listen]
-    with subprocess.Popen([node(), str(AZURITE), *flags], stdout=subprocess.DEVNULL) as process:
-        until(lambda: process.poll() is not None or _listens(ports[1]))
-        assert process.poll() is None, "Azurite did not start: run `make setup`"
-        endpoint = f"http://127.0.0.1:{ports[1]}/devstoreaccount1"
-        name = "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1"
-        yield f"{name};AccountKey={KEY};QueueEndpoint={endpoint};"
-        process.terminate()
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+    """Start a queue service and yield its connection string."""
+    with Stack(tmp_path_factory.mktemp("storage")) as stack:
+        name = f"DefaultEndpointsProtocol=http;AccountName={EVENTS_ACCOUNT};AccountKey={KEY}"
+        yield f"{name};QueueEndpoint={stack.queue_url(EVENTS_ACCOUNT)};"
