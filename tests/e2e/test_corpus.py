@@ -20,7 +20,7 @@ from rules.events import Intake, Refused, intake
 from rules.identity import message_id
 from rules.models import Route
 from rules.routes import read
-from tests.corpora.test_corpora import MESSAGES, NAMES, URLS, message, text
+from tests.corpora.corpora import MESSAGES, NAMES, URLS, message, text
 from tests.e2e import search
 from tests.e2e.conftest import environment
 from tests.e2e.desk import FINAL, PATIENCE, Desk

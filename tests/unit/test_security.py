@@ -16,7 +16,7 @@ from adapters.translation import PROBE_CONTAINER, SOURCE_SIGN, answered
 from operations.accept import accept
 from operations.log import LOGGER, log
 from rules.identity import MESSAGE_ID, TRANSFER_ID
-from tests.corpora.test_corpora import MESSAGES, URLS, message
+from tests.corpora.corpora import MESSAGES, URLS, message
 from tests.docs.pages import modules, page
 from tests.unit.operations.world import World
 from tests.unit.triggers.api import Api
