@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 from devhost.demo import demo
-from devhost.stack import LocalStack, StackFailed
+from devhost.stack import LocalStack
+from devhost.storage.config import StackError
 
 HELP = """\
 environment (default):
@@ -36,7 +37,7 @@ def main() -> int:
         if arguments.what == "demo":
             return demo(keep=arguments.keep, picture=arguments.picture)
         return run()
-    except StackFailed as error:
+    except StackError as error:
         print(f"devhost: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -44,7 +45,7 @@ def main() -> int:
 
 
 def run() -> int:
-    """Run the stack until Ctrl-C and return 0; its data stay."""
+    """Run the stack until Ctrl-C, and return 0. Its data are kept."""
     stack = LocalStack(furnished=True)
     try:
         with stack:
@@ -54,7 +55,7 @@ def run() -> int:
     except KeyboardInterrupt:
         print(f"\nThe local stack has stopped. Its blobs are in {stack.state}/.", flush=True)
         return 0
-    raise StackFailed(f"{ended} stopped unexpectedly; see its output above")
+    raise StackError(f"{ended} stopped unexpectedly; see its output above")
 
 
 def _welcome(stack: LocalStack) -> str:

@@ -1,4 +1,4 @@
-"""The app as its host serves it: whether it answers, and what the host says where it does not."""
+"""The app behind its host: whether it answers, and the host's errors if it does not."""
 
 import http.client
 import json
@@ -14,26 +14,26 @@ from devhost.storage.config import HOST
 
 HEALTH = "/api/health"
 START_SECONDS = 120.0
-# A first call may load the app; a host that ends meanwhile cuts the connection, so nobody waits for nothing.
+# The first call may load the app. A host that ends meanwhile closes the connection.
 CALL_SECONDS = 60.0
-# So long a host may say that it is broken before that is believed: it tries again by itself.
+# A host may report an error for this long before it counts as failed, because it retries by itself.
 BROKEN_SECONDS = 10.0
 KEYS = re.compile(r"(?i)((?:AccountKey|SharedAccessSignature|sig|code)=)[^;&\s\"']+")
 
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """The app on a port of this machine. `secret` is never shown."""
+    """The app on a port of this machine. `secret` is removed from all messages."""
 
     port: int
     secret: str
 
     def answers(self, seconds: float = CALL_SECONDS) -> bool:
-        """Whether the app itself answers; health may well say that something is missing."""
+        """Whether the app itself answers; its health may still report a problem."""
         return _is_health(*self._get(HEALTH, seconds))
 
-    def trouble(self, has_ended: Callable[[], bool]) -> str | None:
-        """Wait until the app answers. If it does not: why not, in words for a person."""
+    def problem(self, has_ended: Callable[[], bool]) -> str | None:
+        """Wait until the app answers. If it does not, return the reason as a message for the user."""
         end, broken = time.monotonic() + START_SECONDS, float("inf")
         while True:
             status, body = self._get(HEALTH, min(CALL_SECONDS, max(1.0, end - time.monotonic())))
@@ -43,19 +43,19 @@ class App:
                 return "the host did not start; see its output above"
             broken = min(broken, time.monotonic()) if self._is_broken(status) else float("inf")
             if time.monotonic() > min(end, broken + BROKEN_SECONDS):
-                return "\n  ".join([f"the app does not answer at http://{HOST}:{self.port}{HEALTH}", *self._said()])
+                return "\n  ".join([f"the app does not answer at http://{HOST}:{self.port}{HEALTH}", *self._errors()])
             time.sleep(0.1)
 
     def _is_broken(self, status: int) -> bool:
-        """Whether the host failed to start, or runs without this function; otherwise it is still starting."""
+        """Whether the host failed to start, or runs without this function. Otherwise it is still starting."""
         state = self._state().get("state")
         return state == "Error" or (state == "Running" and status == HTTPStatus.NOT_FOUND)
 
     def _state(self) -> dict[str, Any]:
         return _dict(self._admin("host/status"))
 
-    def _said(self) -> Iterator[str]:
-        """The host's own errors, then those of each function, without keys."""
+    def _errors(self) -> Iterator[str]:
+        """Yield the host's own errors, then those of each function, without keys."""
         state, functions = self._state(), self._admin("functions")
         if state.get("state") == "Error":
             yield "the host is in state Error"
@@ -72,7 +72,7 @@ class App:
         return self._get(f"/admin/{path}", CALL_SECONDS)[1]
 
     def _get(self, path: str, seconds: float) -> tuple[int, Any]:
-        """The status and what the JSON says; 0 without an answer, None without JSON."""
+        """Return the status, or 0 without an answer, and the JSON, or None."""
         connection = http.client.HTTPConnection(HOST, self.port, timeout=seconds)
         try:
             connection.request("GET", path)
@@ -90,7 +90,7 @@ class App:
 
 
 def _is_health(status: int, body: Any) -> bool:
-    """503 is the app's as well, but a host that failed to start says the same in its place."""
+    """Whether an answer is the app's. 503 may be the host's own, so the body decides."""
     return (
         status in {HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE} and {"up", "checks", "version"} <= _dict(body).keys()
     )

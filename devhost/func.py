@@ -1,7 +1,7 @@
-"""`python -m devhost.func`: Azure Functions Core Tools, in a copy of the app and on a leash.
+"""`python -m devhost.func`: Azure Functions Core Tools on a copy of the app, ended together with their parent process.
 
-In a copy, because the job host restarts when anything appears in its folder, and every tool leaves something in ours.
-On a leash, because `func`, its host and its Python worker outlive the process that started them.
+On a copy, because the job host restarts when a file appears in its folder, and many tools leave files in the app's.
+`func`, its host and its Python worker would outlive the process that started them, so this process kills them.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from typing import Any
 
 from pathspec import GitIgnoreSpec
 
+from devhost import parent
 from devhost.storage.azurite import listen
 from devhost.storage.config import StackError
 
@@ -35,60 +36,37 @@ def main() -> int:
 
 
 async def _run(port: int, place: Path) -> int:
-    """Start `func` and end it: with SIGTERM it may drain; without a parent it is killed, for storage ends as well."""
-    asked, cut = _asked(), _cut()
-    with copied(ROOT, place):
+    """Start `func` and end it. After SIGTERM it may drain; without a parent it is killed, since storage ends as well."""
+    stop, orphaned = parent.stop_on_signal(), asyncio.Event()
+    parent.exit_with_parent(orphaned)
+    with _copied(ROOT, place):
         func = await asyncio.create_subprocess_exec(
             *("func", "start", "--port", str(port)), cwd=place, stdin=asyncio.subprocess.DEVNULL, start_new_session=True
         )
         try:
-            await _first(func.wait(), asked.wait(), cut.wait())
-            if func.returncode is None and not cut.is_set():
+            await _first(func.wait(), stop.wait(), orphaned.wait())
+            if func.returncode is None and not orphaned.is_set():
                 func.terminate()
-                await _first(func.wait(), cut.wait(), seconds=DRAIN_SECONDS)
+                await _first(func.wait(), orphaned.wait(), seconds=DRAIN_SECONDS)
         finally:
-            _kill(func.pid)
+            # The host and the worker have nothing that they could still save.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(func.pid, signal.SIGKILL)
             code = await func.wait()
             _await_end(port)
     return code
 
 
-def _asked() -> asyncio.Event:
-    """Set by Ctrl-C and SIGTERM."""
-    asked = asyncio.Event()
-    for number in signal.SIGINT, signal.SIGTERM:
-        asyncio.get_running_loop().add_signal_handler(number, asked.set)
-    return asked
-
-
-def _cut() -> asyncio.Event:
-    """Set at the end of standard input: the parent holds the other end, never writes, and is gone, even by `kill -9`."""
-    loop, cut = asyncio.get_running_loop(), asyncio.Event()
-
-    def gone() -> None:
-        loop.remove_reader(sys.stdin)
-        cut.set()
-
-    loop.add_reader(sys.stdin, gone)
-    return cut
-
-
 async def _first(*waits: Coroutine[Any, Any, object], seconds: float | None = None) -> None:
-    """Return as soon as one of them is over, or after so many seconds."""
+    """Return as soon as one of them ends, or after some seconds."""
     tasks = [asyncio.create_task(wait) for wait in waits]
     await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:
         task.cancel()
 
 
-def _kill(group: int) -> None:
-    """Kill what is left of the group. The host and the worker keep nothing that they could still save."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(group, signal.SIGKILL)
-
-
 def _await_end(port: int) -> None:
-    """Wait until what was killed has let go of the port, so that another host may start."""
+    """Wait until the killed processes have released the port, so that another host may start."""
     end = time.monotonic() + VANISH_SECONDS
     while time.monotonic() < end:
         with contextlib.suppress(StackError):
@@ -97,8 +75,8 @@ def _await_end(port: int) -> None:
         time.sleep(0.01)
 
 
-def packaged(root: Path) -> Iterator[Path]:
-    """The files that `.funcignore` lets through, relative to the root, as azd packs them."""
+def _packaged(root: Path) -> Iterator[Path]:
+    """Yield the files that azd packs according to `.funcignore`, relative to the root."""
     ignored = GitIgnoreSpec.from_lines((root / ".funcignore").read_text().splitlines())
 
     def inside(folder: Path) -> Iterator[Path]:
@@ -111,11 +89,11 @@ def packaged(root: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def copied(root: Path, place: Path) -> Iterator[None]:
-    """Copy the app for the block inside. A copy that is there was left by a process that was killed."""
+def _copied(root: Path, place: Path) -> Iterator[None]:
+    """Copy the app for the block. An existing copy is from a killed process."""
     shutil.rmtree(place, ignore_errors=True)
     try:
-        for name in packaged(root):
+        for name in _packaged(root):
             (place / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(root / name, place / name)
         yield

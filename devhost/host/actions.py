@@ -1,4 +1,4 @@
-"""What an orchestrator asks for (`actionType`, as the SDK returns it) and what the host makes of it (decisions)."""
+"""The actions that the SDK returns for an orchestrator (`actionType`) and the decisions that the host makes of them."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -10,7 +10,7 @@ Trace = dict[str, Any]
 
 
 class ActionType(IntEnum):
-    """`actionType` in what the SDK returns."""
+    """The values of `actionType`. `replay` rejects those that it does not name."""
 
     CALL_ACTIVITY = 0
     CALL_ACTIVITY_WITH_RETRY = 1

@@ -1,35 +1,35 @@
-"""Times as .NET prints them: UTC, up to seven decimals, trailing zeros cut off."""
+"""Times as .NET prints them: UTC, up to seven decimals, without trailing zeros."""
 
 from datetime import UTC, datetime
 
 
 def now() -> datetime:
-    """The current time, aware of its zone."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
 def stamp(moment: datetime) -> str:
-    """`2026-01-01T00:00:00.12Z`: what Newtonsoft writes for a DateTime."""
+    """Format a time as Newtonsoft writes a DateTime: `2026-01-01T00:00:00.12Z`."""
     text = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
     return text.rstrip("0").rstrip(".") + "Z"
 
 
+def timestamp() -> str:
+    """Return the current time as `stamp` formats it."""
+    return stamp(now())
+
+
 def parse(text: str) -> datetime:
-    """The moment that `stamp`, or the SDK's `fireAt`, names; a time without a zone counts as UTC."""
+    """Read a time that `stamp` or the SDK wrote; a time without a zone is UTC."""
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def sortable(moment: datetime) -> str:
-    """A text that sorts like the moment: what the store keeps."""
+    """Format a time for the store: texts sort as the times do."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def seconds(text: str) -> str:
-    """A stored time cut to whole seconds, as the status API shows it."""
-    return text[:19] + "Z"
-
-
 def offset(text: str) -> str:
-    """A time of the history as a DateTimeOffset prints it: `+00:00` for `Z`."""
+    """Format a time of the history as a DateTimeOffset: `+00:00` instead of `Z`."""
     return text.removesuffix("Z") + "+00:00"

@@ -1,11 +1,12 @@
-"""What the host is told: the environment and `host.json`, with the refusals of the real host.
+"""The host's configuration: the environment and `host.json`, with the refusals of the real host.
 
-Unknown keys are ignored in silence, as there; the fatal values were measured: a real host never answers with them.
+As there, unknown keys are ignored silently. The refused values were measured: a real host with one never answers.
 """
 
 import json
 import os
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,21 +14,29 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-MAX_BATCH, MAX_PARTITIONS, MAX_PORT = 32, 16, 65535
+MAX_PORT = 65535
 HUB_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{2,44}")
-ENCODINGS = ("base64", "none")
 MIN_POLLING = timedelta(milliseconds=100)
-# Settings of `durableTask` that are words, in any case. Another word is fatal.
+OVERRIDE = "AzureFunctionsJobHost__"
+# Settings of `extensions` with fixed values, in any case, and whole numbers with their ranges. Other values are fatal.
 WORDS = {
-    "storageProvider.type": ("AzureStorage", "azureManaged", "mssql", "netherite"),
-    "versionMatchStrategy": ("None", "Strict", "CurrentOrOlder"),
-    "versionFailureStrategy": ("Reject", "Fail"),
-    "tracing.version": ("None", "V1", "V2"),
+    "durableTask.storageProvider.type": ("AzureStorage", "azureManaged", "mssql", "netherite"),
+    "durableTask.versionMatchStrategy": ("None", "Strict", "CurrentOrOlder"),
+    "durableTask.versionFailureStrategy": ("Reject", "Fail"),
+    "durableTask.tracing.version": ("None", "V1", "V2"),
+    "queues.messageEncoding": ("base64", "none"),
+}
+RANGES = {
+    "durableTask.maxConcurrentActivityFunctions": (1, sys.maxsize),
+    "durableTask.maxConcurrentOrchestratorFunctions": (1, sys.maxsize),
+    "durableTask.storageProvider.partitionCount": (1, 16),
+    "queues.batchSize": (1, 32),
+    "queues.maxDequeueCount": (1, sys.maxsize),
 }
 
 
 class ConfigError(Exception):
-    """The host cannot start; the text says which value it is and what would do."""
+    """The host cannot start; the text names the value and the fix."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,7 @@ class Queues:
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that the host is told before it loads the app."""
+    """The configuration of a host."""
 
     app: Path
     port: int
@@ -67,7 +76,11 @@ def load(app: Path, environment: Mapping[str, str]) -> Config:
     extensions = host.get("extensions") or {}
     durable = extensions.get("durableTask") or {}
     hub = resolve(durable.get("hubName", "TestHubName"), environment)
-    _check_durable(durable, hub)
+    _check(extensions)
+    if durable.get("extendedSessionsEnabled"):
+        raise ConfigError("durableTask.extendedSessionsEnabled must not be true: Python has no extended sessions")
+    if not HUB_NAME.fullmatch(hub):
+        raise ConfigError(f"durableTask.hubName is '{hub}': letters and digits only, 3 to 45 of them, a letter first")
     return Config(
         app=app,
         port=_number(environment, "HOST_PORT", 7071),
@@ -84,7 +97,7 @@ def load(app: Path, environment: Mapping[str, str]) -> Config:
 
 
 def resolve(text: str, environment: Mapping[str, str]) -> str:
-    """Put app settings in for `%NAME%`. Raises ConfigError for one that does not exist."""
+    """Replace `%NAME%` by the app setting NAME. Raises ConfigError if it does not exist."""
 
     def value(found: re.Match[str]) -> str:
         if found[1] not in environment:
@@ -106,63 +119,43 @@ def _read(path: Path) -> dict[str, Any]:
     return found
 
 
-OVERRIDE = "AzureFunctionsJobHost__"
-
-
 def _overridden(host: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
-    """Put app settings such as `AzureFunctionsJobHost__extensions__queues__maxDequeueCount` over host.json, as the host does."""
+    """Apply app settings such as `AzureFunctionsJobHost__extensions__queues__maxDequeueCount` to host.json."""
     for name in sorted(name for name in environment if name.startswith(OVERRIDE)):
         *path, last = name.removeprefix(OVERRIDE).split("__")
         section = host
         for key in path:
             section = section.setdefault(key, {})
-        section[last] = _typed(environment[name])
+        try:
+            section[last] = json.loads(environment[name])
+        except ValueError:
+            section[last] = environment[name]
     return host
 
 
-def _typed(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _check_durable(durable: dict[str, Any], hub: str) -> None:
-    if durable.get("extendedSessionsEnabled"):
-        raise ConfigError("durableTask.extendedSessionsEnabled must not be true: Python has no extended sessions")
-    for key in ("maxConcurrentActivityFunctions", "maxConcurrentOrchestratorFunctions"):
-        if key in durable and not (isinstance(durable[key], int) and durable[key] > 0):
-            raise ConfigError(f"durableTask.{key} is {durable[key]!r}; it must be a number above 0")
-    for path, words in WORDS.items():
+def _check(extensions: dict[str, Any]) -> None:
+    def setting(path: str) -> Any:
         *sections, key = path.split(".")
-        found = reduce(lambda section, name: section.get(name) or {}, sections, durable).get(key)
+        return reduce(lambda section, name: section.get(name) or {}, sections, extensions).get(key)
+
+    for path, words in WORDS.items():
+        found = setting(path)
         if found is not None and str(found).lower() not in map(str.lower, words):
-            raise ConfigError(f"durableTask.{path} is {found!r}; it must be one of {', '.join(words)}")
-    partitions = (durable.get("storageProvider") or {}).get("partitionCount", 4)
-    if not 1 <= partitions <= MAX_PARTITIONS:
-        raise ConfigError(
-            f"durableTask.storageProvider.partitionCount is {partitions}; it must be 1 to {MAX_PARTITIONS}"
-        )
-    if not HUB_NAME.fullmatch(hub):
-        raise ConfigError(f"durableTask.hubName is '{hub}': letters and digits only, 3 to 45 of them, a letter first")
+            raise ConfigError(f"{path} is {found!r}; it must be one of {', '.join(words)}")
+    for path, (low, high) in RANGES.items():
+        found = setting(path)
+        if found is not None and not (isinstance(found, int) and low <= found <= high):
+            raise ConfigError(f"{path} is {found!r}; it must be a whole number from {low} to {high}")
 
 
 def _queues(queues: dict[str, Any]) -> Queues:
-    encoding = str(queues.get("messageEncoding", "base64"))
-    if encoding.lower() not in ENCODINGS:
-        raise ConfigError(f"queues.messageEncoding is '{encoding}'; it must be one of {', '.join(ENCODINGS)}")
     batch = queues.get("batchSize", 16)
-    if not 1 <= batch <= MAX_BATCH:
-        raise ConfigError(f"queues.batchSize is {batch}; it must be 1 to {MAX_BATCH}")
-    attempts = queues.get("maxDequeueCount", 5)
-    if attempts < 1:
-        raise ConfigError(f"queues.maxDequeueCount is {attempts}; it must be 1 or more")
     polling = timespan(queues.get("maxPollingInterval", "00:01:00"))
     if polling < MIN_POLLING:
         raise ConfigError(f"queues.maxPollingInterval is {polling}; it must be 100 milliseconds or more")
     return Queues(
-        encoding=encoding.lower(),
-        max_dequeue_count=attempts,
+        encoding=str(queues.get("messageEncoding", "base64")).lower(),
+        max_dequeue_count=queues.get("maxDequeueCount", 5),
         visibility_timeout=timespan(queues.get("visibilityTimeout", "00:00:00")),
         batch_size=batch,
         new_batch_threshold=queues.get("newBatchThreshold", batch // 2 * (os.cpu_count() or 1)),
@@ -171,7 +164,7 @@ def _queues(queues: dict[str, Any]) -> Queues:
 
 
 def timespan(text: str) -> timedelta:
-    """`[d.]hh:mm:ss`, as host.json and schedules write it. Raises ConfigError."""
+    """Read `[d.]hh:mm:ss`, as in host.json and schedules. Raises ConfigError."""
     found = re.fullmatch(r"(?:(\d+)\.)?(\d{1,2}):(\d{2}):(\d{2})(?:\.(\d{1,7}))?", str(text))
     if not found:
         raise ConfigError(f"'{text}' is not a time span (hh:mm:ss)")

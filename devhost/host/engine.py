@@ -1,7 +1,7 @@
-"""Moves the orchestrations: takes messages, plays episodes, runs activities, fires timers.
+"""Runs the orchestrations: takes messages, plays episodes, runs activities, fires timers.
 
-An orchestrator is called on the event loop itself, between two awaits: it never waits, and so one episode is one
-transaction that nothing can interleave with. Activities run beside it, as many as `maxConcurrentActivityFunctions`.
+An orchestrator is called on the event loop itself, between two awaits. It never waits, so an episode is one transaction
+that nothing can interleave with. Up to `maxConcurrentActivityFunctions` activities run beside it.
 """
 
 import asyncio
@@ -15,18 +15,22 @@ from devhost.host import clock, episode, events, tracing
 from devhost.host.actions import Activity, Child, Decision, Timer
 from devhost.host.episode import OrchestratorError, Result, compact
 from devhost.host.events import Event
-from devhost.host.failures import CHILD_STACK, activity_details
 from devhost.host.store import TERMINAL, Alarm, Instance, Store, Work
 from devhost.host.worker import FunctionError, Worker
 
 log = logging.getLogger("host.durable")
 GATHER = 0.001
-"""Seconds between waking up and working: as with the real host's queue polls, answers that come together share an episode."""
+"""Seconds from a message to its episode. Answers of that time share it, as between two queue polls of the real host."""
 EARLY = 0.9
+CHILD_STACK = (
+    "   at System.Threading.Tasks.Task.ThrowIfExceptional(Boolean includeTaskCanceledExceptions)\n"
+    "   at Microsoft.Azure.WebJobs.Extensions.DurableTask.TaskOrchestrationShim.InvokeUserCodeAndHandleResults("
+    "RegisteredFunctionInfo orchestratorInfo, OrchestrationContext innerContext)"
+)
 
 
 class Engine:
-    """One task hub at work."""
+    """Drives the instances of one task hub."""
 
     def __init__(self, store: Store, worker: Worker, *, max_activities: int, early_timers: bool = False) -> None:
         self.store = store
@@ -39,7 +43,7 @@ class Engine:
         self._alarms: dict[int, asyncio.TimerHandle] = {}
 
     def resume(self) -> None:
-        """Take up what the last process left: messages, activities without an answer, timers."""
+        """Continue the work of the last process: messages, unanswered activities, timers."""
         for work in self.store.activities():
             self._launch(work)
         for alarm in self.store.timers():
@@ -48,12 +52,12 @@ class Engine:
             self.wake(instance)
 
     def wake(self, instance: str) -> None:
-        """There is a message for this instance."""
+        """Play an instance that has a message."""
         self._ready[instance] = None
         self._wake.set()
 
     async def run(self) -> None:
-        """Play episodes for ever."""
+        """Play episodes until cancelled."""
         while True:
             await self._wake.wait()
             await asyncio.sleep(GATHER)
@@ -62,12 +66,12 @@ class Engine:
             for instance in ready:
                 try:
                     self._play(instance)
-                except Exception:  # its messages stay; the others go on
+                except Exception:  # its messages stay; the other instances go on
                     log.exception("an episode of %s cannot be played", instance)
                 await asyncio.sleep(0)
 
     async def stop(self, grace: float) -> None:
-        """Let activities finish for a while; what does not is run again by the next process."""
+        """Let activities finish for `grace` seconds; the next process runs the others again."""
         for handle in self._alarms.values():
             handle.cancel()
         if self._running:
@@ -77,19 +81,16 @@ class Engine:
         await asyncio.gather(*self._running, return_exceptions=True)
 
     def _play(self, name: str) -> None:
-        """One episode, and at once the next while it continues as new: no message comes between the two."""
+        """Play one episode, and at once the next while it continues as new: no message arrives between the two."""
         while (instance := self.store.get(name)) and self._episode(instance):
             pass
 
     def _episode(self, instance: Instance) -> bool:
         seqs, inbound = self.store.inbox(instance.id, instance.execution)
         history = self.store.history(instance.id)
-        # A message for an ended instance, or one that overtook the start, moves nothing.
-        if (
-            not instance.live
-            or not inbound
-            or not (history or inbound[0]["EventType"] == events.Kind.EXECUTION_STARTED)
-        ):
+        is_started = history or (inbound and inbound[0]["EventType"] == events.Kind.EXECUTION_STARTED)
+        if not instance.live or not inbound or not is_started:
+            # A message for an ended instance, or one that overtook the start, has no effect.
             self.store.consume(seqs)
             return False
         result = episode.run(history, inbound, self._orchestrate, continued=instance.continued and not history)
@@ -109,7 +110,7 @@ class Engine:
     def _commit(self, instance: Instance, length: int, result: Result) -> list[Work | Alarm]:
         custom = result.custom if result.custom is not None else instance.custom
         if result.continued:
-            self.store.continue_as_new(instance, result.continued, custom)
+            self.store.continue_as_new(result.continued, custom)
             return []
         self.store.append(instance.id, length, result.new)
         self.store.update(instance.id, status=result.status, output=result.output, custom=custom)
@@ -126,7 +127,7 @@ class Engine:
             self._answer_parent(json.loads(instance.parent), result)
 
     def _answer_parent(self, parent: Event, result: Result) -> None:
-        at, number, ids = clock.stamp(clock.now()), parent["TaskScheduleId"], parent["OrchestrationInstance"]
+        at, number, ids = clock.timestamp(), parent["TaskScheduleId"], parent["OrchestrationInstance"]
         if result.status == "Completed":
             answer = events.child_completed(at, number, result.output)
         else:
@@ -141,7 +142,7 @@ class Engine:
             case Activity(number, name, data, _):
                 return self.store.add_activity(instance, number, name, data)
             case Timer(number, fire_at):
-                return self.store.add_timer(instance, number, fire_at, clock.stamp(clock.now()))
+                return self.store.add_timer(instance, number, fire_at, clock.timestamp())
             case Child():
                 self._start_child(instance, decision)
         return None
@@ -149,13 +150,13 @@ class Engine:
     def _start_child(self, parent: Instance, child: Child) -> None:
         name = child.instance or ""
         if (other := self.store.get(name)) and other.live:
-            log.warning("sub-orchestration '%s' is running already: %s waits for ever", name, parent.id)
+            log.warning("sub-orchestration '%s' is already running: %s waits forever", name, parent.id)
             return
         version = child.version if child.version is not None else self._worker.default_version
         ids = {"InstanceId": parent.id, "ExecutionId": parent.execution}
         origin = {"Name": parent.name, "OrchestrationInstance": ids, "TaskScheduleId": child.number,
                   "Version": parent.version}  # fmt: skip
-        at, data = clock.stamp(clock.now()), compact(child.data)
+        at, data = clock.timestamp(), compact(child.data)
         trace = child.trace and tracing.started(child.trace)
         started = events.execution_started(
             at, child.name, name, uuid4().hex, data=data, version=version, parent=origin, trace=trace
@@ -165,9 +166,8 @@ class Engine:
 
     def _launch(self, work: Work) -> None:
         if not self._worker.has_activity(work.name):
-            self.store.drop_activity(
-                work.seq
-            )  # measured: the call is lost, also for a later host that has the activity
+            # Measured: the call is lost, also for a later host that has the activity.
+            self.store.drop_activity(work.seq)
             log.warning("no activity '%s': the call is dropped, %s stays Running", work.name, work.instance)
             return
         task = asyncio.create_task(self._activity(work))
@@ -190,13 +190,13 @@ class Engine:
         except FunctionError as error:
             log.warning("'%s' failed: %s", work.name, error.line)
             reason = f"Activity function '{work.name}' failed: {error.text}"
-            return events.task_failed(clock.stamp(clock.now()), work.number, reason, activity_details(error))
+            return events.task_failed(clock.timestamp(), work.number, reason, failure_details(error))
         value = json.loads(text)
         result = None if value is None else compact(value)
-        return events.task_completed(clock.stamp(clock.now()), work.number, result)
+        return events.task_completed(clock.timestamp(), work.number, result)
 
     def _set(self, alarm: Alarm) -> None:
-        """The real host fires up to a second early; `DEVHOST_EARLY_TIMERS=1` shows whether an app bears that."""
+        """Set a timer. The real host fires up to a second early; so does this one with `DEVHOST_EARLY_TIMERS=1`."""
         early = timedelta(seconds=EARLY * secrets.randbelow(1000) / 1000 if self._early else 0)
         delay = (clock.parse(alarm.fire_at) - early - clock.now()).total_seconds()
         self._alarms[alarm.seq] = asyncio.get_running_loop().call_later(max(delay, 0), self._fire, alarm)
@@ -208,3 +208,40 @@ class Engine:
                 fired = events.timer_fired(alarm.created, alarm.number, alarm.fire_at)
                 self.store.post(alarm.instance, fired, alarm.execution)
         self.wake(alarm.instance)
+
+
+def failure_details(error: FunctionError) -> str:
+    """Return `TaskFailed.Details`: JSON of a .NET exception that wraps the worker's answer.
+
+    The SDK appends it to the reason, so an app that parses or cuts exception texts must meet it here as well.
+    """
+    rpc = {
+        "$type": "Microsoft.Azure.WebJobs.Script.Workers.Rpc.RpcException, Microsoft.Azure.WebJobs.Script",
+        "IsUserException": False,
+        "RemoteStackTrace": error.stack,
+        "RemoteMessage": error.text,
+        "RemoteTypeName": None,
+        "Message": f"Result: Failure\nException: {error.text}\nStack: {error.stack}",
+        "Data": {"$type": "System.Collections.ListDictionaryInternal, System.Private.CoreLib"},
+        "InnerException": None,
+        "HelpLink": None,
+        "Source": "System.Private.CoreLib",
+        "HResult": -2146233088,
+        "StackTrace": "",
+    }
+    outer = {
+        "$type": "System.Exception, System.Private.CoreLib",
+        "ClassName": "System.Exception",
+        "Message": error.text,
+        "Data": None,
+        "InnerException": rpc,
+        "HelpURL": None,
+        "StackTraceString": None,
+        "RemoteStackTraceString": None,
+        "RemoteStackIndex": 0,
+        "ExceptionMethod": None,
+        "HResult": -2146233088,
+        "Source": None,
+        "WatsonBuckets": None,
+    }
+    return compact(outer)

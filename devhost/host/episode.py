@@ -1,6 +1,7 @@
-"""One episode: new messages in, one orchestrator call, one replay, and what is to be committed out. No I/O but the call.
+"""One episode: takes new messages, calls the orchestrator once, replays its actions, returns the changes to commit.
 
 Mirrors `OutOfProcMiddleware.CallOrchestratorAsync` and the completion rules of DTFx's `TaskOrchestrationExecutor`.
+The call of the orchestrator is the only I/O.
 """
 
 import json
@@ -16,19 +17,19 @@ from devhost.host.replay import NonDeterministicError, Outcome, Replay, Unsuppor
 
 State = dict[str, Any]
 Call = Callable[[str, str], str]
-"""Calls the orchestrator of that name with the trigger JSON; gives its state's JSON or raises OrchestratorError."""
+"""Calls the named orchestrator with the trigger's JSON; returns the JSON of its state or raises OrchestratorError."""
 
 MAX_CUSTOM_STATUS = 16 * 1024
 OUT_OF_PROC_DATA = "$OutOfProcData$:"
 
 
 class OrchestratorError(Exception):
-    """The orchestrator function could not be called, or raised; the SDK hides its state in the text."""
+    """The orchestrator could not be called, or raised an exception; then the SDK puts its state into the text."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one episode changes. `new` is appended to the history; the rest becomes messages and status."""
+    """The changes of one episode. `new` is appended to the history; the rest becomes messages and status."""
 
     status: str
     new: list[Event]
@@ -39,17 +40,17 @@ class Result:
 
 
 def compact(value: Any) -> str:
-    """JSON as Newtonsoft writes it without indentation."""
+    """Format JSON as Newtonsoft does without indentation."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def run(history: list[Event], inbound: list[Event], call: Call, *, continued: bool) -> Result:
-    """Play one episode on top of `history`; `continued` marks the first one after continue_as_new."""
-    new = [events.event(Kind.ORCHESTRATOR_STARTED, clock.stamp(clock.now())), *inbound]
+    """Run one episode on top of `history`; `continued` marks the first one after continue_as_new."""
+    new = [events.event(Kind.ORCHESTRATOR_STARTED, clock.timestamp()), *inbound]
     if continued:  # measured: the history then begins 12, 0, 13
-        new.insert(2, events.event(Kind.ORCHESTRATOR_COMPLETED, clock.stamp(clock.now())))
+        new.insert(2, events.event(Kind.ORCHESTRATOR_COMPLETED, clock.timestamp()))
     started = (history + new)[1]
-    state = _ask(history, new, started, call)
+    state = _call(history, new, started, call)
     played = [event | {"IsPlayed": event["EventType"] != Kind.ORCHESTRATOR_STARTED} for event in new]
     try:
         outcome = Replay().run((state.get("actions") or [[]])[0], history + new)
@@ -59,7 +60,7 @@ def run(history: list[Event], inbound: list[Event], call: Call, *, continued: bo
 
 
 def trigger(history: list[Event], new: list[Event], started: Event) -> str:
-    """What an orchestration trigger receives."""
+    """Return the JSON that an orchestration trigger receives."""
     parent = started["ParentInstance"]
     return json.dumps(
         {
@@ -79,8 +80,8 @@ def trigger(history: list[Event], new: list[Event], started: Event) -> str:
     )
 
 
-def _ask(history: list[Event], new: list[Event], started: Event, call: Call) -> State:
-    """Call the orchestrator. An exception becomes a state: the SDK's own, or one that only holds the error."""
+def _call(history: list[Event], new: list[Event], started: Event, call: Call) -> State:
+    """Call the orchestrator. An exception becomes a state: the one in its text, or one that only holds the error."""
     try:
         text = call(started["Name"], trigger(history, new, started))
     except OrchestratorError as error:
@@ -99,7 +100,7 @@ def _custom(state: State) -> str | None:
 
 
 def _conclude(played: list[Event], started: Event, state: State, outcome: Outcome) -> Result:
-    """DTFx completes an execution only when nothing that it scheduled is open; termination does not wait."""
+    """Apply the rule of DTFx: an execution completes only when no scheduled work is open; termination does not wait."""
     custom = _custom(state)
     if outcome.terminated is not None:
         return _end(played, "Terminated", compact(outcome.terminated), custom, outcome.next_number)
@@ -111,14 +112,14 @@ def _conclude(played: list[Event], started: Event, state: State, outcome: Outcom
             return Result("Running", [], custom=custom, continued=_continuation(started, outcome.continued))
         if state["isDone"]:
             return _end(played, "Completed", compact(state.get("output")), custom, outcome.next_number)
-    if outcome.suspended is not None:  # measured: suspension holds back new work, nothing else
+    if outcome.suspended is not None:  # measured: suspension holds back only new work
         return Result("Suspended", _close(played, []), output=compact(outcome.suspended), custom=custom)
     decisions = [_addressed(decision, started) for decision in outcome.decisions]
     return Result("Running", _close(played, decisions), decisions, custom=custom)
 
 
 def _addressed(decision: Decision, started: Event) -> Decision:
-    """A call goes on in the trace; a sub-orchestration without an id of its own is named after its parent's execution."""
+    """Add the trace, and name a sub-orchestration without an id after its parent's execution."""
     if isinstance(decision, Timer):
         return decision
     decision = replace(decision, trace=tracing.scheduled(started["ParentTraceContext"]))
@@ -129,7 +130,7 @@ def _addressed(decision: Decision, started: Event) -> Decision:
 
 
 def _scheduled(decision: Decision) -> Event:
-    at = clock.stamp(clock.now())
+    at = clock.timestamp()
     if isinstance(decision, Timer):
         return events.timer_created(at, decision.number, decision.fire_at)
     if isinstance(decision, Child):
@@ -139,12 +140,12 @@ def _scheduled(decision: Decision) -> Event:
 
 
 def _close(played: list[Event], decisions: list[Decision]) -> list[Event]:
-    completed = events.event(Kind.ORCHESTRATOR_COMPLETED, clock.stamp(clock.now()))
+    completed = events.event(Kind.ORCHESTRATOR_COMPLETED, clock.timestamp())
     return [*played, *map(_scheduled, decisions), completed]
 
 
 def _end(played: list[Event], status: str, output: str, custom: str | None, number: int) -> Result:
-    at = clock.stamp(clock.now())
+    at = clock.timestamp()
     completed = events.event(
         Kind.EXECUTION_COMPLETED, at, number, OrchestrationStatus=status, Result=output, FailureDetails=None
     )
@@ -152,9 +153,9 @@ def _end(played: list[Event], status: str, output: str, custom: str | None, numb
 
 
 def _continuation(started: Event, data: str) -> Event:
-    """The next execution of a continue_as_new: same instance, new execution id, no generation, same version."""
+    """Start the next execution: same instance, new execution id, no generation, same version."""
     return events.execution_started(
-        clock.stamp(clock.now()),
+        clock.timestamp(),
         started["Name"],
         started["OrchestrationInstance"]["InstanceId"],
         uuid4().hex,

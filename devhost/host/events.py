@@ -1,7 +1,7 @@
-"""History events as the Durable Task extension serializes them for an orchestrator, one maker per kind.
+"""History events as the Durable Task extension serializes them for an orchestrator, with one function per kind.
 
-The field sets were measured on the real host; inputs of scheduled work are null there because it does not store them
-in the history (`storeInputsInOrchestrationHistory: false`).
+The sets of fields were measured on the real host. Inputs of scheduled work are null, because the real host does not
+store them in the history (`storeInputsInOrchestrationHistory: false`).
 """
 
 from enum import IntEnum
@@ -11,7 +11,7 @@ Event = dict[str, Any]
 
 
 class Kind(IntEnum):
-    """`EventType` of a history event."""
+    """The values of `EventType`."""
 
     EXECUTION_STARTED = 0
     EXECUTION_COMPLETED = 1
@@ -19,25 +19,25 @@ class Kind(IntEnum):
     TASK_SCHEDULED = 4
     TASK_COMPLETED = 5
     TASK_FAILED = 6
-    SUB_ORCHESTRATION_CREATED = 7
-    SUB_ORCHESTRATION_COMPLETED = 8
-    SUB_ORCHESTRATION_FAILED = 9
+    SUB_ORCHESTRATION_INSTANCE_CREATED = 7
+    SUB_ORCHESTRATION_INSTANCE_COMPLETED = 8
+    SUB_ORCHESTRATION_INSTANCE_FAILED = 9
     TIMER_CREATED = 10
     TIMER_FIRED = 11
     ORCHESTRATOR_STARTED = 12
     ORCHESTRATOR_COMPLETED = 13
     EVENT_RAISED = 15
-    GENERIC = 17
+    GENERIC_EVENT = 17
     EXECUTION_SUSPENDED = 19
     EXECUTION_RESUMED = 20
 
 
 def event(kind: Kind, at: str, number: int = -1, **fields: Any) -> Event:
-    """Any event; `number` is the sequence number of scheduled work, -1 for everything else."""
+    """Make an event; `number` is the sequence number of scheduled work, and -1 for all other events."""
     return {"EventType": int(kind), "EventId": number, "IsPlayed": False, "Timestamp": at, **fields}
 
 
-def execution_started(  # noqa: PLR0913  # an execution is made of these
+def execution_started(  # noqa: PLR0913  # the fields of the event
     at: str,
     name: str,
     instance: str,
@@ -49,7 +49,7 @@ def execution_started(  # noqa: PLR0913  # an execution is made of these
     generation: int | None = None,
     trace: Event | None = None,
 ) -> Event:
-    """The start of an execution; `generation` counts the starts of one id, and is null for a child or a continuation."""
+    """Start an execution; `generation` counts the starts of one id, and is null for a child or a continuation."""
     return event(
         Kind.EXECUTION_STARTED,
         at,
@@ -68,28 +68,28 @@ def execution_started(  # noqa: PLR0913  # an execution is made of these
 
 
 def task_scheduled(at: str, number: int, name: str, trace: Event | None = None) -> Event:
-    """An activity was called."""
+    """Record the call of an activity."""
     return event(
         Kind.TASK_SCHEDULED, at, number, Name=name, Version="", Input=None, ParentTraceContext=trace, Tags=None
     )
 
 
 def task_completed(at: str, number: int, result: str | None) -> Event:
-    """An activity returned; `result` is JSON text."""
+    """Record the result of an activity, as JSON text."""
     return event(Kind.TASK_COMPLETED, at, TaskScheduledId=number, Result=result)
 
 
 def task_failed(at: str, number: int, reason: str, details: str) -> Event:
-    """An activity raised."""
+    """Record the failure of an activity."""
     return event(Kind.TASK_FAILED, at, TaskScheduledId=number, Reason=reason, Details=details, FailureDetails=None)
 
 
-def child_created(  # noqa: PLR0913  # a call is made of these
+def child_created(  # noqa: PLR0913  # the fields of the event
     at: str, number: int, name: str, instance: str, version: str | None, *, span: str | None
 ) -> Event:
-    """A sub-orchestration was called."""
+    """Record the call of a sub-orchestration."""
     return event(
-        Kind.SUB_ORCHESTRATION_CREATED,
+        Kind.SUB_ORCHESTRATION_INSTANCE_CREATED,
         at,
         number,
         Name=name,
@@ -102,33 +102,38 @@ def child_created(  # noqa: PLR0913  # a call is made of these
 
 
 def child_completed(at: str, number: int, result: str | None) -> Event:
-    """A sub-orchestration returned; `result` is JSON text."""
-    return event(Kind.SUB_ORCHESTRATION_COMPLETED, at, TaskScheduledId=number, Result=result)
+    """Record the result of a sub-orchestration, as JSON text."""
+    return event(Kind.SUB_ORCHESTRATION_INSTANCE_COMPLETED, at, TaskScheduledId=number, Result=result)
 
 
 def child_failed(at: str, number: int, reason: str, details: str) -> Event:
-    """A sub-orchestration failed or was terminated; `reason` is its output's text."""
+    """Record the failure or termination of a sub-orchestration; `reason` is the text of its output."""
     return event(
-        Kind.SUB_ORCHESTRATION_FAILED, at, TaskScheduledId=number, Reason=reason, Details=details, FailureDetails=None
+        Kind.SUB_ORCHESTRATION_INSTANCE_FAILED,
+        at,
+        TaskScheduledId=number,
+        Reason=reason,
+        Details=details,
+        FailureDetails=None,
     )
 
 
 def timer_created(at: str, number: int, fire_at: str) -> Event:
-    """A timer was set."""
+    """Record the creation of a timer."""
     return event(Kind.TIMER_CREATED, at, number, FireAt=fire_at)
 
 
 def timer_fired(created: str, number: int, fire_at: str) -> Event:
-    """A timer fired. Its Timestamp is when the timer was *created*, as on the real host."""
+    """Record the end of a timer. As on the real host, its Timestamp is the time when the timer was *created*."""
     return event(Kind.TIMER_FIRED, created, TimerId=number, FireAt=fire_at)
 
 
 def event_raised(at: str, name: str, data: str) -> Event:
-    """A client raised an event; `data` is JSON text."""
+    """Record an external event; `data` is JSON text."""
     return event(Kind.EVENT_RAISED, at, Name=name, Input=data, ParentTraceContext=None)
 
 
-def generic(original: Event, data: str | None = None) -> Event:
-    """What a rewind leaves in the place of an event that it takes back."""
+def generic(original: Event) -> Event:
+    """Make the event that replaces `original` in a rewind."""
     fields = {key: original[key] for key in ("EventId", "IsPlayed", "Timestamp")}
-    return {"Data": data, "EventType": int(Kind.GENERIC), **fields}
+    return {"Data": None, "EventType": int(Kind.GENERIC_EVENT), **fields}

@@ -1,11 +1,11 @@
-"""What a client may ask of an orchestration: start, raise, terminate, suspend, resume, rewind, restart, purge.
+"""The client operations on orchestrations: start, raise, terminate, suspend, resume, rewind, restart, purge.
 
-The refusals and their texts are those of the Durable Task extension 3.19: measured, not guessed.
+The refusals and their texts were measured on the Durable Task extension 3.19.
 """
 
 import asyncio
-import json
 from collections.abc import Mapping
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
@@ -17,14 +17,15 @@ from devhost.host.events import Event, Kind
 from devhost.host.store import Instance
 
 MAX_ID = 512
-BETWEEN = 0.01
-"""Seconds between the look for a live instance and the start: on the real host they are two requests to storage."""
-FAILED = (Kind.TASK_FAILED, Kind.SUB_ORCHESTRATION_FAILED)
+START_GAP = 0.01
+"""Seconds between the search for a live instance and the start, which are two storage requests on the real host."""
+FAILED = (Kind.TASK_FAILED, Kind.SUB_ORCHESTRATION_INSTANCE_FAILED)
 STACK = "   at Microsoft.Azure.WebJobs.Extensions.DurableTask.HttpApiHandler"
+WRONG = "Something went wrong while processing your request"
 
 
 class RefusalError(Exception):
-    """The answer is no: an HTTP status and a JSON body, or none."""
+    """An HTTP status, and a JSON body or none."""
 
     def __init__(self, status: int, body: Any = None) -> None:
         super().__init__(f"{status} {body}")
@@ -32,18 +33,18 @@ class RefusalError(Exception):
 
 
 def error_body(message: str, text: str, kind: str) -> dict[str, str]:
-    """The extension's HttpError."""
+    """Return the extension's HttpError."""
     return {"Message": message, "ExceptionMessage": text, "ExceptionType": kind, "StackTrace": STACK}
 
 
 class Hub:
-    """The client's side of the task hub."""
+    """The client operations of one task hub. All of them raise RefusalError."""
 
     def __init__(self, engine: Engine, default_version: str | None, *, traced: bool = False) -> None:
         self._engine, self._store = engine, engine.store
         self._default_version, self._traced = default_version, traced
 
-    async def start(  # a start is made of these
+    async def start(
         self,
         name: str,
         instance: str | None,
@@ -52,67 +53,62 @@ class Hub:
         *,
         headers: Mapping[str, str] = MappingProxyType({}),
     ) -> str:
-        """Start an orchestration; an ended one with this id is silently replaced. `data` is JSON text.
+        """Start an orchestration and return its id. It silently replaces an ended one of this id. `data` is JSON text.
 
-        The caller's trace, if `headers` names one, goes on.
+        It continues the trace in `headers`, if there is one.
 
-        Measured: a start is not atomic. Of twelve at once up to all are accepted; one of them runs, the others' messages
-        find it alive and are dropped.
+        Measured: a start is not atomic. Of twelve concurrent starts up to twelve are accepted; one of them runs, and the
+        messages of the others are dropped because the instance is live.
         """
         identity = instance or uuid4().hex
-        self._refuse_live(identity)
-        await asyncio.sleep(BETWEEN)
-        if (there := self._store.get(identity)) and there.live:
+        if (found := self._store.get(identity)) and found.live:
+            text = f"An Orchestration instance with the status {found.status} already exists."
+            raise RefusalError(HTTPStatus.CONFLICT, {"Message": text})
+        await asyncio.sleep(START_GAP)
+        if (found := self._store.get(identity)) and found.live:
             return identity
-        return self._start(name, identity, str(uuid4()), data, version or self._default_version, headers)
+        trace = tracing.of_start(headers) if self._traced else None
+        return self._start(name, identity, str(uuid4()), data, version or self._default_version, trace)
 
-    def _refuse_live(self, instance: str) -> None:
-        there = self._store.get(instance)
-        if there and there.live:
-            text = f"An Orchestration instance with the status {there.status} already exists."
-            raise RefusalError(409, {"Message": text})
-
-    def _start(  # noqa: PLR0913, PLR0917  # as above
+    def _start(  # noqa: PLR0913, PLR0917  # the fields of the event
         self,
         name: str,
         instance: str,
         execution: str,
         data: str | None,
         version: str | None,
-        headers: Mapping[str, str],
+        trace: Event | None = None,
     ) -> str:
         if len(instance) > MAX_ID:
             text = "The property value exceeds the maximum allowed size (64KB)."
-            message = "Something went wrong while processing your request"
-            raise RefusalError(500, error_body(message, text, "Azure.RequestFailedException"))
+            raise RefusalError(500, error_body(WRONG, text, "Azure.RequestFailedException"))
         before = self._store.get(instance)
-        generation = (before.generation or 0) + 1 if before else 0
         started = events.execution_started(
-            clock.stamp(clock.now()),
+            clock.timestamp(),
             name,
             instance,
             execution,
             data=data,
             version=version,
-            generation=generation,
-            trace=tracing.of_start(headers) if self._traced else None,
+            generation=(before.generation or 0) + 1 if before else 0,
+            trace=trace,
         )
         with self._store.transaction():
             self._store.create(started)
-        if "\\" not in instance:  # measured: such an id is accepted and stays Pending for ever
+        if "\\" not in instance:  # measured: such an id is accepted and stays Pending forever
             self._engine.wake(instance)
         return instance
 
     def find(self, instance: str) -> Instance:
-        """An instance. Refuses 404."""
+        """Return an instance."""
         if found := self._store.get(instance):
             return found
-        raise RefusalError(404)
+        raise RefusalError(HTTPStatus.NOT_FOUND)
 
     def _live(self, instance: str) -> Instance:
         found = self.find(instance)
         if not found.live:
-            raise RefusalError(410)
+            raise RefusalError(HTTPStatus.GONE)
         return found
 
     def _post(self, instance: str, event: Event) -> None:
@@ -122,88 +118,65 @@ class Hub:
     def raise_event(self, instance: str, name: str, data: Any) -> None:
         """Send an event with a JSON value."""
         self._live(instance)
-        self._post(instance, events.event_raised(clock.stamp(clock.now()), name, compact(data)))
+        self._post(instance, events.event_raised(clock.timestamp(), name, compact(data)))
 
     def terminate(self, instance: str, reason: str) -> None:
-        """End it now; what it scheduled runs on unheard."""
+        """End an instance. Its activities run on, and their results are dropped."""
         self._live(instance)
-        self._post(instance, events.event(Kind.EXECUTION_TERMINATED, clock.stamp(clock.now()), Input=reason))
+        self._post(instance, events.event(Kind.EXECUTION_TERMINATED, clock.timestamp(), Input=reason))
 
     def suspend(self, instance: str, reason: str) -> None:
-        """Hold back new work."""
-        self._turn(instance, "suspend", Kind.EXECUTION_SUSPENDED, reason, ("Pending", "Running"))
+        """Hold back new work of an instance."""
+        self._switch(instance, "suspend", Kind.EXECUTION_SUSPENDED, reason, ("Pending", "Running"))
 
     def resume(self, instance: str, reason: str) -> None:
-        """Let it work again."""
-        self._turn(instance, "resume", Kind.EXECUTION_RESUMED, reason, ("Suspended",))
+        """End a suspension."""
+        self._switch(instance, "resume", Kind.EXECUTION_RESUMED, reason, ("Suspended",))
 
-    def _turn(self, instance: str, verb: str, kind: Kind, reason: str, allowed: tuple[str, ...]) -> None:
-        found = self._live(instance)
-        if found.status not in allowed:
-            text = (
-                f"Cannot {verb} the orchestration instance {instance} because instance is in the {found.status} state."
-            )
-            message = "Something went wrong while processing your request"
-            raise RefusalError(500, error_body(message, text, "System.InvalidOperationException"))
-        self._post(instance, events.event(kind, clock.stamp(clock.now()), Reason=reason))
+    def _switch(self, instance: str, verb: str, kind: Kind, reason: str, allowed: tuple[str, ...]) -> None:
+        status = self._live(instance).status
+        if status not in allowed:
+            text = f"Cannot {verb} the orchestration instance {instance} because instance is in the {status} state."
+            raise RefusalError(500, error_body(WRONG, text, "System.InvalidOperationException"))
+        self._post(instance, events.event(kind, clock.timestamp(), Reason=reason))
 
     def restart(self, instance: str, *, new_id: bool) -> str:
-        """Start it again with the same name and input, under a new id or its own."""
+        """Start an instance again with the same name and input, under a new id or its own; return the id."""
         found = self._store.get(instance)
         if not found:
             text = f"No instance with ID '{instance}' was found. (Parameter 'instanceId')"
             message = "InstanceId does not match a valid orchestration instance."
-            raise RefusalError(400, error_body(message, text, "System.ArgumentException"))
-        if found.live and not new_id:
-            raise RefusalError(409, {"Message": "A non-terminal instance with this instance ID already exists."})
+            raise RefusalError(HTTPStatus.BAD_REQUEST, error_body(message, text, "System.ArgumentException"))
         target = uuid4().hex if new_id else instance
-        return self._start(found.name, target, uuid4().hex, found.input or "null", self._default_version, {})
+        return self._start(found.name, target, uuid4().hex, found.input or "null", self._default_version)
 
     def rewind(self, instance: str, reason: str) -> None:
-        """Take a failed instance back to before its failures: they become Generic events, what failed runs again."""
-        found = self.find(instance)
-        if found.status != "Failed":
-            raise RefusalError(
-                412,
-                f"This orchestration has status {found.status}, but only orchestrations in the "
-                '"Failed" state can be rewound.',
+        """Run the failed activities of a failed instance again: events from their calls on become Generic events."""
+        status = self.find(instance).status
+        if status != "Failed":
+            text = (
+                f'This orchestration has status {status}, but only orchestrations in the "Failed" state can be rewound.'
             )
-        with self._store.transaction():
-            self._rewind(found, reason)
-
-    def _rewind(self, instance: Instance, reason: str) -> None:
-        """A failed child is not started anew but rewound itself; it answers the same call again."""
-        history = self._store.history(instance.id)
+            raise RefusalError(HTTPStatus.PRECONDITION_FAILED, text)
+        history = self._store.history(instance)
         failed = {event["TaskScheduledId"] for event in history if event["EventType"] in FAILED}
         for n, event in enumerate(history):
-            kind, called = event["EventType"], event["EventId"] in failed
-            if kind in (*FAILED, Kind.EXECUTION_COMPLETED) or (kind == Kind.TASK_SCHEDULED and called):
+            is_call = event["EventType"] == Kind.TASK_SCHEDULED and event["EventId"] in failed
+            if is_call or event["EventType"] in (*FAILED, Kind.EXECUTION_COMPLETED):
                 history[n] = events.generic(event)
-            elif kind == Kind.SUB_ORCHESTRATION_CREATED and called:
-                self._rewind_child(event["InstanceId"], reason)
-        self._store.rewrite(instance.id, history)
-        self._store.update(instance.id, status="Running", output=None)
-        note = events.event(Kind.GENERIC, clock.stamp(clock.now()), Data=reason)
-        self._store.post(instance.id, note, instance.execution)
-        self._engine.wake(instance.id)
-
-    def _rewind_child(self, name: str, reason: str) -> None:
-        if (child := self._store.get(name)) and child.status == "Failed":
-            self._rewind(child, reason)
+        with self._store.transaction():
+            self._store.rewrite(instance, history)
+            self._store.update(instance, status="Running", output=None)
+            self._post(instance, events.event(Kind.GENERIC_EVENT, clock.timestamp(), Data=reason))
 
     def purge(self, instance: str) -> None:
-        """Forget an ended instance."""
+        """Delete an ended instance."""
         found = self.find(instance)
         if found.live:
-            raise RefusalError(
-                412,
+            text = (
                 "Only orchestrations in a terminal state can be purged, but the orchestration with instance ID "
-                f"{instance} has status {found.status}",
+                f"{instance} has status {found.status}"
             )
+            raise RefusalError(HTTPStatus.PRECONDITION_FAILED, text)
         with self._store.transaction():
             self._store.forget(instance)
-
-
-def value(text: str | None) -> Any:
-    """JSON text as a value; null for none."""
-    return None if text is None else json.loads(text)

@@ -1,7 +1,7 @@
-"""Loads `function_app.py` and checks every function as the real Python worker does, so that what it refuses is refused.
+"""Loads `function_app.py` and checks its functions as the real Python worker does.
 
 Mirrors `Registry.add_indexed_function` and `index_function_app` of the worker (azure-functions-runtime 1.3). An error
-here loses the *whole* app, on Azure too: the host then runs with no function at all.
+here loses the *whole* app, on Azure too: the host then runs without any function.
 """
 
 import importlib
@@ -17,11 +17,10 @@ from types import ModuleType
 from typing import Any
 
 import azure.functions as func
-from azure.functions._thirdparty import typing_inspect
 from azure.functions.meta import get_binding_registry
 
-DIRECTION_OUT, DIRECTION_INOUT = 1, 2
-HERE = Path(__file__).parents[1]
+DIRECTION_IN = 0
+DEVHOST = Path(__file__).parents[1]
 
 
 class FunctionLoadError(RuntimeError):
@@ -36,22 +35,17 @@ class Generic:
 
     @staticmethod
     def check_input_type_annotation(kind: type) -> bool:
-        """Only text and bytes."""
+        """Accept text and bytes."""
         return issubclass(kind, (str, bytes))
 
     @staticmethod
-    def check_output_type_annotation(kind: type) -> bool:
-        """Only text and bytes."""
-        return issubclass(kind, (str, bytes, bytearray))
-
-    @staticmethod
     def has_implicit_output() -> bool:
-        """Its result needs a `$return` binding."""
+        """Require a `$return` binding for a result."""
         return False
 
     @staticmethod
     def decode(data: Any, *, trigger_metadata: Any) -> Any:  # noqa: ARG004  # the converters' signature
-        """The value as it is; an HTTP request cannot be text, so `req: str` fails in every call."""
+        """Return the value as it is. An HTTP request cannot be text, so `req: str` fails in every call."""
         if data.type not in ("string", "bytes", "json", None):
             raise ValueError('unexpected type of data received for the "generic" binding ', repr(data.type))
         return data.value
@@ -59,7 +53,7 @@ class Generic:
 
 @dataclass(frozen=True)
 class Function:
-    """One function of the app: its trigger as the host sees it, and what its parameters are made of."""
+    """A function of the app: its trigger as the host sees it, and the converters of its parameters (`inputs`)."""
 
     name: str
     kind: str
@@ -78,12 +72,12 @@ class Function:
 
 
 def converter(binding: str) -> Any:
-    """The SDK's converter of a binding type."""
+    """Return the SDK's converter of a binding type."""
     return get_binding_registry().get(binding) or Generic  # type: ignore[no-untyped-call]  # the SDK's own
 
 
 def load(folder: Path) -> list[Function]:
-    """Import the app, anew if it was loaded before, and check all of its functions. Whatever this raises loses the app."""
+    """Import the app, or import it again, and check its functions. Any error that this raises loses the app."""
     for name in [name for name, module in sys.modules.items() if _is_of(folder, module)]:
         del sys.modules[name]
     if str(folder) not in sys.path:
@@ -97,91 +91,52 @@ def load(folder: Path) -> list[Function]:
 
 
 def _is_of(folder: Path, module: ModuleType) -> bool:
-    """Whether a module is the app's own: this host and its libraries may lie in the app's folder too."""
+    """Whether a module is the app's own. This host and its libraries may be in the app's folder too."""
     file = Path(getattr(module, "__file__", None) or os.devnull)
-    return file.is_relative_to(folder) and not file.is_relative_to(HERE) and "site-packages" not in file.parts
+    return file.is_relative_to(folder) and not file.is_relative_to(DEVHOST) and "site-packages" not in file.parts
 
 
 def _check(function: Any) -> Function:
     name, user, bindings = function.get_function_name(), function.get_user_function(), function.get_bindings()
-    parameters = dict(inspect.signature(user).parameters)
     hints = typing.get_type_hints(user)
+    parameters = set(inspect.signature(user).parameters)
     bound = {binding.name: binding for binding in bindings if binding.name != "$return"}
-    if any(int(binding.direction) == DIRECTION_INOUT for binding in bindings):
-        raise FunctionLoadError(name, '"inout" bindings are not supported')
-    needs_context = _takes_context(name, parameters, bound, hints)
-    inputs = {key: _check_parameter(name, bound, key, hints) for key in _check_names(name, parameters, bound)}
+    needs_context = "context" in parameters and "context" not in bound
+    parameters -= {"context"} if needs_context else set()
+    if extra := parameters - bound.keys():
+        raise FunctionLoadError(name, f"declared in Python but not in the function's decorators: {extra!r}")
+    if extra := bound.keys() - parameters:
+        raise FunctionLoadError(name, f"declared in the function's decorators but not in Python: {extra!r}")
     trigger = function.get_trigger()
-    raw = next(b for b in map(_raw, function.get_raw_bindings()) if b["name"] == trigger.name)
+    raw = next(one for one in map(json.loads, function.get_raw_bindings()) if one["name"] == trigger.name)
     return Function(
         name=name,
         kind=raw["type"],
         trigger=raw,
         call=user,
-        inputs=inputs,
+        inputs={key: _check_parameter(name, binding, hints.get(key)) for key, binding in bound.items()},
         needs_context=needs_context,
-        returns=_check_return(name, bindings, hints),
+        returns=_return(bindings),
         is_async=inspect.iscoroutinefunction(user),
         directory=str(Path(inspect.getfile(user)).parent),
     )
 
 
-def _raw(binding: str) -> dict[str, Any]:
-    return typing.cast("dict[str, Any]", json.loads(binding))
-
-
-def _takes_context(name: str, parameters: dict[str, Any], bound: dict[str, Any], hints: dict[str, Any]) -> bool:
-    if "context" not in parameters or "context" in bound:
-        return False
-    del parameters["context"]
-    hint = hints.get("context", func.Context)
-    if not isinstance(hint, type) or hint.__name__ != "Context":
-        raise FunctionLoadError(
-            name, f'the "context" parameter must be of type azure.functions.Context, got "{hint!r}"'
-        )
-    return True
-
-
-def _check_names(name: str, parameters: dict[str, Any], bound: dict[str, Any]) -> list[str]:
-    if extra := set(parameters) - set(bound):
-        raise FunctionLoadError(name, f"declared in Python but not in the function's decorators: {extra!r}")
-    if extra := set(bound) - set(parameters):
-        raise FunctionLoadError(name, f"declared in the function's decorators but not in Python: {extra!r}")
-    return list(parameters)
-
-
-def _check_parameter(name: str, bound: dict[str, Any], key: str, hints: dict[str, Any]) -> str:
-    """The converter's name for a parameter. Its annotation must be a type that the binding can make."""
-    binding = bound[key]
-    if int(binding.direction) == DIRECTION_OUT:
-        raise FunctionLoadError(name, f"output binding {key} ({binding.type}) is not supported by this host")
-    if key not in hints:
+def _check_parameter(name: str, binding: Any, hint: Any) -> str:
+    """Return the type of a parameter's converter, which must be able to make what the annotation says."""
+    if int(binding.direction) != DIRECTION_IN:
+        raise FunctionLoadError(name, f"this host does not support the output binding {binding.name} ({binding.type})")
+    if hint is None:
         return str(binding.type)
-    hint = hints[key]
-    if not isinstance(hint, type) and not typing_inspect.is_generic_type(hint):  # type: ignore[no-untyped-call]
-        raise FunctionLoadError(name, f"binding {key} has invalid non-type annotation {hint!r}")
-    if getattr(hint, "__name__", "") == "Out":
-        raise FunctionLoadError(
-            name, f'binding {key} has the "in" direction, but its annotation is azure.functions.Out'
-        )
     plain = hint in (str, bytes) and not converter(binding.type).has_implicit_output()
     kind = "generic" if plain else str(binding.type)
     if not converter(kind).check_input_type_annotation(hint):
-        raise FunctionLoadError(name, f'type of {key} binding "{binding.type}" does not match its annotation "{hint}"')
+        text = f'type of {binding.name} binding "{binding.type}" does not match its annotation "{hint}"'
+        raise FunctionLoadError(name, text)
     return kind
 
 
-def _check_return(name: str, bindings: list[Any], hints: dict[str, Any]) -> str | None:
-    """The converter of the result: the `$return` binding's, or a durable trigger's own; none allows only None."""
+def _return(bindings: list[Any]) -> str | None:
+    """Return the type of the result's converter: of `$return`, or a durable trigger's own; without one only None is valid."""
     explicit = next((str(binding.type) for binding in bindings if binding.name == "$return"), None)
-    if explicit is None:
-        return next((str(binding.type) for binding in bindings if converter(binding.type).has_implicit_output()), None)
-    if "return" in hints:
-        hint = hints["return"]
-        if not isinstance(hint, type):
-            raise FunctionLoadError(name, f"has invalid non-type return annotation {hint!r}")
-        if not converter(explicit).check_output_type_annotation(hint):
-            raise FunctionLoadError(
-                name, f'return annotation "{hint.__name__}" does not match binding type "{explicit}"'
-            )
-    return explicit
+    return explicit or next((str(b.type) for b in bindings if converter(b.type).has_implicit_output()), None)

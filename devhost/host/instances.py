@@ -1,4 +1,4 @@
-"""Queries over the instances: pages, filters, purge. Garbage in a filter is ignored, as the real host does."""
+"""Queries over the instances: filters, pages, purges. As on the real host, an unreadable filter is ignored."""
 
 import base64
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ LAST = "\U0010ffff"
 
 @dataclass(frozen=True)
 class Query:
-    """A filter; what is empty does not filter."""
+    """A filter; empty fields do not filter."""
 
     statuses: tuple[str, ...] = ()
     prefix: str = ""
@@ -24,7 +24,7 @@ class Query:
 
     @classmethod
     def of(cls, parameters: Mapping[str, str]) -> "Query":
-        """The filter in a query string. A status (case matters) or a time that cannot be read filters nothing."""
+        """Read a query string. An unknown status (case matters) or an unreadable time does not filter."""
         wanted = {name.strip() for name in parameters.get("runtimeStatus", "").split(",")}
         return cls(
             statuses=tuple(status for status in STATUSES if status in wanted),
@@ -34,7 +34,7 @@ class Query:
         )
 
     def conditions(self) -> tuple[str, list[str]]:
-        """The filter as SQL."""
+        """Return the filter as SQL and its values."""
         sql, values = "created >= ? AND created <= ?", [self.created_from, self.created_to]
         if self.statuses:
             sql += f" AND status IN ({', '.join('?' * len(self.statuses))})"
@@ -53,12 +53,11 @@ def _time(text: str) -> str | None:
 
 
 def page(store: Store, query: Query, top: int | None, token: str | None) -> tuple[list[Instance], str | None]:
-    """One page in order of ids, and the token of the next. The token names the next id, so nothing is skipped."""
+    """Return a page in order of ids, and the token of the next, which names the next id. It costs only its own length."""
     size = DEFAULT_PAGE if top is None else min(top, MAX_PAGE)
-    if (begin := _decode(token or "")) is None:  # measured: it looks like the end
+    if (begin := _decode(token or "")) is None:  # measured: an unreadable token ends the list
         return [], None
     sql, values = query.conditions()
-    # Ids are the primary key, so a page costs its own length, however many instances there are.
     rows = store.db.execute(
         f"SELECT * FROM instances WHERE id >= ? AND {sql} ORDER BY id LIMIT ?",  # noqa: S608  # own conditions
         (begin, *values, size + 1),
@@ -79,9 +78,10 @@ def _decode(token: str) -> str | None:
 
 
 def purge(store: Store, query: Query) -> int:
-    """Forget the instances of the time range. Measured: the prefix is ignored, and only final states filter.
+    """Delete the instances of the time range and return their number.
 
-    Without one of them *every* instance goes, running and suspended ones too.
+    Measured: the prefix is ignored, and only final states filter. Without one, *every* instance is deleted, including
+    running and suspended ones.
     """
     final = tuple(status for status in query.statuses if status in TERMINAL)
     sql, values = replace(query, statuses=final, prefix="").conditions()

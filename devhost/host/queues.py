@@ -1,12 +1,12 @@
 """Queue triggers on real Azure queues (Azurite): leases, decoding, metadata, retries, poison queues.
 
-Mirrors `QueueListener` and `QueueProcessor` of the storage extension 5.3.10. Odd, and measured:
+Mirrors `QueueListener` and `QueueProcessor` of the storage extension 5.3.10. Measured:
 
 - A message that is not base64 where base64 is expected goes to the poison queue at once.
-- The top-level properties of a JSON message replace the trigger's metadata of the same name. One that cannot be converted
-  fails every delivery without reaching the function.
-- A message in hand when the host ends is not given back. It stays invisible until its lock ends.
-- A batch with a text that XML cannot hold (a raw U+0001 or U+FFFE) is lost as a whole, until the lock ends.
+- The top-level properties of a JSON message replace the trigger's metadata of the same name. A property that cannot be
+  converted fails every delivery without reaching the function.
+- A message that is processed when the host ends is not released. It stays invisible until its lock ends.
+- A batch with a text that XML cannot hold (a raw U+0001 or U+FFFE) stays invisible as a whole until the lock ends.
 """
 
 import asyncio
@@ -31,21 +31,16 @@ from devhost.host.worker import FunctionError, Worker, WorkerLostError
 
 log = logging.getLogger("host.queue")
 LEASE = 15
-"""Seconds of a lock, renewed at half of it. The real host locks for 600 s and renews after 300 s."""
+"""Seconds of a lock; it is renewed after half of them. The real host locks for 600 s and renews after 300 s."""
 WORKER_PAUSE = timedelta(seconds=1)
-"""Measured: a message whose worker died is tried again after a second, whatever `visibilityTimeout` says."""
+"""Measured: a message whose worker died is retried after a second, independent of `visibilityTimeout`."""
 POISON = "-poison"
 FIRST_PAUSE = 0.1
 WHITE = dict.fromkeys(map(ord, " \t\r\n"))
-DEVELOPMENT = "UseDevelopmentStorage=true"
-AZURITE = (
-    "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6"
-    "IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;QueueEndpoint=http://127.0.0.1:10001/devstoreaccount1;"
-)
 
 
 class QueueListener:
-    """One queue function: polls its queue, runs its messages side by side."""
+    """Polls the queue of a function and runs it for each message, concurrently."""
 
     def __init__(self, function: Function, worker: Worker, queues: Queues, environment: Mapping[str, str]) -> None:
         """Raises ConfigError, which disables this function alone."""
@@ -58,10 +53,10 @@ class QueueListener:
         self._abandoned = False
 
     async def run(self) -> None:
-        """Poll for ever; the pause doubles from 100 ms to maxPollingInterval while nothing comes."""
+        """Poll until cancelled. The pause doubles from 100 ms to maxPollingInterval while the queue is empty."""
         pause = FIRST_PAUSE
         while True:
-            await self._room()
+            await self._free_slot()
             try:
                 found = await self._receive()
             except AzureError as error:
@@ -74,7 +69,7 @@ class QueueListener:
                 await asyncio.sleep(pause)
 
     async def stop(self, grace: float) -> None:
-        """Let messages finish for a while. The others are cut off, and come back when their lock ends."""
+        """Let messages finish for `grace` seconds. The others are cancelled, and reappear when their lock ends."""
         if self._running:
             await asyncio.wait(self._running, timeout=grace)
         for task in self._running:
@@ -83,22 +78,22 @@ class QueueListener:
         await self._service.close()
 
     def abandon(self) -> None:
-        """The job host restarts: what runs is lost, but this listener keeps its locks until the process ends (measured)."""
+        """Lose the running calls as the job host restarts. Measured: the locks are kept until the process ends."""
         self._abandoned = True
 
-    async def _room(self) -> None:
+    async def _free_slot(self) -> None:
         while len(self._running) > self._queues.new_batch_threshold:
             await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
 
     async def _receive(self) -> list[QueueMessage]:
         size = self._queues.batch_size
-        # No retries: Azurite answers 500 for a batch with such a text, after it has locked it. A retry would lock it again.
+        # No retries: Azurite locks a batch with a text beyond XML and then answers 500. A retry would lock another one.
         pages = self._client.receive_messages(
             messages_per_page=size, max_messages=size, visibility_timeout=LEASE, retry_total=0
         )
         try:
             return [message async for message in pages]
-        except ResourceNotFoundError:  # the host does not make the queue; it waits for it
+        except ResourceNotFoundError:  # the host does not create the queue
             return []
 
     def _start(self, message: QueueMessage) -> None:
@@ -114,7 +109,7 @@ class QueueListener:
 
     @asynccontextmanager
     async def _leased(self, message: QueueMessage) -> AsyncIterator[None]:
-        """Renew the lease while the function runs. A renewal under way gives its receipt before anything is deleted."""
+        """Renew the lease while the function runs; a running renewal ends first, since it changes the receipt."""
         renewing = asyncio.Lock()
         keeper = asyncio.create_task(self._keep(message, renewing))
         try:
@@ -135,9 +130,9 @@ class QueueListener:
 
     async def _handle(self, message: QueueMessage) -> None:
         body = self._decode(message.content or "")
-        tries = self._queues.max_dequeue_count
-        if body is None or ((message.dequeue_count or 0) > tries and not self._is_poison):
-            log.error("message %s of '%s' has reached MaxDequeueCount of %d", message.id, self.queue, tries)
+        limit = self._queues.max_dequeue_count
+        if body is None or ((message.dequeue_count or 0) > limit and not self._is_poison):
+            log.error("message %s of '%s' has reached MaxDequeueCount of %d", message.id, self.queue, limit)
             await self._poison(message)
             return
         try:
@@ -154,18 +149,18 @@ class QueueListener:
             text = body.decode()
             await self.deliver(text, _metadata(message, text))
         except UnicodeDecodeError as error:
-            raise FunctionError(ValueError("Exception binding parameter")) from error
+            raise FunctionError("ValueError: Exception binding parameter") from error
         except FunctionError:
             if self._abandoned:
                 await asyncio.Event().wait()
             raise
 
     async def deliver(self, text: str, metadata: dict[str, Datum] | None = None) -> None:
-        """Run the function with a message's text. Raises FunctionError."""
+        """Run the function with the text of a message. Raises FunctionError."""
         await self._worker.invoke(self.function, Datum(text, "string"), metadata or {})
 
     def _decode(self, text: str) -> bytes | None:
-        """The body under the queue's encoding; none if it is not base64 though it should be. .NET skips white space."""
+        """Decode a body; None if it is not the base64 that it should be. .NET skips white space."""
         if self._queues.encoding == "none":
             return text.encode()
         try:
@@ -178,7 +173,7 @@ class QueueListener:
         return self.queue.endswith(POISON)
 
     async def _failed(self, message: QueueMessage, *, lost: bool) -> None:
-        if self._is_poison:  # not given back, so that it does not come again at once
+        if self._is_poison:  # not released, so that it does not reappear at once
             return
         if (message.dequeue_count or 0) >= self._queues.max_dequeue_count:
             await self._poison(message)
@@ -187,7 +182,7 @@ class QueueListener:
         await self._client.update_message(message, visibility_timeout=int(pause.total_seconds()))
 
     async def _poison(self, message: QueueMessage) -> None:
-        """A new message with the raw text, in a queue that is made when it is needed. A poison queue has none itself."""
+        """Move the raw text to the poison queue, which is created on demand. A poison queue has none of its own."""
         if self._is_poison:
             return
         poison = self._service.get_queue_client(f"{self.queue}{POISON}")
@@ -201,7 +196,7 @@ class QueueListener:
 
 
 def _metadata(message: QueueMessage, text: str) -> dict[str, Datum]:
-    """The trigger's metadata, overridden by the message's own JSON properties, whatever their case. Null and lists do not."""
+    """Return the trigger's metadata. The message's JSON properties replace it, in any case, but null and lists do not."""
     metadata = {
         "Id": Datum(message.id, "string"),
         "PopReceipt": Datum(message.pop_receipt, "string"),
@@ -227,14 +222,14 @@ def _properties(text: str) -> dict[str, Any]:
 
 
 def _datum(value: Any) -> Datum:
-    """A property as the worker receives it. A number with a fraction arrives as text, and so it is not a whole number."""
+    """Convert a property to what the worker receives. A number with a fraction becomes text."""
     if isinstance(value, str):
         return Datum(_dotnet(value), "string")
     return Datum(json.dumps(value), "string" if isinstance(value, float) else "json")
 
 
 def _dotnet(text: str) -> str:
-    """Newtonsoft reads text that looks like an ISO time as a time, and .NET writes it in a form that the SDK refuses."""
+    """Format text that Newtonsoft reads as an ISO time as .NET does, which the SDK refuses."""
     try:
         moment = datetime.fromisoformat(text) if "T" in text else None
         moment = moment.astimezone(UTC) if moment and moment.tzinfo else moment
@@ -248,14 +243,14 @@ def _time(moment: datetime | None) -> Datum:
 
 
 def _service(connection: str, environment: Mapping[str, str]) -> QueueServiceClient:
-    """The account behind a connection's name: a connection string, or an address with the app's own identity.
+    """Connect to the account of a connection by its connection string, or by an address and the app's identity.
 
-    As the real host does, it takes the settings with the prefix first, and an account's name before an address.
+    As on the real host, settings with the prefix come first, and an account's name precedes an address.
     """
     names = (f"AzureWebJobs{connection}", connection)
     name = next((name for name in names if any(key.partition("__")[0] == name for key in environment)), connection)
     if text := environment.get(name):
-        return QueueServiceClient.from_connection_string(AZURITE if text == DEVELOPMENT else text)
+        return QueueServiceClient.from_connection_string(text)
     account = environment.get(f"{name}__accountName")
     address = f"https://{account}.queue.core.windows.net" if account else environment.get(f"{name}__queueServiceUri")
     if not address:

@@ -1,11 +1,11 @@
-"""The action list of one orchestrator call, replayed against the history: what is new, what is open, what is done.
+"""Replays the action list of one orchestrator call against the history: what is new, what is open, what is done.
 
 Mirrors `OutOfProcOrchestrationShim` (the list) on top of `TaskOrchestrationContext` (the ids) of the real host. The
-whole list is replayed each time, never compared with the last one, because ids are handed out in order of scheduling
+whole list is replayed each time and never compared with the last one, because ids are assigned in order of scheduling
 and those of retries interleave with later actions. The SDK derives the same ids by itself: the two must agree.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -14,23 +14,81 @@ from typing import Any
 from devhost.host import clock
 from devhost.host.actions import Action, ActionType, Activity, Child, Decision, Timer
 from devhost.host.events import Event, Kind
-from devhost.host.promises import Promise, TaskFailedError, start
+
+SCHEDULED = {Kind.TASK_SCHEDULED: Activity, Kind.TIMER_CREATED: Timer, Kind.SUB_ORCHESTRATION_INSTANCE_CREATED: Child}
+NAMES = {Activity: "an activity task", Timer: "a timer task", Child: "a sub-orchestration instance"}
+DEPLOYED = "Was a change made to the orchestrator code after this instance had already started running?"
 
 
 class NonDeterministicError(Exception):
-    """Non-Deterministic workflow detected: the history holds what this replay does not do."""
+    """The history holds work that this replay did not schedule."""
 
 
 class UnsupportedActionError(Exception):
-    """The stand-in has no such action (entities, durable HTTP)."""
+    """The stand-in does not support the action (entities, durable HTTP)."""
 
 
-SCHEDULED = {Kind.TASK_SCHEDULED: Activity, Kind.TIMER_CREATED: Timer, Kind.SUB_ORCHESTRATION_CREATED: Child}
+class TaskFailedError(Exception):
+    """A task of the orchestration ended with an error."""
+
+
+class Promise(Awaitable[Any]):
+    """A task that the history may settle.
+
+    As in DTFx, coroutines that wait for it continue inside the call that settles it, without an event loop, so that ids
+    are assigned in a fixed order.
+    """
+
+    def __init__(self) -> None:
+        self.settled = False
+        self._value: Any = None
+        self._error: TaskFailedError | None = None
+        self._waiters: list[Callable[[], None]] = []
+
+    def __await__(self) -> Generator["Promise", None, Any]:
+        while not self.settled:
+            yield self
+        if self._error:
+            raise self._error
+        return self._value
+
+    def settle(self, value: Any = None, error: TaskFailedError | None = None) -> None:
+        """End the task. A second call has no effect."""
+        if self.settled:
+            return
+        self.settled, self._value, self._error = True, value, error
+        for waiter in self._waiters:
+            waiter()
+
+    def then(self, waiter: Callable[[], None]) -> None:
+        """Call `waiter` when the task has ended."""
+        if self.settled:
+            waiter()
+        else:
+            self._waiters.append(waiter)
+
+
+def _start(work: Coroutine[Any, Any, Any]) -> Promise:
+    """Run `work` up to its first wait; its result or error settles the returned promise."""
+    outcome = Promise()
+
+    def step() -> None:
+        try:
+            waits_for: Promise = work.send(None)
+        except StopIteration as stop:
+            outcome.settle(stop.value)
+        except TaskFailedError as error:
+            outcome.settle(error=error)
+        else:
+            waits_for.then(step)
+
+    step()
+    return outcome
 
 
 @dataclass
 class Outcome:
-    """What a replay found."""
+    """The result of a replay."""
 
     finished: bool = False
     open: bool = False
@@ -42,7 +100,7 @@ class Outcome:
 
 
 class Replay:
-    """One replay. Make it, `run` it, throw it away."""
+    """One replay; `run` may be called once."""
 
     def __init__(self) -> None:
         self._outcome = Outcome()
@@ -53,11 +111,11 @@ class Replay:
         self._early: dict[str, list[Event]] = {}
 
     def run(self, actions: list[Action], history: list[Event]) -> Outcome:
-        """Replay `actions` against the whole history, this episode's events included."""
+        """Replay `actions` against the whole history, including the events of this episode."""
         main: Promise | None = None
         for event in history:
             if event["EventType"] == Kind.EXECUTION_STARTED:
-                main = start(self._all(actions))
+                main = _start(self._run_all(actions))
             else:
                 self._apply(event)
         self._outcome.finished = main is not None and main.settled
@@ -65,22 +123,20 @@ class Replay:
         self._outcome.decisions = [self._pending[number] for number in sorted(self._pending)]
         return self._outcome
 
-    async def _all(self, actions: list[Action]) -> None:
-        """Every action in order; an error is the orchestrator's business, which has seen it already."""
+    async def _run_all(self, actions: list[Action]) -> None:
+        """Run the actions in order. The orchestrator has already seen their errors."""
         for action in actions:
             with suppress(TaskFailedError):
                 await self._invoke(action)
 
-    async def _invoke(self, action: Action) -> Any:  # noqa: PLR0911  # a table of the protocol's actions
+    async def _invoke(self, action: Action) -> Any:
         match action["actionType"]:
             case ActionType.CALL_ACTIVITY:
                 return await self._call_activity(action)
             case ActionType.CALL_ACTIVITY_WITH_RETRY:
-                return await self._with_retry(action, self._call_activity)
+                return await self._call_with_retry(action)
             case ActionType.CALL_SUB_ORCHESTRATOR:
                 return await self._call_child(action)
-            case ActionType.CALL_SUB_ORCHESTRATOR_WITH_RETRY:
-                return await self._with_retry(action, self._call_child)
             case ActionType.CONTINUE_AS_NEW:
                 self._outcome.continued = action["input"]
             case ActionType.CREATE_TIMER:
@@ -88,9 +144,9 @@ class Replay:
             case ActionType.WAIT_FOR_EXTERNAL_EVENT:
                 return await self._wait_for(action["externalEventName"])
             case ActionType.WHEN_ANY:
-                await self._any([start(self._invoke(child)) for child in action["compoundActions"]])
+                await self._any([_start(self._invoke(child)) for child in action["compoundActions"]])
             case ActionType.WHEN_ALL:
-                await self._every([start(self._invoke(child)) for child in action["compoundActions"]])
+                await self._all([_start(self._invoke(child)) for child in action["compoundActions"]])
             case unknown:
                 raise UnsupportedActionError(f"{ActionType(unknown).name} is not supported by this host")
         return None
@@ -111,29 +167,31 @@ class Replay:
         return self._schedule(lambda number: Child(number, name, data, instance, version))[1]
 
     def _set_timer(self, due: datetime, *, cancelled: bool = False) -> Promise:
-        """A cancelled timer still takes its number, but is over at once and holds nothing open."""
+        """Set a timer. A cancelled one takes its number, but is over at once and keeps nothing open."""
         number, promise = self._schedule(lambda number: Timer(number, clock.stamp(due)))
         if cancelled:
             del self._open[number]
             promise.settle(error=TaskFailedError("The timer was cancelled."))
         return promise
 
-    async def _with_retry(self, action: Action, call: Callable[[Action], Promise]) -> Any:
-        """DTFx sets one more timer, due at once, after the *last* failure; the SDK sticks without it."""
+    async def _call_with_retry(self, action: Action) -> Any:
+        """Call an activity up to its number of attempts.
+
+        DTFx sets one more timer, due at once, after the *last* failure; without it the SDK never continues.
+        """
         options = action["retryOptions"]
         attempts, pause = options["maxNumberOfAttempts"], options["firstRetryIntervalInMilliseconds"]
         for attempt in range(1, attempts + 1):
             try:
-                return await call(action)
+                return await self._call_activity(action)
             except TaskFailedError as error:
                 last = error
-            pause_now = timedelta(milliseconds=pause if attempt < attempts else 0)
-            await self._set_timer(self._now + pause_now)
+            await self._set_timer(self._now + timedelta(milliseconds=pause if attempt < attempts else 0))
             pause *= options.get("backoffCoefficient", 1)
         raise last
 
     def _wait_for(self, name: str) -> Promise:
-        """Names match without case; an early event is kept for the first wait; of several waits the last comes first."""
+        """Wait for an event. Names match without case, the first wait gets an early event, the last wait is served first."""
         promise, key = Promise(), name.casefold()
         if early := self._early.get(key):
             promise.settle(early.pop(0))
@@ -143,7 +201,7 @@ class Replay:
 
     @staticmethod
     async def _any(children: list[Promise]) -> None:
-        """Over when the first child is; the others stay open."""
+        """Wait for the first child; the others stay open."""
         first = Promise()
         for child in children:
             child.then(first.settle)
@@ -151,8 +209,8 @@ class Replay:
             await first
 
     @staticmethod
-    async def _every(children: list[Promise]) -> None:
-        """Over when *all* children are, even after an error: .NET's WhenAll, not the SDK's."""
+    async def _all(children: list[Promise]) -> None:
+        """Wait for *all* children, even after an error, as .NET's WhenAll does and the SDK does not."""
         failure: TaskFailedError | None = None
         for child in children:
             try:
@@ -166,11 +224,11 @@ class Replay:
         match event["EventType"]:
             case Kind.ORCHESTRATOR_STARTED:
                 self._now = clock.parse(event["Timestamp"])
-            case Kind.TASK_SCHEDULED | Kind.TIMER_CREATED | Kind.SUB_ORCHESTRATION_CREATED:
+            case Kind.TASK_SCHEDULED | Kind.TIMER_CREATED | Kind.SUB_ORCHESTRATION_INSTANCE_CREATED:
                 self._confirm(event)
-            case Kind.TASK_COMPLETED | Kind.SUB_ORCHESTRATION_COMPLETED:
+            case Kind.TASK_COMPLETED | Kind.SUB_ORCHESTRATION_INSTANCE_COMPLETED:
                 self._settle(event["TaskScheduledId"])
-            case Kind.TASK_FAILED | Kind.SUB_ORCHESTRATION_FAILED:
+            case Kind.TASK_FAILED | Kind.SUB_ORCHESTRATION_INSTANCE_FAILED:
                 self._settle(event["TaskScheduledId"], TaskFailedError(event["Reason"]))
             case Kind.TIMER_FIRED:
                 self._settle(event["TimerId"])
@@ -184,7 +242,7 @@ class Replay:
                 self._outcome.suspended = None
 
     def _settle(self, number: int, error: TaskFailedError | None = None) -> None:
-        """A second answer for one number is ignored, as DTFx does."""
+        """Settle a task. As in DTFx, a second answer for the same number has no effect."""
         if promise := self._open.pop(number, None):
             promise.settle(error=error)
 
@@ -196,25 +254,18 @@ class Replay:
             self._early.setdefault(key, []).append(event)
 
     def _confirm(self, event: Event) -> None:
-        """The history holds a piece of scheduled work: this replay must have scheduled the very same."""
+        """Match scheduled work in the history with the work that this replay scheduled."""
         number, decided = event["EventId"], self._pending.pop(event["EventId"], None)
         kind = SCHEDULED[Kind(event["EventType"])]
-        wanted = f"scheduled {_describe(kind)} with sequence ID {number}"
-        wanted += f" and name '{event['Name']}' (version '{event['Version'] or ''}')" if "Name" in event else ""
+        if type(decided) is kind and getattr(decided, "name", None) == event.get("Name"):
+            return
+        text = f"A previous execution of this orchestration scheduled {NAMES[kind]} with sequence ID {number}"
+        text += f" and name '{event['Name']}' (version '{event['Version'] or ''}')" if "Name" in event else ""
         if decided is None:
-            raise NonDeterministicError(
-                f"Non-Deterministic workflow detected: A previous execution of this orchestration {wanted}, but the "
-                "current replay execution hasn't (yet?) scheduled this task. Was a change made to the orchestrator "
-                "code after this instance had already started running?"
+            text += ", but the current replay execution hasn't (yet?) scheduled this task."
+        else:
+            text += (
+                f", but the current orchestration replay instead scheduled {NAMES[type(decided)]} with this sequence "
+                f"number ('{getattr(decided, 'name', '')}')."
             )
-        if type(decided) is not kind or getattr(decided, "name", None) != event.get("Name"):
-            raise NonDeterministicError(
-                f"Non-Deterministic workflow detected: A previous execution of this orchestration {wanted}, but the "
-                f"current orchestration replay instead scheduled {_describe(type(decided))} with this sequence number "
-                f"('{getattr(decided, 'name', '')}'). Was a change made to the orchestrator code after this instance "
-                "had already started running?"
-            )
-
-
-def _describe(kind: type[Decision]) -> str:
-    return {Activity: "an activity task", Timer: "a timer task", Child: "a sub-orchestration instance"}[kind]
+        raise NonDeterministicError(f"Non-Deterministic workflow detected: {text} {DEPLOYED}")

@@ -1,29 +1,29 @@
-"""Puts the host together: loads the app, opens the state, listens, and takes everything down in order."""
+"""Assembles the host: loads the app, opens the state, starts and stops the listeners and the HTTP servers."""
 
 import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 from azure.durable_functions.models.utils import http_utils
+from azure.functions.meta import Datum
 
 from devhost.host import indexing
-from devhost.host.admin import Admin
 from devhost.host.config import Config, ConfigError
 from devhost.host.engine import Engine
-from devhost.host.front import GRACE, Front
+from devhost.host.front import GRACE, Admin, Front
 from devhost.host.hub import Hub
 from devhost.host.indexing import Function
 from devhost.host.keys import Keys
 from devhost.host.management import Management
 from devhost.host.queues import QueueListener
+from devhost.host.status import Urls
 from devhost.host.store import Store
-from devhost.host.triggers import Triggers
-from devhost.host.urls import Urls
-from devhost.host.web import Web
-from devhost.host.worker import DIED, DOWN, NOTICE, Worker, place
+from devhost.host.timers import Timer
+from devhost.host.web import Endpoint, RouteError, Web, endpoint
+from devhost.host.worker import DIED, DOWN, NOTICE, FunctionError, Worker, place
 
 log = logging.getLogger("host")
 MAX_DEATHS = 3
@@ -34,19 +34,74 @@ GIVING_UP = (
 
 
 class Loop(Protocol):
-    """What works until it is cancelled."""
+    """A loop that runs until it is cancelled."""
 
     async def run(self) -> None:
-        """Work for ever."""
+        """Run until cancelled."""
+
+
+class Triggers:
+    """The listeners of an app: HTTP routes, queues, timers. A function whose trigger is invalid is disabled alone."""
+
+    def __init__(self, config: Config, worker: Worker, store: Store, environment: Mapping[str, str]) -> None:
+        self._config, self._environment = config, environment
+        self._worker, self._store = worker, store
+        self.endpoints: list[Endpoint] = []
+        self.queues: dict[str, QueueListener] = {}
+        self.timers: dict[str, Timer] = {}
+        for function in worker.functions:
+            try:
+                self._add(function)
+            except (ConfigError, RouteError, ValueError) as error:
+                log.error("the function '%s' is in error and disabled: %s", function.name, error)  # noqa: TRY400  # the text is enough
+
+    def _add(self, function: Function) -> None:
+        match function.kind:
+            case "httpTrigger":
+                self.endpoints.append(endpoint(function, self.endpoints))
+            case "queueTrigger":
+                listener = QueueListener(function, self._worker, self._config.queues, self._environment)
+                self.queues[function.name] = listener
+            case "timerTrigger":
+                self.timers[function.name] = Timer(function, self._worker, self._store, self._environment)
+            case "orchestrationTrigger" | "activityTrigger":
+                pass
+            case other:
+                raise ConfigError(f"{other} is not supported by this host")
+
+    async def fire(self, function: Function, text: str) -> None:
+        """Run a function on behalf of `/admin/functions`."""
+        try:
+            if timer := self.timers.get(function.name):
+                await timer.fire()
+            elif queue := self.queues.get(function.name):
+                await queue.deliver(text)
+            elif function.kind == "activityTrigger":
+                await self._worker.invoke(function, Datum(text, "string"))
+        except FunctionError as error:
+            log.error("'%s' failed: %s", function.name, error.line)  # noqa: TRY400  # the function's own failure
+
+    def lines(self) -> Iterator[str]:
+        """Describe each function as `func start` does, with its kind and its URL, queue or schedule."""
+        prefix = "/".join(filter(None, (f"http://localhost:{self._config.port}", self._config.route_prefix)))
+        for one in self.endpoints:
+            yield f"{one.function.name}: [{','.join(one.methods)}] {prefix}/{one.route.template.lstrip('/')}"
+        for name, queue in self.queues.items():
+            yield f"{name}: queueTrigger {queue.queue}"
+        for name, timer in self.timers.items():
+            yield f"{name}: timerTrigger {timer.schedule.text}"
+        for function in self._worker.functions:
+            if function.kind in ("orchestrationTrigger", "activityTrigger"):
+                yield f"{function.name}: {function.kind}"
 
 
 class Host:
-    """A running host. `start` it, wait, `stop` it. It calls `give_up` when its worker has died too often."""
+    """A running host. It calls `give_up` when its worker has died too often."""
 
     def __init__(self, config: Config, environment: Mapping[str, str], give_up: Callable[[], None]) -> None:
         self._config, self._environment, self._give_up = config, environment, give_up
         self._rpc_port, self._deaths = 0, 0
-        self._keys = Keys.load(config.state / "host-keys.json", asked=config.keys)
+        self._keys = Keys.load(config.state / "host-keys.json", required=config.keys)
         self._urls = Urls(config.hub, self._keys.system)
         self._store = Store(config.state / "host.sqlite")
         self._worker = Worker(_load(config), self._binding, config.default_version)
@@ -54,13 +109,11 @@ class Host:
         self._engine = Engine(
             self._store, self._worker, max_activities=config.max_activities, early_timers=config.early_timers
         )
-        management = Management(
-            Hub(self._engine, config.default_version, traced=config.traced), self._store, self._urls
-        )
+        hub = Hub(self._engine, config.default_version, traced=config.traced)
         self._front = Front(
             self._web(),
             Admin(self._worker, self._keys, self._fire, self.restart),
-            management if self._worker.durable else None,
+            Management(hub, self._store, self._urls) if self._worker.durable else None,
             self._keys,
         )
         self._listeners: list[asyncio.Task[None]] = []
@@ -99,8 +152,8 @@ class Host:
         """Whether its worker has died too often."""
         return self._deaths >= MAX_DEATHS
 
-    def lose_worker(self) -> None:
-        """The worker dies, and another one is up after a while. After the third death the host ends itself."""
+    def kill_worker(self) -> None:
+        """Kill the worker. The next one is up after a second; after the third death the host ends itself."""
         if not self._worker.up:
             return
         self._deaths += 1
@@ -112,10 +165,10 @@ class Host:
             self._replacing = asyncio.create_task(self._replace_worker())
 
     def restart(self) -> None:
-        """Restart the job host in this process, as the real one does when a file of the app or its settings change.
+        """Restart the job host in this process, as the real one does after a change of the app's files or settings.
 
-        The engine is not stopped: what an orchestrator meets meanwhile is a worker that is not there, as on the real
-        host. host.json is not read again.
+        The engine does not stop, so orchestrators meanwhile meet a missing worker, as on the real host. host.json is not
+        read again.
         """
         if not self._worker.up:
             return
@@ -133,11 +186,11 @@ class Host:
         self._listen()
 
     async def _replace_worker(self) -> None:
-        """Another worker loads the app, which takes its part of the time."""
+        """Load the app into a new worker; the time that this takes is part of DOWN."""
         due = time.monotonic() + DOWN
         await asyncio.sleep(NOTICE)
         functions = _load(self._config)
-        logging.getLogger("asyncio").addFilter(_is_no_leftover)
+        logging.getLogger("asyncio").addFilter(_hide_unclosed)
         await asyncio.sleep(due - time.monotonic())
         self._worker.load(functions)
         log.info("a new worker is up")
@@ -147,7 +200,7 @@ class Host:
             listener.cancel()
 
     async def stop(self) -> None:
-        """Take in nothing more, finish what runs, cut off the rest; the client's RPC port goes last."""
+        """Accept nothing new, let running work finish, cancel the rest. The client's RPC port closes last."""
         if self._replacing:
             self._replacing.cancel()
         self._silence()
@@ -159,7 +212,7 @@ class Host:
         self._orchestrations.cancel()
         await asyncio.gather(self._orchestrations, *self._listeners, return_exceptions=True)
         await self._front.close()
-        await http_utils._close_session()  # noqa: SLF001  # the SDK keeps one session for ever and has no public way
+        await http_utils._close_session()  # noqa: SLF001  # the SDK has no public way to close its session
         self._worker.close()
         self._store.close()
 
@@ -175,22 +228,22 @@ class Host:
 
 
 def _load(config: Config) -> list[Function]:
-    """The app's functions; none of them if one does not fit, as on the real host, which then still answers."""
+    """Load the app's functions. As on the real host, an error in one of them loses all, and the host still answers."""
     try:
         return indexing.load(config.app)
-    except Exception as error:  # noqa: BLE001  # whatever the app raises while it is imported
+    except Exception as error:  # noqa: BLE001  # the app may raise anything while it is imported
         text = " ".join(f"{type(error).__name__}: {error}{place(error, str(config.app))}".split())
         log.error("no function was loaded: %s", text)  # noqa: TRY400  # the text names the line
         return []
 
 
-def _is_no_leftover(record: logging.LogRecord) -> bool:
-    """The sessions of the last worker would have ended with its process; here asyncio finds them unclosed."""
+def _hide_unclosed(record: logging.LogRecord) -> bool:
+    """Hide asyncio's messages about sessions of the last worker, which would have ended with its process."""
     return not record.getMessage().startswith("Unclosed ")
 
 
 async def _guard(loop: Loop) -> None:
-    """A loop of the host must not die unseen."""
+    """Log the error that ends a loop."""
     try:
         await loop.run()
     except Exception:

@@ -1,6 +1,6 @@
-"""The task hub in one SQLite file: instances, their history, and the messages that move them.
+"""The task hub in one SQLite file: instances, their history, and the messages for them.
 
-WAL with `synchronous=NORMAL`: a killed process loses nothing that was committed. One connection, used on the event loop
+WAL with `synchronous=NORMAL`: a killed process loses no committed data. There is one connection, used on the event loop
 only, so there is a single writer and every `with store.transaction()` is atomic. Messages carry the execution that they
 belong to; those for a former one (after continue_as_new, a restart, a replacement) are dropped when they are taken.
 """
@@ -56,13 +56,13 @@ class Instance:
 
     @property
     def live(self) -> bool:
-        """Whether it may still move."""
+        """Whether it has not ended."""
         return self.status not in TERMINAL
 
 
 @dataclass(frozen=True)
 class Work:
-    """An activity to run."""
+    """A scheduled activity."""
 
     seq: int
     instance: str
@@ -74,7 +74,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Alarm:
-    """A timer to fire."""
+    """A timer that is set."""
 
     seq: int
     instance: str
@@ -85,7 +85,7 @@ class Alarm:
 
 
 class Store:
-    """Plain reads and writes; what belongs together is the caller's transaction."""
+    """Plain reads and writes; transactions are the caller's."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All of it or nothing."""
+        """Commit the block as a whole, or roll it back on an error."""
         self.db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -110,34 +110,32 @@ class Store:
         self.db.execute("COMMIT")
 
     def get(self, instance: str) -> Instance | None:
-        """One instance."""
+        """Return an instance."""
         row = self.db.execute("SELECT * FROM instances WHERE id = ?", (instance,)).fetchone()
         return Instance(*row) if row else None
 
     def create(self, started: Event) -> None:
-        """A new execution from its ExecutionStarted event. What the id held before is gone, its messages too."""
-        instance = started["OrchestrationInstance"]["InstanceId"]
-        self.forget(instance)
-        self._insert(started, created=clock.sortable(clock.now()), custom=None, continued=False)
-        self.post(instance, started, started["OrchestrationInstance"]["ExecutionId"])
+        """Store a new execution from its ExecutionStarted event. It replaces the one of the same id and its messages."""
+        self._create(started, custom=None, continued=False)
 
-    def continue_as_new(self, instance: Instance, started: Event, custom: str | None) -> None:
-        """Replace the execution; buffered events are lost, as on the real host."""
-        self.forget(instance.id)
-        self._insert(started, created=clock.sortable(clock.now()), custom=custom, continued=True)
-        self.post(instance.id, started, started["OrchestrationInstance"]["ExecutionId"])
+    def continue_as_new(self, started: Event, custom: str | None) -> None:
+        """Replace the execution. As on the real host, buffered events are lost."""
+        self._create(started, custom=custom, continued=True)
 
-    def _insert(self, started: Event, *, created: str, custom: str | None, continued: bool) -> None:
+    def _create(self, started: Event, *, custom: str | None, continued: bool) -> None:
         ids, parent = started["OrchestrationInstance"], started["ParentInstance"]
         status, text = "Running" if continued else "Pending", parent and json.dumps(parent)
+        created = clock.sortable(clock.now())
+        self.forget(ids["InstanceId"])
         self.db.execute(
             "INSERT INTO instances VALUES (?, ?, ?, ?, ?, ?, NULL, ?, ?, ?, ?, ?, ?)",
             (ids["InstanceId"], started["Name"], ids["ExecutionId"], started["Generation"], status, started["Input"],
              custom, text, started["Version"], created, created, continued),
         )  # fmt: skip
+        self.post(ids["InstanceId"], started, ids["ExecutionId"])
 
     def forget(self, instance: str) -> None:
-        """Delete an instance. Activities that run already do run on: their answers find no execution."""
+        """Delete an instance. Running activities continue, but their answers find no execution."""
         self.db.execute("DELETE FROM instances WHERE id = ?", (instance,))
         for table in ("history", "inbox", "timers"):
             self.db.execute(f"DELETE FROM {table} WHERE instance = ?", (instance,))  # noqa: S608  # fixed names
@@ -149,12 +147,12 @@ class Store:
         self.db.execute(f"UPDATE instances SET {sets}, updated = ? WHERE id = ?", values)  # noqa: S608  # own names
 
     def history(self, instance: str) -> list[Event]:
-        """The committed history."""
+        """Return the committed history."""
         rows = self.db.execute("SELECT event FROM history WHERE instance = ? ORDER BY seq", (instance,))
         return [json.loads(text) for (text,) in rows]
 
     def scheduled(self, work: Work) -> Event | None:
-        """The TaskScheduled event of an activity, unless its execution is gone."""
+        """Return the TaskScheduled event of an activity; none if its execution is gone."""
         row = self.db.execute(
             "SELECT event FROM history JOIN instances ON id = instance WHERE instance = ? AND execution = ?"
             " AND json_extract(event, '$.EventType') = ? AND json_extract(event, '$.EventId') = ?",
@@ -163,22 +161,22 @@ class Store:
         return json.loads(row[0]) if row else None
 
     def append(self, instance: str, start: int, new: Iterable[Event]) -> None:
-        """Add events behind the first `start` ones."""
+        """Append events to the first `start` ones."""
         rows = ((instance, start + n, json.dumps(event, ensure_ascii=False)) for n, event in enumerate(new))
         self.db.executemany("INSERT INTO history VALUES (?, ?, ?)", rows)
 
     def rewrite(self, instance: str, history: list[Event]) -> None:
-        """Replace the whole history: a rewind."""
+        """Replace the whole history, for a rewind."""
         self.db.execute("DELETE FROM history WHERE instance = ?", (instance,))
         self.append(instance, 0, history)
 
     def post(self, instance: str, event: Event, execution: str | None = None) -> None:
-        """A message for an instance; without an execution it is for whichever is current."""
+        """Add a message for an instance; without `execution` it is for the current one."""
         text = json.dumps(event, ensure_ascii=False)
         self.db.execute("INSERT INTO inbox VALUES (NULL, ?, ?, ?)", (instance, execution, text))
 
     def inbox(self, instance: str, execution: str) -> tuple[list[int], list[Event]]:
-        """All waiting messages: their numbers, and the events of those that fit the execution."""
+        """Return the numbers of all messages of an instance, and the events of those for this execution."""
         rows = self.db.execute("SELECT seq, execution, event FROM inbox WHERE instance = ? ORDER BY seq", (instance,))
         found = rows.fetchall()
         events = [json.loads(text) for _, owner, text in found if owner in (None, execution)]
@@ -189,37 +187,37 @@ class Store:
         self.db.executemany("DELETE FROM inbox WHERE seq = ?", ((seq,) for seq in seqs))
 
     def waiting(self) -> list[str]:
-        """The instances that have messages."""
+        """Return the instances that have messages."""
         return [row[0] for row in self.db.execute("SELECT DISTINCT instance FROM inbox")]
 
     def add_activity(self, instance: Instance, number: int, name: str, data: str) -> Work:
-        """Schedule an activity."""
+        """Store a scheduled activity."""
         row = (instance.id, instance.execution, number, name, data)
         cursor = self.db.execute("INSERT INTO activities VALUES (NULL, ?, ?, ?, ?, ?)", row)
         return Work(cursor.lastrowid or 0, *row)
 
     def activities(self) -> list[Work]:
-        """Every activity that has not been answered."""
+        """Return the activities without an answer."""
         return [Work(*row) for row in self.db.execute("SELECT * FROM activities ORDER BY seq")]
 
     def drop_activity(self, seq: int) -> None:
-        """It has been answered."""
+        """Delete an activity that has an answer."""
         self.db.execute("DELETE FROM activities WHERE seq = ?", (seq,))
 
     def add_timer(self, instance: Instance, number: int, fire_at: str, created: str) -> Alarm:
-        """Set a timer."""
+        """Store a timer."""
         row = (instance.id, instance.execution, number, fire_at, created)
         cursor = self.db.execute("INSERT INTO timers VALUES (NULL, ?, ?, ?, ?, ?)", row)
         return Alarm(cursor.lastrowid or 0, *row)
 
     def timers(self) -> list[Alarm]:
-        """Every timer that has not fired."""
+        """Return the timers that have not fired."""
         return [Alarm(*row) for row in self.db.execute("SELECT * FROM timers")]
 
     def drop_timer(self, seq: int) -> bool:
-        """Delete a timer; false if it was gone."""
+        """Delete a timer; return False if there is none."""
         return self.db.execute("DELETE FROM timers WHERE seq = ?", (seq,)).rowcount > 0
 
     def drop_timers(self, instance: str) -> None:
-        """Delete an instance's timers: it has ended."""
+        """Delete the timers of an instance that has ended."""
         self.db.execute("DELETE FROM timers WHERE instance = ?", (instance,))

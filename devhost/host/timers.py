@@ -1,6 +1,6 @@
 """Timer triggers: NCRONTAB of six fields or a time span, `runOnStartup`, missed runs, one run at a time.
 
-As on the real host a schedule of less than a minute is not monitored: its status is empty and a missed run is lost.
+As on the real host, a schedule of less than a minute is not monitored: its status is empty and a missed run is lost.
 """
 
 import asyncio
@@ -23,14 +23,14 @@ log = logging.getLogger("host.timer")
 FIELDS = 6
 MONITORED = timedelta(minutes=1)
 MARGIN = 0.005
-"""Seconds: a sleep that ends a hair too early would fire twice."""
+"""Seconds added to a sleep, because one that ends too early would fire twice."""
 
 
 class Schedule:
-    """When a timer is due."""
+    """The schedule of a timer."""
 
     def __init__(self, text: str) -> None:
-        """Raises ConfigError for what NCRONTAB would not read."""
+        """Raises ConfigError for an invalid expression."""
         self.text = text
         self._span = config.timespan(text) if ":" in text else None
         if self._span is None and len(text.split()) not in (FIELDS, FIELDS - 1):
@@ -41,7 +41,7 @@ class Schedule:
             raise ConfigError(f"'{text}' is not an NCRONTAB expression: {error}") from error
 
     def after(self, moment: datetime) -> datetime:
-        """The first time after `moment`."""
+        """Return the first time after `moment`."""
         if self._span is not None:
             return moment + self._span
         six = self.text if len(self.text.split()) == FIELDS else f"0 {self.text}"
@@ -56,7 +56,7 @@ class Schedule:
 
 
 class Timer:
-    """One timer function."""
+    """Runs a timer function on its schedule."""
 
     def __init__(self, function: Function, worker: Worker, store: Store, environment: Mapping[str, str]) -> None:
         """Raises ConfigError, which disables this function alone."""
@@ -66,7 +66,7 @@ class Timer:
         self._busy = asyncio.Lock()
 
     async def run(self) -> None:
-        """Fire for ever."""
+        """Fire until cancelled."""
         last = self._last()
         missed = last is not None and self.schedule.monitored and self.schedule.after(last) < clock.now()
         if missed or self.function.trigger.get("runOnStartup"):
@@ -77,7 +77,7 @@ class Timer:
             await self.fire()
 
     async def fire(self, *, past_due: bool = False) -> None:
-        """Run the function now; a run that is under way is waited for."""
+        """Run the function now, after a run that is in progress."""
         async with self._busy:
             datum = Datum(self._payload(past_due=past_due), "json")
             self._remember()

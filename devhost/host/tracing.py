@@ -1,7 +1,7 @@
-"""Distributed traces: which one an orchestration belongs to, and what a function sees of it.
+"""Distributed traces: the trace of an orchestration, and the part of it that a function sees.
 
-Nothing is exported. Measured on the real host with `tracing.distributedTracingEnabled`: the ids are there all the same.
-Each piece of work is a span (W3C trace context) below the span of what asked for it.
+Nothing is exported. Measured on the real host with `tracing.distributedTracingEnabled`: the ids exist all the same.
+Each piece of work is a span (W3C trace context) below the span of its caller.
 """
 
 import re
@@ -19,7 +19,7 @@ MAX_STATE = 513
 
 @dataclass(frozen=True)
 class Span:
-    """A span of a trace; `state` is what the caller's system wants to be handed on."""
+    """A span of a trace; `state` is the caller's `tracestate`."""
 
     trace: str
     id: str
@@ -28,7 +28,7 @@ class Span:
 
     @classmethod
     def below(cls, parent: str | None, state: str | None) -> Self:
-        """A new span below the one that a `traceparent` names, or below none: then it begins a trace."""
+        """Make a span below the one that `parent`, a `traceparent`, names. Without a valid one it begins a trace."""
         found = HEADER.fullmatch(parent or "")
         if not found:
             return cls(secrets.token_hex(16), secrets.token_hex(8))
@@ -40,7 +40,7 @@ class Span:
 
 @dataclass(frozen=True)
 class TraceContext:
-    """`context.trace_context`, as the worker fills it."""
+    """`context.trace_context` of a function."""
 
     trace_parent: str | None = None
     trace_state: str | None = None
@@ -48,13 +48,13 @@ class TraceContext:
 
 
 def of_request(headers: Mapping[str, str]) -> TraceContext:
-    """What an HTTP function sees: the caller's trace goes on."""
+    """Return the context of an HTTP function, which continues the caller's trace."""
     span = _called(headers)
     return TraceContext(str(span), span.state)
 
 
 def of_activity(given: Event | None, name: str, instance: str) -> TraceContext:
-    """What an activity sees; `given` is the ParentTraceContext of its TaskScheduled, null while tracing is off."""
+    """Return the context of an activity; `given` is the ParentTraceContext of its TaskScheduled, null without tracing."""
     if not given:
         return TraceContext()
     span = Span.below(given["TraceParent"], given["TraceState"])
@@ -63,23 +63,23 @@ def of_activity(given: Event | None, name: str, instance: str) -> TraceContext:
 
 
 def of_start(headers: Mapping[str, str]) -> Event:
-    """The ParentTraceContext of an orchestration that a client starts."""
+    """Return the ParentTraceContext of an orchestration that a client starts."""
     return started(_parent(_called(headers)))
 
 
 def started(parent: Event) -> Event:
-    """The ParentTraceContext of an execution: its parent's span, and its own, which stays over continue_as_new."""
+    """Return the ParentTraceContext of an execution: its parent's span, and its own, which continue_as_new keeps."""
     own = Span.below(parent["TraceParent"], parent["TraceState"])
-    return parent | {"Id": str(own), "SpanId": own.id, "ActivityStartTime": clock.offset(clock.stamp(clock.now()))}
+    return parent | {"Id": str(own), "SpanId": own.id, "ActivityStartTime": clock.offset(clock.timestamp())}
 
 
 def scheduled(execution: Event | None) -> Event | None:
-    """The ParentTraceContext of a call, below the span of the execution that makes it."""
+    """Return the ParentTraceContext of a call, below the span of the calling execution."""
     return execution and _parent(Span.below(execution["Id"], execution["TraceState"]))
 
 
 def span_id(parent: Event | None) -> str | None:
-    """The id of a call's own span."""
+    """Return the id of a call's own span."""
     return str(parent["TraceParent"]).split("-")[2] if parent else None
 
 

@@ -1,9 +1,9 @@
-"""Calls the app's functions as the real Python worker does: converted arguments in, converted result out.
+"""Calls the app's functions as the real Python worker does: converts the arguments and the result.
 
 Mirrors `invocation_request` of the worker. Async functions run on the loop, plain ones in a pool of threads.
 
-The real worker is a process of its own, and here it is not. When it dies, its calls end and the app is loaded anew. What
-the old modules keep alive (a thread that is busy, an open session) stays until the host ends.
+Unlike the real worker this one is not a process. When it dies, its calls end and the app is loaded again. Busy threads
+and open sessions of the old modules remain until the host ends.
 """
 
 import asyncio
@@ -13,44 +13,53 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, ClassVar, Self
 from uuid import uuid4
 
 from azure.functions.meta import Datum
 
 from devhost.host.indexing import Function, converter
-from devhost.host.meter import Meter
 from devhost.host.tracing import TraceContext
 
 THREADS_PER_CORE = 6
-"""Measured on the real worker: twelve plain activities at once on two cores."""
+"""Measured on the real worker: twelve concurrent plain activities on two cores."""
 DOWN = 1.0
 """Seconds from the end of a worker until the next one is up. Measured: about one."""
 NOTICE = 0.05
-"""Seconds in which the host has not noticed the end: a call still goes to the dead worker."""
+"""Seconds until the host has noticed the end; until then calls still go to the dead worker."""
 DIED = f"{sys.executable} exited with code 137 (0x89)"
 MISSING = "Did not find any initialized language workers"
 
 
 class FunctionError(Exception):
-    """A function failed: `text` is `Type: message`, `stack` where; what the worker sends to the host."""
+    """A function failed: `text` is `Type: message`, `stack` the trace, as the worker sends them to the host."""
 
-    def __init__(self, error: BaseException, directory: str = "") -> None:
-        self.text = f"{type(error).__name__}: {error}"
-        self.stack = "".join(traceback.format_tb(error.__traceback__))
-        self._place = place(error, directory)
-        super().__init__(self.text)
+    def __init__(self, text: str, stack: str = "", at: str = "") -> None:
+        self.text, self.stack, self._at = text, stack, at
+        super().__init__(text)
+
+    @classmethod
+    def of(cls, error: BaseException, directory: str) -> Self:
+        """Wrap an exception of a function whose app is in `directory`."""
+        stack = "".join(traceback.format_tb(error.__traceback__))
+        return cls(f"{type(error).__name__}: {error}", stack, place(error, directory))
 
     @property
     def line(self) -> str:
-        """One line for the log: what happened, and where in the app's own code."""
-        return " ".join(f"{self.text}{self._place}".split())
+        """The error and its place in the app's own code, as one line for the log."""
+        return " ".join(f"{self.text}{self._at}".split())
+
+
+class WorkerLostError(FunctionError):
+    """The worker ended while the function ran, or the next one is not up yet."""
 
 
 def place(error: BaseException, directory: str) -> str:
-    """` (file:line)` of the last frame in the app's folder, libraries in it left out; empty if there is none."""
+    """Return ` (file:line)` of the last frame in the app's folder (not in a library); empty if there is none."""
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
@@ -59,29 +68,47 @@ def place(error: BaseException, directory: str) -> str:
     return f" ({frames[-1].filename}:{frames[-1].lineno})" if directory and frames else ""
 
 
-class MissingFunctionError(FunctionError):
-    """The host knows no such orchestrator."""
-
-    def __init__(self, name: str, known: Iterable[str]) -> None:
-        super().__init__(LookupError())
-        names = ", ".join(f"'{one}'" for one in known)
-        self.text = (
-            f"The function '{name}' doesn't exist, is disabled, or is not an orchestrator function. Additional info: "
-        ) + (
-            f"The following are the known orchestrator functions: {names}."
-            if names
-            else "No orchestrator functions are currently registered under that name!"
-        )
-        self.args = (self.text,)
+def _missing(name: str, known: Iterable[str]) -> FunctionError:
+    names = ", ".join(f"'{one}'" for one in known)
+    text = f"The function '{name}' doesn't exist, is disabled, or is not an orchestrator function. Additional info: "
+    if names:
+        return FunctionError(f"{text}The following are the known orchestrator functions: {names}.")
+    return FunctionError(f"{text}No orchestrator functions are currently registered under that name!")
 
 
-class WorkerLostError(FunctionError):
-    """No worker: its process ended while the function ran, or the next one is not up yet. There is no trace."""
+class Meter:
+    """Counts executions, and the time in which an instance runs at least one function: Azure bills both.
 
-    def __init__(self, text: str) -> None:
-        super().__init__(SystemError())
-        self.text = text
-        self.args = (text,)
+    On the Flex Consumption plan all durable functions share instances, all HTTP functions share others, and each other
+    function has its own; the time is measured for each of these groups.
+    """
+
+    GROUPS: ClassVar = {"orchestrationTrigger": "durable", "activityTrigger": "durable", "httpTrigger": "http"}
+
+    def __init__(self) -> None:
+        self._executions = Counter[str]()
+        self._active: dict[str, float] = {}
+        self._running = Counter[str]()
+        self._since: dict[str, float] = {}
+
+    @contextmanager
+    def running(self, function: Function) -> Iterator[None]:
+        """Count the block as one execution."""
+        group = self.GROUPS.get(function.kind, function.name)
+        self._executions[function.name] += 1
+        if not self._running[group]:
+            self._since[group] = time.monotonic()
+        self._running[group] += 1
+        try:
+            yield
+        finally:
+            self._running[group] -= 1
+            if not self._running[group]:
+                self._active[group] = self._active.get(group, 0.0) + time.monotonic() - self._since[group]
+
+    def read(self) -> dict[str, Any]:
+        """Return the counts as JSON. The time excludes groups that are running."""
+        return {"executions": self._executions, "active_seconds": self._active}
 
 
 class Context:
@@ -97,7 +124,7 @@ class Context:
 
 
 class Worker:
-    """The loaded functions, ready to be called. `client` gives the durable client binding's JSON."""
+    """The loaded functions. `client` returns the JSON of the durable client binding."""
 
     def __init__(self, functions: list[Function], client: Callable[[], str], default_version: str | None) -> None:
         self.default_version = default_version
@@ -107,7 +134,7 @@ class Worker:
         self.load(functions)
 
     def load(self, functions: list[Function]) -> None:
-        """Be a new worker process, with these functions."""
+        """Become a new worker process with these functions."""
         self.functions = functions
         self._lost: float | None = None
         self._threads = ThreadPoolExecutor(THREADS_PER_CORE * (os.cpu_count() or 1), "function")
@@ -116,11 +143,11 @@ class Worker:
         self._activities = {f.durable_name: f for f in functions if f.kind == "activityTrigger"}
 
     def close(self) -> None:
-        """Take no more calls; a thread that is still busy is left to itself."""
+        """Accept no more calls. Busy threads are not waited for."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def die(self) -> int:
-        """Fail every call that runs, and every call until `load`; how many run."""
+        """Fail all running calls, and every call until `load`; return the number of running ones."""
         self._lost = time.monotonic()
         self.close()
         for call in self._calls:
@@ -129,11 +156,11 @@ class Worker:
 
     @property
     def up(self) -> bool:
-        """Whether there is a worker."""
+        """Whether the worker lives."""
         return self._lost is None
 
     def _loss(self) -> str | None:
-        """What a call is answered while no worker is up."""
+        """Return the error of a call while no worker is up."""
         if self._lost is None:
             return None
         return DIED if time.monotonic() - self._lost < NOTICE else MISSING
@@ -144,25 +171,25 @@ class Worker:
         return bool(self._orchestrators)
 
     def has_activity(self, name: str) -> bool:
-        """Whether such an activity was loaded."""
+        """Whether the app has the activity."""
         return name in self._activities
 
     def orchestrate(self, name: str, trigger: str) -> str:
-        """Call an orchestrator, here and now: it does not wait. Raises FunctionError."""
+        """Call an orchestrator and return its state's JSON; it never waits. Raises FunctionError."""
         if loss := self._loss():
             raise WorkerLostError(f"One or more errors occurred. ({loss})")
         if name not in self._orchestrators:
-            raise MissingFunctionError(name, self._orchestrators)
+            raise _missing(name, self._orchestrators)
         function = self._orchestrators[name]
         try:
             arguments = self._arguments(function, Datum(trigger, "string"))
             with self.meter.running(function):
                 return str(function.call(**arguments))
         except Exception as error:
-            raise FunctionError(error, function.directory) from error
+            raise FunctionError.of(error, function.directory) from error
 
     async def activity(self, name: str, data: str, trace: TraceContext | None = None) -> str:
-        """Call an activity with JSON text; gives JSON text. Raises FunctionError."""
+        """Call an activity with JSON text and return JSON text. Raises FunctionError."""
         datum = await self.invoke(self._activities[name], Datum(data, "string"), trace=trace)
         return str(datum.value) if datum else "null"
 
@@ -173,10 +200,10 @@ class Worker:
         metadata: dict[str, Datum] | None = None,
         trace: TraceContext | None = None,
     ) -> Datum | None:
-        """Call any function with its trigger's value. Raises FunctionError."""
+        """Call a function with its trigger's value. Raises FunctionError."""
         if loss := self._loss():
             raise WorkerLostError(loss)
-        function = self._named.get(function.name, function)  # a listener may hold the one of an earlier worker
+        function = self._named.get(function.name, function)  # a listener may hold that of an earlier worker
         call = asyncio.create_task(self._invoked(function, datum, metadata, trace))
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
@@ -203,7 +230,7 @@ class Worker:
                 )
             return self._result(function, result)
         except Exception as error:
-            raise FunctionError(error, function.directory) from error
+            raise FunctionError.of(error, function.directory) from error
 
     def _arguments(
         self,

@@ -1,18 +1,21 @@
 """`python -m devhost.storage`: Azure Storage and Event Grid on this machine, until SIGINT or SIGTERM."""
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import contextlib
+import logging
 import os
-import signal
+import socket
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 
-from aiohttp import web
+from aiohttp import http_writer, web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.log import server_logger
+from multidict import CIMultiDict
 
-from devhost.storage.azurite import listen, running
+from devhost import parent
+from devhost.storage.azurite import Azurite, listen, running
 from devhost.storage.config import HOST, Config, StackError
 from devhost.storage.control import Control
 from devhost.storage.copies import Copies
@@ -21,15 +24,7 @@ from devhost.storage.faults import Faults
 from devhost.storage.journal import Journal
 from devhost.storage.ledger import Ledger
 from devhost.storage.proxy import Proxy
-from devhost.storage.upstream import LONGEST_LINE, connected
-from devhost.storage.wire import keep_header_bytes, keep_requests_out_of_the_log
-
-if TYPE_CHECKING:
-    import socket
-    from collections.abc import AsyncIterator
-
-    from devhost.storage.azurite import Azurite
-    from devhost.storage.upstream import Upstream
+from devhost.storage.upstream import LONGEST_LINE, Upstream, connected
 
 HELP = """\
 environment (default):
@@ -51,27 +46,27 @@ control API for tests: http://127.0.0.1:$AZURITE_BLOB_PORT/-/{health,requests,fa
 
 
 def main() -> int:
-    """Run the stack; return the exit code."""
+    """Run the storage half and return the exit code."""
     parser = argparse.ArgumentParser(
         "python -m devhost.storage", description=__doc__, epilog=HELP, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument(
-        "--leash", action="store_true", help="stop when standard input closes, as when the parent process ends"
-    )
+    parent.add_option(parser)
     arguments = parser.parse_args()
     try:
-        asyncio.run(_run(Config.from_env(os.environ), leashed=arguments.leash))
+        asyncio.run(_run(Config.from_env(os.environ), exit_with_parent=arguments.exit_with_parent))
     except StackError as error:
         print(f"devhost.storage: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-async def _run(config: Config, *, leashed: bool) -> None:
-    stop = _stop_signal(leashed=leashed)
+async def _run(config: Config, *, exit_with_parent: bool) -> None:
+    stop = parent.stop_on_signal()
+    if exit_with_parent:
+        parent.exit_with_parent(stop)
     with listen(config.blob_port, "AZURITE_BLOB_PORT") as port:
         async with running(config) as azurite, connected(azurite.blob_port, config) as upstream:
-            await upstream.create_what_is_missing()
+            await upstream.create_missing()
             async with _serving(port, upstream, config):
                 print(
                     f"ready: blobs http://{HOST}:{config.blob_port} queues http://{HOST}:{config.queue_port}"
@@ -83,15 +78,15 @@ async def _run(config: Config, *, leashed: bool) -> None:
 
 @contextlib.asynccontextmanager
 async def _serving(port: socket.socket, upstream: Upstream, config: Config) -> AsyncIterator[None]:
-    """Build the proxy from its parts and let it answer for the block inside."""
-    keep_header_bytes()
-    keep_requests_out_of_the_log()
+    """Run the proxy for the block."""
+    http_writer._serialize_headers = _serialize_headers  # noqa: SLF001  # no public hook exists
+    server_logger.addFilter(_hide_unreadable)
     with contextlib.closing(Ledger(config.state / "copies.sqlite")) as ledger:
         events, faults, journal = Events(upstream, config), Faults(), Journal()
         copies = Copies(upstream, ledger, events, config)
         proxy = Proxy(upstream, copies, events, faults, journal)
         await copies.recover()
-        clock = asyncio.create_task(copies.run())
+        ending = asyncio.create_task(copies.run())
         server = web.Server(
             Control(upstream, copies, events, faults, journal).in_front_of(proxy.handle),
             access_log=None,
@@ -107,33 +102,30 @@ async def _serving(port: socket.socket, upstream: Upstream, config: Config) -> A
         finally:
             faults.remove()
             await runner.cleanup()
-            clock.cancel()
+            ending.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await clock
+                await ending
 
 
-def _stop_signal(*, leashed: bool) -> asyncio.Event:
-    stop = asyncio.Event()
-    for number in signal.SIGINT, signal.SIGTERM:
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    if leashed:
-        _stop_without_parent(stop)
-    return stop
+def _serialize_headers(status_line: str, headers: CIMultiDict[str]) -> bytes:
+    """Write header bytes as aiohttp read them.
+
+    aiohttp reads bytes beyond UTF-8 as surrogates, and cannot write those. The SDK sends metadata beyond ASCII as
+    Latin-1, and a request with changed metadata would be refused, because its signature no longer fits.
+    """
+    lines = (status_line, *(f"{name}: {value}" for name, value in headers.items()))
+    if any("\r" in line or "\n" in line for line in lines):
+        raise ValueError("a line break in a header")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8", "surrogateescape")
 
 
-def _stop_without_parent(stop: asyncio.Event) -> None:
-    """The parent holds the other end of stdin and never writes: the end of it means that the parent is gone, however."""
-    loop = asyncio.get_running_loop()
-
-    def gone() -> None:
-        loop.remove_reader(sys.stdin)
-        stop.set()
-
-    loop.add_reader(sys.stdin, gone)
+def _hide_unreadable(record: logging.LogRecord) -> bool:
+    """Hide request lines that aiohttp cannot read, because they may hold a signature."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 async def _until(stop: asyncio.Event, azurite: Azurite) -> None:
-    """Wait for a signal; an Azurite that ends before it is an error."""
+    """Wait for `stop`; if Azurite ends first, raise StackError."""
     stopped, ended = asyncio.create_task(stop.wait()), asyncio.create_task(azurite.ended())
     await asyncio.wait((stopped, ended), return_when=asyncio.FIRST_COMPLETED)
     if not stopped.done():

@@ -1,49 +1,50 @@
-"""What a client is told: Azurite's answer, or the proxy's own in the same words."""
-
-from __future__ import annotations
+"""The answers to a client: Azurite's, and those of the proxy in the same form."""
 
 import asyncio
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import Self
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
-from aiohttp import ClientError, web
+from aiohttp import ClientError, ClientResponse, web
 from multidict import CIMultiDict
 
-from devhost.storage.wire import end_to_end
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from aiohttp import ClientResponse
-
 XML_START = '\ufeff<?xml version="1.0" encoding="utf-8"?>'
-"""Of every body of the service, byte order mark included."""
+"""The start of each body of the service, with its byte order mark."""
+# `Expect` belongs to the hop as well, because the proxy answers it.
+_OF_THIS_HOP = frozenset(
+    {"connection", "expect", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+
+
+def end_to_end(headers: Mapping[str, str]) -> CIMultiDict[str]:
+    """Leave out the headers that concern a single connection."""
+    return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in _OF_THIS_HOP)
 
 
 @dataclass(slots=True)
 class Answer:
-    """A status and headers that may still be changed, and a body that may still be on its way."""
+    """A status, headers, and a body that may not be read yet."""
 
     status: int
     headers: CIMultiDict[str]
     body: bytes = b""
     upstream: ClientResponse | None = None
     reason: str = ""
-    """The words beside the status; the service's own error message, HTTP's own words if empty."""
+    """The reason phrase: the service's error message, or HTTP's own phrase if empty."""
 
     @classmethod
-    def of(cls, upstream: ClientResponse) -> Answer:
-        """Azurite's answer, its body not yet read."""
+    def of(cls, upstream: ClientResponse) -> Self:
+        """Wrap Azurite's answer without reading its body."""
         return cls(upstream.status, end_to_end(upstream.headers), upstream=upstream)
 
     @property
     def ok(self) -> bool:
-        """Whether the service did what it was asked."""
-        return 200 <= self.status < 300  # noqa: PLR2004  # what HTTP calls success
+        """Whether the status is a success."""
+        return 200 <= self.status < 300  # noqa: PLR2004  # HTTP's successes
 
     @property
     def code(self) -> str:
@@ -52,31 +53,31 @@ class Answer:
 
     @property
     def etag(self) -> str:
-        """The ETag, in its quotes."""
+        """The ETag with its quotes."""
         return self.headers.get("ETag", "")
 
     def drop(self) -> None:
-        """Give up the rest of Azurite's answer: this one is not sent."""
+        """Close Azurite's answer without sending it."""
         if self.upstream:
             self.upstream.close()
             self.upstream = None
 
     async def read(self) -> bytes:
-        """Return the body, once the whole of it is there."""
+        """Read the whole body and return it."""
         if self.upstream:
             self.body = await self.upstream.read()
             self.drop()
         return self.body
 
     def replace(self, body: bytes) -> None:
-        """Answer with another body."""
+        """Replace the body."""
         self.body = body
         self.headers["Content-Length"] = str(len(body))
 
     async def send(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Send it, chunk by chunk as Azurite sends it; a side that goes away ends both."""
+        """Send the answer, chunk by chunk as Azurite sends it; if either side disconnects, disconnect the other."""
         if request.method == "HEAD" and not self.ok:
-            self.headers.pop("Content-Length", None)  # the service gives none
+            self.headers.pop("Content-Length", None)  # the service sends none
         response = web.StreamResponse(status=self.status, reason=self.reason or None, headers=self.headers)
         try:
             await response.prepare(request)
@@ -99,7 +100,7 @@ class Answer:
 
 
 def error(status: int, code: str, message: str, more: Mapping[str, str] | None = None) -> Answer:
-    """Refuse as the service does: the code in a header, and in an XML body of one line; `more` are its other elements."""
+    """Make an error of the service: the code in a header, and in an XML body together with the elements `more`."""
     request_id = str(uuid.uuid4())
     time = datetime.now(UTC).isoformat().replace("+00:00", "0Z")
     elements = {"Code": code, "Message": f"{message}\nRequestId:{request_id}\nTime:{time}", **(more or {})}
@@ -109,8 +110,8 @@ def error(status: int, code: str, message: str, more: Mapping[str, str] | None =
     return answer
 
 
-async def in_the_services_form(answer: Answer) -> None:
-    """Write Azurite's error as the service does: a byte order mark, one line; the reason phrase is the message."""
+async def format_error(answer: Answer) -> None:
+    """Write Azurite's error as the service does: a byte order mark, one line, the message as the reason phrase."""
     if answer.upstream is None or not answer.code:
         return
     try:
@@ -128,7 +129,7 @@ def _error_body(elements: Mapping[str, str]) -> bytes:
 
 
 async def hang_up(request: web.BaseRequest) -> None:
-    """Break the connection without a word, as a failing network does."""
+    """Close the connection without an answer, as a failing network does."""
     if request.transport:
         request.transport.abort()
     await asyncio.sleep(0)  # lets aiohttp notice, so that it does not answer either

@@ -1,6 +1,4 @@
-"""A client of the control API, for tests and the demo."""
-
-from __future__ import annotations
+"""A client of the control API, for tests."""
 
 import contextlib
 import http.client
@@ -16,7 +14,7 @@ _REFUSED = ("HeadBlob", "GetBlob", "GetMetadata", "SetMetadata", "SetProperties"
 
 
 class StorageControl:
-    """Asks the stack whose blob service is at `blob_port`; raises ValueError for what it does not understand."""
+    """Calls the control API behind the blob service at `blob_port`; raises ValueError if the stack refuses a call."""
 
     def __init__(self, blob_port: int) -> None:
         self._blob_port = blob_port
@@ -37,13 +35,13 @@ class StorageControl:
         self._call("DELETE", "requests")
 
     def add_fault(self, match: dict[str, str], action: dict[str, Any], times: int = 1) -> int:
-        """Let something happen to the next `times` requests that match; return the number of the rule."""
+        """Apply `action` to the next `times` requests that match; return the number of the rule."""
         return int(self._call("POST", "faults", {"match": match, "action": action, "times": times})["id"])
 
     def refuse(self, container: str, blob: str, code: str, times: int = 100_000) -> None:
-        """Let a blob answer 409 to all but its deletion and overwriting, and copies of it too.
+        """Answer 409 to all requests on a blob but its deletion and overwriting, and to copies of it.
 
-        `BlobUsesCustomerSpecifiedEncryption` is how a blob under a customer's key answers who does not send that key.
+        `BlobUsesCustomerSpecifiedEncryption` is the code of a blob under a customer's key for requests without that key.
         """
         key = {"container": container, "blob": f"^{re.escape(blob)}$"}
         for operation in _REFUSED:
@@ -54,23 +52,23 @@ class StorageControl:
         self.add_fault({"operation": "CopyBlobFromUrl"} | source, said, times)
 
     def faults(self) -> list[dict[str, Any]]:
-        """Return the rules, with how many requests each `met` and how many are `waiting` in it."""
+        """Return the rules, with the number of requests that each has matched (`met`) and holds (`waiting`)."""
         return list(self._call("GET", "faults")["faults"])
 
     def remove_faults(self, number: int | None = None) -> None:
-        """Take back one rule, or all; what they hold goes on."""
+        """Remove one rule, or all; the requests that they hold continue."""
         self._call("DELETE", "faults" if number is None else f"faults/{number}")
 
     def copies(self, **pace: object) -> dict[str, Any]:
-        """Set the pace (`rate`, `seconds`, `hold`, `stall_at`, `fail_next`, `stumble`, `show_signature`) if given; return it, and all copies."""
+        """Set fields of the pace (`properties.Pace`); return the pace and all copies."""
         return self._call("PUT", "copies", pace) if pace else self._call("GET", "copies")
 
     def events(self, **settings: object) -> dict[str, Any]:
-        """Set how events are sent (`encoding`, `schema`, `mode`, `watch`) if given; return it."""
+        """Set how events are sent (`encoding`, `schema`, `mode`, `watch`); return these settings."""
         return self._call("PUT", "events", settings) if settings else self._call("GET", "events")
 
     def hierarchical(self, *accounts: str) -> None:
-        """Let these accounts, and no others, have a hierarchical namespace."""
+        """Give these accounts, and no others, a hierarchical namespace."""
         self._call("PUT", "accounts", {"hierarchical": accounts})
 
     def _call(self, method: str, path: str, body: object = None) -> dict[str, Any]:

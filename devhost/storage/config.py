@@ -1,16 +1,12 @@
-"""What the environment says, read once at the start."""
-
-from __future__ import annotations
+"""The configuration of the storage half, read from the environment at the start."""
 
 import base64
 import binascii
 import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+from typing import NamedTuple, Self
 
 HOST = "127.0.0.1"
 STATE_ACCOUNT = "sharingstate"
@@ -27,15 +23,12 @@ CONTAINERS = (
 QUEUES = (EVENT_QUEUE, f"{EVENT_QUEUE}-poison")
 WATCH = re.compile(r"([^/@]+)/([^/@]+)(?:@([^/@]+))?")
 
-# Published by Microsoft for the emulator, so no secret: https://learn.microsoft.com/azure/storage/common/storage-connect-azurite
+# Published by Microsoft for the emulator: https://learn.microsoft.com/azure/storage/common/storage-connect-azurite
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-
-Place = tuple[str, str]
-"""An account and a container in it."""
 
 
 class Watch(NamedTuple):
-    """A container whose new blobs are events, and the account whose queue gets them."""
+    """A container whose new blobs raise events, and the account whose queue receives them."""
 
     account: str
     container: str
@@ -46,12 +39,12 @@ class Watch(NamedTuple):
 
 
 class StackError(Exception):
-    """The stack cannot run; the message is one line that names the cause and the fix."""
+    """The local stack cannot run, or a part of it ended by itself; the message names the cause and the fix."""
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Where the stack listens, where it keeps its data, what it watches, how fast it copies."""
+    """The ports, the state directory, the accounts, the watched containers and the speed of copies."""
 
     blob_port: int
     queue_port: int
@@ -60,31 +53,30 @@ class Config:
     accounts: tuple[str, ...]
     watch: frozenset[Watch]
     copy_rate: float
-    """Bytes a second of an asynchronous copy."""
+    """Bytes per second of an asynchronous copy."""
     copy_seconds: float
-    """What the smallest asynchronous copy takes."""
+    """The minimum duration of an asynchronous copy."""
     key: str = field(default=KEY, repr=False)
-    """The key of every account; another than the published one tells a leak from a constant."""
+    """The key of every account. With a key of its own a test can tell a leak from the published constant."""
 
     @classmethod
-    def from_env(cls, env: Mapping[str, str]) -> Config:
-        """Read the variables that `--help` lists; raise StackError for one that makes no sense."""
+    def from_env(cls, env: Mapping[str, str]) -> Self:
+        """Read the variables that `--help` lists; raise StackError for an invalid one."""
         accounts = tuple(dict.fromkeys((*ACCOUNTS, *_words(env.get("DEVHOST_ACCOUNTS", "")))))
         return cls(
-            blob_port=_port(env, "AZURITE_BLOB_PORT", 10000),
-            queue_port=_port(env, "AZURITE_QUEUE_PORT", 10001),
-            table_port=_port(env, "AZURITE_TABLE_PORT", 10002),
+            blob_port=port(env, "AZURITE_BLOB_PORT", 10000),
+            queue_port=port(env, "AZURITE_QUEUE_PORT", 10001),
+            table_port=port(env, "AZURITE_TABLE_PORT", 10002),
             state=Path(env.get("DEVHOST_STATE") or ".local").absolute() / "storage",
             accounts=accounts,
             watch=watches(env.get("DEVHOST_WATCH") or "sharingsource/source", accounts),
             copy_rate=_positive(env, "DEVHOST_COPY_RATE", 100 * 1024 * 1024),
             copy_seconds=_positive(env, "DEVHOST_COPY_SECONDS", 1),
-            key=account_key(env),
+            key=_key(env),
         )
 
 
-def account_key(env: Mapping[str, str]) -> str:
-    """The key of every account; StackError, which does not show it, for one that is none."""
+def _key(env: Mapping[str, str]) -> str:
     key = env.get("DEVHOST_KEY") or KEY
     try:
         base64.b64decode(key, validate=True)
@@ -109,11 +101,12 @@ def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def _port(env: Mapping[str, str], name: str, default: int) -> int:
-    value = _positive(env, name, default)
-    if value != int(value) or value > 65535:  # noqa: PLR2004  # the last port there is
-        raise StackError(f"{name}={env[name]} is not a port. Fix: a number from 1 to 65535")
-    return int(value)
+def port(env: Mapping[str, str], name: str, default: int) -> int:
+    """Read a port from a variable; raise StackError if it is invalid."""
+    text = env.get(name) or str(default)
+    if not (text.isdecimal() and 0 < int(text[:6]) <= 65535):  # noqa: PLR2004  # the highest port
+        raise StackError(f"{name}={text!r} is not a port. Fix: a number from 1 to 65535, or unset it for {default}")
+    return int(text)
 
 
 def _positive(env: Mapping[str, str], name: str, default: float) -> float:

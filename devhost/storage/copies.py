@@ -1,41 +1,31 @@
-"""Copy Blob as slow as the service: Azurite finishes every asynchronous copy at once, so its end is held back here.
+"""Copy Blob as slow as the service. Azurite completes every asynchronous copy at once, so the proxy delays its end.
 
-1. The client's own request goes to Azurite, which checks everything and copies; what it refuses is refused.
-2. The copy is recorded, then the target is emptied: a committed blob of zero length with the metadata, a new ETag.
-3. The client is told `pending`. Until the end the target refuses writes, and shows its progress.
-4. At the end the real copy is made, pinned to the source's ETag at the start; or the copy failed, or was aborted.
+1. The client's own request goes to Azurite, which checks it and copies. A refusal is passed on.
+2. The copy is recorded, then the target is emptied: a committed blob without bytes, with the metadata and a new ETag.
+3. The client receives `pending`. Until the end the target refuses writes and shows its progress.
+4. At the end the real copy is made, pinned to the source's ETag at the start, unless the copy fails or is aborted.
 
-Killed between 1 and 2 the copy stands as done at once, which the service may do too; later, the ledger knows the rest.
+If the stack is killed between 1 and 2, the copy is complete at once, which the service may do too. After 2, the ledger
+has the copy.
 """
-
-from __future__ import annotations
 
 import asyncio
 import contextlib
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from aiohttp import ClientError
+from aiohttp import ClientError, web
 from multidict import CIMultiDict
 
 from devhost.storage.answers import Answer, error
-from devhost.storage.config import StackError
-from devhost.storage.ledger import Copy, Status
-from devhost.storage.operations import operation, parts, source_of
-from devhost.storage.pace import Pace
-from devhost.storage.properties import CopyProperties
+from devhost.storage.config import Config, StackError
+from devhost.storage.events import Events
+from devhost.storage.ledger import Copy, Ledger, Status
+from devhost.storage.operations import Key, Operation, operation, parts, source_of
+from devhost.storage.properties import CopyProperties, Pace
 from devhost.storage.strictness import copy_refusal
-
-if TYPE_CHECKING:
-    from aiohttp import web
-
-    from devhost.storage.config import Config
-    from devhost.storage.events import Events
-    from devhost.storage.ledger import Ledger
-    from devhost.storage.operations import Key, Operation
-    from devhost.storage.upstream import Upstream
+from devhost.storage.upstream import Upstream
 
 TICK_SECONDS = 0.05
 ACCEPTED = 202
@@ -44,7 +34,7 @@ CONFLICT = 409
 CLIENT_ERRORS = range(400, 500)
 
 _CARRIED = ("host", "x-ms-access-tier", "x-ms-lease-id", "x-ms-rehydrate-priority", "x-ms-seal-blob", "x-ms-tags")
-# How a failed copy describes a source that could not be read.
+# The error in the description of a failed copy.
 _DESCRIBED = {403: "Forbidden", 404: "ResourceNotFound"}
 _CONTENT = {
     "Content-Type": "x-ms-blob-content-type",
@@ -71,13 +61,13 @@ class Copies:
         return self._ledger.all()
 
     def latest(self, key: Key) -> Copy | None:
-        """Return the copy onto a target, unless it succeeded."""
+        """Return the copy onto a target; None if it succeeded."""
         return self._ledger.get(key)
 
     def refusal(self, wanted: Operation) -> Answer | None:
         """Refuse a write to the target of a pending copy.
 
-        Deleting it counts as one: Microsoft's pages do not say, and the stricter answer is the safer to develop with.
+        Its deletion counts as a write. This is not documented; the stricter answer is the safer one to develop with.
         """
         copy = self._ledger.get(wanted.key)
         if copy is None or not copy.pending or not wanted.writes_a_blob:
@@ -85,7 +75,7 @@ class Copies:
         return error(409, "PendingCopyOperation", "There is currently a pending copy operation.")
 
     async def quiet(self, key: Key) -> None:
-        """Wait while a copy starts or ends on this blob: nobody may see what lies between."""
+        """Wait while a copy starts or ends on this blob, because no client may see its intermediate states."""
         lock = self._locks.get(key)
         if lock:
             async with lock:
@@ -101,16 +91,16 @@ class Copies:
                 return refusal
             source_etag = await self._source_etag(request, source)
             answer = await self._upstream.forward(request)
-            # A blob copied onto itself has nothing to wait for.
+            # A copy of a blob onto itself is complete at once.
             if answer.status != ACCEPTED or parts(source_of(source)[0]) == wanted.key:
                 return answer
             return await self._become_pending(request, wanted, answer, source_etag)
 
     async def abort(self, request: web.BaseRequest, wanted: Operation) -> Answer:
-        """End a pending copy by a client's wish; the empty target with its metadata stays."""
+        """Abort a pending copy; the empty target with its metadata stays."""
         async with self._lock(wanted.key):
             answer = await self._upstream.forward(request)
-            # Azurite, which knows of no pending copy, answers 409; any other refusal (signature, lease) is right.
+            # Azurite has no pending copies and answers 409. Any other refusal (signature, lease) is right.
             return await self._aborted(wanted, answer) if answer.status == CONFLICT else answer
 
     async def _aborted(self, wanted: Operation, answer: Answer) -> Answer:
@@ -126,7 +116,7 @@ class Copies:
         return Answer(204, CIMultiDict(kept))
 
     async def _change_etag(self, copy: Copy) -> None:
-        """Write an aborted copy's empty target once more: the service shows another ETag (PY19, PY22 test_abort_copy_blob)."""
+        """Write an aborted copy's target once more, since the service changes its ETag (PY19, PY22 test_abort_copy_blob)."""
         head = await self._upstream.ask("HEAD", copy.path)
         changed = await self._upstream.ask("PUT", copy.path, "comp=metadata", _metadata(head) | _lease(copy))
         aborted = self._ledger.get(copy.key)
@@ -134,14 +124,14 @@ class Copies:
             self._ledger.put(replace(aborted, etag=changed.etag))
 
     async def run(self) -> None:
-        """End every copy when it is time, for ever."""
+        """End copies that are due, until cancelled."""
         while True:
             due = [copy for copy in self._ledger.all() if copy.pending and self.pace.is_due(copy)]
             await asyncio.gather(*(self._finish(copy.key) for copy in due))
             await asyncio.sleep(TICK_SECONDS)
 
     async def recover(self) -> None:
-        """Write the targets whose copies were recorded, begun or aborted, just before the stack was killed."""
+        """Write the targets of copies that were started or aborted just before the stack was killed."""
         for copy in self._ledger.all():
             if copy.pending and not copy.etag:
                 await self._empty(copy, await self._upstream.ask("HEAD", copy.path))
@@ -152,7 +142,7 @@ class Copies:
         return self._locks.setdefault(key, asyncio.Lock())
 
     async def _source_etag(self, request: web.BaseRequest, source: str) -> str:
-        """Return the version that is copied: what the client insists on, else what is there before anything is done."""
+        """Return the ETag of the copied version: the client's condition, or the source's present one."""
         wanted = request.headers.get("x-ms-source-if-match")
         if wanted and wanted != "*":
             return wanted
@@ -174,7 +164,7 @@ class Copies:
             request_id=answer.headers.get("x-ms-request-id", ""),
             client_request_id=request.headers.get("x-ms-client-request-id", ""),
             md5=full.headers.get("Content-MD5", ""),
-            doom=self.pace.take_failure(),
+            failure=self.pace.take_failure(),
         )
         self._ledger.put(copy)
         if emptied := await self._empty(copy, full, answer.etag):
@@ -184,7 +174,7 @@ class Copies:
         return answer
 
     async def _empty(self, copy: Copy, full: Answer, etag: str = "") -> Answer | None:
-        """Put the zero-length blob; None if somebody else's write came in between, for then the copy was done."""
+        """Write the target without bytes; return None if another write came first, since then the copy is complete."""
         headers = _empty_headers(copy, full) | ({"If-Match": etag} if etag else {})
         emptied = await self._upstream.ask("PUT", copy.path, "", headers)
         if not emptied.ok:
@@ -198,33 +188,34 @@ class Copies:
             copy = self._ledger.get(key)
             if copy is None or not copy.pending:
                 return
-            # If Azurite is going away or the queue refuses: the copy is still pending and comes up again.
+            # If Azurite stops or the queue refuses the event, the copy is still pending and is tried again.
             with contextlib.suppress(ClientError, StackError):
                 await self._make(copy)
 
     async def _make(self, copy: Copy) -> None:
-        if copy.doom:
-            self._end(copy, Status.FAILED, copy.doom)
+        if copy.failure:
+            self._end(copy, Status.FAILED, copy.failure)
             return
-        made = await self._upstream.ask("PUT", copy.path, "", _copy_headers(copy))
+        pinned = {"x-ms-copy-source": copy.source, "x-ms-source-if-match": copy.source_etag, "If-Match": copy.etag}
+        made = await self._upstream.ask("PUT", copy.path, "", copy.headers | pinned)
         if made.ok:
             await self._succeed(copy, made)
             return
-        await self._judge(copy, made, await self._upstream.ask("HEAD", copy.path))
+        await self._refused(copy, made, await self._upstream.ask("HEAD", copy.path))
 
-    async def _judge(self, copy: Copy, refused: Answer, target: Answer) -> None:
-        """Say what a refusal of the real copy means; if Azurite is merely out of order, nothing: it is asked again."""
+    async def _refused(self, copy: Copy, refused: Answer, target: Answer) -> None:
+        """Handle the refusal of the real copy. After a server error it is tried again."""
         if target.etag == copy.etag:
             if refused.status in CLIENT_ERRORS:
                 code = _DESCRIBED.get(refused.status, refused.code)
                 self._end(copy, Status.FAILED, f'{refused.status} {code} "Copy failed when reading the source."')
         elif target.headers.get("x-ms-copy-id"):
-            await self._succeed(copy, target)  # we were killed after making the copy, before recording it
+            await self._succeed(copy, target)  # the stack was killed between the copy and its record
         elif target.ok or target.status == NOT_FOUND:
-            self._ledger.forget(copy.key)  # its container was deleted, or somebody wrote past the proxy
+            self._ledger.forget(copy.key)  # its container was deleted, or it was written past the proxy
 
     async def _succeed(self, copy: Copy, made: Answer) -> None:
-        """Record the end after its event is queued: killed in between, the event comes twice rather than never."""
+        """Queue the event, then record the end: if the stack is killed in between, the event is sent twice."""
         self._ledger.show(made.headers["x-ms-copy-id"], copy.id)
         start = operation("PUT", copy.path, {"x-ms-copy-source": copy.source})
         if self._events.watches(start):
@@ -240,15 +231,10 @@ def _is_carried(name: str) -> bool:
     return name.lower() in _CARRIED or name.lower().startswith("x-ms-meta-")
 
 
-def _copy_headers(copy: Copy) -> dict[str, str]:
-    pinned = {"x-ms-copy-source": copy.source, "x-ms-source-if-match": copy.source_etag, "If-Match": copy.etag}
-    return copy.headers | pinned
-
-
 def _empty_headers(copy: Copy, full: Answer) -> dict[str, str]:
     content = {_CONTENT[name]: full.headers[name] for name in _CONTENT if name in full.headers}
     kind = full.headers["x-ms-blob-type"]
-    # A page blob is made in its full size at once, of zeros.
+    # A page blob is created in its full size, with zeros.
     pages = {"x-ms-blob-content-length": str(copy.size)} if kind == "PageBlob" else {}
     tags = {name: value for name, value in copy.headers.items() if name.lower() == "x-ms-tags"}
     return _metadata(full) | content | pages | tags | _lease(copy) | {"x-ms-blob-type": kind, "Content-Length": "0"}

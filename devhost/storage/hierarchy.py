@@ -1,23 +1,17 @@
-"""Accounts with a hierarchical namespace, as far as an app that shares blobs meets it: directories, folded names, refusals.
+"""Accounts with a hierarchical namespace, as far as the app meets them: directories, folded names, refusals.
 
-A directory is a blob of no bytes here, made with the first blob in it; so lists and HEADs have it. The facts: BOR (names,
+A directory is a blob without bytes, created with the first blob in it, so lists and HEADs have it. The facts: BOR (names,
 lists, snapshots), JSD (recordings of azure-sdk-for-js: the HEAD of a directory), azure-cli issue 21566 (copy of a directory),
 azure-sdk-for-net issue 39065 (its deletion), trino pull requests 20897 and 27278 and cloudpathlib issue 470 (the root).
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from aiohttp import web
+
 from devhost.storage.answers import Answer, error
-from devhost.storage.operations import parts, source_of
-
-if TYPE_CHECKING:
-    from aiohttp import web
-
-    from devhost.storage.operations import Key, Operation
-    from devhost.storage.upstream import Upstream
+from devhost.storage.operations import Key, Operation, parts, source_of
+from devhost.storage.upstream import Upstream
 
 LONGEST_PATH = 61
 ROOT = "/"
@@ -34,14 +28,14 @@ _NOT_YET = "FeatureNotYetSupportedForHierarchicalNamespaceAccounts"
 
 
 class Hierarchy:
-    """Answers for the accounts that `Upstream.hierarchical` names."""
+    """Answers for the accounts in `Upstream.hierarchical`."""
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
         self._directories: set[Key] = set()
 
     def refusal(self, request: web.BaseRequest, wanted: Operation) -> Answer | None:
-        """Refuse what such an account does not do."""
+        """Refuse a request that such an account does not support."""
         source = self._upstream.stored(source_of(request.headers.get("x-ms-copy-source", ""))[0])
         if parts(source) in self._directories:
             return error(409, "OperationNotAllowedInCurrentState", "The operation is not allowed in the current state.")
@@ -59,7 +53,7 @@ class Hierarchy:
         return None
 
     async def complete(self, request: web.BaseRequest, wanted: Operation, answer: Answer) -> None:
-        """Make the directories of a new blob, and say of what is shown what it is."""
+        """Create the directories of a new blob, and add the type to the answer about a blob or directory."""
         if not self._upstream.is_hierarchical(wanted.path):
             return
         if wanted.blob == ROOT and answer.code == "BlobNotFound":
@@ -76,7 +70,7 @@ class Hierarchy:
             answer.headers["x-ms-is-hns-enabled"] = "true"
 
     def listed(self, key: Key, properties: dict[str, str]) -> dict[str, str]:
-        """Say in a list what a blob is; a directory has no type of content."""
+        """Add the type to a blob in a list. A directory has no content type."""
         if not self._upstream.is_hierarchical(f"/{key[0]}/"):
             return properties
         if key not in self._directories:
@@ -99,7 +93,7 @@ class Hierarchy:
 
 
 def _show_root(answer: Answer) -> None:
-    """Every container has a root directory, which whoever may read blobs may look at (trino pull requests 20897 and 27278)."""
+    """Describe the root directory of a container. Permission to read blobs is enough (trino pull requests 20897, 27278)."""
     answer.drop()
     answer.status, answer.reason = OK, ""
     for name in ("x-ms-error-code", "Content-Type", "Transfer-Encoding"):

@@ -1,21 +1,17 @@
-"""What was asked of the blob service, for tests to count: the last hundred thousand requests, in memory."""
-
-from __future__ import annotations
+"""The last hundred thousand requests to the blob service, in memory, for tests to count."""
 
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import Any
 
 KEPT = 100_000
 
 
 @dataclass(slots=True)
 class Entry:
-    """One request; no query and no header but the user agent, so no signature either."""
+    """A request, without its query and most headers, because these may hold a signature."""
 
     number: int
     operation: str
@@ -29,14 +25,14 @@ class Entry:
     """Azurite's own read of a copy's source."""
     time: float = field(default_factory=time.time)
     status: int = 0
-    """What the service answered; 0 while it has not."""
+    """The service's answer; 0 until then."""
     code: str = ""
     answered: bool = False
-    """Whether the client was told: not if a fault dropped the connection."""
+    """Whether the client got an answer. A fault may drop the connection."""
 
 
 class Journal:
-    """The requests of this run, numbered from 1."""
+    """The requests of this process, numbered from 1."""
 
     def __init__(self) -> None:
         self._entries: deque[Entry] = deque(maxlen=KEPT)
@@ -48,15 +44,15 @@ class Journal:
         return self._last
 
     def add(self, entry: Entry) -> None:
-        """Note a request as it comes; what became of it is filled in later."""
+        """Add a request on arrival; its answer is filled in later."""
         self._entries.append(entry)
 
     def clear(self) -> None:
-        """Forget the requests so far; the numbers go on."""
+        """Delete the requests; the numbers continue."""
         self._entries.clear()
 
     def select(self, wanted: Mapping[str, str]) -> list[dict[str, Any]]:
-        """Return the entries whose fields equal the given ones; `since` leaves out numbers up to it."""
+        """Return the entries whose fields equal the given ones and whose number is above `since`."""
         since = int(wanted.get("since", "0"))
         fields = {name: text for name, text in wanted.items() if name != "since"}
         return [asdict(entry) for entry in self._entries if entry.number > since and _fits(entry, fields)]

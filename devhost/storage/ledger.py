@@ -1,21 +1,16 @@
-"""What is known of asynchronous copies, in SQLite: written before a client is answered, so `kill -9` loses nothing."""
-
-from __future__ import annotations
+"""The asynchronous copies, in SQLite. They are written before a client gets its answer, so `kill -9` loses nothing."""
 
 import json
 import sqlite3
 from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from devhost.storage.operations import Key
+from devhost.storage.operations import Key
 
 
 class Status(StrEnum):
-    """Of a copy whose target is zero-length; a copy that succeeded is Azurite's own blob and no longer here."""
+    """The status of a copy that has not succeeded; its target has no bytes."""
 
     PENDING = "pending"
     FAILED = "failed"
@@ -24,7 +19,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """One asynchronous copy, from its start to whatever ends it."""
+    """An asynchronous copy that has not succeeded."""
 
     account: str
     container: str
@@ -33,20 +28,20 @@ class Copy:
     path: str
     """The target as the client encoded it."""
     source: str
-    """The URL as the client gave it, SAS included: the service shows it that way."""
+    """The URL as the client gave it, with its SAS."""
     source_etag: str
     size: int
     started: float
     headers: dict[str, str]
-    """Of the client's request: what the real copy must carry too."""
+    """Headers of the client's request that the real copy needs too."""
     request_id: str
     client_request_id: str
     md5: str = ""
-    """Of the source: shown from the start."""
-    doom: str = ""
-    """A description to fail with at the end, instead of copying."""
+    """Of the source; the target shows it from the start."""
+    failure: str = ""
+    """The description with which the copy fails at its end."""
     etag: str = ""
-    """Of the zero-length target; empty until that exists."""
+    """Of the target without bytes; empty until that exists."""
     status: Status = Status.PENDING
     description: str = ""
     finished: float = 0
@@ -63,7 +58,7 @@ class Copy:
 
 
 class Ledger:
-    """The last unfinished or failed copy of each target, and the copy ids to show in place of Azurite's."""
+    """The last copy onto each target that has not succeeded, and the copy ids to show in place of Azurite's."""
 
     def __init__(self, file: Path) -> None:
         self._database = sqlite3.connect(file, isolation_level=None)
@@ -83,11 +78,11 @@ class Ledger:
         self._database.close()
 
     def get(self, key: Key) -> Copy | None:
-        """Return the copy onto a target, unless it succeeded."""
+        """Return the copy onto a target."""
         return self._copies.get(key)
 
     def all(self) -> list[Copy]:
-        """Return every copy that did not succeed."""
+        """Return all copies."""
         return list(self._copies.values())
 
     def put(self, copy: Copy) -> None:
@@ -96,16 +91,16 @@ class Ledger:
         self._copies[copy.key] = copy
 
     def forget(self, key: Key) -> None:
-        """Drop the copy onto a target: it succeeded, or something else was written there."""
+        """Delete the copy onto a target, which succeeded or was overwritten."""
         if self._copies.pop(key, None):
             self._database.execute("DELETE FROM copies WHERE key = ?", (json.dumps(key),))
 
     def show(self, stored: str, shown: str) -> None:
-        """Show `shown` wherever Azurite would show the copy id `stored`; an empty one hides all about the copy."""
+        """Show `shown` in place of Azurite's copy id `stored`; an empty one hides the copy."""
         self._database.execute("INSERT OR REPLACE INTO shown VALUES (?, ?)", (stored, shown))
 
     def shown(self, stored: str) -> str:
-        """Return what to show in place of Azurite's copy id; empty: nothing about that copy."""
+        """Return the id to show in place of Azurite's; if it is empty, the copy is hidden."""
         row = self._database.execute("SELECT shown FROM shown WHERE stored = ?", (stored,)).fetchone()
         return str(row[0]) if row else stored
 

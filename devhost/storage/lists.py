@@ -1,30 +1,25 @@
-"""Lists as the service writes them: Azurite's own leave out what is empty, name the next page in clear, take any marker.
+"""Lists of blobs as the service writes them. Azurite omits empty elements, uses plain markers and accepts any marker.
 
 The forms are those of recorded answers: borink-org/object-storage, `azure-listing` fixtures (version 2026-04-06), and the
 recordings of Azure/azure-sdk-for-cpp (2021) and Azure/azure-storage-python (2019).
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import re
-from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlencode
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import unescape
 
+from aiohttp import web
+
 from devhost.storage.answers import XML_START, Answer, error
+from devhost.storage.hierarchy import Hierarchy
+from devhost.storage.operations import Operation
+from devhost.storage.properties import CopyProperties
+from devhost.storage.upstream import Upstream
 
-if TYPE_CHECKING:
-    from aiohttp import web
-
-    from devhost.storage.hierarchy import Hierarchy
-    from devhost.storage.operations import Operation
-    from devhost.storage.properties import CopyProperties
-    from devhost.storage.upstream import Upstream
-
-# What a list without it has all the same, and empty.
+# Elements that are always in a list, empty if they have no value.
 _ALWAYS = (
     "Content-Encoding",
     "Content-Language",
@@ -73,7 +68,7 @@ class Lists:
         self._hierarchy = hierarchy
 
     async def page(self, request: web.BaseRequest, wanted: Operation, answer: Answer) -> Answer:
-        """Make Azurite's answer the service's; a page that a marker names is fetched again, by the name inside."""
+        """Convert Azurite's answer. A page with a marker is fetched again by the name in the marker."""
         marker = wanted.query.get("marker", "")
         if marker:
             answer.drop()
@@ -86,7 +81,7 @@ class Lists:
         return answer
 
     async def _from(self, request: web.BaseRequest, wanted: Operation, name: str) -> Answer:
-        """Fetch the page behind a name. Azurite has checked the client's signature, which is over the marker as sent."""
+        """Fetch the page after a name. Azurite has already checked the client's signature, which covers the sent marker."""
         query = {key: wanted.query[key] for key in _PARAMETERS if key in wanted.query} | {"marker": name}
         version = request.headers.get("x-ms-version")
         headers = {"x-ms-version": version} if version else {}
@@ -143,7 +138,7 @@ def _show(root: ET.Element, tag: str, value: str) -> None:
 
 
 def _encoded(found: re.Match[str]) -> str:
-    """A name that XML cannot carry, percent-encoded whole."""
+    """Percent-encode a name that XML cannot carry."""
     return f'<Name Encoded="true">{quote(unescape(found[1]), safe="")}</Name>'
 
 
@@ -154,7 +149,7 @@ def _marker(name: str) -> str:
 
 
 def _name_in(marker: str) -> str | Answer:
-    """Return the name in a marker of ours, or how the service refuses what is none."""
+    """Return the name in a marker, or the service's refusal of an invalid one."""
     found = _MARKER.fullmatch(marker)
     if found is None:
         return error(400, "InvalidQueryParameterValue", "Value for one of the query parameters is invalid.")

@@ -1,16 +1,11 @@
-"""Names what a request asks of the blob service, from its line and headers alone."""
-
-from __future__ import annotations
+"""Names the operation of a request to the blob service, from its request line and headers."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, unquote_to_bytes
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from aiohttp import web
+from aiohttp import web
 
 _BLOB = {
     ("HEAD", ""): "HeadBlob",
@@ -53,29 +48,29 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What a request asks for; empty strings where it names no container or no blob."""
+    """The operation of a request; `container` and `blob` are empty if the path has none."""
 
     name: str
     account: str
     container: str
     blob: str
     path: str
-    """As the client encoded it, without the query; of a name that is stored otherwise, the stored one."""
+    """The path without the query, as the client encoded it; if the stored name differs, the path of that."""
     query: Mapping[str, str]
 
     @property
     def key(self) -> Key:
-        """The blob it is about."""
+        """The key of its blob."""
         return self.account, self.container, self.blob
 
     @property
     def writes_a_blob(self) -> bool:
-        """Whether it would change a blob (or fail to)."""
+        """Whether it may change a blob."""
         return bool(self.blob) and self.name not in READS
 
 
 def operation(method: str, target: str, headers: Mapping[str, str]) -> Operation:
-    """Name a request; `target` is the path with the query, as sent."""
+    """Name the operation of a request; `target` is the path with the query, as sent."""
     path, _, query_string = target.partition("?")
     path = stored(path)
     query = _query(query_string)
@@ -86,7 +81,7 @@ def operation(method: str, target: str, headers: Mapping[str, str]) -> Operation
 def parts(path: str) -> Key:
     """Split an encoded path into account, container and blob name, decoded.
 
-    Azurite stores a backslash as a slash, so both are one blob here too.
+    Azurite stores a backslash as a slash, so both name the same blob here too.
     """
     pieces = [unquote(piece) for piece in path.split("/", 3)[1:]]
     account, container, blob = (*pieces, "", "", "")[:3]
@@ -94,9 +89,9 @@ def parts(path: str) -> Key:
 
 
 def stored(path: str, *, folds: bool = False) -> str:
-    """Return the path under which the service stores a blob: it drops the dots at the end of each segment of the name.
+    """Return the path under which the service stores a blob: without the dots at the end of each segment of the name.
 
-    Where namespaces are hierarchical it also drops segments of nothing (`folds`); slashes alone are the root directory.
+    A hierarchical namespace also drops empty segments (`folds`); there a name of slashes is the root directory.
     """
     account, container, blob = parts(path)
     segments = (segment.rstrip(".") or segment for segment in blob.split("/"))
@@ -104,8 +99,8 @@ def stored(path: str, *, folds: bool = False) -> str:
     return path if kept == blob else f"/{quote(account)}/{quote(container)}/{quote(kept)}"
 
 
-def is_sayable(path: str) -> bool:
-    """Whether the service takes a path: UTF-8, no control characters."""
+def is_valid(path: str) -> bool:
+    """Whether the service accepts a path: UTF-8 without control characters."""
     text = unquote_to_bytes(path)
     try:
         text.decode()
@@ -115,12 +110,12 @@ def is_sayable(path: str) -> bool:
 
 
 def is_short_enough(name: str) -> bool:
-    """Whether the service takes a name of this length: 1,024 UTF-16 units, 255 segments."""
+    """Whether the service accepts a name of this length: 1,024 UTF-16 units, 255 segments."""
     return len(name.encode("utf-16-le", "surrogatepass")) // 2 <= LONGEST_NAME and name.count("/") < MOST_SEGMENTS
 
 
 def source_of(url: str) -> tuple[str, str]:
-    """Return a copy source's encoded path, and the part of the query that says which of its snapshots it is."""
+    """Return the encoded path of a copy source, and the part of its query that names a snapshot or version."""
     path, _, query = url.partition("://")[2].partition("?")
     snapshot = [pair for pair in query.split("&") if pair.lower().startswith(("snapshot=", "versionid="))]
     return "/" + path.partition("/")[2], "&".join(snapshot)
@@ -133,7 +128,7 @@ def origin(url: str) -> str:
 
 
 def has_token(request: web.BaseRequest) -> bool:
-    """Whether a request says who asks."""
+    """Whether a request has credentials."""
     return "Authorization" in request.headers or bool(re.search("[?&]sig=", request.raw_path))
 
 
@@ -150,7 +145,7 @@ def _name(method: str, container: str, blob: str, query: Mapping[str, str], head
 
 
 def _from_url(name: str, headers: Mapping[str, str]) -> str:
-    """Tell the requests apart that name a source: only one of them may take its time."""
+    """Distinguish the requests with a source. Only CopyBlob is asynchronous."""
     if name != "PutBlob":
         return f"{name}FromUrl"
     if "x-ms-blob-type" in headers:

@@ -1,21 +1,15 @@
-"""What readers are shown of a copy: Azurite knows only copies that succeeded at once, under ids of its own."""
-
-from __future__ import annotations
+"""The properties of copies that readers see. Azurite knows only completed copies, under ids of its own."""
 
 import re
-from dataclasses import replace
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from email.utils import formatdate
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from devhost.storage.answers import Answer
-    from devhost.storage.config import Place
-    from devhost.storage.ledger import Copy, Ledger
-    from devhost.storage.operations import Operation
-    from devhost.storage.pace import Pace
-    from devhost.storage.upstream import Upstream
+from devhost.storage.answers import Answer
+from devhost.storage.ledger import Copy, Ledger
+from devhost.storage.operations import Operation
+from devhost.storage.upstream import Upstream
 
 # "These properties are gone if the blob has been modified by Set Blob Properties, Put Blob or Put Block List":
 # https://learn.microsoft.com/rest/api/storageservices/get-blob-properties
@@ -32,8 +26,47 @@ _ELEMENTS = {
 }
 
 
+@dataclass(slots=True)
+class Pace:
+    """The speed of asynchronous copies. It may change while they run; time counts from a copy's start over restarts."""
+
+    rate: float
+    """Bytes per second."""
+    seconds: float
+    """The minimum duration of a copy."""
+    hold: bool = False
+    """No copy ends."""
+    stall_at: float = 1.0
+    """No copy gets further than this share of its bytes; below 1 it does not end either."""
+    fail_next: str = ""
+    """The description with which the next started copy fails at its end."""
+    stumble: str = ""
+    """The status description of pending copies."""
+    show_signature: bool = False
+    """Whether a copy shows its source's SAS with the signature, as the service did until 2019."""
+
+    def share(self, copy: Copy) -> float:
+        """Return the completed share of a copy, from 0 to 1."""
+        seconds = max(self.seconds, copy.size / self.rate)
+        done = (time.time() - copy.started) / seconds if seconds else 1.0
+        return max(0.0, min(done, self.stall_at, 1.0))
+
+    def is_due(self, copy: Copy) -> bool:
+        """Whether a copy may end."""
+        return not self.hold and self.share(copy) >= 1
+
+    def progress(self, copy: Copy) -> str:
+        """Return `bytes/total`; a failed or aborted copy keeps no bytes."""
+        return f"{int(copy.size * self.share(copy)) if copy.pending else 0}/{copy.size}"
+
+    def take_failure(self) -> str:
+        """Return the failure of the copy that starts now, if any."""
+        failure, self.fail_next = self.fail_next, ""
+        return failure
+
+
 class CopyProperties:
-    """Makes Azurite's answers about blobs true."""
+    """Corrects Azurite's answers about blobs."""
 
     def __init__(self, upstream: Upstream, ledger: Ledger, pace: Pace) -> None:
         self._upstream = upstream
@@ -41,7 +74,7 @@ class CopyProperties:
         self._pace = pace
 
     async def correct(self, wanted: Operation, before: Copy | None, answer: Answer) -> None:
-        """Correct an answer; `before` is the copy onto the blob that was known when the request came."""
+        """Correct an answer; `before` is the copy onto the blob when the request arrived."""
         if wanted.name in {"HeadBlob", "GetBlob"}:
             self._describe(before, answer)
         elif not answer.ok:
@@ -52,7 +85,7 @@ class CopyProperties:
             self._ledger.put(replace(before, etag=answer.etag))
 
     def _describe(self, copy: Copy | None, answer: Answer) -> None:
-        """Add or correct the headers. A failed copy is shown as long as the blob is the one it left."""
+        """Correct the headers. A failed copy is shown until the blob changes."""
         stored = answer.headers.get("x-ms-copy-id")
         if copy and copy.etag == answer.etag:
             answer.headers.update(self._of(copy))
@@ -66,11 +99,11 @@ class CopyProperties:
             for name in [name for name in answer.headers if name.lower().startswith("x-ms-copy-")]:
                 del answer.headers[name]
 
-    def listed(self, place: Place, etag: str, stored: Mapping[str, str]) -> dict[str, str]:
-        """Return the elements about a blob's copy in a list; `stored` are those that Azurite has."""
-        copies = (copy for copy in self._ledger.all() if copy.key[:2] == place and copy.etag.strip('"') == etag)
+    def listed(self, container: tuple[str, str], etag: str, stored: Mapping[str, str]) -> dict[str, str]:
+        """Return the elements about a blob's copy in a list; `stored` are Azurite's."""
+        copies = (copy for copy in self._ledger.all() if copy.key[:2] == container and copy.etag.strip('"') == etag)
         if copy := next(copies, None):
-            md5 = {"Content-MD5": copy.md5} if copy.pending else {}
+            md5 = _md5(copy) if copy.pending else {}
             return md5 | {_ELEMENTS[name]: text for name, text in self._of(copy).items()}
         if shown := self._ledger.shown(stored.get("CopyId", "")):
             source = self._shown_source(stored["CopySource"])
@@ -92,11 +125,11 @@ class CopyProperties:
         return properties
 
     def _shown_source(self, url: str) -> str:
-        """The service shows the SAS without its signature; until 2019, and here on request, with it."""
+        """Remove the signature from a SAS, unless `show_signature` is set."""
         return url if self._pace.show_signature else _SIGNATURE.sub("", url).rstrip("?&")
 
     async def _end(self, wanted: Operation) -> None:
-        """Show no more of the last copy; only Set Blob Properties leaves Azurite something to hide."""
+        """Hide the last copy. Only after Set Blob Properties does Azurite still show one."""
         self._ledger.forget(wanted.key)
         if wanted.name == "SetProperties":
             head = await self._upstream.ask("HEAD", wanted.path)
@@ -105,5 +138,5 @@ class CopyProperties:
 
 
 def _md5(copy: Copy) -> dict[str, str]:
-    """The target has the source's from the start (PY22 test_copy_blob_async_private_blob_with_sas)."""
+    """Return the source's MD5, which the target has from the start (PY22 test_copy_blob_async_private_blob_with_sas)."""
     return {"Content-MD5": copy.md5} if copy.md5 else {}

@@ -1,34 +1,24 @@
-"""The proxy: every request to the blob service passes here, and nearly all of them pass untouched."""
-
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+"""The proxy in front of Azurite's blob service. It passes nearly all requests on unchanged."""
 
 from aiohttp import ClientError, web
 
-from devhost.storage.answers import error, hang_up, in_the_services_form
+from devhost.storage.answers import Answer, error, format_error, hang_up
 from devhost.storage.config import StackError
-from devhost.storage.faults import DroppedError
+from devhost.storage.copies import Copies
+from devhost.storage.events import Events
+from devhost.storage.faults import DroppedError, Fault, Faults
 from devhost.storage.hierarchy import Hierarchy
-from devhost.storage.journal import Entry
+from devhost.storage.journal import Entry, Journal
 from devhost.storage.lists import Lists
-from devhost.storage.operations import operation
+from devhost.storage.operations import Operation, operation
 from devhost.storage.strictness import copy_refusal, corrected, improper
-
-if TYPE_CHECKING:
-    from devhost.storage.answers import Answer
-    from devhost.storage.copies import Copies
-    from devhost.storage.events import Events
-    from devhost.storage.faults import Fault, Faults
-    from devhost.storage.journal import Journal
-    from devhost.storage.operations import Operation
-    from devhost.storage.upstream import Upstream
+from devhost.storage.upstream import Upstream
 
 AZURITES_OWN_CLIENT = "axios/"
 
 
 class Proxy:
-    """Handles one request: note it, let a fault have it, serve it, announce the blob it made, answer."""
+    """Handles requests: records each one, applies a fault, serves it, queues the event of a new blob, answers."""
 
     def __init__(self, upstream: Upstream, copies: Copies, events: Events, faults: Faults, journal: Journal) -> None:
         self._upstream = upstream
@@ -40,19 +30,19 @@ class Proxy:
         self._journal = journal
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer a client; the one edge where anything that went wrong on the way becomes an answer, or none."""
+        """Answer a client. Here errors become answers or closed connections."""
         path, question, query = request.raw_path.partition("?")
         target = f"{self._upstream.stored(path)}{question}{query}"
         wanted = operation(request.method, target, request.headers)
-        entry = self._note(request, wanted)
+        entry = self._record(request, wanted)
         try:
             answer = await self._answer(request, wanted, entry)
         except (DroppedError, ConnectionError):
             await hang_up(request)
             return web.StreamResponse()
         except (ClientError, StackError):
-            # Without its event a blob must not be acknowledged: the client has to try again.
-            answer = error(503, "ServerBusy", "The storage emulator did not do its part. Try again.")
+            # A blob without its event must not be acknowledged; the client has to try again.
+            answer = error(503, "ServerBusy", "The storage emulator failed. Try again.")
         except ValueError:
             answer = error(400, "InvalidUri", "The request URI is invalid.")
         entry.answered = True
@@ -65,7 +55,7 @@ class Proxy:
             return instead
         answer = await (self._upstream.forward(request) if entry.internal else self._served(request, wanted))
         entry.status, entry.code = answer.status, answer.code
-        return await _struck_after(fault, answer)
+        return await _apply_after(fault, answer)
 
     async def _served(self, request: web.BaseRequest, wanted: Operation) -> Answer:
         answer = (
@@ -74,17 +64,19 @@ class Proxy:
         answer = await corrected(self._upstream, request, wanted, answer)
         await self._hierarchy.complete(request, wanted, answer)
         if not answer.ok:
-            await in_the_services_form(answer)
+            await format_error(answer)
         return answer
 
     async def _serve(self, request: web.BaseRequest, wanted: Operation) -> Answer:
-        """Do what is asked; when this returns, the event of a new blob is queued."""
+        """Serve a request; when this returns, the event of a new blob is queued."""
         await self._copies.quiet(wanted.key)
         if wanted.name == "AbortCopy":
             return await self._copies.abort(request, wanted)
         if wanted.name == "CopyBlob":
             return await self._announced(request, wanted, await self._copies.start(request, wanted))
-        if refusal := await self._refusal(request, wanted):
+        if refusal := self._copies.refusal(wanted):
+            return refusal
+        if wanted.name == "CopyBlobFromUrl" and (refusal := await copy_refusal(self._upstream, request, wanted)):
             return refusal
         before = self._copies.latest(wanted.key)
         answer = await self._upstream.forward(request)
@@ -93,21 +85,15 @@ class Proxy:
         await self._copies.properties.correct(wanted, before, answer)
         return await self._announced(request, wanted, answer)
 
-    async def _refusal(self, request: web.BaseRequest, wanted: Operation) -> Answer | None:
-        refusal = self._copies.refusal(wanted)
-        if refusal is None and wanted.name == "CopyBlobFromUrl":
-            refusal = await copy_refusal(self._upstream, request, wanted)
-        return refusal
-
     async def _announced(self, request: web.BaseRequest, wanted: Operation, answer: Answer) -> Answer:
-        """Queue the event, if there is one; of a copy that is pending, it comes with its end."""
+        """Queue the event, if any. A pending copy raises it at its end."""
         is_pending = answer.headers.get("x-ms-copy-status") == "pending"
         if answer.ok and not is_pending and self._events.watches(wanted):
             ids = answer.headers.get("x-ms-request-id", ""), request.headers.get("x-ms-client-request-id", "")
             await self._events.created(wanted, answer.etag, *ids)
         return answer
 
-    def _note(self, request: web.BaseRequest, wanted: Operation) -> Entry:
+    def _record(self, request: web.BaseRequest, wanted: Operation) -> Entry:
         user_agent = request.headers.get("User-Agent", "")
         entry = Entry(
             number=self._journal.next_number(),
@@ -124,7 +110,7 @@ class Proxy:
         return entry
 
 
-async def _struck_after(fault: Fault | None, answer: Answer) -> Answer:
+async def _apply_after(fault: Fault | None, answer: Answer) -> Answer:
     if fault is None or fault.when == "before":
         return answer
     try:

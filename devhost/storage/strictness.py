@@ -1,31 +1,23 @@
-"""Where Azurite is more lenient than the service, or answers otherwise, and the proxy does not.
+"""Refusals and answers of the service where Azurite is more lenient or answers differently.
 
 The answers of copies are those of recordings: Azure/azure-sdk-for-cpp (CPP), -for-net (NET), -for-python (PY22) and the live
 tests of -for-js (JST).
 """
 
-from __future__ import annotations
-
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
+from aiohttp import web
 from multidict import CIMultiDict
 
 from devhost.storage.answers import XML_START, Answer, error
-from devhost.storage.operations import has_token, is_sayable, is_short_enough, parts, source_of
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from aiohttp import web
-
-    from devhost.storage.operations import Operation
-    from devhost.storage.upstream import Upstream
+from devhost.storage.operations import Operation, has_token, is_short_enough, is_valid, parts, source_of
+from devhost.storage.upstream import Upstream
 
 SYNC_LIMIT = 256 * 1024 * 1024
 SAYS_WHAT_THE_SOURCE_SAID = "2024-02-04"
@@ -38,12 +30,12 @@ _DECLARATION = re.compile(r"\ufeff?<\?xml[^>]*\?>\s*")
 
 
 def improper(request: web.BaseRequest, wanted: Operation) -> Answer | None:
-    """Refuse what the service does not take and Azurite does: names, and blocks of nothing."""
-    if not is_sayable(wanted.path) or not is_short_enough(wanted.blob):
+    """Refuse names and empty blocks that Azurite accepts and the service does not."""
+    if not is_valid(wanted.path) or not is_short_enough(wanted.blob):
         return error(400, "InvalidUri", "The requested URI does not represent any resource on the server.")
     if wanted.name == "HeadBlob" and not _SNAPSHOT.fullmatch(wanted.query.get("snapshot", "")):
         reason = "Value for one of the query parameters specified in the request URI is invalid."
-        return Answer(400, CIMultiDict(), reason=reason)  # without any code (ASP test_get_blob_properties_fail)
+        return Answer(400, CIMultiDict(), reason=reason)  # without a code (ASP test_get_blob_properties_fail)
     if wanted.name == "PutBlock" and request.headers.get("Content-Length") == "0":
         more = {"HeaderName": "Content-Length", "HeaderValue": "0"}
         return error(
@@ -53,7 +45,7 @@ def improper(request: web.BaseRequest, wanted: Operation) -> Answer | None:
 
 
 async def corrected(upstream: Upstream, request: web.BaseRequest, wanted: Operation, answer: Answer) -> Answer:
-    """Answer as the service does where Azurite has another answer to the same end."""
+    """Replace Azurite's answer by the service's where they differ."""
     if answer.status in {FORBIDDEN, NOT_FOUND} and wanted.account and not has_token(request):
         answer.drop()
         return _unauthenticated("NoAuthenticationInformation")
@@ -78,7 +70,7 @@ async def corrected(upstream: Upstream, request: web.BaseRequest, wanted: Operat
 
 
 def _show_tier(answer: Answer) -> None:
-    """A tier is inferred until it is set, and has a time since then; append and page blobs have none."""
+    """Correct the tier: it is inferred until it is set, and has a time from then on; append and page blobs have none."""
     hidden = {"x-ms-access-tier-inferred"}
     if answer.headers.get("x-ms-blob-type") in {"AppendBlob", "PageBlob"}:
         hidden = {"x-ms-access-tier", "x-ms-access-tier-inferred", "x-ms-access-tier-change-time"}
@@ -93,7 +85,7 @@ def _is_taken(request: web.BaseRequest, wanted: Operation) -> bool:
 
 
 async def _hide_uncommitted(upstream: Upstream, wanted: Operation, answer: Answer) -> None:
-    """Blocks that were only staged are no blob, so there is no ETag."""
+    """Hide the ETag of staged blocks, which are not a blob yet."""
     if (await upstream.ask("HEAD", wanted.path)).status == NOT_FOUND:
         for name in ("ETag", "Last-Modified"):
             answer.headers.pop(name, None)
@@ -113,7 +105,7 @@ def _unauthenticated(code: str) -> Answer:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """How a copy's source answered the service that was to read it."""
+    """The answer of a copy's source to the service."""
 
     status: int
     code: str
@@ -121,7 +113,7 @@ class Said:
 
 
 def unverified(said: Said, version: str, status: int = 0) -> Answer:
-    """Refuse a copy for its source; clients of a newer version are shown what the source said (JST)."""
+    """Refuse a copy because of its source; clients of a newer version see the source's answer (JST)."""
     shown = version >= SAYS_WHAT_THE_SOURCE_SAID
     elements = {
         "CopySourceStatusCode": str(said.status),
@@ -140,7 +132,7 @@ def unverified(said: Said, version: str, status: int = 0) -> Answer:
 
 
 async def copy_refusal(upstream: Upstream, request: web.BaseRequest, wanted: Operation) -> Answer | None:
-    """Refuse a copy for its source, as the service would; a source that is not here is left to Azurite."""
+    """Refuse a copy because of its source, as the service does. Azurite handles sources outside this stack."""
     source = request.headers["x-ms-copy-source"]
     version = request.headers.get("x-ms-version", "")
     if not upstream.serves(source, request.headers.get("Host", "")):
@@ -159,7 +151,7 @@ async def copy_refusal(upstream: Upstream, request: web.BaseRequest, wanted: Ope
 
 
 async def _read(upstream: Upstream, source: str, *, by_key: bool) -> Answer:
-    """Look at a source with the rights in its URL; within an account an asynchronous copy needs none (the key stands)."""
+    """Read a source's properties with the rights in its URL, or with the account's key (`by_key`)."""
     if "sig=" in source or not by_key:
         return await upstream.read_as(source)
     return await upstream.ask("HEAD", *source_of(source))
@@ -177,7 +169,7 @@ def _said(source: str, head: Answer, headers: Mapping[str, str]) -> Said | None:
 
 
 def _condition(head: Answer, headers: Mapping[str, str]) -> int:
-    """The status of the first condition on the source that does not hold; 0 if all do."""
+    """Return the status of the first condition on the source that does not hold; 0 if all do."""
     etag, changed = head.etag.strip('"'), _time(head.headers.get("Last-Modified", ""))
     wanted = {name: headers.get(f"x-ms-source-if-{name}", "") for name in _CONDITIONS}
     if wanted["match"] not in {"", "*"} and wanted["match"].strip('"') != etag:
@@ -202,7 +194,7 @@ def _is_expired(source: str) -> bool:
 
 
 def _too_much(head: Answer, version: str) -> Answer | None:
-    """Copy Blob From URL takes block blobs of 256 MiB. Microsoft documents no code for another kind: it is a guess."""
+    """Refuse sources other than block blobs up to 256 MiB. The code for another type is not documented: it is a guess."""
     if head.headers["x-ms-blob-type"] != "BlockBlob":
         return error(CONFLICT, "InvalidSourceBlobType", "The copy source blob type is invalid for this operation.")
     if int(head.headers["Content-Length"]) > SYNC_LIMIT:

@@ -1,25 +1,21 @@
-"""A stack of one's own for tests: the real thing as a child process, on free ports, with its own state."""
-
-from __future__ import annotations
+"""The storage half for tests, as a child process on free ports with a state of its own."""
 
 import contextlib
 import os
 import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Self
+from pathlib import Path
+from typing import Self
 
 from devhost.storage.client import StorageControl
 from devhost.storage.config import HOST
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 STOP_SECONDS = 60
 
 
 class Stack:
-    """Starts, kills and starts again; ports and state stay the same."""
+    """Starts, stops and kills the storage half; ports and state stay the same."""
 
     def __init__(self, state: Path, **environment: str) -> None:
         self.blob_port, self.queue_port, self.table_port = free_ports(3)
@@ -35,15 +31,15 @@ class Stack:
         self._process: subprocess.Popen[str] | None = None
 
     def blob_url(self, account: str) -> str:
-        """Return the blob service of an account."""
+        """Return the URL of an account's blob service."""
         return f"http://{HOST}:{self.blob_port}/{account}"
 
     def queue_url(self, account: str) -> str:
-        """Return the queue service of an account."""
+        """Return the URL of an account's queue service."""
         return f"http://{HOST}:{self.queue_port}/{account}"
 
     def launch(self) -> subprocess.Popen[str]:
-        """Start a process and return at once; it prints one line when it is ready."""
+        """Start a process and return at once; it prints a line when it is ready."""
         return subprocess.Popen(
             [sys.executable, "-m", "devhost.storage"],
             env=self.environment,
@@ -53,7 +49,7 @@ class Stack:
         )
 
     def start(self) -> Self:
-        """Start it and wait until it is ready; raise RuntimeError with what it said if it is not going to be."""
+        """Start it and wait until it is ready; raise RuntimeError with its output if it fails."""
         process = self.launch()
         if process.stdout is None or not process.stdout.readline().startswith("ready"):
             raise RuntimeError(f"the stack did not start: {process.communicate(timeout=STOP_SECONDS)[1]}")
@@ -61,11 +57,11 @@ class Stack:
         return self
 
     def stop(self) -> tuple[int, str]:
-        """Stop it properly; return the exit code and what it wrote to stderr."""
+        """Stop it with SIGTERM; return the exit code and the text on stderr."""
         return self._end(kill=False)
 
     def kill(self) -> None:
-        """End it as `kill -9` does; its Azurite closes by itself."""
+        """Kill it as `kill -9` does; its Azurite closes by itself."""
         self._end(kill=True)
 
     def __enter__(self) -> Self:
@@ -84,7 +80,7 @@ class Stack:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on now."""
+    """Return ports that are free now."""
     with contextlib.ExitStack() as sockets:
         taken = [sockets.enter_context(socket.socket()) for _ in range(count)]
         for each in taken:

@@ -1,31 +1,21 @@
-"""Azurite as the proxy talks to it: for a client, or for itself."""
-
-from __future__ import annotations
+"""The proxy's connection to Azurite, for requests of clients and of the proxy itself."""
 
 import contextlib
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
-from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, web
 from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
+from multidict import CIMultiDict
 from yarl import URL
 
-from devhost.storage.answers import Answer, error
+from devhost.storage.answers import Answer, end_to_end, error
 from devhost.storage.azurite import KEEP_ALIVE_SECONDS
-from devhost.storage.config import CONTAINERS, EVENT_QUEUE, EVENTS_ACCOUNT, HOST, QUEUES, StackError
+from devhost.storage.config import CONTAINERS, EVENT_QUEUE, EVENTS_ACCOUNT, HOST, QUEUES, Config, StackError
 from devhost.storage.operations import has_token, origin, parts, source_of, stored
-from devhost.storage.wire import end_to_end
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-
-    from aiohttp import web
-    from multidict import CIMultiDict
-
-    from devhost.storage.config import Config
 
 LONGEST_LINE = 65536
-"""A name of 1,024 characters may be 12 KiB when encoded, and a copy carries two."""
+"""A name of 1,024 characters may take 12 KiB when encoded, and a copy has two."""
 _OF_A_SAS = frozenset(
     {"sv", "ss", "srt", "sr", "sp", "st", "se", "sip", "spr", "si", "sig", "skoid", "sktid", "skt", "ske", "sks", "skv"}
 )
@@ -33,7 +23,7 @@ CREATED_OR_THERE = (201, 204, 409)
 
 
 class Upstream:
-    """Sends requests to Azurite. The proxy's own are signed in the URL: no header of theirs needs to be."""
+    """Sends requests to Azurite. The proxy's own are signed by a SAS in the URL."""
 
     def __init__(self, session: ClientSession, blob_port: int, config: Config) -> None:
         self._session = session
@@ -45,9 +35,9 @@ class Upstream:
         self._sas = {account: _sas(account, config.key) for account in config.accounts}
 
     async def forward(self, request: web.BaseRequest) -> Answer:
-        """Pass a client's request on, untouched; Host and signature stay the client's.
+        """Pass a client's request on unchanged, with the client's Host and signature.
 
-        A name that is stored otherwise is the exception: no signature of the client's fits that, so it gets one of ours.
+        If the stored name differs from the sent one, the client's signature does not fit, and a SAS replaces it.
         """
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -57,7 +47,7 @@ class Upstream:
         return Answer.of(await self._session.request(request.method, url, headers=headers, data=body))
 
     def _signed(self, request: web.BaseRequest) -> tuple[str, str, CIMultiDict[str]]:
-        """Return the path, the query with its question mark, and the headers to ask Azurite with."""
+        """Return the path, the query with its question mark, and the headers for Azurite."""
         sent, _, query = request.raw_path.partition("?")
         path, headers = self.stored(sent), end_to_end(request.headers)
         source = headers.get("x-ms-copy-source", "")
@@ -70,7 +60,7 @@ class Upstream:
         return path, f"?{'&'.join((*pairs, sas))}", headers
 
     def _stored(self, source: str) -> str:
-        """Return a copy's source as it is stored; where its name is another, with a SAS of ours in place of the client's."""
+        """Return the URL of a copy's stored source. If the name differs from the sent one, a SAS replaces the client's."""
         path, snapshot = source_of(source)
         sas = self._sas.get(parts(path)[0])
         return (
@@ -82,13 +72,13 @@ class Upstream:
         return {"x-ms-copy-source": self._stored(source)} if source else {}
 
     async def ask(self, method: str, path: str, query: str = "", headers: Mapping[str, str] | None = None) -> Answer:
-        """Send a request of the proxy's own about a blob or container, without a body; read the whole answer."""
+        """Send a request of the proxy itself about a blob or container, without a body; read the whole answer."""
         if parts(path)[0] not in self._sas:
             return error(404, "ResourceNotFound", "The account does not exist.")
         return await self._own(method, f"{self._blobs}{path}", query, headers)
 
     def is_hierarchical(self, path: str) -> bool:
-        """Whether a path is in an account with a hierarchical namespace."""
+        """Whether the account of a path has a hierarchical namespace."""
         return parts(path)[0] in self.hierarchical
 
     def stored(self, path: str) -> str:
@@ -96,11 +86,11 @@ class Upstream:
         return stored(path, folds=self.is_hierarchical(path))
 
     def serves(self, url: str, host: str) -> bool:
-        """Whether a URL is of one of these accounts, as clients of `host` see them."""
+        """Whether a URL is in one of these accounts at `host`."""
         return url.partition("://")[2].partition("/")[0] == host and parts(source_of(url)[0])[0] in self._sas
 
     async def read_as(self, url: str) -> Answer:
-        """Look at a blob with nothing but the rights that its URL carries."""
+        """Read a blob's properties with the rights in its URL."""
         path, snapshot = source_of(url)
         if self.stored(path) != path:
             return await self.ask("HEAD", self.stored(path), snapshot)
@@ -109,15 +99,15 @@ class Upstream:
             return Answer(response.status, end_to_end(response.headers))
 
     async def enqueue(self, account: str, message: str) -> None:
-        """Put a message that never expires on the event queue of an account; raise StackError if that fails."""
+        """Put a message that never expires on an account's event queue; raise StackError if that fails."""
         url = f"{self._queues}/{account}/{EVENT_QUEUE}/messages"
         body = f"<QueueMessage><MessageText>{message}</MessageText></QueueMessage>".encode()
         answer = await self._own("POST", url, "messagettl=-1", {"Content-Type": "application/xml"}, body)
         if not answer.ok:
             raise StackError(f"The queue refused an event: {answer.status} {answer.code}")
 
-    async def create_what_is_missing(self) -> None:
-        """Make the containers and queues that the app expects."""
+    async def create_missing(self) -> None:
+        """Create the containers and queues that the app expects."""
         wanted = [(f"{self._blobs}/{account}/{container}", "restype=container") for account, container in CONTAINERS]
         wanted += [(f"{self._queues}/{EVENTS_ACCOUNT}/{queue}", "") for queue in QUEUES]
         for url, query in wanted:
@@ -139,7 +129,7 @@ class Upstream:
 
 @contextlib.asynccontextmanager
 async def connected(blob_port: int, config: Config) -> AsyncIterator[Upstream]:
-    """Keep connections to Azurite for the block inside; as many as there are requests, since copies come back."""
+    """Connect to Azurite for the block. Connections are unlimited, since Azurite reads copy sources through the proxy."""
     async with ClientSession(
         connector=TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS / 2),
         timeout=ClientTimeout(total=None),
@@ -153,7 +143,7 @@ async def connected(blob_port: int, config: Config) -> AsyncIterator[Upstream]:
 
 
 def _sas(account: str, key: str) -> str:
-    """Everything about an account, for as long as a stack may run."""
+    """Sign all operations on an account, for longer than a stack runs."""
     return generate_account_sas(
         account,
         key,

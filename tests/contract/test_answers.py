@@ -1,14 +1,10 @@
 """What the real service answers, as recorded, through the real SDK: each test states one fact of Azure Storage."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestServer
 from azure.core.credentials import AzureSasCredential
 
 from adapters.clients import Clients
@@ -16,70 +12,12 @@ from adapters.source import SourceBlobs
 from adapters.target import TargetBlobs
 from adapters.translation import CODE_HEADER
 from devhost.storage.config import KEY
-from ports.blobs import Copy, CopySource
 from rules.errors import CANNOT_VERIFY_SOURCE, LookAgain, Permanent, Reason, Retryable
-from rules.routes.model import Blob, Engine, Place
+from rules.routes.model import Blob, Place
 from rules.transfers.decisions import TargetBlob
 from rules.transfers.policies import Times, metadata_fits
 from tests.contract.facts import fact
-
-LOST = 599
-BLOB_HEADERS = {
-    "ETag": '"0x8DF0C1"',
-    "Last-Modified": "Mon, 30 Nov 2026 08:00:00 GMT",
-    "x-ms-blob-type": "BlockBlob",
-    "x-ms-lease-status": "unlocked",
-}
-
-
-@dataclass
-class Service:
-    """A service that gives one answer to everything, and keeps the metadata that it was sent."""
-
-    clients: Clients
-    status: int = 200
-    headers: dict[str, str] = field(default_factory=dict)
-    body: bytes = b""
-    endpoint: str = ""
-    later: tuple[int, dict[str, str]] | None = None
-    metadata: list[dict[bytes, bytes]] = field(default_factory=list)
-
-    @property
-    def blob(self) -> Blob:
-        """A blob there."""
-        return Blob(self.endpoint, "container", "blob")
-
-    @property
-    def copy(self) -> Copy:
-        """A copy to it."""
-        return Copy(self.blob, CopySource(f"{self.blob.url}?sig=x"), "0x1", Engine.SYNC, {})
-
-    async def answer(self, request: web.Request) -> web.Response:
-        """Serve a request."""
-        raw = {name.lower(): value for name, value in request.raw_headers}
-        self.metadata.append({name: value for name, value in raw.items() if name.startswith(b"x-ms-meta-")})
-        if self.status == LOST and request.transport is not None:
-            request.transport.close()
-        answer = web.Response(status=self.status, headers=self.headers, body=self.body)
-        self.status, self.headers = self.later or (self.status, self.headers)
-        return answer
-
-
-@asynccontextmanager
-async def serving(
-    status: int = 200,
-    headers: dict[str, str] | None = None,
-    body: bytes = b"",
-    clients: type[Clients] = Clients,
-) -> AsyncIterator[Service]:
-    """Listen."""
-    service = Service(clients(KEY, Times(1), "test"), status, headers or {}, body)
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", service.answer)
-    async with TestServer(application, max_field_size=64 * 1024, max_line_size=64 * 1024) as server:
-        service.endpoint = f"http://127.0.0.1:{server.port}/account"
-        yield service
-        await service.clients.aclose()
+from tests.contract.helpers import BLOB_HEADERS, LOST, serving
 
 
 def failed(source: str) -> bytes:

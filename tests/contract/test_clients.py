@@ -14,7 +14,7 @@ from rules.errors import LookAgain, Permanent, Reason, Retryable, StorageError
 from rules.routes.model import Blob, Engine
 from rules.transfers.policies import Times
 from settings import OWN, from_env
-from tests.contract.test_target import request
+from tests.contract.helpers import request
 from tests.contract.worlds import InStorage
 
 BUSY = {"status": 503, "code": "ServerBusy"}

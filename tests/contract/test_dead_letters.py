@@ -3,44 +3,22 @@
 import asyncio
 import re
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 from rules.dead_letters import letters
 from rules.dead_letters.letters import Attempt, DeadLetter
 from rules.errors import Reason, Retryable
-from rules.routes.model import Blob, Place, Route
+from rules.routes.model import Blob
 from rules.transfers import identity
 from rules.transfers.model import Ended, Ending
 from rules.transfers.states import State
+from tests.contract.helpers import NOW, letter, transfer_id
 from tests.contract.worlds import InStorage, World
 
-NOW = datetime(2026, 11, 24, 19, 2, 44, 120_000, tzinfo=UTC)
 SOON = NOW + timedelta(minutes=30)
 FAILED = State.DEAD_LETTERED
-
-
-def transfer_id(world: World, name: str = "blob") -> str:
-    """An id whose route is this test's own."""
-    places = Place("https://a.blob.core.windows.net", "source"), Place("https://b.blob.core.windows.net", "target")
-    return identity.transfer(Route(world.test, *places), name, "0x1").id
-
-
-def letter(world: World, attempt: int = 0, *, name: str = "blob", detail: str = "why") -> DeadLetter:
-    """The letter of one attempt."""
-    began = NOW + timedelta(hours=attempt)
-    return DeadLetter(
-        id=transfer_id(world, name),
-        attempts={attempt: Attempt(began, began, Reason.THROTTLED, detail, tries=8)},
-        app_version="1",
-        route=world.test,
-        source_url="https://a.blob.core.windows.net/source/blob",
-        name=name,
-        etag="0x1",
-        size=7,
-        target_url="https://b.blob.core.windows.net/target/blob",
-    )
 
 
 async def listed(world: World) -> list[str]:

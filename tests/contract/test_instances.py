@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from abc import ABC, abstractmethod
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -31,79 +30,11 @@ from ports.orchestrations import Instances
 from rules.errors import Reason, Retryable
 from rules.jobs.model import Job, JobKind
 from rules.orchestrations.instance import Instance, StatusFilter
-from rules.routes.model import Place, Route
 from rules.transfers import identity
-from rules.transfers.model import Run
 from rules.transfers.policies import Times
-from tests.fakes import MemoryInstances, MemoryStorage
+from tests.contract.fleets import NOW, Fleet, InMemory
 
 APP = Path(__file__).parent / "durable"
-NOW = datetime(2026, 11, 24, 19, 2, 44, tzinfo=UTC)
-
-
-@dataclass
-class Fleet(ABC):
-    """The port, and what orchestrators and operators do."""
-
-    instances: Instances
-    route: str = field(default_factory=lambda: uuid4().hex[:8])
-
-    def run(self, name: str = "slow", attempt: int = 0) -> Run:
-        """A run of this test's own."""
-        places = Place("https://a.blob.core.windows.net", "source"), Place("https://b.blob.core.windows.net", "target")
-        return Run(identity.transfer(Route(self.route, *places), name, "0x1"), NOW, attempt)
-
-    @property
-    def prefix(self) -> str:
-        """What this test's ids begin with."""
-        return identity.route_prefix(self.route)
-
-    async def until(self, name: str, *statuses: str) -> Instance:
-        """Look until it is in such a status."""
-        while (found := await self.instances.find(self.run(name).transfer.id)) is None or found.status not in statuses:
-            await self.step(name)
-        return found
-
-    @abstractmethod
-    async def step(self, name: str) -> None:
-        """Let an orchestrator get on."""
-
-    @abstractmethod
-    async def start_other(self, name: str) -> None:
-        """Start an orchestration that is no transfer, its id beginning like this test's."""
-
-    @abstractmethod
-    async def moment(self) -> datetime:
-        """A moment after all that was begun, and before what is begun from now on."""
-
-
-class InMemory(Fleet):
-    """The twin; what an orchestrator would do is done at each step."""
-
-    def __init__(self) -> None:
-        self.clock = NOW
-        self.twin = MemoryInstances(MemoryStorage(now=lambda: self.clock))
-        super().__init__(self.twin)
-
-    async def step(self, name: str) -> None:
-        """Let an orchestrator get on."""
-        identity_ = self.run(name).transfer.id
-        if name == "broken":
-            self.twin.become(identity_, "Failed", "Orchestrator function 'transfer' failed")
-        elif name == "done" or identity_ in self.twin.cancels:
-            self.twin.become(identity_, "Completed", {"state": "cancelled"}, {"engine": "sync"})
-        else:
-            self.twin.become(identity_, "Running", None, {"engine": "sync"})
-
-    async def start_other(self, name: str) -> None:
-        """Start another orchestration."""
-        self.twin.kept[self.prefix + name] = Instance(self.prefix + name, "Running", None, {}, None, NOW)
-
-    async def moment(self) -> datetime:
-        """Batch the clock."""
-        moment = self.clock + timedelta(seconds=1)
-        self.clock = moment + timedelta(seconds=1)
-        return moment
 
 
 class OnHost(Fleet):

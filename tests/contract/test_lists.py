@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import pytest
 
@@ -21,8 +21,7 @@ from rules.routes.names import refusal
 from rules.transfers.decisions import RECEIPT_SOURCE_ETAG, RECEIPT_TRANSFER_ID, CopyStatus, SourceBlob, TargetBlob
 from rules.transfers.model import Kind
 from rules.transfers.policies import Times
-from tests.contract.test_answers import BLOB_HEADERS, serving
-from tests.contract.test_target import request
+from tests.contract.helpers import BLOB_HEADERS, everything, request, serving
 from tests.contract.worlds import World
 from tests.unit.samples import NOW
 
@@ -31,25 +30,6 @@ NAMES = ["a", "a//b", "a/b", "a0", "aé", "ü 100%", "🎈"]
 
 
 LINES: list[dict[str, Any]] = [{"name": "é 🎈 \n \u2028", "n": 1}, {"deep": {"list": [None, True]}}]
-
-
-class Listing(Protocol):
-    """A side of a route, as it is listed."""
-
-    async def page(self, place: Place, limit: int, marker: str | None) -> tuple[list[tuple[str, Any]], str | None]:
-        """List a page."""
-
-
-async def everything(side: Listing, place: Place, limit: int = 3) -> list[tuple[str, Any]]:
-    """A whole list, page by page."""
-    found: list[tuple[str, Any]] = []
-    marker = None
-    while True:
-        page, marker = await side.page(place, limit, marker)
-        assert len(page) <= limit
-        found += page
-        if marker is None:
-            return found
 
 
 class TestSource:

@@ -13,9 +13,8 @@ from rules.routes.model import Engine
 from rules.transfers.decisions import TargetBlob
 from rules.transfers.model import Ended, Ending, Kind
 from rules.transfers.states import State
-from tests.contract.test_dead_letters import NOW, letter
-from tests.contract.test_instances import InMemory as Fleet
-from tests.contract.test_target import request
+from tests.contract.fleets import InMemory as Fleet
+from tests.contract.helpers import NOW, letter, request
 from tests.contract.worlds import InMemory
 from tests.fakes import MemoryInstances
 

@@ -35,7 +35,7 @@ from azure.storage.blob import (
 from devhost.storage.config import KEY
 from devhost.storage.testing import Stack
 from tests.contract.facts import fact
-from tests.contract.test_lists import everything
+from tests.contract.helpers import everything
 from tests.contract.worlds import InStorage
 
 BOM = "\ufeff"

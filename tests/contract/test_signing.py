@@ -17,7 +17,7 @@ from adapters.source import SourceBlobs
 from rules.errors import Reason, Retryable
 from rules.routes.model import Blob
 from rules.transfers.policies import Times
-from tests.contract.test_translation import Answer
+from tests.contract.helpers import Answer
 from tests.contract.worlds import InStorage
 
 NOW = datetime(2026, 11, 24, 19, tzinfo=UTC)

@@ -8,27 +8,8 @@ from adapters.translation import SOURCE_HEAD
 from rules.errors import Reason, Retryable
 from rules.routes.model import Blob
 from rules.transfers.model import Kind
+from tests.contract.helpers import NAMES
 from tests.contract.worlds import InStorage, World
-
-NAMES = [
-    "plain.txt",
-    "a b",
-    " blank at both ends ",
-    "50%",
-    "%20",
-    "%2e%2e/x",
-    "a%2Fb",
-    "+#?&;=@",
-    "ü",
-    "u\u0308",
-    "🎈/שלום",
-    "...dots",
-    "...dots . in the middle.txt",
-    "a//b",
-    "trailing/",
-    "~tilde-_.!'()*",
-    "x" * 900,
-]
 
 
 async def test_a_blob_is_seen_as_it_is(world: World) -> None:

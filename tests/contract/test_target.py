@@ -12,25 +12,10 @@ from rules.routes.model import Blob, Engine
 from rules.transfers.decisions import CopyStatus, TargetBlob
 from rules.transfers.model import Kind
 from tests.contract.facts import fact
-from tests.contract.test_source import NAMES
+from tests.contract.helpers import NAMES, request
 from tests.contract.worlds import World
 
 BOTH = pytest.mark.parametrize("engine", list(Engine))
-
-
-async def request(
-    world: World, engine: Engine = Engine.SYNC, *, name: str = "blob", content: bytes = b"content"
-) -> Copy:
-    """A copy of a new source blob."""
-    blob = world.source_blob(name)
-    etag = await world.put(blob, content, metadata={"Own": "1"}, headers={"content_type": "text/x-test"})
-    return Copy(
-        target=world.target_blob(name),
-        source=await world.source.readable(blob, datetime.now(UTC) + timedelta(minutes=30)),
-        etag=etag,
-        engine=engine,
-        metadata={"Own": "1", "source_etag": etag, "transfer_id": "us"},
-    )
 
 
 async def copied(world: World, copy: Copy) -> TargetBlob:

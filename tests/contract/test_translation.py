@@ -17,7 +17,6 @@ from azure.core.exceptions import (
 
 from adapters.codes import MEANINGS
 from adapters.translation import (
-    CODE_HEADER,
     LETTERS_WRITE,
     SOURCE_HEAD,
     TARGET_COPY,
@@ -27,6 +26,7 @@ from adapters.translation import (
     translate_error,
 )
 from rules.errors import CANNOT_VERIFY_SOURCE, Failure, LookAgain, Permanent, Rejected, Retryable, StorageError
+from tests.contract.helpers import Answer
 
 SECRET = "https://a.blob.core.windows.net/source/blob?sv=2026&sig=c2VjcmV0"
 
@@ -148,15 +148,6 @@ SomethingNew 599: R throttled | R throttled | R throttled | R throttled
 """
 KINDS = {"R": Retryable, "P": Permanent, "L": LookAgain}
 REQUESTS = (SOURCE_HEAD, TARGET_COPY, TARGET_HEAD, LETTERS_WRITE)
-
-
-class Answer:
-    """What the SDK's errors carry of an answer."""
-
-    def __init__(self, status: int, code: str = "") -> None:
-        self.status_code = status
-        self.reason = "a reason"
-        self.headers = {CODE_HEADER: code} if code else {}
 
 
 def rows() -> list[tuple[str, int, list[str]]]:

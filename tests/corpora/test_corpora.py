@@ -5,8 +5,6 @@ are the version that an accepted message, or the subject beside a URL, names whe
 """
 
 import base64
-import json
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -19,31 +17,12 @@ from rules.events import EventDecision, RejectedEvent, decide_on
 from rules.routes import names
 from rules.routes.model import Place, Route
 from rules.transfers import identity
-from tests.unit.samples import ETAG, NAME, ROUTE, SOURCE_HOST, TARGET_HOST, body, event
+from tests.corpora.corpora import MESSAGES, NAMES, URLS, message, text
+from tests.unit.samples import ETAG, NAME, ROUTE, SOURCE_HOST, TARGET_HOST
 
-SUBJECT = "/blobServices/default/containers/source/blobs/"
 NOT_ITS_URL = "data.url does not match the blob that the subject names"
 TOO_LONG_A_URL = "a copy source URL of more than 2 KiB, SAS included"
 BARE = Route("bare", Place(SOURCE_HOST, "source"), Place(TARGET_HOST, "target"))
-
-
-def corpus(name: str) -> list[dict[str, Any]]:
-    """The cases of a corpus."""
-    return [json.loads(line) for line in (Path(__file__).parent / f"{name}.jsonl").read_text("ascii").splitlines()]
-
-
-def text(pieces: Any) -> str:
-    """A text, also one that is written in pieces."""
-    if isinstance(pieces, str):
-        return pieces
-    return "".join(piece if isinstance(piece, str) else piece[0] * piece[1] for piece in pieces)
-
-
-def message(case: dict[str, Any]) -> bytes:
-    """What a case of the messages, or of the URLs, puts into the queue."""
-    if "url" in case:
-        return body({**event(url=text(case["url"])), "subject": SUBJECT + case.get("blob", NAME)})
-    return base64.b64decode(case["base64"]) if "base64" in case else text(case["body"]).encode()
 
 
 def expected(case: dict[str, Any]) -> EventDecision:
@@ -59,7 +38,6 @@ def expected(case: dict[str, Any]) -> EventDecision:
     )
 
 
-MESSAGES, NAMES, URLS = corpus("messages"), corpus("names"), corpus("urls")
 ACCEPTED = [case for case in MESSAGES + URLS if case["verdict"] == "accepted"]
 
 

@@ -31,6 +31,16 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
         yield running
 
 
+@pytest.fixture
+def endless(desk: Desk) -> Iterator[None]:
+    """Hold the copies of the route `patient`."""
+    desk.container("sharingsource", "async")
+    desk.container("sharingtarget", "async")
+    desk.control.copies(hold=True)
+    yield
+    desk.control.copies(hold=False)
+
+
 @contextmanager
 def searched(
     state: Path,

@@ -23,7 +23,7 @@ from rules.routes import config
 from rules.routes.model import Route
 from rules.transfers import identity
 from tests.e2e.desk import Desk
-from tests.e2e.test_overwrite import copying
+from tests.e2e.helpers import copying
 
 TRANSFERS = 10_000
 # Each is a request to the emulator: SOAK=long writes as many as there are transfers (`make soak`).

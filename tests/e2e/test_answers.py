@@ -18,7 +18,7 @@ from rules.routes.config import read
 from rules.transfers import identity
 from tests.e2e.conftest import environment
 from tests.e2e.desk import AGENT, FINAL, Desk
-from tests.e2e.test_reconcile import ENDED
+from tests.e2e.jobs import ENDED
 
 COUNT = 300
 SOURCE, TARGET, COPY = "sharingsource HeadBlob", "sharingtarget HeadBlob", "sharingtarget CopyBlobFromUrl"

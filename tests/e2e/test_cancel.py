@@ -1,17 +1,15 @@
 """A cancel is never lost, never a lie, and leaves nothing half-made."""
 
 import http.client
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import pytest
 
 from tests.e2e.desk import ON_FUNC, Answer, Desk
-from tests.e2e.test_overwrite import copying
+from tests.e2e.helpers import copying, created, held
 
 MIB = 1024 * 1024
 
@@ -49,47 +47,6 @@ def late_duplicate(desk: Desk, transfer: dict[str, str]) -> None:
     blob = desk.source("unwanted.bin", "async")
     queue.send_message(created(blob.url, "async", "unwanted.bin", transfer["source"]["etag"]))  # type: ignore[index]
     desk.until(lambda: queue.get_queue_properties().approximate_message_count == 0, "the duplicate was taken")
-
-
-def created(url: str, container: str, name: str, etag: str) -> str:
-    """An event as Event Grid would send it, in its own schema."""
-    return json.dumps(
-        {
-            "id": "e2e",
-            "topic": "/subscriptions/s/resourceGroups/r/providers/Microsoft.Storage/storageAccounts/sharingsource",
-            "subject": f"/blobServices/default/containers/{container}/blobs/{name}",
-            "eventType": "Microsoft.Storage.BlobCreated",
-            "eventTime": "2026-11-24T00:00:00Z",
-            "dataVersion": "",
-            "metadataVersion": "1",
-            "data": {"api": "PutBlob", "eTag": f'"{etag}"', "url": url, "contentLength": 1},
-        }
-    )
-
-
-@contextmanager
-def held(desk: Desk, operation: str, account: str, name: str, when: str = "before") -> Iterator[Callable[[], Any]]:
-    """Hold the next such request about a blob; gives what waits until it is held. Whatever it is, it goes on at the end."""
-    match = {"operation": operation, "account": account, "blob": f"^{name}$"}
-    rule = desk.control.add_fault(match, {"hold": True, "when": when})
-
-    def is_held() -> bool:
-        return any(fault["id"] == rule and fault["waiting"] for fault in desk.control.faults())
-
-    try:
-        yield lambda: desk.until(is_held, f"{operation} of {name} is held")
-    finally:
-        desk.control.remove_faults(rule)
-
-
-@pytest.fixture
-def endless(desk: Desk) -> Iterator[None]:
-    """Copies of the route `patient` that do not end."""
-    desk.container("sharingsource", "async")
-    desk.container("sharingtarget", "async")
-    desk.control.copies(hold=True)
-    yield
-    desk.control.copies(hold=False)
 
 
 @pytest.mark.usefixtures("endless")

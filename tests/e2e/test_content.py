@@ -8,7 +8,7 @@ import json
 import os
 import time
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,7 +17,7 @@ from azure.storage.blob import BlobBlock, BlobClient, BlobLeaseClient, BlobType,
 
 from tests.corpora.content import CASES, FOREIGN, PIECE, Case
 from tests.e2e.desk import Answer, Desk
-from tests.e2e.test_overwrite import of_name, settled
+from tests.e2e.helpers import of_name, restart, settled
 
 SOAK = os.environ.get("SOAK") == "long"
 MAX_COPY_ATTEMPTS = 8
@@ -40,16 +40,6 @@ def hasty(desk: Desk) -> Iterator[None]:
     yield
     desk.control.events(watch=watch)
     restart(desk, environment)
-
-
-def restart(desk: Desk, environment: Mapping[str, str]) -> None:
-    """Start the host again, with other settings."""
-    assert desk.stack.host is not None
-    desk.stack.host.terminate()
-    desk.stack.host.wait(60)
-    desk.stack.kill_host()  # its pipe
-    desk.stack.environment = environment
-    desk.stack.start_host()
 
 
 @pytest.fixture(scope="module", autouse=True)

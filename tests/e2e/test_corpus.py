@@ -21,13 +21,11 @@ from rules.events import EventDecision, RejectedEvent, decide_on
 from rules.routes.config import read
 from rules.routes.model import Route
 from rules.transfers.identity import message_id
-from tests.corpora.test_corpora import MESSAGES, NAMES, URLS, message, text
+from tests.corpora.corpora import MESSAGES, NAMES, URLS, message, text
 from tests.e2e import search
 from tests.e2e.conftest import environment
 from tests.e2e.desk import FINAL, PATIENCE, Desk
-from tests.e2e.test_cancel import created
-from tests.e2e.test_content import restart
-from tests.e2e.test_failures import drained, messages
+from tests.e2e.helpers import created, drained, messages, restart
 
 SENT = MESSAGES + URLS
 ACCEPTED = [text(case["blob"]) for case in NAMES if case["verdict"] == "accepted"]

@@ -1,8 +1,6 @@
 """`kill -9` of the host at the worst moments: nothing is lost, nothing is done twice, nothing is verified early."""
 
 import json
-import os
-import secrets
 import sys
 import time
 from collections import Counter
@@ -15,18 +13,14 @@ from typing import Any
 import pytest
 
 from tests.e2e.desk import AGENT, FINAL, PATIENCE, Desk
-from tests.e2e.test_content import restart
+from tests.e2e.helpers import restart
+from tests.e2e.storm import LONG, SEED, accepted, are_asked_for, container, content, copies, settled
 
 MIB = 1024 * 1024
 VERSIONS = 200
-COPIES = {"CopyBlob", "CopyBlobFromUrl"}
-# Rounds of 200 versions, and kills in each. SOAK=long adds the long form: a fresh 200 for every kill (`make soak`).
-LONG = os.environ.get("SOAK") == "long"
 STORMS = [(1, 10)]
 if LONG:
     STORMS.append((10, 1))
-# Where the kills fall is printed; SEED=<number> lets them fall there again, as far as the machine does.
-SEED = int(os.environ.get("SEED") or secrets.randbelow(2**32))
 
 
 @pytest.fixture
@@ -88,49 +82,6 @@ def storm(desk: Desk, names: list[str], moments: list[int]) -> Counter[str]:
     return torn
 
 
-def settled(desk: Desk, names: list[str]) -> None:
-    """Wait until each has its one transfer, verified at the first attempt, and compare the bytes."""
-    wanted, ended = set(names), Counter((name, "verified", 0) for name in names)
-
-    def ends() -> Counter[tuple[str, str, int]]:
-        listed = [item for route in ("default", "patient") for item in desk.everything(f"/transfers?route={route}")]
-        found = [(item["source"]["name"], item["state"], item["attempt"]) for item in listed]
-        return Counter(end for end in found if end[0] in wanted)
-
-    desk.until(partial(are_asked_for, desk, names, len(names)), "all copies are asked for")
-    desk.until(lambda: ends() == ended, "all are verified")
-    with ThreadPoolExecutor(8) as people:
-        targets = [desk.target(name, "async" if is_async(name) else "target") for name in names]
-        assert list(people.map(desk.read, targets)) == list(map(content, names))
-
-
-def is_async(name: str) -> bool:
-    """Every fifth of them is large, to the route that it takes."""
-    return int(name.rpartition("/")[2]) % 5 == 0
-
-
-def container(name: str) -> str:
-    """Where such a version is put."""
-    return "async" if is_async(name) else "source"
-
-
-def content(name: str) -> bytes:
-    """No two alike."""
-    return name.encode() * 20
-
-
-def copies(desk: Desk, names: list[str]) -> list[dict[str, Any]]:
-    """Whatever the app asked the service to copy onto targets of these names, refused or not."""
-    wanted = set(names)
-    seen = desk.control.requests(account="sharingtarget", method="PUT", internal=False)
-    return [request for request in seen if request["operation"] in COPIES and request["blob"] in wanted]
-
-
-def are_asked_for(desk: Desk, names: list[str], count: int) -> bool:
-    """Whether copies of so many of these were asked for."""
-    return len({request["blob"] for request in copies(desk, names)}) >= count
-
-
 def test_a_copy_that_was_accepted_and_not_recorded_is_adopted(desk: Desk) -> None:
     """The host dies between the service's acceptance and the recording of it: one copy, verified no sooner than it is done."""
     desk.container("sharingsource", "async")
@@ -151,13 +102,6 @@ def test_a_copy_that_was_accepted_and_not_recorded_is_adopted(desk: Desk) -> Non
     assert desk.until_final("adopted.bin", "patient")["state"] == "verified"
     assert desk.read(desk.target("adopted.bin", "async")) == b"adopted" * MIB
     assert accepted(desk, ["adopted.bin"], "CopyBlob") == 1
-
-
-def accepted(desk: Desk, names: list[str], operation: str = "CopyBlobFromUrl") -> int:
-    """How many of the app's copies the service accepted."""
-    wanted = set(names)
-    seen = desk.control.requests(operation=operation, internal=False)
-    return sum(request["blob"] in wanted and request["status"] == 202 for request in seen)
 
 
 def pending(desk: Desk, name: str) -> bool:

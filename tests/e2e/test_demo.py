@@ -6,8 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from azure.storage.blob import ContainerClient
 from devhost.stack import ROOT, LocalStack
 from devhost.storage.testing import free_ports
 from tests.e2e.conftest import environment
+from tests.e2e.helpers import until
 
 
 def test_the_demo_shares_fails_replays_and_compares(tmp_path: Path) -> None:
@@ -88,14 +87,6 @@ def taken(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def until(look: Callable[[], bool], what: str) -> None:
-    """Wait for at most a minute."""
-    end = time.monotonic() + 60
-    while not look():
-        assert time.monotonic() < end, what
-        time.sleep(0.2)
-
-
 @pytest.mark.parametrize("what", ["run", "demo"])
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
@@ -103,7 +94,7 @@ def until(look: Callable[[], bool], what: str) -> None:
         ("ROUTES", "[", "The setting ROUTES is '[': not JSON"),
         ("WINDOW_SECONDS", "soon", "The setting WINDOW_SECONDS is 'soon'"),
         ("DEVHOST_COPY_RATE", "0", "DEVHOST_COPY_RATE=0 is not a positive number"),
-        ("AZURITE_QUEUE_PORT", "many", "AZURITE_QUEUE_PORT=many is not a positive number"),
+        ("AZURITE_QUEUE_PORT", "many", "AZURITE_QUEUE_PORT='many' is not a port"),
     ],
 )
 def test_a_wrong_setting_is_one_message_and_nothing_starts(

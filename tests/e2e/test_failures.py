@@ -5,10 +5,9 @@ import json
 from functools import partial
 
 import pytest
-from azure.storage.queue import QueueClient
 
 from tests.e2e.desk import Desk
-from tests.e2e.test_cancel import created
+from tests.e2e.helpers import created, drained, messages
 
 
 def test_a_failure_becomes_a_dead_letter_and_is_replayed(desk: Desk) -> None:
@@ -64,11 +63,6 @@ def test_a_bad_message_becomes_a_dead_letter(desk: Desk, body: str, reason: str)
     assert desk.api("POST", f"/dead-letters/{found[0]['id']}/replay").status == 409
 
 
-def messages(desk: Desk) -> list[dict[str, str]]:
-    """The open dead letters of messages."""
-    return [item for item in desk.everything("/dead-letters") if item["id"].startswith("message-")]
-
-
 def test_what_no_trigger_can_read_is_drained_from_the_poison_queue(desk: Desk) -> None:
     """The host merges a message's own properties into the trigger's metadata: this one fails before the app sees it."""
     etag = desk.put("poisoned.txt", b"poisoned")
@@ -83,12 +77,6 @@ def test_what_no_trigger_can_read_is_drained_from_the_poison_queue(desk: Desk) -
         desk.until(partial(drained, desk, desk.queue(name)), f"{name} is empty")
     assert "malformed" in {item["reason"] for item in messages(desk)}
     assert desk.requests(["poisoned.txt"])["CopyBlobFromUrl"] == 1  # accepted as a duplicate
-
-
-def drained(desk: Desk, queue: QueueClient) -> bool:
-    """Whether a queue is empty, once the timer has run."""
-    desk.fire("drain")
-    return bool(queue.get_queue_properties().approximate_message_count == 0)
 
 
 def test_base64_and_plain_events_are_both_taken(desk: Desk) -> None:

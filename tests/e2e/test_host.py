@@ -20,8 +20,8 @@ from devhost.stack import ROOT, LocalStack, StackFailed
 from tests.e2e import search
 from tests.e2e.conftest import environment
 from tests.e2e.desk import Desk
+from tests.e2e.helpers import until
 from tests.e2e.processes import everyone
-from tests.e2e.test_demo import until
 from tests.package.azd import make_zip
 
 # It has the command line of Core Tools, runs the stand-in in the folder where it is started, and says what is there.
@@ -154,11 +154,11 @@ def test_a_func_that_does_not_stop_is_killed(tmp_path: Path) -> None:
     start = "import sys; from devhost import func; func.DRAIN_SECONDS = 0.5; sys.exit(func.main())"
     arguments = ["--port", "0", "--copy", str(place)]
     command = [sys.executable, "-c", start, *arguments]
-    with subprocess.Popen(command, cwd=ROOT, env=env, stdin=subprocess.PIPE) as leash:
+    with subprocess.Popen(command, cwd=ROOT, env=env, stdin=subprocess.PIPE) as process:
         until(lambda: len(processes(tmp_path)) == 2, "it runs")
-        leash.terminate()
-        leash.wait(60)
-    assert leash.returncode == signal.SIGKILL
+        process.terminate()
+        process.wait(60)
+    assert process.returncode == signal.SIGKILL
     until(lambda: not processes(tmp_path), "func and its worker are gone")
     assert not place.exists()
 

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.desk import FINAL, Desk
-from tests.e2e.test_cancel import created, endless  # noqa: F401  # `endless` is a fixture
-from tests.e2e.test_overwrite import copying
+from tests.e2e.helpers import copying, created
 
 MIB = 1024 * 1024
 SECRET = "c2VjcmV0LWtleQ"  # no key of anything

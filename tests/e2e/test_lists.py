@@ -16,7 +16,7 @@ from rules.transfers.states import State
 from tests.e2e.conftest import environment
 from tests.e2e.crowd import LETTERS, REASONS, TRANSFERS, Crowd, Known
 from tests.e2e.desk import AGENT, Desk
-from tests.e2e.test_overwrite import copying
+from tests.e2e.helpers import copying
 
 pytestmark = pytest.mark.skipif(os.environ.get("HOST") == "func", reason="it is the stand-in's store that is filled")
 LONGEST = 500

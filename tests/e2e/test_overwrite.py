@@ -2,14 +2,10 @@
 
 import uuid
 
-from tests.e2e.desk import FINAL, Desk
+from tests.e2e.desk import Desk
+from tests.e2e.helpers import copying, of_name, settled
 
 MIB = 1024 * 1024
-
-
-def of_name(desk: Desk, name: str, route: str = "default") -> list[dict[str, str]]:
-    """The transfers of one name."""
-    return [item for item in desk.everything(f"/transfers?route={route}") if item["source"]["name"] == name]
 
 
 def test_a_hundred_quick_overwrites_end_with_the_last_bytes(desk: Desk) -> None:
@@ -21,11 +17,6 @@ def test_a_hundred_quick_overwrites_end_with_the_last_bytes(desk: Desk) -> None:
     assert {item["state"] for item in transfers} <= {"verified", "superseded"}
     assert desk.read(desk.target("hot.txt")) == b"version 99"
     assert desk.requests(["hot.txt"])["CopyBlobFromUrl"] <= 100 + 8
-
-
-def settled(transfers: list[dict[str, str]], count: int) -> list[dict[str, str]] | None:
-    """The transfers, once there are so many and all have ended."""
-    return transfers if len(transfers) == count and all(item["state"] in FINAL for item in transfers) else None
 
 
 def test_a_second_delivery_of_an_event_costs_no_copy(desk: Desk) -> None:
@@ -55,12 +46,6 @@ def test_an_overwrite_during_a_copy_ends_with_the_new_bytes(desk: Desk) -> None:
     ended = desk.until_ended(first["id"])
     assert (ended["source"]["etag"], ended["state"], ended["successor"]["etag"]) == (old, "superseded", new)
     assert desk.read(desk.target("changing.bin", "async")) == b"new" * MIB
-
-
-def copying(desk: Desk, name: str) -> dict[str, str] | None:
-    """The transfer of a name, once its copy is pending."""
-    answer = desk.transfer_of(name, "patient")
-    return answer.body if answer.status == 200 and answer.body["state"] == "copying" else None
 
 
 def test_a_deleted_source_is_superseded_by_its_deletion(desk: Desk) -> None:

@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import environment
-from tests.e2e.desk import PATIENCE, Answer, Desk
-from tests.e2e.test_cancel import created
-from tests.e2e.test_crash import accepted
+from tests.e2e.desk import Answer, Desk
+from tests.e2e.helpers import created
+from tests.e2e.jobs import CONTAINER, asked, ended, report
+from tests.e2e.storm import accepted
 
-CONTAINER = "before"
 COUNT = 2_000 if os.environ.get("SOAK") == "long" else 400
-ENDED = {"done", "cancelled", "failed"}
 
 
 def names(count: int = COUNT) -> list[str]:
@@ -35,30 +34,6 @@ def full(desk: Desk) -> list[str]:
     finally:
         desk.control.events(mode="deliver")
     return names()
-
-
-def asked(desk: Desk, **body: Any) -> str:
-    """Ask for a reconcile of the container's route; its id."""
-    answer = desk.api("POST", "/reconciles", {"route": CONTAINER, **body})
-    assert answer.status == 202
-    assert answer.headers["Location"] == f"reconciles/{answer.body['id']}"
-    return str(answer.body["id"])
-
-
-def ended(desk: Desk, job_id: str, patience: float = PATIENCE) -> dict[str, Any]:
-    """A job once it has ended."""
-
-    def look() -> dict[str, Any] | None:
-        body: dict[str, Any] = desk.api("GET", f"/reconciles/{job_id}").body
-        return body if body["state"] in ENDED else None
-
-    found: dict[str, Any] = desk.until(look, f"{job_id} ends", patience)
-    return found
-
-
-def report(desk: Desk, job_id: str, wanted: str = "") -> list[dict[str, Any]]:
-    """Every line of a job's report."""
-    return desk.everything(f"/reconciles/{job_id}/report{wanted}", limit="")
 
 
 def test_a_dry_run_tells_what_would_be_shared_and_shares_nothing(desk: Desk, full: list[str]) -> None:

@@ -12,7 +12,7 @@ from rules.events import announcement
 from rules.routes.model import Place, Route
 from rules.transfers import identity
 from tests.e2e.desk import Desk
-from tests.e2e.test_reconcile import ENDED
+from tests.e2e.jobs import ENDED
 
 CONTAINER = "many"
 COUNT = 60

@@ -14,12 +14,11 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
-from azure.storage.queue import QueueClient
 
 from tests.e2e import search
 from tests.e2e.desk import CANARY, ON_FUNC, Desk
+from tests.e2e.helpers import in_a_queue, messages
 from tests.e2e.tables import Tables
-from tests.e2e.test_failures import messages
 
 KEY = "q83vEjRWeJq8/N4SNFZ4mrz83hI0VniavPzeEjRWeJq8/N4SNFZ4mrz83hI0VniavPzeEjRWeJq8+N4SNFZ4mg=="
 SIGNED = "dZ3oOqFvJ1m+u2Sx/0yJwM9QkVb7aTgHcR5eLnPiXfE="
@@ -112,14 +111,6 @@ def test_the_search_finds_what_is_planted_in_a_copy_of_the_histories(desk: Desk,
         database.execute("INSERT INTO history VALUES ('planted', 1, ?)", [value])
         database.commit()
     assert HISTORY in wanted.leaks(search.files(tmp_path))
-
-
-def in_a_queue(desk: Desk, name: str, account: str = "sharingstate") -> Callable[[], None]:
-    """A message in a queue that nobody knows."""
-    queue = QueueClient.from_connection_string(desk.stack.connection_string(account), name)
-    queue.create_queue()
-    queue.send_message(base64.b64encode(desk.stack.key.encode()).decode())
-    return queue.delete_queue
 
 
 def in_a_blob(desk: Desk, name: str, account: str = "sharingstate") -> Callable[[], None]:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from devhost.stack import LocalStack, StackFailed
+from tests.api import API
 from tests.e2e.conftest import environment
 from tests.e2e.desk import CANARY, Answer, Desk
 from tests.e2e.search import Secrets, answers, files, own_accounts
-from tests.unit.test_function_app import API
 from triggers.http.endpoints import ENDPOINTS
 
 ID = "00000000-000000000000000000000000"

@@ -1,20 +1,10 @@
 """One id finds everything that is logged of a transfer."""
 
-import json
-import re
 from functools import partial
 from typing import Any
 
 from tests.e2e.desk import Desk
-
-LINE = re.compile(r'\{"action": .*\}')
-
-
-def said(desk: Desk, transfer_id: str) -> list[dict[str, Any]]:
-    """The app's lines about a transfer. A real host writes them with quotes escaped."""
-    log = (desk.stack.state / "stack.log").read_text().replace('\\"', '"')
-    found = [json.loads(text) for text in LINE.findall(log) if f'"id": "{transfer_id}"' in text]
-    return [line for number, line in enumerate(found) if line not in found[:number]]
+from tests.e2e.helpers import said
 
 
 def verified(desk: Desk, transfer_id: str) -> list[dict[str, Any]] | None:

@@ -18,9 +18,9 @@ from rules.transfers.decisions import ECHO
 from tests.e2e import search
 from tests.e2e.conftest import environment, searched
 from tests.e2e.desk import FINAL, ON_FUNC, PATIENCE, Desk
-from tests.e2e.test_crash import COPIES
-from tests.e2e.test_reconcile import asked, ended, report
-from tests.e2e.test_secrets import in_a_queue
+from tests.e2e.helpers import in_a_queue
+from tests.e2e.jobs import asked, ended, report
+from tests.e2e.storm import COPIES
 
 SECONDS = PATIENCE if ON_FUNC else 60
 # The state account and the events account of the second app.

@@ -12,9 +12,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.desk import AGENT, FINAL, Desk
-from tests.e2e.test_cancel import created, endless, held  # noqa: F401  # `endless` is a fixture
-from tests.e2e.test_overwrite import copying
-from tests.e2e.test_trace import said
+from tests.e2e.helpers import copying, created, held, said
 
 MIB = 1024 * 1024
 GIVEN_UP = {

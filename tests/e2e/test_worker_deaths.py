@@ -20,9 +20,9 @@ import pytest
 from operations.upkeep.resume import AT_ONCE
 from tests.e2e.conftest import searched
 from tests.e2e.desk import AGENT, FINAL, ON_FUNC, PATIENCE, Desk
-from tests.e2e.test_crash import LONG, SEED, accepted, are_asked_for, container, content, copies, settled
-from tests.e2e.test_reconcile import CONTAINER, ENDED, asked, ended, report
-from tests.e2e.test_trace import LINE
+from tests.e2e.helpers import LINE
+from tests.e2e.jobs import CONTAINER, ENDED, asked, ended, report
+from tests.e2e.storm import LONG, SEED, accepted, are_asked_for, container, content, copies, settled
 
 pytestmark = [
     pytest.mark.skipif(ON_FUNC, reason="it reads the stand-in's task hub, which is a file"),

@@ -120,7 +120,8 @@ def desk(app: Path, site: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """A stack whose host, in one process with the app, brings nothing but itself and `croniter`, behind the app's packages."""
     host, state = tmp_path_factory.mktemp("host"), tmp_path_factory.mktemp("stack")
     (host / "devhost").mkdir()
-    shutil.copy(ROOT / "devhost/__init__.py", host / "devhost")
+    for name in ("__init__.py", "parent.py"):
+        shutil.copy(ROOT / "devhost" / name, host / "devhost")
     shutil.copytree(ROOT / "devhost/host", host / "devhost/host")
     croniter = importlib.util.find_spec("croniter")
     assert croniter is not None
@@ -132,7 +133,7 @@ def desk(app: Path, site: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         running.stack = PackageStack(
             environment=running.stack.environment,
             output=log,
-            command=[*PYTHON, "-c", launch, "--app", str(app), "--leash"],
+            command=[*PYTHON, "-c", launch, "--app", str(app), "--exit-with-parent"],
         )
         running.stack.start()
         try:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from settings import EVENTS, InvalidSetting
+from tests.api import API
 from triggers.http.endpoints import ENDPOINTS
 
 ROOT = Path(__file__).parents[2]
@@ -22,22 +23,6 @@ ROUTES = json.dumps(
         }
     ]
 )
-JOBS = ("replays", "discards", "reconciles")
-# The HTTP API as the design has it: who asks for another row changes it here, and in the docs.
-API = {
-    ("GET", "transfers", "FUNCTION"),
-    ("GET", "transfers/{id}", "FUNCTION"),
-    ("POST", "transfers", "FUNCTION"),
-    ("DELETE", "transfers/{id}", "FUNCTION"),
-    ("GET", "dead-letters", "FUNCTION"),
-    ("GET", "dead-letters/{id}", "FUNCTION"),
-    ("POST", "dead-letters/{id}/replay", "FUNCTION"),
-    ("DELETE", "dead-letters/{id}", "FUNCTION"),
-    *[("POST", jobs, "FUNCTION") for jobs in JOBS],
-    *[("GET", f"{jobs}{rest}", "FUNCTION") for jobs in JOBS for rest in ("", "/{id}", "/{id}/report")],
-    *[("DELETE", f"{jobs}/{{id}}", "FUNCTION") for jobs in JOBS],
-    ("GET", "health", "ANONYMOUS"),
-}
 ACTIVITIES = (
     *(f"transfer_{step}" for step in ("start", "check", "record", "clean", "close")),
     *(f"job_{turn}" for turn in ("survey", "extras", "act")),

@@ -1,9 +1,8 @@
-"""A host, and the queue service, as processes of their own on free ports."""
+"""A host and a queue service as child processes on free ports."""
 
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,40 +14,32 @@ from typing import Any
 
 import pytest
 
-from devhost.storage.azurite import node
+from devhost.storage.config import EVENTS_ACCOUNT, KEY
+from devhost.storage.testing import Stack, free_ports
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
-AZURITE = ROOT / "devhost/storage/node_modules/azurite/dist/src/azurite.js"
-KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 NO_QUEUES = "DefaultEndpointsProtocol=http;AccountName=none;AccountKey=bm9uZQ==;QueueEndpoint=http://127.0.0.1:9/none;"
 HOOK = "/runtime/webhooks/durabletask"
 PATIENCE = 30
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def until(found: Callable[[], Any]) -> Any:
-    """Ask again until there is an answer."""
+    """Return the first true answer."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if answer := found():
             return answer
         time.sleep(0.02)
-    pytest.fail(f"nothing came within {PATIENCE} s")
+    pytest.fail(f"no answer within {PATIENCE} s")
 
 
 class Running:
-    """A host that runs `app`; what it notes and keeps is in `folder`."""
+    """A host that runs `app`; its state and notes are in `folder`."""
 
     def __init__(self, app: Path, folder: Path, environment: dict[str, str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.port = folder, free_port()
+        self.folder, (self.port,) = folder, free_ports(1)
         own = {"HOST_PORT": str(self.port), "DEVHOST_STATE": str(folder / "state"), "NOTES": str(folder),
                "QUEUE": "events", "QUEUES": NO_QUEUES}  # fmt: skip
         self.log = folder / "host.log"
@@ -59,7 +50,6 @@ class Running:
             )  # fmt: skip
 
     def ready(self) -> "Running":
-        """Wait until it answers."""
         until(lambda: self.process.poll() is not None or self._answers())
         assert self.process.poll() is None, self.log.read_text()
         return self
@@ -71,7 +61,7 @@ class Running:
             return False
 
     def call(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any, dict[str, str]]:
-        """Status, JSON or text, and headers of an answer."""
+        """Return status, JSON or text, and headers of an answer."""
         data = None if body is None else json.dumps(body).encode()
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         named |= {"Content-Type": "application/json"} if data else {}
@@ -84,31 +74,28 @@ class Running:
                 return error.code, _decoded(error.read()), dict(error.headers)
 
     def durable(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any, dict[str, str]]:
-        """Call the management API."""
         return self.call(method, HOOK + path, body, **headers)
 
     def start(self, name: str, instance: str, data: Any = None) -> str:
-        """Start through the app, that is through the SDK's client."""
+        """Start an orchestration through the app, which uses the SDK's client."""
         status, text, _ = self.call("POST", f"/api/start/{name}/{instance}", data)
         assert status in (200, 409)
         return str(text)
 
     def status(self, instance: str, query: str = "") -> Any:
-        """The status payload, or none."""
         return self.durable("GET", f"/instances/{instance}{query}")[1]
 
     def wait(self, instance: str, *statuses: str) -> Any:
-        """Wait for a status; by default for the end."""
+        """Wait for a status, by default a final one."""
         wanted = statuses or ("Completed", "Failed", "Terminated")
         return until(lambda: (s := self.status(instance)) and s["runtimeStatus"] in wanted and s)
 
     def notes(self, name: str) -> list[Any]:
-        """What the app's functions noted."""
         path = self.folder / name
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def end(self, number: int = signal.SIGTERM) -> int:
-        """Signal it and give its exit code."""
+        """Send a signal and return the exit code."""
         self.process.send_signal(number)
         return self.process.wait(PATIENCE)
 
@@ -122,7 +109,7 @@ def _decoded(data: bytes) -> Any:
 
 @pytest.fixture(scope="session")
 def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Running]]:
-    """Start a host over one of the apps here, or over a folder; all of them are stopped at the end."""
+    """Return a function that starts a host for one of the apps here, or for a folder; stop all of them at the end."""
     started: list[Running] = []
 
     def start(app: str | Path = "shapes", folder: Path | None = None, **environment: str) -> Running:
@@ -138,26 +125,14 @@ def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., R
 
 @pytest.fixture(scope="session")
 def host(launch: Callable[..., Running]) -> Running:
-    """One host for all tests that do not stop it."""
+    """Start one host for all tests that do not stop it."""
     running: Running = launch().ready()
     return running
 
 
 @pytest.fixture(scope="session")
 def queues(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The connection string of a queue service (Azurite)."""
-    folder, ports = tmp_path_factory.mktemp("azurite"), [free_port() for _ in range(3)]
-    listen = [f"--{kind}Port={port}" for kind, port in zip(("blob", "queue", "table"), ports, strict=True)]
-    flags = ["--skipApiVersionCheck", "--disableTelemetry", "--silent", "--location", str(folder), *listen]
-    with subprocess.Popen([node(), str(AZURITE), *flags], stdout=subprocess.DEVNULL) as process:
-        until(lambda: process.poll() is not None or _listens(ports[1]))
-        assert process.poll() is None, "Azurite did not start: run `make setup`"
-        endpoint = f"http://127.0.0.1:{ports[1]}/devstoreaccount1"
-        name = "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1"
-        yield f"{name};AccountKey={KEY};QueueEndpoint={endpoint};"
-        process.terminate()
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+    """Start a queue service and yield its connection string."""
+    with Stack(tmp_path_factory.mktemp("storage")) as stack:
+        name = f"DefaultEndpointsProtocol=http;AccountName={EVENTS_ACCOUNT};AccountKey={KEY}"
+        yield f"{name};QueueEndpoint={stack.queue_url(EVENTS_ACCOUNT)};"

@@ -1,6 +1,6 @@
-"""What was recorded on a real Functions host 4.1037 with Durable extension 3.19.0, and what makes two records equal.
+"""The recordings of a real Functions host 4.1037 with Durable extension 3.19.0, and their comparison.
 
-`recordings/episodes.jsonl` holds one orchestrator call a line: the trigger's JSON, and the state that the SDK returned or
+`recordings/episodes.jsonl` holds an orchestrator call in each line: the trigger's JSON, and the state that the SDK returned or
 its error. `management.jsonl` and `functions.jsonl` hold requests and answers. Two records are equal up to times, generated
 ids, ports, keys and the stacks of exceptions.
 """
@@ -25,18 +25,17 @@ UNSPECIFIC = [
     (r"(?s)(StackTrace:    at System\.Threading\.Tasks\.Task\.ThrowIf).*", r"\1"),
 ]
 HIDDEN = "\n\n$OutOfProcData$:"
-"""Behind it the SDK hides the state of an orchestrator that raised."""
+"""The SDK puts the state of an orchestrator that raised an exception behind this label."""
 KNOWN = "The following are the known orchestrator functions: "
 STACKS = ("RemoteStackTrace", "StackTrace")
 
 
 def records(name: str) -> list[dict[str, Any]]:
-    """All records of a file."""
     return [json.loads(line) for line in (FOLDER / name).read_text().splitlines()]
 
 
 def plain(value: Any) -> Any:
-    """A record without what differs from run to run."""
+    """Remove the parts of a record that differ from run to run."""
     if isinstance(value, dict):
         return {plain(key): "..." if key in STACKS else plain(one) for key, one in value.items()}
     if isinstance(value, list):
@@ -45,13 +44,13 @@ def plain(value: Any) -> Any:
 
 
 def _plain(text: str) -> Any:
-    """JSON in a text is compared as text, except where an exception is in it."""
+    """Compare JSON in a text as text, unless there is an exception in it."""
     if HIDDEN in text:
         return [plain(part) for part in text.split(HIDDEN)]
     if "$type" in text and (found := re.fullmatch(r"(?s)(|.*? \n )([{\"].*)", text)):
-        with suppress(ValueError):  # an app has cut it
+        with suppress(ValueError):  # an app has truncated it
             return [found[1], plain(json.loads(found[2]))]
-    if KNOWN in text:  # they come in the order of a hash table
+    if KNOWN in text:  # their order is that of a hash table
         return sorted(text.split("'"))
     for pattern, name in UNSPECIFIC:
         text = re.sub(pattern, name, text)
@@ -59,7 +58,7 @@ def _plain(text: str) -> Any:
 
 
 def differences(got: Any, want: Any, at: str = "") -> list[str]:
-    """Where two plain records differ: one line each."""
+    """Return the differences of two plain records, one line for each."""
     if isinstance(got, dict) and isinstance(want, dict):
         odd = [f"{at}.{key} is {'new' if key in got else 'missing'}" for key in sorted(got.keys() ^ want.keys())]
         return odd + [
@@ -74,7 +73,7 @@ def differences(got: Any, want: Any, at: str = "") -> list[str]:
 def ask(  # noqa: PLR0917  # a request is made of these
     port: int, method: str, path: str, headers: dict[str, str], body: str | None, name: str = "localhost"
 ) -> dict[str, Any]:
-    """Send exactly this, to a host called `name`; header names are in lower case in the answer, its body is JSON or text."""
+    """Send a request to a host called `name`. In the answer, header names are in lower case; the body is JSON or text."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)

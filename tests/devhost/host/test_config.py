@@ -1,4 +1,4 @@
-"""host.json and the environment: the defaults, and the values with which the real host never answers."""
+"""host.json and the environment: the defaults, and the values that the real host cannot start with."""
 
 import json
 import os
@@ -13,14 +13,13 @@ from devhost.host.config import ConfigError
 
 
 def load(folder: Path, extensions: dict[str, Any], **environment: str) -> config.Config:
-    """The configuration of an app whose host.json has these extensions."""
+    """Load the configuration of an app whose host.json has these extensions."""
     (folder / "function_app.py").touch()
     (folder / "host.json").write_text(json.dumps({"version": "2.0", "extensions": extensions}))
     return config.load(folder, environment)
 
 
 def test_the_defaults_are_the_real_hosts(tmp_path: Path) -> None:
-    """Base64, five deliveries, a minute between polls."""
     found = load(tmp_path, {})
     assert (found.port, found.route_prefix, found.hub) == (7071, "api", "TestHubName")
     assert (found.queues.encoding, found.queues.max_dequeue_count, found.queues.batch_size) == ("base64", 5, 16)
@@ -54,25 +53,22 @@ def test_the_defaults_are_the_real_hosts(tmp_path: Path) -> None:
     ],
 )
 def test_a_fatal_value_is_refused(tmp_path: Path, extensions: dict[str, Any]) -> None:
-    """In one line."""
     with pytest.raises(ConfigError) as refusal:
         load(tmp_path, extensions, HUB="a-b")
     assert "\n" not in str(refusal.value)
 
 
 def test_words_are_read_in_any_case(tmp_path: Path) -> None:
-    """As there."""
     load(tmp_path, {"durableTask": {"versionMatchStrategy": "strict", "storageProvider": {"type": "AZURESTORAGE"}}})
 
 
-def test_unknown_keys_are_ignored_in_silence(tmp_path: Path) -> None:
-    """Typos pass, as on the real host."""
+def test_unknown_keys_are_ignored_silently(tmp_path: Path) -> None:
+    """As on the real host, typos are accepted."""
     assert load(tmp_path, {"queues": {"batchsize": 99}, "nonsense": 1}).queues.batch_size == 16
 
 
 @pytest.mark.parametrize("port", ["x", "-1", "70710"])
-def test_a_port_that_is_none_is_named(tmp_path: Path, port: str) -> None:
-    """With its variable."""
+def test_an_invalid_port_is_named(tmp_path: Path, port: str) -> None:
     with pytest.raises(ConfigError, match="HOST_PORT"):
         load(tmp_path, {}, HOST_PORT=port)
 
@@ -82,5 +78,4 @@ def test_a_port_that_is_none_is_named(tmp_path: Path, port: str) -> None:
     [({}, False), ({"version": "V2"}, False), ({"distributedTracingEnabled": True, "version": "V2"}, True)],
 )
 def test_a_version_alone_traces_nothing(tmp_path: Path, tracing: dict[str, Any], *, traced: bool) -> None:
-    """Tracing is off until it is enabled."""
     assert load(tmp_path, {"durableTask": {"tracing": tracing}}).traced is traced

@@ -1,4 +1,4 @@
-"""One episode: what the orchestrator is given, and what becomes of its answer."""
+"""One episode: the orchestrator's trigger, and the result of its answer."""
 
 import json
 from typing import Any
@@ -14,7 +14,7 @@ TIMER = {"actionType": 5, "fireAt": AT, "isCanceled": False}
 
 
 def play(state: dict[str, Any] | str, history: list[Event] | None = None, *inbound: Event, again: bool = False) -> Any:
-    """An episode whose orchestrator answers `state`, or raises it; gives the trigger and the result."""
+    """Run an episode whose orchestrator answers or raises `state`; return the trigger and the result."""
     seen: list[Any] = []
 
     def call(_name: str, trigger: str) -> str:
@@ -28,19 +28,17 @@ def play(state: dict[str, Any] | str, history: list[Event] | None = None, *inbou
 
 
 def kinds(found: list[Event]) -> list[int]:
-    """The types of events."""
     return [event["EventType"] for event in found]
 
 
-def test_the_first_episode_is_no_replay() -> None:
+def test_the_first_episode_is_not_a_replay() -> None:
     """Its input is a string that holds JSON, as start_new made it."""
     trigger, result = play({})
     assert (trigger["isReplaying"], trigger["input"], kinds(trigger["history"])) == (False, '{"n": 1}', [12, 0])
     assert (result.status, kinds(result.new)) == ("Running", [12, 0, 13])
 
 
-def test_what_came_in_counts_as_played_the_next_time_and_bookkeeping_never() -> None:
-    """As measured, event by event."""
+def test_inbound_events_count_as_played_afterwards() -> None:
     _, first = play({"actions": [[TIMER]]})
     assert [event["IsPlayed"] for event in first.new] == [False, True, False, False]
     trigger, _ = play({"actions": [[TIMER]]}, first.new, events.timer_fired(AT, 0, AT))
@@ -50,7 +48,7 @@ def test_what_came_in_counts_as_played_the_next_time_and_bookkeeping_never() -> 
 
 
 def test_an_execution_continued_as_new_begins_with_an_extra_event() -> None:
-    """12, 0, 13; same instance and version, another execution, no generation."""
+    """Event types 12, 0, 13; same instance and version, another execution, no generation."""
     _, result = play({"actions": [[{"actionType": 4, "input": "2"}]], "isDone": True})
     assert result.continued
     assert (result.continued["Input"], result.continued["Version"]) == ('"2"', "1.0")
@@ -59,8 +57,8 @@ def test_an_execution_continued_as_new_begins_with_an_extra_event() -> None:
     assert following.new[2]["IsPlayed"]
 
 
-def test_output_waits_for_what_is_open() -> None:
-    """A timer that nobody cancelled holds the instance."""
+def test_output_waits_for_open_tasks() -> None:
+    """A timer that is not cancelled keeps the instance running."""
     lost = {"actionType": 11, "compoundActions": [TIMER, {"actionType": 6, "externalEventName": "go"}]}
     raised = [events.timer_created(AT, 0, AT), events.event_raised(AT, "go", "1")]
     _, result = play({"actions": [[lost]], "isDone": True, "output": 1}, [], STARTED, *raised)
@@ -68,7 +66,7 @@ def test_output_waits_for_what_is_open() -> None:
 
 
 def test_the_error_in_the_sdks_exception_fails_the_instance() -> None:
-    """The state is hidden behind a label in its text."""
+    """The SDK puts the state behind a label in the exception's text."""
     state = json.dumps({"actions": [[]], "isDone": False, "error": "broken", "customStatus": 1})
     _, result = play(f"Exception: broken\n\n$OutOfProcData$:{state}")
     assert result.output == "\"Orchestrator function 'orchestrator' failed: broken\""
@@ -76,19 +74,18 @@ def test_the_error_in_the_sdks_exception_fails_the_instance() -> None:
 
 
 def test_a_custom_status_is_measured_in_utf_16() -> None:
-    """8,192 units with the quotes pass, one more does not."""
+    """Including the quotes, 8,192 units are accepted."""
     assert status_of("x" * 8190).status == "Running"
     assert status_of("x" * 8191).status == "Failed"
 
 
 def status_of(custom: Any) -> Result:
-    """An episode with a custom status."""
     found: Result = play({"customStatus": custom})[1]
     return found
 
 
 def test_suspension_holds_back_new_work_and_nothing_else() -> None:
-    """An orchestrator that returns completes although it is suspended."""
+    """A suspended orchestrator can still complete."""
     suspended = events.event(Kind.EXECUTION_SUSPENDED, AT, Reason="why")
     _, held = play({"actions": [[TIMER]]}, [], STARTED, suspended)
     assert (held.status, held.output, held.decisions) == ("Suspended", '"why"', [])
@@ -97,7 +94,7 @@ def test_suspension_holds_back_new_work_and_nothing_else() -> None:
 
 
 def test_every_call_is_a_span_below_its_execution() -> None:
-    """The decision carries what the history holds; without a trace neither holds any."""
+    """The decision and the history have the same span; without a trace neither has one."""
     child = {"actionType": 2, "functionName": "child", "input": "null"}
     calls = [{"actionType": 0, "functionName": "echo", "input": "1"}, child, TIMER]
     actions = {"actions": [[{"actionType": 12, "compoundActions": calls}]]}
@@ -114,7 +111,7 @@ def test_every_call_is_a_span_below_its_execution() -> None:
 
 
 def test_the_trace_stays_over_continue_as_new() -> None:
-    """With the span of the execution: it is the same orchestration."""
+    """The execution keeps its span."""
     again = {"actions": [[{"actionType": 4, "input": "2"}]], "isDone": True}
     _, result = play(again, [], STARTED | {"ParentTraceContext": BEGUN})
     assert result.continued["ParentTraceContext"] == BEGUN

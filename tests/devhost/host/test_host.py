@@ -1,4 +1,4 @@
-"""The process: what it refuses, what it disables, what it prints, how it ends, and that kill -9 loses nothing."""
+"""The process: refused and disabled functions, output, exit, and recovery from `kill -9`."""
 
 import json
 import signal
@@ -13,7 +13,7 @@ import pytest
 
 
 def test_one_bad_function_is_disabled_alone(host: Any) -> None:
-    """The others run: at the start, over HTTP, and when the admin API says so."""
+    """The others run at the start, over HTTP and through the admin API."""
     assert "the function 'bad_schedule' is in error and disabled" in host.log.read_text()
     assert host.call("GET", "/api/hello?a=1&a=2&b=")[1]["params"] == {"a": "1,2"}
     assert host.call("GET", "/admin/host/status")[1]["state"] == "Running"
@@ -22,12 +22,11 @@ def test_one_bad_function_is_disabled_alone(host: Any) -> None:
 
 
 def test_a_timer_of_a_year_is_monitored_and_runs_at_the_start(host: Any) -> None:
-    """Its status names the next run."""
     assert set(host.notes("at_start")[0]) == {"Last", "Next", "LastUpdated"}
 
 
 def test_keys_are_asked_for_on_demand(launch: Callable[..., Any]) -> None:
-    """401 with an empty body; anonymous routes stay open; the master key opens everything."""
+    """401 with an empty body; anonymous routes need no key; the master key is valid everywhere."""
     host = launch(DEVHOST_KEYS="1").ready()
     keys = json.loads((host.folder / "state/host-keys.json").read_text())
     assert host.call("GET", "/api/hello")[:2] == (401, None)
@@ -38,12 +37,11 @@ def test_keys_are_asked_for_on_demand(launch: Callable[..., Any]) -> None:
     assert host.durable("GET", "/instances")[0] == 401
     assert host.durable("GET", "/instances", x_functions_key=keys["function"])[0] == 403
     assert host.durable("GET", f"/instances?code={keys['system']}")[0] == 200
-    assert host.start("chain", "with-keys") == "with-keys", "the SDK's client uses the RPC address, which asks for none"
+    assert host.start("chain", "with-keys") == "with-keys", "the SDK's client uses the RPC port, which requires no key"
     assert host.end() == 0
 
 
 def test_a_busy_port_is_one_line_that_names_it(launch: Callable[..., Any], tmp_path: Path) -> None:
-    """And exit code 1."""
     with socket.create_server(("0.0.0.0", 0)) as other:  # noqa: S104  # the host listens everywhere as well
         port = str(other.getsockname()[1])
         host = launch(folder=tmp_path, HOST_PORT=port)
@@ -64,7 +62,7 @@ def test_a_busy_port_is_one_line_that_names_it(launch: Callable[..., Any], tmp_p
 def test_an_error_in_one_place_loses_the_whole_app(
     launch: Callable[..., Any], tmp_path: Path, source: str, reason: str
 ) -> None:
-    """The host still answers, with no function at all."""
+    """The host still answers, but without functions."""
     (tmp_path / "host.json").write_text('{"version": "2.0"}')
     good = "import azure.functions as func\napp = func.FunctionApp()\n@app.route()\ndef ping(req):\n    return 'pong'\n"
     (tmp_path / "function_app.py").write_text(good + source)
@@ -76,7 +74,6 @@ def test_an_error_in_one_place_loses_the_whole_app(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_cleanly(launch: Callable[..., Any], number: int) -> None:
-    """Exit code 0, no traceback."""
     host = launch().ready()
     host.start("waits", "open")
     assert host.end(number) == 0
@@ -84,7 +81,7 @@ def test_a_signal_ends_it_cleanly(launch: Callable[..., Any], number: int) -> No
 
 
 def test_timers_fire_early_on_demand(launch: Callable[..., Any]) -> None:
-    """As on the real host: `FireAt` may lie in the future of the episode that saw it fire."""
+    """As on the real host, `FireAt` may be later than the episode after the timer."""
     host = launch(DEVHOST_EARLY_TIMERS="1").ready()
     for n in range(20):
         host.start("waits", f"early-{n}", 1)
@@ -95,7 +92,7 @@ def test_timers_fire_early_on_demand(launch: Callable[..., Any]) -> None:
 
 
 def test_kill_9_loses_nothing(launch: Callable[..., Any]) -> None:
-    """A running activity runs again, a timer fires, an event that was told waits: nothing is lost, nothing doubled."""
+    """A running activity runs again, timers fire, and no result is lost or duplicated."""
     first = launch().ready()
     first.start("naps", "nap", 1.5)
     first.start("waits", "wait", 2)
@@ -109,7 +106,7 @@ def test_kill_9_loses_nothing(launch: Callable[..., Any]) -> None:
     assert second.wait("nap")["output"] == "awake"
     assert second.wait("wait")["output"] == "too late"
     assert all(second.wait(f"chain-{n}")["runtimeStatus"] == "Completed" for n in range(20))
-    assert second.notes("slow") == [1.5, 1.5], "the activity was running: it ran again"
+    assert second.notes("slow") == [1.5, 1.5], "the running activity ran again"
     assert second.end() == 0
 
 
@@ -132,7 +129,7 @@ if os.environ.get("LATE"):
 def test_the_call_of_an_activity_that_the_host_does_not_have_is_lost(
     launch: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """A later host that has the activity finds nothing to run: the instance is Running for ever."""
+    """A later host that has the activity does not run the call; the instance stays Running."""
     (tmp_path / "host.json").write_text('{"version": "2.0"}')
     (tmp_path / "function_app.py").write_text(LATE)
     first = launch(tmp_path, tmp_path).ready()

@@ -1,4 +1,4 @@
-"""What a client may ask of an orchestration, on a store without a worker."""
+"""The client operations, on a store without a worker."""
 
 import asyncio
 from pathlib import Path
@@ -12,7 +12,7 @@ from devhost.host.worker import Worker
 
 
 async def test_whoever_looked_before_the_first_was_there_is_accepted(tmp_path: Path) -> None:
-    """All twelve, and one execution stands; who looks later is refused: an acceptance is no proof of being first."""
+    """All twelve concurrent starts are accepted and one runs, so an acceptance does not prove that a start was the first."""
     store = Store(tmp_path / "host.sqlite")
     hub = Hub(Engine(store, Worker([], str, None), max_activities=1), None)
     assert await asyncio.gather(*[hub.start("any", "same", None) for _ in range(12)]) == ["same"] * 12

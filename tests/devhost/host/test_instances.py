@@ -15,7 +15,7 @@ EVERYTHING = list(STATUSES)
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    """One instance of each status, named after it."""
+    """Store one instance of each status, named after it."""
     found = Store(tmp_path / "host.sqlite")
     for status in STATUSES:
         found.create(events.execution_started("2026-01-01T00:00:00Z", "any", status, "execution", data=None))
@@ -42,7 +42,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def test_only_final_states_keep_a_purge_from_what_runs(
     store: Store, parameters: dict[str, str], left: list[str]
 ) -> None:
-    """Every other filter but the time is ignored."""
+    """All other filters but the time are ignored."""
     assert instances.purge(store, Query.of(parameters)) == len(STATUSES) - len(left)
     assert [status for status in STATUSES if store.get(status)] == left
 
@@ -64,5 +64,4 @@ def test_a_status_in_the_wrong_case_filters_nothing(store: Store, wanted: str, f
 
 @pytest.mark.parametrize("token", ["%%%", "no token!", "gA==", "ä"])
 def test_a_token_that_cannot_be_read_looks_like_the_end(store: Store, token: str) -> None:
-    """No error."""
     assert instances.page(store, Query(), None, token) == ([], None)

@@ -1,4 +1,4 @@
-"""What is metered of an app: executions, and the time in which its instances work at all."""
+"""The metered values: executions, and the time in which an instance runs at least one function."""
 
 import time
 from dataclasses import replace
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from devhost.host.indexing import Function
-from devhost.host.meter import Meter
+from devhost.host.worker import Meter
 
 ONE = Function(
     name="one",
@@ -25,7 +25,7 @@ QUEUE = replace(ONE, name="queue", kind="queueTrigger")
 
 
 def test_time_is_counted_once_however_many_run() -> None:
-    """Two durable functions that overlap work for the time of one; a queue's function is a group of its own."""
+    """Overlapping durable functions count once; a queue function is a group of its own."""
     meter = Meter()
     with meter.running(ONE), meter.running(QUEUE), meter.running(OTHER):
         time.sleep(0.05)
@@ -38,7 +38,6 @@ def test_time_is_counted_once_however_many_run() -> None:
 
 
 def test_a_function_that_fails_is_metered_too() -> None:
-    """It was executed, and has ended."""
     meter = Meter()
     with pytest.raises(ValueError, match="no"), meter.running(ONE):
         raise ValueError("no")
@@ -46,8 +45,8 @@ def test_a_function_that_fails_is_metered_too() -> None:
     assert (found["executions"], set(found["active_seconds"])) == ({"one": 1}, {"durable"})
 
 
-def test_the_host_tells_it(host: Any) -> None:
-    """What an orchestration of two activities takes: three calls of it, two of theirs."""
+def test_the_host_reports_it(host: Any) -> None:
+    """An orchestration of two activities takes three calls of the orchestrator and two of the activity."""
     before = host.call("GET", "/admin/meter")[1]["executions"]
     host.start("chain", "metered")
     host.wait("metered", "Completed")

@@ -10,7 +10,7 @@ import json
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 
 import azure.functions as func
 import pytest
-from azure.core.exceptions import HttpResponseError, ResourceExistsError
+from azure.core.exceptions import HttpResponseError
 from azure.storage.queue import QueueClient
 
 from devhost.host import queues as listeners
@@ -27,48 +27,31 @@ from devhost.host.indexing import Function
 from devhost.host.queues import QueueListener
 from devhost.host.worker import Worker
 from tests.devhost.host.conftest import until
+from tests.devhost.host.messages import noted, queue
 
 TRACED = {"AzureFunctionsJobHost__extensions__durableTask__tracing__distributedTracingEnabled": "true"}
 
 
-def queue(connection: str, name: str) -> QueueClient:
-    """A queue that exists."""
-    client = QueueClient.from_connection_string(connection, name)
-    with suppress(ResourceExistsError):
-        client.create_queue()
-    return client
-
-
 def taken(client: QueueClient) -> str:
-    """The next message's raw text, once there is one."""
+    """Wait for a message and return its raw text."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         for message in client.receive_messages(max_messages=1):
             client.delete_message(message)
             return str(message.content)
         time.sleep(0.05)
-    pytest.fail("no message came")
-
-
-def noted(host: Any, text: str) -> list[Any]:
-    """What the function noted about messages that hold `text`, once it has."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        if found := [one for one in host.notes("queue") if text in one["body"]]:
-            return found
-        time.sleep(0.02)
-    pytest.fail("the function was not called")
+    pytest.fail("no message arrived")
 
 
 @pytest.fixture(scope="module")
 def listening(launch: Callable[..., Any], queues: str) -> Iterator[Any]:
-    """A host with the queue service; `events` is its queue."""
+    """Run a listener; cancel it at the end."""
     with queue(queues, "events"), queue(queues, "events-poison"):
         yield launch(QUEUES=queues, **TRACED).ready()
 
 
 def test_text_arrives_as_it_is(listening: Any, queues: str) -> None:
-    """Under "none" base64 stays base64, and the message is gone afterwards. It has no trace, though tracing is on."""
+    """Without an encoding, base64 is not decoded. A message has no trace although tracing is on."""
     with queue(queues, "events") as events:
         events.send_message("aGVsbG8=")
         seen = noted(listening, "aGVsbG8=")[0]
@@ -76,15 +59,14 @@ def test_text_arrives_as_it_is(listening: Any, queues: str) -> None:
 
 
 def test_the_properties_of_a_json_message_replace_the_metadata(listening: Any, queues: str) -> None:
-    """The id that a function sees is the event's own, whatever the case of the key."""
+    """The function sees the event's own id, in any case of the key."""
     with queue(queues, "events") as events:
         events.send_message(json.dumps({"iD": "event-7", "text": "merged", "DEQUEUECOUNT": "4"}))
         seen = noted(listening, "merged")[0]
         assert (seen["id"], seen["count"]) == ("event-7", 4)
 
 
-def test_what_fails_three_times_goes_to_the_poison_queue(listening: Any, queues: str) -> None:
-    """Raw, as a new message."""
+def test_a_message_that_fails_three_times_is_poison(listening: Any, queues: str) -> None:
     with queue(queues, "events") as events, queue(queues, "events-poison") as poison:
         events.send_message("FAIL please")
         assert taken(poison) == "FAIL please"
@@ -92,7 +74,7 @@ def test_what_fails_three_times_goes_to_the_poison_queue(listening: Any, queues:
 
 
 def test_an_unreadable_property_never_reaches_the_function(listening: Any, queues: str) -> None:
-    """It fails in the worker, every time, until it is poison."""
+    """Each delivery fails in the worker until the message is poison."""
     text = json.dumps({"DequeueCount": "x", "text": "unreadable"})
     with queue(queues, "events") as events, queue(queues, "events-poison") as poison:
         events.send_message(text)
@@ -103,7 +85,6 @@ def test_an_unreadable_property_never_reaches_the_function(listening: Any, queue
 def test_base64_is_the_default_and_anything_else_is_poison_at_once(
     launch: Callable[..., Any], queues: str, tmp_path: Path
 ) -> None:
-    """The function never sees it; what is base64 arrives decoded."""
     source = (Path(__file__).parent / "apps/shapes/function_app.py").read_text()
     (tmp_path / "function_app.py").write_text(source)
     (tmp_path / "host.json").write_text('{"version": "2.0"}')
@@ -117,8 +98,8 @@ def test_base64_is_the_default_and_anything_else_is_poison_at_once(
     assert host.end() == 0
 
 
-def test_a_host_that_ends_gives_no_message_back(launch: Callable[..., Any], queues: str) -> None:
-    """Killed or asked to end: a message in hand comes again when its lock ends. What ends within the grace is done."""
+def test_a_host_that_ends_releases_no_message(launch: Callable[..., Any], queues: str) -> None:
+    """A message in processing reappears when its lock ends. Messages that end within the grace period are done."""
     with queue(queues, "killed") as killed, queue(queues, "ended") as ended:
         first, second = (launch(QUEUES=queues, QUEUE=name).ready() for name in ("killed", "ended"))
         killed.send_message("SLEEP 60")
@@ -135,7 +116,7 @@ def test_a_host_that_ends_gives_no_message_back(launch: Callable[..., Any], queu
             assert message.dequeue_count == 2
             # A receive hides a message for 30 seconds, so this is at least the time between the two receives.
             waited = message.next_visible_on - timedelta(seconds=30) - message.inserted_on
-            assert waited >= timedelta(seconds=listeners.LEASE - 1), "nothing is given back"
+            assert waited >= timedelta(seconds=listeners.LEASE - 1), "the message was released"
 
 
 SETTINGS = Queues("none", 3, timedelta(0), 16, 16, timedelta(seconds=0.1))
@@ -144,20 +125,20 @@ NUMBERS = itertools.count()
 
 
 def again(client: QueueClient) -> Any:
-    """The next message, once there is one; it is deleted."""
+    """Wait for a message, delete it and return it."""
     message = until(lambda: next(iter(client.receive_messages(max_messages=1)), None))
     client.delete_message(message)
     return message
 
 
 def depth(client: QueueClient) -> int:
-    """How many messages a queue has, the invisible ones among them."""
+    """Return the number of messages in a queue, including invisible ones."""
     return client.get_queue_properties().approximate_message_count or 0
 
 
 @dataclass
 class Bench:
-    """A queue of its own, its poison queue, and a listener on it whose function keeps what it sees."""
+    """A queue of its own, its poison queue, and a listener whose function records the messages."""
 
     connection: str
     name: str
@@ -173,7 +154,6 @@ class Bench:
         self.worker = Worker([self.function], str, None)
 
     async def call(self, message: func.QueueMessage) -> None:
-        """The function."""
         self.seen.append(message)
         if self.act:
             await self.act()
@@ -190,7 +170,7 @@ class Bench:
             await listener.stop(0)
 
     def deliver(self, *texts: str) -> None:
-        """Put messages, and listen until none of them is left."""
+        """Send messages and listen until the queue is empty."""
 
         async def run() -> None:
             async with self.listening():
@@ -202,12 +182,11 @@ class Bench:
 
     @property
     def bodies(self) -> list[bytes]:
-        """What the function saw."""
         return [message.get_body() for message in self.seen]
 
     @property
     def poisoned(self) -> list[tuple[str, int | None]]:
-        """What is in the poison queue, each with its dequeue count before it was looked at."""
+        """Return the messages in the poison queue with their dequeue counts."""
         return [(message.content, message.dequeue_count) for message in self.poison.peek_messages(max_messages=32)]
 
 
@@ -238,7 +217,7 @@ STRING = "AccountName={0};AccountKey=a2V5;QueueEndpoint=http://127.0.0.1:1/{0};"
 async def test_a_trigger_is_at_the_account_of_its_own_connection(
     bench: Bench, settings: dict[str, str], address: str
 ) -> None:
-    """Not at the host's; and of two settings for one connection the real host takes these."""
+    """Two settings for one connection have the precedence of the real host."""
     listener = QueueListener(bench.function, bench.worker, bench.settings, settings)
     assert listener._service.url.rstrip("/") == address.rstrip("/")
     await listener.stop(0)
@@ -254,18 +233,17 @@ async def test_a_trigger_is_at_the_account_of_its_own_connection(
     ids=str,
 )
 def test_a_connection_without_an_address_disables_its_function(bench: Bench, settings: dict[str, str]) -> None:
-    """The host's own connection does not take its place."""
+    """The host's own connection is not used instead."""
     with pytest.raises(ConfigError, match="QUEUES"):
         QueueListener(bench.function, bench.worker, bench.settings, settings)
 
 
 async def eventually(found: Callable[[], Any]) -> Any:
-    """Like `until`, beside what runs on the loop."""
+    """Call `until` beside the work of the event loop."""
     return await asyncio.to_thread(until, found)
 
 
 def coded(text: str) -> str:
-    """Base64 of a text."""
     return base64.b64encode(text.encode()).decode()
 
 
@@ -276,8 +254,8 @@ RUNS_PLAIN = ["{}", "text", coded("{}"), "test", "abcd1234", "e30", "e3\n0=", ""
 
 
 @pytest.mark.parametrize("text", RUNS_PLAIN, ids=lambda text: ascii(text[:9]))
-def test_without_an_encoding_everything_runs_as_it_is(bench: Bench, text: str) -> None:
-    """Whatever it looks like, up to 65,536 bytes."""
+def test_without_an_encoding_any_text_arrives_unchanged(bench: Bench, text: str) -> None:
+    """Any text up to 65,536 bytes."""
     bench.deliver(text)
     assert (bench.bodies, bench.poisoned) == ([text.encode()], [])
 
@@ -293,17 +271,14 @@ RUNS_CODED = [
 
 @pytest.mark.parametrize(("text", "body"), RUNS_CODED, ids=lambda text: ascii(text[:9]))
 def test_base64_is_decoded(bench: Bench, text: str, body: str) -> None:
-    """A line break in it does no harm, and an empty one is empty."""
+    """Line breaks in it are ignored, and an empty text is an empty body."""
     bench.settings = replace(SETTINGS, encoding="base64")
     bench.deliver(text)
     assert (bench.bodies, bench.poisoned) == ([body.encode()], [])
 
 
 @pytest.mark.parametrize("text", ["{}", "plain text", "e30", MARK + coded("{}")])
-def test_what_is_not_base64_is_poison_at_once_and_raw(
-    bench: Bench, text: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Without a try."""
+def test_text_that_is_not_base64_is_poison_at_once(bench: Bench, text: str, caplog: pytest.LogCaptureFixture) -> None:
     bench.settings = replace(SETTINGS, encoding="base64")
     bench.deliver(text)
     assert (bench.bodies, bench.poisoned) == ([], [(text, 0)])
@@ -311,10 +286,10 @@ def test_what_is_not_base64_is_poison_at_once_and_raw(
 
 
 @pytest.mark.parametrize("text", ["test", "abcd1234"])
-def test_base64_by_chance_that_is_not_text_uses_up_its_tries(
+def test_accidental_base64_that_is_not_text_uses_all_attempts(
     bench: Bench, text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The function is not entered, and the poison queue gets the original form."""
+    """The function is not called, and the poison queue gets the original text."""
     bench.settings = replace(SETTINGS, encoding="base64")
     bench.deliver(text)
     assert (bench.bodies, bench.poisoned) == ([], [(text, 0)])
@@ -322,14 +297,12 @@ def test_base64_by_chance_that_is_not_text_uses_up_its_tries(
 
 
 def test_one_byte_too_many_is_refused_by_the_queue(bench: Bench) -> None:
-    """The put fails."""
     with pytest.raises(HttpResponseError, match="RequestBodyTooLarge"):
         bench.queue.send_message(LARGEST + "x")
 
 
 @pytest.mark.parametrize("encoding", ["none", "base64"])
-def test_a_message_that_fails_is_poison_as_it_was_put(bench: Bench, encoding: str) -> None:
-    """After all tries, as a new message."""
+def test_a_failed_message_is_poison_in_its_original_form(bench: Bench, encoding: str) -> None:
     bench.settings = replace(SETTINGS, encoding=encoding)
     bench.act = fail
     text = coded('{"a": "é"}')
@@ -339,12 +312,11 @@ def test_a_message_that_fails_is_poison_as_it_was_put(bench: Bench, encoding: st
 
 
 async def fail() -> None:
-    """Fail."""
     raise ValueError("told to fail")
 
 
-def test_a_message_that_was_taken_too_often_is_not_tried_again(bench: Bench) -> None:
-    """A host that dies at each try leaves such ones."""
+def test_a_message_that_was_received_too_often_is_not_processed(bench: Bench) -> None:
+    """Such messages result from a host that dies at each attempt."""
     bench.queue.send_message("worn")
     for _ in range(3):
         until(lambda: list(bench.queue.receive_messages(visibility_timeout=1)))
@@ -353,10 +325,8 @@ def test_a_message_that_was_taken_too_often_is_not_tried_again(bench: Bench) -> 
 
 
 @pytest.mark.parametrize("bad", ["\x01", "\ufffe"])
-def test_a_text_that_xml_cannot_hold_takes_its_batch_with_it(
-    bench: Bench, bad: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    """None of them runs, none is poison, and all are invisible until the lock ends. Later ones run."""
+def test_a_text_beyond_xml_loses_its_whole_batch(bench: Bench, bad: str, caplog: pytest.LogCaptureFixture) -> None:
+    """No message of the batch runs or is poison; all are invisible until the lock ends. Later ones run."""
 
     async def run() -> None:
         async with bench.listening():
@@ -374,8 +344,8 @@ def test_a_text_that_xml_cannot_hold_takes_its_batch_with_it(
     ]
 
 
-def test_a_message_in_hand_at_the_end_is_not_given_back(bench: Bench) -> None:
-    """It comes again when its lock ends; what ends within the grace is done."""
+def test_a_message_in_processing_at_the_end_is_not_released(bench: Bench) -> None:
+    """It reappears when its lock ends. Messages that end within the grace period are done."""
 
     async def run() -> None:
         async with bench.listening() as listener:
@@ -398,7 +368,7 @@ def test_a_message_in_hand_at_the_end_is_not_given_back(bench: Bench) -> None:
 
 
 def test_a_lock_is_renewed_at_its_half(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As long as the function runs, and by an abandoned listener until the process ends."""
+    """Also by an abandoned listener, until the process ends."""
 
     async def run() -> None:
         async with bench.listening() as listener:
@@ -419,14 +389,14 @@ def test_a_lock_is_renewed_at_its_half(bench: Bench, monkeypatch: pytest.MonkeyP
     pauses: list[float] = []
     slept = asyncio.sleep
     monkeypatch.setattr(asyncio, "sleep", sleep)
-    bench.act = asyncio.Event().wait  # type: ignore[assignment]  # what it returns does not matter
+    bench.act = asyncio.Event().wait  # type: ignore[assignment]  # its result is not used
     bench.queue.send_message("long")
     asyncio.run(run())
     assert again(bench.queue).dequeue_count == 2
 
 
 def test_thirty_two_run_at_once(bench: Bench) -> None:
-    """A batch of 16, and another as soon as no more than 16 run."""
+    """A batch of 16, and another when at most 16 run."""
 
     async def run() -> None:
         async with bench.listening():
@@ -448,13 +418,13 @@ def test_thirty_two_run_at_once(bench: Bench) -> None:
     assert (max(running), len(bench.seen)) == (32, 40)
 
 
-def test_a_trigger_on_a_poison_queue_gives_nothing_back(queues: str, bench: Bench) -> None:
-    """There is no poison queue of a poison queue: what fails stays invisible until its lock ends, try after try."""
+def test_a_trigger_on_a_poison_queue_releases_nothing(queues: str, bench: Bench) -> None:
+    """A poison queue has no poison queue: a failed message stays invisible until its lock ends, each time."""
 
     async def run() -> None:
         async with poison.listening() as listener:
             await eventually(lambda: poison.seen)
-            await eventually(lambda: not listener._running)  # nothing else tells that it has failed
+            await eventually(lambda: not listener._running)  # there is no other sign of the failure
             assert not list(poison.queue.receive_messages())
             await eventually(lambda: len(poison.seen) == 4)
         assert [message.dequeue_count for message in poison.seen] == [1, 2, 3, 4]
@@ -467,7 +437,7 @@ def test_a_trigger_on_a_poison_queue_gives_nothing_back(queues: str, bench: Benc
 
 
 def merged(bench: Bench, **properties: Any) -> func.QueueMessage:
-    """What the function sees of a message with these properties."""
+    """Return what the function sees of a message with these properties."""
     bench.deliver(json.dumps(properties))
     assert len(bench.seen) == 1
     return bench.seen[0]
@@ -476,25 +446,23 @@ def merged(bench: Bench, **properties: Any) -> func.QueueMessage:
 @pytest.mark.parametrize("key", ["id", "Id", "ID"])
 @pytest.mark.parametrize("value", ["EVENT-ID", 5, {"a": 1}])
 def test_an_id_of_any_case_is_the_messages_id(bench: Bench, key: str, value: Any) -> None:
-    """A number and an object as well; the SDK makes text of them."""
+    """The SDK converts numbers and objects to text."""
     assert merged(bench, **{key: value}).id == str(value)
 
 
 @pytest.mark.parametrize("value", ["receipt", 5, {"a": 1}])
 def test_a_pop_receipt_is_the_messages(bench: Bench, value: Any) -> None:
-    """What the real lock needs is kept elsewhere: the message is done."""
+    """The host keeps the real receipt elsewhere, so the message is deleted."""
     assert merged(bench, PopReceipt=value).pop_receipt == str(value)
 
 
 @pytest.mark.parametrize("value", [7, "7", -1, 10**12])
 def test_a_dequeue_count_is_the_messages(bench: Bench, value: Any) -> None:
-    """Any whole number."""
     assert merged(bench, DequeueCount=value).dequeue_count == int(value)
 
 
 @pytest.mark.parametrize("value", [None, [1]])
 def test_null_and_lists_replace_nothing(bench: Bench, value: Any) -> None:
-    """Of no key."""
     keys = ("Id", "PopReceipt", "DequeueCount", "InsertionTime", "ExpirationTime", "NextVisibleTime")
     seen = merged(bench, **dict.fromkeys(keys, value))
     assert len(seen.id or "") == 36
@@ -504,7 +472,7 @@ def test_null_and_lists_replace_nothing(bench: Bench, value: Any) -> None:
 
 
 def test_only_the_top_of_an_object_counts(bench: Bench) -> None:
-    """Neither nested keys nor the names that the host itself uses."""
+    """Nested keys and the names that the host itself uses have no effect."""
     harmless = ("queueTrigger", "sys", "data", "rand-guid", "datetime", "$type", "msg", "context", "")
     seen = merged(bench, nested={"id": "x", "DequeueCount": "x"}, **dict.fromkeys(harmless, "x"))
     assert (len(seen.id or ""), seen.dequeue_count) == (36, 1)
@@ -527,10 +495,10 @@ MOMENTS: tuple[Any, ...] = (
     [{key: value} for key in TIMES for value in MOMENTS] + [{"DequeueCount": value} for value in ("x", 1.5, {"a": 1})],
     ids=str,
 )
-def test_a_property_that_cannot_be_converted_uses_up_the_tries(
+def test_a_property_that_cannot_be_converted_uses_all_attempts(
     bench: Bench, properties: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Valid times among them. The function is not entered."""
+    """This includes valid times. The function is not called."""
     text = json.dumps(properties)
     bench.deliver(text)
     assert (bench.bodies, bench.poisoned) == ([], [(text, 0)])

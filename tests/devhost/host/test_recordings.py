@@ -1,4 +1,4 @@
-"""The stand-in does what a real Functions host 4.1037 with Durable extension 3.19.0 did under the same drive."""
+"""The stand-in answers a sequence of requests as a real Functions host 4.1037 with Durable extension 3.19.0 did."""
 
 import json
 import re
@@ -23,19 +23,17 @@ ASKED = (*STARTED[:-1], "event_or_timer-out", "event_or_timer-in", "two_events-e
 
 
 def as_text(value: Any) -> str:
-    """What equal values sort by."""
     return json.dumps(value, sort_keys=True)
 
 
 class Drive:
-    """Plays the recorded requests in their order; where the recording slept, this waits for what it slept for."""
+    """Sends the recorded requests in their order. Instead of the recording's pauses it waits for states."""
 
     def __init__(self, host: Running) -> None:
         self.host, self.answers = host, dict[str, Any]()
         self._rpc = 0
 
     def run(self) -> None:
-        """All of it."""
         rpc = self.ask("durable client binding")["body"]["_rpc_base_url"]
         self._rpc = int(re.findall(r":(\d+)/", rpc)[0])
         self._start()
@@ -60,7 +58,7 @@ class Drive:
         return [episode for episode in self.host.notes("episodes.jsonl") if episode["instance"] == instance]
 
     def played(self, instance: str, count: int) -> None:
-        """Wait for so many calls of the orchestrator."""
+        """Wait for a number of calls of the orchestrator."""
         until(lambda: len(self.episodes(instance)) >= count)
 
     def _new(self, name: str, instance: str, data: Any = None) -> None:
@@ -88,7 +86,7 @@ class Drive:
             self.ask(f"raise event, {what}")
 
     def _refuse(self) -> None:
-        """Starts, most of them odd."""
+        """Start instances with unusual ids and bodies."""
         for what in ANSWERS:
             if what.startswith(("start of", "start, ", "start with")) or what.endswith(
                 "running instance, through the SDK client"
@@ -96,7 +94,6 @@ class Drive:
                 self.ask(what)
 
     def _turn(self) -> None:
-        """Suspend, resume, terminate."""
         self.ask("status of a running instance")
         self.ask("status of an unknown instance")
         self.ask("suspend")
@@ -129,7 +126,6 @@ class Drive:
         self.ask("status of a failed one, error wanted")
 
     def _repeat(self) -> None:
-        """Start again, rewind, restart."""
         self.ask("start_new of a completed instance, through the SDK client")
         self.host.wait("chain")
         self.ask("status after starting a completed one again")
@@ -169,7 +165,7 @@ class Drive:
 
 @pytest.fixture(scope="module")
 def driven(launch: Callable[..., Running]) -> Drive:
-    """The stand-in after the whole drive."""
+    """Run the whole drive."""
     drive = Drive(launch(recorded.FOLDER / "durable").ready())
     drive.run()
     return drive
@@ -177,12 +173,11 @@ def driven(launch: Callable[..., Running]) -> Drive:
 
 @pytest.fixture(scope="module")
 def episodes(driven: Drive) -> dict[str, list[Any]]:
-    """The calls of each instance on the stand-in."""
     return by_instance(driven.host.notes("episodes.jsonl"))
 
 
 def by_instance(episodes: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    """The calls of each instance in their order; of `fan` the first and the last, with the events alone."""
+    """Group the calls by instance in their order; of `fan` keep the first, and the last with its events alone."""
     found: dict[str, list[Any]] = {}
     for episode in recorded.plain(episodes):
         found.setdefault(episode.pop("instance"), []).append(episode)
@@ -198,13 +193,12 @@ RECORDED = by_instance(recorded.records("episodes.jsonl"))
 
 @pytest.mark.parametrize("instance", RECORDED)
 def test_an_orchestrator_is_called_as_it_was(episodes: dict[str, list[Any]], instance: str) -> None:
-    """As often, with the same histories (events, numbers, fields, IsPlayed), and so the SDK returned the same."""
+    """As often and with the same histories (events, numbers, fields, IsPlayed), so the SDK returned the same."""
     assert recorded.differences(episodes[instance], RECORDED[instance]) == []
 
 
 @pytest.mark.parametrize("what", ANSWERS)
 def test_the_management_api_answers_as_it_did(driven: Drive, what: str) -> None:
-    """Status, headers, body."""
     want, got = ANSWERS[what], driven.answers[what]
     got["headers"] = {name: value for name, value in got.get("headers", {}).items() if name in KEPT}
     names = want.keys() & {"status", "headers", "body", "count", "ids", "token", "first"}
@@ -216,18 +210,17 @@ FUNCTIONS = recorded.records("functions.jsonl")
 
 @pytest.fixture(scope="module")
 def web(launch: Callable[..., Running]) -> Running:
-    """The stand-in with keys."""
     return launch(recorded.FOLDER / "http", DEVHOST_KEYS="1").ready()
 
 
 @pytest.mark.parametrize("want", FUNCTIONS, ids=[one["what"] for one in FUNCTIONS])
 def test_http_functions_answer_as_they_did(web: Running, want: dict[str, Any]) -> None:
-    """Routes, parameters, methods, encodings, keys, errors. A body that shows its own URL is as long as the port."""
+    """Routes, parameters, methods, encodings, keys, errors. The length of a body with its own URL depends on the port."""
     keys = json.loads((web.folder / "state/host-keys.json").read_text())
     names = {"FUNCTIONKEY": keys["function"], "MASTERKEY": keys["master"]}
     path, headers = (_replaced(want[name], names) for name in ("path", "request_headers"))
     body = want["request"]
-    if body and "Content-Length" in headers:  # the recording holds the beginning of a long one
+    if body and "Content-Length" in headers:  # the recording has only the beginning of a long one
         body = body.ljust(int(headers["Content-Length"]) - len(body.encode()) + len(body), body[0])
     got = recorded.ask(web.port, want["method"], path, headers, body, name="127.0.0.1")
     got = _replaced(got, {key: name for name, key in names.items()})
@@ -246,14 +239,14 @@ def _replaced(value: Any, names: dict[str, str]) -> Any:
 
 
 def comparable(what: str, answer: dict[str, Any], names: Iterable[str]) -> Any:
-    """An answer, as far as it is compared.
+    """Return the parts of an answer that must be equal.
 
-    These are all the differences that there may be:
+    These are the only differences that are allowed:
 
-    - three activities at once answer in any order, so in `fan` (see `by_instance` as well);
+    - three concurrent activities answer in any order, so in `fan` (see also `by_instance`);
     - ids that the host makes sort anywhere in a list, so they are looked up by id, and a token may name any;
-    - the stand-in has a welcome page, an id, and an age of its own, and no extension bundle;
-    - of the list of functions the recording holds a description only.
+    - the stand-in has a welcome page, an id, and an uptime of its own, and no extension bundle;
+    - for the list of functions the recording has only a description.
     """
     found = recorded.plain({name: answer.get(name) for name in names})
     match what:
@@ -261,7 +254,7 @@ def comparable(what: str, answer: dict[str, Any], names: Iterable[str]) -> Any:
             found["body"]["historyEvents"].sort(key=as_text)
         case "query by status, no input":
             found["body"].sort(key=as_text)
-        case "query by unknown status" | "query, bad time":  # the recording holds one of them all
+        case "query by unknown status" | "query, bad time":  # the recording has only one of them
             found["body"] = [one for one in found["body"] if one["instanceId"] == "@at"]
         case "query top=0":
             found["headers"][TOKEN] = bool(found["headers"][TOKEN])

@@ -1,4 +1,4 @@
-"""The replay of an action list: ids, retries, compound actions, events, open tasks, other people's histories."""
+"""The replay of an action list: ids, retries, compound actions, events, open tasks, non-deterministic histories."""
 
 from typing import Any
 
@@ -18,57 +18,48 @@ BEGIN = [
 
 
 def activity(name: str = "echo") -> dict[str, Any]:
-    """The action of an activity."""
     return {"actionType": 0, "functionName": name, "input": "1"}
 
 
 def timer(*, cancelled: bool = False) -> dict[str, Any]:
-    """The action of a timer."""
     return {"actionType": 5, "fireAt": LATER, "isCanceled": cancelled}
 
 
 def event(name: str) -> dict[str, Any]:
-    """The action of a wait."""
     return {"actionType": 6, "externalEventName": name, "reason": "ExternalEvent"}
 
 
 def retried(attempts: int) -> dict[str, Any]:
-    """The action of an activity with retries, wrapped as the SDK sends it."""
+    """Return the action of an activity with retries, wrapped as the SDK sends it."""
     options = {"firstRetryIntervalInMilliseconds": 500, "maxNumberOfAttempts": attempts}
     return every({"actionType": 1, "functionName": "echo", "input": "1", "retryOptions": options})
 
 
 def first(*actions: dict[str, Any]) -> dict[str, Any]:
-    """WhenAny."""
     return {"actionType": 11, "compoundActions": list(actions)}
 
 
 def every(*actions: dict[str, Any]) -> dict[str, Any]:
-    """WhenAll."""
     return {"actionType": 12, "compoundActions": list(actions)}
 
 
 def replay(actions: list[dict[str, Any]], *history: Event) -> Outcome:
-    """Replay behind the start of an execution."""
     return Replay().run(actions, [*BEGIN, *history])
 
 
 def scheduled(number: int) -> Event:
-    """An activity was scheduled."""
     return events.task_scheduled(AT, number, "echo")
 
 
 def done(number: int) -> Event:
-    """An activity returned."""
     return events.task_completed(AT, number, "1")
 
 
 def failed(number: int) -> Event:
-    """An activity failed."""
     return events.task_failed(AT, number, "reason", "details")
 
 
-def test_numbers_are_handed_out_in_order_of_scheduling() -> None:
+def test_numbers_are_assigned_in_order_of_scheduling() -> None:
     """Activities, timers and children take one each; waits for events take none."""
     child = {"actionType": 2, "functionName": "child", "input": "null", "instanceId": None, "version": None}
     outcome = replay([every(activity(), event("go"), timer(), child)])
@@ -76,7 +67,7 @@ def test_numbers_are_handed_out_in_order_of_scheduling() -> None:
     assert not outcome.finished
 
 
-def test_only_what_the_history_does_not_hold_is_decided() -> None:
+def test_only_work_that_the_history_lacks_is_scheduled() -> None:
     """The second action, once the first is done."""
     outcome = replay([activity(), activity("other")], scheduled(0), done(0))
     assert outcome.decisions == [Activity(1, "other", "1")]
@@ -92,35 +83,32 @@ def test_the_last_failure_is_followed_by_a_timer_that_is_due_at_once() -> None:
 
 
 def test_when_all_waits_for_the_siblings_of_a_failure() -> None:
-    """The SDK goes on at the first failure, the host does not."""
+    """The SDK continues at the first failure, the host does not."""
     actions, both = [every(activity(), activity()), activity()], [scheduled(0), scheduled(1), failed(0)]
     assert replay(actions, *both).decisions == []
     assert replay(actions, *both, done(1)).decisions == [Activity(2, "echo", "1")]
 
 
 def test_the_loser_of_when_any_stays_open() -> None:
-    """The list is done; the execution is not."""
+    """The list is complete, but the execution is not."""
     history = [events.timer_created(AT, 0, LATER), scheduled(1), done(1)]
     outcome = replay([first(timer(), activity())], *history)
     assert (outcome.finished, outcome.open) == (True, True)
 
 
 def test_a_cancelled_timer_holds_nothing_open_but_keeps_its_number() -> None:
-    """The action comes again with `isCanceled`."""
     history = [events.timer_created(AT, 0, LATER), events.event_raised(AT, "go", "1")]
     outcome = replay([first(timer(cancelled=True), event("go")), activity()], *history)
     assert (outcome.open, outcome.decisions) == (True, [Activity(1, "echo", "1")])
 
 
-def test_events_match_without_case_and_wait_for_their_wait() -> None:
-    """An early event is kept."""
+def test_events_match_without_case_and_are_kept_for_their_wait() -> None:
     early = [events.event_raised(AT, "TWO", "1"), events.event_raised(AT, "one", "1")]
     assert replay([event("one"), event("two")], *early).finished
     assert not replay([event("one"), event("one")], early[1]).finished
 
 
 def test_suspension_and_termination_are_seen() -> None:
-    """A resumed execution is not suspended."""
     suspended = events.event(Kind.EXECUTION_SUSPENDED, AT, Reason="why")
     resumed = events.event(Kind.EXECUTION_RESUMED, AT, Reason="go")
     assert replay([activity()], suspended).suspended == "why"
@@ -130,6 +118,6 @@ def test_suspension_and_termination_are_seen() -> None:
 
 @pytest.mark.parametrize("now", [[], [activity("other")], [timer()]])
 def test_another_sequence_of_actions_is_found_out(now: list[dict[str, Any]]) -> None:
-    """A deploy that changes a running orchestration."""
+    """This happens when a deployment changes a running orchestration."""
     with pytest.raises(NonDeterministicError, match="Non-Deterministic workflow detected: "):
         replay(now, scheduled(0))

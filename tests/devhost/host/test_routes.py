@@ -2,7 +2,7 @@
 
 import pytest
 
-from devhost.host.routes import Route, RouteError, resolve_dots
+from devhost.host.web import Route, RouteError, clean_path
 
 
 @pytest.mark.parametrize(
@@ -15,8 +15,6 @@ from devhost.host.routes import Route, RouteError, resolve_dots
         ("items/{id}", "/items", None),
         ("hex/{id:length(4)}", "/hex/abcd", {"id": "abcd"}),
         ("hex/{id:length(4)}", "/hex/abc", None),
-        ("n/{id:int}", "/n/-7", {"id": "-7"}),
-        ("n/{id:int}", "/n/x", None),
         ("files/{*path}", "/files/a/b", {"path": "a/b"}),
         ("files/{*path}", "/files/", {}),
         ("opt/{name?}", "/opt", {}),
@@ -27,13 +25,13 @@ def test_a_path_fits_a_template_or_not(template: str, path: str, values: dict[st
     assert Route.of(template).match(path) == values
 
 
-def test_literals_come_before_constraints_before_parameters_before_the_rest() -> None:
+def test_literals_precede_constraints_parameters_and_catch_alls() -> None:
     """The order in which routes are tried."""
-    templates = ["{*all}", "{id}", "{id:int}", "items"]
+    templates = ["{*all}", "{id}", "{id:length(4)}", "items"]
     assert sorted(templates, key=lambda text: Route.of(text).rank) == templates[::-1]
 
 
-@pytest.mark.parametrize("template", ["a-{id}", "{id:even}", "{id:length(x)}"])
+@pytest.mark.parametrize("template", ["a-{id}", "{id:int}", "{id:length(x)}"])
 def test_a_template_that_cannot_be_read_is_refused_when_it_is_loaded(template: str) -> None:
     """Not in the first request."""
     with pytest.raises(RouteError):
@@ -45,4 +43,4 @@ def test_a_template_that_cannot_be_read_is_refused_when_it_is_loaded(template: s
 )
 def test_dots_are_resolved_before_routing(raw: str, clean: str) -> None:
     """Encoded ones too."""
-    assert resolve_dots(raw) == clean
+    assert clean_path(raw) == clean

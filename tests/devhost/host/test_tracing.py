@@ -1,4 +1,4 @@
-"""Traces, as the real host hands them on: off by default, and without any exporter when they are on."""
+"""Traces as the real host passes them on: off by default, and without an exporter when they are on."""
 
 import re
 from collections.abc import Callable
@@ -15,19 +15,17 @@ TEXT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]")
 
 @pytest.fixture(scope="module")
 def tracing(launch: Callable[..., Any]) -> Any:
-    """A host with tracing."""
     return launch(**SWITCH).ready()
 
 
 def start(host: Any, instance: str, **headers: str) -> list[list[Any]]:
-    """Run the traced orchestration; gives what it noted of its two executions and of its child."""
+    """Run the traced orchestration; return its notes of its two executions and of its child."""
     assert host.durable("POST", f"/orchestrators/traced/{instance}", **headers)[0] == 202
     found: list[list[Any]] = host.wait(instance, "Completed", "Failed")["output"]
     return found
 
 
 def parts(text: str) -> tuple[str, str, str]:
-    """Trace, span and flags of a traceparent."""
     assert TEXT.fullmatch(text), text
     _, trace, span, flags = text.split("-")
     return trace, span, flags
@@ -35,7 +33,7 @@ def parts(text: str) -> tuple[str, str, str]:
 
 @pytest.mark.parametrize(("flags", "kept"), [("01", "01"), ("00", "00")])
 def test_an_orchestration_carries_on_the_trace_of_its_start(tracing: Any, flags: str, kept: str) -> None:
-    """Over continue_as_new, into its child, into every activity, each with a span of its own; so does the tracestate."""
+    """Over continue_as_new, into its child and every activity, each with a span of its own; so is the tracestate."""
     name = f"called-{flags}"
     first, child, second = start(tracing, name, traceparent=CALLER + flags, tracestate="a=1,b=2")
     spans = []
@@ -55,7 +53,7 @@ def test_an_orchestration_carries_on_the_trace_of_its_start(tracing: Any, flags:
 
 
 def test_the_history_shows_the_trace(tracing: Any) -> None:
-    """All fields of it, also of what a client sees."""
+    """Clients see all of its fields."""
     start(tracing, "shown", traceparent=CALLER + "01")
     given = tracing.status("shown", "?showHistory=true")["historyEvents"][0]["ParentTraceContext"]
     assert set(given) == {"TraceParent", "TraceState", "Id", "SpanId", "ActivityStartTime"}
@@ -73,7 +71,7 @@ def test_the_history_shows_the_trace(tracing: Any) -> None:
     ],
 )
 def test_a_start_without_a_trace_begins_one(tracing: Any, name: str, headers: dict[str, str]) -> None:
-    """Nobody records it: its flags are 00."""
+    """It is not recorded: its flags are 00."""
     found = start(tracing, name, **headers)
     traces = [parts(text) for given, seen in found for text in (given["TraceParent"], seen["parent"])]
     assert all(one[0] == other[0] for one, other in pairwise(traces))
@@ -82,25 +80,23 @@ def test_a_start_without_a_trace_begins_one(tracing: Any, name: str, headers: di
 
 
 def test_a_start_through_the_sdk_begins_a_trace_of_its_own(tracing: Any) -> None:
-    """The trace of the HTTP function that starts does not go on by itself."""
+    """It does not continue the trace of the HTTP function that starts it."""
     tracing.call("POST", "/api/start/traced/by-sdk", traceparent=CALLER + "01")
     assert parts(tracing.wait("by-sdk")["output"][0][0]["TraceParent"])[0] != TRACE
 
 
 def test_an_http_function_goes_on_in_its_callers_trace(tracing: Any) -> None:
-    """With a span of its own."""
     seen = tracing.call("GET", "/api/hello", traceparent=CALLER + "01", tracestate="a=1")[1]
     assert parts(seen["trace"])[::2] == (TRACE, "01")
     assert parts(seen["trace"])[1] != "1" * 16
     assert seen["state"] == "a=1"
 
 
-def test_a_timer_has_none(tracing: Any) -> None:
-    """Nobody called it."""
+def test_a_timer_has_no_trace(tracing: Any) -> None:
     assert tracing.notes("timer trace") == [None]
 
 
-def test_without_the_switch_there_is_nothing(host: Any) -> None:
+def test_without_the_setting_there_is_no_trace(host: Any) -> None:
     """Null in the history, None in a function."""
     found = start(host, "untraced", traceparent=CALLER + "01")
     assert [given for given, _ in found] == [None] * 3

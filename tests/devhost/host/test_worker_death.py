@@ -1,4 +1,4 @@
-"""The worker dies, or the job host restarts in place: what fails, in which words, and what comes back."""
+"""Worker deaths and job host restarts: the failures, their texts, and the recovery."""
 
 import asyncio
 import re
@@ -17,7 +17,7 @@ from devhost.host.indexing import Function
 from devhost.host.store import Store
 from devhost.host.worker import FunctionError, Worker
 from tests.devhost.host.conftest import until
-from tests.devhost.host.test_queues import noted, queue
+from tests.devhost.host.messages import noted, queue
 
 DIED = f"{sys.executable} exited with code 137 (0x89)"
 MISSING = "Did not find any initialized language workers"
@@ -28,12 +28,11 @@ CHANGED = (
 
 
 def function(kind: str, name: str) -> Function:
-    """A function that is never entered."""
     return Function(name, kind, {"name": "x"}, lambda x: x, {"x": kind}, False, None, False, "")  # noqa: FBT003
 
 
 def dead(notice: float, patch: pytest.MonkeyPatch) -> Worker:
-    """A worker that has just died; the host notices it after `notice` seconds."""
+    """Return a worker that has just died; the host notices it after `notice` seconds."""
     patch.setattr(worker, "NOTICE", notice)
     found = Worker([function("orchestrationTrigger", "orch"), function("activityTrigger", "act")], str, None)
     found.die()
@@ -44,7 +43,7 @@ def dead(notice: float, patch: pytest.MonkeyPatch) -> Worker:
 def test_an_orchestration_that_is_called_meanwhile_has_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, notice: float, text: str
 ) -> None:
-    """The call in the dying worker and a later one, each in the words of the real host."""
+    """A call in the dying worker and a later one fail with the texts of the real host."""
 
     async def run() -> None:
         engine = Engine(store, dead(notice, monkeypatch), max_activities=1)
@@ -66,17 +65,14 @@ def test_an_orchestration_that_is_called_meanwhile_has_failed(
 
 
 @pytest.mark.parametrize(("notice", "text"), [(60, DIED), (0, MISSING)])
-def test_an_activity_that_would_begin_meanwhile_has_failed(
-    monkeypatch: pytest.MonkeyPatch, notice: float, text: str
-) -> None:
-    """It is not entered."""
+def test_an_activity_without_a_worker_fails(monkeypatch: pytest.MonkeyPatch, notice: float, text: str) -> None:
     with pytest.raises(FunctionError) as failure:
         asyncio.run(dead(notice, monkeypatch).activity("act", "1"))
     assert failure.value.text == text
 
 
 def unlucky(host: Any, disturb: Callable[[], None]) -> str:
-    """Disturb a host while an activity and a message run; what both orchestrations and HTTP make of it. The app's birth."""
+    """Call `disturb` while an activity and a message run; check the effect on both orchestrations and on HTTP."""
     before = host.call("GET", "/api/born")[1]
     host.start("naps", "nap", 20)
     until(lambda: host.notes("slow"))
@@ -90,15 +86,15 @@ def unlucky(host: Any, disturb: Callable[[], None]) -> str:
     assert ended["output"].startswith(CHANGED)
     assert f"'slow' failed: {DIED}" in host.log.read_text()
     until(lambda: host.call("GET", "/api/born")[0] == 200)
-    assert host.call("GET", "/api/born")[1] != before, "the app was loaded anew"
+    assert host.call("GET", "/api/born")[1] != before, "the app was not loaded again"
     host.start("chain", "afterwards")
     assert host.wait("afterwards")["runtimeStatus"] == "Completed"
-    assert host.notes("slow") == [20], "nothing is run again by itself"
+    assert host.notes("slow") == [20], "an activity was run again"
     return str(before)
 
 
 def test_a_worker_that_dies_takes_everything_with_it(launch: Callable[..., Any], queues: str) -> None:
-    """For a second no worker is up. A message costs a try and comes again after a second, whatever host.json says."""
+    """For a second no worker is up. A message loses an attempt and reappears after a second, independent of host.json."""
     pause = {"AzureFunctionsJobHost__extensions__queues__visibilityTimeout": "00:05:00"}
     with queue(queues, "deaths") as deaths:
         host = launch(QUEUES=queues, QUEUE="deaths", **pause).ready()
@@ -113,7 +109,7 @@ def test_a_worker_that_dies_takes_everything_with_it(launch: Callable[..., Any],
 
 
 def test_the_third_death_ends_the_host(launch: Callable[..., Any]) -> None:
-    """With an exit code that is not 0. A signal that finds no worker is no death."""
+    """The exit code is not 0. A signal without a worker does not count as a death."""
     host = launch().ready()
 
     def logged(text: str, times: int) -> None:
@@ -133,7 +129,7 @@ def test_the_third_death_ends_the_host(launch: Callable[..., Any]) -> None:
 
 
 def test_a_job_host_that_restarts_in_place_loses_what_runs(launch: Callable[..., Any], queues: str) -> None:
-    """The same without a worker; and the message in hand is neither tried again nor given back. The new listener works."""
+    """The running message is neither retried nor released. The new listener works."""
     with queue(queues, "restarts") as restarts:
         host = launch(QUEUES=queues, QUEUE="restarts").ready()
         restarts.send_message("SLEEP 30")

@@ -1,36 +1,29 @@
-"""The SDK's clients for a stack, and the few things that most tests do with them."""
-
-from __future__ import annotations
+"""The SDK's clients for a stack, and helpers that most tests use."""
 
 import base64
 import contextlib
 import json
 import time
 import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from azure.core.exceptions import HttpResponseError
-from azure.storage.blob import BlobSasPermissions, BlobServiceClient, generate_blob_sas
+from azure.storage.blob import BlobClient, BlobSasPermissions, BlobServiceClient, generate_blob_sas
 from azure.storage.queue import QueueClient
 
 from devhost.storage.config import EVENT_QUEUE, EVENTS_ACCOUNT, KEY
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from azure.storage.blob import BlobClient
-
-    from devhost.storage.testing import Stack
+from devhost.storage.testing import Stack
 
 PATIENCE_SECONDS = 30
 
 
 @dataclass(frozen=True)
 class Cloud:
-    """A stack and the SDK's clients for it; retries are off, so that a fault is seen as it is."""
+    """A stack and the SDK's clients for it, without retries, so that tests see each fault."""
 
     stack: Stack
     sources: BlobServiceClient
@@ -38,7 +31,7 @@ class Cloud:
     queue: QueueClient
 
     def source(self, name: str = "", container: str = "source") -> BlobClient:
-        """Return a client of a blob in the source account; a new name if none is given."""
+        """Return a client of a blob in the source account, with a new name by default."""
         return self.sources.get_blob_client(container, name or uuid.uuid4().hex)
 
     def target(self, name: str = "") -> BlobClient:
@@ -46,7 +39,7 @@ class Cloud:
         return self.targets.get_blob_client("target", name or uuid.uuid4().hex)
 
     def uploaded(self, data: bytes = b"some bytes", name: str = "", **options: Any) -> BlobClient:
-        """Return a source blob that is there; its event is consumed."""
+        """Upload a source blob and consume its event."""
         blob = self.source(name)
         blob.upload_blob(data, overwrite=True, **options)
         self.events()
@@ -65,11 +58,10 @@ class Cloud:
         return f"{blob.url}?{sas}"
 
     def raw_url(self, blob: BlobClient) -> str:
-        """Return a blob's URL with its name as it is, not encoded."""
+        """Return a blob's URL without encoding its name."""
         return f"{self.stack.blob_url(str(blob.account_name))}/{blob.container_name}/{blob.blob_name}"
 
     def events(self) -> list[dict[str, Any]]:
-        """Take all events off the queue."""
         messages = list(self.queue.receive_messages(max_messages=32, visibility_timeout=60))
         for message in messages:
             self.queue.delete_message(message)
@@ -78,7 +70,6 @@ class Cloud:
 
 @contextlib.contextmanager
 def connected(stack: Stack) -> Iterator[Cloud]:
-    """Connect the SDK's clients."""
     with (
         BlobServiceClient(stack.blob_url("sharingsource"), KEY, retry_total=0) as sources,
         BlobServiceClient(stack.blob_url("sharingtarget"), KEY, retry_total=0) as targets,
@@ -96,10 +87,9 @@ def refused(status: int, code: str) -> Iterator[None]:
 
 
 def eventually(is_true: Callable[[], object]) -> None:
-    """Wait for something to become true."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not is_true():
-        assert time.monotonic() < deadline, "it did not happen"
+        assert time.monotonic() < deadline, "the condition is still false"
         time.sleep(0.02)
 
 

@@ -1,21 +1,15 @@
-"""One stack for all tests of this directory, swept between them."""
+"""One stack for all tests of this directory, reset between them."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 
 from devhost.storage.testing import Stack
 from tests.devhost.storage.cloud import Cloud, connected
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Start the stack that most tests share."""
     settings = {"DEVHOST_COPY_SECONDS": "0.01", "DEVHOST_ACCOUNTS": "another"}
     running = Stack(tmp_path_factory.mktemp("stack"), **settings).start()
     yield running
@@ -24,14 +18,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def shared_cloud(stack: Stack) -> Iterator[Cloud]:
-    """Connect to the shared stack."""
     with connected(stack) as cloud:
         yield cloud
 
 
 @pytest.fixture
 def cloud(shared_cloud: Cloud) -> Iterator[Cloud]:
-    """Hand out the shared stack with no faults, no events and the normal pace, and leave it so."""
+    """Yield the shared stack with no faults, no events and the normal pace."""
     _sweep(shared_cloud)
     yield shared_cloud
     _sweep(shared_cloud)

@@ -1,28 +1,20 @@
-"""Every acknowledged new blob in a watched container has one event, queued before the acknowledgement."""
-
-from __future__ import annotations
+"""Each new blob in a watched container raises one event, queued before the client gets its answer."""
 
 import contextlib
 import re
 import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from azure.core.exceptions import HttpResponseError
-from azure.storage.blob import BlobBlock, BlobType
+from azure.storage.blob import BlobBlock, BlobClient, BlobType
 from azure.storage.queue import QueueClient
 
 from devhost.storage.config import EVENT_QUEUE, KEY
 from tests.contract.facts import fact
-from tests.devhost.storage.cloud import eventually, refused
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from azure.storage.blob import BlobClient
-
-    from tests.devhost.storage.cloud import Cloud
+from tests.devhost.storage.cloud import Cloud, eventually, refused
 
 
 def _commit_blocks(blob: BlobClient) -> None:
@@ -44,7 +36,7 @@ WRITES: dict[str, Callable[[BlobClient], Any]] = {
 )
 @pytest.mark.parametrize("api", WRITES)
 def test_a_new_blob_is_one_event(cloud: Cloud, api: str) -> None:
-    """The event is there when the client hears of success, with the fields of a real one of 22 December 2025."""
+    """The event is queued before the client gets its answer, with the fields of a real one of 22 December 2025."""
     blob = cloud.source()
     WRITES[api](blob)
     (event,) = cloud.events()
@@ -72,7 +64,6 @@ def test_creating_an_append_blob_is_an_event(cloud: Cloud) -> None:
 
 
 def test_a_synchronous_copy_is_an_event(cloud: Cloud) -> None:
-    """A blob that was copied into a watched container is new there."""
     source = cloud.uploaded()
     copy = cloud.source()
     copy.start_copy_from_url(cloud.readable(source), requires_sync=True)
@@ -81,7 +72,7 @@ def test_a_synchronous_copy_is_an_event(cloud: Cloud) -> None:
 
 
 def test_an_asynchronous_copy_is_an_event_when_it_ends(cloud: Cloud) -> None:
-    """Its start is none."""
+    """Its start raises no event."""
     cloud.stack.control.copies(hold=True)
     source = cloud.uploaded(b"12345")
     copy = cloud.source()
@@ -95,8 +86,8 @@ def test_an_asynchronous_copy_is_an_event_when_it_ends(cloud: Cloud) -> None:
     assert event["data"]["eTag"] == copy.get_blob_properties().etag.strip('"')
 
 
-def test_other_requests_are_no_events(cloud: Cloud) -> None:
-    """Neither changes of a blob, nor its end, nor a refused write, nor what nobody watches."""
+def test_other_requests_raise_no_event(cloud: Cloud) -> None:
+    """Changes of a blob, its deletion, refused writes, and containers that are not watched."""
     blob = cloud.uploaded()
     blob.set_blob_metadata({"a": "b"})
     blob.set_standard_blob_tier("Cool")
@@ -109,7 +100,6 @@ def test_other_requests_are_no_events(cloud: Cloud) -> None:
 
 
 def test_an_overwrite_is_another_event_with_a_higher_sequencer(cloud: Cloud) -> None:
-    """Sequencers of one blob compare as strings."""
     blob = cloud.source()
     for data in b"1", b"2", b"3":
         blob.upload_blob(data, overwrite=True)
@@ -129,7 +119,7 @@ def test_watching_more_containers(cloud: Cloud) -> None:
 
 
 def test_each_container_names_its_events_account(cloud: Cloud) -> None:
-    """Two apps on one stack: each gets the events of its own source alone, held ones too; both may watch one container."""
+    """Two apps on one stack: each gets the events of its own source, including held ones; both may watch one container."""
     watched = ["sharingsource/source", "sharingtarget/target@another"]
     with queue(cloud, "another") as another:
         assert cloud.stack.control.events(watch=watched, mode="hold")["watch"] == watched
@@ -144,8 +134,8 @@ def test_each_container_names_its_events_account(cloud: Cloud) -> None:
         assert [urls(each) for each in (cloud, another)] == [[both.url]] * 2
 
 
-def test_an_events_account_that_is_not_there_is_refused(cloud: Cloud) -> None:
-    """No blob would ever be acknowledged."""
+def test_an_unknown_events_account_is_refused(cloud: Cloud) -> None:
+    """Otherwise no blob would be acknowledged."""
     with pytest.raises(ValueError, match="DEVHOST_ACCOUNTS=unknown"):
         cloud.stack.control.events(watch=["sharingsource/source@unknown"])
     assert cloud.stack.control.events()["watch"] == ["sharingsource/source"]
@@ -158,7 +148,7 @@ def urls(cloud: Cloud) -> list[str]:
 
 @contextlib.contextmanager
 def queue(cloud: Cloud, account: str) -> Iterator[Cloud]:
-    """The same stack, with the event queue of another account for as long as a test needs it."""
+    """Yield the event queue of another account."""
     with QueueClient(cloud.stack.queue_url(account), EVENT_QUEUE, credential=KEY) as other:
         other.create_queue()
         yield replace(cloud, queue=other)
@@ -168,7 +158,7 @@ def queue(cloud: Cloud, account: str) -> Iterator[Cloud]:
 @fact("Event Grid", "a queue message is base64", "#azure-docs 102923")
 @pytest.mark.parametrize("encoding", ["base64", "plain"])
 def test_encoding(cloud: Cloud, encoding: str) -> None:
-    """Event Grid sends base64, and so does the stack (azure-docs issue 102923); plain text comes on request."""
+    """As Event Grid, the stack sends base64 (azure-docs issue 102923), and plain text on request."""
     if encoding == "plain":
         cloud.stack.control.events(encoding=encoding)
     cloud.source("é").upload_blob(b"", overwrite=True)
@@ -181,7 +171,7 @@ def test_encoding(cloud: Cloud, encoding: str) -> None:
 
 @fact("Event Grid", "`data.url` is not encoded", "#azure-sdk-for-net 23634")
 def test_the_url_is_raw(cloud: Cloud) -> None:
-    """A `#` in a name stands in the URL as it is (azure-sdk-for-net issue 23634)."""
+    """A `#` in a name is not encoded (azure-sdk-for-net issue 23634)."""
     blob = cloud.source("a#b c%20")
     blob.upload_blob(b"", overwrite=True)
     (event,) = cloud.events()
@@ -189,7 +179,6 @@ def test_the_url_is_raw(cloud: Cloud) -> None:
 
 
 def test_event_grid_schema(cloud: Cloud) -> None:
-    """The older of the two shapes."""
     cloud.stack.control.events(schema="eventgrid")
     cloud.source().upload_blob(b"")
     (event,) = cloud.events()
@@ -199,14 +188,13 @@ def test_event_grid_schema(cloud: Cloud) -> None:
 
 @pytest.mark.parametrize(("mode", "count"), [("duplicate", 2), ("drop", 0), ("deliver", 1)])
 def test_modes(cloud: Cloud, mode: str, count: int) -> None:
-    """Events may be lost or come twice when a test wants that."""
+    """On request, events are lost or sent twice."""
     cloud.stack.control.events(mode=mode)
     cloud.source().upload_blob(b"")
     assert len(cloud.events()) == count
 
 
-def test_held_events_come_later_and_in_order(cloud: Cloud) -> None:
-    """Late events are not lost ones."""
+def test_held_events_are_sent_later_and_in_order(cloud: Cloud) -> None:
     cloud.stack.control.events(mode="hold")
     blobs = [cloud.source() for _ in range(3)]
     for blob in blobs:
@@ -217,7 +205,7 @@ def test_held_events_come_later_and_in_order(cloud: Cloud) -> None:
 
 
 def test_a_blob_without_its_event_is_not_acknowledged(cloud: Cloud) -> None:
-    """While the queue is missing every put fails, so its client tries again."""
+    """While the queue is missing, every put fails and its client retries."""
     cloud.queue.delete_queue()
     with refused(503, "ServerBusy"):
         cloud.source().upload_blob(b"")

@@ -1,21 +1,15 @@
-"""Requests fail, wait and lose their answers as a test wishes; and every request can be counted."""
-
-from __future__ import annotations
+"""Injected faults (errors, delays, lost answers), and the log of requests."""
 
 import threading
-from typing import TYPE_CHECKING
 
 import pytest
 from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseError
 
-from tests.devhost.storage.cloud import eventually, refused
-
-if TYPE_CHECKING:
-    from tests.devhost.storage.cloud import Cloud
+from tests.devhost.storage.cloud import Cloud, eventually, refused
 
 
 def test_error_instead_of_the_request(cloud: Cloud) -> None:
-    """Nothing is applied, and only as many requests are met as were asked for."""
+    """The request has no effect, and the rule matches only its number of requests."""
     cloud.stack.control.add_fault({"operation": "PutBlob"}, {"status": 503, "code": "ServerBusy"}, times=2)
     blob = cloud.target()
     for _ in range(2):
@@ -26,14 +20,12 @@ def test_error_instead_of_the_request(cloud: Cloud) -> None:
 
 
 def test_error_without_a_body_for_head(cloud: Cloud) -> None:
-    """The code is in the header, as the service has it."""
     cloud.stack.control.add_fault({"method": "HEAD"}, {"status": 404, "code": "ContainerBeingDeleted"})
     with refused(404, "ContainerBeingDeleted"):
         cloud.uploaded().get_blob_properties()
 
 
 def test_connection_dropped_before(cloud: Cloud) -> None:
-    """The service never saw the request."""
     cloud.stack.control.add_fault({"operation": "PutBlob"}, {"drop": True})
     blob = cloud.target()
     with pytest.raises((ServiceRequestError, ServiceResponseError)):
@@ -42,7 +34,7 @@ def test_connection_dropped_before(cloud: Cloud) -> None:
 
 
 def test_answer_lost(cloud: Cloud) -> None:
-    """The service did it, once, and the event is there."""
+    """The request takes effect once, and the event is queued."""
     cloud.stack.control.add_fault({"operation": "PutBlob"}, {"drop": True, "when": "after"})
     cloud.stack.control.forget_requests()
     blob = cloud.source()
@@ -56,7 +48,7 @@ def test_answer_lost(cloud: Cloud) -> None:
 
 
 def test_answer_lost_of_a_copy(cloud: Cloud) -> None:
-    """Asked again, the client meets its own copy."""
+    """The retry meets the client's own copy."""
     cloud.stack.control.copies(hold=True)
     cloud.stack.control.add_fault({"operation": "CopyBlob"}, {"drop": True, "when": "after"})
     source, target = cloud.uploaded(), cloud.target()
@@ -66,8 +58,7 @@ def test_answer_lost_of_a_copy(cloud: Cloud) -> None:
         target.start_copy_from_url(cloud.readable(source))
 
 
-def test_error_although_it_was_applied(cloud: Cloud) -> None:
-    """A 500 says nothing about what happened."""
+def test_error_after_the_request_took_effect(cloud: Cloud) -> None:
     cloud.stack.control.add_fault({"operation": "PutBlob"}, {"status": 500, "when": "after"})
     blob = cloud.target()
     with refused(500, "InternalError"):
@@ -76,7 +67,7 @@ def test_error_although_it_was_applied(cloud: Cloud) -> None:
 
 
 def test_hold_until_released(cloud: Cloud) -> None:
-    """A request waits while others overtake it."""
+    """Other requests are not delayed."""
     control = cloud.stack.control
     number = control.add_fault({"operation": "PutBlob", "blob": "^slow"}, {"hold": True})
     slow = cloud.target("slow")
@@ -92,7 +83,6 @@ def test_hold_until_released(cloud: Cloud) -> None:
 
 
 def test_delay(cloud: Cloud) -> None:
-    """A slow request is answered all the same."""
     cloud.stack.control.add_fault({"path": "/target/"}, {"delay": 0.05})
     cloud.target().upload_blob(b"x")
     assert cloud.stack.control.faults()[0]["met"] == 1
@@ -111,21 +101,19 @@ def test_delay(cloud: Cloud) -> None:
     ],
 )
 def test_matching(cloud: Cloud, match: dict[str, str]) -> None:
-    """Each field picks requests out."""
     cloud.stack.control.add_fault(match, {"status": 418})
     with pytest.raises(HttpResponseError):
         cloud.target("the one").upload_blob(b"x")
 
 
 def test_not_matching(cloud: Cloud) -> None:
-    """All fields of a rule must fit."""
     cloud.stack.control.add_fault({"method": "PUT", "container": "source"}, {"status": 418})
     cloud.target().upload_blob(b"x")
     assert cloud.stack.control.faults()[0]["met"] == 0
 
 
-def test_azurites_own_requests_are_spared_and_marked(cloud: Cloud) -> None:
-    """A rule for every HEAD does not meet the one by which Azurite looks at a copy's source."""
+def test_azurites_own_requests_match_no_rule_and_are_marked(cloud: Cloud) -> None:
+    """A rule for HEAD does not match Azurite's own HEAD of a copy's source."""
     source, target = cloud.uploaded(), cloud.target()
     cloud.stack.control.forget_requests()
     cloud.stack.control.add_fault({"method": "HEAD"}, {"status": 503}, times=9)
@@ -135,7 +123,6 @@ def test_azurites_own_requests_are_spared_and_marked(cloud: Cloud) -> None:
 
 
 def test_requests_are_counted_by_name(cloud: Cloud) -> None:
-    """Names, not URLs: what a test asks is how often something was done."""
     cloud.stack.control.forget_requests()
     blob = cloud.target("counted")
     blob.upload_blob(b"x", overwrite=True)
@@ -155,7 +142,7 @@ def test_log_holds_no_signature(cloud: Cloud) -> None:
 
 
 @pytest.mark.parametrize("rule", [{"blob": "("}, {"colour": "red"}])
-def test_a_rule_that_makes_no_sense_is_refused(cloud: Cloud, rule: dict[str, str]) -> None:
-    """A typo in a test does not pass for a fault that never came."""
+def test_an_invalid_rule_is_refused(cloud: Cloud, rule: dict[str, str]) -> None:
+    """A typo in a test must not look like a fault without effect."""
     with pytest.raises(ValueError, match=r"missing|unterminated|unknown"):
         cloud.stack.control.add_fault(rule, {"status": 500})

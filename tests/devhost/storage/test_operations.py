@@ -1,6 +1,4 @@
-"""Requests are told apart by their line and headers."""
-
-from __future__ import annotations
+"""The names of operations."""
 
 import pytest
 
@@ -32,7 +30,7 @@ FROM = {"x-ms-copy-source": "http://127.0.0.1/account/box/other"}
     ],
 )
 def test_name(method: str, target: str, headers: dict[str, str], name: str) -> None:
-    """What is unknown keeps its method, and counts as a write unless it reads."""
+    """An unknown operation keeps its method, and counts as a write unless it reads."""
     assert operation(method, target, headers).name == name
 
 
@@ -41,7 +39,7 @@ def test_name(method: str, target: str, headers: dict[str, str], name: str) -> N
     [("a%20b", "a b"), ("a%2Fb", "a/b"), ("%2e%2e/x", "../x"), ("/a//", "/a//"), ("a%5Cb", "a/b"), ("%zz", "%zz")],
 )
 def test_blob_name(path: str, blob: str) -> None:
-    """Decoded once; a backslash is the slash that Azurite makes of it."""
+    """It is decoded once; Azurite makes a slash of a backslash."""
     assert operation("GET", f"/account/box/{path}", {}).key == ("account", "box", blob)
 
 
@@ -55,5 +53,5 @@ def test_blob_name(path: str, blob: str) -> None:
     ],
 )
 def test_source(url: str, parts: tuple[str, str]) -> None:
-    """Nothing that a client sends as a source is an exception."""
+    """No value of the source header raises an exception."""
     assert source_of(url) == parts

@@ -1,19 +1,14 @@
-"""What clients send and get is what they would without the proxy."""
-
-from __future__ import annotations
+"""The proxy passes requests and answers on unchanged."""
 
 import gzip
 import os
 import socket
-from typing import TYPE_CHECKING
 
 import pytest
 from azure.storage.blob import BlobServiceClient, ContentSettings
 
 from devhost.storage.config import KEY
-
-if TYPE_CHECKING:
-    from tests.devhost.storage.cloud import Cloud
+from tests.devhost.storage.cloud import Cloud
 
 NAMES = [
     "plain.txt",
@@ -37,7 +32,7 @@ NAMES = [
 
 @pytest.mark.parametrize("name", NAMES)
 def test_name_and_bytes_survive(cloud: Cloud, name: str) -> None:
-    """A blob is found, listed, read, announced and copied under the very name it was given."""
+    """A blob is found, listed, read, announced and copied under its own name."""
     data = os.urandom(3000)
     blob = cloud.source(name)
     blob.upload_blob(data, overwrite=True)
@@ -51,7 +46,6 @@ def test_name_and_bytes_survive(cloud: Cloud, name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in NAMES if len(name) < 1000])
 def test_name_survives_a_copy(cloud: Cloud, name: str) -> None:
-    """A synchronous copy takes any name."""
     source = cloud.uploaded(name.encode(), name)
     target = cloud.target(name)
     target.start_copy_from_url(cloud.readable(source), requires_sync=True)
@@ -59,7 +53,7 @@ def test_name_survives_a_copy(cloud: Cloud, name: str) -> None:
 
 
 def test_large_body_is_streamed_unchanged(cloud: Cloud) -> None:
-    """A body far larger than any buffer arrives whole, both ways."""
+    """A body larger than any buffer arrives unchanged in both directions."""
     data = os.urandom(1024 * 1024) * 40
     blob = cloud.target()
     blob.upload_blob(data)
@@ -67,13 +61,12 @@ def test_large_body_is_streamed_unchanged(cloud: Cloud) -> None:
 
 
 def test_metadata_beyond_ascii(cloud: Cloud) -> None:
-    """Header bytes that are not UTF-8 stay what they are, so the signature fits."""
+    """Header bytes that are not UTF-8 do not change, so the signature fits."""
     blob = cloud.uploaded(metadata={"Title": "Größe", "plain": "x"})
     assert blob.get_blob_properties().metadata == {"Title": "Größe", "plain": "x"}
 
 
 def test_encoded_content_is_not_unpacked(cloud: Cloud) -> None:
-    """Bytes that call themselves gzip are only bytes here."""
     packed = gzip.compress(b"content" * 100)
     blob = cloud.uploaded(packed, content_settings=ContentSettings(content_encoding="gzip"))
     assert blob.download_blob(decompress=False).readall() == packed
@@ -86,13 +79,12 @@ def test_one_more_account(cloud: Cloud) -> None:
         assert [container.name for container in another.list_containers()] == ["box"]
 
 
-def test_head_tells_the_length(cloud: Cloud) -> None:
-    """An answer without a body keeps the Content-Length of the body it does not have."""
+def test_head_has_the_length(cloud: Cloud) -> None:
+    """An answer without a body keeps the Content-Length of the missing body."""
     assert cloud.uploaded(b"12345").get_blob_properties().size == 5
 
 
-def test_expectation_is_met(cloud: Cloud) -> None:
-    """A client that waits for 100 Continue gets it."""
+def test_expect_is_answered(cloud: Cloud) -> None:
     answer = _raw(
         cloud, b"PUT /sharingsource/source/x HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n", b"abc"
     )
@@ -112,7 +104,7 @@ def test_expectation_is_met(cloud: Cloud) -> None:
         b"\x00\x01 \xff",
     ],
 )
-def test_nonsense_does_no_harm(cloud: Cloud, line: bytes) -> None:
+def test_invalid_requests_do_no_harm(cloud: Cloud, line: bytes) -> None:
     """Whatever is sent, the next client is served."""
     _raw(cloud, line + b"\r\n", b"")
     assert cloud.stack.control.is_up()

@@ -1,6 +1,4 @@
-"""Starting, stopping, being killed: nothing is lost, nothing stays behind, every refusal names its fix."""
-
-from __future__ import annotations
+"""Start, stop and `kill -9`: no data is lost, no process remains, each error names its fix."""
 
 import contextlib
 import os
@@ -20,7 +18,7 @@ from tests.devhost.storage.cloud import connected, eventually
 
 
 def test_kill_while_pending(tmp_path: Path) -> None:
-    """Azurite closes with every acknowledged write; then a pending copy goes on, and an aborted one is still that."""
+    """Azurite saves every acknowledged write; afterwards a pending copy continues, and an aborted one is still aborted."""
     stack = Stack(tmp_path, DEVHOST_COPY_SECONDS="3600")
     with stack, connected(stack) as cloud:
         data = os.urandom(100_000)
@@ -46,7 +44,7 @@ def test_kill_while_pending(tmp_path: Path) -> None:
 
 
 def test_kill_at_the_worst_moment(tmp_path: Path) -> None:
-    """Copied but not yet recorded, recorded but not yet empty: the next start makes both true."""
+    """Copied but not recorded, or recorded but not emptied: the next start completes both."""
     stack = Stack(tmp_path, DEVHOST_COPY_SECONDS="3600")
     with stack, connected(stack) as cloud:
         source, made, full = cloud.uploaded(b"some bytes"), cloud.target("made"), cloud.target("full")
@@ -69,7 +67,7 @@ def test_kill_at_the_worst_moment(tmp_path: Path) -> None:
 
 
 def test_kill_between_an_abort_and_its_new_etag(tmp_path: Path) -> None:
-    """The next start writes it: the blob is still seen as aborted."""
+    """The next start writes the ETag, and the copy is still aborted."""
     stack = Stack(tmp_path, DEVHOST_COPY_SECONDS="3600")
     with stack, connected(stack) as cloud:
         target = cloud.target("aborted")
@@ -83,7 +81,7 @@ def test_kill_between_an_abort_and_its_new_etag(tmp_path: Path) -> None:
 
 
 def test_stops_at_ctrl_c(tmp_path: Path) -> None:
-    """Exit code 0, not a word, no port taken."""
+    """Exit code 0, no output, no busy port."""
     stack = Stack(tmp_path)
     process = stack.launch()
     assert process.stdout
@@ -96,7 +94,7 @@ def test_stops_at_ctrl_c(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("service", ["blob", "queue", "table"])
 def test_a_port_that_is_taken(tmp_path: Path, service: str) -> None:
-    """One line names the port and the variable that moves it."""
+    """One line names the port and the variable."""
     stack = Stack(tmp_path)
     port = getattr(stack, f"{service}_port")
     with socket.create_server(("127.0.0.1", port)):
@@ -109,7 +107,6 @@ def test_a_port_that_is_taken(tmp_path: Path, service: str) -> None:
 
 
 def test_a_second_stack_with_the_same_state(stack: Stack) -> None:
-    """Two would destroy each other's data."""
     second = Stack(Path(stack.environment["DEVHOST_STATE"]))
     process = second.launch()
     _, errors = process.communicate(timeout=60)
@@ -118,7 +115,6 @@ def test_a_second_stack_with_the_same_state(stack: Stack) -> None:
 
 
 def test_help() -> None:
-    """It lists the variables."""
     shown = subprocess.run(
         [sys.executable, "-m", "devhost.storage", "--help"], capture_output=True, text=True, check=True
     ).stdout
@@ -138,7 +134,7 @@ def test_help() -> None:
         {"DEVHOST_WATCH": "sharingsource/source@unknown"},
     ],
 )
-def test_a_setting_that_makes_no_sense(environment: dict[str, str]) -> None:
+def test_an_invalid_setting(environment: dict[str, str]) -> None:
     """The message names the value and a fix."""
     with pytest.raises(StackError, match=r"Fix: ") as refused:
         Config.from_env(environment)

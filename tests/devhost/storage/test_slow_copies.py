@@ -1,28 +1,20 @@
-"""An asynchronous copy is pending first: an empty target, no writes, progress; then success, failure or abort."""
+"""Asynchronous copies: pending with an empty target, then success, failure or abort."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from azure.core import MatchConditions
-from azure.storage.blob import ContentSettings, StandardBlobTier
+from azure.storage.blob import BlobClient, ContentSettings, StandardBlobTier
 
 from tests.contract.facts import fact
-from tests.devhost.storage.cloud import eventually, refused
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from azure.storage.blob import BlobClient
-
-    from tests.devhost.storage.cloud import Cloud
+from tests.devhost.storage.cloud import Cloud, eventually, refused
 
 
 def _pending(
     cloud: Cloud, data: bytes = b"0123456789", **options: Any
 ) -> tuple[BlobClient, BlobClient, dict[str, Any]]:
-    """Start a copy that does not end before it is let go."""
+    """Start a copy that does not end until `hold` is reset."""
     cloud.stack.control.copies(hold=True)
     source, target = cloud.uploaded(data, metadata={"Of": "source"}), cloud.target()
     return source, target, dict(target.start_copy_from_url(cloud.readable(source), **options))
@@ -37,7 +29,7 @@ def _end(cloud: Cloud, target: BlobClient) -> None:
     "Copy Blob", "a pending target is there at once: empty, with the metadata, and an ETag that is the answer's", "PY22"
 )
 def test_target_is_empty_while_pending(cloud: Cloud) -> None:
-    """It is there at once: committed, of zero length, with the source's metadata and headers."""
+    """It is committed, of zero length, with the source's metadata and headers."""
     _, target, started = _pending(cloud)
     properties = target.get_blob_properties()
 
@@ -49,7 +41,6 @@ def test_target_is_empty_while_pending(cloud: Cloud) -> None:
 
 @fact("Copy Blob", "metadata that is given replaces the source's", "CPP CopyWithTagsMetadataTier")
 def test_metadata_given_replaces_the_sources(cloud: Cloud) -> None:
-    """From the start to the end."""
     _, target, _ = _pending(cloud, metadata={"Transfer_id": "7", "a": "b"})
     assert target.get_blob_properties().metadata == {"Transfer_id": "7", "a": "b"}
     _end(cloud, target)
@@ -63,7 +54,7 @@ def test_metadata_given_replaces_the_sources(cloud: Cloud) -> None:
 )
 @pytest.mark.parametrize("is_shown", [False, True])
 def test_source_url_is_shown_without_its_signature(cloud: Cloud, *, is_shown: bool) -> None:
-    """With the rest of the SAS (PY22 test_copy_blob_async_private_blob_with_sas); with it too in 2019 (ASP test_copy_blob_sync)."""
+    """With the rest of the SAS (PY22 test_copy_blob_async_private_blob_with_sas); in 2019 with the signature (ASP test_copy_blob_sync)."""
     cloud.stack.control.copies(show_signature=is_shown)
     source, target, _ = _pending(cloud)
 
@@ -102,7 +93,7 @@ def test_a_pending_target_shows_the_sources_md5_and_type(cloud: Cloud) -> None:
 
 @fact("Copy Blob", "a pending copy may say over what it stumbles (on request)", "[doc] copy-blob")
 def test_a_copy_that_stumbles_says_so(cloud: Cloud) -> None:
-    """It is pending all the same ([doc] copy-blob: "Encountered a retryable error when reading the source. Will retry.")."""
+    """It is still pending ([doc] copy-blob: "Encountered a retryable error when reading the source. Will retry.")."""
     stumble = '502 BadGateway "Encountered a retryable error when reading the source. Will retry."'
     cloud.stack.control.copies(stumble=stumble)
     _, target, _ = _pending(cloud)
@@ -115,7 +106,7 @@ def test_a_copy_that_stumbles_says_so(cloud: Cloud) -> None:
 
 @fact("Copy Blob", "the ETag of the end is another one than that of the start", "PY22")
 def test_success(cloud: Cloud) -> None:
-    """Bytes, metadata and headers are the source's, the copy id is the same, the ETag is another."""
+    """Bytes, metadata and headers are the source's, the copy id is the same, and the ETag changes."""
     source, target, started = _pending(cloud)
     _end(cloud, target)
     properties = target.get_blob_properties()
@@ -159,14 +150,13 @@ def test_writes_are_refused_while_pending(cloud: Cloud, write: str) -> None:
 @fact("Copy Blob and Copy Blob From URL", "onto a pending target: 409 PendingCopyOperation", "#azcopy 697")
 @pytest.mark.parametrize("sync", [False, True])
 def test_second_copy_is_refused_while_pending(cloud: Cloud, sync: bool) -> None:  # noqa: FBT001  # a parameter
-    """Of either kind."""
     source, target, _ = _pending(cloud)
     with refused(409, "PendingCopyOperation"):
         target.start_copy_from_url(cloud.readable(source), requires_sync=sync)
 
 
 def test_progress_rises(cloud: Cloud) -> None:
-    """It stops where it is told to, far from the end."""
+    """It stops at the given share."""
     cloud.stack.control.copies(stall_at=0.25)
     source, target = cloud.uploaded(b"x" * 1000), cloud.target()
     target.start_copy_from_url(cloud.readable(source))
@@ -175,8 +165,8 @@ def test_progress_rises(cloud: Cloud) -> None:
     assert seen[-1] == 250
 
 
-def test_list_shows_the_copy_if_asked(cloud: Cloud) -> None:
-    """With the same id as a HEAD, pending and afterwards; without asking, nothing."""
+def test_list_shows_the_copy_on_request(cloud: Cloud) -> None:
+    """With the same id as a HEAD, while pending and afterwards."""
     _, target, started = _pending(cloud)
     container = cloud.targets.get_container_client("target")
 
@@ -197,7 +187,7 @@ def test_list_shows_the_copy_if_asked(cloud: Cloud) -> None:
 )
 @pytest.mark.parametrize("change", ["overwrite", "metadata", "delete"])
 def test_fails_when_the_source_changes(cloud: Cloud, change: str) -> None:
-    """The target stays empty, keeps its metadata, and says why."""
+    """The target stays empty, keeps its metadata, and shows the reason."""
     source, target, started = _pending(cloud)
     if change == "delete":
         source.delete_blob()
@@ -214,8 +204,8 @@ def test_fails_when_the_source_changes(cloud: Cloud, change: str) -> None:
     assert (properties.size, properties.metadata) == (0, {"Of": "source"})
 
 
-def test_fails_as_told(cloud: Cloud) -> None:
-    """A test names the failure; only the next copy has it."""
+def test_fails_on_request(cloud: Cloud) -> None:
+    """Only the next copy fails."""
     cloud.stack.control.copies(fail_next="500 OperationCancelled")
     _, target, _ = _pending(cloud)
     _end(cloud, target)
@@ -224,7 +214,7 @@ def test_fails_as_told(cloud: Cloud) -> None:
 
 
 def test_failure_is_forgotten_with_the_next_write(cloud: Cloud) -> None:
-    """A metadata change keeps it, new content does not, and a later metadata change does not bring it back."""
+    """A metadata change keeps it, new content removes it for good."""
     cloud.stack.control.copies(fail_next="500 OperationCancelled")
     _, target, _ = _pending(cloud)
     _end(cloud, target)
@@ -256,7 +246,6 @@ def test_abort(cloud: Cloud) -> None:
 
 @fact("Abort Copy Blob", "another id: 409 CopyIdMismatch", "[doc] abort-copy-blob")
 def test_abort_of_another_copy(cloud: Cloud) -> None:
-    """A wrong id aborts nothing."""
     _, target, _ = _pending(cloud)
     with refused(409, "CopyIdMismatch"):
         target.abort_copy("00000000-0000-0000-0000-000000000000")
@@ -264,7 +253,7 @@ def test_abort_of_another_copy(cloud: Cloud) -> None:
 
 
 def test_abort_of_nothing(cloud: Cloud) -> None:
-    """What has ended cannot be aborted."""
+    """A copy that has ended cannot be aborted."""
     _, target, started = _pending(cloud)
     _end(cloud, target)
     with refused(409, "NoPendingCopyOperation"):
@@ -273,7 +262,6 @@ def test_abort_of_nothing(cloud: Cloud) -> None:
 
 @fact("Set Blob Properties", "drops the properties of a copy that has ended", "[doc] get-blob-properties")
 def test_setting_properties_clears_the_copy(cloud: Cloud) -> None:
-    """And with it the source's signature."""
     _, target, _ = _pending(cloud)
     _end(cloud, target)
     target.set_http_headers(ContentSettings(content_type="text/plain"))
@@ -283,7 +271,7 @@ def test_setting_properties_clears_the_copy(cloud: Cloud) -> None:
 
 
 def test_overwriting_empties_the_old_content(cloud: Cloud) -> None:
-    """Readers see an empty blob until the new content is whole."""
+    """Readers see an empty blob until the new content is complete."""
     cloud.stack.control.copies(hold=True)
     source, target = cloud.uploaded(b"new"), cloud.target()
     target.upload_blob(b"old content")
@@ -293,8 +281,8 @@ def test_overwriting_empties_the_old_content(cloud: Cloud) -> None:
     assert target.download_blob().readall() == b"new"
 
 
-def test_what_is_refused_leaves_the_target_as_it_was(cloud: Cloud) -> None:
-    """For its source's version, or for a source that nobody may read."""
+def test_a_refused_copy_leaves_the_target_unchanged(cloud: Cloud) -> None:
+    """The refusal is for its source's version, or because the source cannot be read."""
     source, target = cloud.uploaded(), cloud.target()
     target.upload_blob(b"old")
     with refused(412, "SourceConditionNotMet"):
@@ -319,7 +307,6 @@ def test_append_blob(cloud: Cloud) -> None:
 
 
 def test_many_at_once(cloud: Cloud) -> None:
-    """Each ends by itself."""
     source = cloud.uploaded(b"shared by all")
     targets = [cloud.target() for _ in range(40)]
     for target in targets:

@@ -1,20 +1,13 @@
-"""A synchronous copy is refused here where the service would refuse it and Azurite would not."""
-
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+"""Synchronous copies that the service refuses and Azurite accepts."""
 
 from azure.storage.blob import BlobBlock
 
 from tests.contract.facts import fact
-from tests.devhost.storage.cloud import refused
-
-if TYPE_CHECKING:
-    from tests.devhost.storage.cloud import Cloud
+from tests.devhost.storage.cloud import Cloud, refused
 
 
 def test_only_block_blobs(cloud: Cloud) -> None:
-    """An append blob is no source."""
+    """An append blob cannot be a source."""
     source = cloud.source()
     source.create_append_blob()
     with refused(409, "InvalidSourceBlobType"):
@@ -23,7 +16,6 @@ def test_only_block_blobs(cloud: Cloud) -> None:
 
 @fact("Copy Blob From URL", "a source over 256 MiB: 409 CannotVerifyCopySource", "#azure-sdk-for-go 19880")
 def test_at_most_256_mib(cloud: Cloud) -> None:
-    """One byte more is refused."""
     source, eighth, rest = cloud.source(), BlobBlock("0"), BlobBlock("1")
     source.stage_block(eighth.id, bytes(32 * 1024 * 1024))
     source.stage_block(rest.id, b"x")
@@ -38,7 +30,7 @@ def test_at_most_256_mib(cloud: Cloud) -> None:
 
 @fact("Copy Blob and Copy Blob From URL", "within an account a copy from a URL needs its SAS, too", "#arrow 41095")
 def test_signature_counts_in_the_same_account_too(cloud: Cloud) -> None:
-    """A wrong SAS is refused, and so is none at all (arrow issue 41095); the key stands for it in a Copy Blob alone."""
+    """A wrong or missing SAS is refused (arrow issue 41095); only Copy Blob accepts the account's key instead."""
     source = cloud.uploaded()
     with refused(403, "CannotVerifyCopySource"):
         cloud.source().start_copy_from_url(cloud.readable(source)[:-8] + "AAAAAA%3D", requires_sync=True)

@@ -28,26 +28,23 @@ def note(name: str, value: Any) -> None:
 
 
 def orchestration(steps: Callable[[Any], Steps]) -> Any:
-    """Register an orchestrator."""
     return app.orchestration_trigger(context_name="context")(steps)
 
 
 @app.activity_trigger(input_name="value")
 async def echo(value: Any) -> Any:
-    """Give back what came."""
     note("echo", value)
     return value
 
 
 @app.activity_trigger(input_name="value")
 def fails(value: Any) -> None:
-    """Fail always."""
     raise ValueError(f"no {value}")
 
 
 @app.activity_trigger(input_name="value")
 async def slow(value: Any) -> str:
-    """Take some seconds; the note says how often it was begun."""
+    """Take some seconds; the note counts the starts."""
     note("slow", value)
     await asyncio.sleep(value)
     return "slept"
@@ -55,7 +52,6 @@ async def slow(value: Any) -> str:
 
 @orchestration
 def chain(context: Any) -> Steps:
-    """Two activities in a row."""
     first = yield context.call_activity("echo", {"n": 1})
     second = yield context.call_activity("echo", [first, "ü"])
     return {"result": second, "version": context.version, "input": context.get_input()}
@@ -63,14 +59,12 @@ def chain(context: Any) -> Steps:
 
 @orchestration
 def late(context: Any) -> Steps:
-    """Note its id after a second."""
     yield context.create_timer(context.current_utc_datetime + timedelta(seconds=1))
     return (yield context.call_activity("echo", context.instance_id))
 
 
 @orchestration
 def fan(context: Any) -> Steps:
-    """Three activities at once."""
     return (yield context.task_all([context.call_activity("echo", n) for n in range(3)]))
 
 
@@ -85,14 +79,12 @@ def retries(context: Any) -> Steps:
 
 @orchestration
 def breaks(context: Any) -> Steps:
-    """Fail after an activity."""
     yield context.call_activity("echo", 0)
     raise RuntimeError("broken")
 
 
 @orchestration
 def again(context: Any) -> Steps:
-    """Three executions."""
     rounds = (context.get_input() or {"n": 0})["n"]
     context.set_custom_status({"round": rounds})
     yield context.call_activity("echo", rounds)
@@ -125,12 +117,6 @@ def parent(context: Any) -> Steps:
 
 
 @orchestration
-def heir(context: Any) -> Steps:
-    """Fail because the child does."""
-    yield context.call_sub_orchestrator("breaks", None, context.instance_id + "-child")
-
-
-@orchestration
 def naps(context: Any) -> Steps:
     """An activity of some seconds, a timer, an activity."""
     yield context.call_activity("slow", context.get_input())
@@ -140,21 +126,19 @@ def naps(context: Any) -> Steps:
 
 @orchestration
 def boasts(context: Any) -> Steps:
-    """A custom status above 16 KB."""
     context.set_custom_status("x" * 9000)
     yield context.call_activity("echo", 0)
 
 
 @app.activity_trigger(input_name="value")
 def trace(value: Any, context: func.Context) -> Any:
-    """Its own trace context."""
     found = context.trace_context
     return {"value": value, "parent": found.trace_parent, "state": found.trace_state, "attributes": found.attributes}
 
 
 @orchestration
 def traced(context: Any) -> Steps:
-    """Two executions, each with an activity; the first one has a child as well. Note what the host gave to each."""
+    """Run two executions, each with an activity, and a child in the first. Note the trace that the host gave to each."""
     given = context.histories[1].ParentTraceContext
     found = [*(context.get_input() or []), [given, (yield context.call_activity("trace", context.instance_id))]]
     if len(found) == 1 and not context.parent_instance_id:
@@ -166,14 +150,12 @@ def traced(context: Any) -> Steps:
 
 @orchestration
 def asks_nobody(context: Any) -> Steps:
-    """Call an activity that does not exist."""
     yield context.call_activity("nobody", 0)
 
 
 @app.route(route="start/{name}/{id}", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
 @app.durable_client_input(client_name="client")
 async def start(req: func.HttpRequest, client: Any) -> func.HttpResponse:
-    """Start through the real SDK's client."""
     body = req.get_body()
     try:
         name, instance = req.route_params["name"], req.route_params["id"]
@@ -184,7 +166,6 @@ async def start(req: func.HttpRequest, client: Any) -> func.HttpResponse:
 
 @app.route(route="hello", methods=["GET"])
 def hello(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
-    """Ask for a key; show what arrived."""
     trace = context.trace_context
     shown = {
         "name": context.function_name,
@@ -197,13 +178,13 @@ def hello(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
 
 @app.route(route="born", methods=["GET"])
 def born(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001  # the host passes it
-    """Tell one load of this module from another."""
+    """Identify one load of this module."""
     return func.HttpResponse(BORN)
 
 
 @app.queue_trigger(arg_name="message", queue_name="%QUEUE%", connection="QUEUES")
 async def on_message(message: func.QueueMessage, context: func.Context) -> None:
-    """Note a message; take some seconds, or fail, if told to."""
+    """Note a message; sleep or fail if its text says so."""
     body = message.get_body().decode()
     trace = context.trace_context.trace_parent
     note("queue", {"id": message.id, "body": body, "count": message.dequeue_count, "trace": trace})
@@ -216,18 +197,15 @@ async def on_message(message: func.QueueMessage, context: func.Context) -> None:
 
 @app.timer_trigger(arg_name="timer", schedule="0 0 0 1 1 *")
 def yearly(timer: func.TimerRequest) -> None:
-    """Note a run."""
     note("yearly", {"past_due": timer.past_due})
 
 
 @app.timer_trigger(arg_name="timer", schedule="0 0 0 1 1 *", run_on_startup=True)
 def at_start(timer: func.TimerRequest, context: func.Context) -> None:
-    """Note a run."""
     note("timer trace", context.trace_context.trace_parent)
     note("at_start", timer.schedule_status)  # type: ignore[attr-defined]  # the SDK's type leaves it out
 
 
 @app.timer_trigger(arg_name="timer", schedule="every day")
 def bad_schedule(timer: func.TimerRequest) -> None:
-    """Be disabled, alone."""
     note("bad", timer.past_due)
