@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from devhost.stack import ROOT, LocalStack, StackFailed
+from devhost.stack import ROOT, LocalStack
+from devhost.storage.config import StackError
 from smoke.api import App
 from smoke.deployment import Blob, Route, SmokeError, from_local_stack
 from smoke.storage import Storage
@@ -43,9 +44,9 @@ def demo(*, keep: bool = False, picture: Path | None = None) -> int:
         with log_path.open("w") as log:
             print(f"Starting the local stack (log: {log_path}) ...", flush=True)
             return _run(LocalStack(_environment(state), output=log), console, keep=keep, picture=picture)
-    except (StackFailed, SmokeError) as error:
+    except (StackError, SmokeError) as error:
         print("".join(log_path.read_text().splitlines(keepends=True)[-15:]), file=sys.stderr)
-        raise StackFailed(str(error)) from None
+        raise StackError(str(error)) from None
     finally:
         shutil.rmtree(state, ignore_errors=True)
 
@@ -131,4 +132,4 @@ def _wait(stack: LocalStack) -> None:
             time.sleep(0.5)
     except KeyboardInterrupt:
         return
-    raise StackFailed(f"{ended} stopped unexpectedly")
+    raise StackError(f"{ended} stopped unexpectedly")

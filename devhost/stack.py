@@ -21,7 +21,6 @@ from devhost.storage.config import EVENTS_ACCOUNT, HOST, STATE_ACCOUNT, Config, 
 
 ROOT = Path(__file__).parent.parent
 STOP_SECONDS = 60
-StackFailed = StackError
 # The app's own check of its settings, in a process of its own, so that its message is the same as on Azure.
 CHECK = """\
 import os, sys, settings
@@ -57,7 +56,7 @@ class LocalStack:
     host: "subprocess.Popen[str] | None" = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        """Raises StackFailed for an invalid variable."""
+        """Raises StackError for an invalid variable."""
         env = self.environment
         storage = Config.from_env(env)
         self.host_port = port(env, "HOST_PORT", 7071)
@@ -129,7 +128,7 @@ class LocalStack:
         """Start the stack and wait until the app answers.
 
         Raises:
-            StackFailed: with the cause.
+            StackError: with the cause.
         """
         self.check()
         try:
@@ -147,14 +146,14 @@ class LocalStack:
         self.storage = self._launch([sys.executable, "-m", "devhost.storage", EXIT_WITH_PARENT], subprocess.PIPE)
         line = self.storage.stdout.readline() if self.storage.stdout else ""
         if not line.startswith("ready"):
-            raise StackFailed("the storage emulator did not start; see its output above")
+            raise StackError("the storage emulator did not start; see its output above")
 
     def start_host(self) -> None:
         """Start the app on `func` (HOST=func) or on the stand-in, and wait until it answers."""
         self._check_host()
         self.host = self._launch(self._host_command(), self.output)
         if problem := self.app.problem(lambda: self.host is None or self.host.poll() is not None):
-            raise StackFailed(problem)
+            raise StackError(problem)
 
     def _host_command(self) -> list[str]:
         if self.on_func:
@@ -166,18 +165,18 @@ class LocalStack:
         """Check the settings and the requirements of the host before anything is started.
 
         Raises:
-            StackFailed: with the first problem and its fix.
+            StackError: with the first problem and its fix.
         """
         self._check_host()
         command = [sys.executable, "-c", CHECK]
         checked = subprocess.run(command, cwd=ROOT, env=self.settings(), capture_output=True, text=True, check=False)
         if checked.returncode:
-            raise StackFailed(checked.stderr.strip())
+            raise StackError(checked.stderr.strip())
 
     def _check_host(self) -> None:
         listen(self.host_port, "HOST_PORT").close()
         if self.on_func and shutil.which("func", path=self.settings()["PATH"]) is None:
-            raise StackFailed(
+            raise StackError(
                 "HOST=func needs Azure Functions Core Tools: `func` is not on PATH. Fix: install it, or unset HOST"
             )
 
@@ -193,7 +192,7 @@ class LocalStack:
                     pass
                 except AzureError as error:
                     why = str(error).partition("\n")[0]
-                    raise StackFailed(f"the container {client.url} cannot be created: {why}") from None
+                    raise StackError(f"the container {client.url} cannot be created: {why}") from None
 
     def _launch(self, command: list[str], output: IO[Any] | int | None) -> "subprocess.Popen[str]":
         # Nothing is written to stdin. Its end tells the child that this process has ended, even by `kill -9`.
