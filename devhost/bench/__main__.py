@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from devhost.bench import result
 from devhost.bench.load import GIB, SMALL, Load, check_host, run
 from devhost.bench.result import Result
-from devhost.stack import StackFailed
+from devhost.storage.config import StackError
 
 STATE = Path(os.environ.get("DEVHOST_STATE", ".local"))
 # The proxy's log has a capacity of a hundred thousand requests: six for each blob.
@@ -36,7 +36,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         return bench(arguments.sizes, arguments.large, arguments.json)
-    except StackFailed as error:
+    except StackError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -119,7 +119,7 @@ def _measured(load: Load, console: Console) -> Result:
         try:
             with log.open("w") as stream:
                 return run(load, Path(folder), stream, show)
-        except StackFailed:
+        except StackError:
             print("".join(log.read_text().splitlines(keepends=True)[-15:]), file=sys.stderr)
             raise
 

@@ -23,9 +23,9 @@ from devhost.bench.metrics import AGENT, Usage, request_name
 from devhost.bench.result import versions
 from devhost.host import clock
 from devhost.host.timers import Schedule
-from devhost.stack import ROOT, LocalStack, StackFailed
+from devhost.stack import ROOT, LocalStack
 from devhost.storage.client import StorageControl
-from devhost.storage.config import HOST
+from devhost.storage.config import HOST, StackError
 
 COUNTS = Path(__file__).with_name("counts.json")
 _TOML = tomllib.loads(Path(__file__).with_name("prices.toml").read_text())
@@ -63,7 +63,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         counts = count()
-    except StackFailed as error:
+    except StackError as error:
         print(f"cost: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -76,7 +76,7 @@ def main() -> int:
 
 
 def count() -> dict[str, Any]:
-    """Count on two fresh local stacks; raises StackFailed if a stack fails or blobs differ in their requests."""
+    """Count on two fresh local stacks; raises StackError if a stack fails or blobs differ in their requests."""
     check_host()
     small, timers = _counted(Load(SMALL_BLOBS, SMALL))
     large, _ = _counted(Load(1, GIB))
@@ -92,7 +92,7 @@ def _counted(load: Load) -> tuple[dict[str, Any], dict[str, Any]]:
             timers = _timers(stack) if load.size == SMALL else {}
         lines = re.findall(r'\{"action": "transfer\..*\}$', log.read_text(), re.MULTILINE)
     if result.unverified or len(result.requests) > 1:
-        raise StackFailed(f"the blobs of {load.label} differ in their requests: {result.requests}")
+        raise StackError(f"the blobs of {load.label} differ in their requests: {result.requests}")
     names = [name for name, number in result.executions.items() if number and name.startswith(("accept", "transfer"))]
     return {
         "bytes": load.size,
@@ -130,7 +130,7 @@ def _run_timer(stack: LocalStack, name: str) -> dict[str, int] | None:
     end = time.monotonic() + TIMER_SECONDS
     while not (used := Usage.of(stack).since(before)).active_seconds.get(name):  # known at the end of an execution
         if time.monotonic() > end:
-            raise StackFailed(f"the timer {name} did not end")
+            raise StackError(f"the timer {name} did not end")
         time.sleep(0.05)
     if sum(used.executions.values()) != 1 or [each for each, time in used.active_seconds.items() if time] != [name]:
         return None

@@ -13,8 +13,9 @@ from azure.storage.blob.aio import BlobServiceClient, ContainerClient
 
 from devhost.bench.metrics import Hub, Usage, peak_mib, per_blob
 from devhost.bench.result import Latency, Result
-from devhost.stack import LocalStack, StackFailed
+from devhost.stack import LocalStack
 from devhost.storage.client import StorageControl
+from devhost.storage.config import StackError
 from devhost.storage.testing import free_ports
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
@@ -52,20 +53,20 @@ class Load:
 
 
 def check_host() -> None:
-    """Raise StackFailed on another host than the stand-in, whose store has the counts."""
+    """Raise StackError on another host than the stand-in, whose store has the counts."""
     if os.environ.get("HOST"):
-        raise StackFailed("the counts come from the stand-in's store. Fix: unset HOST")
+        raise StackError("the counts come from the stand-in's store. Fix: unset HOST")
 
 
 def run(load: Load, state: Path, log: IO[str], progress: Progress) -> Result:
-    """Start a stack in `state`, measure the load and stop the stack; raises StackFailed."""
+    """Start a stack in `state`, measure the load and stop the stack; raises StackError."""
     began = time.monotonic()
     with LocalStack(environment(state), output=log) as stack:
         return measure(load, stack, progress, time.monotonic() - began)
 
 
 def measure(load: Load, stack: LocalStack, progress: Progress, start_seconds: float = 0.0) -> Result:
-    """Measure the load on a fresh, running stack; raises StackFailed if no transfer ends for a long time."""
+    """Measure the load on a fresh, running stack; raises StackError if no transfer ends for a long time."""
     return asyncio.run(_Bench(load, stack, progress).measure(start_seconds))
 
 
@@ -153,9 +154,9 @@ class _Bench:
             if put.done():
                 put.result()
             if gone := self.stack.ended():
-                raise StackFailed(f"{gone} stopped unexpectedly; see its output above")
+                raise StackError(f"{gone} stopped unexpectedly; see its output above")
             before, seen = seen, self.hub.ended()
             moved = time.monotonic() if seen != before else moved
             if time.monotonic() - moved > PATIENCE:
-                raise StackFailed(f"no transfer ended within {PATIENCE:.0f} s; {seen} of {wanted} have ended")
+                raise StackError(f"no transfer ended within {PATIENCE:.0f} s; {seen} of {wanted} have ended")
             self.progress(len(self.acknowledged), seen)

@@ -16,7 +16,8 @@ from zipfile import ZipFile
 import pytest
 
 from devhost import app
-from devhost.stack import ROOT, LocalStack, StackFailed
+from devhost.stack import ROOT, LocalStack
+from devhost.storage.config import StackError
 from tests.e2e import search
 from tests.e2e.conftest import environment
 from tests.e2e.desk import Desk
@@ -107,7 +108,7 @@ def test_a_missing_func_is_said_with_the_fix(tmp_path: Path) -> None:
     """HOST=func without Core Tools is no silent stand-in, and nothing is started."""
     env = environment(tmp_path) | {"HOST": "func", "PATH": str(tmp_path)}
     stack = LocalStack(env)
-    with pytest.raises(StackFailed, match="is not on PATH"):
+    with pytest.raises(StackError, match="is not on PATH"):
         stack.start()
     assert (stack.storage, stack.host) == (None, None)
 
@@ -117,7 +118,7 @@ def test_a_busy_port_is_said_before_anything_is_started(tmp_path: Path, host: st
     """Whoever has it, and whichever host would."""
     stack = LocalStack(func(tmp_path) | {"HOST": host})
     with socket.create_server(("", stack.host_port)):
-        with pytest.raises(StackFailed, match=f"Port {stack.host_port} is not free .* Fix: HOST_PORT="):
+        with pytest.raises(StackError, match=f"Port {stack.host_port} is not free .* Fix: HOST_PORT="):
             stack.start()
         assert (stack.storage, stack.host) == (None, None)
 
@@ -192,7 +193,7 @@ def test_a_host_that_dies_under_the_first_call_is_noticed(desk: Desk) -> None:
     """Long before the call would be given up."""
     tell(desk, [(200, WELL)], dies=True)
     begun = time.monotonic()
-    with pytest.raises(StackFailed, match="the host did not start"):
+    with pytest.raises(StackError, match="the host did not start"):
         desk.stack.start_host()
     assert time.monotonic() - begun < app.CALL_SECONDS / 2
 
@@ -211,7 +212,7 @@ def test_the_errors_of_a_host_that_failed_are_shown(desk: Desk, monkeypatch: pyt
         "/admin/functions/health/status": [(200, {})],
     }
     tell(desk, [(503, None)], admin=admin)
-    with pytest.raises(StackFailed) as failed:
+    with pytest.raises(StackError) as failed:
         desk.stack.start_host()
     assert str(failed.value).splitlines()[1:] == [
         "  the host is in state Error",
@@ -227,7 +228,7 @@ def test_a_host_without_functions_is_said(desk: Desk, monkeypatch: pytest.Monkey
     monkeypatch.setattr(app, "BROKEN_SECONDS", 0.2)
     admin = {"/admin/host/status": [(200, {"state": "Running"})], "/admin/functions": [(200, [])]}
     tell(desk, [(404, None)], admin=admin)
-    with pytest.raises(StackFailed, match="the host found no functions"):
+    with pytest.raises(StackError, match="the host found no functions"):
         desk.stack.start_host()
 
 

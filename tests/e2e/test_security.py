@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from devhost.stack import LocalStack, StackFailed
+from devhost.stack import LocalStack
+from devhost.storage.config import StackError
 from tests.api import API
 from tests.e2e.conftest import environment
 from tests.e2e.desk import CANARY, Answer, Desk
@@ -114,6 +115,6 @@ def test_no_key_that_was_sent_is_in_a_log_or_an_answer(guarded: Guarded) -> None
 
 def test_a_key_of_the_stack_that_is_none_is_said_with_the_fix(tmp_path: Path) -> None:
     """And not shown."""
-    with pytest.raises(StackFailed, match=r"DEVHOST_KEY is not base64\. Fix: ") as failure:
+    with pytest.raises(StackError, match=r"DEVHOST_KEY is not base64\. Fix: ") as failure:
         LocalStack(environment(tmp_path) | {"DEVHOST_KEY": "no base64!"})
     assert "no base64!" not in str(failure.value)
