@@ -1,7 +1,7 @@
-"""The queues of the task hub in the state account: how long their messages have waited.
+"""The age of the messages in the task hub's queues in the state account.
 
-The Azure Storage backend of the Durable extension names them `<hub>-workitems` and `<hub>-control-00`, `-01` and so on. Another
-backend has none.
+The Azure Storage backend of the Durable extension names the queues `<hub>-workitems`, `<hub>-control-00`, `<hub>-control-01`
+and so on. Other backends have no such queues.
 """
 
 from datetime import UTC, datetime
@@ -23,16 +23,16 @@ class HubQueues:
         self._endpoint = endpoint
 
     async def oldest(self, hub: str) -> datetime | None:
-        """When the oldest visible message of the hub was put; None if there is none."""
-        found = [await self._first(f"{hub}-workitems")]
+        """Return when the oldest visible message of the hub was put; None if there is none."""
+        times = [await self._oldest_in(f"{hub}-workitems")]
         for number in count():
-            found.append(await self._first(f"{hub}-control-{number:02}"))
-            if found[-1] is MISSING:
+            times.append(await self._oldest_in(f"{hub}-control-{number:02}"))
+            if times[-1] is MISSING:
                 break
-        return min((at for at in found if at not in {None, MISSING}), default=None)
+        return min((at for at in times if at not in {None, MISSING}), default=None)
 
-    async def _first(self, name: str) -> datetime | None:
-        """When the first message of a queue was put; None if it has none, `MISSING` if there is no such queue."""
+    async def _oldest_in(self, name: str) -> datetime | None:
+        """Return when the first message of a queue was put; None if it is empty, `MISSING` if it does not exist."""
         async with self._clients.request_scope(INSTANCES_OLDEST):
             try:
                 messages = await self._clients.queue(self._endpoint, name.lower()).peek_messages(1)
