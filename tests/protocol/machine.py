@@ -406,7 +406,7 @@ class Machine:
                 index = self._index[request.args[0]]
                 return state, self._answers.number(self._instance(state, index))
             case "page":
-                wanted = dict(request.options)["standing"]
+                wanted = dict(request.options)["statuses"]
                 found = [i for i, o in enumerate(state.instances) if o is not None and o.status in wanted]
                 return state, self._answers.number(([self._instance(state, index) for index in found], None))
             case "cancel":
