@@ -4,7 +4,6 @@ BOR: borink-org/object-storage, recorded fixtures of September 2026 (`docs/AZURE
 Azure/azure-sdk-for-python. ASP: of Azure/azure-storage-python (2019). CPP: of Azure/azure-sdk-for-cpp (2021). NET: of
 Azure/azure-sdk-for-net. JSD, JST: recordings and live tests of Azure/azure-sdk-for-js. [doc]: a page of Microsoft's documentation.
 #: an issue of a repository. [sdk]: code of an SDK that handles this answer.
-
 """
 
 import re

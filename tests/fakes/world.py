@@ -90,7 +90,6 @@ class MemoryStorage:
 
         Raises:
             StorageError: the service would refuse the write.
-
         """
         self.check_container(OUTSIDER_PUT, blob)
         if (existing := self.blobs.get(blob)) and existing.pending:
