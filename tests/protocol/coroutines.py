@@ -192,6 +192,8 @@ def _position(coroutine: Any, waiting: tuple[PendingRequest, ...], replay: _Repl
 
 # Loop counters and texts: they do not change the steps that follow.
 IGNORED_LOCALS = frozenset({"_", "last", "note"})
+# Their plain objects are compared by their attributes; by identity no two positions would be equal.
+APP_PACKAGES = ("activities.", "operations.")
 
 
 def _values(names: dict[str, Any]) -> dict[str, Any]:
@@ -199,13 +201,15 @@ def _values(names: dict[str, Any]) -> dict[str, Any]:
 
 
 def _value(local: Any) -> Any:
-    """Return the part of a local variable that counts: of a reading its moment, of the ports nothing."""
+    """Return the part of a local variable that counts: a reading's moment, an object's fields, nothing of the ports."""
     if isinstance(local, Reading):
         return ("reading", local.moment.started)
     if isinstance(local, Ports | _Port):
         return "ports"
     if is_dataclass(local) and not isinstance(local, type):
         return _values({each.name: getattr(local, each.name) for each in fields(local)})
+    if type(local).__module__.startswith(APP_PACKAGES):
+        return _values(vars(local))
     return local
 
 
