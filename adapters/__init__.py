@@ -1,1 +1,1 @@
-"""Azure Storage and the Durable extension behind the ports of the rules; one twin in memory for each."""
+"""The ports, implemented on Azure Storage and on the Durable extension."""

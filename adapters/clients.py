@@ -1,6 +1,7 @@
-"""The SDK's clients: one per endpoint and manner, made once per process, never per call.
+"""The SDK's clients: one per endpoint and retry policy, made once per process.
 
-Two manners: `reads` are tried again within their time; `acts` are sent once, for only a look tells what became of one.
+Requests are retried within their timeout, except acts: an act changes a target and is sent once, because only a look at the
+target shows whether a lost one had its effect.
 """
 
 from base64 import b64encode
@@ -32,37 +33,36 @@ from rules.transfers.policies import Times
 
 T = TypeVar("T")
 RETRIES = 2
-# aiohttp reads less by itself. All metadata together has 8 KB, in one header or in many.
+# aiohttp's defaults are lower. A blob's metadata has up to 8 KB, in one header or in many.
 MAX_HEADER, MAX_HEADERS = 16 * 1024, 8 * 1024
 CONNECT_SECONDS = 10.0
 
-
-# Where names are real folders; the SDK hides both.
+# Only accounts with a hierarchical namespace send these. The SDK exposes neither.
 RESOURCE_TYPE, LISTED_TYPE, DIRECTORY = "x-ms-resource-type", "ResourceType", "directory"
-# The directory at the top of every container of such an account; elsewhere a blob has this name, or none.
+# The root directory of a container in such an account; in other accounts this is an ordinary blob name.
 ROOT, FOLDER = "/", "hdi_isfolder"
 
-# The last answer in this context. A hook of one request alone is forgotten by the SDK when it makes that request again.
-ANSWER: ContextVar[Any] = ContextVar("ANSWER")
+# The latest response in this context. A hook that is passed with one request is lost when the SDK retries the request.
+LAST_RESPONSE: ContextVar[Any] = ContextVar("LAST_RESPONSE")
 
 
 class Backoff(ExponentialRetry):
-    """The SDK's own first retry waits 15 ± 3 s; this one a fifteenth of the window, then twice that."""
+    """Wait `first` seconds before the first retry, then double it. The SDK's own first retry waits 15 ± 3 s."""
 
     def __init__(self, first: float, retries: int) -> None:
         super().__init__(retry_total=retries)
         self._first = first
 
     def get_backoff_time(self, settings: dict[str, Any]) -> float:
-        """Seconds before the next try; `count` is 0 before the first one."""
+        """Return the seconds before the next retry; `count` is 0 before the first one."""
         return float(self._first * 2 ** settings["count"])
 
 
 class Clients:
-    """Everything that talks to storage. Use it within one event loop; `aclose` ends it.
+    """Every client of storage. Use it within one event loop, and close it with `aclose`.
 
-    `key` is the emulator's account key, for loopback alone; elsewhere the app's identity is used: the user-assigned one of
-    `client_id`, else the system-assigned one, else whatever a developer is logged in with.
+    `key` is the emulator's account key, which only loopback endpoints get. Other endpoints get the app's identity: the
+    user-assigned one of `client_id`, else the system-assigned one, else the developer's login.
     """
 
     def __init__(self, key: str | None, times: Times, user_agent: str, client_id: str | None = None) -> None:
@@ -77,7 +77,7 @@ class Clients:
         self._hierarchical: dict[str, bool] = {}
 
     async def aclose(self) -> None:
-        """Close every connection, and the identity's."""
+        """Close every connection, including the identity's."""
         for session in self._sessions.values():
             await session.close()
         if self._identity is not None:
@@ -85,73 +85,73 @@ class Clients:
         self._sessions, self._services, self._queues, self._identity = {}, {}, {}, None
 
     def request_scope(self, request: Request) -> AbstractAsyncContextManager[None]:
-        """Give a request the protocol's timeout and translate what goes wrong."""
+        """Limit the enclosed requests to the protocol's timeout and translate their errors."""
         return request_scope(request, self.times.timeout)
 
     def service(self, endpoint: str, *, act: bool = False) -> BlobServiceClient:
-        """The client of a blob service."""
+        """Return the client of a blob service."""
         if (endpoint, act) not in self._services:
             self._services[endpoint, act] = BlobServiceClient(endpoint, **self._options(endpoint, act=act))
         return self._services[endpoint, act]
 
     def container(self, endpoint: str, name: str) -> ContainerClient:
-        """The client of a container, for reading."""
+        """Return the client of a container, for reading."""
         return self.service(endpoint).get_container_client(name)
 
     def blob(self, blob: Blob, *, act: bool = False) -> BlobClient:
-        """The client of a blob. From its raw name: `from_blob_url` loses trailing slashes."""
+        """Return the client of a blob, made from its raw name: `from_blob_url` drops trailing slashes."""
         return self.service(blob.endpoint, act=act).get_blob_client(blob.container, blob.name)
 
     async def head(self, request: Request, blob: Blob) -> BlobProperties | None:
-        """One HEAD of a blob; None where there is none, and only there: a missing container is an error.
+        """Send a HEAD for a blob. Return None only if the blob does not exist: a missing container is an error.
 
-        A directory is not a blob: there is none at the source, and at the target none can be written.
+        A directory is not a blob: at the source it counts as no blob, at the target it is an error.
         """
         await self.check_name(request, blob)
-        found, is_directory = await self._seen(request, blob)
+        properties, is_directory = await self._properties(request, blob)
         if is_directory and request.side is Side.TARGET:
             raise error_for(request, Meaning.DIRECTORY)
-        return None if is_directory else found
+        return None if is_directory else properties
 
     async def check_name(self, request: Request, blob: Blob) -> None:
-        """Refuse a name that this account would store as another one: what is there is another blob.
+        """Refuse a name that this account would store as another name, and so as another blob.
 
-        Whether its namespace is hierarchical is asked once per process, and only for such a name: by a look at the root
-        directory, which the roles on a container allow. Get Account Information says it too, but needs a role on the account
-        (`blobServices/getInfo/action`). Where it cannot be asked, the name is not guessed at: the look fails as any other.
+        Such names depend on whether the account's namespace is hierarchical. One HEAD of the root directory per process and
+        account shows it, and only for such a name; the roles on the container allow it. Get Account Information needs a
+        role on the account (`blobServices/getInfo/action`). If the HEAD fails, so does this call: it does not guess.
 
         Raises:
             Permanent: with the reason `invalid_name`.
         """
-        why = names.hierarchical_refusal(blob.name)
-        if why is None:
+        refusal = names.hierarchical_refusal(blob.name)
+        if refusal is None:
             return
         if blob.endpoint not in self._hierarchical:
-            root, is_directory = await self._seen(request, Blob(blob.endpoint, blob.container, ROOT))
+            root, is_directory = await self._properties(request, Blob(blob.endpoint, blob.container, ROOT))
             self._hierarchical[blob.endpoint] = is_directory or bool(root and root.metadata.get(FOLDER) == "true")
         if self._hierarchical[blob.endpoint]:
-            raise Permanent(Reason.INVALID_NAME, request.name, why)
+            raise Permanent(Reason.INVALID_NAME, request.name, refusal)
 
-    async def _seen(self, request: Request, blob: Blob) -> tuple[BlobProperties | None, bool]:
-        """What one HEAD shows, and whether that is a directory."""
+    async def _properties(self, request: Request, blob: Blob) -> tuple[BlobProperties | None, bool]:
+        """Send a HEAD; return the properties, and whether they are of a directory."""
         async with self.request_scope(request):
             try:
-                found = await self.blob(blob).get_blob_properties()
+                properties = await self.blob(blob).get_blob_properties()
             except HttpResponseError as error:
                 if code_of(error) == "BlobNotFound":
                     return None, False
                 raise
-        return found, ANSWER.get().headers.get(RESOURCE_TYPE) == DIRECTORY
+        return properties, LAST_RESPONSE.get().headers.get(RESOURCE_TYPE) == DIRECTORY
 
     async def page(
         self, request: Request, place: Place, limit: int, marker: str | None
     ) -> tuple[list[BlobProperties], str | None]:
-        """One page of a place's blobs, with metadata and copy properties; the next page's marker, None at the end.
+        """List one page of blobs with metadata and copy properties; return it with the next marker, None at the end.
 
-        Where names are real folders, a directory is listed as an empty blob that says so: it is none, and left out. Where they
-        are not, an empty blob with the metadata `hdi_isfolder` is a blob like any other.
+        An account with a hierarchical namespace lists a directory as an empty blob of resource type `directory`. The page
+        leaves it out. In other accounts an empty blob with the metadata `hdi_isfolder` is an ordinary blob.
         """
-        ANSWER.set(None)
+        LAST_RESPONSE.set(None)
         async with self.request_scope(request):
             pages = (
                 self.container(place.endpoint, place.container)
@@ -160,32 +160,32 @@ class Clients:
             )
             try:
                 items = [item async for item in await anext(pages)]
-                following = getattr(pages, "continuation_token", None)
-            except UNREADABLE:  # the SDK gives up a page for one item
-                if ANSWER.get() is None:
+                next_marker = getattr(pages, "continuation_token", None)
+            except UNREADABLE:  # one unreadable item makes the SDK fail the whole page
+                if LAST_RESPONSE.get() is None:
                     raise
-                items, following = _names_alone(ANSWER.get().body())
-        return _without_directories(items, ANSWER.get().body()), following or None
+                items, next_marker = _parse_names(LAST_RESPONSE.get().body())
+        return _without_directories(items, LAST_RESPONSE.get().body()), next_marker or None
 
     def queue(self, endpoint: str, name: str) -> QueueClient:
-        """The client of a queue. Its messages are raw text."""
+        """Return the client of a queue. Its messages are raw text."""
         if endpoint not in self._queues:
             self._queues[endpoint] = QueueServiceClient(endpoint, **self._options(endpoint, act=False))
         return self._queues[endpoint].get_queue_client(name)
 
     def key_for(self, endpoint: str) -> str | None:
-        """The account key that opens this endpoint; None where the identity is to be used.
+        """Return the account key for this endpoint; None if the identity is used.
 
         Raises:
-            Permanent: there is a key and the endpoint is not on this machine, or the other way round.
+            Permanent: there is a key and the endpoint is not local, or the endpoint is local and there is no key.
         """
         local = is_loopback(urlsplit(endpoint).hostname or "")
         if local and self._key is None:
-            raise _refused(
+            raise _wrong_endpoint(
                 "the endpoint is a local emulator, but the state account is on Azure, so the app has no account key"
             )
         if not local and self._key is not None:
-            raise _refused("an account key is used only with the local emulator, but the endpoint is not local")
+            raise _wrong_endpoint("an account key is used only with the local emulator, but the endpoint is not local")
         return self._key
 
     def _options(self, endpoint: str, *, act: bool) -> dict[str, Any]:
@@ -195,12 +195,12 @@ class Clients:
                 session=self._session(act=act),
                 session_owner=False,
                 connection_timeout=CONNECT_SECONDS,
-                # A read has time for its retries; an act has all of it.
+                # A read leaves time for its retries; an act may use the whole timeout.
                 read_timeout=self.times.timeout if act else self.times.window,
             ),
             "retry_policy": Backoff(self.times.window / 15, 0 if act else RETRIES),
             "user_agent": self._user_agent,
-            "raw_response_hook": lambda error_for_answer: ANSWER.set(error_for_answer.http_response),
+            "raw_response_hook": lambda response: LAST_RESPONSE.set(response.http_response),
         }
 
     def _credential(self, endpoint: str) -> AsyncTokenCredential | dict[str, str]:
@@ -217,84 +217,86 @@ class Clients:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 max_field_size=MAX_HEADER,
                 max_headers=MAX_HEADERS,
-                # aiohttp then looks for a proxy and reads ~/.netrc at each request, in threads: only where there is a proxy.
+                # With True, aiohttp looks for a proxy and reads ~/.netrc in threads at each request.
                 trust_env=bool(getproxies()),
             )
-            # aiohttp itself sends a PUT again when a kept connection breaks. There is no public switch.
+            # aiohttp resends a PUT when a kept-alive connection breaks. It has no public switch for that.
             session._retry_connection = not act  # noqa: SLF001
             self._sessions[act] = session
         return self._sessions[act]
 
 
-def _names_alone(body: bytes) -> tuple[list[BlobProperties], str | None]:
-    """A page that the SDK cannot read: what its blobs are called, and where the list goes on."""
-    page = ET.fromstring(body)  # noqa: S314  # the SDK has read it as XML
-    return [BlobProperties(name=_name(blob.find("Name"))) for blob in page.iter("Blob")], page.findtext("NextMarker")
+def _parse_names(body: bytes) -> tuple[list[BlobProperties], str | None]:
+    """Read only names and the next marker from a page that the SDK cannot read."""
+    page = ET.fromstring(body)  # noqa: S314  # the SDK has parsed it as XML
+    return [BlobProperties(name=_blob_name(blob.find("Name"))) for blob in page.iter("Blob")], page.findtext(
+        "NextMarker"
+    )
 
 
-def _name(element: ET.Element | None) -> str:
+def _blob_name(element: ET.Element | None) -> str:
     text = "" if element is None else element.text or ""
     return unquote(text) if element is not None and element.get("Encoded") == "true" else text
 
 
 def _without_directories(items: list[BlobProperties], body: bytes) -> list[BlobProperties]:
-    """The blobs of a page. Most pages have no directory, and are not read twice."""
+    """Drop the directories of a page. Most pages have none, and are not parsed twice."""
     if f"<{LISTED_TYPE}>{DIRECTORY}<".encode() not in body:
         return items
-    listed = ET.fromstring(body).iter("Blob")  # noqa: S314  # the SDK has just read the same bytes in the same way
+    listed = ET.fromstring(body).iter("Blob")  # noqa: S314  # the SDK has parsed the same bytes the same way
     types = [blob.findtext(f"Properties/{LISTED_TYPE}") for blob in listed]
     return [item for item, kind in zip(items, types, strict=True) if kind != DIRECTORY]
 
 
-def understood(request: Request, properties: BlobProperties, read: Callable[[BlobProperties], T]) -> T:
-    """What a blob's properties say.
+def convert(request: Request, properties: BlobProperties, read: Callable[[BlobProperties], T]) -> T:
+    """Convert the SDK's properties of a blob with `read`.
 
     Raises:
-        Permanent: they lack what every blob has, or say what no blob says.
+        Permanent: a property is missing or has a value that no blob has.
     """
     try:
         return read(properties)
     except UNREADABLE as error:
-        raise _odd(request, type(error).__name__) from None
+        raise _unreadable(request, type(error).__name__) from None
 
 
-def each(
+def convert_page(
     request: Request, items: list[BlobProperties], read: Callable[[BlobProperties], T]
 ) -> list[tuple[str, T | Permanent]]:
-    """The blobs of a page by their names; an error in place of one that cannot be understood."""
+    """Convert a page to pairs of name and blob; an error replaces a blob that cannot be read."""
 
-    def one(item: BlobProperties) -> T | Permanent:
+    def convert_item(item: BlobProperties) -> T | Permanent:
         if item["etag"] is None or item["size"] is None:
-            return _odd(request, "no ETag or no size")
+            return _unreadable(request, "no ETag or no size")
         try:
-            return understood(request, item, read)
-        except Permanent as odd:
-            return odd
+            return convert(request, item, read)
+        except Permanent as error:
+            return error
 
-    return [(item.name or "", one(item)) for item in items]
+    return [(item.name or "", convert_item(item)) for item in items]
 
 
-def _odd(request: Request, why: str) -> Permanent:
-    detail = f"the app cannot read the service's answer about the blob ({why})"
+def _unreadable(request: Request, cause: str) -> Permanent:
+    detail = f"the app cannot read the service's answer about the blob ({cause})"
     return Permanent(Reason.UNSUPPORTED_BLOB, request.name, detail)
 
 
 def md5(settings: ContentSettings) -> str | None:
-    """The Content-MD5 header as the service wrote it, in base64; None where there is none."""
+    """Return the Content-MD5 header in base64, as the service sent it; None if there is none."""
     return b64encode(settings.content_md5).decode() if settings.content_md5 else None
 
 
 def condition(etag: str | None) -> dict[str, Any]:
-    """The SDK's words for If-Match, or for If-None-Match: * where there is no ETag (it takes no None beside that)."""
+    """Return the SDK's arguments for If-Match with this ETag, or for If-None-Match: * if `etag` is None."""
     if etag is None:
         return {"match_condition": MatchConditions.IfMissing}
     return {"match_condition": MatchConditions.IfNotModified, "etag": quoted_etag(etag)}
 
 
 def quoted_etag(etag: str) -> str:
-    """An ETag as HTTP writes it; the SDK sends what it is given."""
+    """Return an ETag in quotes, as HTTP writes it; the SDK does not add them."""
     return f'"{etag}"'
 
 
-def _refused(why: str) -> Permanent:
-    return Permanent(Reason.INTERNAL, "clients", why)
+def _wrong_endpoint(detail: str) -> Permanent:
+    return Permanent(Reason.INTERNAL, "clients", detail)

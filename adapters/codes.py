@@ -1,8 +1,8 @@
-"""What the storage services' error codes mean to us: two tables, code → meaning and meaning → verdict.
+"""Two tables for the error codes of the storage services: code → meaning, and meaning → verdict per side.
 
 Codes: https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes, .../blob-service-error-codes and
-.../queue-service-error-codes. A code that is not here is judged by its status. A 409 or a 412 with such a code does not mean
-that something changed: most 409s say that the blob cannot be copied at all, however often it is tried.
+.../queue-service-error-codes. An unlisted code is classified by its status. An unlisted 409 or 412 is not taken as a change
+of the blob: most 409s are permanent refusals, and a retry does not help.
 """
 
 from enum import StrEnum
@@ -12,7 +12,7 @@ from rules.errors import CANNOT_VERIFY_SOURCE, LookAgain, Permanent, Reason, Rej
 
 
 class Side(StrEnum):
-    """Whose storage was asked."""
+    """The storage that a request goes to."""
 
     SOURCE = "source"
     TARGET = "target"
@@ -20,25 +20,25 @@ class Side(StrEnum):
 
 
 class Meaning(StrEnum):
-    """What an answer means, in the words that a dead letter shows."""
+    """The meaning of an error. The values are the text that a dead letter shows."""
 
     BUSY = "the service is busy or failed"
     REFUSED = "the app's access is refused"
-    AWAY = "the account, container or queue is not available"
+    UNAVAILABLE = "the account, container or queue is not available"
     NO_CONTAINER = "the container or queue does not exist"
     NO_BLOB = "the blob does not exist"
     CHANGED = "it is not in the expected state"
     LEASED = "another client holds a lease"
     PROTECTED = "a policy, a legal hold or its tier protects the blob"
     OTHER_TYPE = "the existing blob is of another type"
-    SNAPSHOTS = "the blob has snapshots, or is an incremental copy"
+    HAS_SNAPSHOTS = "the blob has snapshots, or is an incremental copy"
     DIRECTORY = "a directory already has this name"
-    TOO_MUCH = "the service does not accept these properties"
-    OWN_KEY = "the blob is encrypted with a customer-provided key"
-    NOT_OFFERED = "the account does not support this operation for the blob"
-    NO_TIER = "the account does not offer the route's tier"
-    UNSAYABLE = "the service does not accept this name"
-    UNVERIFIED = "the target's service could not read the source"
+    PROPERTIES_REFUSED = "the service does not accept these properties"
+    CUSTOMER_KEY = "the blob is encrypted with a customer-provided key"
+    NOT_SUPPORTED = "the account does not support this operation for the blob"
+    TIER_NOT_SUPPORTED = "the account does not offer the route's tier"
+    INVALID_NAME = "the service does not accept this name"
+    SOURCE_NOT_VERIFIED = "the target's service could not read the source"
     UNKNOWN = "the service refused the request"
 
 
@@ -65,7 +65,7 @@ CODES: dict[Meaning, tuple[str, ...]] = {
         "PublicAccessNotPermitted",
         "UnauthorizedBlobOverwrite",
     ),
-    Meaning.AWAY: (
+    Meaning.UNAVAILABLE: (
         "AccountBeingCreated",
         "AccountIsDisabled",
         "ContainerBeingDeleted",
@@ -82,7 +82,7 @@ CODES: dict[Meaning, tuple[str, ...]] = {
         "BlobOverwritten",
         "ConditionNotMet",
         "CopyIdMismatch",
-        # The kind of a source changes with its version alone: a look at the source tells more.
+        # A source's type changes only with its version, so a look at the source decides.
         "InvalidSourceBlobType",
         "NoPendingCopyOperation",
         "PendingCopyOperation",
@@ -107,16 +107,16 @@ CODES: dict[Meaning, tuple[str, ...]] = {
         "CannotChangeToLowerTier",
         "ContainerImmutableDueToPolicy",
     ),
-    # A look shows the type, and what follows from it.
+    # A look at the target shows the type and decides.
     Meaning.OTHER_TYPE: ("InvalidBlobType", "ResourceTypeMismatch"),
-    Meaning.SNAPSHOTS: (
+    Meaning.HAS_SNAPSHOTS: (
         "IncrementalCopyBlobMismatch",
         "OperationNotAllowedOnIncrementalCopyBlob",
-        # Only the blob with all its snapshots could be deleted, and those are somebody's.
+        # The blob could be deleted only with its snapshots, which are not the app's.
         "SnapshotsPresent",
     ),
     Meaning.DIRECTORY: ("OperationNotSupportedOnDirectory",),
-    Meaning.TOO_MUCH: (
+    Meaning.PROPERTIES_REFUSED: (
         "ContentLengthLargerThanTierLimit",
         "CopyAcrossAccountsNotSupported",
         "EmptyMetadataKey",
@@ -128,20 +128,20 @@ CODES: dict[Meaning, tuple[str, ...]] = {
         "MetadataTooLarge",
         "RequestBodyTooLarge",
     ),
-    Meaning.OWN_KEY: ("BlobUsesCustomerSpecifiedEncryption",),
-    Meaning.NOT_OFFERED: (
+    Meaning.CUSTOMER_KEY: ("BlobUsesCustomerSpecifiedEncryption",),
+    Meaning.NOT_SUPPORTED: (
         "BlobOperationNotSupported",
         "BlobOperationNotSupportedForBlobCreatedBySftp",
         "BlobTypeNotSupported",
         "FeatureNotYetSupportedForHierarchicalNamespaceAccounts",
         "OperationNotAllowedInCurrentState",
     ),
-    Meaning.NO_TIER: (
+    Meaning.TIER_NOT_SUPPORTED: (
         "BlobAccessTierNotSupportedForAccountType",
         "BlobTierInadequateForContentLength",
         "InvalidBlobTier",
     ),
-    Meaning.UNSAYABLE: (
+    Meaning.INVALID_NAME: (
         "InvalidQueryParameterValue",
         "InvalidResourceName",
         "InvalidSourceBlobUrl",
@@ -150,73 +150,74 @@ CODES: dict[Meaning, tuple[str, ...]] = {
         "RequestUriTooLong",
         "RequestUrlFailedToParse",
     ),
-    Meaning.UNVERIFIED: (CANNOT_VERIFY_SOURCE,),
+    Meaning.SOURCE_NOT_VERIFIED: (CANNOT_VERIFY_SOURCE,),
 }
 STATUSES: dict[int, Meaning] = {
     HTTPStatus.UNAUTHORIZED: Meaning.REFUSED,
     HTTPStatus.FORBIDDEN: Meaning.REFUSED,
-    HTTPStatus.NOT_FOUND: Meaning.AWAY,
+    HTTPStatus.NOT_FOUND: Meaning.UNAVAILABLE,
     HTTPStatus.REQUEST_TIMEOUT: Meaning.BUSY,
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: Meaning.TOO_MUCH,
-    HTTPStatus.REQUEST_URI_TOO_LONG: Meaning.UNSAYABLE,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: Meaning.PROPERTIES_REFUSED,
+    HTTPStatus.REQUEST_URI_TOO_LONG: Meaning.INVALID_NAME,
     HTTPStatus.TOO_MANY_REQUESTS: Meaning.BUSY,
-    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: Meaning.TOO_MUCH,
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: Meaning.PROPERTIES_REFUSED,
 }
 MEANINGS: dict[str, Meaning] = {code: meaning for meaning, codes in CODES.items() for code in codes}
 
 Verdict = tuple[type[StorageError], Reason]
 
-# Roles take minutes to spread and accounts come back: what is refused or away is retryable. Permanent is what somebody has
-# to change first. Nothing about the app's own state is one blob's fault.
+# Role assignments take minutes to propagate and an outage ends, so REFUSED and UNAVAILABLE are retryable. Permanent means
+# that an operator or owner must change something first. An error of the state account is never caused by one blob.
 VERDICTS: dict[Side, dict[Meaning, Verdict]] = {
     Side.SOURCE: {
         Meaning.BUSY: (Retryable, Reason.THROTTLED),
         Meaning.REFUSED: (Retryable, Reason.SOURCE_UNREADABLE),
-        Meaning.AWAY: (Retryable, Reason.SOURCE_UNREADABLE),
+        Meaning.UNAVAILABLE: (Retryable, Reason.SOURCE_UNREADABLE),
         Meaning.NO_CONTAINER: (Retryable, Reason.SOURCE_UNREADABLE),
         Meaning.NO_BLOB: (Retryable, Reason.SOURCE_UNREADABLE),
         Meaning.CHANGED: (Retryable, Reason.SOURCE_UNREADABLE),
         Meaning.LEASED: (Retryable, Reason.SOURCE_UNREADABLE),
         Meaning.PROTECTED: (Permanent, Reason.SOURCE_ARCHIVED),
         Meaning.OTHER_TYPE: (Permanent, Reason.UNSUPPORTED_BLOB),
-        Meaning.SNAPSHOTS: (Permanent, Reason.UNSUPPORTED_BLOB),
+        Meaning.HAS_SNAPSHOTS: (Permanent, Reason.UNSUPPORTED_BLOB),
         Meaning.DIRECTORY: (Permanent, Reason.UNSUPPORTED_BLOB),
-        Meaning.TOO_MUCH: (Permanent, Reason.UNSUPPORTED_BLOB),
-        Meaning.OWN_KEY: (Permanent, Reason.UNSUPPORTED_BLOB),
-        Meaning.NOT_OFFERED: (Permanent, Reason.UNSUPPORTED_BLOB),
-        Meaning.NO_TIER: (Permanent, Reason.UNSUPPORTED_BLOB),
-        Meaning.UNSAYABLE: (Permanent, Reason.INVALID_NAME),
-        Meaning.UNVERIFIED: (Retryable, Reason.SOURCE_UNREADABLE),
+        Meaning.PROPERTIES_REFUSED: (Permanent, Reason.UNSUPPORTED_BLOB),
+        Meaning.CUSTOMER_KEY: (Permanent, Reason.UNSUPPORTED_BLOB),
+        Meaning.NOT_SUPPORTED: (Permanent, Reason.UNSUPPORTED_BLOB),
+        Meaning.TIER_NOT_SUPPORTED: (Permanent, Reason.UNSUPPORTED_BLOB),
+        Meaning.INVALID_NAME: (Permanent, Reason.INVALID_NAME),
+        Meaning.SOURCE_NOT_VERIFIED: (Retryable, Reason.SOURCE_UNREADABLE),
         Meaning.UNKNOWN: (Retryable, Reason.SOURCE_UNREADABLE),
     },
-    # LookAgain is for acts; a mere look that is answered so is retryable, with this reason.
+    # LookAgain and Rejected apply to acts only. For a read the error is Retryable with this reason.
     Side.TARGET: {
         Meaning.BUSY: (Retryable, Reason.THROTTLED),
         Meaning.REFUSED: (Retryable, Reason.TARGET_UNWRITABLE),
-        Meaning.AWAY: (Retryable, Reason.TARGET_UNWRITABLE),
+        Meaning.UNAVAILABLE: (Retryable, Reason.TARGET_UNWRITABLE),
         Meaning.NO_CONTAINER: (Permanent, Reason.TARGET_UNWRITABLE),
         Meaning.NO_BLOB: (LookAgain, Reason.TARGET_CONFLICT),
         Meaning.CHANGED: (LookAgain, Reason.TARGET_CONFLICT),
         Meaning.LEASED: (Retryable, Reason.TARGET_CONFLICT),
         Meaning.PROTECTED: (Permanent, Reason.TARGET_UNWRITABLE),
         Meaning.OTHER_TYPE: (Rejected, Reason.TARGET_CONFLICT),
-        Meaning.SNAPSHOTS: (Permanent, Reason.TARGET_CONFLICT),
+        Meaning.HAS_SNAPSHOTS: (Permanent, Reason.TARGET_CONFLICT),
         Meaning.DIRECTORY: (Permanent, Reason.TARGET_CONFLICT),
-        Meaning.TOO_MUCH: (Permanent, Reason.UNSUPPORTED_BLOB),
-        Meaning.OWN_KEY: (Permanent, Reason.UNSUPPORTED_BLOB),
-        Meaning.NOT_OFFERED: (Permanent, Reason.UNSUPPORTED_BLOB),
-        Meaning.NO_TIER: (Permanent, Reason.TARGET_UNWRITABLE),
-        Meaning.UNSAYABLE: (Permanent, Reason.INVALID_NAME),
-        Meaning.UNVERIFIED: (LookAgain, Reason.SOURCE_UNREADABLE),
-        # An act that is refused so is `Rejected`.
+        Meaning.PROPERTIES_REFUSED: (Permanent, Reason.UNSUPPORTED_BLOB),
+        Meaning.CUSTOMER_KEY: (Permanent, Reason.UNSUPPORTED_BLOB),
+        Meaning.NOT_SUPPORTED: (Permanent, Reason.UNSUPPORTED_BLOB),
+        Meaning.TIER_NOT_SUPPORTED: (Permanent, Reason.TARGET_UNWRITABLE),
+        Meaning.INVALID_NAME: (Permanent, Reason.INVALID_NAME),
+        Meaning.SOURCE_NOT_VERIFIED: (LookAgain, Reason.SOURCE_UNREADABLE),
+        # An act gets Rejected with `unsupported_blob` instead.
         Meaning.UNKNOWN: (Retryable, Reason.TARGET_UNWRITABLE),
     },
-    Side.STATE: {what: (Retryable, Reason.THROTTLED if what is Meaning.BUSY else Reason.INTERNAL) for what in Meaning},
+    Side.STATE: {
+        meaning: (Retryable, Reason.THROTTLED if meaning is Meaning.BUSY else Reason.INTERNAL) for meaning in Meaning
+    },
 }
 
-
-# What the source's own code says, where the target's service could not read it.
-SOURCE_SAYS = {
+# Explanations of the error code that the source returned to the target's service.
+SOURCE_CODE_TEXTS = {
     "AuthenticationFailed": "the source did not accept the SAS",
     "AuthorizationFailure": "the source's firewall blocks the target's service",
     "AuthorizationPermissionMismatch": "the app's role on the source does not allow the read",
@@ -226,15 +227,16 @@ SOURCE_SAYS = {
 }
 
 
-def meaning(status: int, code: str, source_status: int = 0, source_code: str = "") -> Meaning:
-    """What an answer means: its code says so, else its status.
+def meaning_of(status: int, code: str, source_status: int = 0, source_code: str = "") -> Meaning:
+    """Return the meaning of an error by its code, or by its status if the code is not listed.
 
-    A source that was busy is not a source that cannot be read: another engine would not help. The service says so by its
-    own status, or by what it tells of the source's answer.
+    `CannotVerifyCopySource` with a busy status, its own or the source's, means BUSY and not SOURCE_NOT_VERIFIED: the other
+    engine would not help.
     """
     if code == CANNOT_VERIFY_SOURCE:
-        said = MEANINGS.get(source_code) or _by_status(source_status)
-        return Meaning.BUSY if Meaning.BUSY in {_by_status(status), said} else Meaning.UNVERIFIED
+        source_meaning = MEANINGS.get(source_code) or _by_status(source_status)
+        is_busy = Meaning.BUSY in {_by_status(status), source_meaning}
+        return Meaning.BUSY if is_busy else Meaning.SOURCE_NOT_VERIFIED
     return MEANINGS.get(code) or _by_status(status)
 
 

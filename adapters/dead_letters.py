@@ -18,123 +18,121 @@ from rules.fixed_names import LETTERS_CONTAINER
 from rules.transfers.model import Ended
 
 T = TypeVar("T")
-# Two writers of one id are rare, and each round one of them is done.
-MAX_ROUNDS = 10
+# Two writers of one record are rare, and at each collision one of them succeeds.
+MAX_TRIES = 10
 
 
 class StoredDeadLetters:
-    """Dead letters and the records of ends."""
+    """Dead letters and records of ends. Every write is conditional on the state that it read."""
 
     def __init__(self, clients: Clients, endpoint: str) -> None:
         self._records = Records(clients, endpoint, LETTERS_CONTAINER)
 
     async def ended(self, identity: str) -> Ended | None:
-        """Read the record of a transfer's end, if there is one."""
-        return (await self._ended(identity))[0]
+        """Return the record of a transfer's end, if there is one."""
+        return (await self._read_ended(identity))[0]
 
     async def write_ended(self, ended: Ended) -> None:
-        """Record an end, unless one of the same rank or a higher one is there."""
+        """Record an end, unless there is a record of the same or a higher rank."""
 
-        async def attempt() -> bool:
-            old, etag = await self._ended(ended.id)
+        async def try_once() -> bool:
+            old, etag = await self._read_ended(ended.id)
             if old is not None and old.rank >= ended.rank:
                 return True
             return await self._put_ended(ended, etag)
 
-        await _until_done(attempt)
+        await _retry(try_once)
 
     async def drop_ended(self, identity: str, attempt: int, resumes: int = 0) -> None:
-        """Forget the record of an end, unless it is of a higher rank."""
+        """Delete the record of an end, unless its rank is higher."""
 
-        async def round_() -> bool:
-            old, etag = await self._ended(identity)
+        async def try_once() -> bool:
+            old, etag = await self._read_ended(identity)
             if old is None or old.rank > (attempt, resumes):
                 return True
             return await self._records.delete(_path("ended", identity), etag)
 
-        await _until_done(round_)
+        await _retry(try_once)
 
     async def write(self, letter: DeadLetter) -> None:
-        """Open a letter, merged with what is known of this id."""
+        """Open a dead letter, merged with the stored ones of this id."""
 
-        async def attempt() -> bool:
-            opened, etag = await self._letter("open", letter.id)
-            resolved, _ = await self._letter("resolved", letter.id)
+        async def try_once() -> bool:
+            opened, etag = await self._read_dead_letter("open", letter.id)
+            resolved, _ = await self._read_dead_letter("resolved", letter.id)
             new = letters.merged(_newest(resolved, opened), letter)
             if new is None:
                 return True
-            return await self._put("open", new, etag) and await self._unless_late(letter.id)
+            return await self._put("open", new, etag) and await self._withdraw_if_resolved(letter.id)
 
-        await _until_done(attempt)
+        await _retry(try_once)
 
     async def resolve(self, identity: str, attempt: int, how: str, now: datetime) -> bool:
-        """Move an open letter to `resolved/`, unless it is of a later attempt."""
+        """Move an open dead letter to `resolved/`, unless it is of a later attempt; return whether there was one."""
         found = False
 
-        async def round_() -> bool:
+        async def try_once() -> bool:
             nonlocal found
-            opened, etag = await self._letter("open", identity)
+            opened, etag = await self._read_dead_letter("open", identity)
             if opened is None or opened.last > attempt:
                 return True
             found = True
-            closed, resolved_etag = await self._letter("resolved", identity)
+            closed, resolved_etag = await self._read_dead_letter("resolved", identity)
             if closed is None or closed.last < opened.last:
                 closed = letters.resolved(opened, now, how)
                 if not await self._put("resolved", closed, resolved_etag):
                     return False
             if closed.resolved_as == letters.DISCARDED:
-                await self._owe_none(closed)
+                await self._mark_discarded(closed)
             return await self._records.delete(_path("open", identity), etag)
 
-        await _until_done(round_)
+        await _retry(try_once)
         return found
 
     async def read(self, identity: str) -> DeadLetter | None:
-        """Read a letter, open or resolved."""
-        opened, _ = await self._letter("open", identity)
-        return opened or (await self._letter("resolved", identity))[0]
+        """Return a dead letter, open or resolved."""
+        opened, _ = await self._read_dead_letter("open", identity)
+        return opened or (await self._read_dead_letter("resolved", identity))[0]
 
     async def page(self, prefix: str, limit: int, continuation: str | None) -> tuple[list[dict[str, Any]], str | None]:
-        """List open letters whose id begins so, from their metadata, in order of id."""
-        folder = f"open/{prefix}"  # a continuation names it: one of the transfers of the same prefix is none here
+        """List open dead letters by id prefix, from their metadata, ordered by id."""
+        folder = f"open/{prefix}"  # marks the token: one of another list with the same prefix is refused
         items, marker = await self._records.page(folder, limit, decode_token(folder, continuation))
         return [records.listed(_identity(item.name), item.metadata or {}) for item in items], encode_token(
             folder, marker
         )
 
     async def endings(self) -> AsyncIterator[Ended]:
-        """Every record of an end, in order of id, from their metadata."""
+        """Yield every readable record of an end, ordered by id, from their metadata."""
         async for item in self._records.all("ended/"):
             metadata = item.metadata or {}
             if metadata.get("attempt", "").isdecimal():
                 ending = {key: metadata[key] for key in ("state", "reason") if key in metadata}
                 fields = {"id": _identity(item.name), "attempt": int(metadata["attempt"]), "ending": ending}
                 try:
-                    ended = _understood(
-                        partial(codec.decode, Ended, fields | {"discarded": letters.DISCARDED in metadata})
-                    )
+                    ended = _parse(partial(codec.decode, Ended, fields | {"discarded": letters.DISCARDED in metadata}))
                 except Retryable:
-                    continue  # it does not hide the others
+                    continue  # one unreadable record does not hide the others
                 yield ended
 
-    async def _ended(self, identity: str) -> tuple[Ended | None, str | None]:
+    async def _read_ended(self, identity: str) -> tuple[Ended | None, str | None]:
         record, etag = await self._records.read(_path("ended", identity))
-        return (None if record is None else _understood(partial(codec.decode, Ended, record))), etag
+        return (None if record is None else _parse(partial(codec.decode, Ended, record))), etag
 
-    async def _letter(self, folder: str, identity: str) -> tuple[DeadLetter | None, str | None]:
+    async def _read_dead_letter(self, folder: str, identity: str) -> tuple[DeadLetter | None, str | None]:
         record, etag = await self._records.read(_path(folder, identity))
-        return (None if record is None else _understood(partial(records.read, record))), etag
+        return (None if record is None else _parse(partial(records.read, record))), etag
 
-    async def _owe_none(self, discarded: DeadLetter) -> None:
-        """Say in the record of the end that its letter was discarded; a record of a later attempt stays as it is."""
+    async def _mark_discarded(self, discarded: DeadLetter) -> None:
+        """Mark the record of the end as discarded, unless it is of a later attempt."""
 
-        async def round_() -> bool:
-            old, etag = await self._ended(discarded.id)
+        async def try_once() -> bool:
+            old, etag = await self._read_ended(discarded.id)
             if old is None or old.discarded or old.attempt > discarded.last:
                 return True
             return await self._put_ended(replace(old, discarded=True), etag)
 
-        await _until_done(round_)
+        await _retry(try_once)
 
     async def _put_ended(self, ended: Ended, etag: str | None) -> bool:
         metadata = {"attempt": str(ended.attempt), "state": ended.ending.state}
@@ -147,10 +145,10 @@ class StoredDeadLetters:
             _path(folder, letter.id), records.record(letter), records.metadata(letter), etag
         )
 
-    async def _unless_late(self, identity: str) -> bool:
-        """Take back what was just opened if its attempt was resolved between the look and the write."""
-        resolved, _ = await self._letter("resolved", identity)
-        opened, etag = await self._letter("open", identity)
+    async def _withdraw_if_resolved(self, identity: str) -> bool:
+        """Delete the dead letter just opened if its attempt was resolved between the read and the write."""
+        resolved, _ = await self._read_dead_letter("resolved", identity)
+        opened, etag = await self._read_dead_letter("open", identity)
         if resolved is None or opened is None or opened.last > resolved.last:
             return True
         return await self._records.delete(_path("open", identity), etag)
@@ -165,11 +163,11 @@ def _identity(path: str) -> str:
 
 
 def _newest(*known: DeadLetter | None) -> DeadLetter | None:
-    """The record that knows the latest attempt; the first of equals (an open one may be left over from a resolution)."""
+    """Return the dead letter of the latest attempt; of equals the first (a resolution may leave the open one behind)."""
     return max((letter for letter in known if letter is not None), key=lambda letter: letter.last, default=None)
 
 
-def _understood(read: Callable[[], T]) -> T:
+def _parse(read: Callable[[], T]) -> T:
     try:
         return read()
     except (AttributeError, KeyError, TypeError, ValueError):
@@ -178,9 +176,9 @@ def _understood(read: Callable[[], T]) -> T:
         ) from None
 
 
-async def _until_done(attempt: Callable[[], Awaitable[bool]]) -> None:
-    """Read, compare and write again until nobody came in between."""
-    for _ in range(MAX_ROUNDS):
-        if await attempt():
+async def _retry(try_once: Callable[[], Awaitable[bool]]) -> None:
+    """Repeat a read and a conditional write until no other writer intervenes."""
+    for _ in range(MAX_TRIES):
+        if await try_once():
             return
-    raise Retryable(Reason.INTERNAL, LETTERS_WRITE.name, f"another writer changed the record {MAX_ROUNDS} times")
+    raise Retryable(Reason.INTERNAL, LETTERS_WRITE.name, f"another writer changed the record {MAX_TRIES} times")

@@ -1,4 +1,4 @@
-"""The port `Events` on Azure Storage: queues of raw text, and the blobs of what Event Grid gave up."""
+"""The port `Events` on Azure Storage: queues of raw text, and the blobs of undelivered events from Event Grid."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -32,7 +32,7 @@ NEVER = -1
 
 
 class StoredEvents:
-    """The events account: the queue blob-events, its poison twin, and the container event-dead-letters."""
+    """The events account: the queue blob-events, its poison queue, and the container event-dead-letters."""
 
     def __init__(self, clients: Clients, endpoint: str, blobs: str) -> None:
         self._clients = clients
@@ -40,20 +40,20 @@ class StoredEvents:
         self._blobs = blobs
 
     async def put(self, body: bytes, delay: int = 0) -> None:
-        """Put an event on the queue. A try that went unanswered is made again: twice is harmless, never is not."""
+        """Put an event on the queue. An unanswered request is retried: a second copy is harmless, a lost event is not."""
         async with self._clients.request_scope(EVENTS_PUT):
             await self._queue(EVENTS_QUEUE).send_message(body.decode(), visibility_timeout=delay, time_to_live=NEVER)
 
     async def poison(self) -> AsyncIterator[Poison]:
-        """The messages of the poison queue, each hidden from others for 5 minutes."""
-        while messages := await self._hide_some():
+        """Yield the messages of the poison queue, each hidden from other readers for 5 minutes."""
+        while messages := await self._receive():
             for message in messages:
                 yield Poison(
                     str(message.content).encode("utf-8", "surrogatepass"), message.id, message.pop_receipt or ""
                 )
 
     async def consumed(self, message: Poison) -> None:
-        """Delete a poison message. Gone, or in somebody else's hands by now, is fine."""
+        """Delete a poison message. It is fine if it is gone, or has been received again meanwhile."""
         async with self._clients.request_scope(EVENTS_CONSUMED):
             try:
                 await self._queue(POISON_QUEUE).delete_message(message.id, message.receipt)
@@ -62,21 +62,21 @@ class StoredEvents:
                     raise
 
     async def undelivered(self) -> AsyncIterator[Undelivered]:
-        """What Event Grid could not deliver and kept, page by page."""
+        """Yield the blobs of events that Event Grid could not deliver."""
         marker = None
         while True:
-            items, marker = await self._given_up(marker)
+            items, marker = await self._undelivered_page(marker)
             for item in items:
-                # Without an ETag it is read on a condition that never holds, and left where it is.
+                # Without an ETag the condition of a read never holds, so the blob stays.
                 yield Undelivered(item.name, item.size or 0, bare_etag(item.etag or ""))
             if marker is None:
                 return
 
     async def read(self, found: Undelivered) -> bytes | None:
-        """Read such a blob, pinned to what was listed."""
+        """Read such a blob; return None if it is not the listed version any more."""
         async with self._clients.request_scope(EVENTS_UNDELIVERED):
             try:
-                stream = await self._given_up_blob(found.name).download_blob(**condition(found.etag))
+                stream = await self._undelivered_blob(found.name).download_blob(**condition(found.etag))
                 return bytes(await stream.readall())
             except HttpResponseError as error:
                 if code_of(error) not in {"BlobNotFound", "ConditionNotMet"}:
@@ -84,26 +84,26 @@ class StoredEvents:
                 return None
 
     async def delivered(self, found: Undelivered) -> None:
-        """Delete such a blob, if it is still what was listed."""
+        """Delete such a blob, if it is still the listed version."""
         async with self._clients.request_scope(EVENTS_DELIVERED):
             try:
-                await self._given_up_blob(found.name).delete_blob(**condition(found.etag))
+                await self._undelivered_blob(found.name).delete_blob(**condition(found.etag))
             except HttpResponseError as error:
                 if code_of(error) not in {"BlobNotFound", "ConditionNotMet"}:
                     raise
 
     async def depth(self) -> int:
-        """About how many events wait."""
+        """Return the approximate number of waiting events."""
         async with self._clients.request_scope(EVENTS_DEPTH):
             return (await self._queue(EVENTS_QUEUE).get_queue_properties()).approximate_message_count or 0
 
     async def oldest(self) -> datetime | None:
-        """When the oldest of the next 32 events was put: a queue keeps its order only about."""
+        """Return when the oldest of the next 32 events was put; a queue keeps its order only roughly."""
         async with self._clients.request_scope(EVENTS_DEPTH):
             messages = await self._queue(EVENTS_QUEUE).peek_messages(PAGE)
         return min((message.inserted_on for message in messages if message.inserted_on), default=None)
 
-    async def _hide_some(self) -> list[QueueMessage]:
+    async def _receive(self) -> list[QueueMessage]:
         async with self._clients.request_scope(EVENTS_POISON):
             received = self._queue(POISON_QUEUE).receive_messages(
                 max_messages=PAGE, messages_per_page=PAGE, visibility_timeout=HIDDEN_SECONDS
@@ -113,18 +113,18 @@ class StoredEvents:
             except HttpResponseError as error:
                 if code_of(error) != "QueueNotFound":
                     raise
-                return []  # the host creates it with its first message
+                return []  # the host creates the queue with its first message
 
-    async def _given_up(self, marker: str | None) -> tuple[list[BlobProperties], str | None]:
+    async def _undelivered_page(self, marker: str | None) -> tuple[list[BlobProperties], str | None]:
         place = Place(self._blobs, UNDELIVERED_CONTAINER)
         try:
             return await self._clients.page(EVENTS_UNDELIVERED, place, UNDELIVERED_PAGE, marker)
         except Failure as failure:
             if failure.code != "ContainerNotFound":
                 raise
-            return [], None  # nobody has asked Event Grid to keep anything
+            return [], None  # Event Grid has no dead-letter destination
 
-    def _given_up_blob(self, name: str) -> BlobClient:
+    def _undelivered_blob(self, name: str) -> BlobClient:
         return self._clients.blob(Blob(self._blobs, UNDELIVERED_CONTAINER, name))
 
     def _queue(self, name: str) -> QueueClient:

@@ -1,4 +1,4 @@
-"""The port `Instances` on the Durable extension: the SDK where it can, the extension's own query where it cannot page."""
+"""The port `Instances` on the Durable extension: through the SDK, and by HTTP for lists, which the SDK cannot page."""
 
 import secrets
 from collections.abc import Mapping
@@ -30,13 +30,13 @@ from rules.transfers.identity import JOB_ID_PATTERN, listable, trace_id
 from rules.transfers.model import Run
 
 T = TypeVar("T", Run, Job)
-# The extension takes no more at a time, and answers a request for none with a token and an empty list.
+# The extension's limit. It answers a request for 0 with an empty list and a token.
 MAX_PAGE = 1_000
 CONTINUATION = "x-ms-continuation-token"
 
 
 class DurableInstances:
-    """The orchestrations, through the client of one invocation; `session` and `queues` are the process's own."""
+    """The orchestrations, through the client of one invocation; `session` and `queues` belong to the process."""
 
     def __init__(self, client: DurableOrchestrationClient, session: aiohttp.ClientSession, queues: HubQueues) -> None:
         self._client = client
@@ -44,10 +44,10 @@ class DurableInstances:
         self._queues = queues
 
     async def find(self, identity: str) -> Instance | None:
-        """Look one up."""
+        """Return an instance; None if there is none."""
         try:
             found = await self._client.get_status(identity, show_input=True)
-        except Exception as error:  # noqa: BLE001  # the SDK raises plain Exceptions with texts that are not for parsing
+        except Exception as error:  # noqa: BLE001  # the SDK raises plain Exceptions, and their texts are not an API
             raise _unavailable(INSTANCES_FIND, error) from None
         if found.runtime_status is None:
             return None
@@ -55,26 +55,26 @@ class DurableInstances:
             id=identity,
             status=found.runtime_status.value,
             run=_read(Run, found.input_),
-            custom=_custom(found.custom_status),
+            custom=_custom_status(found.custom_status),
             output=found.output,
             updated_at=found.last_updated_time.astimezone(UTC),
             job=_job(identity, found.input_),
         )
 
     async def start(self, what: Input) -> bool:
-        """Start a run or a job; False where an instance of its id is alive."""
+        """Start a run or a job; return False if an instance of its id is running."""
         name, identity = (JOB, what.id) if isinstance(what, Job) else (TRANSFER, what.transfer.id)
         try:
             with _trace_of(identity):
                 await self._client.start_new(name, identity, codec.encode(what))
-        except Exception as error:  # noqa: BLE001  # as above: so the instance itself is asked what was meant
+        except Exception as error:  # noqa: BLE001  # as above, so the instance's status decides
             if await self._is_running(identity):
                 return False
             raise _unavailable(INSTANCES_START, error) from None
         return True
 
     async def cancel(self, identity: str) -> None:
-        """Raise the cancel event; of an instance that is none, or ended, nothing happens."""
+        """Raise the cancel event. It has no effect on an instance that is missing or has ended."""
         try:
             await self._client.raise_event(identity, CANCEL)
         except Exception as error:  # noqa: BLE001  # as above
@@ -82,7 +82,7 @@ class DurableInstances:
                 raise _unavailable(INSTANCES_CANCEL, error) from None
 
     async def terminate(self, identity: str, why: str) -> None:
-        """End one without asking it; of an instance that is none, or ended, nothing happens."""
+        """Terminate an instance. It has no effect on one that is missing or has ended."""
         try:
             await self._client.terminate(identity, why)
         except Exception as error:  # noqa: BLE001  # as above
@@ -90,15 +90,16 @@ class DurableInstances:
                 raise _unavailable(INSTANCES_TERMINATE, error) from None
 
     async def purge(self, identity: str) -> None:
-        """Forget one that has ended; by its id alone, for the extension's purge by filter ignores prefixes."""
+        """Delete an ended instance and its history. By id, because the extension's purge by filter ignores prefixes."""
         try:
             await self._client.purge_instance_history(identity)
         except Exception as error:  # noqa: BLE001  # as above
             raise _unavailable(INSTANCES_PURGE, error) from None
 
     async def oldest_message(self) -> datetime | None:
-        """When the oldest message that waits in the task hub was put."""
-        return await self._queues.oldest(self._client._orchestration_bindings.task_hub_name)  # noqa: SLF001  # it has no getter
+        """Return when the oldest visible message of the task hub was put."""
+        hub = self._client._orchestration_bindings.task_hub_name  # noqa: SLF001  # no public accessor
+        return await self._queues.oldest(hub)
 
     async def page(
         self,
@@ -109,27 +110,27 @@ class DurableInstances:
         limit: int,
         continuation: str | None = None,
     ) -> tuple[list[Instance], str | None]:
-        """List transfers, or jobs, whose id begins so."""
+        """List transfers or jobs by id prefix."""
         query = {"top": str(max(1, min(limit, MAX_PAGE))), "showInput": "true"}
         query |= {"instanceIdPrefix": prefix} if prefix else {}
         query |= {"runtimeStatus": ",".join(sorted(statuses))} if statuses else {}
         query |= {"createdTimeTo": codec.stamp(before)} if before else {}
         token = decode_token(prefix, continuation)
         try:
-            items, following = await self._query(query, {CONTINUATION: token} if token else {})
+            items, next_token = await self._query(query, {CONTINUATION: token} if token else {})
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _unavailable(INSTANCES_PAGE, error) from None
-        wanted = listable(prefix)
-        found = [_listed(item) for item in items if wanted.fullmatch(item["instanceId"])]
-        return found, encode_token(prefix, following)
+        pattern = listable(prefix)
+        instances = [_instance(item) for item in items if pattern.fullmatch(item["instanceId"])]
+        return instances, encode_token(prefix, next_token)
 
     async def _query(
         self, query: Mapping[str, str], headers: Mapping[str, str]
     ) -> tuple[list[dict[str, Any]], str | None]:
-        # The SDK's own queries return the first hundred and no token.
+        # The SDK's queries return the first 100 instances and no token.
         url = f"{self._client._orchestration_bindings.rpc_base_url}instances"  # noqa: SLF001
         async with self._session.get(url, params=query, headers=headers, raise_for_status=True) as response:
-            # At the end the header is empty, or absent.
+            # On the last page the header is empty or missing.
             return await response.json(), response.headers.get(CONTINUATION) or None
 
     async def _is_running(self, identity: str) -> bool:
@@ -138,24 +139,24 @@ class DurableInstances:
 
 
 def _trace_of(identity: str) -> AbstractContextManager[Span]:
-    """A span of the trace that the id names. The SDK sends the current one, and the extension goes on with its trace."""
+    """Set the current span to one of the id's trace: the SDK sends it, and the extension continues its trace."""
     span = SpanContext(int(trace_id(identity), 16), secrets.randbits(64) | 1, is_remote=True, trace_flags=TraceFlags(1))
     return use_span(NonRecordingSpan(span))
 
 
-def _listed(item: dict[str, Any]) -> Instance:
+def _instance(item: dict[str, Any]) -> Instance:
     return Instance(
         id=item["instanceId"],
         status=item["runtimeStatus"],
         run=_read(Run, item.get("input")),
-        custom=_custom(item.get("customStatus")),
+        custom=_custom_status(item.get("customStatus")),
         output=item.get("output"),
         updated_at=codec.moment(item["lastUpdatedTime"]).astimezone(UTC),
         job=_job(item["instanceId"], item.get("input")),
     )
 
 
-def _custom(value: Any) -> dict[str, Any]:
+def _custom_status(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
@@ -164,7 +165,7 @@ def _job(identity: str, value: Any) -> Job | None:
 
 
 def _read(cls: type[T], value: Any) -> T | None:
-    """The input; None where it is another thing's, or was written by an app that this one does not understand."""
+    """Decode an input; return None if it is of another type, or of an incompatible version of the app."""
     try:
         return codec.decode(cls, value)
     except (AttributeError, KeyError, TypeError, ValueError):
@@ -172,7 +173,7 @@ def _read(cls: type[T], value: Any) -> T | None:
 
 
 def _unavailable(request: Request, error: Exception) -> Retryable:
-    # Its text may show the extension's URLs, and they carry a key.
+    # The error's text is left out: it may contain the extension's URLs, which include a key.
     return Retryable(
         Reason.INTERNAL, request.name, f"unexpected answer from the Durable extension ({type(error).__name__})"
     )

@@ -1,4 +1,4 @@
-"""JSON records in one container of the state account, written on condition of what was read."""
+"""JSON records in one container of the state account, with conditional writes."""
 
 import json
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ JSON = ContentSettings(content_type="application/json")
 
 
 class Records:
-    """A container of records. `etag` None means that there is none."""
+    """A container of records. An `etag` of None means that the record does not exist."""
 
     def __init__(self, clients: Clients, endpoint: str, container: str) -> None:
         self._clients = clients
@@ -27,23 +27,23 @@ class Records:
         self._container = container
 
     async def read(self, name: str) -> tuple[dict[str, Any] | None, str | None]:
-        """Read a record with its ETag."""
+        """Return a record and its ETag, or None twice."""
         async with self._clients.request_scope(LETTERS_READ):
             try:
                 stream = await self._blob(name).download_blob()
-                return _parsed(await stream.readall()), bare_etag(stream.properties.etag)
+                return _parse(await stream.readall()), bare_etag(stream.properties.etag)
             except HttpResponseError as error:
                 if code_of(error) == "BlobNotFound":
                     return None, None
                 raise
 
     async def write(self, name: str, record: dict[str, Any], metadata: dict[str, str], etag: str | None) -> bool:
-        """Write a record if it is still as it was read; False if somebody wrote meanwhile.
+        """Write a record if it has not changed since it was read; return False if it has.
 
-        A try that went unanswered and is made again finds its own work: False too, and the next read shows it.
+        It also returns False if a retry finds the write of its own unanswered request. The next read shows that record.
         """
         async with self._clients.request_scope(LETTERS_WRITE):
-            return await _held(
+            return await _condition_holds(
                 self._blob(name).upload_blob(
                     json.dumps(record, indent=1).encode(),
                     overwrite=etag is not None,
@@ -54,12 +54,12 @@ class Records:
             )
 
     async def delete(self, name: str, etag: str | None) -> bool:
-        """Delete a record if it is still as it was read; False if somebody wrote or deleted meanwhile."""
+        """Delete a record if it has not changed since it was read; return False if it has."""
         async with self._clients.request_scope(LETTERS_WRITE):
-            return await _held(self._blob(name).delete_blob(**condition(etag)))
+            return await _condition_holds(self._blob(name).delete_blob(**condition(etag)))
 
     async def page(self, prefix: str, limit: int, marker: str | None) -> tuple[list[BlobProperties], str | None]:
-        """List one page with metadata.
+        """List a page of records with metadata; return it with the next marker, None at the end.
 
         Raises:
             ValueError: the service does not know the marker.
@@ -73,7 +73,7 @@ class Records:
             raise
 
     async def all(self, prefix: str) -> AsyncIterator[BlobProperties]:
-        """List everything, page by page."""
+        """Yield all records of a prefix, page by page."""
         marker = None
         while True:
             items, marker = await self.page(prefix, MAX_PAGE, marker)
@@ -86,7 +86,7 @@ class Records:
         return self._clients.blob(Blob(self._endpoint, self._container, name))
 
 
-def _parsed(body: bytes) -> dict[str, Any]:
+def _parse(body: bytes) -> dict[str, Any]:
     try:
         record = json.loads(body)
     except ValueError:
@@ -96,8 +96,7 @@ def _parsed(body: bytes) -> dict[str, Any]:
     return record
 
 
-async def _held(request: Any) -> bool:
-    """Whether the condition held."""
+async def _condition_holds(request: Any) -> bool:
     try:
         await request
     except HttpResponseError as error:

@@ -24,13 +24,13 @@ class StoredReports:
         self._endpoint = endpoint
 
     async def write(self, name: str, lines: list[dict[str, Any]], *, new: bool = False) -> None:
-        """Write a page, whatever was there: a turn that runs twice writes it twice. A `new` one replaces none."""
+        """Write a page, replacing an older one unless it is to be `new`: a repeated step writes its page again."""
         body = "".join(json.dumps(line) + "\n" for line in lines).encode()
         async with self._clients.request_scope(REPORTS_WRITE):
             await self._blob(name).upload_blob(body, overwrite=not new, content_settings=LINES)
 
     async def read(self, name: str) -> list[dict[str, Any]]:
-        """Read a page; empty where there is none."""
+        """Return the lines of a page; empty if it does not exist."""
         async with self._clients.request_scope(REPORTS_READ):
             try:
                 body = await (await self._blob(name).download_blob()).readall()

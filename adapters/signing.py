@@ -1,4 +1,4 @@
-"""Reading one source blob by URL: SAS tokens, signed without a request per blob (rule 14)."""
+"""URLs with a SAS that read one source blob, signed without a request per blob (rule 14)."""
 
 import asyncio
 from collections import defaultdict
@@ -13,11 +13,11 @@ from adapters.clients import Clients
 from adapters.translation import SOURCE_SIGN
 from rules.routes.model import Blob, Place
 
-# Clocks differ: a SAS that begins now is not valid yet on a service whose clock is behind.
+# A SAS that starts now is not valid yet for a service whose clock is behind.
 BACK_DATED = timedelta(minutes=15)
-# The service signs for 7 days at the most, counted from the key's start.
+# The longest life of a user delegation key, counted from its start.
 KEY_LIFE = timedelta(days=7)
-# A key that was revoked signs in vain, and nobody says so: it is fetched anew before long.
+# A revoked key signs without an error, but the service refuses its SAS. So a key is replaced after an hour.
 KEY_USE = timedelta(hours=1)
 
 
@@ -29,7 +29,7 @@ class _Key:
 
 
 class Signatures:
-    """Signs reads: with the emulator's key on this machine, with the identity's delegation key on Azure."""
+    """Signs reads: with the account key for the emulator, with a user delegation key of the app's identity on Azure."""
 
     def __init__(self, clients: Clients, now: Callable[[], datetime]) -> None:
         self._clients = clients
@@ -38,7 +38,7 @@ class Signatures:
         self._fetching: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def url(self, blob: Blob, until: datetime) -> str:
-        """A URL that reads this one blob, and nothing else, until then."""
+        """Return a URL that reads only this blob, until then at the latest."""
         start = self._now() - BACK_DATED
         secret: dict[str, Any] = {"account_key": self._clients.key_for(blob.endpoint)}
         if secret["account_key"] is None:
@@ -57,7 +57,7 @@ class Signatures:
         return f"{blob.url}?{sas}"
 
     async def _delegation(self, endpoint: str, until: datetime) -> _Key:
-        """The account's key, renewed when it would not outlive `until`; a crowd waits for one request."""
+        """Return the account's key, renewed if it would expire before `until`. Concurrent callers share one request."""
         async with self._fetching[endpoint]:
             cached = self._keys.get(endpoint)
             if cached is None or cached.expiry < until or self._now() - cached.start > BACK_DATED + KEY_USE:

@@ -6,7 +6,7 @@ from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobProperties, ContentSettings, StandardBlobTier
 
-from adapters.clients import Clients, condition, each, md5, quoted_etag, understood
+from adapters.clients import Clients, condition, convert, convert_page, md5, quoted_etag
 from adapters.translation import (
     TARGET_ABORT,
     TARGET_CLEAR,
@@ -27,25 +27,25 @@ HEADERS = ("content_type", "content_encoding", "content_language", "content_disp
 
 
 class TargetBlobs:
-    """Where versions are written."""
+    """Target blobs."""
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
 
     async def head(self, blob: Blob) -> TargetBlob | None:
-        """Look at a blob once; None where there is none, and only there."""
+        """Send a HEAD for a blob; return None only if the blob does not exist."""
         properties = await self._clients.head(TARGET_HEAD, blob)
-        return None if properties is None else understood(TARGET_HEAD, properties, _seen)
+        return None if properties is None else convert(TARGET_HEAD, properties, _target_blob)
 
     async def page(
         self, place: Place, limit: int, marker: str | None
     ) -> tuple[list[tuple[str, TargetBlob | Permanent]], str | None]:
-        """List a page of a place's blobs."""
-        items, following = await self._clients.page(TARGET_LIST, place, limit, marker)
-        return each(TARGET_LIST, items, _seen), following
+        """List a page of blobs; return it with the next marker, None at the end."""
+        items, next_marker = await self._clients.page(TARGET_LIST, place, limit, marker)
+        return convert_page(TARGET_LIST, items, _target_blob), next_marker
 
     async def copy(self, copy: Copy) -> bool:
-        """Ask the service to copy; True if this very request read the version."""
+        """Ask the service to copy; return True if this request itself copied the version."""
         self._check(copy)
         await self._clients.check_name(TARGET_HEAD, copy.target)
         sync = copy.engine is Engine.SYNC
@@ -60,7 +60,7 @@ class TargetBlobs:
                 requires_sync=sync or None,
                 **condition(copy.if_match),
             )
-        # An async copy that is done at once proves nothing: it is looked at like any other.
+        # An async copy that reports success immediately proves nothing: a look must confirm it.
         return sync and answer["copy_status"] == CopyStatus.SUCCESS
 
     async def abort(self, blob: Blob, copy_id: str) -> None:
@@ -69,9 +69,10 @@ class TargetBlobs:
             await self._clients.blob(blob, act=True).abort_copy(copy_id)
 
     async def clear_copy(self, blob: Blob, target: TargetBlob) -> None:
-        """Set the properties to what they are, which drops the copy's.
+        """Write the blob's own headers back, which drops its copy properties.
 
-        Headers beyond ASCII are left alone: nobody knows in which bytes they would arrive.
+        Raises:
+            Permanent: a header is not ASCII. The SDK might send it in other bytes than the blob has.
         """
         if not "".join(target.headers.values()).isascii():
             detail = "its content headers contain non-ASCII characters"
@@ -82,7 +83,7 @@ class TargetBlobs:
             )
 
     async def delete(self, blob: Blob, etag: str) -> None:
-        """Delete, if it still has this ETag."""
+        """Delete the blob if it still has this ETag; a missing blob is fine."""
         async with self._clients.request_scope(TARGET_DELETE):
             try:
                 await self._clients.blob(blob, act=True).delete_blob(**condition(etag))
@@ -91,20 +92,21 @@ class TargetBlobs:
                     raise
 
     def _check(self, copy: Copy) -> None:
-        """Refuse metadata that cannot be sent byte for byte: it goes out as UTF-8, and other bytes reach us as lone surrogates.
+        """Refuse metadata that the SDK cannot send byte for byte.
 
-        With an account key it must be ASCII: the SDK signs other bytes than are sent. The SDK strips white space of all kinds.
+        The SDK sends UTF-8 and strips all kinds of white space; bytes of the source that are not UTF-8 are lone surrogates
+        here. With an account key the metadata must be ASCII, because the SDK then signs other bytes than it sends.
         """
         encoding = "utf-8" if self._clients.key_for(copy.target.endpoint) is None else "ascii"
         for key, value in copy.metadata.items():
-            if value.strip() != value.strip(" \t") or not (key.isascii() and _fits(value, encoding)):
+            if value.strip() != value.strip(" \t") or not (key.isascii() and _can_encode(value, encoding)):
                 detail = (
                     f"the value of the source's metadata {key!a} cannot be sent as {encoding.upper()} byte for byte"
                 )
                 raise Permanent(Reason.UNSUPPORTED_BLOB, TARGET_COPY.name, detail)
 
 
-def _fits(text: str, encoding: str) -> bool:
+def _can_encode(text: str, encoding: str) -> bool:
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
@@ -112,7 +114,7 @@ def _fits(text: str, encoding: str) -> bool:
     return True
 
 
-def _seen(properties: BlobProperties) -> TargetBlob:
+def _target_blob(properties: BlobProperties) -> TargetBlob:
     copy, metadata = properties.copy, properties.metadata or {}
     copied, _, total = (copy.progress or "0/").partition("/")
     return TargetBlob(
@@ -126,7 +128,7 @@ def _seen(properties: BlobProperties) -> TargetBlob:
         copied=int(copied),
         total=int(total) if total else None,
         copy_detail=copy.status_description or "",
-        # The service shows the URL with its SAS, or today without the signature: then there is nothing to hide.
+        # The service shows the source URL with its SAS, or (today) without the signature. Without it there is no secret.
         shows_sas="sig=" in (copy.source or ""),
         md5=md5(properties.content_settings),
         headers=_headers(properties.content_settings),

@@ -1,7 +1,7 @@
-"""Every error of the Azure SDK becomes one of ours here, by its error code and status.
+"""Translation of the Azure SDK's errors to the app's, by error code and status.
 
-Never by class or message: the SDK calls a 403 with CannotVerifyCopySource a ResourceNotFoundError, and its messages show
-URLs. The classes count only where there is no answer to judge.
+Class and message are not reliable: the SDK raises ResourceNotFoundError for a 403 with CannotVerifyCopySource, and its
+messages contain URLs. The class counts only if there is no response.
 """
 
 import asyncio
@@ -14,21 +14,21 @@ from http import HTTPStatus
 import aiohttp
 from azure.core.exceptions import AzureError, ClientAuthenticationError
 
-from adapters.codes import SOURCE_SAYS, VERDICTS, Meaning, Side, meaning
+from adapters.codes import SOURCE_CODE_TEXTS, VERDICTS, Meaning, Side, meaning_of
 from rules.errors import Failure, LookAgain, Reason, Rejected, Retryable, StorageError
 
-# A HEAD's answer has no body: its code is in this header alone.
+# A HEAD's response has no body: only this header has its code.
 CODE_HEADER = "x-ms-error-code"
 STATUS = re.compile(r"[1-5]\d\d", re.ASCII)
 CODE = re.compile(r"[A-Za-z0-9]{1,80}")
-# What the source answered to the target's service: a header, or the element of the body that the SDK names so.
+# The source's response to the target's service: a header, or the SDK's name for the element of the body.
 SOURCE_STATUS = ("x-ms-copy-source-status-code", "copysourcestatuscode")
 SOURCE_CODE = ("x-ms-copy-source-error-code", "copysourceerrorcode")
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One kind of request. An act changes a target: when it goes unanswered, nobody knows what happened."""
+    """A kind of request. An act changes a target: without an answer, its effect is unknown."""
 
     name: str
     side: Side
@@ -45,7 +45,7 @@ TARGET_COPY = Request("target.copy", Side.TARGET, act=True)
 TARGET_ABORT = Request("target.abort", Side.TARGET, act=True)
 TARGET_CLEAR = Request("target.clear", Side.TARGET, act=True)
 TARGET_DELETE = Request("target.delete", Side.TARGET, act=True)
-# Writes to the app's own state are conditional or harmless when doubled, so they are simply done again.
+# Writes to the app's own state are conditional or harmless when repeated, so they can be retried.
 LETTERS_READ = Request("letters.read", Side.STATE)
 LETTERS_WRITE = Request("letters.write", Side.STATE)
 LETTERS_LIST = Request("letters.list", Side.STATE)
@@ -68,37 +68,36 @@ OUTSIDER_PUT = Request("outsider.put", Side.TARGET, act=True)
 
 
 def translate_error(error: Exception, request: Request) -> StorageError:
-    """Turn whatever the SDK raised into what the caller may do about it."""
+    """Translate an error of the SDK to one that says what the caller may do."""
     response = getattr(error, "response", None)
     status, code = getattr(response, "status_code", 0), code_of(error)
     if isinstance(error, ClientAuthenticationError) and not code:
-        return error_for(request, Meaning.REFUSED)  # the identity got no token: storage was never asked
+        return error_for(request, Meaning.REFUSED)  # the identity got no token: no request reached storage
     if status < HTTPStatus.BAD_REQUEST:
         return error_for_no_answer(request)
     source = source_answer(error)
-    return error_for(request, meaning(status, code, *source), status, code, _said(*source))
+    return error_for(request, meaning_of(status, code, *source), status, code, _source_text(*source))
 
 
 def source_answer(error: Exception) -> tuple[int, str]:
-    """Status and code of what the source answered, where a copy says so; 0 and empty where it does not."""
+    """Return the status and code of the source's response to a copy; 0 and "" if the error has none."""
     headers = getattr(getattr(error, "response", None), "headers", None) or {}
     elements = getattr(error, "additional_info", None) or {}
 
-    def found(header: str, element: str) -> str:
+    def value_of(header: str, element: str) -> str:
         return str(headers.get(header) or elements.get(element) or "").strip()
 
-    status, code = found(*SOURCE_STATUS), found(*SOURCE_CODE)
+    status, code = value_of(*SOURCE_STATUS), value_of(*SOURCE_CODE)
     return int(status) if STATUS.fullmatch(status) else 0, code if CODE.fullmatch(code) else ""
 
 
-def _said(status: int, code: str) -> str:
-    """What the source answered, in words."""
+def _source_text(status: int, code: str) -> str:
     answer = f"{status or ''} {code}".strip()
-    return ": ".join(part for part in (answer, SOURCE_SAYS.get(code, "")) if part)
+    return ": ".join(part for part in (answer, SOURCE_CODE_TEXTS.get(code, "")) if part)
 
 
 def code_of(error: Exception) -> str:
-    """The service's error code; empty if the error carries none."""
+    """Return the service's error code; "" if the error has none."""
     headers = getattr(getattr(error, "response", None), "headers", None) or {}
     code = headers.get(CODE_HEADER) or getattr(error, "error_code", None) or ""
     code = str(getattr(code, "value", code))
@@ -106,23 +105,23 @@ def code_of(error: Exception) -> str:
 
 
 def error_for_answer(request: Request, status: int, code: str) -> StorageError:
-    """What an answer of this status and code means for the caller."""
-    return error_for(request, meaning(status, code), status, code)
+    """Return the error for a response with this status and code."""
+    return error_for(request, meaning_of(status, code), status, code)
 
 
 def error_for_no_answer(request: Request) -> StorageError:
-    """No answer, or none that can be understood: an act may have happened."""
+    """Return the error for no answer, or an unreadable one: an act may have had its effect."""
     if request.act:
         return LookAgain(request.name, "no answer")
     return Retryable(Reason.THROTTLED, request.name, "no answer")
 
 
-def error_for(request: Request, what: Meaning, status: int = 0, code: str = "", source: str = "") -> StorageError:
-    """The verdict of the table. The detail is ours: status, code and our own words, and what the source answered."""
-    kind, reason = VERDICTS[request.side][what]
+def error_for(request: Request, meaning: Meaning, status: int = 0, code: str = "", source: str = "") -> StorageError:
+    """Return the error of the verdict table. Its detail has the status, the code, the meaning and the source's response."""
+    kind, reason = VERDICTS[request.side][meaning]
     answer = f"{status or ''} {code}".strip()
-    detail = (f"{answer}: {what}" if answer else what.value) + (f" ({source})" if source else "")
-    if request.act and what is Meaning.UNKNOWN:
+    detail = (f"{answer}: {meaning}" if answer else meaning.value) + (f" ({source})" if source else "")
+    if request.act and meaning is Meaning.UNKNOWN:
         return Rejected(Reason.UNSUPPORTED_BLOB, request.name, detail, code=code, status=status)
     if issubclass(kind, Failure):
         return kind(reason, request.name, detail, code=code, status=status)
@@ -135,7 +134,7 @@ def error_for(request: Request, what: Meaning, status: int = 0, code: str = "", 
 
 @asynccontextmanager
 async def request_scope(request: Request, seconds: float) -> AsyncIterator[None]:
-    """Give what is asked inside so much time, retries included, and translate what goes wrong."""
+    """Limit the enclosed requests, with their retries, to `seconds`, and translate their errors."""
     try:
         async with asyncio.timeout(seconds):
             yield

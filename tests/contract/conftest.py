@@ -1,4 +1,4 @@
-"""A stack on free ports for the whole suite, and the two worlds that it runs on."""
+"""One local stack for the whole suite, and the two worlds of its tests."""
 
 from collections.abc import AsyncIterator, Iterator
 
@@ -10,13 +10,13 @@ from devhost.storage.testing import Stack
 from rules.transfers.policies import Times
 from tests.contract.worlds import InMemory, InStorage, World
 
-# Retries come after a fifteenth of the window.
+# A first retry waits a fifteenth of the window.
 TIMES = Times(window=1.5)
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Start the local storage; no container here has events, so the queue holds what a test puts there."""
+    """The local storage. No container raises events, so the queue holds only what a test puts there."""
     settings = {"DEVHOST_COPY_SECONDS": "0.01", "DEVHOST_WATCH": "sharingsource/unused"}
     running = Stack(tmp_path_factory.mktemp("stack"), **settings).start()
     yield running
@@ -25,7 +25,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 async def clients() -> AsyncIterator[Clients]:
-    """Connect as the app does."""
     made = Clients(KEY, TIMES, "blob-data-sharing/test")
     yield made
     await made.aclose()
@@ -33,13 +32,12 @@ async def clients() -> AsyncIterator[Clients]:
 
 @pytest.fixture
 def storage(stack: Stack, clients: Clients) -> InStorage:
-    """Real storage."""
     return InStorage(clients, stack)
 
 
 @pytest.fixture(params=["memory", "storage"])
 def world(request: pytest.FixtureRequest) -> World:
-    """Memory, then real storage: what holds on one holds on the other."""
+    """The fakes, then real storage."""
     if request.param == "memory":
         return InMemory()
     found: InStorage = request.getfixturevalue("storage")

@@ -1,4 +1,4 @@
-"""What the real service answers, as recorded, through the real SDK: each test states one fact of Azure Storage."""
+"""Recorded answers of the real service, read through the real SDK."""
 
 import asyncio
 from dataclasses import replace
@@ -21,20 +21,20 @@ from tests.contract.helpers import BLOB_HEADERS, LOST, serving
 
 
 def failed(source: str) -> bytes:
-    """The body of a refused copy: a byte-order mark, one line, and what the source answered."""
+    """Return the body of a refused copy: a byte order mark, one line, and the source's error."""
     text = f"<Code>{CANNOT_VERIFY_SOURCE}</Code><Message>No.\nRequestId:1\nTime:2026-11-30T08:00:00Z</Message>{source}"
     return f'\ufeff<?xml version="1.0" encoding="utf-8"?><Error>{text}</Error>'.encode()
 
 
 class TestTheSourceOfACopy:
-    """Since version 2024-02-04 a refused copy says what the source answered."""
+    """Since version 2024-02-04 a refused copy reports the source's error."""
 
     BODY = failed(
         "<CopySourceStatusCode>503</CopySourceStatusCode><CopySourceErrorCode>ServerBusy</CopySourceErrorCode>"
     )
 
-    async def test_that_is_busy_is_for_later(self) -> None:
-        """From the elements of the body, where the headers are absent."""
+    async def test_that_is_busy_is_retryable(self) -> None:
+        """From the elements of the body: the headers are missing."""
         headers = {CODE_HEADER: CANNOT_VERIFY_SOURCE, "Content-Type": "application/xml"}
         async with serving(403, headers, self.BODY) as service:
             with pytest.raises(Retryable) as failure:
@@ -42,7 +42,7 @@ class TestTheSourceOfACopy:
         assert failure.value.reason is Reason.THROTTLED
         assert "503 ServerBusy" in failure.value.detail
 
-    async def test_whose_firewall_refuses_says_so(self) -> None:
+    async def test_whose_firewall_refuses_is_named(self) -> None:
         """From the headers."""
         headers = {
             CODE_HEADER: CANNOT_VERIFY_SOURCE,
@@ -57,14 +57,14 @@ class TestTheSourceOfACopy:
 
 
 class TestTheCopySource:
-    """Whether a finished copy shows the signature of its source's SAS."""
+    """Whether a finished copy shows the SAS of its source with the signature."""
 
     @pytest.mark.parametrize(
         ("query", "shown"),
         [("?se=2026-11-30&sp=r&sv=2026-04-06&sr=b", False), ("?sv=2026-04-06&sig=c2VjcmV0", True), ("", False)],
     )
     async def test_is_shown_without_its_signature(self, query: str, shown: bool) -> None:  # noqa: FBT001
-        """As the service has done since 2022; before, and on the emulator, the whole SAS."""
+        """The service has removed the signature since 2022; the emulator shows the whole SAS."""
         copy = {"x-ms-copy-id": "1", "x-ms-copy-status": "success", "x-ms-copy-progress": "7/7"}
         source = {"x-ms-copy-source": f"https://a.blob.core.windows.net/source/blob{query}"}
         async with serving(200, BLOB_HEADERS | copy | source) as service:
@@ -74,10 +74,9 @@ class TestTheCopySource:
 
 
 class Unsigned(Clients):
-    """As with a token: nothing is signed."""
+    """Requests are not signed, as with a token."""
 
     def key_for(self, _endpoint: str) -> str | None:
-        """No key."""
         return None
 
     def _credential(self, _endpoint: str) -> Any:
@@ -85,18 +84,18 @@ class Unsigned(Clients):
 
 
 class TestMetadata:
-    """It is read as it is, and carried byte for byte or refused with the name of its key."""
+    """Metadata is read as it is, and sent byte for byte or refused with its key."""
 
     @pytest.mark.parametrize("size", [8_190, 8_191, 8_192])
     async def test_of_8_kb_in_one_value_is_read(self, size: int) -> None:
-        """Aiohttp by itself stops at 8,190 bytes."""
+        """aiohttp's default limit is 8,190 bytes."""
         async with serving(200, BLOB_HEADERS | {"x-ms-meta-k": "v" * size}) as service:
             seen = await SourceBlobs(service.clients).head(service.blob)
         assert seen is not None
         assert seen.metadata == {"k": "v" * size}
 
     async def test_of_8_kb_in_many_values_is_read(self) -> None:
-        """Aiohttp by itself stops at 128 headers."""
+        """aiohttp's default limit is 128 headers."""
         metadata = {f"k{number}": "v" for number in range(1_500)}
         sent = {f"x-ms-meta-{key}": value for key, value in metadata.items()}
         async with serving(200, BLOB_HEADERS | sent) as service:
@@ -106,7 +105,6 @@ class TestMetadata:
 
     @pytest.mark.parametrize("value", ["plain", "ümläut", "漢字 🎉", "", "a  b"])
     async def test_beyond_ascii_is_sent_byte_for_byte(self, value: str) -> None:
-        """What the service accepts, in UTF-8."""
         headers = {"x-ms-copy-id": "1", "x-ms-copy-status": "success", "ETag": '"0x2"'}
         async with serving(202, headers, clients=Unsigned) as service:
             assert await TargetBlobs(service.clients).copy(replace(service.copy, metadata={"key": value})) is True
@@ -115,7 +113,7 @@ class TestMetadata:
     @pytest.mark.parametrize("value", ["caf\udce9", "\u3000indented", "ends\u00a0", "\x85"])
     @pytest.mark.parametrize("clients", [Clients, Unsigned])
     async def test_that_would_not_arrive_byte_for_byte_is_not_sent(self, value: str, clients: type[Clients]) -> None:
-        """Bytes that are not UTF-8, and white space that the SDK strips: the detail names the key."""
+        """Bytes that are not UTF-8, and white space that the SDK strips."""
         copy = {"own": "1", "title": value}
         async with serving(202, clients=clients) as service:
             with pytest.raises(Permanent) as failure:
@@ -125,7 +123,6 @@ class TestMetadata:
         assert service.metadata == []
 
     async def test_in_latin_1_is_read_and_refused_before_a_copy(self) -> None:
-        """No exception on the way, and no copy."""
         head = "".join(f"{name}: {value}\r\n" for name, value in BLOB_HEADERS.items()).encode()
         answer = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n" + head + b"x-ms-meta-title: caf\xe9\r\n\r\n"
 
@@ -146,8 +143,7 @@ class TestMetadata:
         assert not metadata_fits({"title": "\udce9" * 8_188})
 
 
-async def test_content_headers_beyond_ascii_are_left_alone() -> None:
-    """Writing them back could change them."""
+async def test_content_headers_beyond_ascii_are_not_written_back() -> None:
     target = TargetBlob("0x1", 7, headers={"content_disposition": 'attachment; filename="ü.txt"'})
     async with serving(200) as service:
         with pytest.raises(Permanent, match="content headers"):
@@ -156,36 +152,32 @@ async def test_content_headers_beyond_ascii_are_left_alone() -> None:
 
 
 def entry(name: str, properties: str, metadata: str = "<Metadata />") -> str:
-    """A blob in a list, in the service's order of elements."""
+    """Return a blob of a list, with the service's order of elements."""
     sizes = f"<Etag>0x1</Etag>{properties}<BlobType>BlockBlob</BlobType>"
     return f"<Blob><Name{name}</Name><Properties>{sizes}</Properties>{metadata}<OrMetadata /></Blob>"
 
 
 class TestADirectory:
-    """On an account with a hierarchical namespace: it is not a blob."""
+    """A directory of an account with a hierarchical namespace is not a blob."""
 
     HEADERS = BLOB_HEADERS | {"x-ms-resource-type": "directory", "x-ms-meta-hdi_isfolder": "true"}
 
-    async def test_at_the_source_is_nothing_to_share(self) -> None:
-        """Its HEAD answers like that of an empty blob."""
+    async def test_at_the_source_counts_as_no_blob(self) -> None:
         async with serving(200, self.HEADERS) as service:
             assert await SourceBlobs(service.clients).head(service.blob) is None
 
-    async def test_is_seen_by_a_look_that_was_made_again(self) -> None:
-        """The first answer was lost."""
+    async def test_is_recognized_after_a_retry(self) -> None:
         async with serving(LOST) as service:
             service.later = 200, self.HEADERS
             assert await SourceBlobs(service.clients).head(service.blob) is None
 
-    async def test_at_the_target_is_in_the_way(self) -> None:
-        """A person must remove it."""
+    async def test_at_the_target_is_a_conflict(self) -> None:
         async with serving(200, self.HEADERS) as service:
             with pytest.raises(Permanent, match="a directory already has this name") as failure:
                 await TargetBlobs(service.clients).head(service.blob)
         assert failure.value.reason is Reason.TARGET_CONFLICT
 
     async def test_a_file_beside_it_is_a_blob(self) -> None:
-        """And so is one without any type, on a flat account, whatever its metadata says."""
         for headers in (
             self.HEADERS | {"x-ms-resource-type": "file"},
             BLOB_HEADERS | {"x-ms-meta-hdi_isfolder": "true"},
@@ -199,7 +191,7 @@ class TestADirectory:
         "BOR, #runai-model-streamer 149",
     )
     async def test_is_left_out_of_lists(self) -> None:
-        """By its type, with or without metadata; also where its name is encoded."""
+        """By its type: with or without metadata, and with an encoded name."""
         folder, file = (f"<ResourceType>{kind}</ResourceType>" for kind in ("directory", "file"))
         empty = "<Content-Length>0</Content-Length>"
         marked = "<Metadata><hdi_isfolder>true</hdi_isfolder></Metadata>"

@@ -1,4 +1,4 @@
-"""How storage is asked: reads again and again, acts once, within their time, with the right key."""
+"""The clients of storage: reads are retried, acts are sent once, both within a timeout and with the right credential."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -23,40 +23,38 @@ AZURE = "https://acct.blob.core.windows.net"
 BLOB = Blob(AZURE, "source", "blob")
 
 
-def asked(storage: InStorage, operation: str) -> list[dict[str, Any]]:
-    """The requests about this test's blobs."""
-    found = storage.stack.control.requests(operation=operation, internal=False)
-    return [entry for entry in found if entry["blob"].startswith(storage.test)]
+def requests_of(storage: InStorage, operation: str) -> list[dict[str, Any]]:
+    """Return the requests for this test's blobs."""
+    entries = storage.stack.control.requests(operation=operation, internal=False)
+    return [entry for entry in entries if entry["blob"].startswith(storage.test)]
 
 
-def trouble(storage: InStorage, operation: str, action: dict[str, Any], times: int) -> None:
-    """Let something happen to the next requests about this test's blobs."""
+def inject(storage: InStorage, operation: str, action: dict[str, Any], times: int) -> None:
+    """Inject a fault into the next requests for this test's blobs."""
     storage.stack.control.add_fault({"operation": operation, "blob": storage.test}, action, times)
 
 
 @pytest.mark.parametrize("action", [BUSY, LOST])
-async def test_a_look_is_made_again(storage: InStorage, action: dict[str, Any]) -> None:
-    """Twice more, soon."""
+async def test_a_read_is_retried_twice(storage: InStorage, action: dict[str, Any]) -> None:
     await storage.put(storage.source_blob())
-    before = len(asked(storage, "HeadBlob"))
-    trouble(storage, "HeadBlob", action, 2)
+    before = len(requests_of(storage, "HeadBlob"))
+    inject(storage, "HeadBlob", action, 2)
     assert await storage.source.head(storage.source_blob()) is not None
-    assert len(asked(storage, "HeadBlob")) - before == 3
+    assert len(requests_of(storage, "HeadBlob")) - before == 3
 
 
-async def test_a_look_is_given_up(storage: InStorage) -> None:
-    """After the third time."""
-    trouble(storage, "HeadBlob", BUSY, 4)
+async def test_a_read_fails_after_the_third_try(storage: InStorage) -> None:
+    inject(storage, "HeadBlob", BUSY, 4)
     with pytest.raises(Retryable) as failure:
         await storage.target.head(storage.target_blob())
-    assert (failure.value.reason, len(asked(storage, "HeadBlob"))) == (Reason.THROTTLED, 3)
+    assert (failure.value.reason, len(requests_of(storage, "HeadBlob"))) == (Reason.THROTTLED, 3)
     storage.stack.control.remove_faults()
 
 
 @pytest.mark.parametrize("action", [BUSY, LOST, {"drop": True}])
 @pytest.mark.parametrize("operation", ["CopyBlobFromUrl", "CopyBlob", "AbortCopy", "SetProperties", "DeleteBlob"])
 async def test_an_act_is_sent_once(storage: InStorage, operation: str, action: dict[str, Any]) -> None:
-    """Neither the SDK nor aiohttp, on a connection that was kept, sends it again."""
+    """Neither the SDK nor aiohttp (on a kept-alive connection) sends it again."""
     engine = Engine.SYNC if operation == "CopyBlobFromUrl" else Engine.ASYNC
     copy = await request(storage, engine)
     await storage.target.copy(replace(copy, target=storage.target_blob("seen"), engine=Engine.SYNC))
@@ -69,20 +67,19 @@ async def test_an_act_is_sent_once(storage: InStorage, operation: str, action: d
         "SetProperties": lambda: storage.target.clear_copy(storage.target_blob("seen"), seen),
         "DeleteBlob": lambda: storage.target.delete(storage.target_blob("seen"), seen.etag),
     }
-    before = len(asked(storage, operation))
-    trouble(storage, operation, action, 1)
+    before = len(requests_of(storage, operation))
+    inject(storage, operation, action, 1)
     with pytest.raises(StorageError) as error:
         await acts[operation]()
     assert isinstance(error.value, Retryable if action is BUSY else LookAgain)
-    assert len(asked(storage, operation)) - before == 1
+    assert len(requests_of(storage, operation)) - before == 1
 
 
-async def test_time_runs_out(storage: InStorage) -> None:
-    """A look that hangs is for later; an act that hangs may have happened."""
+async def test_requests_that_hang_time_out(storage: InStorage) -> None:
     hasty = Clients(KEY, Times(window=0.05), "blob-data-sharing/hasty")
     copy = await request(storage)
-    trouble(storage, "HeadBlob", {"hold": True}, 9)
-    trouble(storage, "CopyBlobFromUrl", {"hold": True}, 1)
+    inject(storage, "HeadBlob", {"hold": True}, 9)
+    inject(storage, "CopyBlobFromUrl", {"hold": True}, 1)
     with pytest.raises(Retryable, match="no answer"):
         await SourceBlobs(hasty).head(storage.source_blob())
     with pytest.raises(LookAgain, match="no answer"):
@@ -91,8 +88,7 @@ async def test_time_runs_out(storage: InStorage) -> None:
     await hasty.aclose()
 
 
-async def test_nobody_listens() -> None:
-    """The same where there is nothing to connect to."""
+async def test_an_unreachable_endpoint_is_retryable() -> None:
     clients = Clients(KEY, Times(window=0.05), "test")
     with pytest.raises(Retryable, match="no answer"):
         await clients_head(clients, "http://127.0.0.1:9/sharingsource")
@@ -100,24 +96,24 @@ async def test_nobody_listens() -> None:
 
 
 async def clients_head(clients: Clients, endpoint: str) -> None:
-    """Look at a blob there."""
+    """Send a HEAD for a blob there."""
     await SourceBlobs(clients).head(replace(BLOB, endpoint=endpoint))
 
 
-async def test_every_request_says_who_asks(storage: InStorage) -> None:
-    """With the app's version."""
+async def test_every_request_has_the_apps_user_agent(storage: InStorage) -> None:
     copy = await request(storage)
     await storage.target.copy(copy)
     await storage.target.head(copy.target)
     for operation in ("CopyBlobFromUrl", "HeadBlob"):
-        assert all(entry["user_agent"].startswith("blob-data-sharing/test ") for entry in asked(storage, operation))
+        assert all(
+            entry["user_agent"].startswith("blob-data-sharing/test ") for entry in requests_of(storage, operation)
+        )
 
 
 @pytest.mark.parametrize(
     "endpoint", [AZURE, "https://127.0.0.1.example.com/sharingsource", "http://10.0.0.1/sharingsource"]
 )
-async def test_a_key_is_for_this_machine_alone(endpoint: str) -> None:
-    """Anywhere else it is refused before anything is sent."""
+async def test_the_account_key_is_only_for_loopback(endpoint: str) -> None:
     clients = Clients(KEY, Times(), "test")
     with pytest.raises(Permanent, match="only with the local emulator") as failure:
         await clients_head(clients, endpoint)
@@ -125,16 +121,14 @@ async def test_a_key_is_for_this_machine_alone(endpoint: str) -> None:
     await clients.aclose()
 
 
-async def test_this_machine_needs_a_key() -> None:
-    """The identity's token is not for the emulator."""
+async def test_the_emulator_needs_the_account_key() -> None:
     clients = Clients(None, Times(), "test")
     with pytest.raises(Permanent, match="the app has no account key"):
         await clients_head(clients, "http://127.0.0.1:10000/sharingsource")
     await clients.aclose()
 
 
-async def test_clients_are_made_once() -> None:
-    """One for each endpoint and manner, the identity shared; and all are closed."""
+async def test_clients_are_cached_and_share_one_identity() -> None:
     clients = Clients(None, Times(), "test")
     assert clients.service(AZURE) is clients.service(AZURE)
     assert clients.service(AZURE) is not clients.service(AZURE, act=True)
@@ -143,12 +137,12 @@ async def test_clients_are_made_once() -> None:
 
 
 async def test_the_identity_is_the_one_that_the_settings_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user-assigned one has a client id; None leaves it to the system-assigned one."""
-    asked: list[dict[str, Any]] = []
+    """A user-assigned identity has a client id; None selects the system-assigned one."""
+    arguments: list[dict[str, Any]] = []
 
     class Identity:
         def __init__(self, **named: Any) -> None:
-            asked.append(named)
+            arguments.append(named)
 
         async def close(self) -> None:
             pass
@@ -168,21 +162,20 @@ async def test_the_identity_is_the_one_that_the_settings_name(monkeypatch: pytes
         clients = Clients(settings.key, settings.times, "test", settings.client_id)
         clients.service(AZURE)
         await clients.aclose()
-    assert asked == [{"managed_identity_client_id": "an id"}, {"managed_identity_client_id": None}]
+    assert arguments == [{"managed_identity_client_id": "an id"}, {"managed_identity_client_id": None}]
 
 
 @pytest.mark.parametrize("value", ["ü", "\udcfc"])
-async def test_metadata_that_cannot_be_sent_is_the_blobs_own(storage: InStorage, value: str) -> None:
-    """Beyond ASCII the emulator refuses the signature; bytes in another encoding than UTF-8 could be sent nowhere."""
+async def test_metadata_that_cannot_be_sent_makes_the_blob_unsupported(storage: InStorage, value: str) -> None:
+    """The emulator refuses the signature of non-ASCII metadata; bytes that are not UTF-8 cannot be sent at all."""
     copy = await request(storage)
     with pytest.raises(Permanent) as failure:
         await storage.target.copy(replace(copy, metadata={"key": value}))
     assert failure.value.reason is Reason.UNSUPPORTED_BLOB
-    assert asked(storage, "CopyBlobFromUrl") == []
+    assert requests_of(storage, "CopyBlobFromUrl") == []
 
 
 async def test_a_refusal_shows_no_secret(storage: InStorage) -> None:
-    """Neither the URL nor its signature."""
     copy = await request(storage)
     await storage.remove(storage.source_blob())
     with pytest.raises(LookAgain) as refusal:

@@ -1,4 +1,4 @@
-"""What goes over the wire: an ETag has quotes in HTTP, and has none anywhere else in the app."""
+"""The conditions on the wire: an ETag has quotes in HTTP, and no quotes anywhere else in the app."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,29 +25,27 @@ CONDITIONS = ("If-Match", "If-None-Match", "x-ms-source-if-match", "x-ms-blob-if
 
 @dataclass
 class Wire:
-    """A service that shows one record, refuses everything else, and keeps the conditions that it was asked with."""
+    """A service that returns one record, refuses everything else, and records the conditions of its requests."""
 
     clients: Clients
     endpoint: str = ""
-    asked: list[dict[str, str]] = field(default_factory=list)
+    conditions: list[dict[str, str]] = field(default_factory=list)
 
     @property
     def blob(self) -> Blob:
-        """A blob there."""
         return Blob(self.endpoint, "container", "blob")
 
     async def answer(self, request: web.Request) -> web.Response:
-        """Serve a request."""
         if request.method == "GET" and "comp" not in request.query:
             headers = {"ETag": '"0x1"', "Content-Range": "bytes 0-1/2", "x-ms-blob-type": "BlockBlob"}
             return web.Response(body=b"{}", status=206, headers=headers)
-        self.asked.append({name: request.headers[name] for name in CONDITIONS if name in request.headers})
+        self.conditions.append({name: request.headers[name] for name in CONDITIONS if name in request.headers})
         return web.Response(status=412, headers={CODE_HEADER: "ConditionNotMet"})
 
 
 @asynccontextmanager
 async def wired() -> AsyncIterator[Wire]:
-    """Listen."""
+    """Run a Wire."""
     wire = Wire(Clients(KEY, Times(1), "test"))
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", wire.answer)
@@ -61,29 +59,26 @@ async def wired() -> AsyncIterator[Wire]:
 @pytest.mark.parametrize(
     ("seen", "condition"), [("0x2", {"If-Match": '"0x2"'}), (None, {"If-None-Match": "*"})], ids=["seen", "new"]
 )
-async def test_a_copy_names_both_versions_with_quotes(
+async def test_a_copy_has_quoted_etags_of_target_and_source(
     engine: Engine, seen: str | None, condition: dict[str, str]
 ) -> None:
-    """The target's as it was seen, or that there is none; the source's always."""
     async with wired() as wire:
         source = CopySource(f"{wire.blob.url}?sig=x")
         with pytest.raises(LookAgain):
             await TargetBlobs(wire.clients).copy(Copy(wire.blob, source, "0x1", engine, {}, if_match=seen))
-    assert wire.asked == [{**condition, "x-ms-source-if-match": '"0x1"'}]
+    assert wire.conditions == [{**condition, "x-ms-source-if-match": '"0x1"'}]
 
 
-async def test_what_changes_a_target_names_it_with_quotes() -> None:
-    """Clearing and deleting."""
+async def test_clearing_and_deleting_have_a_quoted_etag() -> None:
     async with wired() as wire:
         target = TargetBlobs(wire.clients)
         for act in (target.clear_copy(wire.blob, TargetBlob("0x1", 0)), target.delete(wire.blob, "0x1")):
             with pytest.raises(LookAgain):
                 await act
-    assert wire.asked == [{"If-Match": '"0x1"'}] * 2
+    assert wire.conditions == [{"If-Match": '"0x1"'}] * 2
 
 
-async def test_a_record_is_written_over_what_was_read_with_quotes() -> None:
-    """Once: what a read shows has lost them."""
+async def test_a_record_is_written_with_the_quoted_etag_of_its_read() -> None:
     async with wired() as wire:
         records = Records(wire.clients, wire.endpoint, "container")
         record, etag = await records.read("blob")
@@ -91,12 +86,12 @@ async def test_a_record_is_written_over_what_was_read_with_quotes() -> None:
         assert await records.write("blob", {}, {}, etag) is False
         assert await records.delete("blob", etag) is False
         assert await records.write("blob", {}, {}, None) is False
-    assert wire.asked == [{"If-Match": '"0x1"'}, {"If-Match": '"0x1"'}, {"If-None-Match": "*"}]
+    assert wire.conditions == [{"If-Match": '"0x1"'}, {"If-Match": '"0x1"'}, {"If-None-Match": "*"}]
 
 
-async def test_tags_are_read_of_a_version_with_quotes() -> None:
-    """In whichever header the SDK writes it."""
+async def test_tags_are_read_with_a_quoted_etag() -> None:
+    """In any of the headers: the SDK chooses it."""
     async with wired() as wire:
         assert await SourceBlobs(wire.clients).tags(wire.blob, "0x1") is None
-    (asked,) = wire.asked
-    assert list(asked.values()) == ['"0x1"']
+    (condition,) = wire.conditions
+    assert list(condition.values()) == ['"0x1"']

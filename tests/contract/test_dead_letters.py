@@ -1,4 +1,4 @@
-"""Dead letters and the records of ends: which write wins, the same in memory and in storage."""
+"""Dead letters and records of ends: which write wins, in memory and in storage."""
 
 import asyncio
 import re
@@ -22,23 +22,21 @@ FAILED = State.DEAD_LETTERED
 
 
 async def listed(world: World) -> list[str]:
-    """The ids of this test's open letters."""
+    """Return the ids of this test's open dead letters."""
     items, _ = await world.dead_letters.page(identity.route_prefix(world.test), 100, None)
     return [item["id"] for item in items]
 
 
 class TestWrite:
-    """A letter is opened."""
+    """A dead letter is opened."""
 
-    async def test_and_read(self, world: World) -> None:
-        """All of it comes back."""
+    async def test_and_read_back(self, world: World) -> None:
         written = letter(world, name="ü 🎈", detail="ÿ 🎈")
         await world.dead_letters.write(written)
         assert await world.dead_letters.read(written.id) == written
         assert await world.dead_letters.read(transfer_id(world, "another")) is None
 
     async def test_of_a_message(self, world: World) -> None:
-        """It has no transfer."""
         body = DeadLetter(
             f"message-{world.test:0<24}", {0: Attempt(NOW, NOW, Reason.MALFORMED, "")}, "1", message="e30="
         )
@@ -46,14 +44,13 @@ class TestWrite:
         assert await world.dead_letters.read(body.id) == body
 
     async def test_of_a_transfer_that_cannot_be_read(self, world: World) -> None:
-        """It has neither a route nor a message, and is listed among its route's all the same."""
+        """It has neither a route nor a message, and is still listed by its route."""
         written = letters.of_unreadable(transfer_id(world), "the orchestration was Failed: wörds", NOW, "1")
         await world.dead_letters.write(written)
         assert await world.dead_letters.read(written.id) == written
         assert await listed(world) == [written.id]
 
-    async def test_twice_changes_nothing(self, world: World) -> None:
-        """A step that runs twice counts once."""
+    async def test_a_repeated_write_changes_nothing(self, world: World) -> None:
         await world.dead_letters.write(letter(world, detail="first"))
         await world.dead_letters.write(letter(world, detail="second"))
         found = await world.dead_letters.read(transfer_id(world))
@@ -61,7 +58,6 @@ class TestWrite:
         assert found.detail == "first"
 
     async def test_of_a_later_attempt_is_merged(self, world: World) -> None:
-        """One record, attempts by number."""
         await world.dead_letters.write(letter(world, 0))
         await world.dead_letters.write(letter(world, 2))
         found = await world.dead_letters.read(transfer_id(world))
@@ -69,14 +65,12 @@ class TestWrite:
         assert sorted(found.attempts) == [0, 2]
         assert await listed(world) == [found.id]
 
-    async def test_of_an_earlier_attempt_is_late(self, world: World) -> None:
-        """The record knows more."""
+    async def test_of_an_earlier_attempt_changes_nothing(self, world: World) -> None:
         await world.dead_letters.write(letter(world, 1))
         await world.dead_letters.write(letter(world, 0))
         assert await world.dead_letters.read(transfer_id(world)) == letter(world, 1)
 
-    async def test_at_once_by_many(self, world: World) -> None:
-        """Every attempt is in the one record, or was late."""
+    async def test_by_concurrent_writers(self, world: World) -> None:
         await asyncio.gather(*(world.dead_letters.write(letter(world, number)) for number in range(4)))
         found = await world.dead_letters.read(transfer_id(world))
         assert found is not None
@@ -85,31 +79,27 @@ class TestWrite:
 
 
 class TestResolve:
-    """A letter is closed, and kept for audit."""
+    """A dead letter is resolved, and kept for audit."""
 
-    async def test_moves_it(self, world: World) -> None:
-        """Read as resolved, no more listed."""
+    async def test_moves_it_out_of_the_list(self, world: World) -> None:
         await world.dead_letters.write(letter(world))
         assert await world.dead_letters.resolve(transfer_id(world), 1, State.VERIFIED, NOW)
         found = await world.dead_letters.read(transfer_id(world))
         assert found == replace(letter(world), resolved_at=NOW, resolved_as=State.VERIFIED)
         assert await listed(world) == []
 
-    async def test_needs_one(self, world: World) -> None:
-        """None, or resolved already: False."""
+    async def test_without_an_open_one_returns_false(self, world: World) -> None:
         assert not await world.dead_letters.resolve(transfer_id(world), 0, State.VERIFIED, NOW)
         await world.dead_letters.write(letter(world))
         assert await world.dead_letters.resolve(transfer_id(world), 0, State.VERIFIED, NOW)
         assert not await world.dead_letters.resolve(transfer_id(world), 0, State.CANCELLED, NOW)
 
     async def test_leaves_a_later_attempt_open(self, world: World) -> None:
-        """It is not this attempt's to close."""
         await world.dead_letters.write(letter(world, 2))
         assert not await world.dead_letters.resolve(transfer_id(world), 1, State.VERIFIED, NOW)
         assert await listed(world) == [transfer_id(world)]
 
-    async def test_letter_written_late(self, world: World) -> None:
-        """A write that slept does not reopen what was resolved; a new attempt does."""
+    async def test_a_late_write_does_not_reopen_it(self, world: World) -> None:
         await world.dead_letters.write(letter(world, 0))
         await world.dead_letters.resolve(transfer_id(world), 1, State.VERIFIED, SOON)
         await world.dead_letters.write(letter(world, 0))
@@ -120,8 +110,8 @@ class TestResolve:
         assert (sorted(found.attempts), found.resolved_at) == ([0, 2], None)
         assert await listed(world) == [found.id]
 
-    async def test_begins_anew_at_the_same_number(self, world: World) -> None:
-        """A transfer whose history is gone starts at 0 again: its letter is a new one, however often it is written."""
+    async def test_of_a_new_history_at_attempt_0(self, world: World) -> None:
+        """A transfer whose history was purged starts at attempt 0 again; its dead letter is a new one."""
         await world.dead_letters.write(letter(world, 0))
         await world.dead_letters.resolve(transfer_id(world), 0, State.VERIFIED, SOON)
         anew = replace(letter(world), attempts={0: letter(world, 9).attempts[9]})
@@ -132,8 +122,7 @@ class TestResolve:
         assert sorted(found.attempts) == [0, 1]
         assert await listed(world) == [found.id]
 
-    async def test_against_writers(self, world: World) -> None:
-        """Whoever comes first, an open letter of a later attempt stays."""
+    async def test_beside_a_write_leaves_a_later_attempt_open(self, world: World) -> None:
         await world.dead_letters.write(letter(world, 0))
         await asyncio.gather(
             world.dead_letters.resolve(transfer_id(world), 0, State.VERIFIED, NOW),
@@ -143,10 +132,9 @@ class TestResolve:
 
 
 class TestPage:
-    """The list of what is open."""
+    """The list of open dead letters."""
 
-    async def test_says_what_a_list_needs(self, world: World) -> None:
-        """From metadata alone."""
+    async def test_has_the_fields_of_the_list(self, world: World) -> None:
         await world.dead_letters.write(letter(world, 1, name="ü/🎈"))
         items, continuation = await world.dead_letters.page(identity.route_prefix(world.test), 10, None)
         assert continuation is None
@@ -164,8 +152,7 @@ class TestPage:
             }
         ]
 
-    async def test_in_order_page_by_page(self, world: World) -> None:
-        """Each once."""
+    async def test_in_order_each_once(self, world: World) -> None:
         for number in range(5):
             await world.dead_letters.write(letter(world, name=str(number)))
         prefix, seen, continuation = identity.route_prefix(world.test), list[str](), None
@@ -178,13 +165,11 @@ class TestPage:
         assert seen == sorted(transfer_id(world, str(number)) for number in range(5))
 
     @pytest.mark.parametrize("garbage", ["x", "%%%", "bnVsbA==", "WyJ4IiwgMV0=", "WyIiLCAiYVxuYiJd", "ü", "WyIi"])
-    async def test_refuses_garbage(self, world: World, garbage: str) -> None:
-        """A continuation is ours, or a ValueError."""
+    async def test_refuses_an_invalid_continuation(self, world: World, garbage: str) -> None:
         with pytest.raises(ValueError, match="continuation"):
             await world.dead_letters.page("", 2, garbage)
 
-    async def test_refuses_another_list(self, world: World) -> None:
-        """A continuation belongs to its prefix."""
+    async def test_refuses_a_continuation_of_another_list(self, world: World) -> None:
         for number in range(2):
             await world.dead_letters.write(letter(world, name=str(number)))
         _, continuation = await world.dead_letters.page(identity.route_prefix(world.test), 1, None)
@@ -194,10 +179,9 @@ class TestPage:
 
 
 class TestEnded:
-    """The record of a transfer's end: the higher attempt wins."""
+    """The record of a transfer's end: the higher rank wins."""
 
-    async def test_written_read_dropped(self, world: World) -> None:
-        """All of it comes back, until it is dropped."""
+    async def test_is_written_read_and_dropped(self, world: World) -> None:
         ended = Ended(transfer_id(world), 1, Ending(FAILED, Reason.THROTTLED, "wörds"))
         assert await world.dead_letters.ended(ended.id) is None
         await world.dead_letters.write_ended(ended)
@@ -208,14 +192,12 @@ class TestEnded:
 
     @pytest.mark.parametrize("attempt", [0, 1])
     async def test_the_same_or_an_earlier_attempt_changes_nothing(self, world: World, attempt: int) -> None:
-        """It is late, or a second one."""
         ended = Ended(transfer_id(world), 1, Ending(State.CANCELLED))
         await world.dead_letters.write_ended(ended)
         await world.dead_letters.write_ended(Ended(ended.id, attempt, Ending(FAILED, Reason.INTERNAL)))
         assert await world.dead_letters.ended(ended.id) == ended
 
-    async def test_a_later_attempt_wins(self, world: World) -> None:
-        """And is not dropped for an earlier one."""
+    async def test_of_a_later_attempt_wins_and_is_not_dropped_for_an_earlier_one(self, world: World) -> None:
         later = Ended(transfer_id(world), 2, Ending(State.CANCELLED))
         await world.dead_letters.write_ended(replace(later, attempt=1))
         await world.dead_letters.write_ended(later)
@@ -223,7 +205,7 @@ class TestEnded:
         assert await world.dead_letters.ended(later.id) == later
 
     async def test_of_one_attempt_the_later_execution_wins(self, world: World) -> None:
-        """The host failed the first one, and the resumed one knows more; all of it comes back."""
+        """The host failed the first execution, and the app resumed it."""
         first = Ended(transfer_id(world), 1, Ending(FAILED, Reason.THROTTLED, "why"))
         resumed = Ended(first.id, 1, Ending(State.CANCELLED), resumes=2)
         await world.dead_letters.write_ended(first)
@@ -232,7 +214,7 @@ class TestEnded:
 
     @pytest.mark.parametrize("late", [(0, 9), (1, 0), (1, 1), (1, 2)])
     async def test_a_late_write_of_no_higher_rank_changes_nothing(self, world: World, late: tuple[int, int]) -> None:
-        """An earlier attempt, however often it was resumed, or an earlier execution of this one; or a second write."""
+        """Of an earlier attempt, however often resumed; of an earlier execution; or a repeated write."""
         attempt, resumes = late
         ended = Ended(transfer_id(world), 1, Ending(State.CANCELLED), resumes=2)
         await world.dead_letters.write_ended(ended)
@@ -243,15 +225,16 @@ class TestEnded:
         ("attempt", "resumes", "stays"),
         [(0, 9, True), (1, 0, True), (1, 1, True), (1, 2, False), (1, 3, False), (2, 0, False)],
     )
-    async def test_record_dropped_late(self, world: World, attempt: int, resumes: int, *, stays: bool) -> None:
-        """What a failed execution still has in flight does not drop what the resumed one recorded."""
+    async def test_a_late_drop_of_a_lower_rank_changes_nothing(
+        self, world: World, attempt: int, resumes: int, *, stays: bool
+    ) -> None:
+        """An activity of a failed execution does not drop the record of the resumed one."""
         ended = Ended(transfer_id(world), 1, Ending(State.CANCELLED), resumes=2)
         await world.dead_letters.write_ended(ended)
         await world.dead_letters.drop_ended(ended.id, attempt, resumes)
         assert await world.dead_letters.ended(ended.id) == (ended if stays else None)
 
-    async def test_the_executions_of_many_attempts_at_once(self, world: World) -> None:
-        """The highest rank is there in the end."""
+    async def test_concurrent_executions_of_attempts(self, world: World) -> None:
         ends = [
             Ended(transfer_id(world), attempt, Ending(FAILED), resumes=resumes)
             for attempt in (0, 1)
@@ -260,14 +243,12 @@ class TestEnded:
         await asyncio.gather(*map(world.dead_letters.write_ended, reversed(ends)))
         assert await world.dead_letters.ended(transfer_id(world)) == ends[-1]
 
-    async def test_at_once_by_many(self, world: World) -> None:
-        """The highest attempt is there in the end."""
+    async def test_by_concurrent_writers(self, world: World) -> None:
         ends = [Ended(transfer_id(world), number, Ending(FAILED)) for number in range(5)]
         await asyncio.gather(*map(world.dead_letters.write_ended, ends))
         assert await world.dead_letters.ended(transfer_id(world)) == ends[-1]
 
     async def test_listed_without_their_detail(self, world: World) -> None:
-        """In order of id."""
         ends = [
             Ended(transfer_id(world, str(n)), n, Ending(FAILED, Reason.THROTTLED, "why"), resumes=n) for n in range(3)
         ]
@@ -279,24 +260,22 @@ class TestEnded:
 
 
 class TestDiscarded:
-    """A resolution that the record of the end tells of: the sweep reads no more than the list."""
+    """A discard is marked in the record of the end, so that the sweep needs only the list."""
 
     async def ended(self, world: World, attempt: int = 0) -> Ended:
-        """The record of this attempt's end."""
+        """Write the record of this attempt's end."""
         ended = Ended(transfer_id(world), attempt, Ending(FAILED, Reason.THROTTLED, "why"), resumes=1)
         await world.dead_letters.write_ended(ended)
         return ended
 
     async def listed(self, world: World) -> list[bool]:
-        """Whether the list of ends says so."""
+        """Return the marks in the list of ends."""
         return [ended.discarded async for ended in world.dead_letters.endings() if ended.id == transfer_id(world)]
 
     async def discard(self, world: World, attempt: int = 0) -> bool:
-        """Resolve the letter so."""
         return await world.dead_letters.resolve(transfer_id(world), attempt, letters.DISCARDED, SOON)
 
-    async def test_the_record_says_so_and_keeps_all_else(self, world: World) -> None:
-        """In the list, too; and the letter is kept as resolved."""
+    async def test_the_record_is_marked_and_otherwise_unchanged(self, world: World) -> None:
         ended = await self.ended(world)
         await world.dead_letters.write(letter(world))
         assert await self.listed(world) == [False]
@@ -308,34 +287,32 @@ class TestDiscarded:
         assert (found.resolved_as, found.resolved_at) == ("discarded", SOON)
         assert await listed(world) == []
 
-    async def test_any_other_resolution_says_nothing(self, world: World) -> None:
-        """The record is as it was."""
+    async def test_another_resolution_marks_nothing(self, world: World) -> None:
         ended = await self.ended(world)
         await world.dead_letters.write(letter(world))
         await world.dead_letters.resolve(ended.id, 0, State.CANCELLED, SOON)
         assert await world.dead_letters.ended(ended.id) == ended
 
-    async def test_where_there_is_none_to_resolve_nothing_is_said(self, world: World) -> None:
-        """It is missing, and the sweep is to write it."""
+    async def test_without_an_open_dead_letter_nothing_is_marked(self, world: World) -> None:
+        """The dead letter is missing, and the sweep must write it."""
         ended = await self.ended(world)
         assert not await self.discard(world)
         assert await world.dead_letters.ended(ended.id) == ended
 
-    async def test_the_record_of_a_later_attempt_stays_as_it_is(self, world: World) -> None:
-        """That failure is another one."""
+    async def test_the_record_of_a_later_attempt_is_not_marked(self, world: World) -> None:
         later = await self.ended(world, attempt=1)
         await world.dead_letters.write(letter(world))
         assert await self.discard(world)
         assert await world.dead_letters.ended(later.id) == later
 
-    async def test_a_letter_without_a_record_is_resolved_all_the_same(self, world: World) -> None:
-        """Of a message, or of what cannot be read."""
+    async def test_a_dead_letter_without_a_record_is_resolved(self, world: World) -> None:
+        """Of a message, or of an unreadable transfer."""
         await world.dead_letters.write(letter(world))
         assert await self.discard(world)
         assert await world.dead_letters.ended(transfer_id(world)) is None
 
-    async def test_a_second_write_of_the_same_end_does_not_undo_it(self, world: World) -> None:
-        """A late one of an activity that ran twice; the next attempt's does."""
+    async def test_a_repeated_write_of_the_same_end_keeps_the_mark(self, world: World) -> None:
+        """Of an activity that ran twice. The next attempt's record undoes it."""
         ended = await self.ended(world)
         await world.dead_letters.write(letter(world))
         await self.discard(world)
@@ -348,8 +325,7 @@ class TestDiscarded:
         assert await self.listed(world) == [False]
         assert await listed(world) == [ended.id]
 
-    async def test_by_many_at_once(self, world: World) -> None:
-        """Beside a write that is late: discarded it is."""
+    async def test_concurrent_discards_and_a_late_write(self, world: World) -> None:
         await self.ended(world)
         await world.dead_letters.write(letter(world))
         late = world.dead_letters.write(letter(world, detail="late"))
@@ -359,30 +335,29 @@ class TestDiscarded:
 
 
 class TestStored:
-    """What only real storage can show."""
+    """Faults of real storage."""
 
-    async def test_a_writer_that_sleeps_over_a_resolution(self, storage: InStorage) -> None:
-        """Both looked, one slept; the other's letter was resolved; the sleeper takes back what it wrote."""
+    async def test_a_writer_that_paused_during_a_resolution_withdraws(self, storage: InStorage) -> None:
+        """Two writers read; one paused; the other's dead letter was resolved; the first one then withdraws its own."""
         control, match = storage.stack.control, {"operation": "PutBlob", "path": re.escape(transfer_id(storage))}
         rule = control.add_fault(match, {"hold": True})
-        sleeper = asyncio.create_task(storage.dead_letters.write(letter(storage)))
-        while not control.faults()[-1]["waiting"]:  # noqa: ASYNC110  # only asking tells
+        paused = asyncio.create_task(storage.dead_letters.write(letter(storage)))
+        while not control.faults()[-1]["waiting"]:  # noqa: ASYNC110  # polls the emulator
             await asyncio.sleep(0.01)
         await storage.dead_letters.write(letter(storage, detail="awake"))
         await storage.dead_letters.resolve(transfer_id(storage), 1, State.VERIFIED, NOW)
         control.remove_faults(rule)
-        await sleeper
+        await paused
         assert await listed(storage) == []
 
-    async def test_a_write_whose_answer_is_lost_is_made_again(self, storage: InStorage) -> None:
-        """Writes to the app's own state are conditional, so twice is once."""
+    async def test_a_write_without_an_answer_is_retried(self, storage: InStorage) -> None:
         match = {"operation": "PutBlob", "path": re.escape(transfer_id(storage))}
         storage.stack.control.add_fault(match, {"when": "after", "drop": True})
         await storage.dead_letters.write(letter(storage))
         assert await storage.dead_letters.read(transfer_id(storage)) == letter(storage)
 
-    async def test_a_resolution_that_was_cut_short_goes_on(self, storage: InStorage) -> None:
-        """`resolved/` was written, `open/` not deleted: the next one deletes it, and keeps the first word."""
+    async def test_an_interrupted_resolution_is_completed(self, storage: InStorage) -> None:
+        """`resolved/` was written, but `open/` not deleted: the next call deletes it and keeps the first resolution."""
         await storage.dead_letters.write(letter(storage))
         match = {"operation": "DeleteBlob", "path": re.escape(transfer_id(storage))}
         storage.stack.control.add_fault(match, {"status": 403, "code": "AuthorizationFailure"})
@@ -394,8 +369,8 @@ class TestStored:
         assert found.resolved_as == State.SUPERSEDED
         assert await listed(storage) == []
 
-    async def test_a_discard_that_was_cut_short_is_done_again(self, storage: InStorage) -> None:
-        """The record of the end could not be written: the letter is still open, and the next discard does the rest."""
+    async def test_an_interrupted_discard_is_repeated(self, storage: InStorage) -> None:
+        """The record of the end could not be written, so the dead letter is open until the next discard."""
         ended = Ended(transfer_id(storage), 0, Ending(FAILED, Reason.THROTTLED, "why"))
         await storage.dead_letters.write_ended(ended)
         await storage.dead_letters.write(letter(storage))
@@ -409,8 +384,7 @@ class TestStored:
         assert await listed(storage) == []
 
     @pytest.mark.parametrize("content", [b"", b"no JSON", b"[]", b"{}", b'{"id": 1}'])
-    async def test_a_record_that_nobody_can_read(self, storage: InStorage, content: bytes) -> None:
-        """The app's own state is broken: retryable, and never taken for an answer."""
+    async def test_an_unreadable_record_is_retryable(self, storage: InStorage, content: bytes) -> None:
         endpoint = storage.stack.blob_url("sharingstate")
         for folder in ("open", "ended"):
             await storage.put(Blob(endpoint, "dead-letters", f"{folder}/{transfer_id(storage)}.json"), content)
@@ -420,8 +394,7 @@ class TestStored:
             assert failure.value.reason is Reason.INTERNAL
         assert await listed(storage) == [transfer_id(storage)]
 
-    async def test_a_record_of_an_end_that_nobody_can_read_does_not_hide_the_others(self, storage: InStorage) -> None:
-        """In a list, whose readers go on with what they understand."""
+    async def test_an_unreadable_record_of_an_end_does_not_hide_the_others(self, storage: InStorage) -> None:
         endpoint = storage.stack.blob_url("sharingstate")
         first, last = sorted(transfer_id(storage, str(number)) for number in range(2))
         odd = Blob(endpoint, "dead-letters", f"ended/{first}.json")
@@ -430,8 +403,7 @@ class TestStored:
         found = [ended.id async for ended in storage.dead_letters.endings() if ended.id in {first, last}]
         assert found == [last]
 
-    async def test_a_missing_container_is_no_empty_one(self, storage: InStorage) -> None:
-        """Creating it is not the app's."""
+    async def test_a_missing_container_is_an_error(self, storage: InStorage) -> None:
         elsewhere = InStorage(storage.clients, storage.stack)
         elsewhere.dead_letters._records._endpoint = storage.stack.blob_url("sharingsource")  # type: ignore[attr-defined]
         for read in (elsewhere.dead_letters.read(transfer_id(storage)), elsewhere.dead_letters.page("", 1, None)):

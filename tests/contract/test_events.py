@@ -1,4 +1,4 @@
-"""The queue blob-events and its poison twin, the same in memory and in storage."""
+"""The queue blob-events, its poison queue and the undelivered events, in memory and in storage."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -22,22 +22,19 @@ async def _empty(world: World) -> None:
 
 
 async def test_events_come_out_in_order_as_they_went_in(world: World) -> None:
-    """Raw text, nothing encoded."""
     for body in BODIES:
         await world.events.put(body)
     assert await world.events.depth() == len(BODIES)
     assert await world.waiting() == BODIES
 
 
-async def test_a_delayed_event_waits_unseen(world: World) -> None:
-    """It counts, and is not there yet."""
+async def test_a_delayed_event_is_invisible_and_counts(world: World) -> None:
     await world.events.put(b"{}", 60)
     assert await world.waiting() == []
     assert await world.events.depth() >= 1
 
 
-async def test_poison_is_seen_once_until_it_is_consumed(world: World) -> None:
-    """Each message is hidden from others while somebody works on it, in more pages than one."""
+async def test_a_poison_message_is_hidden_from_other_readers(world: World) -> None:
     bodies = [f"{number}".encode() for number in range(33)] + BODIES
     for body in bodies:
         await world.poison(body)
@@ -48,8 +45,7 @@ async def test_poison_is_seen_once_until_it_is_consumed(world: World) -> None:
         await world.events.consumed(message)
 
 
-async def test_the_age_of_a_queue_is_its_oldest_events(world: World) -> None:
-    """Of those that are visible; nothing is hidden from others by looking."""
+async def test_the_oldest_visible_event_is_found_without_hiding_it(world: World) -> None:
     assert await world.events.oldest() is None
     await world.events.put(b"put off", 60)
     assert await world.events.oldest() is None
@@ -66,8 +62,7 @@ async def test_the_age_of_a_queue_is_its_oldest_events(world: World) -> None:
 GIVEN_UP = {"a/2026/11/1.json": b'[{"id": "1"}, {"id": "2"}]', "a/2026/11/2.json": b"", "b/\xfc 100%.json": b"\xff\x00"}
 
 
-async def test_what_event_grid_gave_up_is_listed_read_and_deleted(world: World) -> None:
-    """By name, each with its size and every byte; then it is gone."""
+async def test_undelivered_events_are_listed_read_and_deleted(world: World) -> None:
     for name, body in reversed(GIVEN_UP.items()):
         await world.give_up(name, body)
     found = [each async for each in world.events.undelivered()]
@@ -78,8 +73,7 @@ async def test_what_event_grid_gave_up_is_listed_read_and_deleted(world: World) 
     assert [each async for each in world.events.undelivered()] == []
 
 
-async def test_what_was_written_again_is_neither_read_nor_deleted(world: World) -> None:
-    """It is not what was listed: the next list shows it."""
+async def test_an_overwritten_blob_is_neither_read_nor_deleted(world: World) -> None:
     await world.give_up("a.json", b"[1]")
     listed = await anext(aiter(world.events.undelivered()))
     await world.give_up("a.json", b"[2]")
@@ -89,8 +83,7 @@ async def test_what_was_written_again_is_neither_read_nor_deleted(world: World) 
     assert await world.events.read(again) == b"[2]"
 
 
-async def test_what_somebody_else_took_is_fine(world: World) -> None:
-    """Gone already."""
+async def test_a_deleted_blob_is_no_error(world: World) -> None:
     await world.give_up("a.json", b"[1]")
     listed = await anext(aiter(world.events.undelivered()))
     await world.events.delivered(listed)
@@ -98,8 +91,8 @@ async def test_what_somebody_else_took_is_fine(world: World) -> None:
     await world.events.delivered(listed)
 
 
-async def test_a_list_of_what_was_given_up_goes_on_beyond_a_page(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also while it is taken: what has to stay keeps no other waiting."""
+async def test_the_list_of_undelivered_events_has_pages(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while blobs are deleted: one that stays does not block the others."""
     monkeypatch.setattr("adapters.events.UNDELIVERED_PAGE", 2)
     names = [f"{number}.json" for number in range(5)]
     for name in names:
@@ -113,8 +106,8 @@ async def test_a_list_of_what_was_given_up_goes_on_beyond_a_page(world: World, m
     assert [each.name async for each in world.events.undelivered()] == ["0.json"]
 
 
-async def test_a_poison_queue_that_is_missing_is_an_empty_one(world: World) -> None:
-    """The host creates it with its first message; and where nobody asked Event Grid to keep anything, there is nothing."""
+async def test_a_missing_queue_or_container_is_empty(world: World) -> None:
+    """The host creates the queue with its first message; without a dead-letter destination there is no container."""
     if isinstance(world, InStorage):
         elsewhere: Events = StoredEvents(
             world.clients, world.stack.queue_url("sharingsource"), world.stack.blob_url("sharingsource")
@@ -125,16 +118,14 @@ async def test_a_poison_queue_that_is_missing_is_an_empty_one(world: World) -> N
     assert [found async for found in elsewhere.undelivered()] == []
 
 
-async def test_consumed_twice_is_fine(world: World) -> None:
-    """Gone already."""
+async def test_a_second_deletion_is_no_error(world: World) -> None:
     await world.poison(b"{}")
     message = await anext(aiter(world.events.poison()))
     await world.events.consumed(message)
     await world.events.consumed(message)
 
 
-async def test_a_receipt_that_is_no_more_valid_is_fine(storage: InStorage) -> None:
-    """Somebody else has it by now."""
+async def test_an_expired_receipt_is_no_error(storage: InStorage) -> None:
     await storage.poison(b"{}")
     message = await anext(aiter(storage.events.poison()))
     await storage.events.consumed(Poison(message.body, message.id, "AgAAAAMAAAAAAAAAlmsnewmS2wE="))
@@ -142,7 +133,7 @@ async def test_a_receipt_that_is_no_more_valid_is_fine(storage: InStorage) -> No
 
 
 async def test_an_event_never_expires(storage: InStorage) -> None:
-    """Time to live -1: the service shows the last moment that it knows."""
+    """A time to live of -1: the service shows the latest time that it knows."""
     await storage.events.put(b"{}")
     queue = storage.clients.queue(storage.stack.queue_url("sharingevents"), "blob-events")
     messages = await queue.peek_messages(32)

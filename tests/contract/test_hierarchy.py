@@ -1,4 +1,4 @@
-"""Accounts with a hierarchical namespace: a name that they would store otherwise is refused, and never guessed at."""
+"""Accounts with a hierarchical namespace: the app refuses a name that they would store under another one."""
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -20,7 +20,7 @@ FOLDS = ["a//b", "a/", "a//", "deep/" * 61 + "er"]
 
 @pytest.fixture
 async def clients() -> AsyncIterator[Clients]:
-    """A process of its own, which does not know any account yet."""
+    """New clients, which have not seen any account yet."""
     made = Clients(KEY, TIMES, "blob-data-sharing/hierarchy")
     yield made
     await made.aclose()
@@ -28,7 +28,7 @@ async def clients() -> AsyncIterator[Clients]:
 
 @pytest.fixture
 def flat_again(stack: Stack) -> Iterator[None]:
-    """All accounts are flat afterwards."""
+    """Make all accounts flat afterwards."""
     yield
     stack.control.hierarchical()
     stack.control.remove_faults()
@@ -37,28 +37,27 @@ def flat_again(stack: Stack) -> Iterator[None]:
 pytestmark = pytest.mark.usefixtures("flat_again")
 
 
-def looks(storage: InStorage, begun: int) -> list[str]:
-    """The names that this process looked at since."""
-    requests = storage.stack.control.requests(operation="HeadBlob", since=begun)
+def heads(storage: InStorage, start: int) -> list[str]:
+    """Return the names that these clients sent a HEAD for."""
+    requests = storage.stack.control.requests(operation="HeadBlob", since=start)
     return [request["blob"] for request in requests if "blob-data-sharing/hierarchy" in request["user_agent"]]
 
 
 def refused(failure: pytest.ExceptionInfo[Permanent]) -> Reason:
-    """Why, once the detail is one of the two."""
+    """Return the reason of a failure about the namespace."""
     assert "hierarchical namespace" in failure.value.detail
     return failure.value.reason
 
 
 async def copy_of(world: World, name: str) -> Copy:
-    """A copy of a source blob that is there, to a target of that name."""
+    """Return a copy of an existing source blob to a target of this name."""
     etag = await world.put(world.source_blob("blob"))
     source = await world.source.readable(world.source_blob("blob"), datetime.now(UTC) + timedelta(hours=1))
     return Copy(world.target_blob(name), source, etag, Engine.SYNC, {"source_etag": etag})
 
 
 @pytest.mark.parametrize("name", FOLDS)
-async def test_a_source_of_another_name_is_not_looked_at(world: World, name: str) -> None:
-    """What the account shows under it has another name, and belongs to another transfer."""
+async def test_a_source_stored_under_another_name_is_refused(world: World, name: str) -> None:
     world.hierarchical(world.source_place)
     await world.put(world.source_blob("a/b"))
     with pytest.raises(Permanent) as failure:
@@ -67,8 +66,7 @@ async def test_a_source_of_another_name_is_not_looked_at(world: World, name: str
 
 
 @pytest.mark.parametrize("name", FOLDS)
-async def test_nothing_is_copied_onto_another_name(world: World, name: str) -> None:
-    """Neither seen nor written: `a/b` is another source's target."""
+async def test_a_target_stored_under_another_name_is_refused(world: World, name: str) -> None:
     world.hierarchical(world.target_place)
     copy = await copy_of(world, name)
     for act in (world.target.copy(copy), world.target.head(copy.target)):
@@ -79,8 +77,7 @@ async def test_nothing_is_copied_onto_another_name(world: World, name: str) -> N
 
 
 @pytest.mark.parametrize("name", FOLDS)
-async def test_a_flat_account_carries_it(world: World, name: str) -> None:
-    """On both sides, byte for byte."""
+async def test_a_flat_account_accepts_the_name(world: World, name: str) -> None:
     world.hierarchical(replace(world.source_place, endpoint="https://elsewhere.blob.core.windows.net"))
     await world.put(world.source_blob(name))
     assert await world.source.head(world.source_blob(name)) is not None
@@ -89,27 +86,24 @@ async def test_a_flat_account_carries_it(world: World, name: str) -> None:
     assert await world.target.head(copy.target) is not None
 
 
-async def test_other_names_are_carried_there(world: World) -> None:
-    """As anywhere."""
+async def test_other_names_are_accepted(world: World) -> None:
     world.hierarchical(world.target_place)
     copy = await copy_of(world, "a/b.txt")
     assert await world.target.copy(copy)
     assert await world.target.head(copy.target) is not None
 
 
-async def test_the_kind_is_asked_once_and_only_where_it_matters(storage: InStorage) -> None:
-    """By a look at the root directory; no request is made for a name that every account carries."""
+async def test_one_request_per_account_finds_its_namespace(storage: InStorage) -> None:
     storage.hierarchical(storage.target_place)
-    begun = max((request["number"] for request in storage.stack.control.requests()), default=0)
+    start = max((request["number"] for request in storage.stack.control.requests()), default=0)
     assert await storage.target.head(storage.target_blob("plain")) is None
     for name in ("a//b", "c//d"):
         with pytest.raises(Permanent):
             await storage.target.head(storage.target_blob(name))
-    assert looks(storage, begun) == [storage.target_blob("plain").name, "/"]
+    assert heads(storage, start) == [storage.target_blob("plain").name, "/"]
 
 
-async def test_a_kind_that_cannot_be_known_is_not_guessed(storage: InStorage) -> None:
-    """The look fails as any other does, and the next one asks anew."""
+async def test_a_failed_request_for_the_namespace_is_retried_by_the_next_read(storage: InStorage) -> None:
     blob = storage.source_blob("a//b")
     await storage.put(blob)
     refusal = {"status": 403, "code": "AuthorizationPermissionMismatch"}
@@ -120,8 +114,7 @@ async def test_a_kind_that_cannot_be_known_is_not_guessed(storage: InStorage) ->
     assert await storage.source.head(blob) is not None
 
 
-async def test_a_blob_named_like_the_root_makes_no_account_hierarchical(storage: InStorage) -> None:
-    """On a flat account a single slash is a name like any other."""
+async def test_a_blob_named_like_the_root_does_not_make_an_account_hierarchical(storage: InStorage) -> None:
     root = Blob(storage.source_place.endpoint, storage.source_place.container, "/")
     await storage.put(root)
     try:

@@ -1,4 +1,4 @@
-"""The orchestrations: the same in memory and on the host's stand-in, through the SDK's client."""
+"""Orchestrations, in memory and on the stand-in for the host, through the SDK's client."""
 
 import asyncio
 import json
@@ -62,14 +62,14 @@ class OnHost(Fleet):
 
 
 def client_of(rpc: str, hub: str = "contract") -> DurableOrchestrationClient:
-    """The SDK's client, as the host's binding makes it."""
+    """Return the SDK's client, as the host's binding creates it."""
     binding = {"taskHubName": hub, "creationUrls": {}, "managementUrls": {"id": "ID"}, "rpcBaseUrl": rpc}
     return DurableOrchestrationClient(json.dumps(binding))
 
 
 @pytest.fixture(scope="module")
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    """The process's own session; the SDK's, which it never closes, is closed here."""
+    """The session of the process. The SDK never closes its own, so it is closed here."""
     async with aiohttp.ClientSession() as made:
         yield made
     await http_utils._close_session()
@@ -77,7 +77,7 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 
 @pytest.fixture(scope="module")
 async def rpc(tmp_path_factory: pytest.TempPathFactory, session: aiohttp.ClientSession) -> AsyncIterator[str]:
-    """Where the stand-in's extension answers."""
+    """The URL of the stand-in's extension."""
     state, (port,) = tmp_path_factory.mktemp("host"), free_ports(1)
     environment = {**os.environ, "HOST_PORT": str(port), "DEVHOST_STATE": str(state)}
     with (state / "log").open("w") as log:
@@ -101,20 +101,18 @@ async def _answer(session: aiohttp.ClientSession, url: str, host: "subprocess.Po
 
 @pytest.fixture
 def queues(stack: Stack, clients: Clients) -> HubQueues:
-    """The queues of the state account."""
     return HubQueues(clients, stack.queue_url("sharingstate"))
 
 
 @pytest.fixture(params=["memory", "host"])
 def fleet(request: pytest.FixtureRequest) -> Fleet:
-    """Memory, then the stand-in."""
+    """The fake, then the stand-in."""
     if request.param == "memory":
         return InMemory()
     return OnHost(client_of(request.getfixturevalue("rpc")), *map(request.getfixturevalue, ("session", "queues")))
 
 
 async def test_a_run_starts_and_is_found(fleet: Fleet) -> None:
-    """With its input, its custom status, and when it last changed."""
     run = fleet.run()
     assert await fleet.instances.find(run.transfer.id) is None
     assert await fleet.instances.start(run) is True
@@ -124,16 +122,14 @@ async def test_a_run_starts_and_is_found(fleet: Fleet) -> None:
     assert found.updated_at.tzinfo is UTC
 
 
-async def test_a_living_run_is_not_started_again(fleet: Fleet) -> None:
-    """It stays as it is."""
+async def test_a_running_instance_is_not_started_again(fleet: Fleet) -> None:
     await fleet.instances.start(fleet.run())
     await fleet.until("slow", "Running")
     assert await fleet.instances.start(fleet.run(attempt=1)) is False
     assert (await fleet.until("slow", "Running")).run == fleet.run()
 
 
-async def test_a_run_that_ended_is_replaced(fleet: Fleet) -> None:
-    """In silence: only who asked before knows."""
+async def test_an_ended_instance_is_replaced(fleet: Fleet) -> None:
     await fleet.instances.start(fleet.run("done"))
     ended = await fleet.until("done", "Completed")
     assert (ended.output, ended.running, ended.broken) == ({"state": "cancelled"}, False, False)
@@ -141,18 +137,17 @@ async def test_a_run_that_ended_is_replaced(fleet: Fleet) -> None:
     assert (await fleet.until("done", "Completed")).run == fleet.run("done", attempt=1)
 
 
-async def test_cancel_reaches_the_orchestrator(fleet: Fleet) -> None:
-    """And afterwards nothing happens any more."""
+async def test_a_cancel_reaches_the_orchestrator_and_is_then_ignored(fleet: Fleet) -> None:
     await fleet.instances.start(fleet.run())
     await fleet.until("slow", "Running")
     await fleet.instances.cancel(fleet.run().transfer.id)
     await fleet.until("slow", "Completed")
     await fleet.instances.cancel(fleet.run().transfer.id)
-    await fleet.instances.cancel(fleet.run("nobody").transfer.id)
+    await fleet.instances.cancel(fleet.run("missing").transfer.id)
 
 
-async def test_broken_ones_are_told_apart(fleet: Fleet) -> None:
-    """Failed and terminated: they ended without a word of their own."""
+async def test_broken_instances_are_found_and_listed(fleet: Fleet) -> None:
+    """Failed and terminated instances."""
     for name in ("done", "broken", "slow"):
         await fleet.instances.start(fleet.run(name))
     await fleet.until("slow", "Running")
@@ -166,7 +161,7 @@ async def test_broken_ones_are_told_apart(fleet: Fleet) -> None:
 
 
 async def test_pages_show_each_transfer_once(fleet: Fleet) -> None:
-    """Whole, and without what is no transfer: a page may be short."""
+    """Other orchestrations are left out, so a page may be short."""
     runs = {run.transfer.id: run for run in (fleet.run(f"slow-{number}") for number in range(5))}
     for run in runs.values():
         await fleet.instances.start(run)
@@ -185,7 +180,7 @@ async def test_pages_show_each_transfer_once(fleet: Fleet) -> None:
 
 
 async def everything(fleet: Fleet, **query: Any) -> set[str]:
-    """The ids of a whole list, page by page."""
+    """Return the ids of all pages."""
     found: set[str] = set()
     continuation = None
     while True:
@@ -197,8 +192,8 @@ async def everything(fleet: Fleet, **query: Any) -> set[str]:
             return found
 
 
-async def test_a_list_of_some_standings_holds_no_other(fleet: Fleet) -> None:
-    """Whatever the pages hold: the extension filters, so that they are not short."""
+async def test_a_list_is_filtered_by_status(fleet: Fleet) -> None:
+    """The extension filters, so the pages are not short."""
     names = ("done", "done-not", "broken", "slow")
     ids = {name: fleet.run(name).transfer.id for name in names}
     for name in names:
@@ -211,8 +206,7 @@ async def test_a_list_of_some_standings_holds_no_other(fleet: Fleet) -> None:
     assert await everything(fleet) == set(ids.values())
 
 
-async def test_a_list_of_what_was_begun_before_a_moment(fleet: Fleet) -> None:
-    """What was begun later is left out; together with a statuses, both hold."""
+async def test_a_list_is_filtered_by_creation_time(fleet: Fleet) -> None:
     await fleet.instances.start(fleet.run("done"))
     await fleet.until("done", "Completed")
     moment = await fleet.moment()
@@ -223,8 +217,7 @@ async def test_a_list_of_what_was_begun_before_a_moment(fleet: Fleet) -> None:
     assert len(await everything(fleet, before=moment + timedelta(days=1))) == 2
 
 
-async def test_one_that_is_terminated_shows_why(fleet: Fleet) -> None:
-    """It is broken: it said no word of its own."""
+async def test_a_terminated_instance_shows_the_reason(fleet: Fleet) -> None:
     await fleet.instances.start(fleet.run())
     await fleet.until("slow", "Running")
     why = "nothing happened for 30 hours, & the watchdog: ended it?"
@@ -233,18 +226,16 @@ async def test_one_that_is_terminated_shows_why(fleet: Fleet) -> None:
     assert (found.broken, found.output, found.run) == (True, why, fleet.run())
 
 
-async def test_terminating_what_has_ended_changes_nothing(fleet: Fleet) -> None:
-    """Nor is it an error of one that is none."""
+async def test_terminating_an_ended_or_missing_instance_changes_nothing(fleet: Fleet) -> None:
     await fleet.instances.start(fleet.run("done"))
     await fleet.until("done", "Completed")
     await fleet.instances.terminate(fleet.run("done").transfer.id, "why")
-    await fleet.instances.terminate(fleet.run("nobody").transfer.id, "why")
+    await fleet.instances.terminate(fleet.run("missing").transfer.id, "why")
     assert (await fleet.until("done", "Completed")).output == {"state": "cancelled"}
 
 
 @pytest.mark.parametrize(("name", "status"), [("done", "Completed"), ("broken", "Failed")])
-async def test_a_purged_one_is_forgotten(fleet: Fleet, name: str, status: str) -> None:
-    """Twice is fine; the others stay, and the id may be started afresh."""
+async def test_a_purged_instance_is_gone(fleet: Fleet, name: str, status: str) -> None:
     await fleet.instances.start(fleet.run(name))
     await fleet.instances.start(fleet.run("slow"))
     await fleet.until(name, status)
@@ -257,8 +248,8 @@ async def test_a_purged_one_is_forgotten(fleet: Fleet, name: str, status: str) -
     await fleet.until(name, status)
 
 
-async def test_one_that_runs_is_not_purged(fleet: Fleet) -> None:
-    """For later: somebody may have started it again."""
+async def test_a_running_instance_is_not_purged(fleet: Fleet) -> None:
+    """Another request may have started it again."""
     await fleet.instances.start(fleet.run())
     await fleet.until("slow", "Running")
     with pytest.raises(Retryable):
@@ -267,14 +258,14 @@ async def test_one_that_runs_is_not_purged(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize("garbage", ["x", "%%%", "WyIiLCAiYVxuYiJd"])
-async def test_a_continuation_is_ours(fleet: Fleet, garbage: str) -> None:
-    """Nothing else gets into a header."""
+async def test_an_invalid_continuation_is_refused(fleet: Fleet, garbage: str) -> None:
     with pytest.raises(ValueError, match="continuation"):
         await fleet.instances.page(limit=1, continuation=garbage)
 
 
-async def test_an_input_that_nobody_can_read(rpc: str, session: aiohttp.ClientSession, queues: HubQueues) -> None:
-    """It is shown all the same, without its run."""
+async def test_an_instance_with_an_unreadable_input_is_listed_without_its_run(
+    rpc: str, session: aiohttp.ClientSession, queues: HubQueues
+) -> None:
     fleet = OnHost(client_of(rpc), session, queues)
     await fleet.client.start_new("transfer", fleet.run().transfer.id, {"transfer": {"name": "done"}})
     assert (await fleet.until("slow", "Completed")).run is None
@@ -282,13 +273,10 @@ async def test_an_input_that_nobody_can_read(rpc: str, session: aiohttp.ClientSe
     assert listed.run is None
 
 
-async def test_an_extension_that_does_not_answer_is_for_later(
-    session: aiohttp.ClientSession, queues: HubQueues
-) -> None:
-    """Whatever is asked of it."""
+async def test_an_unreachable_extension_is_retryable(session: aiohttp.ClientSession, queues: HubQueues) -> None:
     (port,) = free_ports(1)
     fleet = OnHost(client_of(f"http://127.0.0.1:{port}/durabletask/?code=secret"), session, queues)
-    for asked in (
+    for call in (
         fleet.instances.find(fleet.run().transfer.id),
         fleet.instances.start(fleet.run()),
         fleet.instances.cancel(fleet.run().transfer.id),
@@ -297,17 +285,16 @@ async def test_an_extension_that_does_not_answer_is_for_later(
         fleet.instances.page(limit=1),
     ):
         with pytest.raises(Retryable) as failure:
-            await asked
+            await call
         assert failure.value.reason is Reason.INTERNAL
         assert not any(part in str(failure.value) for part in ("secret", "127.0.0.1"))
 
 
-async def test_a_start_carries_the_trace_that_its_id_names(session: aiohttp.ClientSession, queues: HubQueues) -> None:
-    """A span of its own each time, recorded; afterwards no span is current."""
-    asked: list[tuple[str, str]] = []
+async def test_a_start_sends_the_trace_of_its_id(session: aiohttp.ClientSession, queues: HubQueues) -> None:
+    starts: list[tuple[str, str]] = []
 
     async def start(request: web.Request) -> web.Response:
-        asked.append((request.path, request.headers["traceparent"]))
+        starts.append((request.path, request.headers["traceparent"]))
         return web.json_response({"id": "x"}, status=202)
 
     server = web.Application()
@@ -323,8 +310,8 @@ async def test_a_start_carries_the_trace_that_its_id_names(session: aiohttp.Clie
         assert await fleet.instances.start(what) is True
     await runner.cleanup()
     names = [f"transfer/{run.transfer.id}"] * 2 + [f"job/{job.id}"]
-    assert [path for path, _ in asked] == [f"/durabletask/orchestrators/{name}" for name in names]
-    parents = [parent.split("-") for _, parent in asked]
+    assert [path for path, _ in starts] == [f"/durabletask/orchestrators/{name}" for name in names]
+    parents = [parent.split("-") for _, parent in starts]
     traces = [identity.trace_id(run.transfer.id)] * 2 + ["00000000" + "ab" * 12]
     assert [(version, of, flags) for version, of, _, flags in parents] == [("00", of, "01") for of in traces]
     assert len({span for _, _, span, _ in parents}) == 3
@@ -333,18 +320,18 @@ async def test_a_start_carries_the_trace_that_its_id_names(session: aiohttp.Clie
 
 @dataclass
 class Hub:
-    """The queues of a task hub of one test's own, in the state account."""
+    """The queues of one test's task hub in the state account."""
 
     stack: Stack
     clients: Clients
     name: str = field(default_factory=lambda: f"Hub{uuid4().hex[:8]}")
 
     def queue(self, name: str, of: str = "") -> QueueClient:
-        """One of them; the Durable extension writes their names in lower case."""
+        """Return one of them. The Durable extension writes their names in lower case."""
         return self.clients.queue(self.stack.queue_url("sharingstate"), f"{of or self.name}-{name}".lower())
 
     async def put(self, name: str, of: str = "", visible: int = 0) -> datetime:
-        """Put a message on a queue; when it was put."""
+        """Put a message on a queue; return when it was put."""
         sent = await self.queue(name, of).send_message("{}", visibility_timeout=visible)
         assert sent.inserted_on is not None
         return sent.inserted_on
@@ -352,7 +339,7 @@ class Hub:
 
 @pytest.fixture
 async def hub(stack: Stack, clients: Clients) -> AsyncIterator[Hub]:
-    """The queues that the extension makes for two partitions; and those of a hub whose name begins alike."""
+    """The queues of a hub with two partitions, and those of a hub whose name has the same start."""
     made = Hub(stack, clients)
     names = [(name, of) for of in ("", f"{made.name}2") for name in ("workitems", "control-00", "control-01")]
     for name, of in names:
@@ -363,66 +350,60 @@ async def hub(stack: Stack, clients: Clients) -> AsyncIterator[Hub]:
 
 
 class TestOldestMessage:
-    """How far the hub is behind, by the messages that wait in its own queues."""
+    """The age of the hub's oldest waiting message."""
 
     @pytest.fixture
     def instances(self, hub: Hub, session: aiohttp.ClientSession, queues: HubQueues) -> Instances:
-        """The port, on that hub."""
         return DurableInstances(client_of("http://unused/", hub.name), session, queues)
 
-    async def test_of_a_hub_in_which_nothing_waits(self, instances: Instances) -> None:
-        """It is up to date."""
+    async def test_of_empty_queues_is_none(self, instances: Instances) -> None:
         assert await instances.oldest_message() is None
 
     @pytest.mark.parametrize("name", ["workitems", "control-00", "control-01"])
     async def test_in_any_of_its_queues(self, hub: Hub, instances: Instances, name: str) -> None:
-        """An activity's call, or what an orchestration waits for; nothing is hidden from the host by the look."""
+        """The request hides no message from the host."""
         put = await hub.put(name)
         for _ in range(2):
             assert await instances.oldest_message() == put
         assert (await hub.queue(name).receive_message()) is not None
 
     @pytest.mark.parametrize("first", ["workitems", "control-00", "control-01"])
-    async def test_is_the_first_that_was_put(self, hub: Hub, instances: Instances, first: str) -> None:
-        """Whichever queue it is in; a second message of a queue is younger."""
+    async def test_is_the_oldest_of_all_queues(self, hub: Hub, instances: Instances, first: str) -> None:
         oldest = await hub.put(first)
         await next_second(hub, oldest)
         for name in ("workitems", "control-00", "control-01"):
             assert await hub.put(name) > oldest
         assert await instances.oldest_message() == oldest
 
-    async def test_is_not_what_the_host_works_at_or_what_is_for_later(self, hub: Hub, instances: Instances) -> None:
-        """A durable timer's message is hidden until it is due, and an activity's while it runs."""
+    async def test_ignores_hidden_messages(self, hub: Hub, instances: Instances) -> None:
+        """The message of a durable timer is hidden until it is due, and an activity's while it runs."""
         await hub.put("control-00", visible=3_600)
         await hub.put("workitems")
         assert await hub.queue("workitems").receive_message(visibility_timeout=3_600) is not None
         assert await instances.oldest_message() is None
 
-    async def test_is_not_another_hubs(self, hub: Hub, instances: Instances) -> None:
-        """They share one account, and their names may begin alike."""
+    async def test_ignores_another_hub(self, hub: Hub, instances: Instances) -> None:
         for name in ("workitems", "control-00"):
             await hub.put(name, f"{hub.name}2")
         assert await instances.oldest_message() is None
 
-    async def test_of_a_hub_that_has_no_queues(self, session: aiohttp.ClientSession, queues: HubQueues) -> None:
-        """Another backend has none, and nor has a hub that was never used."""
+    async def test_of_missing_queues_is_none(self, session: aiohttp.ClientSession, queues: HubQueues) -> None:
+        """Another backend, or a hub that was never used."""
         instances = DurableInstances(client_of("http://unused/", "Hub0"), session, queues)
         assert await instances.oldest_message() is None
 
-    async def test_that_cannot_be_seen_is_for_later(
+    async def test_with_a_refused_request_is_retryable(
         self, hub: Hub, stack: Stack, session: aiohttp.ClientSession
     ) -> None:
-        """A refusal is no queue that is missing, and says nothing of the hub."""
         await hub.put("workitems")
-        stranger = Clients(b64encode(b"another key").decode(), Times(window=1.5), "blob-data-sharing/test")
-        queues = HubQueues(stranger, stack.queue_url("sharingstate"))
+        other = Clients(b64encode(b"another key").decode(), Times(window=1.5), "blob-data-sharing/test")
+        queues = HubQueues(other, stack.queue_url("sharingstate"))
         with pytest.raises(Retryable) as failure:
             await DurableInstances(client_of("http://unused/", hub.name), session, queues).oldest_message()
-        await stranger.aclose()
+        await other.aclose()
         assert failure.value.code == "AuthenticationFailed"
 
-    async def test_of_the_twin_is_what_a_test_says(self) -> None:
-        """It has no queues."""
+    async def test_of_the_fake_is_set_by_the_test(self) -> None:
         fleet = InMemory()
         assert await fleet.instances.oldest_message() is None
         fleet.twin.oldest = NOW
@@ -430,6 +411,6 @@ class TestOldestMessage:
 
 
 async def next_second(hub: Hub, moment: datetime) -> None:
-    """Let the service's clock, which counts whole seconds, get past a moment; another hub's queue shows it."""
-    while await hub.put("workitems", f"{hub.name}2") <= moment:  # noqa: ASYNC110  # only that clock tells
+    """Wait until the service's clock, which counts whole seconds, has passed a moment."""
+    while await hub.put("workitems", f"{hub.name}2") <= moment:  # noqa: ASYNC110  # polls that clock
         await asyncio.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Lists of both sides, the pages of reports, and the look at them: the same in memory and in storage."""
+"""Lists of both sides and pages of reports, in memory and in storage."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -25,7 +25,7 @@ from tests.contract.helpers import BLOB_HEADERS, everything, request, serving
 from tests.contract.worlds import World
 from tests.unit.samples import NOW
 
-# In the service's order: by their UTF-8 bytes. A folder's separator is a character like any other.
+# In the service's order, by UTF-8 bytes. The slash sorts like any other character.
 NAMES = ["a", "a//b", "a/b", "a0", "aé", "ü 100%", "🎈"]
 
 
@@ -33,10 +33,9 @@ LINES: list[dict[str, Any]] = [{"name": "é 🎈 \n \u2028", "n": 1}, {"deep": {
 
 
 class TestSource:
-    """What there is to share."""
+    """Lists of source blobs."""
 
     async def test_every_blob_once_with_its_raw_name_in_order(self, world: World) -> None:
-        """Under the place's prefix, and nothing beside it."""
         place = replace(world.source_place, prefix=f"{world.test}/in/")
         etags = {name: await world.put(place.blob(name), name.encode()) for name in NAMES}
         await world.put(world.source_blob("in"))
@@ -46,8 +45,8 @@ class TestSource:
         assert {name: blob.etag for name, blob in found} == {place.prefix + name: etags[name] for name in NAMES}
         assert await everything(world.source, place, limit=len(NAMES)) == found
 
-    async def test_every_name_that_the_rules_carry_is_listed_as_it_is(self, world: World) -> None:
-        """U+0080 to U+009F too: XML carries them. What it does not carry is refused by name."""
+    async def test_every_accepted_name_is_listed_unchanged(self, world: World) -> None:
+        """U+0080 to U+009F too: XML carries them, and the rules refuse what it does not carry."""
         place = replace(world.source_place, prefix=f"{world.test}/")
         wanted = [f"{place.prefix}a{chr(c)}b" for c in range(0x80, 0xA0)]
         assert [name for name in wanted if refusal(name)] == []
@@ -55,8 +54,7 @@ class TestSource:
             await world.put(replace(place.blob(""), name=name), b"1")
         assert [name for name, _ in await everything(world.source, place, limit=100)] == wanted
 
-    async def test_a_listed_blob_is_what_a_look_at_it_shows(self, world: World) -> None:
-        """ETag, size, kind and metadata; tags are counted by a look alone."""
+    async def test_a_listed_blob_equals_its_head(self, world: World) -> None:
         place = replace(world.source_place, prefix=f"{world.test}/")
         await world.put(place.blob("block"), b"12345", metadata={"Key": "value"})
         await world.put(place.blob("empty"), b"")
@@ -69,21 +67,19 @@ class TestSource:
             assert isinstance(listed, SourceBlob)
             assert listed == seen, name
 
-    async def test_nothing_there_is_an_empty_list(self, world: World) -> None:
-        """And its end."""
+    async def test_a_prefix_without_blobs_is_an_empty_list(self, world: World) -> None:
         assert await world.source.page(replace(world.source_place, prefix=f"{world.test}/none/"), 10, None) == (
             [],
             None,
         )
 
-    async def test_a_container_that_is_missing_is_for_later(self, world: World) -> None:
-        """As for a look."""
+    async def test_a_missing_container_is_retryable(self, world: World) -> None:
         with pytest.raises(Retryable) as failure:
             await world.source.page(replace(world.source_place, container="missing"), 10, None)
         assert failure.value.code == "ContainerNotFound"
 
-    async def test_a_blob_that_calls_itself_a_folder_is_a_blob(self, world: World) -> None:
-        """Where names are not folders: tools write such empty blobs, and an event of one is shared."""
+    async def test_a_blob_marked_as_a_folder_is_a_blob(self, world: World) -> None:
+        """On a flat account: tools write such empty blobs, and their events are shared."""
         place = replace(world.source_place, prefix=f"{world.test}/")
         names = [place.prefix + name for name in ("Folder", "folder", "folder/blob", "full")]
         for name, content, key in zip(
@@ -94,15 +90,14 @@ class TestSource:
 
 
 class TestTarget:
-    """What was shared."""
+    """Lists of target blobs."""
 
     async def test_every_blob_with_its_receipt(self, world: World) -> None:
-        """What a look at it shows, but for headers that a list may lack."""
         place = replace(world.target_place, prefix=f"{world.test}/out/")
         receipt = {RECEIPT_SOURCE_ETAG: "0x1", RECEIPT_TRANSFER_ID: "id"}
         for name in NAMES:
             await world.put(place.blob(name), name.encode(), metadata=receipt)
-        await world.put(place.blob("zz"), b"somebody else's")
+        await world.put(place.blob("zz"), b"another writer's")
         found = dict(await everything(world.target, place))
         assert list(found) == [place.prefix + name for name in sorted([*NAMES, "zz"])]
         for name, listed in found.items():
@@ -113,7 +108,6 @@ class TestTarget:
         assert found[place.prefix + "a"].source_etag == "0x1"
 
     async def test_a_copy_that_is_pending_is_listed_as_pending(self, world: World) -> None:
-        """With how far it is: its receipt alone says nothing."""
         copy = await request(world, Engine.ASYNC)
         await world.target.copy(copy)
         place = replace(world.target_place, prefix=copy.target.name)
@@ -124,8 +118,7 @@ class TestTarget:
         [(_, listed)] = await everything(world.target, place)
         assert listed.copy_status is CopyStatus.SUCCESS
 
-    async def test_a_container_that_is_missing_is_permanent(self, world: World) -> None:
-        """As for a look."""
+    async def test_a_missing_container_is_permanent(self, world: World) -> None:
         with pytest.raises(Permanent) as failure:
             await world.target.page(replace(world.target_place, container="missing"), 10, None)
         assert failure.value.code == "ContainerNotFound"
@@ -136,10 +129,10 @@ class TestActing:
 
     @pytest.mark.parametrize("seconds", [1, 3])
     async def test_four_hundred_slow_lines_are_all_acted_on_and_none_fails(self, world: World, seconds: int) -> None:
-        """At one a second, or slower: a turn ends in time, and the next one goes on."""
+        """At one line a second or slower, a step ends in time and the next one continues."""
         job = Job(f"replay-{world.test}", JobKind.REPLAY, NOW, rate=100, phase=Phase.ACT, pages=1)
         await world.reports.write(found_page(job.id, 0), [{"id": str(number), "name": "é"} for number in range(400)])
-        clock, acted, began = 0.0, list[str](), list[Job]()
+        clock, acted, inputs = 0.0, list[str](), list[Job]()
 
         async def handle(line: dict[str, Any]) -> Acted:
             nonlocal clock
@@ -149,12 +142,12 @@ class TestActing:
 
         ports = SimpleNamespace(reports=world.reports, monotonic=lambda: clock, times=Times())
         while job.phase:
-            began.append(job)
+            inputs.append(job)
             job = lifecycle.advance(job, await act(cast("Ports", ports), job, handle), NOW)
             assert (job.failures, job.tally.failed) == (0, 0)
-        assert (job.tally.started, job.batches) == (400, len(began))
+        assert (job.tally.started, job.batches) == (400, len(inputs))
         assert job.batches > 1
-        for older in began:  # resumed from an older input: it says the same, and acts on nothing
+        for older in inputs:  # resumed from an older input: same result, and no second action
             again = older
             while again.phase:
                 again = lifecycle.advance(again, await act(cast("Ports", ports), again, handle), NOW)
@@ -166,26 +159,22 @@ class TestReports:
     """Pages of JSON lines."""
 
     async def test_a_page_is_read_as_it_was_written(self, world: World) -> None:
-        """Whatever a name holds: a line is one line."""
         await world.reports.write(f"{world.test}/0.jsonl", LINES)
         assert await world.reports.read(f"{world.test}/0.jsonl") == LINES
 
     async def test_a_page_that_is_written_again_is_replaced(self, world: World) -> None:
-        """By one that may be shorter, or empty."""
         for lines in (LINES, LINES[:1], []):
             await world.reports.write(f"{world.test}/0.jsonl", lines)
             assert await world.reports.read(f"{world.test}/0.jsonl") == lines
 
-    async def test_a_new_page_replaces_none(self, world: World) -> None:
-        """The one that was there first stays."""
+    async def test_a_new_page_replaces_no_other(self, world: World) -> None:
         await world.reports.write(f"{world.test}/0.jsonl", LINES, new=True)
         with pytest.raises(Retryable) as failure:
             await world.reports.write(f"{world.test}/0.jsonl", LINES[:1], new=True)
         assert failure.value.code == "BlobAlreadyExists"
         assert await world.reports.read(f"{world.test}/0.jsonl") == LINES
 
-    async def test_a_page_that_is_not_there_is_empty(self, world: World) -> None:
-        """Old ones are deleted."""
+    async def test_a_missing_page_is_empty(self, world: World) -> None:
         assert await world.reports.read(f"{world.test}/none.jsonl") == []
 
 
@@ -198,49 +187,47 @@ PLAIN = {
 ODD: dict[str, dict[str, str | None]] = {
     "no ETag": {"Etag": None},
     "no size": {"Content-Length": None},
-    "a size that is no number": {"Content-Length": "many"},
+    "a size that is not a number": {"Content-Length": "many"},
     "no type": {"BlobType": None},
-    "a type that is new": {"BlobType": "StreamBlob"},
-    "a time that is none": {"Last-Modified": "soon"},
-    "a copy in a state that is new": {"CopyId": "1", "CopyStatus": "paused"},
+    "an unknown type": {"BlobType": "StreamBlob"},
+    "an invalid time": {"Last-Modified": "soon"},
+    "an unknown copy status": {"CopyId": "1", "CopyStatus": "paused"},
 }
 
 
 def blob_of_a_list(name: str, changes: dict[str, str | None]) -> str:
-    """An element of a list; what changes to None is left out."""
+    """Return an element of a list; a property that changes to None is left out."""
     properties = "".join(f"<{key}>{value}</{key}>" for key, value in {**PLAIN, **changes}.items() if value is not None)
     return f"<Blob>{name}<Properties>{properties}</Properties></Blob>"
 
 
 class TestOddities:
-    """What the service may show one day, and no list here does."""
+    """Answers that the service does not give today."""
 
     @pytest.mark.parametrize("case", ODD)
     @pytest.mark.parametrize("side", [SourceBlobs, TargetBlobs])
-    async def test_one_odd_blob_does_not_hide_the_others(
+    async def test_one_unreadable_blob_does_not_hide_the_others(
         self, side: type[SourceBlobs] | type[TargetBlobs], case: str
     ) -> None:
-        """It is an error in its place; who compares looks at those that the SDK gave up with it."""
         odd = blob_of_a_list('<Name Encoded="true">b%2F%EF%BF%BF</Name>', ODD[case])
         blobs = blob_of_a_list("<Name>a</Name>", {}) + odd + blob_of_a_list("<Name>c</Name>", {})
         body = f"<EnumerationResults><Blobs>{blobs}</Blobs><NextMarker>on</NextMarker></EnumerationResults>"
         async with serving(200, {"Content-Type": "application/xml"}, body.encode()) as service:
             place = Place(service.endpoint, "container")
-            items, following = await side(service.clients).page(place, 10, None)
-        assert ([name for name, _ in items], following) == (["a", "b/\uffff", "c"], "on")
+            items, next_marker = await side(service.clients).page(place, 10, None)
+        assert ([name for name, _ in items], next_marker) == (["a", "b/\uffff", "c"], "on")
         assert isinstance(items[1][1], Permanent)
         assert items[1][1].reason is Reason.UNSUPPORTED_BLOB
 
-    async def test_a_blob_that_a_look_shows_oddly_is_refused(self) -> None:
-        """Not an exception: tried again, it would be as odd."""
+    async def test_an_unreadable_head_is_permanent(self) -> None:
         for headers in ({"x-ms-blob-type": "BlockBlob"}, {**BLOB_HEADERS, "x-ms-copy-status": "paused"}):
             async with serving(200, headers) as service:
                 with pytest.raises(Permanent) as failure:
                     await SourceBlobs(service.clients).head(service.blob)
             assert failure.value.reason is Reason.UNSUPPORTED_BLOB
 
-    async def test_a_blob_of_undelivered_events_without_an_etag_is_left(self) -> None:
-        """And the others are listed; what is read of it is nothing, for its condition never holds."""
+    async def test_undelivered_events_without_an_etag_are_listed(self) -> None:
+        """Its read returns None, because its condition never holds."""
         blobs = blob_of_a_list("<Name>a</Name>", {"Etag": None, "Content-Length": None})
         blobs += blob_of_a_list("<Name>b</Name>", {})
         body = f"<EnumerationResults><Blobs>{blobs}</Blobs><NextMarker /></EnumerationResults>"

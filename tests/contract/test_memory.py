@@ -1,4 +1,4 @@
-"""The twins' own promise: each method asks the hook once, and then has its whole effect or none."""
+"""Each method of a fake awaits the hook once, and then has its whole effect or none."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -18,11 +18,11 @@ from tests.contract.helpers import NOW, letter, request
 from tests.contract.worlds import InMemory
 from tests.fakes import MemoryInstances
 
-SEEN = TargetBlob("0x1", 0)
+TARGET = TargetBlob("0x1", 0)
 
 
 async def calls(world: InMemory, instances: MemoryInstances) -> dict[str, Callable[[], Awaitable[object]]]:
-    """Every method of every twin, on something that is there."""
+    """Return a call of every method of every fake."""
     copy = await request(world, Engine.ASYNC)
     run, name = Fleet().run(), letter(world).id
     return {
@@ -33,7 +33,7 @@ async def calls(world: InMemory, instances: MemoryInstances) -> dict[str, Callab
         "target.page": lambda: world.target.page(world.target_place, 1, None),
         "target.copy": lambda: world.target.copy(copy),
         "target.abort": lambda: world.target.abort(copy.target, "none"),
-        "target.clear": lambda: world.target.clear_copy(copy.target, SEEN),
+        "target.clear": lambda: world.target.clear_copy(copy.target, TARGET),
         "target.delete": lambda: world.target.delete(copy.target, "0x1"),
         "letters.ended": lambda: world.dead_letters.ended(name),
         "letters.write_ended": lambda: world.dead_letters.write_ended(Ended(name, 0, Ending(State.CANCELLED))),
@@ -62,14 +62,13 @@ async def calls(world: InMemory, instances: MemoryInstances) -> dict[str, Callab
     }
 
 
-async def test_each_method_asks_once_and_a_crash_before_it_has_no_effect() -> None:
-    """The scheduler of interleavings builds on it."""
+async def test_each_method_awaits_the_hook_once_and_a_crash_there_has_no_effect() -> None:
     world = InMemory()
     instances = MemoryInstances(world.storage)
-    asked: list[str] = []
+    names: list[str] = []
 
     async def crash(request: Request, _subject: str) -> Exception | None:
-        asked.append(request.name)
+        names.append(request.name)
         raise error_for_no_answer(request)
 
     methods = await calls(world, instances)
@@ -78,14 +77,13 @@ async def test_each_method_asks_once_and_a_crash_before_it_has_no_effect() -> No
     for name, method in methods.items():
         with pytest.raises(Exception, match="no answer"):
             await method()
-        assert len(asked) == 1, name
-        asked.clear()
-    twins = (world.queues.queue, world.dead_letters.open, world.dead_letters.ends, instances.kept)  # type: ignore[attr-defined]
-    assert (world.storage.blobs, [len(kept) for kept in twins]) == (before, [0, 0, 0, 0])
+        assert len(names) == 1, name
+        names.clear()
+    stores = (world.queues.queue, world.dead_letters.open, world.dead_letters.ends, instances.kept)  # type: ignore[attr-defined]
+    assert (world.storage.blobs, [len(store) for store in stores]) == (before, [0, 0, 0, 0])
 
 
-async def test_a_refusal_can_be_lost_too() -> None:
-    """Who hears nothing does not hear that it was refused."""
+async def test_a_refusal_can_be_lost() -> None:
     world = InMemory()
 
     async def lose(request: Request, _subject: str) -> Exception | None:
@@ -97,8 +95,7 @@ async def test_a_refusal_can_be_lost_too() -> None:
 
 
 @pytest.mark.parametrize("kind", [Kind.APPEND, Kind.PAGE])
-async def test_a_tier_is_refused_for_a_kind_that_has_none(kind: Kind) -> None:
-    """As the service does: who asks for one has not looked at the source's kind."""
+async def test_a_tier_is_refused_for_append_and_page_blobs(kind: Kind) -> None:
     world = InMemory()
     copy = await request(world, Engine.ASYNC)
     copy = replace(copy, etag=await world.put(world.source_blob(), bytes(512), kind=kind), tier="Cool")

@@ -1,9 +1,9 @@
-"""What Azure Storage answers, fact by fact, and so does the local stack. Each test names its source.
+"""Facts about the answers of Azure Storage, which the local stack gives too. Each test names its source.
 
 BOR: borink-org/object-storage, recorded fixtures of September 2026 (`docs/AZURE-TESTING.md`). PY22, PY19: recordings of
 Azure/azure-sdk-for-python. ASP: of Azure/azure-storage-python (2019). CPP: of Azure/azure-sdk-for-cpp (2021). NET: of
-Azure/azure-sdk-for-net. JSD, JST: recordings and live tests of Azure/azure-sdk-for-js. [doc]: a page of Microsoft's. #: an issue of a
-repository. [sdk]: code that an SDK has for the service's sake.
+Azure/azure-sdk-for-net. JSD, JST: recordings and live tests of Azure/azure-sdk-for-js. [doc]: a page of Microsoft's documentation.
+#: an issue of a repository. [sdk]: code of an SDK that handles this answer.
 """
 
 import re
@@ -45,7 +45,7 @@ EVERYTHING = AccountSasPermissions(read=True, write=True, delete=True, list=True
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer as it is on the wire."""
+    """A response as it is on the wire."""
 
     status: int
     reason: str
@@ -54,8 +54,8 @@ class Answer:
 
     @property
     def xml(self) -> ET.Element:
-        """The body."""
-        return ET.fromstring(self.text.removeprefix(BOM))  # noqa: S314  # our own
+        """The parsed body."""
+        return ET.fromstring(self.text.removeprefix(BOM))  # noqa: S314  # from the local stack
 
     @property
     def code(self) -> str:
@@ -64,7 +64,7 @@ class Answer:
 
 
 class Wire:
-    """Raw requests, which no SDK makes kinder, and the SDK's clients to set the stage."""
+    """Raw requests without an SDK, and the SDK's clients for the setup."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -75,11 +75,11 @@ class Wire:
         }
 
     def source(self, name: str = "blob") -> BlobClient:
-        """A blob in the source account."""
+        """Return a blob of the source account."""
         return self.accounts["sharingsource"].get_blob_client("source", f"{self.test}/{name}")
 
     def target(self, name: str = "blob") -> BlobClient:
-        """A blob in the target account."""
+        """Return a blob of the target account."""
         return self.accounts["sharingtarget"].get_blob_client("target", f"{self.test}/{name}")
 
     def ask(
@@ -92,7 +92,7 @@ class Wire:
         token: bool = True,
         body: bytes | None = None,
     ) -> Answer:
-        """Ask with a SAS for everything, or with none."""
+        """Send a request, with a SAS that allows everything or without one."""
         account = path.split("/")[1]
         kinds = ResourceTypes(service=True, container=True, object=True)
         sas = generate_account_sas(account, KEY, kinds, EVERYTHING, datetime.now(UTC) + timedelta(hours=1))
@@ -106,16 +106,16 @@ class Wire:
         return Answer(answer.status, answer.reason, dict(answer.getheaders()), text)
 
     def put(self, blob: BlobClient, query: str, body: bytes, headers: dict[str, str] | None = None) -> Answer:
-        """Put something with a body."""
+        """Send a PUT with a body."""
         length = {"Content-Length": str(len(body))}
         return self.ask("PUT", urlsplit(blob.url).path, query, length | (headers or {}), body=body)
 
     def listed(self, query: str = "") -> Answer:
-        """List the blobs of this test, as they are on the wire."""
+        """List the blobs of this test."""
         return self.ask("GET", "/sharingsource/source", f"restype=container&comp=list&prefix={self.test}/&{query}")
 
     def url(self, blob: BlobClient, permission: str = "r", hours: float = 1) -> str:
-        """A source's URL with a SAS."""
+        """Return the URL of a source with a SAS."""
         sas = generate_blob_sas(
             str(blob.account_name),
             blob.container_name,
@@ -130,17 +130,17 @@ class Wire:
     def copy(
         self, source: str, *, sync: bool, version: str = NEWER, target: BlobClient | None = None, **headers: str
     ) -> Answer:
-        """Ask for a copy."""
+        """Send a request to copy."""
         path = urlsplit((target or self.target()).url).path
-        asked = {"x-ms-copy-source": source, "x-ms-version": version} | {
+        all_headers = {"x-ms-copy-source": source, "x-ms-version": version} | {
             name.replace("_", "-"): value for name, value in headers.items()
         }
-        return self.ask("PUT", path, "", asked | ({"x-ms-requires-sync": "true"} if sync else {}))
+        return self.ask("PUT", path, "", all_headers | ({"x-ms-requires-sync": "true"} if sync else {}))
 
 
 @pytest.fixture
 def wire(stack: Stack) -> Iterator[Wire]:
-    """The stack, with copies that end at once."""
+    """The stack, with copies that end immediately."""
     stack.control.copies(hold=False)
     yield Wire(stack)
     stack.control.remove_faults()
@@ -154,26 +154,24 @@ class TestLists:
 
     @fact(
         "List Blobs",
-        "`<Metadata />` for a blob without metadata, if metadata was asked for; `<OrMetadata />` always",
+        "`<Metadata />` for a blob without metadata, on request; `<OrMetadata />` always",
         "CPP ListBlobsOtherStuff",
     )
-    def test_every_blob_has_metadata_if_asked_and_or_metadata_always(self, wire: Wire) -> None:
-        """Empty ones, too (CPP ListBlobsOtherStuff)."""
+    def test_every_blob_has_metadata_on_request_and_or_metadata_always(self, wire: Wire) -> None:
         wire.source("with").upload_blob(b"1", metadata={"a": "b"})
         wire.source("without").upload_blob(b"1")
-        asked, not_asked = wire.listed("include=metadata").text, wire.listed().text
-        assert (asked.count("<Metadata />"), asked.count("<Metadata><a>b</a></Metadata>")) == (1, 1)
-        assert "Metadata>" not in not_asked.replace("OrMetadata", "")
-        assert "<Metadata" not in not_asked
-        assert asked.count("<OrMetadata />") == not_asked.count("<OrMetadata />") == 2
+        with_metadata, without = wire.listed("include=metadata").text, wire.listed().text
+        assert (with_metadata.count("<Metadata />"), with_metadata.count("<Metadata><a>b</a></Metadata>")) == (1, 1)
+        assert "Metadata>" not in without.replace("OrMetadata", "")
+        assert "<Metadata" not in without
+        assert with_metadata.count("<OrMetadata />") == without.count("<OrMetadata />") == 2
 
     @fact(
         "List Blobs",
-        "the elements of a blob have one order, and those without a value are empty; the ETag has no quotes",
+        "the elements of a blob have a fixed order, and those without a value are empty; the ETag has no quotes",
         "BOR, CPP, ASP",
     )
     def test_order_of_elements_and_empty_ones(self, wire: Wire) -> None:
-        """The same in all recordings (BOR, CPP, ASP); the ETag has no quotes."""
         wire.source().upload_blob(b"1", metadata={"a": "b"})
         (blob,) = wire.listed("include=metadata,copy").xml.iter("Blob")
         assert [element.tag for element in blob] == ["Name", "Properties", "Metadata", "OrMetadata"]
@@ -209,15 +207,13 @@ class TestLists:
 
     @fact("List Blobs", "append and page blobs have no access tier", "CPP")
     def test_append_and_page_blobs_have_no_tier(self, wire: Wire) -> None:
-        """Neither in a list nor in a HEAD (CPP)."""
         wire.source("append").create_append_blob()
         wire.source("page").create_page_blob(512)
         assert "AccessTier" not in wire.listed().text
         assert [wire.source(name).get_blob_properties().blob_tier for name in ("append", "page")] == [None, None]
 
     @fact("List Blobs", "the elements of a copy only with `include=copy`", "ASP")
-    def test_copies_only_if_asked(self, wire: Wire) -> None:
-        """In this order, within the properties (ASP)."""
+    def test_copy_elements_only_on_request(self, wire: Wire) -> None:
         wire.source().upload_blob(b"1")
         wire.copy(wire.url(wire.source()), sync=True, target=wire.source("copy"))
         assert "Copy" not in wire.listed().text
@@ -226,8 +222,7 @@ class TestLists:
 
     @fact("List Blobs", 'a name with U+FFFE or U+FFFF is percent-encoded as a whole, with `Encoded="true"`', "BOR")
     @pytest.mark.parametrize("character", ["\ufffe", "\uffff"])
-    def test_a_name_beyond_xml_is_encoded_whole(self, wire: Wire, character: str) -> None:
-        """Its slashes, too (BOR); the SDK decodes it."""
+    def test_a_name_that_xml_cannot_carry_is_encoded_whole(self, wire: Wire, character: str) -> None:
         blob = wire.source(f"a/{character} &")
         blob.upload_blob(b"1")
         encoded = quote(blob.blob_name, safe="")
@@ -236,10 +231,12 @@ class TestLists:
         assert [found.name for found in container.list_blobs(f"{wire.test}/")] == [blob.blob_name]
 
     @fact(
-        "List Blobs", "markers are opaque; `<NextMarker />` at the end; nothing is echoed that was not asked for", "BOR"
+        "List Blobs",
+        "markers are opaque; `<NextMarker />` at the end; a parameter that was not sent is not echoed",
+        "BOR",
     )
     def test_markers_are_opaque(self, wire: Wire) -> None:
-        """`2!<length>!<base64>` on the way, an empty element at the end; what was not asked for is not echoed (BOR)."""
+        """The form is `2!<length>!<base64>`."""
         names = ["a", "b/ü", "c&d", "🎈"]
         for name in names:
             wire.source(name).upload_blob(b"1")
@@ -255,8 +252,7 @@ class TestLists:
         assert "<MaxResults>" not in whole
         assert "<Marker" not in whole
 
-    def test_a_marker_needs_a_signature_that_fits(self, wire: Wire) -> None:
-        """The next page is no way around it."""
+    def test_a_marker_needs_a_valid_signature(self, wire: Wire) -> None:
         wire.source("a").upload_blob(b"1")
         wire.source("b").upload_blob(b"1")
         marker = wire.listed("maxresults=1").xml.findtext("NextMarker") or ""
@@ -275,19 +271,17 @@ class TestLists:
         ],
     )
     def test_a_bad_marker_is_refused(self, wire: Wire, marker: str, code: str) -> None:
-        """And a truncated one, by another code (BOR)."""
         answer = wire.listed(f"marker={quote(marker)}")
         assert (answer.status, answer.code) == (400, code)
 
     @fact("List Blobs", "`maxresults` over 5,000 is not refused", "BOR")
-    def test_more_than_5000_are_not_refused(self, wire: Wire) -> None:
-        """They are 5,000."""
+    def test_a_limit_over_5000_is_not_refused(self, wire: Wire) -> None:
         wire.source().upload_blob(b"1")
         answer = wire.listed("maxresults=6000")
         assert (answer.status, answer.text.startswith(BOM)) == (200, True)
 
-    async def test_the_app_takes_blobs_without_metadata(self, storage: InStorage) -> None:
-        """The SDK says None of them; on both sides they are blobs like any other."""
+    async def test_the_app_lists_blobs_without_metadata(self, storage: InStorage) -> None:
+        """The SDK returns None as their metadata."""
         for whole, side in ((storage.source_place, storage.source), (storage.target_place, storage.target)):
             place = replace(whole, prefix=f"{storage.test}/")
             await storage.put(place.blob("blob"), b"1")
@@ -296,7 +290,7 @@ class TestLists:
 
 
 class TestErrors:
-    """The form of a refusal."""
+    """The form of an error."""
 
     @fact(
         "Any request",
@@ -304,7 +298,6 @@ class TestErrors:
         "BOR, ASP",
     )
     def test_xml_with_a_byte_order_mark_on_one_line(self, wire: Wire) -> None:
-        """The message has the request's id and the time; its text is the reason phrase; the code is a header too (BOR, ASP)."""
         answer = wire.ask("GET", f"/sharingsource/source/{wire.test}/none")
         assert re.fullmatch(
             BOM + r'<\?xml version="1.0" encoding="utf-8"\?><Error><Code>BlobNotFound</Code><Message>'
@@ -317,17 +310,16 @@ class TestErrors:
     @fact("Any request", "a failed HEAD has neither body nor Content-Length; the code is in the header", "CPP, ASP")
     @pytest.mark.parametrize("fault", [False, True])
     def test_a_head_has_no_body_and_no_length(self, wire: Wire, *, fault: bool) -> None:
-        """The code is in the header alone (CPP, ASP)."""
         if fault:
             wire.stack.control.add_fault({"operation": "HeadBlob"}, {"status": 404, "code": "BlobNotFound"})
         answer = wire.ask("HEAD", f"/sharingsource/source/{wire.test}/none")
         assert (answer.status, answer.code, answer.text) == (404, "BlobNotFound", "")
         assert "Content-Length" not in answer.headers
 
-    @fact("Any request", "without a token 401 NoAuthenticationInformation, whatever is there", "BOR, CPP")
+    @fact("Any request", "without a token 401 NoAuthenticationInformation, for any path", "BOR, CPP")
     @pytest.mark.parametrize("path", ["/sharingsource/source/blob", "/sharingsource/none/blob"])
     def test_without_a_token(self, wire: Wire, path: str) -> None:
-        """401, whatever is there (BOR, CPP; since 2019-12-12)."""
+        """Since version 2019-12-12."""
         answer = wire.ask("GET", path, token=False)
         assert (answer.status, answer.code) == (401, "NoAuthenticationInformation")
         assert answer.headers["WWW-Authenticate"].startswith("Bearer ")
@@ -343,7 +335,6 @@ class TestCopies:
     )
     @BOTH
     def test_the_source_is_another_version(self, wire: Wire, *, sync: bool) -> None:
-        """By whose condition it was refused (CPP SourceBlobAccessConditions, NET)."""
         wire.source().upload_blob(b"1")
         answer = wire.copy(wire.url(wire.source()), sync=sync, x_ms_source_if_match='"0x1"')
         code = "CannotVerifyCopySource" if sync else "SourceConditionNotMet"
@@ -356,7 +347,6 @@ class TestCopies:
     )
     @BOTH
     def test_the_target_is_another_version(self, wire: Wire, *, sync: bool) -> None:
-        """By whose condition it was refused (NET Destination_AccessConditionsFail)."""
         wire.source().upload_blob(b"1")
         wire.target().upload_blob(b"1")
         answer = wire.copy(wire.url(wire.source()), sync=sync, If_Match='"0x1"')
@@ -370,7 +360,6 @@ class TestCopies:
     @BOTH
     @pytest.mark.parametrize("same", [False, True], ids=["another account", "same account"])
     def test_the_source_is_gone(self, wire: Wire, *, sync: bool, same: bool) -> None:
-        """NET StartCopyFromUriAsync_Error, SyncCopyFromUriAsync_Error; [doc] copy-blob for another account."""
         target = wire.source("copy") if same else wire.target()
         answer = wire.copy(wire.url(wire.source("none")), sync=sync, target=target)
         code = "BlobNotFound" if same and not sync else "CannotVerifyCopySource"
@@ -382,12 +371,14 @@ class TestCopies:
         "PY22 private_blob_no_sas, #arrow 41095",
     )
     @fact(
-        "Copy Blob and Copy Blob From URL", "since 2024-02-04 headers and elements say what the source answered", "JST"
+        "Copy Blob and Copy Blob From URL",
+        "since 2024-02-04 headers and elements have the source's status and error code",
+        "JST",
     )
     @BOTH
     @pytest.mark.parametrize("version", [OLDER, NEWER])
     @pytest.mark.parametrize(
-        ("permission", "hours", "status", "said"),
+        ("permission", "hours", "status", "source_code"),
         [
             (None, 1, 401, "NoAuthenticationInformation"),
             ("r", -1, 403, "AuthenticationFailed"),
@@ -395,15 +386,14 @@ class TestCopies:
         ],
         ids=["none", "expired", "no read"],
     )
-    def test_the_sas_does_not_do(
-        self, wire: Wire, *, sync: bool, version: str, permission: str | None, hours: int, status: int, said: str
+    def test_the_sas_is_missing_or_invalid(
+        self, wire: Wire, *, sync: bool, version: str, permission: str | None, hours: int, status: int, source_code: str
     ) -> None:
-        """401 for none (PY22 private_blob_no_sas, #arrow 41095), else 403; what the source said is shown since 2024-02-04 (JST)."""
         wire.source().upload_blob(b"1")
         url = wire.url(wire.source(), permission, hours) if permission else wire.source().url
         answer = wire.copy(url, sync=sync, version=version)
         assert (answer.status, answer.code) == (status, "CannotVerifyCopySource")
-        shown = (str(status), said) if version == NEWER else (None, None)
+        shown = (str(status), source_code) if version == NEWER else (None, None)
         headers = ("x-ms-copy-source-status-code", "x-ms-copy-source-error-code")
         assert tuple(answer.headers.get(name) for name in headers) == shown
         elements = ("CopySourceStatusCode", "CopySourceErrorCode")
@@ -418,7 +408,6 @@ class TestCopies:
     @BOTH
     @pytest.mark.parametrize("condition", ["none_match", "modified_since", "unmodified_since"])
     def test_the_other_conditions_on_the_source(self, wire: Wire, *, sync: bool, condition: str) -> None:
-        """A condition that says "not modified" is a 304 without a body, for Copy Blob From URL alone."""
         wire.source().upload_blob(b"1")
         past, future = "Thu, 01 Jan 2015 00:00:00 GMT", "Fri, 01 Jan 2100 00:00:00 GMT"
         etag = wire.source().get_blob_properties().etag
@@ -435,8 +424,7 @@ class TestCopies:
     @fact(
         "Copy Blob", "a source that is not verified in time: 500 CannotVerifyCopySource (on request)", "[doc] copy-blob"
     )
-    def test_a_source_that_is_not_verified_in_time_can_be_asked_for(self, wire: Wire) -> None:
-        """500 by the same code."""
+    def test_a_source_that_is_not_verified_in_time(self, wire: Wire) -> None:
         wire.stack.control.add_fault({"operation": "CopyBlob"}, {"status": 500, "code": "CannotVerifyCopySource"})
         answer = wire.copy(wire.url(wire.source()), sync=False)
         assert (answer.status, answer.code) == (500, "CannotVerifyCopySource")
@@ -448,7 +436,6 @@ class TestCopies:
     )
     @BOTH
     def test_without_metadata_carries_the_sources_and_no_tags(self, wire: Wire, *, sync: bool) -> None:
-        """Content headers are carried as well."""
         settings = ContentSettings(content_type="text/csv", content_language="de")
         wire.source().upload_blob(b"1", metadata={"a": "b"}, tags={"c": "d"}, content_settings=settings)
         wire.copy(wire.url(wire.source()), sync=sync)
@@ -459,7 +446,6 @@ class TestCopies:
 
     @fact("Copy Blob From URL", "the target shows the copy's properties, complete", "CPP, NET")
     def test_a_synchronous_copy_leaves_its_properties(self, wire: Wire) -> None:
-        """All of them, with the source's URL."""
         wire.source().upload_blob(b"123")
         wire.copy(wire.url(wire.source()), sync=True)
         copy = wire.target().get_blob_properties().copy
@@ -468,11 +454,10 @@ class TestCopies:
 
     @fact(
         "Copy Blob From URL",
-        "a source that is busy may be a 4xx that names ServerBusy (on request)",
+        "a busy source may be a 4xx with the source code ServerBusy (on request)",
         "[sdk] storage-blob `_shared/policies.py`",
     )
-    def test_a_busy_source_can_be_asked_for(self, wire: Wire) -> None:
-        """A 4xx may hide a ServerBusy of the source ([sdk] storage-blob `_shared/policies.py`)."""
+    def test_a_busy_source(self, wire: Wire) -> None:
         action = {"status": 409, "source_status": 503, "source_code": "ServerBusy"}
         wire.stack.control.add_fault({"operation": "CopyBlobFromUrl"}, action)
         answer = wire.copy(wire.url(wire.source()), sync=True)
@@ -482,7 +467,6 @@ class TestCopies:
 
     @BOTH
     def test_of_a_name_with_dots_at_the_end(self, wire: Wire, *, sync: bool) -> None:
-        """It is the blob without them (BOR)."""
         wire.source("a./b..").upload_blob(b"1")
         target = wire.target("c./d..")
         assert wire.copy(wire.url(wire.source("a./b..")), sync=sync, target=target).status == 202
@@ -492,7 +476,7 @@ class TestCopies:
 
 
 class TestRefusals:
-    """409 is the service's word for what cannot be done here."""
+    """The service answers 409 to what it cannot do at all."""
 
     @fact(
         "Any request",
@@ -500,7 +484,7 @@ class TestRefusals:
         "ASP test_cpk",
     )
     def test_a_customers_key(self, wire: Wire) -> None:
-        """A HEAD without it is refused, without a body (ASP test_cpk); so is a copy; a deletion is not."""
+        """Without the key a HEAD and a copy are refused, a deletion is not."""
         blob = wire.source()
         blob.upload_blob(b"1")
         wire.source("other").upload_blob(b"1")
@@ -516,7 +500,7 @@ class TestRefusals:
 
     @fact(
         "Copy Blob and Copy Blob From URL",
-        '409 is the word for "cannot be done here" (on request)',
+        "409 for an operation that the account does not support (on request)",
         "#azure-cli 21566, #azcopy 2706",
     )
     @pytest.mark.parametrize(
@@ -527,65 +511,58 @@ class TestRefusals:
             "OperationNotAllowedInCurrentState",
         ],
     )
-    def test_any_other_can_be_asked_for(self, wire: Wire, code: str) -> None:
-        """Of a target's writes (#azure-cli 21566, #azcopy 2706)."""
+    def test_operations_that_are_not_supported(self, wire: Wire, code: str) -> None:
         action = {"status": 409, "code": code}
         wire.stack.control.add_fault({"operation": "CopyBlobFromUrl", "blob": f"^{wire.test}/blob$"}, action)
         assert wire.copy(wire.url(wire.source()), sync=True).code == code
 
 
 class TestNames:
-    """What the service makes of a name."""
+    """How the service stores a name."""
 
     @fact("Names", "dots at the end of a segment are dropped", "BOR")
     @pytest.mark.parametrize(
         ("name", "stored"), [("end.", "end"), ("dot./x", "dot/x"), ("a../b.c..", "a/b.c"), (".a", ".a")]
     )
     def test_dots_at_the_end_of_a_segment_are_dropped(self, wire: Wire, name: str, stored: str) -> None:
-        """Of each; both names are one blob then (BOR)."""
         wire.source(name).upload_blob(b"1")
         assert [element.text for element in wire.listed().xml.iter("Name")] == [f"{wire.test}/{stored}"]
         assert wire.source(name).get_blob_properties().etag == wire.source(stored).get_blob_properties().etag
 
     @fact("Names", "U+0000 to U+001F, U+007F and bytes that are not UTF-8: 400", "BOR")
     @pytest.mark.parametrize("character", ["%00", "%01", "%0A", "%1F", "%7F", "%FF"])
-    def test_control_characters_and_what_is_not_utf_8(self, wire: Wire, character: str) -> None:
-        """400 (BOR)."""
+    def test_control_characters_and_invalid_utf_8_are_refused(self, wire: Wire, character: str) -> None:
         path = f"/sharingsource/source/{wire.test}/a{character}b"
         assert wire.ask("PUT", path, headers={"x-ms-blob-type": "BlockBlob"}).status == 400
 
-    @fact("Names", "U+0085 is taken", "BOR")
-    def test_next_line_is_taken(self, wire: Wire) -> None:
-        """U+0085, unlike the other controls (BOR)."""
+    @fact("Names", "U+0085 is accepted", "BOR")
+    def test_next_line_is_accepted(self, wire: Wire) -> None:
         wire.source("a\u0085b").upload_blob(b"1")
         assert [element.text for element in wire.listed().xml.iter("Name")] == [f"{wire.test}/a\u0085b"]
 
-    @fact("Names", "a flat account keeps empty segments, slashes at the end, spaces and leading dots", "BOR")
+    @fact("Names", "a flat account keeps empty segments, trailing slashes, spaces and leading dots", "BOR")
     def test_a_flat_account_keeps_empty_segments(self, wire: Wire) -> None:
-        """And spaces, leading dots, slashes at the end."""
         names = [".a", " b ", "c//d", "e/"]
         for name in names:
             wire.source(name).upload_blob(b"1")
         found = {element.text for element in wire.listed().xml.iter("Name")}
         assert found == {f"{wire.test}/{name}" for name in names}
 
-    @fact("Names", "a name has 1,024 UTF-16 units and 255 segments at the most", "BOR")
+    @fact("Names", "a name has 1,024 UTF-16 units and 255 segments at most", "BOR")
     @pytest.mark.parametrize("name", ["a" * 1_025, "🎈" * 513, "a/" * 255 + "a"])
     def test_a_name_has_1024_units_and_255_segments(self, wire: Wire, name: str) -> None:
-        """In UTF-16; one less is taken."""
         headers = {"x-ms-blob-type": "BlockBlob"}
-        taken = name[1:] if name.startswith("🎈") or "/" not in name else name[2:]
+        shorter = name[1:] if name.startswith("🎈") or "/" not in name else name[2:]
         assert wire.ask("PUT", f"/sharingsource/source/{quote(name)}", headers=headers).status == 400
-        assert wire.ask("PUT", f"/sharingsource/source/{quote(taken)}", headers=headers).status == 201
-        assert wire.ask("DELETE", f"/sharingsource/source/{quote(taken)}").status == 202
+        assert wire.ask("PUT", f"/sharingsource/source/{quote(shorter)}", headers=headers).status == 201
+        assert wire.ask("DELETE", f"/sharingsource/source/{quote(shorter)}").status == 202
 
 
 class TestBlocks:
-    """Uploads in parts."""
+    """Uploads in blocks."""
 
     @fact("Blocks", "Put Block: 201 without ETag, Last-Modified and MD5", "BOR")
     def test_a_block_is_staged_without_an_etag(self, wire: Wire) -> None:
-        """And without an MD5: nothing but a checksum of another kind."""
         answer = wire.put(wire.source(), "comp=block&blockid=MDAwMQ%3D%3D", b"1")
         assert (answer.status, answer.headers.keys() & {"ETag", "Etag", "Last-Modified", "Content-MD5"}) == (201, set())
         assert "x-ms-content-crc64" in answer.headers
@@ -596,7 +573,6 @@ class TestBlocks:
         "BOR",
     )
     def test_a_block_that_does_not_fit_is_refused(self, wire: Wire) -> None:
-        """By the length of its id when it is staged, by being unknown when it is committed."""
         wire.put(wire.source(), "comp=block&blockid=MDAwMQ%3D%3D", b"1")
         other = wire.put(wire.source(), "comp=block&blockid=MDAwMDAx", b"1")
         unknown = wire.put(wire.source(), "comp=blocklist", b"<BlockList><Latest>MDAwOQ==</Latest></BlockList>")
@@ -605,15 +581,13 @@ class TestBlocks:
             (400, "InvalidBlockList"),
         ]
 
-    @fact("Blocks", "the block list of nothing: 404 BlobNotFound", "BOR")
-    def test_blocks_of_nothing_are_not_found(self, wire: Wire) -> None:
-        """Neither committed nor staged."""
+    @fact("Blocks", "the block list of a missing blob: 404 BlobNotFound", "BOR")
+    def test_blocks_of_a_missing_blob_are_not_found(self, wire: Wire) -> None:
         answer = wire.ask("GET", urlsplit(wire.source().url).path, "comp=blocklist&blocklisttype=all")
         assert (answer.status, answer.code) == (404, "BlobNotFound")
 
     @fact("Blocks", "a commit with a stale If-Match: 412 ConditionNotMet", "BOR")
     def test_a_commit_has_its_condition(self, wire: Wire) -> None:
-        """A stale If-Match is a 412."""
         wire.source().upload_blob(b"1")
         wire.put(wire.source(), "comp=block&blockid=MDAwMQ%3D%3D", b"1")
         blocks = b"<BlockList><Latest>MDAwMQ==</Latest></BlockList>"
@@ -622,7 +596,6 @@ class TestBlocks:
 
     @fact("Blocks", "an empty block: 400 InvalidHeaderValue", "BOR")
     def test_an_empty_block_is_refused(self, wire: Wire) -> None:
-        """So nothing of zero bytes goes by blocks (BOR)."""
         with pytest.raises(HttpResponseError) as refusal:
             wire.source().stage_block("0001", b"")
         assert (refusal.value.status_code, code_of(refusal.value)) == (400, "InvalidHeaderValue")
@@ -631,7 +604,6 @@ class TestBlocks:
 
     @fact("Blocks", "staged blocks are listed, without an ETag, and are not a blob: a HEAD is 404", "BOR")
     def test_staged_blocks_have_no_etag(self, wire: Wire) -> None:
-        """They are listed, and no blob (BOR)."""
         blob = wire.source()
         path = urlsplit(blob.url).path
         blob.stage_block("0001", b"1")
@@ -644,8 +616,8 @@ class TestBlocks:
         assert wire.ask("GET", path, "comp=blocklist&blocklisttype=all").headers.keys() & {"ETag", "Etag"}
 
     @fact("Blocks", "Put Block List with If-None-Match onto a blob: 409 BlobAlreadyExists", "BOR")
-    def test_a_name_that_is_taken(self, wire: Wire) -> None:
-        """409 for Put Block List as for Put Blob, not the documented 412 (BOR)."""
+    def test_a_commit_onto_an_existing_blob_is_refused(self, wire: Wire) -> None:
+        """Documented is 412."""
         blob = wire.source()
         blob.upload_blob(b"1")
         blob.stage_block("0001", b"2")
@@ -659,7 +631,6 @@ class TestReads:
 
     @fact("Any request", "an ETag without quotes works in If-Match", "BOR")
     def test_an_etag_without_quotes_is_a_condition(self, wire: Wire) -> None:
-        """As good as one with them."""
         wire.source().upload_blob(b"1")
         path, etag = urlsplit(wire.source().url).path, wire.source().get_blob_properties().etag
         assert wire.ask("HEAD", path, headers={"If-Match": etag.strip('"')}).status == 200
@@ -668,7 +639,6 @@ class TestReads:
     @fact("Any request", "304 has an error code and no body", "CPP, ASP")
     @pytest.mark.parametrize("method", ["GET", "HEAD"])
     def test_not_modified_has_a_code(self, wire: Wire, method: str) -> None:
-        """And no body."""
         wire.source().upload_blob(b"1")
         etag = wire.source().get_blob_properties().etag
         answer = wire.ask(method, urlsplit(wire.source().url).path, headers={"If-None-Match": etag})
@@ -676,14 +646,12 @@ class TestReads:
 
     @fact("Get Blob Properties", "a malformed query: 400 without any code", "ASP test_get_blob_properties_fail")
     def test_a_malformed_query_of_a_head_has_no_code(self, wire: Wire) -> None:
-        """400 alone."""
         wire.source().upload_blob(b"1")
         answer = wire.ask("HEAD", urlsplit(wire.source().url).path, "snapshot=1")
         assert (answer.status, answer.code) == (400, "")
 
     @fact("Any request", "with a wrong token 401 InvalidAuthenticationInfo and WWW-Authenticate", "BOR")
     def test_a_wrong_token(self, wire: Wire) -> None:
-        """401, with what to ask for one."""
         path = urlsplit(wire.source().url).path
         answer = wire.ask("GET", path, headers={"Authorization": "Bearer x", "x-ms-version": NEWER}, token=False)
         assert (answer.status, answer.code) == (401, "InvalidAuthenticationInfo")
@@ -691,7 +659,6 @@ class TestReads:
 
     @fact("Get Blob Properties", "a tier is inferred until it is set; then it has a time", "BOR")
     def test_a_tier_is_inferred_until_it_is_set(self, wire: Wire) -> None:
-        """Then it has a time."""
         wire.source().upload_blob(b"1")
         path = urlsplit(wire.source().url).path
         names = ("x-ms-access-tier-inferred", "x-ms-access-tier-change-time")
@@ -703,7 +670,6 @@ class TestReads:
 
     @fact("Get Blob Tags", "XML with a byte order mark and a line for its declaration", "CPP")
     def test_tags_are_xml_with_a_byte_order_mark(self, wire: Wire) -> None:
-        """And a line of its own for the declaration."""
         wire.source().upload_blob(b"1", tags={"a": "1"})
         answer = wire.ask("GET", urlsplit(wire.source().url).path, "comp=tags")
         start = BOM + '<?xml version="1.0" encoding="utf-8"?>\n'
@@ -713,7 +679,6 @@ class TestReads:
 
     @fact("Get Blob Properties", "`x-ms-tag-count` only where there are tags; until 2019 always", "PY20, ASP")
     def test_tags_are_counted_only_if_there_are_any(self, wire: Wire) -> None:
-        """No zero."""
         for name, tags in (("with", {"a": "1"}), ("without", None)):
             wire.source(name).upload_blob(b"1", tags=tags)
         heads = [wire.ask("HEAD", urlsplit(wire.source(name).url).path).headers for name in ("with", "without")]
@@ -729,7 +694,6 @@ class TestWrites:
         "PY22, ASP, NET AbortCopyFromUriAsync_Error",
     )
     def test_an_abort_has_no_etag(self, wire: Wire) -> None:
-        """204 and nothing else to go by; a blob that is not there is another refusal than one without a copy."""
         wire.stack.control.copies(hold=True)
         wire.source().upload_blob(b"1")
         copy = wire.copy(wire.url(wire.source()), sync=False).headers["x-ms-copy-id"]
@@ -743,11 +707,10 @@ class TestWrites:
 
     @fact(
         "Delete Blob",
-        "202 with `x-ms-delete-type-permanent`; a stale If-Match: 412 ConditionNotMet; nothing: 404 BlobNotFound",
+        "202 with `x-ms-delete-type-permanent`; a stale If-Match: 412 ConditionNotMet; no blob: 404 BlobNotFound",
         "BOR",
     )
     def test_a_deletion_is_accepted(self, wire: Wire) -> None:
-        """202, and says whether for good."""
         blob = wire.source()
         blob.upload_blob(b"1")
         path = urlsplit(blob.url).path
@@ -760,7 +723,6 @@ class TestWrites:
 
     @fact("Delete Blob", "with snapshots: 409 SnapshotsPresent", "BOR")
     def test_a_blob_with_snapshots_is_not_deleted(self, wire: Wire) -> None:
-        """Not without them."""
         wire.source().upload_blob(b"1")
         wire.source().create_snapshot()
         answer = wire.ask("DELETE", urlsplit(wire.source().url).path)
@@ -772,7 +734,6 @@ class TestWrites:
         "ASP, CPP, NET",
     )
     def test_leases_have_three_refusals(self, wire: Wire) -> None:
-        """No id, another id, an id where there is no lease."""
         wire.source().upload_blob(b"1")
         path, other = f"{urlsplit(wire.source().url).path}", {"x-ms-lease-id": str(uuid4())}
         without = wire.ask("PUT", path, "comp=metadata", other)
@@ -787,7 +748,7 @@ class TestWrites:
 
 @pytest.fixture
 def hierarchical(wire: Wire) -> Iterator[Wire]:
-    """The source account has a hierarchical namespace."""
+    """Give the source account a hierarchical namespace."""
     wire.stack.control.hierarchical("sharingsource")
     yield wire
     wire.stack.control.hierarchical()
@@ -803,7 +764,6 @@ class TestHierarchy:
     )
     @pytest.mark.parametrize("query", ["", "include=metadata"])
     def test_a_directory_is_listed_as_a_blob(self, hierarchical: Wire, query: str) -> None:
-        """Of no bytes and no type, before what is in it, without a slash at its end (BOR)."""
         for name in ("z.txt", "nested/c.txt", "a.txt"):
             hierarchical.source(name).upload_blob(b"1")
         blobs = list(hierarchical.listed(query).xml.iter("Blob"))
@@ -820,8 +780,7 @@ class TestHierarchy:
         "a HEAD shows `x-ms-resource-type` and, of a directory, the metadata `hdi_isfolder`",
         "JSD",
     )
-    def test_a_directory_is_seen_as_one(self, hierarchical: Wire) -> None:
-        """By its header and by its metadata (JSD); a blob in it is a file."""
+    def test_a_head_shows_a_directory(self, hierarchical: Wire) -> None:
         hierarchical.source("nested/c.txt").upload_blob(b"1")
         head = hierarchical.ask("HEAD", urlsplit(hierarchical.source("nested").url).path)
         assert (head.status, head.headers["Content-Length"]) == (200, "0")
@@ -830,23 +789,21 @@ class TestHierarchy:
         head = hierarchical.ask("HEAD", urlsplit(hierarchical.source("nested/c.txt").url).path)
         assert head.headers["x-ms-resource-type"] == "file"
 
-    async def test_the_app_leaves_directories_out(self, hierarchical: Wire, storage: InStorage) -> None:
-        """Of its lists."""
+    async def test_the_app_does_not_list_directories(self, hierarchical: Wire, storage: InStorage) -> None:
         place = replace(storage.source_place, prefix=f"{hierarchical.test}/")
         hierarchical.source("nested/c.txt").upload_blob(b"1")
         assert [name for name, _ in await everything(storage.source, place)] == [f"{hierarchical.test}/nested/c.txt"]
 
     @fact("Hierarchical namespace", "empty segments of a name are dropped", "BOR")
-    def test_empty_segments_fold(self, hierarchical: Wire) -> None:
-        """`a//b` is stored as `a/b` (BOR)."""
+    def test_empty_segments_are_dropped(self, hierarchical: Wire) -> None:
         hierarchical.source("a//b").upload_blob(b"1")
         assert hierarchical.source("a/b").download_blob().readall() == b"1"
         names = [name.text for name in hierarchical.listed().xml.iter("Name")]
         assert names == [f"{hierarchical.test}/a", f"{hierarchical.test}/a/b"]
 
-    @fact("Hierarchical namespace", "a name has 61 segments at the most", "BOR")
+    @fact("Hierarchical namespace", "a name has 61 segments at most", "BOR")
     def test_61_segments_are_the_limit(self, hierarchical: Wire) -> None:
-        """Of a name (BOR, by bisection)."""
+        """Found by bisection."""
         path = f"/sharingsource/source/{hierarchical.test}"
         headers = {"x-ms-blob-type": "BlockBlob"}
         assert hierarchical.ask("PUT", path + "/a" * 60, headers=headers).status == 201
@@ -858,8 +815,7 @@ class TestHierarchy:
         "BOR",
     )
     @fact("Hierarchical namespace", "reading tags: 400 InvalidQueryParameterValue", "a user's log (60449204814)")
-    def test_what_is_not_supported(self, hierarchical: Wire) -> None:
-        """Snapshots (BOR), tags on a write (recorded by users); to read tags is another code."""
+    def test_snapshots_and_tags_are_not_supported(self, hierarchical: Wire) -> None:
         blob = hierarchical.source("nested/c.txt")
         blob.upload_blob(b"1")
         code = "FeatureNotYetSupportedForHierarchicalNamespaceAccounts"
@@ -876,7 +832,6 @@ class TestHierarchy:
     )
     @BOTH
     def test_a_directory_is_not_copied(self, hierarchical: Wire, *, sync: bool) -> None:
-        """#azure-cli 21566."""
         hierarchical.source("nested/c.txt").upload_blob(b"1")
         answer = hierarchical.copy(hierarchical.url(hierarchical.source("nested")), sync=sync)
         assert (answer.status, answer.code) == (409, "OperationNotAllowedInCurrentState")
@@ -889,18 +844,17 @@ class TestHierarchy:
         "#azure-sdk-for-net 39065",
     )
     def test_a_directory_is_not_deleted_by_the_blob_api(self, hierarchical: Wire) -> None:
-        """#azure-sdk-for-net 39065."""
         hierarchical.source("nested/c.txt").upload_blob(b"1")
         answer = hierarchical.ask("DELETE", urlsplit(hierarchical.source("nested").url).path)
         assert (answer.status, answer.code) == (400, "OperationNotSupportedOnDirectory")
 
     @fact(
         "Hierarchical namespace",
-        "who may read blobs may look at the root directory, the blob `/`; a flat account has none",
+        "a client that may read blobs may read the root directory, the blob `/`; a flat account has none",
         "#trino 20897, #trino 27278, #cloudpathlib 470",
     )
     def test_every_container_has_a_root_directory(self, hierarchical: Wire) -> None:
-        """Who may read its blobs may look at it (#trino 20897 and 27278, #cloudpathlib 470): so the kind of an account is known."""
+        """Its HEAD shows whether the account has a hierarchical namespace."""
         root = hierarchical.ask("HEAD", "/sharingsource/source//")
         assert (root.status, root.headers["x-ms-resource-type"]) == (200, "directory")
         assert (root.headers["x-ms-meta-hdi_isfolder"], root.headers["Content-Length"]) == ("true", "0")
@@ -912,9 +866,7 @@ class TestHierarchy:
     @fact(
         "Hierarchical namespace", "Get Account Information has `x-ms-is-hns-enabled`", "[doc] get-account-information"
     )
-    def test_the_account_says_so(self, hierarchical: Wire) -> None:
-        """In Get Account Information ([doc] get-account-information)."""
-
+    def test_the_account_information_shows_the_namespace(self, hierarchical: Wire) -> None:
         def is_hierarchical() -> str | None:
             return hierarchical.ask("GET", "/sharingsource/", "restype=account&comp=properties").headers.get(
                 "x-ms-is-hns-enabled"
@@ -926,5 +878,5 @@ class TestHierarchy:
 
 
 def code_of(error: HttpResponseError) -> Any:
-    """The service's code."""
+    """Return the service's error code."""
     return getattr(error, "error_code", None)

@@ -1,4 +1,4 @@
-"""Signed reads: what a SAS allows, and how the key behind it is kept."""
+"""Signed reads: the permissions of a SAS, and the lifetime of the key behind it."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,7 @@ BLOB = Blob("https://acct.blob.core.windows.net", "source", "a b/ü%20.txt")
 
 
 class Delegating(Clients):
-    """Clients of an account whose delegation keys are made here."""
+    """Clients of an account whose user delegation keys are made here."""
 
     def __init__(self) -> None:
         super().__init__(None, Times(), "test")
@@ -33,12 +33,10 @@ class Delegating(Clients):
         self.failing = False
 
     def service(self, endpoint: str, *, act: bool = False) -> Any:
-        """Stand in for the service."""
         assert (endpoint, act) == (BLOB.endpoint, False)
         return self
 
     async def get_user_delegation_key(self, start: datetime, expiry: datetime) -> UserDelegationKey:
-        """Make a key, as slowly as a request."""
         self.fetched.append((start, expiry))
         await asyncio.sleep(0)
         if self.failing:
@@ -51,18 +49,17 @@ class Delegating(Clients):
 
 
 class Clock:
-    """A clock that stands still."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.time = NOW
 
     def __call__(self) -> datetime:
-        """Read it."""
         return self.time
 
 
-async def test_on_azure_by_the_identitys_key() -> None:
-    """Read only, this one blob, back-dated, until then, https alone."""
+async def test_on_azure_with_a_user_delegation_key() -> None:
+    """Read permission only, for this blob, back-dated, until the given time, https only."""
     url = (await SourceBlobs(Delegating(), Clock()).readable(BLOB, NOW + timedelta(hours=1))).url
     assert url.startswith(BLOB.url + "?")
     query = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
@@ -71,16 +68,15 @@ async def test_on_azure_by_the_identitys_key() -> None:
     assert query["skoid"] == "11111111-1111-1111-1111-111111111111"
 
 
-async def test_a_crowd_waits_for_one_key() -> None:
-    """No request per blob."""
+async def test_concurrent_callers_share_one_key_request() -> None:
     clients = Delegating()
     source = SourceBlobs(clients, Clock())
     await asyncio.gather(*(source.readable(BLOB, NOW + timedelta(days=6)) for _ in range(10)))
     assert clients.fetched == [(NOW - timedelta(minutes=15), NOW - timedelta(minutes=15) + timedelta(days=7))]
 
 
-async def test_a_key_is_renewed_when_it_would_not_last() -> None:
-    """The longest deadline is 6 days, the longest life of a key 7."""
+async def test_a_key_that_would_expire_too_early_is_renewed() -> None:
+    """The longest deadline is 6 days, the longest life of a key 7 days."""
     clients, clock = Delegating(), Clock()
     source = SourceBlobs(clients, clock)
     await source.readable(BLOB, NOW + timedelta(days=6))
@@ -91,8 +87,8 @@ async def test_a_key_is_renewed_when_it_would_not_last() -> None:
     assert len(clients.fetched) == 2
 
 
-async def test_a_key_is_used_for_an_hour_and_then_fetched_anew() -> None:
-    """One that was revoked signs in vain, and nobody says so."""
+async def test_a_key_is_renewed_after_an_hour() -> None:
+    """A revoked key signs without an error, but the service refuses its SAS."""
     clients, clock = Delegating(), Clock()
     source = SourceBlobs(clients, clock)
     for passed in (timedelta(0), KEY_USE):
@@ -104,8 +100,7 @@ async def test_a_key_is_used_for_an_hour_and_then_fetched_anew() -> None:
     assert len(clients.fetched) == 2
 
 
-async def test_a_refused_key_is_asked_for_again() -> None:
-    """The role may be on its way."""
+async def test_a_refused_key_request_is_retried_by_the_next_read() -> None:
     clients = Delegating()
     source = SourceBlobs(clients, Clock())
     clients.failing = True
@@ -117,27 +112,25 @@ async def test_a_refused_key_is_asked_for_again() -> None:
 
 
 class TestEmulator:
-    """What a SAS allows, really asked."""
+    """A SAS against the emulator."""
 
     async def test_reads_this_blob_and_nothing_else(self, storage: InStorage) -> None:
-        """No write, no deletion, no other blob, no list."""
         blob, other = storage.source_blob("ü/%20 x"), storage.source_blob("other")
         for each in (blob, other):
             await storage.put(each)
         url = (await storage.source.readable(blob, datetime.now(UTC) + timedelta(minutes=1))).url
         query = url.partition("?")[2]
         container = f"{blob.endpoint}/{blob.container}"
-        asked = [
+        requests = [
             ("GET", url),
             ("PUT", url),
             ("DELETE", url),
             ("GET", f"{other.url}?{query}"),
             ("GET", f"{container}?restype=container&comp=list&{query}"),
         ]
-        assert [await _status(*each) for each in asked] == [200, 403, 403, 403, 403]
+        assert [await _status(*each) for each in requests] == [200, 403, 403, 403, 403]
 
     async def test_expires(self, storage: InStorage) -> None:
-        """Nothing is read with it afterwards."""
         await storage.put(storage.source_blob())
         late = await storage.source.readable(storage.source_blob(), datetime.now(UTC) - timedelta(seconds=1))
         assert await _status("GET", late.url) == 403

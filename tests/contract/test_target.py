@@ -1,4 +1,4 @@
-"""Where versions are written: conditions, copies and their ends, the same in memory and in storage."""
+"""Target blobs: conditions, copies and their ends, in memory and in storage."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ BOTH = pytest.mark.parametrize("engine", list(Engine))
 
 
 async def copied(world: World, copy: Copy) -> TargetBlob:
-    """The target after the copy was done."""
+    """Copy to the end; return the target."""
     done = await world.target.copy(copy)
     assert done is (copy.engine is Engine.SYNC)
     if not done:
@@ -28,25 +28,24 @@ async def copied(world: World, copy: Copy) -> TargetBlob:
 
 
 async def there(world: World, blob: Blob) -> TargetBlob:
-    """The target, which exists."""
+    """Return the target, which must exist."""
     seen = await world.target.head(blob)
     assert seen is not None
     return seen
 
 
 async def refused(world: World, copy: Copy) -> LookAgain:
-    """How a copy is refused that leaves open what there is now."""
+    """Return the LookAgain of a refused copy."""
     with pytest.raises(LookAgain) as refusal:
         await world.target.copy(copy)
     return refusal.value
 
 
 class TestCopy:
-    """A copy that is done."""
+    """A copy that succeeds."""
 
     @BOTH
-    async def test_carries_everything(self, world: World, engine: Engine) -> None:
-        """Bytes, metadata with the receipt, content headers, tier, tags."""
+    async def test_copies_content_metadata_headers_tier_and_tags(self, world: World, engine: Engine) -> None:
         copy = replace(await request(world, engine), tier="Cool", tags={"a key": "a value"})
         seen = await copied(world, copy)
         assert (seen.source_etag, seen.transfer_id, seen.size) == (copy.etag, "us", 7)
@@ -56,21 +55,19 @@ class TestCopy:
         assert (result.tags, result.tier, result.kind) == ({"a key": "a value"}, "Cool", Kind.BLOCK)
 
     @BOTH
-    async def test_of_nothing(self, world: World, engine: Engine) -> None:
-        """Zero bytes are a blob too."""
+    async def test_of_an_empty_blob(self, world: World, engine: Engine) -> None:
         seen = await copied(world, await request(world, engine, content=b""))
         assert (seen.size, seen.copy_status) == (0, CopyStatus.SUCCESS)
 
     @BOTH
     @pytest.mark.parametrize("name", NAMES)
     async def test_keeps_the_name(self, world: World, engine: Engine, name: str) -> None:
-        """Byte for byte on both sides."""
         seen = await copied(world, await request(world, engine, name=name))
         assert seen.size == 7
 
     @pytest.mark.parametrize("kind", [Kind.APPEND, Kind.PAGE])
-    async def test_of_another_kind_is_for_async(self, world: World, kind: Kind) -> None:
-        """Copy Blob From URL takes block blobs alone."""
+    async def test_of_append_and_page_blobs_needs_async(self, world: World, kind: Kind) -> None:
+        """Copy Blob From URL accepts only block blobs."""
         copy = await request(world, Engine.ASYNC)
         blob = world.source_blob()
         await world.remove(blob)
@@ -80,8 +77,7 @@ class TestCopy:
         assert (await world.see(copy.target)).kind is kind
 
     @BOTH
-    async def test_replaces_what_was_seen(self, world: World, engine: Engine) -> None:
-        """If-Match, and its ETag changes."""
+    async def test_replaces_the_version_that_was_seen(self, world: World, engine: Engine) -> None:
         before = await world.put(world.target_blob(), b"old")
         seen = await copied(world, replace(await request(world, engine), if_match=before))
         assert seen.etag != before
@@ -89,7 +85,7 @@ class TestCopy:
 
 
 class TestRefusal:
-    """A copy that is refused: nothing has happened, and the code says why."""
+    """A refused copy: it has no effect, and its code says why."""
 
     @fact(
         "Copy Blob and Copy Blob From URL",
@@ -97,7 +93,7 @@ class TestRefusal:
         "BOR",
     )
     @BOTH
-    async def test_somebody_was_first(self, world: World, engine: Engine) -> None:
+    async def test_a_target_blob_already_exists(self, world: World, engine: Engine) -> None:
         """If-None-Match: *."""
         await world.put(world.target_blob(), b"theirs")
         refusal = await refused(world, await request(world, engine))
@@ -105,8 +101,8 @@ class TestRefusal:
         assert (await world.see(world.target_blob())).content == b"theirs"
 
     @BOTH
-    async def test_somebody_came_between(self, world: World, engine: Engine) -> None:
-        """If-Match another ETag, or nothing at all (NET Destination_AccessConditionsFail)."""
+    async def test_the_target_was_changed_meanwhile(self, world: World, engine: Engine) -> None:
+        """If-Match with another ETag, or without a blob (NET Destination_AccessConditionsFail)."""
         code = "ConditionNotMet" if engine is Engine.SYNC else "TargetConditionNotMet"
         copy = replace(await request(world, engine), if_match="0x1")
         assert (await refused(world, copy)).code == code
@@ -118,7 +114,7 @@ class TestRefusal:
 
     @BOTH
     async def test_the_source_is_another_version(self, world: World, engine: Engine) -> None:
-        """Pinned: what is read is the version, or nothing (CPP SourceBlobAccessConditions, NET)."""
+        """The copy is pinned to its version (CPP SourceBlobAccessConditions, NET)."""
         copy = await request(world, engine)
         await world.put(world.source_blob(), b"newer")
         refusal = await refused(world, copy)
@@ -128,7 +124,6 @@ class TestRefusal:
 
     @BOTH
     async def test_the_source_is_gone(self, world: World, engine: Engine) -> None:
-        """The target's service cannot verify it, and cannot say more."""
         copy = await request(world, engine)
         await world.remove(world.source_blob())
         refusal = await refused(world, copy)
@@ -136,7 +131,6 @@ class TestRefusal:
 
     @BOTH
     async def test_the_signature_has_expired(self, world: World, engine: Engine) -> None:
-        """In the same words, with another status."""
         copy = await request(world, engine)
         expired = await world.source.readable(world.source_blob(), datetime.now(UTC) - timedelta(minutes=1))
         refusal = await refused(world, replace(copy, source=expired))
@@ -144,7 +138,6 @@ class TestRefusal:
 
     @BOTH
     async def test_the_source_is_archived(self, world: World, engine: Engine) -> None:
-        """And once more."""
         copy = await request(world, engine)
         copy = replace(copy, etag=await world.put(world.source_blob(), tier="Archive"))
         refusal = await refused(world, copy)
@@ -153,7 +146,7 @@ class TestRefusal:
     @fact("Copy Blob and Copy Blob From URL", "the target's container is gone: 404 ContainerNotFound", "CPP")
     @BOTH
     async def test_there_is_no_container(self, world: World, engine: Engine) -> None:
-        """Somebody has to make it: permanent, for a look as well."""
+        """Permanent for a read too."""
         nowhere = Blob(world.target_place.endpoint, "missing", "blob")
         copy = replace(await request(world, engine), target=nowhere)
         for attempt in (world.target.copy(copy), world.target.head(nowhere)):
@@ -162,8 +155,7 @@ class TestRefusal:
             assert (failure.value.reason, failure.value.code) == (Reason.TARGET_UNWRITABLE, "ContainerNotFound")
 
     @BOTH
-    async def test_somebody_holds_a_lease(self, world: World, engine: Engine) -> None:
-        """Leases end: retryable."""
+    async def test_another_client_holds_a_lease(self, world: World, engine: Engine) -> None:
         etag = await world.put(world.target_blob(), b"theirs")
         await world.lease(world.target_blob())
         for act in (
@@ -176,10 +168,10 @@ class TestRefusal:
 
 
 class TestPending:
-    """An async copy on its way."""
+    """A pending async copy."""
 
-    async def test_empties_the_target_at_once(self, world: World) -> None:
-        """Zero length, the receipt already there, another ETag: existence is no success."""
+    async def test_empties_the_target_immediately(self, world: World) -> None:
+        """The target is empty and has the receipt already: its existence is not success."""
         before = await world.put(world.target_blob(), b"old")
         copy = replace(await request(world, Engine.ASYNC), if_match=before)
         assert await world.target.copy(copy) is False
@@ -192,7 +184,6 @@ class TestPending:
         assert (done.size, done.copy_id, done.etag == seen.etag) == (7, seen.copy_id, False)
 
     async def test_refuses_every_act(self, world: World) -> None:
-        """PendingCopyOperation."""
         copy = await request(world, Engine.ASYNC)
         await world.target.copy(copy)
         seen = await there(world, copy.target)
@@ -207,10 +198,10 @@ class TestPending:
                 await act
             assert refusal.value.code == "PendingCopyOperation"
         still = await there(world, copy.target)
-        assert replace(still, copied=seen.copied) == seen  # a real copy goes on meanwhile
+        assert replace(still, copied=seen.copied) == seen  # a real copy continues meanwhile
 
     async def test_is_aborted(self, world: World) -> None:
-        """An empty blob with the metadata and another ETag stays (PY22 test_abort_copy_blob); nothing is pending any more."""
+        """An empty blob with the metadata and another ETag stays (PY22 test_abort_copy_blob)."""
         copy = await request(world, Engine.ASYNC)
         await world.target.copy(copy)
         pending = await there(world, copy.target)
@@ -223,8 +214,7 @@ class TestPending:
             await world.target.abort(copy.target, copy_id)
         assert refusal.value.code == "NoPendingCopyOperation"
 
-    async def test_is_aborted_by_its_own_id_alone(self, world: World) -> None:
-        """CopyIdMismatch."""
+    async def test_is_aborted_only_with_its_id(self, world: World) -> None:
         copy = await request(world, Engine.ASYNC)
         await world.target.copy(copy)
         with pytest.raises(LookAgain) as refusal:
@@ -233,7 +223,7 @@ class TestPending:
         assert (await there(world, copy.target)).copy_status is CopyStatus.PENDING
 
     async def test_fails_when_the_source_changes(self, world: World) -> None:
-        """The service saved its ETag at the start."""
+        """The service saved the source's ETag at the start."""
         copy = await request(world, Engine.ASYNC)
         await world.target.copy(copy)
         await world.put(world.source_blob(), b"newer")
@@ -242,8 +232,7 @@ class TestPending:
         assert (seen.size, seen.copy_status, seen.source_etag) == (0, CopyStatus.FAILED, copy.etag)
         assert seen.copy_detail == '412 ConditionNotMet "Copy failed when reading the source."'
 
-    async def test_fails_by_itself(self, world: World) -> None:
-        """In the service's own words."""
+    async def test_fails_with_the_services_detail(self, world: World) -> None:
         copy = await request(world, Engine.ASYNC)
         await world.doom('500 InternalError "Copy failed."')
         await world.target.copy(copy)
@@ -252,17 +241,15 @@ class TestPending:
         assert (seen.copy_status, seen.copy_detail) == (CopyStatus.FAILED, '500 InternalError "Copy failed."')
         await copied(world, replace(copy, if_match=seen.etag))
 
-    async def test_nothing_to_abort(self, world: World) -> None:
-        """Where there is no blob."""
+    async def test_abort_needs_a_blob(self, world: World) -> None:
         with pytest.raises(LookAgain):
             await world.target.abort(world.target_blob(), "00000000-0000-0000-0000-000000000000")
 
 
 class TestClear:
-    """What a copy shows of its source is taken away."""
+    """Clearing the copy properties."""
 
-    async def test_keeps_all_else(self, world: World) -> None:
-        """Bytes, metadata, content headers; another ETag."""
+    async def test_keeps_everything_else(self, world: World) -> None:
         copy = await request(world, Engine.ASYNC)
         seen = await copied(world, copy)
         before = await world.see(copy.target)
@@ -272,8 +259,7 @@ class TestClear:
         assert (after.copy_status, after.copy_id, after.etag == seen.etag) == (None, None, False)
         assert (after.headers, after.source_etag) == (seen.headers, copy.etag)
 
-    async def test_only_what_was_seen(self, world: World) -> None:
-        """If-Match."""
+    async def test_clears_only_the_version_that_was_seen(self, world: World) -> None:
         copy = await request(world)
         seen = await copied(world, copy)
         await world.put(copy.target, b"theirs")
@@ -283,16 +269,14 @@ class TestClear:
 
 
 class TestDelete:
-    """Deleting what was seen."""
+    """Deleting a version."""
 
-    async def test_what_was_seen(self, world: World) -> None:
-        """And nothing is left."""
+    async def test_deletes_the_version_that_was_seen(self, world: World) -> None:
         copy = await request(world)
         await world.target.delete(copy.target, (await copied(world, copy)).etag)
         assert await world.target.head(copy.target) is None
 
-    async def test_nothing_else(self, world: World) -> None:
-        """Somebody wrote meanwhile."""
+    async def test_deletes_no_other_version(self, world: World) -> None:
         await world.put(world.target_blob(), b"theirs")
         with pytest.raises(LookAgain) as refusal:
             await world.target.delete(world.target_blob(), "0x1")
@@ -301,19 +285,17 @@ class TestDelete:
 
 
 class TestLostAnswer:
-    """Nobody knows what happened: only a look tells."""
+    """Without an answer only a look shows the effect."""
 
     @BOTH
     @pytest.mark.parametrize("applied", [True, False])
     async def test_of_a_copy(self, world: World, engine: Engine, *, applied: bool) -> None:
-        """The target tells whether it began."""
         copy = await request(world, engine)
         async with world.trouble(TARGET_COPY, copy.target, applied=applied):
             assert (await refused(world, copy)).code == ""
         assert (await world.target.head(copy.target) is not None) is applied
 
     async def test_of_a_clearing(self, world: World) -> None:
-        """The copy's properties are gone all the same."""
         copy = await request(world)
         seen = await copied(world, copy)
         async with world.trouble(TARGET_CLEAR, copy.target, applied=True):
@@ -322,7 +304,6 @@ class TestLostAnswer:
         assert (await there(world, copy.target)).copy_status is None
 
     async def test_of_an_abort(self, world: World) -> None:
-        """It is aborted all the same."""
         copy = await request(world, Engine.ASYNC)
         await world.target.copy(copy)
         seen = await there(world, copy.target)
@@ -333,7 +314,6 @@ class TestLostAnswer:
 
     @pytest.mark.parametrize("applied", [True, False])
     async def test_of_a_deletion(self, world: World, *, applied: bool) -> None:
-        """It is gone, or it is not."""
         etag = await world.put(world.target_blob())
         async with world.trouble(TARGET_DELETE, world.target_blob(), applied=applied):
             with pytest.raises(LookAgain):

@@ -1,4 +1,4 @@
-"""The one translation of errors: what the caller may do, by code and status, on each side."""
+"""The translation of errors: one verdict for each code and status, on each side."""
 
 import asyncio
 
@@ -30,7 +30,7 @@ from tests.contract.helpers import Answer
 
 SECRET = "https://a.blob.core.windows.net/source/blob?sv=2026&sig=c2VjcmV0"
 
-# code, status: a look at the source | an act on the target | a look at the target | a write of the app's state
+# code, status: a read of the source | an act on the target | a read of the target | a write of the app's state
 TABLE = """
 ServerBusy 503: R throttled | R throttled | R throttled | R throttled
 InternalError 500: R throttled | R throttled | R throttled | R throttled
@@ -151,26 +151,26 @@ REQUESTS = (SOURCE_HEAD, TARGET_COPY, TARGET_HEAD, LETTERS_WRITE)
 
 
 def rows() -> list[tuple[str, int, list[str]]]:
-    """The table: code, status, and the four verdicts."""
+    """Return the table's rows: code, status, and the four verdicts."""
     lines = [line.partition(": ") for line in TABLE.strip().splitlines()]
     answers = [answer.split() for answer, _, _ in lines]
     verdicts = [expected.split(" | ") for _, _, expected in lines]
     return [(code.strip("-"), int(status), row) for (code, status), row in zip(answers, verdicts, strict=True)]
 
 
-def said(error: StorageError) -> str:
-    """An error in the table's words."""
+def verdict_of(error: StorageError) -> str:
+    """Return an error as the table writes it."""
     letter = next(letter for letter, kind in KINDS.items() if isinstance(error, kind))
     return f"{letter} {error.reason}" if isinstance(error, Failure | Rejected) else letter
 
 
 @pytest.mark.parametrize(("code", "status", "verdicts"), rows())
 def test_every_code_has_its_verdict(code: str, status: int, verdicts: list[str]) -> None:
-    """Whatever the SDK calls the error; code and status are kept, its message is not."""
+    """For every class of the SDK's error. Code and status are kept, its message is not."""
     for request, verdict in zip(REQUESTS, verdicts, strict=True):
         for kind in (HttpResponseError, ResourceNotFoundError, ResourceExistsError):
             error = translate_error(kind(message=SECRET, response=Answer(status, code)), request)  # type: ignore[arg-type]
-            assert said(error) == verdict
+            assert verdict_of(error) == verdict
             assert (error.operation, error.status, error.code) == (request.name, status, code)
             assert error.detail.startswith(f"{status} {code}".strip())
             assert not any(part in str(error) for part in ("http", "sig", "c2VjcmV0"))
@@ -193,8 +193,10 @@ SOURCES = [
 
 @pytest.mark.parametrize("by", ["headers", "elements"])
 @pytest.mark.parametrize(("status", "code", "verdict", "words"), SOURCES)
-def test_a_copy_says_what_the_source_said(status: int, code: str, verdict: str, words: str, by: str) -> None:
-    """From headers, else from the body's elements: firewall, role and gone are told apart, and busy is for later."""
+def test_a_refused_copy_reports_the_error_of_the_source(
+    status: int, code: str, verdict: str, words: str, by: str
+) -> None:
+    """From the headers, else from the elements of the body."""
     answer = Answer(403, CANNOT_VERIFY_SOURCE)
     error = HttpResponseError(message=SECRET, response=answer)  # type: ignore[arg-type]
     if by == "headers":
@@ -202,21 +204,20 @@ def test_a_copy_says_what_the_source_said(status: int, code: str, verdict: str, 
     else:
         error.additional_info = {"copysourcestatuscode": str(status), "copysourceerrorcode": code}  # type: ignore[attr-defined]
     found = translate_error(error, TARGET_COPY)
-    assert (said(found), found.code) == (verdict, CANNOT_VERIFY_SOURCE)
+    assert (verdict_of(found), found.code) == (verdict, CANNOT_VERIFY_SOURCE)
     assert f"{status} {code}".strip() in found.detail
     assert words in found.detail
 
 
-def test_what_a_source_said_is_a_number_and_a_word_or_nothing() -> None:
-    """Whatever stands between us and the service may write into these headers."""
+def test_a_malformed_error_of_the_source_is_dropped() -> None:
+    """A proxy may write these headers."""
     answer = Answer(403, CANNOT_VERIFY_SOURCE)
     answer.headers |= {"x-ms-copy-source-status-code": SECRET, "x-ms-copy-source-error-code": SECRET}
     found = translate_error(HttpResponseError(response=answer), TARGET_COPY)  # type: ignore[arg-type]
     assert found.detail == "403 CannotVerifyCopySource: the target's service could not read the source"
 
 
-def test_no_code_is_without_an_expectation() -> None:
-    """The table here holds every code of the table there."""
+def test_the_table_has_every_code() -> None:
     assert set(MEANINGS) <= {code for code, _, _ in rows()}
 
 
@@ -235,38 +236,34 @@ def test_no_code_is_without_an_expectation() -> None:
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_no_answer_leaves_an_act_open(error: Exception) -> None:
-    """A look is for later; what an act did, only a look tells."""
-    assert said(translate_error(error, SOURCE_HEAD)) == "R throttled"
-    assert said(translate_error(error, LETTERS_WRITE)) == "R throttled"
+def test_without_an_answer_an_act_is_open_and_a_read_is_retryable(error: Exception) -> None:
+    assert verdict_of(translate_error(error, SOURCE_HEAD)) == "R throttled"
+    assert verdict_of(translate_error(error, LETTERS_WRITE)) == "R throttled"
     act = translate_error(error, TARGET_COPY)
-    assert (said(act), act.code, act.status) == ("L", "", 0)
+    assert (verdict_of(act), act.code, act.status) == ("L", "", 0)
     assert "c2VjcmV0" not in str(act)
 
 
-def test_an_identity_without_a_token_never_asked_storage() -> None:
-    """The answer that it carries is Entra's, not the service's."""
+def test_a_failed_token_request_is_a_refusal() -> None:
+    """The response of this error is Entra ID's, not the service's."""
     for response in (None, Answer(400)):
         error = ClientAuthenticationError(SECRET, response=response)  # type: ignore[arg-type]
-        assert said(translate_error(error, TARGET_COPY)) == "R target_unwritable"
+        assert verdict_of(translate_error(error, TARGET_COPY)) == "R target_unwritable"
 
 
-def test_a_code_is_a_word_or_nothing() -> None:
-    """Whatever stands between us and the service may write into its header."""
+def test_a_malformed_code_is_dropped() -> None:
     error = translate_error(HttpResponseError(response=Answer(400, SECRET)), SOURCE_HEAD)  # type: ignore[arg-type]
     assert (error.code, "c2VjcmV0" in str(error)) == ("", False)
 
 
-async def test_time_is_limited() -> None:
-    """A request that hangs is given up, and what was caught is not shown with its own words."""
+async def test_a_request_that_hangs_is_stopped() -> None:
     with pytest.raises(LookAgain) as refusal:
         async with request_scope(TARGET_COPY, 0.001):
             await asyncio.Event().wait()
     assert refusal.value.__suppress_context__
 
 
-async def test_what_is_no_error_of_storage_passes() -> None:
-    """A bug is a bug."""
+async def test_other_exceptions_pass() -> None:
     with pytest.raises(KeyError):
         async with request_scope(TARGET_COPY, 1):
             raise KeyError

@@ -1,7 +1,4 @@
-"""Two worlds for one suite: memory, and real storage behind the local stack.
-
-Both are used through the ports, and set up, watched and troubled through the same few words.
-"""
+"""Two worlds for one suite of tests: the fakes, and real storage on the local stack."""
 
 import asyncio
 import re
@@ -40,7 +37,7 @@ from tests.fakes import (
 )
 
 TYPE = "content_type"
-# What the proxy calls a request.
+# The emulator's names of a request.
 OPERATIONS = {
     "source.head": ("HeadBlob",),
     "target.copy": ("CopyBlob", "CopyBlobFromUrl"),
@@ -64,7 +61,7 @@ class Seen:
 
 @dataclass
 class World(ABC):
-    """The ports, and what owners and outsiders do."""
+    """The ports, and the actions of owners and outsiders."""
 
     source: Source
     target: Target
@@ -76,11 +73,11 @@ class World(ABC):
     test: str = field(default_factory=lambda: uuid4().hex[:8])
 
     def source_blob(self, name: str = "blob") -> Blob:
-        """A source blob of this test's own."""
+        """Return a source blob of this test."""
         return self.source_place.blob(f"{self.test}/{name}")
 
     def target_blob(self, name: str = "blob") -> Blob:
-        """A target blob of this test's own."""
+        """Return a target blob of this test."""
         return self.target_place.blob(f"{self.test}/{name}")
 
     @abstractmethod
@@ -101,11 +98,11 @@ class World(ABC):
 
     @abstractmethod
     def hierarchical(self, place: Place) -> None:
-        """Give the place's account, and no other, a hierarchical namespace."""
+        """Give only this place's account a hierarchical namespace."""
 
     @abstractmethod
     async def doom(self, detail: str) -> None:
-        """Let the next copy that starts fail."""
+        """Let the next copy that starts fail with this detail."""
 
     @abstractmethod
     async def finish(self, blob: Blob) -> None:
@@ -117,19 +114,19 @@ class World(ABC):
 
     @abstractmethod
     async def give_up(self, name: str, body: bytes) -> None:
-        """Write a blob of events as Event Grid does with what it could not deliver."""
+        """Write a blob of undelivered events, as Event Grid does."""
 
     @abstractmethod
     async def waiting(self) -> list[bytes]:
-        """Take every visible event off the queue, oldest first."""
+        """Receive and delete every visible event, oldest first."""
 
     @abstractmethod
     def trouble(self, request: Request, blob: Blob, *, applied: bool) -> Any:
-        """A context in which every such request goes unanswered."""
+        """Return a context in which these requests get no answer; `applied` says whether they have their effect."""
 
 
 class InMemory(World):
-    """The twins."""
+    """The fakes."""
 
     def __init__(self) -> None:
         self.storage = MemoryStorage()
@@ -151,54 +148,43 @@ class InMemory(World):
         )
 
     async def put(self, blob: Blob, content: bytes = b"content", **of: Any) -> str:
-        """Write a blob."""
         return self.storage.put(blob, Item(content, **of))
 
     async def see(self, blob: Blob) -> Seen:
-        """Read a blob."""
         item = self.storage.blobs[blob]
         return Seen(item.content, item.metadata, item.headers[TYPE], item.tags, item.tier, item.kind)
 
     async def remove(self, blob: Blob) -> None:
-        """Delete a blob."""
         self.storage.remove(blob)
 
     async def lease(self, blob: Blob) -> None:
-        """Take a lease."""
         self.storage.lease(blob)
 
     def hierarchical(self, place: Place) -> None:
-        """Give the account real folders."""
         self.storage.hierarchical = {place.endpoint}
 
     async def doom(self, detail: str) -> None:
-        """Let the next copy that starts fail."""
         self._doomed = detail
 
     async def finish(self, blob: Blob) -> None:
-        """Let a pending copy end."""
         doom, self._doomed = self._doomed, ""
         self.storage.fail(blob, doom) if doom else self.storage.finish(blob)
 
     async def poison(self, body: bytes) -> None:
-        """Put a message on the poison queue."""
         self.queues.give_up(body)
 
     async def give_up(self, name: str, body: bytes) -> None:
-        """Write a blob of events."""
         self.queues.given_up[name] = body
 
     async def waiting(self) -> list[bytes]:
-        """Take every visible event."""
         return list(iter(self.queues.take, None))
 
     @asynccontextmanager
     async def trouble(self, request: Request, blob: Blob, *, applied: bool) -> AsyncIterator[None]:
-        """Let such requests go unanswered."""
         before = self.storage.hook
 
-        async def hook(asked: Request, subject: str) -> Exception | None:
-            if (asked, subject) != (request, blob.url):
+        async def hook(actual: Request, subject: str) -> Exception | None:
+            if (actual, subject) != (request, blob.url):
                 return None
             if applied:
                 return error_for_no_answer(request)
@@ -210,7 +196,7 @@ class InMemory(World):
 
 
 class InStorage(World):
-    """The adapters, on the local stack. Copies are held until they are told to end."""
+    """The adapters, on the local stack. Copies stay pending until `finish`."""
 
     def __init__(self, clients: Clients, stack: Stack) -> None:
         self.clients, self.stack = clients, stack
@@ -229,12 +215,11 @@ class InStorage(World):
         )
 
     async def put(self, blob: Blob, content: bytes = b"content", **of: Any) -> str:
-        """Write a blob."""
         client = self._client(blob)
         kind, tier = of.pop("kind", Kind.BLOCK), of.pop("tier", None)
         settings = {"content_settings": ContentSettings(**of.pop("headers", {})), **of}
         if kind is Kind.APPEND:
-            await client.create_append_blob(**settings)  # the SDK's upload makes none of nothing
+            await client.create_append_blob(**settings)  # the SDK's upload creates no empty append blob
             settings = {}
         if content or kind is not Kind.APPEND:
             settings |= {"standard_blob_tier": StandardBlobTier(tier)} if tier else {}
@@ -244,7 +229,6 @@ class InStorage(World):
         return str((await client.get_blob_properties()).etag).strip('"')
 
     async def see(self, blob: Blob) -> Seen:
-        """Read a blob."""
         client = self._client(blob)
         stream = await client.download_blob(decompress=False)
         content = await stream.readall()
@@ -261,38 +245,30 @@ class InStorage(World):
         )
 
     async def remove(self, blob: Blob) -> None:
-        """Delete a blob."""
         await self._client(blob).delete_blob()
 
     async def lease(self, blob: Blob) -> None:
-        """Take a lease."""
         await BlobLeaseClient(self._client(blob)).acquire()
 
     def hierarchical(self, place: Place) -> None:
-        """Give the account real folders."""
         self.stack.control.hierarchical(place.account)
 
     async def doom(self, detail: str) -> None:
-        """Let the next copy that starts fail."""
         self.stack.control.copies(fail_next=detail)
 
     async def finish(self, blob: Blob) -> None:
-        """Let a pending copy end."""
         self.stack.control.copies(hold=False)
-        while (await self._client(blob).get_blob_properties()).copy.status == "pending":  # noqa: ASYNC110  # only asking tells
+        while (await self._client(blob).get_blob_properties()).copy.status == "pending":  # noqa: ASYNC110  # polls the service
             await asyncio.sleep(0.02)
         self.stack.control.copies(hold=True)
 
     async def poison(self, body: bytes) -> None:
-        """Put a message on the poison queue."""
         await self.clients.queue(self._queues, "blob-events-poison").send_message(body.decode())
 
     async def give_up(self, name: str, body: bytes) -> None:
-        """Write a blob of events."""
         await self._client(Blob(self._events, UNDELIVERED_CONTAINER, name)).upload_blob(body, overwrite=True)
 
     async def waiting(self) -> list[bytes]:
-        """Take every visible event."""
         queue = self.clients.queue(self._queues, "blob-events")
         messages = [message async for message in queue.receive_messages()]
         for message in messages:
@@ -301,7 +277,7 @@ class InStorage(World):
 
     @asynccontextmanager
     async def trouble(self, request: Request, blob: Blob, *, applied: bool) -> AsyncIterator[None]:
-        """Break the connection of such requests, before or after the service did what it was asked."""
+        """Break the connections of these requests, before or after their effect."""
         path = re.escape(blob.url.partition("/sharing")[2])
         action = {"when": "after" if applied else "before", "drop": True}
         rules = [

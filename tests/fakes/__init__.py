@@ -1,7 +1,7 @@
-"""One twin in memory for each port, with the service's own copy semantics: for tests, and for exploring interleavings.
+"""In-memory fakes of the ports, with the copy semantics of the service, for tests and for exploring interleavings.
 
-Each method asks the world's `hook` once before it has its effect; that is its only await. `tests/contract` runs one suite on
-the twins and on real storage.
+Each method awaits the world's `hook` exactly once, before its effect. `tests/contract` runs one suite on the fakes and on real
+storage.
 """
 
 from tests.fakes.dead_letters import MemoryDeadLetters

@@ -1,4 +1,4 @@
-"""The twin of `DeadLetters`: what several conditional requests achieve in storage happens here at once."""
+"""A fake of `DeadLetters`. What takes several conditional requests in storage is one atomic step here."""
 
 import json
 from collections.abc import AsyncIterator
@@ -16,7 +16,7 @@ from tests.fakes.world import MemoryStorage
 
 
 class MemoryDeadLetters:
-    """Dead letters and the records of ends."""
+    """Dead letters and records of ends."""
 
     def __init__(self, world: MemoryStorage) -> None:
         self._world = world
@@ -25,25 +25,21 @@ class MemoryDeadLetters:
         self.ends: dict[str, Ended] = {}
 
     async def ended(self, identity: str) -> Ended | None:
-        """Read the record of a transfer's end, if there is one."""
         async with self._world.request(LETTERS_READ, f"ended/{identity}"):
             return self.ends.get(identity)
 
     async def write_ended(self, ended: Ended) -> None:
-        """Record an end."""
         async with self._world.request(LETTERS_WRITE, f"ended/{ended.id}"):
             old = self.ends.get(ended.id)
             if old is None or old.rank < ended.rank:
                 self.ends[ended.id] = codec.decode(Ended, json.dumps(codec.encode(ended)))
 
     async def drop_ended(self, identity: str, attempt: int, resumes: int = 0) -> None:
-        """Forget the record of an end."""
         async with self._world.request(LETTERS_WRITE, f"ended/{identity}"):
             if (old := self.ends.get(identity)) and old.rank <= (attempt, resumes):
                 del self.ends[identity]
 
     async def write(self, letter: DeadLetter) -> None:
-        """Open a letter, merged with what is known of this id."""
         async with self._world.request(LETTERS_WRITE, f"open/{letter.id}"):
             known = [records[letter.id] for records in (self.open, self.resolved) if letter.id in records]
             new = letters.merged(max(known, key=lambda old: old.last, default=None), letter)
@@ -51,7 +47,6 @@ class MemoryDeadLetters:
                 self.open[letter.id] = _stored(new)
 
     async def resolve(self, identity: str, attempt: int, how: str, now: datetime) -> bool:
-        """Move an open letter to `resolved/`."""
         async with self._world.request(LETTERS_WRITE, f"open/{identity}"):
             opened = self.open.get(identity)
             if opened is None or opened.last > attempt:
@@ -66,12 +61,10 @@ class MemoryDeadLetters:
             return True
 
     async def read(self, identity: str) -> DeadLetter | None:
-        """Read a letter, open or resolved."""
         async with self._world.request(LETTERS_READ, f"open/{identity}"):
             return self.open.get(identity) or self.resolved.get(identity)
 
     async def page(self, prefix: str, limit: int, continuation: str | None) -> tuple[list[dict[str, Any]], str | None]:
-        """List open letters whose id begins so, from their metadata, in order of id."""
         folder = f"open/{prefix}"
         after = decode_token(folder, continuation) or ""
         async with self._world.request(LETTERS_LIST, folder):
@@ -80,7 +73,6 @@ class MemoryDeadLetters:
             return items, encode_token(folder, found[limit - 1]) if len(found) > limit else None
 
     async def endings(self) -> AsyncIterator[Ended]:
-        """Every record of an end, in order of id, without its detail."""
         async with self._world.request(LETTERS_LIST, "ended/"):
             found = [self.ends[identity] for identity in sorted(self.ends)]
         for ended in found:
@@ -88,5 +80,5 @@ class MemoryDeadLetters:
 
 
 def _stored(letter: DeadLetter) -> DeadLetter:
-    """As it comes back from its JSON: times lose what is below a millisecond."""
+    """Return the dead letter as JSON keeps it: times are rounded to milliseconds."""
     return records.read(json.loads(json.dumps(records.record(letter))))

@@ -1,4 +1,4 @@
-"""The twin of `Events`."""
+"""A fake of `Events`."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ HIDDEN = timedelta(minutes=5)
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message, from when on it is visible, and when it was put."""
+    """A message, when it becomes visible, and when it was put."""
 
     body: bytes
     visible_at: datetime
@@ -29,7 +29,7 @@ class Message:
 
 
 class MemoryEvents:
-    """The messages by their ids; `given_up` by the names of the blobs that Event Grid wrote."""
+    """Messages by id; `given_up` holds the blobs of undelivered events by name."""
 
     def __init__(self, world: MemoryStorage) -> None:
         self._world = world
@@ -38,13 +38,11 @@ class MemoryEvents:
         self.given_up: dict[str, bytes] = {}
 
     async def put(self, body: bytes, delay: int = 0) -> None:
-        """Put an event on the queue."""
         async with self._world.request(EVENTS_PUT, ""):
             now = self._world.now()
             self.queue[self._id()] = Message(body, now + timedelta(seconds=delay), now)
 
     async def poison(self) -> AsyncIterator[Poison]:
-        """The messages of the poison queue, each hidden from others for 5 minutes."""
         async with self._world.request(EVENTS_POISON, ""):
             now = self._world.now()
             visible = [identity for identity, message in self.poisoned.items() if message.visible_at <= now]
@@ -54,35 +52,29 @@ class MemoryEvents:
             yield Poison(self.poisoned[identity].body, identity, "receipt")
 
     async def consumed(self, message: Poison) -> None:
-        """Delete a poison message."""
         async with self._world.request(EVENTS_CONSUMED, message.id):
             self.poisoned.pop(message.id, None)
 
     async def undelivered(self) -> AsyncIterator[Undelivered]:
-        """What Event Grid could not deliver and kept."""
         async with self._world.request(EVENTS_UNDELIVERED, ""):
             found = [self._listed(name) for name in sorted(self.given_up)]
         for listed in found:
             yield listed
 
     async def read(self, found: Undelivered) -> bytes | None:
-        """Read such a blob."""
         async with self._world.request(EVENTS_UNDELIVERED, found.name):
             return self.given_up[found.name] if self._is_listed(found) else None
 
     async def delivered(self, found: Undelivered) -> None:
-        """Delete such a blob."""
         async with self._world.request(EVENTS_DELIVERED, found.name):
             if self._is_listed(found):
                 del self.given_up[found.name]
 
     async def depth(self) -> int:
-        """How many events wait."""
         async with self._world.request(EVENTS_DEPTH, ""):
             return len(self.queue)
 
     async def oldest(self) -> datetime | None:
-        """When the oldest visible event was put."""
         async with self._world.request(EVENTS_DEPTH, ""):
             now = self._world.now()
             return min((message.put_at for message in self.queue.values() if message.visible_at <= now), default=None)

@@ -1,4 +1,4 @@
-"""The twin of `Instances`: runs are kept as the extension keeps them; who runs them is the test."""
+"""A fake of `Instances`. It stores runs and jobs as the extension does; tests play the orchestrator."""
 
 import json
 from dataclasses import replace
@@ -24,7 +24,7 @@ from tests.fakes.world import MemoryStorage
 
 
 class MemoryInstances:
-    """The orchestrations: `kept` by id, and the ids whose cancel was raised, in order."""
+    """Instances by id in `kept`; `cancels` lists the ids whose cancel event was raised."""
 
     def __init__(self, world: MemoryStorage) -> None:
         self._world = world
@@ -34,16 +34,15 @@ class MemoryInstances:
         self.oldest: datetime | None = None
 
     async def find(self, identity: str) -> Instance | None:
-        """Look one up."""
         async with self._world.request(INSTANCES_FIND, identity):
             return self.kept.get(identity)
 
     async def start(self, what: Input) -> bool:
-        """Start a run or a job; one that ended is replaced in silence, its history is gone."""
+        """Start a run or a job; it replaces an ended instance of its id."""
         identity = what.id if isinstance(what, Job) else what.transfer.id
         async with self._world.request(INSTANCES_START, identity):
-            there = self.kept.get(identity)
-            if there is not None and there.running:
+            existing = self.kept.get(identity)
+            if existing is not None and existing.running:
                 return False
             stored = codec.decode(type(what), json.dumps(codec.encode(what)))
             run, job = (None, stored) if isinstance(stored, Job) else (stored, None)
@@ -52,26 +51,22 @@ class MemoryInstances:
             return True
 
     async def cancel(self, identity: str) -> None:
-        """Raise the cancel event."""
         async with self._world.request(INSTANCES_CANCEL, identity):
-            if (there := self.kept.get(identity)) and there.running:
+            if (existing := self.kept.get(identity)) and existing.running:
                 self.cancels.append(identity)
 
     async def terminate(self, identity: str, why: str) -> None:
-        """End one without asking it."""
         async with self._world.request(INSTANCES_TERMINATE, identity):
-            if (there := self.kept.get(identity)) and there.running:
+            if (existing := self.kept.get(identity)) and existing.running:
                 self.become(identity, "Terminated", why)
 
     async def purge(self, identity: str) -> None:
-        """Forget one that has ended."""
         async with self._world.request(INSTANCES_PURGE, identity):
-            if (there := self.kept.get(identity)) and there.running:
+            if (existing := self.kept.get(identity)) and existing.running:
                 raise Retryable(Reason.INTERNAL, INSTANCES_PURGE.name, "it runs")
             self.kept.pop(identity, None)
 
     async def oldest_message(self) -> datetime | None:
-        """When the oldest message of the hub was put, as the test says."""
         async with self._world.request(INSTANCES_OLDEST, ""):
             return self.oldest
 
@@ -84,7 +79,7 @@ class MemoryInstances:
         limit: int,
         continuation: str | None = None,
     ) -> tuple[list[Instance], str | None]:
-        """List transfers, or jobs, whose id begins so, in pages that other orchestrations make shorter."""
+        """List by id prefix. Instances of other orchestrations count toward the limit, so a page may be short."""
         after = decode_token(prefix, continuation) or ""
         async with self._world.request(INSTANCES_PAGE, prefix):
             found = sorted(
@@ -99,12 +94,12 @@ class MemoryInstances:
             return items, encode_token(prefix, found[limit - 1]) if len(found) > limit else None
 
     def become(self, identity: str, status: str, output: Any = None, custom: dict[str, Any] | None = None) -> None:
-        """Change an instance as the extension does when its orchestrator has said something."""
-        there = self.kept[identity]
+        """Change an instance as the extension does after its orchestrator has run."""
+        instance = self.kept[identity]
         self.kept[identity] = replace(
-            there,
+            instance,
             status=status,
             output=output,
-            custom=there.custom if custom is None else custom,
+            custom=instance.custom if custom is None else custom,
             updated_at=self._world.now(),
         )

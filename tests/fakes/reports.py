@@ -1,4 +1,4 @@
-"""The twin of `Reports`."""
+"""A fake of `Reports`."""
 
 import json
 from typing import Any
@@ -8,20 +8,18 @@ from tests.fakes.world import MemoryStorage
 
 
 class MemoryReports:
-    """Pages of JSON lines, by name."""
+    """Pages by name."""
 
     def __init__(self, world: MemoryStorage) -> None:
         self._world = world
         self.pages: dict[str, list[dict[str, Any]]] = {}
 
     async def write(self, name: str, lines: list[dict[str, Any]], *, new: bool = False) -> None:
-        """Write a page."""
         async with self._world.request(REPORTS_WRITE, name):
             if new and name in self.pages:
                 raise error_for_answer(REPORTS_WRITE, 409, "BlobAlreadyExists")
             self.pages[name] = json.loads(json.dumps(lines))
 
     async def read(self, name: str) -> list[dict[str, Any]]:
-        """Read a page."""
         async with self._world.request(REPORTS_READ, name):
             return self.pages.get(name, [])

@@ -1,4 +1,4 @@
-"""The twin of `Source`."""
+"""A fake of `Source`."""
 
 from datetime import datetime
 
@@ -11,45 +11,40 @@ from tests.fakes.world import Item, MemoryStorage
 
 
 class MemorySource:
-    """Where versions are read."""
+    """Source blobs, read-only."""
 
     def __init__(self, world: MemoryStorage, *, may_read_tags: bool = True) -> None:
         self._world = world
         self.may_read_tags = may_read_tags
 
     async def head(self, blob: Blob) -> SourceBlob | None:
-        """Look at a blob once."""
         async with self._world.request(SOURCE_HEAD, blob.url):
             self._world.check_name(SOURCE_HEAD, blob)
             self._world.check_container(SOURCE_HEAD, blob)
             item = self._world.blobs.get(blob)
-            if item is None:
-                return None
-            return _seen(item)
+            return _source_blob(item) if item else None
 
     async def page(
         self, place: Place, limit: int, marker: str | None
     ) -> tuple[list[tuple[str, SourceBlob | Permanent]], str | None]:
-        """List a page of a place's blobs."""
         async with self._world.request(SOURCE_LIST, place.url):
-            items, following = self._world.page(SOURCE_LIST, place, limit, marker)
-            return [(name, _seen(item)) for name, item in items], following
+            items, next_marker = self._world.page(SOURCE_LIST, place, limit, marker)
+            return [(name, _source_blob(item)) for name, item in items], next_marker
 
     async def tags(self, blob: Blob, etag: str) -> dict[str, str] | None:
-        """Read a blob's index tags."""
         async with self._world.request(SOURCE_TAGS, blob.url):
             self._world.check_container(SOURCE_TAGS, blob)
             item = self._world.blobs.get(blob)
             return dict(item.tags) if self.may_read_tags and item and item.etag == etag else None
 
     async def readable(self, blob: Blob, until: datetime) -> CopySource:
-        """Sign a read; no request, as with a cached key."""
+        """Return a signed URL without a request, as with a cached key."""
         url = f"{blob.url}?se={until.isoformat()}&sig=secret-{self._world.next_number()}"
         self._world.signed[url] = (blob, until)
         return CopySource(url)
 
 
-def _seen(item: Item) -> SourceBlob:
+def _source_blob(item: Item) -> SourceBlob:
     return SourceBlob(
         etag=item.etag,
         size=len(item.content),

@@ -1,4 +1,4 @@
-"""The twin of `Target`: what it refuses, it refuses in the service's order and with its codes."""
+"""A fake of `Target`. It checks in the service's order and refuses with the service's codes."""
 
 from dataclasses import replace
 
@@ -23,49 +23,45 @@ BAD_REQUEST, FORBIDDEN, PRECONDITION_FAILED = 400, 403, 412
 
 
 class MemoryTarget:
-    """Where versions are written."""
+    """Target blobs."""
 
     def __init__(self, world: MemoryStorage, *, may_write_tags: bool = True) -> None:
         self._world = world
         self.may_write_tags = may_write_tags
 
     async def head(self, blob: Blob) -> TargetBlob | None:
-        """Look at a blob once."""
         async with self._world.request(TARGET_HEAD, blob.url):
             self._world.check_name(TARGET_HEAD, blob)
             self._world.check_container(TARGET_HEAD, blob)
             item = self._world.blobs.get(blob)
-            return _seen(item) if item else None
+            return _target_blob(item) if item else None
 
     async def page(
         self, place: Place, limit: int, marker: str | None
     ) -> tuple[list[tuple[str, TargetBlob | Permanent]], str | None]:
-        """List a page of a place's blobs."""
         async with self._world.request(TARGET_LIST, place.url):
-            items, following = self._world.page(TARGET_LIST, place, limit, marker)
-            return [(name, _seen(item)) for name, item in items], following
+            items, next_marker = self._world.page(TARGET_LIST, place, limit, marker)
+            return [(name, _target_blob(item)) for name, item in items], next_marker
 
     async def copy(self, copy: Copy) -> bool:
-        """Ask the service to copy."""
         async with self._world.request(TARGET_COPY, copy.target.url):
             self._world.check_name(TARGET_HEAD, copy.target)
-            there = self._world.blobs.get(copy.target)
-            self._refuse_pending(TARGET_COPY, there)
+            existing = self._world.blobs.get(copy.target)
+            self._refuse_pending(TARGET_COPY, existing)
             self._world.check_container(TARGET_COPY, copy.target)
             source = self._source(copy)
             if copy.tags and not self.may_write_tags:
                 raise error_for_answer(TARGET_COPY, FORBIDDEN, "AuthorizationPermissionMismatch")
             sync = copy.engine is Engine.SYNC
-            self._refuse(TARGET_COPY, there, copy.if_match, "ConditionNotMet" if sync else "TargetConditionNotMet")
-            if there is not None and there.kind is not source.kind:
+            self._refuse(TARGET_COPY, existing, copy.if_match, "ConditionNotMet" if sync else "TargetConditionNotMet")
+            if existing is not None and existing.kind is not source.kind:
                 raise error_for_answer(TARGET_COPY, CONFLICT, "InvalidBlobType")
-            self._world.blobs[copy.target] = self._done(copy, source) if sync else self._begun(copy, source)
+            self._world.blobs[copy.target] = self._copied(copy, source) if sync else self._pending(copy, source)
             return sync
 
     async def abort(self, blob: Blob, copy_id: str) -> None:
-        """Abort a pending copy."""
         async with self._world.request(TARGET_ABORT, blob.url):
-            item = self._there(TARGET_ABORT, blob)
+            item = self._existing(TARGET_ABORT, blob)
             if item.copy is None or not item.pending:
                 raise error_for_answer(TARGET_ABORT, CONFLICT, "NoPendingCopyOperation")
             if item.copy.id != copy_id:
@@ -73,70 +69,66 @@ class MemoryTarget:
             self._world.fail(blob, "", CopyStatus.ABORTED)
 
     async def clear_copy(self, blob: Blob, target: TargetBlob) -> None:
-        """Set the properties to what they are."""
         async with self._world.request(TARGET_CLEAR, blob.url):
-            item = self._there(TARGET_CLEAR, blob)
+            item = self._existing(TARGET_CLEAR, blob)
             self._refuse(TARGET_CLEAR, item, target.etag)
             self._world.blobs[blob] = replace(
                 item, etag=self._world.next_etag(), headers=dict(target.headers), copy=None
             )
 
     async def delete(self, blob: Blob, etag: str) -> None:
-        """Delete, if it still has this ETag."""
         async with self._world.request(TARGET_DELETE, blob.url):
             self._world.check_container(TARGET_DELETE, blob)
             self._refuse(TARGET_DELETE, self._world.blobs.get(blob), etag)
             del self._world.blobs[blob]
 
-    def _there(self, request: Request, blob: Blob) -> Item:
+    def _existing(self, request: Request, blob: Blob) -> Item:
         self._world.check_container(request, blob)
         item = self._world.blobs.get(blob)
         if item is None:
             raise error_for_answer(request, NOT_FOUND, "BlobNotFound")
         return item
 
-    def _refuse_pending(self, request: Request, there: Item | None) -> None:
-        if there is not None and there.pending:
+    def _refuse_pending(self, request: Request, item: Item | None) -> None:
+        if item is not None and item.pending:
             raise error_for_answer(request, CONFLICT, "PendingCopyOperation")
 
-    def _refuse(
-        self, request: Request, there: Item | None, if_match: str | None, code: str = "ConditionNotMet"
-    ) -> None:
-        """Pending copy, lease, condition; `if_match` None is If-None-Match: *."""
-        self._refuse_pending(request, there)
-        if there is not None and there.leased:
+    def _refuse(self, request: Request, item: Item | None, if_match: str | None, code: str = "ConditionNotMet") -> None:
+        """Refuse a pending copy, a lease or a failed condition. `if_match` None means If-None-Match: *."""
+        self._refuse_pending(request, item)
+        if item is not None and item.leased:
             raise error_for_answer(request, PRECONDITION_FAILED, "LeaseIdMissing")
-        if if_match is None and there is not None:
+        if if_match is None and item is not None:
             raise error_for_answer(request, CONFLICT, "BlobAlreadyExists")
-        if if_match is not None and (there is None or there.etag != if_match):
+        if if_match is not None and (item is None or item.etag != if_match):
             raise error_for_answer(request, PRECONDITION_FAILED, code)
 
     def _source(self, copy: Copy) -> Item:
-        """The source as the service reads it: by the SAS, online, of a kind that the engine takes, pinned."""
+        """Return the source as the service reads it: valid SAS, online, of a type that the engine supports, pinned."""
         blob, until = self._world.signed[copy.source.url]
         if until < self._world.now():
             raise error_for_answer(TARGET_COPY, FORBIDDEN, CANNOT_VERIFY_SOURCE)
         item = self._world.blobs.get(blob)
         if item is None:
-            same = copy.engine is Engine.ASYNC and blob.endpoint == copy.target.endpoint
-            raise error_for_answer(TARGET_COPY, NOT_FOUND, "BlobNotFound" if same else CANNOT_VERIFY_SOURCE)
+            is_same_account = copy.engine is Engine.ASYNC and blob.endpoint == copy.target.endpoint
+            raise error_for_answer(TARGET_COPY, NOT_FOUND, "BlobNotFound" if is_same_account else CANNOT_VERIFY_SOURCE)
         if item.tier == "Archive":
             raise error_for_answer(TARGET_COPY, CONFLICT, CANNOT_VERIFY_SOURCE)
         if copy.engine is Engine.SYNC and item.kind is not Kind.BLOCK:
             raise error_for_answer(TARGET_COPY, CONFLICT, "InvalidSourceBlobType")
         if copy.tier and item.kind is not Kind.BLOCK:
-            raise error_for_answer(TARGET_COPY, BAD_REQUEST, "InvalidHeaderValue")  # the other kinds have no such tiers
+            raise error_for_answer(TARGET_COPY, BAD_REQUEST, "InvalidHeaderValue")  # only block blobs have these tiers
         if item.etag != copy.etag:
             code = CANNOT_VERIFY_SOURCE if copy.engine is Engine.SYNC else "SourceConditionNotMet"
             raise error_for_answer(TARGET_COPY, PRECONDITION_FAILED, code)
         return item
 
-    def _done(self, copy: Copy, source: Item) -> Item:
+    def _copied(self, copy: Copy, source: Item) -> Item:
         size = len(source.content)
         return self._item(copy, source, source.content, CopyState(self._copy_id(), CopyStatus.SUCCESS, size, size))
 
-    def _begun(self, copy: Copy, source: Item) -> Item:
-        """What there was is gone at once: a committed blob of zero length, a page blob in its full size of zeros."""
+    def _pending(self, copy: Copy, source: Item) -> Item:
+        """Return the target of a started copy: the old content is gone. A page blob has its full size in zeros, others are empty."""
         blob, until = self._world.signed[copy.source.url]
         content = bytes(len(source.content)) if source.kind is Kind.PAGE else b""
         state = CopyState(
@@ -165,7 +157,7 @@ class MemoryTarget:
         return f"copy-{self._world.next_number()}"
 
 
-def _seen(item: Item) -> TargetBlob:
+def _target_blob(item: Item) -> TargetBlob:
     copy = item.copy
     return TargetBlob(
         etag=item.etag,

@@ -1,4 +1,4 @@
-"""What the twins share: containers and blobs, the copies pending there, and the hook before every request."""
+"""The state that the fakes share: containers, blobs with their pending copies, and the hook before every request."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -16,17 +16,17 @@ CONFLICT, NOT_FOUND = 409, 404
 READING_FAILED = '"Copy failed when reading the source."'
 
 Hook = Callable[[Request, str], Awaitable[Exception | None]]
-"""Asked before a request has its effect, with what it is about. It may wait, raise (then nothing happens), or return an
-exception, which is raised once the effect has happened: `translation.error_for_no_answer(request)` is a lost answer."""
+"""Called with the request and its subject before the effect. It may wait, raise (then there is no effect), or return an
+exception to raise after the effect: `translation.error_for_no_answer(request)` is a lost answer."""
 
 
 async def served(_request: Request, _subject: str) -> None:
-    """The hook of an untroubled world."""
+    """Do nothing: the default hook."""
 
 
 @dataclass(frozen=True, slots=True)
 class CopyState:
-    """The copy that a blob was the target of; `source` is set while it is pending."""
+    """The latest copy to a blob; `source` is set while it is pending."""
 
     id: str
     status: CopyStatus
@@ -40,7 +40,7 @@ class CopyState:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One blob as it is; every write puts another in its place."""
+    """One version of a blob; every write replaces it."""
 
     content: bytes
     etag: str = ""
@@ -54,12 +54,12 @@ class Item:
 
     @property
     def pending(self) -> bool:
-        """Whether a copy to it is pending."""
+        """Whether a copy to the blob is pending."""
         return self.copy is not None and self.copy.status is CopyStatus.PENDING
 
 
 class MemoryStorage:
-    """All accounts. What owners and outsiders do are plain methods; what the app does goes through the twins."""
+    """All accounts. Owners and outsiders act through its methods, the app through the fakes."""
 
     def __init__(self, *, hook: Hook = served, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.hook = hook
@@ -72,28 +72,27 @@ class MemoryStorage:
 
     @asynccontextmanager
     async def request(self, request: Request, subject: str) -> AsyncIterator[None]:
-        """The only await of a twin's method; its effect is the block inside."""
-        afterwards = await self.hook(request, subject)
+        """Await the hook, the only await of a fake's method; the enclosed block is the effect."""
+        error = await self.hook(request, subject)
         try:
             yield
         except StorageError:
-            if afterwards is None:
+            if error is None:
                 raise
-        if afterwards is not None:
-            raise afterwards
+        if error is not None:
+            raise error
 
     def create(self, endpoint: str, container: str) -> None:
-        """Create a container."""
         self.containers.add((endpoint, container))
 
     def put(self, blob: Blob, item: Item) -> str:
         """Write a blob as its owner or an outsider does; return its ETag.
 
         Raises:
-            StorageError: as the service would refuse it.
+            StorageError: the service would refuse the write.
         """
         self.check_container(OUTSIDER_PUT, blob)
-        if (there := self.blobs.get(blob)) and there.pending:
+        if (existing := self.blobs.get(blob)) and existing.pending:
             raise error_for_answer(OUTSIDER_PUT, CONFLICT, "PendingCopyOperation")
         self.blobs[blob] = replace(item, etag=self.next_etag())
         return self.blobs[blob].etag
@@ -103,10 +102,10 @@ class MemoryStorage:
         self.blobs.pop(blob, None)
 
     def finish(self, blob: Blob) -> None:
-        """End a pending copy: success if the source is still as it was at the start, else failed."""
+        """End a pending copy: with success if the source has not changed since its start, else as failed."""
         target = self.blobs[blob]
         if target.copy is None or target.copy.source is None:
-            raise ValueError("no copy is pending there")
+            raise ValueError("no copy is pending")
         source = self.blobs.get(target.copy.source)
         if source is None:
             self.fail(blob, f"404 ResourceNotFound {READING_FAILED}")
@@ -119,33 +118,33 @@ class MemoryStorage:
             self.blobs[blob] = replace(target, content=source.content, etag=self.next_etag(), copy=done)
 
     def fail(self, blob: Blob, detail: str, status: CopyStatus = CopyStatus.FAILED) -> None:
-        """End a pending copy without success: an empty blob with the copy's metadata stays. An abort changes its ETag."""
+        """End a pending copy without success. An empty blob with the copy's metadata stays; an abort changes its ETag."""
         target = self.blobs[blob]
         if target.copy is None or not target.pending:
-            raise ValueError("no copy is pending there")
+            raise ValueError("no copy is pending")
         copy = CopyState(target.copy.id, status, target.copy.total, detail=detail)
         etag = self.next_etag() if status is CopyStatus.ABORTED else target.etag
         self.blobs[blob] = replace(target, etag=etag, copy=copy)
 
     def lease(self, blob: Blob, *, held: bool = True) -> None:
-        """Take or break a lease: who writes without its id is refused."""
+        """Take or break a lease: writes without the lease id are refused."""
         self.blobs[blob] = replace(self.blobs[blob], leased=held)
 
     def check_name(self, request: Request, blob: Blob) -> None:
-        """Refuse a name that an account with a hierarchical namespace would store otherwise."""
-        why = hierarchical_refusal(blob.name)
-        if why is not None and blob.endpoint in self.hierarchical:
-            raise Permanent(Reason.INVALID_NAME, request.name, why)
+        """Refuse a name that an account with a hierarchical namespace stores under another name."""
+        refusal = hierarchical_refusal(blob.name)
+        if refusal is not None and blob.endpoint in self.hierarchical:
+            raise Permanent(Reason.INVALID_NAME, request.name, refusal)
 
     def check_container(self, request: Request, blob: Blob) -> None:
-        """Refuse as the service does where there is no container."""
+        """Raise ContainerNotFound if the container does not exist."""
         if (blob.endpoint, blob.container) not in self.containers:
             raise error_for_answer(request, NOT_FOUND, "ContainerNotFound")
 
     def page(
         self, request: Request, place: Place, limit: int, marker: str | None
     ) -> tuple[list[tuple[str, Item]], str | None]:
-        """A page of a place's blobs in order of name."""
+        """Return a page of blobs, ordered by name."""
         self.check_container(request, place.blob(""))
         names = sorted(
             blob.name
@@ -158,10 +157,9 @@ class MemoryStorage:
         return items, names[limit - 1] if len(names) > limit else None
 
     def next_etag(self) -> str:
-        """An ETag that nothing had before. Never ordered by."""
+        """Return an ETag that has not been used. Its order means nothing."""
         return f"0x8DE{self.next_number():08X}"
 
     def next_number(self) -> int:
-        """A number that nothing had before."""
         self._count += 1
         return self._count

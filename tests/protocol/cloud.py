@@ -1,4 +1,4 @@
-"""The world of the in-memory twin as a value: kept by number, changed by one request at a time."""
+"""The world of the in-memory fakes as a value: stored by number, changed by one request at a time."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -13,9 +13,9 @@ from rules.transfers import identity
 from rules.transfers.decisions import RECEIPT_SOURCE_ETAG, CopyStatus
 from rules.transfers.model import Ended, Kind
 from tests.fakes import Item, MemoryDeadLetters, MemoryEvents, MemorySource, MemoryStorage, MemoryTarget
+from tests.protocol.coroutines import Request, frozen
 from tests.protocol.loop import Loop
 from tests.protocol.orchestration import BASE
-from tests.protocol.recall import Request, frozen
 
 NAME = "name"
 CONTENT = {0: b"", **{number: f"version-{number}".encode() for number in range(1, 8)}}
@@ -24,21 +24,21 @@ WRITES = ACTS | {"write_ended", "drop_ended", "write", "resolve", "put"}
 
 
 class View(NamedTuple):
-    """What an independent onlooker sees: versions by number, 0 for none."""
+    """The world as an observer sees it: versions by number, 0 for none."""
 
     source: int
-    there: bool
-    whole: int
-    """The version whose bytes are the target's, complete; -1 for bytes that are no version's."""
+    exists: bool
+    complete: int
+    """The version that the target holds completely; -1 for other content."""
     receipt: int
-    """The version that the target's metadata names."""
+    """The version in the target's receipt."""
     status: str | None
     size: int
     etag: str
 
 
 class _Storage(MemoryStorage):
-    """ETags count the writes to the target, so that worlds that are alike are equal."""
+    """ETags count the writes, so that equivalent worlds are equal."""
 
     writes = 0
 
@@ -56,8 +56,8 @@ class _Target(MemoryTarget):
 
 
 @dataclass
-class Twin:
-    """The twins of one world."""
+class Fakes:
+    """The fakes of one world."""
 
     storage: _Storage
     source: MemorySource
@@ -66,189 +66,186 @@ class Twin:
     events: MemoryEvents
 
     @classmethod
-    def new(cls) -> "Twin":
-        """An empty one."""
+    def new(cls) -> "Fakes":
+        """Return the fakes of an empty world."""
         storage = _Storage(now=lambda: BASE)
         return cls(storage, MemorySource(storage), _Target(storage), MemoryDeadLetters(storage), MemoryEvents(storage))
 
-    def copy(self) -> "Twin":
-        """Another one, alike: what the twins keep is never changed in place, so its tables are all there is to copy."""
-        twin = Twin.new()
-        for mine, its in zip(self._tables(), twin._tables(), strict=True):
-            its.update(mine)
-        twin.storage.containers = set(self.storage.containers)
-        twin.storage.writes = self.storage.writes
-        return twin
+    def copy(self) -> "Fakes":
+        """Return a copy. The fakes replace their values and never change them, so copying their tables is enough."""
+        fakes = Fakes.new()
+        for table, new_table in zip(self._tables(), fakes._tables(), strict=True):
+            new_table.update(table)
+        fakes.storage.containers = set(self.storage.containers)
+        fakes.storage.writes = self.storage.writes
+        return fakes
 
     def _tables(self) -> tuple[dict[Any, Any], ...]:
-        letters = self.dead_letters
         return (
             self.storage.blobs,
             self.storage.signed,
-            letters.open,
-            letters.resolved,
-            letters.ends,
+            self.dead_letters.open,
+            self.dead_letters.resolved,
+            self.dead_letters.ends,
             self.events.queue,
         )
 
     def frozen(self) -> Any:
-        """Everything that counts, as something hashable."""
+        """Return the whole state as a hashable value."""
         return frozen([self.storage.writes, *self._tables()])
 
 
 class Lost(NamedTuple):
-    """No answer comes; whether the request had its effect."""
+    """The request gets no answer; `happened` says whether it had its effect."""
 
     happened: bool
 
 
 class Unseen(NamedTuple):
-    """The service answers that the blob is not there, although it is."""
+    """The service answers that an existing blob does not exist."""
 
 
-Trouble = Lost | Unseen | None
+RequestFault = Lost | Unseen | None
 
 
 class Cloud:
-    """All worlds that were met, by number, and what every request made of them. `route` is the one whose target is watched."""
+    """All worlds so far, by number, and the effect of every request on them. `route` is the route whose target is observed."""
 
     def __init__(self, route: Route, kinds: tuple[Kind, ...] = ()) -> None:
         self._kinds = dict(enumerate(kinds, 1))
         self.source = route.source.blob(NAME)
         self.target = route.target.blob(NAME)
-        self._twins: list[Twin] = []
+        self._worlds: list[Fakes] = []
         self._numbers: dict[Any, int] = {}
         self._changed: dict[tuple[int, str], int] = {}
         self._views: dict[int, View] = {}
-        twin = Twin.new()
+        fakes = Fakes.new()
         for place in (route.source, route.target):
-            twin.storage.create(place.endpoint, place.container)
-        self.empty = self._known(twin)
+            fakes.storage.create(place.endpoint, place.container)
+        self.empty = self._number_of(fakes)
 
-    def serve(self, world: int, request: Request, trouble: Trouble = None, read: int = 0) -> tuple[int, Any]:
-        """Let a request happen; the world afterwards and the answer. An answer that is an exception is to be raised.
+    def serve(self, world: int, request: Request, fault: RequestFault = None, read: int = 0) -> tuple[int, Any]:
+        """Serve a request; return the world afterwards and the answer. An answer that is an exception is to be raised.
 
-        `read` is the version that the service has read for it already.
+        `read` is the version that the service has already read for this request.
         """
-        if isinstance(trouble, Unseen):
+        if isinstance(fault, Unseen):
             return world, None
-        twin = self._twins[world].copy()
-        with self._as_read(twin, read):
-            answer = _asked(twin, request, trouble)
-        return self._known(twin), answer
+        fakes = self._worlds[world].copy()
+        with self._as_read(fakes, read):
+            answer = _call(fakes, request, fault)
+        return self._number_of(fakes), answer
 
-    def change(self, world: int, name: str, how: Callable[[Twin], None]) -> int:
-        """The world after something that the app had no part in."""
+    def change(self, world: int, name: str, apply: Callable[[Fakes], None]) -> int:
+        """Return the world after a change that the app has no part in."""
         key = (world, name)
         if key not in self._changed:
-            twin = self._twins[world].copy()
-            how(twin)
-            self._changed[key] = self._known(twin)
+            fakes = self._worlds[world].copy()
+            apply(fakes)
+            self._changed[key] = self._number_of(fakes)
         return self._changed[key]
 
     def overwrite(self, world: int, version: int) -> int:
-        """The owner writes a version, or deletes the blob (0)."""
+        """Write a version to the source, or delete the blob (0)."""
 
-        def write(twin: Twin) -> None:
-            twin.storage.blobs.pop(self.source, None)
+        def write(fakes: Fakes) -> None:
+            fakes.storage.blobs.pop(self.source, None)
             if version:
-                twin.storage.blobs[self.source] = self._item(version)
+                fakes.storage.blobs[self.source] = self._item(version)
 
         return self.change(world, f"source {version}", write)
 
     def end_copy(self, world: int, *, well: bool, read: int = 0) -> int:
-        """The service ends the pending copy, well or not (well only if the source is as it was when it was `read`)."""
+        """End the pending copy. With `well` it succeeds if the source has not changed since it was `read`."""
 
-        def end(twin: Twin) -> None:
+        def end(fakes: Fakes) -> None:
             if well:
-                with self._as_read(twin, read):
-                    twin.storage.finish(self.target)
+                with self._as_read(fakes, read):
+                    fakes.storage.finish(self.target)
             else:
-                twin.storage.fail(self.target, "500 InternalServerError")
+                fakes.storage.fail(self.target, "500 InternalServerError")
 
         return self.change(world, f"copy ends {well} {read}", end)
 
     @contextmanager
-    def _as_read(self, twin: Twin, read: int) -> Iterator[None]:
-        now = twin.storage.blobs.get(self.source)
+    def _as_read(self, fakes: Fakes, read: int) -> Iterator[None]:
+        now = fakes.storage.blobs.get(self.source)
         if read:
-            twin.storage.blobs[self.source] = self._item(read)
+            fakes.storage.blobs[self.source] = self._item(read)
         yield
         if read:
-            del twin.storage.blobs[self.source]
-            twin.storage.blobs |= {self.source: now} if now else {}
+            del fakes.storage.blobs[self.source]
+            fakes.storage.blobs |= {self.source: now} if now else {}
 
     def touch(self, world: int) -> int:
-        """Somebody sets the target's properties: its ETag changes and its copy properties are gone."""
+        """Set the target's properties as an outsider: its ETag changes and its copy properties are gone."""
 
-        def touch(twin: Twin) -> None:
-            item = twin.storage.blobs[self.target]
-            twin.storage.blobs[self.target] = replace(item, etag=twin.storage.next_etag(), copy=None)
+        def touch(fakes: Fakes) -> None:
+            item = fakes.storage.blobs[self.target]
+            fakes.storage.blobs[self.target] = replace(item, etag=fakes.storage.next_etag(), copy=None)
 
         return self.change(world, "touch", touch)
 
     def messages(self, world: int) -> tuple[int, list[bytes]]:
-        """The world without what was put on its queue, and that."""
-        queue = self._twins[world].events.queue
+        """Empty the queue; return the world and the messages."""
+        queue = self._worlds[world].events.queue
         if not queue:
             return world, []
-        return self.change(world, "take", lambda twin: twin.events.queue.clear()), [m.body for m in queue.values()]
+        return self.change(world, "take", lambda fakes: fakes.events.queue.clear()), [m.body for m in queue.values()]
 
     def ended(self, world: int, identity: str) -> Ended | None:
-        """The record of an end."""
-        return self._twins[world].dead_letters.ends.get(identity)
+        """Return the record of an end."""
+        return self._worlds[world].dead_letters.ends.get(identity)
 
-    def letter(self, world: int, identity: str) -> DeadLetter | None:
-        """The open letter."""
-        return self._twins[world].dead_letters.open.get(identity)
+    def dead_letter(self, world: int, identity: str) -> DeadLetter | None:
+        """Return the open dead letter."""
+        return self._worlds[world].dead_letters.open.get(identity)
 
     def resolved(self, world: int, identity: str) -> DeadLetter | None:
-        """The letter as it was resolved."""
-        return self._twins[world].dead_letters.resolved.get(identity)
+        """Return the resolved dead letter."""
+        return self._worlds[world].dead_letters.resolved.get(identity)
 
     def forget(self, world: int, identity: str) -> int:
-        """The retention of a resolved letter ends: the container's rule deletes it."""
+        """End the retention of a resolved dead letter: it is deleted."""
 
-        def forget(twin: Twin) -> None:
-            del twin.dead_letters.resolved[identity]
+        def forget(fakes: Fakes) -> None:
+            del fakes.dead_letters.resolved[identity]
 
         return self.change(world, f"forget {identity}", forget)
 
     def lose(self, world: int, identity: str) -> int:
-        """An outsider deletes an open letter."""
+        """Delete an open dead letter, as an outsider does."""
 
-        def lose(twin: Twin) -> None:
-            del twin.dead_letters.open[identity]
+        def lose(fakes: Fakes) -> None:
+            del fakes.dead_letters.open[identity]
 
         return self.change(world, f"lose {identity}", lose)
 
     def blobs(self, world: int) -> dict[Blob, Item]:
-        """All blobs."""
-        return self._twins[world].storage.blobs
+        return self._worlds[world].storage.blobs
 
     def item(self, world: int) -> Item | None:
-        """The target."""
-        return self._twins[world].storage.blobs.get(self.target)
+        """Return the target."""
+        return self._worlds[world].storage.blobs.get(self.target)
 
     def view(self, world: int) -> View:
-        """What an onlooker sees."""
         if world not in self._views:
-            self._views[world] = self._view(self._twins[world].storage.blobs)
+            self._views[world] = self._view(self._worlds[world].storage.blobs)
         return self._views[world]
 
     def _view(self, blobs: dict[Blob, Item]) -> View:
         source, item = blobs.get(self.source), blobs.get(self.target)
         current = version(source.etag) if source else 0
         if item is None:
-            return View(current, there=False, whole=0, receipt=0, status=None, size=0, etag="")
+            return View(current, exists=False, complete=0, receipt=0, status=None, size=0, etag="")
         status = item.copy.status if item.copy else None
-        whole = next((number for number, content in CONTENT.items() if content == item.content), -1)
+        content_version = next((number for number, content in CONTENT.items() if content == item.content), -1)
         unfinished = status not in {None, CopyStatus.SUCCESS}
         receipt = version(item.metadata.get(RECEIPT_SOURCE_ETAG, "E0"))
         return View(
             source=current,
-            there=True,
-            whole=0 if unfinished else whole,
+            exists=True,
+            complete=0 if unfinished else content_version,
             receipt=receipt,
             status=status,
             size=len(item.content),
@@ -256,43 +253,43 @@ class Cloud:
         )
 
     def kind(self, version: int) -> Kind:
-        """The blob type of a version at the source."""
+        """Return the blob type of a version at the source."""
         return self._kinds.get(version, Kind.BLOCK)
 
     def _item(self, version: int) -> Item:
         return Item(CONTENT[version], etag=etag(version), kind=self.kind(version))
 
-    def _known(self, twin: Twin) -> int:
-        number = self._numbers.setdefault(twin.frozen(), len(self._twins))
-        if number == len(self._twins):
-            self._twins.append(twin)
+    def _number_of(self, fakes: Fakes) -> int:
+        number = self._numbers.setdefault(fakes.frozen(), len(self._worlds))
+        if number == len(self._worlds):
+            self._worlds.append(fakes)
         return number
 
 
 def etag(number: int) -> str:
-    """The ETag of a version at the source."""
+    """Return the ETag of a version at the source."""
     return f"E{number}"
 
 
 def version(etag: str) -> int:
-    """The version of an ETag at the source."""
+    """Return the version of an ETag at the source."""
     return int(identity.bare_etag(etag).removeprefix("E"))
 
 
-def _asked(twin: Twin, request: Request, lost: Lost | None) -> Any:
-    """The answer of the twin's own method."""
+def _call(fakes: Fakes, request: Request, lost: Lost | None) -> Any:
+    """Return the answer of the fake's method."""
 
-    async def hook(asked: translation.Request, _subject: str) -> Exception | None:
+    async def hook(actual: translation.Request, _subject: str) -> Exception | None:
         if lost is None:
             return None
         if not lost.happened:
-            raise translation.error_for_no_answer(asked)
-        return translation.error_for_no_answer(asked)
+            raise translation.error_for_no_answer(actual)
+        return translation.error_for_no_answer(actual)
 
-    twin.storage.hook = hook
-    loop = Loop()  # type: ignore[abstract]  # it is as abstract as it needs to be
-    asked = getattr(getattr(twin, request.port), request.method)(*request.args, **dict(request.options))
-    task = loop.create_task(_listed(asked) if isinstance(asked, AsyncIterator) else asked)
+    fakes.storage.hook = hook
+    loop = Loop()  # type: ignore[abstract]  # it implements only what it needs
+    call = getattr(getattr(fakes, request.port), request.method)(*request.args, **dict(request.options))
+    task = loop.create_task(_list(call) if isinstance(call, AsyncIterator) else call)
     loop.settle()
     error = task.exception()
     if error is None:
@@ -302,5 +299,5 @@ def _asked(twin: Twin, request: Request, lost: Lost | None) -> Any:
     raise error
 
 
-async def _listed(items: AsyncIterator[Any]) -> list[Any]:
+async def _list(items: AsyncIterator[Any]) -> list[Any]:
     return [item async for item in items]

@@ -1,4 +1,4 @@
-"""Every order of everything that may happen, depth first; no state twice."""
+"""Exploration of every order of everything that may happen, depth first, each state once."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,22 +8,22 @@ from tests.protocol.checker import Violation
 from tests.protocol.model import Model
 from tests.protocol.state import Scenario, State, Step
 
-# No path that ends comes near.
+# Far longer than any path that ends.
 TOO_LONG = 250
 
 
 @dataclass(slots=True)
-class Found:
-    """What an exploration met: distinct states, steps between them, ends; the deepest path."""
+class Exploration:
+    """The size of an exploration: distinct states, steps between them, final states, and the longest path."""
 
     states: int = 0
     steps: int = 0
     ends: int = 0
     deepest: int = 0
 
-    def __add__(self, other: "Found") -> "Found":
-        """Count both."""
-        return Found(
+    def __add__(self, other: "Exploration") -> "Exploration":
+        """Add up two explorations."""
+        return Exploration(
             self.states + other.states,
             self.steps + other.steps,
             self.ends + other.ends,
@@ -31,52 +31,52 @@ class Found:
         )
 
 
-class Broken(AssertionError):
-    """A promise is broken, and by which steps."""
+class BrokenPromise(AssertionError):
+    """A broken promise, and the steps that led to it."""
 
     def __init__(self, violation: Violation, path: list[str]) -> None:
         super().__init__("\n".join([str(violation), *path]))
         self.path = path
 
 
-def explore(scenario: Scenario) -> Found:
-    """Explore a scenario whole.
+def explore(scenario: Scenario) -> Exploration:
+    """Explore every order of a scenario.
 
     Raises:
-        Broken: something that must hold does not.
+        BrokenPromise: a check fails, or a path may be endless.
     """
-    model, found = Model(scenario), Found(states=1)
+    model, result = Model(scenario), Exploration(states=1)
     start = model.start()
-    # Of a path the labels, and the states by hash: what comes back to one of them may go round for ever.
+    # The current path: labels by the hash of their state. A step back to one of these states is an endless loop.
     seen, path = {hash(start)}, {hash(start): ""}
-    stack: list[Iterator[Step]] = [_steps(model, start, found)]
+    stack: list[Iterator[Step]] = [_steps(model, start, result)]
     while stack:
         try:
             step = next(stack[-1], None)
         except Violation as violation:
-            raise Broken(violation, [*path.values(), model.doing][1:]) from violation
+            raise BrokenPromise(violation, [*path.values(), model.current_step][1:]) from violation
         if step is None:
             stack.pop()
             path.popitem()
             continue
-        found.steps += 1
+        result.steps += 1
         key = hash(step.state)
         if key in path or len(path) > TOO_LONG:
-            raise Broken(Violation("it may go on for ever"), [*path.values(), step.label][1:])
+            raise BrokenPromise(Violation("the path may be endless"), [*path.values(), step.label][1:])
         if key not in seen:
             seen.add(key)
             path[key] = step.label
-            stack.append(_steps(model, step.state, found))
-            found.states, found.deepest = len(seen), max(found.deepest, len(path))
-    return found
+            stack.append(_steps(model, step.state, result))
+            result.states, result.deepest = len(seen), max(result.deepest, len(path))
+    return result
 
 
-def _steps(model: Model, state: State, found: Found) -> Iterator[Step]:
-    """The steps from a state. Where only sleepers could go on, and nobody waits for them, it is an end."""
-    over = True
+def _steps(model: Model, state: State, result: Exploration) -> Iterator[Step]:
+    """Yield the steps from a state. A state is final if it has only optional steps."""
+    is_final = True
     for step in model.steps(state):
-        over = over and step.optional
+        is_final = is_final and step.optional
         yield step
-    if over:
-        found.ends += 1
-        checker.finished(model, state)
+    if is_final:
+        result.ends += 1
+        checker.check_final_state(model, state)

@@ -1,7 +1,7 @@
-"""What is explored: two versions of one name, the overwriting of the source, people, the service; and one thing that goes wrong.
+"""The scenarios to explore: versions of one blob, an overwrite, requests of people, the service, and one fault.
 
-Each scenario is explored twice: with requests, answers and activities that go wrong, and with a host that fails an orchestration,
-drops an activity, or takes one for lost.
+Most scenarios have two forms: with faults of requests, answers and activities, and with a host that fails an orchestration, drops
+an activity, or repeats a running one as lost.
 """
 
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ SYNC, ASYNC = EnginePreference.SYNC, EnginePreference.ASYNC
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A scenario, and the states and ends that its exploration must not fall below: a change of the app moves them a little."""
+    """A scenario, and the least number of states and ends of its exploration. A change of the app moves them a little."""
 
     name: str
     scenario: Scenario
@@ -34,8 +34,8 @@ def _case(
     routes: tuple[str, ...] = ("route",),
     lost: frozenset[int] = frozenset(),
     kinds: tuple[Kind, ...] = (),
-    fine: bool = False,
-    exact: bool = False,
+    interleaved: bool = False,
+    unreduced: bool = False,
 ) -> Case:
     scenario = Scenario(
         engine=engine,
@@ -45,15 +45,15 @@ def _case(
         routes=routes,
         lost=lost,
         kinds=kinds,
-        fine=fine,
-        exact=exact,
+        interleaved=interleaved,
+        unreduced=unreduced,
     )
     return Case(name, scenario, states, ends)
 
 
 def _discards(name: str, *script: str, states: int, ends: int) -> Case:
-    """One version that is given up; the requests of all operations mix."""
-    return _case(name, ASYNC, "deadline 1", *script, versions=1, fine=True, states=states, ends=ends)
+    """One version that fails; the requests of operations interleave."""
+    return _case(name, ASYNC, "deadline 1", *script, versions=1, interleaved=True, states=states, ends=ends)
 
 
 RENAMED = ("route", "renamed")
@@ -64,15 +64,15 @@ CASES = [
     _case("sync_removed", SYNC, "overwrite", "remove", faults=1, states=17_000, ends=350),
     _case("sync_second_cancelled", SYNC, "overwrite", "cancel 2", faults=1, states=4_900, ends=93),
     _case("sync_cancelled_replayed", SYNC, "overwrite", "cancel 1", "replay 1", faults=1, states=6_300, ends=130),
-    _case("sync_given_up_replayed", SYNC, "overwrite", "deadline 1", "replay 1", faults=1, states=5_500, ends=110),
+    _case("sync_failed_replayed", SYNC, "overwrite", "deadline 1", "replay 1", faults=1, states=5_500, ends=110),
     _case("sync_event_lost", SYNC, "overwrite", faults=1, lost=frozenset({2}), states=850, ends=34),
     _case("sync_touched", SYNC, "overwrite", "touch", faults=1, states=4_500, ends=120),
     _case("async", ASYNC, "overwrite", faults=1, states=76_000, ends=340),
-    _case("async_every_order_apart", ASYNC, "overwrite", exact=True, states=1_000, ends=6),
+    _case("async_every_order_apart", ASYNC, "overwrite", unreduced=True, states=1_000, ends=6),
     _case("async_removed", ASYNC, "overwrite", "remove", states=3_300, ends=47),
     _case("async_fails_first_cancelled", ASYNC, "overwrite", "fail", "cancel 1", states=7_800, ends=58),
     _case("async_fails_second_cancelled", ASYNC, "overwrite", "cancel 2", "fail", states=9_000, ends=61),
-    _case("async_given_up_replayed", ASYNC, "overwrite", "deadline 1", "replay 1", states=4_100, ends=33),
+    _case("async_failed_replayed", ASYNC, "overwrite", "deadline 1", "replay 1", states=4_100, ends=33),
     _case("async_cancelled_replayed", ASYNC, "overwrite", "cancel 1", "replay 1", states=3_000, ends=28),
     _case("async_touched", ASYNC, "fail", "touch", "deadline 1", "replay 1", states=540, ends=46),
     _case("async_event_lost", ASYNC, "overwrite", lost=frozenset({2}), states=140, ends=5),
@@ -86,7 +86,7 @@ CASES = [
     _case("async_cancelled_twice", ASYNC, "cancel 1", "cancel 1", "fail", versions=1, states=300, ends=34),
     _case("async_cancelled_and_overwritten", ASYNC, "overwrite", "cancel 1", "cancel 2", states=9_900, ends=145),
     _case("deleted_event_twice", SYNC, "remove", "redeliver 1", versions=1, faults=1, states=3_300, ends=170),
-    _case("deleted_event_mixed", SYNC, "remove", "redeliver 1", versions=1, fine=True, states=330, ends=18),
+    _case("deleted_event_mixed", SYNC, "remove", "redeliver 1", versions=1, interleaved=True, states=330, ends=18),
     _case("other_type", ASYNC, "overwrite", kinds=APPENDED, states=1_400, ends=8),
     _case("other_type_cancelled", ASYNC, "overwrite", "cancel 2", kinds=APPENDED, states=5_600, ends=51),
     _case("discarded", ASYNC, "deadline 1", "discard 1", "sweep", versions=1, faults=1, states=3_600, ends=210),
@@ -95,12 +95,12 @@ CASES = [
     _discards("discarded_beside_replay", "discard 1", "replay 1", "deadline 1", states=640, ends=22),
     _discards("discarded_beside_the_sweep", "lose 1", "sweep", "discard 1", states=4_300, ends=21),
     _discards("discarded_event_twice", "redeliver 1", "discard 1", states=420, ends=17),
-    _case("event_twice", ASYNC, "redeliver 1", "cancel 1", versions=1, fine=True, states=370, ends=14),
+    _case("event_twice", ASYNC, "redeliver 1", "cancel 1", versions=1, interleaved=True, states=370, ends=14),
 ]
 
 
 def _host_fails(name: str, *, states: int, ends: int, failures: int = 1) -> Case:
-    """The scenario of that name, with a host that fails instead of requests that do."""
+    """Return the scenario of that name with host failures instead of faults."""
     scenario = next(case.scenario for case in CASES if case.name == name)
     return Case(f"{name}_host_fails", replace(scenario, faults=0, failures=failures), states, ends)
 
@@ -116,7 +116,7 @@ HOST_FAILS = [
     _host_fails("async_cancelled_twice", states=10_000, ends=119),
 ]
 
-# Minutes, not seconds: EXPLORE=long
+# These take minutes (EXPLORE=long).
 LONG = [
     _case("other_type_one_fault", ASYNC, "overwrite", kinds=APPENDED, faults=1, states=280_000, ends=740),
     _host_fails("other_type", states=330_000, ends=125),
@@ -129,7 +129,7 @@ LONG = [
     _case("route_renamed_overwritten", SYNC, "overwrite", routes=RENAMED, states=23_000, ends=12),
     _host_fails("sync_removed", states=42_000, ends=140),
     _host_fails("sync_cancelled_replayed", states=22_000, ends=100),
-    _host_fails("sync_given_up_replayed", states=15_000, ends=65),
+    _host_fails("sync_failed_replayed", states=15_000, ends=65),
     _host_fails("sync_touched", states=10_000, ends=75),
     _host_fails("async", states=100_000, ends=30),
     _host_fails("async_touched", states=69_000, ends=600),

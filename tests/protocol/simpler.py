@@ -1,4 +1,4 @@
-"""The rules as they were before a trace broke them: with one of them in place, tests must fail."""
+"""Rules as they were before a trace broke them. With one of them in place, tests must fail."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,14 +18,14 @@ from rules.transfers.decisions import CopyStatus, SourceBlob, TargetBlob
 from rules.transfers.model import Ended, Outcome, Run, Step, Transfer, Verdict
 from rules.transfers.states import State
 from tests.fakes import MemoryDeadLetters, MemoryTarget
+from tests.protocol import coroutines
 from tests.protocol import model as model_
-from tests.protocol import recall
 
 Simpler = Callable[[pytest.MonkeyPatch], None]
 
 
-def half_made_is_not_success(patch: pytest.MonkeyPatch) -> None:
-    """What is ours and has no status `success` is half-made."""
+def incomplete_is_not_success(patch: pytest.MonkeyPatch) -> None:
+    """A target blob of this transfer without the status `success` is incomplete."""
 
     def is_half_made(target: TargetBlob, transfer: Transfer, _size: int | None) -> bool:
         return target.transfer_id == transfer.id and target.copy_status is not CopyStatus.SUCCESS
@@ -34,19 +34,19 @@ def half_made_is_not_success(patch: pytest.MonkeyPatch) -> None:
 
 
 def one_look_finds_a_deletion(patch: pytest.MonkeyPatch) -> None:
-    """A source that is not seen once is gone."""
+    """A source that one look does not find is deleted."""
     rule = decisions.decide
     patch.setattr(start, "decide", lambda run, *found: rule(replace(run, gone=True), *found))
 
 
-def another_type_is_removed_at_once(patch: pytest.MonkeyPatch) -> None:
+def another_type_is_removed_immediately(patch: pytest.MonkeyPatch) -> None:
     """A target of another blob type is removed by the look that finds it."""
     rule = decisions.decide
     patch.setattr(start, "decide", lambda run, *found: rule(replace(run, settled=True), *found))
 
 
 def only_own_copies_are_waited_for(patch: pytest.MonkeyPatch) -> None:
-    """A pending copy of our version that another transfer began is aborted."""
+    """A pending copy of the version that another transfer started is aborted."""
     mine = ""
 
     def remembering(body: Any) -> Any:
@@ -68,7 +68,7 @@ def only_own_copies_are_waited_for(patch: pytest.MonkeyPatch) -> None:
 
 
 def stale_copies_are_not_cleaned(patch: pytest.MonkeyPatch) -> None:
-    """Whose source shows another version may not touch the target any more."""
+    """A transfer does not touch the target after its source has changed."""
 
     async def clean(ports: Ports, run: Run) -> Outcome:
         source = await ports.source.head(run.transfer.source_blob)
@@ -80,7 +80,7 @@ def stale_copies_are_not_cleaned(patch: pytest.MonkeyPatch) -> None:
 
 
 def every_copy_is_aborted(patch: pytest.MonkeyPatch) -> None:
-    """A cleaning aborts whatever is pending, as often as it finds it."""
+    """A cleaning aborts every pending copy that it finds."""
     rule = decisions.clean
 
     def clean(run: Run, target: TargetBlob | None, **_: bool) -> decisions.Cleaning:
@@ -90,17 +90,17 @@ def every_copy_is_aborted(patch: pytest.MonkeyPatch) -> None:
 
 
 def settle_is_too_short(patch: pytest.MonkeyPatch) -> None:
-    """The pause before the cleaning ends while late requests are alive."""
-    patch.setattr(model_.Model, "_alive", lambda *_: False)
+    """The pause before the cleaning ends while late requests are in flight."""
+    patch.setattr(model_.Model, "_is_request_alive", lambda *_: False)
 
 
 def no_window(patch: pytest.MonkeyPatch) -> None:
-    """What was read may be acted upon however old it is."""
-    patch.setattr(recall.Reading, "__sub__", lambda *_: 0.0)
+    """An act may be based on a read of any age."""
+    patch.setattr(coroutines.Reading, "__sub__", lambda *_: 0.0)
 
 
 def ended_is_not_read(patch: pytest.MonkeyPatch) -> None:
-    """Nobody asks whether the transfer has ended."""
+    """The record of the end is ignored."""
     rule = decisions.decide
 
     def decide(run: Run, source: SourceBlob | None, target: TargetBlob | None, _: Ended | None) -> Any:
@@ -109,9 +109,7 @@ def ended_is_not_read(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(start, "decide", decide)
 
 
-def letters_are_simply_written(patch: pytest.MonkeyPatch) -> None:
-    """The last write of a letter wins."""
-
+def last_write_of_a_dead_letter_wins(patch: pytest.MonkeyPatch) -> None:
     def merged(_: DeadLetter | None, new: DeadLetter) -> DeadLetter:
         return new
 
@@ -119,7 +117,7 @@ def letters_are_simply_written(patch: pytest.MonkeyPatch) -> None:
 
 
 def receipt_ignores_size(patch: pytest.MonkeyPatch) -> None:
-    """Our `source_etag` and no bad status are a receipt."""
+    """A receipt needs only the `source_etag`, and a copy status that is `success` or absent."""
 
     def is_receipt(target: TargetBlob, etag: str, _size: int | None) -> bool:
         return target.source_etag == etag and target.copy_status in {None, CopyStatus.SUCCESS}
@@ -128,7 +126,7 @@ def receipt_ignores_size(patch: pytest.MonkeyPatch) -> None:
 
 
 def receipt_is_metadata(patch: pytest.MonkeyPatch) -> None:
-    """Our `source_etag` is a receipt."""
+    """A receipt needs only the `source_etag`."""
 
     def is_receipt(target: TargetBlob, etag: str, _size: int | None) -> bool:
         return target.source_etag == etag
@@ -138,7 +136,7 @@ def receipt_is_metadata(patch: pytest.MonkeyPatch) -> None:
 
 
 def replaced_without_condition(patch: pytest.MonkeyPatch) -> None:
-    """What is at the target is overwritten, whatever it has become since it was looked at."""
+    """An existing target is overwritten without If-Match."""
     refuse = MemoryTarget._refuse
 
     def unless_replacing(self: MemoryTarget, request: Any, there: Any, if_match: str | None, *code: str) -> None:
@@ -148,7 +146,7 @@ def replaced_without_condition(patch: pytest.MonkeyPatch) -> None:
 
 
 def created_without_condition(patch: pytest.MonkeyPatch) -> None:
-    """A first copy needs no If-None-Match: *."""
+    """A first copy has no If-None-Match: *."""
     refuse = MemoryTarget._refuse
 
     def unless_creating(self: MemoryTarget, request: Any, there: Any, if_match: str | None, *code: str) -> None:
@@ -158,8 +156,8 @@ def created_without_condition(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(MemoryTarget, "_refuse", unless_creating)
 
 
-def superseded_settles_where_something_is_seen(patch: pytest.MonkeyPatch) -> None:
-    """What was superseded cleans only if something half-made is at the target already."""
+def superseded_cleans_only_what_is_visible(patch: pytest.MonkeyPatch) -> None:
+    """A superseded transfer cleans only if an incomplete target exists already."""
 
     async def may_be_half_made(ports: Ports, run: Run) -> bool:
         target = await ports.target.head(run.transfer.target_blob)
@@ -169,17 +167,16 @@ def superseded_settles_where_something_is_seen(patch: pytest.MonkeyPatch) -> Non
 
 
 def resumes_do_not_rank(patch: pytest.MonkeyPatch) -> None:
-    """The records of a failed execution and of the resumed one are the same."""
+    """The records of a failed execution and of the resumed one have the same rank."""
     patch.setattr(Ended, "rank", property(lambda ended: (ended.attempt, 0)))
 
 
-def letters_are_not_swept(patch: pytest.MonkeyPatch) -> None:
-    """Nothing compares letters with transfers."""
-    patch.setattr(model_.Model, "_letters_disagree", lambda *_: False)
+def dead_letters_are_not_swept(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(model_.Model, "_is_sweep_due", lambda *_: False)
 
 
-def discarded_letters_are_owed(patch: pytest.MonkeyPatch) -> None:
-    """Who looks whether a letter is missing does not know that a person discarded it."""
+def discarded_dead_letters_are_missing(patch: pytest.MonkeyPatch) -> None:
+    """The sweep does not know that a missing dead letter was discarded."""
 
     async def is_owed(ports: Ports, _instance: Instance, ended: Ended) -> bool:
         return await ports.dead_letters.read(ended.id) is None
@@ -188,8 +185,8 @@ def discarded_letters_are_owed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("operations.upkeep.sweep._may_be_owed", lambda ended: ended.ending.state is State.DEAD_LETTERED)
 
 
-def said_before_it_is_resolved(patch: pytest.MonkeyPatch) -> None:
-    """The record of the end says first that its letter is discarded, whether or not there is one."""
+def discard_is_marked_first(patch: pytest.MonkeyPatch) -> None:
+    """The record of the end is marked as discarded first, even without an open dead letter."""
     resolve = MemoryDeadLetters.resolve
 
     async def marked(self: MemoryDeadLetters, identity: str, attempt: int, how: str, now: datetime) -> bool:
@@ -201,7 +198,7 @@ def said_before_it_is_resolved(patch: pytest.MonkeyPatch) -> None:
 
 
 def an_abort_is_never_repeated(patch: pytest.MonkeyPatch) -> None:
-    """An abort that was not answered counts as done."""
+    """An abort without an answer counts as done."""
     rule = decisions.clean
     aborted: list[bool] = []
 

@@ -1,4 +1,4 @@
-"""A state of everything as a value, and what is explored."""
+"""The state of the whole model as a value, and the scenarios to explore."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -7,13 +7,13 @@ from rules.routes.model import EnginePreference
 from rules.transfers.model import Kind
 from rules.transfers.policies import Times
 from tests.protocol.checker import Ghost
-from tests.protocol.recall import Moment
+from tests.protocol.coroutines import Moment
 
-TIMES = Times(window=1000.0)  # `settle` is then a pause that no backoff and no poll has
+TIMES = Times(window=1000.0)  # makes the `settle` pause differ from every backoff and poll
 
 
 class Orchestration(NamedTuple):
-    """One instance: what it was started with and told; `mark` is what its open timer was started upon."""
+    """An orchestration instance: its run and history; `mark` is the target's state or the timer number when its timer started."""
 
     run: int
     history: int
@@ -22,12 +22,12 @@ class Orchestration(NamedTuple):
     late: bool = False
     mark: int = 0
     status: str = "Running"
-    said: str = ""
-    """What the host shows of it when it was failed or terminated."""
+    host_output: str = ""
+    """The output of a failed or terminated instance."""
 
 
 class Owner(NamedTuple):
-    """Who waits for an activity: task `number` of an execution of a transfer's instance."""
+    """The caller of an activity: task `number` of an execution of a transfer's instance."""
 
     transfer: int
     generation: int
@@ -36,7 +36,7 @@ class Owner(NamedTuple):
 
 
 class Task(NamedTuple):
-    """An activity or operation in flight. One that sleeps has an answer that it has not seen, or has not begun."""
+    """An activity or operation in flight. A task that is asleep is delayed: it has not seen `held`, its answer, or has not begun."""
 
     body: int
     born: Moment
@@ -46,11 +46,11 @@ class Task(NamedTuple):
     held: tuple[int, int] | tuple[()] = ()
     slept: bool = False
     read: int = 0
-    """The version that its copy's request had read when the source changed: being pinned does not stop it any more."""
+    """The version that its copy had read before the source changed: the pin has been checked already."""
 
 
 class State(NamedTuple):
-    """Everything, as numbers of what the model knows."""
+    """The state of everything, as numbers of interned values."""
 
     world: int
     instances: tuple[Orchestration | None, ...]
@@ -65,12 +65,12 @@ class State(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What is explored: two versions of one name, unless more are said, and what may happen to them in any order.
+    """Events around the versions of one blob, explored in every order.
 
-    `script` names what happens, each as often as it is listed: `overwrite`, `remove`, `cancel 1`, `replay 1`, `deadline 1`,
-    `fail` (the service gives up a copy), `touch`, `terminate 1`, `sweep`, `redeliver 1`, `discard 1`,
-    `lose 1` (an outsider deletes an open letter), `forget 1` (a resolved letter's retention ends). `faults` is how many things may go wrong
-    besides; `failures` is how often the host may fail an orchestration, drop an activity, or take one that runs for lost.
+    Each line of `script` happens as often as it is listed: `overwrite`, `remove`, `cancel 1`, `replay 1`, `deadline 1`, `fail` (a copy
+    fails in the service), `touch`, `terminate 1`, `sweep`, `redeliver 1`, `discard 1`, `lose 1` (an outsider deletes an open dead
+    letter), `forget 1` (the retention of a resolved dead letter ends). `faults` limits the faults of requests and activities;
+    `failures` limits how often the host fails an orchestration, drops an activity, or repeats a running one as lost.
     """
 
     engine: EnginePreference = EnginePreference.SYNC
@@ -80,35 +80,37 @@ class Scenario:
     failures: int = 0
     routes: tuple[str, ...] = ("route",)
     lost: frozenset[int] = frozenset()
+    """The versions whose events are lost."""
     kinds: tuple[Kind, ...] = ()
-    """The blob types of the versions; those that are not listed are block blobs."""
-    fine: bool = False
+    """The blob types of the versions; the default is block blobs."""
+    interleaved: bool = False
+    """Whether the requests of operations interleave with others."""
     times: Times = TIMES
-    exact: bool = False
-    """Whether no states are taken for one another and no orders for equal: slow, for scripts and a small check."""
+    unreduced: bool = False
+    """Whether to skip the reduction of equivalent states and orders: slow, for traces and a small check."""
 
 
 class Step(NamedTuple):
-    """Something that may happen, and what is then."""
+    """A possible step, and the state after it."""
 
     label: str
     state: State
     optional: bool = False
-    """Whether it may as well never happen."""
+    """Whether it may never happen."""
     fault: bool = False
 
 
 def unborn(task: Task) -> Task:
-    """A second run of a task, which has not begun."""
+    """Return a second run of a task, which has not begun."""
     return Task(task.body, Moment(), task.owner, asleep=True)
 
 
 def without(tasks: tuple[Task, ...], task: Task) -> tuple[Task, ...]:
-    """The tasks but for one."""
+    """Return the tasks except one."""
     position = tasks.index(task)
     return tasks[:position] + tasks[position + 1 :]
 
 
 def in_order(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
-    """The tasks in one order, whichever came first: states that are alike are equal."""
+    """Return the tasks in a canonical order, so that equivalent states are equal."""
     return tuple(sorted(tasks, key=hash))

@@ -1,6 +1,6 @@
-"""Every order of the requests of two transfers of one name and of what else may happen, with one thing that goes wrong.
+"""Every interleaving of two transfers of one blob and of other events, with one fault.
 
-`EXPLORE=long` adds what takes minutes: three versions, two faults, a host that fails in the larger scenarios (`make explore`).
+`EXPLORE=long` adds cases that take minutes: three versions, two faults, host failures in the larger scenarios (`make explore`).
 """
 
 import os
@@ -11,29 +11,28 @@ import pytest
 from tests.protocol.explorer import explore
 from tests.protocol.scenarios import CASES, HOST_FAILS, LONG, Case
 
-LONG_TOO = os.environ.get("EXPLORE") == "long"
+WITH_LONG = os.environ.get("EXPLORE") == "long"
 
 
 @pytest.mark.parametrize("case", [*CASES, *HOST_FAILS], ids=lambda case: case.name)
 def test_every_interleaving(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
-    """The target ends at the newest version and never goes back, nothing is `verified` falsely, everything ends once."""
-    _explored(case, capsys)
+    """The target ends at the newest version and never goes back, `verified` is true, and every attempt ends once."""
+    _explore(case, capsys)
 
 
-if LONG_TOO:
+if WITH_LONG:
 
     @pytest.mark.timeout(3600)
     @pytest.mark.parametrize("case", LONG, ids=lambda case: case.name)
     def test_more_interleavings(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
-        """The same, with more versions and more faults."""
-        _explored(case, capsys)
+        _explore(case, capsys)
 
 
-def _explored(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
-    found = explore(case.scenario)
+def _explore(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+    result = explore(case.scenario)
     with capsys.disabled():
         sys.stdout.write(
-            f"\n  {case.name}: {found.states:,} states, {found.steps:,} steps, {found.ends} ends, {found.deepest} deep\n"
+            f"\n  {case.name}: {result.states:,} states, {result.steps:,} steps, {result.ends} ends, {result.deepest} deep\n"
         )
-    assert found.states >= case.states, "the exploration has shrunk"
-    assert found.ends >= case.ends, "the exploration has shrunk"
+    assert result.states >= case.states, "the exploration has shrunk"
+    assert result.ends >= case.ends, "the exploration has shrunk"

@@ -1,4 +1,4 @@
-"""An orchestration named `transfer` that ends as its blob's name says, and one of another name."""
+"""An orchestration `transfer` that ends as its blob's name says, and another one."""
 
 # mypy: disable-error-code="untyped-decorator"
 # The SDK's decorators have no types.
@@ -14,7 +14,7 @@ app: Any = df.DFApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 
 @app.orchestration_trigger(context_name="context")
 def transfer(context: df.DurableOrchestrationContext) -> Generator[Any, Any, Any]:
-    """Wait for the cancel event; blobs named `broken` fail, `done` are done at once."""
+    """Wait for the cancel event. A blob named `broken` fails, one named `done` ends immediately."""
     name = context.get_input()["transfer"]["name"]
     context.set_custom_status({"engine": "sync"})
     if name == "broken":
@@ -26,12 +26,12 @@ def transfer(context: df.DurableOrchestrationContext) -> Generator[Any, Any, Any
 
 @app.orchestration_trigger(context_name="context")
 def other(_context: df.DurableOrchestrationContext) -> Generator[Any, Any, Any]:
-    """Wait."""
+    """Wait forever."""
     yield _context.wait_for_external_event("never")
 
 
 @app.route("rpc", methods=["GET"])
 @app.durable_client_input(client_name="client")
 async def rpc(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> str:  # noqa: ARG001  # a trigger has one
-    """Where the SDK's client is sent to."""
+    """Return the URL that the SDK's client calls."""
     return str(client._orchestration_bindings.rpc_base_url)
