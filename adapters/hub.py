@@ -4,15 +4,13 @@ The Azure Storage backend of the Durable extension names them `<hub>-workitems` 
 backend has none.
 """
 
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import count
 
 from azure.core.exceptions import HttpResponseError
 
 from adapters.clients import Clients
 from adapters.translation import INSTANCES_OLDEST, code_of
-
-MISSING = datetime.max.replace(tzinfo=UTC)
 
 
 class HubQueues:
@@ -23,21 +21,22 @@ class HubQueues:
         self._endpoint = endpoint
 
     async def oldest(self, hub: str) -> datetime | None:
-        """When the oldest visible message of the hub was put; None if there is none."""
-        found = [await self._first(f"{hub}-workitems")]
+        """When the hub's oldest visible message was inserted; None if there is none."""
+        found = await self._first(f"{hub}-workitems") or []
         for number in count():
-            found.append(await self._first(f"{hub}-control-{number:02}"))
-            if found[-1] is MISSING:
+            first = await self._first(f"{hub}-control-{number:02}")
+            if first is None:
                 break
-        return min((at for at in found if at not in {None, MISSING}), default=None)
+            found += first
+        return min(found, default=None)
 
-    async def _first(self, name: str) -> datetime | None:
-        """When the first message of a queue was put; None if it has none, `MISSING` if there is no such queue."""
+    async def _first(self, name: str) -> list[datetime] | None:
+        """The insertion time of a queue's first message: a list of at most one; None if the queue does not exist."""
         async with self._clients.request_scope(INSTANCES_OLDEST):
             try:
                 messages = await self._clients.queue(self._endpoint, name.lower()).peek_messages(1)
             except HttpResponseError as error:
                 if code_of(error) != "QueueNotFound":
                     raise
-                return MISSING
-        return next((message.inserted_on for message in messages), None)
+                return None
+        return [message.inserted_on for message in messages if message.inserted_on]

@@ -83,7 +83,7 @@ async def _redeem(ports: Ports, instances: Instances, run: TimerRun, found: Unde
         blob=found.name,
         events=len(messages),
         started=sum(len(each.started) for each in accepted),
-        dead_letters=sum(each.dead_letter is not None for each in accepted),
+        letters=sum(each.dead_letter is not None for each in accepted),
     )
 
 

@@ -40,11 +40,10 @@ async def _take_up_all(ports: Ports, instances: Instances, run: TimerRun, prefix
             run.done += 1
 
     async for page in run.pages(instances, prefix, statuses=StatusFilter.BROKEN):
-        await run.each([instance for instance in page if _is_due(ports, instance)], start, AT_ONCE)
+        await run.each([instance for instance in page if _is_due(ports, recovery.sequel(instance))], start, AT_ONCE)
 
 
-def _is_due(ports: Ports, instance: Instance) -> bool:
-    sequel = recovery.sequel(instance)
+def _is_due(ports: Ports, sequel: Sequel | None) -> bool:
     return sequel is None or sequel.due <= ports.now()
 
 
@@ -52,9 +51,11 @@ async def take_up(ports: Ports, instances: Instances, identity: str) -> bool:
     """Start one broken orchestration again, if it still is broken and due. True if it was started."""
     # A list may be old: a replay may be under way or over, and a start silently replaces an instance that ended.
     instance = await instances.find(identity)
-    if instance is None or not instance.broken or not _is_due(ports, instance):
+    if instance is None or not instance.broken:
         return False
     sequel = recovery.sequel(instance)
+    if not _is_due(ports, sequel):
+        return False
     if sequel is None:
         await _keep(ports, instance)
         return False

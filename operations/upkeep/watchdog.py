@@ -107,11 +107,11 @@ async def _act(ports: Ports, instances: Instances, identity: str) -> bool:
         await _end(ports, instances, instance)
     else:
         log("watchdog.lost", recovery.LOST, level=logging.WARNING, id=identity, name=instance.name)
-        await give_back(ports, instances, identity)
+        await give_back(instances, identity)
     return True
 
 
-async def give_back(_ports: Ports, instances: Instances, identity: str) -> None:
+async def give_back(instances: Instances, identity: str) -> None:
     """End an orchestration whose activity was lost, so that it is resumed. If the activity runs after all, it does no harm."""
     await instances.terminate(identity, recovery.LOST)
 

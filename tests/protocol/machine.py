@@ -42,7 +42,7 @@ OPERATIONS = {
     "accept": accept,
     "cancel": _portless(ask_to_cancel),
     "discard": discard,
-    "lost": give_back,
+    "lost": _portless(give_back),
     "restart": restart,
     "resume": take_up,
     "sweep": sweep,

@@ -44,11 +44,17 @@ def problem(error: Problem) -> func.HttpResponse:
         "type": "about:blank",
         "title": error.title,
         "status": error.status,
-        "detail": error.detail,
+        "detail": _shown(error.detail),
         "fix": error.fix,
     }
     headers = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else {}
     return _response({**body, **error.facts}, error.status, "application/problem+json", headers)
+
+
+def _shown(detail: str) -> str:
+    """A detail may quote the request: without secrets and control characters. Escapes come last: they could hide a secret."""
+    text = text_without_secrets(detail)
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def failure(error: Exception) -> func.HttpResponse:
@@ -58,8 +64,8 @@ def failure(error: Exception) -> func.HttpResponse:
     if isinstance(error, StorageError):
         log("http.storage_failed", str(error), level=logging.WARNING)
         return problem(Unavailable(str(error), "Check GET /api/health, then send the request again.", retry_after=30))
-    # Its text may hold anything, so it goes to the log alone, and even there without what looks like a secret.
-    log("http.failed", text_without_secrets(f"{type(error).__name__}: {error}"), level=logging.ERROR)
+    # The text of an unexpected error goes to the log only.
+    log("http.failed", f"{type(error).__name__}: {error}", level=logging.ERROR)
     return problem(Problem("an unexpected error occurred", "Search the app's log for the action http.failed."))
 
 

@@ -34,7 +34,25 @@ def test_any_name_stays_on_its_line_and_comes_back_as_it_was(caplog: pytest.LogC
     (line,) = lines(caplog)
     assert line.isascii()
     assert line.isprintable()
-    assert json.loads(line) == {"action": "transfer.accepted", "text": f"about {name}", "name": name}
+    text = f"about {name}".encode("utf-8", "replace").decode()
+    assert json.loads(line) == {"action": "transfer.accepted", "text": text, "name": name}
+
+
+class Described:
+    """A value that JSON has no form for, whose text holds a secret."""
+
+    def __str__(self) -> str:
+        return "?sig=c2VjcmV0"
+
+
+def test_secrets_are_removed_from_every_text_but_the_names_of_blobs(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, LOGGER.name)
+    secret = "first line\nsig=c2VjcmV0&code=c2VjcmV0"
+    log("http.failed", secret, detail=secret, error=secret, odd=Described(), name="code=DE/a.csv", count=1)
+    (line,) = lines(caplog)
+    assert "c2VjcmV0" not in line
+    assert line.count("sig=REMOVED") == 4
+    assert json.loads(line)["name"] == "code=DE/a.csv"
 
 
 def test_the_level_is_the_records_own(caplog: pytest.LogCaptureFixture) -> None:

@@ -170,7 +170,6 @@ def test_a_field_that_is_unknown_is_named_and_never_ignored(field: str) -> None:
             ask({"route": "default", field: 1})
         assert str(caught.value).startswith("unknown field ")
         assert len(str(caught.value)) < 200
-        assert str(caught.value).isprintable()
         assert caught.value.fix.startswith("Use only: ")
         assert "dry_run, max_per_second" in caught.value.fix
 
@@ -180,13 +179,6 @@ def test_a_field_of_the_other_kind_is_unknown() -> None:
     for field in ("reason", "since", "until"):
         with pytest.raises(Invalid, match="unknown field"):
             reconcile({"route": "default", field: None})
-
-
-def test_a_secret_that_was_sent_as_a_field_does_not_come_back() -> None:
-    """Somebody may have pasted a URL."""
-    with pytest.raises(Invalid) as caught:
-        replay({"?sig=c2VjcmV0&code=a2V5": 1})
-    assert "c2VjcmV0" not in str(caught.value) + caught.value.fix
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import json
 import logging
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import quote, urljoin
 
 import pytest
 
@@ -491,6 +491,30 @@ async def test_an_error_that_nobody_foresaw_is_500_without_its_text(
     assert json.loads(line)["action"] == "http.failed"
     assert line.isprintable()
     assert "c2VjcmV0" not in line
+
+
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        "?sig=c2VjcmV0&code=a2V5",
+        "\nsig=c2VjcmV0",
+        "\u2028sig=c2VjcmV0",
+        "\x1b[31m\ud800?code=c2VjcmV0",
+        "x%26sig%3Dc2VjcmV0",
+        "a" * 34 + "'sig=c2VjcmV0",
+    ],
+)
+async def test_a_secret_in_a_request_does_not_come_back(api: Api, pasted: str) -> None:
+    sent, query = json.dumps({pasted: 1}).encode(), quote(pasted, errors="replace")
+    for answer in [
+        await api.call("start_replay", None, sent),
+        await api.call("list_transfers", **{pasted: "1"}),
+        await api.call("list_transfers", "", b"", f"?{query}=&{query}="),
+        await api.call("list_transfers", "", b"", f"?{query}=1&{query}=2", **{pasted: "1,2"}),
+    ]:
+        assert is_problem(answer, 400)
+        assert "c2V" not in answer.text
+        assert answer.body["detail"].isprintable()
 
 
 async def test_health_is_200_when_up_and_503_when_not(world: World, api: Api) -> None:
