@@ -34,7 +34,7 @@ def replay(sent: Any) -> Job:
 
 def asked(sent: Any, work: JobKind) -> Job:
     """The job that a body asks for."""
-    return bodies.job(request(sent if isinstance(sent, bytes) else json.dumps(sent).encode()), work, ID, NOW)
+    return bodies.read_job(request(sent if isinstance(sent, bytes) else json.dumps(sent).encode()), work, ID, NOW)
 
 
 def reconcile(sent: Any) -> Job:
@@ -71,7 +71,7 @@ def test_every_field_of_a_replay_is_read() -> None:
 def test_a_body_that_is_not_utf_8_is_told_so(encoding: str) -> None:
     """Windows PowerShell sends Latin-1; an editor may have saved UTF-16."""
     sent = '{"route": "año"}'.encode(encoding)
-    for read in (replay, reconcile, lambda sent: bodies.texts(request(sent), "route", "name")):
+    for read in (replay, reconcile, lambda sent: bodies.read_strings(request(sent), "route", "name")):
         with pytest.raises(Invalid) as told:
             read(sent)
         assert told.value.status == 400

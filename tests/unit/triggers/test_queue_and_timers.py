@@ -46,8 +46,8 @@ class TestQueue:
             await asyncio.Future[Never]()
             raise AssertionError
 
-        assert queue.SECONDS <= 9
-        monkeypatch.setattr(queue, "SECONDS", 0.01)
+        assert queue.TIMEOUT_SECONDS <= 9
+        monkeypatch.setattr(queue, "TIMEOUT_SECONDS", 0.01)
         monkeypatch.setattr(world.instances, "find", hang)
         with pytest.raises(TimeoutError):
             await api.run("accept", message=func.QueueMessage(body=world.event(world.put())))

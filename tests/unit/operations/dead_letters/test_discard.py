@@ -11,7 +11,7 @@ from operations.dead_letters.discard import discard
 from operations.dead_letters.replay import Resolved, replay
 from operations.problems import Conflict, NotFound
 from operations.transfers.accept import accept, refuse
-from operations.transfers.look import transfer as look
+from operations.transfers.look import get as get_transfer
 from operations.transfers.restart import StillRunning
 from operations.transfers.share import share
 from operations.upkeep.purge import purge
@@ -54,13 +54,13 @@ class TestOne:
     async def test_it_is_resolved_and_stays_readable_and_its_transfer_stays_dead_lettered(self, world: World) -> None:
         """The transfer shows what became of its letter; the letter keeps why it failed."""
         transfer = await dead(world, NAME)
-        shown = await look(world.ports, world.instances, transfer.id)
+        shown = await get_transfer(world.ports, world.instances, transfer.id)
         assert shown["letter"] == {"state": "open", "resolved_at": None, "resolved_as": None}
         kept = await discard(world.ports, world.instances, transfer.id)
         assert kept == await world.dead_letters.read(transfer.id)
         assert (kept.resolved_as, kept.resolved_at, kept.reason) == ("discarded", NOW, Reason.THROTTLED)
         assert world.dead_letters.open == {}
-        shown = await look(world.ports, world.instances, transfer.id)
+        shown = await get_transfer(world.ports, world.instances, transfer.id)
         assert shown["state"] == "dead_lettered"
         assert shown["letter"] == {"state": "resolved", "resolved_at": stamp(NOW), "resolved_as": "discarded"}
         assert "instances.start" not in world.asked
@@ -246,7 +246,7 @@ class TestRaces:
         assert await purge(world.ports, world.instances) == 1
         assert (await accept(world.ports, world.instances, world.event(transfer))).started == (transfer.id,)
         await carry(world)
-        assert (await look(world.ports, world.instances, transfer.id))["letter"]["resolved_as"] == "discarded"
+        assert (await get_transfer(world.ports, world.instances, transfer.id))["letter"]["resolved_as"] == "discarded"
         assert world.dead_letters.open == {}
         assert world.at(transfer.target_blob) is None
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from operations.dead_letters.look import MAX_PAGES
-from operations.dead_letters.look import page as list_page
+from operations.dead_letters.look import MAX_PAGES, list_open
 from operations.transfers.accept import refuse
 from rules.errors import Reason
 from rules.events import RejectedEvent
@@ -17,7 +16,7 @@ class TestLetters:
 
     async def wanted(self, world: World, limit: int = 100, **by: str) -> list[str]:
         """The ids of the first page."""
-        return [item["id"] for item in (await list_page(world.ports, by, limit, None))["items"]]
+        return [item["id"] for item in (await list_open(world.ports, by, limit, None))["items"]]
 
     async def test_by_name_with_route_and_reason(self, world: World) -> None:
         """Exactly that name; a message has none."""
@@ -46,9 +45,9 @@ class TestLetters:
     async def test_it_is_read_on_until_a_page_has_one(self, world: World) -> None:
         """Not one empty page after the other; up to a bound, from where the next call goes on."""
         made = sorted([await dead(world, f"in/{number}") for number in range(MAX_PAGES + 2)], key=lambda t: t.id)
-        page = await list_page(world.ports, {"name": made[5].name}, 1, None)
+        page = await list_open(world.ports, {"name": made[5].name}, 1, None)
         assert ([item["id"] for item in page["items"]], world.asked.count("letters.list")) == ([made[5].id], 6)
-        page = await list_page(world.ports, {"name": made[-1].name}, 1, None)
+        page = await list_open(world.ports, {"name": made[-1].name}, 1, None)
         assert (page["items"], world.asked.count("letters.list")) == ([], 6 + MAX_PAGES)
-        page = await list_page(world.ports, {"name": made[-1].name}, 1, page["continuation"])
+        page = await list_open(world.ports, {"name": made[-1].name}, 1, page["continuation"])
         assert ([item["id"] for item in page["items"]], page["continuation"]) == ([made[-1].id], None)

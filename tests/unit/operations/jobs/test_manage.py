@@ -39,7 +39,7 @@ async def followed(world: World, job: Job) -> list[list[dict[str, Any]]]:
     """The pages of the job's report, as a reader follows them to the end."""
     pages, more = list[list[dict[str, Any]]](), True
     while more:
-        lines, more = await manage.report(world.ports, world.instances, job.id, len(pages))
+        lines, more = await manage.read_report(world.ports, world.instances, job.id, len(pages))
         pages.append(lines)
     return pages
 
@@ -88,13 +88,13 @@ class TestLooking:
     async def test_while_it_runs_its_status_counts(self, world: World) -> None:
         """Its input is of the beginning."""
         stands(world, RECONCILE, now=ACTING)
-        shown = await manage.look(world.instances, RECONCILE.id)
+        shown = await manage.get(world.instances, RECONCILE.id)
         assert (shown["state"], shown["phase"], shown["pages"], shown["counts"]["found"]) == ("running", "act", 3, 9)
 
     async def test_before_the_first_batch_it_is_as_asked_for(self, world: World) -> None:
         """Pending is running."""
         await world.instances.start(RECONCILE)
-        assert (await manage.look(world.instances, RECONCILE.id))["state"] == "running"
+        assert (await manage.get(world.instances, RECONCILE.id))["state"] == "running"
 
     @pytest.mark.parametrize(
         ("ended", "state"),
@@ -108,14 +108,14 @@ class TestLooking:
         """The last status may be of before."""
         stands(world, RECONCILE, "Completed", ended)
         world.instances.kept[RECONCILE.id] = replace(world.instances.kept[RECONCILE.id], custom=progress(ACTING))
-        shown = await manage.look(world.instances, RECONCILE.id)
+        shown = await manage.get(world.instances, RECONCILE.id)
         assert (shown["state"], shown["phase"]) == (state, None)
 
     @pytest.mark.parametrize("status", ["Failed", "Terminated"])
     async def test_one_that_broke_runs_and_keeps_its_counts(self, world: World, status: str) -> None:
         """It is started again by itself; until then the detail is what the extension said, without a secret."""
         stands(world, RECONCILE, status, ACTING, output="Orchestrator function 'job' failed ?sig=c2VjcmV0")
-        shown = await manage.look(world.instances, RECONCILE.id)
+        shown = await manage.get(world.instances, RECONCILE.id)
         assert (shown["state"], shown["counts"]["found"], shown["pages"]) == ("running", 9, 3)
         assert shown["detail"].startswith(f"the orchestration was {status}: Orchestrator function 'job' failed")
         assert "c2VjcmV0" not in str(shown)
@@ -127,9 +127,9 @@ class TestLooking:
         world.instances.kept[RECONCILE.id] = Instance(RECONCILE.id, "Running", None, {}, None, NOW)
         for identity in (manage.new_id(JobKind.REPLAY), transfer.id, RECONCILE.id):
             with pytest.raises(NotFound):
-                await manage.look(world.instances, identity)
+                await manage.get(world.instances, identity)
             with pytest.raises(NotFound):
-                await manage.report(world.ports, world.instances, identity, 0)
+                await manage.read_report(world.ports, world.instances, identity, 0)
             with pytest.raises(NotFound):
                 await manage.cancel(world.instances, identity)
 
@@ -146,7 +146,7 @@ class TestLooking:
         for work in JobKind:
             listed, continuation, first = list[str](), None, True
             while first or continuation:
-                shown = await manage.page(world.instances, work, 3, continuation)
+                shown = await manage.list_jobs(world.instances, work, 3, continuation)
                 listed += [item["id"] for item in shown["items"]]
                 continuation, first = shown["continuation"], False
             assert sorted(listed) == sorted(made[work])
@@ -172,7 +172,7 @@ class TestReport:
         job, seen, number = replace(RECONCILE, rate=100), list[list[dict[str, Any]]](), 0
         while job.phase:
             stands(world, RECONCILE, now=job)
-            lines, more = await manage.report(world.ports, world.instances, job.id, number)
+            lines, more = await manage.read_report(world.ports, world.instances, job.id, number)
             if lines:
                 seen.append(lines)
                 number += 1
@@ -186,9 +186,9 @@ class TestReport:
     async def test_before_there_is_a_page_it_is_empty_and_at_its_end(self, world: World) -> None:
         """No page is read for it; nor is one beyond the last."""
         await world.instances.start(RECONCILE)
-        assert await manage.report(world.ports, world.instances, RECONCILE.id, 0) == ([], False)
+        assert await manage.read_report(world.ports, world.instances, RECONCILE.id, 0) == ([], False)
         stands(world, RECONCILE, "Completed", ACTING)
-        assert await manage.report(world.ports, world.instances, RECONCILE.id, 10**9) == ([], False)
+        assert await manage.read_report(world.ports, world.instances, RECONCILE.id, 10**9) == ([], False)
         assert "reports.read" not in world.asked
 
     async def test_a_page_that_was_deleted_is_empty_and_the_next_one_follows(self, world: World) -> None:
@@ -202,14 +202,14 @@ class TestReport:
         """It may be done again, and its page be another."""
         await world.reports.write(found_page(RECONCILE.id, 0), [{"name": "of a batch that was lost"}])
         stands(world, RECONCILE)
-        assert await manage.report(world.ports, world.instances, RECONCILE.id, 0) == ([], False)
+        assert await manage.read_report(world.ports, world.instances, RECONCILE.id, 0) == ([], False)
 
     async def test_storage_that_fails_is_told(self, world: World) -> None:
         """Not an empty page."""
         stands(world, RECONCILE, "Completed", ACTING)
         world.refuse(REPORTS_READ, error_for_answer(REPORTS_READ, 503, "ServerBusy"))
         with pytest.raises(Retryable):
-            await manage.report(world.ports, world.instances, RECONCILE.id, 0)
+            await manage.read_report(world.ports, world.instances, RECONCILE.id, 0)
 
 
 class Patience:

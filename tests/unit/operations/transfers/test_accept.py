@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from adapters.translation import INSTANCES_FIND, INSTANCES_START, LETTERS_WRITE, error_for_answer
-from operations.transfers.accept import Accepted, accept, begin
+from operations.transfers.accept import Accepted, accept, start_once
 from rules.errors import Reason, Retryable
 from rules.routes.model import Place, Route
 from rules.transfers.model import Ending, Run, Step, Successor, Transfer
@@ -91,7 +91,7 @@ async def test_a_start_that_finds_it_alive_is_a_duplicate(world: World) -> None:
     """Two deliveries at once: somebody was first between the look and the start."""
     transfer = world.put()
     world.when(INSTANCES_START, lambda: world.stands(transfer, "Running"))
-    assert await begin(world.ports, world.instances, transfer) is False
+    assert await start_once(world.ports, world.instances, transfer) is False
 
 
 async def test_delivered_five_times_it_is_one_transfer(world: World) -> None:

@@ -13,9 +13,9 @@ from operations.transfers.look import (
     SEARCH_PAGE,
     SEARCH_PAGES,
     SEARCH_SECONDS,
-    transfer,
-    transfer_of,
-    transfers,
+    get,
+    get_by_name,
+    list_transfers,
 )
 from operations.transfers.share import share
 from rules.codec import stamp
@@ -55,7 +55,7 @@ async def test_a_running_one_shows_its_live_detail(world: World) -> None:
     """From the custom status."""
     made = world.put()
     world.stands(made, "Running", Run(made, NOW, copied=4, size=10))
-    shown = await transfer(world.ports, world.instances, made.id)
+    shown = await get(world.ports, world.instances, made.id)
     assert set(shown) == FIELDS
     assert (shown["state"], shown["copied"], shown["total"]) == ("accepted", 4, 10)
     assert shown["source"] == {"url": made.source_blob.url, "name": NAME, "etag": made.etag, "size": 10}
@@ -66,7 +66,7 @@ async def test_an_ended_one_shows_its_output(world: World) -> None:
     """The last word."""
     made = world.put()
     world.stands(made, "Completed", output={"state": "verified", "copied": 10})
-    assert (await transfer(world.ports, world.instances, made.id))["state"] == "verified"
+    assert (await get(world.ports, world.instances, made.id))["state"] == "verified"
 
 
 @pytest.mark.parametrize("status", ["Failed", "Terminated"])
@@ -75,7 +75,7 @@ async def test_a_broken_one_is_under_way_and_shows_what_happened(world: World, s
     made = world.put()
     run = Run(made, NOW, state=State.COPYING, copied=4, size=10, resumes=1)
     world.stands(made, status, run, output="Orchestrator function 'transfer' failed: ?sig=c2VjcmV0")
-    shown = await transfer(world.ports, world.instances, made.id)
+    shown = await get(world.ports, world.instances, made.id)
     assert set(shown) == FIELDS
     assert (shown["state"], shown["copied"], shown["total"], shown["resumes"]) == ("copying", 4, 10, 1)
     assert shown["detail"].startswith(f"the orchestration was {status}: Orchestrator function 'transfer' failed")
@@ -91,7 +91,7 @@ async def test_one_that_is_started_again_and_has_not_begun_is_shown_by_its_input
     made = world.put()
     run = Run(made, NOW, state=State.COPYING, step=Step.CHECK, size=10, copied=4, resumes=1)
     await world.instances.start(lifecycle.cancelled(run))
-    shown = await transfer(world.ports, world.instances, made.id)
+    shown = await get(world.ports, world.instances, made.id)
     assert (shown["state"], shown["ending"], shown["cancelling"], shown["resumes"]) == ("copying", "cancelled", True, 1)
     assert (shown["copied"], shown["total"]) == (4, 10)
 
@@ -109,7 +109,7 @@ async def test_one_whose_input_nobody_can_read_is_still_shown() -> None:
 async def test_an_unknown_one_is_not_found(world: World) -> None:
     """With the fix."""
     with pytest.raises(NotFound):
-        await transfer(world.ports, world.instances, "37a8eec1-000000000000000000000000")
+        await get(world.ports, world.instances, "37a8eec1-000000000000000000000000")
 
 
 async def test_the_transfer_of_a_blobs_current_version_is_found_by_name(world: World) -> None:
@@ -117,14 +117,14 @@ async def test_the_transfer_of_a_blobs_current_version_is_found_by_name(world: W
     world.stands(world.put(), "Completed", output={"state": "superseded"})
     newer = world.put(content=b"newer")
     with pytest.raises(NotFound):
-        await transfer_of(world.ports, world.instances, "default", NAME)
+        await get_by_name(world.ports, world.instances, "default", NAME)
     world.stands(newer, "Running")
-    assert (await transfer_of(world.ports, world.instances, "default", NAME))["id"] == newer.id
+    assert (await get_by_name(world.ports, world.instances, "default", NAME))["id"] == newer.id
 
 
 async def found(world: World) -> dict[str, Any]:
     """The transfer of the blob, by its name."""
-    return await transfer_of(world.ports, world.instances, ROUTE.name, NAME)
+    return await get_by_name(world.ports, world.instances, ROUTE.name, NAME)
 
 
 async def gone(world: World) -> NotFound:
@@ -285,7 +285,7 @@ async def test_a_blob_with_a_key_of_its_owners_is_said_to_be_one_when_it_is_shar
     """The service does not show it: no retry would help, and the fix names the key."""
     world.put()
     world.refuse(SOURCE_HEAD, error_for_answer(SOURCE_HEAD, 409, "BlobUsesCustomerSpecifiedEncryption"))
-    for ask in (transfer_of, share):
+    for ask in (get_by_name, share):
         with pytest.raises(Invalid) as problem:
             await ask(world.ports, world.instances, ROUTE.name, NAME)
         assert "BlobUsesCustomerSpecifiedEncryption" in problem.value.detail
@@ -303,15 +303,15 @@ async def test_a_list_is_paged_filtered_by_route_and_state(world: World) -> None
     seen: list[str] = []
     continuation = None
     while True:
-        page = await transfers(world.instances, route="default", state=None, limit=2, continuation=continuation)
+        page = await list_transfers(world.instances, route="default", state=None, limit=2, continuation=continuation)
         seen += [item["id"] for item in page["items"]]
         assert len(page["items"]) <= 2
         if (continuation := page["continuation"]) is None:
             break
     assert sorted(seen) == sorted(each.id for each in made)
-    page = await transfers(world.instances, route=None, state="verified", limit=100, continuation=None)
+    page = await list_transfers(world.instances, route=None, state="verified", limit=100, continuation=None)
     assert [item["id"] for item in page["items"]] == [elsewhere.id]
-    page = await transfers(world.instances, route="nobody", state=None, limit=100, continuation=None)
+    page = await list_transfers(world.instances, route="nobody", state=None, limit=100, continuation=None)
     assert page == {"items": [], "continuation": None}
 
 
@@ -320,5 +320,5 @@ async def test_other_orchestrations_are_not_listed(world: World) -> None:
     made = world.put()
     world.stands(made, "Running")
     world.instances.kept["replay-1"] = replace(world.instances.kept[made.id], id="replay-1")
-    page = await transfers(world.instances, route=None, state=None, limit=100, continuation=None)
+    page = await list_transfers(world.instances, route=None, state=None, limit=100, continuation=None)
     assert [item["id"] for item in page["items"]] == [made.id]

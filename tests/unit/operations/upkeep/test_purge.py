@@ -11,10 +11,10 @@ from activities.transfers.start import run_start
 from adapters.translation import INSTANCES_FIND, INSTANCES_PURGE, LETTERS_READ, error_for_answer
 from operations.problems import NotFound
 from operations.transfers.accept import accept
-from operations.transfers.look import transfer as look
-from operations.upkeep.purge import AT_ONCE, MOST, SECONDS, purge
+from operations.transfers.look import get as get_transfer
+from operations.upkeep.purge import CONCURRENCY, MAX_DONE, SECONDS, purge
 from operations.upkeep.sweep import sweep
-from operations.upkeep.timer_run import MAX_FAILURES, PAGE
+from operations.upkeep.timer_run import MAX_FAILURES, PAGE_SIZE
 from rules.dead_letters import letters
 from rules.errors import Reason, Retryable
 from rules.jobs.model import Job, JobKind
@@ -115,12 +115,12 @@ async def test_one_whose_letter_was_put_away_by_hand_goes(world: World) -> None:
 
 async def test_many_that_stay_keep_no_other_waiting(world: World) -> None:
     """Whatever the order."""
-    for number in range(3 * PAGE):
+    for number in range(3 * PAGE_SIZE):
         await opened(world, ended(world, f"{number}", State.DEAD_LETTERED))
     gone = {ended(world, f"gone {number}").id for number in range(20)}
     assert await purge(world.ports, world.instances) == 20
     assert not gone & set(world.instances.kept)
-    assert len(world.instances.kept) == 3 * PAGE
+    assert len(world.instances.kept) == 3 * PAGE_SIZE
 
 
 @pytest.mark.parametrize("work", list(JobKind))
@@ -155,19 +155,19 @@ class TestBounds:
 
     async def test_at_most_a_thousand_a_round_and_the_next_goes_on(self, world: World) -> None:
         """Also where some stay."""
-        for number in range(MOST + 250):
+        for number in range(MAX_DONE + 250):
             transfer = ended(world, f"{number}")
             if number % 10 == 0:
                 await opened(world, transfer)
-        total = MOST + 250 - (MOST + 250) // 10
-        assert await purge(world.ports, world.instances) == MOST
+        total = MAX_DONE + 250 - (MAX_DONE + 250) // 10
+        assert await purge(world.ports, world.instances) == MAX_DONE
         rest = [await purge(world.ports, world.instances) for _ in range(2)]
-        assert sum(rest) == total - MOST
-        assert len(world.instances.kept) == (MOST + 250) // 10
+        assert sum(rest) == total - MAX_DONE
+        assert len(world.instances.kept) == (MAX_DONE + 250) // 10
 
     async def test_a_round_that_takes_too_long_is_over(self, world: World) -> None:
         """By the monotonic clock; what is under way is done."""
-        for number in range(3 * PAGE):
+        for number in range(3 * PAGE_SIZE):
             ended(world, f"{number}")
         forget = world.instances.purge
 
@@ -176,7 +176,7 @@ class TestBounds:
             await forget(identity)
 
         world.instances.purge = slowly  # type: ignore[method-assign]
-        assert await purge(world.ports, world.instances) == 2 * AT_ONCE
+        assert await purge(world.ports, world.instances) == 2 * CONCURRENCY
 
     async def test_one_that_cannot_be_purged_keeps_no_other_waiting(self, world: World) -> None:
         """The host shows the round as failed."""
@@ -190,14 +190,14 @@ class TestBounds:
 
     async def test_where_everything_fails_it_stops_soon(self, world: World) -> None:
         """The next round goes on behind: a page that always fails holds up no other."""
-        for number in range(2 * PAGE):
+        for number in range(2 * PAGE_SIZE):
             ended(world, f"{number}")
         world.refuse(LETTERS_READ, error_for_answer(LETTERS_READ, 503, "ServerBusy"), times=MAX_FAILURES)
         with pytest.raises(Retryable):
             await purge(world.ports, world.instances)
         assert world.asked.count("letters.read") == MAX_FAILURES
-        assert await purge(world.ports, world.instances) == PAGE
-        assert await purge(world.ports, world.instances) == PAGE
+        assert await purge(world.ports, world.instances) == PAGE_SIZE
+        assert await purge(world.ports, world.instances) == PAGE_SIZE
 
 
 class TestAfterwards:
@@ -208,7 +208,7 @@ class TestAfterwards:
         transfer = ended(world, "a")
         await purge(world.ports, world.instances)
         with pytest.raises(NotFound) as problem:
-            await look(world.ports, world.instances, transfer.id)
+            await get_transfer(world.ports, world.instances, transfer.id)
         assert all(word in problem.value.fix for word in ("30 days", "route", "name", "source_etag", "transfer_id"))
 
     async def test_a_late_duplicate_of_a_verified_one_changes_nothing(self, world: World) -> None:

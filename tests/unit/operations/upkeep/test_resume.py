@@ -25,12 +25,12 @@ from operations.jobs import manage as asking
 from operations.problems import Conflict
 from operations.transfers.accept import accept
 from operations.transfers.cancel import cancel
-from operations.transfers.look import transfers
+from operations.transfers.look import list_transfers
 from operations.transfers.restart import StillRunning
 from operations.transfers.share import share
-from operations.upkeep.resume import AT_ONCE, MOST, SECONDS, resume, take_up
+from operations.upkeep.resume import CONCURRENCY, MAX_DONE, SECONDS, resume, resume_one
 from operations.upkeep.sweep import sweep
-from operations.upkeep.timer_run import PAGE
+from operations.upkeep.timer_run import PAGE_SIZE
 from rules.dead_letters import letters
 from rules.errors import Reason, Retryable
 from rules.jobs import lifecycle as job_lifecycle
@@ -355,7 +355,7 @@ class TestLeftAlone:
         waited(world)
         first = partial(world.instances.become, transfer.id, "Pending")
         world.when(INSTANCES_START, first)
-        assert await take_up(world.ports, world.instances, transfer.id) is False
+        assert await resume_one(world.ports, world.instances, transfer.id) is False
         assert said(caplog, "resume.resumed") == []
 
     async def test_one_whose_history_was_purged_meanwhile(self, world: World) -> None:
@@ -438,7 +438,7 @@ class TestJobs:
     ) -> None:
         """Terminated by hand, or failed too often: until it is started again it is shown running, with what happened."""
         a_job(world, status, self.AT, "ended by hand", resumes=resumes)
-        shown = await asking.look(world.instances, ACTING.id)
+        shown = await asking.get(world.instances, ACTING.id)
         assert (shown["state"], shown["pages"]) == ("running", 7)
         assert shown["detail"] == f"the orchestration was {status}: ended by hand"
         await resume(world.ports, world.instances)
@@ -479,20 +479,22 @@ class TestMany:
             rounds.append(done)
             assert len(rounds) < 20
         assert sum(rounds) == len(made)
-        assert max(rounds) <= MOST
-        assert rounds[0] >= MOST - AT_ONCE
+        assert max(rounds) <= MAX_DONE
+        assert rounds[0] >= MAX_DONE - CONCURRENCY
         assert starts(world) == Counter(transfer.id for transfer in made)
         assert {world.instances.kept[each.id].status for each in waiting} == {"Failed"}
         assert world.counted["instances.find"] == len(made)
         hub = sum(count for name, count in world.counted.items() if name.startswith("instances."))
         print(f"{len(made)} resumed in {len(rounds)} rounds: {hub / len(made):.3f} hub requests each")  # noqa: T201  # pytest -s shows it
         assert hub / len(made) <= 2.2
-        assert world.most == AT_ONCE
+        assert world.most == CONCURRENCY
 
     async def test_a_round_that_is_over_goes_on_where_it_was(self, world: World) -> None:
         """Those that wait at the front of the list keep none behind them waiting."""
-        made = sorted((failed(world, f"in/{number}") for number in range(4 * PAGE)), key=lambda transfer: transfer.id)
-        due, kept, page = made[2 * PAGE : 3 * PAGE], world.instances.kept, world.instances.page
+        made = sorted(
+            (failed(world, f"in/{number}") for number in range(4 * PAGE_SIZE)), key=lambda transfer: transfer.id
+        )
+        due, kept, page = made[2 * PAGE_SIZE : 3 * PAGE_SIZE], world.instances.kept, world.instances.page
         waited(world)
         for transfer in {*made} - {*due}:
             kept[transfer.id] = replace(kept[transfer.id], updated_at=world.clock + timedelta(hours=1))
@@ -502,7 +504,7 @@ class TestMany:
             return await page(**query)
 
         world.instances.page = slowly  # type: ignore[method-assign]
-        assert [await resume(world.ports, world.instances) for _ in range(2)] == [0, PAGE]
+        assert [await resume(world.ports, world.instances) for _ in range(2)] == [0, PAGE_SIZE]
         assert starts(world) == Counter(transfer.id for transfer in due)
 
 
@@ -603,7 +605,7 @@ class TestMeanwhile:
         world.stands(dead, "Completed", output={"state": "dead_lettered"})
 
         async def listed(state: str) -> set[str]:
-            page = await transfers(world.instances, route=None, state=state, limit=100, continuation=None)
+            page = await list_transfers(world.instances, route=None, state=state, limit=100, continuation=None)
             return {item["id"] for item in page["items"]}
 
         assert await listed("accepted") == {going.id, over.id, unreadable.id}

@@ -16,8 +16,8 @@ from adapters.translation import (
     error_for_answer,
 )
 from operations.upkeep.resume import resume
-from operations.upkeep.timer_run import PAGE
-from operations.upkeep.watchdog import AT_ONCE, BEHIND, MOST, SECONDS, watch
+from operations.upkeep.timer_run import PAGE_SIZE
+from operations.upkeep.watchdog import BEHIND, CONCURRENCY, MAX_DONE, SECONDS, watch
 from rules.errors import Reason, Retryable
 from rules.jobs.model import Job, JobKind, JobState, Phase
 from rules.orchestrations import recovery
@@ -90,12 +90,12 @@ async def test_a_full_hub_is_told_of_in_one_line_and_nothing_is_ended(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each waits its turn: how many, and the oldest."""
-    for number in range(3 * PAGE):
+    for number in range(3 * PAGE_SIZE):
         stands(world, f"{number}", 2 * HOUR, "Pending", accepted=2 * HOUR)
     oldest = stands(world, "oldest", 23 * HOUR, "Pending", accepted=23 * HOUR)
     assert await watch(world.ports, world.instances) == 0
     [line] = said(caplog, "watchdog.silent")
-    assert (line["count"], line["oldest_seconds"]) == (3 * PAGE + 1, 23 * 3_600)
+    assert (line["count"], line["oldest_seconds"]) == (3 * PAGE_SIZE + 1, 23 * 3_600)
     assert (line["oldest_id"], line["oldest_name"]) == (oldest.id, oldest.name)
     assert {"instances.terminate", "instances.find", "instances.oldest"}.isdisjoint(world.asked)
     assert world.asked.count("instances.page") == 3 + 4
@@ -260,7 +260,7 @@ class TestLost:
         self, world: World, caplog: pytest.LogCaptureFixture
     ) -> None:
         """The answers may wait among the other messages. It is reported once a round; what is stuck is ended all the same."""
-        for number in range(2 * PAGE):
+        for number in range(2 * PAGE_SIZE):
             stands(world, f"{number}", LOST + SECOND)
         stuck = stands(world, "stuck", 30 * HOUR)
         world.instances.oldest = NOW - BEHIND - SECOND
@@ -275,10 +275,10 @@ class TestLost:
     ) -> None:
         """However many pages and lists have lost ones."""
         world.instances.oldest = oldest
-        for number in range(2 * PAGE):
+        for number in range(2 * PAGE_SIZE):
             stands(world, f"{number}", LOST + SECOND)
         a_job(world, JobKind.REPLAY, LOST + SECOND)
-        assert await watch(world.ports, world.instances) == 2 * PAGE + 1
+        assert await watch(world.ports, world.instances) == 2 * PAGE_SIZE + 1
         assert world.asked.count("instances.oldest") == 1
         assert said(caplog, "watchdog.behind") == []
 
@@ -318,22 +318,22 @@ class TestBounds:
         self, world: World, caplog: pytest.LogCaptureFixture
     ) -> None:
         """However many there are, each is looked at some time: none is kept waiting by those before it."""
-        for number in range(4 * PAGE):
+        for number in range(4 * PAGE_SIZE):
             stands(world, f"{number}", 2 * HOUR, "Pending")
         self.slow(world, SECONDS / 5)
         for _ in range(3):
             await watch(world.ports, world.instances)
         counts = [line["count"] for line in said(caplog, "watchdog.silent")]
-        assert counts == [2 * PAGE, 2 * PAGE, 2 * PAGE]
+        assert counts == [2 * PAGE_SIZE, 2 * PAGE_SIZE, 2 * PAGE_SIZE]
         assert world.asked.count("instances.page") == 3 * (3 + 2)
 
     async def test_a_round_ends_no_more_than_so_many(self) -> None:
         """Also where several are under way at once; the next round does the rest."""
         world = Yielding()
-        for number in range(MOST + PAGE):
+        for number in range(MAX_DONE + PAGE_SIZE):
             stands(world, f"{number}", LOST + SECOND)
-        assert [await watch(world.ports, world.instances) for _ in range(3)] == [MOST, PAGE, 0]
-        assert MOST % AT_ONCE == 0
+        assert [await watch(world.ports, world.instances) for _ in range(3)] == [MAX_DONE, PAGE_SIZE, 0]
+        assert MAX_DONE % CONCURRENCY == 0
 
     @pytest.mark.parametrize("kept", ["garbage", encode_token("", "é"), encode_token("other", "x"), 7])
     async def test_a_place_that_is_no_longer_understood_is_the_beginning(self, world: World, kept: object) -> None:
