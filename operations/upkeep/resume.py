@@ -68,15 +68,16 @@ async def resume_one(ports: Ports, instances: Instances, identity: str) -> bool:
 
 
 def _log_restart(instance: Instance, sequel: Sequel) -> None:
-    given = sequel.input
+    restarted = sequel.input
+    what = "resumed" if sequel.resumed else "ended"
     log(
-        "resume.resumed" if sequel.resumed else "resume.ended",
+        f"resume.{what}",
         recovery.said(instance),
         level=logging.WARNING,
         id=instance.id,
-        route=given.transfer.route if isinstance(given, Run) else given.route,
+        route=restarted.transfer.route if isinstance(restarted, Run) else restarted.route,
         name=instance.name,
-        resumes=given.resumes,
+        resumes=restarted.resumes,
     )
 
 
