@@ -23,7 +23,7 @@ ROUTES = json.dumps(
     ]
 )
 JOBS = ("replays", "discards", "reconciles")
-# The HTTP API as the design has it: who asks for another row changes it here, and in the docs.
+# The HTTP API as designed.
 API = {
     ("GET", "transfers", "FUNCTION"),
     ("GET", "transfers/{id}", "FUNCTION"),
@@ -40,7 +40,7 @@ API = {
 }
 ACTIVITIES = (
     *(f"transfer_{step}" for step in ("start", "check", "record", "clean", "close")),
-    *(f"job_{turn}" for turn in ("survey", "extras", "act")),
+    *(f"job_{phase}" for phase in ("survey", "extras", "act")),
 )
 TIMERS = ("drain", "resume", "sweep", "schedule", "watchdog", "purge")
 
@@ -79,7 +79,7 @@ def bindings(function: Any, kind: str) -> list[dict[str, Any]]:
 def test_the_http_api_is_exactly_this_table(functions: dict[str, Any]) -> None:
     http = [binding for function in functions.values() for binding in bindings(function, "httpTrigger")]
     found = {(tuple(binding["methods"]), binding["route"], binding["authLevel"]) for binding in http}
-    # The host adds no HEAD by itself.
+    # The host does not add HEAD.
     assert found == {(("GET", "HEAD") if method == "GET" else (method,), *rest) for method, *rest in API}
     assert len(http) == len(API) == len(ENDPOINTS)
 

@@ -21,7 +21,7 @@ from tests.docs.pages import modules, page
 from tests.unit.triggers.api import Api
 from tests.unit.world import World
 
-# Their answers carry URLs with the extension's system key, which may do anything to any orchestration.
+# Their answers hold URLs with the extension's system key, which gives full control of every orchestration.
 OF_THE_SYSTEM_KEY = frozenset(
     {
         "create_check_status_response",

@@ -24,7 +24,7 @@ ON_AZURE = {
     "AzureWebJobsStorage__accountName": "sharingstate",
     "EVENTS__accountName": "sharingevents",
 }
-# The app's own accounts: one rule reads both.
+# The app's own accounts. Both are read by the same code.
 OWN = pytest.mark.parametrize(
     ("variable", "name"),
     [("AzureWebJobsStorage", "sharingstate"), ("EVENTS", "sharingevents")],
@@ -56,7 +56,7 @@ def on_the_emulator(host: str = "127.0.0.1", **changed: str) -> dict[str, str]:
     return {"ROUTES": json.dumps([LOCAL]), **accounts, **changed}
 
 
-def refusal(environment: dict[str, str]) -> str:
+def start_error(environment: dict[str, str]) -> str:
     """The message of the error that stops the start."""
     with pytest.raises(InvalidSetting) as caught:
         from_env(environment)
@@ -114,11 +114,11 @@ def test_the_repr_of_the_settings_hides_the_key() -> None:
 def test_a_connection_string_outside_loopback_stops_the_start_and_its_key_is_not_shown(
     text: str, variable: str, name: str
 ) -> None:
-    said = refusal(on_azure(**{variable: text.replace("sharingstate", name)}))
-    assert f"The setting {variable} is '(hidden)'" in said
-    assert f"Fix: Remove it: on Azure, set {variable}__accountName" in said
-    assert KEY not in said
-    assert "c2VjcmV0" not in said
+    message = start_error(on_azure(**{variable: text.replace("sharingstate", name)}))
+    assert f"The setting {variable} is '(hidden)'" in message
+    assert f"Fix: Remove it: on Azure, set {variable}__accountName" in message
+    assert KEY not in message
+    assert "c2VjcmV0" not in message
 
 
 @pytest.mark.parametrize(
@@ -152,10 +152,10 @@ def test_a_connection_string_outside_loopback_stops_the_start_and_its_key_is_not
 def test_the_message_names_the_variable_its_value_and_the_fix(
     environment: dict[str, str], variable: str, value: str, fix: str
 ) -> None:
-    said = refusal(environment)
-    assert said.startswith(f"The setting {variable} {value}: ")
-    assert fix in said
-    assert "\n" not in said
+    message = start_error(environment)
+    assert message.startswith(f"The setting {variable} {value}: ")
+    assert fix in message
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize(
@@ -173,23 +173,23 @@ def test_the_message_names_the_variable_its_value_and_the_fix(
 @OWN
 def test_an_invalid_endpoint_stops_the_start_and_its_query_is_not_shown(url: str, variable: str, name: str) -> None:
     changed = {f"{variable}__accountName": None, f"{variable}__blobServiceUri": url.replace("sharingstate", name)}
-    said = refusal(on_azure(**changed))
-    assert said.startswith(f"The setting {variable}__blobServiceUri is ")
-    assert "Fix: " in said
-    assert "c2VjcmV0" not in said
+    message = start_error(on_azure(**changed))
+    assert message.startswith(f"The setting {variable}__blobServiceUri is ")
+    assert "Fix: " in message
+    assert "c2VjcmV0" not in message
 
 
 @pytest.mark.parametrize("end", ["source", "target"])
 def test_a_sas_in_a_route_stops_the_start_and_is_not_shown(end: str) -> None:
-    said = refusal(on_azure(ROUTES=json.dumps([{**ROUTE, end: f"{ROUTE[end]}?{SAS}"}])))
-    assert "no SAS" in said
-    assert "c2VjcmV0" not in said
+    message = start_error(on_azure(ROUTES=json.dumps([{**ROUTE, end: f"{ROUTE[end]}?{SAS}"}])))
+    assert "no SAS" in message
+    assert "c2VjcmV0" not in message
 
 
 @pytest.mark.parametrize("place", ["suffix", "unknown", "name", "tier", "engine", "deadline"])
 def test_a_sas_in_any_field_of_a_route_is_not_shown(place: str) -> None:
-    said = refusal(on_azure(ROUTES=json.dumps([{**ROUTE, place: f"?{SAS}"}, {}])))
-    assert "c2VjcmV0" not in said
+    message = start_error(on_azure(ROUTES=json.dumps([{**ROUTE, place: f"?{SAS}"}, {}])))
+    assert "c2VjcmV0" not in message
 
 
 @pytest.mark.parametrize(
@@ -207,10 +207,10 @@ def test_a_sas_in_any_field_of_a_route_is_not_shown(place: str) -> None:
     ],
 )  # fmt: skip
 def test_a_secret_in_the_wrong_variable_is_not_shown(variable: str, value: str) -> None:
-    said = refusal(on_azure(**{variable: value}))
-    assert said.startswith(f"The setting {variable} is ")
-    assert KEY not in said
-    assert "c2VjcmV0" not in said
+    message = start_error(on_azure(**{variable: value}))
+    assert message.startswith(f"The setting {variable} is ")
+    assert KEY not in message
+    assert "c2VjcmV0" not in message
 
 
 @pytest.mark.parametrize(
@@ -227,22 +227,22 @@ def test_a_secret_in_the_wrong_variable_is_not_shown(variable: str, value: str) 
     ],
 )
 def test_an_invalid_route_stops_the_start_and_is_named(changed: dict[str, Any]) -> None:
-    said = refusal(on_azure(ROUTES=json.dumps([ROUTE | changed])))
-    assert said.startswith("The setting ROUTES is ")
-    assert "route 1" in said or "'default'" in said
+    message = start_error(on_azure(ROUTES=json.dumps([ROUTE | changed])))
+    assert message.startswith("The setting ROUTES is ")
+    assert "route 1" in message or "'default'" in message
 
 
 def test_a_route_to_the_emulator_is_rejected_on_azure() -> None:
-    said = refusal(on_azure(ROUTES=json.dumps([ROUTE, {**LOCAL, "name": "stray"}])))
-    assert "the route 'stray' uses http://127.0.0.1:10000" in said
-    assert "the emulator" in said
+    message = start_error(on_azure(ROUTES=json.dumps([ROUTE, {**LOCAL, "name": "stray"}])))
+    assert "the route 'stray' uses http://127.0.0.1:10000" in message
+    assert "the emulator" in message
 
 
 def test_a_route_to_azure_is_rejected_on_the_emulator() -> None:
     azure = {**LOCAL, "name": "real", "target": ROUTE["target"]}
-    said = refusal(on_the_emulator(ROUTES=json.dumps([LOCAL, azure])))
-    assert "the route 'real' uses https://" in said
-    assert "Put every account on the emulator." in said
+    message = start_error(on_the_emulator(ROUTES=json.dumps([LOCAL, azure])))
+    assert "the route 'real' uses https://" in message
+    assert "Put every account on the emulator." in message
 
 
 @pytest.mark.parametrize("end", ["source", "target"])
@@ -258,9 +258,9 @@ def test_a_route_to_an_account_of_the_app_is_rejected(
     environment: dict[str, str], url: str, account: str, end: str
 ) -> None:
     [route] = json.loads(environment["ROUTES"])
-    said = refusal({**environment, "ROUTES": json.dumps([{**route, end: url}])})
-    assert said.startswith("The setting ROUTES is ")
-    assert f"which is in the app's own {account}" in said
+    message = start_error({**environment, "ROUTES": json.dumps([{**route, end: url}])})
+    assert message.startswith("The setting ROUTES is ")
+    assert f"which is in the app's own {account}" in message
 
 
 def test_window_seconds_scales_all_three_times() -> None:
@@ -276,9 +276,9 @@ def test_window_seconds_scales_all_three_times() -> None:
 def test_a_signature_in_any_encoding_is_not_shown(pasted: str) -> None:
     routes = json.dumps([ROUTE]).replace("/target/", f"/target/{pasted}")
     for text in (f"{routes} and more", routes.replace('"name"', '"nome"'), f"[{pasted}"):
-        said = refusal(on_azure(ROUTES=text))
-        assert said.startswith("The setting ROUTES is ")
-        assert "SECRET" not in said
+        message = start_error(on_azure(ROUTES=text))
+        assert message.startswith("The setting ROUTES is ")
+        assert "SECRET" not in message
 
 
 def test_a_user_assigned_identity_is_selected_by_its_client_id() -> None:

@@ -1,4 +1,4 @@
-"""Log lines: one JSON object per line, whatever the names in it."""
+"""Log lines: one JSON object per line, for any name in it."""
 
 import asyncio
 import json

@@ -67,11 +67,11 @@ def test_a_body_that_is_not_utf_8_is_rejected(encoding: str) -> None:
     """Windows PowerShell sends Latin-1; an editor may have saved UTF-16."""
     sent = '{"route": "año"}'.encode(encoding)
     for read in (read_replay, read_reconcile, lambda sent: bodies.read_strings(request(sent), "route", "name")):
-        with pytest.raises(Invalid) as told:
+        with pytest.raises(Invalid) as error:
             read(sent)
-        assert told.value.status == 400
-        assert "UTF-8" in told.value.detail
-        assert "UTF-8" in told.value.fix
+        assert error.value.status == 400
+        assert "UTF-8" in error.value.detail
+        assert "UTF-8" in error.value.fix
 
 
 def test_a_utf_8_byte_order_mark_is_ignored() -> None:
@@ -113,7 +113,7 @@ TIMES: list[Any] = [
     "\u0662\u0660\u0662\u0666-11-24T19:02:44Z",
     "\ud800",
     "x" * 9_000,
-    "0001-01-01T00:00:00+14:00",  # the first and the last day of all may have no UTC
+    "0001-01-01T00:00:00+14:00",  # out of range in UTC
     "9999-12-31T23:59:59-14:00",
 ]
 INVALID: list[tuple[str, Any, str]] = [
@@ -238,6 +238,6 @@ def test_any_time_with_a_zone_is_storable_or_a_400(moment: datetime) -> None:
     except Invalid:
         assert moment.year in {1, 9999}
     else:
-        # Two zones are never equal at a moment that a clock skips: compared in one.
+        # Times of different zones never compare equal while a clock is set forward, so compare both in UTC.
         assert job.since == moment.astimezone(UTC)
         assert stamp(moment) == stamp(codec.decode(Job, json.dumps(codec.encode(job))).since or NOW)

@@ -97,7 +97,7 @@ class TestDeadLetters:
 
         assert await listed() == [transfer.id, message]
         assert await listed(route="default") == [transfer.id]
-        assert await listed(route="nobody") == []
+        assert await listed(route="unknown") == []
         assert await listed(reason="malformed") == [message]
         assert await listed(name=NAME) == [transfer.id]
         assert await listed(name=NAME, route="default", reason="throttled") == [transfer.id]
@@ -216,10 +216,10 @@ async def test_a_location_is_correct_behind_any_ingress(
     path_id = transfer.id if name == "replay_dead_letter" else None
     answer = await api.call(name, path_id, json.dumps(sent).encode(), slash)
     assert answer.status == 202
-    asked = base + ROUTES[name].replace("{id}", transfer.id) + slash
+    url = base + ROUTES[name].replace("{id}", transfer.id) + slash
     [shown] = answer.body.get("transfers", [answer.body])
     place = next((PLACES[work] for work, ask in ASK.items() if ask == name), "transfers")
-    assert urljoin(asked, answer.headers["Location"]) == f"{base}{place}/{shown['id']}"
+    assert urljoin(url, answer.headers["Location"]) == f"{base}{place}/{shown['id']}"
     assert shown["url"] == f"/api/{place}/{shown['id']}"
 
 
@@ -270,7 +270,7 @@ class TestJobs:
         assert is_problem(await api.call("list_reconciles", continuation=first["continuation"]), 400)
 
     async def test_a_reconcile_of_an_unknown_route_is_404(self, api: Api) -> None:
-        answer = await api.call("start_reconcile", None, b'{"route":"nobody"}')
+        answer = await api.call("start_reconcile", None, b'{"route":"unknown"}')
         assert is_problem(answer, 404)
         assert "default" in answer.body["fix"]
 
@@ -399,7 +399,7 @@ async def test_an_invalid_body_is_400_with_a_fix(world: World, api: Api, body: b
     assert world.instances.kept == {}
 
 
-@pytest.mark.parametrize(("route", "name"), [("nobody", NAME), ("default", "in/absent")])
+@pytest.mark.parametrize(("route", "name"), [("unknown", NAME), ("default", "in/absent")])
 async def test_an_unknown_route_or_blob_is_404(api: Api, route: str, name: str) -> None:
     body = json.dumps({"route": route, "name": name}).encode()
     assert is_problem(await api.call("share_now", None, body), 404)

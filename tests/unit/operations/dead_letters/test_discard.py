@@ -310,7 +310,7 @@ class TestBulkDiscard:
         made = [await dead(world, f"in/{number}") for number in range(5)]
         job = await until(world, DISCARD, Phase.ACT)
         await step(world, job)
-        world.reports.pages.pop(results_page(job.id, 0))  # as if it had died before it wrote them
+        world.reports.pages.pop(results_page(job.id, 0))  # as if the batch had been lost before it wrote them
         ended = await done(world, job)
         assert told(world, ended) == {transfer.id: "discarded" for transfer in made}
 

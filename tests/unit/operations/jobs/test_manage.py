@@ -52,7 +52,7 @@ class TestStart:
         [line] = [json.loads(record.getMessage()) for record in caplog.records if record.name == LOGGER.name]
         assert (line["action"], line["id"], line["route"]) == ("job.requested", RECONCILE.id, "default")
 
-    @pytest.mark.parametrize("name", [None, "nobody"])
+    @pytest.mark.parametrize("name", [None, "unknown"])
     async def test_a_reconcile_of_an_unknown_route_is_not_found(self, world: World, name: str | None) -> None:
         with pytest.raises(NotFound) as caught:
             await manage.start(world.ports, world.instances, replace(RECONCILE, route=name))
@@ -201,7 +201,6 @@ class FakePause:
         self.slept: list[float] = []
 
     async def __call__(self, seconds: float) -> None:
-        """Sleep not at all."""
         self.slept.append(seconds)
         if self.becomes and len(self.slept) == self.at:
             put_instance(self.world, RECONCILE, self.status, self.becomes)
@@ -264,10 +263,10 @@ class TestCancel:
 
     async def test_an_unconfirmed_cancel_is_unavailable_after_30_seconds(self, world: World) -> None:
         put_instance(world, RECONCILE, now=ACTING)
-        patience = FakePause(world)
+        pause = FakePause(world)
         with pytest.raises(Unavailable):
-            await manage.cancel(world.instances, RECONCILE.id, patience)
-        assert tuple(patience.slept) == PAUSES
+            await manage.cancel(world.instances, RECONCILE.id, pause)
+        assert tuple(pause.slept) == PAUSES
 
     async def test_a_failure_of_the_extension_raises(self, world: World) -> None:
         put_instance(world, RECONCILE, now=ACTING)

@@ -15,7 +15,7 @@ from tests.unit.world import World
 
 
 class FakePause:
-    """A pause that takes no time. `happens` runs during the pauses with the given numbers."""
+    """A pause that takes no time. During the pause with the number `at`, the orchestration gets another status."""
 
     def __init__(self, world: World, transfer: Transfer, **noticed: object) -> None:
         self.world, self.transfer = world, transfer
@@ -24,7 +24,6 @@ class FakePause:
         self.slept: list[float] = []
 
     async def __call__(self, seconds: float) -> None:
-        """Sleep not at all."""
         self.slept.append(seconds)
         if len(self.slept) == self.at:
             run = Run(self.transfer, self.world.clock, cancelling=self.status == "Running")
@@ -34,8 +33,8 @@ class FakePause:
 async def test_a_confirmed_cancel_returns_the_transfer(world: World) -> None:
     transfer = world.put()
     world.stands(transfer, "Running")
-    patience = FakePause(world, transfer)
-    shown = await cancel(world.instances, transfer.id, patience)
+    pause = FakePause(world, transfer)
+    shown = await cancel(world.instances, transfer.id, pause)
     assert (shown["id"], shown["cancelling"]) == (transfer.id, True)
     assert world.instances.cancels == [transfer.id]
 
@@ -59,11 +58,11 @@ async def test_a_second_cancel_raises_no_event(world: World) -> None:
 async def test_an_unconfirmed_cancel_is_unavailable_after_30_seconds(world: World) -> None:
     transfer = world.put()
     world.stands(transfer, "Running")
-    patience = FakePause(world, transfer, at=0)
+    pause = FakePause(world, transfer, at=0)
     with pytest.raises(Unavailable) as caught:
-        await cancel(world.instances, transfer.id, patience)
+        await cancel(world.instances, transfer.id, pause)
     assert caught.value.retry_after == 30
-    assert tuple(patience.slept) == PAUSES
+    assert tuple(pause.slept) == PAUSES
     assert 28 <= sum(PAUSES) <= 32
 
 
@@ -111,17 +110,17 @@ async def test_cancelling_a_terminated_transfer_is_a_conflict(world: World) -> N
 async def test_a_transfer_verified_before_the_cancel_arrives_is_a_conflict(world: World) -> None:
     transfer = world.put()
     world.stands(transfer, "Running")
-    patience = FakePause(world, transfer, status="Completed", output={"state": "verified"})
+    pause = FakePause(world, transfer, status="Completed", output={"state": "verified"})
     with pytest.raises(Conflict) as caught:
-        await cancel(world.instances, transfer.id, patience)
+        await cancel(world.instances, transfer.id, pause)
     assert caught.value.facts == {"state": "verified"}
 
 
 async def test_a_transfer_cancelled_between_two_looks_is_confirmed(world: World) -> None:
     transfer = world.put()
     world.stands(transfer, "Running")
-    patience = FakePause(world, transfer, status="Completed", output={"state": "cancelled"})
-    shown = await cancel(world.instances, transfer.id, patience)
+    pause = FakePause(world, transfer, status="Completed", output={"state": "cancelled"})
+    shown = await cancel(world.instances, transfer.id, pause)
     assert shown["state"] == "cancelled"
 
 

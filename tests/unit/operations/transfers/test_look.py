@@ -285,7 +285,7 @@ async def test_a_list_has_pages_and_filters_by_route_and_state(world: World) -> 
     assert sorted(seen) == sorted(each.id for each in made)
     page = await list_transfers(world.instances, route=None, state="verified", limit=100, continuation=None)
     assert [item["id"] for item in page["items"]] == [elsewhere.id]
-    page = await list_transfers(world.instances, route="nobody", state=None, limit=100, continuation=None)
+    page = await list_transfers(world.instances, route="unknown", state=None, limit=100, continuation=None)
     assert page == {"items": [], "continuation": None}
 
 

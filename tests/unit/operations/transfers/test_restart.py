@@ -168,7 +168,7 @@ class TestShare:
     @pytest.mark.parametrize(
         ("route", "name", "problem"),
         [
-            ("nobody", NAME, NotFound),
+            ("unknown", NAME, NotFound),
             ("default", "in/absent", NotFound),
             ("default", "elsewhere/report.csv", Invalid),
             ("default", "in/../secret", Invalid),

@@ -100,7 +100,6 @@ class UnsignableSource(MemorySource):
     """A source whose account refuses to sign URLs."""
 
     async def readable(self, blob: Blob, until: datetime) -> CopySource:  # noqa: ARG002  # the port says so
-        """Refuse."""
         raise error_for_answer(SOURCE_SIGN, 403, "AuthorizationPermissionMismatch")
 
 

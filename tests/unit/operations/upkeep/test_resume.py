@@ -50,7 +50,7 @@ from tests.unit.world import World
 
 DIED = "Orchestrator function 'transfer' failed: python exited with code 137"
 BUSY = error_for_answer(INSTANCES_FIND, 503, "ServerBusy")
-# A run that a copy was seen of, resumed once before.
+# A run that has seen its copy, and was resumed once.
 COPYING: dict[str, Any] = {
     "step": Step.CHECK,
     "state": State.COPYING,
@@ -442,18 +442,18 @@ class TestMany:
         made = [put_failed(world, f"in/{number}") for number in range(5_000)]
         pass_longest_pause(world)
         waiting = [put_failed(world, f"in/later/{number}") for number in range(500)]
-        rounds = list[int]()
+        runs = list[int]()
         while done := await resume(world.ports, world.instances):
-            rounds.append(done)
-            assert len(rounds) < 20
-        assert sum(rounds) == len(made)
-        assert max(rounds) <= MAX_DONE
-        assert rounds[0] >= MAX_DONE - CONCURRENCY
+            runs.append(done)
+            assert len(runs) < 20
+        assert sum(runs) == len(made)
+        assert max(runs) <= MAX_DONE
+        assert runs[0] >= MAX_DONE - CONCURRENCY
         assert count_starts(world) == Counter(transfer.id for transfer in made)
         assert {world.instances.kept[each.id].status for each in waiting} == {"Failed"}
         assert world.counted["instances.find"] == len(made)
         hub = sum(count for name, count in world.counted.items() if name.startswith("instances."))
-        print(f"{len(made)} resumed in {len(rounds)} rounds: {hub / len(made):.3f} hub requests each")  # noqa: T201  # pytest -s shows it
+        print(f"{len(made)} resumed in {len(runs)} runs: {hub / len(made):.3f} hub requests each")  # noqa: T201  # pytest -s shows it
         assert hub / len(made) <= 2.2
         assert world.most == CONCURRENCY
 
