@@ -1,4 +1,4 @@
-"""Reads the app's environment variables into one frozen dataclass. Every error names the variable, its value and a fix."""
+"""Reads the app's environment variables into a frozen dataclass. Errors name the variable, its value and a fix."""
 
 import re
 from collections.abc import Mapping
@@ -10,8 +10,8 @@ from rules.routes.config import InvalidRoute, is_loopback, read
 from rules.routes.model import Place, Route
 from rules.transfers.policies import Times
 
-# The app's own accounts, by the names of the host's connections. Event Grid writes to the events account, so that holds only
-# the queue blob-events, its poison queue and the container event-dead-letters.
+# The app's own accounts, by the names of the host's connections. Event Grid writes to the events account, so that holds
+# only the queue blob-events, its poison queue and the container event-dead-letters.
 STATE, EVENTS = "AzureWebJobsStorage", "EVENTS"
 OWN = {STATE: "state account", EVENTS: "events account"}
 
@@ -167,7 +167,7 @@ def _emulator_account(connection: str, text: str) -> Account:
 
 
 def _check_own_accounts(environment: Mapping[str, str], state: Account, events: Account) -> None:
-    """Check that both accounts are on Azure or both on the emulator, and differ: Event Grid must not write to the task hub."""
+    """Check that both are on Azure or on the emulator, and differ: Event Grid must not write to the task hub."""
     shown = "(hidden)" if environment.get(EVENTS) else events.queues
     if events.key != state.key:
         problem = "the events account and the state account must have the same AccountKey, or none"

@@ -1,7 +1,7 @@
 """The queues of the task hub in the state account: how long their messages have waited.
 
-The Azure Storage backend of the Durable extension names them `<hub>-workitems` and `<hub>-control-00`, `-01` and so on. Another
-backend has none.
+The Azure Storage backend of the Durable extension names them `<hub>-workitems` and `<hub>-control-00`, `-01` and so on.
+Other backends have none.
 """
 
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""The errors that a request can end with, each with its fix. The API answers them as `application/problem+json` (RFC 9457)."""
+"""The errors of requests, each with a fix. The API answers them as `application/problem+json` (RFC 9457)."""
 
 
 class Problem(Exception):

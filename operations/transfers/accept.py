@@ -1,4 +1,4 @@
-"""Accepting a message: it becomes transfers, a dead letter, or nothing. The queue trigger and the drain share this code."""
+"""Accepting a message: it becomes transfers, a dead letter, or nothing. Both queue trigger and drain use this."""
 
 import logging
 from dataclasses import dataclass

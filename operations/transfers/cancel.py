@@ -11,8 +11,8 @@ from ports.orchestrations import Instances
 from rules.orchestrations import recovery, status
 from rules.transfers.states import State
 
-# An event can be lost when an orchestration continues as new, so it is raised again until the status shows it. In seconds,
-# about 30 in total.
+# An event can be lost when an orchestration continues as new, so it is raised again until the status shows it.
+# In seconds, about 30 in total.
 PAUSES = (0.5, 1, 2, 3, 4, 5, 5, 5, 5)
 
 
@@ -62,7 +62,7 @@ async def request_cancel(instances: Instances, identity: str) -> None:
 
 
 async def _if_confirmed(instances: Instances, transfer_id: str, *, requested: bool) -> dict[str, Any] | None:
-    """Return the transfer if it is being cancelled, or was cancelled after the request. None: it has not noticed the cancel."""
+    """Return the transfer if it is being cancelled, or was cancelled after the request; else None."""
     instance = await instances.find(transfer_id)
     if instance is None:
         raise NotFound(f"transfer {transfer_id} does not exist", "Look the transfer up by route and name.")

@@ -131,7 +131,7 @@ def _is_of(instance: Instance, route: Route, name: str) -> bool:
 async def _find_newest(
     ports: Ports, instances: Instances, route: Route, name: str
 ) -> tuple[Instance | None, int, bool]:
-    """Find the transfer of this name that was accepted last. Return how many were searched, and whether those were all."""
+    """Return the transfer of this name that was accepted last, how many were searched, and whether those were all."""
     prefix, end = identity.route_prefix(route.name), ports.monotonic() + SEARCH_SECONDS
     matches: list[Instance] = []
     searched, continuation = 0, None
@@ -150,9 +150,9 @@ async def _find_newest(
 async def list_transfers(
     instances: Instances, *, route: str | None, state: str | None, limit: int, continuation: str | None
 ) -> dict[str, Any]:
-    """Return a page of transfers. Their order is undefined. `route` selects a prefix of ids; `state` filters each page read.
+    """Return a page of transfers in undefined order. `route` selects a prefix of ids; `state` filters the page.
 
-    Few transfers are under way and many have ended, so for a state that is not final only running and broken ones are read.
+    Most transfers have ended. For a state that is not final, only running and broken orchestrations are read.
     """
     prefix = identity.route_prefix(route) if route else ""
     statuses = StatusFilter.UNDER_WAY if state in set(State) - FINAL else frozenset[str]()

@@ -28,7 +28,7 @@ async def share(ports: Ports, instances: Instances, route: str, name: str) -> st
 
 
 async def _ends_without_copy(instances: Instances, transfer_id: str) -> bool:
-    """Return whether it is ending, or has ended, as cancelled or dead-lettered, or is being cancelled without a decided end."""
+    """Return whether its end is, or is about to be, cancelled or dead-lettered."""
     instance = await instances.find(transfer_id)
     if instance is None:
         return False

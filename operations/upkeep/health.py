@@ -1,4 +1,4 @@
-"""The health check: sends a request to each resource that the app uses, and reports failures with a fix. It names no blob."""
+"""The health check: one request to each resource that the app uses. Failures have a fix. It names no blob."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -17,7 +17,7 @@ Check = tuple[str, str, Awaitable[Any]]
 
 @dataclass
 class Health:
-    """The latest result of the health check, cached for 10 seconds: the endpoint is anonymous, so a call must be cheap."""
+    """The latest result, cached for 10 seconds: the endpoint is anonymous, so a call must be cheap."""
 
     checked_at: float = field(default=float("-inf"), init=False)
     answer: dict[str, Any] = field(default_factory=dict, init=False)

@@ -22,7 +22,7 @@ LISTS = {**{f"{kind}-": StatusFilter.ENDED for kind in JobKind}, "": frozenset({
 async def purge(ports: Ports, instances: Instances) -> int:
     """Delete histories that ended over 30 days ago, and return how many. The next run continues where this one stopped.
 
-    Each is deleted by its id: the extension's purge by filter ignores the prefix, and would delete histories that must stay.
+    Each is deleted by its id: the extension's purge by filter ignores the prefix, and would delete too much.
     """
     run = TimerRun(ports, "purge", seconds=SECONDS, max_done=MAX_DONE)
     for prefix, statuses in LISTS.items():
@@ -49,7 +49,7 @@ async def _purge_list(ports: Ports, instances: Instances, run: TimerRun, prefix:
 
 
 async def _may_be_purged(ports: Ports, instances: Instances, identity: str) -> bool:
-    """Decide by the current state: the page may be old, and a replay may be running. Never while the dead letter is open."""
+    """Decide by the current state: the page may be old, and a replay may run. Keep it while its dead letter is open."""
     instance = await instances.find(identity)
     if instance is None or not may_go(instance, ports.now()):
         return False

@@ -14,8 +14,8 @@ from rules.orchestrations.recovery import Sequel
 from rules.transfers.identity import TRANSFER_ID_PATTERN
 from rules.transfers.model import Run
 
-# The timer runs every minute. A worker that dies can fail thousands of orchestrations, and restarting all of them immediately
-# would fill the hub. 900 a run are 20 a second: one small instance can carry that.
+# The timer runs every minute. A worker that dies can fail thousands of orchestrations, and restarting all of them
+# immediately would fill the hub. 900 a run are 20 a second: one small instance can carry that.
 SECONDS, MAX_DONE, CONCURRENCY = 45.0, 900, 8
 PREFIXES = (*(f"{kind}-" for kind in JobKind), "")
 
@@ -40,12 +40,11 @@ async def _resume_listed(ports: Ports, instances: Instances, run: TimerRun, pref
             run.done += 1
 
     async for page in run.pages(instances, prefix, statuses=StatusFilter.BROKEN):
-        await run.for_each(
-            [instance for instance in page if _is_due(ports, recovery.sequel(instance))], start, CONCURRENCY
-        )
+        await run.for_each([instance for instance in page if _is_due(ports, instance)], start, CONCURRENCY)
 
 
-def _is_due(ports: Ports, sequel: Sequel | None) -> bool:
+def _is_due(ports: Ports, instance: Instance) -> bool:
+    sequel = recovery.sequel(instance)
     return sequel is None or sequel.due <= ports.now()
 
 
@@ -56,10 +55,10 @@ async def resume_one(ports: Ports, instances: Instances, identity: str) -> bool:
     if instance is None or not instance.broken:
         return False
     sequel = recovery.sequel(instance)
-    if not _is_due(ports, sequel):
-        return False
     if sequel is None:
         await _report_unreadable(ports, instance)
+        return False
+    if sequel.due > ports.now():
         return False
     started = await instances.start(sequel.input)
     if started:

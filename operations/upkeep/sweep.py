@@ -27,7 +27,7 @@ async def sweep(ports: Ports, instances: Instances) -> None:
 
 
 async def resolve_settled(ports: Ports, instances: Instances, run: TimerRun) -> dict[str, Ended]:
-    """Resolve open dead letters whose transfers are no longer dead-lettered. Return the ends without an open dead letter."""
+    """Resolve open dead letters whose transfers ended another way. Return the ends without an open dead letter."""
     ends = {ended.id: ended async for ended in ports.dead_letters.endings() if _may_be_owed(ended)}
     continuation = None
     while True:

@@ -20,7 +20,7 @@ MAX_FAILURES = 10
 
 
 class TimerRun:
-    """A run of the timer `name`. `with run:` encloses one item, whose failure is logged and kept; `done` counts successes.
+    """A run of the timer `name`. `done` counts successes. `with run:` encloses one item: its failure is logged and kept.
 
     The run is over after `seconds`, after `max_done` successes, or after 10 failures.
     """
@@ -72,8 +72,8 @@ class TimerRun:
     async def pages(self, instances: Instances, prefix: str, **query: Any) -> AsyncIterator[list[Instance]]:
         """Yield pages of instances from where the previous run stopped; after the last page, the next run starts over.
 
-        So no instance waits forever behind others, however many there are. The position is stored as a report. If it is lost
-        or no longer valid, the list starts over.
+        So no instance waits forever behind others, however many there are. The position is stored as a report. If it
+        is lost or no longer valid, the list starts over.
         """
         query["prefix"] = prefix
         report = f"timers/{self.name}-{prefix}continuation.jsonl"

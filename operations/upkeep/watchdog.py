@@ -1,4 +1,7 @@
-"""The watchdog: finds orchestrations without progress. It reports silent ones, ends lost ones to resume them, and ends stuck ones."""
+"""The watchdog: finds orchestrations without progress.
+
+It logs silent ones, ends those that wait for a lost activity so that they are resumed, and ends stuck ones.
+"""
 
 import logging
 from dataclasses import dataclass
@@ -23,7 +26,7 @@ PREFIXES = (*(f"{kind}-" for kind in JobKind), "")
 
 @dataclass
 class Observations:
-    """What one run has observed: the number of silent orchestrations, the longest silent one, and whether the hub is behind."""
+    """What one run has seen: the number of silent orchestrations, the longest silent one, and a backlog of the hub."""
 
     count: int = 0
     since: datetime | None = None

@@ -1,4 +1,4 @@
-"""The answers of the API: JSON, and errors as `application/problem+json` with a fix. No answer holds a key of a request."""
+"""The answers of the API: JSON, and errors as `application/problem+json` with a fix. No answer holds a key."""
 
 import json
 import logging
@@ -31,7 +31,7 @@ def accepted(ids: list[str], location: str) -> func.HttpResponse:
 
 
 def relative_url(route: str, url: str, path: str) -> str:
-    """Return a path of the API relative to the request at `url`: behind an ingress, the client may have used another prefix.
+    """Return a path of the API relative to the request at `url`: an ingress may have changed the prefix of the path.
 
     The host accepts a slash at the end of a path. A relative reference then starts one level deeper.
     """

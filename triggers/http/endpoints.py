@@ -56,7 +56,7 @@ class Endpoint:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """A GET endpoint also answers HEAD: the host does not add that method, but it removes the body from the answer."""
+        """A GET endpoint also accepts HEAD: the host does not add it, but removes the body from its answer."""
         return ("GET", "HEAD") if self.method == "GET" else (self.method,)
 
 

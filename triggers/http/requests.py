@@ -37,7 +37,7 @@ def read_query(req: func.HttpRequest, *known: str) -> dict[str, str]:
 
 
 def _check_url(url: str, query: dict[str, str]) -> None:
-    """Reject empty and repeated parameters. The host drops empty ones and joins repeated ones with a comma, so read the URL.
+    """Reject empty and repeated parameters. The host drops the former and joins the latter, so this reads the URL.
 
     Without this check, an empty `state=` would list everything, and `name=a&name=b` would look for the blob `a,b`.
     """
@@ -76,7 +76,7 @@ def route(query: dict[str, str]) -> str | None:
 
 @contextmanager
 def continuation(query: dict[str, str]) -> Iterator[str | None]:
-    """Yield `continuation`, and turn a ValueError inside into a 400: only the code that reads the page can validate it."""
+    """Yield `continuation`. Only the reader of the page can validate it: a ValueError inside becomes a 400."""
     token = query.get("continuation")
     try:
         yield token
