@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from operations.log import log
-from operations.upkeep.sweep import is_owed
+from operations.upkeep.sweep import needs_dead_letter
 from operations.upkeep.timer_run import TimerRun
 from ports.orchestrations import Instances
 from ports.services import Ports
@@ -58,4 +58,4 @@ async def _may_be_purged(ports: Ports, instances: Instances, identity: str) -> b
         return False
     # The sweep writes a missing dead letter from the history.
     ended = await ports.dead_letters.ended(identity) if status.view(instance)["state"] == State.DEAD_LETTERED else None
-    return ended is None or not await is_owed(ports, instance, ended)
+    return ended is None or not await needs_dead_letter(ports, instance, ended)

@@ -21,19 +21,19 @@ async def sweep(ports: Ports, instances: Instances) -> None:
     """Resolve dead letters that are no longer true, then write those that are missing."""
     run = TimerRun(ports, "sweep", seconds=SECONDS)
     with run:
-        unwritten = await resolve_settled(ports, instances, run)
-        await write_missing(ports, instances, unwritten, run)
+        missing = await _resolve_outdated(ports, instances, run)
+        await _write_missing(ports, instances, missing, run)
     run.finish()
 
 
-async def resolve_settled(ports: Ports, instances: Instances, run: TimerRun) -> dict[str, Ended]:
+async def _resolve_outdated(ports: Ports, instances: Instances, run: TimerRun) -> dict[str, Ended]:
     """Resolve open dead letters whose transfers ended another way. Return the ends without an open dead letter."""
-    ends = {ended.id: ended async for ended in ports.dead_letters.endings() if _may_be_owed(ended)}
+    ends = {ended.id: ended async for ended in ports.dead_letters.endings() if _may_need_dead_letter(ended)}
     continuation = None
     while True:
         listed, continuation = await ports.dead_letters.page("", PAGE_SIZE, continuation)
         for item in listed:
-            # The dead letter of a message is resolved only by its replay.
+            # A message has no transfer: only a replay or a discard resolves its dead letter.
             if ends.pop(item["id"], None) is None and TRANSFER_ID_PATTERN.fullmatch(item["id"]):
                 with run:
                     await _resolve_one(ports, instances, item["id"])
@@ -52,7 +52,7 @@ async def _resolve_one(ports: Ports, instances: Instances, letter_id: str) -> No
         log("sweep.resolved", text, id=letter_id, name=instance.name, state=state)
 
 
-async def write_missing(ports: Ports, instances: Instances, ends: dict[str, Ended], run: TimerRun) -> None:
+async def _write_missing(ports: Ports, instances: Instances, ends: dict[str, Ended], run: TimerRun) -> None:
     """Restart dead-lettered transfers that have no dead letter at the step `close`, which writes it."""
     for ended in ends.values():
         if run.over:
@@ -66,18 +66,18 @@ async def _write_one(ports: Ports, instances: Instances, identity: str) -> None:
     if instance is None or instance.running or instance.run is None:
         return
     ended = await ports.dead_letters.ended(identity)  # the list has no details, and may be old
-    if ended is None or not _may_be_owed(ended) or not await is_owed(ports, instance, ended):
+    if ended is None or not _may_need_dead_letter(ended) or not await needs_dead_letter(ports, instance, ended):
         return
     text = "a dead-lettered transfer had no dead letter"
     log("sweep.missing_letter", text, level=logging.WARNING, id=ended.id, name=instance.name)
     await instances.start(replace(instance.run, attempt=ended.attempt, ending=ended.ending, step=Step.CLOSE))
 
 
-def _may_be_owed(ended: Ended) -> bool:
+def _may_need_dead_letter(ended: Ended) -> bool:
     return ended.ending.state is State.DEAD_LETTERED and not ended.discarded
 
 
-async def is_owed(ports: Ports, instance: Instance, ended: Ended) -> bool:
+async def needs_dead_letter(ports: Ports, instance: Instance, ended: Ended) -> bool:
     """Return whether a dead-lettered transfer still needs its dead letter.
 
     Not if the record of the end is a late one of an earlier attempt. Not if the dead letter was discarded, even if its
