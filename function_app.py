@@ -1,4 +1,4 @@
-"""The function app: settings are read, services made, functions registered. A wrong setting stops the start with its fix."""
+"""The function app: reads the settings, builds the services, registers the functions. An invalid setting stops the start."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The only reader of the app's own environment: one frozen dataclass, and for every mistake one message with its fix."""
+"""Reads the app's environment variables into a frozen dataclass. Errors name the variable, its value and a fix."""
 
 import re
 from collections.abc import Mapping
@@ -10,8 +10,8 @@ from rules.routes.config import InvalidRoute, is_loopback, read
 from rules.routes.model import Place, Route
 from rules.transfers.policies import Times
 
-# The app's own accounts, by the names of the host's connections. Event Grid writes to the events account, so it holds only
-# the queue blob-events, its poison queue and the container event-dead-letters.
+# The app's own accounts, by the names of the host's connections. Event Grid writes to the events account, so that holds
+# only the queue blob-events, its poison queue and the container event-dead-letters.
 STATE, EVENTS = "AzureWebJobsStorage", "EVENTS"
 OWN = {STATE: "state account", EVENTS: "events account"}
 
@@ -37,12 +37,12 @@ ROUTES_FIX = (
     'Set it to a JSON list such as [{"name":"default","source":"https://mysource.blob.core.windows.net/source/",'
     '"target":"https://mytarget.blob.core.windows.net/target/"}].'
 )
-# A URL's query and user, and what follows a key's or a signature's name: a message is pasted into tickets.
+# The query and user of a URL, and the values of keys and signatures: people paste error messages into tickets.
 SECRET = re.compile(r"(?i)(\?|(?:AccountKey|SharedAccessSignature|sig)=)[^\"'\s;]+|(//)[^/\"'\s]*(?=@)")
 
 
 class InvalidSetting(ValueError):
-    """A setting that stops the start; the message names the variable, its value and the fix, and holds no secret."""
+    """A setting that stops the start. The message names the variable, its value and the fix, and holds no secret."""
 
     def __init__(self, variable: str, value: str | None, problem: str, fix: str) -> None:
         shown = "is not set" if value is None else f"is {_without_secrets(value)!r}"
@@ -51,7 +51,7 @@ class InvalidSetting(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The endpoints of one of the app's own accounts. `key` is the emulator's, and None on Azure."""
+    """The endpoints of one of the app's own accounts. `key` is the emulator's account key, None on Azure."""
 
     blobs: str
     queues: str
@@ -60,7 +60,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the app is told. `key` opens every account of the emulator, and is None on Azure."""
+    """The validated settings."""
 
     routes: tuple[Route, ...]
     state: Account
@@ -70,22 +70,22 @@ class Settings:
 
     @property
     def key(self) -> str | None:
-        """The emulator's account key."""
+        """The emulator's account key, the same for all accounts; None on Azure."""
         return self.state.key
 
 
 def from_env(environment: Mapping[str, str]) -> Settings:
-    """Read the settings.
+    """Read and validate the settings.
 
     Raises:
-        InvalidSetting: the first one that is missing or wrong.
+        InvalidSetting: for the first setting that is missing or invalid.
     """
     state, events = (_account(environment, connection) for connection in OWN)
-    _apart(environment, state, events)
+    _check_own_accounts(environment, state, events)
     client_id = _client_id(environment, events)
     routes = _routes(environment.get("ROUTES"))
-    _one_world(routes, state.key)
-    _not_our_own(routes, (state, events))
+    _check_all_on_azure_or_emulator(routes, state.key)
+    _check_not_own_account(routes, (state, events))
     return Settings(routes, state, events, client_id, _times(environment.get("WINDOW_SECONDS")))
 
 
@@ -110,18 +110,20 @@ def _times(text: str | None) -> Times:
         window = float(text)
     except ValueError:
         raise InvalidSetting("WINDOW_SECONDS", text, "not a number", fix) from None
-    if not 0.5 <= window <= 60:  # noqa: PLR2004  # said in the fix
+    if not 0.5 <= window <= 60:  # noqa: PLR2004  # the fix names both
         raise InvalidSetting("WINDOW_SECONDS", text, "out of range", fix)
     return Times(window)
 
 
 def _account(environment: Mapping[str, str], connection: str) -> Account:
-    """One of the app's own accounts, as the host reads it for the connection of this name."""
+    """Read one of the app's own accounts in the same way as the host reads its connection."""
     if text := environment.get(connection):
-        return _emulator(connection, text)
+        return _emulator_account(connection, text)
     if name := environment.get(f"{connection}__accountName"):
         if not ACCOUNT.fullmatch(name):
-            raise InvalidSetting(f"{connection}__accountName", name, "not a storage account name", _name_it(connection))
+            raise InvalidSetting(
+                f"{connection}__accountName", name, "not a storage account name", _fix_account_name(connection)
+            )
         return Account(f"https://{name}.blob.core.windows.net", f"https://{name}.queue.core.windows.net")
     return Account(_endpoint(environment, connection, "blob"), _endpoint(environment, connection, "queue"))
 
@@ -130,7 +132,7 @@ def _endpoint(environment: Mapping[str, str], connection: str, service: str) -> 
     variable = f"{connection}__{service}ServiceUri"
     url = environment.get(variable)
     if url is None:
-        raise InvalidSetting(variable, None, f"the app needs its {OWN[connection]}", _name_it(connection))
+        raise InvalidSetting(variable, None, f"the app needs its {OWN[connection]}", _fix_account_name(connection))
     parts = _split(url)
     if parts.scheme != "https" or not parts.hostname or parts.query or parts.username or parts.path.strip("/"):
         fix = f"Set it to https://<account>.{service}.core.windows.net, or set {connection}__accountName instead."
@@ -138,19 +140,19 @@ def _endpoint(environment: Mapping[str, str], connection: str, service: str) -> 
     return url.rstrip("/").lower()
 
 
-def _name_it(connection: str) -> str:
+def _fix_account_name(connection: str) -> str:
     return f"Set {connection}__accountName to the {OWN[connection]}'s name."
 
 
 def _split(url: str) -> SplitResult:
     try:
         return urlsplit(url)
-    except ValueError:  # brackets that do not close
+    except ValueError:  # unbalanced brackets
         return urlsplit("")
 
 
-def _emulator(connection: str, text: str) -> Account:
-    """A connection string holds a key, so it is never shown, and taken for the emulator alone."""
+def _emulator_account(connection: str, text: str) -> Account:
+    """Read a connection string, which is accepted only for the emulator. It holds a key, so no error shows it."""
     fields = dict(part.partition("=")[::2] for part in text.split(";") if part)
     blobs, queues, key = fields.get("BlobEndpoint", ""), fields.get("QueueEndpoint", ""), fields.get("AccountKey", "")
     local = all(is_loopback(_split(url).hostname or "") for url in (blobs, queues))
@@ -158,12 +160,14 @@ def _emulator(connection: str, text: str) -> Account:
         problem = (
             "connection strings are accepted only for a local emulator, with BlobEndpoint, QueueEndpoint and AccountKey"
         )
-        raise InvalidSetting(connection, "(hidden)", problem, f"Remove it: on Azure, s{_name_it(connection)[1:]}")
+        raise InvalidSetting(
+            connection, "(hidden)", problem, f"Remove it: on Azure, s{_fix_account_name(connection)[1:]}"
+        )
     return Account(blobs.rstrip("/"), queues.rstrip("/"), key)
 
 
-def _apart(environment: Mapping[str, str], state: Account, events: Account) -> None:
-    """The two accounts are in one world, and not the same: Event Grid must not be able to write the task hub."""
+def _check_own_accounts(environment: Mapping[str, str], state: Account, events: Account) -> None:
+    """Check that both are on Azure or on the emulator, and differ: Event Grid must not write to the task hub."""
     shown = "(hidden)" if environment.get(EVENTS) else events.queues
     if events.key != state.key:
         problem = "the events account and the state account must have the same AccountKey, or none"
@@ -174,7 +178,7 @@ def _apart(environment: Mapping[str, str], state: Account, events: Account) -> N
 
 
 def _client_id(environment: Mapping[str, str], events: Account) -> str | None:
-    """The one identity of the app, which the host has to use for both connections."""
+    """Return the client id of the app's identity. The host must use the same identity for both connections."""
     variable = f"{EVENTS}__clientId"
     client_id, given = environment.get(f"{STATE}__clientId") or None, environment.get(variable) or None
     if events.key is None and given != client_id:
@@ -185,18 +189,18 @@ def _client_id(environment: Mapping[str, str], events: Account) -> str | None:
     return client_id
 
 
-def _one_world(routes: tuple[Route, ...], key: str | None) -> None:
-    """All accounts are the emulator's, or none: its key opens nothing else, and the identity opens nothing of it."""
-    where, others = ("on Azure", "on the emulator") if key is None else ("on the emulator", "on Azure")
+def _check_all_on_azure_or_emulator(routes: tuple[Route, ...], key: str | None) -> None:
+    """Check that all accounts are the emulator's, or none is: its key works nowhere else, and the identity not there."""
+    expected, other = ("on Azure", "on the emulator") if key is None else ("on the emulator", "on Azure")
     for route in routes:
         for place in (route.source, route.target):
             if is_loopback(urlsplit(place.endpoint).hostname or "") is (key is None):
-                problem = f"the route {route.name!r} uses {place.url} ({others}), but the state account is {where}"
-                raise InvalidSetting("ROUTES", place.url, problem, f"Put every account {where}.")
+                problem = f"the route {route.name!r} uses {place.url} ({other}), but the state account is {expected}"
+                raise InvalidSetting("ROUTES", place.url, problem, f"Put every account {expected}.")
 
 
-def _not_our_own(routes: tuple[Route, ...], own: tuple[Account, ...]) -> None:
-    """What the app keeps for itself is not shared, and nothing that is shared is written over it."""
+def _check_not_own_account(routes: tuple[Route, ...], own: tuple[Account, ...]) -> None:
+    """Check that no route reads or writes the app's own accounts."""
     names = {Place(account.blobs, "").account: name for account, name in zip(own, OWN.values(), strict=True)}
     for route in routes:
         for place in (route.source, route.target):

@@ -1,4 +1,4 @@
-"""The settings become adapters, and the adapters the services that every function is given."""
+"""Builds adapters from the settings, and from the adapters the services that every function receives."""
 
 import logging
 import time
@@ -25,7 +25,7 @@ APP_VERSION = "0.1.0"
 
 
 def services(settings: Settings) -> Services:
-    """The services of this process. No connection is opened before the first function runs."""
+    """Return the services of this process. Connections are opened only when a function first needs them."""
     # The SDK logs every request at INFO. To see them, set the level of this logger.
     logging.getLogger("azure").setLevel(logging.WARNING)
     LOGGER.setLevel(logging.INFO)
@@ -34,18 +34,18 @@ def services(settings: Settings) -> Services:
 
 
 class Wiring:
-    """The adapters for what the settings name, each made on first use."""
+    """The adapters for the accounts of the settings, each created on first use."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._started_at = _now()
 
     def instances(self, client: df.DurableOrchestrationClient) -> Instances:
-        """The orchestrations, through the client that the host hands to a function."""
+        """Return the orchestrations behind the client that the host passes to a function."""
         return DurableInstances(client, self._session, self._hub_queues)
 
     def ports(self) -> Ports:
-        """The ports on Azure Storage."""
+        """Return the ports on Azure Storage."""
         settings, clients = self._settings, self._clients
         return Ports(
             routes=settings.routes,

@@ -1,1 +1,1 @@
-"""What the triggers do, on ports alone: one operation a module."""
+"""The operations behind triggers and activities. They reach the outside world through ports only."""

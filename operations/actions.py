@@ -1,11 +1,11 @@
-"""The `action` of every log line. Names are final once released: alerts and queries use them."""
+"""The `action` of every log line. The names never change once released: alerts and queries use them."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """When a line with this action is written, and when an alert on it makes sense ("" for never)."""
+    """`when` a line with this action is written, and when to `alert` on it ("" for never)."""
 
     when: str
     alert: str = ""
@@ -17,38 +17,38 @@ ACTIONS: dict[str, Action] = {
     "message.dead_lettered": Action("A message became a dead letter.", ALWAYS),
     "message.replayed": Action("A dead-lettered message was accepted."),
     "transfer.accepted": Action("A new version was accepted; `id`, `route`, `name`."),
-    "transfer.duplicate": Action("An event was delivered again; nothing was started."),
-    "transfer.restarted": Action("A request or a job started a transfer again; `attempt`."),
+    "transfer.duplicate": Action("An event was delivered again; no transfer was started."),
+    "transfer.restarted": Action("A request or a job restarted a transfer; `attempt`."),
     "transfer.cancel_noticed": Action("A transfer confirmed its cancel."),
     "transfer.start": Action(
-        "One run of the step `start`; `verdict`, `reason`, `detail`, `ms`.",
+        "One execution of the step `start`; `verdict`, `reason`, `detail`, `ms`.",
         "`verdict` is `permanent`; many `retryable`",
     ),
     "transfer.check": Action("One check of a pending copy."),
     "transfer.record": Action("The end of a transfer was recorded."),
     "transfer.clean": Action("The target was checked, and an incomplete blob was deleted.", "many `retryable`"),
     "transfer.close": Action(
-        "The dead letter was written or resolved; `state` is the end of the transfer.",
+        "The dead letter was written or resolved; `state` is the final state of the transfer.",
         "`state` is `dead_lettered`; many `retryable`",
     ),
     "job.requested": Action("A job was requested; `id`, `route`, `dry_run`."),
     "job.survey": Action(
-        "One step that found dead letters, or compared source and target; its counts, or why it failed.",
+        "One batch that found dead letters, or compared source and target; its counts, or why it failed.",
         "many failures of one job",
     ),
     "job.extras": Action(
-        "One step that looked for blobs that only the target has; its counts, or why it failed.",
+        "One batch that listed blobs that exist only at the target; its counts, or why it failed.",
         "many failures of one job",
     ),
     "job.act": Action(
-        "One step that started transfers or discarded dead letters; the results.",
+        "One batch that started transfers or discarded dead letters; its results.",
         "many failures of one job; `failed` is not 0",
     ),
     "job.cancel_noticed": Action("A job confirmed its cancel."),
     "reconcile.skipped": Action(
-        "A scheduled reconcile did not start: the one of this interval has already acted, and the task hub was lost since; "
+        "A scheduled reconcile did not start: the reconcile of this interval had already acted before the task hub was lost; "
         "`route`.",
-        "always: reconcile the route by hand",
+        "always: start a reconcile of the route",
     ),
     "reconcile.still_running": Action(
         "A scheduled reconcile did not start: the previous one is still running; `route`.",
@@ -73,11 +73,11 @@ ACTIONS: dict[str, Action] = {
         ALWAYS,
     ),
     "resume.resumed": Action(
-        "A failed orchestration was started again where it was; `id`, `route`, `name`, `resumes`, and the host's `text`.",
+        "A failed orchestration was restarted where it had stopped; `id`, `route`, `name`, `resumes`, and the host's `text`.",
         "more than 20 an hour: the worker keeps dying",
     ),
     "resume.ended": Action(
-        "A broken orchestration was ended: it was terminated, was resumed 5 times before, or is past its deadline. A dead letter "
+        "A broken orchestration was ended: it was terminated, had been resumed 5 times, or is past its deadline. A dead letter "
         "follows unless it was cancelled; the same fields.",
         ALWAYS,
     ),
@@ -86,14 +86,14 @@ ACTIONS: dict[str, Action] = {
         "instance by its id.",
         ALWAYS,
     ),
-    "resume.done": Action("A run started broken orchestrations again; `count`."),
+    "resume.done": Action("A run restarted broken orchestrations; `count`."),
     "letter.discarded": Action("A dead letter was discarded on request; `id`, `route`, `name`, `reason`."),
-    "sweep.resolved": Action("An open dead letter was resolved because its transfer ended another way."),
+    "sweep.resolved": Action("An open dead letter was resolved because its transfer is no longer dead-lettered."),
     "sweep.missing_letter": Action("A missing dead letter was written.", ALWAYS),
     "watchdog.silent": Action(
         "Every ten minutes, if any: running orchestrations without progress for over an hour; `count`, `oldest_id`, "
         "`oldest_name`, `oldest_seconds`.",
-        "always: the task hub is full or stands still",
+        "always: the task hub is full or makes no progress",
     ),
     "watchdog.stuck": Action(
         "An orchestration without progress for over 24 hours and past its deadline was ended; `resume.ended` follows; `id`, "
@@ -101,12 +101,12 @@ ACTIONS: dict[str, Action] = {
         ALWAYS,
     ),
     "watchdog.lost": Action(
-        "An orchestration without progress for over 15 minutes was ended, to be resumed; `resume.resumed` follows; `id`, `name`.",
+        "An orchestration without progress for over 15 minutes was ended so that it is resumed; `resume.resumed` follows; `id`, `name`.",
         "many: no running instance has the activity",
     ),
     "watchdog.behind": Action(
         "Messages of the task hub are over 5 minutes old, so no orchestration counts as lost; `oldest_seconds`.",
-        "many: the task hub is full or stands still",
+        "many: the task hub is full or makes no progress",
     ),
     "purge.done": Action("Old histories were deleted; `count`."),
     "timer.failed": Action("A part of a timer's run failed; the rest was done; `timer`, `error`.", "many of one timer"),

@@ -1,8 +1,8 @@
-"""What an operation answers when it cannot do what was asked: each with the fix, as `application/problem+json` (RFC 9457)."""
+"""The errors of requests, each with a fix. The API answers them as `application/problem+json` (RFC 9457)."""
 
 
 class Problem(Exception):
-    """An answer that is no success. `retry_after` is seconds; `facts` go into the answer as they are."""
+    """An unsuccessful answer. `retry_after` is in seconds; `facts` are added to the answer's JSON as they are."""
 
     status = 500
     title = "Internal error"
@@ -16,28 +16,28 @@ class Problem(Exception):
 
 
 class Invalid(Problem):
-    """The request cannot be understood."""
+    """The request is malformed, or a value in it is not allowed."""
 
     status = 400
     title = "Invalid request"
 
 
 class NotFound(Problem):
-    """There is no such thing."""
+    """The requested transfer, job, dead letter, route or blob does not exist."""
 
     status = 404
     title = "Not found"
 
 
 class Conflict(Problem):
-    """It cannot be done in the state that it is in."""
+    """The current state does not allow the request."""
 
     status = 409
     title = "Conflict with the current state"
 
 
 class Unavailable(Problem):
-    """It cannot be done at the moment."""
+    """The request may succeed later."""
 
     status = 503
     title = "Temporarily unavailable"

@@ -1,4 +1,4 @@
-"""The triggers of the app: each decodes its input, calls one operation and encodes the answer."""
+"""The triggers of the app. Each decodes its input, calls one operation and encodes the answer."""
 
 import azure.durable_functions as df
 

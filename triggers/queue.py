@@ -1,4 +1,4 @@
-"""The queue trigger: one message of `blob-events` becomes transfers. No copying here; under a second."""
+"""The queue trigger: accepts one message of `blob-events`, in less than a second. It copies nothing."""
 
 import asyncio
 
@@ -10,9 +10,9 @@ from ports.services import Services
 from rules.fixed_names import EVENTS_QUEUE
 
 CONNECTION = "EVENTS"
-# A host that stops waits ten seconds for its functions. What is cut off then comes back after ten minutes; what fails, after
-# thirty seconds.
-SECONDS = 8.0
+# A host that stops waits ten seconds for its functions. A message that it cuts off is delivered again after ten minutes;
+# one that fails, after thirty seconds.
+TIMEOUT_SECONDS = 8.0
 
 
 def register(app: df.DFApp, services: Services) -> None:
@@ -22,6 +22,6 @@ def register(app: df.DFApp, services: Services) -> None:
     @app.queue_trigger(arg_name="message", queue_name=EVENTS_QUEUE, connection=CONNECTION)
     @app.durable_client_input(client_name="client")
     async def accept_message(message: func.QueueMessage, client: df.DurableOrchestrationClient) -> None:
-        # The body alone: the host merges a message's own properties into the trigger's metadata, so an `id` may be forged.
-        async with asyncio.timeout(SECONDS):
+        # Use the body only: the host merges properties of the message into its metadata, so an `id` may be forged.
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await accept(services.ports, services.instances(client), message.get_body())

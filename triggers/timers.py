@@ -1,4 +1,4 @@
-"""The timers: what no event brings about. Each is safe to run at any time, twice, and while the other runs."""
+"""The timers. Each is safe to run at any time, twice, and while the others run."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ Work = Callable[[Ports, Instances], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class Timer:
-    """A timer: its NCRONTAB schedule, with seconds, what it calls, and what that does."""
+    """A timer: its NCRONTAB schedule (with seconds), the operation that it calls, and a description."""
 
     schedule: str
     work: Work
@@ -29,18 +29,17 @@ class Timer:
 
 
 TIMERS: dict[str, Timer] = {
-    # A timer, not a second queue trigger: there are messages that no trigger can ever read.
+    # Not a second queue trigger: some messages cannot be read by any trigger.
     "drain": Timer(
         "0 * * * * *",
         drain,
         "Accepts messages of `blob-events-poison` and blobs of `event-dead-letters`, or makes them dead letters. Logs the depth of "
         "`blob-events`.",
     ),
-    # What the host failed is found within a minute.
     "resume": Timer(
         "30 * * * * *",
         resume,
-        "Starts orchestrations again that the host failed, after a growing pause. Ends other broken orchestrations.",
+        "Restarts orchestrations that the host failed, after a growing pause. Ends other broken orchestrations.",
     ),
     "sweep": Timer("30 */5 * * * *", sweep, "Resolves and writes dead letters so that they agree with the transfers."),
     "schedule": Timer(
@@ -49,10 +48,10 @@ TIMERS: dict[str, Timer] = {
     "watchdog": Timer(
         "0 7,17,27,37,47,57 * * * *",
         watch,
-        "Logs orchestrations without progress. Ends those whose activity was lost, to be resumed, and those that are stuck.",
+        "Logs orchestrations without progress. Ends those whose activity was lost, so that they are resumed, and those that are stuck.",
     ),
-    # Of its own, apart from the watchdog: a thousand this often keeps up with a hundred thousand transfers a day.
-    "purge": Timer("45 */10 * * * *", purge, "Deletes some of the histories that ended over 30 days ago."),
+    # 1,000 histories every ten minutes keep up with 100,000 transfers a day.
+    "purge": Timer("45 */10 * * * *", purge, "Deletes histories that ended over 30 days ago, at most 1,000 per run."),
 }
 
 

@@ -1,1 +1,1 @@
-"""Dead letters: listed, replayed, discarded."""
+"""Listing, replaying and discarding dead letters."""

@@ -1,4 +1,4 @@
-"""Looking at dead letters: a page of open ones."""
+"""Listing open dead letters."""
 
 from typing import Any
 
@@ -6,17 +6,17 @@ from ports.services import Ports
 from rules.dead_letters import records
 from rules.transfers import identity
 
-# A page of letters is looked for in so many pages of the list.
+# At most this many pages are read to find one that has a match.
 MAX_PAGES = 20
 
 
-async def page(ports: Ports, wanted: dict[str, str], limit: int, continuation: str | None) -> dict[str, Any]:
-    """A page of open dead letters of the `route`, `reason` and `name` wanted.
+async def list_open(ports: Ports, filters: dict[str, str], limit: int, continuation: str | None) -> dict[str, Any]:
+    """Return a page of the open dead letters that match the filters `route`, `reason` and `name`.
 
-    A route is a prefix of ids. The others filter: the list is read on until a page of it has what is wanted.
+    `route` selects a prefix of ids. The other filters apply to each page read: the first page with a match is returned.
     """
-    prefix = identity.route_prefix(wanted["route"]) if "route" in wanted else ""
-    reason, name = wanted.get("reason"), wanted.get("name")
+    prefix = identity.route_prefix(filters["route"]) if "route" in filters else ""
+    reason, name = filters.get("reason"), filters.get("name")
     items: list[dict[str, Any]] = []
     for _ in range(MAX_PAGES):
         listed, continuation = await ports.dead_letters.page(prefix, limit, continuation)
@@ -27,7 +27,7 @@ async def page(ports: Ports, wanted: dict[str, str], limit: int, continuation: s
 
 
 async def _has_name(ports: Ports, item: dict[str, Any], name: str | None) -> bool:
-    """Whether a listed letter is of the blob of that name. The list cuts the longest names: then the letter itself says."""
+    """Compare names. The list truncates very long ones: for these, the dead letter itself is read."""
     if name is None:
         return True
     if not records.is_listed_as(item, name):

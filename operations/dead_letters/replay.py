@@ -1,4 +1,4 @@
-"""Replaying a dead letter: by its id alone, checked against today's routes (I10: any number of times is once)."""
+"""Replaying a dead letter by its id, checked against the current routes (I10: repeated replays count once)."""
 
 import base64
 from datetime import datetime
@@ -13,11 +13,11 @@ from rules import events, redaction
 from rules.dead_letters.letters import DISCARDED, DeadLetter
 from rules.transfers.model import Transfer
 
-MEND = "Fix the cause that the reason and hint name, then replay."
+FIX_CAUSE = "Fix the cause that the reason and hint name, then replay."
 
 
 class Resolved(Conflict):
-    """The dead letter is already resolved; `at` says since when, `how` in which way."""
+    """The dead letter is already resolved: `at` is when, `how` is the recorded resolution."""
 
     def __init__(self, letter: DeadLetter, at: datetime) -> None:
         self.at = at
@@ -30,25 +30,25 @@ class Resolved(Conflict):
 
 
 async def replay(ports: Ports, instances: Instances, letter_id: str) -> list[str]:
-    """Do a dead letter's transfer, or its message, again; the ids of the transfers to watch.
+    """Restart the transfer of a dead letter, or accept its message again. Return the ids of the transfers that follow.
 
     Raises:
-        NotFound: no such letter.
+        NotFound: the dead letter does not exist.
         Resolved: it is already resolved.
-        Conflict: still running, or not possible with today's routes.
+        Conflict: its transfer is running, or the current routes do not allow it.
     """
-    letter = await open_letter(ports, letter_id)
+    letter = await read_open(ports, letter_id)
     if letter.message is not None:
-        return await _message(ports, instances, letter, base64.b64decode(letter.message))
-    await restart(ports, instances, _transfer(ports, letter))
+        return await _replay_message(ports, instances, letter, base64.b64decode(letter.message))
+    await restart(ports, instances, _current_transfer(ports, letter))
     return [letter.id]
 
 
-async def open_letter(ports: Ports, letter_id: str) -> DeadLetter:
-    """The letter, if it is open.
+async def read_open(ports: Ports, letter_id: str) -> DeadLetter:
+    """Return an open dead letter.
 
     Raises:
-        NotFound: no such letter.
+        NotFound: the dead letter does not exist.
         Resolved: it is already resolved.
     """
     letter = await ports.dead_letters.read(letter_id)
@@ -59,30 +59,30 @@ async def open_letter(ports: Ports, letter_id: str) -> DeadLetter:
     return letter
 
 
-def _transfer(ports: Ports, letter: DeadLetter) -> Transfer:
-    """The letter's transfer, if today's routes still lead it there."""
+def _current_transfer(ports: Ports, letter: DeadLetter) -> Transfer:
+    """Return the dead letter's transfer. Raises Conflict unless the current routes give it the same source and target."""
     if letter.route is None:
         fix = "Share the blob with POST /api/transfers, or reconcile its route."
         raise Conflict(f"the record of transfer {letter.id} cannot be read", fix)
     route = ports.route(letter.route)
     if route is None:
         raise Conflict(f"no current route is named {letter.route!r}", "Restore the route in ROUTES, then replay.")
-    found = events.transfer_for(route, letter.name or "", letter.etag or "")
-    if isinstance(found, events.RejectedEvent) or found.id != letter.id:
+    transfer = events.transfer_for(route, letter.name or "", letter.etag or "")
+    if isinstance(transfer, events.RejectedEvent) or transfer.id != letter.id:
         fix = "Share the blob on the current route with POST /api/transfers."
         raise Conflict(f"the route {route.name} now has another source or target", fix)
-    return found
+    return transfer
 
 
-async def _message(ports: Ports, instances: Instances, letter: DeadLetter, body: bytes) -> list[str]:
+async def _replay_message(ports: Ports, instances: Instances, letter: DeadLetter, body: bytes) -> list[str]:
     if redaction.is_redacted(body):
         fix = "Share the blob with POST /api/transfers."
         raise Conflict("a possible secret was removed from the message, so the message cannot be accepted again", fix)
-    found = events.decide_on(body, ports.routes)
-    if found.refused:
-        raise Conflict(f"the message was refused again: {found.refused.detail}", MEND, reason=found.refused.reason)
-    if found.ignored:
-        raise Conflict(f"the message would be ignored: {found.ignored}", "Add a route that carries it, then replay.")
+    decision = events.decide_on(body, ports.routes)
+    if rejection := decision.refused:
+        raise Conflict(f"the message was refused again: {rejection.detail}", FIX_CAUSE, reason=rejection.reason)
+    if decision.ignored:
+        raise Conflict(f"the message would be ignored: {decision.ignored}", "Add a route that carries it, then replay.")
     accepted = await accept(ports, instances, body)
     await ports.dead_letters.resolve(letter.id, letter.last, "accepted", ports.now())
     log("message.replayed", "dead-lettered message accepted", id=letter.id)

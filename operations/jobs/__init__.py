@@ -1,1 +1,1 @@
-"""Jobs: started, shown, cancelled, and started on a route's schedule."""
+"""Starting jobs, by request or on a route's schedule; reading and cancelling them."""

@@ -1,4 +1,4 @@
-"""Asking for a job, looking at it, reading its report, cancelling it."""
+"""Starting, reading and cancelling a job, and reading its report."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,7 +8,7 @@ from typing import Any
 
 from operations.log import log
 from operations.problems import Conflict, NotFound
-from operations.transfers.cancel import until_noticed
+from operations.transfers.cancel import request_until_confirmed
 from ports.orchestrations import Instances
 from ports.services import Ports
 from rules.jobs import status
@@ -19,15 +19,15 @@ from rules.orchestrations.instance import Instance
 
 
 def new_id(kind: JobKind) -> str:
-    """An id that no job had before."""
+    """Return a new random id."""
     return f"{kind}-{token_hex(12)}"
 
 
 async def start(ports: Ports, instances: Instances, job: Job) -> str:
-    """Start a job; its id.
+    """Start a job, and return its id.
 
     Raises:
-        NotFound: there is no route of that name, and so nothing that could be compared.
+        NotFound: the route of a reconcile does not exist.
     """
     if job.kind is JobKind.RECONCILE and ports.route(job.route or "") is None:
         fix = f"Use one of: {', '.join(route.name for route in ports.routes)}."
@@ -37,24 +37,27 @@ async def start(ports: Ports, instances: Instances, job: Job) -> str:
     return job.id
 
 
-async def look(instances: Instances, identity: str) -> dict[str, Any]:
-    """One job, as the API answers it."""
-    return _view(await _found(instances, identity))
+async def get(instances: Instances, identity: str) -> dict[str, Any]:
+    """Return one job as the API shows it."""
+    return _view(await _find(instances, identity))
 
 
-async def page(instances: Instances, kind: JobKind, limit: int, continuation: str | None) -> dict[str, Any]:
-    """A page of jobs, in no promised order."""
-    found, following = await instances.page(prefix=f"{kind}-", limit=limit, continuation=continuation)
-    return {"items": [_view(instance) for instance in found if instance.job], "continuation": following}
+async def list_jobs(instances: Instances, kind: JobKind, limit: int, continuation: str | None) -> dict[str, Any]:
+    """Return a page of jobs. Their order is undefined."""
+    listed, following = await instances.page(prefix=f"{kind}-", limit=limit, continuation=continuation)
+    return {"items": [_view(instance) for instance in listed if instance.job], "continuation": following}
 
 
-async def report(ports: Ports, instances: Instances, identity: str, number: int) -> tuple[list[dict[str, Any]], bool]:
-    """One page of a job's report, first what was found, then what came of it; and whether there is another.
+async def read_report(
+    ports: Ports, instances: Instances, identity: str, number: int
+) -> tuple[list[dict[str, Any]], bool]:
+    """Return one page of a job's report, and whether another follows. Pages of the survey precede pages of results.
 
-    A page is empty once the container's own rule has deleted it.
+    A page is empty after the container's retention rule has deleted it.
     """
-    shown = {**status.progress(_job(instance := await _found(instances, identity))), **instance.live}
-    pages, batches = int(shown["pages"]), int(shown["batches"])
+    instance = await _find(instances, identity)
+    progress = {**status.progress(_job(instance)), **instance.live}
+    pages, batches = int(progress["pages"]), int(progress["batches"])
     if number >= pages + batches:
         return [], False
     name = found_page(identity, number) if number < pages else results_page(identity, number - pages)
@@ -64,26 +67,28 @@ async def report(ports: Ports, instances: Instances, identity: str, number: int)
 async def cancel(
     instances: Instances, identity: str, pause: Callable[[float], Awaitable[Any]] = asyncio.sleep
 ) -> dict[str, Any]:
-    """Cancel a job; the job as it is once that is certain. What it started goes on.
+    """Cancel a job, and return it once it has confirmed the cancel. The transfers that it started continue.
 
     Raises:
-        NotFound, Conflict, Unavailable: as for a transfer.
+        NotFound: the job does not exist.
+        Conflict: it had already ended.
+        Unavailable: it did not confirm within 30 s. Sending the request again is safe.
     """
-    shown = await until_noticed(instances, identity, partial(_noticed, instances, identity), pause)
+    job = await request_until_confirmed(instances, identity, partial(_if_confirmed, instances, identity), pause)
     log("job.cancel_noticed", "cancelled by request", id=identity)
-    return shown
+    return job
 
 
-async def _noticed(instances: Instances, identity: str, *, asked: bool) -> dict[str, Any] | None:
-    shown = await look(instances, identity)
-    if asked and shown["state"] == JobState.CANCELLED:
-        return shown
-    if shown["state"] != JobState.RUNNING:
-        raise Conflict(f"{identity} is already {shown['state']}", "Nothing to do.", state=shown["state"])
-    return shown if shown["cancelling"] else None
+async def _if_confirmed(instances: Instances, identity: str, *, requested: bool) -> dict[str, Any] | None:
+    job = await get(instances, identity)
+    if requested and job["state"] == JobState.CANCELLED:
+        return job
+    if job["state"] != JobState.RUNNING:
+        raise Conflict(f"{identity} is already {job['state']}", "Nothing to do.", state=job["state"])
+    return job if job["cancelling"] else None
 
 
-async def _found(instances: Instances, identity: str) -> Instance:
+async def _find(instances: Instances, identity: str) -> Instance:
     instance = await instances.find(identity)
     if instance is None or instance.job is None:
         raise NotFound(

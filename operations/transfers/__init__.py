@@ -1,1 +1,1 @@
-"""Transfers: started from events, shared by request, looked up, cancelled, started again."""
+"""Starting, sharing, reading, cancelling and restarting transfers."""

@@ -1,4 +1,4 @@
-"""A message becomes transfers, a dead letter, or nothing. The queue trigger and the poison drain both do exactly this."""
+"""Accepting a message: it becomes transfers, a dead letter, or nothing. Both queue trigger and drain use this."""
 
 import logging
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from rules.transfers.model import Transfer
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What followed from a message: the ids started, the ids known already, the dead letter written."""
+    """The result of one message: ids of transfers that were started, ids that were known already, id of a dead letter."""
 
     started: tuple[str, ...] = ()
     duplicates: tuple[str, ...] = ()
@@ -23,12 +23,12 @@ class Accepted:
 
 
 async def accept(ports: Ports, instances: Instances, body: bytes) -> Accepted:
-    """Accept one message, whatever it is. Raises only what storage raises, so that the queue keeps the message."""
-    found = events.decide_on(body, ports.routes)
-    if found.ignored:
-        log("message.ignored", found.ignored)
-    letter = await refuse(ports, body, found.refused) if found.refused else None
-    started = [(transfer.id, await begin(ports, instances, transfer)) for transfer in found.transfers]
+    """Accept one message of any content. Raises errors of storage only: the queue then keeps the message."""
+    decision = events.decide_on(body, ports.routes)
+    if decision.ignored:
+        log("message.ignored", decision.ignored)
+    letter = await refuse(ports, body, decision.refused) if decision.refused else None
+    started = [(transfer.id, await start_once(ports, instances, transfer)) for transfer in decision.transfers]
     return Accepted(
         started=tuple(identity for identity, new in started if new),
         duplicates=tuple(identity for identity, new in started if not new),
@@ -36,16 +36,16 @@ async def accept(ports: Ports, instances: Instances, body: bytes) -> Accepted:
     )
 
 
-async def begin(ports: Ports, instances: Instances, transfer: Transfer) -> bool:
-    """Start a transfer that has no instance, in any state; False for a duplicate (rule 5).
+async def start_once(ports: Ports, instances: Instances, transfer: Transfer) -> bool:
+    """Start a transfer that has no instance in any state. Return False for a duplicate (rule 5).
 
-    The extension silently replaces a finished instance, so a late duplicate must not even try: what was cancelled or
-    dead-lettered would run again. The start itself is not atomic; the record of the end closes that race. One that ended
-    because its source was gone is started again: an event says that it is there, and a look costs little.
+    A start silently replaces a finished instance, so a late duplicate must not start one: a cancelled or dead-lettered
+    transfer would run again. Find and start are not atomic; the record of the end closes that race. A transfer that ended
+    because its source was deleted starts again: the event says that the source exists, and a look is cheap.
     """
     known = await instances.find(transfer.id)
     if known is not None and status.ended_as_deleted(known):
-        return await _again(ports, instances, transfer)
+        return await _restart(ports, instances, transfer)
     new = known is None and await instances.start(first_run(ports, transfer))
     if new:
         log(
@@ -61,16 +61,16 @@ async def begin(ports: Ports, instances: Instances, transfer: Transfer) -> bool:
     return new
 
 
-async def _again(ports: Ports, instances: Instances, transfer: Transfer) -> bool:
+async def _restart(ports: Ports, instances: Instances, transfer: Transfer) -> bool:
     try:
         await restart(ports, instances, transfer)
-    except StillRunning:  # a duplicate of the duplicate was faster
+    except StillRunning:  # another duplicate was faster
         return False
     return True
 
 
 async def refuse(ports: Ports, body: bytes, refused: events.RejectedEvent) -> str:
-    """Keep a message that leads to no transfer as a dead letter; the same body is the same letter."""
+    """Write the dead letter of a refused message, and return its id. The same body always has the same id."""
     letter = letters.of_message(body, refused, ports.now(), ports.app_version)
     await ports.dead_letters.write(letter)
     log("message.dead_lettered", refused.detail, level=logging.WARNING, id=letter.id, reason=refused.reason)

@@ -1,4 +1,4 @@
-"""Cancelling a transfer: never lost, never a lie (rule 11)."""
+"""Cancelling a transfer. The cancel is repeated until the transfer confirms it (rule 11)."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -11,68 +11,70 @@ from ports.orchestrations import Instances
 from rules.orchestrations import recovery, status
 from rules.transfers.states import State
 
-# An event may be lost where an execution continues as new, so it is raised until the status shows it: about 30 s in all.
+# An event can be lost when an orchestration continues as new, so it is raised again until the status shows it.
+# In seconds, about 30 in total.
 PAUSES = (0.5, 1, 2, 3, 4, 5, 5, 5, 5)
 
 
 async def cancel(
     instances: Instances, transfer_id: str, pause: Callable[[float], Awaitable[Any]] = asyncio.sleep
 ) -> dict[str, Any]:
-    """Cancel; the transfer as it is once the cancel is certain.
+    """Cancel a transfer, and return it once it has confirmed the cancel.
 
     Raises:
-        NotFound: no such transfer.
-        Conflict: it ended, or is ending, before the cancel could reach it.
-        Unavailable: nobody took notice within 30 s; asking again is safe.
+        NotFound: the transfer does not exist.
+        Conflict: it ended, or began to end, before the cancel reached it.
+        Unavailable: it did not confirm within 30 s. Sending the request again is safe.
     """
-    shown = await until_noticed(instances, transfer_id, partial(_noticed, instances, transfer_id), pause)
-    name = shown["source"] and shown["source"]["name"]
-    log("transfer.cancel_noticed", "cancelled by request", id=transfer_id, route=shown["route"], name=name)
-    return shown
+    confirmed = partial(_if_confirmed, instances, transfer_id)
+    transfer = await request_until_confirmed(instances, transfer_id, confirmed, pause)
+    name = transfer["source"] and transfer["source"]["name"]
+    log("transfer.cancel_noticed", "cancelled by request", id=transfer_id, route=transfer["route"], name=name)
+    return transfer
 
 
-async def until_noticed(
+async def request_until_confirmed(
     instances: Instances,
     identity: str,
-    noticed: Callable[..., Awaitable[dict[str, Any] | None]],
+    if_confirmed: Callable[..., Awaitable[dict[str, Any] | None]],
     pause: Callable[[float], Awaitable[Any]],
 ) -> dict[str, Any]:
-    """Raise the cancel event until `noticed(asked=…)` shows that it has come; what that shows.
+    """Raise the cancel event until `if_confirmed(requested=…)` returns a view of the orchestration, and return that.
 
     Raises:
-        Unavailable: nobody took notice within 30 s; asking again is safe.
+        Unavailable: it returned None for 30 s. Sending the request again is safe.
     """
     for number, seconds in enumerate(PAUSES):
-        if (shown := await noticed(asked=number > 0)) is not None:
-            return shown
-        await ask_to_cancel(instances, identity)
+        if (view := await if_confirmed(requested=number > 0)) is not None:
+            return view
+        await request_cancel(instances, identity)
         await pause(seconds)
     raise Unavailable(f"{identity} has not confirmed the cancel yet", "Send the request again.", retry_after=30)
 
 
-async def ask_to_cancel(instances: Instances, identity: str) -> None:
-    """Raise the cancel event. What is broken hears no event: it is started again on its way to its end."""
+async def request_cancel(instances: Instances, identity: str) -> None:
+    """Raise the cancel event. A broken orchestration receives no events: it is restarted so that it ends as cancelled."""
     instance = await instances.find(identity)
     if instance is None or not instance.broken:
         await instances.cancel(identity)
-    elif (given := recovery.cancelled(instance)) is not None:
-        await instances.start(given)
+    elif (ending := recovery.cancelled(instance)) is not None:
+        await instances.start(ending)
 
 
-async def _noticed(instances: Instances, transfer_id: str, *, asked: bool) -> dict[str, Any] | None:
-    """The transfer if it is on its way to `cancelled`, or came there once asked; None while it knows nothing of a cancel."""
+async def _if_confirmed(instances: Instances, transfer_id: str, *, requested: bool) -> dict[str, Any] | None:
+    """Return the transfer if it is being cancelled, or was cancelled after the request; else None."""
     instance = await instances.find(transfer_id)
     if instance is None:
         raise NotFound(f"transfer {transfer_id} does not exist", "Look the transfer up by route and name.")
-    shown = status.view(instance)
-    if asked and shown["state"] == State.CANCELLED:
-        return shown
-    if shown["ending"] not in {None, State.CANCELLED}:
+    view = status.view(instance)
+    if requested and view["state"] == State.CANCELLED:
+        return view
+    if view["ending"] not in {None, State.CANCELLED}:
         fix = "Wait until it ends. No incomplete target blob will remain."
         raise Conflict(
-            f"transfer {transfer_id} is ending as {shown['ending']}", fix, retry_after=30, state=shown["state"]
+            f"transfer {transfer_id} is ending as {view['ending']}", fix, retry_after=30, state=view["state"]
         )
     if not instance.under_way:
-        raise Conflict(f"transfer {transfer_id} is already {shown['state']}", "Nothing to do.", state=shown["state"])
-    # A late duplicate of what was cancelled is ending so, too, and never saw a cancel of its own.
-    return shown if shown["cancelling"] or shown["ending"] == State.CANCELLED else None
+        raise Conflict(f"transfer {transfer_id} is already {view['state']}", "Nothing to do.", state=view["state"])
+    # A late duplicate of a cancelled transfer also ends as cancelled, without a cancel event of its own.
+    return view if view["cancelling"] or view["ending"] == State.CANCELLED else None

@@ -1,11 +1,11 @@
-"""Looking at transfers and dead letters: one transfer, the one of a blob, a page of many; a page of letters."""
+"""Reading transfers: one by its id, one by its blob, or a page of many."""
 
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 from operations.problems import NotFound
-from operations.transfers.share import at_source, carrier
+from operations.transfers.share import route_for, transfer_at_source
 from ports.orchestrations import Instances
 from ports.services import Ports
 from rules.dead_letters import records
@@ -24,48 +24,52 @@ UNKNOWN = (
     f"Look the transfer up with ?route=<route>&name=<blob name>. {FORGOTTEN}; for an older transfer, read the target blob's metadata "
     "source_etag and transfer_id."
 )
-# No list is by name: a search reads so many pages of a route's transfers, of so many each, and begins none after so long.
+# Transfers cannot be listed by name. A search reads up to 10 pages of 1,000 of a route's transfers, and stops after 20 s.
 SEARCH_PAGES = 10
 SEARCH_PAGE = 1_000
 SEARCH_SECONDS = 20.0
 
 
-async def transfer(ports: Ports, instances: Instances, transfer_id: str) -> dict[str, Any]:
-    """One transfer by its id."""
+async def get(ports: Ports, instances: Instances, transfer_id: str) -> dict[str, Any]:
+    """Return one transfer.
+
+    Raises:
+        NotFound: it does not exist.
+    """
     instance = await instances.find(transfer_id)
     if instance is None:
         raise NotFound(f"transfer {transfer_id} does not exist", UNKNOWN)
-    return await _shown(ports, instance)
+    return await _view(ports, instance)
 
 
-async def transfer_of(ports: Ports, instances: Instances, route_name: str, name: str) -> dict[str, Any]:
-    """The transfer of the blob's current version; of a blob that is gone, the one that its target names, else the newest.
+async def get_by_name(ports: Ports, instances: Instances, route_name: str, name: str) -> dict[str, Any]:
+    """Return the transfer of a blob's current version. Of a deleted blob: the one that its target names, else the newest.
 
     Raises:
-        NotFound: no such route, or no such transfer; it says where it was looked for.
-        Invalid: the route does not carry such a name.
+        NotFound: the route or the transfer does not exist; the detail says where it was searched.
+        Invalid: the route does not carry this name.
     """
-    route = carrier(ports, route_name, name)
-    current = await at_source(ports, route, name)
+    route = route_for(ports, route_name, name)
+    current = await transfer_at_source(ports, route, name)
     if current is None:
-        return await _shown(ports, await _of_gone(ports, instances, route, name))
+        return await _view(ports, await _find_for_deleted(ports, instances, route, name))
     instance = await instances.find(current.id)
     if instance is None:
-        raise await _unknown(ports, current)
-    return await _shown(ports, instance)
+        raise await _explain_missing(ports, current)
+    return await _view(ports, instance)
 
 
-async def _shown(ports: Ports, instance: Instance) -> dict[str, Any]:
-    """The transfer, and what became of its dead letter."""
-    shown = status.view(instance)
-    if State.DEAD_LETTERED not in {shown["state"], shown["ending"]}:
-        return shown
+async def _view(ports: Ports, instance: Instance) -> dict[str, Any]:
+    """Return the transfer, with the resolution of its dead letter if it has one."""
+    view = status.view(instance)
+    if State.DEAD_LETTERED not in {view["state"], view["ending"]}:
+        return view
     letter = await ports.dead_letters.read(instance.id)
-    return {**shown, "letter": letter and records.resolution(letter)}
+    return {**view, "letter": letter and records.resolution(letter)}
 
 
-async def _unknown(ports: Ports, current: Transfer) -> NotFound:
-    """Why the version that the source shows may have no transfer. What storage does not show is left out."""
+async def _explain_missing(ports: Ports, current: Transfer) -> NotFound:
+    """Explain why the current version may have no transfer. Facts that storage fails to return are left out."""
     detail = f"the blob's current version has no transfer ({current.id})"
     target, depth = None, 0
     with suppress(Failure):
@@ -80,23 +84,26 @@ async def _unknown(ports: Ports, current: Transfer) -> NotFound:
     return NotFound(f"{detail}; its event was not processed yet, or never arrived", fix)
 
 
-async def _of_gone(ports: Ports, instances: Instances, route: Route, name: str) -> Instance:
-    """The transfer that the target's receipt names, else the newest of that name that the search finds."""
-    named, said = await _named_by_target(ports, instances, route, name)
+async def _find_for_deleted(ports: Ports, instances: Instances, route: Route, name: str) -> Instance:
+    """Find the transfer that the target's receipt names, else the newest transfer with this name."""
+    named, problem = await _find_by_target(ports, instances, route, name)
     if named is not None:
         return named
-    newest, searched, complete = await _newest(ports, instances, route, name)
+    newest, searched, complete = await _find_newest(ports, instances, route, name)
     if newest is not None:
         return newest
     rest = "" if complete else f"; only the first {searched} transfers in ID order were searched"
     raise NotFound(
-        f"the source has no blob with this name; {said}; and none of the route's transfers has this name{rest}",
+        f"the source has no blob with this name; {problem}; and none of the route's transfers has this name{rest}",
         f"Check the name; names are compared byte for byte. {FORGOTTEN}.",
     )
 
 
-async def _named_by_target(ports: Ports, instances: Instances, route: Route, name: str) -> tuple[Instance | None, str]:
-    """The transfer of the target's `transfer_id`, which anybody who writes there may have set; or why there is none."""
+async def _find_by_target(ports: Ports, instances: Instances, route: Route, name: str) -> tuple[Instance | None, str]:
+    """Find the transfer that the target's `transfer_id` names, or say why there is none.
+
+    Every writer of the target can set this metadata, so the transfer must have this route and name.
+    """
     blob = _target_blob(route, name)
     try:
         target = await ports.target.head(blob)
@@ -106,10 +113,10 @@ async def _named_by_target(ports: Ports, instances: Instances, route: Route, nam
         return None, "the target has none either"
     if target.transfer_id is None or not TRANSFER_ID_PATTERN.fullmatch(target.transfer_id):
         return None, "the target blob does not name a transfer"
-    found = await instances.find(target.transfer_id)
-    if found is None or not _is_of(found, route, name):
+    instance = await instances.find(target.transfer_id)
+    if instance is None or not _is_of(instance, route, name):
         return None, "the transfer that the target blob names is unknown"
-    return found, ""
+    return instance, ""
 
 
 def _target_blob(route: Route, name: str) -> Blob:
@@ -121,32 +128,34 @@ def _is_of(instance: Instance, route: Route, name: str) -> bool:
     return run is not None and (run.transfer.route, run.transfer.name) == (route.name, name)
 
 
-async def _newest(ports: Ports, instances: Instances, route: Route, name: str) -> tuple[Instance | None, int, bool]:
-    """The transfer of that name that was accepted last, among so many that were searched; and whether these were all."""
+async def _find_newest(
+    ports: Ports, instances: Instances, route: Route, name: str
+) -> tuple[Instance | None, int, bool]:
+    """Return the transfer of this name that was accepted last, how many were searched, and whether those were all."""
     prefix, end = identity.route_prefix(route.name), ports.monotonic() + SEARCH_SECONDS
-    found: list[Instance] = []
+    matches: list[Instance] = []
     searched, continuation = 0, None
     for _ in range(SEARCH_PAGES):
         page, continuation = await instances.page(prefix=prefix, limit=SEARCH_PAGE, continuation=continuation)
-        found += [instance for instance in page if _is_of(instance, route, name)]
+        matches += [instance for instance in page if _is_of(instance, route, name)]
         searched += len(page)
         if continuation is None or ports.monotonic() >= end:
             break
     newest = max(
-        found, key=lambda instance: instance.run.accepted_at if instance.run else instance.updated_at, default=None
+        matches, key=lambda instance: instance.run.accepted_at if instance.run else instance.updated_at, default=None
     )
     return newest, searched, continuation is None
 
 
-async def transfers(
+async def list_transfers(
     instances: Instances, *, route: str | None, state: str | None, limit: int, continuation: str | None
 ) -> dict[str, Any]:
-    """A page of transfers, in no promised order. `route` is a prefix of ids; `state` filters what the page holds.
+    """Return a page of transfers in undefined order. `route` selects a prefix of ids; `state` filters the page.
 
-    What is under way is few among many that ended: a page of those is made of what runs or is broken alone.
+    Most transfers have ended. For a state that is not final, only running and broken orchestrations are read.
     """
     prefix = identity.route_prefix(route) if route else ""
     statuses = StatusFilter.UNDER_WAY if state in set(State) - FINAL else frozenset[str]()
-    found, following = await instances.page(prefix=prefix, statuses=statuses, limit=limit, continuation=continuation)
-    items = [status.view(instance) for instance in found]
+    listed, following = await instances.page(prefix=prefix, statuses=statuses, limit=limit, continuation=continuation)
+    items = [status.view(instance) for instance in listed]
     return {"items": [item for item in items if state in {None, item["state"]}], "continuation": following}

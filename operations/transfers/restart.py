@@ -1,4 +1,7 @@
-"""Doing a transfer again: a person (replay, share now), reconcile, or an event of what counts as deleted, with the next attempt number (rule 5)."""
+"""Restarting a transfer with its next attempt number (rule 5).
+
+Requests (replay, share) and reconciles restart transfers, and so does the event of a blob that was recorded as deleted.
+"""
 
 import asyncio
 from dataclasses import replace
@@ -11,22 +14,22 @@ from rules.transfers.model import Run, Transfer
 
 
 class StillRunning(Conflict):
-    """The transfer runs already."""
+    """The transfer is already running."""
 
 
 def first_run(ports: Ports, transfer: Transfer) -> Run:
-    """The run of a transfer that was never tried."""
+    """Return the run of a transfer's first attempt."""
     route = ports.route(transfer.route)
     return Run(transfer, ports.now(), deadline=route.deadline if route else None)
 
 
 async def restart(ports: Ports, instances: Instances, transfer: Transfer, *, blind: bool = True) -> Run:
-    """Start the transfer's next attempt. An open dead letter stays open until the end.
+    """Start the transfer's next attempt, and return its run. An open dead letter stays open until that attempt ends.
 
-    `blind` False: a target is known to be there, so it is looked at before anything is tried.
+    Pass `blind=False` if a target blob is known to exist: the attempt then reads the target before it copies.
 
     Raises:
-        StillRunning: it runs already.
+        StillRunning: the transfer is already running.
     """
     known, ended, letter = await asyncio.gather(
         instances.find(transfer.id), ports.dead_letters.ended(transfer.id), ports.dead_letters.read(transfer.id)
@@ -41,7 +44,7 @@ async def restart(ports: Ports, instances: Instances, transfer: Transfer, *, bli
         first_run(ports, transfer),
         attempt=attempt,
         has_open_dead_letter=letter is not None and letter.resolved_at is None,
-        first=blind and attempt == 0,  # what was tried before may well be there: look before acting
+        first=blind and attempt == 0,  # an earlier attempt may have copied: look before copying
     )
     if (known and known.under_way) or not await instances.start(run):
         fix = "Wait until it ends, or cancel it; then send the request again."

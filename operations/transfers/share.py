@@ -1,4 +1,4 @@
-"""Sharing one blob now, and finding the transfer of a blob's current version."""
+"""Sharing one blob on request, and finding the transfer of a blob's current version."""
 
 from operations.problems import Invalid, NotFound
 from operations.transfers.restart import StillRunning, restart
@@ -13,49 +13,49 @@ from rules.transfers.states import FINAL, State
 
 
 async def share(ports: Ports, instances: Instances, route: str, name: str) -> str:
-    """Share the blob's current version along the route; the transfer's id, also where it runs already.
+    """Share the blob's current version along the route. Return the transfer's id, also if it is already running.
 
     Raises:
-        StillRunning: it is on its way to an end without success, or came there meanwhile.
+        StillRunning: it is ending, or has just ended, as cancelled or dead-lettered.
     """
-    transfer = await current(ports, route, name)
+    transfer = await current_transfer(ports, route, name)
     try:
         await restart(ports, instances, transfer)
     except StillRunning:
-        if await _gives_up(instances, transfer.id):
-            raise  # what it ends as is settled: only the next attempt can share the blob
+        if await _ends_without_copy(instances, transfer.id):
+            raise  # its end is decided: only the next attempt can share the blob
     return transfer.id
 
 
-async def _gives_up(instances: Instances, transfer_id: str) -> bool:
-    """Whether it is ending, or has ended, as cancelled or dead-lettered; so is one that is being cancelled, if nothing else is said."""
+async def _ends_without_copy(instances: Instances, transfer_id: str) -> bool:
+    """Return whether its end is, or is about to be, cancelled or dead-lettered."""
     instance = await instances.find(transfer_id)
     if instance is None:
         return False
-    shown = status.view(instance)
-    end = shown["ending"] or (shown["state"] if shown["state"] in FINAL else None)
-    return end in {State.CANCELLED, State.DEAD_LETTERED} or (end is None and shown["cancelling"])
+    view = status.view(instance)
+    end = view["ending"] or (view["state"] if view["state"] in FINAL else None)
+    return end in {State.CANCELLED, State.DEAD_LETTERED} or (end is None and view["cancelling"])
 
 
-async def current(ports: Ports, route_name: str, name: str) -> Transfer:
-    """The transfer of the version that the source shows now: one HEAD.
+async def current_transfer(ports: Ports, route_name: str, name: str) -> Transfer:
+    """Return the transfer of the blob's current version: one HEAD of the source.
 
     Raises:
-        NotFound: no such route, or no such blob.
-        Invalid: the route does not carry such a name, or the service refuses to show such a blob.
+        NotFound: the route or the blob does not exist.
+        Invalid: the route does not carry this name, or the service refuses to show the blob.
     """
-    found = await at_source(ports, carrier(ports, route_name, name), name)
-    if found is None:
+    transfer = await transfer_at_source(ports, route_for(ports, route_name, name), name)
+    if transfer is None:
         raise NotFound("the source has no blob with this name", "Check the name; names are compared byte for byte.")
-    return found
+    return transfer
 
 
-def carrier(ports: Ports, route_name: str, name: str) -> Route:
-    """The route of that name, if it carries blobs of that name.
+def route_for(ports: Ports, route_name: str, name: str) -> Route:
+    """Return the route, if it carries blobs of this name.
 
     Raises:
-        NotFound: no such route.
-        Invalid: the route does not carry such a name.
+        NotFound: the route does not exist.
+        Invalid: the route does not carry this name.
     """
     route = ports.route(route_name)
     if route is None:
@@ -68,11 +68,11 @@ def carrier(ports: Ports, route_name: str, name: str) -> Route:
     return route
 
 
-async def at_source(ports: Ports, route: Route, name: str) -> Transfer | None:
-    """The transfer of the version that the source shows now; None where it has no such blob.
+async def transfer_at_source(ports: Ports, route: Route, name: str) -> Transfer | None:
+    """Return the transfer of the blob's current version, or None if the source has no such blob.
 
     Raises:
-        Invalid: the service refuses to show such a blob.
+        Invalid: the service refuses to show the blob, or the name cannot be carried.
     """
     blob = Blob(route.source.endpoint, route.source.container, name)
     try:
@@ -81,7 +81,7 @@ async def at_source(ports: Ports, route: Route, name: str) -> Transfer | None:
         raise Invalid(f"the blob cannot be carried: {refusal}", refusal.reason.hint) from None
     if source is None:
         return None
-    found = transfer_for(route, name, source.etag)
-    if isinstance(found, RejectedEvent):
-        raise Invalid(f"the name cannot be carried: {found.detail}", found.reason.hint)
-    return found
+    transfer = transfer_for(route, name, source.etag)
+    if isinstance(transfer, RejectedEvent):
+        raise Invalid(f"the name cannot be carried: {transfer.detail}", transfer.reason.hint)
+    return transfer

@@ -1,1 +1,1 @@
-"""What the timers do: they drain, resume, reconcile records, watch and purge; and the health check."""
+"""The operations of the timers (drain, resume, sweep, watchdog, purge), and the health check."""

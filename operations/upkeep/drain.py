@@ -1,4 +1,4 @@
-"""Draining: what the queue trigger could not take, and what Event Grid could not deliver, is accepted here (rule 10)."""
+"""The drain: accepts poison messages, and the events that Event Grid could not deliver (rule 10)."""
 
 import logging
 
@@ -10,90 +10,90 @@ from ports.orchestrations import Instances
 from ports.services import Ports
 from rules import events
 
-SECONDS, AT_ONCE = 45.0, 16
+SECONDS, CONCURRENCY = 45.0, 16
 
 
 async def drain(ports: Ports, instances: Instances) -> int:
-    """Take what there is of both, through the trigger's own door, and tell how long the queue is; how many were taken.
+    """Log the queue's depth, then accept poison messages and undelivered events. Return how many messages and blobs.
 
-    A message or blob is deleted only after all of it was accepted or kept as a dead letter. What fails shows again, and the
-    next round takes it. Raises the first failure, once everything else was done.
+    A message or blob is deleted only after all of it was accepted or dead-lettered. After a failure it stays for the next
+    run. Raises the first failure after everything else was done.
     """
     run = TimerRun(ports, "drain", seconds=SECONDS)
     with run:
-        await _measure(ports)
+        await _log_depth(ports)
     with run:
-        await _poison(ports, instances, run)
+        await _drain_poison(ports, instances, run)
     with run:
-        await _undelivered(ports, instances, run)
+        await _drain_undelivered(ports, instances, run)
     run.finish()
     return run.done
 
 
-async def _measure(ports: Ports) -> None:
-    """Azure's own figure of a queue's length is hourly: alerts rest on this line."""
+async def _log_depth(ports: Ports) -> None:
+    """Log the queue's depth. Azure's own metric is hourly, so alerts use this line."""
     depth = await ports.events.depth()
     oldest = await ports.events.oldest() if depth else None
     seconds = max(0, int((ports.now() - oldest).total_seconds())) if oldest else 0
     log("queue.depth", "queue depth", depth=depth, oldest_seconds=seconds)
 
 
-async def _poison(ports: Ports, instances: Instances, run: TimerRun) -> None:
+async def _drain_poison(ports: Ports, instances: Instances, run: TimerRun) -> None:
     async for message in ports.events.poison():
         with run:
-            await _take(ports, instances, message)
+            await _accept_poison(ports, instances, message)
             run.done += 1
         if run.over:
             return
 
 
-async def _take(ports: Ports, instances: Instances, message: Poison) -> None:
+async def _accept_poison(ports: Ports, instances: Instances, message: Poison) -> None:
     accepted = await accept(ports, instances, message.body)
     await ports.events.consumed(message)
     text = "poison message accepted"
     log("poison.drained", text, level=logging.WARNING, started=accepted.started, letter=accepted.dead_letter)
 
 
-async def _undelivered(ports: Ports, instances: Instances, run: TimerRun) -> None:
-    async for found in ports.events.undelivered():
+async def _drain_undelivered(ports: Ports, instances: Instances, run: TimerRun) -> None:
+    async for blob in ports.events.undelivered():
         if run.over:
             return
         with run:
-            await _redeem(ports, instances, run, found)
+            await _accept_undelivered(ports, instances, run, blob)
 
 
-async def _redeem(ports: Ports, instances: Instances, run: TimerRun, found: Undelivered) -> None:
-    messages = await _messages(ports, found)
+async def _accept_undelivered(ports: Ports, instances: Instances, run: TimerRun, blob: Undelivered) -> None:
+    messages = await _read_messages(ports, blob)
     if messages is None:
         return
     accepted: list[Accepted] = []
 
-    async def take(event: bytes) -> None:
+    async def accept_one(event: bytes) -> None:
         accepted.append(await accept(ports, instances, event))
 
-    await run.each(messages, take, AT_ONCE)
+    await run.for_each(messages, accept_one, CONCURRENCY)
     if len(accepted) < len(messages):
-        return  # those that were accepted are duplicates next time
-    await ports.events.delivered(found)
+        return  # the next run accepts the blob again: events accepted by this run are then duplicates
+    await ports.events.delivered(blob)
     run.done += 1
     log(
         "undelivered.drained",
         "undelivered event accepted",
         level=logging.WARNING,
-        blob=found.name,
+        blob=blob.name,
         events=len(messages),
         started=sum(len(each.started) for each in accepted),
         letters=sum(each.dead_letter is not None for each in accepted),
     )
 
 
-async def _messages(ports: Ports, found: Undelivered) -> list[bytes] | None:
-    """The events of a blob; None where it is too large to be taken, or changed, or another round took it."""
-    if found.size <= events.MAX_UNDELIVERED:
-        body = await ports.events.read(found)
+async def _read_messages(ports: Ports, blob: Undelivered) -> list[bytes] | None:
+    """Return the events of a blob. None: it is too large, it changed, or another run has accepted it."""
+    if blob.size <= events.MAX_UNDELIVERED:
+        body = await ports.events.read(blob)
         messages = None if body is None else events.split(body)
         if messages is None or all(len(message) <= events.MAX_EVENT for message in messages):
             return messages
     text = "the blob or an event in it is too large to accept; inspect it by hand"
-    log("undelivered.skipped", text, level=logging.WARNING, blob=found.name, size=found.size)
+    log("undelivered.skipped", text, level=logging.WARNING, blob=blob.name, size=blob.size)
     return None

@@ -1,4 +1,4 @@
-"""The health check: which of the app's resources it can use, each with the fix. It really asks, and names no blob."""
+"""The health check: one request to each resource that the app uses. Failures have a fix. It names no blob."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -10,30 +10,30 @@ from ports.services import Ports
 from rules.errors import StorageError
 
 FRESH_SECONDS = 10.0
-# No blob has this name. Asking for one needs the permission, and the container, that sharing needs.
+# No blob has this name. A request for it needs the same container and permission as sharing.
 NO_BLOB = "health-check"
 Check = tuple[str, str, Awaitable[Any]]
 
 
 @dataclass
 class Health:
-    """The answer of the last health check, kept for 10 seconds: the endpoint is anonymous, so asking must be cheap."""
+    """The latest result, cached for 10 seconds: the endpoint is anonymous, so a call must be cheap."""
 
     checked_at: float = field(default=float("-inf"), init=False)
     answer: dict[str, Any] = field(default_factory=dict, init=False)
-    checking: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
-    async def look(self, ports: Ports) -> dict[str, Any]:
-        """`{"up": bool, "checks": [{"name", "ok", "detail", "fix"}]}`."""
-        async with self.checking:
+    async def check(self, ports: Ports) -> dict[str, Any]:
+        """Return `{"up": bool, "checks": [{"name", "ok", "detail", "fix"}]}`."""
+        async with self.lock:
             if ports.monotonic() - self.checked_at > FRESH_SECONDS:
-                checks = await asyncio.gather(*(_result(*check) for check in [*_own(ports), *_of_routes(ports)]))
+                checks = await asyncio.gather(*(_run(*check) for check in [*_app_checks(ports), *_route_checks(ports)]))
                 self.answer = {"up": all(check["ok"] for check in checks), "checks": checks}
                 self.checked_at = ports.monotonic()
             return self.answer
 
 
-def _own(ports: Ports) -> list[Check]:
+def _app_checks(ports: Ports) -> list[Check]:
     return [
         (
             "queue",
@@ -58,7 +58,7 @@ def _own(ports: Ports) -> list[Check]:
     ]
 
 
-def _of_routes(ports: Ports) -> list[Check]:
+def _route_checks(ports: Ports) -> list[Check]:
     checks: list[Check] = []
     for route in ports.routes:
         source, target = route.source.blob(NO_BLOB), route.target.blob(NO_BLOB)
@@ -82,7 +82,7 @@ def _of_routes(ports: Ports) -> list[Check]:
     return checks
 
 
-async def _result(name: str, fix: str, check: Awaitable[Any]) -> dict[str, Any]:
+async def _run(name: str, fix: str, check: Awaitable[Any]) -> dict[str, Any]:
     try:
         await check
     except StorageError as error:

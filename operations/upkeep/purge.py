@@ -1,9 +1,9 @@
-"""The purge: histories that ended long ago are forgotten, one by one, in slices."""
+"""The purge: deletes the histories of orchestrations that ended long ago, one by one."""
 
 from datetime import timedelta
 
 from operations.log import log
-from operations.upkeep.sweep import is_owed
+from operations.upkeep.sweep import needs_dead_letter
 from operations.upkeep.timer_run import TimerRun
 from ports.orchestrations import Instances
 from ports.services import Ports
@@ -13,22 +13,22 @@ from rules.orchestrations.instance import Instance, StatusFilter
 from rules.orchestrations.liveness import RETENTION, may_go
 from rules.transfers.states import State
 
-# What a round may take from those who share blobs meanwhile.
-MOST, SECONDS, AT_ONCE = 1_000, 60.0, 5
-# Jobs by their prefixes, ended in any way; then transfers that ended with a word of their own.
+# Small enough not to slow down transfers that run at the same time.
+MAX_DONE, SECONDS, CONCURRENCY = 1_000, 60.0, 5
+# By prefix: jobs that ended in any way, then transfers that completed. Broken transfers are left to `resume`.
 LISTS = {**{f"{kind}-": StatusFilter.ENDED for kind in JobKind}, "": frozenset({"Completed"})}
 
 
 async def purge(ports: Ports, instances: Instances) -> int:
-    """Forget a slice of what ended over 30 days ago; how many. The next round goes on where this one was over.
+    """Delete histories that ended over 30 days ago, and return how many. The next run continues where this one stopped.
 
-    By id alone: the extension's purge by a filter ignores the prefix, and would take what must stay.
+    Each is deleted by its id: the extension's purge by filter ignores the prefix, and would delete too much.
     """
-    run = TimerRun(ports, "purge", seconds=SECONDS, most=MOST)
+    run = TimerRun(ports, "purge", seconds=SECONDS, max_done=MAX_DONE)
     for prefix, statuses in LISTS.items():
         if not run.over:
             with run:
-                await _slice(ports, instances, run, prefix, statuses)
+                await _purge_list(ports, instances, run, prefix, statuses)
     if run.done:
         text = f"histories that ended over {RETENTION // timedelta(days=1)} days ago were deleted"
         log("purge.done", text, count=run.done)
@@ -36,26 +36,26 @@ async def purge(ports: Ports, instances: Instances) -> int:
     return run.done
 
 
-async def _slice(ports: Ports, instances: Instances, run: TimerRun, prefix: str, statuses: frozenset[str]) -> None:
-    async def forget(listed: Instance) -> None:
-        if await _may_go(ports, instances, listed.id):
+async def _purge_list(ports: Ports, instances: Instances, run: TimerRun, prefix: str, statuses: frozenset[str]) -> None:
+    async def purge_one(listed: Instance) -> None:
+        if await _may_be_purged(ports, instances, listed.id):
             await instances.purge(listed.id)
             run.done += 1
 
     before = ports.now() - RETENTION
     async for page in run.pages(instances, prefix, statuses=statuses, before=before):
         old = [instance for instance in page if may_go(instance, ports.now())]
-        await run.each(old, forget, AT_ONCE)
+        await run.for_each(old, purge_one, CONCURRENCY)
 
 
-async def _may_go(ports: Ports, instances: Instances, identity: str) -> bool:
-    """Whether it may go as it is now: the page may be old, and a replay under way. Never while its dead letter is open."""
+async def _may_be_purged(ports: Ports, instances: Instances, identity: str) -> bool:
+    """Decide by the current state: the page may be old, and a replay may run. Keep it while its dead letter is open."""
     instance = await instances.find(identity)
     if instance is None or not may_go(instance, ports.now()):
         return False
     letter = await ports.dead_letters.read(identity)
     if letter is not None and letter.resolved_at is None:
         return False
-    # One that the sweep has yet to write is written from the history.
+    # The sweep writes a missing dead letter from the history.
     ended = await ports.dead_letters.ended(identity) if status.view(instance)["state"] == State.DEAD_LETTERED else None
-    return ended is None or not await is_owed(ports, instance, ended)
+    return ended is None or not await needs_dead_letter(ports, instance, ended)

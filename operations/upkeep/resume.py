@@ -1,4 +1,4 @@
-"""Resuming: orchestrations that the host failed are started again, the others that broke are taken to their end (rule 8)."""
+"""The resume timer: restarts orchestrations that the host failed, and ends other broken ones (rule 8)."""
 
 import logging
 
@@ -14,33 +14,33 @@ from rules.orchestrations.recovery import Sequel
 from rules.transfers.identity import TRANSFER_ID_PATTERN
 from rules.transfers.model import Run
 
-# Of a minute. A worker that dies may fail thousands of orchestrations at once, and to start all of them again at once would fill
-# the hub: so many a round are 20 a second, which is what one small instance carries.
-SECONDS, MOST, AT_ONCE = 45.0, 900, 8
+# The timer runs every minute. A worker that dies can fail thousands of orchestrations, and restarting all of them
+# immediately would fill the hub. 900 a run are 20 a second: one small instance can carry that.
+SECONDS, MAX_DONE, CONCURRENCY = 45.0, 900, 8
 PREFIXES = (*(f"{kind}-" for kind in JobKind), "")
 
 
 async def resume(ports: Ports, instances: Instances) -> int:
-    """Start again what is broken and due; how many. The next round goes on where this one was over."""
-    run = TimerRun(ports, "resume", seconds=SECONDS, most=MOST)
+    """Restart broken orchestrations that are due, and return how many. The next run continues where this one stopped."""
+    run = TimerRun(ports, "resume", seconds=SECONDS, max_done=MAX_DONE)
     for prefix in PREFIXES:
         if not run.over:
             with run:
-                await _take_up_all(ports, instances, run, prefix)
+                await _resume_listed(ports, instances, run, prefix)
     if run.done:
         log("resume.done", "broken orchestrations restarted", count=run.done)
     run.finish()
     return run.done
 
 
-async def _take_up_all(ports: Ports, instances: Instances, run: TimerRun, prefix: str) -> None:
+async def _resume_listed(ports: Ports, instances: Instances, run: TimerRun, prefix: str) -> None:
     async def start(listed: Instance) -> None:
-        # Not `+=` around the await: several are under way at once, and each would add to the count that it began with.
-        if await take_up(ports, instances, listed.id):
+        # Not `run.done += await ...`: concurrent calls would each add to the count that they had read before.
+        if await resume_one(ports, instances, listed.id):
             run.done += 1
 
     async for page in run.pages(instances, prefix, statuses=StatusFilter.BROKEN):
-        await run.each([instance for instance in page if _is_due(ports, instance)], start, AT_ONCE)
+        await run.for_each([instance for instance in page if _is_due(ports, instance)], start, CONCURRENCY)
 
 
 def _is_due(ports: Ports, instance: Instance) -> bool:
@@ -48,37 +48,43 @@ def _is_due(ports: Ports, instance: Instance) -> bool:
     return sequel is None or sequel.due <= ports.now()
 
 
-async def take_up(ports: Ports, instances: Instances, identity: str) -> bool:
-    """Start one broken orchestration again, if it still is broken and due. True if it was started."""
-    # A list may be old: a replay may be under way or over, and a start silently replaces an instance that ended.
+async def resume_one(ports: Ports, instances: Instances, identity: str) -> bool:
+    """Restart an orchestration if it is still broken and due. Return whether it was started."""
+    # The list may be old: a replay may run or have ended by now, and a start silently replaces an instance that ended.
     instance = await instances.find(identity)
-    if instance is None or not instance.broken or not _is_due(ports, instance):
+    if instance is None or not instance.broken:
         return False
     sequel = recovery.sequel(instance)
     if sequel is None:
-        await _keep(ports, instance)
+        await _report_unreadable(ports, instance)
+        return False
+    if sequel.due > ports.now():
         return False
     started = await instances.start(sequel.input)
     if started:
-        _report(instance, sequel)
+        _log_restart(instance, sequel)
     return started
 
 
-def _report(instance: Instance, sequel: Sequel) -> None:
-    given, what = sequel.input, "resumed" if sequel.resumed else "ended"
+def _log_restart(instance: Instance, sequel: Sequel) -> None:
+    restarted = sequel.input
+    what = "resumed" if sequel.resumed else "ended"
     log(
         f"resume.{what}",
         recovery.said(instance),
         level=logging.WARNING,
         id=instance.id,
-        route=given.transfer.route if isinstance(given, Run) else given.route,
+        route=restarted.transfer.route if isinstance(restarted, Run) else restarted.route,
         name=instance.name,
-        resumes=given.resumes,
+        resumes=restarted.resumes,
     )
 
 
-async def _keep(ports: Ports, instance: Instance) -> None:
-    """Report what only a person can look into. A transfer gets a dead letter, once; a letter resolved before is of an earlier end."""
+async def _report_unreadable(ports: Ports, instance: Instance) -> None:
+    """Report an orchestration whose input cannot be read. A transfer gets one dead letter.
+
+    A dead letter that was resolved before the orchestration broke belongs to an earlier end.
+    """
     detail = recovery.said(instance)
     if TRANSFER_ID_PATTERN.fullmatch(instance.id):
         letter = await ports.dead_letters.read(instance.id)

@@ -1,10 +1,10 @@
-"""The sweep: dead letters agree with the transfers that they are about (rule 9)."""
+"""The sweep: makes dead letters agree with their transfers (rule 9)."""
 
 import logging
 from dataclasses import replace
 
 from operations.log import log
-from operations.upkeep.timer_run import PAGE, TimerRun
+from operations.upkeep.timer_run import PAGE_SIZE, TimerRun
 from ports.orchestrations import Instances
 from ports.services import Ports
 from rules.orchestrations import status
@@ -13,35 +13,35 @@ from rules.transfers.identity import TRANSFER_ID_PATTERN
 from rules.transfers.model import Ended, Step
 from rules.transfers.states import FINAL, State
 
-# Of five minutes: the rounds of a timer never overlap.
+# The timer runs every five minutes; its runs must not overlap.
 SECONDS = 240
 
 
 async def sweep(ports: Ports, instances: Instances) -> None:
-    """Resolve the letters that are no longer true, then write those that are missing; each in pages."""
+    """Resolve dead letters that are no longer true, then write those that are missing."""
     run = TimerRun(ports, "sweep", seconds=SECONDS)
     with run:
-        unwritten = await resolve_settled(ports, instances, run)
-        await write_missing(ports, instances, unwritten, run)
+        missing = await _resolve_outdated(ports, instances, run)
+        await _write_missing(ports, instances, missing, run)
     run.finish()
 
 
-async def resolve_settled(ports: Ports, instances: Instances, run: TimerRun) -> dict[str, Ended]:
-    """Resolve every open letter whose transfer is no longer dead-lettered; the ends that have no open letter."""
-    ends = {ended.id: ended async for ended in ports.dead_letters.endings() if _may_be_owed(ended)}
+async def _resolve_outdated(ports: Ports, instances: Instances, run: TimerRun) -> dict[str, Ended]:
+    """Resolve open dead letters whose transfers ended another way. Return the ends without an open dead letter."""
+    ends = {ended.id: ended async for ended in ports.dead_letters.endings() if _may_need_dead_letter(ended)}
     continuation = None
     while True:
-        listed, continuation = await ports.dead_letters.page("", PAGE, continuation)
+        listed, continuation = await ports.dead_letters.page("", PAGE_SIZE, continuation)
         for item in listed:
-            # A message is no transfer: nothing but its replay resolves its letter.
+            # A message has no transfer: only a replay or a discard resolves its dead letter.
             if ends.pop(item["id"], None) is None and TRANSFER_ID_PATTERN.fullmatch(item["id"]):
                 with run:
-                    await _resolve(ports, instances, item["id"])
+                    await _resolve_one(ports, instances, item["id"])
         if continuation is None:
             return ends
 
 
-async def _resolve(ports: Ports, instances: Instances, letter_id: str) -> None:
+async def _resolve_one(ports: Ports, instances: Instances, letter_id: str) -> None:
     instance = await instances.find(letter_id)
     if instance is None or instance.running or instance.run is None:
         return
@@ -52,35 +52,36 @@ async def _resolve(ports: Ports, instances: Instances, letter_id: str) -> None:
         log("sweep.resolved", text, id=letter_id, name=instance.name, state=state)
 
 
-async def write_missing(ports: Ports, instances: Instances, ends: dict[str, Ended], run: TimerRun) -> None:
-    """Start every dead-lettered transfer that has no letter again at `close`, which writes it."""
+async def _write_missing(ports: Ports, instances: Instances, ends: dict[str, Ended], run: TimerRun) -> None:
+    """Restart dead-lettered transfers that have no dead letter at the step `close`, which writes it."""
     for ended in ends.values():
         if run.over:
             return
         with run:
-            await _write(ports, instances, ended.id)
+            await _write_one(ports, instances, ended.id)
 
 
-async def _write(ports: Ports, instances: Instances, identity: str) -> None:
+async def _write_one(ports: Ports, instances: Instances, identity: str) -> None:
     instance = await instances.find(identity)
     if instance is None or instance.running or instance.run is None:
         return
-    ended = await ports.dead_letters.ended(identity)  # the list shows no details, and may be old
-    if ended is None or not _may_be_owed(ended) or not await is_owed(ports, instance, ended):
+    ended = await ports.dead_letters.ended(identity)  # the list has no details, and may be old
+    if ended is None or not _may_need_dead_letter(ended) or not await needs_dead_letter(ports, instance, ended):
         return
     text = "a dead-lettered transfer had no dead letter"
     log("sweep.missing_letter", text, level=logging.WARNING, id=ended.id, name=instance.name)
     await instances.start(replace(instance.run, attempt=ended.attempt, ending=ended.ending, step=Step.CLOSE))
 
 
-def _may_be_owed(ended: Ended) -> bool:
+def _may_need_dead_letter(ended: Ended) -> bool:
     return ended.ending.state is State.DEAD_LETTERED and not ended.discarded
 
 
-async def is_owed(ports: Ports, instance: Instance, ended: Ended) -> bool:
-    """Whether it is dead-lettered and has no letter; not where the record is of an attempt before, and came late.
+async def needs_dead_letter(ports: Ports, instance: Instance, ended: Ended) -> bool:
+    """Return whether a dead-lettered transfer still needs its dead letter.
 
-    None is owed where a person discarded the letter, though it may be gone by now.
+    Not if the record of the end is a late one of an earlier attempt. Not if the dead letter was discarded, even if its
+    record is deleted by now.
     """
     letter = await ports.dead_letters.read(ended.id)
     written = letter is not None and letter.last >= ended.attempt

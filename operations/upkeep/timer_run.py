@@ -1,4 +1,4 @@
-"""One round of a timer: it has an end, and what fails does not keep the rest from being done."""
+"""One run of a timer: bounded in time, and robust against the failure of single items."""
 
 import asyncio
 import logging
@@ -14,29 +14,31 @@ from rules.errors import Failure
 from rules.orchestrations.instance import Instance
 
 T = TypeVar("T")
-PAGE = 100
-# After so many it is no single thing that is bad, and the next round may have more luck.
+PAGE_SIZE = 100
+# So many failures are not the fault of single items: the run stops, and the next one tries again.
 MAX_FAILURES = 10
 
 
 class TimerRun:
-    """A round of the timer `name`. `with run:` is one thing that may fail; `done` counts what was done.
+    """A run of the timer `name`. `done` counts successes. `with run:` encloses one item: its failure is logged and kept.
 
-    It is over after so many seconds, after `most` things done, or after 10 that failed.
+    The run is over after `seconds`, after `max_done` successes, or after 10 failures.
     """
 
-    def __init__(self, ports: Ports, name: str, *, seconds: float, most: int = 1_000_000) -> None:
+    def __init__(self, ports: Ports, name: str, *, seconds: float, max_done: int = 1_000_000) -> None:
         self.name = name
         self.done = 0
         self._ports = ports
-        self._most = most
+        self._max_done = max_done
         self._end = ports.monotonic() + seconds
         self._failures: list[Exception] = []
 
     @property
     def over(self) -> bool:
-        """Whether nothing more is to be begun."""
-        return self._ports.monotonic() >= self._end or self.done >= self._most or len(self._failures) >= MAX_FAILURES
+        """Whether no further item may begin."""
+        return (
+            self._ports.monotonic() >= self._end or self.done >= self._max_done or len(self._failures) >= MAX_FAILURES
+        )
 
     def __enter__(self) -> None:
         pass
@@ -45,55 +47,57 @@ class TimerRun:
         if not isinstance(error, Exception):
             return False
         self._failures.append(error)
-        # Our own errors hold no secret; the text of another may hold anything.
-        said = str(error) if isinstance(error, Failure) else type(error).__name__
-        log("timer.failed", "the next run tries again", level=logging.WARNING, timer=self.name, error=said)
+        # A Failure holds no secret. The text of any other error may hold anything.
+        text = str(error) if isinstance(error, Failure) else type(error).__name__
+        log("timer.failed", "the next run tries again", level=logging.WARNING, timer=self.name, error=text)
         return True
 
     def finish(self) -> None:
-        """Raise the first failure, so that the host shows the round as failed."""
+        """Raise the first failure, so that the host records the run as failed."""
         for error in self._failures:
             raise error
 
-    async def each(self, items: Sequence[T], do: Callable[[T], Awaitable[None]], at_once: int) -> None:
-        """Do something with each item, a few at once, until the round is over."""
-        left = list(items)
-        while left and not self.over:
-            count = min(at_once, self._most - self.done)
-            await asyncio.gather(*(self._one(item, do) for item in left[:count]))
-            left = left[count:]
+    async def for_each(self, items: Sequence[T], do: Callable[[T], Awaitable[None]], concurrency: int) -> None:
+        """Call `do` for each item, up to `concurrency` at a time, until the run is over."""
+        remaining = list(items)
+        while remaining and not self.over:
+            count = min(concurrency, self._max_done - self.done)
+            await asyncio.gather(*(self._do_one(item, do) for item in remaining[:count]))
+            remaining = remaining[count:]
 
-    async def _one(self, item: T, do: Callable[[T], Awaitable[None]]) -> None:
+    async def _do_one(self, item: T, do: Callable[[T], Awaitable[None]]) -> None:
         with self:
             await do(item)
 
     async def pages(self, instances: Instances, prefix: str, **query: Any) -> AsyncIterator[list[Instance]]:
-        """The pages of a list of instances, from where the round before was over; after the end, from the beginning.
+        """Yield pages of instances from where the previous run stopped; after the last page, the next run starts over.
 
-        So none is kept waiting by those before it, however many there are. Where to go on is kept in a report: if that is
-        lost, or no longer understood, it is the beginning again.
+        So no instance waits forever behind others, however many there are. The position is stored as a report. If it
+        is lost or no longer valid, the list starts over.
         """
         query["prefix"] = prefix
-        place = f"timers/{self.name}-{prefix}continuation.jsonl"
-        kept = await self._kept(place)
-        page, continuation = await _first(instances, kept, query)
+        report = f"timers/{self.name}-{prefix}continuation.jsonl"
+        stored = await self._read_continuation(report)
+        page, continuation = await _first_page(instances, stored, query)
         yield page
         while continuation and not self.over:
-            page, continuation = await instances.page(limit=PAGE, continuation=continuation, **query)
+            page, continuation = await instances.page(limit=PAGE_SIZE, continuation=continuation, **query)
             yield page
-        if continuation != kept:
+        if continuation != stored:
             with suppress(Failure):
-                await self._ports.reports.write(place, [{"continuation": continuation}])
+                await self._ports.reports.write(report, [{"continuation": continuation}])
 
-    async def _kept(self, place: str) -> str | None:
+    async def _read_continuation(self, report: str) -> str | None:
         with suppress(Failure):
-            for line in await self._ports.reports.read(place):
+            for line in await self._ports.reports.read(report):
                 return str(line.get("continuation") or "") or None
         return None
 
 
-async def _first(instances: Instances, kept: str | None, query: dict[str, Any]) -> tuple[list[Instance], str | None]:
-    if kept is not None:
+async def _first_page(
+    instances: Instances, stored: str | None, query: dict[str, Any]
+) -> tuple[list[Instance], str | None]:
+    if stored is not None:
         with suppress(ValueError, Failure):
-            return await instances.page(limit=PAGE, continuation=kept, **query)
-    return await instances.page(limit=PAGE, **query)
+            return await instances.page(limit=PAGE_SIZE, continuation=stored, **query)
+    return await instances.page(limit=PAGE_SIZE, **query)

@@ -1,4 +1,7 @@
-"""The watchdog: orchestrations that make no progress are reported, resumed where an activity was lost, ended where they never will."""
+"""The watchdog: finds orchestrations without progress.
+
+It logs silent ones, ends those that wait for a lost activity so that they are resumed, and ends stuck ones.
+"""
 
 import logging
 from dataclasses import dataclass
@@ -13,17 +16,17 @@ from rules.orchestrations import recovery
 from rules.orchestrations.instance import Instance, StatusFilter
 from rules.orchestrations.liveness import LOST, SILENT, Life, last_sign, life
 
-SECONDS, MOST, AT_ONCE = 240.0, 600, 5
-# A message of the hub that has waited for so long says that the answers may be waiting, too.
+SECONDS, MAX_DONE, CONCURRENCY = 240.0, 600, 5
+# A message of the hub that is older shows a backlog: the results of activities may be waiting, too.
 BEHIND = timedelta(minutes=5)
-# A suspended one is left to the person who suspended it.
+# A suspended orchestration is left to the person who suspended it.
 ALIVE = StatusFilter.RUNNING - {"Suspended"}
 PREFIXES = (*(f"{kind}-" for kind in JobKind), "")
 
 
 @dataclass
-class Seen:
-    """What a round has seen: how many are silent, the one that has been so for longest, and whether the task hub is behind."""
+class Observations:
+    """What one run has seen: the number of silent orchestrations, the longest silent one, and a backlog of the hub."""
 
     count: int = 0
     since: datetime | None = None
@@ -31,64 +34,66 @@ class Seen:
     name: str | None = None
     behind: bool | None = None
 
-    def add(self, instance: Instance) -> None:
-        """Count a silent one."""
+    def add_silent(self, instance: Instance) -> None:
+        """Count a silent orchestration."""
         self.count += 1
         if self.since is None or last_sign(instance) < self.since:
             self.since, self.id, self.name = last_sign(instance), instance.id, instance.name
 
     async def is_behind(self, ports: Ports, instances: Instances, run: TimerRun) -> bool:
-        """Look at the hub once a round, and only where something looks lost. One that cannot be looked at counts as behind."""
+        """Return whether the hub has a backlog. It is read once per run; if that fails, it counts as behind."""
         if self.behind is None:
             self.behind = True
             with run:
-                self.behind = await _is_behind(ports, instances)
+                self.behind = await _read_is_behind(ports, instances)
         return self.behind
 
 
 async def watch(ports: Ports, instances: Instances) -> int:
-    """Look at all that run: report the silent ones, resume the lost ones, end the stuck ones; how many of the last two.
+    """Check all running orchestrations, and return how many lost or stuck ones were ended.
 
-    Flat in memory, however many there are; a round that takes too long is over, and the next one goes on from there.
+    Memory use does not depend on their number. A run that takes too long stops, and the next one continues there.
     """
-    run, seen = TimerRun(ports, "watchdog", seconds=SECONDS, most=MOST), Seen()
+    run, observations = TimerRun(ports, "watchdog", seconds=SECONDS, max_done=MAX_DONE), Observations()
     for prefix in PREFIXES:
         if not run.over:
             with run:
-                await _look(ports, instances, run, prefix, seen)
-    if seen.since is not None:
+                await _watch_list(ports, instances, run, prefix, observations)
+    if observations.since is not None:
         log(
             "watchdog.silent",
             "orchestrations have made no progress for over an hour",
             level=logging.WARNING,
-            count=seen.count,
-            oldest_id=seen.id,
-            oldest_name=seen.name,
-            oldest_seconds=_seconds(ports.now() - seen.since),
+            count=observations.count,
+            oldest_id=observations.id,
+            oldest_name=observations.name,
+            oldest_seconds=_seconds(ports.now() - observations.since),
         )
     run.finish()
     return run.done
 
 
-async def _look(ports: Ports, instances: Instances, run: TimerRun, prefix: str, seen: Seen) -> None:
-    async def act(listed: Instance) -> None:
-        # Not `+=` around the await: several are under way at once, and each would add to the count that it began with.
-        if await _act(ports, instances, listed.id):
+async def _watch_list(
+    ports: Ports, instances: Instances, run: TimerRun, prefix: str, observations: Observations
+) -> None:
+    async def end(listed: Instance) -> None:
+        # Not `run.done += await ...`: concurrent calls would each add to the count that they had read before.
+        if await _end_one(ports, instances, listed.id):
             run.done += 1
 
     async for page in run.pages(instances, prefix, statuses=ALIVE, before=ports.now() - LOST):
         for instance in page:
             if ports.now() - last_sign(instance) > SILENT:
-                seen.add(instance)
+                observations.add_silent(instance)
         lives = [(instance, life(instance, ports.now())) for instance in page]
-        await run.each([instance for instance, found in lives if found is Life.STUCK], act, AT_ONCE)
+        await run.for_each([instance for instance, found in lives if found is Life.STUCK], end, CONCURRENCY)
         lost = [instance for instance, found in lives if found is Life.LOST]
-        if lost and not await seen.is_behind(ports, instances, run):
-            await run.each(lost, act, AT_ONCE)
+        if lost and not await observations.is_behind(ports, instances, run):
+            await run.for_each(lost, end, CONCURRENCY)
 
 
-async def _is_behind(ports: Ports, instances: Instances) -> bool:
-    """Whether the hub has a backlog, in which nothing can be told from waiting: then nothing is taken for lost."""
+async def _read_is_behind(ports: Ports, instances: Instances) -> bool:
+    """Return whether the hub has a backlog. A lost activity then looks like one that waits, so none counts as lost."""
     oldest = await instances.oldest_message()
     behind = ports.now() - oldest if oldest else timedelta(0)
     if behind > BEHIND:
@@ -97,38 +102,38 @@ async def _is_behind(ports: Ports, instances: Instances) -> bool:
     return behind > BEHIND
 
 
-async def _act(ports: Ports, instances: Instances, identity: str) -> bool:
-    """End what is stuck or lost, if it still is: the page may be old. True if it was ended."""
+async def _end_one(ports: Ports, instances: Instances, identity: str) -> bool:
+    """End an orchestration if it is still stuck or lost: the page may be old. Return whether it was ended."""
     instance = await instances.find(identity)
     found = life(instance, ports.now()) if instance is not None and instance.status in ALIVE else Life.LIVELY
     if instance is None or found not in {Life.STUCK, Life.LOST}:
         return False
     if found is Life.STUCK:
-        await _end(ports, instances, instance)
+        await _end_stuck(ports, instances, instance)
     else:
         log("watchdog.lost", recovery.LOST, level=logging.WARNING, id=identity, name=instance.name)
-        await give_back(ports, instances, identity)
+        await end_lost(instances, identity)
     return True
 
 
-async def give_back(_ports: Ports, instances: Instances, identity: str) -> None:
-    """End an orchestration whose activity was lost, so that it is resumed. If the activity runs after all, it does no harm."""
+async def end_lost(instances: Instances, identity: str) -> None:
+    """End an orchestration whose activity was lost, so that it is resumed. Safe even if the activity still runs."""
     await instances.terminate(identity, recovery.LOST)
 
 
-async def _end(ports: Ports, instances: Instances, instance: Instance) -> None:
-    """End it without asking it; of a transfer, its dead letter shows the reason."""
+async def _end_stuck(ports: Ports, instances: Instances, instance: Instance) -> None:
+    """Terminate a stuck orchestration. The dead letter of a transfer shows the reason."""
     silent = ports.now() - last_sign(instance)
-    why = f"no progress for {silent // timedelta(hours=1)} hours; the watchdog ended it"
+    reason = f"no progress for {silent // timedelta(hours=1)} hours; the watchdog ended it"
     log(
         "watchdog.stuck",
-        why,
+        reason,
         level=logging.WARNING,
         id=instance.id,
         name=instance.name,
         silent_seconds=_seconds(silent),
     )
-    await instances.terminate(instance.id, why)
+    await instances.terminate(instance.id, reason)
 
 
 def _seconds(span: timedelta) -> int:

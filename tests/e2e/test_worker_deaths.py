@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from operations.upkeep.resume import AT_ONCE
+from operations.upkeep.resume import CONCURRENCY
 from tests.e2e.conftest import searched
 from tests.e2e.desk import AGENT, FINAL, ON_FUNC, PATIENCE, Desk
 from tests.e2e.helpers import LINE
@@ -93,7 +93,7 @@ def test_every_transfer_is_verified_through_deaths_and_restarts(
     assert not {name: count for name, count in seen.items() if count > 1 + torn[name]}
     assert min(broken, torn.total(), resumes.total()) > 0
     # A round that dies with its worker may have started some that it did not come to log.
-    assert unsaid <= AT_ONCE * (deaths + RESTARTS)
+    assert unsaid <= CONCURRENCY * (deaths + RESTARTS)
 
 
 def shaken(desk: Desk, names: list[str], random: Random, deaths: int) -> tuple[int, Counter[str]]:

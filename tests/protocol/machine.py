@@ -10,11 +10,11 @@ from activities.transfers import ACTIVITIES
 from operations.dead_letters.discard import discard
 from operations.problems import Problem
 from operations.transfers.accept import accept
-from operations.transfers.cancel import ask_to_cancel
+from operations.transfers.cancel import request_cancel
 from operations.transfers.restart import restart
-from operations.upkeep.resume import take_up
+from operations.upkeep.resume import resume_one
 from operations.upkeep.sweep import sweep
-from operations.upkeep.watchdog import give_back
+from operations.upkeep.watchdog import end_lost
 from rules import events
 from rules.orchestrations.instance import Instance
 from rules.routes.model import EnginePreference, Place, Route
@@ -39,11 +39,11 @@ def _portless(operation: Any) -> Any:
 AFTER_A_PAUSE = timedelta(minutes=20)
 OPERATIONS = {
     "accept": accept,
-    "cancel": _portless(ask_to_cancel),
+    "cancel": _portless(request_cancel),
     "discard": discard,
-    "lost": give_back,
+    "lost": _portless(end_lost),
     "restart": restart,
-    "resume": take_up,
+    "resume": resume_one,
     "sweep": sweep,
 }
 

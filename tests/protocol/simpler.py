@@ -178,11 +178,13 @@ def dead_letters_are_not_swept(patch: pytest.MonkeyPatch) -> None:
 def discarded_dead_letters_are_missing(patch: pytest.MonkeyPatch) -> None:
     """The sweep does not know that a missing dead letter was discarded."""
 
-    async def is_owed(ports: Ports, _instance: Instance, ended: Ended) -> bool:
+    async def needs_dead_letter(ports: Ports, _instance: Instance, ended: Ended) -> bool:
         return await ports.dead_letters.read(ended.id) is None
 
-    patch.setattr("operations.upkeep.sweep.is_owed", is_owed)
-    patch.setattr("operations.upkeep.sweep._may_be_owed", lambda ended: ended.ending.state is State.DEAD_LETTERED)
+    patch.setattr("operations.upkeep.sweep.needs_dead_letter", needs_dead_letter)
+    patch.setattr(
+        "operations.upkeep.sweep._may_need_dead_letter", lambda ended: ended.ending.state is State.DEAD_LETTERED
+    )
 
 
 def discard_is_marked_first(patch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Every orchestration of the app is started by the one port, found by it, and resumed where the host failed it."""
+"""The port starts, finds and resumes every orchestration of the app."""
 
 from types import SimpleNamespace
 from typing import Any, cast, get_args
@@ -18,19 +18,19 @@ from tests.unit.samples import NOW, RUN
 INPUTS: dict[type, Input] = {Run: RUN, Job: Job("reconcile-" + "a" * 24, JobKind.RECONCILE, NOW)}
 
 
-class Client:
-    """The SDK's client: it keeps what it is asked to start, and shows it as failed."""
+class FakeClient:
+    """The SDK's client. It stores each start, and shows it as failed."""
 
     def __init__(self) -> None:
         self.started: dict[str, tuple[str, Any]] = {}
 
     async def start_new(self, name: str, identity: str, given: Any) -> str:
-        """Keep it."""
+        """Store the start."""
         self.started[identity] = name, given
         return identity
 
     async def get_status(self, identity: str, *, show_input: bool) -> Any:
-        """Show it as the host does after its worker died."""
+        """Show it as the host does after the death of its worker."""
         assert show_input
         return SimpleNamespace(
             runtime_status=SimpleNamespace(value="Failed"),
@@ -41,8 +41,8 @@ class Client:
         )
 
 
-def registered() -> set[str]:
-    """The orchestrations that the host is told of."""
+def registered_names() -> set[str]:
+    """The orchestrations that the host knows."""
     app = df.DFApp()
     orchestrators.register(app)
     triggers = [function.get_trigger() for function in app.get_functions()]
@@ -50,25 +50,22 @@ def registered() -> set[str]:
 
 
 def identity_of(given: Input) -> str:
-    """The id that it runs by."""
     return given.id if isinstance(given, Job) else given.transfer.id
 
 
 async def test_every_orchestration_is_started_by_the_port() -> None:
-    """A new one cannot be forgotten, nor one be started that the host does not know."""
     assert set(INPUTS) == set(get_args(Input))
-    client = Client()
+    client = FakeClient()
     instances = DurableInstances(cast("Any", client), cast("Any", None), cast("Any", None))
     for given in INPUTS.values():
         assert await instances.start(given)
-    assert {name for name, _ in client.started.values()} == registered()
-    assert len(client.started) == len(registered())
+    assert {name for name, _ in client.started.values()} == registered_names()
+    assert len(client.started) == len(registered_names())
 
 
 @pytest.mark.parametrize("given", INPUTS.values(), ids=lambda given: type(given).__name__)
-async def test_every_orchestration_is_resumed_where_the_host_failed_it(given: Input) -> None:
-    """Found with its input, followed by the same kind, and listed by a prefix that the resume timer asks for."""
-    client = Client()
+async def test_every_orchestration_is_found_and_resumed_after_the_host_failed_it(given: Input) -> None:
+    client = FakeClient()
     instances = DurableInstances(cast("Any", client), cast("Any", None), cast("Any", None))
     await instances.start(given)
     found = await instances.find(identity_of(given))

@@ -1,4 +1,4 @@
-"""What an attacker meets before any storage is asked: see docs/security.md."""
+"""Attacks that the app rejects before it calls storage: see docs/security.md."""
 
 import ast
 import asyncio
@@ -21,7 +21,7 @@ from tests.docs.pages import modules, page
 from tests.unit.triggers.api import Api
 from tests.unit.world import World
 
-# Their answers carry URLs with the extension's system key, which may do anything to any orchestration.
+# Their answers hold URLs with the extension's system key, which gives full control of every orchestration.
 OF_THE_SYSTEM_KEY = frozenset(
     {
         "create_check_status_response",
@@ -54,8 +54,7 @@ HOSTILE_IDS = [
 ]
 
 
-def test_the_app_never_asks_for_urls_with_the_system_key() -> None:
-    """No name of those calls is in the app; each is a name that the SDK has."""
+def test_the_app_never_creates_urls_with_the_system_key() -> None:
     assert {name for name in OF_THE_SYSTEM_KEY if not hasattr(DurableOrchestrationClient, name)} == set()
     used = {
         (path.name, name)
@@ -69,8 +68,7 @@ def test_the_app_never_asks_for_urls_with_the_system_key() -> None:
 
 @pytest.mark.parametrize("name", BY_ID)
 @pytest.mark.parametrize("identity", HOSTILE_IDS, ids=ascii)
-async def test_an_id_that_is_none_is_refused_at_the_edge(name: str, identity: str) -> None:
-    """Nothing is read, whatever it would have led to."""
+async def test_an_invalid_id_is_rejected_without_a_request(name: str, identity: str) -> None:
     world = World()
     answer = await Api(world).call(name, identity)
     assert answer.status == 400
@@ -88,8 +86,7 @@ API = Api(WORLD)
     | st.from_regex(TRANSFER_ID_PATTERN).map(lambda found: f"{found}x")
     | st.from_regex(r"\A[./%0-9a-f-]+\Z")
 )
-def test_any_text_is_an_id_or_is_refused(identity: str) -> None:
-    """Only what has the very form of one gets as far as a look; a replay by any other text reads nothing."""
+def test_any_text_is_a_valid_id_or_is_rejected_without_a_request(identity: str) -> None:
     before = len(WORLD.requests)
     answer = asyncio.run(API.call("replay_dead_letter", identity))
     valid = TRANSFER_ID_PATTERN.fullmatch(identity) or MESSAGE_ID_PATTERN.fullmatch(identity)
@@ -101,7 +98,6 @@ def test_any_text_is_an_id_or_is_refused(identity: str) -> None:
     "case", [case for case in MESSAGES + URLS if case["verdict"] != "accepted"], ids=lambda case: ascii(case["name"])
 )
 async def test_a_forged_message_reaches_no_source_and_no_target(case: dict[str, str]) -> None:
-    """Nothing that it says is fetched, nothing starts; it costs one dead letter, or nothing at all."""
     world = World()
     await accept(world.ports, world.instances, message(case))
     assert world.instances.kept == {}
@@ -112,8 +108,7 @@ async def test_a_forged_message_reaches_no_source_and_no_target(case: dict[str, 
 
 @settings(max_examples=1_000, deadline=None)
 @given(st.text() | st.text("\r\n\x1b\u0085\u2028\u2029\ufeff\u202e{}\"'\\,:\x00\x7f %s", min_size=1), st.text())
-def test_any_name_is_one_line_of_the_log(name: str, route: str) -> None:
-    """Through a real handler: one line for every reader of lines, which gives back what was said."""
+def test_any_name_is_logged_on_one_line(name: str, route: str) -> None:
     written = io.StringIO()
     handler = logging.StreamHandler(written)
     LOGGER.addHandler(handler)
@@ -128,8 +123,7 @@ def test_any_name_is_one_line_of_the_log(name: str, route: str) -> None:
     assert json.loads(line) == {"action": "transfer.accepted", "text": f"about {name}", "name": name, "route": route}
 
 
-async def test_what_anybody_may_read_names_no_account_and_no_blob() -> None:
-    """Health is open: also while everything fails it says no more than the names of routes and codes."""
+async def test_the_anonymous_health_endpoint_names_no_account_and_no_blob() -> None:
     world = World()
     world.refuse(SOURCE_HEAD, error_for_answer(SOURCE_HEAD, 403, "AuthorizationFailure"))
     world.refuse(SOURCE_SIGN, error_for_answer(SOURCE_SIGN, 403, "AuthorizationPermissionMismatch"))
@@ -145,14 +139,12 @@ async def test_what_anybody_may_read_names_no_account_and_no_blob() -> None:
 
 @pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
 def test_every_python_package_is_pinned_by_its_hash(name: str) -> None:
-    """And so is what it needs: the installer refuses what is none of them."""
     packages = re.split(r"\n(?=\S)", re.sub(r"^#.*\n", "", page(name), flags=re.MULTILINE).strip())
     assert len(packages) > 30
     assert [text for text in packages if not re.match(r"[\w.-]+==\S+(?s:.*)--hash=sha256:[0-9a-f]{64}", text)] == []
 
 
 def test_every_package_of_the_emulator_is_pinned_by_its_hash() -> None:
-    """It is never deployed; it runs on the machines of those who develop."""
     packages = json.loads(page("devhost/storage/package-lock.json"))["packages"]
     assert len(packages) > 100
     assert [

@@ -1,4 +1,4 @@
-"""Every wrong or missing setting stops the start with one message: the variable, its value and the fix, and no secret."""
+"""Every invalid or missing setting stops the start with one message: the variable, its value and the fix, without secrets."""
 
 import json
 from typing import Any
@@ -24,7 +24,7 @@ ON_AZURE = {
     "AzureWebJobsStorage__accountName": "sharingstate",
     "EVENTS__accountName": "sharingevents",
 }
-# The app's own accounts: one rule reads both.
+# The app's own accounts. Both are read by the same code.
 OWN = pytest.mark.parametrize(
     ("variable", "name"),
     [("AzureWebJobsStorage", "sharingstate"), ("EVENTS", "sharingevents")],
@@ -33,8 +33,8 @@ OWN = pytest.mark.parametrize(
 SAS = "sv=2026-01-01&sig=c2VjcmV0LXNpZ25hdHVyZQ%3D%3D"
 
 
-def connection(host: str = "127.0.0.1", account: str = "sharingstate", **parts: str) -> str:
-    """A connection string of the emulator, with some parts replaced, or left out where they are empty."""
+def connection_string(host: str = "127.0.0.1", account: str = "sharingstate", **parts: str) -> str:
+    """A connection string of the emulator with some parts replaced; an empty value removes the part."""
     fields = {
         "DefaultEndpointsProtocol": "http",
         "AccountName": account,
@@ -46,25 +46,24 @@ def connection(host: str = "127.0.0.1", account: str = "sharingstate", **parts: 
 
 
 def on_azure(**changed: str | None) -> dict[str, str]:
-    """The environment on Azure, with some variables changed or, by None, taken away."""
+    """The environment on Azure with some variables changed; None removes the variable."""
     return {name: value for name, value in {**ON_AZURE, **changed}.items() if value is not None}
 
 
 def on_the_emulator(host: str = "127.0.0.1", **changed: str) -> dict[str, str]:
-    """The environment of the local stack, with some variables changed."""
-    accounts = {"AzureWebJobsStorage": connection(host), "EVENTS": connection(host, "sharingevents")}
+    """The environment of the local stack with some variables changed."""
+    accounts = {"AzureWebJobsStorage": connection_string(host), "EVENTS": connection_string(host, "sharingevents")}
     return {"ROUTES": json.dumps([LOCAL]), **accounts, **changed}
 
 
-def refusal(environment: dict[str, str]) -> str:
-    """What the start says when it stops."""
+def start_error(environment: dict[str, str]) -> str:
+    """The message of the error that stops the start."""
     with pytest.raises(InvalidSetting) as caught:
         from_env(environment)
     return str(caught.value)
 
 
-def test_on_azure_an_account_is_reached_by_its_name_and_no_key() -> None:
-    """The two endpoints follow from the account's name."""
+def test_an_account_name_leads_to_its_endpoints_without_a_key() -> None:
     settings = from_env(ON_AZURE)
     assert (settings.state, settings.events, settings.key) == (
         Account("https://sharingstate.blob.core.windows.net", "https://sharingstate.queue.core.windows.net"),
@@ -75,8 +74,8 @@ def test_on_azure_an_account_is_reached_by_its_name_and_no_key() -> None:
 
 
 @OWN
-def test_an_account_may_be_named_by_its_endpoints(variable: str, name: str) -> None:
-    """A sovereign cloud's endpoints have names of their own; a trailing slash and a capital letter are no mistakes."""
+def test_an_account_may_be_given_by_its_endpoints(variable: str, name: str) -> None:
+    """Sovereign clouds have other domains; a trailing slash and capital letters are accepted."""
     uris = {f"{variable}__{kind}ServiceUri": f"https://S.{kind}.core.usgovcloudapi.net/" for kind in ("blob", "queue")}
     settings = from_env(on_azure(**{f"{variable}__accountName": None}, **uris))
     account = {"sharingstate": settings.state, "sharingevents": settings.events}[name]
@@ -84,16 +83,14 @@ def test_an_account_may_be_named_by_its_endpoints(variable: str, name: str) -> N
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
-def test_on_loopback_the_emulators_key_is_taken(host: str) -> None:
-    """A connection string is for the emulator on this machine."""
+def test_a_connection_string_is_accepted_for_the_emulator_on_loopback(host: str) -> None:
     settings = from_env(on_the_emulator(host))
     assert settings.key == KEY
     assert settings.state.blobs == f"http://{host}:10000/sharingstate"
     assert settings.events.queues == f"http://{host}:10001/sharingevents"
 
 
-def test_the_key_is_in_no_text_of_the_settings() -> None:
-    """Somebody will print them one day."""
+def test_the_repr_of_the_settings_hides_the_key() -> None:
     settings = from_env(on_the_emulator())
     assert KEY not in repr(settings)
 
@@ -102,25 +99,26 @@ def test_the_key_is_in_no_text_of_the_settings() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        connection("10.0.0.4"),
-        connection("127.0.0.1.example.com"),
-        connection("[::1"),
-        connection(QueueEndpoint="https://sharingstate.queue.core.windows.net"),
-        connection(BlobEndpoint=""),
-        connection(AccountKey=""),
+        connection_string("10.0.0.4"),
+        connection_string("127.0.0.1.example.com"),
+        connection_string("[::1"),
+        connection_string(QueueEndpoint="https://sharingstate.queue.core.windows.net"),
+        connection_string(BlobEndpoint=""),
+        connection_string(AccountKey=""),
         f"DefaultEndpointsProtocol=https;AccountName=sharingstate;AccountKey={KEY};EndpointSuffix=core.windows.net",
         f"BlobEndpoint=https://sharingstate.blob.core.windows.net;SharedAccessSignature={SAS}",
         "UseDevelopmentStorage=true",
         KEY,
     ],
 )
-def test_a_key_beyond_loopback_stops_the_start_and_is_not_shown(text: str, variable: str, name: str) -> None:
-    """The app has an identity on Azure; a key there is a mistake, and a message is no place for it."""
-    said = refusal(on_azure(**{variable: text.replace("sharingstate", name)}))
-    assert f"The setting {variable} is '(hidden)'" in said
-    assert f"Fix: Remove it: on Azure, set {variable}__accountName" in said
-    assert KEY not in said
-    assert "c2VjcmV0" not in said
+def test_a_connection_string_outside_loopback_stops_the_start_and_its_key_is_not_shown(
+    text: str, variable: str, name: str
+) -> None:
+    message = start_error(on_azure(**{variable: text.replace("sharingstate", name)}))
+    assert f"The setting {variable} is '(hidden)'" in message
+    assert f"Fix: Remove it: on Azure, set {variable}__accountName" in message
+    assert KEY not in message
+    assert "c2VjcmV0" not in message
 
 
 @pytest.mark.parametrize(
@@ -136,9 +134,9 @@ def test_a_key_beyond_loopback_stops_the_start_and_is_not_shown(text: str, varia
         (on_azure(EVENTS__accountName=None, EVENTS__blobServiceUri="https://e.blob.core.windows.net"), "EVENTS__queueServiceUri", "is not set", "Set EVENTS__accountName"),
         (on_azure(EVENTS__accountName="Sharing Events"), "EVENTS__accountName", "is 'Sharing Events'", "Set EVENTS__accountName"),
         (on_azure(EVENTS__accountName="sharingstate"), "EVENTS", "is 'https://sharingstate.queue.core.windows.net'", "Use a separate account for events."),
-        (on_the_emulator(EVENTS=connection()), "EVENTS", "is '(hidden)'", "Use a separate account for events."),
-        (on_the_emulator(EVENTS=connection(account="sharingevents", AccountKey="b3RoZXI=")), "EVENTS", "is '(hidden)'", "or both on one emulator"),
-        (on_azure(EVENTS=connection(account="sharingevents")), "EVENTS", "is '(hidden)'", "Put both on Azure"),
+        (on_the_emulator(EVENTS=connection_string()), "EVENTS", "is '(hidden)'", "Use a separate account for events."),
+        (on_the_emulator(EVENTS=connection_string(account="sharingevents", AccountKey="b3RoZXI=")), "EVENTS", "is '(hidden)'", "or both on one emulator"),
+        (on_azure(EVENTS=connection_string(account="sharingevents")), "EVENTS", "is '(hidden)'", "Put both on Azure"),
         (on_the_emulator(EVENTS="", EVENTS__accountName="sharingevents"), "EVENTS", "is 'https://sharingevents.queue.core.windows.net'", "or both on one emulator"),
         (on_azure(EVENTS__clientId="an-id"), "EVENTS__clientId", "is 'an-id'", "Remove it, or set AzureWebJobsStorage__clientId too."),
         (on_azure(AzureWebJobsStorage__clientId="an-id"), "EVENTS__clientId", "is not set", "Set it to the value of AzureWebJobsStorage__clientId."),
@@ -151,14 +149,13 @@ def test_a_key_beyond_loopback_stops_the_start_and_is_not_shown(text: str, varia
         (on_azure(WINDOW_SECONDS="inf"), "WINDOW_SECONDS", "is 'inf'", "from 0.5 to 60"),
     ],
 )  # fmt: skip
-def test_one_message_names_the_variable_its_value_and_the_fix(
+def test_the_message_names_the_variable_its_value_and_the_fix(
     environment: dict[str, str], variable: str, value: str, fix: str
 ) -> None:
-    """Who reads it can mend it without looking anything up."""
-    said = refusal(environment)
-    assert said.startswith(f"The setting {variable} {value}: ")
-    assert fix in said
-    assert "\n" not in said
+    message = start_error(environment)
+    assert message.startswith(f"The setting {variable} {value}: ")
+    assert fix in message
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize(
@@ -174,38 +171,35 @@ def test_one_message_names_the_variable_its_value_and_the_fix(
     ],
 )
 @OWN
-def test_an_endpoint_that_is_none_stops_the_start_without_its_query(url: str, variable: str, name: str) -> None:
-    """Only https, only the service itself."""
+def test_an_invalid_endpoint_stops_the_start_and_its_query_is_not_shown(url: str, variable: str, name: str) -> None:
     changed = {f"{variable}__accountName": None, f"{variable}__blobServiceUri": url.replace("sharingstate", name)}
-    said = refusal(on_azure(**changed))
-    assert said.startswith(f"The setting {variable}__blobServiceUri is ")
-    assert "Fix: " in said
-    assert "c2VjcmV0" not in said
+    message = start_error(on_azure(**changed))
+    assert message.startswith(f"The setting {variable}__blobServiceUri is ")
+    assert "Fix: " in message
+    assert "c2VjcmV0" not in message
 
 
 @pytest.mark.parametrize("end", ["source", "target"])
 def test_a_sas_in_a_route_stops_the_start_and_is_not_shown(end: str) -> None:
-    """The app signs for itself."""
-    said = refusal(on_azure(ROUTES=json.dumps([{**ROUTE, end: f"{ROUTE[end]}?{SAS}"}])))
-    assert "no SAS" in said
-    assert "c2VjcmV0" not in said
+    message = start_error(on_azure(ROUTES=json.dumps([{**ROUTE, end: f"{ROUTE[end]}?{SAS}"}])))
+    assert "no SAS" in message
+    assert "c2VjcmV0" not in message
 
 
 @pytest.mark.parametrize("place", ["suffix", "unknown", "name", "tier", "engine", "deadline"])
-def test_a_sas_in_a_wrong_place_is_not_shown_either(place: str) -> None:
-    """Whatever the mistake was, the message is safe to paste into a ticket."""
-    said = refusal(on_azure(ROUTES=json.dumps([{**ROUTE, place: f"?{SAS}"}, {}])))
-    assert "c2VjcmV0" not in said
+def test_a_sas_in_any_field_of_a_route_is_not_shown(place: str) -> None:
+    message = start_error(on_azure(ROUTES=json.dumps([{**ROUTE, place: f"?{SAS}"}, {}])))
+    assert "c2VjcmV0" not in message
 
 
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
-        ("ROUTES", connection("10.0.0.4")),
-        ("AzureWebJobsStorage__accountName", connection("10.0.0.4")),
-        ("EVENTS__accountName", connection("10.0.0.4")),
-        ("EVENTS__clientId", connection("10.0.0.4")),
-        ("WINDOW_SECONDS", connection("10.0.0.4")),
+        ("ROUTES", connection_string("10.0.0.4")),
+        ("AzureWebJobsStorage__accountName", connection_string("10.0.0.4")),
+        ("EVENTS__accountName", connection_string("10.0.0.4")),
+        ("EVENTS__clientId", connection_string("10.0.0.4")),
+        ("WINDOW_SECONDS", connection_string("10.0.0.4")),
         ("WINDOW_SECONDS", f"https://sharingstate.blob.core.windows.net/?{SAS}"),
         ("ROUTES", f"SharedAccessSignature={SAS}"),
         ("ROUTES", json.dumps([{**ROUTE, "source": f"https://sharingsource.blob.core.windows.net/source/&{SAS}&?"}])),
@@ -213,11 +207,10 @@ def test_a_sas_in_a_wrong_place_is_not_shown_either(place: str) -> None:
     ],
 )  # fmt: skip
 def test_a_secret_in_the_wrong_variable_is_not_shown(variable: str, value: str) -> None:
-    """The most likely mistake of all: a connection string pasted where only a name belongs."""
-    said = refusal(on_azure(**{variable: value}))
-    assert said.startswith(f"The setting {variable} is ")
-    assert KEY not in said
-    assert "c2VjcmV0" not in said
+    message = start_error(on_azure(**{variable: value}))
+    assert message.startswith(f"The setting {variable} is ")
+    assert KEY not in message
+    assert "c2VjcmV0" not in message
 
 
 @pytest.mark.parametrize(
@@ -233,26 +226,23 @@ def test_a_secret_in_the_wrong_variable_is_not_shown(variable: str, value: str) 
         {"suffix": 5},
     ],
 )
-def test_a_route_that_cannot_be_is_named_with_what_would_be_right(changed: dict[str, Any]) -> None:
-    """One route wrong, no start."""
-    said = refusal(on_azure(ROUTES=json.dumps([ROUTE | changed])))
-    assert said.startswith("The setting ROUTES is ")
-    assert "route 1" in said or "'default'" in said
+def test_an_invalid_route_stops_the_start_and_is_named(changed: dict[str, Any]) -> None:
+    message = start_error(on_azure(ROUTES=json.dumps([ROUTE | changed])))
+    assert message.startswith("The setting ROUTES is ")
+    assert "route 1" in message or "'default'" in message
 
 
-def test_routes_to_the_emulator_and_a_state_account_on_azure_do_not_go_together() -> None:
-    """A stray local route would make a deployed app look for the emulator."""
-    said = refusal(on_azure(ROUTES=json.dumps([ROUTE, {**LOCAL, "name": "stray"}])))
-    assert "the route 'stray' uses http://127.0.0.1:10000" in said
-    assert "the emulator" in said
+def test_a_route_to_the_emulator_is_rejected_on_azure() -> None:
+    message = start_error(on_azure(ROUTES=json.dumps([ROUTE, {**LOCAL, "name": "stray"}])))
+    assert "the route 'stray' uses http://127.0.0.1:10000" in message
+    assert "the emulator" in message
 
 
-def test_the_emulators_key_opens_nothing_on_azure() -> None:
-    """A local stack does not write to somebody's real account."""
+def test_a_route_to_azure_is_rejected_on_the_emulator() -> None:
     azure = {**LOCAL, "name": "real", "target": ROUTE["target"]}
-    said = refusal(on_the_emulator(ROUTES=json.dumps([LOCAL, azure])))
-    assert "the route 'real' uses https://" in said
-    assert "Put every account on the emulator." in said
+    message = start_error(on_the_emulator(ROUTES=json.dumps([LOCAL, azure])))
+    assert "the route 'real' uses https://" in message
+    assert "Put every account on the emulator." in message
 
 
 @pytest.mark.parametrize("end", ["source", "target"])
@@ -264,18 +254,16 @@ def test_the_emulators_key_opens_nothing_on_azure() -> None:
         (on_the_emulator(), "http://localhost:10000/sharingevents/event-dead-letters/", "events account"),
     ],
 )
-def test_a_route_does_not_lead_to_an_account_of_the_app_itself(
+def test_a_route_to_an_account_of_the_app_is_rejected(
     environment: dict[str, str], url: str, account: str, end: str
 ) -> None:
-    """What the app keeps is not shared, and is not overwritten by what is."""
     [route] = json.loads(environment["ROUTES"])
-    said = refusal({**environment, "ROUTES": json.dumps([{**route, end: url}])})
-    assert said.startswith("The setting ROUTES is ")
-    assert f"which is in the app's own {account}" in said
+    message = start_error({**environment, "ROUTES": json.dumps([{**route, end: url}])})
+    assert message.startswith("The setting ROUTES is ")
+    assert f"which is in the app's own {account}" in message
 
 
-def test_one_setting_scales_the_three_times() -> None:
-    """Window, timeout and settle keep their proportions."""
+def test_window_seconds_scales_all_three_times() -> None:
     times = from_env(on_azure(WINDOW_SECONDS="0.5")).times
     assert (times.window, times.timeout, times.settle) == (0.5, 2.0, 3)
     times = from_env(ON_AZURE).times
@@ -285,17 +273,15 @@ def test_one_setting_scales_the_three_times() -> None:
 @pytest.mark.parametrize(
     "pasted", ["%3Fsv=1%26sig%3DSECRET", r"\u0026sig\u003dSECRET", "%253Fsv%253D1%2526sig%253DSECRET"]
 )
-def test_a_signature_in_any_spelling_is_not_shown(pasted: str) -> None:
-    """Percent-encoded, or escaped as JSON may be: the value of the variable is part of the message."""
+def test_a_signature_in_any_encoding_is_not_shown(pasted: str) -> None:
     routes = json.dumps([ROUTE]).replace("/target/", f"/target/{pasted}")
     for text in (f"{routes} and more", routes.replace('"name"', '"nome"'), f"[{pasted}"):
-        said = refusal(on_azure(ROUTES=text))
-        assert said.startswith("The setting ROUTES is ")
-        assert "SECRET" not in said
+        message = start_error(on_azure(ROUTES=text))
+        assert message.startswith("The setting ROUTES is ")
+        assert "SECRET" not in message
 
 
-def test_a_user_assigned_identity_is_named_by_its_client_id() -> None:
-    """As the host itself reads it; without it the system-assigned one is used."""
+def test_a_user_assigned_identity_is_selected_by_its_client_id() -> None:
     client_id = "11111111-1111-1111-1111-111111111111"
     named = dict.fromkeys(("AzureWebJobsStorage__clientId", "EVENTS__clientId"), client_id)
     assert from_env(on_azure(**named)).client_id == client_id

@@ -1,4 +1,4 @@
-"""How the API answers: JSON, and errors as `application/problem+json` with a fix. Nothing of a request's key is echoed."""
+"""The answers of the API: JSON, and errors as `application/problem+json` with a fix. No answer holds a key."""
 
 import json
 import logging
@@ -11,7 +11,7 @@ from operations.problems import Problem, Unavailable
 from rules.errors import StorageError
 from rules.redaction import text_without_secrets
 
-# An answer is data: no browser may take it for a page, or keep it.
+# An answer is data: browsers must not render or cache it.
 HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -19,48 +19,56 @@ HEADERS = {
 }
 
 
-def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> func.HttpResponse:
-    """A JSON answer."""
+def json_answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> func.HttpResponse:
+    """Return a JSON answer."""
     return _response(body, status, "application/json", headers or {})
 
 
 def accepted(ids: list[str], location: str) -> func.HttpResponse:
-    """202, and where to look for each id; `location` is where the first one is, as the client finds it."""
-    where = [{"id": identity, "url": f"/api/transfers/{identity}"} for identity in ids]
-    return answer({"transfers": where}, 202, {"Location": location} if ids else {})
+    """Return 202 with a URL for each id. `location` is the URL of the first, relative to the request."""
+    transfers = [{"id": identity, "url": f"/api/transfers/{identity}"} for identity in ids]
+    return json_answer({"transfers": transfers}, 202, {"Location": location} if ids else {})
 
 
-def reference(route: str, url: str, place: str) -> str:
-    """A place of the API, relative to the request at `url`: behind an ingress the client may have asked for another path.
+def relative_url(route: str, url: str, path: str) -> str:
+    """Return a path of the API relative to the request at `url`: an ingress may have changed the prefix of the path.
 
     The host accepts a slash at the end of a path. A relative reference then starts one level deeper.
     """
-    return "../" * (route.count("/") + url.partition("?")[0].endswith("/")) + place
+    return "../" * (route.count("/") + url.partition("?")[0].endswith("/")) + path
 
 
-def problem(error: Problem) -> func.HttpResponse:
-    """An error, with the fix."""
+def problem_answer(error: Problem) -> func.HttpResponse:
+    """Return the answer to an error, with its fix."""
     body = {
         "type": "about:blank",
         "title": error.title,
         "status": error.status,
-        "detail": error.detail,
+        "detail": _printable_without_secrets(error.detail),
         "fix": error.fix,
     }
     headers = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else {}
     return _response({**body, **error.facts}, error.status, "application/problem+json", headers)
 
 
-def failure(error: Exception) -> func.HttpResponse:
-    """The answer to whatever an operation raised."""
+def _printable_without_secrets(detail: str) -> str:
+    """Clean a detail, which may quote the request. Secrets are removed first, because an escape could hide one."""
+    text = text_without_secrets(detail)
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def error_answer(error: Exception) -> func.HttpResponse:
+    """Return the answer to an exception that an operation raised."""
     if isinstance(error, Problem):
-        return problem(error)
+        return problem_answer(error)
     if isinstance(error, StorageError):
         log("http.storage_failed", str(error), level=logging.WARNING)
-        return problem(Unavailable(str(error), "Check GET /api/health, then send the request again.", retry_after=30))
-    # Its text may hold anything, so it goes to the log alone, and even there without what looks like a secret.
-    log("http.failed", text_without_secrets(f"{type(error).__name__}: {error}"), level=logging.ERROR)
-    return problem(Problem("an unexpected error occurred", "Search the app's log for the action http.failed."))
+        return problem_answer(
+            Unavailable(str(error), "Check GET /api/health, then send the request again.", retry_after=30)
+        )
+    # The text of an unexpected error goes to the log only.
+    log("http.failed", f"{type(error).__name__}: {error}", level=logging.ERROR)
+    return problem_answer(Problem("an unexpected error occurred", "Search the app's log for the action http.failed."))
 
 
 def _response(body: Any, status: int, mimetype: str, headers: dict[str, str]) -> func.HttpResponse:

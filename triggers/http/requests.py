@@ -1,4 +1,4 @@
-"""Reading a request's URL: every parameter and id is checked here, at the edge; what is wrong is a 400 that says what is right."""
+"""Reading the URL of a request: every parameter and id is checked here. Errors are answered 400 with a fix."""
 
 import re
 from collections.abc import Iterator
@@ -11,76 +11,73 @@ import azure.functions as func
 from operations.problems import Invalid
 from rules.errors import Reason
 from rules.jobs.model import Finding, JobKind, Result
-from rules.redaction import text_without_secrets
 from rules.routes.config import NAME
 from rules.transfers.identity import JOB_ID_PATTERN, MESSAGE_ID_PATTERN, TRANSFER_ID_PATTERN
 from rules.transfers.states import State
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 500
-# The host puts the function key among the parameters; it is never read and never echoed.
+# The host adds the function key to the parameters. It is never read and never echoed.
 KEY = "code"
-# A first page may be asked for with an empty one.
+# May be empty in the request for a first page.
 CONTINUATION = "continuation"
 
 
-def parameters(req: func.HttpRequest, *known: str) -> dict[str, str]:
-    """The query's parameters, once each.
+def read_query(req: func.HttpRequest, *known: str) -> dict[str, str]:
+    """Return the query's parameters.
 
     Raises:
-        Invalid: there is one that this call does not have: it is told, not ignored.
+        Invalid: a parameter is not one of `known`, has no value, or is given twice.
     """
-    given = {key: value for key, value in req.params.items() if key != KEY}
-    _as_asked(req.url, given)
-    if unknown := sorted(set(given) - set(known)):
+    query = {key: value for key, value in req.params.items() if key != KEY}
+    _check_url(req.url, query)
+    if unknown := sorted(set(query) - set(known)):
         fix = f"Use only: {', '.join(known)}." if known else "This call accepts no query parameters."
-        raise Invalid(f"unknown query parameter {text_without_secrets(unknown[0])[:40]!r}", fix)
-    return given
+        raise Invalid(f"unknown query parameter '{unknown[0][:40]}'", fix)
+    return query
 
 
-def _as_asked(url: str, given: dict[str, str]) -> None:
-    """The host drops a parameter without a value, and joins repeated ones with a comma: the URL still has them as they were.
+def _check_url(url: str, query: dict[str, str]) -> None:
+    """Reject empty and repeated parameters. The host drops the former and joins the latter, so this reads the URL.
 
-    Without this an empty `state=` would list everything, and `name=a&name=b` look for the blob `a,b`.
+    Without this check, an empty `state=` would list everything, and `name=a&name=b` would look for the blob `a,b`.
     """
-    asked = [name for name, _ in parse_qsl(url.partition("?")[2], keep_blank_values=True) if name != KEY]
-    if empty := sorted(set(asked) - set(given) - {CONTINUATION}):
-        raise Invalid(
-            f"the query parameter {text_without_secrets(empty[0])[:40]!r} has no value", "Give it a value, or omit it."
-        )
-    if repeated := sorted({name for name in asked if asked.count(name) > 1}):
-        raise Invalid(f"the query parameter {text_without_secrets(repeated[0])[:40]!r} is given twice", "Give it once.")
+    sent = [name for name, _ in parse_qsl(url.partition("?")[2], keep_blank_values=True) if name != KEY]
+    if empty := sorted(set(sent) - set(query) - {CONTINUATION}):
+        raise Invalid(f"the query parameter '{empty[0][:40]}' has no value", "Give it a value, or omit it.")
+    if repeated := sorted({name for name in sent if sent.count(name) > 1}):
+        raise Invalid(f"the query parameter '{repeated[0][:40]}' is given twice", "Give it once.")
 
 
-def limit(given: dict[str, str]) -> int:
-    """`limit`, 1 to 500; 100 where it is not given."""
-    text = given.get("limit", str(DEFAULT_LIMIT))
+def limit(query: dict[str, str]) -> int:
+    """Return `limit`: 1 to 500, default 100."""
+    text = query.get("limit", str(DEFAULT_LIMIT))
     if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= MAX_LIMIT:
         raise Invalid("`limit` is not valid", f"Use a number from 1 to {MAX_LIMIT}.")
     return int(text)
 
 
-def state(given: dict[str, str]) -> str | None:
-    """`state`, one of the states."""
-    return _one_of(given, "state", list(State))
+def state(query: dict[str, str]) -> str | None:
+    """Return `state`: a state of a transfer."""
+    return _one_of(query, "state", list(State))
 
 
-def reason(given: dict[str, str]) -> str | None:
-    """`reason`, one of the reasons of dead letters."""
-    return _one_of(given, "reason", list(Reason))
+def reason(query: dict[str, str]) -> str | None:
+    """Return `reason`: a reason of a dead letter."""
+    return _one_of(query, "reason", list(Reason))
 
 
-def route(given: dict[str, str]) -> str | None:
-    """`route`, a route's name; whether there is such a route is not asked: routes come and go, transfers stay."""
-    name = given.get("route")
+def route(query: dict[str, str]) -> str | None:
+    """Return `route`. The route need not exist: transfers outlive their routes."""
+    name = query.get("route")
     if name is not None and not NAME.fullmatch(name):
         raise Invalid("`route` is not valid", "Use the name of a route: letters, digits and dashes.")
     return name
 
 
 @contextmanager
-def continuation(given: dict[str, str]) -> Iterator[str | None]:
-    """`continuation`; only who makes the page can tell whether it is one, by a ValueError."""
-    token = given.get("continuation")
+def continuation(query: dict[str, str]) -> Iterator[str | None]:
+    """Yield `continuation`. Only the reader of the page can validate it: a ValueError inside becomes a 400."""
+    token = query.get("continuation")
     try:
         yield token
     except ValueError:
@@ -90,35 +87,35 @@ def continuation(given: dict[str, str]) -> Iterator[str | None]:
 
 
 def transfer_id(req: func.HttpRequest) -> str:
-    """The id in the path, of a transfer."""
+    """Return the path's id of a transfer."""
     return _identity(req, TRANSFER_ID_PATTERN)
 
 
 def letter_id(req: func.HttpRequest) -> str:
-    """The id in the path, of a dead letter: a transfer's or a message's."""
+    """Return the path's id of a dead letter: that of a transfer or of a message."""
     return _identity(req, TRANSFER_ID_PATTERN, MESSAGE_ID_PATTERN)
 
 
 def job_id(req: func.HttpRequest, kind: JobKind) -> str:
-    """The id in the path, of a job of this kind."""
+    """Return the path's id of a job of this kind."""
     identity = _identity(req, JOB_ID_PATTERN)
     if not identity.startswith(f"{kind}-"):
         raise Invalid("the ID belongs to another kind of job", f"Use an ID that starts with {kind}-.")
     return identity
 
 
-def report_page(given: dict[str, str]) -> int:
-    """`continuation` of a report: the number of its page."""
-    text = given.get("continuation") or "0"
+def report_page(query: dict[str, str]) -> int:
+    """Return `continuation` of a report: a page number."""
+    text = query.get("continuation") or "0"
     if not re.fullmatch(r"[0-9]{1,9}", text):
         raise Invalid("`continuation` is not valid", "Use the value from the previous page, or omit it.")
     return int(text)
 
 
-def line_filter(given: dict[str, str]) -> dict[str, str]:
-    """`class` and `result`: which lines of a report are wanted."""
-    wanted = {"class": _one_of(given, "class", list(Finding)), "result": _one_of(given, "result", list(Result))}
-    return {name: value for name, value in wanted.items() if value is not None}
+def line_filter(query: dict[str, str]) -> dict[str, str]:
+    """Return the filters `class` and `result` for lines of a report."""
+    filters = {"class": _one_of(query, "class", list(Finding)), "result": _one_of(query, "result", list(Result))}
+    return {name: value for name, value in filters.items() if value is not None}
 
 
 def _identity(req: func.HttpRequest, *patterns: re.Pattern[str]) -> str:
@@ -130,8 +127,8 @@ def _identity(req: func.HttpRequest, *patterns: re.Pattern[str]) -> str:
     return identity
 
 
-def _one_of(given: dict[str, str], name: str, values: list[Any]) -> str | None:
-    value = given.get(name)
+def _one_of(query: dict[str, str], name: str, values: list[Any]) -> str | None:
+    value = query.get(name)
     if value is not None and value not in values:
         raise Invalid(f"`{name}` is not valid", f"Use one of: {', '.join(values)}.")
     return value

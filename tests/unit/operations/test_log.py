@@ -1,4 +1,4 @@
-"""Log lines: one JSON object a line, whatever the names in it."""
+"""Log lines: one JSON object per line, for any name in it."""
 
 import asyncio
 import json
@@ -22,30 +22,47 @@ NASTY = [
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What the app said."""
+    """The app's log lines."""
     return [record.getMessage() for record in caplog.records if record.name == LOGGER.name]
 
 
 @pytest.mark.parametrize("name", NASTY)
-def test_any_name_stays_on_its_line_and_comes_back_as_it_was(caplog: pytest.LogCaptureFixture, name: str) -> None:
-    """Printable ASCII alone is written: no terminal obeys it, no reader of lines splits it."""
+def test_any_name_is_logged_on_one_printable_line_and_can_be_read_back(
+    caplog: pytest.LogCaptureFixture, name: str
+) -> None:
     caplog.set_level(logging.INFO, LOGGER.name)
     log("transfer.accepted", f"about {name}", name=name)
     (line,) = lines(caplog)
     assert line.isascii()
     assert line.isprintable()
-    assert json.loads(line) == {"action": "transfer.accepted", "text": f"about {name}", "name": name}
+    text = f"about {name}".encode("utf-8", "replace").decode()
+    assert json.loads(line) == {"action": "transfer.accepted", "text": text, "name": name}
 
 
-def test_the_level_is_the_records_own(caplog: pytest.LogCaptureFixture) -> None:
-    """Alerts look at it."""
+class Unserializable:
+    """A value that JSON cannot express, and whose text holds a secret."""
+
+    def __str__(self) -> str:
+        return "?sig=c2VjcmV0"
+
+
+def test_secrets_are_removed_from_every_text_but_the_names_of_blobs(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, LOGGER.name)
+    secret = "first line\nsig=c2VjcmV0&code=c2VjcmV0"
+    log("http.failed", secret, detail=secret, error=secret, odd=Unserializable(), name="code=DE/a.csv", count=1)
+    (line,) = lines(caplog)
+    assert "c2VjcmV0" not in line
+    assert line.count("sig=REMOVED") == 4
+    assert json.loads(line)["name"] == "code=DE/a.csv"
+
+
+def test_the_level_is_set_on_the_record(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, LOGGER.name)
     log("http.failed", "bad", level=logging.ERROR)
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
-def test_what_json_does_not_know_is_written_as_text(caplog: pytest.LogCaptureFixture) -> None:
-    """A log line never raises."""
+def test_values_that_json_cannot_express_are_logged_as_text(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, LOGGER.name)
     log("x", "y", odd={1}, path=object)
     (line,) = lines(caplog)
@@ -63,8 +80,7 @@ def traces(caplog: pytest.LogCaptureFixture) -> list[tuple[str | None, str | Non
     return [(line.get("trace_id"), line.get("span_id")) for line in found]
 
 
-def test_the_trace_follows_from_the_id(caplog: pytest.LogCaptureFixture) -> None:
-    """Of a transfer or a job; a message and a line about nothing have none, and no empty field."""
+def test_outside_a_call_the_trace_is_derived_from_the_id(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, LOGGER.name)
     for identity in (TRANSFER, JOB, "message-" + "a" * 24, 5, None):
         log("x", "y", id=identity)
@@ -73,8 +89,7 @@ def test_the_trace_follows_from_the_id(caplog: pytest.LogCaptureFixture) -> None
     assert not any("span_id" in line for line in lines(caplog))
 
 
-def test_in_a_call_it_is_the_calls(caplog: pytest.LogCaptureFixture) -> None:
-    """Also of what is said of another id, until the call is over, however it ends."""
+def test_inside_a_call_lines_have_its_trace_and_span(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, LOGGER.name)
     with suppress(ZeroDivisionError), traced(f"00-{TRACE}-{SPAN}-01"):
         log("x", "y", id=TRANSFER)
@@ -83,8 +98,8 @@ def test_in_a_call_it_is_the_calls(caplog: pytest.LogCaptureFixture) -> None:
     assert traces(caplog) == [(TRACE, SPAN), (TRACE_OF_TRANSFER, None)]
 
 
-async def test_calls_beside_each_other_keep_their_own(caplog: pytest.LogCaptureFixture) -> None:
-    """The worker runs them in one loop; what a call runs at once belongs to it."""
+async def test_concurrent_calls_keep_their_own_traces(caplog: pytest.LogCaptureFixture) -> None:
+    """The worker runs all calls in one event loop."""
     caplog.set_level(logging.INFO, LOGGER.name)
     entered = asyncio.Barrier(2)
 
@@ -103,8 +118,7 @@ async def test_calls_beside_each_other_keep_their_own(caplog: pytest.LogCaptureF
 @pytest.mark.parametrize(
     "trace_parent", [None, "", "00", f"00-{TRACE}-{SPAN}", f"ff-{TRACE}-{SPAN}-00", f"00-{TRACE.upper()}-{SPAN}-00\n"]
 )
-def test_what_is_no_trace_parent_is_none(caplog: pytest.LogCaptureFixture, trace_parent: str | None) -> None:
-    """Then the id says it."""
+def test_an_invalid_trace_parent_is_ignored(caplog: pytest.LogCaptureFixture, trace_parent: str | None) -> None:
     caplog.set_level(logging.INFO, LOGGER.name)
     with traced(trace_parent):
         log("x", "y", id=TRANSFER)

@@ -1,4 +1,4 @@
-"""What the lines of the log say: each about a transfer names its blob, and what a person should see is a warning."""
+"""Log lines about a transfer have its blob's name, and lines that need attention are warnings."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -22,64 +22,55 @@ from tests.unit.samples import NAME, NOW
 from tests.unit.world import World
 
 
-def ended(world: World, transfer: Transfer, state: State) -> Run:
-    """Let a transfer have ended so."""
+def put_ended(world: World, transfer: Transfer, state: State) -> Run:
+    """Let a transfer have ended in this state."""
     ending = Ending(state, reason=Reason.THROTTLED, detail="503")
     run = Run(transfer, NOW, state=state, step=None, ending=ending)
     world.stands(transfer, "Completed", run, progress(run))
     return run
 
 
-async def duplicate(world: World, transfer: Transfer) -> None:
-    """An event comes twice."""
+async def duplicate_event(world: World, transfer: Transfer) -> None:
     world.stands(transfer, "Running")
     await accept(world.ports, world.instances, world.event(transfer))
 
 
-async def again(world: World, transfer: Transfer) -> None:
-    """A person asks for it again."""
+async def restart_transfer(world: World, transfer: Transfer) -> None:
     await restart(world.ports, world.instances, transfer)
 
 
-async def cancelled(world: World, transfer: Transfer) -> None:
-    """A person cancels it, and it has noticed."""
+async def cancel_transfer(world: World, transfer: Transfer) -> None:
     world.stands(transfer, "Running", Run(transfer, NOW, cancelling=True))
     await cancel(world.instances, transfer.id)
 
 
-async def discarded(world: World, transfer: Transfer) -> None:
-    """A person discards its letter."""
-    await world.dead_letters.write(letters.of_run(ended(world, transfer, State.DEAD_LETTERED), NOW, "1"))
+async def discard_letter(world: World, transfer: Transfer) -> None:
+    await world.dead_letters.write(letters.of_run(put_ended(world, transfer, State.DEAD_LETTERED), NOW, "1"))
     await discard(world.ports, world.instances, transfer.id)
 
 
-async def settled(world: World, transfer: Transfer) -> None:
-    """Its letter is no longer true."""
-    await world.dead_letters.write(letters.of_run(ended(world, transfer, State.DEAD_LETTERED), NOW, "1"))
-    ended(world, transfer, State.VERIFIED)
+async def sweep_resolved_letter(world: World, transfer: Transfer) -> None:
+    await world.dead_letters.write(letters.of_run(put_ended(world, transfer, State.DEAD_LETTERED), NOW, "1"))
+    put_ended(world, transfer, State.VERIFIED)
     await sweep(world.ports, world.instances)
 
 
-async def unwritten(world: World, transfer: Transfer) -> None:
-    """Its letter is missing."""
-    ended(world, transfer, State.DEAD_LETTERED)
+async def sweep_missing_letter(world: World, transfer: Transfer) -> None:
+    put_ended(world, transfer, State.DEAD_LETTERED)
     await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.DEAD_LETTERED, Reason.THROTTLED, "503")))
     await sweep(world.ports, world.instances)
 
 
-async def unreadable(world: World, _transfer: Transfer) -> None:
-    """A message is no event."""
+async def accept_malformed_message(world: World, _transfer: Transfer) -> None:
     await accept(world.ports, world.instances, b"hello")
 
 
-async def poisoned(world: World, transfer: Transfer) -> None:
-    """A message could not be taken by the trigger."""
+async def drain_poison_message(world: World, transfer: Transfer) -> None:
     world.events.give_up(world.event(transfer))
     await drain(world.ports, world.instances)
 
 
-async def undelivered(world: World, transfer: Transfer) -> None:
-    """Event Grid could not deliver an event."""
+async def drain_undelivered_event(world: World, transfer: Transfer) -> None:
     world.events.given_up["a.json"] = world.event(transfer)
     await drain(world.ports, world.instances)
 
@@ -87,15 +78,15 @@ async def undelivered(world: World, transfer: Transfer) -> None:
 @pytest.mark.parametrize(
     ("happens", "action", "expected"),
     [
-        (duplicate, "transfer.duplicate", ("INFO", NAME)),
-        (again, "transfer.restarted", ("INFO", NAME)),
-        (cancelled, "transfer.cancel_noticed", ("INFO", NAME)),
-        (discarded, "letter.discarded", ("INFO", NAME)),
-        (settled, "sweep.resolved", ("INFO", NAME)),
-        (unwritten, "sweep.missing_letter", ("WARNING", NAME)),
-        (unreadable, "message.dead_lettered", ("WARNING", None)),
-        (poisoned, "poison.drained", ("WARNING", None)),
-        (undelivered, "undelivered.drained", ("WARNING", None)),
+        (duplicate_event, "transfer.duplicate", ("INFO", NAME)),
+        (restart_transfer, "transfer.restarted", ("INFO", NAME)),
+        (cancel_transfer, "transfer.cancel_noticed", ("INFO", NAME)),
+        (discard_letter, "letter.discarded", ("INFO", NAME)),
+        (sweep_resolved_letter, "sweep.resolved", ("INFO", NAME)),
+        (sweep_missing_letter, "sweep.missing_letter", ("WARNING", NAME)),
+        (accept_malformed_message, "message.dead_lettered", ("WARNING", None)),
+        (drain_poison_message, "poison.drained", ("WARNING", None)),
+        (drain_undelivered_event, "undelivered.drained", ("WARNING", None)),
     ],
 )
 async def test_a_line_has_its_level_and_the_name_of_its_blob(
@@ -105,7 +96,6 @@ async def test_a_line_has_its_level_and_the_name_of_its_blob(
     action: str,
     expected: tuple[str, str | None],
 ) -> None:
-    """Messages have no blob that the app could name."""
     caplog.set_level("INFO", LOGGER.name)
     transfer = world.put()
     await happens(world, transfer)

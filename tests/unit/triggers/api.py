@@ -1,4 +1,4 @@
-"""The registered triggers of an app, called as the worker calls them, on a world in memory."""
+"""The registered triggers of an app, called as the worker calls them, with in-memory fakes behind them."""
 
 import json
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ KEY = "c2VjcmV0LWtleQ=="
 
 
 def services(world: World) -> Services:
-    """The services of a world in memory, behind the host's client."""
+    """The services of an in-memory world. They check that triggers pass on the host's client."""
 
     def instances(client: Any) -> Instances:
         assert client == "client"
@@ -44,12 +44,12 @@ class Answer:
 
     @property
     def body(self) -> Any:
-        """The JSON value."""
+        """The parsed JSON."""
         return json.loads(self.text)
 
 
 class Api:
-    """The functions by name, and a way to call each kind."""
+    """The functions of the app by name."""
 
     def __init__(self, world: World) -> None:
         app = df.DFApp()
@@ -59,7 +59,7 @@ class Api:
     async def call(
         self, function: str, path_id: str | None = None, sent: bytes = b"", slash: str = "", /, **query: str
     ) -> Answer:
-        """Call an HTTP function, perhaps with a slash at the end of its path. The host puts the key among the parameters."""
+        """Call an HTTP function. `slash` is appended to its path. Like the host, it adds the key to the parameters."""
         path = ROUTES[function].replace("{id}", path_id or "")
         request = func.HttpRequest(
             method="GET",
@@ -73,7 +73,7 @@ class Api:
         return Answer(response.status_code, response.get_body().decode(), dict(response.headers), response.mimetype)
 
     async def run(self, name: str, **given: Any) -> Any:
-        """Call any function behind the SDK's client middleware."""
+        """Call a function through the SDK's client middleware."""
         return await self.functions[name].get_user_function().client_function(client="client", **given)
 
 

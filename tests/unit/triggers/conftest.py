@@ -1,4 +1,4 @@
-"""The API of the world that these tests happen in."""
+"""The fixture of the API that the tests of the triggers call."""
 
 import pytest
 
@@ -8,5 +8,4 @@ from tests.unit.world import World
 
 @pytest.fixture
 def api(world: World) -> Api:
-    """The API of that world."""
     return Api(world)

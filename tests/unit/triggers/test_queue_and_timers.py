@@ -1,4 +1,4 @@
-"""The triggers that nobody calls: each decodes, calls one operation, and lets storage's failures through."""
+"""The queue trigger and the timers: each calls one operation, and raises failures of storage."""
 
 import asyncio
 from typing import Never
@@ -17,37 +17,35 @@ from triggers import queue
 
 
 class TestQueue:
-    """One message."""
-
-    async def test_its_body_is_accepted(self, world: World, api: Api) -> None:
-        """The body alone: the host merges a message's own properties into its metadata, so an id may be forged."""
+    async def test_the_body_is_accepted(self, world: World, api: Api) -> None:
+        """Only the body: the host merges properties of a message into its metadata, so an id may be forged."""
         transfer = world.put()
         message = func.QueueMessage(id="forged", body=world.event(transfer))
         assert await api.run("accept", message=message) is None
         assert list(world.instances.kept) == [transfer.id]
 
-    async def test_what_cannot_be_read_is_consumed(self, world: World, api: Api) -> None:
-        """As a dead letter."""
+    async def test_a_malformed_message_is_consumed_as_a_dead_letter(self, world: World, api: Api) -> None:
         await api.run("accept", message=func.QueueMessage(body=b"\xff"))
         assert len(world.dead_letters.open) == 1
 
-    async def test_a_failure_of_storage_raises_so_that_the_queue_keeps_it(self, world: World, api: Api) -> None:
-        """The host tries again."""
+    async def test_a_failure_of_storage_raises_so_that_the_queue_keeps_the_message(
+        self, world: World, api: Api
+    ) -> None:
         world.refuse(INSTANCES_FIND, error_for_answer(INSTANCES_FIND, 503, "ServerBusy"))
         with pytest.raises(Retryable):
             await api.run("accept", message=func.QueueMessage(body=world.event(world.put())))
 
-    async def test_what_hangs_is_cut_off_so_that_the_queue_keeps_it(
+    async def test_a_call_that_hangs_times_out_so_that_the_queue_keeps_the_message(
         self, world: World, api: Api, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Before a host that stops would do it: that message would be hidden for ten minutes."""
+        """Before a stopping host cuts it off: the message would then be hidden for ten minutes."""
 
         async def hang(_identity: str) -> Never:
             await asyncio.Future[Never]()
             raise AssertionError
 
-        assert queue.SECONDS <= 9
-        monkeypatch.setattr(queue, "SECONDS", 0.01)
+        assert queue.TIMEOUT_SECONDS <= 9
+        monkeypatch.setattr(queue, "TIMEOUT_SECONDS", 0.01)
         monkeypatch.setattr(world.instances, "find", hang)
         with pytest.raises(TimeoutError):
             await api.run("accept", message=func.QueueMessage(body=world.event(world.put())))
@@ -55,17 +53,13 @@ class TestQueue:
 
 
 class TestTimers:
-    """What no event brings about."""
-
-    async def test_the_poison_queue_is_drained(self, world: World, api: Api) -> None:
-        """Every minute."""
+    async def test_drain_accepts_poison_messages(self, world: World, api: Api) -> None:
         transfer = world.put()
         world.events.give_up(world.event(transfer))
         assert await api.run("drain", timer=None) is None
         assert list(world.instances.kept) == [transfer.id]
 
-    async def test_what_broke_is_resumed(self, world: World, api: Api) -> None:
-        """Every minute."""
+    async def test_resume_restarts_a_failed_transfer(self, world: World, api: Api) -> None:
         transfer = world.put()
         world.stands(transfer, "Failed", Run(transfer, NOW))
         world.pass_time(30)
@@ -74,8 +68,7 @@ class TestTimers:
         assert run is not None
         assert (run.step, run.resumes) == (Step.START, 1)
 
-    async def test_a_missing_letter_is_swept_up(self, world: World, api: Api) -> None:
-        """Every five minutes."""
+    async def test_sweep_restarts_a_transfer_without_its_dead_letter(self, world: World, api: Api) -> None:
         transfer = world.put()
         world.stands(transfer, "Completed", Run(transfer, NOW), {"state": "dead_lettered"})
         await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.DEAD_LETTERED, Reason.THROTTLED)))
@@ -84,16 +77,14 @@ class TestTimers:
         assert run is not None
         assert run.step is Step.CLOSE
 
-    async def test_what_is_stuck_is_ended(self, world: World, api: Api) -> None:
-        """Every ten minutes."""
+    async def test_watchdog_ends_a_stuck_transfer(self, world: World, api: Api) -> None:
         transfer = world.put()
         world.stands(transfer, "Running", Run(transfer, NOW))
         world.pass_time(25 * 3_600)
         assert await api.run("watchdog", timer=None) is None
         assert world.instances.kept[transfer.id].status == "Terminated"
 
-    async def test_what_ended_long_ago_is_purged(self, world: World, api: Api) -> None:
-        """Every ten minutes."""
+    async def test_purge_deletes_an_old_history(self, world: World, api: Api) -> None:
         transfer = world.put()
         world.stands(transfer, "Completed", Run(transfer, NOW), {"state": "verified"})
         world.pass_time(31 * 86_400)
@@ -110,10 +101,7 @@ class TestTimers:
             ("purge", INSTANCES_PAGE),
         ],
     )
-    async def test_a_failure_of_storage_is_the_hosts_to_log(
-        self, world: World, api: Api, name: str, request_: object
-    ) -> None:
-        """The next round does it."""
+    async def test_a_failure_of_storage_raises(self, world: World, api: Api, name: str, request_: object) -> None:
         world.refuse(request_, error_for_answer(EVENTS_POISON, 503, "ServerBusy"))  # type: ignore[arg-type]
         with pytest.raises(Retryable):
             await api.run(name, timer=None)

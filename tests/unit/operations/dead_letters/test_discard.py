@@ -1,4 +1,4 @@
-"""Discarding: a letter is put away for good, beside replays, sweeps, late writes and late events."""
+"""Discarding dead letters, also at the same time as replays, sweeps, late writes and late events."""
 
 from dataclasses import replace
 from functools import partial
@@ -11,7 +11,7 @@ from operations.dead_letters.discard import discard
 from operations.dead_letters.replay import Resolved, replay
 from operations.problems import Conflict, NotFound
 from operations.transfers.accept import accept, refuse
-from operations.transfers.look import transfer as look
+from operations.transfers.look import get as get_transfer
 from operations.transfers.restart import StillRunning
 from operations.transfers.share import share
 from operations.upkeep.purge import purge
@@ -36,88 +36,81 @@ REPLAY = Job("replay-" + "a" * 24, JobKind.REPLAY, NOW)
 UNKNOWN = "37a8eec1-000000000000000000000000"
 
 
-async def put_away(world: World, transfer: Transfer) -> None:
-    """Discard a transfer's letter."""
+async def discard_letter(world: World, transfer: Transfer) -> None:
     await discard(world.ports, world.instances, transfer.id)
 
 
-async def fail_again(world: World, transfer: Transfer, attempt: int = 1) -> None:
-    """Let the next attempt of a transfer be a dead letter."""
+async def dead_letter_again(world: World, transfer: Transfer, attempt: int = 1) -> None:
+    """Dead-letter the next attempt of a transfer."""
     run = Run(transfer, NOW, attempt=attempt)
     await world.dead_letters.write_ended(Ended(transfer.id, attempt, Ending(State.DEAD_LETTERED, Reason.COPY_FAILED)))
     await world.dead_letters.write(letters.of_run(run, world.clock, "0.1.0"))
 
 
-class TestOne:
-    """A person discards one."""
-
-    async def test_it_is_resolved_and_stays_readable_and_its_transfer_stays_dead_lettered(self, world: World) -> None:
-        """The transfer shows what became of its letter; the letter keeps why it failed."""
+class TestDiscard:
+    async def test_resolves_the_dead_letter_and_keeps_it_readable_while_the_transfer_stays_dead_lettered(
+        self, world: World
+    ) -> None:
         transfer = await dead(world, NAME)
-        shown = await look(world.ports, world.instances, transfer.id)
+        shown = await get_transfer(world.ports, world.instances, transfer.id)
         assert shown["letter"] == {"state": "open", "resolved_at": None, "resolved_as": None}
         kept = await discard(world.ports, world.instances, transfer.id)
         assert kept == await world.dead_letters.read(transfer.id)
         assert (kept.resolved_as, kept.resolved_at, kept.reason) == ("discarded", NOW, Reason.THROTTLED)
         assert world.dead_letters.open == {}
-        shown = await look(world.ports, world.instances, transfer.id)
+        shown = await get_transfer(world.ports, world.instances, transfer.id)
         assert shown["state"] == "dead_lettered"
         assert shown["letter"] == {"state": "resolved", "resolved_at": stamp(NOW), "resolved_as": "discarded"}
         assert "instances.start" not in world.asked
 
-    async def test_a_messages(self, world: World) -> None:
-        """It has no transfer."""
+    async def test_a_dead_letter_of_a_message_can_be_discarded(self, world: World) -> None:
         identity = await refuse(world.ports, b"hello", RejectedEvent(Reason.MALFORMED, "no JSON"))
         assert (await discard(world.ports, world.instances, identity)).resolved_as == "discarded"
         assert world.dead_letters.open == {}
 
-    async def test_one_of_a_transfer_that_cannot_be_read(self, world: World) -> None:
-        """It cannot be replayed; it is not written again by the next round of resume."""
+    async def test_resume_does_not_rewrite_a_discarded_dead_letter_of_an_unreadable_transfer(
+        self, world: World
+    ) -> None:
         world.instances.kept[UNKNOWN] = Instance(UNKNOWN, "Failed", None, {}, "the worker exited", NOW)
         await resume(world.ports, world.instances)
         await discard(world.ports, world.instances, UNKNOWN)
         await resume(world.ports, world.instances)
         assert world.dead_letters.open == {}
 
-    async def test_an_unknown_one_is_not_found(self, world: World) -> None:
-        """With where to find some."""
+    async def test_an_unknown_dead_letter_is_not_found(self, world: World) -> None:
         with pytest.raises(NotFound):
             await discard(world.ports, world.instances, UNKNOWN)
 
-    async def test_a_second_time_it_is_a_conflict_that_says_how_it_was_resolved(self, world: World) -> None:
-        """Nothing is written."""
+    async def test_a_second_discard_is_a_conflict_and_writes_nothing(self, world: World) -> None:
         transfer = await dead(world, NAME)
-        await put_away(world, transfer)
+        await discard_letter(world, transfer)
         writes = world.asked.count(LETTERS_WRITE.name)
         with pytest.raises(Resolved, match="was discarded") as caught:
-            await put_away(world, transfer)
+            await discard_letter(world, transfer)
         assert caught.value.facts == {"resolved_as": "discarded"}
         assert world.asked.count(LETTERS_WRITE.name) == writes
 
-    async def test_one_that_a_replay_resolved_is_a_conflict(self, world: World) -> None:
-        """With its state."""
+    async def test_a_dead_letter_that_a_replay_resolved_is_a_conflict(self, world: World) -> None:
         transfer = await dead(world, NAME)
         await world.dead_letters.resolve(transfer.id, 0, "verified", NOW)
         with pytest.raises(Resolved, match="already resolved") as caught:
-            await put_away(world, transfer)
+            await discard_letter(world, transfer)
         assert caught.value.facts == {"resolved_as": "verified"}
 
     @pytest.mark.parametrize("status", ["Pending", "Running", "Suspended", "Failed", "Terminated"])
-    async def test_one_that_is_being_replayed_is_a_conflict_with_a_time_to_come_back(
+    async def test_a_dead_letter_that_is_being_replayed_is_a_conflict_with_retry_after(
         self, world: World, status: str
     ) -> None:
-        """Also while what the host failed waits to be resumed."""
         transfer = await dead(world, NAME)
         world.stands(transfer, status, Run(transfer, NOW, attempt=1, has_open_dead_letter=True))
         with pytest.raises(StillRunning) as caught:
-            await put_away(world, transfer)
+            await discard_letter(world, transfer)
         assert caught.value.retry_after == 30
         assert transfer.id in world.dead_letters.open
 
-    async def test_afterwards_it_cannot_be_replayed_and_the_answer_says_what_can_be_done(self, world: World) -> None:
-        """Sharing the blob is a decision of its own: the next attempt."""
+    async def test_a_discarded_dead_letter_cannot_be_replayed_but_its_blob_can_be_shared(self, world: World) -> None:
         transfer = await dead(world, NAME)
-        await put_away(world, transfer)
+        await discard_letter(world, transfer)
         with pytest.raises(Resolved, match="was discarded") as caught:
             await replay(world.ports, world.instances, transfer.id)
         assert "POST /api/transfers" in caught.value.fix
@@ -129,11 +122,10 @@ class TestOne:
         await carry(world)
         assert world.at(transfer.target_blob) is not None
 
-    async def test_a_later_failure_opens_it_again(self, world: World) -> None:
-        """That one was not discarded."""
+    async def test_a_later_failure_reopens_the_dead_letter(self, world: World) -> None:
         transfer = await dead(world, NAME)
-        await put_away(world, transfer)
-        await fail_again(world, transfer)
+        await discard_letter(world, transfer)
+        await dead_letter_again(world, transfer)
         opened = world.dead_letters.open[transfer.id]
         assert (sorted(opened.attempts), opened.resolved_as) == ([0, 1], None)
         ended = await world.dead_letters.ended(transfer.id)
@@ -142,20 +134,16 @@ class TestOne:
 
 
 class TestRaces:
-    """What else happens at the same moment."""
-
-    async def test_a_replay_that_begins_at_the_same_moment_runs_and_a_failure_of_it_is_seen(self, world: World) -> None:
-        """Both had looked. The letter is discarded; the attempt that was not discarded opens it again."""
+    async def test_a_failure_of_a_concurrent_replay_reopens_the_dead_letter(self, world: World) -> None:
         transfer = await dead(world, NAME)
         run = Run(transfer, NOW, attempt=1, has_open_dead_letter=True)
         world.when(LETTERS_WRITE, partial(world.stands, transfer, "Running", run))
-        await put_away(world, transfer)
-        await fail_again(world, transfer)
+        await discard_letter(world, transfer)
+        await dead_letter_again(world, transfer)
         assert world.dead_letters.open[transfer.id].last == 1
 
     @pytest.mark.parametrize("how", ["verified", "superseded", "cancelled"])
     async def test_a_replay_that_ends_first_wins(self, world: World, how: str) -> None:
-        """The answer is what is kept, and not what was asked for."""
         transfer = await dead(world, NAME)
         open_ = world.dead_letters.open
 
@@ -164,14 +152,13 @@ class TestRaces:
 
         world.when(INSTANCES_FIND, resolve)
         with pytest.raises(Resolved) as caught:
-            await put_away(world, transfer)
+            await discard_letter(world, transfer)
         assert caught.value.facts == {"resolved_as": how}
         ended = await world.dead_letters.ended(transfer.id)
         assert ended is not None
         assert not ended.discarded
 
-    async def test_a_failure_that_comes_first_is_not_discarded(self, world: World) -> None:
-        """A person has not seen it."""
+    async def test_a_newer_failure_is_not_discarded(self, world: World) -> None:
         transfer = await dead(world, NAME)
         later = letters.merged(
             world.dead_letters.open[transfer.id], letters.of_run(Run(transfer, NOW, attempt=1), NOW, "1")
@@ -179,21 +166,19 @@ class TestRaces:
         assert later is not None
         world.when(INSTANCES_FIND, partial(world.dead_letters.open.__setitem__, transfer.id, later))
         with pytest.raises(Conflict, match="failed again"):
-            await put_away(world, transfer)
+            await discard_letter(world, transfer)
         assert world.dead_letters.open[transfer.id].last == 1
 
-    async def test_a_letter_that_is_lost_at_the_same_moment_is_written_again(self, world: World) -> None:
-        """It was not discarded, and the answer does not say so."""
+    async def test_a_dead_letter_that_disappears_during_the_discard_is_written_again(self, world: World) -> None:
         transfer = await dead(world, NAME)
         world.when(INSTANCES_FIND, world.dead_letters.open.clear)
         with pytest.raises(Conflict):
-            await put_away(world, transfer)
+            await discard_letter(world, transfer)
         await sweep(world.ports, world.instances)
         await carry(world)
         assert transfer.id in world.dead_letters.open
 
-    async def test_two_at_once_both_say_discarded(self, world: World) -> None:
-        """It is."""
+    async def test_two_concurrent_discards_both_succeed(self, world: World) -> None:
         transfer = await dead(world, NAME)
         discarded = letters.resolved(world.dead_letters.open[transfer.id], NOW, "discarded")
 
@@ -204,19 +189,17 @@ class TestRaces:
         world.when(LETTERS_WRITE, first)
         assert await discard(world.ports, world.instances, transfer.id) == discarded
 
-    async def test_the_sweep_does_not_write_it_again_and_asks_nothing_about_it(self, world: World) -> None:
-        """Every five minutes, for as long as the record of its end is kept."""
+    async def test_the_sweep_neither_rewrites_nor_reads_a_discarded_dead_letter(self, world: World) -> None:
         made = [await dead(world, f"in/{number}") for number in range(3)]
         for transfer in made:
-            await put_away(world, transfer)
+            await discard_letter(world, transfer)
         world.requests.clear()
         await sweep(world.ports, world.instances)
         assert world.asked == ["letters.list", "letters.list"]
 
-    async def test_nor_once_its_retention_has_ended(self, world: World) -> None:
-        """The container's rule has deleted it; the history is still there."""
+    async def test_the_sweep_does_not_rewrite_it_after_the_container_deleted_it(self, world: World) -> None:
         transfer = await dead(world, NAME)
-        await put_away(world, transfer)
+        await discard_letter(world, transfer)
         world.dead_letters.resolved.clear()
         await sweep(world.ports, world.instances)
         await carry(world)
@@ -224,34 +207,32 @@ class TestRaces:
         world.pass_time(RETENTION.total_seconds() + 1)
         assert await purge(world.ports, world.instances) == 1
 
-    async def test_nor_a_sweep_that_had_begun_before(self, world: World) -> None:
-        """It found the letter missing, and its run of `close` is late."""
+    async def test_a_sweep_that_began_before_the_discard_does_not_rewrite_it(self, world: World) -> None:
         transfer = await dead(world, NAME)
         lost = world.dead_letters.open.pop(transfer.id)
         await sweep(world.ports, world.instances)
         late = world.instances.kept[transfer.id]
         await world.dead_letters.write(lost)
         world.stands(transfer, "Completed", output={"state": "dead_lettered"})
-        await put_away(world, transfer)
+        await discard_letter(world, transfer)
         world.instances.kept[transfer.id] = late
         await carry(world)
         assert world.dead_letters.open == {}
 
-    async def test_a_late_duplicate_of_its_event_starts_nothing_and_opens_nothing(self, world: World) -> None:
-        """While its history is kept, and after the purge, when the duplicate ends as the record says."""
+    async def test_a_late_duplicate_of_the_event_copies_nothing_and_reopens_nothing(self, world: World) -> None:
+        """Before the purge of its history it starts nothing; afterwards it ends as the record of the end says."""
         transfer = await dead(world, NAME)
-        await put_away(world, transfer)
+        await discard_letter(world, transfer)
         assert (await accept(world.ports, world.instances, world.event(transfer))).started == ()
         world.pass_time(RETENTION.total_seconds() + 1)
         assert await purge(world.ports, world.instances) == 1
         assert (await accept(world.ports, world.instances, world.event(transfer))).started == (transfer.id,)
         await carry(world)
-        assert (await look(world.ports, world.instances, transfer.id))["letter"]["resolved_as"] == "discarded"
+        assert (await get_transfer(world.ports, world.instances, transfer.id))["letter"]["resolved_as"] == "discarded"
         assert world.dead_letters.open == {}
         assert world.at(transfer.target_blob) is None
 
-    async def test_nor_does_the_same_message(self, world: World) -> None:
-        """A queue may deliver it twice, and a reconcile meets the same name every time."""
+    async def test_a_second_delivery_of_a_message_does_not_reopen_its_dead_letter(self, world: World) -> None:
         refused = RejectedEvent(Reason.MALFORMED, "no JSON")
         identity = await refuse(world.ports, b"hello", refused)
         await discard(world.ports, world.instances, identity)
@@ -261,8 +242,7 @@ class TestRaces:
         with pytest.raises(Resolved, match="was discarded"):
             await replay(world.ports, world.instances, identity)
 
-    async def test_what_cannot_be_read_and_breaks_again_is_a_new_failure(self, world: World) -> None:
-        """It was shared again meanwhile."""
+    async def test_an_unreadable_transfer_that_breaks_again_is_a_new_failure(self, world: World) -> None:
         world.instances.kept[UNKNOWN] = Instance(UNKNOWN, "Failed", None, {}, "the worker exited", NOW)
         await resume(world.ports, world.instances)
         await discard(world.ports, world.instances, UNKNOWN)
@@ -272,9 +252,7 @@ class TestRaces:
         assert sorted(world.dead_letters.open[UNKNOWN].attempts) == [0, 1]
 
 
-class TestMany:
-    """A bulk discard: the same filters, dry run and report as a bulk replay."""
-
+class TestBulkDiscard:
     @pytest.mark.parametrize(
         ("wanted", "names"),
         [
@@ -285,9 +263,7 @@ class TestMany:
             ({"until": NOW + MOMENT}, {"in/1", "in/3"}),
         ],
     )
-    async def test_those_that_are_meant_are_discarded_and_no_others(
-        self, wanted: dict[str, Any], names: set[str]
-    ) -> None:
+    async def test_filters_select_the_dead_letters_to_discard(self, wanted: dict[str, Any], names: set[str]) -> None:
         """A dry run counts the same, and discards none."""
         world = World(routes=(ROUTE, OTHER))
         made = [
@@ -306,15 +282,15 @@ class TestMany:
             {each.id for each in made} - meant,
         )
 
-    async def test_each_is_discarded_running_or_refused(self, world: World) -> None:
-        """RejectedEvent with why; what failed again since the survey was not meant, and stays open."""
+    async def test_the_result_of_each_line_is_discarded_running_or_refused(self, world: World) -> None:
+        """A dead letter that failed again after the survey stays open."""
         well, running, again = [await dead(world, f"in/{number}") for number in range(3)]
         resolved, before, gone = [await dead(world, f"in/{number}") for number in range(3, 6)]
         message = await refuse(world.ports, b"hello", RejectedEvent(Reason.MALFORMED, "no JSON"))
         job = await until(world, DISCARD, Phase.ACT)
         world.stands(running, "Running", Run(running, NOW, attempt=1))
         world.pass_time(60)
-        await fail_again(world, again)
+        await dead_letter_again(world, again)
         await world.dead_letters.resolve(resolved.id, 0, "verified", NOW)
         await world.dead_letters.resolve(before.id, 0, "discarded", NOW - MOMENT)
         del world.dead_letters.open[gone.id]
@@ -330,32 +306,30 @@ class TestMany:
         assert set(world.dead_letters.open) == {running.id, again.id}
         assert job.tally == Tally(found=7, bytes=60, discarded=2, running=1, refused=4)
 
-    async def test_a_batch_that_was_lost_finds_what_it_discarded(self, world: World) -> None:
-        """It is discarded, and not refused."""
+    async def test_a_repeated_batch_reports_its_own_discards_as_discarded(self, world: World) -> None:
         made = [await dead(world, f"in/{number}") for number in range(5)]
         job = await until(world, DISCARD, Phase.ACT)
         await step(world, job)
-        world.reports.pages.pop(results_page(job.id, 0))  # as if it had died before it wrote them
+        world.reports.pages.pop(results_page(job.id, 0))  # as if the batch had been lost before it wrote them
         ended = await done(world, job)
         assert told(world, ended) == {transfer.id: "discarded" for transfer in made}
 
-    async def test_it_keeps_to_its_rate(self, world: World) -> None:
-        """Five seconds' worth a batch, then as long a pause."""
+    async def test_the_rate_limit_holds(self, world: World) -> None:
         for number in range(25):
             await dead(world, f"in/{number:02}")
         job = await until(world, replace(DISCARD, rate=2), Phase.ACT)
         job = await step(world, job)
         assert (job.tally.discarded, job.pause) == (10, 5)
 
-    async def test_a_bulk_replay_refuses_what_was_discarded_meanwhile(self, world: World) -> None:
-        """It does not say that it was replayed."""
+    async def test_a_bulk_replay_refuses_a_discarded_dead_letter(self, world: World) -> None:
         transfer = await dead(world, NAME)
         job = await until(world, REPLAY, Phase.ACT)
-        await put_away(world, transfer)
+        await discard_letter(world, transfer)
         assert told(world, await done(world, job)) == {transfer.id: "refused"}
 
-    async def test_beside_a_bulk_replay_each_letter_has_one_fate(self, world: World) -> None:
-        """Batch by batch, the one after the other."""
+    async def test_with_a_concurrent_bulk_replay_each_dead_letter_is_either_replayed_or_discarded(
+        self, world: World
+    ) -> None:
         made = [await dead(world, f"in/{number:02}") for number in range(20)]
         discards = await until(world, replace(DISCARD, rate=1), Phase.ACT)
         replays = await until(world, replace(REPLAY, rate=1), Phase.ACT)
@@ -370,10 +344,9 @@ class TestMany:
         assert copied == {identity for identity, how in fates.items() if how == "verified"}
 
 
-async def test_a_reconcile_leaves_what_was_discarded_and_says_what_can_be_done(world: World) -> None:
-    """Its letter cannot be replayed any more."""
+async def test_a_reconcile_skips_a_discarded_dead_letter_and_names_the_fix(world: World) -> None:
     transfer = await dead(world, NAME)
-    await put_away(world, transfer)
+    await discard_letter(world, transfer)
     job = await done(world)
     assert told(world, job) == {transfer.id: "skipped"}
     [line] = world.reports.pages[results_page(job.id, 0)]

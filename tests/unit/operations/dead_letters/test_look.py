@@ -1,9 +1,8 @@
-"""Pages of open dead letters."""
+"""Listing open dead letters."""
 
 import pytest
 
-from operations.dead_letters.look import MAX_PAGES
-from operations.dead_letters.look import page as list_page
+from operations.dead_letters.look import MAX_PAGES, list_open
 from operations.transfers.accept import refuse
 from rules.errors import Reason
 from rules.events import RejectedEvent
@@ -12,43 +11,37 @@ from tests.unit.samples import NAME, ROUTE
 from tests.unit.world import World
 
 
-class TestLetters:
-    """A page of open dead letters, and what of it is wanted."""
+class TestListOpen:
+    async def listed_ids(self, world: World, limit: int = 100, **by: str) -> list[str]:
+        """The ids on the first page."""
+        return [item["id"] for item in (await list_open(world.ports, by, limit, None))["items"]]
 
-    async def wanted(self, world: World, limit: int = 100, **by: str) -> list[str]:
-        """The ids of the first page."""
-        return [item["id"] for item in (await list_page(world.ports, by, limit, None))["items"]]
-
-    async def test_by_name_with_route_and_reason(self, world: World) -> None:
-        """Exactly that name; a message has none."""
+    async def test_filters_by_name_route_and_reason(self, world: World) -> None:
         one, other = await dead(world, NAME), await dead(world, NAME + "x")
         await refuse(world.ports, b"hello", RejectedEvent(Reason.MALFORMED, NAME))
-        assert await self.wanted(world, name=NAME) == [one.id]
-        assert await self.wanted(world, name=other.name, route=ROUTE.name, reason="throttled") == [other.id]
-        assert await self.wanted(world, name=NAME, reason="internal") == []
-        assert await self.wanted(world, name=NAME, route="other") == []
-        assert await self.wanted(world, name="") == []
+        assert await self.listed_ids(world, name=NAME) == [one.id]
+        assert await self.listed_ids(world, name=other.name, route=ROUTE.name, reason="throttled") == [other.id]
+        assert await self.listed_ids(world, name=NAME, reason="internal") == []
+        assert await self.listed_ids(world, name=NAME, route="other") == []
+        assert await self.listed_ids(world, name="") == []
 
     @pytest.mark.parametrize("name", ["in/ü 🎈", "in/100%", "in/%41", "in/a\r\nb", "in/<script>", "in/' or 1=1 --"])
-    async def test_a_name_is_compared_as_it_is(self, world: World, name: str) -> None:
-        """Whatever is in it."""
+    async def test_names_are_compared_exactly(self, world: World, name: str) -> None:
         await dead(world, "in/A")
         made = await dead(world, name)
-        assert await self.wanted(world, name=name) == [made.id]
+        assert await self.listed_ids(world, name=name) == [made.id]
 
-    async def test_names_that_the_list_cuts_are_told_apart(self, world: World) -> None:
-        """The letter itself has its name whole."""
+    async def test_names_that_the_list_truncates_are_distinguished(self, world: World) -> None:
         long = "in/" + "🎈" * 500
         made = [await dead(world, long + end) for end in ("a", "b")]
-        assert await self.wanted(world, name=long + "b") == [made[1].id]
-        assert await self.wanted(world, name=long + "c") == []
+        assert await self.listed_ids(world, name=long + "b") == [made[1].id]
+        assert await self.listed_ids(world, name=long + "c") == []
 
-    async def test_it_is_read_on_until_a_page_has_one(self, world: World) -> None:
-        """Not one empty page after the other; up to a bound, from where the next call goes on."""
+    async def test_pages_without_a_match_are_skipped_up_to_a_limit(self, world: World) -> None:
         made = sorted([await dead(world, f"in/{number}") for number in range(MAX_PAGES + 2)], key=lambda t: t.id)
-        page = await list_page(world.ports, {"name": made[5].name}, 1, None)
+        page = await list_open(world.ports, {"name": made[5].name}, 1, None)
         assert ([item["id"] for item in page["items"]], world.asked.count("letters.list")) == ([made[5].id], 6)
-        page = await list_page(world.ports, {"name": made[-1].name}, 1, None)
+        page = await list_open(world.ports, {"name": made[-1].name}, 1, None)
         assert (page["items"], world.asked.count("letters.list")) == ([], 6 + MAX_PAGES)
-        page = await list_page(world.ports, {"name": made[-1].name}, 1, page["continuation"])
+        page = await list_open(world.ports, {"name": made[-1].name}, 1, page["continuation"])
         assert ([item["id"] for item in page["items"]], page["continuation"]) == ([made[-1].id], None)

@@ -1,4 +1,4 @@
-"""A message becomes transfers, a dead letter, or nothing; a duplicate becomes nothing, whatever its instance does."""
+"""Accepting a message: it becomes transfers, a dead letter, or nothing. A duplicate starts nothing."""
 
 import base64
 import json
@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from adapters.translation import INSTANCES_FIND, INSTANCES_START, LETTERS_WRITE, error_for_answer
-from operations.transfers.accept import Accepted, accept, begin
+from operations.transfers.accept import Accepted, accept, start_once
 from rules.errors import Reason, Retryable
 from rules.routes.model import Place, Route
 from rules.transfers.model import Ending, Run, Step, Successor, Transfer
@@ -21,8 +21,7 @@ STATUSES = ["Pending", "Running", "Suspended", "ContinuedAsNew", "Completed", "F
 SECOND = Route("second", ROUTE.source, Place("https://third.blob.core.windows.net", "target", "out/"))
 
 
-async def test_an_event_starts_its_transfer_at_the_beginning(world: World) -> None:
-    """One look for an instance, one start."""
+async def test_an_event_starts_its_transfer_with_one_look_and_one_start(world: World) -> None:
     transfer = world.put()
     accepted = await accept(world.ports, world.instances, world.event(transfer))
     assert accepted == Accepted(started=(transfer.id,))
@@ -34,7 +33,6 @@ async def test_an_event_starts_its_transfer_at_the_beginning(world: World) -> No
 
 
 async def test_two_routes_of_one_source_are_two_transfers() -> None:
-    """Several targets."""
     world = World((ROUTE, SECOND))
     accepted = await accept(world.ports, world.instances, world.event(world.put()))
     assert len(accepted.started) == 2
@@ -48,8 +46,8 @@ def _run(instance: object) -> Run:
 
 
 @pytest.mark.parametrize("status", STATUSES)
-async def test_a_duplicate_starts_nothing_in_any_state_of_its_instance(world: World, status: str) -> None:
-    """The host silently replaces what has ended: what was cancelled would run again."""
+async def test_a_duplicate_starts_nothing_in_any_status_of_the_instance(world: World, status: str) -> None:
+    """The host silently replaces an ended instance: a cancelled transfer would run again."""
     transfer = world.put()
     world.stands(transfer, status)
     accepted = await accept(world.ports, world.instances, world.event(transfer))
@@ -65,8 +63,7 @@ def ended_as_deleted(transfer: Transfer) -> tuple[Run, object]:
     return run, progress(run)
 
 
-async def test_an_event_of_what_ended_as_deleted_starts_its_next_attempt(world: World) -> None:
-    """It says that the source is there; a newer version's successor would be another transfer."""
+async def test_an_event_of_a_blob_recorded_as_deleted_starts_the_next_attempt(world: World) -> None:
     transfer = world.put()
     run, output = ended_as_deleted(transfer)
     world.stands(transfer, "Completed", run, output)
@@ -76,8 +73,7 @@ async def test_an_event_of_what_ended_as_deleted_starts_its_next_attempt(world: 
     assert await accept(world.ports, world.instances, world.event(transfer)) == Accepted(duplicates=(transfer.id,))
 
 
-async def test_two_events_at_once_of_what_ended_as_deleted_start_one_attempt(world: World) -> None:
-    """The second finds it running."""
+async def test_two_concurrent_events_of_a_blob_recorded_as_deleted_start_one_attempt(world: World) -> None:
     transfer = world.put()
     run, output = ended_as_deleted(transfer)
     world.stands(transfer, "Completed", run, output)
@@ -87,15 +83,13 @@ async def test_two_events_at_once_of_what_ended_as_deleted_start_one_attempt(wor
     assert world.instances.kept[transfer.id].run == again
 
 
-async def test_a_start_that_finds_it_alive_is_a_duplicate(world: World) -> None:
-    """Two deliveries at once: somebody was first between the look and the start."""
+async def test_a_start_that_loses_a_race_is_a_duplicate(world: World) -> None:
     transfer = world.put()
     world.when(INSTANCES_START, lambda: world.stands(transfer, "Running"))
-    assert await begin(world.ports, world.instances, transfer) is False
+    assert await start_once(world.ports, world.instances, transfer) is False
 
 
-async def test_delivered_five_times_it_is_one_transfer(world: World) -> None:
-    """At least once is what a queue promises."""
+async def test_five_deliveries_start_one_transfer(world: World) -> None:
     message = world.event(world.put())
     accepted = [await accept(world.ports, world.instances, message) for _ in range(5)]
     assert sum(len(each.started) for each in accepted) == 1
@@ -103,8 +97,7 @@ async def test_delivered_five_times_it_is_one_transfer(world: World) -> None:
 
 
 @pytest.mark.parametrize("message", [b"", b"hello", b"\xff\xfe", b"null", b"[]", b"{}", b'{"specversion":"1.0"}'])
-async def test_what_cannot_be_read_becomes_a_dead_letter_and_is_consumed(world: World, message: bytes) -> None:
-    """The same body twice is one letter."""
+async def test_a_malformed_message_becomes_one_dead_letter(world: World, message: bytes) -> None:
     first = await accept(world.ports, world.instances, message)
     second = await accept(world.ports, world.instances, message)
     assert first == second
@@ -116,8 +109,7 @@ async def test_what_cannot_be_read_becomes_a_dead_letter_and_is_consumed(world: 
     assert len(world.dead_letters.open) == 1
 
 
-async def test_a_url_that_is_not_the_routes_is_kept_as_not_allowed(world: World) -> None:
-    """Nothing is fetched from a host that no route names."""
+async def test_a_url_outside_the_route_becomes_a_dead_letter_not_allowed(world: World) -> None:
     message = body(event(url="https://attacker.blob.core.windows.net/source/in/2026/report.csv"))
     accepted = await accept(world.ports, world.instances, message)
     letter = await world.dead_letters.read(accepted.dead_letter or "")
@@ -126,8 +118,7 @@ async def test_a_url_that_is_not_the_routes_is_kept_as_not_allowed(world: World)
     assert world.instances.kept == {}
 
 
-async def test_a_letter_of_a_message_holds_no_signature(world: World) -> None:
-    """Somebody's publisher puts SAS URLs into events."""
+async def test_the_dead_letter_of_a_message_holds_no_signature(world: World) -> None:
     accepted = await accept(world.ports, world.instances, b'{"url":"https://x/y?sig=c2VjcmV0&se=1"}')
     letter = await world.dead_letters.read(accepted.dead_letter or "")
     assert letter is not None
@@ -142,15 +133,13 @@ async def test_a_letter_of_a_message_holds_no_signature(world: World) -> None:
         {**event(), "subject": "/blobServices/default/containers/elsewhere/blobs/in/2026/report.csv"},
     ],
 )
-async def test_what_is_not_for_us_is_ignored_without_a_request(world: World, message: object) -> None:
-    """No letter, no transfer."""
+async def test_an_event_without_a_route_is_ignored_without_a_request(world: World, message: object) -> None:
     assert await accept(world.ports, world.instances, json.dumps(message).encode()) == Accepted()
     assert world.requests == []
 
 
 @pytest.mark.parametrize("request_", [INSTANCES_FIND, INSTANCES_START])
 async def test_a_failure_of_storage_raises_so_that_the_queue_keeps_the_message(world: World, request_: object) -> None:
-    """And the next delivery does it."""
     message = world.event(world.put())
     world.refuse(request_, error_for_answer(INSTANCES_FIND, 503, "ServerBusy"), times=1)  # type: ignore[arg-type]
     with pytest.raises(Retryable):
@@ -158,15 +147,13 @@ async def test_a_failure_of_storage_raises_so_that_the_queue_keeps_the_message(w
     assert len((await accept(world.ports, world.instances, message)).started) == 1
 
 
-async def test_a_letter_that_cannot_be_written_raises_as_well(world: World) -> None:
-    """A message that is consumed without a trace is lost."""
+async def test_a_failed_write_of_a_dead_letter_raises(world: World) -> None:
     world.refuse(LETTERS_WRITE, error_for_answer(LETTERS_WRITE, 503, "ServerBusy"))
     with pytest.raises(Retryable):
         await accept(world.ports, world.instances, b"hello")
 
 
-async def test_the_deadline_of_the_route_travels_with_the_run() -> None:
-    """A running transfer keeps the one it began with."""
+async def test_a_run_has_the_deadline_of_its_route() -> None:
     world = World((replace(ROUTE, deadline=timedelta(hours=6)),))
     transfer = world.put()
     await accept(world.ports, world.instances, world.event(transfer))

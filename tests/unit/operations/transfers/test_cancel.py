@@ -1,4 +1,4 @@
-"""Cancelling is never lost, and never a lie."""
+"""Cancelling a transfer: the cancel is repeated until the transfer confirms it."""
 
 from dataclasses import replace
 
@@ -14,8 +14,8 @@ from rules.transfers.states import State
 from tests.unit.world import World
 
 
-class Patience:
-    """A pause that takes no time, and what happens meanwhile at the given ones."""
+class FakePause:
+    """A pause that takes no time. During the pause with the number `at`, the orchestration gets another status."""
 
     def __init__(self, world: World, transfer: Transfer, **noticed: object) -> None:
         self.world, self.transfer = world, transfer
@@ -24,65 +24,59 @@ class Patience:
         self.slept: list[float] = []
 
     async def __call__(self, seconds: float) -> None:
-        """Sleep not at all."""
         self.slept.append(seconds)
         if len(self.slept) == self.at:
             run = Run(self.transfer, self.world.clock, cancelling=self.status == "Running")
             self.world.stands(self.transfer, self.status, run, self.output)
 
 
-async def test_a_cancel_that_is_noticed_answers_with_the_transfer(world: World) -> None:
-    """Raised once, looked at once more."""
+async def test_a_confirmed_cancel_returns_the_transfer(world: World) -> None:
     transfer = world.put()
     world.stands(transfer, "Running")
-    patience = Patience(world, transfer)
-    shown = await cancel(world.instances, transfer.id, patience)
+    pause = FakePause(world, transfer)
+    shown = await cancel(world.instances, transfer.id, pause)
     assert (shown["id"], shown["cancelling"]) == (transfer.id, True)
     assert world.instances.cancels == [transfer.id]
 
 
 async def test_a_lost_event_is_raised_again(world: World) -> None:
-    """The host drops what comes where an execution continues as new."""
+    """The host drops events that arrive while an orchestration continues as new."""
     transfer = world.put()
     world.stands(transfer, "Running")
-    shown = await cancel(world.instances, transfer.id, Patience(world, transfer, at=3))
+    shown = await cancel(world.instances, transfer.id, FakePause(world, transfer, at=3))
     assert shown["cancelling"] is True
     assert world.instances.cancels == [transfer.id] * 3
 
 
-async def test_one_that_is_cancelling_already_is_not_asked_again(world: World) -> None:
-    """A second DELETE is the same answer."""
+async def test_a_second_cancel_raises_no_event(world: World) -> None:
     transfer = world.put()
     world.stands(transfer, "Running", Run(transfer, world.clock, cancelling=True))
-    assert (await cancel(world.instances, transfer.id, Patience(world, transfer)))["cancelling"] is True
+    assert (await cancel(world.instances, transfer.id, FakePause(world, transfer)))["cancelling"] is True
     assert world.instances.cancels == []
 
 
-async def test_nobody_taking_notice_is_said_after_half_a_minute(world: World) -> None:
-    """503, and asking again is safe."""
+async def test_an_unconfirmed_cancel_is_unavailable_after_30_seconds(world: World) -> None:
     transfer = world.put()
     world.stands(transfer, "Running")
-    patience = Patience(world, transfer, at=0)
+    pause = FakePause(world, transfer, at=0)
     with pytest.raises(Unavailable) as caught:
-        await cancel(world.instances, transfer.id, patience)
+        await cancel(world.instances, transfer.id, pause)
     assert caught.value.retry_after == 30
-    assert tuple(patience.slept) == PAUSES
+    assert tuple(pause.slept) == PAUSES
     assert 28 <= sum(PAUSES) <= 32
 
 
 @pytest.mark.parametrize("state", ["verified", "superseded", "dead_lettered", "cancelled"])
-async def test_one_that_ended_is_a_conflict_with_its_state(world: World, state: str) -> None:
-    """Nothing is raised."""
+async def test_cancelling_an_ended_transfer_is_a_conflict_with_its_state(world: World, state: str) -> None:
     transfer = world.put()
     world.stands(transfer, "Completed", output={"state": state})
     with pytest.raises(Conflict) as caught:
-        await cancel(world.instances, transfer.id, Patience(world, transfer))
+        await cancel(world.instances, transfer.id, FakePause(world, transfer))
     assert caught.value.facts == {"state": state}
     assert world.instances.cancels == []
 
 
-async def test_one_that_the_host_fails_meanwhile_is_cancelled_all_the_same(world: World) -> None:
-    """The first event is lost with it; then it is started again at its end."""
+async def test_a_transfer_that_the_host_fails_during_the_cancel_ends_cancelled(world: World) -> None:
     transfer = world.put()
     world.stands(transfer, "Running")
 
@@ -95,85 +89,78 @@ async def test_one_that_the_host_fails_meanwhile_is_cancelled_all_the_same(world
     assert world.asked.count("instances.start") == 1
 
 
-async def test_one_that_is_resumed_meanwhile_hears_the_event(world: World) -> None:
-    """The start at its end comes too late: it runs again, and is asked."""
+async def test_a_transfer_that_is_resumed_during_the_cancel_receives_the_event(world: World) -> None:
     transfer = world.put()
     world.stands(transfer, "Failed", output="python exited with code 137")
     world.when(INSTANCES_START, lambda: world.instances.become(transfer.id, "Running"))
-    shown = await cancel(world.instances, transfer.id, Patience(world, transfer, at=2))
+    shown = await cancel(world.instances, transfer.id, FakePause(world, transfer, at=2))
     assert (shown["cancelling"], world.instances.cancels) == (True, [transfer.id])
 
 
-async def test_one_that_was_terminated_is_ending_as_dead_lettered(world: World) -> None:
-    """Its letter is on its way: that was decided before the cancel."""
+async def test_cancelling_a_terminated_transfer_is_a_conflict(world: World) -> None:
+    """Its dead letter was decided before the cancel."""
     transfer = world.put()
     world.stands(transfer, "Terminated", output="a person ended it")
     with pytest.raises(Conflict, match="is ending as dead_lettered") as caught:
-        await cancel(world.instances, transfer.id, Patience(world, transfer))
+        await cancel(world.instances, transfer.id, FakePause(world, transfer))
     assert (caught.value.facts, caught.value.retry_after) == ({"state": "accepted"}, 30)
     assert world.asked == ["instances.find"]
 
 
-async def test_one_that_is_verified_before_the_cancel_reaches_it_is_a_conflict(world: World) -> None:
-    """Too late, and said so."""
+async def test_a_transfer_verified_before_the_cancel_arrives_is_a_conflict(world: World) -> None:
     transfer = world.put()
     world.stands(transfer, "Running")
-    patience = Patience(world, transfer, status="Completed", output={"state": "verified"})
+    pause = FakePause(world, transfer, status="Completed", output={"state": "verified"})
     with pytest.raises(Conflict) as caught:
-        await cancel(world.instances, transfer.id, patience)
+        await cancel(world.instances, transfer.id, pause)
     assert caught.value.facts == {"state": "verified"}
 
 
-async def test_one_that_is_cancelled_before_anybody_looks_is_no_conflict(world: World) -> None:
-    """What was asked for has happened: a small transfer may reach its end between two looks."""
+async def test_a_transfer_cancelled_between_two_looks_is_confirmed(world: World) -> None:
     transfer = world.put()
     world.stands(transfer, "Running")
-    patience = Patience(world, transfer, status="Completed", output={"state": "cancelled"})
-    shown = await cancel(world.instances, transfer.id, patience)
+    pause = FakePause(world, transfer, status="Completed", output={"state": "cancelled"})
+    shown = await cancel(world.instances, transfer.id, pause)
     assert shown["state"] == "cancelled"
 
 
-async def test_one_that_has_no_status_yet_is_asked(world: World) -> None:
-    """Pending is running."""
+async def test_a_pending_transfer_can_be_cancelled(world: World) -> None:
     transfer = world.put()
     world.stands(transfer, "Pending")
     world.instances.kept[transfer.id] = replace(world.instances.kept[transfer.id], custom={})
-    await cancel(world.instances, transfer.id, Patience(world, transfer))
+    await cancel(world.instances, transfer.id, FakePause(world, transfer))
     assert world.instances.cancels == [transfer.id]
 
 
-async def test_an_unknown_one_is_not_found(world: World) -> None:
-    """Nothing is raised."""
+async def test_an_unknown_transfer_is_not_found(world: World) -> None:
     with pytest.raises(NotFound):
         await cancel(world.instances, "37a8eec1-000000000000000000000000")
     assert world.asked == ["instances.find"]
 
 
-async def test_an_extension_that_does_not_answer_is_told(world: World) -> None:
-    """The API makes it a 503."""
+async def test_a_failure_of_the_extension_raises(world: World) -> None:
     transfer = world.put()
     world.stands(transfer, "Running")
     world.refuse(INSTANCES_CANCEL, error_for_answer(INSTANCES_CANCEL, 503, "ServerBusy"))
     with pytest.raises(Retryable):
-        await cancel(world.instances, transfer.id, Patience(world, transfer))
+        await cancel(world.instances, transfer.id, FakePause(world, transfer))
 
 
-async def test_one_that_is_ending_otherwise_is_too_late(world: World) -> None:
-    """Nothing is raised into its history; the answer says how it is ending."""
+async def test_a_transfer_with_another_decided_end_is_a_conflict_and_gets_no_event(world: World) -> None:
     transfer = world.put()
     failed = lifecycle.give_up(Run(transfer, world.clock), Reason.COPY_FAILED, "gave up")
     world.stands(transfer, "Running", failed)
     with pytest.raises(Conflict, match="is ending as dead_lettered") as caught:
-        await cancel(world.instances, transfer.id, Patience(world, transfer))
+        await cancel(world.instances, transfer.id, FakePause(world, transfer))
     assert caught.value.retry_after == 30
     assert world.instances.cancels == []
 
 
-async def test_one_that_is_ending_as_cancelled_is_noticed(world: World) -> None:
-    """A late duplicate of a cancelled transfer found the record of its end: nobody need raise an event for half a minute."""
+async def test_a_transfer_that_is_ending_as_cancelled_is_confirmed_without_an_event(world: World) -> None:
+    """A late duplicate of a cancelled transfer ends so."""
     transfer = world.put()
     ending = Ending(State.CANCELLED)
     world.stands(transfer, "Running", replace(Run(transfer, world.clock), ending=ending, step=Step.CLEAN))
-    shown = await cancel(world.instances, transfer.id, Patience(world, transfer))
+    shown = await cancel(world.instances, transfer.id, FakePause(world, transfer))
     assert shown["ending"] == "cancelled"
     assert world.instances.cancels == []

@@ -1,4 +1,4 @@
-"""The purge: what ended long ago goes, in slices, and what is still owed something stays."""
+"""The purge: deletes old histories, and keeps those that are still needed."""
 
 import json
 from dataclasses import replace
@@ -11,10 +11,10 @@ from activities.transfers.start import run_start
 from adapters.translation import INSTANCES_FIND, INSTANCES_PURGE, LETTERS_READ, error_for_answer
 from operations.problems import NotFound
 from operations.transfers.accept import accept
-from operations.transfers.look import transfer as look
-from operations.upkeep.purge import AT_ONCE, MOST, SECONDS, purge
+from operations.transfers.look import get as get_transfer
+from operations.upkeep.purge import CONCURRENCY, MAX_DONE, SECONDS, purge
 from operations.upkeep.sweep import sweep
-from operations.upkeep.timer_run import MAX_FAILURES, PAGE
+from operations.upkeep.timer_run import MAX_FAILURES, PAGE_SIZE
 from rules.dead_letters import letters
 from rules.errors import Reason, Retryable
 from rules.jobs.model import Job, JobKind
@@ -29,10 +29,10 @@ OLD = timedelta(days=31)
 REFUSED = Retryable(Reason.INTERNAL, "instances.purge", "no")
 
 
-def ended(
+def put_ended(
     world: World, name: str, state: State = State.VERIFIED, ago: timedelta = OLD, status: str = "Completed"
 ) -> Transfer:
-    """Let a transfer be there that ended so long ago."""
+    """Let a transfer have ended so long ago."""
     transfer = world.put(name)
     run = Run(transfer, NOW - ago, state=state, step=None, ending=Ending(state))
     world.stands(transfer, status, Run(transfer, NOW - ago), progress(run))
@@ -41,92 +41,84 @@ def ended(
     return transfer
 
 
-async def opened(world: World, transfer: Transfer) -> None:
-    """Let its dead letter be open."""
+async def open_letter(world: World, transfer: Transfer) -> None:
+    """Write its open dead letter."""
     ending = Ending(State.DEAD_LETTERED, reason=Reason.THROTTLED)
     await world.dead_letters.write(letters.of_run(Run(transfer, NOW - OLD, ending=ending), NOW - OLD, "0.1.0"))
 
 
-def said(caplog: pytest.LogCaptureFixture, action: str) -> list[dict[str, object]]:
+def logged(caplog: pytest.LogCaptureFixture, action: str) -> list[dict[str, object]]:
     """The log lines of an action."""
     lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == "blob_data_sharing"]
     return [line for line in lines if line["action"] == action]
 
 
-async def test_what_ended_long_ago_goes_and_is_counted(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    """One by one; what ended since stays."""
+async def test_deletes_and_counts_old_histories_one_by_one(world: World, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "blob_data_sharing")
-    gone = [ended(world, f"{number}", state) for number, state in enumerate((State.VERIFIED, State.SUPERSEDED))]
-    kept = ended(world, "kept", ago=timedelta(days=29))
+    gone = [put_ended(world, f"{number}", state) for number, state in enumerate((State.VERIFIED, State.SUPERSEDED))]
+    kept = put_ended(world, "kept", ago=timedelta(days=29))
     assert await purge(world.ports, world.instances) == 2
     assert list(world.instances.kept) == [kept.id]
-    assert {line["count"] for line in said(caplog, "purge.done")} == {2}
+    assert {line["count"] for line in logged(caplog, "purge.done")} == {2}
     assert [subject for name, subject in world.requests if name == "instances.purge"] == sorted(
         each.id for each in gone
     )
 
 
-async def test_a_quiet_hub_costs_its_lists_and_no_line(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    """Every ten minutes."""
+async def test_an_idle_run_costs_its_lists_and_logs_nothing(world: World, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "blob_data_sharing")
     assert await purge(world.ports, world.instances) == 0
     assert world.asked == ["reports.read", "instances.page"] * 4
     assert caplog.records == []
 
 
-async def test_one_that_was_replayed_since_stays(world: World) -> None:
-    """Created long ago, and finished yesterday."""
-    transfer = ended(world, "a")
+async def test_a_transfer_that_was_replayed_recently_stays(world: World) -> None:
+    transfer = put_ended(world, "a")
     world.instances.kept[transfer.id] = replace(world.instances.kept[transfer.id], updated_at=NOW - timedelta(days=1))
     assert await purge(world.ports, world.instances) == 0
 
 
 @pytest.mark.parametrize("status", ["Running", "Pending", "Suspended", "Failed", "Terminated"])
-async def test_what_runs_or_broke_stays(world: World, status: str) -> None:
-    """A broken one is started again from its input."""
-    ended(world, "a", status=status)
+async def test_running_and_broken_transfers_stay(world: World, status: str) -> None:
+    put_ended(world, "a", status=status)
     assert await purge(world.ports, world.instances) == 0
     assert len(world.instances.kept) == 1
 
 
-async def test_one_whose_dead_letter_is_open_stays_until_it_is_resolved(world: World) -> None:
-    """A replay needs to know its attempts."""
-    transfer = ended(world, "a", State.DEAD_LETTERED)
-    await opened(world, transfer)
+async def test_a_transfer_with_an_open_dead_letter_stays_until_it_is_resolved(world: World) -> None:
+    transfer = put_ended(world, "a", State.DEAD_LETTERED)
+    await open_letter(world, transfer)
     assert await purge(world.ports, world.instances) == 0
     await world.dead_letters.resolve(transfer.id, 1, "verified", NOW)
     assert await purge(world.ports, world.instances) == 1
 
 
-async def test_one_whose_dead_letter_is_yet_to_be_written_stays(world: World) -> None:
-    """The sweep writes it from the history; the app may have been stopped for a month."""
-    transfer = ended(world, "a", State.DEAD_LETTERED)
+async def test_a_transfer_whose_dead_letter_is_missing_stays(world: World) -> None:
+    """The sweep writes it from the history. The app may have been stopped for a month."""
+    transfer = put_ended(world, "a", State.DEAD_LETTERED)
     await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.DEAD_LETTERED, Reason.THROTTLED)))
     assert await purge(world.ports, world.instances) == 0
     await sweep(world.ports, world.instances)
     assert world.instances.kept[transfer.id].status == "Pending"
 
 
-async def test_one_whose_letter_was_put_away_by_hand_goes(world: World) -> None:
-    """With its record of the end: nothing is owed any more."""
-    ended(world, "a", State.DEAD_LETTERED)
+async def test_a_transfer_whose_dead_letter_and_record_were_deleted_by_hand_is_deleted(world: World) -> None:
+    put_ended(world, "a", State.DEAD_LETTERED)
     assert await purge(world.ports, world.instances) == 1
 
 
-async def test_many_that_stay_keep_no_other_waiting(world: World) -> None:
-    """Whatever the order."""
-    for number in range(3 * PAGE):
-        await opened(world, ended(world, f"{number}", State.DEAD_LETTERED))
-    gone = {ended(world, f"gone {number}").id for number in range(20)}
+async def test_histories_that_stay_do_not_block_others(world: World) -> None:
+    for number in range(3 * PAGE_SIZE):
+        await open_letter(world, put_ended(world, f"{number}", State.DEAD_LETTERED))
+    gone = {put_ended(world, f"gone {number}").id for number in range(20)}
     assert await purge(world.ports, world.instances) == 20
     assert not gone & set(world.instances.kept)
-    assert len(world.instances.kept) == 3 * PAGE
+    assert len(world.instances.kept) == 3 * PAGE_SIZE
 
 
 @pytest.mark.parametrize("work", list(JobKind))
 @pytest.mark.parametrize("status", ["Completed", "Failed", "Terminated"])
-async def test_a_job_goes_whatever_its_end(world: World, work: JobKind, status: str) -> None:
-    """Nobody owes it anything."""
+async def test_jobs_are_deleted_in_any_final_status(world: World, work: JobKind, status: str) -> None:
     job = Job(f"{work}-{'0' * 24}", work, NOW - OLD)
     world.instances.kept[job.id] = Instance(job.id, status, None, {}, None, NOW - OLD, job)
     assert await purge(world.ports, world.instances) == 1
@@ -134,41 +126,35 @@ async def test_a_job_goes_whatever_its_end(world: World, work: JobKind, status: 
 
 
 @pytest.mark.parametrize("status", ["Running", "Completed"])
-async def test_one_that_a_replay_took_up_meanwhile_stays(world: World, status: str) -> None:
-    """The page may be old."""
-    transfer = ended(world, "a")
+async def test_a_transfer_that_is_replayed_after_the_list_stays(world: World, status: str) -> None:
+    transfer = put_ended(world, "a")
     world.when(INSTANCES_FIND, lambda: world.instances.become(transfer.id, status, {"state": "verified"}))
     assert await purge(world.ports, world.instances) == 0
     assert "instances.purge" not in world.asked
 
 
-async def test_run_twice_it_purges_one_once(world: World) -> None:
-    """Two rounds may overlap: gone already is fine."""
-    ended(world, "a")
+async def test_overlapping_runs_are_harmless(world: World) -> None:
+    put_ended(world, "a")
     world.when(INSTANCES_PURGE, world.instances.kept.clear)
     assert await purge(world.ports, world.instances) == 1
     assert await purge(world.ports, world.instances) == 0
 
 
 class TestBounds:
-    """A slice a round."""
-
-    async def test_at_most_a_thousand_a_round_and_the_next_goes_on(self, world: World) -> None:
-        """Also where some stay."""
-        for number in range(MOST + 250):
-            transfer = ended(world, f"{number}")
+    async def test_a_run_deletes_at_most_1000_and_the_next_one_continues(self, world: World) -> None:
+        for number in range(MAX_DONE + 250):
+            transfer = put_ended(world, f"{number}")
             if number % 10 == 0:
-                await opened(world, transfer)
-        total = MOST + 250 - (MOST + 250) // 10
-        assert await purge(world.ports, world.instances) == MOST
+                await open_letter(world, transfer)
+        total = MAX_DONE + 250 - (MAX_DONE + 250) // 10
+        assert await purge(world.ports, world.instances) == MAX_DONE
         rest = [await purge(world.ports, world.instances) for _ in range(2)]
-        assert sum(rest) == total - MOST
-        assert len(world.instances.kept) == (MOST + 250) // 10
+        assert sum(rest) == total - MAX_DONE
+        assert len(world.instances.kept) == (MAX_DONE + 250) // 10
 
-    async def test_a_round_that_takes_too_long_is_over(self, world: World) -> None:
-        """By the monotonic clock; what is under way is done."""
-        for number in range(3 * PAGE):
-            ended(world, f"{number}")
+    async def test_a_run_stops_after_its_time_limit(self, world: World) -> None:
+        for number in range(3 * PAGE_SIZE):
+            put_ended(world, f"{number}")
         forget = world.instances.purge
 
         async def slowly(identity: str) -> None:
@@ -176,44 +162,39 @@ class TestBounds:
             await forget(identity)
 
         world.instances.purge = slowly  # type: ignore[method-assign]
-        assert await purge(world.ports, world.instances) == 2 * AT_ONCE
+        assert await purge(world.ports, world.instances) == 2 * CONCURRENCY
 
-    async def test_one_that_cannot_be_purged_keeps_no_other_waiting(self, world: World) -> None:
-        """The host shows the round as failed."""
+    async def test_one_failure_does_not_stop_the_others(self, world: World) -> None:
         for number in range(20):
-            ended(world, f"{number}")
+            put_ended(world, f"{number}")
         world.refuse(INSTANCES_PURGE, REFUSED, times=3)
         with pytest.raises(Retryable):
             await purge(world.ports, world.instances)
         assert len(world.instances.kept) == 3
         assert await purge(world.ports, world.instances) == 3
 
-    async def test_where_everything_fails_it_stops_soon(self, world: World) -> None:
-        """The next round goes on behind: a page that always fails holds up no other."""
-        for number in range(2 * PAGE):
-            ended(world, f"{number}")
+    async def test_the_run_stops_after_ten_failures_and_the_next_one_continues_behind_them(self, world: World) -> None:
+        for number in range(2 * PAGE_SIZE):
+            put_ended(world, f"{number}")
         world.refuse(LETTERS_READ, error_for_answer(LETTERS_READ, 503, "ServerBusy"), times=MAX_FAILURES)
         with pytest.raises(Retryable):
             await purge(world.ports, world.instances)
         assert world.asked.count("letters.read") == MAX_FAILURES
-        assert await purge(world.ports, world.instances) == PAGE
-        assert await purge(world.ports, world.instances) == PAGE
+        assert await purge(world.ports, world.instances) == PAGE_SIZE
+        assert await purge(world.ports, world.instances) == PAGE_SIZE
 
 
 class TestAfterwards:
-    """What a purged id answers, and what a late duplicate of its event does."""
-
-    async def test_it_is_404_with_where_to_find_more(self, world: World) -> None:
-        """By route and name, or from the target blob itself."""
-        transfer = ended(world, "a")
+    async def test_a_purged_transfer_is_not_found_with_a_fix(self, world: World) -> None:
+        transfer = put_ended(world, "a")
         await purge(world.ports, world.instances)
         with pytest.raises(NotFound) as problem:
-            await look(world.ports, world.instances, transfer.id)
+            await get_transfer(world.ports, world.instances, transfer.id)
         assert all(word in problem.value.fix for word in ("30 days", "route", "name", "source_etag", "transfer_id"))
 
-    async def test_a_late_duplicate_of_a_verified_one_changes_nothing(self, world: World) -> None:
-        """As any new version's, its first request wants no target to be there: it is refused, and one look finds the receipt."""
-        transfer = ended(world, "in/a")
+    async def test_a_late_duplicate_of_a_verified_transfer_changes_nothing(self, world: World) -> None:
+        """Its first request requires that no target exists. The request is refused, and one look finds the receipt."""
+        transfer = put_ended(world, "in/a")
         world.land(transfer)
         there = world.at(transfer.target_blob)
         await purge(world.ports, world.instances)
@@ -225,9 +206,10 @@ class TestAfterwards:
         assert [name for name in world.asked if name.startswith("target.")] == ["target.copy", "target.head"]
         assert world.at(transfer.target_blob) == there
 
-    async def test_a_late_duplicate_of_a_cancelled_one_is_stopped_by_the_record_of_its_end(self, world: World) -> None:
-        """It ends cancelled again, and the record stays."""
-        transfer = ended(world, "in/a", State.CANCELLED)
+    async def test_a_late_duplicate_of_a_cancelled_transfer_ends_cancelled_by_the_record_of_the_end(
+        self, world: World
+    ) -> None:
+        transfer = put_ended(world, "in/a", State.CANCELLED)
         await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.CANCELLED)))
         await purge(world.ports, world.instances)
         await accept(world.ports, world.instances, world.event(transfer))
