@@ -44,7 +44,7 @@ class StoredEvents:
         async with self._clients.request_scope(EVENTS_PUT):
             await self._queue(EVENTS_QUEUE).send_message(body.decode(), visibility_timeout=delay, time_to_live=NEVER)
 
-    async def poison(self) -> AsyncIterator[Poison]:
+    async def receive_poison(self) -> AsyncIterator[Poison]:
         """The messages of the poison queue, each hidden from others for 5 minutes."""
         while messages := await self._hide_some():
             for message in messages:
@@ -52,7 +52,7 @@ class StoredEvents:
                     str(message.content).encode("utf-8", "surrogatepass"), message.id, message.pop_receipt or ""
                 )
 
-    async def consumed(self, message: Poison) -> None:
+    async def delete_poison(self, message: Poison) -> None:
         """Delete a poison message. Gone, or in somebody else's hands by now, is fine."""
         async with self._clients.request_scope(EVENTS_CONSUMED):
             try:
@@ -61,7 +61,7 @@ class StoredEvents:
                 if code_of(error) not in {"MessageNotFound", "PopReceiptMismatch"}:
                     raise
 
-    async def undelivered(self) -> AsyncIterator[Undelivered]:
+    async def list_undelivered(self) -> AsyncIterator[Undelivered]:
         """What Event Grid could not deliver and kept, page by page."""
         marker = None
         while True:
@@ -72,7 +72,7 @@ class StoredEvents:
             if marker is None:
                 return
 
-    async def read(self, found: Undelivered) -> bytes | None:
+    async def read_undelivered(self, found: Undelivered) -> bytes | None:
         """Read such a blob, pinned to what was listed."""
         async with self._clients.request_scope(EVENTS_UNDELIVERED):
             try:
@@ -83,7 +83,7 @@ class StoredEvents:
                     raise
                 return None
 
-    async def delivered(self, found: Undelivered) -> None:
+    async def delete_undelivered(self, found: Undelivered) -> None:
         """Delete such a blob, if it is still what was listed."""
         async with self._clients.request_scope(EVENTS_DELIVERED):
             try:
@@ -97,7 +97,7 @@ class StoredEvents:
         async with self._clients.request_scope(EVENTS_DEPTH):
             return (await self._queue(EVENTS_QUEUE).get_queue_properties()).approximate_message_count or 0
 
-    async def oldest(self) -> datetime | None:
+    async def oldest_message(self) -> datetime | None:
         """When the oldest of the next 32 events was put: a queue keeps its order only about."""
         async with self._clients.request_scope(EVENTS_DEPTH):
             messages = await self._queue(EVENTS_QUEUE).peek_messages(PAGE)

@@ -26,7 +26,7 @@ from rules.errors import Reason, Retryable
 from rules.fixed_names import CANCEL, JOB, TRANSFER
 from rules.jobs.model import Job
 from rules.orchestrations.instance import Input, Instance
-from rules.transfers.identity import JOB_ID_PATTERN, listable, trace_id
+from rules.transfers.identity import JOB_ID_PATTERN, listable_ids, trace_id
 from rules.transfers.model import Run
 
 T = TypeVar("T", Run, Job)
@@ -119,7 +119,7 @@ class DurableInstances:
             items, following = await self._query(query, {CONTINUATION: token} if token else {})
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _unavailable(INSTANCES_PAGE, error) from None
-        wanted = listable(prefix)
+        wanted = listable_ids(prefix)
         found = [_listed(item) for item in items if wanted.fullmatch(item["instanceId"])]
         return found, encode_token(prefix, following)
 
@@ -150,7 +150,7 @@ def _listed(item: dict[str, Any]) -> Instance:
         run=_read(Run, item.get("input")),
         custom=_custom(item.get("customStatus")),
         output=item.get("output"),
-        updated_at=codec.moment(item["lastUpdatedTime"]).astimezone(UTC),
+        updated_at=codec.parse_time(item["lastUpdatedTime"]).astimezone(UTC),
         job=_job(item["instanceId"], item.get("input")),
     )
 

@@ -60,7 +60,7 @@ class SourceBlobs:
                     return None
                 raise
 
-    async def readable(self, blob: Blob, until: datetime) -> CopySource:
+    async def sign_read(self, blob: Blob, until: datetime) -> CopySource:
         """Sign a read of this one blob until then."""
         return CopySource(await self._signatures.url(blob, until))
 

@@ -54,7 +54,7 @@ class Source(Protocol):
     async def tags(self, blob: Blob, etag: str) -> dict[str, str] | None:
         """Read a blob's index tags; None where the app may not, or the version is gone (its pinned copy will say so)."""
 
-    async def readable(self, blob: Blob, until: datetime) -> CopySource:
+    async def sign_read(self, blob: Blob, until: datetime) -> CopySource:
         """Sign a read of this one blob until then. No request per blob: the key behind it is cached."""
 
 

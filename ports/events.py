@@ -12,25 +12,25 @@ class Events(Protocol):
     async def put(self, body: bytes, delay: int = 0) -> None:
         """Put an event on the queue, as Event Grid would; visible after `delay` seconds, never expiring."""
 
-    def poison(self) -> AsyncIterator["Poison"]:
+    def receive_poison(self) -> AsyncIterator["Poison"]:
         """The messages of the poison queue, each hidden from others for a while. Ends when none is visible."""
 
-    async def consumed(self, message: "Poison") -> None:
+    async def delete_poison(self, message: "Poison") -> None:
         """Delete a poison message. Gone already is fine."""
 
-    def undelivered(self) -> AsyncIterator["Undelivered"]:
+    def list_undelivered(self) -> AsyncIterator["Undelivered"]:
         """What Event Grid could not deliver and kept, from a list: blobs of one or more events, in order of name."""
 
-    async def read(self, found: "Undelivered") -> bytes | None:
+    async def read_undelivered(self, found: "Undelivered") -> bytes | None:
         """Read such a blob; None if it is not any more what was listed."""
 
-    async def delivered(self, found: "Undelivered") -> None:
+    async def delete_undelivered(self, found: "Undelivered") -> None:
         """Delete such a blob, if it is still what was listed. Gone already is fine."""
 
     async def depth(self) -> int:
         """About how many events wait."""
 
-    async def oldest(self) -> datetime | None:
+    async def oldest_message(self) -> datetime | None:
         """When the oldest of the next events was put; None where none is visible. Nothing is hidden from others by it."""
 
 

@@ -13,7 +13,7 @@ from ports.state import DeadLetters, Reports
 from rules.routes.model import Route
 from rules.transfers.policies import Times
 
-EVER = datetime.min.replace(tzinfo=UTC)
+BEGINNING_OF_TIME = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Ports:
     times: Times
     app_version: str
     # When this process started. An earlier process may have begun what was accepted before.
-    started_at: datetime = EVER
+    started_at: datetime = BEGINNING_OF_TIME
 
     def route(self, name: str) -> Route | None:
         """The configured route of that name."""

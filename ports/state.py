@@ -11,7 +11,7 @@ from rules.transfers.model import Ended
 class DeadLetters(Protocol):
     """Dead letters and the records of ends, in the state account. Writes are conditional; the higher attempt wins."""
 
-    async def ended(self, identity: str) -> Ended | None:
+    async def read_ended(self, identity: str) -> Ended | None:
         """Read the record of a transfer's end, if there is one."""
 
     async def write_ended(self, ended: Ended) -> None:
@@ -21,7 +21,7 @@ class DeadLetters(Protocol):
         """Forget the record of an end, unless it is of a higher rank. Absent already is fine."""
 
     async def write(self, letter: DeadLetter) -> None:
-        """Open a letter, merged with what is known of this id (`letters.merged`). A late or second write changes nothing."""
+        """Open a letter, merged with what is known of this id (`letters.merge`). A late or second write changes nothing."""
 
     async def resolve(self, identity: str, attempt: int, how: str, now: datetime) -> bool:
         """Move an open letter to `resolved/` (written first, then the open one is deleted), unless it is of a later attempt.
@@ -39,7 +39,7 @@ class DeadLetters(Protocol):
         Raises ValueError for a continuation that is none of this prefix's.
         """
 
-    def endings(self) -> AsyncIterator[Ended]:
+    def list_ended(self) -> AsyncIterator[Ended]:
         """Every record of an end that can be read, in order of id, in pages: flat in memory. Without its detail, which no list shows."""
 
 

@@ -19,7 +19,7 @@ def stamp(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def moment(text: str) -> datetime:
+def parse_time(text: str) -> datetime:
     """Read an RFC 3339 time. ValueError if it is none or has no zone."""
     parsed = datetime.fromisoformat(str.upper(text))  # RFC 3339 takes `t` and `z`, Python only the upper case
     if parsed.tzinfo is None:
@@ -27,10 +27,10 @@ def moment(text: str) -> datetime:
     return parsed
 
 
-def moment_in(custom: dict[str, Any], key: str) -> datetime | None:
+def time_in(custom: dict[str, Any], key: str) -> datetime | None:
     """A moment that a custom status shows, in UTC; None where it shows none, or another release wrote it otherwise."""
     try:
-        return moment(custom[key]).astimezone(UTC)
+        return parse_time(custom[key]).astimezone(UTC)
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
 
@@ -52,35 +52,35 @@ def decode(cls: type[T], value: Any) -> T:
     Unknown keys are ignored: a newer app may have written them. Raises ValueError, TypeError or KeyError for anything else.
     """
     if isinstance(value, str):
-        value = _loaded(value)
+        value = _load(value)
     if not isinstance(value, dict):
         raise TypeError(f"a JSON object was expected for {cls.__name__}, not {type(value).__name__}")
-    hints = _hints(cast("Hashable", cls))
-    return cls(**{key: _read(hints[key], item) for key, item in value.items() if key in hints})
+    hints = _type_hints(cast("Hashable", cls))
+    return cls(**{key: _decode_as(hints[key], item) for key, item in value.items() if key in hints})
 
 
 @cache
-def _hints(cls: Any) -> dict[str, Any]:
+def _type_hints(cls: Any) -> dict[str, Any]:
     hints = get_type_hints(cls)
     return {f.name: hints[f.name] for f in fields(cls)}
 
 
-def _loaded(text: str) -> Any:
+def _load(text: str) -> Any:
     try:
         return json.loads(text)
     except RecursionError:
         raise ValueError("the JSON is too deep") from None
 
 
-def _read(hint: Any, value: Any) -> Any:
+def _decode_as(hint: Any, value: Any) -> Any:
     if isinstance(hint, UnionType):  # `X | None`
-        return None if value is None else _read(next(arg for arg in get_args(hint) if arg is not NoneType), value)
+        return None if value is None else _decode_as(next(arg for arg in get_args(hint) if arg is not NoneType), value)
     if is_dataclass(hint):
         return decode(cast("type[Any]", hint), value)
     if hint is datetime:
-        return moment(value)
+        return parse_time(value)
     if hint is timedelta:
-        return _duration(value)
+        return _parse_duration(value)
     if issubclass(hint, StrEnum):
         return hint(value)
     if type(value) is not hint:  # exactly: True is no integer
@@ -88,7 +88,7 @@ def _read(hint: Any, value: Any) -> Any:
     return value
 
 
-def _duration(seconds: float) -> timedelta:
+def _parse_duration(seconds: float) -> timedelta:
     try:
         return timedelta(seconds=seconds)
     except OverflowError:

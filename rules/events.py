@@ -20,7 +20,7 @@ from rules.transfers.model import Transfer
 
 CREATED = "Microsoft.Storage.BlobCreated"
 # They announce an empty file; the event that counts (FlushWithClose, SftpCommit) follows.
-ANNOUNCING = frozenset({"CreateFile", "SftpCreate"})
+ANNOUNCE_ONLY = frozenset({"CreateFile", "SftpCreate"})
 ACCOUNT = re.compile(r".*/storageAccounts/([a-z0-9]{3,24})", re.ASCII | re.DOTALL | re.IGNORECASE)
 # Older captured events have no slash at its beginning.
 SUBJECT = re.compile(r"/?blobServices/default/containers/([^/]+)/blobs/(.+)", re.DOTALL)
@@ -35,7 +35,7 @@ ETAG = re.compile(r"[0-9A-Za-z_-]{1,128}")
 
 
 @dataclass(frozen=True, slots=True)
-class Created:
+class BlobCreated:
     """A BlobCreated event: which blob, and as which version. `url` is only ever compared, never fetched.
 
     `damaged`: nobody can tell the name from this event.
@@ -69,7 +69,7 @@ class EventDecision:
     """What follows from a message: transfers to start, and perhaps a refusal to keep."""
 
     transfers: tuple[Transfer, ...] = ()
-    refused: RejectedEvent | None = None
+    rejection: RejectedEvent | None = None
     ignored: str = ""
 
 
@@ -88,18 +88,18 @@ def decide_on(body: bytes, routes: tuple[Route, ...]) -> EventDecision:
     """
     event = parse(body)
     if isinstance(event, RejectedEvent):
-        return EventDecision(refused=event)
+        return EventDecision(rejection=event)
     if isinstance(event, Ignored):
         return EventDecision(ignored=event.why)
     if event.damaged and any(route.starts_in(event.account, event.container) for route in routes):
-        return EventDecision(refused=RejectedEvent(Reason.INVALID_NAME, DAMAGED))
+        return EventDecision(rejection=RejectedEvent(Reason.INVALID_NAME, DAMAGED))
     matching = [route for route in routes if route.carries(event.account, event.container, event.name)]
     if not matching:
         return EventDecision(ignored="no route carries this blob")
-    verdicts = [_along(route, event) for route in matching]
+    verdicts = [_decide_for_route(route, event) for route in matching]
     return EventDecision(
         transfers=tuple(verdict for verdict in verdicts if isinstance(verdict, Transfer)),
-        refused=next((verdict for verdict in verdicts if isinstance(verdict, RejectedEvent)), None),
+        rejection=next((verdict for verdict in verdicts if isinstance(verdict, RejectedEvent)), None),
     )
 
 
@@ -112,14 +112,14 @@ def transfer_for(route: Route, name: str, etag: str) -> Transfer | RejectedEvent
     return RejectedEvent(Reason.INVALID_NAME, why) if why else identity.transfer(route, name, etag)
 
 
-def _along(route: Route, event: Created) -> Transfer | RejectedEvent:
+def _decide_for_route(route: Route, event: BlobCreated) -> Transfer | RejectedEvent:
     found = transfer_for(route, event.name, event.etag)
-    if isinstance(found, Transfer) and not _names(event.url, found.source_blob):
+    if isinstance(found, Transfer) and not _is_url_of(event.url, found.source_blob):
         return RejectedEvent(Reason.NOT_ALLOWED, "data.url does not match the blob that the subject names")
     return found
 
 
-def _names(url: str, blob: Blob) -> bool:
+def _is_url_of(url: str, blob: Blob) -> bool:
     """Whether an event's URL is this blob's: container and name raw or decoded once, the host also as the `dfs` twin."""
     scheme, slashes, rest = url.partition("://")
     host, slash, path = rest.partition("/")
@@ -128,34 +128,36 @@ def _names(url: str, blob: Blob) -> bool:
     return (
         twin.startswith(f"{blob.endpoint}/")
         and slash == "/"
-        and blob.container in {container, _decoded(container)}
-        and blob.name in {written, _decoded(written)}
+        and blob.container in {container, _decode(container)}
+        and blob.name in {written, _decode(written)}
     )
 
 
-def _undamaged(name: str, url: str, account: str, container: str) -> str | None:
+def _name_from_url(name: str, url: str, account: str, container: str) -> str | None:
     """A name with U+FFFD as `data.url` has it, where the two agree in all that cannot be damaged; None where they do not."""
     path = url.partition("://")[2].partition("/")[2]
     there, _, written = path.removeprefix(f"{account}/").partition("/")
-    if container not in {there, _decoded(there)}:
+    if container not in {there, _decode(there)}:
         return None
-    return next((text for text in (written, _decoded(written)) if text and _outline(text) == _outline(name)), None)
+    return next(
+        (text for text in (written, _decode(written)) if text and _mask_replaced(text) == _mask_replaced(name)), None
+    )
 
 
-def _outline(name: str) -> str:
+def _mask_replaced(name: str) -> str:
     return REPLACED.sub(REPLACEMENT, name)
 
 
-def _decoded(written: str) -> str | None:
+def _decode(written: str) -> str | None:
     try:
         return unquote(written, errors="strict")
     except UnicodeDecodeError:
         return None
 
 
-def parse(body: bytes) -> Created | Ignored | RejectedEvent:
+def parse(body: bytes) -> BlobCreated | Ignored | RejectedEvent:
     """Read a message. Never raises; unknown fields are ignored."""
-    event = _json(body)
+    event = _parse_json(body)
     if isinstance(event, list) and len(event) == 1:
         event = event[0]
     if not isinstance(event, dict):
@@ -163,7 +165,7 @@ def parse(body: bytes) -> Created | Ignored | RejectedEvent:
     kind = event.get("type") if "specversion" in event else event.get("eventType")
     if not isinstance(kind, str):
         return _malformed("the event has neither a CloudEvents 1.0 `type` nor an Event Grid `eventType`")
-    return _created(event) if kind == CREATED else Ignored("the event is of another type")
+    return _parse_created(event) if kind == CREATED else Ignored("the event is of another type")
 
 
 def split(body: bytes) -> list[bytes]:
@@ -172,34 +174,34 @@ def split(body: bytes) -> list[bytes]:
     It holds an array of events, or one; each has fields of its own beside the event's, such as `deadLetterReason`, and
     `deadletterreason` in CloudEvents. What is neither stays one message, whole: it is refused as any other.
     """
-    events = _json(body)
+    events = _parse_json(body)
     return [json.dumps(event).encode() for event in events] if isinstance(events, list) else [body]
 
 
-def _created(event: dict[str, Any]) -> Created | Ignored | RejectedEvent:
+def _parse_created(event: dict[str, Any]) -> BlobCreated | Ignored | RejectedEvent:
     data = event.get("data")
     if not isinstance(data, dict):
         return _malformed("`data` is not an object")
     api, etag, url = data.get("api"), data.get("eTag"), data.get("url")
-    account = _matched(ACCOUNT, event.get("source") if "specversion" in event else event.get("topic"))
-    subject = _matched(SUBJECT, event.get("subject"))
+    account = _match(ACCOUNT, event.get("source") if "specversion" in event else event.get("topic"))
+    subject = _match(SUBJECT, event.get("subject"))
     if account is None or subject is None:
         return _malformed("`source` or `topic` does not name a storage account, or `subject` does not name a blob")
     if not isinstance(etag, str) or not ETAG.fullmatch(identity.bare_etag(etag)) or not isinstance(url, str):
         return _malformed("`data.eTag` is not an ETag, or `data.url` is not a string")
-    if isinstance(api, str) and api in ANNOUNCING:
+    if isinstance(api, str) and api in ANNOUNCE_ONLY:
         return Ignored("the event only announces an empty file")
-    created = Created(account[1].lower(), _decoded(subject[1]) or "", subject[2], identity.bare_etag(etag), url)
-    return _repaired(created) if REPLACEMENT in created.name else created
+    created = BlobCreated(account[1].lower(), _decode(subject[1]) or "", subject[2], identity.bare_etag(etag), url)
+    return _repair_name(created) if REPLACEMENT in created.name else created
 
 
-def _repaired(event: Created) -> Created:
+def _repair_name(event: BlobCreated) -> BlobCreated:
     """The event with the name of its URL, if that one is whole. One in percent encoding is ASCII: nothing damages it."""
-    name = _undamaged(event.name, event.url, event.account, event.container)
+    name = _name_from_url(event.name, event.url, event.account, event.container)
     return event if name is None else replace(event, name=name, damaged=REPLACEMENT in event.url)
 
 
-def _matched(pattern: re.Pattern[str], value: Any) -> re.Match[str] | None:
+def _match(pattern: re.Pattern[str], value: Any) -> re.Match[str] | None:
     return pattern.fullmatch(value) if isinstance(value, str) else None
 
 
@@ -207,7 +209,7 @@ def _malformed(detail: str) -> RejectedEvent:
     return RejectedEvent(Reason.MALFORMED, detail)
 
 
-def _json(body: bytes) -> Any:
+def _parse_json(body: bytes) -> Any:
     """The JSON value of a message, plain or base64; None if it is neither."""
     for text in (body, plain_body(body)):
         try:
@@ -219,7 +221,7 @@ def _json(body: bytes) -> Any:
     return None
 
 
-def announcement(transfer: Transfer, etag: str, now: datetime | None) -> bytes:
+def created_event(transfer: Transfer, etag: str, now: datetime | None) -> bytes:
     """The event of a successor (rule 6): what Event Grid would have sent for the version `etag` of the transfer's blob.
 
     Without a time it is always the same, byte for byte.

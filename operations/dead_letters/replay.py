@@ -79,8 +79,8 @@ async def _message(ports: Ports, instances: Instances, letter: DeadLetter, body:
         fix = "Share the blob with POST /api/transfers."
         raise Conflict("a possible secret was removed from the message, so the message cannot be accepted again", fix)
     found = events.decide_on(body, ports.routes)
-    if found.refused:
-        raise Conflict(f"the message was refused again: {found.refused.detail}", MEND, reason=found.refused.reason)
+    if found.rejection:
+        raise Conflict(f"the message was refused again: {found.rejection.detail}", MEND, reason=found.rejection.reason)
     if found.ignored:
         raise Conflict(f"the message would be ignored: {found.ignored}", "Add a route that carries it, then replay.")
     accepted = await accept(ports, instances, body)

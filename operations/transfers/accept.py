@@ -27,7 +27,7 @@ async def accept(ports: Ports, instances: Instances, body: bytes) -> Accepted:
     found = events.decide_on(body, ports.routes)
     if found.ignored:
         log("message.ignored", found.ignored)
-    letter = await refuse(ports, body, found.refused) if found.refused else None
+    letter = await refuse(ports, body, found.rejection) if found.rejection else None
     started = [(transfer.id, await begin(ports, instances, transfer)) for transfer in found.transfers]
     return Accepted(
         started=tuple(identity for identity, new in started if new),

@@ -55,7 +55,7 @@ async def ask_to_cancel(instances: Instances, identity: str) -> None:
     instance = await instances.find(identity)
     if instance is None or not instance.broken:
         await instances.cancel(identity)
-    elif (given := recovery.cancelled(instance)) is not None:
+    elif (given := recovery.input_after_cancel(instance)) is not None:
         await instances.start(given)
 
 

@@ -33,13 +33,13 @@ async def drain(ports: Ports, instances: Instances) -> int:
 async def _measure(ports: Ports) -> None:
     """Azure's own figure of a queue's length is hourly: alerts rest on this line."""
     depth = await ports.events.depth()
-    oldest = await ports.events.oldest() if depth else None
+    oldest = await ports.events.oldest_message() if depth else None
     seconds = max(0, int((ports.now() - oldest).total_seconds())) if oldest else 0
     log("queue.depth", "queue depth", depth=depth, oldest_seconds=seconds)
 
 
 async def _poison(ports: Ports, instances: Instances, run: TimerRun) -> None:
-    async for message in ports.events.poison():
+    async for message in ports.events.receive_poison():
         with run:
             await _take(ports, instances, message)
             run.done += 1
@@ -49,13 +49,13 @@ async def _poison(ports: Ports, instances: Instances, run: TimerRun) -> None:
 
 async def _take(ports: Ports, instances: Instances, message: Poison) -> None:
     accepted = await accept(ports, instances, message.body)
-    await ports.events.consumed(message)
+    await ports.events.delete_poison(message)
     text = "poison message accepted"
     log("poison.drained", text, level=logging.WARNING, started=accepted.started, letter=accepted.dead_letter)
 
 
 async def _undelivered(ports: Ports, instances: Instances, run: TimerRun) -> None:
-    async for found in ports.events.undelivered():
+    async for found in ports.events.list_undelivered():
         if run.over:
             return
         with run:
@@ -74,7 +74,7 @@ async def _redeem(ports: Ports, instances: Instances, run: TimerRun, found: Unde
     await run.each(messages, take, AT_ONCE)
     if len(accepted) < len(messages):
         return  # those that were accepted are duplicates next time
-    await ports.events.delivered(found)
+    await ports.events.delete_undelivered(found)
     run.done += 1
     log(
         "undelivered.drained",
@@ -90,7 +90,7 @@ async def _redeem(ports: Ports, instances: Instances, run: TimerRun, found: Unde
 async def _messages(ports: Ports, found: Undelivered) -> list[bytes] | None:
     """The events of a blob; None where it is too large to be taken, or changed, or another round took it."""
     if found.size <= events.MAX_UNDELIVERED:
-        body = await ports.events.read(found)
+        body = await ports.events.read_undelivered(found)
         messages = None if body is None else events.split(body)
         if messages is None or all(len(message) <= events.MAX_EVENT for message in messages):
             return messages

@@ -10,7 +10,7 @@ from ports.services import Ports
 from rules.jobs.model import JobKind
 from rules.orchestrations import status
 from rules.orchestrations.instance import Instance, StatusFilter
-from rules.orchestrations.liveness import RETENTION, may_go
+from rules.orchestrations.liveness import RETENTION, may_purge
 from rules.transfers.states import State
 
 # What a round may take from those who share blobs meanwhile.
@@ -44,18 +44,20 @@ async def _slice(ports: Ports, instances: Instances, run: TimerRun, prefix: str,
 
     before = ports.now() - RETENTION
     async for page in run.pages(instances, prefix, statuses=statuses, before=before):
-        old = [instance for instance in page if may_go(instance, ports.now())]
+        old = [instance for instance in page if may_purge(instance, ports.now())]
         await run.each(old, forget, AT_ONCE)
 
 
 async def _may_go(ports: Ports, instances: Instances, identity: str) -> bool:
     """Whether it may go as it is now: the page may be old, and a replay under way. Never while its dead letter is open."""
     instance = await instances.find(identity)
-    if instance is None or not may_go(instance, ports.now()):
+    if instance is None or not may_purge(instance, ports.now()):
         return False
     letter = await ports.dead_letters.read(identity)
     if letter is not None and letter.resolved_at is None:
         return False
     # One that the sweep has yet to write is written from the history.
-    ended = await ports.dead_letters.ended(identity) if status.view(instance)["state"] == State.DEAD_LETTERED else None
+    ended = (
+        await ports.dead_letters.read_ended(identity) if status.view(instance)["state"] == State.DEAD_LETTERED else None
+    )
     return ended is None or not await is_owed(ports, instance, ended)

@@ -10,7 +10,7 @@ from rules.dead_letters import letters
 from rules.jobs.model import JobKind
 from rules.orchestrations import recovery
 from rules.orchestrations.instance import Instance, StatusFilter
-from rules.orchestrations.recovery import Sequel
+from rules.orchestrations.recovery import RecoveryPlan
 from rules.transfers.identity import TRANSFER_ID_PATTERN
 from rules.transfers.model import Run
 
@@ -44,8 +44,8 @@ async def _take_up_all(ports: Ports, instances: Instances, run: TimerRun, prefix
 
 
 def _is_due(ports: Ports, instance: Instance) -> bool:
-    sequel = recovery.sequel(instance)
-    return sequel is None or sequel.due <= ports.now()
+    plan = recovery.plan(instance)
+    return plan is None or plan.due <= ports.now()
 
 
 async def take_up(ports: Ports, instances: Instances, identity: str) -> bool:
@@ -54,21 +54,21 @@ async def take_up(ports: Ports, instances: Instances, identity: str) -> bool:
     instance = await instances.find(identity)
     if instance is None or not instance.broken or not _is_due(ports, instance):
         return False
-    sequel = recovery.sequel(instance)
-    if sequel is None:
+    plan = recovery.plan(instance)
+    if plan is None:
         await _keep(ports, instance)
         return False
-    started = await instances.start(sequel.input)
+    started = await instances.start(plan.input)
     if started:
-        _report(instance, sequel)
+        _report(instance, plan)
     return started
 
 
-def _report(instance: Instance, sequel: Sequel) -> None:
-    given, what = sequel.input, "resumed" if sequel.resumed else "ended"
+def _report(instance: Instance, plan: RecoveryPlan) -> None:
+    given, what = plan.input, "resumed" if plan.resumed else "ended"
     log(
         f"resume.{what}",
-        recovery.said(instance),
+        recovery.failure_text(instance),
         level=logging.WARNING,
         id=instance.id,
         route=given.transfer.route if isinstance(given, Run) else given.route,
@@ -79,7 +79,7 @@ def _report(instance: Instance, sequel: Sequel) -> None:
 
 async def _keep(ports: Ports, instance: Instance) -> None:
     """Report what only a person can look into. A transfer gets a dead letter, once; a letter resolved before is of an earlier end."""
-    detail = recovery.said(instance)
+    detail = recovery.failure_text(instance)
     if TRANSFER_ID_PATTERN.fullmatch(instance.id):
         letter = await ports.dead_letters.read(instance.id)
         if letter is not None and (letter.resolved_at is None or letter.resolved_at >= instance.updated_at):

@@ -28,7 +28,7 @@ async def sweep(ports: Ports, instances: Instances) -> None:
 
 async def resolve_settled(ports: Ports, instances: Instances, run: TimerRun) -> dict[str, Ended]:
     """Resolve every open letter whose transfer is no longer dead-lettered; the ends that have no open letter."""
-    ends = {ended.id: ended async for ended in ports.dead_letters.endings() if _may_be_owed(ended)}
+    ends = {ended.id: ended async for ended in ports.dead_letters.list_ended() if _may_be_owed(ended)}
     continuation = None
     while True:
         listed, continuation = await ports.dead_letters.page("", PAGE, continuation)
@@ -65,7 +65,7 @@ async def _write(ports: Ports, instances: Instances, identity: str) -> None:
     instance = await instances.find(identity)
     if instance is None or instance.running or instance.run is None:
         return
-    ended = await ports.dead_letters.ended(identity)  # the list shows no details, and may be old
+    ended = await ports.dead_letters.read_ended(identity)  # the list shows no details, and may be old
     if ended is None or not _may_be_owed(ended) or not await is_owed(ports, instance, ended):
         return
     text = "a dead-lettered transfer had no dead letter"

@@ -11,7 +11,7 @@ from ports.services import Ports
 from rules.jobs.model import JobKind
 from rules.orchestrations import recovery
 from rules.orchestrations.instance import Instance, StatusFilter
-from rules.orchestrations.liveness import LOST, SILENT, Life, last_sign, life
+from rules.orchestrations.liveness import LOST, SILENT, Liveness, assess, last_sign_of_life
 
 SECONDS, MOST, AT_ONCE = 240.0, 600, 5
 # A message of the hub that has waited for so long says that the answers may be waiting, too.
@@ -34,8 +34,8 @@ class Seen:
     def add(self, instance: Instance) -> None:
         """Count a silent one."""
         self.count += 1
-        if self.since is None or last_sign(instance) < self.since:
-            self.since, self.id, self.name = last_sign(instance), instance.id, instance.name
+        if self.since is None or last_sign_of_life(instance) < self.since:
+            self.since, self.id, self.name = last_sign_of_life(instance), instance.id, instance.name
 
     async def is_behind(self, ports: Ports, instances: Instances, run: TimerRun) -> bool:
         """Look at the hub once a round, and only where something looks lost. One that cannot be looked at counts as behind."""
@@ -78,11 +78,11 @@ async def _look(ports: Ports, instances: Instances, run: TimerRun, prefix: str, 
 
     async for page in run.pages(instances, prefix, statuses=ALIVE, before=ports.now() - LOST):
         for instance in page:
-            if ports.now() - last_sign(instance) > SILENT:
+            if ports.now() - last_sign_of_life(instance) > SILENT:
                 seen.add(instance)
-        lives = [(instance, life(instance, ports.now())) for instance in page]
-        await run.each([instance for instance, found in lives if found is Life.STUCK], act, AT_ONCE)
-        lost = [instance for instance, found in lives if found is Life.LOST]
+        lives = [(instance, assess(instance, ports.now())) for instance in page]
+        await run.each([instance for instance, found in lives if found is Liveness.STUCK], act, AT_ONCE)
+        lost = [instance for instance, found in lives if found is Liveness.LOST]
         if lost and not await seen.is_behind(ports, instances, run):
             await run.each(lost, act, AT_ONCE)
 
@@ -100,10 +100,10 @@ async def _is_behind(ports: Ports, instances: Instances) -> bool:
 async def _act(ports: Ports, instances: Instances, identity: str) -> bool:
     """End what is stuck or lost, if it still is: the page may be old. True if it was ended."""
     instance = await instances.find(identity)
-    found = life(instance, ports.now()) if instance is not None and instance.status in ALIVE else Life.LIVELY
-    if instance is None or found not in {Life.STUCK, Life.LOST}:
+    found = assess(instance, ports.now()) if instance is not None and instance.status in ALIVE else Liveness.ACTIVE
+    if instance is None or found not in {Liveness.STUCK, Liveness.LOST}:
         return False
-    if found is Life.STUCK:
+    if found is Liveness.STUCK:
         await _end(ports, instances, instance)
     else:
         log("watchdog.lost", recovery.LOST, level=logging.WARNING, id=identity, name=instance.name)
@@ -118,7 +118,7 @@ async def give_back(_ports: Ports, instances: Instances, identity: str) -> None:
 
 async def _end(ports: Ports, instances: Instances, instance: Instance) -> None:
     """End it without asking it; of a transfer, its dead letter shows the reason."""
-    silent = ports.now() - last_sign(instance)
+    silent = ports.now() - last_sign_of_life(instance)
     why = f"no progress for {silent // timedelta(hours=1)} hours; the watchdog ended it"
     log(
         "watchdog.stuck",

@@ -111,7 +111,7 @@ def of_unreadable(
     return DeadLetter(identity, {number: Attempt(now, now, Reason.INTERNAL, text[:MAX_DETAIL])}, app_version)
 
 
-def merged(old: DeadLetter | None, new: DeadLetter) -> DeadLetter | None:
+def merge(old: DeadLetter | None, new: DeadLetter) -> DeadLetter | None:
     """What to write over `old` (open or resolved) for `new`; None if the old record already knows as much.
 
     | old | new | written |
@@ -137,6 +137,6 @@ def merged(old: DeadLetter | None, new: DeadLetter) -> DeadLetter | None:
     )
 
 
-def resolved(letter: DeadLetter, now: datetime, how: str) -> DeadLetter:
+def resolve(letter: DeadLetter, now: datetime, how: str) -> DeadLetter:
     """The letter, kept for audit: `how` is the state that its transfer reached, `accepted` for a message, or `discarded`."""
     return replace(letter, resolved_at=now, resolved_as=how)

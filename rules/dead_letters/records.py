@@ -7,7 +7,7 @@ import re
 from typing import Any
 from urllib.parse import quote, unquote
 
-from rules.codec import moment, stamp
+from rules.codec import parse_time, stamp
 from rules.dead_letters.letters import Attempt, DeadLetter
 from rules.errors import Reason
 
@@ -72,7 +72,7 @@ def read(record: dict[str, Any]) -> DeadLetter:
         attempts={int(number): _read_attempt(attempt) for number, attempt in dict(record["attempts"]).items()},
         app_version=record["app_version"],
         message=record["message"],
-        resolved_at=moment(record["resolved_at"]) if record["resolved_at"] else None,
+        resolved_at=parse_time(record["resolved_at"]) if record["resolved_at"] else None,
         resolved_as=record["resolved_as"],
         schema=record["schema"],
         **(_read_transfer(record["transfer"]) if record["transfer"] else {}),
@@ -93,8 +93,8 @@ def _read_transfer(record: dict[str, Any]) -> dict[str, Any]:
 
 def _read_attempt(record: dict[str, Any]) -> Attempt:
     return Attempt(
-        started_at=moment(record["started_at"]),
-        failed_at=moment(record["failed_at"]),
+        started_at=parse_time(record["started_at"]),
+        failed_at=parse_time(record["failed_at"]),
         reason=Reason(record["reason"]),
         detail=record["detail"],
         tries=record["tries"],
@@ -124,7 +124,7 @@ def is_listed_as(item: dict[str, Any], name: str) -> bool:
     return bool(item["name"] == unquote(_listed_name(name)))
 
 
-def is_cut(name: str) -> bool:
+def is_truncated(name: str) -> bool:
     """Whether the list shows only a part of this name."""
     return len(quote(name)) > MAX_LISTED_NAME
 
@@ -138,7 +138,7 @@ def _listed_name(name: str) -> str:
     return shown
 
 
-def listed(identity: str, metadata: dict[str, str]) -> dict[str, Any]:
+def list_item(identity: str, metadata: dict[str, str]) -> dict[str, Any]:
     """One item of the list, from a letter's metadata. Total: a record whose metadata was lost is still listed."""
     reason = metadata.get("reason", "")
     size = metadata.get("size", "")

@@ -33,17 +33,17 @@ def advance(job: Job, batch: Batch, now: datetime) -> Job:
     | act | at the end | the end, `done` |
     """
     if batch.failure:
-        return faulted(job, batch.failure, now, moved=batch.moved, permanent=batch.permanent)
+        return handle_failure(job, batch.failure, now, moved=batch.moved, permanent=batch.permanent)
     job = replace(job, tally=job.tally + batch.tally, failures=0, pause=0, detail="", updated_at=now)
     if job.phase is Phase.ACT:
         job = replace(job, page=batch.page, line=batch.line, batches=job.batches + batch.wrote)
-        job = replace(job, pause=_pace(job, batch.tally.acted - batch.before))
+        job = replace(job, pause=_pause_after(job, batch.tally.acted - batch.before))
     else:
         job = replace(job, pages=job.pages + batch.wrote, cursor=batch.cursor, hint=batch.hint)
-    return _ended(job, JobState.CANCELLED) if job.cancelling else _following(job)
+    return _end(job, JobState.CANCELLED) if job.cancelling else _next_phase(job)
 
 
-def faulted(job: Job, detail: str, now: datetime, *, moved: bool = False, permanent: bool = False) -> Job:
+def handle_failure(job: Job, detail: str, now: datetime, *, moved: bool = False, permanent: bool = False) -> Job:
     """The job after a batch that is to be done again: nothing of it is lost, and doing it again is harmless.
 
     | it got somewhere | failures in a row | what follows |
@@ -56,28 +56,28 @@ def faulted(job: Job, detail: str, now: datetime, *, moved: bool = False, perman
     """
     job = replace(job, failures=0 if moved else job.failures + 1, detail=detail[:MAX_DETAIL], updated_at=now)
     if job.cancelling:
-        return _ended(job, JobState.CANCELLED)
+        return _end(job, JobState.CANCELLED)
     if permanent or job.failures >= policies.MAX_FAILURES:
-        return _ended(job, JobState.FAILED)
+        return _end(job, JobState.FAILED)
     return replace(job, pause=max(policies.backoff(job.failures, job.id), BATCH_SECONDS))
 
 
-def cancelled(job: Job, now: datetime) -> Job:
+def cancel(job: Job, now: datetime) -> Job:
     """The job after a cancel was seen between two batches; what it started goes on."""
-    return _ended(replace(job, cancelling=True, updated_at=now), JobState.CANCELLED)
+    return _end(replace(job, cancelling=True, updated_at=now), JobState.CANCELLED)
 
 
-def resumed(job: Job, detail: str) -> Job:
+def resume(job: Job, detail: str) -> Job:
     """The job to start again after the host failed its orchestration: at the batch of its input, which is safe to repeat."""
     return replace(job, failures=0, pause=0, resumes=job.resumes + 1, detail=detail[:MAX_DETAIL])
 
 
-def broken_off(job: Job, detail: str) -> Job:
+def abandon(job: Job, detail: str) -> Job:
     """The job to start again at its end, where it will not be continued; what it started goes on."""
-    return _ended(replace(job, detail=detail[:MAX_DETAIL]), JobState.CANCELLED if job.cancelling else JobState.FAILED)
+    return _end(replace(job, detail=detail[:MAX_DETAIL]), JobState.CANCELLED if job.cancelling else JobState.FAILED)
 
 
-def caught_up(job: Job, shown: dict[str, Any]) -> Job:
+def merge_status(job: Job, shown: dict[str, Any]) -> Job:
     """The job with the counts and pages that its status shows: its input is older, and what was done since counts.
 
     A status that cannot be read changes nothing.
@@ -89,22 +89,22 @@ def caught_up(job: Job, shown: dict[str, Any]) -> Job:
         return job
 
 
-def _pace(job: Job, acted: int) -> int:
+def _pause_after(job: Job, acted: int) -> int:
     """Seconds that so many starts or discards may take at the rate; a timer under two seconds fires at once."""
     return max(-(-acted // job.rate), policies.MIN_POLL) if acted else 0
 
 
-def _following(job: Job) -> Job:
+def _next_phase(job: Job) -> Job:
     if job.phase is Phase.ACT:
-        return _ended(job, JobState.DONE) if job.page >= job.pages else job
+        return _end(job, JobState.DONE) if job.page >= job.pages else job
     if job.cursor is not None:
         return job
     if job.phase is Phase.SURVEY and job.kind is JobKind.RECONCILE:
         return replace(job, phase=Phase.EXTRAS, hint=None)
     if job.dry_run or not job.tally.found:
-        return _ended(job, JobState.DONE)
+        return _end(job, JobState.DONE)
     return replace(job, phase=Phase.ACT, hint=None)
 
 
-def _ended(job: Job, state: JobState) -> Job:
+def _end(job: Job, state: JobState) -> Job:
     return replace(job, state=state, phase=None, pause=0, cursor=None, hint=None)

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from rules.codec import moment_in
+from rules.codec import time_in
 from rules.orchestrations.instance import Instance
 from rules.transfers import lifecycle
 from rules.transfers.identity import JOB_ID_PATTERN
@@ -20,21 +20,21 @@ STUCK = timedelta(hours=24)
 RETENTION = timedelta(days=30)
 
 
-class Life(StrEnum):
+class Liveness(StrEnum):
     """What the watchdog makes of an orchestration that runs."""
 
-    LIVELY = "lively"
+    ACTIVE = "active"
     SILENT = "silent"
     LOST = "lost"
     STUCK = "stuck"
 
 
-def last_sign(instance: Instance) -> datetime:
+def last_sign_of_life(instance: Instance) -> datetime:
     """The last sign of life: when it last changed, or is to move again, if that is later."""
-    return max(instance.updated_at, moment_in(instance.custom, "next_check_at") or instance.updated_at)
+    return max(instance.updated_at, time_in(instance.custom, "next_check_at") or instance.updated_at)
 
 
-def life(instance: Instance, now: datetime) -> Life:
+def assess(instance: Instance, now: datetime) -> Liveness:
     """What the watchdog makes of an orchestration that it was listed as running.
 
     | status | input | its last sign of life | its deadline | it is |
@@ -43,32 +43,34 @@ def life(instance: Instance, now: datetime) -> Life:
     | any | a job | over 24 h ago | it has none | stuck |
     | Running | readable | over 15 min ago, twice as long for each of up to 10 resumes | any | lost |
     | any | any | over 1 h ago | any | silent |
-    | any | any | up to 1 h ago, or to come | any | lively |
+    | any | any | up to 1 h ago, or to come | any | active |
 
     The first row that fits counts. What is lost waits for an answer that never comes: the host drops the call of an activity
     that it does not know. In a full hub the answer may still come; only who knows how far the hub is behind can tell.
     """
-    silence = now - last_sign(instance)
+    silence = now - last_sign_of_life(instance)
     if silence > STUCK and _is_late(instance, now):
-        return Life.STUCK
+        return Liveness.STUCK
     given = instance.input
     if instance.status == "Running" and given is not None and silence > LOST * 2 ** min(given.resumes, MAX_DOUBLINGS):
-        return Life.LOST
-    return Life.SILENT if silence > SILENT else Life.LIVELY
+        return Liveness.LOST
+    return Liveness.SILENT if silence > SILENT else Liveness.ACTIVE
 
 
 def _is_late(instance: Instance, now: datetime) -> bool:
     if JOB_ID_PATTERN.fullmatch(instance.id):
         return True
-    return _is_past_its_deadline(instance.run, now)
+    return _is_past_deadline(instance.run, now)
 
 
-def _is_past_its_deadline(run: Run | None, now: datetime) -> bool:
+def _is_past_deadline(run: Run | None, now: datetime) -> bool:
     # An input may be older than its first look.
-    return run is not None and lifecycle.expired(replace(run, first_look_at=run.first_look_at or run.accepted_at), now)
+    return run is not None and lifecycle.is_past_deadline(
+        replace(run, first_look_at=run.first_look_at or run.accepted_at), now
+    )
 
 
-def may_go(instance: Instance, now: datetime) -> bool:
+def may_purge(instance: Instance, now: datetime) -> bool:
     """Whether a history may be purged, if no dead letter of it is open.
 
     | it is | it last changed | may go |

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from rules.codec import moment_in
+from rules.codec import time_in
 from rules.jobs import lifecycle as job_lifecycle
 from rules.jobs.model import Job
 from rules.orchestrations.instance import Input, Instance
@@ -18,13 +18,13 @@ from rules.transfers import lifecycle as transfer_lifecycle
 from rules.transfers import policies
 from rules.transfers.model import Run
 
-MAX_SAID = 200
+MAX_FAILURE_TEXT = 200
 # The watchdog terminates what waits for a lost activity with this reason. It is then resumed like what the host failed.
 LOST = "an activity was lost; the watchdog ended the orchestration so that it can resume"
 
 
 @dataclass(frozen=True, slots=True)
-class Sequel:
+class RecoveryPlan:
     """What a broken orchestration is started again with, and when. `resumed`: it goes on; else it is taken to its end."""
 
     input: Input
@@ -32,12 +32,12 @@ class Sequel:
     resumed: bool
 
 
-def said(instance: Instance) -> str:
+def failure_text(instance: Instance) -> str:
     """What the host or whoever terminated it gave as the reason, without what looks like a secret."""
-    return f"the orchestration was {instance.status}: {text_without_secrets(str(instance.output))[:MAX_SAID]}"
+    return f"the orchestration was {instance.status}: {text_without_secrets(str(instance.output))[:MAX_FAILURE_TEXT]}"
 
 
-def sequel(instance: Instance) -> Sequel | None:
+def plan(instance: Instance) -> RecoveryPlan | None:
     """What follows for a broken orchestration; None if its input cannot be read.
 
     | status | input | what follows | when |
@@ -53,29 +53,29 @@ def sequel(instance: Instance) -> Sequel | None:
     """
     if instance.input is None:
         return None
-    given = _as_shown(instance.input, instance.custom)
+    given = _merge_status(instance.input, instance.custom)
     if LOST in str(instance.output):
-        return Sequel(_resumed(given, instance), instance.updated_at, resumed=True)
+        return RecoveryPlan(_resume(given, instance), instance.updated_at, resumed=True)
     if instance.status != "Failed":
-        return Sequel(_broken_off(given, instance), instance.updated_at, resumed=False)
+        return RecoveryPlan(_abandon(given, instance), instance.updated_at, resumed=False)
     due = instance.updated_at + timedelta(seconds=policies.resume_pause(given.resumes, instance.id))
-    if _may_go_on(given, due):
-        return Sequel(_resumed(given, instance), due, resumed=True)
-    return Sequel(_broken_off(given, instance), instance.updated_at, resumed=False)
+    if _may_resume(given, due):
+        return RecoveryPlan(_resume(given, instance), due, resumed=True)
+    return RecoveryPlan(_abandon(given, instance), instance.updated_at, resumed=False)
 
 
-def cancelled(instance: Instance) -> Input | None:
+def input_after_cancel(instance: Instance) -> Input | None:
     """What a broken orchestration is started again with once a person cancels it; None where it is ending already."""
     match instance.input:
-        case Run() as run if transfer_lifecycle.carrying(run):
-            return transfer_lifecycle.cancelled(transfer_lifecycle.resumed(run, said(instance)))
+        case Run() as run if transfer_lifecycle.in_copy_phase(run):
+            return transfer_lifecycle.cancel(transfer_lifecycle.resume(run, failure_text(instance)))
         case Job() as job:
-            return job_lifecycle.cancelled(job_lifecycle.caught_up(job, instance.custom), instance.updated_at)
+            return job_lifecycle.cancel(job_lifecycle.merge_status(job, instance.custom), instance.updated_at)
         case _:
             return None
 
 
-def _as_shown(given: Input, shown: dict[str, Any]) -> Input:
+def _merge_status(given: Input, shown: dict[str, Any]) -> Input:
     """The input, which is of the execution's beginning, with what only the status shows: a noticed cancel, engine, first look."""
     cancelling = given.cancelling or bool(shown.get("cancelling"))
     if isinstance(given, Run):
@@ -85,25 +85,25 @@ def _as_shown(given: Input, shown: dict[str, Any]) -> Input:
             given,
             cancelling=cancelling,
             engine=engine,
-            first_look_at=given.first_look_at or moment_in(shown, "first_look_at"),
+            first_look_at=given.first_look_at or time_in(shown, "first_look_at"),
         )
     return replace(given, cancelling=cancelling)
 
 
-def _may_go_on(given: Input, due: datetime) -> bool:
+def _may_resume(given: Input, due: datetime) -> bool:
     spent = given.resumes >= policies.MAX_RESUMES
     if isinstance(given, Run):
-        return given.ending is not None or not (spent or transfer_lifecycle.expired(given, due))
+        return given.ending is not None or not (spent or transfer_lifecycle.is_past_deadline(given, due))
     return not spent
 
 
-def _resumed(given: Input, instance: Instance) -> Input:
+def _resume(given: Input, instance: Instance) -> Input:
     if isinstance(given, Run):
-        return transfer_lifecycle.resumed(given, said(instance))
-    return _broken_off(given, instance) if given.cancelling else job_lifecycle.resumed(given, said(instance))
+        return transfer_lifecycle.resume(given, failure_text(instance))
+    return _abandon(given, instance) if given.cancelling else job_lifecycle.resume(given, failure_text(instance))
 
 
-def _broken_off(given: Input, instance: Instance) -> Input:
+def _abandon(given: Input, instance: Instance) -> Input:
     if isinstance(given, Run):
-        return transfer_lifecycle.broken_off(given, said(instance))
-    return job_lifecycle.broken_off(job_lifecycle.caught_up(given, instance.custom), said(instance))
+        return transfer_lifecycle.abandon(given, failure_text(instance))
+    return job_lifecycle.abandon(job_lifecycle.merge_status(given, instance.custom), failure_text(instance))

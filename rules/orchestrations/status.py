@@ -36,17 +36,17 @@ def view(instance: Instance) -> dict[str, Any]:
 
 def _broken(instance: Instance) -> dict[str, Any]:
     """What is known until it is started again."""
-    sequel = recovery.sequel(instance)
-    if sequel is None or not isinstance(sequel.input, Run):
+    plan = recovery.plan(instance)
+    if plan is None or not isinstance(plan.input, Run):
         fix = "this version of the app cannot read its input; a dead letter is written within a minute"
         return {"ending": State.DEAD_LETTERED, "reason": Reason.INTERNAL, "detail": fix, "next_check_at": None}
-    ending = sequel.input.ending
+    ending = plan.input.ending
     return {
-        "cancelling": sequel.input.cancelling,
+        "cancelling": plan.input.cancelling,
         "ending": ending and ending.state,
         "reason": ending and ending.reason,
-        "detail": recovery.said(instance),
-        "next_check_at": stamp(sequel.due),
+        "detail": recovery.failure_text(instance),
+        "next_check_at": stamp(plan.due),
     }
 
 

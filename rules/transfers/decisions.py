@@ -78,10 +78,10 @@ def is_ours(target: TargetBlob, transfer: Transfer) -> bool:
     return target.transfer_id == transfer.id
 
 
-def is_half_made(target: TargetBlob, transfer: Transfer, size: int | None) -> bool:
+def is_incomplete(target: TargetBlob, transfer: Transfer, size: int | None) -> bool:
     """Ours and certainly not whole; "not success" alone is not it (a cleared copy has no status).
 
-    | ours | copy status | target size, version size | half-made |
+    | ours | copy status | target size, version size | incomplete |
     | --- | --- | --- | --- |
     | no | any | any | no |
     | yes | pending, aborted, failed | any | yes |
@@ -92,12 +92,12 @@ def is_half_made(target: TargetBlob, transfer: Transfer, size: int | None) -> bo
     return is_ours(target, transfer) and (unfinished or (target.size == 0 and bool(size)))
 
 
-def is_coming(target: TargetBlob | None, etag: str) -> bool:
+def is_in_progress(target: TargetBlob | None, etag: str) -> bool:
     """Whether a copy of this version is pending there: wait for it, whoever's it is."""
     return target is not None and target.copy_status is CopyStatus.PENDING and target.source_etag == etag
 
 
-def original(transfer: Transfer, source: SourceBlob) -> str | None:
+def copied_version(transfer: Transfer, source: SourceBlob) -> str | None:
     """The version of the target that the source is a copy of, by its receipt; None for what was not copied from there."""
     receipt = {key.lower(): value for key, value in source.metadata.items()}
     etag = identity.bare_etag(receipt.get(RECEIPT_SOURCE_ETAG, ""))
@@ -119,16 +119,16 @@ def is_echo(transfer: Transfer, source: SourceBlob, target: TargetBlob | None) -
 
     Edits that keep a blob's metadata keep its receipt.
     """
-    etag = original(transfer, source)
+    etag = copied_version(transfer, source)
     if etag is None:
         return False
     if target is None or source.size == 0 or source.copy_status not in {None, CopyStatus.SUCCESS}:
         return True
-    edited = _differ(source, target) if target.etag == etag else _was_edited_again(transfer, source, target)
+    edited = _has_other_content(source, target) if target.etag == etag else _was_edited_again(transfer, source, target)
     return not (edited or is_ours(target, transfer))
 
 
-def _differ(source: SourceBlob, target: TargetBlob) -> bool:
+def _has_other_content(source: SourceBlob, target: TargetBlob) -> bool:
     return source.size != target.size or (source.md5 is not None and target.md5 not in {None, source.md5})
 
 
@@ -175,17 +175,17 @@ def decide(run: Run, source: SourceBlob | None, target: TargetBlob | None, ended
     if ended is not None and ended.attempt >= run.attempt:
         return Outcome(Verdict.ENDED, ending=ended.ending, size=run.size)
     if source is None or source.etag != transfer.etag:
-        return _past(run, source, target)
+        return _decide_without_version(run, source, target)
     if target is not None and is_receipt(target, transfer.etag, source.size):
         return Act.CONFIRM
     if is_echo(transfer, source, target):
         return Outcome(Verdict.SUPERSEDED, ending=Ending(State.SUPERSEDED, detail=ECHO), size=source.size)
     if target is not None and target.copy_status is CopyStatus.PENDING:
         return Act.ABORT
-    return _unready(source) or _write(run, source, target)
+    return _check_source(source) or _choose_write(run, source, target)
 
 
-def _past(run: Run, source: SourceBlob | None, target: TargetBlob | None) -> Outcome:
+def _decide_without_version(run: Run, source: SourceBlob | None, target: TargetBlob | None) -> Outcome:
     """The source does not show the version, or not any more."""
     if target is not None and is_receipt(target, run.transfer.etag, run.size):
         return Outcome(Verdict.VERIFIED, size=run.size)
@@ -196,7 +196,7 @@ def _past(run: Run, source: SourceBlob | None, target: TargetBlob | None) -> Out
     return Outcome(Verdict.SUPERSEDED, ending=Ending(State.SUPERSEDED, successor=successor), size=run.size)
 
 
-def _write(run: Run, source: SourceBlob, target: TargetBlob | None) -> Act | Outcome:
+def _choose_write(run: Run, source: SourceBlob, target: TargetBlob | None) -> Act | Outcome:
     if target is None:
         return Act.CREATE
     if target.kind in {None, source.kind}:
@@ -207,7 +207,7 @@ def _write(run: Run, source: SourceBlob, target: TargetBlob | None) -> Act | Out
     return Outcome(Verdict.OCCUPIED, reason=Reason.TARGET_CONFLICT, detail=detail, size=source.size)
 
 
-def _unready(source: SourceBlob) -> Outcome | None:
+def _check_source(source: SourceBlob) -> Outcome | None:
     """Rule 12: a source that shows our version and still cannot be copied now."""
     if source.copy_status is CopyStatus.PENDING:
         return Outcome(
@@ -235,15 +235,15 @@ class Cleaning(StrEnum):
     DELETE = "delete"
 
 
-def clean(run: Run, target: TargetBlob | None, *, aborted: bool) -> Cleaning:
-    """Rule 7, after `settle`: nothing half-made stays, and nothing whole is called a failure.
+def choose_cleaning(run: Run, target: TargetBlob | None, *, aborted: bool) -> Cleaning:
+    """Rule 7, after `settle`: nothing incomplete stays, and nothing whole is called a failure.
 
     | target | decision |
     | --- | --- |
     | absent, or not ours | nothing |
     | pending, and another was `aborted` already | nothing: it is a newer attempt's |
     | pending | abort, then look again |
-    | half-made | delete (If-Match) |
+    | incomplete | delete (If-Match) |
     | complete, and cancelled or dead-lettered | complete: the outcome is verified |
     | else | nothing |
     """
@@ -252,7 +252,7 @@ def clean(run: Run, target: TargetBlob | None, *, aborted: bool) -> Cleaning:
         return Cleaning.NOTHING
     if target.copy_status is CopyStatus.PENDING:
         return Cleaning.NOTHING if aborted else Cleaning.ABORT
-    if is_half_made(target, transfer, run.size):
+    if is_incomplete(target, transfer, run.size):
         return Cleaning.DELETE
     gave_up = run.ending is not None and run.ending.state in {State.CANCELLED, State.DEAD_LETTERED}
     return Cleaning.COMPLETE if gave_up and is_receipt(target, transfer.etag, run.size) else Cleaning.NOTHING

@@ -48,19 +48,19 @@ def message_id(body: bytes) -> str:
     return "message-" + sha256(body).hexdigest()[:24]
 
 
-def listable(prefix: str) -> re.Pattern[str]:
+def listable_ids(prefix: str) -> re.Pattern[str]:
     """Which ids a list of that prefix holds: transfers', or jobs' where it begins like theirs."""
     return JOB_ID_PATTERN if JOB_PREFIX.match(prefix) else TRANSFER_ID_PATTERN
 
 
 def transfer(route: Route, name: str, etag: str) -> Transfer:
     """The transfer of the version `etag` (quoted or not) of the blob `name` along `route`."""
-    return _identified(route.name, route.source, route.target, name, bare_etag(etag))
+    return _with_id(route.name, route.source, route.target, name, bare_etag(etag))
 
 
 def sibling(transfer: Transfer, etag: str) -> Transfer:
     """The transfer of another version of the same blob along the same route."""
-    return _identified(transfer.route, transfer.source, transfer.target, transfer.name, bare_etag(etag))
+    return _with_id(transfer.route, transfer.source, transfer.target, transfer.name, bare_etag(etag))
 
 
 def bare_etag(etag: str) -> str:
@@ -68,7 +68,7 @@ def bare_etag(etag: str) -> str:
     return etag[1:-1] if len(etag) > 1 and etag[0] == etag[-1] == '"' else etag
 
 
-def _identified(route: str, source: Place, target: Place, name: str, etag: str) -> Transfer:
+def _with_id(route: str, source: Place, target: Place, name: str, etag: str) -> Transfer:
     draft = Transfer("", route, source, target, name, etag)
     identity = transfer_id(route, draft.source_blob.url, etag, draft.target_blob.url)
     return Transfer(identity, route, source, target, name, etag)

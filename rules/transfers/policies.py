@@ -45,7 +45,7 @@ class Times:
         return ceil(6 * self.window)
 
 
-def spread(identity: str) -> float:
+def jitter(identity: str) -> float:
     """Between 0.75 and 1.25, always the same for one id: an orchestrator has no random."""
     return 0.75 + int(sha256(identity.encode()).hexdigest()[:4], 16) / 0xFFFF / 2
 
@@ -57,7 +57,7 @@ def backoff(count: int, identity: str) -> int:
     | --- | --- | --- | --- | --- | --- | --- |
     | about | 5 | 10 | 20 | 40 | 320 | 600 |
     """
-    return max(MIN_POLL, round(min(600.0, 5 * 2.0 ** min(count - 1, 10)) * spread(identity)))
+    return max(MIN_POLL, round(min(600.0, 5 * 2.0 ** min(count - 1, 10)) * jitter(identity)))
 
 
 def resume_pause(resumes: int, identity: str) -> int:
@@ -69,7 +69,7 @@ def resume_pause(resumes: int, identity: str) -> int:
 
     Short at first, because one crash of a worker is over within a second; long where it crashes again and again.
     """
-    return round(min(600.0, 5 * 4.0 ** min(resumes, 10)) * spread(identity))
+    return round(min(600.0, 5 * 4.0 ** min(resumes, 10)) * jitter(identity))
 
 
 def next_poll(polls: int, copied: int, total: int | None, elapsed: float) -> int:
@@ -94,7 +94,7 @@ def deadline(wanted: timedelta | None, engine: Engine | None) -> timedelta:
     return wanted or DEADLINES[engine or Engine.SYNC]
 
 
-def expired(now: datetime, end: datetime) -> bool:
+def is_reached(now: datetime, end: datetime) -> bool:
     """Whether the deadline has come, by a clock that may be early."""
     return end - now <= GRACE
 

@@ -221,11 +221,11 @@ class TestEnded:
     async def test_written_read_dropped(self, world: World) -> None:
         """All of it comes back, until it is dropped."""
         ended = Ended(transfer_id(world), 1, Ending(FAILED, Reason.THROTTLED, "wörds"))
-        assert await world.dead_letters.ended(ended.id) is None
+        assert await world.dead_letters.read_ended(ended.id) is None
         await world.dead_letters.write_ended(ended)
-        assert await world.dead_letters.ended(ended.id) == ended
+        assert await world.dead_letters.read_ended(ended.id) == ended
         await world.dead_letters.drop_ended(ended.id, 1)
-        assert await world.dead_letters.ended(ended.id) is None
+        assert await world.dead_letters.read_ended(ended.id) is None
         await world.dead_letters.drop_ended(ended.id, 1)
 
     @pytest.mark.parametrize("attempt", [0, 1])
@@ -234,7 +234,7 @@ class TestEnded:
         ended = Ended(transfer_id(world), 1, Ending(State.CANCELLED))
         await world.dead_letters.write_ended(ended)
         await world.dead_letters.write_ended(Ended(ended.id, attempt, Ending(FAILED, Reason.INTERNAL)))
-        assert await world.dead_letters.ended(ended.id) == ended
+        assert await world.dead_letters.read_ended(ended.id) == ended
 
     async def test_a_later_attempt_wins(self, world: World) -> None:
         """And is not dropped for an earlier one."""
@@ -242,7 +242,7 @@ class TestEnded:
         await world.dead_letters.write_ended(replace(later, attempt=1))
         await world.dead_letters.write_ended(later)
         await world.dead_letters.drop_ended(later.id, 1)
-        assert await world.dead_letters.ended(later.id) == later
+        assert await world.dead_letters.read_ended(later.id) == later
 
     async def test_of_one_attempt_the_later_execution_wins(self, world: World) -> None:
         """The host failed the first one, and the resumed one knows more; all of it comes back."""
@@ -250,7 +250,7 @@ class TestEnded:
         resumed = Ended(first.id, 1, Ending(State.CANCELLED), resumes=2)
         await world.dead_letters.write_ended(first)
         await world.dead_letters.write_ended(resumed)
-        assert await world.dead_letters.ended(first.id) == resumed
+        assert await world.dead_letters.read_ended(first.id) == resumed
 
     @pytest.mark.parametrize("late", [(0, 9), (1, 0), (1, 1), (1, 2)])
     async def test_a_late_write_of_no_higher_rank_changes_nothing(self, world: World, late: tuple[int, int]) -> None:
@@ -259,7 +259,7 @@ class TestEnded:
         ended = Ended(transfer_id(world), 1, Ending(State.CANCELLED), resumes=2)
         await world.dead_letters.write_ended(ended)
         await world.dead_letters.write_ended(Ended(ended.id, attempt, Ending(FAILED, Reason.INTERNAL), resumes=resumes))
-        assert await world.dead_letters.ended(ended.id) == ended
+        assert await world.dead_letters.read_ended(ended.id) == ended
 
     @pytest.mark.parametrize(
         ("attempt", "resumes", "stays"),
@@ -270,7 +270,7 @@ class TestEnded:
         ended = Ended(transfer_id(world), 1, Ending(State.CANCELLED), resumes=2)
         await world.dead_letters.write_ended(ended)
         await world.dead_letters.drop_ended(ended.id, attempt, resumes)
-        assert await world.dead_letters.ended(ended.id) == (ended if stays else None)
+        assert await world.dead_letters.read_ended(ended.id) == (ended if stays else None)
 
     async def test_the_executions_of_many_attempts_at_once(self, world: World) -> None:
         """The highest rank is there in the end."""
@@ -280,13 +280,13 @@ class TestEnded:
             for resumes in (0, 3)
         ]
         await asyncio.gather(*map(world.dead_letters.write_ended, reversed(ends)))
-        assert await world.dead_letters.ended(transfer_id(world)) == ends[-1]
+        assert await world.dead_letters.read_ended(transfer_id(world)) == ends[-1]
 
     async def test_at_once_by_many(self, world: World) -> None:
         """The highest attempt is there in the end."""
         ends = [Ended(transfer_id(world), number, Ending(FAILED)) for number in range(5)]
         await asyncio.gather(*map(world.dead_letters.write_ended, ends))
-        assert await world.dead_letters.ended(transfer_id(world)) == ends[-1]
+        assert await world.dead_letters.read_ended(transfer_id(world)) == ends[-1]
 
     async def test_listed_without_their_detail(self, world: World) -> None:
         """In order of id."""
@@ -295,7 +295,7 @@ class TestEnded:
         ]
         for ended in ends:
             await world.dead_letters.write_ended(ended)
-        found = [ended async for ended in world.dead_letters.endings() if ended.id.startswith(ends[0].id[:9])]
+        found = [ended async for ended in world.dead_letters.list_ended() if ended.id.startswith(ends[0].id[:9])]
         shown = (replace(ended, ending=Ending(FAILED, Reason.THROTTLED), resumes=0) for ended in ends)
         assert found == sorted(shown, key=lambda ended: ended.id)
 
@@ -311,7 +311,7 @@ class TestDiscarded:
 
     async def listed(self, world: World) -> list[bool]:
         """Whether the list of ends says so."""
-        return [ended.discarded async for ended in world.dead_letters.endings() if ended.id == transfer_id(world)]
+        return [ended.discarded async for ended in world.dead_letters.list_ended() if ended.id == transfer_id(world)]
 
     async def discard(self, world: World, attempt: int = 0) -> bool:
         """Resolve the letter so."""
@@ -323,7 +323,7 @@ class TestDiscarded:
         await world.dead_letters.write(letter(world))
         assert await self.listed(world) == [False]
         assert await self.discard(world)
-        assert await world.dead_letters.ended(ended.id) == replace(ended, discarded=True)
+        assert await world.dead_letters.read_ended(ended.id) == replace(ended, discarded=True)
         assert await self.listed(world) == [True]
         found = await world.dead_letters.read(ended.id)
         assert found is not None
@@ -335,26 +335,26 @@ class TestDiscarded:
         ended = await self.ended(world)
         await world.dead_letters.write(letter(world))
         await world.dead_letters.resolve(ended.id, 0, State.CANCELLED, SOON)
-        assert await world.dead_letters.ended(ended.id) == ended
+        assert await world.dead_letters.read_ended(ended.id) == ended
 
     async def test_where_there_is_none_to_resolve_nothing_is_said(self, world: World) -> None:
         """It is missing, and the sweep is to write it."""
         ended = await self.ended(world)
         assert not await self.discard(world)
-        assert await world.dead_letters.ended(ended.id) == ended
+        assert await world.dead_letters.read_ended(ended.id) == ended
 
     async def test_the_record_of_a_later_attempt_stays_as_it_is(self, world: World) -> None:
         """That failure is another one."""
         later = await self.ended(world, attempt=1)
         await world.dead_letters.write(letter(world))
         assert await self.discard(world)
-        assert await world.dead_letters.ended(later.id) == later
+        assert await world.dead_letters.read_ended(later.id) == later
 
     async def test_a_letter_without_a_record_is_resolved_all_the_same(self, world: World) -> None:
         """Of a message, or of what cannot be read."""
         await world.dead_letters.write(letter(world))
         assert await self.discard(world)
-        assert await world.dead_letters.ended(transfer_id(world)) is None
+        assert await world.dead_letters.read_ended(transfer_id(world)) is None
 
     async def test_a_second_write_of_the_same_end_does_not_undo_it(self, world: World) -> None:
         """A late one of an activity that ran twice; the next attempt's does."""
@@ -427,7 +427,7 @@ class TestStored:
             await storage.dead_letters.resolve(ended.id, 0, letters.DISCARDED, NOW)
         assert await listed(storage) == [ended.id]
         assert await storage.dead_letters.resolve(ended.id, 0, letters.DISCARDED, SOON)
-        assert await storage.dead_letters.ended(ended.id) == replace(ended, discarded=True)
+        assert await storage.dead_letters.read_ended(ended.id) == replace(ended, discarded=True)
         assert await listed(storage) == []
 
     @pytest.mark.parametrize("content", [b"", b"no JSON", b"[]", b"{}", b'{"id": 1}'])
@@ -436,7 +436,10 @@ class TestStored:
         endpoint = storage.stack.blob_url("sharingstate")
         for folder in ("open", "ended"):
             await storage.put(Blob(endpoint, "dead-letters", f"{folder}/{transfer_id(storage)}.json"), content)
-        for read in (storage.dead_letters.read(transfer_id(storage)), storage.dead_letters.ended(transfer_id(storage))):
+        for read in (
+            storage.dead_letters.read(transfer_id(storage)),
+            storage.dead_letters.read_ended(transfer_id(storage)),
+        ):
             with pytest.raises(Retryable) as failure:
                 await read
             assert failure.value.reason is Reason.INTERNAL
@@ -449,7 +452,7 @@ class TestStored:
         odd = Blob(endpoint, "dead-letters", f"ended/{first}.json")
         await storage.put(odd, b"{}", metadata={"attempt": "1", "state": "unheard_of"})
         await storage.dead_letters.write_ended(Ended(last, 0, Ending(FAILED)))
-        found = [ended.id async for ended in storage.dead_letters.endings() if ended.id in {first, last}]
+        found = [ended.id async for ended in storage.dead_letters.list_ended() if ended.id in {first, last}]
         assert found == [last]
 
     async def test_a_missing_container_is_no_empty_one(self, storage: InStorage) -> None:

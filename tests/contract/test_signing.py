@@ -63,7 +63,7 @@ class Clock:
 
 async def test_on_azure_by_the_identitys_key() -> None:
     """Read only, this one blob, back-dated, until then, https alone."""
-    url = (await SourceBlobs(Delegating(), Clock()).readable(BLOB, NOW + timedelta(hours=1))).url
+    url = (await SourceBlobs(Delegating(), Clock()).sign_read(BLOB, NOW + timedelta(hours=1))).url
     assert url.startswith(BLOB.url + "?")
     query = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
     assert (query["sp"], query["sr"], query["spr"]) == ("r", "b", "https")
@@ -75,7 +75,7 @@ async def test_a_crowd_waits_for_one_key() -> None:
     """No request per blob."""
     clients = Delegating()
     source = SourceBlobs(clients, Clock())
-    await asyncio.gather(*(source.readable(BLOB, NOW + timedelta(days=6)) for _ in range(10)))
+    await asyncio.gather(*(source.sign_read(BLOB, NOW + timedelta(days=6)) for _ in range(10)))
     assert clients.fetched == [(NOW - timedelta(minutes=15), NOW - timedelta(minutes=15) + timedelta(days=7))]
 
 
@@ -83,11 +83,11 @@ async def test_a_key_is_renewed_when_it_would_not_last() -> None:
     """The longest deadline is 6 days, the longest life of a key 7."""
     clients, clock = Delegating(), Clock()
     source = SourceBlobs(clients, clock)
-    await source.readable(BLOB, NOW + timedelta(days=6))
+    await source.sign_read(BLOB, NOW + timedelta(days=6))
     clock.time = NOW + timedelta(minutes=30)
-    await source.readable(BLOB, NOW + timedelta(days=7) - BACK_DATED)
+    await source.sign_read(BLOB, NOW + timedelta(days=7) - BACK_DATED)
     assert len(clients.fetched) == 1
-    await source.readable(BLOB, NOW + timedelta(days=7))
+    await source.sign_read(BLOB, NOW + timedelta(days=7))
     assert len(clients.fetched) == 2
 
 
@@ -97,10 +97,10 @@ async def test_a_key_is_used_for_an_hour_and_then_fetched_anew() -> None:
     source = SourceBlobs(clients, clock)
     for passed in (timedelta(0), KEY_USE):
         clock.time = NOW + passed
-        await source.readable(BLOB, clock.time + timedelta(hours=1))
+        await source.sign_read(BLOB, clock.time + timedelta(hours=1))
         assert len(clients.fetched) == 1
     clock.time += timedelta(seconds=1)
-    await source.readable(BLOB, clock.time + timedelta(hours=1))
+    await source.sign_read(BLOB, clock.time + timedelta(hours=1))
     assert len(clients.fetched) == 2
 
 
@@ -110,10 +110,10 @@ async def test_a_refused_key_is_asked_for_again() -> None:
     source = SourceBlobs(clients, Clock())
     clients.failing = True
     with pytest.raises(Retryable) as failure:
-        await source.readable(BLOB, NOW)
+        await source.sign_read(BLOB, NOW)
     assert failure.value.reason is Reason.SOURCE_UNREADABLE
     clients.failing = False
-    assert (await source.readable(BLOB, NOW)).url
+    assert (await source.sign_read(BLOB, NOW)).url
 
 
 class TestEmulator:
@@ -124,7 +124,7 @@ class TestEmulator:
         blob, other = storage.source_blob("ü/%20 x"), storage.source_blob("other")
         for each in (blob, other):
             await storage.put(each)
-        url = (await storage.source.readable(blob, datetime.now(UTC) + timedelta(minutes=1))).url
+        url = (await storage.source.sign_read(blob, datetime.now(UTC) + timedelta(minutes=1))).url
         query = url.partition("?")[2]
         container = f"{blob.endpoint}/{blob.container}"
         asked = [
@@ -139,7 +139,7 @@ class TestEmulator:
     async def test_expires(self, storage: InStorage) -> None:
         """Nothing is read with it afterwards."""
         await storage.put(storage.source_blob())
-        late = await storage.source.readable(storage.source_blob(), datetime.now(UTC) - timedelta(seconds=1))
+        late = await storage.source.sign_read(storage.source_blob(), datetime.now(UTC) - timedelta(seconds=1))
         assert await _status("GET", late.url) == 403
 
 

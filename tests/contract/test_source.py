@@ -93,7 +93,7 @@ async def test_names_survive(world: World, name: str) -> None:
 async def test_a_signed_read_is_no_secret_on_show(world: World) -> None:
     """Printed, it shows nothing."""
     until = datetime.now(UTC) + timedelta(minutes=30)
-    signed = await world.source.readable(world.source_blob(), until)
+    signed = await world.source.sign_read(world.source_blob(), until)
     assert signed.url.startswith(world.source_blob().url + "?")
     assert "sig" not in repr(signed)
 

@@ -26,7 +26,7 @@ async def request(
     etag = await world.put(blob, content, metadata={"Own": "1"}, headers={"content_type": "text/x-test"})
     return Copy(
         target=world.target_blob(name),
-        source=await world.source.readable(blob, datetime.now(UTC) + timedelta(minutes=30)),
+        source=await world.source.sign_read(blob, datetime.now(UTC) + timedelta(minutes=30)),
         etag=etag,
         engine=engine,
         metadata={"Own": "1", "source_etag": etag, "transfer_id": "us"},
@@ -153,7 +153,7 @@ class TestRefusal:
     async def test_the_signature_has_expired(self, world: World, engine: Engine) -> None:
         """In the same words, with another status."""
         copy = await request(world, engine)
-        expired = await world.source.readable(world.source_blob(), datetime.now(UTC) - timedelta(minutes=1))
+        expired = await world.source.sign_read(world.source_blob(), datetime.now(UTC) - timedelta(minutes=1))
         refusal = await refused(world, replace(copy, source=expired))
         assert (refusal.status, refusal.code) == (403, CANNOT_VERIFY_SOURCE)
 

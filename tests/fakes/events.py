@@ -43,7 +43,7 @@ class MemoryEvents:
             now = self._world.now()
             self.queue[self._id()] = Message(body, now + timedelta(seconds=delay), now)
 
-    async def poison(self) -> AsyncIterator[Poison]:
+    async def receive_poison(self) -> AsyncIterator[Poison]:
         """The messages of the poison queue, each hidden from others for 5 minutes."""
         async with self._world.request(EVENTS_POISON, ""):
             now = self._world.now()
@@ -53,24 +53,24 @@ class MemoryEvents:
         for identity in visible:
             yield Poison(self.poisoned[identity].body, identity, "receipt")
 
-    async def consumed(self, message: Poison) -> None:
+    async def delete_poison(self, message: Poison) -> None:
         """Delete a poison message."""
         async with self._world.request(EVENTS_CONSUMED, message.id):
             self.poisoned.pop(message.id, None)
 
-    async def undelivered(self) -> AsyncIterator[Undelivered]:
+    async def list_undelivered(self) -> AsyncIterator[Undelivered]:
         """What Event Grid could not deliver and kept."""
         async with self._world.request(EVENTS_UNDELIVERED, ""):
             found = [self._listed(name) for name in sorted(self.given_up)]
         for listed in found:
             yield listed
 
-    async def read(self, found: Undelivered) -> bytes | None:
+    async def read_undelivered(self, found: Undelivered) -> bytes | None:
         """Read such a blob."""
         async with self._world.request(EVENTS_UNDELIVERED, found.name):
             return self.given_up[found.name] if self._is_listed(found) else None
 
-    async def delivered(self, found: Undelivered) -> None:
+    async def delete_undelivered(self, found: Undelivered) -> None:
         """Delete such a blob."""
         async with self._world.request(EVENTS_DELIVERED, found.name):
             if self._is_listed(found):
@@ -81,7 +81,7 @@ class MemoryEvents:
         async with self._world.request(EVENTS_DEPTH, ""):
             return len(self.queue)
 
-    async def oldest(self) -> datetime | None:
+    async def oldest_message(self) -> datetime | None:
         """When the oldest visible event was put."""
         async with self._world.request(EVENTS_DEPTH, ""):
             now = self._world.now()

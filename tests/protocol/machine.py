@@ -265,7 +265,7 @@ class Machine:
         new = new._replace(born=found.task[0], answers=found.task[1])
         rest = without(state.tasks, old)
         for ask in found.asks:
-            if ask.name == "source.readable":
+            if ask.name == "source.sign_read":
                 interim = state._replace(tasks=(*rest, new))
                 after, answer = self._effect(interim, new, ask)
                 return self._answered(after, new, new, ask.number, answer)

@@ -44,7 +44,7 @@ class Model(Machine):
             if task.asleep or task.owner is None or owners.count(task.owner.transfer) > 1:
                 continue
             for ask in self._recall(task).asks:
-                if ask.name.startswith(("letters.", "events.")):
+                if ask.name.startswith(("dead_letters.", "events.")):
                     return Step(self._doing(self._label(task, ask)), self._serve(state, task, ask))
         return None
 
@@ -206,7 +206,7 @@ class Model(Machine):
 
     def _message(self, index: int) -> bytes:
         transfer = self.transfers[index]
-        return events.announcement(transfer, transfer.etag, BASE)
+        return events.created_event(transfer, transfer.etag, BASE)
 
     def _wakings(self, state: State) -> Iterator[Step]:
         for task in state.tasks:

@@ -20,7 +20,7 @@ def test_cleanup_deletes_good_blob(monkeypatch: pytest.MonkeyPatch) -> None:
     def trace(play: Play) -> None:
         _given_up(play, "1 clean twice")
         play.run("1 clean")
-        play.do("1 close letters.write", "replay 1")
+        play.do("1 close dead_letters.write", "replay 1")
         play.run("1#1 start")
         play.do("copy ends", "1#1 pause")
         play.run("1#1")
@@ -70,7 +70,7 @@ def test_cleanup_against_replay(monkeypatch: pytest.MonkeyPatch) -> None:
     def trace(play: Play) -> None:
         _given_up(play, "1 clean twice")
         play.run("1 clean")
-        play.do("1 close letters.write", "replay 1")
+        play.do("1 close dead_letters.write", "replay 1")
         play.run("1#1 start")
         play.do("1 clean late wakes")
         for _ in range(3):
@@ -90,8 +90,8 @@ def test_cancel_during_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """A transfer is cancelled while one of two runs of `start` is on its way to copy: the cleaning waits for that copy."""
 
     def trace(play: Play) -> None:
-        play.do("event 1", "1 start twice", "1 start source.head", "1 start letters.ended")
-        play.do("1 start late wakes", "cancel 1", "1 start source.head unsent", "1 record letters.write_ended")
+        play.do("event 1", "1 start twice", "1 start source.head", "1 start dead_letters.read_ended")
+        play.do("1 start late wakes", "cancel 1", "1 start source.head unsent", "1 record dead_letters.write_ended")
         play.run("1 settled")
         play.run("1 clean")
         play.run("1 close")
@@ -107,8 +107,8 @@ def test_late_activity(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run of `start` has read that there is no target, and sleeps until its transfer has ended: it does not act."""
 
     def trace(play: Play) -> None:
-        play.do("event 1", "1 start source.head", "1 start letters.ended asleep after")
-        play.do("1 start late wakes", "cancel 1", "1 start source.head unsent", "1 record letters.write_ended")
+        play.do("event 1", "1 start source.head", "1 start dead_letters.read_ended asleep after")
+        play.do("1 start late wakes", "cancel 1", "1 start source.head unsent", "1 record dead_letters.write_ended")
         play.run("1 settled")
         play.run("1 clean")
         play.run("1 close")
@@ -127,13 +127,13 @@ def test_absent_has_no_etag(monkeypatch: pytest.MonkeyPatch) -> None:
     """A copy is on its way that found no target; two newer ones come, one is cancelled: only then may the target be absent."""
 
     def trace(play: Play) -> None:
-        play.do("event 1", "1 start source.head", "1 start letters.ended", "overwrite once read", "event 2")
+        play.do("event 1", "1 start source.head", "1 start dead_letters.read_ended", "overwrite once read", "event 2")
         play.run("2 start")
         play.do("copy ends", "2 pause")
         play.run("2 ")
         play.do("overwrite", "event 3")
         play.run("3 start")
-        play.do("cancel 3", "3 record letters.write_ended")
+        play.do("cancel 3", "3 record dead_letters.write_ended")
         play.run("3 settled")
         play.run("3 clean")
         play.do("1 start target.copy")
@@ -171,11 +171,11 @@ def test_letter_written_late(monkeypatch: pytest.MonkeyPatch) -> None:
     def trace(play: Play) -> None:
         _given_up(play)
         play.run("1 clean")
-        play.do("1 close twice", "1 close letters.write", "replay 1")
+        play.do("1 close twice", "1 close dead_letters.write", "replay 1")
         play.run("1#1 start")
         play.do("copy ends", "1#1 pause")
         play.run("1#1")
-        play.do("1 close late wakes", "1 close letters.write")
+        play.do("1 close late wakes", "1 close dead_letters.write")
 
     play = _played(trace, _scenario("deadline 1", "replay 1", faults=1))
     assert play.finish() == ["verified"]
@@ -207,7 +207,13 @@ def test_receipt_of_a_pending_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     """The host is killed once the service has accepted a copy: our metadata is there, and no byte."""
 
     def trace(play: Play) -> None:
-        play.do("event 1", "1 start source.head", "1 start letters.ended", "1 start target.copy crash after", "1 pause")
+        play.do(
+            "event 1",
+            "1 start source.head",
+            "1 start dead_letters.read_ended",
+            "1 start target.copy crash after",
+            "1 pause",
+        )
         play.run("1 start")
 
     play = _played(trace, _scenario(faults=1))
@@ -222,7 +228,7 @@ def test_abort_without_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     def trace(play: Play) -> None:
         _given_up(play, "1 clean target.head", "1 clean target.abort unsent")
         play.run("1 clean")
-        play.do("1 close letters.write", "fail")
+        play.do("1 close dead_letters.write", "fail")
 
     play = _played(trace, _scenario("deadline 1", "fail", faults=1), bent=True)
     assert play.finish() == ["dead_lettered"]
@@ -234,7 +240,14 @@ def test_deletion_beside_a_late_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     """The blob is deleted; a failed execution's copy lands after the resumed one has looked: it is cleaned all the same."""
 
     def trace(play: Play) -> None:
-        play.do("event 1", "1 start source.head", "1 start letters.ended", "remove once read", "1 failed", "1 resume")
+        play.do(
+            "event 1",
+            "1 start source.head",
+            "1 start dead_letters.read_ended",
+            "remove once read",
+            "1 failed",
+            "1 resume",
+        )
         play.run("1#1")
         play.do("1 start target.copy")
         play.run("1 settled")
@@ -254,10 +267,16 @@ def test_record_dropped_late(monkeypatch: pytest.MonkeyPatch) -> None:
         play.do("event 1")
         play.run("1 start")
         play.do("copy ends", "1 pause", "overwrite", "cancel 1", "1 check target.head")
-        play.do("1 record letters.write_ended", "1 settled", "1 clean target.head", "1 clean target.clear_copy")
+        play.do("1 record dead_letters.write_ended", "1 settled", "1 clean target.head", "1 clean target.clear_copy")
         play.do("event 2")
         play.run("2 start")
-        play.do("1 failed", "1 resume", "1#1 record letters.write_ended", "1 close letters.drop_ended", "1 settled")
+        play.do(
+            "1 failed",
+            "1 resume",
+            "1#1 record dead_letters.write_ended",
+            "1 close dead_letters.drop_ended",
+            "1 settled",
+        )
         play.run("1#1")
 
     play = _played(trace, _scenario("overwrite", "cancel 1", versions=2, failures=1))
@@ -271,7 +290,7 @@ def test_letter_of_a_failed_execution(monkeypatch: pytest.MonkeyPatch) -> None:
     def trace(play: Play) -> None:
         _given_up(play)
         play.run("1 clean")
-        play.do("1 failed", "cancel 1", "1 close letters.write")
+        play.do("1 failed", "cancel 1", "1 close dead_letters.write")
         play.run("1#1 record")
         play.run("1 settled")
         play.run("1#1")
@@ -286,7 +305,7 @@ def test_deleted_on_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """The service answers BlobNotFound once for a blob that is there: it is looked for once more."""
 
     def trace(play: Play) -> None:
-        play.do("event 1", "1 start letters.ended", "1 start source.head unseen")
+        play.do("event 1", "1 start dead_letters.read_ended", "1 start source.head unseen")
 
     play = _played(trace, Scenario(SYNC, versions=1, faults=1, exact=True))
     assert play.finish() == ["verified"]
@@ -298,12 +317,12 @@ def test_removed_too_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """An older version's copy is in flight while a target of another blob type is to be removed: it finds no free name."""
 
     def trace(play: Play) -> None:
-        play.do("event 1", "1 start letters.ended", "1 start source.head", "overwrite once read", "event 2")
+        play.do("event 1", "1 start dead_letters.read_ended", "1 start source.head", "overwrite once read", "event 2")
         play.run("2 start")
         play.do("copy ends", "2 pause")
         play.run("2 ")
-        play.do("overwrite", "event 3", "3 start letters.ended", "3 start source.head", "3 start target.copy")
-        play.do("3 start target.head", "3 start letters.ended", "3 start source.head")
+        play.do("overwrite", "event 3", "3 start dead_letters.read_ended", "3 start source.head", "3 start target.copy")
+        play.do("3 start target.head", "3 start dead_letters.read_ended", "3 start source.head")
         play.may("3 start target.delete")
         play.do("1 start target.copy")
         play.may("copy ends once read")
@@ -323,7 +342,7 @@ def test_discarded_and_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     def trace(play: Play) -> None:
         _given_up(play)
         play.run("1 clean")
-        play.do("1 close letters.write", "discard 1", "forget 1", "sweep")
+        play.do("1 close dead_letters.write", "discard 1", "forget 1", "sweep")
         play.run("1#1")
 
     play = _played(trace, _scenario("deadline 1", "discard 1", "forget 1", "sweep"))
@@ -338,9 +357,15 @@ def test_lost_beside_its_discard(monkeypatch: pytest.MonkeyPatch) -> None:
         play.do("event 1")
         play.run("- accept")
         play.run("1 start")
-        play.do("deadline 1", "1 pause", "1 check target.head", "1 record letters.write_ended", "1 settled")
+        play.do("deadline 1", "1 pause", "1 check target.head", "1 record dead_letters.write_ended", "1 settled")
         play.run("1 clean")
-        play.do("1 close letters.write", "discard 1", "- discard letters.read", "- discard instances.find", "lose 1")
+        play.do(
+            "1 close dead_letters.write",
+            "discard 1",
+            "- discard dead_letters.read",
+            "- discard instances.find",
+            "lose 1",
+        )
         play.run("- discard")
 
     script = ("deadline 1", "discard 1", "lose 1")
@@ -368,7 +393,7 @@ def _given_up(play: Play, *then: str) -> None:
     """Transfer 1 begins a copy, its deadline comes, and it is about to be cleaned."""
     play.do("event 1")
     play.run("1 start")
-    play.do("deadline 1", "1 pause", "1 check target.head", "1 record letters.write_ended", "1 settled", *then)
+    play.do("deadline 1", "1 pause", "1 check target.head", "1 record dead_letters.write_ended", "1 settled", *then)
 
 
 def _aborts_of_the_late(play: Play) -> int:

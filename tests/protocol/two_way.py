@@ -157,7 +157,7 @@ class TwoWay:
         task = task._replace(answers=(*task.answers, answer))
         found = self._recalled(task)
         for waiting in found.waiting:
-            if waiting.request.method == "readable":  # a signature is no request
+            if waiting.request.method == "sign_read":  # a signature is no request
                 world, signed = self.cloud.serve(state.world, waiting.request)
                 return self._on(
                     self._with(state._replace(world=world), task), task, (waiting.number, self._known.number(signed))

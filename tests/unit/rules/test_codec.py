@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rules import codec, events
-from rules.codec import decode, encode, moment, stamp
+from rules.codec import decode, encode, parse_time, stamp
 from rules.errors import Reason
 from rules.routes import config, names
 from rules.routes.model import Engine, Place, Route
@@ -117,7 +117,7 @@ JSON = st.recursive(
 
 
 @quick
-@given(st.dictionaries(st.sampled_from(sorted(codec._hints(Run))), JSON, max_size=3) | JSON)
+@given(st.dictionaries(st.sampled_from(sorted(codec._type_hints(Run))), JSON, max_size=3) | JSON)
 def test_garbage_raises_nothing_else(garbage: Any) -> None:
     """Or is a run."""
     whole = {**encode(RUN), **garbage} if isinstance(garbage, dict) else garbage
@@ -140,22 +140,22 @@ def test_a_time_is_rfc_3339_in_utc_to_the_millisecond(given_moment: datetime, te
 
 def test_a_time_in_lower_case_is_rfc_3339_too() -> None:
     """And what is no text is no time: decoding refuses it by the errors that it names."""
-    assert moment("2026-11-24t19:02:44.120z") == NOW
+    assert parse_time("2026-11-24t19:02:44.120z") == NOW
     for wrong in (1764011264, None, b"2026-11-24T19:02:44Z"):
         with pytest.raises(TypeError):
-            moment(wrong)  # type: ignore[arg-type]  # what JSON may hold
+            parse_time(wrong)  # type: ignore[arg-type]  # what JSON may hold
 
 
 @quick
 @given(moments())
 def test_a_time_survives_the_way_there_and_back(when: datetime) -> None:
     """To the millisecond."""
-    assert moment(stamp(when)) == when
+    assert parse_time(stamp(when)) == when
 
 
 def longest(character: str) -> Transfer:
     """The longest transfer that names and prefixes of this character allow."""
-    prefix = character * (config.MAX_PREFIX // names.units(character))
+    prefix = character * (config.MAX_PREFIX // names.utf16_length(character))
     route = Route(
         "r" * 40,
         Place("https://" + "s" * 24 + ".z12.blob.core.usgovcloudapi.net", "c" * 63),

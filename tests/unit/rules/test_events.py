@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rules import events
 from rules.errors import Reason
-from rules.events import Created, EventDecision, Ignored, RejectedEvent, announcement, decide_on, parse
+from rules.events import BlobCreated, EventDecision, Ignored, RejectedEvent, created_event, decide_on, parse
 from rules.routes.model import Place, Route
 from rules.transfers import identity
 from rules.transfers.model import Transfer
@@ -40,8 +40,8 @@ DFS = URL.replace(".blob.", ".dfs.")
 def verdict(message: bytes) -> str:
     """What a message leads to, in a word: `shared`, `ignored`, or the reason of its refusal."""
     found = decide_on(message, (ROUTE,))
-    if found.refused:
-        return found.refused.reason
+    if found.rejection:
+        return found.rejection.reason
     return "ignored" if found.ignored else "shared"
 
 
@@ -94,7 +94,7 @@ def test_every_shape_of_an_event_is_read_alike(schema: Any, wrap: Any, code: Any
 def test_reading_keeps_what_counts() -> None:
     """The account in lower case, the ETag bare_etag; unknown fields are ignored."""
     shouted = {**event(eTag=f'"{ETAG}"', more=[1]), "source": ACCOUNT.upper() + "SharingSource", "extra": {}}
-    assert parse(body(shouted)) == Created("sharingsource", "source", NAME, ETAG, URL)
+    assert parse(body(shouted)) == BlobCreated("sharingsource", "source", NAME, ETAG, URL)
 
 
 @pytest.mark.parametrize("schema", [event, event_grid])
@@ -125,7 +125,7 @@ def test_another_container_is_not_that_one(written: str) -> None:
         **event(url=f"{SOURCE_HOST}/{written}/in/a"),
         "subject": "/blobServices/default/containers/$web/blobs/in/a",
     }
-    assert decide_on(body(found), (WEB,)).refused is not None
+    assert decide_on(body(found), (WEB,)).rejection is not None
 
 
 DAMAGE = "\ufffd\ufffd"
@@ -169,8 +169,8 @@ def test_a_name_that_is_damaged_everywhere_is_a_dead_letter(prefix: str) -> None
     name = f"{prefix}a\U0001f600".replace("\U0001f600", DAMAGE)
     found = decide_on(damaged(name, f"{SOURCE_HOST}/source/{name}"), (route,))
     assert found.transfers == ()
-    assert found.refused is not None
-    assert (found.refused.reason, found.refused.detail) == (Reason.INVALID_NAME, events.DAMAGED)
+    assert found.rejection is not None
+    assert (found.rejection.reason, found.rejection.detail) == (Reason.INVALID_NAME, events.DAMAGED)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_whatever_is_damaged_is_shared_under_its_own_name_or_not_at_all(name: st
     url = f"{SOURCE_HOST}/source/{name}"
     found = decide_on(damaged(subject, url), (ROUTE,))
     assert [transfer.name for transfer in found.transfers] in ([name], [])
-    assert found.transfers or "\ufffd" in name or found.refused is not None
+    assert found.transfers or "\ufffd" in name or found.rejection is not None
 
 
 def test_a_resource_group_may_have_any_letters() -> None:
@@ -281,7 +281,7 @@ MALFORMED: dict[str, tuple[bytes, str]] = {
 def test_what_is_no_event_is_malformed_and_says_why(case: str) -> None:
     """A dead letter, never an exception: an exception would come back for ever."""
     message, detail = MALFORMED[case]
-    assert decide_on(message, (ROUTE,)) == EventDecision(refused=RejectedEvent(Reason.MALFORMED, detail))
+    assert decide_on(message, (ROUTE,)) == EventDecision(rejection=RejectedEvent(Reason.MALFORMED, detail))
 
 
 URLS = {
@@ -360,7 +360,7 @@ def test_a_name_comes_from_the_subject_byte_for_byte(name: str) -> None:
 
 
 @pytest.mark.parametrize("api", ["CreateFile", "SftpCreate"])
-def test_an_announcement_of_an_empty_file_is_ignored(api: str) -> None:
+def test_the_announcement_of_an_empty_file_is_ignored(api: str) -> None:
     """The event that counts follows."""
     assert parse(body(event(api=api))) == Ignored("the event only announces an empty file")
 
@@ -383,7 +383,7 @@ def test_each_matching_route_has_its_transfer_and_a_refusal_is_kept_beside_them(
     name = "in/" + "a" * 900
     found = decide_on(body(about(name)), (ROUTE, long, csv))
     assert found.transfers == (identity.transfer(ROUTE, name, ETAG),)
-    assert found.refused == RejectedEvent(Reason.INVALID_NAME, "more than 1,024 UTF-16 units")
+    assert found.rejection == RejectedEvent(Reason.INVALID_NAME, "more than 1,024 UTF-16 units")
     assert decide_on(body(event()), (ROUTE, csv)).transfers == (TRANSFER, identity.transfer(csv, NAME, ETAG))
 
 
@@ -396,22 +396,22 @@ def test_a_name_that_is_the_prefix_alone_needs_a_target_prefix() -> None:
 
 @quick
 @given(carried_names(100))
-def test_the_announcement_of_a_successor_leads_to_its_transfer(rest: str) -> None:
+def test_the_created_event_of_a_successor_leads_to_its_transfer(rest: str) -> None:
     """Rule 6: by the one door that every event takes."""
     transfer = identity.transfer(ROUTE, "in/" + rest, ETAG)
-    found = decide_on(announcement(transfer, NEWER, NOW), (ROUTE,))
+    found = decide_on(created_event(transfer, NEWER, NOW), (ROUTE,))
     assert found in (
         EventDecision(transfers=(identity.sibling(transfer, NEWER),)),
-        EventDecision(refused=found.refused),
+        EventDecision(rejection=found.rejection),
     )
     assert isinstance(events.transfer_for(ROUTE, transfer.name, ETAG), Transfer) == bool(found.transfers)
 
 
-def test_an_announcement_works_for_the_emulator_too() -> None:
+def test_a_created_event_works_for_the_emulator_too() -> None:
     """Its account stands in the path."""
     local = replace(ROUTE, source=Place("http://127.0.0.1:10000/sharingsource", "source", "in/"))
     transfer = identity.transfer(local, NAME, ETAG)
-    assert decide_on(announcement(transfer, NEWER, NOW), (local,)).transfers == (identity.sibling(transfer, NEWER),)
+    assert decide_on(created_event(transfer, NEWER, NOW), (local,)).transfers == (identity.sibling(transfer, NEWER),)
 
 
 JSON = st.recursive(

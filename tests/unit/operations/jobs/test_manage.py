@@ -13,7 +13,7 @@ from operations.log import LOGGER
 from operations.problems import Conflict, NotFound, Unavailable
 from operations.transfers.cancel import PAUSES
 from rules.errors import Retryable
-from rules.jobs.lifecycle import advance, cancelled, faulted
+from rules.jobs.lifecycle import advance, cancel, handle_failure
 from rules.jobs.model import Batch, Job, JobKind, JobState, Phase, Tally
 from rules.jobs.report import found_page, results_page
 from rules.jobs.status import progress
@@ -100,8 +100,8 @@ class TestLooking:
         ("ended", "state"),
         [
             (DONE, "done"),
-            (cancelled(ACTING, NOW), "cancelled"),
-            (faulted(replace(ACTING, failures=9), "503", NOW), "failed"),
+            (cancel(ACTING, NOW), "cancelled"),
+            (handle_failure(replace(ACTING, failures=9), "503", NOW), "failed"),
         ],
     )
     async def test_at_its_end_its_output_counts(self, world: World, ended: Job, state: str) -> None:
@@ -230,7 +230,7 @@ class TestCancel:
     """Never lost, never a lie."""
 
     CANCELLING = replace(ACTING, cancelling=True)
-    CANCELLED = cancelled(ACTING, NOW)
+    CANCELLED = cancel(ACTING, NOW)
 
     async def test_during_a_batch_it_is_noticed_and_answered_at_once(self, world: World) -> None:
         """What the batch started goes on; the job ends with it."""
@@ -264,7 +264,7 @@ class TestCancel:
         assert (await manage.cancel(world.instances, RECONCILE.id, Patience(world)))["cancelling"] is True
         assert world.instances.cancels == []
 
-    @pytest.mark.parametrize("ended", [DONE, CANCELLED, faulted(replace(ACTING, failures=9), "503", NOW)])
+    @pytest.mark.parametrize("ended", [DONE, CANCELLED, handle_failure(replace(ACTING, failures=9), "503", NOW)])
     async def test_after_the_end_it_is_a_conflict_with_the_state(self, world: World, ended: Job) -> None:
         """Nothing is raised."""
         stands(world, RECONCILE, "Completed", ended)
@@ -310,7 +310,7 @@ class TestCancel:
         """And is counted; the rest is there for the next job."""
         missing(world, 45)
         job = await step(world, await until(world, RECONCILE, Phase.ACT))
-        ended = cancelled(job, NOW)
+        ended = cancel(job, NOW)
         assert (ended.state, ended.tally.started, ended.tally.found) == (JobState.CANCELLED, 20, 45)
         assert sum(instance.running for instance in world.instances.kept.values()) == 20
         again = await until(world, replace(RECONCILE, id="reconcile-" + "b" * 24), None)

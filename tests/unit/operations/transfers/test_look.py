@@ -90,7 +90,7 @@ async def test_one_that_is_started_again_and_has_not_begun_is_shown_by_its_input
     """Its end is certain already, and what was known of its copy still is."""
     made = world.put()
     run = Run(made, NOW, state=State.COPYING, step=Step.CHECK, size=10, copied=4, resumes=1)
-    await world.instances.start(lifecycle.cancelled(run))
+    await world.instances.start(lifecycle.cancel(run))
     shown = await transfer(world.ports, world.instances, made.id)
     assert (shown["state"], shown["ending"], shown["cancelling"], shown["resumes"]) == ("copying", "cancelled", True, 1)
     assert (shown["copied"], shown["total"]) == (4, 10)

@@ -144,7 +144,7 @@ class TestUndelivered:
         assert len(world.dead_letters.open) == 2
         assert world.events.given_up == {}
         [line] = said(caplog, "undelivered.drained")
-        assert (line["blob"], line["events"], line["started"], line["letters"]) == ("a.json", 42, 40, 2)
+        assert (line["blob"], line["events"], line["started"], line["dead_letters"]) == ("a.json", 42, 40, 2)
 
     async def test_one_event_that_is_no_array(self, world: World) -> None:
         """It may be an object as well."""
@@ -224,7 +224,7 @@ class TestUndelivered:
         """It may be leased, archived, whatever."""
         for name in "abc":
             keep(world, name, [])
-        listed = world.events.undelivered
+        listed = world.events.list_undelivered
         refused = error_for_answer(EVENTS_UNDELIVERED, 409, "BlobArchived")
 
         async def then_refuse() -> Any:
@@ -233,7 +233,7 @@ class TestUndelivered:
                     world.refuse(EVENTS_UNDELIVERED, refused, times=1)
                 yield found
 
-        world.events.undelivered = then_refuse  # type: ignore[method-assign]
+        world.events.list_undelivered = then_refuse  # type: ignore[method-assign]
         with pytest.raises(Retryable):
             await drain(world.ports, world.instances)
         assert list(world.events.given_up) == ["a"]

@@ -106,7 +106,7 @@ async def test_a_broken_look_is_kept_as_well(world: World) -> None:
 class Unsigning(MemorySource):
     """A source whose account gives the app no key to sign with."""
 
-    async def readable(self, blob: Blob, until: datetime) -> CopySource:  # noqa: ARG002  # the port says so
+    async def sign_read(self, blob: Blob, until: datetime) -> CopySource:  # noqa: ARG002  # the port says so
         """Refuse."""
         raise error_for_answer(SOURCE_SIGN, 403, "AuthorizationPermissionMismatch")
 

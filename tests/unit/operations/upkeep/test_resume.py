@@ -200,9 +200,7 @@ class TestResumed:
     async def test_one_whose_end_is_decided_goes_on_to_it_however_often(self, world: World) -> None:
         """Cancelled stays cancelled, at the step where it was."""
         transfer = world.put()
-        run = replace(
-            transfer_lifecycle.cancelled(Run(transfer, NOW)), step=Step.CLEAN, activity_failures=9, resumes=40
-        )
+        run = replace(transfer_lifecycle.cancel(Run(transfer, NOW)), step=Step.CLEAN, activity_failures=9, resumes=40)
         world.stands(transfer, "Failed", run, DIED)
         world.pass_time(30 * 86_400)
         assert await resume(world.ports, world.instances) == 1
@@ -251,7 +249,7 @@ class TestEnded:
         world.stands(
             transfer,
             "Terminated",
-            replace(transfer_lifecycle.cancelled(Run(transfer, NOW)), activity_failures=9, step=Step.CLOSE),
+            replace(transfer_lifecycle.cancel(Run(transfer, NOW)), activity_failures=9, step=Step.CLOSE),
         )
         await resume(world.ports, world.instances)
         assert ending(world, transfer).state is State.CANCELLED
@@ -410,7 +408,7 @@ class TestJobs:
         a_job(world, "Failed", self.AT, failures=2)
         waited(world)
         assert await resume(world.ports, world.instances) == 1
-        expected = job_lifecycle.resumed(replace(ACTING, failures=2), f"the orchestration was Failed: {DIED}")
+        expected = job_lifecycle.resume(replace(ACTING, failures=2), f"the orchestration was Failed: {DIED}")
         assert job_started(world) == expected
         assert (expected.resumes, expected.phase, expected.batches) == (1, Phase.ACT, 1)
         [line] = said(caplog, "resume.resumed")

@@ -10,7 +10,7 @@ import pytest
 
 from rules import events
 from rules.dead_letters import letters, records
-from rules.dead_letters.letters import Attempt, DeadLetter, merged, resolved
+from rules.dead_letters.letters import Attempt, DeadLetter, merge, resolve
 from rules.errors import Reason
 from rules.transfers import identity
 from rules.transfers.model import Ended, Ending
@@ -109,7 +109,7 @@ def test_the_letter_of_a_transfer_whose_input_cannot_be_read() -> None:
     shown = records.record(found)
     assert (shown["state"], shown["transfer"], shown["message"], shown["replays"]) == ("open", None, None, 0)
     assert records.read(json.loads(json.dumps(shown))) == found
-    assert records.listed(found.id, records.metadata(found)) == {
+    assert records.list_item(found.id, records.metadata(found)) == {
         "id": TRANSFER.id,
         "reason": "internal",
         "hint": Reason.INTERNAL.hint,
@@ -124,7 +124,7 @@ def test_the_letter_of_a_transfer_whose_input_cannot_be_read() -> None:
 
 def test_a_later_attempt_tells_what_an_unreadable_one_carried() -> None:
     """Shared again, it may fail again: the one record then says whose it is."""
-    written = merged(
+    written = merge(
         letters.of_unreadable(TRANSFER.id, "x", NOW, "1"), letters.of_run(replace(FAILED, attempt=1), NOW, "1")
     )
     assert written is not None
@@ -133,7 +133,7 @@ def test_a_later_attempt_tells_what_an_unreadable_one_carried() -> None:
 
 def test_an_unreadable_one_is_the_attempt_after_those_that_are_known() -> None:
     """So that what was discarded before does not hide it."""
-    before = resolved(letter(a0=NOW, a2=NOW), NOW, letters.DISCARDED)
+    before = resolve(letter(a0=NOW, a2=NOW), NOW, letters.DISCARDED)
     assert letters.of_unreadable(TRANSFER.id, "x", NOW, "1", before).last == 3
     assert letters.of_unreadable(TRANSFER.id, "x", NOW, "1").last == 0
 
@@ -147,7 +147,7 @@ def test_the_rank_of_a_record_is_its_attempt_then_its_resumes() -> None:
 
 def test_a_resolved_letter_says_when_and_how() -> None:
     """It is kept for audit."""
-    shown = records.record(resolved(letter(a0=NOW, a1=after(hours=1)), after(hours=2), State.VERIFIED))
+    shown = records.record(resolve(letter(a0=NOW, a1=after(hours=1)), after(hours=2), State.VERIFIED))
     assert (shown["state"], shown["resolved_at"], shown["resolved_as"]) == (
         "resolved",
         "2026-11-24T21:02:44.120Z",
@@ -157,8 +157,8 @@ def test_a_resolved_letter_says_when_and_how() -> None:
 
 
 OPEN = letter(a0=NOW, a2=after(hours=2))
-RESOLVED = resolved(OPEN, after(hours=4), State.VERIFIED)
-DISCARDED = resolved(OPEN, after(hours=4), letters.DISCARDED)
+RESOLVED = resolve(OPEN, after(hours=4), State.VERIFIED)
+DISCARDED = resolve(OPEN, after(hours=4), letters.DISCARDED)
 MERGES: list[tuple[str, DeadLetter | None, DeadLetter, list[int] | None]] = [
     ("none", None, letter(a0=NOW), [0]),
     ("has this attempt", OPEN, letter(a2=after(hours=2)), None),
@@ -178,8 +178,8 @@ MERGES: list[tuple[str, DeadLetter | None, DeadLetter, list[int] | None]] = [
 
 @pytest.mark.parametrize(("old", "new", "attempts"), [row[1:] for row in MERGES], ids=[row[0] for row in MERGES])
 def test_which_write_wins(old: DeadLetter | None, new: DeadLetter, attempts: list[int] | None) -> None:
-    """The table of `merged`: a late or second write changes nothing (`letter_written_late`), a new failure is open."""
-    written = merged(old, new)
+    """The table of `merge`: a late or second write changes nothing (`letter_written_late`), a new failure is open."""
+    written = merge(old, new)
     assert (written and sorted(written.attempts)) == attempts
     if written:
         assert written.resolved_at is None
@@ -189,13 +189,13 @@ def test_which_write_wins(old: DeadLetter | None, new: DeadLetter, attempts: lis
 def test_a_size_that_was_known_is_not_forgotten() -> None:
     """An attempt that got nowhere knows none."""
     old = replace(letter(a0=NOW), size=7)
-    assert getattr(merged(old, letter(a1=NOW)), "size", None) == 7
-    assert getattr(merged(old, replace(letter(a1=NOW), size=0)), "size", None) == 0
+    assert getattr(merge(old, letter(a1=NOW)), "size", None) == 7
+    assert getattr(merge(old, replace(letter(a1=NOW), size=0)), "size", None) == 0
 
 
 def test_the_first_attempt_and_the_newest_are_kept() -> None:
     """A letter that is replayed for ever does not grow for ever."""
-    written = merged(letter(**{f"a{number}": NOW for number in range(100)}), letter(a100=NOW))
+    written = merge(letter(**{f"a{number}": NOW for number in range(100)}), letter(a100=NOW))
     assert written
     assert sorted(written.attempts) == [0, *range(52, 101)]
     assert len(written.attempts) == letters.MAX_ATTEMPTS

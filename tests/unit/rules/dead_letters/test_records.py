@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rules import codec, events
 from rules.dead_letters import letters, records
-from rules.dead_letters.letters import Attempt, DeadLetter, resolved
+from rules.dead_letters.letters import Attempt, DeadLetter, resolve
 from rules.dead_letters.records import record
 from rules.errors import Reason
 from rules.jobs.model import Job
@@ -38,7 +38,7 @@ def all_letters() -> st.SearchStrategy[DeadLetter]:
     )
     of_messages = st.binary(max_size=50).map(lambda body: letters.of_message(body, REFUSED, NOW, "1"))
     opened = st.builds(lambda one, found: replace(one, attempts=found), of_runs | of_messages, numbered)
-    return opened | st.builds(resolved, opened, moments(), st.sampled_from(State))
+    return opened | st.builds(resolve, opened, moments(), st.sampled_from(State))
 
 
 @quick
@@ -79,7 +79,7 @@ def test_a_list_needs_no_read_per_letter(found: DeadLetter) -> None:
     metadata = records.metadata(found)
     assert all(text.isascii() and "\n" not in text for pair in metadata.items() for text in pair)
     assert metadata_fits(metadata)
-    shown, listed = record(found), records.listed(found.id, metadata)
+    shown, listed = record(found), records.list_item(found.id, metadata)
     for key in ("id", "reason", "hint", "first_failed_at", "last_failed_at"):
         assert listed[key] == shown[key]
     assert (listed["route"], listed["name"], listed["etag"], listed["size"]) == (
@@ -106,13 +106,13 @@ def test_the_longest_name_fits_into_metadata() -> None:
 )
 def test_listing_is_total(metadata: dict[str, str]) -> None:
     """A record whose metadata was lost or changed is still listed."""
-    assert records.listed("id", metadata)["id"] == "id"
+    assert records.list_item("id", metadata)["id"] == "id"
 
 
 def test_a_long_name_is_listed_cut_and_shows_it() -> None:
     """Between two characters, never inside one; the record has it whole."""
     long = records.metadata(replace(letters.of_run(FAILED, NOW, "1"), name="é" * 1_000))
-    shown = records.listed("x", long)["name"]
+    shown = records.list_item("x", long)["name"]
     assert shown == "é" * (len(shown) - 1) + "…"
     assert len(long["name"]) <= records.MAX_LISTED_NAME
 
@@ -151,7 +151,7 @@ def test_the_records_of_ends_and_the_inputs_that_a_release_wrote_are_read() -> N
 def test_a_listed_letter_is_found_by_its_name(name: str) -> None:
     """Whole, or by the part that the list shows; then only the letter can tell."""
     letter = replace(letters.of_run(FAILED, NOW, "1"), name=name)
-    item = records.listed(letter.id, records.metadata(letter))
+    item = records.list_item(letter.id, records.metadata(letter))
     assert records.is_listed_as(item, name)
     assert not records.is_listed_as(item, "in/another.txt")
-    assert records.is_cut(name) is (item["name"] != name)
+    assert records.is_truncated(name) is (item["name"] != name)

@@ -15,7 +15,7 @@ from rules.jobs import lifecycle, model, status
 from rules.jobs.model import MAX_DETAIL, MAX_RATE, Batch, Finding, Job, JobKind, JobState, Phase, Result, Tally
 from rules.jobs.report import found_page, results_page
 from rules.transfers import policies
-from rules.transfers.identity import JOB_ID_PATTERN, listable
+from rules.transfers.identity import JOB_ID_PATTERN, listable_ids
 from tests.unit.samples import NOW, ROUTE, after, moments, quick
 
 RECONCILE = Job("reconcile-" + "a" * 24, JobKind.RECONCILE, NOW, route="default")
@@ -216,7 +216,7 @@ def test_failures_back_off_keep_their_place_and_are_forgotten_once_it_works() ->
     assert min(pauses) >= policies.MIN_POLL
     well = lifecycle.advance(job, MORE, LATER)
     assert (well.failures, well.pause, well.detail) == (0, 0, "")
-    assert lifecycle.faulted(job, "exited with code 137", LATER).state is JobState.FAILED
+    assert lifecycle.handle_failure(job, "exited with code 137", LATER).state is JobState.FAILED
 
 
 def test_an_end_by_failure_says_why() -> None:
@@ -227,7 +227,7 @@ def test_an_end_by_failure_says_why() -> None:
 
 def test_a_cancel_between_two_batches_ends_it_at_once() -> None:
     """What it counted stays."""
-    job = lifecycle.cancelled(replace(ACTING, pause=5), LATER)
+    job = lifecycle.cancel(replace(ACTING, pause=5), LATER)
     assert (job.state, job.phase, job.pause, job.cancelling) == (JobState.CANCELLED, None, 0, True)
     assert (job.tally, job.updated_at) == (ACTING.tally, LATER)
 
@@ -297,7 +297,7 @@ def largest(cursor: str) -> Job:
         page=10**9,
         line=10**9,
     )
-    return lifecycle.faulted(job, LOUDEST, LATER)
+    return lifecycle.handle_failure(job, LOUDEST, LATER)
 
 
 @pytest.mark.parametrize("cursor", [LONGEST, "\U0001f4a5" * 512], ids=["2 KB of token", "the longest name"])
@@ -373,14 +373,14 @@ class TestBroken:
     @given(all_jobs())
     def test_it_goes_on_where_its_input_is(self, job: Job) -> None:
         """The batch is safe to repeat; nothing else changes."""
-        found = lifecycle.resumed(job, "x" * 9_999)
+        found = lifecycle.resume(job, "x" * 9_999)
         assert found == replace(job, failures=0, pause=0, resumes=job.resumes + 1, detail="x" * MAX_DETAIL)
 
     @quick
     @given(all_jobs())
     def test_or_it_ends(self, job: Job) -> None:
         """As cancelled where a person asked for that. It keeps its counts, and lists nothing any more."""
-        found = lifecycle.broken_off(job, LOUDEST)
+        found = lifecycle.abandon(job, LOUDEST)
         assert (found.phase, found.pause, found.cursor, found.hint) == (None, 0, None, None)
         assert found.state is (JobState.CANCELLED if job.cancelling else JobState.FAILED)
         assert (found.tally, found.pages, found.batches, found.resumes) == (
@@ -396,7 +396,7 @@ class TestBroken:
     def test_it_catches_up_with_what_its_status_shows(self, job: Job, later: Job) -> None:
         """The counts and the pages; the rest is of its input."""
         live = json.loads(json.dumps(status.progress(later)))
-        found = lifecycle.caught_up(job, live)
+        found = lifecycle.merge_status(job, live)
         assert found == replace(job, tally=later.tally, pages=later.pages, batches=later.batches)
 
     @pytest.mark.parametrize(
@@ -415,13 +415,13 @@ class TestBroken:
     def test_a_status_that_cannot_be_read_changes_nothing(self, change: dict[str, Any]) -> None:
         """Another version may have written it."""
         live = json.loads(json.dumps(status.progress(replace(ACTING, batches=7))))
-        assert lifecycle.caught_up(ACTING, {**live, **change}) == ACTING
-        assert lifecycle.caught_up(ACTING, {}) == ACTING
-        assert lifecycle.caught_up(ACTING, {key: live[key] for key in live if key not in change}) == ACTING
+        assert lifecycle.merge_status(ACTING, {**live, **change}) == ACTING
+        assert lifecycle.merge_status(ACTING, {}) == ACTING
+        assert lifecycle.merge_status(ACTING, {key: live[key] for key in live if key not in change}) == ACTING
 
     def test_a_status_of_another_version_is_caught_up_with(self) -> None:
         """One that counted less, or more."""
-        found = lifecycle.caught_up(ACTING, {"counts": {"found": 5, "newer": 1}, "pages": 4, "batches": 2})
+        found = lifecycle.merge_status(ACTING, {"counts": {"found": 5, "newer": 1}, "pages": 4, "batches": 2})
         assert (found.tally, found.pages, found.batches) == (Tally(found=5), 4, 2)
 
 
@@ -464,4 +464,4 @@ class TestSchedule:
 def test_a_list_of_transfers_holds_no_jobs_and_one_of_jobs_no_transfers(prefix: str, listed: str) -> None:
     """They share one task hub: a list is told by how its ids begin."""
     ids = {"37a8eec1-45a195a412908b31b025fa37", REPLAY.id, RECONCILE.id, "message-" + "a" * 24, "timer"}
-    assert {found for found in ids if found.startswith(prefix) and listable(prefix).fullmatch(found)} == {listed}
+    assert {found for found in ids if found.startswith(prefix) and listable_ids(prefix).fullmatch(found)} == {listed}

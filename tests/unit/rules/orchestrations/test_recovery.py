@@ -1,4 +1,4 @@
-"""What becomes of a broken orchestration: the truth table of `sequel`, row by row; and what a cancel makes of one."""
+"""What becomes of a broken orchestration: the truth table of `plan`, row by row; and what a cancel makes of one."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -14,7 +14,7 @@ from rules.jobs import status
 from rules.jobs.model import Job, JobKind, JobState, Phase, Tally
 from rules.orchestrations import recovery
 from rules.orchestrations.instance import Instance
-from rules.orchestrations.recovery import LOST, MAX_SAID
+from rules.orchestrations.recovery import LOST, MAX_FAILURE_TEXT
 from rules.routes.model import Engine
 from rules.transfers import lifecycle, policies
 from rules.transfers.model import Ended, Ending, Run, Step
@@ -171,9 +171,9 @@ JOBS: dict[str, JobRow] = {
 
 @pytest.mark.parametrize("row", TRANSFERS.values(), ids=TRANSFERS)
 def test_what_follows_for_a_transfer(row: Row) -> None:
-    """The table of `sequel`. The same attempt, never blindly, and one resume more."""
+    """The table of `plan`. The same attempt, never blindly, and one resume more."""
     instance, step, end, seconds, resumed = row
-    found, before = recovery.sequel(instance), instance.run
+    found, before = recovery.plan(instance), instance.run
     assert found is not None
     assert before is not None
     assert isinstance(found.input, Run)
@@ -185,9 +185,9 @@ def test_what_follows_for_a_transfer(row: Row) -> None:
 
 @pytest.mark.parametrize("row", JOBS.values(), ids=JOBS)
 def test_what_follows_for_a_job(row: JobRow) -> None:
-    """The table of `sequel`. A job that goes on counts one resume more."""
+    """The table of `plan`. A job that goes on counts one resume more."""
     instance, phase, state, seconds, resumed = row
-    found, before = recovery.sequel(instance), instance.job
+    found, before = recovery.plan(instance), instance.job
     assert found is not None
     assert before is not None
     assert isinstance(found.input, Job)
@@ -201,8 +201,8 @@ def test_what_follows_for_a_job(row: JobRow) -> None:
 @pytest.mark.parametrize("output", [HOST, LOST])
 def test_an_input_that_cannot_be_read_has_no_sequel(status: str, output: str) -> None:
     """Nothing can be started of it."""
-    assert recovery.sequel(transfer(None, status, output)) is None
-    assert recovery.cancelled(transfer(None, status, output)) is None
+    assert recovery.plan(transfer(None, status, output)) is None
+    assert recovery.input_after_cancel(transfer(None, status, output)) is None
 
 
 def test_the_dead_letter_says_what_the_host_said() -> None:
@@ -212,7 +212,7 @@ def test_the_dead_letter_says_what_the_host_said() -> None:
         (transfer(COPYING, "Terminated", "by hand"), Reason.INTERNAL, "the orchestration was Terminated: by hand"),
         (transfer(CLEANING, "Terminated", "by hand"), Reason.THROTTLED, "busy"),
     ):
-        found = recovery.sequel(instance)
+        found = recovery.plan(instance)
         assert found is not None
         assert isinstance(found.input, Run)
         assert found.input.ending is not None
@@ -222,7 +222,7 @@ def test_the_dead_letter_says_what_the_host_said() -> None:
 def test_what_goes_on_shows_what_the_host_said() -> None:
     """Until its next step says something else."""
     for instance in (transfer(COPYING), job(JOB), job(SPENT_JOB)):
-        found = recovery.sequel(instance)
+        found = recovery.plan(instance)
         assert found is not None
         assert found.input.detail == LOUD
 
@@ -231,7 +231,7 @@ def test_a_job_that_is_broken_off_keeps_the_counts_that_it_showed() -> None:
     """Its input is older. One that goes on does its turn again, so its counts are those of its input."""
     live = status.progress(replace(JOB, tally=Tally(started=90), pages=4, batches=7))
     for instance, started in ((job(SPENT_JOB, **live), 90), (job(STOPPED, **live), 90), (job(JOB, **live), 0)):
-        found = recovery.sequel(instance)
+        found = recovery.plan(instance)
         assert found is not None
         assert isinstance(found.input, Job)
         assert found.input.tally.started == started
@@ -242,18 +242,18 @@ def test_what_was_said_holds_no_secret_and_is_short(status: str) -> None:
     """I8: the host's text may quote a URL; it is redacted before it is cut, so that no half of a secret stays."""
     url = "https://a.blob.core.windows.net/c/b?sv=2025&sig=Zm9vYmFy&se=1"
     keys = "AccountKey=a2V5a2V5 https://host/runtime?code=ZnVuY3Rpb24"
-    found = recovery.said(transfer(COPYING, status, f"{url} {keys} " + "x" * 9_999))
+    found = recovery.failure_text(transfer(COPYING, status, f"{url} {keys} " + "x" * 9_999))
     assert not any(secret in found for secret in ("Zm9vYmFy", "a2V5a2V5", "ZnVuY3Rpb24"))
     assert found.startswith(f"the orchestration was {status}: https://a.blob.core.windows.net/c/b?sv=2025&sig=REMOVED")
-    assert len(found) == len(f"the orchestration was {status}: ") + MAX_SAID
-    edge = recovery.said(transfer(COPYING, status, "x" * (MAX_SAID - 8) + " sig=Zm9vYmFy"))
+    assert len(found) == len(f"the orchestration was {status}: ") + MAX_FAILURE_TEXT
+    edge = recovery.failure_text(transfer(COPYING, status, "x" * (MAX_FAILURE_TEXT - 8) + " sig=Zm9vYmFy"))
     assert "Zm9" not in edge
 
 
 @pytest.mark.parametrize("output", [None, 7, {"state": "verified"}, ["x"], "\ud800", ""])
 def test_any_output_is_a_text(output: Any) -> None:
     """Total: the extension shows JSON."""
-    found = recovery.said(transfer(COPYING, "Failed", output))
+    found = recovery.failure_text(transfer(COPYING, "Failed", output))
     assert found.startswith("the orchestration was Failed: ")
     assert found.encode()
 
@@ -261,7 +261,7 @@ def test_any_output_is_a_text(output: Any) -> None:
 def test_a_cancel_takes_a_carried_transfer_to_its_end() -> None:
     """No event would be heard. Also one that was to go on later."""
     for run in (RUN, COPYING, SPENT):
-        found = recovery.cancelled(transfer(run))
+        found = recovery.input_after_cancel(transfer(run))
         assert isinstance(found, Run)
         assert (found.step, found.ending and found.ending.state) == (Step.RECORD, State.CANCELLED)
         assert (found.cancelling, found.resumes, found.first) == (True, run.resumes + 1, False)
@@ -270,13 +270,13 @@ def test_a_cancel_takes_a_carried_transfer_to_its_end() -> None:
 @pytest.mark.parametrize("step", [Step.RECORD, Step.CLEAN, Step.CLOSE])
 def test_a_cancel_of_one_that_is_ending_starts_nothing(step: Step) -> None:
     """Its end is decided."""
-    assert recovery.cancelled(transfer(replace(CLEANING, step=step))) is None
+    assert recovery.input_after_cancel(transfer(replace(CLEANING, step=step))) is None
 
 
 def test_a_cancel_takes_a_job_to_its_end() -> None:
     """With the counts that it showed."""
     live = status.progress(replace(JOB, tally=Tally(started=90)))
-    found = recovery.cancelled(job(JOB, **live))
+    found = recovery.input_after_cancel(job(JOB, **live))
     assert isinstance(found, Job)
     assert (found.phase, found.state, found.cancelling, found.tally.started) == (None, JobState.CANCELLED, True, 90)
 
@@ -293,7 +293,7 @@ def test_whatever_broke_goes_on_or_ends(run: Run, resumes: int, status: str, out
     assume(run.step is not None)
     run = replace(run, resumes=resumes)
     instance = Instance(run.transfer.id, status, run, {**progress(run), "cancelling": noticed}, output, NOW)
-    found = recovery.sequel(instance)
+    found = recovery.plan(instance)
     assert found is not None
     assert isinstance(found.input, Run)
     assert found.input.step is not None
@@ -304,8 +304,8 @@ def test_whatever_broke_goes_on_or_ends(run: Run, resumes: int, status: str, out
         for one in (run, found.input)
     ]
     assert ranks[0] < ranks[1]
-    if lifecycle.carrying(found.input):
-        assert lifecycle.carrying(run)
+    if lifecycle.in_copy_phase(found.input):
+        assert lifecycle.in_copy_phase(run)
         assert not noticed
         assert not run.cancelling
 
@@ -317,7 +317,7 @@ def test_a_transfer_that_fails_again_and_again_ends(run: Run, resumes: int) -> N
     assume(run.step is not None)
     run, ends, carried = replace(run, resumes=resumes), None, 0
     for _ in range(2 * MAX_RESUMES):
-        found = recovery.sequel(transfer(run))
+        found = recovery.plan(transfer(run))
         assert found is not None
         assert isinstance(found.input, Run)
         run = found.input

@@ -225,14 +225,14 @@ def test_a_status_is_json_and_never_holds_the_name(run: Run) -> None:
     output=st.sampled_from([HOST, LOST, None]),
 )
 def test_a_broken_one_is_shown_as_what_follows(run: Run, shown: str, output: str | None) -> None:
-    """Never as ended, and with the very time and end of its sequel."""
+    """Never as ended, and with the very time and end of its plan."""
     there = instance(run, shown, run, output)
-    found, sequel = orchestration_status.view(there), recovery.sequel(there)
-    assert sequel is not None
-    assert isinstance(sequel.input, Run)
+    found, plan = orchestration_status.view(there), recovery.plan(there)
+    assert plan is not None
+    assert isinstance(plan.input, Run)
     assert found["state"] == run.state
-    assert found["ending"] == (sequel.input.ending and sequel.input.ending.state)
-    assert (found["next_check_at"], found["cancelling"]) == (stamp(sequel.due), sequel.input.cancelling)
+    assert found["ending"] == (plan.input.ending and plan.input.ending.state)
+    assert (found["next_check_at"], found["cancelling"]) == (stamp(plan.due), plan.input.cancelling)
     assert json.loads(json.dumps(found)) == found
 
 

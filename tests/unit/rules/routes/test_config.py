@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rules.routes import config
-from rules.routes.config import InvalidRoute, coincide, loop, place, read
+from rules.routes.config import InvalidRoute, can_overlap, find_loop, parse_place, read
 from rules.routes.model import EnginePreference, Place, Route
 from tests.unit.samples import SOURCE_HOST, TARGET_HOST, quick
 
@@ -88,7 +88,7 @@ PLACES = {
 @pytest.mark.parametrize("given", PLACES)
 def test_a_place_is_an_account_a_container_and_a_prefix(given: str) -> None:
     """The prefix is decoded once; a `dfs` host is its `blob` twin; sovereign clouds are clouds, too."""
-    found = place(given)
+    found = parse_place(given)
     assert found == PLACES[given]
     assert found.account == "account"
 
@@ -220,7 +220,7 @@ def test_a_deadline_is_an_iso_8601_duration(given: str, length: timedelta) -> No
 
 def deadline(given: str) -> timedelta | None:
     """The deadline, as a route has it."""
-    return config.duration({"deadline": given}, "deadline", *config.DEADLINE_RANGE)
+    return config.parse_duration({"deadline": given}, "deadline", *config.DEADLINE_RANGE)
 
 
 @pytest.mark.parametrize("given", ["", "P", "PT", "P1", "1D", "P1DT", "P1W", "P1M", "PT1.5H", "-P1D", "p1d", "P1D "])
@@ -254,7 +254,7 @@ def test_it_is_not_reconciled_all_the_time_nor_hardly_ever(given: str) -> None:
 def made(name: str, source: str, target: str, suffix: str = "") -> Route:
     """A route between `account/container/prefix` and another."""
     given = route(name, source, target, suffix=suffix)
-    return Route(name, place(given["source"]), place(given["target"]), suffix)
+    return Route(name, parse_place(given["source"]), parse_place(given["target"]), suffix)
 
 
 COINCIDING = [
@@ -282,7 +282,7 @@ def test_routes_whose_target_names_can_coincide_are_refused(  # noqa: PLR0917  #
 ) -> None:
     """Rule 15: a target has one owner. The message names both."""
     one, other = made("one", source, target, suffix), made("two", source2, target2, suffix2)
-    assert coincide(one, other) is coincide(other, one) is apart
+    assert can_overlap(one, other) is can_overlap(other, one) is apart
     both = text(route("one", source, target, suffix=suffix), route("two", source2, target2, suffix=suffix2))
     if apart:
         assert refusal(both) == "the targets of 'one' and 'two' can overlap; give them different prefixes"
@@ -390,7 +390,7 @@ def test_a_loop_is_found_from_wherever_it_is_entered(ends: list[tuple[str, str]]
     all_routes = tuple(made(f"r{number}", *pair) for number, pair in enumerate(ends))
     named = {each.name: each for each in all_routes}
     for each in all_routes:
-        path = loop(each, all_routes)
+        path = find_loop(each, all_routes)
         assert path == [] or path[0] == path[-1] == each.name
         for one, following in itertools.pairwise(path):
             here, there = named[one].target, named[following].source
@@ -400,9 +400,9 @@ def test_a_loop_is_found_from_wherever_it_is_entered(ends: list[tuple[str, str]]
 @quick
 @given(st.text(st.characters(), max_size=60) | st.text(max_size=40).map(lambda tail: url("account", tail)))
 def test_reading_a_place_is_total(given: str) -> None:
-    """A place, or a message; and a place is one of Azure's or this machine's."""
+    """A parse_place, or a message; and a place is one of Azure's or this machine's."""
     try:
-        found = place(given)
+        found = parse_place(given)
     except InvalidRoute:
         return
     assert found.endpoint.startswith(("https://", "http://"))

@@ -152,4 +152,4 @@ def test_a_name_that_a_hierarchical_namespace_cannot_hold(name: str, why: str | 
 @given(carried_names())
 def test_only_a_name_that_folds_to_itself_may_go_to_a_hierarchical_namespace(name: str) -> None:
     """The rule and the folding of prefixes say the same of empty segments."""
-    assert (names.hierarchical_refusal(name) == FOLDED) is (names.folded(name) != name or name.endswith("/"))
+    assert (names.hierarchical_refusal(name) == FOLDED) is (names.collapse_slashes(name) != name or name.endswith("/"))

@@ -16,11 +16,11 @@ from rules.transfers.decisions import (
     CopyStatus,
     SourceBlob,
     TargetBlob,
-    clean,
+    choose_cleaning,
     decide,
-    is_coming,
     is_echo,
-    is_half_made,
+    is_in_progress,
+    is_incomplete,
     is_ours,
     is_receipt,
 )
@@ -85,15 +85,15 @@ def test_half_made_is_ours_and_certainly_not_whole(
 ) -> None:
     """Rule 7: "not success" is not it."""
     target = replace(TARGET, transfer_id=owner, copy_status=copy_status, size=size)
-    assert is_half_made(target, TRANSFER, version_size) is half
+    assert is_incomplete(target, TRANSFER, version_size) is half
 
 
 def test_a_pending_copy_of_the_version_is_coming_whoever_started_it() -> None:
     """Two ids of one version wait for each other, instead of aborting each other for ever."""
-    assert is_coming(replace(TARGET, copy_status=PENDING, transfer_id=THEIRS), ETAG)
-    assert not is_coming(replace(TARGET, copy_status=PENDING, source_etag=NEWER), ETAG)
-    assert not is_coming(replace(TARGET, copy_status=SUCCESS), ETAG)
-    assert not is_coming(None, ETAG)
+    assert is_in_progress(replace(TARGET, copy_status=PENDING, transfer_id=THEIRS), ETAG)
+    assert not is_in_progress(replace(TARGET, copy_status=PENDING, source_etag=NEWER), ETAG)
+    assert not is_in_progress(replace(TARGET, copy_status=SUCCESS), ETAG)
+    assert not is_in_progress(None, ETAG)
 
 
 def ended(attempt: int) -> Ended:
@@ -302,18 +302,21 @@ def test_nothing_half_made_stays_and_nothing_whole_is_called_a_failure(
     state: State, target: TargetBlob | None, decision: Cleaning, *, aborted: bool
 ) -> None:
     """Rule 7, after `settle`."""
-    assert clean(gave_up(state), target, aborted=aborted) is decision
+    assert choose_cleaning(gave_up(state), target, aborted=aborted) is decision
 
 
 def test_a_superseded_version_stays_superseded_even_if_it_is_whole() -> None:
     """Its successor is on its way already."""
-    assert clean(gave_up(State.SUPERSEDED), TARGET, aborted=False) is Cleaning.NOTHING
-    assert clean(KNOWN, TARGET, aborted=False) is Cleaning.NOTHING
+    assert choose_cleaning(gave_up(State.SUPERSEDED), TARGET, aborted=False) is Cleaning.NOTHING
+    assert choose_cleaning(KNOWN, TARGET, aborted=False) is Cleaning.NOTHING
 
 
 def test_cleanup_deletes_good_blob() -> None:
     """The trace: a cleanup that slept through the replay finds no copy status (cleared) and deletes nothing."""
-    assert clean(gave_up(State.DEAD_LETTERED), replace(TARGET, copy_status=None), aborted=True) is not Cleaning.DELETE
+    assert (
+        choose_cleaning(gave_up(State.DEAD_LETTERED), replace(TARGET, copy_status=None), aborted=True)
+        is not Cleaning.DELETE
+    )
 
 
 def targets() -> st.SearchStrategy[TargetBlob]:
@@ -364,9 +367,9 @@ def test_whatever_is_found_only_what_is_ours_and_half_made_is_deleted(
 ) -> None:
     """I1: and half-made and whole are never the same."""
     ending = state and Ending(state)
-    decision = clean(replace(RUN, size=size, ending=ending), target, aborted=aborted)
-    assert not (is_half_made(target, TRANSFER, size) and is_receipt(target, ETAG, size))
+    decision = choose_cleaning(replace(RUN, size=size, ending=ending), target, aborted=aborted)
+    assert not (is_incomplete(target, TRANSFER, size) and is_receipt(target, ETAG, size))
     if decision is not Cleaning.NOTHING:
         assert is_ours(target, TRANSFER)
     if decision is Cleaning.DELETE:
-        assert is_half_made(target, TRANSFER, size)
+        assert is_incomplete(target, TRANSFER, size)

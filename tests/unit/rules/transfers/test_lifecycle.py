@@ -155,7 +155,7 @@ class Walk:
     def breaks(self, times: int = 1, detail: str = "the host is ill") -> "Walk":
         """The step's activity raises, so many times."""
         for _ in range(times):
-            self.run = lifecycle.faulted(self.run, detail, self.now)
+            self.run = lifecycle.handle_failure(self.run, detail, self.now)
             self.now += timedelta(seconds=self.run.pause)
         return self
 
@@ -166,7 +166,7 @@ class Walk:
 
     def is_cancelled_in_a_pause(self) -> "Walk":
         """A person cancels while a timer runs."""
-        self.run = lifecycle.cancelled(self.run)
+        self.run = lifecycle.cancel(self.run)
         return self
 
     @property
@@ -278,7 +278,7 @@ def test_one_that_is_not_there_at_the_deadline_is_looked_for_all_the_same() -> N
 
 def test_a_resumed_run_looks_for_it_twice() -> None:
     """Nobody knows how much of the pause has passed."""
-    run = lifecycle.resumed(at(Step.START, gone=True, settled=True), "the worker died")
+    run = lifecycle.resume(at(Step.START, gone=True, settled=True), "the worker died")
     assert (run.gone, run.settled) == (False, False)
 
 
@@ -393,7 +393,7 @@ def test_an_answer_between_exceptions_begins_the_count_anew() -> None:
 
 def test_an_exception_at_the_deadline_is_internal() -> None:
     """There is no time left for another try."""
-    run = lifecycle.faulted(at(Step.CHECK, first_look_at=NOW - LATE), "ill", NOW)
+    run = lifecycle.handle_failure(at(Step.CHECK, first_look_at=NOW - LATE), "ill", NOW)
     assert run.ending == Ending(State.DEAD_LETTERED, reason=Reason.INTERNAL, detail="ill")
 
 
@@ -496,7 +496,7 @@ def test_a_dead_letter_that_proves_complete_is_verified() -> None:
 @pytest.mark.parametrize("step", Step)
 def test_a_cancel_stops_only_what_is_still_carried(step: Step) -> None:
     """An end is an end."""
-    assert lifecycle.carrying(at(step)) is (step in {Step.START, Step.CHECK})
+    assert lifecycle.in_copy_phase(at(step)) is (step in {Step.START, Step.CHECK})
 
 
 @pytest.mark.parametrize("step", Step)
@@ -514,7 +514,7 @@ def test_what_the_host_failed_goes_on_at_its_step(step: Step) -> None:
         recorded=True,
         first=True,
     )
-    found = lifecycle.resumed(run, "x" * 9_999)
+    found = lifecycle.resume(run, "x" * 9_999)
     assert found == replace(
         run, first=False, activity_failures=0, pause=0, resumes=2, detail="x" * lifecycle.MAX_DETAIL
     )
@@ -524,8 +524,8 @@ def test_what_the_host_failed_goes_on_at_its_step(step: Step) -> None:
 def test_what_the_host_failed_after_a_cancel_does_not_carry_on(step: Step) -> None:
     """A transfer that is ending already goes on to its end."""
     run = at(step, cancelling=True)
-    found = lifecycle.resumed(run, "why")
-    if lifecycle.carrying(run):
+    found = lifecycle.resume(run, "why")
+    if lifecycle.in_copy_phase(run):
         assert (found.step, found.ending and found.ending.state) == (Step.RECORD, State.CANCELLED)
     else:
         assert (found.step, found.ending) == (step, run.ending)
@@ -537,7 +537,7 @@ def test_what_the_host_failed_after_a_cancel_does_not_carry_on(step: Step) -> No
 def test_what_is_broken_off_begins_with_the_record_of_its_end(step: Step, *, cancelling: bool) -> None:
     """An end that is decided stays; else a person's cancel counts, else it is a dead letter. It outranks what broke."""
     run = at(step, cancelling=cancelling, resumes=5, activity_failures=4, pause=9, first=True)
-    found = lifecycle.broken_off(run, "why")
+    found = lifecycle.abandon(run, "why")
     assert (found.step, found.first, found.activity_failures, found.pause, found.resumes) == (
         Step.RECORD,
         False,
@@ -554,12 +554,12 @@ def test_what_is_broken_off_begins_with_the_record_of_its_end(step: Step, *, can
         assert found.ending == failed
 
 
-@pytest.mark.parametrize("again", [lifecycle.resumed, lifecycle.broken_off])
+@pytest.mark.parametrize("again", [lifecycle.resume, lifecycle.abandon])
 def test_what_is_started_again_reaches_an_end(again: Callable[[Run, str], Run]) -> None:
     """From every step, with three steps that succeed."""
     for step in Step:
         walk = Walk(again(at(step), "why"))
-        while walk.run.step and lifecycle.carrying(walk.run):
+        while walk.run.step and lifecycle.in_copy_phase(walk.run):
             walk.finds(ARCHIVED)
         while walk.run.step:
             walk.finds(DONE)
@@ -599,12 +599,12 @@ def test_details_and_notes_are_kept_short() -> None:
 )
 def test_the_source_is_readable_as_briefly_as_the_engine_allows(engine: Engine, now: datetime, until: datetime) -> None:
     """Rule 14: 30 minutes for `sync`, until the deadline for `async`."""
-    assert lifecycle.read_until(replace(RUN, first_look_at=NOW), engine, now) == until
+    assert lifecycle.sas_expiry(replace(RUN, first_look_at=NOW), engine, now) == until
 
 
 def test_the_first_look_of_all_signs_until_its_own_deadline() -> None:
     """However late it comes."""
-    assert lifecycle.read_until(RUN, Engine.ASYNC, after(hours=9)) == after(hours=33)
+    assert lifecycle.sas_expiry(RUN, Engine.ASYNC, after(hours=9)) == after(hours=33)
 
 
 LIKELY = [
@@ -628,7 +628,7 @@ def step_on(walk: Walk, event: str, outcome: Outcome) -> None:
     """One thing happens to a walk."""
     if event == "breaks":
         walk.breaks()
-    elif event == "cancel" and lifecycle.carrying(walk.run):
+    elif event == "cancel" and lifecycle.in_copy_phase(walk.run):
         walk.is_cancelled_in_a_pause()
     else:
         walk.finds(outcome)
@@ -655,7 +655,7 @@ def test_any_walk_moves_along_the_table_alone(happenings: list[tuple[str, Outcom
 def test_every_walk_ends(cycle: list[Outcome]) -> None:
     """Whatever goes on repeating, the deadline comes; then three steps that succeed are enough."""
     walk = Walk()
-    while walk.run.step and lifecycle.carrying(walk.run):
+    while walk.run.step and lifecycle.in_copy_phase(walk.run):
         walk.finds(cycle[len(walk.steps) % len(cycle)])
         walk.now += timedelta(minutes=5)  # a step takes a while, too
     while walk.run.step:

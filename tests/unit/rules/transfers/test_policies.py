@@ -52,7 +52,7 @@ def test_backoff_is_bounded_never_shrinks_and_is_the_same_in_a_replay(count: int
     assert 2 <= wait <= 750
     assert wait == policies.backoff(count, identity)
     assert wait <= policies.backoff(count + 1, identity)
-    assert 0.75 <= policies.spread(identity) <= 1.25
+    assert 0.75 <= policies.jitter(identity) <= 1.25
 
 
 @pytest.mark.parametrize(("resumes", "about"), [(0, 5), (1, 20), (2, 80), (3, 320), (4, 600), (5, 600), (9_999, 600)])
@@ -140,10 +140,10 @@ def test_a_routes_own_deadline_wins_over_its_engines(
 
 def test_a_deadline_has_come_a_moment_early() -> None:
     """A durable timer may fire a second before it is due."""
-    assert policies.expired(NOW, NOW)
-    assert policies.expired(after(days=1), NOW)
-    assert policies.expired(NOW - GRACE, NOW)
-    assert not policies.expired(NOW - GRACE - timedelta(milliseconds=1), NOW)
+    assert policies.is_reached(NOW, NOW)
+    assert policies.is_reached(after(days=1), NOW)
+    assert policies.is_reached(NOW - GRACE, NOW)
+    assert not policies.is_reached(NOW - GRACE - timedelta(milliseconds=1), NOW)
 
 
 S, A = Engine.SYNC, Engine.ASYNC
