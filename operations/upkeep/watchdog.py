@@ -11,7 +11,7 @@ from ports.services import Ports
 from rules.jobs.model import JobKind
 from rules.orchestrations import recovery
 from rules.orchestrations.instance import Instance, StatusFilter
-from rules.orchestrations.liveness import LOST, SILENT, Liveness, assess, last_sign_of_life
+from rules.orchestrations.liveness import LOST_AFTER, SILENT_AFTER, Liveness, assess, last_sign_of_life
 
 SECONDS, MOST, AT_ONCE = 240.0, 600, 5
 # A message of the hub that has waited for so long says that the answers may be waiting, too.
@@ -76,9 +76,9 @@ async def _look(ports: Ports, instances: Instances, run: TimerRun, prefix: str, 
         if await _act(ports, instances, listed.id):
             run.done += 1
 
-    async for page in run.pages(instances, prefix, statuses=ALIVE, before=ports.now() - LOST):
+    async for page in run.pages(instances, prefix, statuses=ALIVE, before=ports.now() - LOST_AFTER):
         for instance in page:
-            if ports.now() - last_sign_of_life(instance) > SILENT:
+            if ports.now() - last_sign_of_life(instance) > SILENT_AFTER:
                 seen.add(instance)
         lives = [(instance, assess(instance, ports.now())) for instance in page]
         await run.each([instance for instance, found in lives if found is Liveness.STUCK], act, AT_ONCE)
@@ -106,14 +106,14 @@ async def _act(ports: Ports, instances: Instances, identity: str) -> bool:
     if found is Liveness.STUCK:
         await _end(ports, instances, instance)
     else:
-        log("watchdog.lost", recovery.LOST, level=logging.WARNING, id=identity, name=instance.name)
+        log("watchdog.lost", recovery.LOST_ACTIVITY, level=logging.WARNING, id=identity, name=instance.name)
         await give_back(ports, instances, identity)
     return True
 
 
 async def give_back(_ports: Ports, instances: Instances, identity: str) -> None:
     """End an orchestration whose activity was lost, so that it is resumed. If the activity runs after all, it does no harm."""
-    await instances.terminate(identity, recovery.LOST)
+    await instances.terminate(identity, recovery.LOST_ACTIVITY)
 
 
 async def _end(ports: Ports, instances: Instances, instance: Instance) -> None:

@@ -1,7 +1,8 @@
-"""What becomes of an orchestration that ended without a word of its own: the host failed it, or it was terminated (rule 8).
+"""How a broken orchestration continues: one that the host failed, or that was terminated (rule 8).
 
-The host fails what runs when its Python worker dies or its job host restarts in place (Azure/azure-functions-durable-extension
-issue 2621). That says nothing about the blob, so the orchestration is started again from its input.
+The host fails running orchestrations when its Python worker dies or its job host restarts in place
+(Azure/azure-functions-durable-extension issue 2621). That is no verdict on the blob, so the app starts them again from their
+input.
 """
 
 from dataclasses import dataclass, replace
@@ -19,13 +20,13 @@ from rules.transfers import policies
 from rules.transfers.model import Run
 
 MAX_FAILURE_TEXT = 200
-# The watchdog terminates what waits for a lost activity with this reason. It is then resumed like what the host failed.
-LOST = "an activity was lost; the watchdog ended the orchestration so that it can resume"
+# The watchdog terminates an orchestration that waits for a lost activity with this reason, so that it is resumed.
+LOST_ACTIVITY = "an activity was lost; the watchdog ended the orchestration so that it can resume"
 
 
 @dataclass(frozen=True, slots=True)
 class RecoveryPlan:
-    """What a broken orchestration is started again with, and when. `resumed`: it goes on; else it is taken to its end."""
+    """The input to start a broken orchestration with, and when. `resumed`: it continues; otherwise it goes to its end."""
 
     input: Input
     due: datetime
@@ -33,28 +34,28 @@ class RecoveryPlan:
 
 
 def failure_text(instance: Instance) -> str:
-    """What the host or whoever terminated it gave as the reason, without what looks like a secret."""
+    """Return the host's or the terminating client's reason, with secrets removed."""
     return f"the orchestration was {instance.status}: {text_without_secrets(str(instance.output))[:MAX_FAILURE_TEXT]}"
 
 
 def plan(instance: Instance) -> RecoveryPlan | None:
-    """What follows for a broken orchestration; None if its input cannot be read.
+    """Plan how a broken orchestration continues; None if its input cannot be read.
 
-    | status | input | what follows | when |
+    | status | input | plan | when |
     | --- | --- | --- | --- |
-    | Failed | a transfer that is being carried, resumed fewer than 5 times, before its deadline | it goes on | after a growing pause |
-    | Failed | a job that was resumed fewer than 5 times | it goes on | after a growing pause |
-    | Failed | a transfer whose end is decided | it goes on to that end, however often | after a growing pause |
-    | Failed | any other | its end: `dead_lettered`, the job `failed` | at once |
-    | Terminated by the watchdog to resume it | any | it goes on | at once |
-    | Terminated otherwise | any | its end | at once |
+    | Failed | a transfer in `start` or `check`, resumed fewer than 5 times, before its deadline | resume | after a growing pause |
+    | Failed | a job, resumed fewer than 5 times | resume | after a growing pause |
+    | Failed | a transfer whose end is decided | resume towards that end, without limit | after a growing pause |
+    | Failed | any other | end as `dead_lettered`, a job as `failed` | immediately |
+    | Terminated by the watchdog to be resumed | any | resume | immediately |
+    | Terminated otherwise | any | end | immediately |
 
-    What a person was cancelling ends `cancelled`. The deadline is compared with the time at which it would go on.
+    After a cancel request it ends `cancelled`. The deadline is compared with the time of the resume.
     """
     if instance.input is None:
         return None
     given = _merge_status(instance.input, instance.custom)
-    if LOST in str(instance.output):
+    if LOST_ACTIVITY in str(instance.output):
         return RecoveryPlan(_resume(given, instance), instance.updated_at, resumed=True)
     if instance.status != "Failed":
         return RecoveryPlan(_abandon(given, instance), instance.updated_at, resumed=False)
@@ -65,7 +66,7 @@ def plan(instance: Instance) -> RecoveryPlan | None:
 
 
 def input_after_cancel(instance: Instance) -> Input | None:
-    """What a broken orchestration is started again with once a person cancels it; None where it is ending already."""
+    """Return the input to start a broken orchestration with after a cancel request; None if its end is decided."""
     match instance.input:
         case Run() as run if transfer_lifecycle.in_copy_phase(run):
             return transfer_lifecycle.cancel(transfer_lifecycle.resume(run, failure_text(instance)))
@@ -75,17 +76,17 @@ def input_after_cancel(instance: Instance) -> Input | None:
             return None
 
 
-def _merge_status(given: Input, shown: dict[str, Any]) -> Input:
-    """The input, which is of the execution's beginning, with what only the status shows: a noticed cancel, engine, first look."""
-    cancelling = given.cancelling or bool(shown.get("cancelling"))
+def _merge_status(given: Input, custom: dict[str, Any]) -> Input:
+    """Return the input with what only the newer custom status knows: a cancel request, the engine, the first look."""
+    cancelling = given.cancelling or bool(custom.get("cancelling"))
     if isinstance(given, Run):
         # The engine and the first look decide how long a transfer may take.
-        engine = given.engine or next((engine for engine in Engine if engine == shown.get("engine")), None)
+        engine = given.engine or next((engine for engine in Engine if engine == custom.get("engine")), None)
         return replace(
             given,
             cancelling=cancelling,
             engine=engine,
-            first_look_at=given.first_look_at or time_in(shown, "first_look_at"),
+            first_look_at=given.first_look_at or time_in(custom, "first_look_at"),
         )
     return replace(given, cancelling=cancelling)
 

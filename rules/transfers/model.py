@@ -109,8 +109,8 @@ class Step(StrEnum):
 class Run:
     """One attempt of a transfer: the input of its orchestration and of every activity.
 
-    It holds everything that must survive `continue_as_new` and no secret, in under 16 KB of JSON. `first`: nothing has looked or
-    acted yet. `first_look_at`: when the first step ended. `gone`, `settled`: the pause that the last `start` asked for with
+    It holds everything that must survive `continue_as_new` and no secret, in under 16 KB of JSON. `first`: nothing was
+    tried before, so `start` may act without a look. `first_look_at`: when the first step ended. `gone`, `settled`: the pause that the last `start` asked for with
     `Verdict.GONE` or `OCCUPIED` is over.
     """
 

@@ -212,7 +212,9 @@ class TestResumed:
     async def test_one_that_the_watchdog_gave_back_goes_on_at_once(self, world: World) -> None:
         """However often, and at any time: nothing says that it would fail."""
         transfer = world.put()
-        world.stands(transfer, "Terminated", replace(Run(transfer, NOW), resumes=MAX_RESUMES + 1), recovery.LOST)
+        world.stands(
+            transfer, "Terminated", replace(Run(transfer, NOW), resumes=MAX_RESUMES + 1), recovery.LOST_ACTIVITY
+        )
         assert await resume(world.ports, world.instances) == 1
         run = started(world, transfer)
         assert (run.step, run.ending, run.resumes) == (Step.START, None, MAX_RESUMES + 2)
@@ -257,7 +259,7 @@ class TestEnded:
 
     @pytest.mark.parametrize("noticed", ["in its input", "in its status"])
     @pytest.mark.parametrize(
-        ("status", "output"), [("Failed", DIED), ("Terminated", "a person"), ("Terminated", recovery.LOST)]
+        ("status", "output"), [("Failed", DIED), ("Terminated", "a person"), ("Terminated", recovery.LOST_ACTIVITY)]
     )
     async def test_what_a_person_was_cancelling_ends_cancelled(
         self, world: World, status: str, output: str, noticed: str
@@ -420,7 +422,7 @@ class TestJobs:
         assert await resume(world.ports, world.instances) == 0
         assert not starts(world)
 
-    @pytest.mark.parametrize(("status", "output"), [("Failed", DIED), ("Terminated", recovery.LOST)])
+    @pytest.mark.parametrize(("status", "output"), [("Failed", DIED), ("Terminated", recovery.LOST_ACTIVITY)])
     async def test_a_cancelled_one_ends_cancelled_with_its_counts(self, world: World, status: str, output: str) -> None:
         """What was done until then is what its status shows."""
         a_job(world, status, replace(self.AT, cancelling=True), output)

@@ -22,7 +22,7 @@ from rules.errors import Reason, Retryable
 from rules.jobs.model import Job, JobKind, JobState, Phase
 from rules.orchestrations import recovery
 from rules.orchestrations.instance import Instance
-from rules.orchestrations.liveness import LOST
+from rules.orchestrations.liveness import LOST_AFTER
 from rules.transfers.identity import trace_id
 from rules.transfers.model import Run, Transfer
 from rules.transfers.states import State
@@ -72,7 +72,7 @@ def said(caplog: pytest.LogCaptureFixture, action: str) -> list[dict[str, object
 
 async def test_a_lively_hub_costs_its_lists_and_no_line(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """Every ten minutes: four lists, and where each goes on."""
-    stands(world, "a", LOST)
+    stands(world, "a", LOST_AFTER)
     assert await watch(world.ports, world.instances) == 0
     assert world.asked == ["reports.read", "instances.page"] * 4
     assert caplog.records == []
@@ -81,7 +81,7 @@ async def test_a_lively_hub_costs_its_lists_and_no_line(world: World, caplog: py
 async def test_what_was_begun_a_moment_ago_is_not_even_listed(world: World) -> None:
     """Those are most, and all in order."""
     transfer = stands(world, "a", 2 * HOUR)
-    world.instances.created[transfer.id] = NOW - LOST + SECOND
+    world.instances.created[transfer.id] = NOW - LOST_AFTER + SECOND
     assert await watch(world.ports, world.instances) == 0
     assert "instances.find" not in world.asked
 
@@ -106,7 +106,7 @@ async def test_a_stuck_one_is_taken_to_its_dead_letter_by_the_next_resume(
     world: World, status: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Ended, never forgotten: the letter says how long nothing happened."""
-    transfer, lively = stands(world, "a", 30 * HOUR, status), stands(world, "b", LOST)
+    transfer, lively = stands(world, "a", 30 * HOUR, status), stands(world, "b", LOST_AFTER)
     assert await watch(world.ports, world.instances) == 1
     assert said(caplog, "watchdog.stuck") == [
         {
@@ -193,14 +193,14 @@ class TestLost:
         self, world: World, caplog: pytest.LogCaptureFixture
     ) -> None:
         """Terminated, so that it can be started again; it goes on where it was."""
-        transfer, lively = stands(world, "a", LOST + SECOND), stands(world, "b", LOST)
+        transfer, lively = stands(world, "a", LOST_AFTER + SECOND), stands(world, "b", LOST_AFTER)
         assert await watch(world.ports, world.instances) == 1
         kept = world.instances.kept[transfer.id]
-        assert (kept.status, kept.output) == ("Terminated", recovery.LOST)
+        assert (kept.status, kept.output) == ("Terminated", recovery.LOST_ACTIVITY)
         assert said(caplog, "watchdog.lost") == [
             {
                 "action": "watchdog.lost",
-                "text": recovery.LOST,
+                "text": recovery.LOST_ACTIVITY,
                 "id": transfer.id,
                 "name": transfer.name,
                 "trace_id": trace_id(transfer.id),
@@ -221,7 +221,7 @@ class TestLost:
         transfer = stands(world, "a", 25 * MINUTE)
         run, kept = world.instances.kept[transfer.id].run, world.instances.kept
         assert run is not None
-        kept[transfer.id] = replace(kept[transfer.id], custom=progress(run, NOW - LOST))
+        kept[transfer.id] = replace(kept[transfer.id], custom=progress(run, NOW - LOST_AFTER))
         assert await watch(world.ports, world.instances) == 0
         world.pass_time(1)
         assert await watch(world.ports, world.instances) == 1
@@ -229,14 +229,14 @@ class TestLost:
     @pytest.mark.parametrize("resumes", range(6))
     async def test_the_wait_doubles_with_each_resume(self, world: World, resumes: int) -> None:
         """Where it is slow for another reason, it is given more time."""
-        stands(world, "a", LOST * 2**resumes, resumes=resumes, accepted=HOUR)
+        stands(world, "a", LOST_AFTER * 2**resumes, resumes=resumes, accepted=HOUR)
         assert await watch(world.ports, world.instances) == 0
         world.pass_time(1)
         assert await watch(world.ports, world.instances) == 1
 
     async def test_a_job_is_given_back_too(self, world: World) -> None:
         """It goes on at its turn."""
-        job = a_job(world, JobKind.REPLAY, LOST + SECOND)
+        job = a_job(world, JobKind.REPLAY, LOST_AFTER + SECOND)
         assert await watch(world.ports, world.instances) == 1
         await resume(world.ports, world.instances)
         resumed = world.instances.kept[job].job
@@ -261,7 +261,7 @@ class TestLost:
     ) -> None:
         """The answers may wait among the other messages. It is reported once a round; what is stuck is ended all the same."""
         for number in range(2 * PAGE):
-            stands(world, f"{number}", LOST + SECOND)
+            stands(world, f"{number}", LOST_AFTER + SECOND)
         stuck = stands(world, "stuck", 30 * HOUR)
         world.instances.oldest = NOW - BEHIND - SECOND
         assert await watch(world.ports, world.instances) == 1
@@ -276,15 +276,15 @@ class TestLost:
         """However many pages and lists have lost ones."""
         world.instances.oldest = oldest
         for number in range(2 * PAGE):
-            stands(world, f"{number}", LOST + SECOND)
-        a_job(world, JobKind.REPLAY, LOST + SECOND)
+            stands(world, f"{number}", LOST_AFTER + SECOND)
+        a_job(world, JobKind.REPLAY, LOST_AFTER + SECOND)
         assert await watch(world.ports, world.instances) == 2 * PAGE + 1
         assert world.asked.count("instances.oldest") == 1
         assert said(caplog, "watchdog.behind") == []
 
     async def test_a_hub_that_cannot_be_looked_at_counts_as_behind(self, world: World) -> None:
         """The round fails in the end, but what is stuck is ended, and the next round looks again."""
-        lost, stuck = stands(world, "a", LOST + SECOND), stands(world, "b", 30 * HOUR)
+        lost, stuck = stands(world, "a", LOST_AFTER + SECOND), stands(world, "b", 30 * HOUR)
         world.refuse(INSTANCES_OLDEST, error_for_answer(INSTANCES_OLDEST, 403, "AuthorizationFailure"), times=1)
         with pytest.raises(Retryable):
             await watch(world.ports, world.instances)
@@ -295,7 +295,7 @@ class TestLost:
 
     async def test_one_that_moved_meanwhile_is_not_given_back(self, world: World) -> None:
         """The answer came while the page was looked at."""
-        transfer = stands(world, "a", LOST + SECOND)
+        transfer = stands(world, "a", LOST_AFTER + SECOND)
         world.when(INSTANCES_FIND, lambda: world.instances.become(transfer.id, "Running"))
         assert await watch(world.ports, world.instances) == 0
         assert world.instances.kept[transfer.id].status == "Running"
@@ -331,7 +331,7 @@ class TestBounds:
         """Also where several are under way at once; the next round does the rest."""
         world = Yielding()
         for number in range(MOST + PAGE):
-            stands(world, f"{number}", LOST + SECOND)
+            stands(world, f"{number}", LOST_AFTER + SECOND)
         assert [await watch(world.ports, world.instances) for _ in range(3)] == [MOST, PAGE, 0]
         assert MOST % AT_ONCE == 0
 

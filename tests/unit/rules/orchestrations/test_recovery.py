@@ -14,7 +14,7 @@ from rules.jobs import status
 from rules.jobs.model import Job, JobKind, JobState, Phase, Tally
 from rules.orchestrations import recovery
 from rules.orchestrations.instance import Instance
-from rules.orchestrations.recovery import LOST, MAX_FAILURE_TEXT
+from rules.orchestrations.recovery import LOST_ACTIVITY, MAX_FAILURE_TEXT
 from rules.routes.model import Engine
 from rules.transfers import lifecycle, policies
 from rules.transfers.model import Ended, Ending, Run, Step
@@ -115,11 +115,11 @@ TRANSFERS: dict[str, Row] = {
         AT_ONCE,
         False,
     ),
-    "lost": (transfer(COPYING, "Terminated", LOST), Step.CHECK, None, AT_ONCE, True),
-    "lost, spent": (transfer(SPENT, "Terminated", f"Reason: {LOST}"), Step.CHECK, None, AT_ONCE, True),
-    "lost, ending": (transfer(CLEANING, "Terminated", LOST), Step.CLEAN, State.DEAD_LETTERED, AT_ONCE, True),
+    "lost": (transfer(COPYING, "Terminated", LOST_ACTIVITY), Step.CHECK, None, AT_ONCE, True),
+    "lost, spent": (transfer(SPENT, "Terminated", f"Reason: {LOST_ACTIVITY}"), Step.CHECK, None, AT_ONCE, True),
+    "lost, ending": (transfer(CLEANING, "Terminated", LOST_ACTIVITY), Step.CLEAN, State.DEAD_LETTERED, AT_ONCE, True),
     "lost, cancelled": (
-        transfer(COPYING, "Terminated", LOST, cancelling=True),
+        transfer(COPYING, "Terminated", LOST_ACTIVITY, cancelling=True),
         Step.RECORD,
         State.CANCELLED,
         AT_ONCE,
@@ -161,9 +161,9 @@ JOBS: dict[str, JobRow] = {
     "failed, cancelled": (job(STOPPED), None, JobState.CANCELLED, JOB_PAUSE, True),
     "failed, cancelled in its status": (job(JOB, cancelling=True), None, JobState.CANCELLED, JOB_PAUSE, True),
     "failed, cancelled, spent": (job(SPENT_JOB, cancelling=True), None, JobState.CANCELLED, AT_ONCE, False),
-    "lost": (job(JOB, "Terminated", LOST), Phase.ACT, JobState.RUNNING, AT_ONCE, True),
-    "lost, spent": (job(SPENT_JOB, "Terminated", LOST), Phase.ACT, JobState.RUNNING, AT_ONCE, True),
-    "lost, cancelled": (job(STOPPED, "Terminated", LOST), None, JobState.CANCELLED, AT_ONCE, True),
+    "lost": (job(JOB, "Terminated", LOST_ACTIVITY), Phase.ACT, JobState.RUNNING, AT_ONCE, True),
+    "lost, spent": (job(SPENT_JOB, "Terminated", LOST_ACTIVITY), Phase.ACT, JobState.RUNNING, AT_ONCE, True),
+    "lost, cancelled": (job(STOPPED, "Terminated", LOST_ACTIVITY), None, JobState.CANCELLED, AT_ONCE, True),
     "terminated": (job(JOB, "Terminated", "by hand"), None, JobState.FAILED, AT_ONCE, False),
     "terminated, cancelled": (job(STOPPED, "Terminated", "by hand"), None, JobState.CANCELLED, AT_ONCE, False),
 }
@@ -198,7 +198,7 @@ def test_what_follows_for_a_job(row: JobRow) -> None:
 
 
 @pytest.mark.parametrize("status", ["Failed", "Terminated"])
-@pytest.mark.parametrize("output", [HOST, LOST])
+@pytest.mark.parametrize("output", [HOST, LOST_ACTIVITY])
 def test_an_input_that_cannot_be_read_has_no_sequel(status: str, output: str) -> None:
     """Nothing can be started of it."""
     assert recovery.plan(transfer(None, status, output)) is None
@@ -282,7 +282,7 @@ def test_a_cancel_takes_a_job_to_its_end() -> None:
 
 
 statuses = st.sampled_from(["Failed", "Terminated"])
-outputs = st.sampled_from([HOST, LOST, "by hand", None])
+outputs = st.sampled_from([HOST, LOST_ACTIVITY, "by hand", None])
 counts = st.integers(0, 99)
 
 

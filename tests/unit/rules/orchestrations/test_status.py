@@ -14,7 +14,7 @@ from rules.errors import Reason
 from rules.orchestrations import recovery
 from rules.orchestrations import status as orchestration_status
 from rules.orchestrations.instance import Instance
-from rules.orchestrations.recovery import LOST
+from rules.orchestrations.recovery import LOST_ACTIVITY
 from rules.routes.model import Engine
 from rules.transfers import identity, policies
 from rules.transfers import status as transfer_status
@@ -153,7 +153,7 @@ def test_one_that_broke_before_its_first_step_is_accepted() -> None:
 @pytest.mark.parametrize(
     ("run", "live", "shown", "output", "expected"),
     [
-        (COPYING, COPYING, "Terminated", LOST, (None, None, False)),
+        (COPYING, COPYING, "Terminated", LOST_ACTIVITY, (None, None, False)),
         (COPYING, COPYING, "Terminated", "by hand", ("dead_lettered", "internal", False)),
         (replace(COPYING, resumes=MAX_RESUMES), COPYING, "Failed", HOST, ("dead_lettered", "internal", False)),
         (
@@ -222,7 +222,7 @@ def test_a_status_is_json_and_never_holds_the_name(run: Run) -> None:
 @given(
     run=runs().filter(lambda run: run.state not in FINAL and run.step is not None),
     shown=st.sampled_from(["Failed", "Terminated"]),
-    output=st.sampled_from([HOST, LOST, None]),
+    output=st.sampled_from([HOST, LOST_ACTIVITY, None]),
 )
 def test_a_broken_one_is_shown_as_what_follows(run: Run, shown: str, output: str | None) -> None:
     """Never as ended, and with the very time and end of its plan."""
