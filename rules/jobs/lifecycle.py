@@ -34,7 +34,8 @@ def advance(job: Job, batch: Batch, now: datetime) -> Job:
     | act | more lines, also because the batch stopped early | a pause that keeps the rate, act |
     | act | no more lines | the end, `done` |
 
-    The pause that keeps the rate covers what this batch itself started or discarded, not what an earlier try of it did.
+    The pause that keeps the rate covers what this batch itself started or discarded, not what an earlier try of it
+    did.
     """
     if batch.failure:
         return handle_failure(job, batch.failure, now, progressed=batch.moved, permanent=batch.permanent)
@@ -72,7 +73,7 @@ def cancel(job: Job, now: datetime) -> Job:
 
 
 def resume(job: Job, detail: str) -> Job:
-    """Return the job to start after the host failed its orchestration: at the batch of its input, which is safe to repeat."""
+    """Return the job to start after the host failed its orchestration: it repeats the batch of its input."""
     return replace(job, failures=0, pause=0, resumes=job.resumes + 1, detail=detail[:MAX_DETAIL])
 
 

@@ -1,7 +1,8 @@
 """The values of a job: a bulk replay, a bulk discard or a reconcile.
 
-A job first surveys and writes its findings to pages of a report. Unless it is a dry run, it then acts on the lines of that
-report at a limited rate. So its size is known before it acts, and its position is a few numbers, however many blobs there are.
+A job first surveys and writes its findings to pages of a report. Unless it is a dry run, it then acts on the lines of
+that report at a limited rate. So its size is known before it acts, and its position is a few numbers, however many
+blobs there are.
 """
 
 from dataclasses import dataclass, fields
@@ -55,9 +56,9 @@ class Finding(StrEnum):
 class Result(StrEnum):
     """The result of acting on a line.
 
-    `started`: its transfer was started. `discarded`: its dead letter was discarded. `running`: its transfer was already running.
-    `skipped`: a person cancelled it, or it is a dead letter that a reconcile does not replay. `refused`: the current routes or
-    its own state do not allow it. `failed`: storage failed several times.
+    `started`: its transfer was started. `discarded`: its dead letter was discarded. `running`: its transfer was
+    already running. `skipped`: a person cancelled it, or it is a dead letter that a reconcile does not replay.
+    `refused`: the current routes or its own state do not allow it. `failed`: storage failed several times.
     """
 
     STARTED = "started"
@@ -99,8 +100,9 @@ class Tally:
 class Job:
     """A job: the input of its orchestration and of every activity.
 
-    The survey continues at `cursor`, and `hint` is where the list on the other side continues; both are markers of the service.
-    `pages` counts the pages of findings, `batches` the pages of results. `act` continues at `page` and `line`.
+    The survey continues at `cursor`, and `hint` is where the list on the other side continues; both are markers of
+    the service. `pages` counts the pages of findings, `batches` the pages of results. `act` continues at `page` and
+    `line`.
     """
 
     id: str
@@ -134,9 +136,10 @@ class Job:
 class Batch:
     """The result of one batch. `wrote`: it wrote a page.
 
-    The survey continues at `cursor` and `hint`, None at the end; `act` continues at `page` and `line`. The tally covers the whole
-    page of results, of which an earlier try of this batch had done `before` lines. `failure` is why the batch must be repeated;
-    `moved`: it still finished at least one line; `permanent`: repeating it would not help.
+    The survey continues at `cursor` and `hint`, None at the end; `act` continues at `page` and `line`. The tally
+    covers the whole page of results, of which an earlier try of this batch had done `before` lines. `failure` is why
+    the batch must be repeated; `moved`: it still finished at least one line; `permanent`: repeating it would not
+    help.
     """
 
     tally: Tally = Tally()
@@ -152,7 +155,7 @@ class Batch:
 
 
 def scheduled_id(route: Route, now: datetime) -> str | None:
-    """Return the id of a route's scheduled reconcile at this time, one per interval since the epoch; None without a schedule."""
+    """Return the id of a route's scheduled reconcile, one per interval since the epoch; None without a schedule."""
     if route.reconcile is None:
         return None
     slot = int(now.timestamp() // route.reconcile.total_seconds())

@@ -45,8 +45,9 @@ def assess(instance: Instance, now: datetime) -> Liveness:
     | any | any | over 1 h ago | any | silent |
     | any | any | up to 1 h ago, or in the future | any | active |
 
-    A lost orchestration waits for the result of an activity that never arrives: the host drops calls of activities that it does
-    not know. While the task hub has a backlog the result may still arrive, so the caller must check `oldest_message` first.
+    A lost orchestration waits for the result of an activity that never arrives: the host drops calls of activities
+    that it does not know. While the task hub has a backlog the result may still arrive, so the caller must check
+    `oldest_message` first.
     """
     silence = now - last_sign_of_life(instance)
     if silence > STUCK_AFTER and _is_late(instance, now):

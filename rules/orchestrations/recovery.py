@@ -1,8 +1,8 @@
 """How a broken orchestration continues: one that the host failed, or that was terminated (rule 8).
 
 The host fails running orchestrations when its Python worker dies or its job host restarts in place
-(Azure/azure-functions-durable-extension issue 2621). That is no verdict on the blob, so the app starts them again from their
-input.
+(Azure/azure-functions-durable-extension issue 2621). That is no verdict on the blob, so the app starts them again
+from their input.
 """
 
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ LOST_ACTIVITY = "an activity was lost; the watchdog ended the orchestration so t
 
 @dataclass(frozen=True, slots=True)
 class RecoveryPlan:
-    """The input to start a broken orchestration with, and when. `resumed`: it continues; otherwise it goes to its end."""
+    """The input to start a broken orchestration with, and when. `resumed`: it continues; else it goes to its end."""
 
     input: Input
     due: datetime

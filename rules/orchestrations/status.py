@@ -18,10 +18,10 @@ def ended_as_deleted(instance: Instance) -> bool:
 
 
 def view(instance: Instance) -> dict[str, Any]:
-    """Return a transfer as the API answers it: the last progress of its orchestrator, or its input before the first step.
+    """Return a transfer as the API answers it: the last progress, or before the first step the input.
 
-    A broken one keeps its last state, because no final state is recorded yet. `detail` says why it broke, `ending` how it will
-    end if that is decided, and `next_check_at` when it is started again.
+    A broken one keeps its last state, because no final state is recorded yet. `detail` says why it broke, `ending`
+    how it will end if that is decided, and `next_check_at` when it is started again.
     """
     run = instance.run
     live = instance.live or (progress(run) if run else {})

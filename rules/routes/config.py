@@ -1,4 +1,4 @@
-"""Routes as text: reading ROUTES, and refusing what could loop or coincide (rule 15)."""
+"""Parse ROUTES, and reject routes that loop or whose targets overlap (rule 15)."""
 
 import ipaddress
 import json
@@ -37,22 +37,22 @@ FIELDS: dict[str, str] = {
 }
 # An orchestration's input holds both prefixes and the name, and stays under 16 KB.
 MAX_PREFIX = 256
-# An async copy reads the source by a SAS, and a user-delegation SAS lives for 7 days at the most (rule 14).
+# An async copy reads the source with a user-delegation SAS, which is valid for at most 7 days (rule 14).
 MAX_DEADLINE = timedelta(days=6)
 DEADLINE_RANGE = (timedelta(minutes=1), MAX_DEADLINE)
-# Each time lists both sides; the timer that begins it comes every five minutes.
+# Each reconcile lists both sides. The timer that starts it runs every five minutes.
 INTERVALS = (timedelta(minutes=15), timedelta(days=30))
 
 
 class InvalidRoute(ValueError):
-    """A route that cannot be, with the fix."""
+    """An invalid route. The message names the route and the fix."""
 
 
 def read(text: str) -> tuple[Route, ...]:
-    """Read the JSON list of routes.
+    """Parse the JSON list of routes.
 
     Raises:
-        InvalidRoute: it is not one; the message says which route and what would be right.
+        InvalidRoute: the text is not a valid list of routes.
     """
     try:
         items = json.loads(text)
@@ -112,7 +112,7 @@ def _check_tier(text: str) -> str:
 
 
 def parse_duration(texts: dict[str, str], field: str, least: timedelta, most: timedelta) -> timedelta | None:
-    """A field's ISO 8601 duration of days, hours, minutes and seconds: `P2D`, `PT6H`. None where it is not given."""
+    """Parse a field's ISO 8601 duration of days, hours, minutes and seconds, such as `PT6H`; None without the field."""
     if (text := texts.get(field)) is None:
         return None
     match = DURATION.fullmatch(text)
@@ -126,13 +126,13 @@ def parse_duration(texts: dict[str, str], field: str, least: timedelta, most: ti
 
 
 def _in_words(length: timedelta) -> str:
-    """`1 minute`, `15 minutes`, `6 days`."""
+    """Format a duration: `1 minute`, `15 minutes`, `6 days`."""
     number, unit = (length.days, "day") if length.days else (length.seconds // 60, "minute")
     return f"{number} {unit}{'s' if number > 1 else ''}"
 
 
 def parse_place(url: str) -> Place:
-    """Read `https://<account>.blob.core.windows.net/<container>/<prefix>`; the emulator's form on loopback alone."""
+    """Parse `https://<account>.blob.core.windows.net/<container>/<prefix>`, or the emulator's form on loopback."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
@@ -140,7 +140,7 @@ def parse_place(url: str) -> Place:
         raise InvalidRoute(
             f"{_redact(url)} is not a URL such as https://<account>.blob.core.windows.net/<container>/"
         ) from None
-    if not url.isprintable():  # urlsplit drops line breaks in silence
+    if not url.isprintable():  # urlsplit drops line breaks
         raise InvalidRoute(f"{_redact(url)} contains a character that is not allowed in a URL")
     if parts.username is not None or "?" in url or "#" in url:
         raise InvalidRoute(f"{_redact(url)} must not have a user, query or fragment (no SAS: the app creates its own)")
@@ -161,7 +161,7 @@ def parse_place(url: str) -> Place:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine: the only place where the emulator may be."""
+    """Whether a host is this machine, the only one where the emulator is accepted."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -186,7 +186,7 @@ def _place_at(url: str, endpoint: str, path: str) -> Place:
 
 
 def _redact(text: str) -> str:
-    # In a message a text loses what may be secret, and its length: somebody may have pasted a SAS, whatever the field.
+    # Any field may hold a pasted SAS.
     return repr(text_without_secrets(USER_OR_QUERY.sub("", text))[:100])
 
 
@@ -207,22 +207,22 @@ def _check_combination(routes: tuple[Route, ...]) -> None:
 
 
 def _overlap(one: Place, other: Place) -> bool:
-    # The kind of an account is not known yet: `a//` and `a/` are one folder where the namespace is hierarchical.
+    # `a//` and `a/` are one folder in a hierarchical namespace, and the kind of the account is not known here.
     here, there = names.collapse_slashes(one.prefix), names.collapse_slashes(other.prefix)
     same = (one.endpoint, one.container) == (other.endpoint, other.container)
     return same and (here.startswith(there) or there.startswith(here))
 
 
 def can_overlap(one: Route, other: Route) -> bool:
-    """Whether two routes could write one target name. A target keeps its source's suffix, so disjoint suffixes are apart."""
+    """Whether two routes can write the same target name. A target keeps the suffix, so disjoint suffixes prevent it."""
     suffixes = one.suffix.endswith(other.suffix) or other.suffix.endswith(one.suffix)
     return suffixes and _overlap(one.target, other.target)
 
 
 def mirrors(one: Route, other: Route) -> bool:
-    """Whether `other` leads everything that it takes from the target of `one` back to the very blob that it came from.
+    """Whether `other` would copy every blob that `one` wrote back to the blob that it was copied from.
 
-    Then it is an echo, and the rules find it by its receipt (rule 19).
+    Such a copy is an echo, which a transfer detects by its receipt (rule 19).
     """
     there, back = one.target.prefix, other.source.prefix
     if there.startswith(back):
@@ -234,9 +234,9 @@ def mirrors(one: Route, other: Route) -> bool:
 
 
 def find_loop(start: Route, routes: tuple[Route, ...]) -> list[str]:
-    """The names along which what `start` writes would come back to it; empty if it never does.
+    """Return the names of the routes by which a blob of `start` would return to its source; empty without a loop.
 
-    A route that mirrors the one before it ends the path: it copies nothing of what that one wrote.
+    A route that mirrors the one before it ends the path, because it does not copy the echo.
     """
     trail, seen = [[start]], {start.name}
     while trail:

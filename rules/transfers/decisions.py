@@ -1,6 +1,6 @@
-"""Decide the next act of a transfer from its source, its target and the record of its end (rules 1, 2, 3, 5, 7, 12, 19).
+"""Decide the next act of a transfer from its source, its target and the record of its end.
 
-docs/protocol.md explains why the order of reads and acts is safe.
+Rules 1, 2, 3, 5, 7, 12 and 19. docs/protocol.md explains why the order of reads and acts is safe.
 """
 
 from dataclasses import dataclass, field
@@ -43,8 +43,8 @@ class SourceBlob:
 class TargetBlob:
     """A target as one HEAD shows it. `source_etag` and `transfer_id` are its receipt, if any.
 
-    `headers` are its content headers, which `confirm` sets again; the rules do not read them. `shows_sas`: every reader of the
-    blob can see the source's SAS in its copy properties.
+    `headers` are its content headers, which `confirm` sets again; the rules do not read them. `shows_sas`: every
+    reader of the blob can see the source's SAS in its copy properties.
     """
 
     etag: str
@@ -82,7 +82,9 @@ def is_ours(target: TargetBlob, transfer: Transfer) -> bool:
 
 
 def is_incomplete(target: TargetBlob, transfer: Transfer, size: int | None) -> bool:
-    """Whether the target is this transfer's and certainly not whole. A missing status is no proof: `confirm` clears it.
+    """Whether the target is this transfer's and certainly not whole.
+
+    A missing copy status proves nothing, because `confirm` clears it.
 
     | ours | copy status | target size, version size | incomplete |
     | --- | --- | --- | --- |
@@ -101,7 +103,7 @@ def is_in_progress(target: TargetBlob | None, etag: str) -> bool:
 
 
 def copied_version(transfer: Transfer, source: SourceBlob) -> str | None:
-    """Return the target's ETag that the source was copied from, by the source's receipt; None if it is not such a copy."""
+    """Return the ETag of the target that the source was copied from, by its receipt; None if it was not."""
     receipt = {key.lower(): value for key, value in source.metadata.items()}
     etag = identity.bare_etag(receipt.get(RECEIPT_SOURCE_ETAG, ""))
     there, here = transfer.target_blob.url, transfer.source_blob.url
@@ -174,8 +176,8 @@ def decide(run: Run, source: SourceBlob | None, target: TargetBlob | None, ended
     | no | this version | another blob type, after `settle` | remove (If-Match), then look again |
     | no | this version | else | replace (If-Match) |
 
-    The service cannot overwrite a blob of another type, so the app removes it. `settle` comes first because a late create request
-    of an older version would succeed once the name is free.
+    The service cannot overwrite a blob of another type, so the app removes it. `settle` comes first because a late
+    create request of an older version would succeed once the name is free.
     """
     transfer = run.transfer
     if ended is not None and ended.attempt >= run.attempt:
@@ -241,7 +243,7 @@ class Cleaning(StrEnum):
 
 
 def choose_cleaning(run: Run, target: TargetBlob | None, *, aborted: bool) -> Cleaning:
-    """Decide what `clean` does after `settle`: it leaves no incomplete blob and reports no whole one as a failure (rule 7).
+    """Decide what `clean` does after `settle`: remove what is incomplete, and accept what is whole (rule 7).
 
     `aborted`: this step has already aborted another copy.
 

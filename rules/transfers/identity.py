@@ -20,8 +20,8 @@ def route_prefix(route: str) -> str:
 def transfer_id(route: str, source_url: str, etag: str, target_url: str) -> str:
     """Return the id of one version along one route. Another target makes another transfer.
 
-    URLs are canonical and encoded, the ETag has no quotes. Every release must compute the same id, else a replay would start a
-    new transfer.
+    URLs are canonical and encoded, the ETag has no quotes. Every release must compute the same id, else a replay
+    would start a new transfer.
     """
     return route_prefix(route) + _digest(source_url, etag, target_url)
 

@@ -28,7 +28,7 @@ def advance(run: Run, outcome: Outcome, now: datetime) -> Run:
     | start, check | verified | close, or the end if there is nothing to close |
     | | superseded, ended | record that end |
     | | any other, after a cancel request | record `cancelled` |
-    | start | gone | pause, start; also at the deadline, because a deletion is not a failure |
+    | | gone | pause, start; also at the deadline, because a deletion is not a failure |
     | | permanent; any other at the deadline or after 8 tries | record `dead_lettered` |
     | | waiting | pause, check |
     | | occupied | pause for `settle`, start |
@@ -66,10 +66,11 @@ def advance(run: Run, outcome: Outcome, now: datetime) -> Run:
 
 
 def handle_failure(run: Run, detail: str, now: datetime) -> Run:
-    """Return the run after its activity raised: a backoff, then the same step, since that is no verdict on the blob (rule 8).
+    """Return the run after its activity raised (rule 8): a backoff, then the same step.
 
-    `start` and `check` give up after 10 failures in a row and at the deadline (`dead_lettered`, reason `internal`), or after a
-    cancel request (`cancelled`). The later steps retry as in `advance`.
+    An exception is not a verdict on the blob. `start` and `check` give up after 10 failures in a row and at the
+    deadline (`dead_lettered`, reason `internal`), or after a cancel request (`cancelled`). The later steps retry as
+    in `advance`.
     """
     run = replace(
         run,
@@ -87,25 +88,26 @@ def handle_failure(run: Run, detail: str, now: datetime) -> Run:
 def resume(run: Run, detail: str) -> Run:
     """Return the run to start after the host failed its orchestration: the same attempt at the same step.
 
-    This is safe because every step may be repeated. `start` looks before it acts, since the failed execution may have copied,
-    and a run with a cancel request goes to its end instead of copying.
+    This is safe because every step may be repeated. `start` looks before it acts, since the failed execution may have
+    copied, and a run with a cancel request goes to its end instead of copying.
     """
     run = replace(run, first=False, activity_failures=0, pause=0, resumes=run.resumes + 1, detail=detail[:MAX_DETAIL])
-    run = replace(run, gone=False, settled=False)  # the pause after that look may have been cut short
+    run = replace(run, gone=False, settled=False)  # their pause may have been cut short
     return cancel(run) if run.cancelling and in_copy_phase(run) else run
 
 
 def abandon(run: Run, detail: str) -> Run:
     """Return the run to start at its end, without further copying, after its orchestration broke for good.
 
-    It counts as one more resume, so its record of the end outranks any request of the broken execution still in flight.
+    It counts as one more resume, so its record of the end outranks any request of the broken execution still in
+    flight.
     """
     run = replace(run, first=False, activity_failures=0, pause=0, resumes=run.resumes + 1)
     return replace(run, step=Step.RECORD) if run.ending else give_up(run, Reason.INTERNAL, detail)
 
 
 def _retry_step(run: Run, detail: str) -> Run:
-    """Repeat the step after a backoff. `clean` stops after 8 tries, so an inaccessible target does not block the end."""
+    """Repeat the step after a backoff. `clean` gives up after 8 tries: an inaccessible target must not block the end."""
     if run.step is Step.CLEAN and run.activity_failures >= policies.MAX_COPY_ATTEMPTS:
         return _skip_empty_close(
             replace(run, activity_failures=0, pause=0, step=Step.CLOSE, note=f"{UNCLEAN}: {detail[:MAX_DETAIL]}")

@@ -1,4 +1,4 @@
-"""The values of a transfer, all frozen. `codec` converts those that cross a process boundary: runs, outcomes, records of ends."""
+"""The values of a transfer, all frozen. `codec` converts those that cross a process boundary."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -52,7 +52,7 @@ class Successor:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a transfer ends: its final state and the reason. `successor` is set if a newer version or a deletion superseded it."""
+    """How a transfer ends: its final state and the reason. `successor` says what superseded it, if anything."""
 
     state: State
     reason: Reason | None = None
@@ -64,8 +64,8 @@ class Ending:
 class Outcome:
     """The result of one step. An outcome is a verdict on the blob; an exception of an activity is not (rule 8).
 
-    `ending` is set for `ended` and `superseded`; `reason` and `detail` explain the other verdicts. `size` and `copied` are bytes,
-    `pause` is seconds. `began`: this step started the copy that the next one waits for.
+    `ending` is set for `ended` and `superseded`; `reason` and `detail` explain the other verdicts. `size` and
+    `copied` are bytes, `pause` is seconds. `began`: this step started the copy that the next one waits for.
     """
 
     verdict: "Verdict"
@@ -109,9 +109,9 @@ class Step(StrEnum):
 class Run:
     """One attempt of a transfer: the input of its orchestration and of every activity.
 
-    It holds everything that must survive `continue_as_new` and no secret, in under 16 KB of JSON. `first`: nothing was
-    tried before, so `start` may act without a look. `first_look_at`: when the first step ended. `gone`, `settled`: the pause that the last `start` asked for with
-    `Verdict.GONE` or `OCCUPIED` is over.
+    It holds everything that must survive `continue_as_new` and no secret, in under 16 KB of JSON. `first`: nothing
+    was tried before, so `start` may act without a look. `first_look_at`: when the first step ended. `gone`,
+    `settled`: the pause that the last `start` asked for with `Verdict.GONE` or `OCCUPIED` is over.
     """
 
     transfer: Transfer
@@ -147,10 +147,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The record of a transfer's end. Every activity of this attempt or an earlier one stops when it reads the record.
+    """The record of a transfer's end. An activity of this attempt or an earlier one stops when it reads it.
 
-    `resumes` is the run's: a late write of a failed execution cannot undo the record of the resumed one. `discarded`: a person
-    discarded the dead letter of this end, so the sweep does not write it again.
+    `resumes` is the run's: a late write of a failed execution cannot undo the record of the resumed one. `discarded`:
+    a person discarded the dead letter of this end, so the sweep does not write it again.
     """
 
     id: str

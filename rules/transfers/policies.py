@@ -51,7 +51,7 @@ def jitter(identity: str) -> float:
 
 
 def backoff(count: int, identity: str) -> int:
-    """Return the seconds before the next try: 5 s doubling to 10 min, with jitter so that transfers do not retry in step.
+    """Return the seconds before the next try: 5 s doubling to 10 min, with jitter to spread the retries.
 
     | count | 1 | 2 | 3 | 4 | 7 | 8 and more |
     | --- | --- | --- | --- | --- | --- | --- |
@@ -112,8 +112,9 @@ def choose_engine(preference: EnginePreference, kind: Kind, size: int, refused: 
     | async | any | - | async |
     | any | any | every usable engine | `source_unreadable` |
 
-    `refused` holds the engines for which the service answered CannotVerifyCopySource although a HEAD of the source succeeded.
-    A forced engine has no fallback: a route may force `sync` because an `async` copy first empties the target.
+    `refused` holds the engines for which the service answered CannotVerifyCopySource although a HEAD of the source
+    succeeded. A forced engine has no fallback: a route may force `sync` because an `async` copy first empties the
+    target.
     """
     fits = kind is Kind.BLOCK and size <= SYNC_LIMIT
     if preference is EnginePreference.SYNC and not fits:

@@ -12,7 +12,7 @@ DELETION = {"id": None, "etag": None}
 
 
 def progress(run: Run, next_check_at: datetime | None = None) -> dict[str, Any]:
-    """Return the custom status of a running transfer, or the output of an ended one. Under 4 KB, without the blob's name."""
+    """Return the custom status of a running transfer or the output of an ended one. Under 4 KB, without the name."""
     ending = run.ending if run.state in FINAL else None
     return {
         "state": run.state,
