@@ -1,4 +1,4 @@
-"""Silent, lost, stuck, and gone: the truth tables of the watchdog and the purge, row by row."""
+"""The tables of the watchdog and of the purge."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -26,24 +26,24 @@ def transfer(
     next_check: timedelta | None = None,
     **custom: Any,
 ) -> Instance:
-    """A transfer that last changed so long ago."""
+    """A transfer that last changed this long ago."""
     if next_check is not None:
         custom["next_check_at"] = stamp(NOW + next_check)
     return Instance(TRANSFER.id, status, run, custom, None, NOW - silent)
 
 
 def job(silent: timedelta, status: str = "Running", job: Job | None = JOB) -> Instance:
-    """A job that last changed so long ago."""
+    """A job that last changed this long ago."""
     return Instance(JOB_ID, status, None, {}, None, NOW - silent, job)
 
 
 def accepted(ago: timedelta, deadline: timedelta | None = None) -> Run:
-    """A run that was accepted so long ago."""
+    """A run that was accepted this long ago."""
     return Run(TRANSFER, NOW - ago, deadline=deadline)
 
 
 def resumed(resumes: int, run: Run = RUN) -> Run:
-    """A run that was resumed so often."""
+    """A run with this many resumes."""
     return replace(run, resumes=resumes)
 
 
@@ -89,14 +89,13 @@ def resumed(resumes: int, run: Run = RUN) -> Run:
         (transfer(9 * DAY, None), Liveness.SILENT),
     ],
 )
-def test_what_the_watchdog_makes_of_one(instance: Instance, expected: Liveness) -> None:
-    """The table of `life`."""
+def test_how_the_watchdog_classifies_an_orchestration(instance: Instance, expected: Liveness) -> None:
+    """The table of `liveness.assess`."""
     assert assess(instance, NOW) is expected
 
 
 @pytest.mark.parametrize("garbage", [None, "soon", 7, "2026-11-24T19:02:44", {}, "0001-01-01T00:00:00+14:00"])
-def test_a_next_check_that_nobody_can_read_is_no_sign_of_life(garbage: Any) -> None:
-    """Another release may have written it."""
+def test_an_unreadable_next_check_is_ignored(garbage: Any) -> None:
     assert last_sign_of_life(transfer(HOUR, next_check_at=garbage)) == NOW - HOUR
 
 
@@ -121,6 +120,6 @@ OVER = MONTH + timedelta(seconds=1)
         (job(OVER, "Failed", None), True),
     ],
 )
-def test_what_may_go(instance: Instance, *, expected: bool) -> None:
-    """The table of `may_purge`."""
+def test_which_histories_may_be_purged(instance: Instance, *, expected: bool) -> None:
+    """The table of `liveness.may_purge`."""
     assert may_purge(instance, NOW) is expected

@@ -1,4 +1,4 @@
-"""What becomes of a broken orchestration: the truth table of `plan`, row by row; and what a cancel makes of one."""
+"""Recovery of broken orchestrations: the table of `recovery.plan`, and cancels."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -43,12 +43,11 @@ def job(found: Job, status: str = "Failed", output: Any = HOST, **custom: Any) -
 
 
 def pause(resumes: int, identity: str = TRANSFER.id) -> int:
-    """The growing pause."""
     return policies.resume_pause(resumes, identity)
 
 
 def due_before(seconds: float, run: Run = COPYING) -> Run:
-    """The run, its deadline so long after what it would go on at."""
+    """The run with its deadline this many seconds after its resume would be due."""
     return replace(run, first_look_at=NOW, deadline=timedelta(seconds=pause(run.resumes) + seconds))
 
 
@@ -170,8 +169,7 @@ JOBS: dict[str, JobRow] = {
 
 
 @pytest.mark.parametrize("row", TRANSFERS.values(), ids=TRANSFERS)
-def test_what_follows_for_a_transfer(row: Row) -> None:
-    """The table of `plan`. The same attempt, never blindly, and one resume more."""
+def test_how_a_broken_transfer_continues(row: Row) -> None:
     instance, step, end, seconds, resumed = row
     found, before = recovery.plan(instance), instance.run
     assert found is not None
@@ -184,8 +182,7 @@ def test_what_follows_for_a_transfer(row: Row) -> None:
 
 
 @pytest.mark.parametrize("row", JOBS.values(), ids=JOBS)
-def test_what_follows_for_a_job(row: JobRow) -> None:
-    """The table of `plan`. A job that goes on counts one resume more."""
+def test_how_a_broken_job_continues(row: JobRow) -> None:
     instance, phase, state, seconds, resumed = row
     found, before = recovery.plan(instance), instance.job
     assert found is not None
@@ -199,14 +196,12 @@ def test_what_follows_for_a_job(row: JobRow) -> None:
 
 @pytest.mark.parametrize("status", ["Failed", "Terminated"])
 @pytest.mark.parametrize("output", [HOST, LOST_ACTIVITY])
-def test_an_input_that_cannot_be_read_has_no_sequel(status: str, output: str) -> None:
-    """Nothing can be started of it."""
+def test_an_unreadable_input_has_no_plan(status: str, output: str) -> None:
     assert recovery.plan(transfer(None, status, output)) is None
     assert recovery.input_after_cancel(transfer(None, status, output)) is None
 
 
-def test_the_dead_letter_says_what_the_host_said() -> None:
-    """Its reason is `internal`; an end that was decided keeps its own."""
+def test_an_abandoned_transfer_ends_with_the_failure_text_unless_its_end_was_decided() -> None:
     for instance, reason, detail in (
         (transfer(SPENT), Reason.INTERNAL, LOUD),
         (transfer(COPYING, "Terminated", "by hand"), Reason.INTERNAL, "the orchestration was Terminated: by hand"),
@@ -219,16 +214,15 @@ def test_the_dead_letter_says_what_the_host_said() -> None:
         assert (found.input.ending.reason, found.input.ending.detail) == (reason, detail)
 
 
-def test_what_goes_on_shows_what_the_host_said() -> None:
-    """Until its next step says something else."""
+def test_a_resumed_run_shows_the_failure_text() -> None:
     for instance in (transfer(COPYING), job(JOB), job(SPENT_JOB)):
         found = recovery.plan(instance)
         assert found is not None
         assert found.input.detail == LOUD
 
 
-def test_a_job_that_is_broken_off_keeps_the_counts_that_it_showed() -> None:
-    """Its input is older. One that goes on does its turn again, so its counts are those of its input."""
+def test_an_abandoned_job_keeps_the_counts_of_its_status() -> None:
+    """A resumed job repeats its batch, so it keeps the counts of its input."""
     live = status.progress(replace(JOB, tally=Tally(started=90), pages=4, batches=7))
     for instance, started in ((job(SPENT_JOB, **live), 90), (job(STOPPED, **live), 90), (job(JOB, **live), 0)):
         found = recovery.plan(instance)
@@ -238,8 +232,8 @@ def test_a_job_that_is_broken_off_keeps_the_counts_that_it_showed() -> None:
 
 
 @pytest.mark.parametrize("status", ["Failed", "Terminated"])
-def test_what_was_said_holds_no_secret_and_is_short(status: str) -> None:
-    """I8: the host's text may quote a URL; it is redacted before it is cut, so that no half of a secret stays."""
+def test_the_failure_text_is_short_and_without_secrets(status: str) -> None:
+    """I8: it is redacted before it is cut, so that no part of a secret remains."""
     url = "https://a.blob.core.windows.net/c/b?sv=2025&sig=Zm9vYmFy&se=1"
     keys = "AccountKey=a2V5a2V5 https://host/runtime?code=ZnVuY3Rpb24"
     found = recovery.failure_text(transfer(COPYING, status, f"{url} {keys} " + "x" * 9_999))
@@ -251,15 +245,13 @@ def test_what_was_said_holds_no_secret_and_is_short(status: str) -> None:
 
 
 @pytest.mark.parametrize("output", [None, 7, {"state": "verified"}, ["x"], "\ud800", ""])
-def test_any_output_is_a_text(output: Any) -> None:
-    """Total: the extension shows JSON."""
+def test_the_failure_text_exists_for_any_output(output: Any) -> None:
     found = recovery.failure_text(transfer(COPYING, "Failed", output))
     assert found.startswith("the orchestration was Failed: ")
     assert found.encode()
 
 
-def test_a_cancel_takes_a_carried_transfer_to_its_end() -> None:
-    """No event would be heard. Also one that was to go on later."""
+def test_a_cancel_of_a_broken_transfer_starts_it_at_its_end() -> None:
     for run in (RUN, COPYING, SPENT):
         found = recovery.input_after_cancel(transfer(run))
         assert isinstance(found, Run)
@@ -268,13 +260,11 @@ def test_a_cancel_takes_a_carried_transfer_to_its_end() -> None:
 
 
 @pytest.mark.parametrize("step", [Step.RECORD, Step.CLEAN, Step.CLOSE])
-def test_a_cancel_of_one_that_is_ending_starts_nothing(step: Step) -> None:
-    """Its end is decided."""
+def test_a_cancel_of_a_broken_transfer_that_is_ending_starts_nothing(step: Step) -> None:
     assert recovery.input_after_cancel(transfer(replace(CLEANING, step=step))) is None
 
 
-def test_a_cancel_takes_a_job_to_its_end() -> None:
-    """With the counts that it showed."""
+def test_a_cancel_of_a_broken_job_ends_it_with_the_counts_of_its_status() -> None:
     live = status.progress(replace(JOB, tally=Tally(started=90)))
     found = recovery.input_after_cancel(job(JOB, **live))
     assert isinstance(found, Job)
@@ -288,8 +278,9 @@ counts = st.integers(0, 99)
 
 @quick
 @given(run=runs(), resumes=counts, status=statuses, output=outputs, noticed=st.booleans())
-def test_whatever_broke_goes_on_or_ends(run: Run, resumes: int, status: str, output: Any, *, noticed: bool) -> None:
-    """Total. What is started may act, is not started early, and outranks what the broken execution has in flight."""
+def test_every_broken_transfer_has_a_plan_that_outranks_the_broken_execution(
+    run: Run, resumes: int, status: str, output: Any, *, noticed: bool
+) -> None:
     assume(run.step is not None)
     run = replace(run, resumes=resumes)
     instance = Instance(run.transfer.id, status, run, {**progress(run), "cancelling": noticed}, output, NOW)
@@ -312,8 +303,7 @@ def test_whatever_broke_goes_on_or_ends(run: Run, resumes: int, status: str, out
 
 @quick
 @given(runs(), counts)
-def test_a_transfer_that_fails_again_and_again_ends(run: Run, resumes: int) -> None:
-    """At most five times it is carried on; then its end is decided, and stays."""
+def test_a_transfer_that_keeps_failing_ends_after_five_resumes(run: Run, resumes: int) -> None:
     assume(run.step is not None)
     run, ends, carried = replace(run, resumes=resumes), None, 0
     for _ in range(2 * MAX_RESUMES):

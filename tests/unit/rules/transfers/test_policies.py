@@ -1,4 +1,4 @@
-"""Policies decide: each table of a docstring stands here again."""
+"""The tables of `rules.transfers.policies`."""
 
 import itertools
 from datetime import timedelta
@@ -18,8 +18,7 @@ IDS = st.text("0123456789abcdef", min_size=1, max_size=33)
 NOBODY: frozenset[Engine] = frozenset()
 
 
-def test_the_numbers_are_the_ones_of_the_design() -> None:
-    """Its table, in one place."""
+def test_the_limits_and_times_are_the_documented_ones() -> None:
     times = Times()
     assert (policies.MAX_COPY_ATTEMPTS, policies.MAX_FAILURES, policies.MAX_RESUMES) == (8, 10, 5)
     assert (times.window, times.recheck, times.timeout, times.settle) == (15, 30, 60, 90)
@@ -30,7 +29,7 @@ def test_the_numbers_are_the_ones_of_the_design() -> None:
 @quick
 @given(st.floats(0.01, 600))
 def test_settle_is_longer_than_window_and_timeout_together(window: float) -> None:
-    """However the three are scaled: after it no late request is alive."""
+    """So no late request is alive after it."""
     times = Times(window)
     assert times.settle > times.window + times.timeout
 
@@ -39,15 +38,13 @@ def test_settle_is_longer_than_window_and_timeout_together(window: float) -> Non
     ("count", "about"), [(1, 5), (2, 10), (3, 20), (4, 40), (5, 80), (6, 160), (7, 320), (8, 600), (9, 600), (900, 600)]
 )
 def test_backoff_doubles_up_to_ten_minutes(count: int, about: int) -> None:
-    """Give or take a quarter, by the id."""
     waits = [policies.backoff(count, str(number)) for number in range(100)]
     assert about * 0.75 - 1 <= min(waits) < about < max(waits) <= about * 1.25 + 1
 
 
 @quick
 @given(st.integers(0, 10_000), IDS)
-def test_backoff_is_bounded_never_shrinks_and_is_the_same_in_a_replay(count: int, identity: str) -> None:
-    """An orchestrator may neither roll dice nor wait for ever."""
+def test_backoff_is_bounded_monotonic_and_deterministic(count: int, identity: str) -> None:
     wait = policies.backoff(count, identity)
     assert 2 <= wait <= 750
     assert wait == policies.backoff(count, identity)
@@ -57,7 +54,6 @@ def test_backoff_is_bounded_never_shrinks_and_is_the_same_in_a_replay(count: int
 
 @pytest.mark.parametrize(("resumes", "about"), [(0, 5), (1, 20), (2, 80), (3, 320), (4, 600), (5, 600), (9_999, 600)])
 def test_the_pause_before_a_resume_grows_fourfold_up_to_ten_minutes(resumes: int, about: int) -> None:
-    """The table of `resume_pause`, give or take a quarter, by the id."""
     waits = [policies.resume_pause(resumes, str(number)) for number in range(100)]
     assert about * 0.75 - 1 <= min(waits) < about < max(waits) <= about * 1.25 + 1
     assert waits == [policies.resume_pause(resumes, str(number)) for number in range(100)]
@@ -86,7 +82,6 @@ def test_the_pause_before_a_resume_grows_fourfold_up_to_ten_minutes(resumes: int
 def test_the_next_poll_follows_the_progress(
     polls: int, copied: int, total: int | None, elapsed: float, seconds: int
 ) -> None:
-    """The table of `next_poll`."""
     assert policies.next_poll(polls, copied, total, elapsed) == seconds
 
 
@@ -100,12 +95,11 @@ def test_the_next_poll_follows_the_progress(
 def test_a_poll_is_always_between_two_and_sixty_seconds_away(
     polls: int, copied: int, total: int | None, elapsed: float
 ) -> None:
-    """Whatever the service and the clock say."""
     assert 2 <= policies.next_poll(polls, copied, total, elapsed) <= 60
 
 
 def polls_within(seconds: int, pace: float | None) -> int:
-    """How many polls a copy of so many seconds takes; `pace` is bytes a second, None where no progress shows."""
+    """The number of polls for a copy of this duration; `pace` is bytes per second, None without visible progress."""
     elapsed, polls = 0.0, 0
     total = round(seconds * (pace or 1))
     while elapsed < seconds:
@@ -116,8 +110,8 @@ def polls_within(seconds: int, pace: float | None) -> int:
 
 @pytest.mark.parametrize("pace", [None, 100.0], ids=["no progress shown", "steady progress"])
 @pytest.mark.parametrize(("seconds", "most"), [(2, 1), (60, 9), (600, 20), (3_600, 75), (86_400, 1_460)])
-def test_polls_grow_with_the_logarithm_of_time_and_then_linearly(seconds: int, most: int, pace: float | None) -> None:
-    """I6: a minute is a handful, a day one a minute."""
+def test_the_number_of_polls_is_bounded(seconds: int, most: int, pace: float | None) -> None:
+    """I6."""
     assert polls_within(seconds, pace) <= most
 
 
@@ -131,15 +125,13 @@ def test_polls_grow_with_the_logarithm_of_time_and_then_linearly(seconds: int, m
         (timedelta(days=6), Engine.SYNC, timedelta(days=6)),
     ],
 )
-def test_a_routes_own_deadline_wins_over_its_engines(
+def test_the_deadline_of_a_route_overrides_that_of_the_engine(
     wanted: timedelta | None, engine: Engine | None, length: timedelta
 ) -> None:
-    """Until the engine is known, `sync` is meant."""
     assert policies.deadline(wanted, engine) == length
 
 
-def test_a_deadline_has_come_a_moment_early() -> None:
-    """A durable timer may fire a second before it is due."""
+def test_a_time_is_reached_up_to_the_grace_period_early() -> None:
     assert policies.is_reached(NOW, NOW)
     assert policies.is_reached(after(days=1), NOW)
     assert policies.is_reached(NOW - GRACE, NOW)
@@ -171,14 +163,13 @@ SMALL, LARGE = SYNC_LIMIT, SYNC_LIMIT + 1
         ("async", "BlockBlob", SMALL, "async", Reason.SOURCE_UNREADABLE),
     ],
 )
-def test_which_engine_carries_a_blob(wanted: str, kind: str, size: int, refused: str, engine: Engine | Reason) -> None:
-    """Rule 16, the table of `choose_engine`."""
+def test_which_engine_is_chosen(wanted: str, kind: str, size: int, refused: str, engine: Engine | Reason) -> None:
+    """The table of `choose_engine` (rule 16)."""
     given_up = frozenset(Engine(name) for name in refused.split())
     assert policies.choose_engine(EnginePreference(wanted), Kind(kind), size, given_up) is engine
 
 
-def test_no_engine_is_asked_again_that_was_refused_or_that_the_route_forbids() -> None:
-    """Every combination."""
+def test_a_refused_or_excluded_engine_is_never_chosen() -> None:
     refusals = [NOBODY, {S}, {A}, {S, A}]
     for wanted, kind, size, refused in itertools.product(EnginePreference, Kind, (SMALL, LARGE), refusals):
         engine = policies.choose_engine(wanted, kind, size, frozenset(refused))
@@ -188,8 +179,7 @@ def test_no_engine_is_asked_again_that_was_refused_or_that_the_route_forbids() -
             assert engine is A or (kind is Kind.BLOCK and size <= SYNC_LIMIT)
 
 
-def test_metadata_may_take_8_kb_with_our_two_keys() -> None:
-    """Names and values count, in bytes."""
+def test_metadata_is_limited_to_8_kb_of_keys_and_values() -> None:
     assert policies.metadata_fits({})
     assert policies.metadata_fits({"key": "x" * (8_192 - 3)})
     assert not policies.metadata_fits({"key": "x" * (8_192 - 2)})
