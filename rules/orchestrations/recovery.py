@@ -1,7 +1,7 @@
 """How a broken orchestration continues: one that the host failed, or that was terminated (rule 8).
 
 The host fails running orchestrations when its Python worker dies or its job host restarts in place
-(Azure/azure-functions-durable-extension issue 2621). That is no verdict on the blob, so the app starts them again
+(Azure/azure-functions-durable-extension issue 2621). That is not a verdict on the blob, so the app starts them again
 from their input.
 """
 

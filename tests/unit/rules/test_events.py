@@ -91,8 +91,8 @@ def test_every_form_of_an_event_leads_to_the_same_transfer(schema: Any, wrap: An
 
 
 def test_parsing_normalises_account_and_etag() -> None:
-    shouted = {**event(eTag=f'"{ETAG}"', more=[1]), "source": ACCOUNT.upper() + "SharingSource", "extra": {}}
-    assert parse(body(shouted)) == BlobCreated("sharingsource", "source", NAME, ETAG, URL)
+    unusual = {**event(eTag=f'"{ETAG}"', more=[1]), "source": ACCOUNT.upper() + "SharingSource", "extra": {}}
+    assert parse(body(unusual)) == BlobCreated("sharingsource", "source", NAME, ETAG, URL)
 
 
 @pytest.mark.parametrize("schema", [event, event_grid])
@@ -245,7 +245,7 @@ MALFORMED: dict[str, tuple[bytes, str]] = {
     "data that is NaN": (BARE.encode() + b',"data":NaN}', NO_DATA),
     "data that is infinite": (BARE.encode() + b',"data":1e999}', NO_DATA),
     "a source that is null": (body({**event(), "source": None}), NO_BLOB),
-    "a source that is no account": (body({**event(), "source": "/subscriptions/1"}), NO_BLOB),
+    "a source that is not an account": (body({**event(), "source": "/subscriptions/1"}), NO_BLOB),
     "a source that goes on": (body({**event(), "source": ACCOUNT + "sharingsource/x"}), NO_BLOB),
     "an account with a Kelvin sign": (body({**event(), "source": ACCOUNT + "\u212aelvin"}), NO_BLOB),
     "an account of 25 letters": (body({**event(), "source": ACCOUNT + "a" * 25}), NO_BLOB),
@@ -279,7 +279,7 @@ def test_a_malformed_message_is_rejected_with_the_reason(case: str) -> None:
 URLS = {
     "as it is": (URL, "shared"),
     "encoded once": (f"{SOURCE_HOST}/source/in%2F2026%2Freport.csv", "shared"),
-    "its dfs twin": (DFS, "shared"),
+    "its dfs host": (DFS, "shared"),
     "encoded twice": (f"{SOURCE_HOST}/source/in%252F2026%252Freport.csv", "not_allowed"),
     "its container encoded": (f"{SOURCE_HOST}/%73ource/{NAME}", "shared"),
     "its container encoded twice": (f"{SOURCE_HOST}/%2573ource/{NAME}", "not_allowed"),
@@ -338,7 +338,7 @@ NAMES = {
     "in/a\ud800": "invalid_name",
     "in/a\ufffe": "invalid_name",
     "in/" + "a" * 1_021: "invalid_name",  # rewritten to `out/…` it is one too long
-    "in/" + "\u20ac" * 200: "invalid_name",  # its URL leaves no room for a SAS
+    "in/" + "\u20ac" * 200: "invalid_name",  # its URL and a SAS exceed the limit
     "In/a": "ignored",
     "in": "ignored",
     "other": "ignored",

@@ -59,8 +59,8 @@ BAD_RECORDS: dict[str, Any] = {
     "attempts that are a list": {**GOOD, "attempts": [1]},
     "an attempt without a number": {**GOOD, "attempts": {"x": GOOD["attempts"]["0"]}},
     "an attempt that is empty": {**GOOD, "attempts": {"0": {}}},
-    "a reason of its own": {**GOOD, "attempts": {"0": {**GOOD["attempts"]["0"], "reason": "weather"}}},
-    "a time that is none": {**GOOD, "resolved_at": "yesterday"},
+    "an unknown reason": {**GOOD, "attempts": {"0": {**GOOD["attempts"]["0"], "reason": "weather"}}},
+    "an invalid time": {**GOOD, "resolved_at": "yesterday"},
 }
 
 

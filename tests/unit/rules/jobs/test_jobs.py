@@ -25,10 +25,10 @@ LATER = after(seconds=9)
 MORE = Batch(Tally(found=1), wrote=True, cursor="c", hint="h")
 FOUND, NOTHING = Batch(Tally(found=1), wrote=True), Batch()
 FAILURE = Batch(failure="source.list: 503 ServerBusy")
-HOPELESS = replace(FAILURE, permanent=True)
-MOVED = replace(FAILURE, moved=True)
-# A name's marker, as long as a service makes one; and the worst that a detail may hold.
-LONGEST, LOUDEST = "m" * 2_048, "\U0001f4a5" * 5_000
+PERMANENT = replace(FAILURE, permanent=True)
+PROGRESS = replace(FAILURE, moved=True)
+# The longest marker that the service returns, and the longest detail in JSON.
+LONGEST, LONGEST_DETAIL = "m" * 2_048, "\U0001f4a5" * 5_000
 
 counts = st.integers(0, 10**12)
 tallies = st.builds(Tally, **{field.name: counts for field in fields(Tally)})
@@ -84,27 +84,27 @@ def batches() -> st.SearchStrategy[Batch]:
 @pytest.mark.parametrize(
     ("job", "batch", "phase", "state"),
     [
-        # any | a cancel was seen | the end, cancelled
+        # any, after a cancel request: the end, cancelled
         *[(replace(RECONCILE, phase=phase, cancelling=True), MORE, None, "cancelled") for phase in Phase],
         *[(replace(RECONCILE, phase=phase, cancelling=True), FAILURE, None, "cancelled") for phase in Phase],
-        (replace(RECONCILE, cancelling=True), HOPELESS, None, "cancelled"),
-        # any | failure, and it got nowhere | the same batch; after 10 in a row, the end: failed
+        (replace(RECONCILE, cancelling=True), PERMANENT, None, "cancelled"),
+        # failed without progress: the same batch; after 10 in a row the end, failed
         *[(replace(ACTING, phase=phase), FAILURE, phase, "running") for phase in Phase],
         *[(replace(ACTING, phase=phase, failures=9), FAILURE, None, "failed") for phase in Phase],
-        # any | failure, but it got somewhere | the same batch
-        *[(replace(ACTING, phase=phase, failures=9), MOVED, phase, "running") for phase in Phase],
-        (replace(ACTING, cancelling=True), MOVED, None, "cancelled"),
-        # any | failure, and doing it again would not help | the end, failed
-        *[(replace(ACTING, phase=phase), HOPELESS, None, "failed") for phase in Phase],
-        # survey, extras | there is more | the same, from there
+        # failed after progress: the same batch
+        *[(replace(ACTING, phase=phase, failures=9), PROGRESS, phase, "running") for phase in Phase],
+        (replace(ACTING, cancelling=True), PROGRESS, None, "cancelled"),
+        # failed for good: the end, failed
+        *[(replace(ACTING, phase=phase), PERMANENT, None, "failed") for phase in Phase],
+        # survey, extras; more to list: the next page
         (RECONCILE, MORE, Phase.SURVEY, "running"),
         (REPLAY, MORE, Phase.SURVEY, "running"),
         (replace(RECONCILE, phase=Phase.EXTRAS), MORE, Phase.EXTRAS, "running"),
-        # survey of a reconcile | at the end | extras
+        # survey of a reconcile; the list is complete: extras
         (RECONCILE, FOUND, Phase.EXTRAS, "running"),
         (RECONCILE, NOTHING, Phase.EXTRAS, "running"),
         (replace(RECONCILE, dry_run=True), FOUND, Phase.EXTRAS, "running"),
-        # survey, extras | at the end | act; or the end of a dry run, and where nothing was found
+        # survey, extras; the list is complete: act; or the end of a dry run or if nothing was found
         (REPLAY, FOUND, Phase.ACT, "running"),
         (replace(RECONCILE, phase=Phase.EXTRAS), FOUND, Phase.ACT, "running"),
         (replace(RECONCILE, phase=Phase.EXTRAS, tally=Tally(found=1)), NOTHING, Phase.ACT, "running"),
@@ -112,10 +112,10 @@ def batches() -> st.SearchStrategy[Batch]:
         (replace(RECONCILE, phase=Phase.EXTRAS, dry_run=True), FOUND, None, "done"),
         (REPLAY, NOTHING, None, "done"),
         (replace(RECONCILE, phase=Phase.EXTRAS), Batch(Tally(extra=5), wrote=True), None, "done"),
-        # act | there is more | a pause, act
+        # act; more lines: a pause, act
         (ACTING, Batch(page=2, line=499), Phase.ACT, "running"),
         (ACTING, Batch(page=2), Phase.ACT, "running"),
-        # act | at the end | the end, done
+        # act; no more lines: the end, done
         (ACTING, Batch(Tally(started=9), wrote=True, page=3), None, "done"),
         (ACTING, Batch(page=4), None, "done"),
     ],
@@ -124,7 +124,7 @@ def test_which_batch_follows(job: Job, batch: Batch, phase: Phase | None, state:
     """The table of `lifecycle.advance`."""
     following = lifecycle.advance(job, batch, LATER)
     assert (following.phase, following.state, following.updated_at) == (phase, state, LATER)
-    # What has ended keeps no place to go on from, and waits for nothing.
+    # An ended job has no position and no pause.
     assert following.phase is not None or (following.cursor, following.hint, following.pause) == (None, None, 0)
 
 
@@ -205,13 +205,13 @@ def test_failures_back_off_and_are_reset_by_a_success() -> None:
     assert (job.phase, job.cursor, job.hint, job.detail) == (Phase.SURVEY, "c", "h", FAILURE.failure)
     assert pauses == sorted(pauses)
     assert min(pauses) >= policies.MIN_POLL
-    well = lifecycle.advance(job, MORE, LATER)
-    assert (well.failures, well.pause, well.detail) == (0, 0, "")
+    recovered = lifecycle.advance(job, MORE, LATER)
+    assert (recovered.failures, recovered.pause, recovered.detail) == (0, 0, "")
     assert lifecycle.handle_failure(job, "exited with code 137", LATER).state is JobState.FAILED
 
 
 def test_a_failed_job_keeps_the_shortened_failure_as_its_detail() -> None:
-    job = lifecycle.advance(RECONCILE, replace(HOPELESS, failure="x" * 999), LATER)
+    job = lifecycle.advance(RECONCILE, replace(PERMANENT, failure="x" * 999), LATER)
     assert (job.state, job.detail) == (JobState.FAILED, "x" * MAX_DETAIL)
 
 
@@ -280,7 +280,7 @@ def largest(cursor: str) -> Job:
         page=10**9,
         line=10**9,
     )
-    return lifecycle.handle_failure(job, LOUDEST, LATER)
+    return lifecycle.handle_failure(job, LONGEST_DETAIL, LATER)
 
 
 @pytest.mark.parametrize("cursor", [LONGEST, "\U0001f4a5" * 512], ids=["2 KB of token", "the longest name"])
@@ -355,7 +355,7 @@ class TestBroken:
     @quick
     @given(all_jobs())
     def test_an_abandoned_job_ends_failed_or_cancelled_with_its_counts(self, job: Job) -> None:
-        found = lifecycle.abandon(job, LOUDEST)
+        found = lifecycle.abandon(job, LONGEST_DETAIL)
         assert (found.phase, found.pause, found.cursor, found.hint) == (None, 0, None, None)
         assert found.state is (JobState.CANCELLED if job.cancelling else JobState.FAILED)
         assert (found.tally, found.pages, found.batches, found.resumes) == (

@@ -55,7 +55,7 @@ def resumed(resumes: int, run: Run = RUN) -> Run:
         (job(QUARTER), Liveness.ACTIVE),
         (transfer(2 * DAY, accepted(9 * DAY), next_check=timedelta(minutes=1)), Liveness.ACTIVE),
         (transfer(2 * DAY, accepted(9 * DAY), next_check=-QUARTER), Liveness.ACTIVE),
-        # What has not begun waits in the hub, and no activity of it can be lost.
+        # A pending orchestration waits in the task hub, so it has no activity to lose.
         (transfer(HOUR, status="Pending"), Liveness.ACTIVE),
         (transfer(HOUR, status="ContinuedAsNew"), Liveness.ACTIVE),
         (transfer(HOUR, None), Liveness.ACTIVE),
@@ -67,7 +67,7 @@ def resumed(resumes: int, run: Run = RUN) -> Run:
         (transfer(2 * DAY, accepted(2 * DAY, deadline=6 * DAY)), Liveness.LOST),
         (job(QUARTER + SECOND), Liveness.LOST),
         (job(DAY), Liveness.LOST),
-        # Twice as long for each resume: its host may be as slow as that.
+        # Doubled for each resume, since the host may be that slow.
         (transfer(2 * QUARTER, resumed(1)), Liveness.ACTIVE),
         (transfer(2 * QUARTER + SECOND, resumed(1)), Liveness.LOST),
         (transfer(4 * QUARTER + SECOND, resumed(3)), Liveness.SILENT),

@@ -24,12 +24,12 @@ from rules.transfers.status import progress
 from tests.unit.samples import NOW, RUN, TRANSFER, after, quick, runs
 
 HOST = "Orchestrator function 'transfer' failed: the language worker exited"
-LOUD = f"the orchestration was Failed: {HOST}"
+FAILURE_TEXT = f"the orchestration was Failed: {HOST}"
 COPYING = replace(RUN, step=Step.CHECK, state=State.COPYING, engine=Engine.ASYNC, activity_failures=3, pause=9)
 BUSY = Ending(State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="busy")
 CLEANING = replace(COPYING, step=Step.CLEAN, ending=BUSY)
 JOB = Job("reconcile-" + "a" * 24, JobKind.RECONCILE, NOW, route="default", phase=Phase.ACT, failures=3, pause=9)
-AT_ONCE = 0
+IMMEDIATELY = 0
 
 
 def transfer(run: Run | None, status: str = "Failed", output: Any = HOST, **custom: Any) -> Instance:
@@ -54,16 +54,16 @@ def due_before(seconds: float, run: Run = COPYING) -> Run:
 SPENT = replace(COPYING, resumes=MAX_RESUMES)
 LAST = replace(COPYING, resumes=MAX_RESUMES - 1)
 OLD = replace(COPYING, first_look_at=NOW - timedelta(days=9))
-# What broke -> the step that follows, the end that is decided, the pause, whether it goes on.
+# Broken orchestration, then the next step, the decided end, the pause, whether it is resumed.
 Row = tuple[Instance, Step, State | None, int, bool]
 TRANSFERS: dict[str, Row] = {
-    "failed, carried": (transfer(COPYING), Step.CHECK, None, pause(0), True),
-    "failed, not begun": (transfer(RUN), Step.START, None, pause(0), True),
+    "failed, copying": (transfer(COPYING), Step.CHECK, None, pause(0), True),
+    "failed, before its first step": (transfer(RUN), Step.START, None, pause(0), True),
     "failed, resumed 4 times": (transfer(LAST), Step.CHECK, None, pause(4), True),
-    "failed, resumed 5 times": (transfer(SPENT), Step.RECORD, State.DEAD_LETTERED, AT_ONCE, False),
-    "failed, past its deadline": (transfer(OLD), Step.RECORD, State.DEAD_LETTERED, AT_ONCE, False),
-    "failed, its deadline comes first": (transfer(due_before(0)), Step.RECORD, State.DEAD_LETTERED, AT_ONCE, False),
-    "failed, its deadline comes later": (transfer(due_before(3)), Step.CHECK, None, pause(0), True),
+    "failed, resumed 5 times": (transfer(SPENT), Step.RECORD, State.DEAD_LETTERED, IMMEDIATELY, False),
+    "failed, past its deadline": (transfer(OLD), Step.RECORD, State.DEAD_LETTERED, IMMEDIATELY, False),
+    "failed, its deadline is earlier": (transfer(due_before(0)), Step.RECORD, State.DEAD_LETTERED, IMMEDIATELY, False),
+    "failed, its deadline is later": (transfer(due_before(3)), Step.CHECK, None, pause(0), True),
     "failed in its first execution, after the hour of a small blob": (
         transfer(RUN, engine="async", first_look_at=stamp(NOW - timedelta(hours=2))),
         Step.START,
@@ -75,10 +75,10 @@ TRANSFERS: dict[str, Row] = {
         transfer(RUN, engine="newer", first_look_at=stamp(NOW - timedelta(hours=2))),
         Step.RECORD,
         State.DEAD_LETTERED,
-        AT_ONCE,
+        IMMEDIATELY,
         False,
     ),
-    "failed, two hours old and never looked at": (
+    "failed, two hours old and without a first look": (
         transfer(replace(RUN, accepted_at=NOW - timedelta(hours=2)), first_look_at=None),
         Step.START,
         None,
@@ -111,40 +111,52 @@ TRANSFERS: dict[str, Row] = {
         transfer(SPENT, cancelling=True),
         Step.RECORD,
         State.CANCELLED,
-        AT_ONCE,
+        IMMEDIATELY,
         False,
     ),
-    "lost": (transfer(COPYING, "Terminated", LOST_ACTIVITY), Step.CHECK, None, AT_ONCE, True),
-    "lost, spent": (transfer(SPENT, "Terminated", f"Reason: {LOST_ACTIVITY}"), Step.CHECK, None, AT_ONCE, True),
-    "lost, ending": (transfer(CLEANING, "Terminated", LOST_ACTIVITY), Step.CLEAN, State.DEAD_LETTERED, AT_ONCE, True),
+    "lost": (transfer(COPYING, "Terminated", LOST_ACTIVITY), Step.CHECK, None, IMMEDIATELY, True),
+    "lost, spent": (transfer(SPENT, "Terminated", f"Reason: {LOST_ACTIVITY}"), Step.CHECK, None, IMMEDIATELY, True),
+    "lost, ending": (
+        transfer(CLEANING, "Terminated", LOST_ACTIVITY),
+        Step.CLEAN,
+        State.DEAD_LETTERED,
+        IMMEDIATELY,
+        True,
+    ),
     "lost, cancelled": (
         transfer(COPYING, "Terminated", LOST_ACTIVITY, cancelling=True),
         Step.RECORD,
         State.CANCELLED,
-        AT_ONCE,
+        IMMEDIATELY,
         True,
     ),
-    "terminated": (transfer(COPYING, "Terminated", "by hand"), Step.RECORD, State.DEAD_LETTERED, AT_ONCE, False),
-    "terminated, no reason": (transfer(COPYING, "Terminated", None), Step.RECORD, State.DEAD_LETTERED, AT_ONCE, False),
+    "terminated": (transfer(COPYING, "Terminated", "by hand"), Step.RECORD, State.DEAD_LETTERED, IMMEDIATELY, False),
+    "terminated, no reason": (
+        transfer(COPYING, "Terminated", None),
+        Step.RECORD,
+        State.DEAD_LETTERED,
+        IMMEDIATELY,
+        False,
+    ),
     "terminated, ending": (
         transfer(CLEANING, "Terminated", "by hand"),
         Step.RECORD,
         State.DEAD_LETTERED,
-        AT_ONCE,
+        IMMEDIATELY,
         False,
     ),
     "terminated, cancelled": (
         transfer(COPYING, "Terminated", "by hand", cancelling=True),
         Step.RECORD,
         State.CANCELLED,
-        AT_ONCE,
+        IMMEDIATELY,
         False,
     ),
 }
 JOB_PAUSE = pause(0, JOB.id)
 STOPPED = replace(JOB, cancelling=True)
 SPENT_JOB = replace(JOB, resumes=MAX_RESUMES)
-# What broke -> the phase that follows, its state, the pause, whether it goes on.
+# Broken orchestration, then the next phase, its state, the pause, whether it is resumed.
 JobRow = tuple[Instance, Phase | None, JobState, int, bool]
 JOBS: dict[str, JobRow] = {
     "failed": (job(JOB), Phase.ACT, JobState.RUNNING, JOB_PAUSE, True),
@@ -156,15 +168,15 @@ JOBS: dict[str, JobRow] = {
         pause(4, JOB.id),
         True,
     ),
-    "failed, resumed 5 times": (job(SPENT_JOB), None, JobState.FAILED, AT_ONCE, False),
+    "failed, resumed 5 times": (job(SPENT_JOB), None, JobState.FAILED, IMMEDIATELY, False),
     "failed, cancelled": (job(STOPPED), None, JobState.CANCELLED, JOB_PAUSE, True),
     "failed, cancelled in its status": (job(JOB, cancelling=True), None, JobState.CANCELLED, JOB_PAUSE, True),
-    "failed, cancelled, spent": (job(SPENT_JOB, cancelling=True), None, JobState.CANCELLED, AT_ONCE, False),
-    "lost": (job(JOB, "Terminated", LOST_ACTIVITY), Phase.ACT, JobState.RUNNING, AT_ONCE, True),
-    "lost, spent": (job(SPENT_JOB, "Terminated", LOST_ACTIVITY), Phase.ACT, JobState.RUNNING, AT_ONCE, True),
-    "lost, cancelled": (job(STOPPED, "Terminated", LOST_ACTIVITY), None, JobState.CANCELLED, AT_ONCE, True),
-    "terminated": (job(JOB, "Terminated", "by hand"), None, JobState.FAILED, AT_ONCE, False),
-    "terminated, cancelled": (job(STOPPED, "Terminated", "by hand"), None, JobState.CANCELLED, AT_ONCE, False),
+    "failed, cancelled, spent": (job(SPENT_JOB, cancelling=True), None, JobState.CANCELLED, IMMEDIATELY, False),
+    "lost": (job(JOB, "Terminated", LOST_ACTIVITY), Phase.ACT, JobState.RUNNING, IMMEDIATELY, True),
+    "lost, spent": (job(SPENT_JOB, "Terminated", LOST_ACTIVITY), Phase.ACT, JobState.RUNNING, IMMEDIATELY, True),
+    "lost, cancelled": (job(STOPPED, "Terminated", LOST_ACTIVITY), None, JobState.CANCELLED, IMMEDIATELY, True),
+    "terminated": (job(JOB, "Terminated", "by hand"), None, JobState.FAILED, IMMEDIATELY, False),
+    "terminated, cancelled": (job(STOPPED, "Terminated", "by hand"), None, JobState.CANCELLED, IMMEDIATELY, False),
 }
 
 
@@ -203,7 +215,7 @@ def test_an_unreadable_input_has_no_plan(status: str, output: str) -> None:
 
 def test_an_abandoned_transfer_ends_with_the_failure_text_unless_its_end_was_decided() -> None:
     for instance, reason, detail in (
-        (transfer(SPENT), Reason.INTERNAL, LOUD),
+        (transfer(SPENT), Reason.INTERNAL, FAILURE_TEXT),
         (transfer(COPYING, "Terminated", "by hand"), Reason.INTERNAL, "the orchestration was Terminated: by hand"),
         (transfer(CLEANING, "Terminated", "by hand"), Reason.THROTTLED, "busy"),
     ):
@@ -218,7 +230,7 @@ def test_a_resumed_run_shows_the_failure_text() -> None:
     for instance in (transfer(COPYING), job(JOB), job(SPENT_JOB)):
         found = recovery.plan(instance)
         assert found is not None
-        assert found.input.detail == LOUD
+        assert found.input.detail == FAILURE_TEXT
 
 
 def test_an_abandoned_job_keeps_the_counts_of_its_status() -> None:

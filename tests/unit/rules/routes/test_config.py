@@ -162,11 +162,11 @@ BAD_FIELDS: dict[str, tuple[Any, str]] = {
     "a name of 41": (route("a" * 41), "route 1 needs a `name` of 1 to 40"),
     "a name that is a number": ({**route(), "name": 7}, "route 1: `name` must be a string"),
     "a suffix that is null": (route(suffix=None), "route 1: `suffix` must be a string"),
-    "an engine of its own": (
+    "an unknown engine": (
         route(engine="blocks"),
         "route 'default': unknown engine 'blocks'; use one of auto, sync, async",
     ),
-    "a tier of its own": (route(tier="Archive"), "route 'default': unknown tier 'Archive'; use one of Hot, Cool, Cold"),
+    "an unknown tier": (route(tier="Archive"), "route 'default': unknown tier 'Archive'; use one of Hot, Cool, Cold"),
     "a deadline in words": (
         route(deadline="a day"),
         "route 'default': the deadline 'a day' is not an ISO 8601 duration",
@@ -258,7 +258,7 @@ COINCIDING = [
     ("aaa/ccc", "ttt/ccc", ".csv", "bbb/ccc", "ttt/ccc", ".json", False),
     ("aaa/ccc", "ttt/ccc", ".csv", "bbb/ccc", "ttt/ccc", "x.csv", True),
     ("aaa/ccc", "ttt/ccc", ".csv", "bbb/ccc", "ttt/ccc", "", True),
-    # One folder each, where the namespace is hierarchical.
+    # The same folder in a hierarchical namespace.
     ("aaa/ccc", "ttt/ccc/x//y/", "", "bbb/ccc", "ttt/ccc/x/y/", "", True),
     ("aaa/ccc", "ttt/ccc//x/", "", "bbb/ccc", "ttt/ccc/x/", "", True),
     ("aaa/ccc", "ttt/ccc/x//y/", "", "bbb/ccc", "ttt/ccc/x/z/", "", False),
@@ -280,9 +280,9 @@ def test_routes_with_overlapping_targets_are_rejected(  # noqa: PLR0917  # a row
 
 
 def test_a_dfs_host_and_its_blob_host_are_the_same_target() -> None:
-    twin = route("two", "bbb/ccc", "ttt/ccc")
-    twin["target"] = twin["target"].replace(".blob.", ".dfs.")
-    assert "can overlap" in refusal(text(route("one", "aaa/ccc", "ttt/ccc"), twin))
+    dfs = route("two", "bbb/ccc", "ttt/ccc")
+    dfs["target"] = dfs["target"].replace(".blob.", ".dfs.")
+    assert "can overlap" in refusal(text(route("one", "aaa/ccc", "ttt/ccc"), dfs))
 
 
 def test_several_routes_may_have_one_source() -> None:

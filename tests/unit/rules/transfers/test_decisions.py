@@ -65,7 +65,7 @@ def test_a_receipt_does_not_count_while_the_size_is_unknown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("owner", "copy_status", "size", "version_size", "half"),
+    ("owner", "copy_status", "size", "version_size", "incomplete"),
     [
         (THEIRS, PENDING, 0, SIZE, False),
         (None, FAILED, 0, SIZE, False),
@@ -81,11 +81,11 @@ def test_a_receipt_does_not_count_while_the_size_is_unknown() -> None:
     ],
 )
 def test_which_targets_are_incomplete(
-    owner: str | None, copy_status: CopyStatus | None, size: int, version_size: int | None, *, half: bool
+    owner: str | None, copy_status: CopyStatus | None, size: int, version_size: int | None, *, incomplete: bool
 ) -> None:
     """Rule 7: a status other than success is not enough."""
     target = replace(TARGET, transfer_id=owner, copy_status=copy_status, size=size)
-    assert is_incomplete(target, TRANSFER, version_size) is half
+    assert is_incomplete(target, TRANSFER, version_size) is incomplete
 
 
 def test_a_pending_copy_of_the_version_is_in_progress_whichever_client_started_it() -> None:
@@ -117,10 +117,10 @@ GONE = Outcome(Verdict.GONE, detail="the source does not show the blob; the app 
 APPENDED = TargetBlob("0x1", 5, Kind.APPEND)
 
 DECISIONS: list[tuple[str, SourceBlob | None, TargetBlob | None, Act | Outcome]] = [
-    ("gone, and the target whole", None, TARGET, Outcome(Verdict.VERIFIED, size=SIZE)),
+    ("absent, and the target whole", None, TARGET, Outcome(Verdict.VERIFIED, size=SIZE)),
     ("overwritten, and the target whole", OVERWRITTEN, TARGET, Outcome(Verdict.VERIFIED, size=SIZE)),
-    ("gone, no target", None, None, GONE),
-    ("gone, another version at the target", None, OTHER, GONE),
+    ("absent, no target", None, None, GONE),
+    ("absent, another version at the target", None, OTHER, GONE),
     ("overwritten, no target", OVERWRITTEN, None, SUPERSEDED),
     ("overwritten, the target pending", OVERWRITTEN, replace(OTHER, copy_status=PENDING), SUPERSEDED),
     ("overwritten while archived", replace(OVERWRITTEN, archived=True), None, SUPERSEDED),
@@ -144,9 +144,9 @@ DECISIONS: list[tuple[str, SourceBlob | None, TargetBlob | None, Act | Outcome]]
     ("there, no target", SOURCE, None, Act.CREATE),
     ("itself a finished copy, no target", replace(SOURCE, copy_status=SUCCESS), None, Act.CREATE),
     ("there, another version at the target", SOURCE, OTHER, Act.REPLACE),
-    ("there, a stranger at the target", SOURCE, TargetBlob("0x1", 5), Act.REPLACE),
+    ("there, a blob of another client at the target", SOURCE, TargetBlob("0x1", 5), Act.REPLACE),
     ("there, our copy failed", SOURCE, replace(TARGET, copy_status=FAILED, size=0), Act.REPLACE),
-    ("there, one of its own type at the target", SOURCE, replace(OTHER, kind=SOURCE.kind), Act.REPLACE),
+    ("there, a blob of the same type at the target", SOURCE, replace(OTHER, kind=SOURCE.kind), Act.REPLACE),
     ("there, a pending copy of another type", SOURCE, replace(APPENDED, copy_status=PENDING), Act.ABORT),
     ("archived, another type at the target", replace(SOURCE, archived=True), APPENDED, ARCHIVED),
     ("there, our copy aborted", SOURCE, replace(TARGET, copy_status=ABORTED, size=0), Act.REPLACE),
@@ -231,7 +231,7 @@ ECHOES: dict[str, tuple[SourceBlob, TargetBlob | None, bool]] = {
     "itself the target of a pending copy": (replace(EDITED, copy_status=PENDING), ORIGINAL, True),
     "itself a failed copy": (replace(EDITED, copy_status=FAILED), ORIGINAL, True),
     "the target is an older copy, and so is the source": (replace(EDITED, copy_status=SUCCESS), OLDER_COPY, True),
-    "the target is an older copy that somebody wrote to": (EDITED, replace(OLDER_COPY, copy_status=None), True),
+    "the target is an older copy that another client wrote to": (EDITED, replace(OLDER_COPY, copy_status=None), True),
     "edited: another size": (EDITED, ORIGINAL, False),
     "edited: another digest": (replace(ECHO_SOURCE, md5="other"), ORIGINAL, False),
     "edited again: the target is an untouched older copy": (EDITED, OLDER_COPY, False),

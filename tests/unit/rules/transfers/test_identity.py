@@ -10,7 +10,7 @@ from rules.routes.model import Place, Route
 from rules.transfers import identity
 from tests.unit.samples import ETAG, NAME, NEWER, ROUTE, TRANSFER, carried_names, quick
 
-# Computed once, and final: a release that changes one of them copies everything again, and forgets every dead letter.
+# Never change these: a release that computes other ids copies everything again and orphans every dead letter.
 GOLDEN = {
     NAME: "37a8eec1-69dbf36083ff9fc45dab5d50",
     "in/a b%+.txt": "37a8eec1-0ee3797ee76293a0a6d0c5cd",

@@ -22,7 +22,9 @@ BEGAN = replace(WAITING, began=True)
 AGAIN = Outcome(Verdict.AGAIN)
 BUSY = Outcome(Verdict.RETRYABLE, reason=Reason.THROTTLED, detail="busy")
 ARCHIVED = Outcome(Verdict.PERMANENT, reason=Reason.SOURCE_ARCHIVED, detail="archived")
-NO_NINTH = Outcome(Verdict.RETRYABLE, reason=Reason.TARGET_CONFLICT, detail="another writer always replaced it")
+OVERWRITTEN_AGAIN = Outcome(
+    Verdict.RETRYABLE, reason=Reason.TARGET_CONFLICT, detail="another writer always replaced it"
+)
 OVERWRITTEN = Outcome(Verdict.SUPERSEDED, ending=Ending(State.SUPERSEDED, successor=Successor(NEWER)))
 CANCELLED_BEFORE = Outcome(Verdict.ENDED, ending=Ending(State.CANCELLED))
 DONE = Outcome(Verdict.DONE)
@@ -46,7 +48,7 @@ def backoff(count: int) -> int:
     return policies.backoff(count, TRANSFER.id)
 
 
-# The table of `course.advance`: step, what the run is, verdict -> the next step, its pause, the end that is recorded.
+# Changes to the run, outcome, then the next step, its pause and the recorded end.
 Following = tuple[Step | None, int, State | None]
 CARRYING: list[tuple[dict[str, Any], Outcome, Following]] = [
     ({}, VERIFIED, (None, 0, State.VERIFIED)),
@@ -116,13 +118,13 @@ SUPERSEDED = Ending(State.SUPERSEDED, successor=Successor(NEWER))
 @pytest.mark.parametrize(
     ("ending", "changes", "closes"),
     [
-        (FAILED, {}, True),  # a letter to write
+        (FAILED, {}, True),  # a dead letter to write
         (CANCELLED, {}, False),
-        (CANCELLED, {"has_open_dead_letter": True}, True),  # a letter to resolve
-        (CANCELLED, {"attempt": 1}, False),  # the record of the end stays: it is true
+        (CANCELLED, {"has_open_dead_letter": True}, True),  # a dead letter to resolve
+        (CANCELLED, {"attempt": 1}, False),  # the record of the end stays
         (SUPERSEDED, {}, False),
         (SUPERSEDED, {"has_open_dead_letter": True}, True),
-        (SUPERSEDED, {"attempt": 1}, True),  # the record of the attempt before is no more true
+        (SUPERSEDED, {"attempt": 1}, True),  # the record of the earlier attempt is obsolete
     ],
 )
 def test_close_is_skipped_if_it_has_nothing_to_do(ending: Ending, changes: dict[str, Any], *, closes: bool) -> None:
@@ -131,7 +133,7 @@ def test_close_is_skipped_if_it_has_nothing_to_do(ending: Ending, changes: dict[
     assert (run.state is ending.state) is not closes
 
 
-class Walk:
+class Simulation:
     """A transfer with a clock, which advances by each pause."""
 
     def __init__(self, run: Run = RUN) -> None:
@@ -139,7 +141,7 @@ class Walk:
         self.now = run.accepted_at
         self.steps: list[str] = []
 
-    def finds(self, *outcomes: Outcome) -> "Walk":
+    def apply(self, *outcomes: Outcome) -> "Simulation":
         """Apply these outcomes, one per step."""
         for outcome in outcomes:
             assert self.run.step
@@ -148,19 +150,19 @@ class Walk:
             self.now += timedelta(seconds=self.run.pause)
         return self
 
-    def breaks(self, times: int = 1, detail: str = "the host is ill") -> "Walk":
+    def fail(self, times: int = 1, detail: str = "the host failed") -> "Simulation":
         """The activity of the step raises this many times."""
         for _ in range(times):
             self.run = lifecycle.handle_failure(self.run, detail, self.now)
             self.now += timedelta(seconds=self.run.pause)
         return self
 
-    def is_cancelled(self) -> "Walk":
+    def request_cancel(self) -> "Simulation":
         """A person cancels while an activity runs."""
         self.run = replace(self.run, cancelling=True)
         return self
 
-    def is_cancelled_in_a_pause(self) -> "Walk":
+    def cancel_in_pause(self) -> "Simulation":
         """A person cancels while a timer runs."""
         self.run = lifecycle.cancel(self.run)
         return self
@@ -173,87 +175,92 @@ class Walk:
 
 
 def test_a_small_blob_needs_one_step_and_no_timer() -> None:
-    walk = Walk().finds(VERIFIED)
-    assert walk.end == (State.VERIFIED, None)
-    assert walk.now == NOW
-    assert (walk.run.engine, walk.run.size) == (Engine.SYNC, 1_000)
-    assert walk.run.ending == Ending(State.VERIFIED)
+    simulation = Simulation().apply(VERIFIED)
+    assert simulation.end == (State.VERIFIED, None)
+    assert simulation.now == NOW
+    assert (simulation.run.engine, simulation.run.size) == (Engine.SYNC, 1_000)
+    assert simulation.run.ending == Ending(State.VERIFIED)
 
 
 def test_a_large_blob_is_polled_and_then_confirmed() -> None:
-    walk = Walk().finds(BEGAN)
-    assert walk.run.state is State.COPYING
-    pauses = [walk.run.pause]
+    simulation = Simulation().apply(BEGAN)
+    assert simulation.run.state is State.COPYING
+    pauses = [simulation.run.pause]
     for copied in (0, 0, 100, 800):
-        walk.finds(replace(WAITING, copied=copied))
-        pauses.append(walk.run.pause)
+        simulation.apply(replace(WAITING, copied=copied))
+        pauses.append(simulation.run.pause)
     assert pauses == [2, 4, 8, 60, 9]
-    walk.finds(AGAIN, VERIFIED)
-    assert walk.end == (State.VERIFIED, None)
-    assert walk.steps == ["start", "check", "check", "check", "check", "check", "start"]
-    assert (walk.run.copied, walk.run.copy_attempts) == (800, 1)
+    simulation.apply(AGAIN, VERIFIED)
+    assert simulation.end == (State.VERIFIED, None)
+    assert simulation.steps == ["start", "check", "check", "check", "check", "check", "start"]
+    assert (simulation.run.copied, simulation.run.copy_attempts) == (800, 1)
 
 
 def test_after_eight_tries_a_transfer_is_dead_lettered() -> None:
-    walk = Walk().finds(*[BUSY] * 7)
-    assert (walk.run.step, walk.run.copy_attempts, walk.run.reason, walk.run.detail) == (
+    simulation = Simulation().apply(*[BUSY] * 7)
+    assert (simulation.run.step, simulation.run.copy_attempts, simulation.run.reason, simulation.run.detail) == (
         "start",
         7,
         "throttled",
         "busy",
     )
-    assert walk.now - NOW == timedelta(seconds=sum(backoff(count) for count in range(1, 8)))
-    walk.finds(BUSY, SETTLE, DONE, DONE)
-    assert walk.end == (State.DEAD_LETTERED, Reason.THROTTLED)
-    assert walk.steps[7:] == ["start", "record", "clean", "close"]
-    assert walk.run.ending
-    assert walk.run.ending.detail == "busy"
+    assert simulation.now - NOW == timedelta(seconds=sum(backoff(count) for count in range(1, 8)))
+    simulation.apply(BUSY, SETTLE, DONE, DONE)
+    assert simulation.end == (State.DEAD_LETTERED, Reason.THROTTLED)
+    assert simulation.steps[7:] == ["start", "record", "clean", "close"]
+    assert simulation.run.ending
+    assert simulation.run.ending.detail == "busy"
 
 
 def test_a_success_clears_the_reason_of_earlier_failures() -> None:
-    walk = Walk().finds(*[BUSY] * 7, VERIFIED)
-    assert walk.end == (State.VERIFIED, None)
-    assert (walk.run.reason, walk.run.detail) == (None, "")
+    simulation = Simulation().apply(*[BUSY] * 7, VERIFIED)
+    assert simulation.end == (State.VERIFIED, None)
+    assert (simulation.run.reason, simulation.run.detail) == (None, "")
 
 
 def test_a_copy_that_never_ends_is_dead_lettered_at_the_deadline() -> None:
-    walk = Walk().finds(WAITING)
-    while walk.run.step is Step.CHECK:
-        walk.finds(WAITING)
-    assert after(hours=24) - policies.GRACE <= walk.now <= after(hours=24)
-    assert len(walk.steps) < 1_450
-    walk.finds(SETTLE, DONE, DONE)
-    assert walk.end == (State.DEAD_LETTERED, Reason.DEADLINE_EXCEEDED)
+    simulation = Simulation().apply(WAITING)
+    while simulation.run.step is Step.CHECK:
+        simulation.apply(WAITING)
+    assert after(hours=24) - policies.GRACE <= simulation.now <= after(hours=24)
+    assert len(simulation.steps) < 1_450
+    simulation.apply(SETTLE, DONE, DONE)
+    assert simulation.end == (State.DEAD_LETTERED, Reason.DEADLINE_EXCEEDED)
 
 
 def test_the_deadline_of_a_route_counts_from_the_first_look() -> None:
-    walk = Walk(replace(RUN, deadline=timedelta(minutes=5)))
-    walk.now = after(hours=3)
-    walk.finds(WAITING)
-    while walk.run.step is Step.CHECK:
-        walk.finds(WAITING)
-    assert after(hours=3, minutes=4) < walk.now <= after(hours=3, minutes=5)
+    simulation = Simulation(replace(RUN, deadline=timedelta(minutes=5)))
+    simulation.now = after(hours=3)
+    simulation.apply(WAITING)
+    while simulation.run.step is Step.CHECK:
+        simulation.apply(WAITING)
+    assert after(hours=3, minutes=4) < simulation.now <= after(hours=3, minutes=5)
 
 
 def test_time_in_a_backlog_does_not_count_towards_the_deadline() -> None:
-    walk = Walk(replace(RUN, deadline=timedelta(minutes=1)))
-    walk.now = after(minutes=2)
-    assert walk.finds(BUSY, VERIFIED).end == (State.VERIFIED, None)
+    simulation = Simulation(replace(RUN, deadline=timedelta(minutes=1)))
+    simulation.now = after(minutes=2)
+    assert simulation.apply(BUSY, VERIFIED).end == (State.VERIFIED, None)
 
 
 def test_the_deadline_also_starts_with_a_first_look_that_raises() -> None:
-    walk = Walk(replace(RUN, deadline=timedelta(minutes=1)))
-    walk.now = after(hours=1)
-    walk.breaks()
-    assert (walk.run.first_look_at, walk.run.step) == (after(hours=1), Step.START)
+    simulation = Simulation(replace(RUN, deadline=timedelta(minutes=1)))
+    simulation.now = after(hours=1)
+    simulation.fail()
+    assert (simulation.run.first_look_at, simulation.run.step) == (after(hours=1), Step.START)
 
 
 def test_an_absent_source_gets_a_second_look_after_a_pause() -> None:
-    walk = Walk().finds(GONE)
-    assert (walk.run.step, walk.run.pause, walk.run.gone, walk.run.copy_attempts) == (Step.START, 30, True, 0)
-    walk.finds(BUSY)
-    assert not walk.run.gone
-    assert walk.finds(GONE, OVERWRITTEN).run.step is Step.RECORD
+    simulation = Simulation().apply(GONE)
+    assert (simulation.run.step, simulation.run.pause, simulation.run.gone, simulation.run.copy_attempts) == (
+        Step.START,
+        30,
+        True,
+        0,
+    )
+    simulation.apply(BUSY)
+    assert not simulation.run.gone
+    assert simulation.apply(GONE, OVERWRITTEN).run.step is Step.RECORD
 
 
 def test_an_absent_source_gets_a_second_look_even_at_the_deadline() -> None:
@@ -268,8 +275,13 @@ def test_a_resumed_run_repeats_both_looks_and_settle() -> None:
 
 
 def test_a_target_of_another_type_waits_for_settle_until_the_deadline() -> None:
-    walk = Walk().finds(OCCUPIED)
-    assert (walk.run.step, walk.run.pause, walk.run.settled, walk.run.copy_attempts) == (Step.START, 90, True, 0)
+    simulation = Simulation().apply(OCCUPIED)
+    assert (simulation.run.step, simulation.run.pause, simulation.run.settled, simulation.run.copy_attempts) == (
+        Step.START,
+        90,
+        True,
+        0,
+    )
     run = lifecycle.advance(at(Step.START, first_look_at=NOW - LATE), OCCUPIED, NOW)
     assert run.ending is not None
     assert (run.ending.state, run.ending.reason) == (State.DEAD_LETTERED, Reason.TARGET_CONFLICT)
@@ -284,167 +296,182 @@ def test_at_the_deadline_a_known_failure_is_the_reason() -> None:
 
 
 def test_a_copy_without_progress_for_30_minutes_is_dead_lettered() -> None:
-    walk = Walk().finds(WAITING, replace(WAITING, copied=10))
-    while walk.run.step is Step.CHECK:
-        walk.finds(replace(WAITING, copied=10))
-    assert timedelta(minutes=30) <= walk.now - NOW <= timedelta(minutes=32)
-    walk.finds(SETTLE, DONE, DONE)
-    assert walk.end == (State.DEAD_LETTERED, Reason.COPY_FAILED)
+    simulation = Simulation().apply(WAITING, replace(WAITING, copied=10))
+    while simulation.run.step is Step.CHECK:
+        simulation.apply(replace(WAITING, copied=10))
+    assert timedelta(minutes=30) <= simulation.now - NOW <= timedelta(minutes=32)
+    simulation.apply(SETTLE, DONE, DONE)
+    assert simulation.end == (State.DEAD_LETTERED, Reason.COPY_FAILED)
 
 
 def test_a_stalled_copy_is_dead_lettered_with_the_report_of_the_service() -> None:
-    stumbling = replace(WAITING, copied=10, detail="502 BadGateway")
-    walk = Walk().finds(WAITING, stumbling)
-    while walk.run.step is Step.CHECK:
-        walk.finds(stumbling)
-    assert walk.run.ending is not None
-    assert walk.run.ending.detail == "no progress for 0:30:00; the service reports: 502 BadGateway"
+    stalled = replace(WAITING, copied=10, detail="502 BadGateway")
+    simulation = Simulation().apply(WAITING, stalled)
+    while simulation.run.step is Step.CHECK:
+        simulation.apply(stalled)
+    assert simulation.run.ending is not None
+    assert simulation.run.ending.detail == "no progress for 0:30:00; the service reports: 502 BadGateway"
 
 
 def test_a_copy_without_any_progress_yet_is_not_stalled() -> None:
     """The service may run the copies of one account one after another."""
-    walk = Walk().finds(*[WAITING] * 200)
-    assert walk.now - NOW > timedelta(hours=3)
-    assert walk.run.step is Step.CHECK
+    simulation = Simulation().apply(*[WAITING] * 200)
+    assert simulation.now - NOW > timedelta(hours=3)
+    assert simulation.run.step is Step.CHECK
 
 
 def test_a_copy_that_is_overwritten_again_and_again_is_made_eight_times() -> None:
-    walk = Walk().finds(*[BEGAN, AGAIN] * 8)
-    assert (walk.run.step, walk.run.copy_attempts) == (Step.START, 8)
-    walk.finds(NO_NINTH, SETTLE, DONE, DONE)
-    assert walk.end == (State.DEAD_LETTERED, Reason.TARGET_CONFLICT)
-    assert walk.run.ending
-    assert walk.run.ending.detail == NO_NINTH.detail
+    simulation = Simulation().apply(*[BEGAN, AGAIN] * 8)
+    assert (simulation.run.step, simulation.run.copy_attempts) == (Step.START, 8)
+    simulation.apply(OVERWRITTEN_AGAIN, SETTLE, DONE, DONE)
+    assert simulation.end == (State.DEAD_LETTERED, Reason.TARGET_CONFLICT)
+    assert simulation.run.ending
+    assert simulation.run.ending.detail == OVERWRITTEN_AGAIN.detail
 
 
 def test_the_eighth_copy_may_succeed() -> None:
-    walk = Walk().finds(*[BEGAN, AGAIN] * 7, BEGAN, WAITING, AGAIN, VERIFIED)
-    assert walk.end == (State.VERIFIED, None)
+    simulation = Simulation().apply(*[BEGAN, AGAIN] * 7, BEGAN, WAITING, AGAIN, VERIFIED)
+    assert simulation.end == (State.VERIFIED, None)
 
 
 def test_a_backoff_ends_at_the_deadline() -> None:
-    walk = Walk(replace(RUN, deadline=timedelta(minutes=1))).finds(BUSY, BUSY, BUSY, BUSY)
-    assert walk.now <= after(minutes=1)
-    assert walk.finds(BUSY, SETTLE, DONE, DONE).end == (State.DEAD_LETTERED, BUSY.reason)
+    simulation = Simulation(replace(RUN, deadline=timedelta(minutes=1))).apply(BUSY, BUSY, BUSY, BUSY)
+    assert simulation.now <= after(minutes=1)
+    assert simulation.apply(BUSY, SETTLE, DONE, DONE).end == (State.DEAD_LETTERED, BUSY.reason)
 
 
 def test_a_copy_already_in_progress_does_not_count_as_a_try() -> None:
     """It was started before a crash or by another client."""
-    walk = Walk().finds(WAITING)
-    assert (walk.run.step, walk.run.copy_attempts, walk.run.pause, walk.run.copying_at) == (Step.CHECK, 0, 2, NOW)
+    simulation = Simulation().apply(WAITING)
+    assert (simulation.run.step, simulation.run.copy_attempts, simulation.run.pause, simulation.run.copying_at) == (
+        Step.CHECK,
+        0,
+        2,
+        NOW,
+    )
 
 
 def test_failed_polls_do_not_count_as_tries_while_a_copy_progresses() -> None:
-    walk = Walk().finds(BEGAN)
+    simulation = Simulation().apply(BEGAN)
     for copied in range(10, 30):
-        walk.finds(replace(WAITING, copied=copied), BUSY, replace(WAITING, copied=copied))
-    assert (walk.run.step, walk.run.copy_attempts) == (Step.CHECK, 1)
-    assert walk.finds(AGAIN, VERIFIED).end == (State.VERIFIED, None)
+        simulation.apply(replace(WAITING, copied=copied), BUSY, replace(WAITING, copied=copied))
+    assert (simulation.run.step, simulation.run.copy_attempts) == (Step.CHECK, 1)
+    assert simulation.apply(AGAIN, VERIFIED).end == (State.VERIFIED, None)
 
 
 def test_a_failed_copy_is_tried_again_with_backoff() -> None:
     failed = Outcome(Verdict.RETRYABLE, reason=Reason.COPY_FAILED, detail="500 InternalError")
-    walk = Walk().finds(BEGAN, replace(WAITING, copied=500), failed)
-    assert (walk.run.step, walk.run.pause, walk.run.copy_attempts) == (Step.START, backoff(1), 1)
-    walk.finds(BEGAN)
-    assert (walk.run.copy_attempts, walk.run.copied, walk.run.progressed_at, walk.run.polls) == (2, 0, None, 0)
+    simulation = Simulation().apply(BEGAN, replace(WAITING, copied=500), failed)
+    assert (simulation.run.step, simulation.run.pause, simulation.run.copy_attempts) == (Step.START, backoff(1), 1)
+    simulation.apply(BEGAN)
+    assert (
+        simulation.run.copy_attempts,
+        simulation.run.copied,
+        simulation.run.progressed_at,
+        simulation.run.polls,
+    ) == (2, 0, None, 0)
 
 
 def test_ten_exceptions_in_a_row_are_internal() -> None:
     """Rule 8."""
-    walk = Walk().breaks(9)
-    assert (walk.run.step, walk.run.activity_failures, walk.run.copy_attempts, walk.run.first) == ("start", 9, 0, False)
-    assert walk.now - NOW == timedelta(seconds=sum(backoff(count) for count in range(1, 10)))
-    walk.breaks().finds(SETTLE, DONE, DONE)
-    assert walk.end == (State.DEAD_LETTERED, Reason.INTERNAL)
-    assert walk.run.ending
-    assert walk.run.ending.detail == "the host is ill"
+    simulation = Simulation().fail(9)
+    assert (
+        simulation.run.step,
+        simulation.run.activity_failures,
+        simulation.run.copy_attempts,
+        simulation.run.first,
+    ) == ("start", 9, 0, False)
+    assert simulation.now - NOW == timedelta(seconds=sum(backoff(count) for count in range(1, 10)))
+    simulation.fail().apply(SETTLE, DONE, DONE)
+    assert simulation.end == (State.DEAD_LETTERED, Reason.INTERNAL)
+    assert simulation.run.ending
+    assert simulation.run.ending.detail == "the host failed"
 
 
 def test_an_outcome_resets_the_count_of_exceptions() -> None:
-    walk = Walk().breaks(9).finds(BUSY).breaks(9)
-    assert (walk.run.step, walk.run.activity_failures) == (Step.START, 9)
+    simulation = Simulation().fail(9).apply(BUSY).fail(9)
+    assert (simulation.run.step, simulation.run.activity_failures) == (Step.START, 9)
 
 
 def test_an_exception_at_the_deadline_is_internal() -> None:
-    run = lifecycle.handle_failure(at(Step.CHECK, first_look_at=NOW - LATE), "ill", NOW)
-    assert run.ending == Ending(State.DEAD_LETTERED, reason=Reason.INTERNAL, detail="ill")
+    run = lifecycle.handle_failure(at(Step.CHECK, first_look_at=NOW - LATE), "failed", NOW)
+    assert run.ending == Ending(State.DEAD_LETTERED, reason=Reason.INTERNAL, detail="failed")
 
 
 def test_an_exception_after_a_cancel_request_ends_cancelled() -> None:
-    walk = Walk().is_cancelled().breaks().finds(SETTLE, DONE)
-    assert walk.end == (State.CANCELLED, None)
+    simulation = Simulation().request_cancel().fail().apply(SETTLE, DONE)
+    assert simulation.end == (State.CANCELLED, None)
 
 
 @pytest.mark.parametrize("step", [Step.RECORD, Step.CLOSE])
 def test_record_and_close_retry_without_limit(step: Step) -> None:
     """I1: otherwise a transfer would have no final state."""
-    walk = Walk(at(step, first_look_at=NOW - LATE)).breaks(25).finds(*[BUSY] * 25)
-    assert (walk.run.step, walk.run.pause) == (step, backoff(50))
+    simulation = Simulation(at(step, first_look_at=NOW - LATE)).fail(25).apply(*[BUSY] * 25)
+    assert (simulation.run.step, simulation.run.pause) == (step, backoff(50))
 
 
 def test_clean_gives_up_after_eight_tries_with_a_note() -> None:
-    for walk in (
-        Walk(at(Step.CLEAN)).finds(*[BUSY] * 8),
-        Walk(at(Step.CLEAN)).breaks(8, BUSY.detail),
-        Walk(at(Step.CLEAN)).breaks(4).finds(*[BUSY] * 4),
+    for simulation in (
+        Simulation(at(Step.CLEAN)).apply(*[BUSY] * 8),
+        Simulation(at(Step.CLEAN)).fail(8, BUSY.detail),
+        Simulation(at(Step.CLEAN)).fail(4).apply(*[BUSY] * 4),
     ):
-        assert (walk.run.step, walk.run.pause, walk.run.activity_failures) == (Step.CLOSE, 0, 0)
-        assert walk.run.note == f"{lifecycle.UNCLEAN}: {BUSY.detail}"
-        assert walk.finds(*[BUSY] * 9, DONE).end == (State.DEAD_LETTERED, Reason.THROTTLED)
-        assert walk.run.note == f"{lifecycle.UNCLEAN}: {BUSY.detail}"
+        assert (simulation.run.step, simulation.run.pause, simulation.run.activity_failures) == (Step.CLOSE, 0, 0)
+        assert simulation.run.note == f"{lifecycle.UNCLEAN}: {BUSY.detail}"
+        assert simulation.apply(*[BUSY] * 9, DONE).end == (State.DEAD_LETTERED, Reason.THROTTLED)
+        assert simulation.run.note == f"{lifecycle.UNCLEAN}: {BUSY.detail}"
 
 
 def test_a_cancelled_transfer_that_cannot_be_cleaned_ends_without_a_pause() -> None:
     end = Ending(State.CANCELLED)
-    walk = Walk(at(Step.CLEAN, ending=end)).breaks(8, "x" * 9_999)
-    assert walk.end == (State.CANCELLED, None)
-    assert walk.run.pause == 0
-    assert len(walk.run.note) == len(lifecycle.UNCLEAN) + 2 + lifecycle.MAX_DETAIL
+    simulation = Simulation(at(Step.CLEAN, ending=end)).fail(8, "x" * 9_999)
+    assert simulation.end == (State.CANCELLED, None)
+    assert simulation.run.pause == 0
+    assert len(simulation.run.note) == len(lifecycle.UNCLEAN) + 2 + lifecycle.MAX_DETAIL
 
 
 def test_a_superseded_version_ends_with_its_successor() -> None:
     """Rule 6."""
-    walk = Walk().finds(OVERWRITTEN, DONE)
-    assert walk.end == (State.SUPERSEDED, None)
-    assert walk.run.ending == Ending(State.SUPERSEDED, successor=Successor(NEWER))
+    simulation = Simulation().apply(OVERWRITTEN, DONE)
+    assert simulation.end == (State.SUPERSEDED, None)
+    assert simulation.run.ending == Ending(State.SUPERSEDED, successor=Successor(NEWER))
 
 
 def test_a_superseded_version_cleans_its_incomplete_target() -> None:
     """Rule 7."""
-    walk = Walk().finds(WAITING, AGAIN, OVERWRITTEN, SETTLE, DONE)
-    assert walk.end == (State.SUPERSEDED, None)
-    assert walk.steps == ["start", "check", "start", "record", "clean"]
+    simulation = Simulation().apply(WAITING, AGAIN, OVERWRITTEN, SETTLE, DONE)
+    assert simulation.end == (State.SUPERSEDED, None)
+    assert simulation.steps == ["start", "check", "start", "record", "clean"]
 
 
 def test_a_late_duplicate_of_a_cancelled_transfer_ends_cancelled() -> None:
     """`duplicate_start_race`"""
-    walk = Walk().finds(CANCELLED_BEFORE, SETTLE, DONE)
-    assert walk.end == (State.CANCELLED, None)
+    simulation = Simulation().apply(CANCELLED_BEFORE, SETTLE, DONE)
+    assert simulation.end == (State.CANCELLED, None)
 
 
 def test_a_cancel_during_the_first_activity_settles_and_cleans() -> None:
     """`cancel_during_start`"""
-    walk = Walk().is_cancelled().finds(WAITING, SETTLE, DONE)
-    assert walk.end == (State.CANCELLED, None)
-    assert walk.steps == ["start", "record", "clean"]
+    simulation = Simulation().request_cancel().apply(WAITING, SETTLE, DONE)
+    assert simulation.end == (State.CANCELLED, None)
+    assert simulation.steps == ["start", "record", "clean"]
 
 
 def test_a_cancel_during_an_activity_that_verifies_is_too_late() -> None:
-    assert Walk().is_cancelled().finds(VERIFIED).end == (State.VERIFIED, None)
+    assert Simulation().request_cancel().apply(VERIFIED).end == (State.VERIFIED, None)
 
 
 @pytest.mark.parametrize("before", [[WAITING], [BUSY]], ids=["between polls", "in a backoff"])
 def test_a_cancel_in_a_pause_leads_to_record(before: list[Outcome]) -> None:
-    walk = Walk().finds(*before).is_cancelled_in_a_pause()
-    assert (walk.run.step, walk.run.pause, walk.run.cancelling) == (Step.RECORD, 0, True)
-    assert walk.finds(SETTLE, DONE).end == (State.CANCELLED, None)
+    simulation = Simulation().apply(*before).cancel_in_pause()
+    assert (simulation.run.step, simulation.run.pause, simulation.run.cancelling) == (Step.RECORD, 0, True)
+    assert simulation.apply(SETTLE, DONE).end == (State.CANCELLED, None)
 
 
 def test_a_cancelled_transfer_that_clean_finds_complete_is_verified() -> None:
-    walk = Walk().finds(WAITING).is_cancelled_in_a_pause().finds(SETTLE, VERIFIED, DONE)
-    assert walk.end == (State.VERIFIED, None)
-    assert walk.steps == ["start", "record", "clean", "close"]
+    simulation = Simulation().apply(WAITING).cancel_in_pause().apply(SETTLE, VERIFIED, DONE)
+    assert simulation.end == (State.VERIFIED, None)
+    assert simulation.steps == ["start", "record", "clean", "close"]
 
 
 def test_clean_sets_an_unknown_size_and_keeps_a_known_one() -> None:
@@ -455,8 +482,8 @@ def test_clean_sets_an_unknown_size_and_keeps_a_known_one() -> None:
 
 
 def test_a_failed_transfer_that_clean_finds_complete_is_verified() -> None:
-    walk = Walk().finds(ARCHIVED, SETTLE, VERIFIED, DONE)
-    assert walk.end == (State.VERIFIED, None)
+    simulation = Simulation().apply(ARCHIVED, SETTLE, VERIFIED, DONE)
+    assert simulation.end == (State.VERIFIED, None)
 
 
 @pytest.mark.parametrize("step", Step)
@@ -520,17 +547,17 @@ def test_an_abandoned_run_starts_with_record_and_outranks_the_broken_one(step: S
 @pytest.mark.parametrize("again", [lifecycle.resume, lifecycle.abandon])
 def test_a_restarted_run_reaches_an_end_from_every_step(again: Callable[[Run, str], Run]) -> None:
     for step in Step:
-        walk = Walk(again(at(step), "why"))
-        while walk.run.step and lifecycle.in_copy_phase(walk.run):
-            walk.finds(ARCHIVED)
-        while walk.run.step:
-            walk.finds(DONE)
-        assert walk.end[0] is State.DEAD_LETTERED
+        simulation = Simulation(again(at(step), "why"))
+        while simulation.run.step and lifecycle.in_copy_phase(simulation.run):
+            simulation.apply(ARCHIVED)
+        while simulation.run.step:
+            simulation.apply(DONE)
+        assert simulation.end[0] is State.DEAD_LETTERED
 
 
 def test_a_permanent_failure_without_a_reason_is_internal() -> None:
-    walk = Walk().finds(Outcome(Verdict.PERMANENT), DONE, DONE)
-    assert walk.end == (State.DEAD_LETTERED, Reason.INTERNAL)
+    simulation = Simulation().apply(Outcome(Verdict.PERMANENT), DONE, DONE)
+    assert simulation.end == (State.DEAD_LETTERED, Reason.INTERNAL)
 
 
 def test_a_run_that_closes_without_an_ending_is_dead_lettered() -> None:
@@ -579,46 +606,46 @@ LIKELY = [
     DONE,
     SETTLE,
 ]
-EVENTS = st.sampled_from(["finds", "finds", "finds", "breaks", "cancel"])
+EVENTS = st.sampled_from(["apply", "apply", "apply", "fail", "cancel"])
 
 
-def step_on(walk: Walk, event: str, outcome: Outcome) -> None:
-    if event == "breaks":
-        walk.breaks()
-    elif event == "cancel" and lifecycle.in_copy_phase(walk.run):
-        walk.is_cancelled_in_a_pause()
+def simulate(simulation: Simulation, event: str, outcome: Outcome) -> None:
+    if event == "fail":
+        simulation.fail()
+    elif event == "cancel" and lifecycle.in_copy_phase(simulation.run):
+        simulation.cancel_in_pause()
     else:
-        walk.finds(outcome)
+        simulation.apply(outcome)
 
 
 @quick
-@given(happenings=st.lists(st.tuples(EVENTS, st.sampled_from(LIKELY) | outcomes()), max_size=25), letter=st.booleans())
+@given(events=st.lists(st.tuples(EVENTS, st.sampled_from(LIKELY) | outcomes()), max_size=25), letter=st.booleans())
 def test_any_sequence_of_outcomes_follows_the_table_of_transitions(
-    happenings: list[tuple[str, Outcome]], *, letter: bool
+    events: list[tuple[str, Outcome]], *, letter: bool
 ) -> None:
     """It has a step if and only if its state is not final, and a final state stays."""
-    walk = Walk(replace(RUN, has_open_dead_letter=letter))
-    for event, outcome in happenings:
-        before = walk.run
-        step_on(walk, event, outcome)
-        assert walk.run.state is before.state or walk.run.state in TRANSITIONS[before.state]
-        assert (walk.run.step is None) == (walk.run.state in FINAL)
-        assert walk.run.pause >= 0
-        if walk.run.step is None:
-            assert walk.run.pause == 0
+    simulation = Simulation(replace(RUN, has_open_dead_letter=letter))
+    for event, outcome in events:
+        before = simulation.run
+        simulate(simulation, event, outcome)
+        assert simulation.run.state is before.state or simulation.run.state in TRANSITIONS[before.state]
+        assert (simulation.run.step is None) == (simulation.run.state in FINAL)
+        assert simulation.run.pause >= 0
+        if simulation.run.step is None:
+            assert simulation.run.pause == 0
             break
 
 
 @quick
 @given(st.lists(st.sampled_from(LIKELY), min_size=1, max_size=5))
 def test_every_cycle_of_outcomes_ends_at_the_deadline(cycle: list[Outcome]) -> None:
-    walk = Walk()
-    while walk.run.step and lifecycle.in_copy_phase(walk.run):
-        walk.finds(cycle[len(walk.steps) % len(cycle)])
-        walk.now += timedelta(minutes=5)  # a step takes a while, too
-    while walk.run.step:
-        walk.finds(DONE)
-    assert walk.run.state in FINAL
+    simulation = Simulation()
+    while simulation.run.step and lifecycle.in_copy_phase(simulation.run):
+        simulation.apply(cycle[len(simulation.steps) % len(cycle)])
+        simulation.now += timedelta(minutes=5)  # the duration of the step
+    while simulation.run.step:
+        simulation.apply(DONE)
+    assert simulation.run.state in FINAL
 
 
 @quick

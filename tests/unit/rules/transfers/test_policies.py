@@ -15,7 +15,7 @@ from rules.transfers.policies import GRACE, SYNC_LIMIT, Times
 from tests.unit.samples import NOW, after, quick
 
 IDS = st.text("0123456789abcdef", min_size=1, max_size=33)
-NOBODY: frozenset[Engine] = frozenset()
+NONE: frozenset[Engine] = frozenset()
 
 
 def test_the_limits_and_times_are_the_documented_ones() -> None:
@@ -62,19 +62,19 @@ def test_the_pause_before_a_resume_grows_fourfold_up_to_ten_minutes(resumes: int
 @pytest.mark.parametrize(
     ("polls", "copied", "total", "elapsed", "seconds"),
     [
-        (0, 0, None, 0, 2),  # nothing known: doubling
+        (0, 0, None, 0, 2),  # unknown: doubling
         (1, 0, None, 2, 4),
         (2, 0, 1_000, 6, 8),
         (4, 0, None, 30, 32),
         (5, 0, None, 62, 60),
         (9_999, 0, None, 9_999, 60),
-        (0, 500, 1_000, 20, 10),  # some: half of what remains
+        (0, 500, 1_000, 20, 10),  # known: half of the remaining time
         (9, 900, 1_000, 90, 5),
         (0, 1, 1_000_000, 60, 60),
         (0, 999, 1_000, 999, 2),
         (0, 1_000, 1_000, 9, 2),
         (0, 2_000, 1_000, 9, 2),  # a service that counts past the end
-        (3, 500, 1_000, 0, 16),  # a clock that stands still, or a size that is not known, tells nothing
+        (3, 500, 1_000, 0, 16),  # without elapsed time or a known size the progress is unknown
         (3, 500, None, 20, 16),
         (3, 500, 0, 20, 16),
     ],
@@ -170,7 +170,7 @@ def test_which_engine_is_chosen(wanted: str, kind: str, size: int, refused: str,
 
 
 def test_a_refused_or_excluded_engine_is_never_chosen() -> None:
-    refusals = [NOBODY, {S}, {A}, {S, A}]
+    refusals = [NONE, {S}, {A}, {S, A}]
     for wanted, kind, size, refused in itertools.product(EnginePreference, Kind, (SMALL, LARGE), refusals):
         engine = policies.choose_engine(wanted, kind, size, frozenset(refused))
         assert engine not in refused
