@@ -52,11 +52,11 @@ def assess(instance: Instance, now: datetime) -> Liveness:
     silence = now - last_sign_of_life(instance)
     if silence > STUCK_AFTER and _is_late(instance, now):
         return Liveness.STUCK
-    given = instance.input
+    run_or_job = instance.input
     if (
         instance.status == "Running"
-        and given is not None
-        and silence > LOST_AFTER * 2 ** min(given.resumes, MAX_DOUBLINGS)
+        and run_or_job is not None
+        and silence > LOST_AFTER * 2 ** min(run_or_job.resumes, MAX_DOUBLINGS)
     ):
         return Liveness.LOST
     return Liveness.SILENT if silence > SILENT_AFTER else Liveness.ACTIVE

@@ -54,15 +54,15 @@ def plan(instance: Instance) -> RecoveryPlan | None:
     """
     if instance.input is None:
         return None
-    given = _merge_status(instance.input, instance.custom)
+    run_or_job = _merge_status(instance.input, instance.custom)
     if LOST_ACTIVITY in str(instance.output):
-        return RecoveryPlan(_resume(given, instance), instance.updated_at, resumed=True)
+        return RecoveryPlan(_resume(run_or_job, instance), instance.updated_at, resumed=True)
     if instance.status != "Failed":
-        return RecoveryPlan(_abandon(given, instance), instance.updated_at, resumed=False)
-    due = instance.updated_at + timedelta(seconds=policies.resume_pause(given.resumes, instance.id))
-    if _may_resume(given, due):
-        return RecoveryPlan(_resume(given, instance), due, resumed=True)
-    return RecoveryPlan(_abandon(given, instance), instance.updated_at, resumed=False)
+        return RecoveryPlan(_abandon(run_or_job, instance), instance.updated_at, resumed=False)
+    due = instance.updated_at + timedelta(seconds=policies.resume_pause(run_or_job.resumes, instance.id))
+    if _may_resume(run_or_job, due):
+        return RecoveryPlan(_resume(run_or_job, instance), due, resumed=True)
+    return RecoveryPlan(_abandon(run_or_job, instance), instance.updated_at, resumed=False)
 
 
 def input_after_cancel(instance: Instance) -> Input | None:
@@ -76,35 +76,39 @@ def input_after_cancel(instance: Instance) -> Input | None:
             return None
 
 
-def _merge_status(given: Input, custom: dict[str, Any]) -> Input:
+def _merge_status(run_or_job: Input, custom: dict[str, Any]) -> Input:
     """Return the input with what only the newer custom status knows: a cancel request, the engine, the first look."""
-    cancelling = given.cancelling or bool(custom.get("cancelling"))
-    if isinstance(given, Run):
+    cancelling = run_or_job.cancelling or bool(custom.get("cancelling"))
+    if isinstance(run_or_job, Run):
         # The engine and the first look decide how long a transfer may take.
-        engine = given.engine or next((engine for engine in Engine if engine == custom.get("engine")), None)
+        engine = run_or_job.engine or next((engine for engine in Engine if engine == custom.get("engine")), None)
         return replace(
-            given,
+            run_or_job,
             cancelling=cancelling,
             engine=engine,
-            first_look_at=given.first_look_at or time_in(custom, "first_look_at"),
+            first_look_at=run_or_job.first_look_at or time_in(custom, "first_look_at"),
         )
-    return replace(given, cancelling=cancelling)
+    return replace(run_or_job, cancelling=cancelling)
 
 
-def _may_resume(given: Input, due: datetime) -> bool:
-    spent = given.resumes >= policies.MAX_RESUMES
-    if isinstance(given, Run):
-        return given.ending is not None or not (spent or transfer_lifecycle.is_past_deadline(given, due))
+def _may_resume(run_or_job: Input, due: datetime) -> bool:
+    spent = run_or_job.resumes >= policies.MAX_RESUMES
+    if isinstance(run_or_job, Run):
+        return run_or_job.ending is not None or not (spent or transfer_lifecycle.is_past_deadline(run_or_job, due))
     return not spent
 
 
-def _resume(given: Input, instance: Instance) -> Input:
-    if isinstance(given, Run):
-        return transfer_lifecycle.resume(given, failure_text(instance))
-    return _abandon(given, instance) if given.cancelling else job_lifecycle.resume(given, failure_text(instance))
+def _resume(run_or_job: Input, instance: Instance) -> Input:
+    if isinstance(run_or_job, Run):
+        return transfer_lifecycle.resume(run_or_job, failure_text(instance))
+    return (
+        _abandon(run_or_job, instance)
+        if run_or_job.cancelling
+        else job_lifecycle.resume(run_or_job, failure_text(instance))
+    )
 
 
-def _abandon(given: Input, instance: Instance) -> Input:
-    if isinstance(given, Run):
-        return transfer_lifecycle.abandon(given, failure_text(instance))
-    return job_lifecycle.abandon(job_lifecycle.merge_status(given, instance.custom), failure_text(instance))
+def _abandon(run_or_job: Input, instance: Instance) -> Input:
+    if isinstance(run_or_job, Run):
+        return transfer_lifecycle.abandon(run_or_job, failure_text(instance))
+    return job_lifecycle.abandon(job_lifecycle.merge_status(run_or_job, instance.custom), failure_text(instance))

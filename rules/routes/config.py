@@ -208,9 +208,9 @@ def _check_combination(routes: tuple[Route, ...]) -> None:
 
 def _overlap(one: Place, other: Place) -> bool:
     # `a//` and `a/` are one folder in a hierarchical namespace, and the kind of the account is not known here.
-    here, there = names.collapse_slashes(one.prefix), names.collapse_slashes(other.prefix)
+    prefix, other_prefix = names.collapse_slashes(one.prefix), names.collapse_slashes(other.prefix)
     same = (one.endpoint, one.container) == (other.endpoint, other.container)
-    return same and (here.startswith(there) or there.startswith(here))
+    return same and (prefix.startswith(other_prefix) or other_prefix.startswith(prefix))
 
 
 def can_overlap(one: Route, other: Route) -> bool:
@@ -224,13 +224,13 @@ def mirrors(one: Route, other: Route) -> bool:
 
     Such a copy is an echo, which a transfer detects by its receipt (rule 19).
     """
-    there, back = one.target.prefix, other.source.prefix
-    if there.startswith(back):
-        home, source = other.target.prefix + there.removeprefix(back), one.source.prefix
+    target_prefix, source_prefix = one.target.prefix, other.source.prefix
+    if target_prefix.startswith(source_prefix):
+        returned, original = other.target.prefix + target_prefix.removeprefix(source_prefix), one.source.prefix
     else:
-        home, source = other.target.prefix, one.source.prefix + back.removeprefix(there)
+        returned, original = other.target.prefix, one.source.prefix + source_prefix.removeprefix(target_prefix)
     places = ((one.target, other.source), (other.target, one.source))
-    return home == source and all((a.endpoint, a.container) == (b.endpoint, b.container) for a, b in places)
+    return returned == original and all((a.endpoint, a.container) == (b.endpoint, b.container) for a, b in places)
 
 
 def find_loop(start: Route, routes: tuple[Route, ...]) -> list[str]:

@@ -106,8 +106,8 @@ def copied_version(transfer: Transfer, source: SourceBlob) -> str | None:
     """Return the ETag of the target that the source was copied from, by its receipt; None if it was not."""
     receipt = {key.lower(): value for key, value in source.metadata.items()}
     etag = identity.bare_etag(receipt.get(RECEIPT_SOURCE_ETAG, ""))
-    there, here = transfer.target_blob.url, transfer.source_blob.url
-    return etag if identity.is_copy(receipt.get(RECEIPT_TRANSFER_ID, ""), there, etag, here) else None
+    copied_from, copied_to = transfer.target_blob.url, transfer.source_blob.url
+    return etag if identity.is_copy(receipt.get(RECEIPT_TRANSFER_ID, ""), copied_from, etag, copied_to) else None
 
 
 def is_echo(transfer: Transfer, source: SourceBlob, target: TargetBlob | None) -> bool:
@@ -142,9 +142,9 @@ def _was_edited_again(transfer: Transfer, source: SourceBlob, target: TargetBlob
 
     A write removes the copy status of a blob.
     """
-    here, there = transfer.source_blob.url, transfer.target_blob.url
-    older = identity.is_copy(target.transfer_id or "", here, target.source_etag or "", there)
-    return older and target.copy_status is CopyStatus.SUCCESS and source.copy_status is None
+    source_url, target_url = transfer.source_blob.url, transfer.target_blob.url
+    is_copy = identity.is_copy(target.transfer_id or "", source_url, target.source_etag or "", target_url)
+    return is_copy and target.copy_status is CopyStatus.SUCCESS and source.copy_status is None
 
 
 class Act(StrEnum):
