@@ -28,7 +28,7 @@ class StoredDeadLetters:
     def __init__(self, clients: Clients, endpoint: str) -> None:
         self._records = Records(clients, endpoint, LETTERS_CONTAINER)
 
-    async def ended(self, identity: str) -> Ended | None:
+    async def read_ended(self, identity: str) -> Ended | None:
         """Return the record of a transfer's end, if there is one."""
         return (await self._read_ended(identity))[0]
 
@@ -60,7 +60,7 @@ class StoredDeadLetters:
         async def try_once() -> bool:
             opened, etag = await self._read_dead_letter("open", letter.id)
             resolved, _ = await self._read_dead_letter("resolved", letter.id)
-            new = letters.merged(_newest(resolved, opened), letter)
+            new = letters.merge(_newest(resolved, opened), letter)
             if new is None:
                 return True
             return await self._put("open", new, etag) and await self._withdraw_if_resolved(letter.id)
@@ -79,7 +79,7 @@ class StoredDeadLetters:
             found = True
             closed, resolved_etag = await self._read_dead_letter("resolved", identity)
             if closed is None or closed.last < opened.last:
-                closed = letters.resolved(opened, now, how)
+                closed = letters.resolve(opened, now, how)
                 if not await self._put("resolved", closed, resolved_etag):
                     return False
             if closed.resolved_as == letters.DISCARDED:
@@ -98,12 +98,12 @@ class StoredDeadLetters:
         """List open dead letters by id prefix, from their metadata, ordered by id."""
         folder = f"open/{prefix}"  # marks the token: one of another list with the same prefix is refused
         items, marker = await self._records.page(folder, limit, decode_token(folder, continuation))
-        return [records.listed(_identity(item.name), item.metadata or {}) for item in items], encode_token(
+        return [records.list_item(_identity(item.name), item.metadata or {}) for item in items], encode_token(
             folder, marker
         )
 
-    async def endings(self) -> AsyncIterator[Ended]:
-        """Yield every readable record of an end, ordered by id, from their metadata."""
+    async def list_ended(self) -> AsyncIterator[Ended]:
+        """Yield every sign_read record of an end, ordered by id, from their metadata."""
         async for item in self._records.all("ended/"):
             metadata = item.metadata or {}
             if metadata.get("attempt", "").isdecimal():

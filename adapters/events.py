@@ -44,7 +44,7 @@ class StoredEvents:
         async with self._clients.request_scope(EVENTS_PUT):
             await self._queue(EVENTS_QUEUE).send_message(body.decode(), visibility_timeout=delay, time_to_live=NEVER)
 
-    async def poison(self) -> AsyncIterator[Poison]:
+    async def receive_poison(self) -> AsyncIterator[Poison]:
         """Yield the messages of the poison queue, each hidden from other readers for 5 minutes."""
         while messages := await self._receive():
             for message in messages:
@@ -52,7 +52,7 @@ class StoredEvents:
                     str(message.content).encode("utf-8", "surrogatepass"), message.id, message.pop_receipt or ""
                 )
 
-    async def consumed(self, message: Poison) -> None:
+    async def delete_poison(self, message: Poison) -> None:
         """Delete a poison message. It is fine if it is gone, or has been received again meanwhile."""
         async with self._clients.request_scope(EVENTS_CONSUMED):
             try:
@@ -61,7 +61,7 @@ class StoredEvents:
                 if code_of(error) not in {"MessageNotFound", "PopReceiptMismatch"}:
                     raise
 
-    async def undelivered(self) -> AsyncIterator[Undelivered]:
+    async def list_undelivered(self) -> AsyncIterator[Undelivered]:
         """Yield the blobs of events that Event Grid could not deliver."""
         marker = None
         while True:
@@ -72,7 +72,7 @@ class StoredEvents:
             if marker is None:
                 return
 
-    async def read(self, found: Undelivered) -> bytes | None:
+    async def read_undelivered(self, found: Undelivered) -> bytes | None:
         """Read such a blob; return None if it is not the listed version any more."""
         async with self._clients.request_scope(EVENTS_UNDELIVERED):
             try:
@@ -83,7 +83,7 @@ class StoredEvents:
                     raise
                 return None
 
-    async def delivered(self, found: Undelivered) -> None:
+    async def delete_undelivered(self, found: Undelivered) -> None:
         """Delete such a blob, if it is still the listed version."""
         async with self._clients.request_scope(EVENTS_DELIVERED):
             try:
@@ -97,7 +97,7 @@ class StoredEvents:
         async with self._clients.request_scope(EVENTS_DEPTH):
             return (await self._queue(EVENTS_QUEUE).get_queue_properties()).approximate_message_count or 0
 
-    async def oldest(self) -> datetime | None:
+    async def oldest_message(self) -> datetime | None:
         """Return when the oldest of the next 32 events was put; a queue keeps its order only roughly."""
         async with self._clients.request_scope(EVENTS_DEPTH):
             messages = await self._queue(EVENTS_QUEUE).peek_messages(PAGE)

@@ -26,7 +26,7 @@ from rules.errors import Reason, Retryable
 from rules.fixed_names import CANCEL, JOB, TRANSFER
 from rules.jobs.model import Job
 from rules.orchestrations.instance import Input, Instance
-from rules.transfers.identity import JOB_ID_PATTERN, listable, trace_id
+from rules.transfers.identity import JOB_ID_PATTERN, listable_ids, trace_id
 from rules.transfers.model import Run
 
 T = TypeVar("T", Run, Job)
@@ -120,7 +120,7 @@ class DurableInstances:
             items, next_token = await self._query(query, {CONTINUATION: token} if token else {})
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _unavailable(INSTANCES_PAGE, error) from None
-        pattern = listable(prefix)
+        pattern = listable_ids(prefix)
         instances = [_instance(item) for item in items if pattern.fullmatch(item["instanceId"])]
         return instances, encode_token(prefix, next_token)
 
@@ -151,7 +151,7 @@ def _instance(item: dict[str, Any]) -> Instance:
         run=_read(Run, item.get("input")),
         custom=_custom_status(item.get("customStatus")),
         output=item.get("output"),
-        updated_at=codec.moment(item["lastUpdatedTime"]).astimezone(UTC),
+        updated_at=codec.parse_time(item["lastUpdatedTime"]).astimezone(UTC),
         job=_job(item["instanceId"], item.get("input")),
     )
 

@@ -60,7 +60,7 @@ class SourceBlobs:
                     return None
                 raise
 
-    async def readable(self, blob: Blob, until: datetime) -> CopySource:
+    async def sign_read(self, blob: Blob, until: datetime) -> CopySource:
         """Return a URL that reads this one blob until then."""
         return CopySource(await self._signatures.url(blob, until))
 

@@ -50,7 +50,7 @@ def _batch(context: df.DurableOrchestrationContext, doing: Job, phase: Phase, ca
     try:
         batch = codec.decode(Batch, (yield activity))
     except Exception as error:  # noqa: BLE001  # the SDK raises nothing narrower for a failed activity
-        return lifecycle.faulted(doing, redaction.text_without_secrets(str(error)), context.current_utc_datetime)
+        return lifecycle.handle_failure(doing, redaction.text_without_secrets(str(error)), context.current_utc_datetime)
     return lifecycle.advance(doing, batch, context.current_utc_datetime)
 
 
@@ -60,4 +60,4 @@ def _pause(context: df.DurableOrchestrationContext, doing: Job, cancel: Any) -> 
     if first is not cancel:
         return doing
     timer.cancel()  # a timer that is left open would keep the instance Running
-    return lifecycle.cancelled(doing, context.current_utc_datetime)
+    return lifecycle.cancel(doing, context.current_utc_datetime)

@@ -46,7 +46,7 @@ def transfer(context: df.DurableOrchestrationContext) -> Generator[Any, Any, dic
 def _step(context: df.DurableOrchestrationContext, run: Run, step: Step, cancel: Any) -> Yields:
     _show(context, run)
     activity = context.call_activity(STEPS[step], codec.encode(run))
-    if lifecycle.carrying(run) and not run.cancelling:
+    if lifecycle.in_copy_phase(run) and not run.cancelling:
         first = yield context.task_any([cancel, activity])
         if first is cancel:
             # The activity goes on: its outcome may be `verified`, and nothing of ours then acts after the end.
@@ -55,7 +55,7 @@ def _step(context: df.DurableOrchestrationContext, run: Run, step: Step, cancel:
     try:
         outcome = codec.decode(Outcome, (yield activity))
     except Exception as error:  # noqa: BLE001  # the SDK raises nothing narrower for a failed activity
-        return lifecycle.faulted(run, redaction.text_without_secrets(str(error)), _now(context))
+        return lifecycle.handle_failure(run, redaction.text_without_secrets(str(error)), _now(context))
     return lifecycle.advance(run, outcome, _now(context))
 
 
@@ -63,14 +63,14 @@ def _pause(context: df.DurableOrchestrationContext, run: Run, cancel: Any) -> Yi
     due = _now(context) + timedelta(seconds=run.pause)
     _show(context, run, due)
     timer = context.create_timer(due)
-    if not lifecycle.carrying(run) or run.cancelling:
+    if not lifecycle.in_copy_phase(run) or run.cancelling:
         yield timer
         return run
     first = yield context.task_any([cancel, timer])
     if first is not cancel:
         return run
     timer.cancel()  # a timer that is left open would keep the instance Running
-    return lifecycle.cancelled(run)
+    return lifecycle.cancel(run)
 
 
 def _show(context: df.DurableOrchestrationContext, run: Run, due: datetime | None = None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The blobs that are shared: read at the source, written at the target."""
+"""The blobs that the app copies: read at the source, written at the target."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,16 +11,17 @@ from rules.transfers.decisions import SourceBlob, TargetBlob
 
 @dataclass(frozen=True, slots=True)
 class CopySource:
-    """A source as the target's service may read it: a URL with a SAS. A secret: never printed, never stored."""
+    """The URL with a SAS by which the target's service reads a source. It is a secret: never log or store it."""
 
     url: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """One request to copy: pinned to the version, conditional on the target, carrying the receipt.
+    """A request to copy the version `etag`, on condition that the target is unchanged.
 
-    `if_match` None means If-None-Match: * (there must be no target). `metadata` replaces the source's and holds the receipt.
+    `if_match` None means If-None-Match: * (the target must not exist). `metadata` replaces the source's and holds the
+    receipt.
     """
 
     target: Blob
@@ -34,37 +35,37 @@ class Copy:
 
 
 class Source(Protocol):
-    """Where versions are read."""
+    """The source side of routes."""
 
     async def head(self, blob: Blob) -> SourceBlob | None:
-        """Look at a blob once. None only where the service says BlobNotFound, or that it is a directory.
+        """Read a blob's properties. None only if the service answers BlobNotFound, or if it is a directory.
 
-        A missing container is Retryable. A name that this account would store otherwise (`names.HIERARCHICAL`) is Permanent
-        `invalid_name`, as it is for `Target.head` and `Target.copy`.
+        A missing container is Retryable. A name that this account would store differently (`names.HIERARCHICAL`) is
+        Permanent `invalid_name`, also in `Target.head` and `Target.copy`.
         """
 
     async def page(
         self, place: Place, limit: int, marker: str | None
     ) -> tuple[list[tuple[str, SourceBlob | Permanent]], str | None]:
-        """List a page of a place's blobs, raw name and blob; the marker of the next page, None at the end.
+        """List a page of a place's blobs as raw name and blob, and the marker of the next page, None at the end.
 
-        A blob that the list shows in a way that cannot be read is an error in its place: the others are shown all the same.
+        An item that cannot be read is returned as an error in its place.
         """
 
     async def tags(self, blob: Blob, etag: str) -> dict[str, str] | None:
-        """Read a blob's index tags; None where the app may not, or the version is gone (its pinned copy will say so)."""
+        """Read a blob's index tags; None without permission, or if the version is gone, which its copy will detect."""
 
-    async def readable(self, blob: Blob, until: datetime) -> CopySource:
-        """Sign a read of this one blob until then. No request per blob: the key behind it is cached."""
+    async def sign_read(self, blob: Blob, until: datetime) -> CopySource:
+        """Sign a SAS that reads this one blob until then. The key is cached, so this needs no request per blob."""
 
 
 class Target(Protocol):
-    """Where versions are written. Every act is conditional and one request; the SDK does not retry it."""
+    """The target side of routes. Every write is one conditional request, which the SDK does not retry."""
 
     async def head(self, blob: Blob) -> TargetBlob | None:
-        """Look at a blob once. None where there is no blob.
+        """Read a blob's properties; None if it does not exist.
 
-        A missing container is Permanent `target_unwritable`, a directory of that name Permanent `target_conflict`.
+        A missing container is Permanent `target_unwritable`, a directory of this name Permanent `target_conflict`.
         """
 
     async def page(
@@ -73,17 +74,17 @@ class Target(Protocol):
         """List a page of a place's blobs as `Source.page` does."""
 
     async def copy(self, copy: Copy) -> bool:
-        """Ask the service to copy. True: done, this very request read the version. False: accepted, look later.
+        """Copy a version. True: this request copied it. False: the service accepted it and copies in the background.
 
-        A code that says "changed" and no answer are LookAgain; so is `CANNOT_VERIFY_SOURCE`, with that code. A refusal by a
-        code that is not known is `Rejected`, a LookAgain with a reason.
+        A code that means "changed", no answer, and `CANNOT_VERIFY_SOURCE` are LookAgain. A refusal with an unknown
+        code is `Rejected`.
         """
 
     async def abort(self, blob: Blob, copy_id: str) -> None:
-        """Abort a pending copy. It leaves a zero-length blob with the metadata. Nothing pending any more: LookAgain."""
+        """Abort a pending copy, which leaves an empty blob with the metadata. LookAgain if none is pending."""
 
     async def clear_copy(self, blob: Blob, target: TargetBlob) -> None:
-        """Set the properties to what they are (If-Match), which drops the copy's: they show the source URL with its SAS."""
+        """Remove the copy properties, which show the SAS, by setting the headers to their own values (If-Match)."""
 
     async def delete(self, blob: Blob, etag: str) -> None:
-        """Delete, if it still has this ETag. Absent already is fine, or LookAgain: some services answer 412 to it."""
+        """Delete the blob if it still has this ETag. If it is absent, return, or raise LookAgain after a 412."""

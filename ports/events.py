@@ -1,4 +1,4 @@
-"""The events that wait, and those that could not be delivered."""
+"""The queue of events, its poison queue, and undelivered events."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -7,36 +7,36 @@ from typing import Protocol
 
 
 class Events(Protocol):
-    """The queue blob-events, its poison twin, and the events that Event Grid itself gave up."""
+    """The queue blob-events, its poison queue, and the events that Event Grid could not deliver."""
 
     async def put(self, body: bytes, delay: int = 0) -> None:
-        """Put an event on the queue, as Event Grid would; visible after `delay` seconds, never expiring."""
+        """Put an event on the queue as Event Grid does. It is visible after `delay` seconds and never expires."""
 
-    def poison(self) -> AsyncIterator["Poison"]:
-        """The messages of the poison queue, each hidden from others for a while. Ends when none is visible."""
+    def receive_poison(self) -> AsyncIterator["Poison"]:
+        """Receive the visible messages of the poison queue. Each is then hidden from other readers for a while."""
 
-    async def consumed(self, message: "Poison") -> None:
-        """Delete a poison message. Gone already is fine."""
+    async def delete_poison(self, message: "Poison") -> None:
+        """Delete a poison message, or do nothing if it is gone."""
 
-    def undelivered(self) -> AsyncIterator["Undelivered"]:
-        """What Event Grid could not deliver and kept, from a list: blobs of one or more events, in order of name."""
+    def list_undelivered(self) -> AsyncIterator["Undelivered"]:
+        """List the blobs in which Event Grid stores undelivered events, one or more per blob, in order of name."""
 
-    async def read(self, found: "Undelivered") -> bytes | None:
-        """Read such a blob; None if it is not any more what was listed."""
+    async def read_undelivered(self, found: "Undelivered") -> bytes | None:
+        """Read such a blob; None if it is gone or has changed since it was listed."""
 
-    async def delivered(self, found: "Undelivered") -> None:
-        """Delete such a blob, if it is still what was listed. Gone already is fine."""
+    async def delete_undelivered(self, found: "Undelivered") -> None:
+        """Delete such a blob, unless it is gone or has changed since it was listed."""
 
     async def depth(self) -> int:
-        """About how many events wait."""
+        """Return the approximate number of events in the queue."""
 
-    async def oldest(self) -> datetime | None:
-        """When the oldest of the next events was put; None where none is visible. Nothing is hidden from others by it."""
+    async def oldest_message(self) -> datetime | None:
+        """Return when the oldest of the next visible events was put, None if none is visible. It hides no event."""
 
 
 @dataclass(frozen=True, slots=True)
 class Poison:
-    """A message of the poison queue: its raw body and what it takes to delete it."""
+    """A message of the poison queue: its raw body, and the id and receipt to delete it."""
 
     body: bytes
     id: str
@@ -45,7 +45,7 @@ class Poison:
 
 @dataclass(frozen=True, slots=True)
 class Undelivered:
-    """A blob of events that Event Grid gave up: its name, its size in bytes, and the ETag that it was listed with."""
+    """A listed blob of undelivered events. `size` is in bytes."""
 
     name: str
     size: int

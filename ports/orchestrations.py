@@ -7,25 +7,28 @@ from rules.orchestrations.instance import Input, Instance
 
 
 class Instances(Protocol):
-    """The orchestrations: looked up, started, signalled. A start is not atomic: see `start`."""
+    """The orchestrations of transfers and jobs."""
 
     async def find(self, identity: str) -> Instance | None:
-        """Look one up."""
+        """Return the orchestration of this id; None if there is none."""
 
     async def start(self, what: Input) -> bool:
-        """Start a run or a job. False where an instance of its id is alive. True is no proof of being first."""
+        """Start a run or a job. False if an orchestration of its id is running.
+
+        The check and the start are not atomic: two concurrent calls may both return True.
+        """
 
     async def cancel(self, identity: str) -> None:
-        """Raise the cancel event. Of an instance that ended meanwhile: nothing happens."""
+        """Raise the cancel event. Without effect on an orchestration that has ended."""
 
     async def terminate(self, identity: str, why: str) -> None:
-        """End one without asking it. Of an instance that ended meanwhile: nothing happens."""
+        """Terminate an orchestration. Without effect on one that has ended."""
 
     async def purge(self, identity: str) -> None:
-        """Forget one that has ended, history and all. Gone already is fine; one that runs is Retryable."""
+        """Delete an ended orchestration with its history, or do nothing if it is gone. One that runs is Retryable."""
 
     async def oldest_message(self) -> datetime | None:
-        """When the oldest message that waits in the task hub was put: how far the hub is behind. None where none waits."""
+        """Return when the oldest waiting message of the task hub was put, None if none waits. It shows the backlog."""
 
     async def page(
         self,
@@ -36,9 +39,8 @@ class Instances(Protocol):
         limit: int,
         continuation: str | None = None,
     ) -> tuple[list[Instance], str | None]:
-        """List transfers (or, where the prefix begins like theirs, jobs) whose id begins so; a page may be short, even empty.
+        """List a page of transfers, or of jobs for a job's prefix, whose id has the prefix. It may be short or empty.
 
-        `statuses` are those wanted, all where it is empty; `before` leaves out what was created later.
-
-        Raises ValueError for a continuation that is none.
+        `statuses` empty means all; `before` excludes orchestrations that were created later. Raises ValueError for an
+        invalid continuation.
         """

@@ -1,4 +1,4 @@
-"""What the functions of the app are given."""
+"""The dependencies that the functions of the app receive."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from ports.state import DeadLetters, Reports
 from rules.routes.model import Route
 from rules.transfers.policies import Times
 
-EVER = datetime.min.replace(tzinfo=UTC)
+BEGINNING_OF_TIME = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """What operations and activities use. Made once per process; the clock is a port too."""
+    """The dependencies of operations and activities, created once per process. The clock is one of them."""
 
     routes: tuple[Route, ...]
     source: Source
@@ -30,17 +30,17 @@ class Ports:
     monotonic: Callable[[], float]
     times: Times
     app_version: str
-    # When this process started. An earlier process may have begun what was accepted before.
-    started_at: datetime = EVER
+    # When this process started. An earlier process may have started transfers that were accepted before.
+    started_at: datetime = BEGINNING_OF_TIME
 
     def route(self, name: str) -> Route | None:
-        """The configured route of that name."""
+        """Return the configured route of this name; None if there is none."""
         return next((route for route in self.routes if route.name == name), None)
 
 
 @dataclass(frozen=True)
 class Services:
-    """The ports, made on first use, and the orchestrations behind the durable client that the host hands to a function."""
+    """The ports, created on first use, and a factory of `Instances` from the durable client of a function."""
 
     connect: Callable[[], Ports]
     instances: Callable[[Any], Instances]

@@ -1,4 +1,4 @@
-"""What the app keeps of its own: dead letters, records of ends, reports."""
+"""The app's own state: dead letters, records of ends, reports."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -9,45 +9,45 @@ from rules.transfers.model import Ended
 
 
 class DeadLetters(Protocol):
-    """Dead letters and the records of ends, in the state account. Writes are conditional; the higher attempt wins."""
+    """Dead letters and records of ends, in the state account. Writes are conditional; the higher attempt wins."""
 
-    async def ended(self, identity: str) -> Ended | None:
-        """Read the record of a transfer's end, if there is one."""
+    async def read_ended(self, identity: str) -> Ended | None:
+        """Read the record of a transfer's end; None if there is none."""
 
     async def write_ended(self, ended: Ended) -> None:
-        """Record an end. A record of the same rank or a higher one stays as it is (`Ended.rank`)."""
+        """Record an end, unless a record of the same or a higher rank exists (`Ended.rank`)."""
 
     async def drop_ended(self, identity: str, attempt: int, resumes: int = 0) -> None:
-        """Forget the record of an end, unless it is of a higher rank. Absent already is fine."""
+        """Delete the record of an end unless its rank is higher than this, or do nothing if it is absent."""
 
     async def write(self, letter: DeadLetter) -> None:
-        """Open a letter, merged with what is known of this id (`letters.merged`). A late or second write changes nothing."""
+        """Open a dead letter, merged with the stored one (`letters.merge`). A late or repeated write has no effect."""
 
     async def resolve(self, identity: str, attempt: int, how: str, now: datetime) -> bool:
-        """Move an open letter to `resolved/` (written first, then the open one is deleted), unless it is of a later attempt.
+        """Move an open dead letter to `resolved/`, unless it is of a later attempt. False if there is none to resolve.
 
-        If it is `discarded`, the record of its end says so before the open one is deleted: the sweep never writes it again.
-        False where there is none to resolve.
+        It writes `resolved/` first and deletes `open/` last. With `how` "discarded" it marks the record of the end in
+        between, so that the sweep does not write the dead letter again.
         """
 
     async def read(self, identity: str) -> DeadLetter | None:
-        """Read a letter, open or resolved."""
+        """Read a dead letter, open or resolved."""
 
     async def page(self, prefix: str, limit: int, continuation: str | None) -> tuple[list[dict[str, Any]], str | None]:
-        """List open letters whose id begins so, from their metadata, in order of id. A page may be short.
+        """List a page of open dead letters whose id has the prefix, in order of id, from metadata. It may be short.
 
-        Raises ValueError for a continuation that is none of this prefix's.
+        Raises ValueError if the continuation was issued for another prefix or is invalid.
         """
 
-    def endings(self) -> AsyncIterator[Ended]:
-        """Every record of an end that can be read, in order of id, in pages: flat in memory. Without its detail, which no list shows."""
+    def list_ended(self) -> AsyncIterator[Ended]:
+        """Iterate over the readable records of ends in order of id, page by page, without their detail."""
 
 
 class Reports(Protocol):
-    """Pages of JSON lines, in the state account. A page that is written again is replaced."""
+    """Pages of JSON lines, in the state account."""
 
     async def write(self, name: str, lines: list[dict[str, Any]], *, new: bool = False) -> None:
-        """Write a page. Where it is to be `new`, one that is there already stays, and this raises Retryable."""
+        """Write a page, replacing an existing one. With `new`, an existing page stays and this raises Retryable."""
 
     async def read(self, name: str) -> list[dict[str, Any]]:
-        """Read a page; empty where there is none (old ones are deleted)."""
+        """Read a page; empty if there is none, because a lifecycle policy deletes old ones."""

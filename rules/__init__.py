@@ -1,1 +1,1 @@
-"""The rules of sharing: standard library only, no I/O, no clock, no logging."""
+"""Decisions as pure functions over frozen values: standard library only, no I/O, no clock, no logging."""

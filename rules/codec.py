@@ -1,4 +1,4 @@
-"""One helper that turns the frozen dataclasses of the rules into JSON values and back: decoded once, at the edge."""
+"""Convert the frozen dataclasses of the rules to JSON values and back."""
 
 import base64
 import binascii
@@ -15,28 +15,28 @@ T = TypeVar("T")  # a dataclass of the rules
 
 
 def stamp(moment: datetime) -> str:
-    """RFC 3339 in UTC with milliseconds: `2026-11-24T19:02:44.120Z`."""
+    """Format a time as RFC 3339 in UTC with milliseconds: `2026-11-24T19:02:44.120Z`."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def moment(text: str) -> datetime:
-    """Read an RFC 3339 time. ValueError if it is none or has no zone."""
-    parsed = datetime.fromisoformat(str.upper(text))  # RFC 3339 takes `t` and `z`, Python only the upper case
+def parse_time(text: str) -> datetime:
+    """Parse an RFC 3339 time. Raises ValueError if it is not one or has no zone, TypeError if it is not text."""
+    parsed = datetime.fromisoformat(str.upper(text))  # RFC 3339 allows `t` and `z`, Python only upper case
     if parsed.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone")
     return parsed
 
 
-def moment_in(custom: dict[str, Any], key: str) -> datetime | None:
-    """A moment that a custom status shows, in UTC; None where it shows none, or another release wrote it otherwise."""
+def time_in(custom: dict[str, Any], key: str) -> datetime | None:
+    """Return a time of a custom status in UTC; None if it is missing, or another release wrote it differently."""
     try:
-        return moment(custom[key]).astimezone(UTC)
+        return parse_time(custom[key]).astimezone(UTC)
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
 
 
 def encode(value: Any) -> Any:
-    """Turn a value of the rules into JSON: dataclasses to objects without their defaults, times to text, durations to seconds."""
+    """Convert a value to JSON: a dataclass to an object without its defaults, a time to text, a duration to seconds."""
     if is_dataclass(value):
         return {f.name: encode(v) for f in fields(value) if (v := getattr(value, f.name)) != f.default}
     if isinstance(value, datetime):
@@ -47,48 +47,49 @@ def encode(value: Any) -> Any:
 
 
 def decode(cls: type[T], value: Any) -> T:
-    """Rebuild a dataclass from JSON (an object, or the text of one: the durable SDK encodes some inputs twice).
+    """Build a dataclass from a JSON object, or from its text, since the durable SDK encodes some inputs twice.
 
-    Unknown keys are ignored: a newer app may have written them. Raises ValueError, TypeError or KeyError for anything else.
+    Ignores unknown keys, which a newer release may have written. Raises ValueError, TypeError or KeyError for
+    anything else.
     """
     if isinstance(value, str):
-        value = _loaded(value)
+        value = _load(value)
     if not isinstance(value, dict):
         raise TypeError(f"a JSON object was expected for {cls.__name__}, not {type(value).__name__}")
-    hints = _hints(cast("Hashable", cls))
-    return cls(**{key: _read(hints[key], item) for key, item in value.items() if key in hints})
+    hints = _type_hints(cast("Hashable", cls))
+    return cls(**{key: _decode_as(hints[key], item) for key, item in value.items() if key in hints})
 
 
 @cache
-def _hints(cls: Any) -> dict[str, Any]:
+def _type_hints(cls: Any) -> dict[str, Any]:
     hints = get_type_hints(cls)
     return {f.name: hints[f.name] for f in fields(cls)}
 
 
-def _loaded(text: str) -> Any:
+def _load(text: str) -> Any:
     try:
         return json.loads(text)
     except RecursionError:
         raise ValueError("the JSON is too deep") from None
 
 
-def _read(hint: Any, value: Any) -> Any:
+def _decode_as(hint: Any, value: Any) -> Any:
     if isinstance(hint, UnionType):  # `X | None`
-        return None if value is None else _read(next(arg for arg in get_args(hint) if arg is not NoneType), value)
+        return None if value is None else _decode_as(next(arg for arg in get_args(hint) if arg is not NoneType), value)
     if is_dataclass(hint):
         return decode(cast("type[Any]", hint), value)
     if hint is datetime:
-        return moment(value)
+        return parse_time(value)
     if hint is timedelta:
-        return _duration(value)
+        return _parse_duration(value)
     if issubclass(hint, StrEnum):
         return hint(value)
-    if type(value) is not hint:  # exactly: True is no integer
+    if type(value) is not hint:  # not isinstance: True is an int
         raise TypeError(f"{hint.__name__} was expected, not {type(value).__name__}")
     return value
 
 
-def _duration(seconds: float) -> timedelta:
+def _parse_duration(seconds: float) -> timedelta:
     try:
         return timedelta(seconds=seconds)
     except OverflowError:
@@ -96,7 +97,7 @@ def _duration(seconds: float) -> timedelta:
 
 
 def plain_body(body: bytes) -> bytes:
-    """The body of a message: decoded if it is base64, else as it is."""
+    """Return the body of a message, decoded if it is base64."""
     try:
         return base64.b64decode(body.strip(), validate=True)
     except binascii.Error:

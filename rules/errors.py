@@ -1,14 +1,14 @@
-"""What can go wrong, and what the caller may do about it.
+"""Errors, grouped by what the caller may do about them.
 
-An error of storage is one of three: `Retryable` (later, as it is), `Permanent` (never, as it is), `LookAgain` (nobody knows
-what happened: read both sides before saying anything). The first two carry a reason out of the closed list below.
+An error of storage is one of three: `Retryable` (repeat it later), `Permanent` (repeating it is useless), `LookAgain`
+(the effect is unknown: read both sides, then decide). The first two carry a `Reason`.
 """
 
 from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Why a transfer or a message became a dead letter; each with a hint for the operator."""
+    """Why a transfer or a message became a dead letter. Dead letters store these values."""
 
     MALFORMED = "malformed"
     NOT_ALLOWED = "not_allowed"
@@ -25,7 +25,7 @@ class Reason(StrEnum):
 
     @property
     def hint(self) -> str:
-        """One line for the operator: what to look at and how to mend it."""
+        """One line for the operator: what to check and how to fix it."""
         return HINTS[self]
 
 
@@ -48,14 +48,13 @@ HINTS: dict[Reason, str] = {
     Reason.INTERNAL: "The app failed (see the detail and the host's log). Fix the host, then replay.",
 }
 
-
 ALREADY_EXISTS, CANNOT_VERIFY_SOURCE = "BlobAlreadyExists", "CannotVerifyCopySource"
-# What odd data raises in code that did not expect it: the fault of one item. Anything else is infrastructure.
+# Exceptions that unexpected data causes: the fault of one item. Any other exception is a fault of the infrastructure.
 UNREADABLE = (AttributeError, LookupError, TypeError, ValueError)
 
 
 class StorageError(Exception):
-    """A request to storage did not do what was asked. The message holds no URL, no key and no SAS."""
+    """A failed request to storage. The message holds no URL, no key and no SAS."""
 
     def __init__(self, operation: str, detail: str, *, code: str = "", status: int = 0) -> None:
         super().__init__(f"{operation}: {detail}")
@@ -66,23 +65,23 @@ class StorageError(Exception):
 
 
 class LookAgain(StorageError):
-    """No answer, or an answer that leaves open whether the act happened: read both sides, then decide anew."""
+    """The effect of the request is unknown: read both sides, then decide again."""
 
 
 class Rejected(LookAgain):
-    """A refusal whose code is not known. If the next look finds nothing changed, it is a refusal of this blob, for this reason."""
+    """A refusal with an unknown code. If the next look finds nothing changed, it is permanent, with this reason."""
 
     def __init__(self, reason: Reason, operation: str, detail: str, *, code: str = "", status: int = 0) -> None:
         super().__init__(operation, detail, code=code, status=status)
         self.reason = reason
 
     def final(self) -> "Permanent":
-        """The verdict once a look has found nothing changed."""
+        """Return the permanent error to raise once a look has found nothing changed."""
         return Permanent(self.reason, self.operation, self.detail, code=self.code, status=self.status)
 
 
 class Failure(StorageError):
-    """A verdict on the request, with its reason."""
+    """A request that failed without effect, and the reason."""
 
     def __init__(self, reason: Reason, operation: str, detail: str, *, code: str = "", status: int = 0) -> None:
         super().__init__(operation, detail, code=code, status=status)
@@ -94,4 +93,4 @@ class Retryable(Failure):
 
 
 class Permanent(Failure):
-    """The same request will fail until somebody changes something."""
+    """The same request will fail until the cause is fixed."""

@@ -1,7 +1,7 @@
-"""Events: what a message says, and which transfers follow from it (rules 6, 10 and 13).
+"""Parse the events in messages and decide which transfers follow from them (rules 6, 10 and 13).
 
-A message is CloudEvents 1.0 or Event Grid schema, one object or an array of one, plain text or base64. Everything here is
-total: whatever the bytes, an answer comes back.
+A message holds an event in the CloudEvents 1.0 or Event Grid schema: an object or an array of one, as plain text or
+base64. No function raises for any bytes.
 """
 
 import json
@@ -19,26 +19,26 @@ from rules.transfers import identity
 from rules.transfers.model import Transfer
 
 CREATED = "Microsoft.Storage.BlobCreated"
-# They announce an empty file; the event that counts (FlushWithClose, SftpCommit) follows.
-ANNOUNCING = frozenset({"CreateFile", "SftpCreate"})
+# These announce an empty file. The event with the content (FlushWithClose, SftpCommit) follows.
+ANNOUNCE_ONLY = frozenset({"CreateFile", "SftpCreate"})
 ACCOUNT = re.compile(r".*/storageAccounts/([a-z0-9]{3,24})", re.ASCII | re.DOTALL | re.IGNORECASE)
-# Older captured events have no slash at its beginning.
+# Some older events have no leading slash.
 SUBJECT = re.compile(r"/?blobServices/default/containers/([^/]+)/blobs/(.+)", re.DOTALL)
-# What is taken of a blob that Event Grid wrote: all of it at most, and one event, which has 1 MB at most where it was published.
+# The largest blob of undelivered events that the app reads, and the largest event; Event Grid publishes at most 1 MB.
 MAX_UNDELIVERED, MAX_EVENT = 16 * 1024 * 1024, 1024 * 1024
-# Event Grid may put these in place of a character beyond the basic plane, such as an emoji.
+# Event Grid may replace a character beyond the basic plane, such as an emoji, by these.
 REPLACEMENT = "\ufffd"
 REPLACED = re.compile("[\ufffd\U00010000-\U0010ffff]+")
 DAMAGED = "the event's subject and data.url are both damaged: each has U+FFFD in place of a character of the name"
-# An ETag goes into If-Match: `*` or a list would match more than one version.
+# The ETag is sent in If-Match, where `*` or a list would match more than one version.
 ETAG = re.compile(r"[0-9A-Za-z_-]{1,128}")
 
 
 @dataclass(frozen=True, slots=True)
-class Created:
-    """A BlobCreated event: which blob, and as which version. `url` is only ever compared, never fetched.
+class BlobCreated:
+    """A BlobCreated event. `etag` has no quotes. `url` is only compared, never fetched.
 
-    `damaged`: nobody can tell the name from this event.
+    `damaged`: neither the subject nor the URL has the whole name.
     """
 
     account: str
@@ -51,14 +51,14 @@ class Created:
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """Not for us; nothing to do."""
+    """An event that leads to nothing."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class RejectedEvent:
-    """Ours, but it cannot be done: a dead letter with this reason."""
+    """An event that becomes a dead letter with this reason."""
 
     reason: Reason
     detail: str
@@ -66,45 +66,45 @@ class RejectedEvent:
 
 @dataclass(frozen=True, slots=True)
 class EventDecision:
-    """What follows from a message: transfers to start, and perhaps a refusal to keep."""
+    """What follows from a message: transfers to start, a rejection to store as a dead letter, or why it is ignored."""
 
     transfers: tuple[Transfer, ...] = ()
-    refused: RejectedEvent | None = None
+    rejection: RejectedEvent | None = None
     ignored: str = ""
 
 
 def decide_on(body: bytes, routes: tuple[Route, ...]) -> EventDecision:
-    """Decide what a message leads to.
+    """Decide what follows from a message.
 
-    | message | leads to |
+    | message | decision |
     | --- | --- |
-    | no event, or fields missing or of a wrong type | refused `malformed` |
-    | another type; an announcing `api` | ignored |
-    | account, container and name that no route carries | ignored |
-    | a name that is damaged in `subject` and `data.url`, in a route's container | refused `invalid_name` |
-    | a name that cannot be carried, before or after rewriting | refused `invalid_name` |
-    | `data.url` is not the URL rebuilt from the route | refused `not_allowed` |
+    | not an event, or a field is missing or has a wrong type | rejected, `malformed` |
+    | another event type, or an `api` that only announces | ignored |
+    | an account, container or name of no route | ignored |
+    | a name damaged in `subject` and `data.url`, in a route's container | rejected, `invalid_name` |
+    | a name that cannot be carried, before or after the prefix is rewritten | rejected, `invalid_name` |
+    | a `data.url` that is not the URL rebuilt from the route | rejected, `not_allowed` |
     | else | one transfer per matching route |
     """
     event = parse(body)
     if isinstance(event, RejectedEvent):
-        return EventDecision(refused=event)
+        return EventDecision(rejection=event)
     if isinstance(event, Ignored):
         return EventDecision(ignored=event.why)
     if event.damaged and any(route.starts_in(event.account, event.container) for route in routes):
-        return EventDecision(refused=RejectedEvent(Reason.INVALID_NAME, DAMAGED))
+        return EventDecision(rejection=RejectedEvent(Reason.INVALID_NAME, DAMAGED))
     matching = [route for route in routes if route.carries(event.account, event.container, event.name)]
     if not matching:
         return EventDecision(ignored="no route carries this blob")
-    verdicts = [_along(route, event) for route in matching]
+    verdicts = [_decide_for_route(route, event) for route in matching]
     return EventDecision(
         transfers=tuple(verdict for verdict in verdicts if isinstance(verdict, Transfer)),
-        refused=next((verdict for verdict in verdicts if isinstance(verdict, RejectedEvent)), None),
+        rejection=next((verdict for verdict in verdicts if isinstance(verdict, RejectedEvent)), None),
     )
 
 
 def transfer_for(route: Route, name: str, etag: str) -> Transfer | RejectedEvent:
-    """The transfer of this version along this route, or why its name cannot be carried."""
+    """Return the transfer of this version along this route, or why its name cannot be carried."""
     rest = name.removeprefix(route.source.prefix)
     why = names.refusal(name) or names.refusal(route.target.blob(rest).name)
     if why is None:
@@ -112,50 +112,51 @@ def transfer_for(route: Route, name: str, etag: str) -> Transfer | RejectedEvent
     return RejectedEvent(Reason.INVALID_NAME, why) if why else identity.transfer(route, name, etag)
 
 
-def _along(route: Route, event: Created) -> Transfer | RejectedEvent:
+def _decide_for_route(route: Route, event: BlobCreated) -> Transfer | RejectedEvent:
     found = transfer_for(route, event.name, event.etag)
-    if isinstance(found, Transfer) and not _names(event.url, found.source_blob):
+    if isinstance(found, Transfer) and not _is_url_of(event.url, found.source_blob):
         return RejectedEvent(Reason.NOT_ALLOWED, "data.url does not match the blob that the subject names")
     return found
 
 
-def _names(url: str, blob: Blob) -> bool:
-    """Whether an event's URL is this blob's: container and name raw or decoded once, the host also as the `dfs` twin."""
+def _is_url_of(url: str, blob: Blob) -> bool:
+    """Whether a URL is this blob's, with container and name raw or encoded once, on the `blob` or the `dfs` host."""
     scheme, slashes, rest = url.partition("://")
     host, slash, path = rest.partition("/")
-    twin = scheme + slashes + host.replace(".dfs.", ".blob.", 1) + slash + path
-    container, slash, written = twin.removeprefix(f"{blob.endpoint}/").partition("/")
+    blob_url = scheme + slashes + host.replace(".dfs.", ".blob.", 1) + slash + path
+    container, slash, name = blob_url.removeprefix(f"{blob.endpoint}/").partition("/")
     return (
-        twin.startswith(f"{blob.endpoint}/")
+        blob_url.startswith(f"{blob.endpoint}/")
         and slash == "/"
-        and blob.container in {container, _decoded(container)}
-        and blob.name in {written, _decoded(written)}
+        and blob.container in {container, _decode(container)}
+        and blob.name in {name, _decode(name)}
     )
 
 
-def _undamaged(name: str, url: str, account: str, container: str) -> str | None:
-    """A name with U+FFFD as `data.url` has it, where the two agree in all that cannot be damaged; None where they do not."""
+def _name_from_url(name: str, url: str, account: str, container: str) -> str | None:
+    """Return the name as `data.url` spells it; None unless it equals the damaged name in every undamaged character."""
     path = url.partition("://")[2].partition("/")[2]
-    there, _, written = path.removeprefix(f"{account}/").partition("/")
-    if container not in {there, _decoded(there)}:
+    url_container, _, url_name = path.removeprefix(f"{account}/").partition("/")
+    if container not in {url_container, _decode(url_container)}:
         return None
-    return next((text for text in (written, _decoded(written)) if text and _outline(text) == _outline(name)), None)
+    candidates = (url_name, _decode(url_name))
+    return next((text for text in candidates if text and _mask_replaced(text) == _mask_replaced(name)), None)
 
 
-def _outline(name: str) -> str:
+def _mask_replaced(name: str) -> str:
     return REPLACED.sub(REPLACEMENT, name)
 
 
-def _decoded(written: str) -> str | None:
+def _decode(text: str) -> str | None:
     try:
-        return unquote(written, errors="strict")
+        return unquote(text, errors="strict")
     except UnicodeDecodeError:
         return None
 
 
-def parse(body: bytes) -> Created | Ignored | RejectedEvent:
-    """Read a message. Never raises; unknown fields are ignored."""
-    event = _json(body)
+def parse(body: bytes) -> BlobCreated | Ignored | RejectedEvent:
+    """Parse a message, ignoring unknown fields."""
+    event = _parse_json(body)
     if isinstance(event, list) and len(event) == 1:
         event = event[0]
     if not isinstance(event, dict):
@@ -163,43 +164,43 @@ def parse(body: bytes) -> Created | Ignored | RejectedEvent:
     kind = event.get("type") if "specversion" in event else event.get("eventType")
     if not isinstance(kind, str):
         return _malformed("the event has neither a CloudEvents 1.0 `type` nor an Event Grid `eventType`")
-    return _created(event) if kind == CREATED else Ignored("the event is of another type")
+    return _parse_created(event) if kind == CREATED else Ignored("the event is of another type")
 
 
 def split(body: bytes) -> list[bytes]:
-    """The events of a blob that Event Grid gave up, each as the message that it would have been.
+    """Split a blob of events that Event Grid could not deliver into one message per event.
 
-    It holds an array of events, or one; each has fields of its own beside the event's, such as `deadLetterReason`, and
-    `deadletterreason` in CloudEvents. What is neither stays one message, whole: it is refused as any other.
+    Such a blob holds one event or an array of them, with additional fields such as `deadLetterReason`
+    (`deadletterreason` in CloudEvents). Any other content is returned as one message, which `decide_on` rejects.
     """
-    events = _json(body)
+    events = _parse_json(body)
     return [json.dumps(event).encode() for event in events] if isinstance(events, list) else [body]
 
 
-def _created(event: dict[str, Any]) -> Created | Ignored | RejectedEvent:
+def _parse_created(event: dict[str, Any]) -> BlobCreated | Ignored | RejectedEvent:
     data = event.get("data")
     if not isinstance(data, dict):
         return _malformed("`data` is not an object")
     api, etag, url = data.get("api"), data.get("eTag"), data.get("url")
-    account = _matched(ACCOUNT, event.get("source") if "specversion" in event else event.get("topic"))
-    subject = _matched(SUBJECT, event.get("subject"))
+    account = _match(ACCOUNT, event.get("source") if "specversion" in event else event.get("topic"))
+    subject = _match(SUBJECT, event.get("subject"))
     if account is None or subject is None:
         return _malformed("`source` or `topic` does not name a storage account, or `subject` does not name a blob")
     if not isinstance(etag, str) or not ETAG.fullmatch(identity.bare_etag(etag)) or not isinstance(url, str):
         return _malformed("`data.eTag` is not an ETag, or `data.url` is not a string")
-    if isinstance(api, str) and api in ANNOUNCING:
+    if isinstance(api, str) and api in ANNOUNCE_ONLY:
         return Ignored("the event only announces an empty file")
-    created = Created(account[1].lower(), _decoded(subject[1]) or "", subject[2], identity.bare_etag(etag), url)
-    return _repaired(created) if REPLACEMENT in created.name else created
+    created = BlobCreated(account[1].lower(), _decode(subject[1]) or "", subject[2], identity.bare_etag(etag), url)
+    return _repair_name(created) if REPLACEMENT in created.name else created
 
 
-def _repaired(event: Created) -> Created:
-    """The event with the name of its URL, if that one is whole. One in percent encoding is ASCII: nothing damages it."""
-    name = _undamaged(event.name, event.url, event.account, event.container)
+def _repair_name(event: BlobCreated) -> BlobCreated:
+    """Take the name from the event's URL if that is whole. A percent-encoded name is ASCII, so it always is."""
+    name = _name_from_url(event.name, event.url, event.account, event.container)
     return event if name is None else replace(event, name=name, damaged=REPLACEMENT in event.url)
 
 
-def _matched(pattern: re.Pattern[str], value: Any) -> re.Match[str] | None:
+def _match(pattern: re.Pattern[str], value: Any) -> re.Match[str] | None:
     return pattern.fullmatch(value) if isinstance(value, str) else None
 
 
@@ -207,8 +208,8 @@ def _malformed(detail: str) -> RejectedEvent:
     return RejectedEvent(Reason.MALFORMED, detail)
 
 
-def _json(body: bytes) -> Any:
-    """The JSON value of a message, plain or base64; None if it is neither."""
+def _parse_json(body: bytes) -> Any:
+    """Return the object or array in a message, plain or base64; None if there is none."""
     for text in (body, plain_body(body)):
         try:
             value = json.loads(text.decode("utf-8-sig"))
@@ -219,10 +220,10 @@ def _json(body: bytes) -> Any:
     return None
 
 
-def announcement(transfer: Transfer, etag: str, now: datetime | None) -> bytes:
-    """The event of a successor (rule 6): what Event Grid would have sent for the version `etag` of the transfer's blob.
+def created_event(transfer: Transfer, etag: str, now: datetime | None) -> bytes:
+    """Return the event that Event Grid would send for the version `etag` of the transfer's blob (rule 6).
 
-    Without a time it is always the same, byte for byte.
+    Without a time, equal arguments give equal bytes, so a rejection of the event keeps one id.
     """
     blob = transfer.source_blob
     account = f"/subscriptions/-/resourceGroups/-/providers/Microsoft.Storage/storageAccounts/{transfer.source.account}"

@@ -1,8 +1,8 @@
-"""The names that outlive a deployment: none of them may change.
+"""Names that must never change, because they outlive a deployment.
 
-An orchestration that runs while another release is deployed calls its activities and waits for its event by these names. A
-message, a dead letter or a report stays where an earlier release put it. `host.json`, `infra/main.bicep` and the local stack
-are not Python of the app and repeat some of them.
+An orchestration that runs during a deployment calls its activities and waits for its event by these names. Messages,
+dead letters and reports stay where an earlier release put them. `host.json`, `infra/main.bicep` and the local stack
+repeat some of the names.
 """
 
 from rules.jobs.model import Phase
@@ -26,7 +26,7 @@ PHASES: dict[Phase, str] = {
     Phase.ACT: "job_act",
 }
 
-# In the events account: two queues and a container. The host makes the name of the poison queue itself.
+# In the events account: two queues and a container. The host derives the name of the poison queue.
 EVENTS_QUEUE = "blob-events"
 POISON_QUEUE = "blob-events-poison"
 UNDELIVERED_CONTAINER = "event-dead-letters"

@@ -1,4 +1,4 @@
-"""What looks like a secret is removed from whatever is kept or said (I8): messages, and the texts of errors."""
+"""Remove secrets from stored messages and from texts of errors (I8)."""
 
 import re
 
@@ -13,16 +13,16 @@ SECRET = re.compile(
 
 
 def without_secrets(body: bytes) -> bytes:
-    """A message with the value of every `sig=`, `code=` and `AccountKey=` removed, also inside base64."""
+    """Remove the value of every `sig=`, `code=` and `AccountKey=` from a message, also inside base64."""
     decoded = plain_body(body)
     return SECRET.sub(rb"\1\2" + REMOVED, decoded if SECRET.search(decoded) else body)
 
 
 def is_redacted(body: bytes) -> bool:
-    """Whether something was removed from a message: it cannot be accepted again as what it was."""
+    """Whether `without_secrets` changed this message, so that it cannot be accepted again."""
     return any(match[0].endswith(REMOVED) for match in SECRET.finditer(plain_body(body)))
 
 
 def text_without_secrets(text: str) -> str:
-    """A text, such as an exception's, with the value of every `sig=`, `code=` and `AccountKey=` removed."""
+    """Remove the value of every `sig=`, `code=` and `AccountKey=` from a text, such as an exception's."""
     return SECRET.sub(rb"\1\2" + REMOVED, text.encode("utf-8", "replace")).decode()

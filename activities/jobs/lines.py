@@ -77,7 +77,7 @@ async def start_line(ports: Ports, instances: Instances, job: Job, line: Line) -
         return Acted(Result.REFUSED, transfer.detail)
     if transfer.id != line["id"] or not route.carries(route.source.account, route.source.container, transfer.name):
         return ELSEWHERE
-    instance, ended = await asyncio.gather(instances.find(transfer.id), ports.dead_letters.ended(transfer.id))
+    instance, ended = await asyncio.gather(instances.find(transfer.id), ports.dead_letters.read_ended(transfer.id))
     if (over := _over(instance, ended)) is not None:
         discarded = ended is not None and ended.discarded
         replayable = over is State.DEAD_LETTERED and not discarded

@@ -4,7 +4,7 @@ from typing import Any
 
 from activities.jobs.batch import counted
 from ports.services import Ports
-from rules.codec import moment
+from rules.codec import parse_time
 from rules.jobs.model import Batch, Job
 from rules.jobs.report import PAGE, found_page
 from rules.transfers import identity
@@ -27,7 +27,7 @@ def _is_meant(job: Job, item: dict[str, Any]) -> bool:
     if job.since is None and job.until is None:
         return True
     try:
-        failed = moment(item["last_failed_at"] or "")
+        failed = parse_time(item["last_failed_at"] or "")
     except ValueError:
         return False
     return (job.since is None or job.since <= failed) and (job.until is None or failed < job.until)

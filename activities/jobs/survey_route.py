@@ -22,7 +22,7 @@ from rules.jobs.report import PAGE, found_page
 from rules.routes import names
 from rules.routes.model import Blob, Route
 from rules.transfers import identity
-from rules.transfers.decisions import ECHO, SourceBlob, TargetBlob, is_echo, is_receipt, original
+from rules.transfers.decisions import ECHO, SourceBlob, TargetBlob, copied_version, is_echo, is_receipt
 from rules.transfers.model import Transfer
 
 T = TypeVar("T", SourceBlob, TargetBlob)
@@ -101,7 +101,7 @@ async def _compared(
     if target is not None and is_receipt(target, source.etag, source.size):
         return _line(Finding.MATCH, name, source, None)
     if is_echo(found, source, target):
-        return _echoed(name, source, target, original(found, source))
+        return _echoed(name, source, target, copied_version(found, source))
     if target is None:
         return _line(Finding.MISSING, name, source, found)
     return _line(Finding.STALE, name, source, found, _why(target, source))
@@ -129,7 +129,7 @@ async def _keep_refused(ports: Ports, route: Route, lines: list[Line]) -> None:
         if isinstance(refused, RejectedEvent) and line["etag"]:
             with suppress(UnicodeEncodeError):  # no event can say such a name
                 transfer = identity.transfer(route, line["name"], line["etag"])
-                await refuse(ports, events.announcement(transfer, transfer.etag, None), refused)
+                await refuse(ports, events.created_event(transfer, transfer.etag, None), refused)
 
 
 def _why(target: TargetBlob, source: SourceBlob) -> str:

@@ -5,7 +5,7 @@ from activities.transfers.start import waiting
 from ports.services import Ports
 from rules.errors import Failure, Reason
 from rules.redaction import text_without_secrets
-from rules.transfers.decisions import CopyStatus, is_coming
+from rules.transfers.decisions import CopyStatus, is_in_progress
 from rules.transfers.model import Outcome, Run, Verdict
 
 
@@ -17,7 +17,7 @@ async def run_check(ports: Ports, run: Run) -> Outcome:
         target = await ports.target.head(run.transfer.target_blob)
     except Failure as failure:
         return failed(failure)
-    if target is not None and is_coming(target, run.transfer.etag):
+    if target is not None and is_in_progress(target, run.transfer.etag):
         return waiting(target)
     if target is not None and (target.source_etag, target.copy_status) == (run.transfer.etag, CopyStatus.FAILED):
         detail = text_without_secrets(target.copy_detail) or "the service reported no reason"

@@ -8,9 +8,9 @@ from activities.transfers.start import UNCLEARED, confirm
 from ports.services import Ports
 from rules.dead_letters import letters
 from rules.errors import Failure, LookAgain, Permanent, Reason
-from rules.events import announcement
+from rules.events import created_event
 from rules.routes.model import EnginePreference
-from rules.transfers.decisions import Cleaning, TargetBlob, clean, is_half_made
+from rules.transfers.decisions import Cleaning, TargetBlob, choose_cleaning, is_incomplete
 from rules.transfers.lifecycle import UNCLEAN
 from rules.transfers.model import Ended, Ending, Outcome, Run, Verdict
 from rules.transfers.policies import MAX_LOOKS
@@ -42,7 +42,7 @@ async def _superseded(ports: Ports, run: Run) -> Outcome:
     if successor is None:  # an echo: no `start` has copied it, or the target would have shown that
         return DONE
     if successor.etag:
-        event = announcement(run.transfer, successor.etag, ports.now())
+        event = created_event(run.transfer, successor.etag, ports.now())
         await ports.events.put(event, GROWING_DELAY if successor.growing else 0)
     return Outcome(Verdict.DONE, pause=ports.times.settle if await _may_be_half_made(ports, run) else 0)
 
@@ -62,7 +62,7 @@ async def _may_be_half_made(ports: Ports, run: Run) -> bool:
         target = await _target(ports, run)
     except Failure:
         return True  # `clean` looks again; the successor's event is not to be put again for that
-    return target is not None and is_half_made(target, run.transfer, run.size)
+    return target is not None and is_incomplete(target, run.transfer, run.size)
 
 
 async def _write_ended(ports: Ports, run: Run) -> None:
@@ -90,7 +90,7 @@ async def run_clean(ports: Ports, run: Run) -> Outcome:
         run = await _sized(ports, run)
         for _ in range(MAX_LOOKS):
             target = await _target(ports, run)
-            cleaning = clean(run, target, aborted=bool(aborted and target and target.copy_id != aborted))
+            cleaning = choose_cleaning(run, target, aborted=bool(aborted and target and target.copy_id != aborted))
             if target is None or cleaning is Cleaning.NOTHING:
                 return DONE
             if cleaning is Cleaning.COMPLETE:

@@ -27,9 +27,9 @@ from rules.transfers.decisions import (
     CopyStatus,
     SourceBlob,
     TargetBlob,
+    copied_version,
     decide,
-    is_coming,
-    original,
+    is_in_progress,
 )
 from rules.transfers.model import Kind, Outcome, Run, Verdict
 from rules.transfers.policies import MAX_COPY_ATTEMPTS, MAX_LOOKS, choose_engine, metadata_fits
@@ -98,14 +98,14 @@ class _Start:
         since, self.whole, self.looked = self.ports.monotonic(), False, not blind
         transfer = self.run.transfer
         target = None if blind else await self.ports.target.head(transfer.target_blob)
-        if target is not None and is_coming(target, transfer.etag):
+        if target is not None and is_in_progress(target, transfer.etag):
             return waiting(target)
         source, ended = await asyncio.gather(
-            self.ports.source.head(transfer.source_blob), self.ports.dead_letters.ended(transfer.id)
+            self.ports.source.head(transfer.source_blob), self.ports.dead_letters.read_ended(transfer.id)
         )
         if source is not None and source.etag == transfer.etag:
             self.size = source.size  # whatever goes wrong now: who cleans up must know it
-        unordered = blind and source is not None and original(transfer, source) is not None
+        unordered = blind and source is not None and copied_version(transfer, source) is not None
         if unordered:
             target = await self.ports.target.head(transfer.target_blob)
         decision = decide(replace(self.run, size=self.size), source, target, ended)
@@ -219,10 +219,10 @@ class _Start:
 
     async def _request(self, source: SourceBlob, target: TargetBlob | None, engine: Engine) -> Copy:
         run, transfer = self.run, self.run.transfer
-        until = lifecycle.read_until(run, engine, self.ports.now())
+        until = lifecycle.sas_expiry(run, engine, self.ports.now())
         return Copy(
             target=transfer.target_blob,
-            source=await self.ports.source.readable(transfer.source_blob, until),
+            source=await self.ports.source.sign_read(transfer.source_blob, until),
             etag=transfer.etag,
             engine=engine,
             metadata=receipt(source.metadata, transfer.etag, transfer.id),

@@ -32,7 +32,7 @@ async def _has_name(ports: Ports, item: dict[str, Any], name: str | None) -> boo
         return True
     if not records.is_listed_as(item, name):
         return False
-    if not records.is_cut(name):
+    if not records.is_truncated(name):
         return True
     letter = await ports.dead_letters.read(item["id"])
     return letter is not None and letter.name == name

@@ -79,7 +79,7 @@ async def _replay_message(ports: Ports, instances: Instances, letter: DeadLetter
         fix = "Share the blob with POST /api/transfers."
         raise Conflict("a possible secret was removed from the message, so the message cannot be accepted again", fix)
     decision = events.decide_on(body, ports.routes)
-    if rejection := decision.refused:
+    if rejection := decision.rejection:
         raise Conflict(f"the message was refused again: {rejection.detail}", FIX_CAUSE, reason=rejection.reason)
     if decision.ignored:
         raise Conflict(f"the message would be ignored: {decision.ignored}", "Add a route that carries it, then replay.")

@@ -105,4 +105,4 @@ def _job(instance: Instance) -> Job:
 
 
 def _view(instance: Instance) -> dict[str, Any]:
-    return status.view(_job(instance), instance.live, recovery.said(instance) if instance.broken else None)
+    return status.view(_job(instance), instance.live, recovery.failure_text(instance) if instance.broken else None)

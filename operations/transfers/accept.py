@@ -27,7 +27,7 @@ async def accept(ports: Ports, instances: Instances, body: bytes) -> Accepted:
     decision = events.decide_on(body, ports.routes)
     if decision.ignored:
         log("message.ignored", decision.ignored)
-    letter = await refuse(ports, body, decision.refused) if decision.refused else None
+    letter = await refuse(ports, body, decision.rejection) if decision.rejection else None
     started = [(transfer.id, await start_once(ports, instances, transfer)) for transfer in decision.transfers]
     return Accepted(
         started=tuple(identity for identity, new in started if new),

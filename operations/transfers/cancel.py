@@ -57,7 +57,7 @@ async def request_cancel(instances: Instances, identity: str) -> None:
     instance = await instances.find(identity)
     if instance is None or not instance.broken:
         await instances.cancel(identity)
-    elif (ending := recovery.cancelled(instance)) is not None:
+    elif (ending := recovery.input_after_cancel(instance)) is not None:
         await instances.start(ending)
 
 

@@ -32,7 +32,7 @@ async def restart(ports: Ports, instances: Instances, transfer: Transfer, *, bli
         StillRunning: the transfer is already running.
     """
     known, ended, letter = await asyncio.gather(
-        instances.find(transfer.id), ports.dead_letters.ended(transfer.id), ports.dead_letters.read(transfer.id)
+        instances.find(transfer.id), ports.dead_letters.read_ended(transfer.id), ports.dead_letters.read(transfer.id)
     )
     attempts = [
         *([known.run.attempt] if known and known.run else []),

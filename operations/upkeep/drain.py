@@ -33,13 +33,13 @@ async def drain(ports: Ports, instances: Instances) -> int:
 async def _log_depth(ports: Ports) -> None:
     """Log the queue's depth. Azure's own metric is hourly, so alerts use this line."""
     depth = await ports.events.depth()
-    oldest = await ports.events.oldest() if depth else None
+    oldest = await ports.events.oldest_message() if depth else None
     seconds = max(0, int((ports.now() - oldest).total_seconds())) if oldest else 0
     log("queue.depth", "queue depth", depth=depth, oldest_seconds=seconds)
 
 
 async def _drain_poison(ports: Ports, instances: Instances, run: TimerRun) -> None:
-    async for message in ports.events.poison():
+    async for message in ports.events.receive_poison():
         with run:
             await _accept_poison(ports, instances, message)
             run.done += 1
@@ -49,13 +49,13 @@ async def _drain_poison(ports: Ports, instances: Instances, run: TimerRun) -> No
 
 async def _accept_poison(ports: Ports, instances: Instances, message: Poison) -> None:
     accepted = await accept(ports, instances, message.body)
-    await ports.events.consumed(message)
+    await ports.events.delete_poison(message)
     text = "poison message accepted"
     log("poison.drained", text, level=logging.WARNING, started=accepted.started, letter=accepted.dead_letter)
 
 
 async def _drain_undelivered(ports: Ports, instances: Instances, run: TimerRun) -> None:
-    async for blob in ports.events.undelivered():
+    async for blob in ports.events.list_undelivered():
         if run.over:
             return
         with run:
@@ -74,7 +74,7 @@ async def _accept_undelivered(ports: Ports, instances: Instances, run: TimerRun,
     await run.for_each(messages, accept_one, CONCURRENCY)
     if len(accepted) < len(messages):
         return  # the next run accepts the blob again: events accepted by this run are then duplicates
-    await ports.events.delivered(blob)
+    await ports.events.delete_undelivered(blob)
     run.done += 1
     log(
         "undelivered.drained",
@@ -90,7 +90,7 @@ async def _accept_undelivered(ports: Ports, instances: Instances, run: TimerRun,
 async def _read_messages(ports: Ports, blob: Undelivered) -> list[bytes] | None:
     """Return the events of a blob. None: it is too large, it changed, or another run has accepted it."""
     if blob.size <= events.MAX_UNDELIVERED:
-        body = await ports.events.read(blob)
+        body = await ports.events.read_undelivered(blob)
         messages = None if body is None else events.split(body)
         if messages is None or all(len(message) <= events.MAX_EVENT for message in messages):
             return messages

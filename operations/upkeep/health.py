@@ -43,7 +43,7 @@ def _app_checks(ports: Ports) -> list[Check]:
         (
             "undelivered events",
             "Give the app Storage Blob Data Contributor on the events account.",
-            anext(ports.events.undelivered(), None),
+            anext(ports.events.list_undelivered(), None),
         ),
         (
             "dead letters",
@@ -71,7 +71,7 @@ def _route_checks(ports: Ports) -> list[Check]:
             (
                 f"signing for route {route.name}",
                 "Give the app Storage Blob Delegator on the source's account: the app signs the source URL of each copy.",
-                ports.source.readable(source, ports.now() + timedelta(minutes=1)),
+                ports.source.sign_read(source, ports.now() + timedelta(minutes=1)),
             ),
             (
                 f"target of route {route.name}",

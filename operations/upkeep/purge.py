@@ -10,7 +10,7 @@ from ports.services import Ports
 from rules.jobs.model import JobKind
 from rules.orchestrations import status
 from rules.orchestrations.instance import Instance, StatusFilter
-from rules.orchestrations.liveness import RETENTION, may_go
+from rules.orchestrations.liveness import RETENTION, may_purge
 from rules.transfers.states import State
 
 # Small enough not to slow down transfers that run at the same time.
@@ -44,18 +44,20 @@ async def _purge_list(ports: Ports, instances: Instances, run: TimerRun, prefix:
 
     before = ports.now() - RETENTION
     async for page in run.pages(instances, prefix, statuses=statuses, before=before):
-        old = [instance for instance in page if may_go(instance, ports.now())]
+        old = [instance for instance in page if may_purge(instance, ports.now())]
         await run.for_each(old, purge_one, CONCURRENCY)
 
 
 async def _may_be_purged(ports: Ports, instances: Instances, identity: str) -> bool:
     """Decide by the current state: the page may be old, and a replay may run. Keep it while its dead letter is open."""
     instance = await instances.find(identity)
-    if instance is None or not may_go(instance, ports.now()):
+    if instance is None or not may_purge(instance, ports.now()):
         return False
     letter = await ports.dead_letters.read(identity)
     if letter is not None and letter.resolved_at is None:
         return False
     # The sweep writes a missing dead letter from the history.
-    ended = await ports.dead_letters.ended(identity) if status.view(instance)["state"] == State.DEAD_LETTERED else None
+    ended = (
+        await ports.dead_letters.read_ended(identity) if status.view(instance)["state"] == State.DEAD_LETTERED else None
+    )
     return ended is None or not await needs_dead_letter(ports, instance, ended)

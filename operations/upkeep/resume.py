@@ -10,7 +10,7 @@ from rules.dead_letters import letters
 from rules.jobs.model import JobKind
 from rules.orchestrations import recovery
 from rules.orchestrations.instance import Instance, StatusFilter
-from rules.orchestrations.recovery import Sequel
+from rules.orchestrations.recovery import RecoveryPlan
 from rules.transfers.identity import TRANSFER_ID_PATTERN
 from rules.transfers.model import Run
 
@@ -44,8 +44,8 @@ async def _resume_listed(ports: Ports, instances: Instances, run: TimerRun, pref
 
 
 def _is_due(ports: Ports, instance: Instance) -> bool:
-    sequel = recovery.sequel(instance)
-    return sequel is None or sequel.due <= ports.now()
+    plan = recovery.plan(instance)
+    return plan is None or plan.due <= ports.now()
 
 
 async def resume_one(ports: Ports, instances: Instances, identity: str) -> bool:
@@ -54,24 +54,24 @@ async def resume_one(ports: Ports, instances: Instances, identity: str) -> bool:
     instance = await instances.find(identity)
     if instance is None or not instance.broken:
         return False
-    sequel = recovery.sequel(instance)
-    if sequel is None:
+    plan = recovery.plan(instance)
+    if plan is None:
         await _report_unreadable(ports, instance)
         return False
-    if sequel.due > ports.now():
+    if plan.due > ports.now():
         return False
-    started = await instances.start(sequel.input)
+    started = await instances.start(plan.input)
     if started:
-        _log_restart(instance, sequel)
+        _log_restart(instance, plan)
     return started
 
 
-def _log_restart(instance: Instance, sequel: Sequel) -> None:
-    restarted = sequel.input
-    what = "resumed" if sequel.resumed else "ended"
+def _log_restart(instance: Instance, plan: RecoveryPlan) -> None:
+    restarted = plan.input
+    what = "resumed" if plan.resumed else "ended"
     log(
         f"resume.{what}",
-        recovery.said(instance),
+        recovery.failure_text(instance),
         level=logging.WARNING,
         id=instance.id,
         route=restarted.transfer.route if isinstance(restarted, Run) else restarted.route,
@@ -85,7 +85,7 @@ async def _report_unreadable(ports: Ports, instance: Instance) -> None:
 
     A dead letter that was resolved before the orchestration broke belongs to an earlier end.
     """
-    detail = recovery.said(instance)
+    detail = recovery.failure_text(instance)
     if TRANSFER_ID_PATTERN.fullmatch(instance.id):
         letter = await ports.dead_letters.read(instance.id)
         if letter is not None and (letter.resolved_at is None or letter.resolved_at >= instance.updated_at):

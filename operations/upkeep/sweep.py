@@ -28,7 +28,7 @@ async def sweep(ports: Ports, instances: Instances) -> None:
 
 async def _resolve_outdated(ports: Ports, instances: Instances, run: TimerRun) -> dict[str, Ended]:
     """Resolve open dead letters whose transfers ended another way. Return the ends without an open dead letter."""
-    ends = {ended.id: ended async for ended in ports.dead_letters.endings() if _may_need_dead_letter(ended)}
+    ends = {ended.id: ended async for ended in ports.dead_letters.list_ended() if _may_need_dead_letter(ended)}
     continuation = None
     while True:
         listed, continuation = await ports.dead_letters.page("", PAGE_SIZE, continuation)
@@ -65,7 +65,7 @@ async def _write_one(ports: Ports, instances: Instances, identity: str) -> None:
     instance = await instances.find(identity)
     if instance is None or instance.running or instance.run is None:
         return
-    ended = await ports.dead_letters.ended(identity)  # the list has no details, and may be old
+    ended = await ports.dead_letters.read_ended(identity)  # the list has no details, and may be old
     if ended is None or not _may_need_dead_letter(ended) or not await needs_dead_letter(ports, instance, ended):
         return
     text = "a dead-lettered transfer had no dead letter"

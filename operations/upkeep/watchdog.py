@@ -14,7 +14,7 @@ from ports.services import Ports
 from rules.jobs.model import JobKind
 from rules.orchestrations import recovery
 from rules.orchestrations.instance import Instance, StatusFilter
-from rules.orchestrations.liveness import LOST, SILENT, Life, last_sign, life
+from rules.orchestrations.liveness import LOST_AFTER, SILENT_AFTER, Liveness, assess, last_sign_of_life
 
 SECONDS, MAX_DONE, CONCURRENCY = 240.0, 600, 5
 # A message of the hub that is older shows a backlog: the results of activities may be waiting, too.
@@ -37,8 +37,8 @@ class Observations:
     def add_silent(self, instance: Instance) -> None:
         """Count a silent orchestration."""
         self.count += 1
-        if self.since is None or last_sign(instance) < self.since:
-            self.since, self.id, self.name = last_sign(instance), instance.id, instance.name
+        if self.since is None or last_sign_of_life(instance) < self.since:
+            self.since, self.id, self.name = last_sign_of_life(instance), instance.id, instance.name
 
     async def is_behind(self, ports: Ports, instances: Instances, run: TimerRun) -> bool:
         """Return whether the hub has a backlog. It is read once per run; if that fails, it counts as behind."""
@@ -81,13 +81,13 @@ async def _watch_list(
         if await _end_one(ports, instances, listed.id):
             run.done += 1
 
-    async for page in run.pages(instances, prefix, statuses=ALIVE, before=ports.now() - LOST):
+    async for page in run.pages(instances, prefix, statuses=ALIVE, before=ports.now() - LOST_AFTER):
         for instance in page:
-            if ports.now() - last_sign(instance) > SILENT:
+            if ports.now() - last_sign_of_life(instance) > SILENT_AFTER:
                 observations.add_silent(instance)
-        lives = [(instance, life(instance, ports.now())) for instance in page]
-        await run.for_each([instance for instance, found in lives if found is Life.STUCK], end, CONCURRENCY)
-        lost = [instance for instance, found in lives if found is Life.LOST]
+        lives = [(instance, assess(instance, ports.now())) for instance in page]
+        await run.for_each([instance for instance, found in lives if found is Liveness.STUCK], end, CONCURRENCY)
+        lost = [instance for instance, found in lives if found is Liveness.LOST]
         if lost and not await observations.is_behind(ports, instances, run):
             await run.for_each(lost, end, CONCURRENCY)
 
@@ -105,25 +105,25 @@ async def _read_is_behind(ports: Ports, instances: Instances) -> bool:
 async def _end_one(ports: Ports, instances: Instances, identity: str) -> bool:
     """End an orchestration if it is still stuck or lost: the page may be old. Return whether it was ended."""
     instance = await instances.find(identity)
-    found = life(instance, ports.now()) if instance is not None and instance.status in ALIVE else Life.LIVELY
-    if instance is None or found not in {Life.STUCK, Life.LOST}:
+    found = assess(instance, ports.now()) if instance is not None and instance.status in ALIVE else Liveness.ACTIVE
+    if instance is None or found not in {Liveness.STUCK, Liveness.LOST}:
         return False
-    if found is Life.STUCK:
+    if found is Liveness.STUCK:
         await _end_stuck(ports, instances, instance)
     else:
-        log("watchdog.lost", recovery.LOST, level=logging.WARNING, id=identity, name=instance.name)
+        log("watchdog.lost", recovery.LOST_ACTIVITY, level=logging.WARNING, id=identity, name=instance.name)
         await end_lost(instances, identity)
     return True
 
 
 async def end_lost(instances: Instances, identity: str) -> None:
     """End an orchestration whose activity was lost, so that it is resumed. Safe even if the activity still runs."""
-    await instances.terminate(identity, recovery.LOST)
+    await instances.terminate(identity, recovery.LOST_ACTIVITY)
 
 
 async def _end_stuck(ports: Ports, instances: Instances, instance: Instance) -> None:
     """Terminate a stuck orchestration. The dead letter of a transfer shows the reason."""
-    silent = ports.now() - last_sign(instance)
+    silent = ports.now() - last_sign_of_life(instance)
     reason = f"no progress for {silent // timedelta(hours=1)} hours; the watchdog ended it"
     log(
         "watchdog.stuck",

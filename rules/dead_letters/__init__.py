@@ -1,1 +1,1 @@
-"""Dead letters: what they hold, and which write wins."""
+"""Dead letters: their content, and which write wins."""

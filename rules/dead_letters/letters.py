@@ -1,4 +1,4 @@
-"""Dead letters and the records of ends (rules 5 and 9): what they hold, and which write wins. Their JSON is in `records`."""
+"""Dead letters: their content, and which write wins (rule 9). `records` has their JSON."""
 
 import base64
 from dataclasses import dataclass, replace
@@ -11,16 +11,16 @@ from rules.transfers import identity
 from rules.transfers.model import Run
 
 SCHEMA = 1
-# How a letter is resolved that a person put away.
+# `resolved_as` of a dead letter that a person discarded.
 DISCARDED = "discarded"
-# What a record keeps of a transfer's history; the first attempt always stays.
+# The number of attempts that a record keeps: the first one and the newest ones.
 MAX_ATTEMPTS = 50
 MAX_DETAIL = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt that failed."""
+    """A failed attempt."""
 
     started_at: datetime
     failed_at: datetime
@@ -31,10 +31,10 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A dead letter: of a transfer (`route`, `source_url` … are set), or of a message (`message` is its body, base64).
+    """The dead letter of a transfer (`route`, `source_url` … are set) or a message (`message`: its body in base64).
 
-    Neither is set for a transfer whose input cannot be read: only its id is known.
-    `attempts` is keyed by the attempt's number, so that a step that runs twice counts once; every number above 0 is a replay.
+    Neither is set for a transfer whose input cannot be read, because only its id is known. `attempts` is keyed by the
+    attempt's number, so that a repeated step counts once.
     """
 
     id: str
@@ -63,7 +63,7 @@ class DeadLetter:
 
     @property
     def detail(self) -> str:
-        """What the newest attempt was told."""
+        """The detail of the newest attempt."""
         return self.attempts[self.last].detail
 
     @property
@@ -73,11 +73,11 @@ class DeadLetter:
 
 
 def of_run(run: Run, now: datetime, app_version: str) -> DeadLetter:
-    """The letter of a run that ends `dead_lettered`, with this attempt alone."""
+    """Return the dead letter of a run that ends `dead_lettered`, with only this attempt."""
     ending = run.ending
     reason = (ending and ending.reason) or Reason.INTERNAL
-    said = (ending and ending.detail) or reason.hint
-    detail = (f"{said}; {run.note}" if run.note else said)[:MAX_DETAIL]
+    detail = (ending and ending.detail) or reason.hint
+    detail = (f"{detail}; {run.note}" if run.note else detail)[:MAX_DETAIL]
     transfer = run.transfer
     return DeadLetter(
         id=transfer.id,
@@ -92,11 +92,11 @@ def of_run(run: Run, now: datetime, app_version: str) -> DeadLetter:
     )
 
 
-def of_message(body: bytes, refused: events.RejectedEvent, now: datetime, app_version: str) -> DeadLetter:
-    """The letter of a message that leads to no transfer. What looks like a secret in it is removed."""
+def of_message(body: bytes, rejection: events.RejectedEvent, now: datetime, app_version: str) -> DeadLetter:
+    """Return the dead letter of a rejected message, with secrets removed from its body."""
     return DeadLetter(
         id=identity.message_id(body),
-        attempts={0: Attempt(now, now, refused.reason, refused.detail[:MAX_DETAIL])},
+        attempts={0: Attempt(now, now, rejection.reason, rejection.detail[:MAX_DETAIL])},
         app_version=app_version,
         message=base64.b64encode(without_secrets(body)).decode(),
     )
@@ -105,28 +105,28 @@ def of_message(body: bytes, refused: events.RejectedEvent, now: datetime, app_ve
 def of_unreadable(
     identity: str, detail: str, now: datetime, app_version: str, before: DeadLetter | None = None
 ) -> DeadLetter:
-    """The letter of a transfer that broke and whose input cannot be read: only its id is known, and a letter from `before`."""
+    """Return the dead letter of a broken transfer whose input cannot be read: the attempt after those of `before`."""
     text = f"{detail}; this version of the app cannot read its input"
     number = before.last + 1 if before else 0
     return DeadLetter(identity, {number: Attempt(now, now, Reason.INTERNAL, text[:MAX_DETAIL])}, app_version)
 
 
-def merged(old: DeadLetter | None, new: DeadLetter) -> DeadLetter | None:
-    """What to write over `old` (open or resolved) for `new`; None if the old record already knows as much.
+def merge(old: DeadLetter | None, new: DeadLetter) -> DeadLetter | None:
+    """Return what to write over `old` (open or resolved) for `new`, which has one attempt; None if nothing.
 
-    | old | new | written |
-    | --- | --- | --- |
-    | none | any | new |
-    | has this attempt, or a later one | any | nothing: this write is late, or a second one |
-    | the same, but a person discarded it | any | nothing: only a later attempt opens it again |
-    | the same, but resolved before the new attempt began | any | both, open; the new attempt takes the next number |
-    | has earlier attempts only | any | both, open |
+    | old | result |
+    | --- | --- |
+    | none | new |
+    | has this attempt or a later one | nothing: the write is late or repeated |
+    | the same, and a person discarded it | nothing: only a later attempt opens it again |
+    | the same, but resolved before the new attempt started | both, open; the new attempt gets the next number |
+    | has only earlier attempts | both, open |
     """
     if old is None:
         return new
     number, attempt = new.last, new.attempts[new.last]
     if old.last >= number:
-        # A transfer whose history and record of an end are gone starts at 0 again: that is no late write.
+        # Not a late write: once its history and record of the end are purged, a transfer starts at attempt 0 again.
         if old.resolved_at is None or old.resolved_as == DISCARDED or attempt.started_at < old.resolved_at:
             return None
         number = old.last + 1
@@ -137,6 +137,6 @@ def merged(old: DeadLetter | None, new: DeadLetter) -> DeadLetter | None:
     )
 
 
-def resolved(letter: DeadLetter, now: datetime, how: str) -> DeadLetter:
-    """The letter, kept for audit: `how` is the state that its transfer reached, `accepted` for a message, or `discarded`."""
+def resolve(letter: DeadLetter, now: datetime, how: str) -> DeadLetter:
+    """Return it resolved: `how` is the final state of its transfer, `accepted` for a message, or `discarded`."""
     return replace(letter, resolved_at=now, resolved_as=how)

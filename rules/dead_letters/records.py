@@ -1,23 +1,23 @@
-"""A dead letter as JSON, as it is stored and answered, and as blob metadata, so that a list needs no read per letter.
+"""A dead letter as JSON, for storage and the API, and as blob metadata, so that a list need not read records.
 
-The schema of a record is final from the first one written: fields are added, never changed; `schema` counts breaking ones.
+Stored records are never migrated: fields are only added, and `schema` counts breaking changes.
 """
 
 import re
 from typing import Any
 from urllib.parse import quote, unquote
 
-from rules.codec import moment, stamp
+from rules.codec import parse_time, stamp
 from rules.dead_letters.letters import Attempt, DeadLetter
 from rules.errors import Reason
 
-# Of 8 KB of metadata, a name may take this much once it is encoded; the record has it whole.
+# The longest encoded name in the metadata, of which the service allows 8 KB. The record has the whole name.
 MAX_LISTED_NAME = 4_000
 SIZE = re.compile(r"[0-9]{1,18}")
 
 
 def record(letter: DeadLetter) -> dict[str, Any]:
-    """The letter as JSON: what is stored, and what the API answers."""
+    """Return the JSON of a dead letter, as it is stored and as the API answers it."""
     first, last = letter.failed_at
     return {
         "schema": letter.schema,
@@ -39,7 +39,7 @@ def record(letter: DeadLetter) -> dict[str, Any]:
 
 
 def resolution(letter: DeadLetter) -> dict[str, Any]:
-    """Whether the letter is resolved, when and how: what a transfer shows of its letter."""
+    """Return whether, when and how it was resolved: the part that a transfer shows."""
     return {
         "state": "resolved" if letter.resolved_at else "open",
         "resolved_at": letter.resolved_at and stamp(letter.resolved_at),
@@ -66,13 +66,13 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
 
 
 def read(record: dict[str, Any]) -> DeadLetter:
-    """Read a stored record of this schema or an older one. KeyError, TypeError or ValueError if it is none."""
+    """Parse a record of this schema or an older one. Raises KeyError, TypeError or ValueError for anything else."""
     return DeadLetter(
         id=record["id"],
         attempts={int(number): _read_attempt(attempt) for number, attempt in dict(record["attempts"]).items()},
         app_version=record["app_version"],
         message=record["message"],
-        resolved_at=moment(record["resolved_at"]) if record["resolved_at"] else None,
+        resolved_at=parse_time(record["resolved_at"]) if record["resolved_at"] else None,
         resolved_as=record["resolved_as"],
         schema=record["schema"],
         **(_read_transfer(record["transfer"]) if record["transfer"] else {}),
@@ -93,8 +93,8 @@ def _read_transfer(record: dict[str, Any]) -> dict[str, Any]:
 
 def _read_attempt(record: dict[str, Any]) -> Attempt:
     return Attempt(
-        started_at=moment(record["started_at"]),
-        failed_at=moment(record["failed_at"]),
+        started_at=parse_time(record["started_at"]),
+        failed_at=parse_time(record["failed_at"]),
         reason=Reason(record["reason"]),
         detail=record["detail"],
         tries=record["tries"],
@@ -102,7 +102,7 @@ def _read_attempt(record: dict[str, Any]) -> Attempt:
 
 
 def metadata(letter: DeadLetter) -> dict[str, str]:
-    """The listing fields as blob metadata (ASCII alone), so that a list needs no read per letter."""
+    """Return the fields of a list item as blob metadata, in ASCII."""
     first, last = letter.failed_at
     fields = {
         "schema": str(letter.schema),
@@ -120,17 +120,17 @@ def metadata(letter: DeadLetter) -> dict[str, str]:
 
 
 def is_listed_as(item: dict[str, Any], name: str) -> bool:
-    """Whether an item of the list may be of this name. Of a name that the list cuts, only the letter can tell for certain."""
+    """Whether a list item may have this name. If the name is truncated there, only the record can tell."""
     return bool(item["name"] == unquote(_listed_name(name)))
 
 
-def is_cut(name: str) -> bool:
-    """Whether the list shows only a part of this name."""
+def is_truncated(name: str) -> bool:
+    """Whether a list item holds only a part of this name."""
     return len(quote(name)) > MAX_LISTED_NAME
 
 
 def _listed_name(name: str) -> str:
-    """The name, encoded; one that is too long is cut between two characters, and shows it."""
+    """Return the encoded name; one that is too long is cut between two characters and ends with `…`."""
     shown, kept = quote(name), name
     while len(shown) > MAX_LISTED_NAME:
         kept = kept[:-1]
@@ -138,8 +138,8 @@ def _listed_name(name: str) -> str:
     return shown
 
 
-def listed(identity: str, metadata: dict[str, str]) -> dict[str, Any]:
-    """One item of the list, from a letter's metadata. Total: a record whose metadata was lost is still listed."""
+def list_item(identity: str, metadata: dict[str, str]) -> dict[str, Any]:
+    """Return a list item from the metadata of a record. Never raises, so a record without metadata is still listed."""
     reason = metadata.get("reason", "")
     size = metadata.get("size", "")
     return {

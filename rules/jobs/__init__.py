@@ -1,1 +1,1 @@
-"""Jobs: their state, and which batch follows."""
+"""Jobs: their values, lifecycle, status and reports."""

@@ -1,7 +1,7 @@
-"""Jobs: work on many transfers at once, bulk replay, bulk discard and reconcile, as values; and which batch follows from the last one.
+"""The values of a job: a bulk replay, a bulk discard or a reconcile.
 
-A job surveys first and writes what it finds into pages of a report; then, unless it is a dry run, it acts on the lines of that
-report at a limited rate. So what it costs is known before it begins, and where it is fits into a few numbers, however many
+A job first surveys and writes its findings to pages of a report. Unless it is a dry run, it then acts on the lines of
+that report at a limited rate. So its size is known before it acts, and its position is a few numbers, however many
 blobs there are.
 """
 
@@ -14,14 +14,12 @@ from rules.errors import Reason
 from rules.routes.model import Route
 
 DEFAULT_RATE, MAX_RATE = 20, 100
-
-
-# In the worst script a character is twelve of JSON: the status stays under 4 KB.
+# A character may take twelve characters of JSON; the status must stay under 4 KB.
 MAX_DETAIL = 200
 
 
 class JobKind(StrEnum):
-    """What a job is for."""
+    """The kinds of jobs."""
 
     REPLAY = "replay"
     DISCARD = "discard"
@@ -29,7 +27,7 @@ class JobKind(StrEnum):
 
 
 class Phase(StrEnum):
-    """The batches of a job; each is one activity, named in `fixed_names`."""
+    """The phases of a job. A batch of each is one activity, named in `fixed_names.PHASES`."""
 
     SURVEY = "survey"
     EXTRAS = "extras"
@@ -37,7 +35,7 @@ class Phase(StrEnum):
 
 
 class JobState(StrEnum):
-    """Where a job is; all but `running` are final."""
+    """The state of a job. All but `running` are final."""
 
     RUNNING = "running"
     DONE = "done"
@@ -46,7 +44,7 @@ class JobState(StrEnum):
 
 
 class Finding(StrEnum):
-    """The classes of a reconcile's report: how a blob of the source stands at the target."""
+    """The classes of a reconcile: how a blob's source compares with its target."""
 
     MATCH = "match"
     MISSING = "missing"
@@ -56,10 +54,11 @@ class Finding(StrEnum):
 
 
 class Result(StrEnum):
-    """What became of a line that was acted on.
+    """The result of acting on a line.
 
-    `started`: a transfer runs. `discarded`: the dead letter was put away. `running`: it ran already. `skipped`: a person cancelled it, or it is a dead letter that waits for
-    its replay. `refused`: today's routes or its own state do not allow it. `failed`: it was tried, and storage would not, several times.
+    `started`: its transfer was started. `discarded`: its dead letter was discarded. `running`: its transfer was
+    already running. `skipped`: a person cancelled it, or it is a dead letter that a reconcile does not replay.
+    `refused`: the current routes or its own state do not allow it. `failed`: storage failed several times.
     """
 
     STARTED = "started"
@@ -72,7 +71,7 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How many lines of each kind. `found` and `bytes` are of what is to be acted on; `bytes` knows only sizes that are known."""
+    """Counts of lines. `found` and `bytes` count the lines to act on; an unknown size adds 0 to `bytes`."""
 
     found: int = 0
     bytes: int = 0
@@ -93,16 +92,17 @@ class Tally:
 
     @property
     def acted(self) -> int:
-        """What counts towards the rate."""
+        """The lines that count towards the rate."""
         return self.started + self.discarded
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job: its orchestration's input, and every activity's request. What was asked for, then how far it is.
+    """A job: the input of its orchestration and of every activity.
 
-    `cursor` is where the listing goes on, and `hint` where the listing that it is compared with does; both are the service's
-    own. `pages` counts the report's pages, `batches` the pages of results; `page` and `line` are where acting goes on.
+    The survey continues at `cursor`, and `hint` is where the list on the other side continues; both are markers of
+    the service. `pages` counts the pages of findings, `batches` the pages of results. `act` continues at `page` and
+    `line`.
     """
 
     id: str
@@ -134,11 +134,12 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one batch did. `wrote`: it wrote a page. `cursor`, `hint`: where the next one goes on, None at the end.
+    """The result of one batch. `wrote`: it wrote a page.
 
-    Of acting: `page` and `line` say where the next one goes on. The tally is of the whole page of results; `before` says how
-    many of its lines an earlier try of this batch had acted on. `failure` says why the batch is to be done again; `moved` that
-    it got somewhere all the same, a line of it was newly done; `permanent` that doing it again would not help.
+    The survey continues at `cursor` and `hint`, None at the end; `act` continues at `page` and `line`. The tally
+    covers the whole page of results, of which an earlier try of this batch had done `before` lines. `failure` is why
+    the batch must be repeated; `moved`: it still finished at least one line; `permanent`: repeating it would not
+    help.
     """
 
     tally: Tally = Tally()
@@ -154,7 +155,7 @@ class Batch:
 
 
 def scheduled_id(route: Route, now: datetime) -> str | None:
-    """The id of the reconcile that a route's own schedule asks for now: one for each interval since the epoch."""
+    """Return the id of a route's scheduled reconcile, one per interval since the epoch; None without a schedule."""
     if route.reconcile is None:
         return None
     slot = int(now.timestamp() // route.reconcile.total_seconds())

@@ -1,14 +1,14 @@
-"""The pages of a job's report: what the survey found, and what became of it."""
+"""The pages of a job's report: findings of the survey, and results."""
 
-# Lines of one page of a report.
+# The number of lines in a page.
 PAGE = 500
 
 
 def found_page(job_id: str, number: int) -> str:
-    """The name of a page of what the survey found."""
+    """Return the name of a page of findings."""
     return f"{job_id}/found-{number:06}.jsonl"
 
 
 def results_page(job_id: str, number: int) -> str:
-    """The name of a page of what came of acting."""
+    """Return the name of a page of results."""
     return f"{job_id}/results-{number:06}.jsonl"

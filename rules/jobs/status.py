@@ -1,4 +1,4 @@
-"""What a job shows of itself: its orchestration's custom status and output, and the API's answer."""
+"""The progress of a job: its orchestration's custom status and output, and the API's answer."""
 
 from dataclasses import fields
 from typing import Any
@@ -8,7 +8,7 @@ from rules.jobs.model import MAX_DETAIL, Finding, Job, JobKind, Result, Tally
 
 
 def progress(job: Job) -> dict[str, Any]:
-    """The live detail: custom status while it runs, output when it has ended. Under 2 KB, without a cursor."""
+    """Return the custom status of a running job, or the output of an ended one. Under 4 KB, without cursors."""
     return {
         "state": job.state,
         "phase": job.phase,
@@ -23,15 +23,11 @@ def progress(job: Job) -> dict[str, Any]:
 
 
 STARTING = tuple(result for result in Result if result is not Result.DISCARDED)
-
-
 RESULTS: dict[JobKind, tuple[Result, ...]] = {
     JobKind.RECONCILE: STARTING,
     JobKind.REPLAY: STARTING,
     JobKind.DISCARD: (Result.DISCARDED, Result.RUNNING, Result.REFUSED, Result.FAILED),
 }
-
-
 COUNTS: dict[JobKind, tuple[str, ...]] = {
     JobKind.RECONCILE: (*Finding, "found", "bytes", *RESULTS[JobKind.RECONCILE]),
     JobKind.REPLAY: ("found", "bytes", *RESULTS[JobKind.REPLAY]),
@@ -40,12 +36,12 @@ COUNTS: dict[JobKind, tuple[str, ...]] = {
 
 
 def view(job: Job, live: dict[str, Any], detail: str | None = None) -> dict[str, Any]:
-    """A job as the API answers it. `live` is `progress` as the extension kept it, `{}` before the first batch.
+    """Return a job as the API answers it. `live` is the stored result of `progress`, `{}` before the first batch.
 
-    `detail` replaces what it last said of itself: why it is broken, until it is started again.
+    `detail` replaces its last detail: while its orchestration is broken, it says why.
     """
     shown = {**progress(job), **live} | ({} if detail is None else {"detail": detail[:MAX_DETAIL]})
-    counts = progress(job)["counts"] | shown["counts"]  # another version may have counted less
+    counts = progress(job)["counts"] | shown["counts"]  # another release may have fewer counts
     return {
         "id": job.id,
         "state": shown["state"],

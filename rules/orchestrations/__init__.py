@@ -1,1 +1,1 @@
-"""Orchestrations as the Durable extension shows them: their view, their recovery, their liveness."""
+"""Orchestrations as the Durable extension reports them: status, recovery and liveness."""

@@ -1,4 +1,4 @@
-"""An orchestration as the Durable extension shows it."""
+"""An orchestration as the Durable extension reports it."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,23 +7,23 @@ from typing import Any
 from rules.jobs.model import Job
 from rules.transfers.model import Run
 
-# What an orchestration is started with; its kind decides which one.
+# The input of an orchestration: of a transfer or of a job.
 Input = Run | Job
 
 
 class StatusFilter:
-    """What the Durable extension says of an instance; its words, not ours."""
+    """Sets of the Durable extension's runtime statuses."""
 
     RUNNING = frozenset({"Pending", "Running", "Suspended", "ContinuedAsNew"})
     BROKEN = frozenset({"Failed", "Terminated"})
     ENDED = frozenset({"Completed"}) | BROKEN
-    # What is broken is started again: it is as much under way as what runs.
+    # A broken orchestration counts as under way, because the app starts it again.
     UNDER_WAY = RUNNING | BROKEN
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One orchestration as the extension shows it: its input is a `run` or a `job`, or cannot be read (both None)."""
+    """One orchestration. Its input is a `run` or a `job`; both are None if it cannot be read."""
 
     id: str
     status: str
@@ -35,30 +35,30 @@ class Instance:
 
     @property
     def input(self) -> Input | None:
-        """Its input, if it can be read."""
+        """The input; None if it cannot be read."""
         return self.job or self.run
 
     @property
     def name(self) -> str | None:
-        """The name of its blob; None of a job, and of a transfer whose input cannot be read."""
+        """The blob's name; None for a job and for an input that cannot be read."""
         return self.run.transfer.name if self.run else None
 
     @property
     def running(self) -> bool:
-        """Whether it may still do something."""
+        """Whether it has not ended."""
         return self.status in StatusFilter.RUNNING
 
     @property
     def under_way(self) -> bool:
-        """Whether more follows by itself: it runs, or it is broken and is started again (`broken.sequel`)."""
+        """Whether it runs, or is broken and will be started again (`recovery.plan`)."""
         return self.running or (self.broken and self.input is not None)
 
     @property
     def live(self) -> dict[str, Any]:
-        """What its orchestrator last said of itself: its output once it has ended, until then its custom status."""
+        """The last progress of its orchestrator: the output once it has ended, before that the custom status."""
         return self.output if isinstance(self.output, dict) and not self.running else self.custom
 
     @property
     def broken(self) -> bool:
-        """Whether it ended without a word of its own (rule 8)."""
+        """Whether it failed or was terminated before its orchestrator ended (rule 8)."""
         return self.status in StatusFilter.BROKEN

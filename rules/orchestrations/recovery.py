@@ -1,14 +1,15 @@
-"""What becomes of an orchestration that ended without a word of its own: the host failed it, or it was terminated (rule 8).
+"""How a broken orchestration continues: one that the host failed, or that was terminated (rule 8).
 
-The host fails what runs when its Python worker dies or its job host restarts in place (Azure/azure-functions-durable-extension
-issue 2621). That says nothing about the blob, so the orchestration is started again from its input.
+The host fails running orchestrations when its Python worker dies or its job host restarts in place
+(Azure/azure-functions-durable-extension issue 2621). That is not a verdict on the blob, so the app starts them again
+from their input.
 """
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from rules.codec import moment_in
+from rules.codec import time_in
 from rules.jobs import lifecycle as job_lifecycle
 from rules.jobs.model import Job
 from rules.orchestrations.instance import Input, Instance
@@ -18,92 +19,96 @@ from rules.transfers import lifecycle as transfer_lifecycle
 from rules.transfers import policies
 from rules.transfers.model import Run
 
-MAX_SAID = 200
-# The watchdog terminates what waits for a lost activity with this reason. It is then resumed like what the host failed.
-LOST = "an activity was lost; the watchdog ended the orchestration so that it can resume"
+MAX_FAILURE_TEXT = 200
+# The watchdog terminates an orchestration that waits for a lost activity with this reason, so that it is resumed.
+LOST_ACTIVITY = "an activity was lost; the watchdog ended the orchestration so that it can resume"
 
 
 @dataclass(frozen=True, slots=True)
-class Sequel:
-    """What a broken orchestration is started again with, and when. `resumed`: it goes on; else it is taken to its end."""
+class RecoveryPlan:
+    """The input to start a broken orchestration with, and when. `resumed`: it continues; else it goes to its end."""
 
     input: Input
     due: datetime
     resumed: bool
 
 
-def said(instance: Instance) -> str:
-    """What the host or whoever terminated it gave as the reason, without what looks like a secret."""
-    return f"the orchestration was {instance.status}: {text_without_secrets(str(instance.output))[:MAX_SAID]}"
+def failure_text(instance: Instance) -> str:
+    """Return the host's or the terminating client's reason, with secrets removed."""
+    return f"the orchestration was {instance.status}: {text_without_secrets(str(instance.output))[:MAX_FAILURE_TEXT]}"
 
 
-def sequel(instance: Instance) -> Sequel | None:
-    """What follows for a broken orchestration; None if its input cannot be read.
+def plan(instance: Instance) -> RecoveryPlan | None:
+    """Plan how a broken orchestration continues; None if its input cannot be read.
 
-    | status | input | what follows | when |
+    | status | input | plan | when |
     | --- | --- | --- | --- |
-    | Failed | a transfer that is being carried, resumed fewer than 5 times, before its deadline | it goes on | after a growing pause |
-    | Failed | a job that was resumed fewer than 5 times | it goes on | after a growing pause |
-    | Failed | a transfer whose end is decided | it goes on to that end, however often | after a growing pause |
-    | Failed | any other | its end: `dead_lettered`, the job `failed` | at once |
-    | Terminated by the watchdog to resume it | any | it goes on | at once |
-    | Terminated otherwise | any | its end | at once |
+    | Failed | a transfer in `start` or `check`, resumed fewer than 5 times, before its deadline | resume | after a growing pause |
+    | Failed | a job, resumed fewer than 5 times | resume | after a growing pause |
+    | Failed | a transfer whose end is decided | resume towards that end, without limit | after a growing pause |
+    | Failed | any other | end as `dead_lettered`, a job as `failed` | immediately |
+    | Terminated by the watchdog to be resumed | any | resume | immediately |
+    | Terminated otherwise | any | end | immediately |
 
-    What a person was cancelling ends `cancelled`. The deadline is compared with the time at which it would go on.
+    After a cancel request it ends `cancelled`. The deadline is compared with the time of the resume.
     """
     if instance.input is None:
         return None
-    given = _as_shown(instance.input, instance.custom)
-    if LOST in str(instance.output):
-        return Sequel(_resumed(given, instance), instance.updated_at, resumed=True)
+    run_or_job = _merge_status(instance.input, instance.custom)
+    if LOST_ACTIVITY in str(instance.output):
+        return RecoveryPlan(_resume(run_or_job, instance), instance.updated_at, resumed=True)
     if instance.status != "Failed":
-        return Sequel(_broken_off(given, instance), instance.updated_at, resumed=False)
-    due = instance.updated_at + timedelta(seconds=policies.resume_pause(given.resumes, instance.id))
-    if _may_go_on(given, due):
-        return Sequel(_resumed(given, instance), due, resumed=True)
-    return Sequel(_broken_off(given, instance), instance.updated_at, resumed=False)
+        return RecoveryPlan(_abandon(run_or_job, instance), instance.updated_at, resumed=False)
+    due = instance.updated_at + timedelta(seconds=policies.resume_pause(run_or_job.resumes, instance.id))
+    if _may_resume(run_or_job, due):
+        return RecoveryPlan(_resume(run_or_job, instance), due, resumed=True)
+    return RecoveryPlan(_abandon(run_or_job, instance), instance.updated_at, resumed=False)
 
 
-def cancelled(instance: Instance) -> Input | None:
-    """What a broken orchestration is started again with once a person cancels it; None where it is ending already."""
+def input_after_cancel(instance: Instance) -> Input | None:
+    """Return the input to start a broken orchestration with after a cancel request; None if its end is decided."""
     match instance.input:
-        case Run() as run if transfer_lifecycle.carrying(run):
-            return transfer_lifecycle.cancelled(transfer_lifecycle.resumed(run, said(instance)))
+        case Run() as run if transfer_lifecycle.in_copy_phase(run):
+            return transfer_lifecycle.cancel(transfer_lifecycle.resume(run, failure_text(instance)))
         case Job() as job:
-            return job_lifecycle.cancelled(job_lifecycle.caught_up(job, instance.custom), instance.updated_at)
+            return job_lifecycle.cancel(job_lifecycle.merge_status(job, instance.custom), instance.updated_at)
         case _:
             return None
 
 
-def _as_shown(given: Input, shown: dict[str, Any]) -> Input:
-    """The input, which is of the execution's beginning, with what only the status shows: a noticed cancel, engine, first look."""
-    cancelling = given.cancelling or bool(shown.get("cancelling"))
-    if isinstance(given, Run):
+def _merge_status(run_or_job: Input, custom: dict[str, Any]) -> Input:
+    """Return the input with what only the newer custom status knows: a cancel request, the engine, the first look."""
+    cancelling = run_or_job.cancelling or bool(custom.get("cancelling"))
+    if isinstance(run_or_job, Run):
         # The engine and the first look decide how long a transfer may take.
-        engine = given.engine or next((engine for engine in Engine if engine == shown.get("engine")), None)
+        engine = run_or_job.engine or next((engine for engine in Engine if engine == custom.get("engine")), None)
         return replace(
-            given,
+            run_or_job,
             cancelling=cancelling,
             engine=engine,
-            first_look_at=given.first_look_at or moment_in(shown, "first_look_at"),
+            first_look_at=run_or_job.first_look_at or time_in(custom, "first_look_at"),
         )
-    return replace(given, cancelling=cancelling)
+    return replace(run_or_job, cancelling=cancelling)
 
 
-def _may_go_on(given: Input, due: datetime) -> bool:
-    spent = given.resumes >= policies.MAX_RESUMES
-    if isinstance(given, Run):
-        return given.ending is not None or not (spent or transfer_lifecycle.expired(given, due))
+def _may_resume(run_or_job: Input, due: datetime) -> bool:
+    spent = run_or_job.resumes >= policies.MAX_RESUMES
+    if isinstance(run_or_job, Run):
+        return run_or_job.ending is not None or not (spent or transfer_lifecycle.is_past_deadline(run_or_job, due))
     return not spent
 
 
-def _resumed(given: Input, instance: Instance) -> Input:
-    if isinstance(given, Run):
-        return transfer_lifecycle.resumed(given, said(instance))
-    return _broken_off(given, instance) if given.cancelling else job_lifecycle.resumed(given, said(instance))
+def _resume(run_or_job: Input, instance: Instance) -> Input:
+    if isinstance(run_or_job, Run):
+        return transfer_lifecycle.resume(run_or_job, failure_text(instance))
+    return (
+        _abandon(run_or_job, instance)
+        if run_or_job.cancelling
+        else job_lifecycle.resume(run_or_job, failure_text(instance))
+    )
 
 
-def _broken_off(given: Input, instance: Instance) -> Input:
-    if isinstance(given, Run):
-        return transfer_lifecycle.broken_off(given, said(instance))
-    return job_lifecycle.broken_off(job_lifecycle.caught_up(given, instance.custom), said(instance))
+def _abandon(run_or_job: Input, instance: Instance) -> Input:
+    if isinstance(run_or_job, Run):
+        return transfer_lifecycle.abandon(run_or_job, failure_text(instance))
+    return job_lifecycle.abandon(job_lifecycle.merge_status(run_or_job, instance.custom), failure_text(instance))

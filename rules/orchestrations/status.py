@@ -1,4 +1,4 @@
-"""What can be read of a transfer: the orchestration's custom status and output, and the API's answer."""
+"""A transfer as the API answers it, from its orchestration."""
 
 from typing import Any
 
@@ -12,16 +12,16 @@ from rules.transfers.status import DELETION, progress
 
 
 def ended_as_deleted(instance: Instance) -> bool:
-    """Whether a transfer ended because the source showed no such blob: `superseded` by a deletion."""
+    """Whether a transfer ended `superseded` by a deletion of its source."""
     shown = instance.live
     return shown.get("state") == State.SUPERSEDED and shown.get("successor") == DELETION
 
 
 def view(instance: Instance) -> dict[str, Any]:
-    """A transfer as the API answers it: what its orchestrator last showed, or what was asked for before the first step.
+    """Return a transfer as the API answers it: the last progress, or before the first step the input.
 
-    One that is broken is shown as under way, with what happened, what it is about to end as, if anything, and when it is
-    looked at next: it has no final state before that state is recorded.
+    A broken one keeps its last state, because no final state is recorded yet. `detail` says why it broke, `ending`
+    how it will end if that is decided, and `next_check_at` when it is started again.
     """
     run = instance.run
     live = instance.live or (progress(run) if run else {})
@@ -35,18 +35,17 @@ def view(instance: Instance) -> dict[str, Any]:
 
 
 def _broken(instance: Instance) -> dict[str, Any]:
-    """What is known until it is started again."""
-    sequel = recovery.sequel(instance)
-    if sequel is None or not isinstance(sequel.input, Run):
+    plan = recovery.plan(instance)
+    if plan is None or not isinstance(plan.input, Run):
         fix = "this version of the app cannot read its input; a dead letter is written within a minute"
         return {"ending": State.DEAD_LETTERED, "reason": Reason.INTERNAL, "detail": fix, "next_check_at": None}
-    ending = sequel.input.ending
+    ending = plan.input.ending
     return {
-        "cancelling": sequel.input.cancelling,
+        "cancelling": plan.input.cancelling,
         "ending": ending and ending.state,
         "reason": ending and ending.reason,
-        "detail": recovery.said(instance),
-        "next_check_at": stamp(sequel.due),
+        "detail": recovery.failure_text(instance),
+        "next_check_at": stamp(plan.due),
     }
 
 

@@ -1,1 +1,1 @@
-"""Routes: the places that they connect, how they are configured, which blob names they can carry."""
+"""Routes: their places, their configuration, and the blob names that they can carry."""

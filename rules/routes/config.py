@@ -1,4 +1,4 @@
-"""Routes as text: reading ROUTES, and refusing what could loop or coincide (rule 15)."""
+"""Parse ROUTES, and reject routes that loop or whose targets overlap (rule 15)."""
 
 import ipaddress
 import json
@@ -18,7 +18,7 @@ HOST = re.compile(
 )
 ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 # A URL's user, query and fragment.
-UNSHOWN = re.compile(r"(?<=//)[^/?#]*@|[?#].*", re.DOTALL)
+USER_OR_QUERY = re.compile(r"(?<=//)[^/?#]*@|[?#].*", re.DOTALL)
 DURATION = re.compile(r"P(?=.)(?:(\d{1,4})D)?(?:T(?=.)(?:(\d{1,4})H)?(?:(\d{1,6})M)?(?:(\d{1,8})S)?)?")
 TIERS = ("Hot", "Cool", "Cold")
 FIELDS: dict[str, str] = {
@@ -37,22 +37,22 @@ FIELDS: dict[str, str] = {
 }
 # An orchestration's input holds both prefixes and the name, and stays under 16 KB.
 MAX_PREFIX = 256
-# An async copy reads the source by a SAS, and a user-delegation SAS lives for 7 days at the most (rule 14).
+# An async copy reads the source with a user-delegation SAS, which is valid for at most 7 days (rule 14).
 MAX_DEADLINE = timedelta(days=6)
 DEADLINE_RANGE = (timedelta(minutes=1), MAX_DEADLINE)
-# Each time lists both sides; the timer that begins it comes every five minutes.
+# Each reconcile lists both sides. The timer that starts it runs every five minutes.
 INTERVALS = (timedelta(minutes=15), timedelta(days=30))
 
 
 class InvalidRoute(ValueError):
-    """A route that cannot be, with the fix."""
+    """An invalid route. The message names the route and the fix."""
 
 
 def read(text: str) -> tuple[Route, ...]:
-    """Read the JSON list of routes.
+    """Parse the JSON list of routes.
 
     Raises:
-        InvalidRoute: it is not one; the message says which route and what would be right.
+        InvalidRoute: the text is not a valid list of routes.
     """
     try:
         items = json.loads(text)
@@ -60,181 +60,183 @@ def read(text: str) -> tuple[Route, ...]:
         raise InvalidRoute(f"not JSON ({error})") from None
     if not isinstance(items, list) or not items:
         raise InvalidRoute("must be a JSON list with at least one route")
-    routes = tuple(_route(item, number) for number, item in enumerate(items, 1))
-    _distinct(routes)
+    routes = tuple(_parse_route(item, number) for number, item in enumerate(items, 1))
+    _check_combination(routes)
     return routes
 
 
-def _route(item: Any, number: int) -> Route:
+def _parse_route(item: Any, number: int) -> Route:
     if not isinstance(item, dict):
         raise InvalidRoute(f'route {number} must be a JSON object: {{"name": ..., "source": ..., "target": ...}}')
     if unknown := sorted(set(item) - FIELDS.keys()):
         raise InvalidRoute(
-            f"route {number} has the unknown field {_shown(unknown[0])}; use only {', '.join(sorted(FIELDS))}"
+            f"route {number} has the unknown field {_redact(unknown[0])}; use only {', '.join(sorted(FIELDS))}"
         )
-    texts = {key: _text(item[key], key, number) for key in item}
+    texts = {key: _check_text(item[key], key, number) for key in item}
     name = texts.get("name", "")
     if not NAME.fullmatch(name):
-        raise InvalidRoute(f"route {number} needs a `name` of 1 to 40 letters, digits and dashes; found {_shown(name)}")
+        raise InvalidRoute(
+            f"route {number} needs a `name` of 1 to 40 letters, digits and dashes; found {_redact(name)}"
+        )
     try:
         return Route(
             name=name,
-            source=place(texts.get("source", "")),
-            target=place(texts.get("target", "")),
+            source=parse_place(texts.get("source", "")),
+            target=parse_place(texts.get("target", "")),
             suffix=texts.get("suffix", ""),
-            engine=_engine(texts.get("engine", "auto")),
-            deadline=duration(texts, "deadline", *DEADLINE_RANGE),
-            tier=_tier(texts["tier"]) if "tier" in texts else None,
-            reconcile=duration(texts, "reconcile", *INTERVALS),
+            engine=_parse_engine(texts.get("engine", "auto")),
+            deadline=parse_duration(texts, "deadline", *DEADLINE_RANGE),
+            tier=_check_tier(texts["tier"]) if "tier" in texts else None,
+            reconcile=parse_duration(texts, "reconcile", *INTERVALS),
         )
     except InvalidRoute as error:
         raise InvalidRoute(f"route {name!r}: {error}") from None
 
 
-def _text(value: Any, key: str, number: int) -> str:
+def _check_text(value: Any, key: str, number: int) -> str:
     if not isinstance(value, str):
         raise InvalidRoute(f"route {number}: `{key}` must be a string")
     return value
 
 
-def _engine(text: str) -> EnginePreference:
+def _parse_engine(text: str) -> EnginePreference:
     if text not in list(EnginePreference):
-        raise InvalidRoute(f"unknown engine {_shown(text)}; use one of {', '.join(EnginePreference)}")
+        raise InvalidRoute(f"unknown engine {_redact(text)}; use one of {', '.join(EnginePreference)}")
     return EnginePreference(text)
 
 
-def _tier(text: str) -> str:
+def _check_tier(text: str) -> str:
     if text not in TIERS:
-        raise InvalidRoute(f"unknown tier {_shown(text)}; use one of {', '.join(TIERS)}")
+        raise InvalidRoute(f"unknown tier {_redact(text)}; use one of {', '.join(TIERS)}")
     return text
 
 
-def duration(texts: dict[str, str], field: str, least: timedelta, most: timedelta) -> timedelta | None:
-    """A field's ISO 8601 duration of days, hours, minutes and seconds: `P2D`, `PT6H`. None where it is not given."""
+def parse_duration(texts: dict[str, str], field: str, least: timedelta, most: timedelta) -> timedelta | None:
+    """Parse a field's ISO 8601 duration of days, hours, minutes and seconds, such as `PT6H`; None without the field."""
     if (text := texts.get(field)) is None:
         return None
     match = DURATION.fullmatch(text)
     if match is None:
-        raise InvalidRoute(f"the {field} {_shown(text)} is not an ISO 8601 duration such as PT6H or P2D")
+        raise InvalidRoute(f"the {field} {_redact(text)} is not an ISO 8601 duration such as PT6H or P2D")
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     length = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
     if not least <= length <= most:
-        raise InvalidRoute(f"the {field} {_shown(text)} must be between {_said(least)} and {_said(most)}")
+        raise InvalidRoute(f"the {field} {_redact(text)} must be between {_in_words(least)} and {_in_words(most)}")
     return length
 
 
-def _said(length: timedelta) -> str:
-    """`1 minute`, `15 minutes`, `6 days`."""
+def _in_words(length: timedelta) -> str:
+    """Format a duration: `1 minute`, `15 minutes`, `6 days`."""
     number, unit = (length.days, "day") if length.days else (length.seconds // 60, "minute")
     return f"{number} {unit}{'s' if number > 1 else ''}"
 
 
-def place(url: str) -> Place:
-    """Read `https://<account>.blob.core.windows.net/<container>/<prefix>`; the emulator's form on loopback alone."""
+def parse_place(url: str) -> Place:
+    """Parse `https://<account>.blob.core.windows.net/<container>/<prefix>`, or the emulator's form on loopback."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
     except ValueError:
         raise InvalidRoute(
-            f"{_shown(url)} is not a URL such as https://<account>.blob.core.windows.net/<container>/"
+            f"{_redact(url)} is not a URL such as https://<account>.blob.core.windows.net/<container>/"
         ) from None
-    if not url.isprintable():  # urlsplit drops line breaks in silence
-        raise InvalidRoute(f"{_shown(url)} contains a character that is not allowed in a URL")
+    if not url.isprintable():  # urlsplit drops line breaks
+        raise InvalidRoute(f"{_redact(url)} contains a character that is not allowed in a URL")
     if parts.username is not None or "?" in url or "#" in url:
-        raise InvalidRoute(f"{_shown(url)} must not have a user, query or fragment (no SAS: the app creates its own)")
+        raise InvalidRoute(f"{_redact(url)} must not have a user, query or fragment (no SAS: the app creates its own)")
     path = parts.path.removeprefix("/")
     if parts.scheme in {"http", "https"} and is_loopback(host):
         account, _, path = path.partition("/")
         if not ACCOUNT.fullmatch(account):
             raise InvalidRoute(
-                f"{_shown(url)} does not name an account; use http://127.0.0.1:10000/<account>/<container>/"
+                f"{_redact(url)} does not name an account; use http://127.0.0.1:10000/<account>/<container>/"
             )
-        return _placed(url, f"{parts.scheme}://{parts.netloc.lower()}/{account}", path)
+        return _place_at(url, f"{parts.scheme}://{parts.netloc.lower()}/{account}", path)
     host = host.replace(".dfs.", ".blob.", 1)
     if parts.scheme != "https" or port is not None or not HOST.fullmatch(host):
         raise InvalidRoute(
-            f"{_shown(url)} must be https://<account>.blob.core.windows.net/<container>/ (or the same in a sovereign cloud)"
+            f"{_redact(url)} must be https://<account>.blob.core.windows.net/<container>/ (or the same in a sovereign cloud)"
         )
-    return _placed(url, f"https://{host}", path)
+    return _place_at(url, f"https://{host}", path)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine: the only place where the emulator may be."""
+    """Whether a host is this machine, the only one where the emulator is accepted."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 
 
-def _placed(url: str, endpoint: str, path: str) -> Place:
+def _place_at(url: str, endpoint: str, path: str) -> Place:
     container, _, prefix = path.partition("/")
     try:
         prefix = unquote(prefix, errors="strict")
     except UnicodeDecodeError:
-        raise InvalidRoute(f"{_shown(url)}: the decoded prefix is not UTF-8") from None
+        raise InvalidRoute(f"{_redact(url)}: the decoded prefix is not UTF-8") from None
     if not CONTAINER.fullmatch(container):
         raise InvalidRoute(
-            f"{_shown(url)} does not name a valid container (3 to 63 lowercase letters, digits and single dashes)"
+            f"{_redact(url)} does not name a valid container (3 to 63 lowercase letters, digits and single dashes)"
         )
     if prefix and (why := names.refusal(prefix)):
-        raise InvalidRoute(f"{_shown(url)}: the prefix has {why}")
-    if names.units(prefix) > MAX_PREFIX:
-        raise InvalidRoute(f"{_shown(url)}: the prefix has more than {MAX_PREFIX} UTF-16 units")
+        raise InvalidRoute(f"{_redact(url)}: the prefix has {why}")
+    if names.utf16_length(prefix) > MAX_PREFIX:
+        raise InvalidRoute(f"{_redact(url)}: the prefix has more than {MAX_PREFIX} UTF-16 units")
     return Place(endpoint, container, prefix)
 
 
-def _shown(text: str) -> str:
-    # In a message a text loses what may be secret, and its length: somebody may have pasted a SAS, whatever the field.
-    return repr(text_without_secrets(UNSHOWN.sub("", text))[:100])
+def _redact(text: str) -> str:
+    # Any field may hold a pasted SAS.
+    return repr(text_without_secrets(USER_OR_QUERY.sub("", text))[:100])
 
 
-def _distinct(routes: tuple[Route, ...]) -> None:
+def _check_combination(routes: tuple[Route, ...]) -> None:
     for number, route in enumerate(routes):
         for other in routes[:number]:
             if route.name == other.name:
                 raise InvalidRoute(f"two routes have the name {route.name!r}; names must be unique")
-            if coincide(route, other):
+            if can_overlap(route, other):
                 raise InvalidRoute(
                     f"the targets of {other.name!r} and {route.name!r} can overlap; give them different prefixes"
                 )
     for route in routes:
-        if path := loop(route, routes):
+        if path := find_loop(route, routes):
             raise InvalidRoute(
                 f"{' -> '.join(map(repr, path))} is a loop: every blob would be copied again without end. Make two routes mirror each other exactly, or use other target prefixes"
             )
 
 
 def _overlap(one: Place, other: Place) -> bool:
-    # The kind of an account is not known yet: `a//` and `a/` are one folder where the namespace is hierarchical.
-    here, there = names.folded(one.prefix), names.folded(other.prefix)
+    # `a//` and `a/` are one folder in a hierarchical namespace, and the kind of the account is not known here.
+    prefix, other_prefix = names.collapse_slashes(one.prefix), names.collapse_slashes(other.prefix)
     same = (one.endpoint, one.container) == (other.endpoint, other.container)
-    return same and (here.startswith(there) or there.startswith(here))
+    return same and (prefix.startswith(other_prefix) or other_prefix.startswith(prefix))
 
 
-def coincide(one: Route, other: Route) -> bool:
-    """Whether two routes could write one target name. A target keeps its source's suffix, so disjoint suffixes are apart."""
+def can_overlap(one: Route, other: Route) -> bool:
+    """Whether two routes can write the same target name. A target keeps the suffix, so disjoint suffixes prevent it."""
     suffixes = one.suffix.endswith(other.suffix) or other.suffix.endswith(one.suffix)
     return suffixes and _overlap(one.target, other.target)
 
 
 def mirrors(one: Route, other: Route) -> bool:
-    """Whether `other` leads everything that it takes from the target of `one` back to the very blob that it came from.
+    """Whether `other` would copy every blob that `one` wrote back to the blob that it was copied from.
 
-    Then it is an echo, and the rules find it by its receipt (rule 19).
+    Such a copy is an echo, which a transfer detects by its receipt (rule 19).
     """
-    there, back = one.target.prefix, other.source.prefix
-    if there.startswith(back):
-        home, source = other.target.prefix + there.removeprefix(back), one.source.prefix
+    target_prefix, source_prefix = one.target.prefix, other.source.prefix
+    if target_prefix.startswith(source_prefix):
+        returned, original = other.target.prefix + target_prefix.removeprefix(source_prefix), one.source.prefix
     else:
-        home, source = other.target.prefix, one.source.prefix + back.removeprefix(there)
+        returned, original = other.target.prefix, one.source.prefix + source_prefix.removeprefix(target_prefix)
     places = ((one.target, other.source), (other.target, one.source))
-    return home == source and all((a.endpoint, a.container) == (b.endpoint, b.container) for a, b in places)
+    return returned == original and all((a.endpoint, a.container) == (b.endpoint, b.container) for a, b in places)
 
 
-def loop(start: Route, routes: tuple[Route, ...]) -> list[str]:
-    """The names along which what `start` writes would come back to it; empty if it never does.
+def find_loop(start: Route, routes: tuple[Route, ...]) -> list[str]:
+    """Return the names of the routes by which a blob of `start` would return to its source; empty without a loop.
 
-    A route that mirrors the one before it ends the path: it copies nothing of what that one wrote.
+    A route that mirrors the one before it ends the path, because it does not copy the echo.
     """
     trail, seen = [[start]], {start.name}
     while trail:

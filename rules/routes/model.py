@@ -1,4 +1,4 @@
-"""Routes and the places that they connect."""
+"""Routes, and the places that they connect."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,14 +8,14 @@ from rules.routes.names import percent_encoded
 
 
 class Engine(StrEnum):
-    """How the storage service is asked to copy."""
+    """How the storage service copies: Copy Blob From URL (`sync`) or Copy Blob (`async`)."""
 
     SYNC = "sync"
     ASYNC = "async"
 
 
 class EnginePreference(StrEnum):
-    """The engine that a route wants; `auto` leaves it to `policies.choose_engine`."""
+    """The engine that a route asks for; with `auto`, `policies.choose_engine` chooses."""
 
     AUTO = "auto"
     SYNC = "sync"
@@ -24,7 +24,7 @@ class EnginePreference(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """One blob's address. `name` is raw: exactly the characters that its owner gave it."""
+    """The address of a blob. `name` is raw: the characters that its owner used, not encoded."""
 
     endpoint: str
     container: str
@@ -32,13 +32,13 @@ class Blob:
 
     @property
     def url(self) -> str:
-        """The canonical URL: the name percent-encoded once, `/` and `~` kept, without SAS."""
+        """The canonical URL, without SAS: the name percent-encoded once, except `/` and `~`."""
         return f"{self.endpoint}/{self.container}/{percent_encoded(self.name)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One end of a route: a container and a prefix in it. `endpoint` has no trailing slash."""
+    """A container and a prefix in it, as source or target of a route. `endpoint` has no trailing slash."""
 
     endpoint: str
     container: str
@@ -46,7 +46,7 @@ class Place:
 
     @property
     def account(self) -> str:
-        """The account's name: the first label of its host, or the emulator's first path segment."""
+        """The account's name: the first label of the host, or the first path segment of the emulator's URL."""
         host, _, path = self.endpoint.removeprefix("https://").removeprefix("http://").partition("/")
         return path or host.partition(".")[0]
 
@@ -56,13 +56,13 @@ class Place:
         return self.blob("").url
 
     def blob(self, rest: str) -> Blob:
-        """The blob of this place whose name goes on with `rest` after the prefix."""
+        """Return the blob of this place with this rest of the name after the prefix."""
         return Blob(self.endpoint, self.container, self.prefix + rest)
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where versions go. Several routes with one source are several targets."""
+    """A source, a target and how to copy between them. Several routes may have the same source."""
 
     name: str
     source: Place
@@ -74,11 +74,11 @@ class Route:
     reconcile: timedelta | None = None
 
     def starts_in(self, account: str, container: str) -> bool:
-        """Whether its source is that container, or a part of it."""
+        """Whether the source is in this container."""
         return (self.source.account, self.source.container) == (account, container)
 
     def carries(self, account: str, container: str, name: str) -> bool:
-        """Whether a blob of that name, there, is this route's: prefix, anything, suffix; the target keeps the last two."""
+        """Whether the route copies this blob: its name has the prefix, and the rest ends with the suffix."""
         return (
             self.starts_in(account, container)
             and name.startswith(self.source.prefix)

@@ -1,7 +1,7 @@
-"""Which blob names can be carried (rule 13), and how a name is written into a URL.
+"""Which blob names can be carried, byte for byte (rule 13), and how a name is encoded in a URL.
 
-What exists at the source can be carried, byte for byte, unless it cannot be said safely. `REFUSALS` is the whole list,
-with `HIERARCHICAL` for accounts whose names are real folders.
+`REFUSALS` is the whole list of names that cannot; `HIERARCHICAL` adds those of accounts with a hierarchical
+namespace.
 """
 
 import re
@@ -10,11 +10,11 @@ from urllib.parse import quote
 
 MAX_UNITS = 1_024
 MAX_SEGMENTS = 254
-# Where names are real folders: measured, not documented.
+# The limit with a hierarchical namespace: measured, not documented.
 MAX_FOLDERS = 61
 MAX_SOURCE_URL = 2_048
-# A user-delegation SAS for one blob is about 400 characters; the copy source URL may have 2 KiB with it.
-SAS_ROOM = 512
+# A user-delegation SAS for one blob has about 400 characters. The limit of the copy source URL includes it.
+SAS_LENGTH = 512
 DELETE = 0x7F
 SURROGATES = range(0xD800, 0xE000)
 NON_CHARACTERS = frozenset(range(0xFDD0, 0xFDF0)) | {
@@ -23,48 +23,48 @@ NON_CHARACTERS = frozenset(range(0xFDD0, 0xFDF0)) | {
 
 
 def percent_encoded(name: str) -> str:
-    """Percent-encode a raw name once, exactly as the storage SDK writes it into a URL."""
+    """Percent-encode a raw name once, exactly as the storage SDK does."""
     return quote(name, safe="/~")
 
 
-def _dots(name: str) -> bool:
-    # The SDK normalises `.` and `..` when it signs with a SAS or a token: `../other/x` would leave the container.
+def _has_dot_segment(name: str) -> bool:
+    # The SDK resolves `.` and `..` when it signs a request, so `../other/x` would leave the container.
     return any(segment in {".", ".."} for segment in name.replace("\\", "/").split("/"))
 
 
-def _dot_at_the_end(name: str) -> bool:
-    # `out./x` is stored as `out/x`: a route's prefix would not be where the checks for loops believe it to be.
+def _has_trailing_dot(name: str) -> bool:
+    # `out./x` is stored as `out/x`, so the checks for loops and overlaps would compare wrong prefixes.
     return any(segment.endswith(".") for segment in name.split("/"))
 
 
-def _unsayable(name: str) -> bool:
-    # U+0001 or U+FFFE in a name is refused, or accepted, and then every list of the container fails. XML carries U+0080 to U+009F.
+def _has_control_character(name: str) -> bool:
+    # The service refuses these, or stores them and then fails every list. XML can hold U+0080 to U+009F.
     return any(c < " " or ord(c) == DELETE or ord(c) in NON_CHARACTERS for c in name)
 
 
-def _surrogate(name: str) -> bool:
+def _has_surrogate(name: str) -> bool:
     return any(ord(c) in SURROGATES for c in name)
 
 
-def units(name: str) -> int:
-    """The length of a name as the service counts it: in UTF-16 units."""
+def utf16_length(name: str) -> int:
+    """Return the length of a name in UTF-16 units, as the service counts."""
     return len(name.encode("utf-16-le", "surrogatepass")) // 2
 
 
 REFUSALS: tuple[tuple[Callable[[str], bool], str], ...] = (
     (lambda name: not name, "the name is empty"),
     (lambda name: "\\" in name, "a backslash: the service stores it as /"),
-    (_dots, "a segment that is . or .."),
-    (_dot_at_the_end, "a segment that ends with a dot: the service drops the dot"),
-    (_surrogate, "a lone surrogate"),
-    (_unsayable, "a control character or a non-character"),
-    (lambda name: units(name) > MAX_UNITS, "more than 1,024 UTF-16 units"),
+    (_has_dot_segment, "a segment that is . or .."),
+    (_has_trailing_dot, "a segment that ends with a dot: the service drops the dot"),
+    (_has_surrogate, "a lone surrogate"),
+    (_has_control_character, "a control character or a non-character"),
+    (lambda name: utf16_length(name) > MAX_UNITS, "more than 1,024 UTF-16 units"),
     (lambda name: name.count("/") >= MAX_SEGMENTS, "more than 254 segments"),
 )
 
 
 def refusal(name: str) -> str | None:
-    """Why this name cannot be carried, in words; None if it can. Total: never raises."""
+    """Return why this name cannot be carried; None if it can. Never raises."""
     return next((why for refused, why in REFUSALS if refused(name)), None)
 
 
@@ -78,15 +78,15 @@ HIERARCHICAL: tuple[tuple[Callable[[str], bool], str], ...] = (
 
 
 def hierarchical_refusal(name: str) -> str | None:
-    """Why an account with a hierarchical namespace cannot have a blob of exactly this name; None for nearly every name."""
+    """Return why an account with a hierarchical namespace cannot store exactly this name; None if it can."""
     return next((why for refused, why in HIERARCHICAL if refused(name)), None)
 
 
-def folded(prefix: str) -> str:
-    """A prefix as an account with a hierarchical namespace stores it: the slash at its end may begin the next segment."""
+def collapse_slashes(prefix: str) -> str:
+    """Return a prefix as an account with a hierarchical namespace stores it, without empty segments."""
     return re.sub("/+", "/", prefix).removeprefix("/")
 
 
 def source_url_refusal(url: str) -> str | None:
-    """Why a blob at this canonical URL cannot be a copy source: with its SAS the URL may have 2 KiB."""
-    return "a copy source URL of more than 2 KiB, SAS included" if len(url) + SAS_ROOM > MAX_SOURCE_URL else None
+    """Return why a blob at this canonical URL cannot be a copy source; None if the URL and its SAS fit into 2 KiB."""
+    return "a copy source URL of more than 2 KiB, SAS included" if len(url) + SAS_LENGTH > MAX_SOURCE_URL else None

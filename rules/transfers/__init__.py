@@ -1,1 +1,1 @@
-"""Transfers: their identity, their state, and every decision about them."""
+"""Transfers: identity, states, decisions and lifecycle."""

@@ -1,4 +1,7 @@
-"""Rules 1, 2, 3, 5 and 7: what two blobs and a record of the end lead to. The heart; see docs/protocol.md."""
+"""Decide the next act of a transfer from its source, its target and the record of its end.
+
+Rules 1, 2, 3, 5, 7, 12 and 19. docs/protocol.md explains why the order of reads and acts is safe.
+"""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,7 +17,7 @@ RECEIPT_TRANSFER_ID = "transfer_id"
 
 
 class CopyStatus(StrEnum):
-    """What a blob's copy properties say; a blob that was never copied to has none."""
+    """The copy status of a blob. A blob that was never the target of a copy has none."""
 
     PENDING = "pending"
     SUCCESS = "success"
@@ -24,7 +27,7 @@ class CopyStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SourceBlob:
-    """A source as one HEAD shows it. ETag bare_etag, sizes in bytes, `md5` as its Content-MD5 header says."""
+    """A source as one HEAD shows it: the ETag without quotes, the size in bytes, `md5` from Content-MD5."""
 
     etag: str
     size: int
@@ -40,8 +43,8 @@ class SourceBlob:
 class TargetBlob:
     """A target as one HEAD shows it. `source_etag` and `transfer_id` are its receipt, if any.
 
-    `headers` are its content headers, for who sets them again; opaque to the rules. `shows_sas`: everybody who may read it can
-    read the signature of its copy's source.
+    `headers` are its content headers, which `confirm` sets again; the rules do not read them. `shows_sas`: every
+    reader of the blob can see the source's SAS in its copy properties.
     """
 
     etag: str
@@ -60,28 +63,30 @@ class TargetBlob:
 
 
 def is_receipt(target: TargetBlob, etag: str, size: int | None) -> bool:
-    """Rule 1: the target holds this version, whole; whoever's `transfer_id` it names.
+    """Whether the target holds this whole version, whichever transfer it names (rule 1).
 
     | source_etag | copy status | size | receipt |
     | --- | --- | --- | --- |
     | the version's | success or absent | the version's | yes |
     | the version's | pending, failed, aborted | any | no: metadata is written when a copy starts |
-    | the version's | success or absent | another, or not known | no |
-    | another's | any | any | no |
+    | the version's | success or absent | another, or unknown | no |
+    | another version's | any | any | no |
     """
     whole = target.copy_status in {None, CopyStatus.SUCCESS} and target.size == size
     return target.source_etag == etag and whole
 
 
 def is_ours(target: TargetBlob, transfer: Transfer) -> bool:
-    """Whether this very transfer wrote, or is writing, the target."""
+    """Whether this transfer wrote the target or is copying to it."""
     return target.transfer_id == transfer.id
 
 
-def is_half_made(target: TargetBlob, transfer: Transfer, size: int | None) -> bool:
-    """Ours and certainly not whole; "not success" alone is not it (a cleared copy has no status).
+def is_incomplete(target: TargetBlob, transfer: Transfer, size: int | None) -> bool:
+    """Whether the target is this transfer's and certainly not whole.
 
-    | ours | copy status | target size, version size | half-made |
+    A missing copy status proves nothing, because `confirm` clears it.
+
+    | ours | copy status | target size, version size | incomplete |
     | --- | --- | --- | --- |
     | no | any | any | no |
     | yes | pending, aborted, failed | any | yes |
@@ -92,55 +97,58 @@ def is_half_made(target: TargetBlob, transfer: Transfer, size: int | None) -> bo
     return is_ours(target, transfer) and (unfinished or (target.size == 0 and bool(size)))
 
 
-def is_coming(target: TargetBlob | None, etag: str) -> bool:
-    """Whether a copy of this version is pending there: wait for it, whoever's it is."""
+def is_in_progress(target: TargetBlob | None, etag: str) -> bool:
+    """Whether a copy of this version is pending, whichever client started it. Waiting for it avoids a second copy."""
     return target is not None and target.copy_status is CopyStatus.PENDING and target.source_etag == etag
 
 
-def original(transfer: Transfer, source: SourceBlob) -> str | None:
-    """The version of the target that the source is a copy of, by its receipt; None for what was not copied from there."""
+def copied_version(transfer: Transfer, source: SourceBlob) -> str | None:
+    """Return the ETag of the target that the source was copied from, by its receipt; None if it was not."""
     receipt = {key.lower(): value for key, value in source.metadata.items()}
     etag = identity.bare_etag(receipt.get(RECEIPT_SOURCE_ETAG, ""))
-    there, here = transfer.target_blob.url, transfer.source_blob.url
-    return etag if identity.is_copy(receipt.get(RECEIPT_TRANSFER_ID, ""), there, etag, here) else None
+    copied_from, copied_to = transfer.target_blob.url, transfer.source_blob.url
+    return etag if identity.is_copy(receipt.get(RECEIPT_TRANSFER_ID, ""), copied_from, etag, copied_to) else None
 
 
 def is_echo(transfer: Transfer, source: SourceBlob, target: TargetBlob | None) -> bool:
-    """Rule 19: the source was copied from this very target. To copy it back would go on for ever.
+    """Whether the source was copied from this target (rule 19). To copy it back would start an endless loop.
 
-    | the source | target | echo |
+    | source | target | echo |
     | --- | --- | --- |
-    | shows no receipt of a version of the target | any | no |
-    | shows one | this transfer's own | no: it was found to be an edit before |
-    | shows one, and is empty or an unfinished copy | any | yes |
-    | shows one | shows that version, and another size or Content-MD5 than the source | no: the source was edited since |
-    | shows one, and was written since | is an untouched copy of another version of the source | no: the source was edited again |
-    | shows one | else | yes |
+    | has no receipt of a version of the target | any | no |
+    | has one | this transfer's own | no: an earlier decision found an edit |
+    | has one, and is empty or an unfinished copy | any | yes |
+    | has one | that version, with another size or Content-MD5 than the source | no: the source was edited |
+    | has one, and was written since that copy | an untouched copy of another version of the source | no: the source was edited again |
+    | has one | else | yes |
 
-    Edits that keep a blob's metadata keep its receipt.
+    The receipt alone proves nothing, because an edit that keeps the metadata keeps the receipt.
     """
-    etag = original(transfer, source)
+    etag = copied_version(transfer, source)
     if etag is None:
         return False
     if target is None or source.size == 0 or source.copy_status not in {None, CopyStatus.SUCCESS}:
         return True
-    edited = _differ(source, target) if target.etag == etag else _was_edited_again(transfer, source, target)
+    edited = _has_other_content(source, target) if target.etag == etag else _was_edited_again(transfer, source, target)
     return not (edited or is_ours(target, transfer))
 
 
-def _differ(source: SourceBlob, target: TargetBlob) -> bool:
+def _has_other_content(source: SourceBlob, target: TargetBlob) -> bool:
     return source.size != target.size or (source.md5 is not None and target.md5 not in {None, source.md5})
 
 
 def _was_edited_again(transfer: Transfer, source: SourceBlob, target: TargetBlob) -> bool:
-    """The target holds nothing but an older version of the source. A write takes a blob's copy status away."""
-    here, there = transfer.source_blob.url, transfer.target_blob.url
-    older = identity.is_copy(target.transfer_id or "", here, target.source_etag or "", there)
-    return older and target.copy_status is CopyStatus.SUCCESS and source.copy_status is None
+    """Whether the source was written since the target became an untouched copy of another version of it.
+
+    A write removes the copy status of a blob.
+    """
+    source_url, target_url = transfer.source_blob.url, transfer.target_blob.url
+    is_copy = identity.is_copy(target.transfer_id or "", source_url, target.source_etag or "", target_url)
+    return is_copy and target.copy_status is CopyStatus.SUCCESS and source.copy_status is None
 
 
 class Act(StrEnum):
-    """What `start` does next, once it has looked."""
+    """The request that `start` sends next."""
 
     CREATE = "create"
     REPLACE = "replace"
@@ -150,43 +158,42 @@ class Act(StrEnum):
 
 
 def decide(run: Run, source: SourceBlob | None, target: TargetBlob | None, ended: Ended | None) -> Act | Outcome:
-    """Rule 2, the third step: target and source were read, in this order; now act, or end.
+    """Decide on the next act, or on the outcome, from a target that was read before its source (rule 2).
 
     | ended at this attempt or later | source | target | decision |
     | --- | --- | --- | --- |
     | yes | any | any | that end |
-    | no | gone, or another version | receipt | verified |
-    | no | gone, at the first look | else | gone: looked for once more |
-    | no | gone, at the second look | else | superseded |
+    | no | absent, or another version | receipt | verified |
+    | no | absent at the first look | else | gone: pause, then look again |
+    | no | absent at the second look | else | superseded |
     | no | another version | else | superseded |
     | no | this version | receipt | confirm |
     | no | this version, an echo (rule 19) | else | superseded |
-    | no | this version | pending (of another version) | abort, then look again |
-    | no | this version, not to be copied (rule 12) | else | retryable or permanent |
-    | no | this version | absent, or not looked at | create (If-None-Match: *) |
-    | no | this version | of another blob type, at the first look | occupied: first `settle` |
-    | no | this version | of another blob type, after `settle` | remove (If-Match), then look again |
+    | no | this version | a pending copy of another version | abort, then look again |
+    | no | this version, cannot be copied now (rule 12) | else | retryable or permanent |
+    | no | this version | absent, or not read | create (If-None-Match: *) |
+    | no | this version | another blob type, before `settle` | occupied: `settle`, then look again |
+    | no | this version | another blob type, after `settle` | remove (If-Match), then look again |
     | no | this version | else | replace (If-Match) |
 
-    The service cannot overwrite a blob of another type, so that one is removed. No request of an older version may be in flight by
-    then: it would find the name free.
+    The service cannot overwrite a blob of another type, so the app removes it. `settle` comes first because a late
+    create request of an older version would succeed once the name is free.
     """
     transfer = run.transfer
     if ended is not None and ended.attempt >= run.attempt:
         return Outcome(Verdict.ENDED, ending=ended.ending, size=run.size)
     if source is None or source.etag != transfer.etag:
-        return _past(run, source, target)
+        return _decide_without_version(run, source, target)
     if target is not None and is_receipt(target, transfer.etag, source.size):
         return Act.CONFIRM
     if is_echo(transfer, source, target):
         return Outcome(Verdict.SUPERSEDED, ending=Ending(State.SUPERSEDED, detail=ECHO), size=source.size)
     if target is not None and target.copy_status is CopyStatus.PENDING:
         return Act.ABORT
-    return _unready(source) or _write(run, source, target)
+    return _check_source(source) or _choose_write(run, source, target)
 
 
-def _past(run: Run, source: SourceBlob | None, target: TargetBlob | None) -> Outcome:
-    """The source does not show the version, or not any more."""
+def _decide_without_version(run: Run, source: SourceBlob | None, target: TargetBlob | None) -> Outcome:
     if target is not None and is_receipt(target, run.transfer.etag, run.size):
         return Outcome(Verdict.VERIFIED, size=run.size)
     if source is None and not run.gone:
@@ -196,7 +203,7 @@ def _past(run: Run, source: SourceBlob | None, target: TargetBlob | None) -> Out
     return Outcome(Verdict.SUPERSEDED, ending=Ending(State.SUPERSEDED, successor=successor), size=run.size)
 
 
-def _write(run: Run, source: SourceBlob, target: TargetBlob | None) -> Act | Outcome:
+def _choose_write(run: Run, source: SourceBlob, target: TargetBlob | None) -> Act | Outcome:
     if target is None:
         return Act.CREATE
     if target.kind in {None, source.kind}:
@@ -207,8 +214,8 @@ def _write(run: Run, source: SourceBlob, target: TargetBlob | None) -> Act | Out
     return Outcome(Verdict.OCCUPIED, reason=Reason.TARGET_CONFLICT, detail=detail, size=source.size)
 
 
-def _unready(source: SourceBlob) -> Outcome | None:
-    """Rule 12: a source that shows our version and still cannot be copied now."""
+def _check_source(source: SourceBlob) -> Outcome | None:
+    """Return why this version cannot be copied now (rule 12); None if it can."""
     if source.copy_status is CopyStatus.PENDING:
         return Outcome(
             Verdict.RETRYABLE,
@@ -227,7 +234,7 @@ def _unready(source: SourceBlob) -> Outcome | None:
 
 
 class Cleaning(StrEnum):
-    """What `clean` does with what it finds at the target."""
+    """What `clean` does about the target."""
 
     NOTHING = "nothing"
     COMPLETE = "complete"
@@ -235,16 +242,18 @@ class Cleaning(StrEnum):
     DELETE = "delete"
 
 
-def clean(run: Run, target: TargetBlob | None, *, aborted: bool) -> Cleaning:
-    """Rule 7, after `settle`: nothing half-made stays, and nothing whole is called a failure.
+def choose_cleaning(run: Run, target: TargetBlob | None, *, aborted: bool) -> Cleaning:
+    """Decide what `clean` does after `settle`: remove what is incomplete, and accept what is whole (rule 7).
+
+    `aborted`: this step has already aborted another copy.
 
     | target | decision |
     | --- | --- |
     | absent, or not ours | nothing |
-    | pending, and another was `aborted` already | nothing: it is a newer attempt's |
+    | pending, after another copy was aborted | nothing: a newer attempt started it |
     | pending | abort, then look again |
-    | half-made | delete (If-Match) |
-    | complete, and cancelled or dead-lettered | complete: the outcome is verified |
+    | incomplete | delete (If-Match) |
+    | complete, and the run is cancelled or dead-lettered | complete: the outcome is verified |
     | else | nothing |
     """
     transfer = run.transfer
@@ -252,7 +261,7 @@ def clean(run: Run, target: TargetBlob | None, *, aborted: bool) -> Cleaning:
         return Cleaning.NOTHING
     if target.copy_status is CopyStatus.PENDING:
         return Cleaning.NOTHING if aborted else Cleaning.ABORT
-    if is_half_made(target, transfer, run.size):
+    if is_incomplete(target, transfer, run.size):
         return Cleaning.DELETE
     gave_up = run.ending is not None and run.ending.state in {State.CANCELLED, State.DEAD_LETTERED}
     return Cleaning.COMPLETE if gave_up and is_receipt(target, transfer.etag, run.size) else Cleaning.NOTHING

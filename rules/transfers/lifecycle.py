@@ -1,6 +1,7 @@
-"""The course of a transfer: which step follows from what the last one found. The orchestrator obeys it, literally.
+"""Which step of a transfer follows from the outcome of the last one. The orchestrator only carries this out.
 
-A run goes `start` -> (`check` …) -> `record` -> `clean` -> `close`; a small blob's ends after `start`. See docs/protocol.md.
+A run goes through `start`, `check` (repeated), `record`, `clean` and `close`. A small blob needs only `start`. See
+docs/protocol.md.
 """
 
 from dataclasses import replace
@@ -18,24 +19,26 @@ UNCLEAN = "an incomplete blob may be left at the target"
 
 
 def advance(run: Run, outcome: Outcome, now: datetime) -> Run:
-    """The run after its step found `outcome`. `step` None means that it has ended; `pause` is seconds to wait before `step`.
+    """Return the run after `outcome` of its current step.
 
-    | step | verdict | what follows |
+    `step` is None once the run has ended; `pause` is the number of seconds to wait before `step`.
+
+    | step | verdict | next |
     | --- | --- | --- |
-    | start, check | verified | close, or the end where nothing is to be closed |
+    | start, check | verified | close, or the end if there is nothing to close |
     | | superseded, ended | record that end |
-    | | any other, once a cancel was seen | record `cancelled` |
-    | start | gone | pause, start: also at the deadline, since what was deleted is no failure |
-    | | permanent; any other at the deadline, or after 8 tries | record `dead_lettered` |
+    | | any other, after a cancel request | record `cancelled` |
+    | | gone | pause, start; also at the deadline, because a deletion is not a failure |
+    | | permanent; any other at the deadline or after 8 tries | record `dead_lettered` |
     | | waiting | pause, check |
     | | occupied | pause for `settle`, start |
     | | again | start |
     | | retryable | backoff, start |
-    | record | done | pause for `settle`, clean; or close where nothing can be half-made |
+    | record | done | pause for `settle`, clean; or close if nothing incomplete can exist |
     | clean | done, verified | close |
     | close | done | the end |
-    | clean | retryable, for the 8th time | close; a note says that something half-made may be left |
-    | record, clean, close | retryable | backoff, the same step; what writes records without limit |
+    | clean | retryable, for the 8th time | close; a note says that an incomplete blob may be left |
+    | record, clean, close | retryable | backoff, the same step; record and close retry without limit |
     """
     activity_failures = run.activity_failures
     run = replace(
@@ -48,25 +51,26 @@ def advance(run: Run, outcome: Outcome, now: datetime) -> Run:
     )
     match run.step:
         case Step.START | Step.CHECK:
-            return _carried(_learned(run, outcome, now), outcome, now)
+            return _after_copy_step(_apply_findings(run, outcome, now), outcome, now)
         case Step.RECORD | Step.CLEAN | Step.CLOSE if outcome.verdict is Verdict.RETRYABLE:
-            return _later(replace(run, activity_failures=activity_failures + 1), outcome.detail)
+            return _retry_step(replace(run, activity_failures=activity_failures + 1), outcome.detail)
         case Step.RECORD:
-            following = Step.CLEAN if outcome.pause else Step.CLOSE
+            step = Step.CLEAN if outcome.pause else Step.CLOSE
             recorded = run.ending is not None and run.ending.state is not State.SUPERSEDED
-            return _closing(replace(run, recorded=recorded, step=following, pause=outcome.pause))
+            return _skip_empty_close(replace(run, recorded=recorded, step=step, pause=outcome.pause))
         case Step.CLEAN:
             run = replace(run, step=Step.CLOSE, size=run.size if outcome.size is None else outcome.size)
-            return _closing(replace(run, ending=VERIFIED) if outcome.verdict is Verdict.VERIFIED else run)
+            return _skip_empty_close(replace(run, ending=VERIFIED) if outcome.verdict is Verdict.VERIFIED else run)
         case _:
-            return _ended(run)
+            return _end(run)
 
 
-def faulted(run: Run, detail: str, now: datetime) -> Run:
-    """The run after its activity raised: infrastructure, not a verdict on the blob (rule 8). Backoff, then the same step.
+def handle_failure(run: Run, detail: str, now: datetime) -> Run:
+    """Return the run after its activity raised (rule 8): a backoff, then the same step.
 
-    After 10 in a row, or at the deadline, a transfer that is still being carried ends `dead_lettered` as `internal`; the
-    steps that end a transfer go on as `advance` says.
+    An exception is not a verdict on the blob. `start` and `check` give up after 10 failures in a row and at the
+    deadline (`dead_lettered`, reason `internal`), or after a cancel request (`cancelled`). The later steps retry as
+    in `advance`.
     """
     run = replace(
         run,
@@ -75,76 +79,76 @@ def faulted(run: Run, detail: str, now: datetime) -> Run:
         updated_at=now,
         first_look_at=run.first_look_at or now,
     )
-    spent = run.activity_failures >= policies.MAX_FAILURES or expired(run, now)
-    if carrying(run) and (spent or run.cancelling):
+    spent = run.activity_failures >= policies.MAX_FAILURES or is_past_deadline(run, now)
+    if in_copy_phase(run) and (spent or run.cancelling):
         return give_up(run, Reason.INTERNAL, detail)
-    return _later(run, detail)
+    return _retry_step(run, detail)
 
 
-def resumed(run: Run, detail: str) -> Run:
-    """The run to start again after the host failed its orchestration: the same attempt, at the step of its input.
+def resume(run: Run, detail: str) -> Run:
+    """Return the run to start after the host failed its orchestration: the same attempt at the same step.
 
-    Safe for every step, because each may be repeated: `start` looks before it acts. It never acts blindly again, since the
-    failed execution may have copied; and it never starts to copy once a cancel was noticed.
+    This is safe because every step may be repeated. `start` looks before it acts, since the failed execution may have
+    copied, and a run with a cancel request goes to its end instead of copying.
     """
     run = replace(run, first=False, activity_failures=0, pause=0, resumes=run.resumes + 1, detail=detail[:MAX_DETAIL])
-    run = replace(run, gone=False, settled=False)  # the pause after the last look may have been cut short
-    return cancelled(run) if run.cancelling and carrying(run) else run
+    run = replace(run, gone=False, settled=False)  # their pause may have been cut short
+    return cancel(run) if run.cancelling and in_copy_phase(run) else run
 
 
-def broken_off(run: Run, detail: str) -> Run:
-    """The run to start again at its end, where it will not be carried any further: nothing more is copied.
+def abandon(run: Run, detail: str) -> Run:
+    """Return the run to start at its end, without further copying, after its orchestration broke for good.
 
-    It counts as one more resume, so that its record of the end outranks what the broken execution still has in flight.
+    It counts as one more resume, so its record of the end outranks any request of the broken execution still in
+    flight.
     """
     run = replace(run, first=False, activity_failures=0, pause=0, resumes=run.resumes + 1)
     return replace(run, step=Step.RECORD) if run.ending else give_up(run, Reason.INTERNAL, detail)
 
 
-def _later(run: Run, detail: str) -> Run:
-    """The same step after a backoff; but a target that cannot be cleaned does not keep a transfer from its end."""
+def _retry_step(run: Run, detail: str) -> Run:
+    """Repeat the step after a backoff. `clean` gives up after 8 tries: an inaccessible target must not block the end."""
     if run.step is Step.CLEAN and run.activity_failures >= policies.MAX_COPY_ATTEMPTS:
-        return _closing(
+        return _skip_empty_close(
             replace(run, activity_failures=0, pause=0, step=Step.CLOSE, note=f"{UNCLEAN}: {detail[:MAX_DETAIL]}")
         )
     return replace(run, pause=policies.backoff(run.activity_failures, run.transfer.id))
 
 
 def give_up(run: Run, reason: Reason, detail: str) -> Run:
-    """The run on its way to its end without success: `cancelled` if a person asked for it, else `dead_lettered`."""
+    """Return the run on its way to an unsuccessful end: `cancelled` after a cancel request, else `dead_lettered`."""
     state = State.CANCELLED if run.cancelling else State.DEAD_LETTERED
     ending = Ending(state) if run.cancelling else Ending(state, reason, detail[:MAX_DETAIL])
     return replace(run, ending=ending, step=Step.RECORD, pause=0)
 
 
-def cancelled(run: Run) -> Run:
-    """The run after a person's cancel was seen during a pause: what would come next does not."""
+def cancel(run: Run) -> Run:
+    """Return the run after a cancel request during a pause: its next step is to record that end."""
     return give_up(replace(run, cancelling=True), Reason.INTERNAL, "")
 
 
-def carrying(run: Run) -> bool:
-    """Whether the transfer is still being carried, so that a cancel has something to stop."""
+def in_copy_phase(run: Run) -> bool:
+    """Whether the run may still copy, so that a cancel can stop it."""
     return run.step in {Step.START, Step.CHECK}
 
 
-def expired(run: Run, now: datetime) -> bool:
-    """Whether the run's deadline has come. It counts from the first look: what waited in a backlog has had no chance yet."""
-    return run.first_look_at is not None and policies.expired(now, _ends_at(run, run.first_look_at))
+def is_past_deadline(run: Run, now: datetime) -> bool:
+    """Whether the deadline has passed. It counts from the first look, so time in a backlog does not consume it."""
+    return run.first_look_at is not None and policies.is_reached(now, _deadline(run, run.first_look_at))
 
 
-def _ends_at(run: Run, first_look_at: datetime) -> datetime:
+def _deadline(run: Run, first_look_at: datetime) -> datetime:
     return first_look_at + policies.deadline(run.deadline, run.engine)
 
 
-def read_until(run: Run, engine: Engine, now: datetime) -> datetime:
-    """Until when the source may be read by the SAS of one copy (rule 14): as short as the engine allows."""
+def sas_expiry(run: Run, engine: Engine, now: datetime) -> datetime:
+    """Return when the SAS of one copy expires: as early as the engine allows (rule 14)."""
     if engine is Engine.SYNC:
         return now + timedelta(minutes=30)
     return max(now + timedelta(minutes=30), (run.first_look_at or now) + policies.deadline(run.deadline, engine))
 
 
-def _learned(run: Run, outcome: Outcome, now: datetime) -> Run:
-    """What the outcome tells beside its verdict: engine, size, progress."""
+def _apply_findings(run: Run, outcome: Outcome, now: datetime) -> Run:
     progressed = outcome.copied > run.copied
     return replace(
         run,
@@ -160,22 +164,22 @@ def _learned(run: Run, outcome: Outcome, now: datetime) -> Run:
     )
 
 
-def _carried(run: Run, outcome: Outcome, now: datetime) -> Run:
+def _after_copy_step(run: Run, outcome: Outcome, now: datetime) -> Run:
     match outcome.verdict:
         case Verdict.VERIFIED:
-            return _closing(replace(run, ending=VERIFIED, step=Step.CLOSE))
+            return _skip_empty_close(replace(run, ending=VERIFIED, step=Step.CLOSE))
         case Verdict.SUPERSEDED | Verdict.ENDED:
             return replace(run, ending=outcome.ending, step=Step.RECORD)
         case _ if run.cancelling:
-            return cancelled(run)
+            return cancel(run)
         case Verdict.PERMANENT:
             return give_up(run, outcome.reason or Reason.INTERNAL, outcome.detail)
         case _:
-            return _going_on(run, outcome, now)
+            return _continue(run, outcome, now)
 
 
-def _going_on(run: Run, outcome: Outcome, now: datetime) -> Run:
-    late = expired(run, now)
+def _continue(run: Run, outcome: Outcome, now: datetime) -> Run:
+    late = is_past_deadline(run, now)
     if run.gone or (run.settled and not late):
         return replace(run, step=Step.START, pause=outcome.pause)
     if late:
@@ -183,48 +187,53 @@ def _going_on(run: Run, outcome: Outcome, now: datetime) -> Run:
             run, outcome.reason or Reason.DEADLINE_EXCEEDED, outcome.detail or "not copied before the deadline"
         )
     if outcome.verdict is Verdict.WAITING:
-        return _waiting(_copying(run, outcome, now), now)
+        return _wait_for_copy(_count_copy(run, outcome, now), now)
     if outcome.verdict is not Verdict.RETRYABLE:
         return replace(run, step=Step.START)
-    # A copy that began and failed counted when it began.
+    # A copy that started and then failed was counted when it started.
     run = replace(run, copy_attempts=run.copy_attempts + (run.step is Step.START), step=Step.START)
     if run.copy_attempts >= policies.MAX_COPY_ATTEMPTS:
         return give_up(run, outcome.reason or Reason.INTERNAL, outcome.detail)
-    return replace(run, pause=min(policies.backoff(max(run.copy_attempts, 1), run.transfer.id), _left(run, now)))
+    return replace(
+        run, pause=min(policies.backoff(max(run.copy_attempts, 1), run.transfer.id), _seconds_left(run, now))
+    )
 
 
-def _copying(run: Run, outcome: Outcome, now: datetime) -> Run:
-    """A copy that this step began is one of the 8; one that it found on its way is not."""
+def _count_copy(run: Run, outcome: Outcome, now: datetime) -> Run:
+    """Count a copy that this step started as one of the 8 tries; one that was already in progress does not count."""
     if outcome.began:
         return replace(run, copy_attempts=run.copy_attempts + 1, polls=0, copying_at=now, progressed_at=None)
     return replace(run, polls=0 if run.step is Step.START else run.polls + 1, copying_at=run.copying_at or now)
 
 
-def _waiting(run: Run, now: datetime) -> Run:
+def _wait_for_copy(run: Run, now: datetime) -> Run:
     if run.progressed_at and now - run.progressed_at >= policies.STALL:
-        said = f"; the service reports: {run.detail}" if run.detail else ""
-        return give_up(run, Reason.COPY_FAILED, f"no progress for {policies.STALL}{said}")
+        report = f"; the service reports: {run.detail}" if run.detail else ""
+        return give_up(run, Reason.COPY_FAILED, f"no progress for {policies.STALL}{report}")
     elapsed = (now - (run.copying_at or now)).total_seconds()
     pause = policies.next_poll(run.polls, run.copied, run.size, elapsed)
     return replace(
-        run, state=check_transition(run.state, State.COPYING), step=Step.CHECK, pause=min(pause, _left(run, now))
+        run,
+        state=check_transition(run.state, State.COPYING),
+        step=Step.CHECK,
+        pause=min(pause, _seconds_left(run, now)),
     )
 
 
-def _left(run: Run, now: datetime) -> int:
-    """Seconds until the deadline, at least 2 (`policies.GRACE`): nothing is waited for beyond it."""
-    return int((_ends_at(run, run.first_look_at or now) - now).total_seconds())
+def _seconds_left(run: Run, now: datetime) -> int:
+    """Seconds until the deadline, at least 2 (`policies.GRACE`), as the upper limit of a pause."""
+    return int((_deadline(run, run.first_look_at or now) - now).total_seconds())
 
 
-def _closing(run: Run) -> Run:
-    """`close` is skipped where it has nothing to do: no letter to write or resolve, no record of an end to drop."""
+def _skip_empty_close(run: Run) -> Run:
+    """Skip `close` if there is no dead letter to write or resolve and no record of an end to drop."""
     state = run.ending.state if run.ending else None
-    leaves_record = state in {State.VERIFIED, State.SUPERSEDED} and (run.attempt > 0 or run.recorded)
-    if run.step is Step.CLOSE and not (state is State.DEAD_LETTERED or run.has_open_dead_letter or leaves_record):
-        return _ended(run)
+    has_record = state in {State.VERIFIED, State.SUPERSEDED} and (run.attempt > 0 or run.recorded)
+    if run.step is Step.CLOSE and not (state is State.DEAD_LETTERED or run.has_open_dead_letter or has_record):
+        return _end(run)
     return run
 
 
-def _ended(run: Run) -> Run:
+def _end(run: Run) -> Run:
     state = run.ending.state if run.ending and run.ending.state in FINAL else State.DEAD_LETTERED
     return replace(run, step=None, state=check_transition(run.state, state))

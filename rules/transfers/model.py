@@ -1,7 +1,4 @@
-"""The words of the product as values: place, blob, version, route, transfer, run.
-
-All are frozen. What crosses a process (an orchestration's input, an activity's request or outcome) goes through `codec`.
-"""
+"""The values of a transfer, all frozen. `codec` converts those that cross a process boundary."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,7 +19,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """One version along one route: one orchestration. Made by `identity.transfer`, which gives it its id."""
+    """One version along one route: one orchestration. Created by `identity.transfer`, which computes its id."""
 
     id: str
     route: str
@@ -33,20 +30,20 @@ class Transfer:
 
     @property
     def source_blob(self) -> Blob:
-        """The blob that is shared."""
+        """The blob to copy."""
         return Blob(self.source.endpoint, self.source.container, self.name)
 
     @property
     def target_blob(self) -> Blob:
-        """Where it goes: the target's prefix in place of the source's."""
+        """The blob to write: the target's prefix replaces the source's."""
         return self.target.blob(self.name.removeprefix(self.source.prefix))
 
 
 @dataclass(frozen=True, slots=True)
 class Successor:
-    """What replaced a superseded version: the blob's newer ETag, or its deletion (`etag` is None).
+    """What superseded a version: the blob's newer ETag, or its deletion (`etag` None).
 
-    `growing`: an append blob, which may have another successor at any moment (rule 12).
+    `growing`: an append blob, which may get further successors at any moment (rule 12).
     """
 
     etag: str | None
@@ -55,7 +52,7 @@ class Successor:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a transfer ends: its final state, and why. `successor` is set where it was superseded by a version or a deletion."""
+    """How a transfer ends: its final state and the reason. `successor` says what superseded it, if anything."""
 
     state: State
     reason: Reason | None = None
@@ -65,10 +62,10 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one step of a transfer found. An exception from an activity is infrastructure; an outcome is a verdict.
+    """The result of one step. An outcome is a verdict on the blob; an exception of an activity is not (rule 8).
 
-    `verdict` decides. `ending` comes with `ended` and `superseded`; `reason` and `detail` explain the others. Sizes are bytes,
-    `pause` is seconds; `began`: this very step began the copy that is waited for.
+    `ending` is set for `ended` and `superseded`; `reason` and `detail` explain the other verdicts. `size` and
+    `copied` are bytes, `pause` is seconds. `began`: this step started the copy that the next one waits for.
     """
 
     verdict: "Verdict"
@@ -84,7 +81,7 @@ class Outcome:
 
 
 class Verdict(StrEnum):
-    """The closed list of what a step may find; `course.advance` says what follows."""
+    """The verdicts of a step; `lifecycle.advance` decides what follows."""
 
     VERIFIED = "verified"
     WAITING = "waiting"
@@ -99,7 +96,7 @@ class Verdict(StrEnum):
 
 
 class Step(StrEnum):
-    """The steps of a transfer; each is one activity, named in `fixed_names`."""
+    """The steps of a transfer. Each is one activity, named in `fixed_names.STEPS`."""
 
     START = "start"
     CHECK = "check"
@@ -110,10 +107,11 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One attempt of a transfer: the orchestration's input, and every activity's request.
+    """One attempt of a transfer: the input of its orchestration and of every activity.
 
-    Everything that must survive `continue_as_new` is here, and nothing that is secret. Under 16 KB of JSON. `first_look_at`: when
-    the first step ended. `gone`, `settled`: what the last `start` found, and has been waited for since (`Verdict.GONE`, `OCCUPIED`).
+    It holds everything that must survive `continue_as_new` and no secret, in under 16 KB of JSON. `first`: nothing
+    was tried before, so `start` may act without a look. `first_look_at`: when the first step ended. `gone`,
+    `settled`: the pause that the last `start` asked for with `Verdict.GONE` or `OCCUPIED` is over.
     """
 
     transfer: Transfer
@@ -149,10 +147,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """That an attempt of a transfer ended for good: whatever acts for this attempt, or an earlier one, stops.
+    """The record of a transfer's end. An activity of this attempt or an earlier one stops when it reads it.
 
-    `resumes` counts how often the host had failed its orchestration: what a failed execution still has in flight does not undo
-    what the resumed one recorded. `discarded`: a person discarded the letter of this end, so none is owed.
+    `resumes` is the run's: a late write of a failed execution cannot undo the record of the resumed one. `discarded`:
+    a person discarded the dead letter of this end, so the sweep does not write it again.
     """
 
     id: str
@@ -163,5 +161,5 @@ class Ended:
 
     @property
     def rank(self) -> tuple[int, int]:
-        """Of two records the one with the higher rank holds."""
+        """Decides between two records of one transfer: the higher rank wins."""
         return self.attempt, self.resumes

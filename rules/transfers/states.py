@@ -1,10 +1,10 @@
-"""The states of a transfer and the moves between them: one table that code, docs, answers and tests all read."""
+"""The states of a transfer and the transitions between them."""
 
 from enum import StrEnum
 
 
 class State(StrEnum):
-    """Where a transfer is. The last four are final."""
+    """The state of a transfer. The last four are final."""
 
     ACCEPTED = "accepted"
     COPYING = "copying"
@@ -17,23 +17,23 @@ class State(StrEnum):
 FINAL = frozenset({State.VERIFIED, State.SUPERSEDED, State.DEAD_LETTERED, State.CANCELLED})
 
 TRANSITIONS: dict[State, frozenset[State]] = {
-    # `accepted` ends `verified` without `copying` where one request does it all (a small blob).
+    # A small blob goes from `accepted` to `verified` with one request, without `copying`.
     State.ACCEPTED: FINAL | {State.COPYING},
     State.COPYING: FINAL,
-    # A final state opens again only by a person (replay, share now) or by reconcile, with the next attempt number.
+    # Only a replay, a share or a reconcile reopens a final state, with the next attempt number.
     **{state: frozenset({State.ACCEPTED}) for state in FINAL},
 }
 
 
 class ForbiddenTransition(ValueError):
-    """A transfer may not go from one state to the other."""
+    """The requested transition is not in `TRANSITIONS`."""
 
 
 def check_transition(old: State, new: State) -> State:
-    """Return `new` if a transfer in `old` may go there (or is there already).
+    """Return `new` if it equals `old` or is a permitted transition from it.
 
     Raises:
-        ForbiddenTransition: the table has no such move.
+        ForbiddenTransition: `TRANSITIONS` does not permit it.
     """
     if new is not old and new not in TRANSITIONS[old]:
         raise ForbiddenTransition(f"{old} -> {new} is not a transition; from {old}: {sorted(TRANSITIONS[old])}")

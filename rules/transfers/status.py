@@ -1,4 +1,4 @@
-"""What a transfer shows of itself: its orchestration's custom status, and its output."""
+"""The progress of a transfer: its orchestration's custom status, and its output."""
 
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ DELETION = {"id": None, "etag": None}
 
 
 def progress(run: Run, next_check_at: datetime | None = None) -> dict[str, Any]:
-    """The live detail: custom status while it runs, output when it has ended. Under 4 KB, without the name."""
+    """Return the custom status of a running transfer or the output of an ended one. Under 4 KB, without the name."""
     ending = run.ending if run.state in FINAL else None
     return {
         "state": run.state,
@@ -34,7 +34,7 @@ def progress(run: Run, next_check_at: datetime | None = None) -> dict[str, Any]:
 
 
 def _successor(run: Run, successor: Successor) -> dict[str, Any]:
-    """The version that replaced it, with the id of its own transfer along the same route; a deletion has neither."""
+    """The newer version and the id of its transfer along the same route; both None after a deletion."""
     if successor.etag is None:
         return DELETION
     transfer = run.transfer

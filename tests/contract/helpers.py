@@ -57,7 +57,7 @@ async def request(
     etag = await world.put(blob, content, metadata={"Own": "1"}, headers={"content_type": "text/x-test"})
     return Copy(
         target=world.target_blob(name),
-        source=await world.source.readable(blob, datetime.now(UTC) + timedelta(minutes=30)),
+        source=await world.source.sign_read(blob, datetime.now(UTC) + timedelta(minutes=30)),
         etag=etag,
         engine=engine,
         metadata={"Own": "1", "source_etag": etag, "transfer_id": "us"},

@@ -183,11 +183,11 @@ class TestEnded:
 
     async def test_is_written_read_and_dropped(self, world: World) -> None:
         ended = Ended(transfer_id(world), 1, Ending(FAILED, Reason.THROTTLED, "wörds"))
-        assert await world.dead_letters.ended(ended.id) is None
+        assert await world.dead_letters.read_ended(ended.id) is None
         await world.dead_letters.write_ended(ended)
-        assert await world.dead_letters.ended(ended.id) == ended
+        assert await world.dead_letters.read_ended(ended.id) == ended
         await world.dead_letters.drop_ended(ended.id, 1)
-        assert await world.dead_letters.ended(ended.id) is None
+        assert await world.dead_letters.read_ended(ended.id) is None
         await world.dead_letters.drop_ended(ended.id, 1)
 
     @pytest.mark.parametrize("attempt", [0, 1])
@@ -195,14 +195,14 @@ class TestEnded:
         ended = Ended(transfer_id(world), 1, Ending(State.CANCELLED))
         await world.dead_letters.write_ended(ended)
         await world.dead_letters.write_ended(Ended(ended.id, attempt, Ending(FAILED, Reason.INTERNAL)))
-        assert await world.dead_letters.ended(ended.id) == ended
+        assert await world.dead_letters.read_ended(ended.id) == ended
 
     async def test_of_a_later_attempt_wins_and_is_not_dropped_for_an_earlier_one(self, world: World) -> None:
         later = Ended(transfer_id(world), 2, Ending(State.CANCELLED))
         await world.dead_letters.write_ended(replace(later, attempt=1))
         await world.dead_letters.write_ended(later)
         await world.dead_letters.drop_ended(later.id, 1)
-        assert await world.dead_letters.ended(later.id) == later
+        assert await world.dead_letters.read_ended(later.id) == later
 
     async def test_of_one_attempt_the_later_execution_wins(self, world: World) -> None:
         """The host failed the first execution, and the app resumed it."""
@@ -210,7 +210,7 @@ class TestEnded:
         resumed = Ended(first.id, 1, Ending(State.CANCELLED), resumes=2)
         await world.dead_letters.write_ended(first)
         await world.dead_letters.write_ended(resumed)
-        assert await world.dead_letters.ended(first.id) == resumed
+        assert await world.dead_letters.read_ended(first.id) == resumed
 
     @pytest.mark.parametrize("late", [(0, 9), (1, 0), (1, 1), (1, 2)])
     async def test_a_late_write_of_no_higher_rank_changes_nothing(self, world: World, late: tuple[int, int]) -> None:
@@ -219,7 +219,7 @@ class TestEnded:
         ended = Ended(transfer_id(world), 1, Ending(State.CANCELLED), resumes=2)
         await world.dead_letters.write_ended(ended)
         await world.dead_letters.write_ended(Ended(ended.id, attempt, Ending(FAILED, Reason.INTERNAL), resumes=resumes))
-        assert await world.dead_letters.ended(ended.id) == ended
+        assert await world.dead_letters.read_ended(ended.id) == ended
 
     @pytest.mark.parametrize(
         ("attempt", "resumes", "stays"),
@@ -232,7 +232,7 @@ class TestEnded:
         ended = Ended(transfer_id(world), 1, Ending(State.CANCELLED), resumes=2)
         await world.dead_letters.write_ended(ended)
         await world.dead_letters.drop_ended(ended.id, attempt, resumes)
-        assert await world.dead_letters.ended(ended.id) == (ended if stays else None)
+        assert await world.dead_letters.read_ended(ended.id) == (ended if stays else None)
 
     async def test_concurrent_executions_of_attempts(self, world: World) -> None:
         ends = [
@@ -241,12 +241,12 @@ class TestEnded:
             for resumes in (0, 3)
         ]
         await asyncio.gather(*map(world.dead_letters.write_ended, reversed(ends)))
-        assert await world.dead_letters.ended(transfer_id(world)) == ends[-1]
+        assert await world.dead_letters.read_ended(transfer_id(world)) == ends[-1]
 
     async def test_by_concurrent_writers(self, world: World) -> None:
         ends = [Ended(transfer_id(world), number, Ending(FAILED)) for number in range(5)]
         await asyncio.gather(*map(world.dead_letters.write_ended, ends))
-        assert await world.dead_letters.ended(transfer_id(world)) == ends[-1]
+        assert await world.dead_letters.read_ended(transfer_id(world)) == ends[-1]
 
     async def test_listed_without_their_detail(self, world: World) -> None:
         ends = [
@@ -254,7 +254,7 @@ class TestEnded:
         ]
         for ended in ends:
             await world.dead_letters.write_ended(ended)
-        found = [ended async for ended in world.dead_letters.endings() if ended.id.startswith(ends[0].id[:9])]
+        found = [ended async for ended in world.dead_letters.list_ended() if ended.id.startswith(ends[0].id[:9])]
         shown = (replace(ended, ending=Ending(FAILED, Reason.THROTTLED), resumes=0) for ended in ends)
         assert found == sorted(shown, key=lambda ended: ended.id)
 
@@ -270,7 +270,7 @@ class TestDiscarded:
 
     async def listed(self, world: World) -> list[bool]:
         """Return the marks in the list of ends."""
-        return [ended.discarded async for ended in world.dead_letters.endings() if ended.id == transfer_id(world)]
+        return [ended.discarded async for ended in world.dead_letters.list_ended() if ended.id == transfer_id(world)]
 
     async def discard(self, world: World, attempt: int = 0) -> bool:
         return await world.dead_letters.resolve(transfer_id(world), attempt, letters.DISCARDED, SOON)
@@ -280,7 +280,7 @@ class TestDiscarded:
         await world.dead_letters.write(letter(world))
         assert await self.listed(world) == [False]
         assert await self.discard(world)
-        assert await world.dead_letters.ended(ended.id) == replace(ended, discarded=True)
+        assert await world.dead_letters.read_ended(ended.id) == replace(ended, discarded=True)
         assert await self.listed(world) == [True]
         found = await world.dead_letters.read(ended.id)
         assert found is not None
@@ -291,25 +291,25 @@ class TestDiscarded:
         ended = await self.ended(world)
         await world.dead_letters.write(letter(world))
         await world.dead_letters.resolve(ended.id, 0, State.CANCELLED, SOON)
-        assert await world.dead_letters.ended(ended.id) == ended
+        assert await world.dead_letters.read_ended(ended.id) == ended
 
     async def test_without_an_open_dead_letter_nothing_is_marked(self, world: World) -> None:
         """The dead letter is missing, and the sweep must write it."""
         ended = await self.ended(world)
         assert not await self.discard(world)
-        assert await world.dead_letters.ended(ended.id) == ended
+        assert await world.dead_letters.read_ended(ended.id) == ended
 
     async def test_the_record_of_a_later_attempt_is_not_marked(self, world: World) -> None:
         later = await self.ended(world, attempt=1)
         await world.dead_letters.write(letter(world))
         assert await self.discard(world)
-        assert await world.dead_letters.ended(later.id) == later
+        assert await world.dead_letters.read_ended(later.id) == later
 
     async def test_a_dead_letter_without_a_record_is_resolved(self, world: World) -> None:
         """Of a message, or of an unreadable transfer."""
         await world.dead_letters.write(letter(world))
         assert await self.discard(world)
-        assert await world.dead_letters.ended(transfer_id(world)) is None
+        assert await world.dead_letters.read_ended(transfer_id(world)) is None
 
     async def test_a_repeated_write_of_the_same_end_keeps_the_mark(self, world: World) -> None:
         """Of an activity that ran twice. The next attempt's record undoes it."""
@@ -380,7 +380,7 @@ class TestStored:
             await storage.dead_letters.resolve(ended.id, 0, letters.DISCARDED, NOW)
         assert await listed(storage) == [ended.id]
         assert await storage.dead_letters.resolve(ended.id, 0, letters.DISCARDED, SOON)
-        assert await storage.dead_letters.ended(ended.id) == replace(ended, discarded=True)
+        assert await storage.dead_letters.read_ended(ended.id) == replace(ended, discarded=True)
         assert await listed(storage) == []
 
     @pytest.mark.parametrize("content", [b"", b"no JSON", b"[]", b"{}", b'{"id": 1}'])
@@ -388,7 +388,10 @@ class TestStored:
         endpoint = storage.stack.blob_url("sharingstate")
         for folder in ("open", "ended"):
             await storage.put(Blob(endpoint, "dead-letters", f"{folder}/{transfer_id(storage)}.json"), content)
-        for read in (storage.dead_letters.read(transfer_id(storage)), storage.dead_letters.ended(transfer_id(storage))):
+        for read in (
+            storage.dead_letters.read(transfer_id(storage)),
+            storage.dead_letters.read_ended(transfer_id(storage)),
+        ):
             with pytest.raises(Retryable) as failure:
                 await read
             assert failure.value.reason is Reason.INTERNAL
@@ -400,7 +403,7 @@ class TestStored:
         odd = Blob(endpoint, "dead-letters", f"ended/{first}.json")
         await storage.put(odd, b"{}", metadata={"attempt": "1", "state": "unheard_of"})
         await storage.dead_letters.write_ended(Ended(last, 0, Ending(FAILED)))
-        found = [ended.id async for ended in storage.dead_letters.endings() if ended.id in {first, last}]
+        found = [ended.id async for ended in storage.dead_letters.list_ended() if ended.id in {first, last}]
         assert found == [last]
 
     async def test_a_missing_container_is_an_error(self, storage: InStorage) -> None:

@@ -52,7 +52,7 @@ def refused(failure: pytest.ExceptionInfo[Permanent]) -> Reason:
 async def copy_of(world: World, name: str) -> Copy:
     """Return a copy of an existing source blob to a target of this name."""
     etag = await world.put(world.source_blob("blob"))
-    source = await world.source.readable(world.source_blob("blob"), datetime.now(UTC) + timedelta(hours=1))
+    source = await world.source.sign_read(world.source_blob("blob"), datetime.now(UTC) + timedelta(hours=1))
     return Copy(world.target_blob(name), source, etag, Engine.SYNC, {"source_etag": etag})
 
 

@@ -233,4 +233,4 @@ class TestOddities:
         body = f"<EnumerationResults><Blobs>{blobs}</Blobs><NextMarker /></EnumerationResults>"
         async with serving(200, {"Content-Type": "application/xml"}, body.encode()) as service:
             events = StoredEvents(service.clients, service.endpoint, service.endpoint)
-            assert [(found.name, found.etag) async for found in events.undelivered()] == [("a", ""), ("b", "0x1")]
+            assert [(found.name, found.etag) async for found in events.list_undelivered()] == [("a", ""), ("b", "0x1")]

@@ -60,7 +60,7 @@ class Clock:
 
 async def test_on_azure_with_a_user_delegation_key() -> None:
     """Read permission only, for this blob, back-dated, until the given time, https only."""
-    url = (await SourceBlobs(Delegating(), Clock()).readable(BLOB, NOW + timedelta(hours=1))).url
+    url = (await SourceBlobs(Delegating(), Clock()).sign_read(BLOB, NOW + timedelta(hours=1))).url
     assert url.startswith(BLOB.url + "?")
     query = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
     assert (query["sp"], query["sr"], query["spr"]) == ("r", "b", "https")
@@ -71,7 +71,7 @@ async def test_on_azure_with_a_user_delegation_key() -> None:
 async def test_concurrent_callers_share_one_key_request() -> None:
     clients = Delegating()
     source = SourceBlobs(clients, Clock())
-    await asyncio.gather(*(source.readable(BLOB, NOW + timedelta(days=6)) for _ in range(10)))
+    await asyncio.gather(*(source.sign_read(BLOB, NOW + timedelta(days=6)) for _ in range(10)))
     assert clients.fetched == [(NOW - timedelta(minutes=15), NOW - timedelta(minutes=15) + timedelta(days=7))]
 
 
@@ -79,11 +79,11 @@ async def test_a_key_that_would_expire_too_early_is_renewed() -> None:
     """The longest deadline is 6 days, the longest life of a key 7 days."""
     clients, clock = Delegating(), Clock()
     source = SourceBlobs(clients, clock)
-    await source.readable(BLOB, NOW + timedelta(days=6))
+    await source.sign_read(BLOB, NOW + timedelta(days=6))
     clock.time = NOW + timedelta(minutes=30)
-    await source.readable(BLOB, NOW + timedelta(days=7) - BACK_DATED)
+    await source.sign_read(BLOB, NOW + timedelta(days=7) - BACK_DATED)
     assert len(clients.fetched) == 1
-    await source.readable(BLOB, NOW + timedelta(days=7))
+    await source.sign_read(BLOB, NOW + timedelta(days=7))
     assert len(clients.fetched) == 2
 
 
@@ -93,10 +93,10 @@ async def test_a_key_is_renewed_after_an_hour() -> None:
     source = SourceBlobs(clients, clock)
     for passed in (timedelta(0), KEY_USE):
         clock.time = NOW + passed
-        await source.readable(BLOB, clock.time + timedelta(hours=1))
+        await source.sign_read(BLOB, clock.time + timedelta(hours=1))
         assert len(clients.fetched) == 1
     clock.time += timedelta(seconds=1)
-    await source.readable(BLOB, clock.time + timedelta(hours=1))
+    await source.sign_read(BLOB, clock.time + timedelta(hours=1))
     assert len(clients.fetched) == 2
 
 
@@ -105,10 +105,10 @@ async def test_a_refused_key_request_is_retried_by_the_next_read() -> None:
     source = SourceBlobs(clients, Clock())
     clients.failing = True
     with pytest.raises(Retryable) as failure:
-        await source.readable(BLOB, NOW)
+        await source.sign_read(BLOB, NOW)
     assert failure.value.reason is Reason.SOURCE_UNREADABLE
     clients.failing = False
-    assert (await source.readable(BLOB, NOW)).url
+    assert (await source.sign_read(BLOB, NOW)).url
 
 
 class TestEmulator:
@@ -118,7 +118,7 @@ class TestEmulator:
         blob, other = storage.source_blob("ü/%20 x"), storage.source_blob("other")
         for each in (blob, other):
             await storage.put(each)
-        url = (await storage.source.readable(blob, datetime.now(UTC) + timedelta(minutes=1))).url
+        url = (await storage.source.sign_read(blob, datetime.now(UTC) + timedelta(minutes=1))).url
         query = url.partition("?")[2]
         container = f"{blob.endpoint}/{blob.container}"
         requests = [
@@ -132,7 +132,7 @@ class TestEmulator:
 
     async def test_expires(self, storage: InStorage) -> None:
         await storage.put(storage.source_blob())
-        late = await storage.source.readable(storage.source_blob(), datetime.now(UTC) - timedelta(seconds=1))
+        late = await storage.source.sign_read(storage.source_blob(), datetime.now(UTC) - timedelta(seconds=1))
         assert await _status("GET", late.url) == 403
 
 

@@ -67,7 +67,7 @@ async def test_names_are_kept_byte_for_byte(world: World, name: str) -> None:
 
 async def test_the_repr_of_a_signed_read_hides_its_signature(world: World) -> None:
     until = datetime.now(UTC) + timedelta(minutes=30)
-    signed = await world.source.readable(world.source_blob(), until)
+    signed = await world.source.sign_read(world.source_blob(), until)
     assert signed.url.startswith(world.source_blob().url + "?")
     assert "sig" not in repr(signed)
 

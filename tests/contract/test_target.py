@@ -132,7 +132,7 @@ class TestRefusal:
     @BOTH
     async def test_the_signature_has_expired(self, world: World, engine: Engine) -> None:
         copy = await request(world, engine)
-        expired = await world.source.readable(world.source_blob(), datetime.now(UTC) - timedelta(minutes=1))
+        expired = await world.source.sign_read(world.source_blob(), datetime.now(UTC) - timedelta(minutes=1))
         refusal = await refused(world, replace(copy, source=expired))
         assert (refusal.status, refusal.code) == (403, CANNOT_VERIFY_SOURCE)
 

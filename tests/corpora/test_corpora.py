@@ -34,7 +34,7 @@ def expected(case: dict[str, Any]) -> EventDecision:
     return (
         EventDecision(ignored=why)
         if verdict == "ignored"
-        else EventDecision(refused=RejectedEvent(Reason(verdict), why))
+        else EventDecision(rejection=RejectedEvent(Reason(verdict), why))
     )
 
 

@@ -122,7 +122,7 @@ def test_every_example_fits_its_schema() -> None:
     shown = [found for found in objects(DESCRIPTION) if "example" in found]
     assert shown
     assert [error for found in shown for error in wrong(found["schema"], found["example"])] == []
-    assert named("ListedDeadLetter", records.listed(UNKNOWN, {})) == []
+    assert named("ListedDeadLetter", records.list_item(UNKNOWN, {})) == []
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

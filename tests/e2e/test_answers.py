@@ -13,7 +13,7 @@ import pytest
 from azure.storage.blob import BlobType
 
 from rules.errors import HINTS, Reason
-from rules.events import announcement
+from rules.events import created_event
 from rules.routes.config import read
 from rules.transfers import identity
 from tests.e2e.conftest import environment
@@ -216,7 +216,7 @@ def test_a_source_that_is_not_seen_twice_was_deleted(answering: Desk, ends: dict
     assert COPY not in asked(answering, "gone")
     etag = answering.source("gone", "inputs").get_blob_properties().etag.strip('"')
     again = identity.transfer(read(answering.stack.environment["ROUTES"])[1], "gone", etag)
-    answering.queue().send_message(announcement(again, etag, None).decode())
+    answering.queue().send_message(created_event(again, etag, None).decode())
     done = answering.until(lambda: verified(answering, again.id), "it is shared after all")
     assert done["attempt"] == 1
     assert answering.read(answering.target("gone", "of-inputs")) == b"gone"

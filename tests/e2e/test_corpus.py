@@ -109,8 +109,8 @@ def here(desk: Desk, case: dict[str, Any]) -> bytes:
 
 def verdict(found: EventDecision) -> str:
     """What a message leads to, in one word."""
-    if found.refused:
-        return str(found.refused.reason)
+    if found.rejection:
+        return str(found.rejection.reason)
     return "accepted" if found.transfers else "ignored"
 
 
@@ -149,7 +149,7 @@ def test_every_message_leads_to_its_verdict(hostile: Desk, sent: dict[bytes, Eve
     hostile.until(lambda: depth(hostile, "blob-events") == 0, "blob-events is empty", 2 * PATIENCE)
     hostile.until(partial(drained, hostile, hostile.queue("blob-events-poison")), "its poison twin is empty")
     kept = {item["id"]: item["reason"] for item in hostile.everything("/dead-letters")}
-    refused = {message_id(body): found.refused for body, found in sent.items() if found.refused}
+    refused = {message_id(body): found.rejection for body, found in sent.items() if found.rejection}
     assert kept == {identity: refusal.reason for identity, refusal in refused.items()}
     assert {verdict(found) for found in sent.values()} == set(kept.values()) | {"accepted", "ignored"}
     transfers = {transfer.id for found in sent.values() for transfer in found.transfers}
@@ -180,7 +180,7 @@ def test_every_dead_letter_says_why_and_holds_its_message(hostile: Desk, sent: d
 
 def one_of_each(sent: dict[bytes, EventDecision]) -> list[tuple[bytes, RejectedEvent]]:
     """A refused message for each detail of each reason, also one of each that held a secret."""
-    refused = [(body, found.refused) for body, found in sent.items() if found.refused]
+    refused = [(body, found.rejection) for body, found in sent.items() if found.rejection]
     return list(
         {(refusal, redaction.without_secrets(body) == body): (body, refusal) for body, refusal in refused}.values()
     )
@@ -264,7 +264,7 @@ def test_what_held_a_secret_is_kept_without_it(hostile: Desk, sent: dict[bytes, 
     """Wherever its message said it; and both queues are empty still."""
     secrets = search.secrets(hostile)
     short = {body: found for body, found in sent.items() if len(body) < 10_000}  # the long ones are padding
-    told = [message_id(body) for body, found in short.items() if found.refused and secrets.found(body)]
+    told = [message_id(body) for body, found in short.items() if found.rejection and secrets.found(body)]
     assert len(told) > 2
     container = hostile.accounts["sharingstate"].get_container_client("dead-letters")
     kept = {identity: container.download_blob(f"open/{identity}.json").readall() for identity in told}

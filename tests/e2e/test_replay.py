@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rules.events import announcement
+from rules.events import created_event
 from rules.routes.model import Place, Route
 from rules.transfers import identity
 from tests.e2e.desk import Desk
@@ -178,7 +178,7 @@ def event(desk: Desk, letter: dict[str, Any]) -> str:
     )
     transfer = identity.transfer(Route(CONTAINER, source, target), letter["name"], letter["etag"])
     assert transfer.id == letter["id"]
-    return announcement(transfer, letter["etag"], None).decode()
+    return created_event(transfer, letter["etag"], None).decode()
 
 
 def discards(desk: Desk, **body: Any) -> str:

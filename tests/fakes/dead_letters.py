@@ -24,7 +24,7 @@ class MemoryDeadLetters:
         self.resolved: dict[str, DeadLetter] = {}
         self.ends: dict[str, Ended] = {}
 
-    async def ended(self, identity: str) -> Ended | None:
+    async def read_ended(self, identity: str) -> Ended | None:
         async with self._world.request(LETTERS_READ, f"ended/{identity}"):
             return self.ends.get(identity)
 
@@ -42,7 +42,7 @@ class MemoryDeadLetters:
     async def write(self, letter: DeadLetter) -> None:
         async with self._world.request(LETTERS_WRITE, f"open/{letter.id}"):
             known = [records[letter.id] for records in (self.open, self.resolved) if letter.id in records]
-            new = letters.merged(max(known, key=lambda old: old.last, default=None), letter)
+            new = letters.merge(max(known, key=lambda old: old.last, default=None), letter)
             if new is not None:
                 self.open[letter.id] = _stored(new)
 
@@ -54,7 +54,7 @@ class MemoryDeadLetters:
             del self.open[identity]
             before = self.resolved.get(identity)
             if before is None or before.last < opened.last:
-                self.resolved[identity] = _stored(letters.resolved(opened, now, how))
+                self.resolved[identity] = _stored(letters.resolve(opened, now, how))
             closed, ended = self.resolved[identity], self.ends.get(identity)
             if closed.resolved_as == letters.DISCARDED and ended is not None and ended.attempt <= closed.last:
                 self.ends[identity] = replace(ended, discarded=True)
@@ -69,10 +69,10 @@ class MemoryDeadLetters:
         after = decode_token(folder, continuation) or ""
         async with self._world.request(LETTERS_LIST, folder):
             found = sorted(identity for identity in self.open if identity.startswith(prefix) and identity > after)
-            items = [records.listed(identity, records.metadata(self.open[identity])) for identity in found[:limit]]
+            items = [records.list_item(identity, records.metadata(self.open[identity])) for identity in found[:limit]]
             return items, encode_token(folder, found[limit - 1]) if len(found) > limit else None
 
-    async def endings(self) -> AsyncIterator[Ended]:
+    async def list_ended(self) -> AsyncIterator[Ended]:
         async with self._world.request(LETTERS_LIST, "ended/"):
             found = [self.ends[identity] for identity in sorted(self.ends)]
         for ended in found:

@@ -42,7 +42,7 @@ class MemoryEvents:
             now = self._world.now()
             self.queue[self._id()] = Message(body, now + timedelta(seconds=delay), now)
 
-    async def poison(self) -> AsyncIterator[Poison]:
+    async def receive_poison(self) -> AsyncIterator[Poison]:
         async with self._world.request(EVENTS_POISON, ""):
             now = self._world.now()
             visible = [identity for identity, message in self.poisoned.items() if message.visible_at <= now]
@@ -51,21 +51,21 @@ class MemoryEvents:
         for identity in visible:
             yield Poison(self.poisoned[identity].body, identity, "receipt")
 
-    async def consumed(self, message: Poison) -> None:
+    async def delete_poison(self, message: Poison) -> None:
         async with self._world.request(EVENTS_CONSUMED, message.id):
             self.poisoned.pop(message.id, None)
 
-    async def undelivered(self) -> AsyncIterator[Undelivered]:
+    async def list_undelivered(self) -> AsyncIterator[Undelivered]:
         async with self._world.request(EVENTS_UNDELIVERED, ""):
             found = [self._listed(name) for name in sorted(self.given_up)]
         for listed in found:
             yield listed
 
-    async def read(self, found: Undelivered) -> bytes | None:
+    async def read_undelivered(self, found: Undelivered) -> bytes | None:
         async with self._world.request(EVENTS_UNDELIVERED, found.name):
             return self.given_up[found.name] if self._is_listed(found) else None
 
-    async def delivered(self, found: Undelivered) -> None:
+    async def delete_undelivered(self, found: Undelivered) -> None:
         async with self._world.request(EVENTS_DELIVERED, found.name):
             if self._is_listed(found):
                 del self.given_up[found.name]
@@ -74,7 +74,7 @@ class MemoryEvents:
         async with self._world.request(EVENTS_DEPTH, ""):
             return len(self.queue)
 
-    async def oldest(self) -> datetime | None:
+    async def oldest_message(self) -> datetime | None:
         async with self._world.request(EVENTS_DEPTH, ""):
             now = self._world.now()
             return min((message.put_at for message in self.queue.values() if message.visible_at <= now), default=None)

@@ -19,7 +19,7 @@ from rules import codec
 from rules.errors import Reason, Retryable
 from rules.jobs.model import Job
 from rules.orchestrations.instance import Input, Instance
-from rules.transfers.identity import listable
+from rules.transfers.identity import listable_ids
 from tests.fakes.world import MemoryStorage
 
 
@@ -90,7 +90,7 @@ class MemoryInstances:
                 and (not statuses or instance.status in statuses)
                 and (before is None or self.created.get(identity, before) <= before)
             )
-            items = [self.kept[identity] for identity in found[:limit] if listable(prefix).fullmatch(identity)]
+            items = [self.kept[identity] for identity in found[:limit] if listable_ids(prefix).fullmatch(identity)]
             return items, encode_token(prefix, found[limit - 1]) if len(found) > limit else None
 
     def become(self, identity: str, status: str, output: Any = None, custom: dict[str, Any] | None = None) -> None:

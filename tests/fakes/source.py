@@ -37,7 +37,7 @@ class MemorySource:
             item = self._world.blobs.get(blob)
             return dict(item.tags) if self.may_read_tags and item and item.etag == etag else None
 
-    async def readable(self, blob: Blob, until: datetime) -> CopySource:
+    async def sign_read(self, blob: Blob, until: datetime) -> CopySource:
         """Return a signed URL without a request, as with a cached key."""
         url = f"{blob.url}?se={until.isoformat()}&sig=secret-{self._world.next_number()}"
         self._world.signed[url] = (blob, until)

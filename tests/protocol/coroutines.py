@@ -119,9 +119,9 @@ class _Port:
 
         return ask
 
-    async def endings(self) -> AsyncIterator[Any]:
+    async def list_ended(self) -> AsyncIterator[Any]:
         """A list that is read in pages is one request here."""
-        for ended in await self._replay.ask(Request(self._name, "endings")):
+        for ended in await self._replay.ask(Request(self._name, "list_ended")):
             yield ended
 
 

@@ -266,7 +266,7 @@ class Machine:
         new = new._replace(born=found.task[0], answers=found.task[1])
         rest = without(state.tasks, old)
         for call in found.calls:
-            if call.name == "source.readable":
+            if call.name == "source.sign_read":
                 interim = state._replace(tasks=(*rest, new))
                 after, answer = self._apply(interim, new, call)
                 return self._deliver_answer(after, new, new, call.number, answer)

@@ -208,7 +208,7 @@ class Model(Machine):
 
     def _message(self, index: int) -> bytes:
         transfer = self.transfers[index]
-        return events.announcement(transfer, transfer.etag, BASE)
+        return events.created_event(transfer, transfer.etag, BASE)
 
     def _wake_steps(self, state: State) -> Iterator[Step]:
         for task in state.tasks:

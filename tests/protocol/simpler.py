@@ -27,10 +27,10 @@ Simpler = Callable[[pytest.MonkeyPatch], None]
 def incomplete_is_not_success(patch: pytest.MonkeyPatch) -> None:
     """A target blob of this transfer without the status `success` is incomplete."""
 
-    def is_half_made(target: TargetBlob, transfer: Transfer, _size: int | None) -> bool:
+    def is_incomplete(target: TargetBlob, transfer: Transfer, _size: int | None) -> bool:
         return target.transfer_id == transfer.id and target.copy_status is not CopyStatus.SUCCESS
 
-    patch.setattr(decisions, "is_half_made", is_half_made)
+    patch.setattr(decisions, "is_incomplete", is_incomplete)
 
 
 def one_look_finds_a_deletion(patch: pytest.MonkeyPatch) -> None:
@@ -58,13 +58,13 @@ def only_own_copies_are_waited_for(patch: pytest.MonkeyPatch) -> None:
 
         return remember
 
-    def is_coming(target: TargetBlob | None, etag: str) -> bool:
-        return decisions.is_coming(target, etag) and target is not None and target.transfer_id == mine
+    def is_in_progress(target: TargetBlob | None, etag: str) -> bool:
+        return decisions.is_in_progress(target, etag) and target is not None and target.transfer_id == mine
 
     for step in (Step.START, Step.CHECK):
         patch.setitem(ACTIVITIES, step, remembering(ACTIVITIES[step]))
-    patch.setattr(start, "is_coming", is_coming)
-    patch.setattr("activities.transfers.check.is_coming", is_coming)
+    patch.setattr(start, "is_in_progress", is_in_progress)
+    patch.setattr("activities.transfers.check.is_in_progress", is_in_progress)
 
 
 def stale_copies_are_not_cleaned(patch: pytest.MonkeyPatch) -> None:
@@ -81,12 +81,12 @@ def stale_copies_are_not_cleaned(patch: pytest.MonkeyPatch) -> None:
 
 def every_copy_is_aborted(patch: pytest.MonkeyPatch) -> None:
     """A cleaning aborts every pending copy that it finds."""
-    rule = decisions.clean
+    rule = decisions.choose_cleaning
 
     def clean(run: Run, target: TargetBlob | None, **_: bool) -> decisions.Cleaning:
         return rule(run, target, aborted=False)
 
-    patch.setattr("activities.transfers.finish.clean", clean)
+    patch.setattr("activities.transfers.finish.choose_cleaning", clean)
 
 
 def settle_is_too_short(patch: pytest.MonkeyPatch) -> None:
@@ -110,10 +110,10 @@ def ended_is_not_read(patch: pytest.MonkeyPatch) -> None:
 
 
 def last_write_of_a_dead_letter_wins(patch: pytest.MonkeyPatch) -> None:
-    def merged(_: DeadLetter | None, new: DeadLetter) -> DeadLetter:
+    def merge(_: DeadLetter | None, new: DeadLetter) -> DeadLetter:
         return new
 
-    patch.setattr(letters, "merged", merged)
+    patch.setattr(letters, "merge", merge)
 
 
 def receipt_ignores_size(patch: pytest.MonkeyPatch) -> None:
@@ -132,7 +132,7 @@ def receipt_is_metadata(patch: pytest.MonkeyPatch) -> None:
         return target.source_etag == etag
 
     patch.setattr(decisions, "is_receipt", is_receipt)
-    patch.setattr(start, "is_coming", lambda *_: False)
+    patch.setattr(start, "is_in_progress", lambda *_: False)
 
 
 def replaced_without_condition(patch: pytest.MonkeyPatch) -> None:
@@ -161,7 +161,7 @@ def superseded_cleans_only_what_is_visible(patch: pytest.MonkeyPatch) -> None:
 
     async def may_be_half_made(ports: Ports, run: Run) -> bool:
         target = await ports.target.head(run.transfer.target_blob)
-        return target is not None and decisions.is_half_made(target, run.transfer, run.size)
+        return target is not None and decisions.is_incomplete(target, run.transfer, run.size)
 
     patch.setattr("activities.transfers.finish._may_be_half_made", may_be_half_made)
 
@@ -201,7 +201,7 @@ def discard_is_marked_first(patch: pytest.MonkeyPatch) -> None:
 
 def an_abort_is_never_repeated(patch: pytest.MonkeyPatch) -> None:
     """An abort without an answer counts as done."""
-    rule = decisions.clean
+    rule = decisions.choose_cleaning
     aborted: list[bool] = []
 
     async def clean(ports: Ports, run: Run) -> Outcome:
@@ -214,4 +214,4 @@ def an_abort_is_never_repeated(patch: pytest.MonkeyPatch) -> None:
         return cleaning
 
     patch.setitem(ACTIVITIES, Step.CLEAN, clean)
-    patch.setattr("activities.transfers.finish.clean", once)
+    patch.setattr("activities.transfers.finish.choose_cleaning", once)

@@ -94,7 +94,7 @@ def test_cancel_during_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """A transfer is cancelled while a second run of `start` is about to copy: the cleaning waits for that copy."""
 
     def trace(runner: TraceRunner) -> None:
-        runner.take("event 1", "1 start twice", "1 start source.head", "1 start dead_letters.ended")
+        runner.take("event 1", "1 start twice", "1 start source.head", "1 start dead_letters.read_ended")
         runner.take("1 start late wakes", "cancel 1", "1 start source.head unsent", "1 record dead_letters.write_ended")
         runner.run("1 settled")
         runner.run("1 clean")
@@ -111,7 +111,7 @@ def test_late_activity(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run of `start` read that there is no target, and is delayed until its transfer has ended: it does not act."""
 
     def trace(runner: TraceRunner) -> None:
-        runner.take("event 1", "1 start source.head", "1 start dead_letters.ended asleep after")
+        runner.take("event 1", "1 start source.head", "1 start dead_letters.read_ended asleep after")
         runner.take("1 start late wakes", "cancel 1", "1 start source.head unsent", "1 record dead_letters.write_ended")
         runner.run("1 settled")
         runner.run("1 clean")
@@ -131,7 +131,9 @@ def test_absent_has_no_etag(monkeypatch: pytest.MonkeyPatch) -> None:
     """A copy in flight found no target; two newer versions follow, one is cancelled: the target must not be removed before that copy."""
 
     def trace(runner: TraceRunner) -> None:
-        runner.take("event 1", "1 start source.head", "1 start dead_letters.ended", "overwrite once read", "event 2")
+        runner.take(
+            "event 1", "1 start source.head", "1 start dead_letters.read_ended", "overwrite once read", "event 2"
+        )
         runner.run("2 start")
         runner.take("copy ends", "2 pause")
         runner.run("2 ")
@@ -216,7 +218,11 @@ def test_receipt_of_a_pending_copy(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def trace(runner: TraceRunner) -> None:
         runner.take(
-            "event 1", "1 start source.head", "1 start dead_letters.ended", "1 start target.copy crash after", "1 pause"
+            "event 1",
+            "1 start source.head",
+            "1 start dead_letters.read_ended",
+            "1 start target.copy crash after",
+            "1 pause",
         )
         runner.run("1 start")
 
@@ -245,7 +251,12 @@ def test_deletion_beside_a_late_copy(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def trace(runner: TraceRunner) -> None:
         runner.take(
-            "event 1", "1 start source.head", "1 start dead_letters.ended", "remove once read", "1 failed", "1 resume"
+            "event 1",
+            "1 start source.head",
+            "1 start dead_letters.read_ended",
+            "remove once read",
+            "1 failed",
+            "1 resume",
         )
         runner.run("1#1")
         runner.take("1 start target.copy")
@@ -310,7 +321,7 @@ def test_deleted_on_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """The service answers BlobNotFound once for an existing blob: a second look finds it."""
 
     def trace(runner: TraceRunner) -> None:
-        runner.take("event 1", "1 start dead_letters.ended", "1 start source.head unseen")
+        runner.take("event 1", "1 start dead_letters.read_ended", "1 start source.head unseen")
 
     runner = _run(trace, Scenario(SYNC, versions=1, faults=1, unreduced=True))
     assert runner.finish() == ["verified"]
@@ -322,12 +333,16 @@ def test_removed_too_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """An older version's copy is in flight while a target of another blob type is about to be removed: it must find a target."""
 
     def trace(runner: TraceRunner) -> None:
-        runner.take("event 1", "1 start dead_letters.ended", "1 start source.head", "overwrite once read", "event 2")
+        runner.take(
+            "event 1", "1 start dead_letters.read_ended", "1 start source.head", "overwrite once read", "event 2"
+        )
         runner.run("2 start")
         runner.take("copy ends", "2 pause")
         runner.run("2 ")
-        runner.take("overwrite", "event 3", "3 start dead_letters.ended", "3 start source.head", "3 start target.copy")
-        runner.take("3 start target.head", "3 start dead_letters.ended", "3 start source.head")
+        runner.take(
+            "overwrite", "event 3", "3 start dead_letters.read_ended", "3 start source.head", "3 start target.copy"
+        )
+        runner.take("3 start target.head", "3 start dead_letters.read_ended", "3 start source.head")
         runner.take_if_possible("3 start target.delete")
         runner.take("1 start target.copy")
         runner.take_if_possible("copy ends once read")

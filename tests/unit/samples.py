@@ -1,4 +1,4 @@
-"""One of each word of the product, to vary in a test; and strategies that draw any of them."""
+"""Sample values for tests, and Hypothesis strategies."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -32,7 +32,7 @@ TARGET = TargetBlob("0x1", 1_000, source_etag=ETAG, transfer_id=TRANSFER.id)
 
 
 def event(**data: Any) -> dict[str, Any]:
-    """The event of `TRANSFER`'s version as CloudEvents, with these fields of `data` instead."""
+    """The event of `TRANSFER`'s version as CloudEvents, with these fields of `data` replaced."""
     return {
         "specversion": "1.0",
         "id": "1",
@@ -45,7 +45,7 @@ def event(**data: Any) -> dict[str, Any]:
 
 
 def event_grid(**data: Any) -> dict[str, Any]:
-    """The same in Event Grid's own schema."""
+    """The same event in the Event Grid schema."""
     cloud = event(**data)
     return {
         "id": "1",
@@ -60,17 +60,16 @@ def event_grid(**data: Any) -> dict[str, Any]:
 
 
 def body(value: Any) -> bytes:
-    """A message that says `value`."""
     return json.dumps(value).encode()
 
 
 def after(**length: float) -> datetime:
-    """The moment so long after `NOW`."""
+    """The time this long after `NOW`."""
     return NOW + timedelta(**length)
 
 
 def moments() -> st.SearchStrategy[datetime]:
-    """Times as the codec keeps them: UTC, to the millisecond."""
+    """Times with the codec's precision: UTC and milliseconds."""
     return st.integers(0, 2**40).map(lambda milliseconds: after(milliseconds=milliseconds))
 
 
@@ -80,7 +79,6 @@ def carried_names(max_size: int = 1_024) -> st.SearchStrategy[str]:
 
 
 def endings() -> st.SearchStrategy[Ending]:
-    """Any ending."""
     successors = st.sampled_from([Successor(None), Successor(NEWER), Successor(NEWER, growing=True)])
     return st.builds(
         Ending, st.sampled_from(State), st.none() | st.sampled_from(Reason), st.text(max_size=5), st.none() | successors
@@ -88,7 +86,7 @@ def endings() -> st.SearchStrategy[Ending]:
 
 
 def outcomes() -> st.SearchStrategy[Outcome]:
-    """Anything that a step may find, likely or not."""
+    """Outcomes, including impossible ones."""
     fields: dict[str, st.SearchStrategy[Any]] = {
         "engine": st.sampled_from(Engine),
         "size": st.integers(0, 2**40),
@@ -107,7 +105,7 @@ def _outcome(verdict: Verdict, fields: dict[str, Any]) -> Outcome:
 
 
 def transfers() -> st.SearchStrategy[Transfer]:
-    """Transfers of any name along a route of any prefixes."""
+    """Transfers of any name and any prefixes."""
     return st.builds(
         lambda prefix, target, rest: identity.transfer(
             Route("any", Place(SOURCE_HOST, "source", prefix), Place(TARGET_HOST, "target", target)),
@@ -121,7 +119,7 @@ def transfers() -> st.SearchStrategy[Transfer]:
 
 
 def runs() -> st.SearchStrategy[Run]:
-    """Runs in any condition."""
+    """Runs in any condition, including impossible ones."""
     fields: dict[str, st.SearchStrategy[Any]] = {
         "attempt": st.integers(0, 1_000),
         "has_open_dead_letter": st.booleans(),

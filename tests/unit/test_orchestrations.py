@@ -71,9 +71,9 @@ async def test_every_orchestration_is_found_and_resumed_after_the_host_failed_it
     found = await instances.find(identity_of(given))
     assert isinstance(found, Instance)
     assert found.input == given
-    sequel = recovery.sequel(found)
-    assert sequel is not None
-    assert sequel.resumed
-    assert type(sequel.input) is type(given)
-    assert identity_of(sequel.input) == found.id
+    plan = recovery.plan(found)
+    assert plan is not None
+    assert plan.resumed
+    assert type(plan.input) is type(given)
+    assert identity_of(plan.input) == found.id
     assert any(found.id.startswith(prefix) for prefix in resume.PREFIXES if prefix or isinstance(given, Run))

@@ -134,7 +134,7 @@ class World:
 
     def event(self, transfer: Transfer) -> bytes:
         """The event of the transfer's version."""
-        return events.announcement(transfer, transfer.etag, self.clock)
+        return events.created_event(transfer, transfer.etag, self.clock)
 
 
 def with_engine(engine: Any, **fields: Any) -> Route:

@@ -7,7 +7,7 @@ from typing import Any
 import azure.functions as func
 
 from operations.problems import Invalid
-from rules.codec import moment
+from rules.codec import parse_time
 from rules.errors import Reason
 from rules.jobs.model import DEFAULT_RATE, MAX_RATE, Job, JobKind
 from triggers.http import requests
@@ -123,7 +123,7 @@ def _rate(body: dict[str, Any]) -> int:
 def _moment(body: dict[str, Any], name: str) -> datetime | None:
     text = _optional_string(body, name).get(name)
     try:
-        return moment(text).astimezone(UTC) if text is not None else None
+        return parse_time(text).astimezone(UTC) if text is not None else None
     except (ValueError, OverflowError):  # times of the first and the last day may be out of range in UTC
         fix = "Send an RFC 3339 time with a time zone, such as 2026-11-24T19:02:44Z."
         raise Invalid(f"`{name}` is not valid", fix) from None

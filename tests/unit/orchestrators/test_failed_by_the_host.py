@@ -152,7 +152,7 @@ def test_failed_on_the_way_to_its_end_it_comes_to_that_end(staged: Staged, state
             end = Ending(state, successor=Successor(newer.etag))
             return replace(run, step=Step.RECORD, ending=end)
         run = replace(run, cancelling=state is State.CANCELLED)
-        return lifecycle.broken_off(run, "it was decided")
+        return lifecycle.abandon(run, "it was decided")
 
     count = waits_of(make, ending)
     assert count >= 4

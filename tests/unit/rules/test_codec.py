@@ -1,4 +1,4 @@
-"""The one helper that turns the values of the rules into JSON and back."""
+"""Conversion of the values of the rules to JSON and back."""
 
 import json
 from bisect import bisect_left
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rules import codec, events
-from rules.codec import decode, encode, moment, stamp
+from rules.codec import decode, encode, parse_time, stamp
 from rules.errors import Reason
 from rules.routes import config, names
 from rules.routes.model import Engine, Place, Route
@@ -23,7 +23,6 @@ from tests.unit.samples import ETAG, NOW, RUN, TRANSFER, moments, outcomes, quic
 
 
 def test_a_run_as_json() -> None:
-    """What is as it was made is left out; times are text, durations seconds."""
     assert encode(replace(RUN, deadline=timedelta(minutes=5), engine=Engine.SYNC)) == {
         "transfer": {
             "id": TRANSFER.id,
@@ -49,8 +48,8 @@ def test_a_run_as_json() -> None:
 
 @quick
 @given(runs())
-def test_a_run_survives_the_way_there_and_back(run: Run) -> None:
-    """As a value, as text, and as text of text: the durable SDK encodes some inputs twice."""
+def test_a_run_is_unchanged_after_encoding_and_decoding(run: Run) -> None:
+    """Also from text of text, since the durable SDK encodes some inputs twice."""
     encoded = encode(run)
     assert decode(Run, encoded) == run
     assert decode(Run, json.loads(json.dumps(encoded))) == run
@@ -59,13 +58,11 @@ def test_a_run_survives_the_way_there_and_back(run: Run) -> None:
 
 @quick
 @given(outcomes())
-def test_an_outcome_survives_the_way_there_and_back(outcome: Outcome) -> None:
-    """With all that it holds."""
+def test_an_outcome_is_unchanged_after_encoding_and_decoding(outcome: Outcome) -> None:
     assert decode(Outcome, json.dumps(encode(outcome))) == outcome
 
 
-def test_what_a_newer_app_wrote_is_ignored() -> None:
-    """A rollback must be able to go on."""
+def test_fields_of_a_newer_release_are_ignored() -> None:
     encoded = encode(RUN)
     encoded["transfer"]["newer"] = {"a": 1}
     assert decode(Run, {**encoded, "newer": [1]}) == RUN
@@ -83,27 +80,26 @@ RUNS: list[tuple[str, Any, type[Exception]]] = [
     ("a transfer that is empty", {"transfer": {}}, TypeError),
     ("no time", {"accepted_at": None}, TypeError),
     ("a time that is a number", {"accepted_at": 7}, TypeError),
-    ("a time that is none", {"accepted_at": "yesterday"}, ValueError),
+    ("an invalid time", {"accepted_at": "yesterday"}, ValueError),
     ("a time without a zone", {"accepted_at": "2026-11-24T19:02:44"}, ValueError),
     ("a number that is text", {"attempt": "1"}, TypeError),
-    ("a number that is a truth", {"attempt": True}, TypeError),
+    ("a number that is a boolean", {"attempt": True}, TypeError),
     ("a number that is a fraction", {"attempt": 1.0}, TypeError),
-    ("a truth that is a number", {"first": 1}, TypeError),
+    ("a boolean that is a number", {"first": 1}, TypeError),
     ("a text that is a number", {"detail": 1}, TypeError),
     ("a text that is a list", {"note": []}, TypeError),
-    ("a step that is none", {"step": "rest"}, ValueError),
+    ("an unknown step", {"step": "rest"}, ValueError),
     ("a state that is a number", {"state": 1}, ValueError),
     ("a state that is missing", {"state": None}, ValueError),
     ("a duration that is text", {"deadline": "PT1H"}, TypeError),
     ("a duration without end", {"deadline": float("inf")}, ValueError),
-    ("a duration that is no number", {"deadline": float("nan")}, ValueError),
+    ("a duration that is not a number", {"deadline": float("nan")}, ValueError),
     ("an ending that is a number", {"ending": 7}, TypeError),
 ]
 
 
 @pytest.mark.parametrize(("given_run", "error"), [row[1:] for row in RUNS], ids=[row[0] for row in RUNS])
-def test_what_is_no_run_raises_one_of_three(given_run: Any, error: type[Exception]) -> None:
-    """The edge catches those, and no others."""
+def test_an_invalid_run_raises_a_documented_error(given_run: Any, error: type[Exception]) -> None:
     whole = {**encode(RUN), **given_run} if isinstance(given_run, dict) and given_run else given_run
     with pytest.raises(error):
         decode(Run, whole)
@@ -117,9 +113,8 @@ JSON = st.recursive(
 
 
 @quick
-@given(st.dictionaries(st.sampled_from(sorted(codec._hints(Run))), JSON, max_size=3) | JSON)
-def test_garbage_raises_nothing_else(garbage: Any) -> None:
-    """Or is a run."""
+@given(st.dictionaries(st.sampled_from(sorted(codec._type_hints(Run))), JSON, max_size=3) | JSON)
+def test_decoding_raises_only_documented_errors(garbage: Any) -> None:
     whole = {**encode(RUN), **garbage} if isinstance(garbage, dict) else garbage
     with suppress(KeyError, TypeError, ValueError):
         assert isinstance(decode(Run, whole), Run)
@@ -133,29 +128,26 @@ def test_garbage_raises_nothing_else(garbage: Any) -> None:
         (NOW.replace(microsecond=999), "2026-11-24T19:02:44.000Z"),
     ],
 )
-def test_a_time_is_rfc_3339_in_utc_to_the_millisecond(given_moment: datetime, text: str) -> None:
-    """Whatever its zone."""
+def test_a_time_is_formatted_as_rfc_3339_in_utc_with_milliseconds(given_moment: datetime, text: str) -> None:
     assert stamp(given_moment) == text
 
 
-def test_a_time_in_lower_case_is_rfc_3339_too() -> None:
-    """And what is no text is no time: decoding refuses it by the errors that it names."""
-    assert moment("2026-11-24t19:02:44.120z") == NOW
+def test_a_time_in_lower_case_is_parsed_and_other_types_raise() -> None:
+    assert parse_time("2026-11-24t19:02:44.120z") == NOW
     for wrong in (1764011264, None, b"2026-11-24T19:02:44Z"):
         with pytest.raises(TypeError):
-            moment(wrong)  # type: ignore[arg-type]  # what JSON may hold
+            parse_time(wrong)  # type: ignore[arg-type]  # what JSON may hold
 
 
 @quick
 @given(moments())
-def test_a_time_survives_the_way_there_and_back(when: datetime) -> None:
-    """To the millisecond."""
-    assert moment(stamp(when)) == when
+def test_a_time_is_unchanged_after_formatting_and_parsing(when: datetime) -> None:
+    assert parse_time(stamp(when)) == when
 
 
 def longest(character: str) -> Transfer:
     """The longest transfer that names and prefixes of this character allow."""
-    prefix = character * (config.MAX_PREFIX // names.units(character))
+    prefix = character * (config.MAX_PREFIX // names.utf16_length(character))
     route = Route(
         "r" * 40,
         Place("https://" + "s" * 24 + ".z12.blob.core.usgovcloudapi.net", "c" * 63),
@@ -176,8 +168,8 @@ def longest(character: str) -> Transfer:
 
 
 @pytest.mark.parametrize("character", ["a", '"', "\u00e9", "\u20ac", "\U0001f600"], ids=ascii)
-def test_the_longest_run_stays_under_16_kb_and_its_status_under_4(character: str) -> None:
-    """Also where the SDK encodes it twice."""
+def test_the_longest_run_stays_under_16_kb_and_its_status_under_4_kb(character: str) -> None:
+    """Also if the SDK encodes it twice."""
     detail, size = character * 9_999, 2**63
     found = Outcome(Verdict.ENDED, Engine.ASYNC, size, size, Reason.DEADLINE_EXCEEDED, detail)
     run = Run(

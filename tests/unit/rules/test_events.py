@@ -1,4 +1,4 @@
-"""What a message says, and which transfers follow from it (rules 6, 10 and 13)."""
+"""Parsing of messages, and which transfers follow (rules 6, 10 and 13)."""
 
 import base64
 import json
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rules import events
 from rules.errors import Reason
-from rules.events import Created, EventDecision, Ignored, RejectedEvent, announcement, decide_on, parse
+from rules.events import BlobCreated, EventDecision, Ignored, RejectedEvent, created_event, decide_on, parse
 from rules.routes.model import Place, Route
 from rules.transfers import identity
 from rules.transfers.model import Transfer
@@ -38,15 +38,15 @@ DFS = URL.replace(".blob.", ".dfs.")
 
 
 def verdict(message: bytes) -> str:
-    """What a message leads to, in a word: `shared`, `ignored`, or the reason of its refusal."""
+    """The decision on a message: `shared`, `ignored`, or the reason of its rejection."""
     found = decide_on(message, (ROUTE,))
-    if found.refused:
-        return found.refused.reason
+    if found.rejection:
+        return found.rejection.reason
     return "ignored" if found.ignored else "shared"
 
 
 def about(name: str) -> dict[str, Any]:
-    """An event of a blob of this name."""
+    """The event of a blob of this name."""
     return {**event(url=f"{SOURCE_HOST}/source/{name}"), "subject": SUBJECT + name}
 
 
@@ -68,8 +68,8 @@ LEADS_TO = [
 
 
 @pytest.mark.parametrize(("message", "leads_to"), [row[1:] for row in LEADS_TO], ids=[row[0] for row in LEADS_TO])
-def test_a_message_leads_to_one_of_these(message: bytes, leads_to: str) -> None:
-    """The table of `intake`."""
+def test_what_follows_from_a_message(message: bytes, leads_to: str) -> None:
+    """The table of `events.decide_on`."""
     assert verdict(message) == leads_to
 
 
@@ -86,20 +86,18 @@ def test_a_message_leads_to_one_of_these(message: bytes, leads_to: str) -> None:
     ],
     ids=["plain", "base64", "base64 and a newline", "byte order mark", "white space"],
 )
-def test_every_shape_of_an_event_is_read_alike(schema: Any, wrap: Any, code: Any) -> None:
-    """Two schemas, object or array of one, plain or base64."""
+def test_every_form_of_an_event_leads_to_the_same_transfer(schema: Any, wrap: Any, code: Any) -> None:
     assert decide_on(code(body(wrap(schema()))), (ROUTE,)) == EventDecision(transfers=(TRANSFER,))
 
 
-def test_reading_keeps_what_counts() -> None:
-    """The account in lower case, the ETag bare_etag; unknown fields are ignored."""
-    shouted = {**event(eTag=f'"{ETAG}"', more=[1]), "source": ACCOUNT.upper() + "SharingSource", "extra": {}}
-    assert parse(body(shouted)) == Created("sharingsource", "source", NAME, ETAG, URL)
+def test_parsing_normalises_account_and_etag() -> None:
+    unusual = {**event(eTag=f'"{ETAG}"', more=[1]), "source": ACCOUNT.upper() + "SharingSource", "extra": {}}
+    assert parse(body(unusual)) == BlobCreated("sharingsource", "source", NAME, ETAG, URL)
 
 
 @pytest.mark.parametrize("schema", [event, event_grid])
 def test_a_subject_may_lack_its_leading_slash(schema: Any) -> None:
-    """As in the event on Microsoft's own page."""
+    """As in an example of Microsoft's documentation."""
     bare = schema()
     assert decide_on(body({**bare, "subject": bare["subject"][1:]}), (ROUTE,)) == EventDecision(transfers=(TRANSFER,))
 
@@ -110,7 +108,7 @@ WEB = Route("web", Place(SOURCE_HOST, "$web", "in/"), Place(TARGET_HOST, "target
 @pytest.mark.parametrize("container", ["$web", "%24web"])
 @pytest.mark.parametrize("written", ["$web", "%24web"])
 def test_a_container_is_compared_raw_or_decoded_once(container: str, written: str) -> None:
-    """In the subject and in the URL: `$web` arrives as `%24web`."""
+    """`$web` arrives as `%24web`."""
     found = {
         **event(url=f"{SOURCE_HOST}/{written}/in/a"),
         "subject": f"/blobServices/default/containers/{container}/blobs/in/a",
@@ -119,13 +117,12 @@ def test_a_container_is_compared_raw_or_decoded_once(container: str, written: st
 
 
 @pytest.mark.parametrize("written", ["%2524web", "web", "$web%2Fin", ""])
-def test_another_container_is_not_that_one(written: str) -> None:
-    """Decoded twice it would be."""
+def test_a_container_is_not_decoded_twice(written: str) -> None:
     found = {
         **event(url=f"{SOURCE_HOST}/{written}/in/a"),
         "subject": "/blobServices/default/containers/$web/blobs/in/a",
     }
-    assert decide_on(body(found), (WEB,)).refused is not None
+    assert decide_on(body(found), (WEB,)).rejection is not None
 
 
 DAMAGE = "\ufffd\ufffd"
@@ -133,7 +130,7 @@ FLAT = Route("flat", Place("http://127.0.0.1:10000/sharingsource", "source"), Pl
 
 
 def damaged(subject: str, url: str) -> bytes:
-    """An event whose subject and URL spell the name so."""
+    """An event with these spellings of the name in subject and URL."""
     return body({**event(url=url), "subject": SUBJECT + subject})
 
 
@@ -155,22 +152,21 @@ def damaged(subject: str, url: str) -> bytes:
         (FLAT, DAMAGE, f"{FLAT.source.endpoint}/source/\U0001f600", "\U0001f600"),
     ],
 )
-def test_a_damaged_subject_takes_its_name_from_the_url(route: Route, subject: str, url: str, name: str) -> None:
-    """Where the two agree in everything else."""
+def test_a_damaged_name_is_taken_from_a_matching_url(route: Route, subject: str, url: str, name: str) -> None:
     assert decide_on(damaged(subject, url), (route,)) == EventDecision(
         transfers=(identity.transfer(route, name, ETAG),)
     )
 
 
 @pytest.mark.parametrize("prefix", ["in/", "\U0001f600/"])
-def test_a_name_that_is_damaged_everywhere_is_a_dead_letter(prefix: str) -> None:
-    """A look at it would find nothing, and the blob would count as deleted; nor is it ignored for its damaged prefix."""
+def test_a_name_damaged_in_subject_and_url_is_rejected(prefix: str) -> None:
+    """Otherwise a look would find no such blob, and it would count as deleted."""
     route = replace(ROUTE, source=replace(ROUTE.source, prefix=prefix))
     name = f"{prefix}a\U0001f600".replace("\U0001f600", DAMAGE)
     found = decide_on(damaged(name, f"{SOURCE_HOST}/source/{name}"), (route,))
     assert found.transfers == ()
-    assert found.refused is not None
-    assert (found.refused.reason, found.refused.detail) == (Reason.INVALID_NAME, events.DAMAGED)
+    assert found.rejection is not None
+    assert (found.rejection.reason, found.rejection.detail) == (Reason.INVALID_NAME, events.DAMAGED)
 
 
 @pytest.mark.parametrize(
@@ -182,13 +178,11 @@ def test_a_name_that_is_damaged_everywhere_is_a_dead_letter(prefix: str) -> None
         "https://other.blob.core.windows.net/source/in/a\U0001f600",
     ],
 )
-def test_a_damaged_subject_takes_no_name_that_is_not_its_own(url: str) -> None:
-    """The two do not agree: a dead letter, and no other blob is shared."""
+def test_a_damaged_name_is_not_taken_from_a_different_url(url: str) -> None:
     assert verdict(damaged(f"in/a{DAMAGE}", url)) == "not_allowed"
 
 
 def test_a_damaged_event_of_another_container_is_ignored() -> None:
-    """It is not for us."""
     subject = f"/blobServices/default/containers/other/blobs/{DAMAGE}"
     found = {**event(url=f"{SOURCE_HOST}/other/{DAMAGE}"), "subject": subject}
     assert verdict(body(found)) == "ignored"
@@ -196,18 +190,17 @@ def test_a_damaged_event_of_another_container_is_ignored() -> None:
 
 @quick
 @given(carried_names(40))
-def test_whatever_is_damaged_is_shared_under_its_own_name_or_not_at_all(name: str) -> None:
-    """Every character beyond the basic plane as two U+FFFD."""
+def test_a_damaged_name_is_either_restored_or_rejected(name: str) -> None:
     name = "in/" + name
     subject = "".join(DAMAGE if ord(c) > 0xFFFF else c for c in name)
     url = f"{SOURCE_HOST}/source/{name}"
     found = decide_on(damaged(subject, url), (ROUTE,))
     assert [transfer.name for transfer in found.transfers] in ([name], [])
-    assert found.transfers or "\ufffd" in name or found.refused is not None
+    assert found.transfers or "\ufffd" in name or found.rejection is not None
 
 
 def test_a_resource_group_may_have_any_letters() -> None:
-    """One that grows by a character in lower case moves nothing."""
+    """Also one that is longer in lower case."""
     assert (
         verdict(body({**event(), "source": ACCOUNT.replace("/rg/", "/\u0130stanbul/") + "sharingsource"})) == "shared"
     )
@@ -252,7 +245,7 @@ MALFORMED: dict[str, tuple[bytes, str]] = {
     "data that is NaN": (BARE.encode() + b',"data":NaN}', NO_DATA),
     "data that is infinite": (BARE.encode() + b',"data":1e999}', NO_DATA),
     "a source that is null": (body({**event(), "source": None}), NO_BLOB),
-    "a source that is no account": (body({**event(), "source": "/subscriptions/1"}), NO_BLOB),
+    "a source that is not an account": (body({**event(), "source": "/subscriptions/1"}), NO_BLOB),
     "a source that goes on": (body({**event(), "source": ACCOUNT + "sharingsource/x"}), NO_BLOB),
     "an account with a Kelvin sign": (body({**event(), "source": ACCOUNT + "\u212aelvin"}), NO_BLOB),
     "an account of 25 letters": (body({**event(), "source": ACCOUNT + "a" * 25}), NO_BLOB),
@@ -278,16 +271,15 @@ MALFORMED: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("case", MALFORMED)
-def test_what_is_no_event_is_malformed_and_says_why(case: str) -> None:
-    """A dead letter, never an exception: an exception would come back for ever."""
+def test_a_malformed_message_is_rejected_with_the_reason(case: str) -> None:
     message, detail = MALFORMED[case]
-    assert decide_on(message, (ROUTE,)) == EventDecision(refused=RejectedEvent(Reason.MALFORMED, detail))
+    assert decide_on(message, (ROUTE,)) == EventDecision(rejection=RejectedEvent(Reason.MALFORMED, detail))
 
 
 URLS = {
     "as it is": (URL, "shared"),
     "encoded once": (f"{SOURCE_HOST}/source/in%2F2026%2Freport.csv", "shared"),
-    "its dfs twin": (DFS, "shared"),
+    "its dfs host": (DFS, "shared"),
     "encoded twice": (f"{SOURCE_HOST}/source/in%252F2026%252Freport.csv", "not_allowed"),
     "its container encoded": (f"{SOURCE_HOST}/%73ource/{NAME}", "shared"),
     "its container encoded twice": (f"{SOURCE_HOST}/%2573ource/{NAME}", "not_allowed"),
@@ -324,7 +316,7 @@ URLS = {
 
 @pytest.mark.parametrize("case", URLS)
 def test_the_url_must_be_the_one_rebuilt_from_the_route(case: str) -> None:
-    """It is compared and never fetched (I5)."""
+    """I5: it is compared and never fetched."""
     url, leads_to = URLS[case]
     assert verdict(body(event(url=url))) == leads_to
 
@@ -346,7 +338,7 @@ NAMES = {
     "in/a\ud800": "invalid_name",
     "in/a\ufffe": "invalid_name",
     "in/" + "a" * 1_021: "invalid_name",  # rewritten to `out/…` it is one too long
-    "in/" + "\u20ac" * 200: "invalid_name",  # its URL leaves no room for a SAS
+    "in/" + "\u20ac" * 200: "invalid_name",  # its URL and a SAS exceed the limit
     "In/a": "ignored",
     "in": "ignored",
     "other": "ignored",
@@ -354,41 +346,35 @@ NAMES = {
 
 
 @pytest.mark.parametrize("name", NAMES, ids=lambda name: ascii(name)[:30])
-def test_a_name_comes_from_the_subject_byte_for_byte(name: str) -> None:
-    """Only what cannot be said safely is refused, before or after rewriting."""
+def test_the_name_is_taken_from_the_subject_byte_for_byte(name: str) -> None:
     assert verdict(body(about(name))) == NAMES[name]
 
 
 @pytest.mark.parametrize("api", ["CreateFile", "SftpCreate"])
-def test_an_announcement_of_an_empty_file_is_ignored(api: str) -> None:
-    """The event that counts follows."""
+def test_the_announcement_of_an_empty_file_is_ignored(api: str) -> None:
     assert parse(body(event(api=api))) == Ignored("the event only announces an empty file")
 
 
 @pytest.mark.parametrize("api", ["PutBlob", "PutBlockList", "CopyBlob", "FlushWithClose", "SftpCommit", "New", None, 7])
-def test_any_other_api_counts(api: Any) -> None:
-    """The list of them is open."""
+def test_every_other_api_is_accepted(api: Any) -> None:
     assert verdict(body(event(api=api))) == "shared"
 
 
-def test_another_type_is_ignored_whatever_else_it_says() -> None:
-    """Its fields are not ours to judge."""
+def test_an_event_of_another_type_is_ignored_before_its_fields_are_checked() -> None:
     assert parse(body({"specversion": "1.0", "type": "x"})) == Ignored("the event is of another type")
 
 
-def test_each_matching_route_has_its_transfer_and_a_refusal_is_kept_beside_them() -> None:
-    """One route may carry a name that another cannot."""
+def test_one_route_may_reject_a_name_that_another_carries() -> None:
     long = replace(ROUTE, name="long", target=Place(TARGET_HOST, "target", "x" * 200 + "/"))
     csv = replace(ROUTE, name="csv", suffix=".csv", target=Place(TARGET_HOST, "csv"))
     name = "in/" + "a" * 900
     found = decide_on(body(about(name)), (ROUTE, long, csv))
     assert found.transfers == (identity.transfer(ROUTE, name, ETAG),)
-    assert found.refused == RejectedEvent(Reason.INVALID_NAME, "more than 1,024 UTF-16 units")
+    assert found.rejection == RejectedEvent(Reason.INVALID_NAME, "more than 1,024 UTF-16 units")
     assert decide_on(body(event()), (ROUTE, csv)).transfers == (TRANSFER, identity.transfer(csv, NAME, ETAG))
 
 
-def test_a_name_that_is_the_prefix_alone_needs_a_target_prefix() -> None:
-    """Else its target would have no name."""
+def test_a_name_equal_to_the_source_prefix_needs_a_target_prefix() -> None:
     bare = replace(ROUTE, target=Place(TARGET_HOST, "target"))
     assert events.transfer_for(bare, "in/", ETAG) == RejectedEvent(Reason.INVALID_NAME, "the name is empty")
     assert isinstance(events.transfer_for(ROUTE, "in/", ETAG), Transfer)
@@ -396,22 +382,21 @@ def test_a_name_that_is_the_prefix_alone_needs_a_target_prefix() -> None:
 
 @quick
 @given(carried_names(100))
-def test_the_announcement_of_a_successor_leads_to_its_transfer(rest: str) -> None:
-    """Rule 6: by the one door that every event takes."""
+def test_the_event_of_a_successor_leads_to_its_transfer(rest: str) -> None:
+    """Rule 6."""
     transfer = identity.transfer(ROUTE, "in/" + rest, ETAG)
-    found = decide_on(announcement(transfer, NEWER, NOW), (ROUTE,))
+    found = decide_on(created_event(transfer, NEWER, NOW), (ROUTE,))
     assert found in (
         EventDecision(transfers=(identity.sibling(transfer, NEWER),)),
-        EventDecision(refused=found.refused),
+        EventDecision(rejection=found.rejection),
     )
     assert isinstance(events.transfer_for(ROUTE, transfer.name, ETAG), Transfer) == bool(found.transfers)
 
 
-def test_an_announcement_works_for_the_emulator_too() -> None:
-    """Its account stands in the path."""
+def test_the_event_of_a_successor_works_with_the_emulator() -> None:
     local = replace(ROUTE, source=Place("http://127.0.0.1:10000/sharingsource", "source", "in/"))
     transfer = identity.transfer(local, NAME, ETAG)
-    assert decide_on(announcement(transfer, NEWER, NOW), (local,)).transfers == (identity.sibling(transfer, NEWER),)
+    assert decide_on(created_event(transfer, NEWER, NOW), (local,)).transfers == (identity.sibling(transfer, NEWER),)
 
 
 JSON = st.recursive(
@@ -425,7 +410,7 @@ DATA = ["api", "eTag", "url"]
 
 @st.composite
 def mutated(draw: st.DrawFn) -> Any:
-    """An event with some of its fields gone or replaced by anything."""
+    """An event with some fields missing or replaced by any value."""
     value = draw(st.sampled_from([event, event_grid]))(
         **draw(st.dictionaries(st.sampled_from(DATA), JSON | st.just(URL) | st.just(ETAG), max_size=2))
     )
@@ -436,15 +421,13 @@ def mutated(draw: st.DrawFn) -> Any:
 
 @quick
 @given(st.binary(max_size=300) | st.binary(max_size=60).map(base64.b64encode))
-def test_reading_is_total_for_any_bytes(message: bytes) -> None:
-    """It never raises, and says the same of the same."""
+def test_deciding_never_raises_for_any_bytes(message: bytes) -> None:
     assert decide_on(message, (ROUTE,)) == decide_on(message, (ROUTE,))
 
 
 @quick
 @given(JSON | mutated())
-def test_reading_is_total_for_any_json_and_base64_changes_nothing(value: Any) -> None:
-    """Whatever it leads to lies within the route."""
+def test_any_json_leads_only_to_transfers_of_the_route(value: Any) -> None:
     message = body(value)
     found = decide_on(message, (ROUTE,))
     assert decide_on(base64.b64encode(message), (ROUTE,)) == found
@@ -458,8 +441,7 @@ KEPT = {"deadLetterReason": "MaxDeliveryAttemptsExceeded", "deliveryAttempts": 3
 
 
 @pytest.mark.parametrize("schema", [event, event_grid])
-def test_a_blob_of_undelivered_events_is_split_into_what_they_were(schema: Any) -> None:
-    """An array, or one object, plain or base64; the fields that Event Grid adds are ignored."""
+def test_a_blob_of_undelivered_events_is_split_into_events(schema: Any) -> None:
     transfer = (identity.transfer(ROUTE, NAME, ETAG),)
     given = schema() | KEPT | {key.lower(): value for key, value in KEPT.items()}
     for message in (body([given, given]), base64.b64encode(body([given, given]))):
@@ -469,26 +451,22 @@ def test_a_blob_of_undelivered_events_is_split_into_what_they_were(schema: Any) 
 
 
 @pytest.mark.parametrize("message", [b"", b"\xff", b"[1", b"7", b'"text"', b"[" * 100_000])
-def test_a_blob_that_is_neither_stays_whole_and_is_refused(message: bytes) -> None:
-    """As any message that cannot be read."""
+def test_a_blob_without_events_becomes_one_malformed_message(message: bytes) -> None:
     assert events.split(message) == [message]
     assert verdict(message) == "malformed"
 
 
-def test_an_empty_blob_of_events_holds_none() -> None:
-    """Nothing is lost with it."""
+def test_an_empty_array_has_no_events() -> None:
     assert events.split(b"[]") == []
 
 
 @quick
 @given(st.lists(JSON, max_size=4))
-def test_splitting_is_total_and_loses_nothing(values: list[Any]) -> None:
-    """Whatever the array holds."""
+def test_splitting_keeps_every_item(values: list[Any]) -> None:
     written = [json.loads(each) for each in events.split(body(values))]
     assert json.dumps(written) == json.dumps(json.loads(body(values)))
 
 
-def test_a_blob_that_is_nested_as_deep_as_can_be_read_can_be_split() -> None:
-    """Writing what was read goes no deeper."""
+def test_any_nesting_that_can_be_parsed_can_be_split() -> None:
     for depth in range(1, 1_200):
         assert len(events.split(b"[" * depth + b"]" * depth)) <= 1

@@ -1,19 +1,19 @@
-"""The names that outlive a deployment are as they were first chosen: a change here strands what runs or waits under the old one."""
+"""Names that must not change: a renamed queue or activity strands messages and running orchestrations."""
 
 from devhost.storage.config import CONTAINERS, EVENT_QUEUE, EVENTS_ACCOUNT, QUEUES, STATE_ACCOUNT
 from rules import fixed_names
 
 
-def test_the_names_are_as_they_were_first_chosen() -> None:
-    """The names of orchestrations and activities are in `tests/unit/test_function_app.py`."""
+def test_the_names_never_change() -> None:
+    """`tests/unit/test_function_app.py` has the names of orchestrations and activities."""
     assert fixed_names.CANCEL == "cancel"
     assert (fixed_names.EVENTS_QUEUE, fixed_names.POISON_QUEUE) == ("blob-events", "blob-events-poison")
     assert fixed_names.UNDELIVERED_CONTAINER == "event-dead-letters"
     assert (fixed_names.LETTERS_CONTAINER, fixed_names.REPORTS_CONTAINER) == ("dead-letters", "reports")
 
 
-def test_the_local_stack_makes_the_queues_and_containers_of_the_app() -> None:
-    """It does not import the app, so it repeats their names."""
+def test_the_local_stack_creates_the_queues_and_containers_of_the_app() -> None:
+    """The local stack does not import the app, so it repeats their names."""
     assert (EVENT_QUEUE, *QUEUES) == (fixed_names.EVENTS_QUEUE, fixed_names.EVENTS_QUEUE, fixed_names.POISON_QUEUE)
     made = {(account, container) for account, container in CONTAINERS if account in {STATE_ACCOUNT, EVENTS_ACCOUNT}}
     assert made == {

@@ -20,7 +20,7 @@ from operations.log import LOGGER
 from operations.transfers.accept import refuse
 from rules.errors import Reason
 from rules.events import RejectedEvent
-from rules.jobs.lifecycle import cancelled
+from rules.jobs.lifecycle import cancel
 from rules.jobs.model import JobKind
 from rules.jobs.status import progress as progress_of
 from rules.transfers.model import Run
@@ -331,7 +331,7 @@ class TestJobs:
         world.instances.become(identity, "Running", custom=progress_of(replace(job, cancelling=True)))
         answer = await api.call("cancel_replay", identity)
         assert (answer.status, answer.body["cancelling"]) == (202, True)
-        world.instances.become(identity, "Completed", progress_of(cancelled(job, NOW)))
+        world.instances.become(identity, "Completed", progress_of(cancel(job, NOW)))
         answer = await api.call("cancel_replay", identity)
         assert is_problem(answer, 409)
         assert answer.body["state"] == "cancelled"

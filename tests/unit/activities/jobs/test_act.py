@@ -449,7 +449,7 @@ class TestResumption:
             try:
                 job = await step(world, job)
             except RuntimeError:
-                job = job_lifecycle.faulted(job, "killed", world.clock)
+                job = job_lifecycle.handle_failure(job, "killed", world.clock)
             fuse = 0
             reported |= {
                 line["id"]

@@ -88,12 +88,12 @@ class TestMeant:
     ) -> None:
         """It cannot be said to be of that time."""
         transfer = await dead(world, "in/1")
-        listed = records.listed
+        listed = records.list_item
 
         def without(identity: str, metadata: dict[str, str]) -> dict[str, Any]:
             return {**listed(identity, metadata), "last_failed_at": lost}
 
-        monkeypatch.setattr(records, "listed", without)
+        monkeypatch.setattr(records, "list_item", without)
         assert await meant(world) == {transfer.id}
         assert await meant(world, since=NOW - timedelta(days=9)) == set()
         assert await meant(world, until=NOW + timedelta(days=9)) == set()
@@ -220,7 +220,7 @@ class TestResumption:
             try:
                 job = await step(world, job)
             except RuntimeError:
-                job = lifecycle.faulted(job, "killed", world.clock)
+                job = lifecycle.handle_failure(job, "killed", world.clock)
             fuse = 0
             inputs.append(job)
             if dice.random() < 0.3:
@@ -301,5 +301,5 @@ async def test_a_letter_is_what_is_listed_of_it(world: World) -> None:
     await done(world, replace(REPLAY, dry_run=True))
     [line] = world.reports.pages[found_page(REPLAY.id, 0)]
     letter = world.dead_letters.open[transfer.id]
-    assert line == records.listed(transfer.id, records.metadata(letter))
+    assert line == records.list_item(transfer.id, records.metadata(letter))
     assert (line["name"], line["reason"], line["size"]) == ("in/caf\u00e9 100%", "throttled", 10)

@@ -121,7 +121,7 @@ class TestFindings:
         """Its receipt was written when it began; its transfer runs, and is told so."""
         transfer = world.put("in/large", kind=Kind.APPEND)
         await world.instances.start(Run(transfer, NOW))
-        source = await world.source.readable(transfer.source_blob, NOW.replace(year=2030))
+        source = await world.source.sign_read(transfer.source_blob, NOW.replace(year=2030))
         receipt = {RECEIPT_SOURCE_ETAG: transfer.etag}
         await world.target.copy(_copy(transfer, source, receipt))
         ended = await done(world)

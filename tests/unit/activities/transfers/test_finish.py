@@ -61,7 +61,7 @@ class TestRecord:
         """The record stops whoever still acts; the pause outlives their requests."""
         transfer = world.put()
         assert await run_record(world.ports, ending(transfer, state, attempt=2)) == SETTLED
-        found = await world.dead_letters.ended(transfer.id)
+        found = await world.dead_letters.read_ended(transfer.id)
         assert found is not None
         assert (found.attempt, found.ending.state) == (2, state)
 
@@ -180,7 +180,7 @@ class TestRecord:
         """The sweep may take up what has no word of its own."""
         transfer = world.put()
         await run_record(world.ports, replace(ending(transfer, State.CANCELLED), ending=None))
-        found = await world.dead_letters.ended(transfer.id)
+        found = await world.dead_letters.read_ended(transfer.id)
         assert found is not None
         assert found.ending == Ending(State.DEAD_LETTERED, Reason.INTERNAL)
 
@@ -398,7 +398,7 @@ class TestClose:
         assert letter is not None
         assert (letter.reason, letter.detail, letter.size) == (Reason.THROTTLED, "503", len(CONTENT))
         assert list(letter.attempts) == [0]
-        assert (await world.dead_letters.ended(transfer.id)) is not None
+        assert (await world.dead_letters.read_ended(transfer.id)) is not None
 
     async def test_a_dead_letter_says_what_may_be_left_at_the_target(self, world: World) -> None:
         """The note of a cleaning that was given up."""

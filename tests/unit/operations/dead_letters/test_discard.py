@@ -128,7 +128,7 @@ class TestDiscard:
         await dead_letter_again(world, transfer)
         opened = world.dead_letters.open[transfer.id]
         assert (sorted(opened.attempts), opened.resolved_as) == ([0, 1], None)
-        ended = await world.dead_letters.ended(transfer.id)
+        ended = await world.dead_letters.read_ended(transfer.id)
         assert ended is not None
         assert not ended.discarded
 
@@ -148,19 +148,19 @@ class TestRaces:
         open_ = world.dead_letters.open
 
         def resolve() -> None:
-            world.dead_letters.resolved[transfer.id] = letters.resolved(open_.pop(transfer.id), NOW, how)
+            world.dead_letters.resolved[transfer.id] = letters.resolve(open_.pop(transfer.id), NOW, how)
 
         world.when(INSTANCES_FIND, resolve)
         with pytest.raises(Resolved) as caught:
             await discard_letter(world, transfer)
         assert caught.value.facts == {"resolved_as": how}
-        ended = await world.dead_letters.ended(transfer.id)
+        ended = await world.dead_letters.read_ended(transfer.id)
         assert ended is not None
         assert not ended.discarded
 
     async def test_a_newer_failure_is_not_discarded(self, world: World) -> None:
         transfer = await dead(world, NAME)
-        later = letters.merged(
+        later = letters.merge(
             world.dead_letters.open[transfer.id], letters.of_run(Run(transfer, NOW, attempt=1), NOW, "1")
         )
         assert later is not None
@@ -180,7 +180,7 @@ class TestRaces:
 
     async def test_two_concurrent_discards_both_succeed(self, world: World) -> None:
         transfer = await dead(world, NAME)
-        discarded = letters.resolved(world.dead_letters.open[transfer.id], NOW, "discarded")
+        discarded = letters.resolve(world.dead_letters.open[transfer.id], NOW, "discarded")
 
         def first() -> None:
             del world.dead_letters.open[transfer.id]

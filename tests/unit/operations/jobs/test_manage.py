@@ -13,7 +13,7 @@ from operations.log import LOGGER
 from operations.problems import Conflict, NotFound, Unavailable
 from operations.transfers.cancel import PAUSES
 from rules.errors import Retryable
-from rules.jobs.lifecycle import advance, cancelled, faulted
+from rules.jobs.lifecycle import advance, cancel, handle_failure
 from rules.jobs.model import Batch, Job, JobKind, JobState, Phase, Tally
 from rules.jobs.report import found_page, results_page
 from rules.jobs.status import progress
@@ -90,8 +90,8 @@ class TestGet:
         ("ended", "state"),
         [
             (DONE, "done"),
-            (cancelled(ACTING, NOW), "cancelled"),
-            (faulted(replace(ACTING, failures=9), "503", NOW), "failed"),
+            (cancel(ACTING, NOW), "cancelled"),
+            (handle_failure(replace(ACTING, failures=9), "503", NOW), "failed"),
         ],
     )
     async def test_an_ended_job_is_shown_by_its_output(self, world: World, ended: Job, state: str) -> None:
@@ -208,7 +208,7 @@ class FakePause:
 
 class TestCancel:
     CANCELLING = replace(ACTING, cancelling=True)
-    CANCELLED = cancelled(ACTING, NOW)
+    CANCELLED = cancel(ACTING, NOW)
 
     async def test_a_cancel_during_a_batch_is_answered_immediately(self, world: World) -> None:
         put_instance(world, RECONCILE, now=ACTING)
@@ -237,7 +237,7 @@ class TestCancel:
         assert (await manage.cancel(world.instances, RECONCILE.id, FakePause(world)))["cancelling"] is True
         assert world.instances.cancels == []
 
-    @pytest.mark.parametrize("ended", [DONE, CANCELLED, faulted(replace(ACTING, failures=9), "503", NOW)])
+    @pytest.mark.parametrize("ended", [DONE, CANCELLED, handle_failure(replace(ACTING, failures=9), "503", NOW)])
     async def test_cancelling_an_ended_job_is_a_conflict_with_its_state(self, world: World, ended: Job) -> None:
         put_instance(world, RECONCILE, "Completed", ended)
         with pytest.raises(Conflict) as caught:
@@ -277,7 +277,7 @@ class TestCancel:
     async def test_transfers_started_before_the_cancel_continue(self, world: World) -> None:
         missing(world, 45)
         job = await step(world, await until(world, RECONCILE, Phase.ACT))
-        ended = cancelled(job, NOW)
+        ended = cancel(job, NOW)
         assert (ended.state, ended.tally.started, ended.tally.found) == (JobState.CANCELLED, 20, 45)
         assert sum(instance.running for instance in world.instances.kept.values()) == 20
         again = await until(world, replace(RECONCILE, id="reconcile-" + "b" * 24), None)

@@ -88,7 +88,7 @@ async def test_a_broken_transfer_is_under_way_and_shows_the_failure_and_the_next
 async def test_a_restarted_transfer_that_is_pending_is_shown_by_its_input(world: World) -> None:
     made = world.put()
     run = Run(made, NOW, state=State.COPYING, step=Step.CHECK, size=10, copied=4, resumes=1)
-    await world.instances.start(lifecycle.cancelled(run))
+    await world.instances.start(lifecycle.cancel(run))
     shown = await get(world.ports, world.instances, made.id)
     assert (shown["state"], shown["ending"], shown["cancelling"], shown["resumes"]) == ("copying", "cancelled", True, 1)
     assert (shown["copied"], shown["total"]) == (4, 10)

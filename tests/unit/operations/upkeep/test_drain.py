@@ -208,7 +208,7 @@ class TestUndelivered:
     async def test_one_failure_does_not_stop_the_others(self, world: World) -> None:
         for name in "abc":
             put_undelivered(world, name, [])
-        listed = world.events.undelivered
+        listed = world.events.list_undelivered
         refused = error_for_answer(EVENTS_UNDELIVERED, 409, "BlobArchived")
 
         async def then_refuse() -> Any:
@@ -217,7 +217,7 @@ class TestUndelivered:
                     world.refuse(EVENTS_UNDELIVERED, refused, times=1)
                 yield found
 
-        world.events.undelivered = then_refuse  # type: ignore[method-assign]
+        world.events.list_undelivered = then_refuse  # type: ignore[method-assign]
         with pytest.raises(Retryable):
             await drain(world.ports, world.instances)
         assert list(world.events.given_up) == ["a"]

@@ -99,7 +99,7 @@ async def test_a_failed_result_is_cached_too(world: World) -> None:
 class UnsignableSource(MemorySource):
     """A source whose account refuses to sign URLs."""
 
-    async def readable(self, blob: Blob, until: datetime) -> CopySource:  # noqa: ARG002  # the port says so
+    async def sign_read(self, blob: Blob, until: datetime) -> CopySource:  # noqa: ARG002  # the port says so
         raise error_for_answer(SOURCE_SIGN, 403, "AuthorizationPermissionMismatch")
 
 

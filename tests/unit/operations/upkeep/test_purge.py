@@ -218,5 +218,5 @@ class TestAfterwards:
         outcome = await run_start(world.ports, run)
         assert (outcome.verdict, outcome.ending) == (Verdict.ENDED, Ending(State.CANCELLED))
         await run_close(world.ports, replace(run, ending=outcome.ending, state=State.CANCELLED))
-        assert await world.dead_letters.ended(transfer.id) == Ended(transfer.id, 0, Ending(State.CANCELLED))
+        assert await world.dead_letters.read_ended(transfer.id) == Ended(transfer.id, 0, Ending(State.CANCELLED))
         assert world.acts == []

@@ -191,9 +191,7 @@ class TestResumed:
 
     async def test_a_transfer_with_a_decided_end_is_resumed_without_limit(self, world: World) -> None:
         transfer = world.put()
-        run = replace(
-            transfer_lifecycle.cancelled(Run(transfer, NOW)), step=Step.CLEAN, activity_failures=9, resumes=40
-        )
+        run = replace(transfer_lifecycle.cancel(Run(transfer, NOW)), step=Step.CLEAN, activity_failures=9, resumes=40)
         world.stands(transfer, "Failed", run, DIED)
         world.pass_time(30 * 86_400)
         assert await resume(world.ports, world.instances) == 1
@@ -206,7 +204,9 @@ class TestResumed:
         self, world: World
     ) -> None:
         transfer = world.put()
-        world.stands(transfer, "Terminated", replace(Run(transfer, NOW), resumes=MAX_RESUMES + 1), recovery.LOST)
+        world.stands(
+            transfer, "Terminated", replace(Run(transfer, NOW), resumes=MAX_RESUMES + 1), recovery.LOST_ACTIVITY
+        )
         assert await resume(world.ports, world.instances) == 1
         run = restarted_run(world, transfer)
         assert (run.step, run.ending, run.resumes) == (Step.START, None, MAX_RESUMES + 2)
@@ -238,7 +238,7 @@ class TestEnded:
         world.stands(
             transfer,
             "Terminated",
-            replace(transfer_lifecycle.cancelled(Run(transfer, NOW)), activity_failures=9, step=Step.CLOSE),
+            replace(transfer_lifecycle.cancel(Run(transfer, NOW)), activity_failures=9, step=Step.CLOSE),
         )
         await resume(world.ports, world.instances)
         assert restarted_ending(world, transfer).state is State.CANCELLED
@@ -246,7 +246,7 @@ class TestEnded:
 
     @pytest.mark.parametrize("noticed", ["in its input", "in its status"])
     @pytest.mark.parametrize(
-        ("status", "output"), [("Failed", DIED), ("Terminated", "a person"), ("Terminated", recovery.LOST)]
+        ("status", "output"), [("Failed", DIED), ("Terminated", "a person"), ("Terminated", recovery.LOST_ACTIVITY)]
     )
     async def test_a_transfer_that_was_being_cancelled_ends_cancelled(
         self, world: World, status: str, output: str, noticed: str
@@ -383,7 +383,7 @@ class TestJobs:
         put_job(world, "Failed", self.AT, failures=2)
         pass_longest_pause(world)
         assert await resume(world.ports, world.instances) == 1
-        expected = job_lifecycle.resumed(replace(ACTING, failures=2), f"the orchestration was Failed: {DIED}")
+        expected = job_lifecycle.resume(replace(ACTING, failures=2), f"the orchestration was Failed: {DIED}")
         assert restarted_job(world) == expected
         assert (expected.resumes, expected.phase, expected.batches) == (1, Phase.ACT, 1)
         [line] = logged(caplog, "resume.resumed")
@@ -394,7 +394,7 @@ class TestJobs:
         assert await resume(world.ports, world.instances) == 0
         assert not count_starts(world)
 
-    @pytest.mark.parametrize(("status", "output"), [("Failed", DIED), ("Terminated", recovery.LOST)])
+    @pytest.mark.parametrize(("status", "output"), [("Failed", DIED), ("Terminated", recovery.LOST_ACTIVITY)])
     async def test_a_cancelled_job_ends_cancelled_with_its_counts(self, world: World, status: str, output: str) -> None:
         put_job(world, status, replace(self.AT, cancelling=True), output)
         pass_longest_pause(world)

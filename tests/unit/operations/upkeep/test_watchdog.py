@@ -22,7 +22,7 @@ from rules.errors import Reason, Retryable
 from rules.jobs.model import Job, JobKind, JobState, Phase
 from rules.orchestrations import recovery
 from rules.orchestrations.instance import Instance
-from rules.orchestrations.liveness import LOST
+from rules.orchestrations.liveness import LOST_AFTER
 from rules.transfers.identity import trace_id
 from rules.transfers.model import Run, Transfer
 from rules.transfers.states import State
@@ -71,7 +71,7 @@ def logged(caplog: pytest.LogCaptureFixture, action: str) -> list[dict[str, obje
 
 
 async def test_a_lively_hub_costs_its_lists_and_logs_nothing(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    put_silent(world, "a", LOST)
+    put_silent(world, "a", LOST_AFTER)
     assert await watch(world.ports, world.instances) == 0
     assert world.asked == ["reports.read", "instances.page"] * 4
     assert caplog.records == []
@@ -79,7 +79,7 @@ async def test_a_lively_hub_costs_its_lists_and_logs_nothing(world: World, caplo
 
 async def test_recently_started_orchestrations_are_not_listed(world: World) -> None:
     transfer = put_silent(world, "a", 2 * HOUR)
-    world.instances.created[transfer.id] = NOW - LOST + SECOND
+    world.instances.created[transfer.id] = NOW - LOST_AFTER + SECOND
     assert await watch(world.ports, world.instances) == 0
     assert "instances.find" not in world.asked
 
@@ -102,7 +102,7 @@ async def test_a_full_hub_is_logged_in_one_line_and_nothing_is_ended(
 async def test_a_stuck_transfer_is_ended_and_dead_lettered_by_the_next_resume(
     world: World, status: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    transfer, lively = put_silent(world, "a", 30 * HOUR, status), put_silent(world, "b", LOST)
+    transfer, lively = put_silent(world, "a", 30 * HOUR, status), put_silent(world, "b", LOST_AFTER)
     assert await watch(world.ports, world.instances) == 1
     assert logged(caplog, "watchdog.stuck") == [
         {
@@ -180,14 +180,14 @@ class TestLost:
     async def test_a_lost_transfer_is_ended_and_resumed_where_it_was(
         self, world: World, caplog: pytest.LogCaptureFixture
     ) -> None:
-        transfer, lively = put_silent(world, "a", LOST + SECOND), put_silent(world, "b", LOST)
+        transfer, lively = put_silent(world, "a", LOST_AFTER + SECOND), put_silent(world, "b", LOST_AFTER)
         assert await watch(world.ports, world.instances) == 1
         kept = world.instances.kept[transfer.id]
-        assert (kept.status, kept.output) == ("Terminated", recovery.LOST)
+        assert (kept.status, kept.output) == ("Terminated", recovery.LOST_ACTIVITY)
         assert logged(caplog, "watchdog.lost") == [
             {
                 "action": "watchdog.lost",
-                "text": recovery.LOST,
+                "text": recovery.LOST_ACTIVITY,
                 "id": transfer.id,
                 "name": transfer.name,
                 "trace_id": trace_id(transfer.id),
@@ -207,20 +207,20 @@ class TestLost:
         transfer = put_silent(world, "a", 25 * MINUTE)
         run, kept = world.instances.kept[transfer.id].run, world.instances.kept
         assert run is not None
-        kept[transfer.id] = replace(kept[transfer.id], custom=progress(run, NOW - LOST))
+        kept[transfer.id] = replace(kept[transfer.id], custom=progress(run, NOW - LOST_AFTER))
         assert await watch(world.ports, world.instances) == 0
         world.pass_time(1)
         assert await watch(world.ports, world.instances) == 1
 
     @pytest.mark.parametrize("resumes", range(6))
     async def test_the_wait_doubles_with_each_resume(self, world: World, resumes: int) -> None:
-        put_silent(world, "a", LOST * 2**resumes, resumes=resumes, accepted=HOUR)
+        put_silent(world, "a", LOST_AFTER * 2**resumes, resumes=resumes, accepted=HOUR)
         assert await watch(world.ports, world.instances) == 0
         world.pass_time(1)
         assert await watch(world.ports, world.instances) == 1
 
     async def test_a_lost_job_is_ended_and_resumed(self, world: World) -> None:
-        job = put_silent_job(world, JobKind.REPLAY, LOST + SECOND)
+        job = put_silent_job(world, JobKind.REPLAY, LOST_AFTER + SECOND)
         assert await watch(world.ports, world.instances) == 1
         await resume(world.ports, world.instances)
         resumed = world.instances.kept[job].job
@@ -243,7 +243,7 @@ class TestLost:
     ) -> None:
         """The results may wait among the other messages. Stuck transfers are ended nevertheless."""
         for number in range(2 * PAGE_SIZE):
-            put_silent(world, f"{number}", LOST + SECOND)
+            put_silent(world, f"{number}", LOST_AFTER + SECOND)
         stuck = put_silent(world, "stuck", 30 * HOUR)
         world.instances.oldest = NOW - BEHIND - SECOND
         assert await watch(world.ports, world.instances) == 1
@@ -257,14 +257,14 @@ class TestLost:
     ) -> None:
         world.instances.oldest = oldest
         for number in range(2 * PAGE_SIZE):
-            put_silent(world, f"{number}", LOST + SECOND)
-        put_silent_job(world, JobKind.REPLAY, LOST + SECOND)
+            put_silent(world, f"{number}", LOST_AFTER + SECOND)
+        put_silent_job(world, JobKind.REPLAY, LOST_AFTER + SECOND)
         assert await watch(world.ports, world.instances) == 2 * PAGE_SIZE + 1
         assert world.asked.count("instances.oldest") == 1
         assert logged(caplog, "watchdog.behind") == []
 
     async def test_a_hub_whose_backlog_cannot_be_read_counts_as_behind(self, world: World) -> None:
-        lost, stuck = put_silent(world, "a", LOST + SECOND), put_silent(world, "b", 30 * HOUR)
+        lost, stuck = put_silent(world, "a", LOST_AFTER + SECOND), put_silent(world, "b", 30 * HOUR)
         world.refuse(INSTANCES_OLDEST, error_for_answer(INSTANCES_OLDEST, 403, "AuthorizationFailure"), times=1)
         with pytest.raises(Retryable):
             await watch(world.ports, world.instances)
@@ -274,7 +274,7 @@ class TestLost:
         assert world.instances.kept[lost.id].status == "Terminated"
 
     async def test_a_lost_transfer_that_progressed_after_the_list_is_not_ended(self, world: World) -> None:
-        transfer = put_silent(world, "a", LOST + SECOND)
+        transfer = put_silent(world, "a", LOST_AFTER + SECOND)
         world.when(INSTANCES_FIND, lambda: world.instances.become(transfer.id, "Running"))
         assert await watch(world.ports, world.instances) == 0
         assert world.instances.kept[transfer.id].status == "Running"
@@ -306,7 +306,7 @@ class TestBounds:
     async def test_a_run_ends_a_limited_number(self) -> None:
         world = Yielding()
         for number in range(MAX_DONE + PAGE_SIZE):
-            put_silent(world, f"{number}", LOST + SECOND)
+            put_silent(world, f"{number}", LOST_AFTER + SECOND)
         assert [await watch(world.ports, world.instances) for _ in range(3)] == [MAX_DONE, PAGE_SIZE, 0]
         assert MAX_DONE % CONCURRENCY == 0
 

@@ -1,4 +1,4 @@
-"""Dead letters: what they hold, and which write wins (rules 5 and 9)."""
+"""Dead letters: their content, and which write wins (rule 9)."""
 
 import base64
 import json
@@ -10,7 +10,7 @@ import pytest
 
 from rules import events
 from rules.dead_letters import letters, records
-from rules.dead_letters.letters import Attempt, DeadLetter, merged, resolved
+from rules.dead_letters.letters import Attempt, DeadLetter, merge, resolve
 from rules.errors import Reason
 from rules.transfers import identity
 from rules.transfers.model import Ended, Ending
@@ -32,18 +32,16 @@ REFUSED = events.RejectedEvent(Reason.MALFORMED, "no event")
 
 
 def attempt(started: datetime = NOW, failed: datetime | None = None, detail: str = "busy") -> Attempt:
-    """One attempt that failed."""
     return Attempt(started, failed or started, Reason.THROTTLED, detail, 8)
 
 
 def letter(**attempts: datetime) -> DeadLetter:
-    """A letter with these attempts, `a0` for number 0, by when they began."""
+    """A dead letter with these attempts: `a0` is the start of number 0."""
     numbered = {int(number[1:]): attempt(started) for number, started in attempts.items()}
     return DeadLetter(TRANSFER.id, numbered, "1.0", route="default")
 
 
-def test_the_letter_of_a_run() -> None:
-    """All that a person needs to understand it, and a replay to do it again."""
+def test_the_dead_letter_of_a_run() -> None:
     assert records.record(letters.of_run(FAILED, after(hours=1), "1.2.3")) == {
         "schema": 1,
         "id": TRANSFER.id,
@@ -77,21 +75,18 @@ def test_the_letter_of_a_run() -> None:
 
 @pytest.mark.parametrize("ending", [None, Ending(State.DEAD_LETTERED)])
 def test_a_run_without_a_reason_is_internal(ending: Ending | None) -> None:
-    """And its detail says what to do."""
     found = letters.of_run(replace(RUN, ending=ending), NOW, "1")
     assert (found.reason, found.detail) == (Reason.INTERNAL, Reason.INTERNAL.hint)
 
 
-def test_a_note_stands_in_the_letter_beside_what_failed() -> None:
-    """What was given up on the way, such as a target that could not be cleaned, is for the operator as well."""
+def test_the_detail_includes_the_note_of_the_run() -> None:
     assert (
         letters.of_run(replace(FAILED, note="something may be left"), NOW, "1").detail == "busy; something may be left"
     )
     assert len(letters.of_run(replace(FAILED, note="x" * 9_999), NOW, "1").detail) == letters.MAX_DETAIL
 
 
-def test_the_letter_of_a_message_keeps_its_body() -> None:
-    """In base64, under the hash of what was received: the same message is the same letter."""
+def test_the_dead_letter_of_a_message_keeps_its_body_under_its_hash() -> None:
     found = letters.of_message(b"hello", REFUSED, NOW, "1")
     assert found == letters.of_message(b"hello", REFUSED, NOW, "1")
     assert found.id == identity.message_id(b"hello")
@@ -100,8 +95,7 @@ def test_the_letter_of_a_message_keeps_its_body() -> None:
     assert records.record(found)["transfer"] is None
 
 
-def test_the_letter_of_a_transfer_whose_input_cannot_be_read() -> None:
-    """All that is known is its id and what the host said; it is neither a transfer's nor a message's."""
+def test_the_dead_letter_of_an_unreadable_input_has_only_id_and_reason() -> None:
     found = letters.of_unreadable(TRANSFER.id, "the orchestration was Failed: x", NOW, "1.2.3")
     assert (found.id, found.reason, found.last) == (TRANSFER.id, Reason.INTERNAL, 0)
     assert found.detail.startswith("the orchestration was Failed: x; this version of the app cannot read its input")
@@ -109,7 +103,7 @@ def test_the_letter_of_a_transfer_whose_input_cannot_be_read() -> None:
     shown = records.record(found)
     assert (shown["state"], shown["transfer"], shown["message"], shown["replays"]) == ("open", None, None, 0)
     assert records.read(json.loads(json.dumps(shown))) == found
-    assert records.listed(found.id, records.metadata(found)) == {
+    assert records.list_item(found.id, records.metadata(found)) == {
         "id": TRANSFER.id,
         "reason": "internal",
         "hint": Reason.INTERNAL.hint,
@@ -122,32 +116,29 @@ def test_the_letter_of_a_transfer_whose_input_cannot_be_read() -> None:
     }
 
 
-def test_a_later_attempt_tells_what_an_unreadable_one_carried() -> None:
-    """Shared again, it may fail again: the one record then says whose it is."""
-    written = merged(
+def test_a_later_attempt_adds_the_blob_to_the_dead_letter_of_an_unreadable_input() -> None:
+    written = merge(
         letters.of_unreadable(TRANSFER.id, "x", NOW, "1"), letters.of_run(replace(FAILED, attempt=1), NOW, "1")
     )
     assert written is not None
     assert (sorted(written.attempts), written.route, written.name) == ([0, 1], "default", NAME)
 
 
-def test_an_unreadable_one_is_the_attempt_after_those_that_are_known() -> None:
-    """So that what was discarded before does not hide it."""
-    before = resolved(letter(a0=NOW, a2=NOW), NOW, letters.DISCARDED)
+def test_an_unreadable_input_counts_as_the_attempt_after_the_known_ones() -> None:
+    """Otherwise an earlier discard would hide it."""
+    before = resolve(letter(a0=NOW, a2=NOW), NOW, letters.DISCARDED)
     assert letters.of_unreadable(TRANSFER.id, "x", NOW, "1", before).last == 3
     assert letters.of_unreadable(TRANSFER.id, "x", NOW, "1").last == 0
 
 
-def test_the_rank_of_a_record_is_its_attempt_then_its_resumes() -> None:
-    """A replay outranks every execution of the attempt before it."""
+def test_a_record_of_an_end_ranks_by_attempt_and_then_by_resumes() -> None:
     ranked = [(0, 0), (0, 1), (0, 99), (1, 0), (1, 1), (2, 0)]
     ranks = [Ended(TRANSFER.id, attempt, Ending(State.CANCELLED), resumes=resumes).rank for attempt, resumes in ranked]
     assert all(lower < higher for lower, higher in pairwise(ranks))
 
 
-def test_a_resolved_letter_says_when_and_how() -> None:
-    """It is kept for audit."""
-    shown = records.record(resolved(letter(a0=NOW, a1=after(hours=1)), after(hours=2), State.VERIFIED))
+def test_a_resolved_dead_letter_shows_when_and_how() -> None:
+    shown = records.record(resolve(letter(a0=NOW, a1=after(hours=1)), after(hours=2), State.VERIFIED))
     assert (shown["state"], shown["resolved_at"], shown["resolved_as"]) == (
         "resolved",
         "2026-11-24T21:02:44.120Z",
@@ -157,18 +148,18 @@ def test_a_resolved_letter_says_when_and_how() -> None:
 
 
 OPEN = letter(a0=NOW, a2=after(hours=2))
-RESOLVED = resolved(OPEN, after(hours=4), State.VERIFIED)
-DISCARDED = resolved(OPEN, after(hours=4), letters.DISCARDED)
+RESOLVED = resolve(OPEN, after(hours=4), State.VERIFIED)
+DISCARDED = resolve(OPEN, after(hours=4), letters.DISCARDED)
 MERGES: list[tuple[str, DeadLetter | None, DeadLetter, list[int] | None]] = [
     ("none", None, letter(a0=NOW), [0]),
     ("has this attempt", OPEN, letter(a2=after(hours=2)), None),
-    ("has this attempt, open, though it began anew", OPEN, letter(a2=after(hours=9)), None),
+    ("has this attempt, open, though it started again", OPEN, letter(a2=after(hours=9)), None),
     ("has a later one", OPEN, letter(a1=after(hours=1)), None),
     ("has this attempt, and is resolved", RESOLVED, letter(a2=after(hours=2)), None),
     ("has a later one, and is resolved", RESOLVED, letter(a1=after(hours=1)), None),
-    ("resolved before the new attempt began", RESOLVED, letter(a0=after(hours=5)), [0, 2, 3]),
+    ("resolved before the new attempt started", RESOLVED, letter(a0=after(hours=5)), [0, 2, 3]),
     ("resolved at the very moment", RESOLVED, letter(a2=after(hours=4)), [0, 2, 3]),
-    ("was discarded, and the new attempt began later", DISCARDED, letter(a2=after(hours=5)), None),
+    ("was discarded, and the new attempt started later", DISCARDED, letter(a2=after(hours=5)), None),
     ("was discarded, and is of a later one", DISCARDED, letter(a0=after(hours=5)), None),
     ("was discarded, and has earlier attempts", DISCARDED, letter(a3=after(hours=5)), [0, 2, 3]),
     ("has earlier attempts", OPEN, letter(a3=after(hours=3)), [0, 2, 3]),
@@ -178,24 +169,22 @@ MERGES: list[tuple[str, DeadLetter | None, DeadLetter, list[int] | None]] = [
 
 @pytest.mark.parametrize(("old", "new", "attempts"), [row[1:] for row in MERGES], ids=[row[0] for row in MERGES])
 def test_which_write_wins(old: DeadLetter | None, new: DeadLetter, attempts: list[int] | None) -> None:
-    """The table of `merged`: a late or second write changes nothing (`letter_written_late`), a new failure is open."""
-    written = merged(old, new)
+    """The table of `letters.merge`."""
+    written = merge(old, new)
     assert (written and sorted(written.attempts)) == attempts
     if written:
         assert written.resolved_at is None
         assert written.attempts[written.last] == new.attempts[new.last]
 
 
-def test_a_size_that_was_known_is_not_forgotten() -> None:
-    """An attempt that got nowhere knows none."""
+def test_an_attempt_without_a_size_keeps_the_known_size() -> None:
     old = replace(letter(a0=NOW), size=7)
-    assert getattr(merged(old, letter(a1=NOW)), "size", None) == 7
-    assert getattr(merged(old, replace(letter(a1=NOW), size=0)), "size", None) == 0
+    assert getattr(merge(old, letter(a1=NOW)), "size", None) == 7
+    assert getattr(merge(old, replace(letter(a1=NOW), size=0)), "size", None) == 0
 
 
-def test_the_first_attempt_and_the_newest_are_kept() -> None:
-    """A letter that is replayed for ever does not grow for ever."""
-    written = merged(letter(**{f"a{number}": NOW for number in range(100)}), letter(a100=NOW))
+def test_the_first_and_the_newest_attempts_are_kept() -> None:
+    written = merge(letter(**{f"a{number}": NOW for number in range(100)}), letter(a100=NOW))
     assert written
     assert sorted(written.attempts) == [0, *range(52, 101)]
     assert len(written.attempts) == letters.MAX_ATTEMPTS

@@ -1,4 +1,4 @@
-"""Jobs as values: which batch follows from the last one, what can be seen of them, and that they stay small."""
+"""Jobs: lifecycle, status, recovery, schedule and size."""
 
 import json
 from dataclasses import fields, replace
@@ -15,7 +15,7 @@ from rules.jobs import lifecycle, model, status
 from rules.jobs.model import MAX_DETAIL, MAX_RATE, Batch, Finding, Job, JobKind, JobState, Phase, Result, Tally
 from rules.jobs.report import found_page, results_page
 from rules.transfers import policies
-from rules.transfers.identity import JOB_ID_PATTERN, listable
+from rules.transfers.identity import JOB_ID_PATTERN, listable_ids
 from tests.unit.samples import NOW, ROUTE, after, moments, quick
 
 RECONCILE = Job("reconcile-" + "a" * 24, JobKind.RECONCILE, NOW, route="default")
@@ -25,10 +25,10 @@ LATER = after(seconds=9)
 MORE = Batch(Tally(found=1), wrote=True, cursor="c", hint="h")
 FOUND, NOTHING = Batch(Tally(found=1), wrote=True), Batch()
 FAILURE = Batch(failure="source.list: 503 ServerBusy")
-HOPELESS = replace(FAILURE, permanent=True)
-MOVED = replace(FAILURE, moved=True)
-# A name's marker, as long as a service makes one; and the worst that a detail may hold.
-LONGEST, LOUDEST = "m" * 2_048, "\U0001f4a5" * 5_000
+PERMANENT = replace(FAILURE, permanent=True)
+PROGRESS = replace(FAILURE, moved=True)
+# The longest marker that the service returns, and the longest detail in JSON.
+LONGEST, LONGEST_DETAIL = "m" * 2_048, "\U0001f4a5" * 5_000
 
 counts = st.integers(0, 10**12)
 tallies = st.builds(Tally, **{field.name: counts for field in fields(Tally)})
@@ -36,7 +36,6 @@ texts = st.none() | st.text(max_size=9)
 
 
 def all_jobs() -> st.SearchStrategy[Job]:
-    """Jobs in any condition."""
     return st.builds(
         Job,
         id=st.sampled_from([RECONCILE.id, REPLAY.id]),
@@ -67,7 +66,6 @@ def all_jobs() -> st.SearchStrategy[Job]:
 
 
 def batches() -> st.SearchStrategy[Batch]:
-    """Batches of any outcome."""
     return st.builds(
         Batch,
         tally=tallies,
@@ -86,27 +84,27 @@ def batches() -> st.SearchStrategy[Batch]:
 @pytest.mark.parametrize(
     ("job", "batch", "phase", "state"),
     [
-        # any | a cancel was seen | the end, cancelled
+        # any, after a cancel request: the end, cancelled
         *[(replace(RECONCILE, phase=phase, cancelling=True), MORE, None, "cancelled") for phase in Phase],
         *[(replace(RECONCILE, phase=phase, cancelling=True), FAILURE, None, "cancelled") for phase in Phase],
-        (replace(RECONCILE, cancelling=True), HOPELESS, None, "cancelled"),
-        # any | failure, and it got nowhere | the same batch; after 10 in a row, the end: failed
+        (replace(RECONCILE, cancelling=True), PERMANENT, None, "cancelled"),
+        # failed without progress: the same batch; after 10 in a row the end, failed
         *[(replace(ACTING, phase=phase), FAILURE, phase, "running") for phase in Phase],
         *[(replace(ACTING, phase=phase, failures=9), FAILURE, None, "failed") for phase in Phase],
-        # any | failure, but it got somewhere | the same batch
-        *[(replace(ACTING, phase=phase, failures=9), MOVED, phase, "running") for phase in Phase],
-        (replace(ACTING, cancelling=True), MOVED, None, "cancelled"),
-        # any | failure, and doing it again would not help | the end, failed
-        *[(replace(ACTING, phase=phase), HOPELESS, None, "failed") for phase in Phase],
-        # survey, extras | there is more | the same, from there
+        # failed after progress: the same batch
+        *[(replace(ACTING, phase=phase, failures=9), PROGRESS, phase, "running") for phase in Phase],
+        (replace(ACTING, cancelling=True), PROGRESS, None, "cancelled"),
+        # failed for good: the end, failed
+        *[(replace(ACTING, phase=phase), PERMANENT, None, "failed") for phase in Phase],
+        # survey, extras; more to list: the next page
         (RECONCILE, MORE, Phase.SURVEY, "running"),
         (REPLAY, MORE, Phase.SURVEY, "running"),
         (replace(RECONCILE, phase=Phase.EXTRAS), MORE, Phase.EXTRAS, "running"),
-        # survey of a reconcile | at the end | extras
+        # survey of a reconcile; the list is complete: extras
         (RECONCILE, FOUND, Phase.EXTRAS, "running"),
         (RECONCILE, NOTHING, Phase.EXTRAS, "running"),
         (replace(RECONCILE, dry_run=True), FOUND, Phase.EXTRAS, "running"),
-        # survey, extras | at the end | act; or the end of a dry run, and where nothing was found
+        # survey, extras; the list is complete: act; or the end of a dry run or if nothing was found
         (REPLAY, FOUND, Phase.ACT, "running"),
         (replace(RECONCILE, phase=Phase.EXTRAS), FOUND, Phase.ACT, "running"),
         (replace(RECONCILE, phase=Phase.EXTRAS, tally=Tally(found=1)), NOTHING, Phase.ACT, "running"),
@@ -114,24 +112,23 @@ def batches() -> st.SearchStrategy[Batch]:
         (replace(RECONCILE, phase=Phase.EXTRAS, dry_run=True), FOUND, None, "done"),
         (REPLAY, NOTHING, None, "done"),
         (replace(RECONCILE, phase=Phase.EXTRAS), Batch(Tally(extra=5), wrote=True), None, "done"),
-        # act | there is more | a pause, act
+        # act; more lines: a pause, act
         (ACTING, Batch(page=2, line=499), Phase.ACT, "running"),
         (ACTING, Batch(page=2), Phase.ACT, "running"),
-        # act | at the end | the end, done
+        # act; no more lines: the end, done
         (ACTING, Batch(Tally(started=9), wrote=True, page=3), None, "done"),
         (ACTING, Batch(page=4), None, "done"),
     ],
 )
-def test_what_follows_from_a_batch(job: Job, batch: Batch, phase: Phase | None, state: str) -> None:
-    """The table of `advance`."""
+def test_which_batch_follows(job: Job, batch: Batch, phase: Phase | None, state: str) -> None:
+    """The table of `lifecycle.advance`."""
     following = lifecycle.advance(job, batch, LATER)
     assert (following.phase, following.state, following.updated_at) == (phase, state, LATER)
-    # What has ended keeps no place to go on from, and waits for nothing.
+    # An ended job has no position and no pause.
     assert following.phase is not None or (following.cursor, following.hint, following.pause) == (None, None, 0)
 
 
-def test_a_survey_goes_on_where_it_was_and_each_phase_begins_afresh() -> None:
-    """The hint is of the list that it is compared with, and each phase compares with another."""
+def test_a_survey_continues_at_its_cursor_and_each_phase_starts_without_one() -> None:
     following = lifecycle.advance(RECONCILE, MORE, LATER)
     assert (following.cursor, following.hint, following.pages) == ("c", "h", 1)
     following = lifecycle.advance(following, replace(FOUND, hint="h"), LATER)
@@ -141,15 +138,13 @@ def test_a_survey_goes_on_where_it_was_and_each_phase_begins_afresh() -> None:
     assert (following.page, following.line, following.batches) == (0, 0, 0)
 
 
-def test_a_page_without_lines_is_not_counted_and_its_number_is_the_next_ones() -> None:
-    """So no page of a report is empty, and none is left out."""
+def test_a_batch_without_lines_does_not_use_up_a_page_number() -> None:
     assert lifecycle.advance(RECONCILE, replace(MORE, wrote=False), LATER).pages == 0
     assert lifecycle.advance(ACTING, Batch(page=1), LATER).batches == 0
     assert lifecycle.advance(ACTING, Batch(page=1, wrote=True), LATER).batches == 1
 
 
-def test_what_every_batch_counted_is_added_up() -> None:
-    """And nothing of a batch that failed: it is done again."""
+def test_the_tallies_of_batches_add_up_except_failed_ones() -> None:
     job = replace(ACTING, pages=99)
     for batch in (Batch(Tally(started=3, skipped=1)), FAILURE, Batch(Tally(started=2, refused=4))):
         job = lifecycle.advance(job, batch, LATER)
@@ -160,15 +155,14 @@ def test_what_every_batch_counted_is_added_up() -> None:
     ("rate", "started", "pause"),
     [(20, 100, 5), (20, 99, 5), (20, 61, 4), (20, 41, 3), (1, 5, 5), (1, 1, 2), (20, 1, 2), (100, 500, 5), (20, 0, 0)],
 )
-def test_the_pause_is_as_long_as_what_was_started_may_take(rate: int, started: int, pause: int) -> None:
-    """Never under two seconds: such a timer fires at once. What started nothing costs nothing."""
+def test_the_pause_after_a_batch_keeps_the_rate(rate: int, started: int, pause: int) -> None:
+    """At least 2 seconds, since a shorter timer fires immediately; none if nothing was started."""
     batch = Batch(Tally(started=started, running=7, failed=1), wrote=True, page=1)
     assert lifecycle.advance(replace(ACTING, rate=rate), batch, LATER).pause == pause
 
 
 @pytest.mark.parametrize(("started", "before", "pause"), [(100, 0, 5), (100, 60, 2), (100, 40, 3), (100, 100, 0)])
-def test_the_pause_is_for_what_this_try_started(started: int, before: int, pause: int) -> None:
-    """A batch that only reads what its page of results says waits for nothing."""
+def test_the_pause_counts_only_what_this_try_of_the_batch_started(started: int, before: int, pause: int) -> None:
     batch = Batch(Tally(started=started), wrote=True, page=1, before=before)
     following = lifecycle.advance(ACTING, batch, LATER)
     assert (following.pause, following.tally.started) == (pause, started)
@@ -176,8 +170,8 @@ def test_the_pause_is_for_what_this_try_started(started: int, before: int, pause
 
 @quick
 @given(failures=st.integers(0, 9), moved=st.booleans())
-def test_only_a_batch_that_got_nowhere_counts_towards_giving_up(failures: int, *, moved: bool) -> None:
-    """Either keeps its place, and waits at least as long as what it may have started takes."""
+def test_only_failures_without_progress_count_towards_the_limit(failures: int, *, moved: bool) -> None:
+    """Both keep the position and wait at least as long as a full batch takes."""
     job = replace(ACTING, failures=failures, page=1, line=7, batches=4)
     following = lifecycle.advance(job, replace(FAILURE, moved=moved), LATER)
     assert following.failures == (0 if moved else failures + 1)
@@ -186,8 +180,7 @@ def test_only_a_batch_that_got_nowhere_counts_towards_giving_up(failures: int, *
     assert (following.phase is None) is (following.failures == policies.MAX_FAILURES)
 
 
-def test_a_batch_of_an_older_app_is_read_as_it_was_meant() -> None:
-    """It says neither whether it got somewhere nor what was started before."""
+def test_a_batch_of_an_older_release_is_read_with_defaults() -> None:
     old = decode(Batch, {"failure": "503"})
     assert lifecycle.advance(ACTING, old, LATER).failures == 1
     assert (
@@ -198,15 +191,13 @@ def test_a_batch_of_an_older_app_is_read_as_it_was_meant() -> None:
 
 @quick
 @given(st.integers(1, MAX_RATE))
-def test_a_batch_starts_no_more_than_five_seconds_worth(rate: int) -> None:
-    """A full batch is as long as its pause, so that the rate is kept and a cancel is soon noticed."""
+def test_a_batch_acts_on_at_most_five_seconds_worth_of_lines(rate: int) -> None:
     job = replace(ACTING, rate=rate)
     assert lifecycle.quota(job) == rate * 5
     assert lifecycle.advance(job, Batch(Tally(started=lifecycle.quota(job)), page=1), LATER).pause == 5
 
 
-def test_failures_back_off_keep_their_place_and_are_forgotten_once_it_works() -> None:
-    """In a row means in a row; the pause grows with them."""
+def test_failures_back_off_and_are_reset_by_a_success() -> None:
     job, pauses = replace(RECONCILE, cursor="c", hint="h"), []
     for _ in range(policies.MAX_FAILURES - 1):
         job = lifecycle.advance(job, FAILURE, LATER)
@@ -214,28 +205,25 @@ def test_failures_back_off_keep_their_place_and_are_forgotten_once_it_works() ->
     assert (job.phase, job.cursor, job.hint, job.detail) == (Phase.SURVEY, "c", "h", FAILURE.failure)
     assert pauses == sorted(pauses)
     assert min(pauses) >= policies.MIN_POLL
-    well = lifecycle.advance(job, MORE, LATER)
-    assert (well.failures, well.pause, well.detail) == (0, 0, "")
-    assert lifecycle.faulted(job, "exited with code 137", LATER).state is JobState.FAILED
+    recovered = lifecycle.advance(job, MORE, LATER)
+    assert (recovered.failures, recovered.pause, recovered.detail) == (0, 0, "")
+    assert lifecycle.handle_failure(job, "exited with code 137", LATER).state is JobState.FAILED
 
 
-def test_an_end_by_failure_says_why() -> None:
-    """Cut, whatever it says."""
-    job = lifecycle.advance(RECONCILE, replace(HOPELESS, failure="x" * 999), LATER)
+def test_a_failed_job_keeps_the_shortened_failure_as_its_detail() -> None:
+    job = lifecycle.advance(RECONCILE, replace(PERMANENT, failure="x" * 999), LATER)
     assert (job.state, job.detail) == (JobState.FAILED, "x" * MAX_DETAIL)
 
 
-def test_a_cancel_between_two_batches_ends_it_at_once() -> None:
-    """What it counted stays."""
-    job = lifecycle.cancelled(replace(ACTING, pause=5), LATER)
+def test_a_cancel_between_two_batches_ends_the_job_with_its_counts() -> None:
+    job = lifecycle.cancel(replace(ACTING, pause=5), LATER)
     assert (job.state, job.phase, job.pause, job.cancelling) == (JobState.CANCELLED, None, 0, True)
     assert (job.tally, job.updated_at) == (ACTING.tally, LATER)
 
 
 @quick
 @given(all_jobs())
-def test_a_job_survives_the_way_there_and_back(job: Job) -> None:
-    """As a value, as text, and as text of text: the durable SDK encodes some inputs twice."""
+def test_a_job_is_unchanged_after_encoding_and_decoding(job: Job) -> None:
     encoded = encode(job)
     assert decode(Job, encoded) == job
     assert decode(Job, json.dumps(encoded)) == job
@@ -244,14 +232,12 @@ def test_a_job_survives_the_way_there_and_back(job: Job) -> None:
 
 @quick
 @given(batches())
-def test_a_batch_survives_the_way_there_and_back(batch: Batch) -> None:
-    """With all that it counts."""
+def test_a_batch_is_unchanged_after_encoding_and_decoding(batch: Batch) -> None:
     assert decode(Batch, json.dumps(encode(batch))) == batch
 
 
 @pytest.mark.parametrize("broken", [{}, {"id": 5}, {"id": "x", "work": "dance", "created_at": stamp(NOW)}, [], None])
-def test_what_is_no_job_is_told(broken: Any) -> None:
-    """Infrastructure, not a verdict."""
+def test_an_invalid_job_raises(broken: Any) -> None:
     with pytest.raises((TypeError, ValueError, KeyError)):
         decode(Job, broken)
 
@@ -259,29 +245,26 @@ def test_what_is_no_job_is_told(broken: Any) -> None:
 @quick
 @given(tallies, tallies)
 def test_tallies_add_up_field_by_field(one: Tally, other: Tally) -> None:
-    """Each kind with its own."""
     total = one + other
     for field in fields(Tally):
         assert getattr(total, field.name) == getattr(one, field.name) + getattr(other, field.name)
 
 
-def test_every_finding_and_every_result_is_counted() -> None:
-    """A line's word is the name of its count."""
+def test_every_finding_and_every_result_has_a_count() -> None:
     assert {*Finding, *Result, "found", "bytes"} == {field.name for field in fields(Tally)}
     assert {name for counts in status.COUNTS.values() for name in counts} == {field.name for field in fields(Tally)}
     assert set(status.COUNTS[JobKind.REPLAY]) == {"found", "bytes", *Result} - {"discarded"}
     assert set(status.COUNTS[JobKind.DISCARD]) == {"found", "bytes", "discarded", "running", "refused", "failed"}
 
 
-def test_pages_are_named_in_their_order() -> None:
-    """Of what was found, then of what came of it; a million of each sort as they count."""
+def test_page_names_sort_in_page_order() -> None:
     names = [found_page("replay-1", 0), found_page("replay-1", 999_999), results_page("replay-1", 0)]
     assert names == ["replay-1/found-000000.jsonl", "replay-1/found-999999.jsonl", "replay-1/results-000000.jsonl"]
     assert names == sorted(names)
 
 
 def largest(cursor: str) -> Job:
-    """A job that has everything at its longest."""
+    """A job with every field at its longest."""
     many = Tally(*[10**15 for _ in fields(Tally)])
     job = replace(
         REPLAY,
@@ -297,12 +280,12 @@ def largest(cursor: str) -> Job:
         page=10**9,
         line=10**9,
     )
-    return lifecycle.faulted(job, LOUDEST, LATER)
+    return lifecycle.handle_failure(job, LONGEST_DETAIL, LATER)
 
 
 @pytest.mark.parametrize("cursor", [LONGEST, "\U0001f4a5" * 512], ids=["2 KB of token", "the longest name"])
 def test_the_largest_job_stays_under_16_kb_and_its_status_under_4_kb(cursor: str) -> None:
-    """The host fails an orchestration whose status is over its limit; a cursor is no part of it."""
+    """The host fails an orchestration whose status exceeds its limit."""
     job = largest(cursor)
     assert len(json.dumps(encode(job))) < 16_000
     shown = json.dumps(status.progress(job))
@@ -313,8 +296,7 @@ def test_the_largest_job_stays_under_16_kb_and_its_status_under_4_kb(cursor: str
 class TestView:
     """A job as the API answers it."""
 
-    def test_before_its_first_batch_it_is_what_was_asked_for(self) -> None:
-        """The extension shows no status yet."""
+    def test_before_the_first_batch_it_shows_the_input(self) -> None:
         shown = status.view(replace(RECONCILE, rate=7, dry_run=True), {})
         assert shown == {
             "id": RECONCILE.id,
@@ -332,21 +314,18 @@ class TestView:
             "updated_at": stamp(NOW),
         }
 
-    def test_of_a_replay_it_shows_what_is_meant(self) -> None:
-        """And counts what a replay counts."""
+    def test_a_replay_shows_its_filters_and_its_counts(self) -> None:
         shown = status.view(replace(REPLAY, reason=Reason.THROTTLED, since=NOW), {})
         assert (shown["reason"], shown["since"], shown["until"]) == ("throttled", stamp(NOW), None)
         assert list(shown["counts"]) == ["found", "bytes", "started", "running", "skipped", "refused", "failed"]
 
-    def test_what_is_live_counts(self) -> None:
-        """The input is of the execution's beginning."""
+    def test_the_status_takes_precedence_over_the_older_input(self) -> None:
         live = status.progress(replace(ACTING, batches=4, cancelling=True, updated_at=LATER))
         shown = status.view(RECONCILE, json.loads(json.dumps(live)))
         assert (shown["phase"], shown["cancelling"], shown["updated_at"]) == ("act", True, stamp(LATER))
         assert (shown["pages"], shown["counts"]["found"]) == (7, 900)
 
-    def test_one_that_broke_runs_until_it_is_started_again(self) -> None:
-        """With its last counts, and what happened."""
+    def test_a_broken_job_is_shown_as_running_with_the_failure_as_its_detail(self) -> None:
         live = status.progress(replace(ACTING, detail="503", resumes=2))
         shown = status.view(RECONCILE, live, "the orchestration was Failed: x")
         assert (shown["state"], shown["phase"], shown["counts"]["found"]) == ("running", "act", 900)
@@ -354,12 +333,10 @@ class TestView:
         assert status.view(RECONCILE, live, "")["detail"] == ""
         assert status.view(RECONCILE, live)["detail"] == "503"
 
-    def test_what_it_says_keeps_to_its_limit(self) -> None:
-        """The host's text is longer than a job's."""
+    def test_the_detail_of_a_broken_job_is_shortened(self) -> None:
         assert len(status.view(RECONCILE, {}, "x" * 9_999)["detail"]) == MAX_DETAIL
 
-    def test_a_status_of_another_version_is_still_shown(self) -> None:
-        """One that counted less, or more, must not make a whole list fail."""
+    def test_a_status_of_another_release_with_other_counts_is_shown(self) -> None:
         live = status.progress(ACTING) | {"newer": 1, "counts": {"found": 5, "newer": 1}}
         shown = status.view(RECONCILE, live)
         assert (shown["counts"]["found"], shown["counts"]["failed"]) == (5, 0)
@@ -367,20 +344,18 @@ class TestView:
 
 
 class TestBroken:
-    """A job whose orchestration the host failed, or a person ended."""
+    """A job whose orchestration failed or was terminated."""
 
     @quick
     @given(all_jobs())
-    def test_it_goes_on_where_its_input_is(self, job: Job) -> None:
-        """The batch is safe to repeat; nothing else changes."""
-        found = lifecycle.resumed(job, "x" * 9_999)
+    def test_a_resumed_job_repeats_the_batch_of_its_input(self, job: Job) -> None:
+        found = lifecycle.resume(job, "x" * 9_999)
         assert found == replace(job, failures=0, pause=0, resumes=job.resumes + 1, detail="x" * MAX_DETAIL)
 
     @quick
     @given(all_jobs())
-    def test_or_it_ends(self, job: Job) -> None:
-        """As cancelled where a person asked for that. It keeps its counts, and lists nothing any more."""
-        found = lifecycle.broken_off(job, LOUDEST)
+    def test_an_abandoned_job_ends_failed_or_cancelled_with_its_counts(self, job: Job) -> None:
+        found = lifecycle.abandon(job, LONGEST_DETAIL)
         assert (found.phase, found.pause, found.cursor, found.hint) == (None, 0, None, None)
         assert found.state is (JobState.CANCELLED if job.cancelling else JobState.FAILED)
         assert (found.tally, found.pages, found.batches, found.resumes) == (
@@ -393,10 +368,9 @@ class TestBroken:
 
     @quick
     @given(all_jobs(), all_jobs())
-    def test_it_catches_up_with_what_its_status_shows(self, job: Job, later: Job) -> None:
-        """The counts and the pages; the rest is of its input."""
+    def test_counts_and_pages_of_the_status_are_merged_into_the_job(self, job: Job, later: Job) -> None:
         live = json.loads(json.dumps(status.progress(later)))
-        found = lifecycle.caught_up(job, live)
+        found = lifecycle.merge_status(job, live)
         assert found == replace(job, tally=later.tally, pages=later.pages, batches=later.batches)
 
     @pytest.mark.parametrize(
@@ -412,38 +386,33 @@ class TestBroken:
             {"batches": []},
         ],
     )
-    def test_a_status_that_cannot_be_read_changes_nothing(self, change: dict[str, Any]) -> None:
-        """Another version may have written it."""
+    def test_an_unreadable_status_is_not_merged(self, change: dict[str, Any]) -> None:
         live = json.loads(json.dumps(status.progress(replace(ACTING, batches=7))))
-        assert lifecycle.caught_up(ACTING, {**live, **change}) == ACTING
-        assert lifecycle.caught_up(ACTING, {}) == ACTING
-        assert lifecycle.caught_up(ACTING, {key: live[key] for key in live if key not in change}) == ACTING
+        assert lifecycle.merge_status(ACTING, {**live, **change}) == ACTING
+        assert lifecycle.merge_status(ACTING, {}) == ACTING
+        assert lifecycle.merge_status(ACTING, {key: live[key] for key in live if key not in change}) == ACTING
 
-    def test_a_status_of_another_version_is_caught_up_with(self) -> None:
-        """One that counted less, or more."""
-        found = lifecycle.caught_up(ACTING, {"counts": {"found": 5, "newer": 1}, "pages": 4, "batches": 2})
+    def test_a_status_of_another_release_is_merged(self) -> None:
+        found = lifecycle.merge_status(ACTING, {"counts": {"found": 5, "newer": 1}, "pages": 4, "batches": 2})
         assert (found.tally, found.pages, found.batches) == (Tally(found=5), 4, 2)
 
 
 class TestSchedule:
-    """The id of the reconcile that a route asks for by itself."""
+    """The ids of scheduled reconciles."""
 
     HOURLY = replace(ROUTE, reconcile=timedelta(hours=1))
 
-    def test_a_route_without_a_schedule_has_none(self) -> None:
-        """It is off by default."""
+    def test_a_route_without_a_schedule_has_no_id(self) -> None:
         assert model.scheduled_id(ROUTE, NOW) is None
 
-    def test_it_is_the_same_within_an_interval_and_another_in_the_next(self) -> None:
-        """However often the timer comes, on whichever host."""
+    def test_the_id_changes_once_per_interval(self) -> None:
         first = model.scheduled_id(self.HOURLY, NOW)
         assert first is not None
         assert JOB_ID_PATTERN.fullmatch(first)
         assert first == model.scheduled_id(self.HOURLY, after(minutes=57, seconds=15))
         assert first != model.scheduled_id(self.HOURLY, after(minutes=57, seconds=16))
 
-    def test_each_route_and_each_interval_counts_for_itself(self) -> None:
-        """A changed interval is another schedule."""
+    def test_the_id_depends_on_the_route_and_on_the_interval(self) -> None:
         ids = {
             model.scheduled_id(replace(ROUTE, name=name, reconcile=timedelta(hours=hours)), NOW)
             for name in ("one", "two")
@@ -461,7 +430,6 @@ class TestSchedule:
         ("reconcile-", RECONCILE.id),
     ],
 )
-def test_a_list_of_transfers_holds_no_jobs_and_one_of_jobs_no_transfers(prefix: str, listed: str) -> None:
-    """They share one task hub: a list is told by how its ids begin."""
+def test_a_prefix_lists_either_transfers_or_jobs(prefix: str, listed: str) -> None:
     ids = {"37a8eec1-45a195a412908b31b025fa37", REPLAY.id, RECONCILE.id, "message-" + "a" * 24, "timer"}
-    assert {found for found in ids if found.startswith(prefix) and listable(prefix).fullmatch(found)} == {listed}
+    assert {found for found in ids if found.startswith(prefix) and listable_ids(prefix).fullmatch(found)} == {listed}

@@ -1,4 +1,4 @@
-"""What becomes of a broken orchestration: the truth table of `sequel`, row by row; and what a cancel makes of one."""
+"""Recovery of broken orchestrations: the table of `recovery.plan`, and cancels."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -14,7 +14,7 @@ from rules.jobs import status
 from rules.jobs.model import Job, JobKind, JobState, Phase, Tally
 from rules.orchestrations import recovery
 from rules.orchestrations.instance import Instance
-from rules.orchestrations.recovery import LOST, MAX_SAID
+from rules.orchestrations.recovery import LOST_ACTIVITY, MAX_FAILURE_TEXT
 from rules.routes.model import Engine
 from rules.transfers import lifecycle, policies
 from rules.transfers.model import Ended, Ending, Run, Step
@@ -24,12 +24,12 @@ from rules.transfers.status import progress
 from tests.unit.samples import NOW, RUN, TRANSFER, after, quick, runs
 
 HOST = "Orchestrator function 'transfer' failed: the language worker exited"
-LOUD = f"the orchestration was Failed: {HOST}"
+FAILURE_TEXT = f"the orchestration was Failed: {HOST}"
 COPYING = replace(RUN, step=Step.CHECK, state=State.COPYING, engine=Engine.ASYNC, activity_failures=3, pause=9)
 BUSY = Ending(State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="busy")
 CLEANING = replace(COPYING, step=Step.CLEAN, ending=BUSY)
 JOB = Job("reconcile-" + "a" * 24, JobKind.RECONCILE, NOW, route="default", phase=Phase.ACT, failures=3, pause=9)
-AT_ONCE = 0
+IMMEDIATELY = 0
 
 
 def transfer(run: Run | None, status: str = "Failed", output: Any = HOST, **custom: Any) -> Instance:
@@ -43,28 +43,27 @@ def job(found: Job, status: str = "Failed", output: Any = HOST, **custom: Any) -
 
 
 def pause(resumes: int, identity: str = TRANSFER.id) -> int:
-    """The growing pause."""
     return policies.resume_pause(resumes, identity)
 
 
 def due_before(seconds: float, run: Run = COPYING) -> Run:
-    """The run, its deadline so long after what it would go on at."""
+    """The run with its deadline this many seconds after its resume would be due."""
     return replace(run, first_look_at=NOW, deadline=timedelta(seconds=pause(run.resumes) + seconds))
 
 
 SPENT = replace(COPYING, resumes=MAX_RESUMES)
 LAST = replace(COPYING, resumes=MAX_RESUMES - 1)
 OLD = replace(COPYING, first_look_at=NOW - timedelta(days=9))
-# What broke -> the step that follows, the end that is decided, the pause, whether it goes on.
+# Broken orchestration, then the next step, the decided end, the pause, whether it is resumed.
 Row = tuple[Instance, Step, State | None, int, bool]
 TRANSFERS: dict[str, Row] = {
-    "failed, carried": (transfer(COPYING), Step.CHECK, None, pause(0), True),
-    "failed, not begun": (transfer(RUN), Step.START, None, pause(0), True),
+    "failed, copying": (transfer(COPYING), Step.CHECK, None, pause(0), True),
+    "failed, before its first step": (transfer(RUN), Step.START, None, pause(0), True),
     "failed, resumed 4 times": (transfer(LAST), Step.CHECK, None, pause(4), True),
-    "failed, resumed 5 times": (transfer(SPENT), Step.RECORD, State.DEAD_LETTERED, AT_ONCE, False),
-    "failed, past its deadline": (transfer(OLD), Step.RECORD, State.DEAD_LETTERED, AT_ONCE, False),
-    "failed, its deadline comes first": (transfer(due_before(0)), Step.RECORD, State.DEAD_LETTERED, AT_ONCE, False),
-    "failed, its deadline comes later": (transfer(due_before(3)), Step.CHECK, None, pause(0), True),
+    "failed, resumed 5 times": (transfer(SPENT), Step.RECORD, State.DEAD_LETTERED, IMMEDIATELY, False),
+    "failed, past its deadline": (transfer(OLD), Step.RECORD, State.DEAD_LETTERED, IMMEDIATELY, False),
+    "failed, its deadline is earlier": (transfer(due_before(0)), Step.RECORD, State.DEAD_LETTERED, IMMEDIATELY, False),
+    "failed, its deadline is later": (transfer(due_before(3)), Step.CHECK, None, pause(0), True),
     "failed in its first execution, after the hour of a small blob": (
         transfer(RUN, engine="async", first_look_at=stamp(NOW - timedelta(hours=2))),
         Step.START,
@@ -76,10 +75,10 @@ TRANSFERS: dict[str, Row] = {
         transfer(RUN, engine="newer", first_look_at=stamp(NOW - timedelta(hours=2))),
         Step.RECORD,
         State.DEAD_LETTERED,
-        AT_ONCE,
+        IMMEDIATELY,
         False,
     ),
-    "failed, two hours old and never looked at": (
+    "failed, two hours old and without a first look": (
         transfer(replace(RUN, accepted_at=NOW - timedelta(hours=2)), first_look_at=None),
         Step.START,
         None,
@@ -112,40 +111,52 @@ TRANSFERS: dict[str, Row] = {
         transfer(SPENT, cancelling=True),
         Step.RECORD,
         State.CANCELLED,
-        AT_ONCE,
+        IMMEDIATELY,
         False,
     ),
-    "lost": (transfer(COPYING, "Terminated", LOST), Step.CHECK, None, AT_ONCE, True),
-    "lost, spent": (transfer(SPENT, "Terminated", f"Reason: {LOST}"), Step.CHECK, None, AT_ONCE, True),
-    "lost, ending": (transfer(CLEANING, "Terminated", LOST), Step.CLEAN, State.DEAD_LETTERED, AT_ONCE, True),
-    "lost, cancelled": (
-        transfer(COPYING, "Terminated", LOST, cancelling=True),
-        Step.RECORD,
-        State.CANCELLED,
-        AT_ONCE,
+    "lost": (transfer(COPYING, "Terminated", LOST_ACTIVITY), Step.CHECK, None, IMMEDIATELY, True),
+    "lost, spent": (transfer(SPENT, "Terminated", f"Reason: {LOST_ACTIVITY}"), Step.CHECK, None, IMMEDIATELY, True),
+    "lost, ending": (
+        transfer(CLEANING, "Terminated", LOST_ACTIVITY),
+        Step.CLEAN,
+        State.DEAD_LETTERED,
+        IMMEDIATELY,
         True,
     ),
-    "terminated": (transfer(COPYING, "Terminated", "by hand"), Step.RECORD, State.DEAD_LETTERED, AT_ONCE, False),
-    "terminated, no reason": (transfer(COPYING, "Terminated", None), Step.RECORD, State.DEAD_LETTERED, AT_ONCE, False),
+    "lost, cancelled": (
+        transfer(COPYING, "Terminated", LOST_ACTIVITY, cancelling=True),
+        Step.RECORD,
+        State.CANCELLED,
+        IMMEDIATELY,
+        True,
+    ),
+    "terminated": (transfer(COPYING, "Terminated", "by hand"), Step.RECORD, State.DEAD_LETTERED, IMMEDIATELY, False),
+    "terminated, no reason": (
+        transfer(COPYING, "Terminated", None),
+        Step.RECORD,
+        State.DEAD_LETTERED,
+        IMMEDIATELY,
+        False,
+    ),
     "terminated, ending": (
         transfer(CLEANING, "Terminated", "by hand"),
         Step.RECORD,
         State.DEAD_LETTERED,
-        AT_ONCE,
+        IMMEDIATELY,
         False,
     ),
     "terminated, cancelled": (
         transfer(COPYING, "Terminated", "by hand", cancelling=True),
         Step.RECORD,
         State.CANCELLED,
-        AT_ONCE,
+        IMMEDIATELY,
         False,
     ),
 }
 JOB_PAUSE = pause(0, JOB.id)
 STOPPED = replace(JOB, cancelling=True)
 SPENT_JOB = replace(JOB, resumes=MAX_RESUMES)
-# What broke -> the phase that follows, its state, the pause, whether it goes on.
+# Broken orchestration, then the next phase, its state, the pause, whether it is resumed.
 JobRow = tuple[Instance, Phase | None, JobState, int, bool]
 JOBS: dict[str, JobRow] = {
     "failed": (job(JOB), Phase.ACT, JobState.RUNNING, JOB_PAUSE, True),
@@ -157,23 +168,22 @@ JOBS: dict[str, JobRow] = {
         pause(4, JOB.id),
         True,
     ),
-    "failed, resumed 5 times": (job(SPENT_JOB), None, JobState.FAILED, AT_ONCE, False),
+    "failed, resumed 5 times": (job(SPENT_JOB), None, JobState.FAILED, IMMEDIATELY, False),
     "failed, cancelled": (job(STOPPED), None, JobState.CANCELLED, JOB_PAUSE, True),
     "failed, cancelled in its status": (job(JOB, cancelling=True), None, JobState.CANCELLED, JOB_PAUSE, True),
-    "failed, cancelled, spent": (job(SPENT_JOB, cancelling=True), None, JobState.CANCELLED, AT_ONCE, False),
-    "lost": (job(JOB, "Terminated", LOST), Phase.ACT, JobState.RUNNING, AT_ONCE, True),
-    "lost, spent": (job(SPENT_JOB, "Terminated", LOST), Phase.ACT, JobState.RUNNING, AT_ONCE, True),
-    "lost, cancelled": (job(STOPPED, "Terminated", LOST), None, JobState.CANCELLED, AT_ONCE, True),
-    "terminated": (job(JOB, "Terminated", "by hand"), None, JobState.FAILED, AT_ONCE, False),
-    "terminated, cancelled": (job(STOPPED, "Terminated", "by hand"), None, JobState.CANCELLED, AT_ONCE, False),
+    "failed, cancelled, spent": (job(SPENT_JOB, cancelling=True), None, JobState.CANCELLED, IMMEDIATELY, False),
+    "lost": (job(JOB, "Terminated", LOST_ACTIVITY), Phase.ACT, JobState.RUNNING, IMMEDIATELY, True),
+    "lost, spent": (job(SPENT_JOB, "Terminated", LOST_ACTIVITY), Phase.ACT, JobState.RUNNING, IMMEDIATELY, True),
+    "lost, cancelled": (job(STOPPED, "Terminated", LOST_ACTIVITY), None, JobState.CANCELLED, IMMEDIATELY, True),
+    "terminated": (job(JOB, "Terminated", "by hand"), None, JobState.FAILED, IMMEDIATELY, False),
+    "terminated, cancelled": (job(STOPPED, "Terminated", "by hand"), None, JobState.CANCELLED, IMMEDIATELY, False),
 }
 
 
 @pytest.mark.parametrize("row", TRANSFERS.values(), ids=TRANSFERS)
-def test_what_follows_for_a_transfer(row: Row) -> None:
-    """The table of `sequel`. The same attempt, never blindly, and one resume more."""
+def test_how_a_broken_transfer_continues(row: Row) -> None:
     instance, step, end, seconds, resumed = row
-    found, before = recovery.sequel(instance), instance.run
+    found, before = recovery.plan(instance), instance.run
     assert found is not None
     assert before is not None
     assert isinstance(found.input, Run)
@@ -184,10 +194,9 @@ def test_what_follows_for_a_transfer(row: Row) -> None:
 
 
 @pytest.mark.parametrize("row", JOBS.values(), ids=JOBS)
-def test_what_follows_for_a_job(row: JobRow) -> None:
-    """The table of `sequel`. A job that goes on counts one resume more."""
+def test_how_a_broken_job_continues(row: JobRow) -> None:
     instance, phase, state, seconds, resumed = row
-    found, before = recovery.sequel(instance), instance.job
+    found, before = recovery.plan(instance), instance.job
     assert found is not None
     assert before is not None
     assert isinstance(found.input, Job)
@@ -198,102 +207,96 @@ def test_what_follows_for_a_job(row: JobRow) -> None:
 
 
 @pytest.mark.parametrize("status", ["Failed", "Terminated"])
-@pytest.mark.parametrize("output", [HOST, LOST])
-def test_an_input_that_cannot_be_read_has_no_sequel(status: str, output: str) -> None:
-    """Nothing can be started of it."""
-    assert recovery.sequel(transfer(None, status, output)) is None
-    assert recovery.cancelled(transfer(None, status, output)) is None
+@pytest.mark.parametrize("output", [HOST, LOST_ACTIVITY])
+def test_an_unreadable_input_has_no_plan(status: str, output: str) -> None:
+    assert recovery.plan(transfer(None, status, output)) is None
+    assert recovery.input_after_cancel(transfer(None, status, output)) is None
 
 
-def test_the_dead_letter_says_what_the_host_said() -> None:
-    """Its reason is `internal`; an end that was decided keeps its own."""
+def test_an_abandoned_transfer_ends_with_the_failure_text_unless_its_end_was_decided() -> None:
     for instance, reason, detail in (
-        (transfer(SPENT), Reason.INTERNAL, LOUD),
+        (transfer(SPENT), Reason.INTERNAL, FAILURE_TEXT),
         (transfer(COPYING, "Terminated", "by hand"), Reason.INTERNAL, "the orchestration was Terminated: by hand"),
         (transfer(CLEANING, "Terminated", "by hand"), Reason.THROTTLED, "busy"),
     ):
-        found = recovery.sequel(instance)
+        found = recovery.plan(instance)
         assert found is not None
         assert isinstance(found.input, Run)
         assert found.input.ending is not None
         assert (found.input.ending.reason, found.input.ending.detail) == (reason, detail)
 
 
-def test_what_goes_on_shows_what_the_host_said() -> None:
-    """Until its next step says something else."""
+def test_a_resumed_run_shows_the_failure_text() -> None:
     for instance in (transfer(COPYING), job(JOB), job(SPENT_JOB)):
-        found = recovery.sequel(instance)
+        found = recovery.plan(instance)
         assert found is not None
-        assert found.input.detail == LOUD
+        assert found.input.detail == FAILURE_TEXT
 
 
-def test_a_job_that_is_broken_off_keeps_the_counts_that_it_showed() -> None:
-    """Its input is older. One that goes on does its turn again, so its counts are those of its input."""
+def test_an_abandoned_job_keeps_the_counts_of_its_status() -> None:
+    """A resumed job repeats its batch, so it keeps the counts of its input."""
     live = status.progress(replace(JOB, tally=Tally(started=90), pages=4, batches=7))
     for instance, started in ((job(SPENT_JOB, **live), 90), (job(STOPPED, **live), 90), (job(JOB, **live), 0)):
-        found = recovery.sequel(instance)
+        found = recovery.plan(instance)
         assert found is not None
         assert isinstance(found.input, Job)
         assert found.input.tally.started == started
 
 
 @pytest.mark.parametrize("status", ["Failed", "Terminated"])
-def test_what_was_said_holds_no_secret_and_is_short(status: str) -> None:
-    """I8: the host's text may quote a URL; it is redacted before it is cut, so that no half of a secret stays."""
+def test_the_failure_text_is_short_and_without_secrets(status: str) -> None:
+    """I8: it is redacted before it is cut, so that no part of a secret remains."""
     url = "https://a.blob.core.windows.net/c/b?sv=2025&sig=Zm9vYmFy&se=1"
     keys = "AccountKey=a2V5a2V5 https://host/runtime?code=ZnVuY3Rpb24"
-    found = recovery.said(transfer(COPYING, status, f"{url} {keys} " + "x" * 9_999))
+    found = recovery.failure_text(transfer(COPYING, status, f"{url} {keys} " + "x" * 9_999))
     assert not any(secret in found for secret in ("Zm9vYmFy", "a2V5a2V5", "ZnVuY3Rpb24"))
     assert found.startswith(f"the orchestration was {status}: https://a.blob.core.windows.net/c/b?sv=2025&sig=REMOVED")
-    assert len(found) == len(f"the orchestration was {status}: ") + MAX_SAID
-    edge = recovery.said(transfer(COPYING, status, "x" * (MAX_SAID - 8) + " sig=Zm9vYmFy"))
+    assert len(found) == len(f"the orchestration was {status}: ") + MAX_FAILURE_TEXT
+    edge = recovery.failure_text(transfer(COPYING, status, "x" * (MAX_FAILURE_TEXT - 8) + " sig=Zm9vYmFy"))
     assert "Zm9" not in edge
 
 
 @pytest.mark.parametrize("output", [None, 7, {"state": "verified"}, ["x"], "\ud800", ""])
-def test_any_output_is_a_text(output: Any) -> None:
-    """Total: the extension shows JSON."""
-    found = recovery.said(transfer(COPYING, "Failed", output))
+def test_the_failure_text_exists_for_any_output(output: Any) -> None:
+    found = recovery.failure_text(transfer(COPYING, "Failed", output))
     assert found.startswith("the orchestration was Failed: ")
     assert found.encode()
 
 
-def test_a_cancel_takes_a_carried_transfer_to_its_end() -> None:
-    """No event would be heard. Also one that was to go on later."""
+def test_a_cancel_of_a_broken_transfer_starts_it_at_its_end() -> None:
     for run in (RUN, COPYING, SPENT):
-        found = recovery.cancelled(transfer(run))
+        found = recovery.input_after_cancel(transfer(run))
         assert isinstance(found, Run)
         assert (found.step, found.ending and found.ending.state) == (Step.RECORD, State.CANCELLED)
         assert (found.cancelling, found.resumes, found.first) == (True, run.resumes + 1, False)
 
 
 @pytest.mark.parametrize("step", [Step.RECORD, Step.CLEAN, Step.CLOSE])
-def test_a_cancel_of_one_that_is_ending_starts_nothing(step: Step) -> None:
-    """Its end is decided."""
-    assert recovery.cancelled(transfer(replace(CLEANING, step=step))) is None
+def test_a_cancel_of_a_broken_transfer_that_is_ending_starts_nothing(step: Step) -> None:
+    assert recovery.input_after_cancel(transfer(replace(CLEANING, step=step))) is None
 
 
-def test_a_cancel_takes_a_job_to_its_end() -> None:
-    """With the counts that it showed."""
+def test_a_cancel_of_a_broken_job_ends_it_with_the_counts_of_its_status() -> None:
     live = status.progress(replace(JOB, tally=Tally(started=90)))
-    found = recovery.cancelled(job(JOB, **live))
+    found = recovery.input_after_cancel(job(JOB, **live))
     assert isinstance(found, Job)
     assert (found.phase, found.state, found.cancelling, found.tally.started) == (None, JobState.CANCELLED, True, 90)
 
 
 statuses = st.sampled_from(["Failed", "Terminated"])
-outputs = st.sampled_from([HOST, LOST, "by hand", None])
+outputs = st.sampled_from([HOST, LOST_ACTIVITY, "by hand", None])
 counts = st.integers(0, 99)
 
 
 @quick
 @given(run=runs(), resumes=counts, status=statuses, output=outputs, noticed=st.booleans())
-def test_whatever_broke_goes_on_or_ends(run: Run, resumes: int, status: str, output: Any, *, noticed: bool) -> None:
-    """Total. What is started may act, is not started early, and outranks what the broken execution has in flight."""
+def test_every_broken_transfer_has_a_plan_that_outranks_the_broken_execution(
+    run: Run, resumes: int, status: str, output: Any, *, noticed: bool
+) -> None:
     assume(run.step is not None)
     run = replace(run, resumes=resumes)
     instance = Instance(run.transfer.id, status, run, {**progress(run), "cancelling": noticed}, output, NOW)
-    found = recovery.sequel(instance)
+    found = recovery.plan(instance)
     assert found is not None
     assert isinstance(found.input, Run)
     assert found.input.step is not None
@@ -304,20 +307,19 @@ def test_whatever_broke_goes_on_or_ends(run: Run, resumes: int, status: str, out
         for one in (run, found.input)
     ]
     assert ranks[0] < ranks[1]
-    if lifecycle.carrying(found.input):
-        assert lifecycle.carrying(run)
+    if lifecycle.in_copy_phase(found.input):
+        assert lifecycle.in_copy_phase(run)
         assert not noticed
         assert not run.cancelling
 
 
 @quick
 @given(runs(), counts)
-def test_a_transfer_that_fails_again_and_again_ends(run: Run, resumes: int) -> None:
-    """At most five times it is carried on; then its end is decided, and stays."""
+def test_a_transfer_that_keeps_failing_ends_after_five_resumes(run: Run, resumes: int) -> None:
     assume(run.step is not None)
     run, ends, carried = replace(run, resumes=resumes), None, 0
     for _ in range(2 * MAX_RESUMES):
-        found = recovery.sequel(transfer(run))
+        found = recovery.plan(transfer(run))
         assert found is not None
         assert isinstance(found.input, Run)
         run = found.input

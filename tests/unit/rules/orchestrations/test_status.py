@@ -1,4 +1,4 @@
-"""What can be read of a transfer, while it runs and afterwards."""
+"""The status of a transfer, while it runs and afterwards."""
 
 import json
 from dataclasses import replace
@@ -14,7 +14,7 @@ from rules.errors import Reason
 from rules.orchestrations import recovery
 from rules.orchestrations import status as orchestration_status
 from rules.orchestrations.instance import Instance
-from rules.orchestrations.recovery import LOST
+from rules.orchestrations.recovery import LOST_ACTIVITY
 from rules.routes.model import Engine
 from rules.transfers import identity, policies
 from rules.transfers import status as transfer_status
@@ -60,8 +60,7 @@ def instance(run: Run | None, shown: str = "Running", live: Run | None = COPYING
     return Instance(TRANSFER.id, shown, run, custom, output, NOW)
 
 
-def test_the_live_detail_of_a_copy() -> None:
-    """How far it is, and when the next look is."""
+def test_the_progress_of_a_copy() -> None:
     assert transfer_status.progress(COPYING, after(seconds=20)) == {
         "state": "copying",
         "engine": "async",
@@ -81,15 +80,13 @@ def test_the_live_detail_of_a_copy() -> None:
     }
 
 
-def test_a_verified_transfer_is_copied_whole() -> None:
-    """With the note of what was left out."""
+def test_a_verified_transfer_shows_its_size_as_copied_and_its_note() -> None:
     ending = Ending(State.VERIFIED)
     shown = transfer_status.progress(replace(COPYING, state=State.VERIFIED, ending=ending, note="without tags"))
     assert (shown["copied"], shown["total"], shown["detail"]) == (1_000, 1_000, "without tags")
 
 
-def test_what_the_last_try_failed_by_is_shown_until_the_end_is_known() -> None:
-    """And then why it ended."""
+def test_the_last_failure_is_shown_until_the_final_state_is_reached() -> None:
     ending = Ending(State.DEAD_LETTERED, reason=Reason.COPY_FAILED, detail="gave up")
     run = replace(COPYING, reason=Reason.THROTTLED, detail="busy", ending=ending)
     assert (transfer_status.progress(run)["reason"], transfer_status.progress(run)["detail"]) == ("throttled", "busy")
@@ -105,15 +102,13 @@ def test_what_the_last_try_failed_by_is_shown_until_the_end_is_known() -> None:
         (None, None),
     ],
 )
-def test_a_superseded_version_shows_its_successor(successor: Successor | None, shown: object) -> None:
-    """Or that the blob was deleted."""
+def test_a_superseded_transfer_shows_its_successor(successor: Successor | None, shown: object) -> None:
     ending = Ending(State.SUPERSEDED, successor=successor)
     assert transfer_status.progress(replace(RUN, state=State.SUPERSEDED, ending=ending))["successor"] == shown
     assert transfer_status.progress(replace(RUN, ending=ending))["successor"] is None
 
 
 def test_a_transfer_as_the_api_answers_it() -> None:
-    """Its identity from the input, the rest from the status."""
     shown = orchestration_status.view(instance(RUN, live=replace(COPYING, resumes=2)))
     assert list(shown) == FIELDS
     assert shown["source"] == {"url": f"{SOURCE_HOST}/source/{NAME}", "name": NAME, "etag": ETAG, "size": 1_000}
@@ -122,20 +117,17 @@ def test_a_transfer_as_the_api_answers_it() -> None:
     assert (shown["resumes"], shown["next_check_at"]) == (2, "2026-11-24T19:03:04.120Z")
 
 
-def test_a_transfer_that_has_not_begun_is_accepted() -> None:
-    """Its attempt, its resumes and its time are in the input already."""
+def test_a_transfer_before_its_first_step_is_shown_from_its_input() -> None:
     shown = orchestration_status.view(instance(replace(RUN, attempt=3, resumes=2), "Pending", None))
     assert (shown["state"], shown["attempt"], shown["resumes"]) == ("accepted", 3, 2)
     assert shown["updated_at"] == "2026-11-24T19:02:44.120Z"
 
 
-def test_one_that_is_started_again_keeps_its_state_before_its_first_step() -> None:
-    """A copy that was seen does not seem undone."""
+def test_a_resumed_transfer_keeps_its_state_before_its_first_step() -> None:
     assert orchestration_status.view(instance(replace(COPYING, resumes=1), "Pending", None))["state"] == "copying"
 
 
-def test_one_that_broke_is_under_way_until_it_goes_on() -> None:
-    """Its last state, what happened, and when it is started again."""
+def test_a_broken_transfer_keeps_its_state_and_shows_when_it_is_resumed() -> None:
     shown = orchestration_status.view(instance(COPYING, "Failed", output=HOST))
     assert list(shown) == FIELDS
     assert (shown["state"], shown["ending"], shown["reason"], shown["hint"]) == ("copying", None, None, None)
@@ -144,8 +136,7 @@ def test_one_that_broke_is_under_way_until_it_goes_on() -> None:
     assert shown["next_check_at"] == stamp(after(seconds=policies.resume_pause(0, TRANSFER.id)))
 
 
-def test_one_that_broke_before_its_first_step_is_accepted() -> None:
-    """As its input says."""
+def test_a_transfer_that_broke_before_its_first_step_is_accepted() -> None:
     shown = orchestration_status.view(instance(replace(RUN, attempt=2, resumes=1), "Failed", None, HOST))
     assert (shown["state"], shown["attempt"], shown["resumes"]) == ("accepted", 2, 1)
 
@@ -153,7 +144,7 @@ def test_one_that_broke_before_its_first_step_is_accepted() -> None:
 @pytest.mark.parametrize(
     ("run", "live", "shown", "output", "expected"),
     [
-        (COPYING, COPYING, "Terminated", LOST, (None, None, False)),
+        (COPYING, COPYING, "Terminated", LOST_ACTIVITY, (None, None, False)),
         (COPYING, COPYING, "Terminated", "by hand", ("dead_lettered", "internal", False)),
         (replace(COPYING, resumes=MAX_RESUMES), COPYING, "Failed", HOST, ("dead_lettered", "internal", False)),
         (
@@ -175,10 +166,9 @@ def test_one_that_broke_before_its_first_step_is_accepted() -> None:
         ),
     ],
 )
-def test_what_a_broken_one_is_about_to_end_as(
+def test_a_broken_transfer_shows_its_decided_end(
     run: Run, live: Run, shown: str, output: str, expected: tuple[str | None, str | None, bool]
 ) -> None:
-    """If anything: it has no final state before that is recorded, and a hint exactly where there is a reason."""
     found = orchestration_status.view(instance(run, shown, live, output))
     assert (found["ending"], found["reason"], found["cancelling"]) == expected
     assert (found["state"], found["detail"]) == ("copying", f"the orchestration was {shown}: {output}")
@@ -186,23 +176,21 @@ def test_what_a_broken_one_is_about_to_end_as(
 
 
 @pytest.mark.parametrize("shown", ["Failed", "Terminated"])
-def test_a_broken_one_whose_input_cannot_be_read_says_what_follows(shown: str) -> None:
-    """It is never started again: its dead letter is for a person."""
+def test_a_broken_transfer_with_an_unreadable_input_ends_dead_lettered(shown: str) -> None:
     found = orchestration_status.view(instance(None, shown, output="sig=Zm9v"))
     assert (found["state"], found["ending"], found["reason"]) == ("copying", "dead_lettered", "internal")
     assert (found["route"], found["next_check_at"], found["hint"]) == (None, None, Reason.INTERNAL.hint)
     assert "cannot read its input" in found["detail"]
 
 
-def test_a_secret_in_what_the_host_said_is_not_shown() -> None:
+def test_a_secret_in_the_failure_text_is_not_shown() -> None:
     """I8."""
     found = orchestration_status.view(instance(COPYING, "Failed", output="GET https://a/b?sv=1&sig=Zm9vYmFy failed"))
     assert "Zm9vYmFy" not in json.dumps(found)
     assert "sig=REMOVED" in found["detail"]
 
 
-def test_an_input_that_cannot_be_read_is_still_a_transfer() -> None:
-    """Listed by its id; keys that nobody knows are left out."""
+def test_a_transfer_with_an_unreadable_input_is_shown_by_its_id() -> None:
     custom = {"state": "copying", "reason": "weather", "newer": 1}
     shown = orchestration_status.view(Instance("x", "Running", None, custom, None, NOW))
     assert list(shown) == FIELDS
@@ -211,8 +199,7 @@ def test_an_input_that_cannot_be_read_is_still_a_transfer() -> None:
 
 @quick
 @given(runs())
-def test_a_status_is_json_and_never_holds_the_name(run: Run) -> None:
-    """The name is in the input alone, once."""
+def test_a_status_is_json_without_the_blob_name(run: Run) -> None:
     found = replace(run, transfer=replace(TRANSFER, name="in/very-secret-name"))
     assert "very-secret-name" not in json.dumps(transfer_status.progress(found, NOW))
     assert list(orchestration_status.view(instance(run, live=run))) == FIELDS
@@ -222,17 +209,16 @@ def test_a_status_is_json_and_never_holds_the_name(run: Run) -> None:
 @given(
     run=runs().filter(lambda run: run.state not in FINAL and run.step is not None),
     shown=st.sampled_from(["Failed", "Terminated"]),
-    output=st.sampled_from([HOST, LOST, None]),
+    output=st.sampled_from([HOST, LOST_ACTIVITY, None]),
 )
-def test_a_broken_one_is_shown_as_what_follows(run: Run, shown: str, output: str | None) -> None:
-    """Never as ended, and with the very time and end of its sequel."""
+def test_a_broken_transfer_is_shown_with_its_recovery_plan(run: Run, shown: str, output: str | None) -> None:
     there = instance(run, shown, run, output)
-    found, sequel = orchestration_status.view(there), recovery.sequel(there)
-    assert sequel is not None
-    assert isinstance(sequel.input, Run)
+    found, plan = orchestration_status.view(there), recovery.plan(there)
+    assert plan is not None
+    assert isinstance(plan.input, Run)
     assert found["state"] == run.state
-    assert found["ending"] == (sequel.input.ending and sequel.input.ending.state)
-    assert (found["next_check_at"], found["cancelling"]) == (stamp(sequel.due), sequel.input.cancelling)
+    assert found["ending"] == (plan.input.ending and plan.input.ending.state)
+    assert (found["next_check_at"], found["cancelling"]) == (stamp(plan.due), plan.input.cancelling)
     assert json.loads(json.dumps(found)) == found
 
 
@@ -245,10 +231,10 @@ def test_a_broken_one_is_shown_as_what_follows(run: Run, shown: str, output: str
         (State.CANCELLED, None, False),
     ],
 )
-def test_which_transfers_ended_because_the_source_was_gone(
+def test_which_transfers_ended_because_the_source_was_deleted(
     state: State, successor: Successor | None, *, deleted: bool
 ) -> None:
-    """Not an echo, which has no successor either."""
+    """An echo has no successor either."""
     ending = Ending(state, successor=successor)
     output = json.loads(json.dumps(transfer_status.progress(replace(COPYING, state=state, ending=ending))))
     assert orchestration_status.ended_as_deleted(instance(COPYING, "Completed", None, output)) is deleted

@@ -1,4 +1,4 @@
-"""Routes as text: what is read, and what is refused with the route and the fix (rule 15)."""
+"""Parsing ROUTES: valid routes, and rejections that name the route and the fix (rule 15)."""
 
 import itertools
 import json
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rules.routes import config
-from rules.routes.config import InvalidRoute, coincide, loop, place, read
+from rules.routes.config import InvalidRoute, can_overlap, find_loop, parse_place, read
 from rules.routes.model import EnginePreference, Place, Route
 from tests.unit.samples import SOURCE_HOST, TARGET_HOST, quick
 
@@ -18,30 +18,27 @@ SECRET = "dG9wc2VjcmV0"
 
 
 def url(account: str, path: str = "ccc/") -> str:
-    """A place as an operator writes it."""
     return f"https://{account}.blob.core.windows.net/{path}"
 
 
 def route(name: str = "default", source: str = "source", target: str = "target", **more: Any) -> dict[str, Any]:
-    """A route as an operator writes it; `source` and `target` are accounts, with a path perhaps."""
+    """A route as an operator writes it. `source` and `target` are accounts, with an optional path."""
     ends = {"source": source, "target": target}
     return {"name": name, **{key: url(*value.split("/", 1)) for key, value in ends.items()}, **more}
 
 
 def text(*items: Any) -> str:
-    """ROUTES with these."""
     return json.dumps(items)
 
 
 def refusal(given: str) -> str:
-    """The message with which this text is refused."""
+    """The message of the rejection."""
     with pytest.raises(InvalidRoute) as caught:
         read(given)
     return str(caught.value)
 
 
-def test_a_route_is_read_whole() -> None:
-    """Every field."""
+def test_every_field_of_a_route_is_parsed() -> None:
     given = route("all-1", "one/in1/x/", "two/out/", suffix=".csv", engine="async", deadline="P1DT2H3M4S", tier="Cool")
     assert read(text(given)) == (
         Route(
@@ -56,8 +53,7 @@ def test_a_route_is_read_whole() -> None:
     )
 
 
-def test_the_rest_may_be_left_out() -> None:
-    """Three fields make a route."""
+def test_name_source_and_target_are_enough() -> None:
     (read_route,) = read(text(route()))
     assert read_route == Route(
         "default",
@@ -87,8 +83,8 @@ PLACES = {
 
 @pytest.mark.parametrize("given", PLACES)
 def test_a_place_is_an_account_a_container_and_a_prefix(given: str) -> None:
-    """The prefix is decoded once; a `dfs` host is its `blob` twin; sovereign clouds are clouds, too."""
-    found = place(given)
+    """The prefix is decoded once, and a `dfs` host becomes its `blob` host."""
+    found = parse_place(given)
     assert found == PLACES[given]
     assert found.account == "account"
 
@@ -150,8 +146,8 @@ BAD_PLACES = {
 
 @pytest.mark.parametrize("end", ["source", "target"])
 @pytest.mark.parametrize("given", BAD_PLACES)
-def test_a_place_that_cannot_be_is_refused_with_its_route_and_the_fix(given: str, end: str) -> None:
-    """I5: no host but Azure's storage, or the emulator on this machine. No secret is repeated (I8)."""
+def test_an_invalid_place_is_rejected_with_the_route_and_the_fix(given: str, end: str) -> None:
+    """I5 and I8: only hosts of Azure Storage or the local emulator, and no secret in the message."""
     message = refusal(text({**route("mine"), "source": url("one", "ccc"), "target": url("two", "ccc"), end: given}))
     assert message.startswith("route 'mine': ")
     assert BAD_PLACES[given] in message
@@ -166,11 +162,11 @@ BAD_FIELDS: dict[str, tuple[Any, str]] = {
     "a name of 41": (route("a" * 41), "route 1 needs a `name` of 1 to 40"),
     "a name that is a number": ({**route(), "name": 7}, "route 1: `name` must be a string"),
     "a suffix that is null": (route(suffix=None), "route 1: `suffix` must be a string"),
-    "an engine of its own": (
+    "an unknown engine": (
         route(engine="blocks"),
         "route 'default': unknown engine 'blocks'; use one of auto, sync, async",
     ),
-    "a tier of its own": (route(tier="Archive"), "route 'default': unknown tier 'Archive'; use one of Hot, Cool, Cold"),
+    "an unknown tier": (route(tier="Archive"), "route 'default': unknown tier 'Archive'; use one of Hot, Cool, Cold"),
     "a deadline in words": (
         route(deadline="a day"),
         "route 'default': the deadline 'a day' is not an ISO 8601 duration",
@@ -180,15 +176,13 @@ BAD_FIELDS: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("case", BAD_FIELDS)
-def test_a_field_that_cannot_be_is_refused_with_the_fix(case: str) -> None:
-    """The message names the route, by its number until its name is known."""
+def test_an_invalid_field_is_rejected_with_the_route_and_the_fix(case: str) -> None:
     given, message = BAD_FIELDS[case]
     assert message in refusal(text(given))
 
 
 @pytest.mark.parametrize("given", ["", "x", "{}", "[]", "null", '"x"', "[" * 100_000])
-def test_what_is_no_list_of_routes_is_refused(given: str) -> None:
-    """An app that shares nothing is a mistake."""
+def test_a_text_that_is_not_a_list_of_routes_is_rejected(given: str) -> None:
     assert "JSON" in refusal(given)
 
 
@@ -196,8 +190,8 @@ def test_what_is_no_list_of_routes_is_refused(given: str) -> None:
 @pytest.mark.parametrize(
     "spelling", [url("a", f"c/b?sv=1&sig={SECRET}%3D"), f"sv=1&sig={SECRET}%3D", f"sv%3D1%26sig%3D{SECRET}"]
 )
-def test_a_sas_that_was_pasted_anywhere_is_not_repeated(field: str, spelling: str) -> None:
-    """I8; a message goes to the log."""
+def test_a_sas_in_any_field_is_not_in_the_message(field: str, spelling: str) -> None:
+    """I8."""
     pasted = {spelling: "x"} if field == "unknown" else {field: spelling}
     assert SECRET not in refusal(text({**route(), **pasted}))
 
@@ -214,47 +208,42 @@ def test_a_sas_that_was_pasted_anywhere_is_not_repeated(field: str, spelling: st
     ],
 )
 def test_a_deadline_is_an_iso_8601_duration(given: str, length: timedelta) -> None:
-    """Days, hours, minutes and seconds."""
     assert deadline(given) == length
 
 
 def deadline(given: str) -> timedelta | None:
-    """The deadline, as a route has it."""
-    return config.duration({"deadline": given}, "deadline", *config.DEADLINE_RANGE)
+    return config.parse_duration({"deadline": given}, "deadline", *config.DEADLINE_RANGE)
 
 
 @pytest.mark.parametrize("given", ["", "P", "PT", "P1", "1D", "P1DT", "P1W", "P1M", "PT1.5H", "-P1D", "p1d", "P1D "])
-def test_what_is_no_duration_is_refused(given: str) -> None:
-    """Months have no length, and weeks nobody needs."""
+def test_an_invalid_duration_is_rejected(given: str) -> None:
     with pytest.raises(InvalidRoute, match=r"is not an ISO 8601 duration such as PT6H or P2D"):
         deadline(given)
 
 
 @pytest.mark.parametrize("given", ["PT59S", "PT0S", "P6DT1S", "P9999D", "PT99999999S"])
-def test_a_deadline_outlives_neither_a_sas_nor_reason(given: str) -> None:
-    """A user-delegation SAS lives for seven days at the most (rule 14)."""
+def test_a_deadline_out_of_range_is_rejected(given: str) -> None:
+    """A user-delegation SAS is valid for at most seven days (rule 14)."""
     with pytest.raises(InvalidRoute, match="must be between 1 minute and 6 days"):
         deadline(given)
 
 
 @pytest.mark.parametrize(("given", "length"), [("PT15M", timedelta(minutes=15)), ("P30D", timedelta(days=30))])
-def test_a_route_may_be_reconciled_by_itself(given: str, length: timedelta) -> None:
-    """Off where it is not asked for."""
+def test_a_route_may_have_a_reconcile_interval(given: str, length: timedelta) -> None:
     assert config.read(text(route(reconcile=given)))[0].reconcile == length
     assert config.read(text(route()))[0].reconcile is None
 
 
 @pytest.mark.parametrize("given", ["PT14M59S", "P30DT1S", "PT0S"])
-def test_it_is_not_reconciled_all_the_time_nor_hardly_ever(given: str) -> None:
-    """Each time lists both sides."""
+def test_a_reconcile_interval_out_of_range_is_rejected(given: str) -> None:
     with pytest.raises(InvalidRoute, match="must be between 15 minutes and 30 days"):
         config.read(text(route(reconcile=given)))
 
 
 def made(name: str, source: str, target: str, suffix: str = "") -> Route:
-    """A route between `account/container/prefix` and another."""
+    """A route between two places, each as `account/container/prefix`."""
     given = route(name, source, target, suffix=suffix)
-    return Route(name, place(given["source"]), place(given["target"]), suffix)
+    return Route(name, parse_place(given["source"]), parse_place(given["target"]), suffix)
 
 
 COINCIDING = [
@@ -269,7 +258,7 @@ COINCIDING = [
     ("aaa/ccc", "ttt/ccc", ".csv", "bbb/ccc", "ttt/ccc", ".json", False),
     ("aaa/ccc", "ttt/ccc", ".csv", "bbb/ccc", "ttt/ccc", "x.csv", True),
     ("aaa/ccc", "ttt/ccc", ".csv", "bbb/ccc", "ttt/ccc", "", True),
-    # One folder each, where the namespace is hierarchical.
+    # The same folder in a hierarchical namespace.
     ("aaa/ccc", "ttt/ccc/x//y/", "", "bbb/ccc", "ttt/ccc/x/y/", "", True),
     ("aaa/ccc", "ttt/ccc//x/", "", "bbb/ccc", "ttt/ccc/x/", "", True),
     ("aaa/ccc", "ttt/ccc/x//y/", "", "bbb/ccc", "ttt/ccc/x/z/", "", False),
@@ -277,12 +266,12 @@ COINCIDING = [
 
 
 @pytest.mark.parametrize(("source", "target", "suffix", "source2", "target2", "suffix2", "apart"), COINCIDING)
-def test_routes_whose_target_names_can_coincide_are_refused(  # noqa: PLR0917  # a row of the table
+def test_routes_with_overlapping_targets_are_rejected(  # noqa: PLR0917  # a row of the table
     source: str, target: str, suffix: str, source2: str, target2: str, suffix2: str, *, apart: bool
 ) -> None:
-    """Rule 15: a target has one owner. The message names both."""
+    """Rule 15. The message names both."""
     one, other = made("one", source, target, suffix), made("two", source2, target2, suffix2)
-    assert coincide(one, other) is coincide(other, one) is apart
+    assert can_overlap(one, other) is can_overlap(other, one) is apart
     both = text(route("one", source, target, suffix=suffix), route("two", source2, target2, suffix=suffix2))
     if apart:
         assert refusal(both) == "the targets of 'one' and 'two' can overlap; give them different prefixes"
@@ -290,20 +279,17 @@ def test_routes_whose_target_names_can_coincide_are_refused(  # noqa: PLR0917  #
         assert len(read(both)) == 2
 
 
-def test_a_dfs_host_is_the_same_target_as_its_blob_twin() -> None:
-    """And is refused beside it."""
-    twin = route("two", "bbb/ccc", "ttt/ccc")
-    twin["target"] = twin["target"].replace(".blob.", ".dfs.")
-    assert "can overlap" in refusal(text(route("one", "aaa/ccc", "ttt/ccc"), twin))
+def test_a_dfs_host_and_its_blob_host_are_the_same_target() -> None:
+    dfs = route("two", "bbb/ccc", "ttt/ccc")
+    dfs["target"] = dfs["target"].replace(".blob.", ".dfs.")
+    assert "can overlap" in refusal(text(route("one", "aaa/ccc", "ttt/ccc"), dfs))
 
 
-def test_several_routes_with_one_source_are_several_targets() -> None:
-    """The very word of the design."""
+def test_several_routes_may_have_one_source() -> None:
     assert len(read(text(route("one", "aaa/ccc", "ttt/ccc"), route("two", "aaa/ccc", "uuu/ccc")))) == 2
 
 
-def test_a_name_is_given_once() -> None:
-    """A transfer's id begins with it."""
+def test_a_route_name_must_be_unique() -> None:
     both = text(route("one", "aaa/ccc", "ttt/ccc"), route("one", "bbb/ccc", "uuu/ccc"))
     assert refusal(both) == "two routes have the name 'one'; names must be unique"
 
@@ -344,8 +330,7 @@ LOOPS = {
 
 
 @pytest.mark.parametrize("case", LOOPS)
-def test_a_loop_is_refused_and_spelled_out(case: str) -> None:
-    """Else what is shared would be shared again for ever."""
+def test_a_loop_is_rejected_with_its_path(case: str) -> None:
     given, path = LOOPS[case]
     message = refusal(text(*(route(*item) for item in given)))
     assert message.startswith(f"{path} is a loop")
@@ -375,8 +360,7 @@ CHAINS = {
 
 
 @pytest.mark.parametrize("case", CHAINS)
-def test_what_ends_somewhere_is_no_loop(case: str) -> None:
-    """Handing on is allowed."""
+def test_a_chain_with_an_end_is_not_a_loop(case: str) -> None:
     assert len(read(text(*(route(*item) for item in CHAINS[case])))) == len(CHAINS[case])
 
 
@@ -385,12 +369,11 @@ ENDS = st.sampled_from(["aaa/ccc", "aaa/ccc/x/", "bbb/ccc", "bbb/ccc/y/", "ddd/c
 
 @quick
 @given(st.lists(st.tuples(ENDS, ENDS), min_size=1, max_size=6))
-def test_a_loop_is_found_from_wherever_it_is_entered(ends: list[tuple[str, str]]) -> None:
-    """The search ends, and what it names is a loop."""
+def test_a_loop_is_found_from_every_route(ends: list[tuple[str, str]]) -> None:
     all_routes = tuple(made(f"r{number}", *pair) for number, pair in enumerate(ends))
     named = {each.name: each for each in all_routes}
     for each in all_routes:
-        path = loop(each, all_routes)
+        path = find_loop(each, all_routes)
         assert path == [] or path[0] == path[-1] == each.name
         for one, following in itertools.pairwise(path):
             here, there = named[one].target, named[following].source
@@ -399,10 +382,9 @@ def test_a_loop_is_found_from_wherever_it_is_entered(ends: list[tuple[str, str]]
 
 @quick
 @given(st.text(st.characters(), max_size=60) | st.text(max_size=40).map(lambda tail: url("account", tail)))
-def test_reading_a_place_is_total(given: str) -> None:
-    """A place, or a message; and a place is one of Azure's or this machine's."""
+def test_parsing_a_place_returns_a_valid_place_or_raises_invalid_route(given: str) -> None:
     try:
-        found = place(given)
+        found = parse_place(given)
     except InvalidRoute:
         return
     assert found.endpoint.startswith(("https://", "http://"))
@@ -411,8 +393,8 @@ def test_reading_a_place_is_total(given: str) -> None:
 
 @quick
 @given(st.text(max_size=20), st.text(max_size=20), st.text(max_size=20))
-def test_a_target_keeps_its_sources_suffix(prefix: str, rest: str, suffix: str) -> None:
-    """Which is why routes of disjoint suffixes are apart."""
+def test_a_target_keeps_the_suffix_of_its_source(prefix: str, rest: str, suffix: str) -> None:
+    """So routes with disjoint suffixes cannot overlap."""
     source = Place(SOURCE_HOST, "source", prefix)
     carrying = Route("any", source, Place(TARGET_HOST, "target"), suffix)
     for name in (prefix + rest + suffix, prefix + rest, rest + suffix):

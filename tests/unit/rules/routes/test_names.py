@@ -1,4 +1,4 @@
-"""Rule 13: which names can be carried, and how a name is written into a URL."""
+"""Rule 13: which names can be carried, and how a name is encoded in a URL."""
 
 from urllib.parse import unquote, urlsplit
 
@@ -65,34 +65,31 @@ CARRIED = [
 
 
 @pytest.mark.parametrize("name", REFUSED, ids=ascii)
-def test_a_name_that_cannot_be_said_safely_is_refused_in_words(name: str) -> None:
-    """The whole list, each at its very edge."""
+def test_an_unsafe_name_is_refused_with_a_reason(name: str) -> None:
     assert names.refusal(name) == REFUSED[name]
 
 
-def test_every_refusal_has_an_example_here() -> None:
-    """Whoever adds a line to the list adds one to this table."""
+def test_every_refusal_has_an_example() -> None:
     assert {why for _, why in names.REFUSALS} <= set(REFUSED.values())
 
 
 @pytest.mark.parametrize("name", CARRIED, ids=ascii)
-def test_everything_else_is_carried_byte_for_byte(name: str) -> None:
-    """Empty segments, leading dots, U+0080 to U+009F, `%`, NFC and NFD are what their owner wrote."""
+def test_every_other_name_is_carried_byte_for_byte(name: str) -> None:
+    """Also empty segments, leading dots, U+0080 to U+009F, `%`, NFC and NFD."""
     assert names.refusal(name) is None
     assert unquote(names.percent_encoded(name)) == name
 
 
 @quick
 @given(st.text(st.characters(), max_size=50))
-def test_refusing_is_total(name: str) -> None:
-    """Any text has an answer, also lone surrogates."""
+def test_refusal_never_raises(name: str) -> None:
     assert names.refusal(name) is None or names.refusal(name) in set(REFUSED.values())
 
 
 @quick
 @given(carried_names(), carried_names(50) | st.just(""))
-def test_a_carried_name_is_one_path_of_a_url_and_stays_in_its_prefix(name: str, prefix: str) -> None:
-    """The URL says exactly this name: no query, no fragment, no way up (I5)."""
+def test_the_url_of_a_carried_name_stays_within_its_prefix(name: str, prefix: str) -> None:
+    """I5: no query, no fragment, no `..`."""
     blob = Place(SOURCE_HOST, "source", prefix).blob(name)
     parts = urlsplit(blob.url)
     segments = parts.path.split("/")
@@ -116,12 +113,10 @@ def test_a_carried_name_is_one_path_of_a_url_and_stays_in_its_prefix(name: str, 
     ],
 )
 def test_a_name_is_encoded_once_as_the_sdk_does(name: str, quoted: str) -> None:
-    """Slash and tilde stay, all else that is not unreserved is escaped."""
     assert names.percent_encoded(name) == quoted
 
 
-def test_the_url_of_a_copy_source_leaves_room_for_its_sas() -> None:
-    """The service allows 2 KiB for both."""
+def test_a_copy_source_url_and_its_sas_must_fit_into_2_kib() -> None:
     assert names.source_url_refusal("x" * 1_536) is None
     assert names.source_url_refusal("x" * 1_537) == "a copy source URL of more than 2 KiB, SAS included"
 
@@ -142,14 +137,12 @@ DEEP = "more than 61 segments: the limit of accounts with a hierarchical namespa
         ("a/" * 61 + "b", DEEP),
     ],
 )
-def test_a_name_that_a_hierarchical_namespace_cannot_hold(name: str, why: str | None) -> None:
-    """It would be stored under another name, or not at all; a flat account carries it."""
+def test_which_names_a_hierarchical_namespace_refuses(name: str, why: str | None) -> None:
     assert names.hierarchical_refusal(name) == why
     assert names.refusal(name) is None
 
 
 @quick
 @given(carried_names())
-def test_only_a_name_that_folds_to_itself_may_go_to_a_hierarchical_namespace(name: str) -> None:
-    """The rule and the folding of prefixes say the same of empty segments."""
-    assert (names.hierarchical_refusal(name) == FOLDED) is (names.folded(name) != name or name.endswith("/"))
+def test_a_hierarchical_namespace_refuses_names_with_empty_segments(name: str) -> None:
+    assert (names.hierarchical_refusal(name) == FOLDED) is (names.collapse_slashes(name) != name or name.endswith("/"))

@@ -1,4 +1,4 @@
-"""Rules 1, 2, 3, 5 and 7: what two blobs and a record of the end lead to. The tables of the docstrings, again."""
+"""The tables of `rules.transfers.decisions`."""
 
 from dataclasses import replace
 from typing import Any
@@ -16,11 +16,11 @@ from rules.transfers.decisions import (
     CopyStatus,
     SourceBlob,
     TargetBlob,
-    clean,
+    choose_cleaning,
     decide,
-    is_coming,
     is_echo,
-    is_half_made,
+    is_in_progress,
+    is_incomplete,
     is_ours,
     is_receipt,
 )
@@ -53,19 +53,19 @@ THEIRS = "00000000-000000000000000000000000"
 def test_a_receipt_counts_only_for_a_whole_copy_of_this_version(
     owner: str | None, source_etag: str | None, copy_status: CopyStatus | None, size: int, *, receipt: bool
 ) -> None:
-    """Rule 1; whoever's `transfer_id` it names."""
+    """Rule 1: whichever transfer it names."""
     target = replace(TARGET, transfer_id=owner, source_etag=source_etag, copy_status=copy_status, size=size)
     assert is_receipt(target, ETAG, SIZE) is receipt
 
 
-def test_a_receipt_does_not_count_while_the_size_is_not_known() -> None:
-    """Size zero proves nothing: so begins a copy, and so an aborted one ends."""
+def test_a_receipt_does_not_count_while_the_size_is_unknown() -> None:
+    """A copy starts, and an aborted one ends, with size 0."""
     assert not is_receipt(replace(TARGET, size=0), ETAG, None)
     assert is_receipt(replace(TARGET, size=0), ETAG, 0)
 
 
 @pytest.mark.parametrize(
-    ("owner", "copy_status", "size", "version_size", "half"),
+    ("owner", "copy_status", "size", "version_size", "incomplete"),
     [
         (THEIRS, PENDING, 0, SIZE, False),
         (None, FAILED, 0, SIZE, False),
@@ -80,24 +80,22 @@ def test_a_receipt_does_not_count_while_the_size_is_not_known() -> None:
         (OURS, None, SIZE - 1, SIZE, False),
     ],
 )
-def test_half_made_is_ours_and_certainly_not_whole(
-    owner: str | None, copy_status: CopyStatus | None, size: int, version_size: int | None, *, half: bool
+def test_which_targets_are_incomplete(
+    owner: str | None, copy_status: CopyStatus | None, size: int, version_size: int | None, *, incomplete: bool
 ) -> None:
-    """Rule 7: "not success" is not it."""
+    """Rule 7: a status other than success is not enough."""
     target = replace(TARGET, transfer_id=owner, copy_status=copy_status, size=size)
-    assert is_half_made(target, TRANSFER, version_size) is half
+    assert is_incomplete(target, TRANSFER, version_size) is incomplete
 
 
-def test_a_pending_copy_of_the_version_is_coming_whoever_started_it() -> None:
-    """Two ids of one version wait for each other, instead of aborting each other for ever."""
-    assert is_coming(replace(TARGET, copy_status=PENDING, transfer_id=THEIRS), ETAG)
-    assert not is_coming(replace(TARGET, copy_status=PENDING, source_etag=NEWER), ETAG)
-    assert not is_coming(replace(TARGET, copy_status=SUCCESS), ETAG)
-    assert not is_coming(None, ETAG)
+def test_a_pending_copy_of_the_version_is_in_progress_whichever_client_started_it() -> None:
+    assert is_in_progress(replace(TARGET, copy_status=PENDING, transfer_id=THEIRS), ETAG)
+    assert not is_in_progress(replace(TARGET, copy_status=PENDING, source_etag=NEWER), ETAG)
+    assert not is_in_progress(replace(TARGET, copy_status=SUCCESS), ETAG)
+    assert not is_in_progress(None, ETAG)
 
 
 def ended(attempt: int) -> Ended:
-    """The record of a cancel."""
     return Ended(TRANSFER.id, attempt, Ending(State.CANCELLED))
 
 
@@ -119,10 +117,10 @@ GONE = Outcome(Verdict.GONE, detail="the source does not show the blob; the app 
 APPENDED = TargetBlob("0x1", 5, Kind.APPEND)
 
 DECISIONS: list[tuple[str, SourceBlob | None, TargetBlob | None, Act | Outcome]] = [
-    ("gone, and the target whole", None, TARGET, Outcome(Verdict.VERIFIED, size=SIZE)),
+    ("absent, and the target whole", None, TARGET, Outcome(Verdict.VERIFIED, size=SIZE)),
     ("overwritten, and the target whole", OVERWRITTEN, TARGET, Outcome(Verdict.VERIFIED, size=SIZE)),
-    ("gone, no target", None, None, GONE),
-    ("gone, another version at the target", None, OTHER, GONE),
+    ("absent, no target", None, None, GONE),
+    ("absent, another version at the target", None, OTHER, GONE),
     ("overwritten, no target", OVERWRITTEN, None, SUPERSEDED),
     ("overwritten, the target pending", OVERWRITTEN, replace(OTHER, copy_status=PENDING), SUPERSEDED),
     ("overwritten while archived", replace(OVERWRITTEN, archived=True), None, SUPERSEDED),
@@ -146,9 +144,9 @@ DECISIONS: list[tuple[str, SourceBlob | None, TargetBlob | None, Act | Outcome]]
     ("there, no target", SOURCE, None, Act.CREATE),
     ("itself a finished copy, no target", replace(SOURCE, copy_status=SUCCESS), None, Act.CREATE),
     ("there, another version at the target", SOURCE, OTHER, Act.REPLACE),
-    ("there, a stranger at the target", SOURCE, TargetBlob("0x1", 5), Act.REPLACE),
+    ("there, a blob of another client at the target", SOURCE, TargetBlob("0x1", 5), Act.REPLACE),
     ("there, our copy failed", SOURCE, replace(TARGET, copy_status=FAILED, size=0), Act.REPLACE),
-    ("there, one of its own type at the target", SOURCE, replace(OTHER, kind=SOURCE.kind), Act.REPLACE),
+    ("there, a blob of the same type at the target", SOURCE, replace(OTHER, kind=SOURCE.kind), Act.REPLACE),
     ("there, a pending copy of another type", SOURCE, replace(APPENDED, copy_status=PENDING), Act.ABORT),
     ("archived, another type at the target", replace(SOURCE, archived=True), APPENDED, ARCHIVED),
     ("there, our copy aborted", SOURCE, replace(TARGET, copy_status=ABORTED, size=0), Act.REPLACE),
@@ -160,32 +158,31 @@ CASES = pytest.mark.parametrize(
 
 @CASES
 @pytest.mark.parametrize("record", [None, ended(6)], ids=["not ended", "an earlier attempt ended"])
-def test_what_follows_from_target_and_source(
+def test_decisions_from_target_and_source(
     record: Ended | None, source: SourceBlob | None, target: TargetBlob | None, decision: Act | Outcome
 ) -> None:
-    """Rule 2, the third step."""
+    """The table of `decide` (rule 2)."""
     assert decide(replace(KNOWN, attempt=7), source, target, record) == decision
 
 
 @CASES
 @pytest.mark.parametrize("attempt", [7, 8])
-def test_a_transfer_that_has_ended_does_nothing_more(
+def test_a_record_of_the_end_overrides_every_decision(
     attempt: int, source: SourceBlob | None, target: TargetBlob | None, decision: Act | Outcome
 ) -> None:
-    """Rule 5: who runs late, or twice, finds the end of this attempt or of a later one, whatever it would have done."""
+    """Rule 5."""
     found = decide(replace(KNOWN, attempt=7), source, target, ended(attempt))
     assert found != decision
     assert found == Outcome(Verdict.ENDED, ending=Ending(State.CANCELLED), size=SIZE)
 
 
-def test_an_end_keeps_its_reason() -> None:
-    """A late activity tells the same story."""
+def test_a_recorded_end_keeps_its_reason() -> None:
     record = Ended(TRANSFER.id, 0, Ending(State.DEAD_LETTERED, Reason.THROTTLED, "busy"))
     found = decide(RUN, SOURCE, None, record)
     assert found == Outcome(Verdict.ENDED, ending=Ending(State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="busy"))
 
 
-def test_a_version_whose_size_was_never_known_is_superseded_rather_than_believed() -> None:
+def test_a_version_of_unknown_size_is_superseded_and_not_verified() -> None:
     """`size_zero_without_status`: the size is part of the receipt."""
     assert decide(replace(RUN, gone=True), None, replace(TARGET, size=0), None) == Outcome(
         Verdict.SUPERSEDED, ending=Ending(State.SUPERSEDED, successor=Successor(None))
@@ -193,14 +190,13 @@ def test_a_version_whose_size_was_never_known_is_superseded_rather_than_believed
 
 
 @pytest.mark.parametrize("target", [None, OTHER, APPENDED, replace(OTHER, copy_status=PENDING)])
-def test_only_a_second_look_finds_a_deletion(target: TargetBlob | None) -> None:
-    """A service that answers once that a blob is not there proves nothing."""
+def test_a_source_counts_as_deleted_only_after_two_looks(target: TargetBlob | None) -> None:
     assert decide(KNOWN, None, target, None) == GONE
     assert decide(replace(KNOWN, gone=True), None, target, None) == DELETED
 
 
 def test_a_target_of_another_type_is_removed_after_settle() -> None:
-    """`removed_too_soon`: a request of an older version may find the name free."""
+    """`removed_too_soon`: a late request of an older version would find the name free."""
     waiting = decide(KNOWN, SOURCE, APPENDED, None)
     assert isinstance(waiting, Outcome)
     assert (waiting.verdict, waiting.reason) == (Verdict.OCCUPIED, Reason.TARGET_CONFLICT)
@@ -235,7 +231,7 @@ ECHOES: dict[str, tuple[SourceBlob, TargetBlob | None, bool]] = {
     "itself the target of a pending copy": (replace(EDITED, copy_status=PENDING), ORIGINAL, True),
     "itself a failed copy": (replace(EDITED, copy_status=FAILED), ORIGINAL, True),
     "the target is an older copy, and so is the source": (replace(EDITED, copy_status=SUCCESS), OLDER_COPY, True),
-    "the target is an older copy that somebody wrote to": (EDITED, replace(OLDER_COPY, copy_status=None), True),
+    "the target is an older copy that another client wrote to": (EDITED, replace(OLDER_COPY, copy_status=None), True),
     "edited: another size": (EDITED, ORIGINAL, False),
     "edited: another digest": (replace(ECHO_SOURCE, md5="other"), ORIGINAL, False),
     "edited again: the target is an untouched older copy": (EDITED, OLDER_COPY, False),
@@ -261,8 +257,8 @@ ECHOES: dict[str, tuple[SourceBlob, TargetBlob | None, bool]] = {
 
 
 @pytest.mark.parametrize("case", ECHOES)
-def test_what_was_copied_from_the_target_is_not_copied_back(case: str) -> None:
-    """Rule 19; whatever else the target shows."""
+def test_a_copy_of_the_target_is_not_copied_back(case: str) -> None:
+    """Rule 19."""
     source, target, echo = ECHOES[case]
     assert is_echo(TRANSFER, source, target) is echo
     decision = decide(RUN, source, target, None)
@@ -270,14 +266,12 @@ def test_what_was_copied_from_the_target_is_not_copied_back(case: str) -> None:
     assert (decision == ended_as_echo) is echo
 
 
-def test_an_echo_that_the_target_holds_by_receipt_is_confirmed() -> None:
-    """An edit that was shared: its receipt goes first."""
+def test_an_edit_that_the_target_already_holds_is_confirmed() -> None:
     target = replace(TARGET, size=EDITED.size)
     assert decide(RUN, EDITED, target, None) is Act.CONFIRM
 
 
 def gave_up(state: State) -> Run:
-    """A run on its way to this end."""
     return replace(KNOWN, ending=Ending(state))
 
 
@@ -298,26 +292,27 @@ def gave_up(state: State) -> Run:
     ],
 )
 @pytest.mark.parametrize("state", [State.CANCELLED, State.DEAD_LETTERED])
-def test_nothing_half_made_stays_and_nothing_whole_is_called_a_failure(
+def test_what_clean_does_with_a_target(
     state: State, target: TargetBlob | None, decision: Cleaning, *, aborted: bool
 ) -> None:
-    """Rule 7, after `settle`."""
-    assert clean(gave_up(state), target, aborted=aborted) is decision
+    """The table of `choose_cleaning` (rule 7)."""
+    assert choose_cleaning(gave_up(state), target, aborted=aborted) is decision
 
 
-def test_a_superseded_version_stays_superseded_even_if_it_is_whole() -> None:
-    """Its successor is on its way already."""
-    assert clean(gave_up(State.SUPERSEDED), TARGET, aborted=False) is Cleaning.NOTHING
-    assert clean(KNOWN, TARGET, aborted=False) is Cleaning.NOTHING
+def test_a_superseded_version_stays_superseded_even_if_the_target_is_whole() -> None:
+    assert choose_cleaning(gave_up(State.SUPERSEDED), TARGET, aborted=False) is Cleaning.NOTHING
+    assert choose_cleaning(KNOWN, TARGET, aborted=False) is Cleaning.NOTHING
 
 
 def test_cleanup_deletes_good_blob() -> None:
-    """The trace: a cleanup that slept through the replay finds no copy status (cleared) and deletes nothing."""
-    assert clean(gave_up(State.DEAD_LETTERED), replace(TARGET, copy_status=None), aborted=True) is not Cleaning.DELETE
+    """The trace of this name: the replay has cleared the copy status of its verified blob."""
+    assert (
+        choose_cleaning(gave_up(State.DEAD_LETTERED), replace(TARGET, copy_status=None), aborted=True)
+        is not Cleaning.DELETE
+    )
 
 
 def targets() -> st.SearchStrategy[TargetBlob]:
-    """Targets in any condition."""
     return st.builds(
         TargetBlob,
         st.just("0x1"),
@@ -329,7 +324,6 @@ def targets() -> st.SearchStrategy[TargetBlob]:
 
 
 def sources() -> st.SearchStrategy[SourceBlob]:
-    """Sources in any condition."""
     return st.builds(
         SourceBlob,
         st.sampled_from([ETAG, NEWER]),
@@ -343,10 +337,10 @@ def sources() -> st.SearchStrategy[SourceBlob]:
 
 @quick
 @given(st.none() | sources(), st.none() | targets(), st.sampled_from([None, 0, SIZE]))
-def test_whatever_is_found_no_wrong_version_is_acted_upon(
+def test_every_act_needs_the_version_at_the_source_and_success_needs_a_receipt(
     source: SourceBlob | None, target: TargetBlob | None, size: Any
 ) -> None:
-    """I2 and I3: an act needs the source to show our ETag; success needs a receipt."""
+    """I2 and I3."""
     decision = decide(replace(RUN, size=size), source, target, None)
     if isinstance(decision, Act):
         assert source is not None
@@ -359,14 +353,14 @@ def test_whatever_is_found_no_wrong_version_is_acted_upon(
 
 @quick
 @given(targets(), st.sampled_from([None, 0, SIZE]), st.booleans(), st.sampled_from([*State, None]))
-def test_whatever_is_found_only_what_is_ours_and_half_made_is_deleted(
+def test_only_incomplete_targets_of_this_transfer_are_deleted(
     target: TargetBlob, size: Any, aborted: Any, state: Any
 ) -> None:
-    """I1: and half-made and whole are never the same."""
+    """I1."""
     ending = state and Ending(state)
-    decision = clean(replace(RUN, size=size, ending=ending), target, aborted=aborted)
-    assert not (is_half_made(target, TRANSFER, size) and is_receipt(target, ETAG, size))
+    decision = choose_cleaning(replace(RUN, size=size, ending=ending), target, aborted=aborted)
+    assert not (is_incomplete(target, TRANSFER, size) and is_receipt(target, ETAG, size))
     if decision is not Cleaning.NOTHING:
         assert is_ours(target, TRANSFER)
     if decision is Cleaning.DELETE:
-        assert is_half_made(target, TRANSFER, size)
+        assert is_incomplete(target, TRANSFER, size)

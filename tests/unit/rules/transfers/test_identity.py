@@ -1,4 +1,4 @@
-"""Rule 4: what makes a transfer the same transfer."""
+"""Rule 4: ids of transfers, jobs and messages."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from rules.routes.model import Place, Route
 from rules.transfers import identity
 from tests.unit.samples import ETAG, NAME, NEWER, ROUTE, TRANSFER, carried_names, quick
 
-# Computed once, and final: a release that changes one of them copies everything again, and forgets every dead letter.
+# Never change these: a release that computes other ids copies everything again and orphans every dead letter.
 GOLDEN = {
     NAME: "37a8eec1-69dbf36083ff9fc45dab5d50",
     "in/a b%+.txt": "37a8eec1-0ee3797ee76293a0a6d0c5cd",
@@ -19,17 +19,15 @@ GOLDEN = {
 
 
 @pytest.mark.parametrize("name", GOLDEN, ids=ascii)
-def test_ids_are_the_same_in_every_release(name: str) -> None:
-    """Replays and late duplicates are recognised by them."""
+def test_transfer_ids_never_change(name: str) -> None:
     assert identity.transfer(ROUTE, name, ETAG).id == GOLDEN[name]
 
 
-def test_the_id_of_a_message_is_the_same_in_every_release() -> None:
-    """The same body is the same dead letter."""
+def test_message_ids_never_change() -> None:
     assert identity.message_id(b"not json") == "message-7ccfa1fbf3940e6f0c0375d8"
 
 
-def test_an_id_is_what_the_design_says() -> None:
+def test_an_id_is_made_of_two_hashes() -> None:
     """8 hex digits of the route's hash, a dash, 24 of source URL, ETag and target URL joined by newlines."""
     source, target = TRANSFER.source_blob.url, TRANSFER.target_blob.url
     assert identity.transfer_id("default", source, ETAG, target) == TRANSFER.id
@@ -37,8 +35,8 @@ def test_an_id_is_what_the_design_says() -> None:
     assert identity.MESSAGE_ID_PATTERN.fullmatch(identity.message_id(b""))
 
 
-def test_a_copy_is_known_by_its_id_whatever_its_route() -> None:
-    """Two apps that share with each other know each other's receipts."""
+def test_a_copy_is_recognised_by_its_id_whatever_its_route() -> None:
+    """Two apps that mirror each other recognise each other's receipts."""
     source, target = TRANSFER.source_blob.url, TRANSFER.target_blob.url
     for route in ("default", "another"):
         assert identity.is_copy(identity.transfer_id(route, source, ETAG, target), source, ETAG, target)
@@ -48,8 +46,7 @@ def test_a_copy_is_known_by_its_id_whatever_its_route() -> None:
     assert not identity.is_copy(TRANSFER.id + "0", source, ETAG, target)
 
 
-def test_a_route_is_a_prefix_of_its_ids() -> None:
-    """So that a list of one route needs no filter."""
+def test_the_ids_of_a_route_share_a_prefix() -> None:
     assert TRANSFER.id.startswith(identity.route_prefix("default"))
     assert not TRANSFER.id.startswith(identity.route_prefix("another"))
 
@@ -65,26 +62,22 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_any_changed_end_is_another_transfer(change: str) -> None:
-    """A route that leads elsewhere today does not hide what it has not yet done."""
+def test_a_changed_source_or_target_is_another_transfer(change: str) -> None:
     assert identity.transfer(CHANGES[change], NAME, ETAG).id != TRANSFER.id
 
 
 def test_another_version_or_name_is_another_transfer() -> None:
-    """An overwrite is another version."""
     ids = {TRANSFER.id, identity.transfer(ROUTE, NAME, NEWER).id, identity.transfer(ROUTE, NAME + "x", ETAG).id}
     assert len(ids) == 3
 
 
-def test_what_does_not_change_the_ends_does_not_change_the_transfer() -> None:
-    """Engine, deadline, suffix and tier say how, not what."""
+def test_engine_deadline_suffix_and_tier_do_not_change_the_id() -> None:
     assert identity.transfer(replace(ROUTE, suffix=".csv", tier="Cool"), NAME, ETAG) == TRANSFER
 
 
 @quick
 @given(carried_names(60), carried_names(60), st.from_regex(r"[0-9A-Fx]{1,20}", fullmatch=True))
 def test_ids_are_deterministic_and_differ_with_the_name(one: str, other: str, etag: str) -> None:
-    """Quoted or not, an ETag is the same version."""
     route = Route(
         "any", Place("https://one.blob.core.windows.net", "c"), Place("https://two.blob.core.windows.net", "c")
     )
@@ -95,8 +88,7 @@ def test_ids_are_deterministic_and_differ_with_the_name(one: str, other: str, et
     assert (identity.transfer(route, other, etag).id == first.id) == (one == other)
 
 
-def test_a_sibling_is_the_same_route_and_blob_as_another_version() -> None:
-    """It is what names a successor."""
+def test_a_sibling_is_another_version_of_the_same_blob_and_route() -> None:
     assert identity.sibling(TRANSFER, f'"{NEWER}"') == identity.transfer(ROUTE, NAME, NEWER)
 
 
@@ -104,8 +96,7 @@ def test_a_sibling_is_the_same_route_and_blob_as_another_version() -> None:
     ("etag", "bare_etag"),
     [('"0x1"', "0x1"), ("0x1", "0x1"), ('"', '"'), ('""', ""), ('"0x1', '"0x1'), ("", ""), ('""0x1""', '"0x1"')],
 )
-def test_one_pair_of_quotes_is_taken_off(etag: str, bare_etag: str) -> None:
-    """No more than one, and only a pair."""
+def test_one_pair_of_quotes_is_removed_from_an_etag(etag: str, bare_etag: str) -> None:
     assert identity.bare_etag(etag) == bare_etag
 
 
@@ -120,6 +111,5 @@ def test_one_pair_of_quotes_is_taken_off(etag: str, bare_etag: str) -> None:
         ("", ""),
     ],
 )
-def test_the_trace_follows_from_the_id(of: str, trace: str) -> None:
-    """Whoever has the id can look for it; what is neither a transfer nor a job has none."""
+def test_the_trace_id_follows_from_the_id(of: str, trace: str) -> None:
     assert identity.trace_id(of) == trace

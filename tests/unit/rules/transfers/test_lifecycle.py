@@ -1,4 +1,4 @@
-"""The course of a transfer: which step follows from what the last one found; and whole walks from start to end."""
+"""The lifecycle of a transfer: its table, and complete runs from start to end."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,7 +22,9 @@ BEGAN = replace(WAITING, began=True)
 AGAIN = Outcome(Verdict.AGAIN)
 BUSY = Outcome(Verdict.RETRYABLE, reason=Reason.THROTTLED, detail="busy")
 ARCHIVED = Outcome(Verdict.PERMANENT, reason=Reason.SOURCE_ARCHIVED, detail="archived")
-NO_NINTH = Outcome(Verdict.RETRYABLE, reason=Reason.TARGET_CONFLICT, detail="another writer always replaced it")
+OVERWRITTEN_AGAIN = Outcome(
+    Verdict.RETRYABLE, reason=Reason.TARGET_CONFLICT, detail="another writer always replaced it"
+)
 OVERWRITTEN = Outcome(Verdict.SUPERSEDED, ending=Ending(State.SUPERSEDED, successor=Successor(NEWER)))
 CANCELLED_BEFORE = Outcome(Verdict.ENDED, ending=Ending(State.CANCELLED))
 DONE = Outcome(Verdict.DONE)
@@ -31,7 +33,7 @@ LATE = timedelta(days=7)
 
 
 def at(step: Step, **changes: Any) -> Run:
-    """A run before this step; one that ends is on its way to a dead letter."""
+    """A run before this step; from `record` on it ends with a dead letter."""
     ending = Ending(State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="busy")
     common = {"ending": None if step in {Step.START, Step.CHECK} else ending}
     state = State.COPYING if step is Step.CHECK else State.ACCEPTED
@@ -43,11 +45,10 @@ OCCUPIED = Outcome(Verdict.OCCUPIED, reason=Reason.TARGET_CONFLICT, detail="of a
 
 
 def backoff(count: int) -> int:
-    """The pause after so many failures."""
     return policies.backoff(count, TRANSFER.id)
 
 
-# The table of `course.advance`: step, what the run is, verdict -> the next step, its pause, the end that is recorded.
+# Changes to the run, outcome, then the next step, its pause and the recorded end.
 Following = tuple[Step | None, int, State | None]
 CARRYING: list[tuple[dict[str, Any], Outcome, Following]] = [
     ({}, VERIFIED, (None, 0, State.VERIFIED)),
@@ -77,7 +78,7 @@ CARRYING: list[tuple[dict[str, Any], Outcome, Following]] = [
 
 @pytest.mark.parametrize("step", [Step.START, Step.CHECK])
 @pytest.mark.parametrize(("changes", "outcome", "following"), CARRYING)
-def test_what_follows_while_a_version_is_carried(
+def test_what_follows_start_and_check(
     step: Step, changes: dict[str, Any], outcome: Outcome, following: Following
 ) -> None:
     """The upper half of the table of `advance`."""
@@ -101,10 +102,10 @@ ENDING: list[tuple[Step, dict[str, Any], Outcome, Step | None, int]] = [
 
 
 @pytest.mark.parametrize(("step", "changes", "outcome", "following", "pause"), ENDING)
-def test_what_follows_while_a_transfer_ends(
+def test_what_follows_record_clean_and_close(
     step: Step, changes: dict[str, Any], outcome: Outcome, following: Step | None, pause: int
 ) -> None:
-    """The lower half: whatever the deadline says, the end is said, cleaned and closed."""
+    """The lower half of the table of `advance`, which the deadline does not affect."""
     run = lifecycle.advance(at(step, recorded=True, first_look_at=NOW - LATE, **changes), outcome, NOW)
     assert (run.step, run.pause) == (following, pause)
 
@@ -117,34 +118,31 @@ SUPERSEDED = Ending(State.SUPERSEDED, successor=Successor(NEWER))
 @pytest.mark.parametrize(
     ("ending", "changes", "closes"),
     [
-        (FAILED, {}, True),  # a letter to write
+        (FAILED, {}, True),  # a dead letter to write
         (CANCELLED, {}, False),
-        (CANCELLED, {"has_open_dead_letter": True}, True),  # a letter to resolve
-        (CANCELLED, {"attempt": 1}, False),  # the record of the end stays: it is true
+        (CANCELLED, {"has_open_dead_letter": True}, True),  # a dead letter to resolve
+        (CANCELLED, {"attempt": 1}, False),  # the record of the end stays
         (SUPERSEDED, {}, False),
         (SUPERSEDED, {"has_open_dead_letter": True}, True),
-        (SUPERSEDED, {"attempt": 1}, True),  # the record of the attempt before is no more true
+        (SUPERSEDED, {"attempt": 1}, True),  # the record of the earlier attempt is obsolete
     ],
 )
-def test_closing_is_skipped_where_it_has_nothing_to_do(
-    ending: Ending, changes: dict[str, Any], *, closes: bool
-) -> None:
-    """A first run that is cancelled or superseded costs no activity more."""
+def test_close_is_skipped_if_it_has_nothing_to_do(ending: Ending, changes: dict[str, Any], *, closes: bool) -> None:
     run = lifecycle.advance(at(Step.RECORD, ending=ending, **changes), DONE, NOW)
     assert (run.step is Step.CLOSE) is closes
     assert (run.state is ending.state) is not closes
 
 
-class Walk:
-    """A transfer on its way, told what each step finds; its clock moves by what each pause says."""
+class Simulation:
+    """A transfer with a clock, which advances by each pause."""
 
     def __init__(self, run: Run = RUN) -> None:
         self.run = run
         self.now = run.accepted_at
         self.steps: list[str] = []
 
-    def finds(self, *outcomes: Outcome) -> "Walk":
-        """Each step finds the next of these; then its pause passes."""
+    def apply(self, *outcomes: Outcome) -> "Simulation":
+        """Apply these outcomes, one per step."""
         for outcome in outcomes:
             assert self.run.step
             self.steps.append(self.run.step)
@@ -152,147 +150,144 @@ class Walk:
             self.now += timedelta(seconds=self.run.pause)
         return self
 
-    def breaks(self, times: int = 1, detail: str = "the host is ill") -> "Walk":
-        """The step's activity raises, so many times."""
+    def fail(self, times: int = 1, detail: str = "the host failed") -> "Simulation":
+        """The activity of the step raises this many times."""
         for _ in range(times):
-            self.run = lifecycle.faulted(self.run, detail, self.now)
+            self.run = lifecycle.handle_failure(self.run, detail, self.now)
             self.now += timedelta(seconds=self.run.pause)
         return self
 
-    def is_cancelled(self) -> "Walk":
-        """A person cancels while a step's activity runs."""
+    def request_cancel(self) -> "Simulation":
+        """A person cancels while an activity runs."""
         self.run = replace(self.run, cancelling=True)
         return self
 
-    def is_cancelled_in_a_pause(self) -> "Walk":
+    def cancel_in_pause(self) -> "Simulation":
         """A person cancels while a timer runs."""
-        self.run = lifecycle.cancelled(self.run)
+        self.run = lifecycle.cancel(self.run)
         return self
 
     @property
     def end(self) -> tuple[State, Reason | None]:
-        """How it ended."""
         assert self.run.step is None
         ending = self.run.ending
         return self.run.state, ending.reason if ending else None
 
 
-def test_a_small_blob_is_one_step() -> None:
-    """`accepted` to `verified`: no second activity, no timer."""
-    walk = Walk().finds(VERIFIED)
-    assert walk.end == (State.VERIFIED, None)
-    assert walk.now == NOW
-    assert (walk.run.engine, walk.run.size) == (Engine.SYNC, 1_000)
-    assert walk.run.ending == Ending(State.VERIFIED)
+def test_a_small_blob_needs_one_step_and_no_timer() -> None:
+    simulation = Simulation().apply(VERIFIED)
+    assert simulation.end == (State.VERIFIED, None)
+    assert simulation.now == NOW
+    assert (simulation.run.engine, simulation.run.size) == (Engine.SYNC, 1_000)
+    assert simulation.run.ending == Ending(State.VERIFIED)
 
 
 def test_a_large_blob_is_polled_and_then_confirmed() -> None:
-    """Exponentially while nothing shows, then by its progress."""
-    walk = Walk().finds(BEGAN)
-    assert walk.run.state is State.COPYING
-    pauses = [walk.run.pause]
+    simulation = Simulation().apply(BEGAN)
+    assert simulation.run.state is State.COPYING
+    pauses = [simulation.run.pause]
     for copied in (0, 0, 100, 800):
-        walk.finds(replace(WAITING, copied=copied))
-        pauses.append(walk.run.pause)
+        simulation.apply(replace(WAITING, copied=copied))
+        pauses.append(simulation.run.pause)
     assert pauses == [2, 4, 8, 60, 9]
-    walk.finds(AGAIN, VERIFIED)
-    assert walk.end == (State.VERIFIED, None)
-    assert walk.steps == ["start", "check", "check", "check", "check", "check", "start"]
-    assert (walk.run.copied, walk.run.copy_attempts) == (800, 1)
+    simulation.apply(AGAIN, VERIFIED)
+    assert simulation.end == (State.VERIFIED, None)
+    assert simulation.steps == ["start", "check", "check", "check", "check", "check", "start"]
+    assert (simulation.run.copied, simulation.run.copy_attempts) == (800, 1)
 
 
-def test_eight_tries_and_then_a_dead_letter() -> None:
-    """With the reason of the last, after seven pauses."""
-    walk = Walk().finds(*[BUSY] * 7)
-    assert (walk.run.step, walk.run.copy_attempts, walk.run.reason, walk.run.detail) == (
+def test_after_eight_tries_a_transfer_is_dead_lettered() -> None:
+    simulation = Simulation().apply(*[BUSY] * 7)
+    assert (simulation.run.step, simulation.run.copy_attempts, simulation.run.reason, simulation.run.detail) == (
         "start",
         7,
         "throttled",
         "busy",
     )
-    assert walk.now - NOW == timedelta(seconds=sum(backoff(count) for count in range(1, 8)))
-    walk.finds(BUSY, SETTLE, DONE, DONE)
-    assert walk.end == (State.DEAD_LETTERED, Reason.THROTTLED)
-    assert walk.steps[7:] == ["start", "record", "clean", "close"]
-    assert walk.run.ending
-    assert walk.run.ending.detail == "busy"
+    assert simulation.now - NOW == timedelta(seconds=sum(backoff(count) for count in range(1, 8)))
+    simulation.apply(BUSY, SETTLE, DONE, DONE)
+    assert simulation.end == (State.DEAD_LETTERED, Reason.THROTTLED)
+    assert simulation.steps[7:] == ["start", "record", "clean", "close"]
+    assert simulation.run.ending
+    assert simulation.run.ending.detail == "busy"
 
 
-def test_a_failure_that_is_mended_in_time_leaves_no_trace() -> None:
-    """What is shown is what is true now."""
-    walk = Walk().finds(*[BUSY] * 7, VERIFIED)
-    assert walk.end == (State.VERIFIED, None)
-    assert (walk.run.reason, walk.run.detail) == (None, "")
+def test_a_success_clears_the_reason_of_earlier_failures() -> None:
+    simulation = Simulation().apply(*[BUSY] * 7, VERIFIED)
+    assert simulation.end == (State.VERIFIED, None)
+    assert (simulation.run.reason, simulation.run.detail) == (None, "")
 
 
-def test_a_copy_that_never_ends_is_given_up_at_the_deadline() -> None:
-    """An async copy has a day, and the last poll is not after it."""
-    walk = Walk().finds(WAITING)
-    while walk.run.step is Step.CHECK:
-        walk.finds(WAITING)
-    assert after(hours=24) - policies.GRACE <= walk.now <= after(hours=24)
-    assert len(walk.steps) < 1_450
-    walk.finds(SETTLE, DONE, DONE)
-    assert walk.end == (State.DEAD_LETTERED, Reason.DEADLINE_EXCEEDED)
+def test_a_copy_that_never_ends_is_dead_lettered_at_the_deadline() -> None:
+    simulation = Simulation().apply(WAITING)
+    while simulation.run.step is Step.CHECK:
+        simulation.apply(WAITING)
+    assert after(hours=24) - policies.GRACE <= simulation.now <= after(hours=24)
+    assert len(simulation.steps) < 1_450
+    simulation.apply(SETTLE, DONE, DONE)
+    assert simulation.end == (State.DEAD_LETTERED, Reason.DEADLINE_EXCEEDED)
 
 
-def test_a_routes_own_deadline_counts() -> None:
-    """From the first look on: what waits for hours in a backlog has had no try yet."""
-    walk = Walk(replace(RUN, deadline=timedelta(minutes=5)))
-    walk.now = after(hours=3)
-    walk.finds(WAITING)
-    while walk.run.step is Step.CHECK:
-        walk.finds(WAITING)
-    assert after(hours=3, minutes=4) < walk.now <= after(hours=3, minutes=5)
+def test_the_deadline_of_a_route_counts_from_the_first_look() -> None:
+    simulation = Simulation(replace(RUN, deadline=timedelta(minutes=5)))
+    simulation.now = after(hours=3)
+    simulation.apply(WAITING)
+    while simulation.run.step is Step.CHECK:
+        simulation.apply(WAITING)
+    assert after(hours=3, minutes=4) < simulation.now <= after(hours=3, minutes=5)
 
 
-def test_a_backlog_past_the_deadline_costs_no_try() -> None:
-    """The first look comes late, and is answered busy."""
-    walk = Walk(replace(RUN, deadline=timedelta(minutes=1)))
-    walk.now = after(minutes=2)
-    assert walk.finds(BUSY, VERIFIED).end == (State.VERIFIED, None)
+def test_time_in_a_backlog_does_not_count_towards_the_deadline() -> None:
+    simulation = Simulation(replace(RUN, deadline=timedelta(minutes=1)))
+    simulation.now = after(minutes=2)
+    assert simulation.apply(BUSY, VERIFIED).end == (State.VERIFIED, None)
 
 
-def test_an_exception_of_the_first_look_begins_the_deadline_too() -> None:
-    """It was tried."""
-    walk = Walk(replace(RUN, deadline=timedelta(minutes=1)))
-    walk.now = after(hours=1)
-    walk.breaks()
-    assert (walk.run.first_look_at, walk.run.step) == (after(hours=1), Step.START)
+def test_the_deadline_also_starts_with_a_first_look_that_raises() -> None:
+    simulation = Simulation(replace(RUN, deadline=timedelta(minutes=1)))
+    simulation.now = after(hours=1)
+    simulation.fail()
+    assert (simulation.run.first_look_at, simulation.run.step) == (after(hours=1), Step.START)
 
 
-def test_a_source_that_is_not_there_is_looked_for_once_more() -> None:
-    """The pause is the step's; whatever else is found, the next look is the first one again."""
-    walk = Walk().finds(GONE)
-    assert (walk.run.step, walk.run.pause, walk.run.gone, walk.run.copy_attempts) == (Step.START, 30, True, 0)
-    walk.finds(BUSY)
-    assert not walk.run.gone
-    assert walk.finds(GONE, OVERWRITTEN).run.step is Step.RECORD
+def test_an_absent_source_gets_a_second_look_after_a_pause() -> None:
+    simulation = Simulation().apply(GONE)
+    assert (simulation.run.step, simulation.run.pause, simulation.run.gone, simulation.run.copy_attempts) == (
+        Step.START,
+        30,
+        True,
+        0,
+    )
+    simulation.apply(BUSY)
+    assert not simulation.run.gone
+    assert simulation.apply(GONE, OVERWRITTEN).run.step is Step.RECORD
 
 
-def test_one_that_is_not_there_at_the_deadline_is_looked_for_all_the_same() -> None:
-    """What was deleted is no failure."""
+def test_an_absent_source_gets_a_second_look_even_at_the_deadline() -> None:
     run = lifecycle.advance(at(Step.START, first_look_at=NOW - LATE), GONE, NOW)
     assert (run.step, run.pause, run.gone) == (Step.START, 30, True)
 
 
-def test_a_resumed_run_looks_for_it_twice() -> None:
-    """Nobody knows how much of the pause has passed."""
-    run = lifecycle.resumed(at(Step.START, gone=True, settled=True), "the worker died")
+def test_a_resumed_run_repeats_both_looks_and_settle() -> None:
+    """Their pause may have been cut short."""
+    run = lifecycle.resume(at(Step.START, gone=True, settled=True), "the worker died")
     assert (run.gone, run.settled) == (False, False)
 
 
-def test_a_target_of_another_type_is_waited_for_and_given_up_at_the_deadline() -> None:
-    """`settle`, then `start`."""
-    walk = Walk().finds(OCCUPIED)
-    assert (walk.run.step, walk.run.pause, walk.run.settled, walk.run.copy_attempts) == (Step.START, 90, True, 0)
+def test_a_target_of_another_type_waits_for_settle_until_the_deadline() -> None:
+    simulation = Simulation().apply(OCCUPIED)
+    assert (simulation.run.step, simulation.run.pause, simulation.run.settled, simulation.run.copy_attempts) == (
+        Step.START,
+        90,
+        True,
+        0,
+    )
     run = lifecycle.advance(at(Step.START, first_look_at=NOW - LATE), OCCUPIED, NOW)
     assert run.ending is not None
     assert (run.ending.state, run.ending.reason) == (State.DEAD_LETTERED, Reason.TARGET_CONFLICT)
 
 
-def test_at_the_deadline_a_failure_is_told_rather_than_the_deadline() -> None:
-    """What was in the way is what the operator must mend."""
+def test_at_the_deadline_a_known_failure_is_the_reason() -> None:
     run = lifecycle.advance(at(Step.START, first_look_at=NOW - LATE), BUSY, NOW)
     assert run.ending == Ending(State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="busy")
     run = lifecycle.advance(at(Step.START, first_look_at=NOW - LATE), AGAIN, NOW)
@@ -300,208 +295,204 @@ def test_at_the_deadline_a_failure_is_told_rather_than_the_deadline() -> None:
     assert (run.ending.reason, run.ending.detail) == (Reason.DEADLINE_EXCEEDED, "not copied before the deadline")
 
 
-def test_a_copy_that_stalls_is_given_up() -> None:
-    """30 minutes after its last progress."""
-    walk = Walk().finds(WAITING, replace(WAITING, copied=10))
-    while walk.run.step is Step.CHECK:
-        walk.finds(replace(WAITING, copied=10))
-    assert timedelta(minutes=30) <= walk.now - NOW <= timedelta(minutes=32)
-    walk.finds(SETTLE, DONE, DONE)
-    assert walk.end == (State.DEAD_LETTERED, Reason.COPY_FAILED)
+def test_a_copy_without_progress_for_30_minutes_is_dead_lettered() -> None:
+    simulation = Simulation().apply(WAITING, replace(WAITING, copied=10))
+    while simulation.run.step is Step.CHECK:
+        simulation.apply(replace(WAITING, copied=10))
+    assert timedelta(minutes=30) <= simulation.now - NOW <= timedelta(minutes=32)
+    simulation.apply(SETTLE, DONE, DONE)
+    assert simulation.end == (State.DEAD_LETTERED, Reason.COPY_FAILED)
 
 
-def test_a_copy_that_stalls_is_given_up_with_what_the_service_says_of_it() -> None:
-    """Its description, where it has one."""
-    stumbling = replace(WAITING, copied=10, detail="502 BadGateway")
-    walk = Walk().finds(WAITING, stumbling)
-    while walk.run.step is Step.CHECK:
-        walk.finds(stumbling)
-    assert walk.run.ending is not None
-    assert walk.run.ending.detail == "no progress for 0:30:00; the service reports: 502 BadGateway"
+def test_a_stalled_copy_is_dead_lettered_with_the_report_of_the_service() -> None:
+    stalled = replace(WAITING, copied=10, detail="502 BadGateway")
+    simulation = Simulation().apply(WAITING, stalled)
+    while simulation.run.step is Step.CHECK:
+        simulation.apply(stalled)
+    assert simulation.run.ending is not None
+    assert simulation.run.ending.detail == "no progress for 0:30:00; the service reports: 502 BadGateway"
 
 
-def test_a_copy_that_has_not_begun_does_not_stall() -> None:
-    """Copies of one account may run one after another."""
-    walk = Walk().finds(*[WAITING] * 200)
-    assert walk.now - NOW > timedelta(hours=3)
-    assert walk.run.step is Step.CHECK
+def test_a_copy_without_any_progress_yet_is_not_stalled() -> None:
+    """The service may run the copies of one account one after another."""
+    simulation = Simulation().apply(*[WAITING] * 200)
+    assert simulation.now - NOW > timedelta(hours=3)
+    assert simulation.run.step is Step.CHECK
 
 
-def test_a_copy_that_never_stays_is_made_eight_times() -> None:
-    """Somebody else writes the target for ever: a person must stop them."""
-    walk = Walk().finds(*[BEGAN, AGAIN] * 8)
-    assert (walk.run.step, walk.run.copy_attempts) == (Step.START, 8)
-    walk.finds(NO_NINTH, SETTLE, DONE, DONE)
-    assert walk.end == (State.DEAD_LETTERED, Reason.TARGET_CONFLICT)
-    assert walk.run.ending
-    assert walk.run.ending.detail == NO_NINTH.detail
+def test_a_copy_that_is_overwritten_again_and_again_is_made_eight_times() -> None:
+    simulation = Simulation().apply(*[BEGAN, AGAIN] * 8)
+    assert (simulation.run.step, simulation.run.copy_attempts) == (Step.START, 8)
+    simulation.apply(OVERWRITTEN_AGAIN, SETTLE, DONE, DONE)
+    assert simulation.end == (State.DEAD_LETTERED, Reason.TARGET_CONFLICT)
+    assert simulation.run.ending
+    assert simulation.run.ending.detail == OVERWRITTEN_AGAIN.detail
 
 
-def test_the_eighth_copy_may_stay() -> None:
-    """It is waited for like any other."""
-    walk = Walk().finds(*[BEGAN, AGAIN] * 7, BEGAN, WAITING, AGAIN, VERIFIED)
-    assert walk.end == (State.VERIFIED, None)
+def test_the_eighth_copy_may_succeed() -> None:
+    simulation = Simulation().apply(*[BEGAN, AGAIN] * 7, BEGAN, WAITING, AGAIN, VERIFIED)
+    assert simulation.end == (State.VERIFIED, None)
 
 
-def test_a_retry_is_not_waited_for_beyond_the_deadline() -> None:
-    """The last backoff ends where the deadline is."""
-    walk = Walk(replace(RUN, deadline=timedelta(minutes=1))).finds(BUSY, BUSY, BUSY, BUSY)
-    assert walk.now <= after(minutes=1)
-    assert walk.finds(BUSY, SETTLE, DONE, DONE).end == (State.DEAD_LETTERED, BUSY.reason)
+def test_a_backoff_ends_at_the_deadline() -> None:
+    simulation = Simulation(replace(RUN, deadline=timedelta(minutes=1))).apply(BUSY, BUSY, BUSY, BUSY)
+    assert simulation.now <= after(minutes=1)
+    assert simulation.apply(BUSY, SETTLE, DONE, DONE).end == (State.DEAD_LETTERED, BUSY.reason)
 
 
-def test_a_copy_that_is_found_on_its_way_is_no_try() -> None:
-    """Adopted after a crash, or somebody else's of the same version: only what this run began counts."""
-    walk = Walk().finds(WAITING)
-    assert (walk.run.step, walk.run.copy_attempts, walk.run.pause, walk.run.copying_at) == (Step.CHECK, 0, 2, NOW)
+def test_a_copy_already_in_progress_does_not_count_as_a_try() -> None:
+    """It was started before a crash or by another client."""
+    simulation = Simulation().apply(WAITING)
+    assert (simulation.run.step, simulation.run.copy_attempts, simulation.run.pause, simulation.run.copying_at) == (
+        Step.CHECK,
+        0,
+        2,
+        NOW,
+    )
 
 
-def test_looks_that_fail_do_not_count_as_copies_while_one_progresses() -> None:
-    """A copy of hours outlives more than eight looks that could not be had."""
-    walk = Walk().finds(BEGAN)
+def test_failed_polls_do_not_count_as_tries_while_a_copy_progresses() -> None:
+    simulation = Simulation().apply(BEGAN)
     for copied in range(10, 30):
-        walk.finds(replace(WAITING, copied=copied), BUSY, replace(WAITING, copied=copied))
-    assert (walk.run.step, walk.run.copy_attempts) == (Step.CHECK, 1)
-    assert walk.finds(AGAIN, VERIFIED).end == (State.VERIFIED, None)
+        simulation.apply(replace(WAITING, copied=copied), BUSY, replace(WAITING, copied=copied))
+    assert (simulation.run.step, simulation.run.copy_attempts) == (Step.CHECK, 1)
+    assert simulation.apply(AGAIN, VERIFIED).end == (State.VERIFIED, None)
 
 
 def test_a_failed_copy_is_tried_again_with_backoff() -> None:
-    """Each copy is one of the eight copy_attempts."""
     failed = Outcome(Verdict.RETRYABLE, reason=Reason.COPY_FAILED, detail="500 InternalError")
-    walk = Walk().finds(BEGAN, replace(WAITING, copied=500), failed)
-    assert (walk.run.step, walk.run.pause, walk.run.copy_attempts) == (Step.START, backoff(1), 1)
-    walk.finds(BEGAN)
-    assert (walk.run.copy_attempts, walk.run.copied, walk.run.progressed_at, walk.run.polls) == (2, 0, None, 0)
+    simulation = Simulation().apply(BEGAN, replace(WAITING, copied=500), failed)
+    assert (simulation.run.step, simulation.run.pause, simulation.run.copy_attempts) == (Step.START, backoff(1), 1)
+    simulation.apply(BEGAN)
+    assert (
+        simulation.run.copy_attempts,
+        simulation.run.copied,
+        simulation.run.progressed_at,
+        simulation.run.polls,
+    ) == (2, 0, None, 0)
 
 
 def test_ten_exceptions_in_a_row_are_internal() -> None:
-    """Rule 8: infrastructure, not a verdict on the blob."""
-    walk = Walk().breaks(9)
-    assert (walk.run.step, walk.run.activity_failures, walk.run.copy_attempts, walk.run.first) == ("start", 9, 0, False)
-    assert walk.now - NOW == timedelta(seconds=sum(backoff(count) for count in range(1, 10)))
-    walk.breaks().finds(SETTLE, DONE, DONE)
-    assert walk.end == (State.DEAD_LETTERED, Reason.INTERNAL)
-    assert walk.run.ending
-    assert walk.run.ending.detail == "the host is ill"
+    """Rule 8."""
+    simulation = Simulation().fail(9)
+    assert (
+        simulation.run.step,
+        simulation.run.activity_failures,
+        simulation.run.copy_attempts,
+        simulation.run.first,
+    ) == ("start", 9, 0, False)
+    assert simulation.now - NOW == timedelta(seconds=sum(backoff(count) for count in range(1, 10)))
+    simulation.fail().apply(SETTLE, DONE, DONE)
+    assert simulation.end == (State.DEAD_LETTERED, Reason.INTERNAL)
+    assert simulation.run.ending
+    assert simulation.run.ending.detail == "the host failed"
 
 
-def test_an_answer_between_exceptions_begins_the_count_anew() -> None:
-    """Ten in a row, not ten in all."""
-    walk = Walk().breaks(9).finds(BUSY).breaks(9)
-    assert (walk.run.step, walk.run.activity_failures) == (Step.START, 9)
+def test_an_outcome_resets_the_count_of_exceptions() -> None:
+    simulation = Simulation().fail(9).apply(BUSY).fail(9)
+    assert (simulation.run.step, simulation.run.activity_failures) == (Step.START, 9)
 
 
 def test_an_exception_at_the_deadline_is_internal() -> None:
-    """There is no time left for another try."""
-    run = lifecycle.faulted(at(Step.CHECK, first_look_at=NOW - LATE), "ill", NOW)
-    assert run.ending == Ending(State.DEAD_LETTERED, reason=Reason.INTERNAL, detail="ill")
+    run = lifecycle.handle_failure(at(Step.CHECK, first_look_at=NOW - LATE), "failed", NOW)
+    assert run.ending == Ending(State.DEAD_LETTERED, reason=Reason.INTERNAL, detail="failed")
 
 
-def test_an_exception_once_a_cancel_was_seen_is_the_cancel() -> None:
-    """Nobody waits for a host that is ill to be told that their cancel is seen."""
-    walk = Walk().is_cancelled().breaks().finds(SETTLE, DONE)
-    assert walk.end == (State.CANCELLED, None)
+def test_an_exception_after_a_cancel_request_ends_cancelled() -> None:
+    simulation = Simulation().request_cancel().fail().apply(SETTLE, DONE)
+    assert simulation.end == (State.CANCELLED, None)
 
 
 @pytest.mark.parametrize("step", [Step.RECORD, Step.CLOSE])
-def test_the_steps_that_record_an_end_go_on_without_limit(step: Step) -> None:
-    """A transfer in no state would break I1."""
-    walk = Walk(at(step, first_look_at=NOW - LATE)).breaks(25).finds(*[BUSY] * 25)
-    assert (walk.run.step, walk.run.pause) == (step, backoff(50))
+def test_record_and_close_retry_without_limit(step: Step) -> None:
+    """I1: otherwise a transfer would have no final state."""
+    simulation = Simulation(at(step, first_look_at=NOW - LATE)).fail(25).apply(*[BUSY] * 25)
+    assert (simulation.run.step, simulation.run.pause) == (step, backoff(50))
 
 
-def test_a_target_that_cannot_be_cleaned_does_not_keep_a_transfer_from_its_end() -> None:
-    """Whether the service refuses or the activity raises: the eighth time it goes on at once, with a note of the last."""
-    for walk in (
-        Walk(at(Step.CLEAN)).finds(*[BUSY] * 8),
-        Walk(at(Step.CLEAN)).breaks(8, BUSY.detail),
-        Walk(at(Step.CLEAN)).breaks(4).finds(*[BUSY] * 4),
+def test_clean_gives_up_after_eight_tries_with_a_note() -> None:
+    for simulation in (
+        Simulation(at(Step.CLEAN)).apply(*[BUSY] * 8),
+        Simulation(at(Step.CLEAN)).fail(8, BUSY.detail),
+        Simulation(at(Step.CLEAN)).fail(4).apply(*[BUSY] * 4),
     ):
-        assert (walk.run.step, walk.run.pause, walk.run.activity_failures) == (Step.CLOSE, 0, 0)
-        assert walk.run.note == f"{lifecycle.UNCLEAN}: {BUSY.detail}"
-        assert walk.finds(*[BUSY] * 9, DONE).end == (State.DEAD_LETTERED, Reason.THROTTLED)
-        assert walk.run.note == f"{lifecycle.UNCLEAN}: {BUSY.detail}"
+        assert (simulation.run.step, simulation.run.pause, simulation.run.activity_failures) == (Step.CLOSE, 0, 0)
+        assert simulation.run.note == f"{lifecycle.UNCLEAN}: {BUSY.detail}"
+        assert simulation.apply(*[BUSY] * 9, DONE).end == (State.DEAD_LETTERED, Reason.THROTTLED)
+        assert simulation.run.note == f"{lifecycle.UNCLEAN}: {BUSY.detail}"
 
 
-def test_a_cancelled_one_that_cannot_be_cleaned_ends_without_a_pause() -> None:
-    """Nothing is left to close, so nothing is left to wait for."""
+def test_a_cancelled_transfer_that_cannot_be_cleaned_ends_without_a_pause() -> None:
     end = Ending(State.CANCELLED)
-    walk = Walk(at(Step.CLEAN, ending=end)).breaks(8, "x" * 9_999)
-    assert walk.end == (State.CANCELLED, None)
-    assert walk.run.pause == 0
-    assert len(walk.run.note) == len(lifecycle.UNCLEAN) + 2 + lifecycle.MAX_DETAIL
+    simulation = Simulation(at(Step.CLEAN, ending=end)).fail(8, "x" * 9_999)
+    assert simulation.end == (State.CANCELLED, None)
+    assert simulation.run.pause == 0
+    assert len(simulation.run.note) == len(lifecycle.UNCLEAN) + 2 + lifecycle.MAX_DETAIL
 
 
-def test_a_superseded_version_names_its_successor() -> None:
-    """Rule 6; nothing half-made: no settling, no closing."""
-    walk = Walk().finds(OVERWRITTEN, DONE)
-    assert walk.end == (State.SUPERSEDED, None)
-    assert walk.run.ending == Ending(State.SUPERSEDED, successor=Successor(NEWER))
+def test_a_superseded_version_ends_with_its_successor() -> None:
+    """Rule 6."""
+    simulation = Simulation().apply(OVERWRITTEN, DONE)
+    assert simulation.end == (State.SUPERSEDED, None)
+    assert simulation.run.ending == Ending(State.SUPERSEDED, successor=Successor(NEWER))
 
 
-def test_a_superseded_version_cleans_what_it_left_half_made() -> None:
+def test_a_superseded_version_cleans_its_incomplete_target() -> None:
     """Rule 7."""
-    walk = Walk().finds(WAITING, AGAIN, OVERWRITTEN, SETTLE, DONE)
-    assert walk.end == (State.SUPERSEDED, None)
-    assert walk.steps == ["start", "check", "start", "record", "clean"]
+    simulation = Simulation().apply(WAITING, AGAIN, OVERWRITTEN, SETTLE, DONE)
+    assert simulation.end == (State.SUPERSEDED, None)
+    assert simulation.steps == ["start", "check", "start", "record", "clean"]
 
 
-def test_a_late_duplicate_finds_that_its_transfer_was_cancelled() -> None:
-    """`duplicate_start_race`: the record of the end is what counts."""
-    walk = Walk().finds(CANCELLED_BEFORE, SETTLE, DONE)
-    assert walk.end == (State.CANCELLED, None)
+def test_a_late_duplicate_of_a_cancelled_transfer_ends_cancelled() -> None:
+    """`duplicate_start_race`"""
+    simulation = Simulation().apply(CANCELLED_BEFORE, SETTLE, DONE)
+    assert simulation.end == (State.CANCELLED, None)
 
 
-def test_cancel_while_the_first_activity_runs() -> None:
-    """`cancel_during_start`: the end is recorded, and what the activity left is cleaned after `settle`."""
-    walk = Walk().is_cancelled().finds(WAITING, SETTLE, DONE)
-    assert walk.end == (State.CANCELLED, None)
-    assert walk.steps == ["start", "record", "clean"]
+def test_a_cancel_during_the_first_activity_settles_and_cleans() -> None:
+    """`cancel_during_start`"""
+    simulation = Simulation().request_cancel().apply(WAITING, SETTLE, DONE)
+    assert simulation.end == (State.CANCELLED, None)
+    assert simulation.steps == ["start", "record", "clean"]
 
 
-def test_cancel_comes_too_late_where_the_activity_verified() -> None:
-    """What is true is said."""
-    assert Walk().is_cancelled().finds(VERIFIED).end == (State.VERIFIED, None)
+def test_a_cancel_during_an_activity_that_verifies_is_too_late() -> None:
+    assert Simulation().request_cancel().apply(VERIFIED).end == (State.VERIFIED, None)
 
 
 @pytest.mark.parametrize("before", [[WAITING], [BUSY]], ids=["between polls", "in a backoff"])
-def test_cancel_in_a_pause(before: list[Outcome]) -> None:
-    """What would come next does not."""
-    walk = Walk().finds(*before).is_cancelled_in_a_pause()
-    assert (walk.run.step, walk.run.pause, walk.run.cancelling) == (Step.RECORD, 0, True)
-    assert walk.finds(SETTLE, DONE).end == (State.CANCELLED, None)
+def test_a_cancel_in_a_pause_leads_to_record(before: list[Outcome]) -> None:
+    simulation = Simulation().apply(*before).cancel_in_pause()
+    assert (simulation.run.step, simulation.run.pause, simulation.run.cancelling) == (Step.RECORD, 0, True)
+    assert simulation.apply(SETTLE, DONE).end == (State.CANCELLED, None)
 
 
-def test_cleaning_may_find_the_version_complete() -> None:
-    """Nothing whole is called a failure: cancelled, and verified after all; the record of the end is dropped by `close`."""
-    walk = Walk().finds(WAITING).is_cancelled_in_a_pause().finds(SETTLE, VERIFIED, DONE)
-    assert walk.end == (State.VERIFIED, None)
-    assert walk.steps == ["start", "record", "clean", "close"]
+def test_a_cancelled_transfer_that_clean_finds_complete_is_verified() -> None:
+    simulation = Simulation().apply(WAITING).cancel_in_pause().apply(SETTLE, VERIFIED, DONE)
+    assert simulation.end == (State.VERIFIED, None)
+    assert simulation.steps == ["start", "record", "clean", "close"]
 
 
-def test_the_size_that_cleaning_learned_is_kept() -> None:
-    """One that broke early does not know it before; one that knows it does not forget it."""
+def test_clean_sets_an_unknown_size_and_keeps_a_known_one() -> None:
     unknown = lifecycle.advance(at(Step.CLEAN, recorded=True), replace(VERIFIED, note="as it is"), NOW)
     assert (unknown.size, unknown.note) == (1_000, "as it is")
     assert unknown.ending == Ending(State.VERIFIED)
     assert lifecycle.advance(at(Step.CLEAN, size=7), DONE, NOW).size == 7
 
 
-def test_a_dead_letter_that_proves_complete_is_verified() -> None:
-    """It is never written."""
-    walk = Walk().finds(ARCHIVED, SETTLE, VERIFIED, DONE)
-    assert walk.end == (State.VERIFIED, None)
+def test_a_failed_transfer_that_clean_finds_complete_is_verified() -> None:
+    simulation = Simulation().apply(ARCHIVED, SETTLE, VERIFIED, DONE)
+    assert simulation.end == (State.VERIFIED, None)
 
 
 @pytest.mark.parametrize("step", Step)
-def test_a_cancel_stops_only_what_is_still_carried(step: Step) -> None:
-    """An end is an end."""
-    assert lifecycle.carrying(at(step)) is (step in {Step.START, Step.CHECK})
+def test_only_start_and_check_are_in_the_copy_phase(step: Step) -> None:
+    assert lifecycle.in_copy_phase(at(step)) is (step in {Step.START, Step.CHECK})
 
 
 @pytest.mark.parametrize("step", Step)
-def test_what_the_host_failed_goes_on_at_its_step(step: Step) -> None:
-    """The same attempt with all that it knows; never blindly, for the failed execution may have copied."""
+def test_a_resumed_run_continues_at_its_step_and_looks_first(step: Step) -> None:
     run = at(
         step,
         attempt=2,
@@ -514,18 +505,17 @@ def test_what_the_host_failed_goes_on_at_its_step(step: Step) -> None:
         recorded=True,
         first=True,
     )
-    found = lifecycle.resumed(run, "x" * 9_999)
+    found = lifecycle.resume(run, "x" * 9_999)
     assert found == replace(
         run, first=False, activity_failures=0, pause=0, resumes=2, detail="x" * lifecycle.MAX_DETAIL
     )
 
 
 @pytest.mark.parametrize("step", Step)
-def test_what_the_host_failed_after_a_cancel_does_not_carry_on(step: Step) -> None:
-    """A transfer that is ending already goes on to its end."""
+def test_a_resumed_run_with_a_cancel_request_does_not_copy(step: Step) -> None:
     run = at(step, cancelling=True)
-    found = lifecycle.resumed(run, "why")
-    if lifecycle.carrying(run):
+    found = lifecycle.resume(run, "why")
+    if lifecycle.in_copy_phase(run):
         assert (found.step, found.ending and found.ending.state) == (Step.RECORD, State.CANCELLED)
     else:
         assert (found.step, found.ending) == (step, run.ending)
@@ -534,10 +524,10 @@ def test_what_the_host_failed_after_a_cancel_does_not_carry_on(step: Step) -> No
 
 @pytest.mark.parametrize("cancelling", [False, True])
 @pytest.mark.parametrize("step", Step)
-def test_what_is_broken_off_begins_with_the_record_of_its_end(step: Step, *, cancelling: bool) -> None:
-    """An end that is decided stays; else a person's cancel counts, else it is a dead letter. It outranks what broke."""
+def test_an_abandoned_run_starts_with_record_and_outranks_the_broken_one(step: Step, *, cancelling: bool) -> None:
+    """A decided end stays; otherwise it ends cancelled after a cancel request, else dead-lettered."""
     run = at(step, cancelling=cancelling, resumes=5, activity_failures=4, pause=9, first=True)
-    found = lifecycle.broken_off(run, "why")
+    found = lifecycle.abandon(run, "why")
     assert (found.step, found.first, found.activity_failures, found.pause, found.resumes) == (
         Step.RECORD,
         False,
@@ -554,32 +544,28 @@ def test_what_is_broken_off_begins_with_the_record_of_its_end(step: Step, *, can
         assert found.ending == failed
 
 
-@pytest.mark.parametrize("again", [lifecycle.resumed, lifecycle.broken_off])
-def test_what_is_started_again_reaches_an_end(again: Callable[[Run, str], Run]) -> None:
-    """From every step, with three steps that succeed."""
+@pytest.mark.parametrize("again", [lifecycle.resume, lifecycle.abandon])
+def test_a_restarted_run_reaches_an_end_from_every_step(again: Callable[[Run, str], Run]) -> None:
     for step in Step:
-        walk = Walk(again(at(step), "why"))
-        while walk.run.step and lifecycle.carrying(walk.run):
-            walk.finds(ARCHIVED)
-        while walk.run.step:
-            walk.finds(DONE)
-        assert walk.end[0] is State.DEAD_LETTERED
+        simulation = Simulation(again(at(step), "why"))
+        while simulation.run.step and lifecycle.in_copy_phase(simulation.run):
+            simulation.apply(ARCHIVED)
+        while simulation.run.step:
+            simulation.apply(DONE)
+        assert simulation.end[0] is State.DEAD_LETTERED
 
 
 def test_a_permanent_failure_without_a_reason_is_internal() -> None:
-    """Total: also for what no activity says."""
-    walk = Walk().finds(Outcome(Verdict.PERMANENT), DONE, DONE)
-    assert walk.end == (State.DEAD_LETTERED, Reason.INTERNAL)
+    simulation = Simulation().apply(Outcome(Verdict.PERMANENT), DONE, DONE)
+    assert simulation.end == (State.DEAD_LETTERED, Reason.INTERNAL)
 
 
-def test_a_run_that_closes_without_an_end_is_dead_lettered() -> None:
-    """Total: also for an input that nobody writes."""
+def test_a_run_that_closes_without_an_ending_is_dead_lettered() -> None:
     assert lifecycle.advance(at(Step.CLOSE, ending=None), DONE, NOW).state is State.DEAD_LETTERED
     assert lifecycle.advance(at(Step.RECORD, ending=None), DONE, NOW).state is State.DEAD_LETTERED
 
 
-def test_details_and_notes_are_kept_short() -> None:
-    """The input stays under 16 KB; a note (tags were left out) stays until the end."""
+def test_a_detail_is_shortened_and_a_note_is_kept() -> None:
     run = lifecycle.advance(RUN, Outcome(Verdict.RETRYABLE, detail="x" * 9_999, note="without tags"), NOW)
     assert len(run.detail) == lifecycle.MAX_DETAIL
     assert lifecycle.advance(run, VERIFIED, NOW).note == "without tags"
@@ -597,14 +583,13 @@ def test_details_and_notes_are_kept_short() -> None:
         (Engine.ASYNC, after(hours=23.9), after(hours=24.4)),
     ],
 )
-def test_the_source_is_readable_as_briefly_as_the_engine_allows(engine: Engine, now: datetime, until: datetime) -> None:
-    """Rule 14: 30 minutes for `sync`, until the deadline for `async`."""
-    assert lifecycle.read_until(replace(RUN, first_look_at=NOW), engine, now) == until
+def test_a_sas_expires_as_early_as_the_engine_allows(engine: Engine, now: datetime, until: datetime) -> None:
+    """Rule 14: after 30 minutes for `sync`, at the deadline for `async`."""
+    assert lifecycle.sas_expiry(replace(RUN, first_look_at=NOW), engine, now) == until
 
 
-def test_the_first_look_of_all_signs_until_its_own_deadline() -> None:
-    """However late it comes."""
-    assert lifecycle.read_until(RUN, Engine.ASYNC, after(hours=9)) == after(hours=33)
+def test_a_sas_of_the_first_look_expires_at_its_deadline() -> None:
+    assert lifecycle.sas_expiry(RUN, Engine.ASYNC, after(hours=9)) == after(hours=33)
 
 
 LIKELY = [
@@ -621,52 +606,51 @@ LIKELY = [
     DONE,
     SETTLE,
 ]
-EVENTS = st.sampled_from(["finds", "finds", "finds", "breaks", "cancel"])
+EVENTS = st.sampled_from(["apply", "apply", "apply", "fail", "cancel"])
 
 
-def step_on(walk: Walk, event: str, outcome: Outcome) -> None:
-    """One thing happens to a walk."""
-    if event == "breaks":
-        walk.breaks()
-    elif event == "cancel" and lifecycle.carrying(walk.run):
-        walk.is_cancelled_in_a_pause()
+def simulate(simulation: Simulation, event: str, outcome: Outcome) -> None:
+    if event == "fail":
+        simulation.fail()
+    elif event == "cancel" and lifecycle.in_copy_phase(simulation.run):
+        simulation.cancel_in_pause()
     else:
-        walk.finds(outcome)
+        simulation.apply(outcome)
 
 
 @quick
-@given(happenings=st.lists(st.tuples(EVENTS, st.sampled_from(LIKELY) | outcomes()), max_size=25), letter=st.booleans())
-def test_any_walk_moves_along_the_table_alone(happenings: list[tuple[str, Outcome]], *, letter: bool) -> None:
-    """It never raises, has a step if and only if it is not final, and what is final stays so."""
-    walk = Walk(replace(RUN, has_open_dead_letter=letter))
-    for event, outcome in happenings:
-        before = walk.run
-        step_on(walk, event, outcome)
-        assert walk.run.state is before.state or walk.run.state in TRANSITIONS[before.state]
-        assert (walk.run.step is None) == (walk.run.state in FINAL)
-        assert walk.run.pause >= 0
-        if walk.run.step is None:
-            assert walk.run.pause == 0
+@given(events=st.lists(st.tuples(EVENTS, st.sampled_from(LIKELY) | outcomes()), max_size=25), letter=st.booleans())
+def test_any_sequence_of_outcomes_follows_the_table_of_transitions(
+    events: list[tuple[str, Outcome]], *, letter: bool
+) -> None:
+    """It has a step if and only if its state is not final, and a final state stays."""
+    simulation = Simulation(replace(RUN, has_open_dead_letter=letter))
+    for event, outcome in events:
+        before = simulation.run
+        simulate(simulation, event, outcome)
+        assert simulation.run.state is before.state or simulation.run.state in TRANSITIONS[before.state]
+        assert (simulation.run.step is None) == (simulation.run.state in FINAL)
+        assert simulation.run.pause >= 0
+        if simulation.run.step is None:
+            assert simulation.run.pause == 0
             break
 
 
 @quick
 @given(st.lists(st.sampled_from(LIKELY), min_size=1, max_size=5))
-def test_every_walk_ends(cycle: list[Outcome]) -> None:
-    """Whatever goes on repeating, the deadline comes; then three steps that succeed are enough."""
-    walk = Walk()
-    while walk.run.step and lifecycle.carrying(walk.run):
-        walk.finds(cycle[len(walk.steps) % len(cycle)])
-        walk.now += timedelta(minutes=5)  # a step takes a while, too
-    while walk.run.step:
-        walk.finds(DONE)
-    assert walk.run.state in FINAL
+def test_every_cycle_of_outcomes_ends_at_the_deadline(cycle: list[Outcome]) -> None:
+    simulation = Simulation()
+    while simulation.run.step and lifecycle.in_copy_phase(simulation.run):
+        simulation.apply(cycle[len(simulation.steps) % len(cycle)])
+        simulation.now += timedelta(minutes=5)  # the duration of the step
+    while simulation.run.step:
+        simulation.apply(DONE)
+    assert simulation.run.state in FINAL
 
 
 @quick
 @given(runs(), outcomes())
-def test_a_run_whose_end_is_decided_does_not_carry_again(run: Run, outcome: Outcome) -> None:
-    """From `record` on, the only way is out."""
+def test_a_run_never_returns_to_start_or_check_once_its_end_is_decided(run: Run, outcome: Outcome) -> None:
     drawn = replace(run, state=State.COPYING, step=Step.RECORD)
     following = lifecycle.advance(drawn, outcome, NOW)
     assert following.step in {Step.RECORD, Step.CLEAN, Step.CLOSE, None}

@@ -1,4 +1,4 @@
-"""The words of the product as values: where they lead, and that nobody changes them."""
+"""The values of routes and transfers."""
 
 from dataclasses import FrozenInstanceError, fields, replace
 from datetime import timedelta
@@ -12,7 +12,6 @@ from tests.unit.samples import NAME, NOW, ROUTE, RUN, SOURCE_HOST, TARGET_HOST, 
 
 
 def test_a_blob_has_one_canonical_url() -> None:
-    """Encoded once, without SAS."""
     blob = Blob(SOURCE_HOST, "source", "a b/100%?")
     assert blob.url == f"{SOURCE_HOST}/source/a%20b/100%25%3F"
 
@@ -26,20 +25,17 @@ def test_a_blob_has_one_canonical_url() -> None:
         ("https://[::1]:10000/sharing", "sharing"),
     ],
 )
-def test_a_place_knows_its_account(endpoint: str, account: str) -> None:
-    """The first label of the host, or the emulator's first path segment."""
+def test_the_account_of_a_place(endpoint: str, account: str) -> None:
     assert Place(endpoint, "container").account == account
 
 
-def test_a_place_goes_on_after_its_prefix() -> None:
-    """Whatever follows."""
+def test_a_blob_of_a_place_has_its_prefix() -> None:
     place = Place(SOURCE_HOST, "source", "in put/")
     assert place.url == f"{SOURCE_HOST}/source/in%20put/"
     assert place.blob("a") == Blob(SOURCE_HOST, "source", "in put/a")
 
 
-def test_a_transfer_leads_from_a_version_to_the_targets_prefix() -> None:
-    """The target's prefix in place of the source's."""
+def test_the_target_prefix_replaces_the_source_prefix() -> None:
     assert TRANSFER.source_blob == Blob(SOURCE_HOST, "source", NAME)
     assert TRANSFER.target_blob == Blob(TARGET_HOST, "target", "out/2026/report.csv")
 
@@ -55,34 +51,31 @@ def test_a_transfer_leads_from_a_version_to_the_targets_prefix() -> None:
         ("other", "source", "in/a.csv", False),
     ],
 )
-def test_a_route_carries_what_begins_and_ends_as_it_says(
+def test_a_route_carries_names_with_its_prefix_and_suffix(
     account: str, container: str, name: str, *, carried: bool
 ) -> None:
-    """In its source's account and container."""
     assert replace(ROUTE, suffix=".csv").carries(account, container, name) is carried
 
 
-def test_prefix_and_suffix_do_not_share_letters() -> None:
-    """Or the target's name would lose the suffix."""
+def test_prefix_and_suffix_of_a_name_do_not_overlap() -> None:
+    """Otherwise the target's name would lose the suffix."""
     greedy = replace(ROUTE, source=Place(SOURCE_HOST, "source", "x.cs"), suffix=".csv")
     assert not greedy.carries("sharingsource", "source", "x.csv")
 
 
-def test_a_run_begins_at_the_beginning() -> None:
-    """What an event starts."""
+def test_a_new_run_begins_with_start() -> None:
     assert (RUN.step, RUN.state, RUN.attempt, RUN.first) == (Step.START, State.ACCEPTED, 0, True)
     assert (RUN.accepted_at, RUN.deadline, RUN.has_open_dead_letter) == (NOW, None, False)
 
 
-def test_values_do_not_change() -> None:
-    """A run that goes on is another run."""
+def test_values_are_frozen() -> None:
     with pytest.raises(FrozenInstanceError):
         RUN.attempt = 1  # type: ignore[misc]
     assert replace(RUN, deadline=timedelta(hours=1)) != RUN
 
 
-def test_what_is_stored_keeps_its_names() -> None:
-    """Runs in flight are read by the next release: fields are added, never renamed."""
+def test_stored_names_never_change() -> None:
+    """The next release reads the runs in flight, so fields may be added but not renamed."""
     assert [field.name for field in fields(Run)] == [
         "transfer",
         "accepted_at",

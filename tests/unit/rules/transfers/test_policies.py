@@ -1,4 +1,4 @@
-"""Policies decide: each table of a docstring stands here again."""
+"""The tables of `rules.transfers.policies`."""
 
 import itertools
 from datetime import timedelta
@@ -15,11 +15,10 @@ from rules.transfers.policies import GRACE, SYNC_LIMIT, Times
 from tests.unit.samples import NOW, after, quick
 
 IDS = st.text("0123456789abcdef", min_size=1, max_size=33)
-NOBODY: frozenset[Engine] = frozenset()
+NONE: frozenset[Engine] = frozenset()
 
 
-def test_the_numbers_are_the_ones_of_the_design() -> None:
-    """Its table, in one place."""
+def test_the_limits_and_times_are_the_documented_ones() -> None:
     times = Times()
     assert (policies.MAX_COPY_ATTEMPTS, policies.MAX_FAILURES, policies.MAX_RESUMES) == (8, 10, 5)
     assert (times.window, times.recheck, times.timeout, times.settle) == (15, 30, 60, 90)
@@ -30,7 +29,7 @@ def test_the_numbers_are_the_ones_of_the_design() -> None:
 @quick
 @given(st.floats(0.01, 600))
 def test_settle_is_longer_than_window_and_timeout_together(window: float) -> None:
-    """However the three are scaled: after it no late request is alive."""
+    """So no late request is alive after it."""
     times = Times(window)
     assert times.settle > times.window + times.timeout
 
@@ -39,25 +38,22 @@ def test_settle_is_longer_than_window_and_timeout_together(window: float) -> Non
     ("count", "about"), [(1, 5), (2, 10), (3, 20), (4, 40), (5, 80), (6, 160), (7, 320), (8, 600), (9, 600), (900, 600)]
 )
 def test_backoff_doubles_up_to_ten_minutes(count: int, about: int) -> None:
-    """Give or take a quarter, by the id."""
     waits = [policies.backoff(count, str(number)) for number in range(100)]
     assert about * 0.75 - 1 <= min(waits) < about < max(waits) <= about * 1.25 + 1
 
 
 @quick
 @given(st.integers(0, 10_000), IDS)
-def test_backoff_is_bounded_never_shrinks_and_is_the_same_in_a_replay(count: int, identity: str) -> None:
-    """An orchestrator may neither roll dice nor wait for ever."""
+def test_backoff_is_bounded_monotonic_and_deterministic(count: int, identity: str) -> None:
     wait = policies.backoff(count, identity)
     assert 2 <= wait <= 750
     assert wait == policies.backoff(count, identity)
     assert wait <= policies.backoff(count + 1, identity)
-    assert 0.75 <= policies.spread(identity) <= 1.25
+    assert 0.75 <= policies.jitter(identity) <= 1.25
 
 
 @pytest.mark.parametrize(("resumes", "about"), [(0, 5), (1, 20), (2, 80), (3, 320), (4, 600), (5, 600), (9_999, 600)])
 def test_the_pause_before_a_resume_grows_fourfold_up_to_ten_minutes(resumes: int, about: int) -> None:
-    """The table of `resume_pause`, give or take a quarter, by the id."""
     waits = [policies.resume_pause(resumes, str(number)) for number in range(100)]
     assert about * 0.75 - 1 <= min(waits) < about < max(waits) <= about * 1.25 + 1
     assert waits == [policies.resume_pause(resumes, str(number)) for number in range(100)]
@@ -66,19 +62,19 @@ def test_the_pause_before_a_resume_grows_fourfold_up_to_ten_minutes(resumes: int
 @pytest.mark.parametrize(
     ("polls", "copied", "total", "elapsed", "seconds"),
     [
-        (0, 0, None, 0, 2),  # nothing known: doubling
+        (0, 0, None, 0, 2),  # unknown: doubling
         (1, 0, None, 2, 4),
         (2, 0, 1_000, 6, 8),
         (4, 0, None, 30, 32),
         (5, 0, None, 62, 60),
         (9_999, 0, None, 9_999, 60),
-        (0, 500, 1_000, 20, 10),  # some: half of what remains
+        (0, 500, 1_000, 20, 10),  # known: half of the remaining time
         (9, 900, 1_000, 90, 5),
         (0, 1, 1_000_000, 60, 60),
         (0, 999, 1_000, 999, 2),
         (0, 1_000, 1_000, 9, 2),
         (0, 2_000, 1_000, 9, 2),  # a service that counts past the end
-        (3, 500, 1_000, 0, 16),  # a clock that stands still, or a size that is not known, tells nothing
+        (3, 500, 1_000, 0, 16),  # without elapsed time or a known size the progress is unknown
         (3, 500, None, 20, 16),
         (3, 500, 0, 20, 16),
     ],
@@ -86,7 +82,6 @@ def test_the_pause_before_a_resume_grows_fourfold_up_to_ten_minutes(resumes: int
 def test_the_next_poll_follows_the_progress(
     polls: int, copied: int, total: int | None, elapsed: float, seconds: int
 ) -> None:
-    """The table of `next_poll`."""
     assert policies.next_poll(polls, copied, total, elapsed) == seconds
 
 
@@ -100,12 +95,11 @@ def test_the_next_poll_follows_the_progress(
 def test_a_poll_is_always_between_two_and_sixty_seconds_away(
     polls: int, copied: int, total: int | None, elapsed: float
 ) -> None:
-    """Whatever the service and the clock say."""
     assert 2 <= policies.next_poll(polls, copied, total, elapsed) <= 60
 
 
 def polls_within(seconds: int, pace: float | None) -> int:
-    """How many polls a copy of so many seconds takes; `pace` is bytes a second, None where no progress shows."""
+    """The number of polls for a copy of this duration; `pace` is bytes per second, None without visible progress."""
     elapsed, polls = 0.0, 0
     total = round(seconds * (pace or 1))
     while elapsed < seconds:
@@ -116,8 +110,8 @@ def polls_within(seconds: int, pace: float | None) -> int:
 
 @pytest.mark.parametrize("pace", [None, 100.0], ids=["no progress shown", "steady progress"])
 @pytest.mark.parametrize(("seconds", "most"), [(2, 1), (60, 9), (600, 20), (3_600, 75), (86_400, 1_460)])
-def test_polls_grow_with_the_logarithm_of_time_and_then_linearly(seconds: int, most: int, pace: float | None) -> None:
-    """I6: a minute is a handful, a day one a minute."""
+def test_the_number_of_polls_is_bounded(seconds: int, most: int, pace: float | None) -> None:
+    """I6."""
     assert polls_within(seconds, pace) <= most
 
 
@@ -131,19 +125,17 @@ def test_polls_grow_with_the_logarithm_of_time_and_then_linearly(seconds: int, m
         (timedelta(days=6), Engine.SYNC, timedelta(days=6)),
     ],
 )
-def test_a_routes_own_deadline_wins_over_its_engines(
+def test_the_deadline_of_a_route_overrides_that_of_the_engine(
     wanted: timedelta | None, engine: Engine | None, length: timedelta
 ) -> None:
-    """Until the engine is known, `sync` is meant."""
     assert policies.deadline(wanted, engine) == length
 
 
-def test_a_deadline_has_come_a_moment_early() -> None:
-    """A durable timer may fire a second before it is due."""
-    assert policies.expired(NOW, NOW)
-    assert policies.expired(after(days=1), NOW)
-    assert policies.expired(NOW - GRACE, NOW)
-    assert not policies.expired(NOW - GRACE - timedelta(milliseconds=1), NOW)
+def test_a_time_is_reached_up_to_the_grace_period_early() -> None:
+    assert policies.is_reached(NOW, NOW)
+    assert policies.is_reached(after(days=1), NOW)
+    assert policies.is_reached(NOW - GRACE, NOW)
+    assert not policies.is_reached(NOW - GRACE - timedelta(milliseconds=1), NOW)
 
 
 S, A = Engine.SYNC, Engine.ASYNC
@@ -171,15 +163,14 @@ SMALL, LARGE = SYNC_LIMIT, SYNC_LIMIT + 1
         ("async", "BlockBlob", SMALL, "async", Reason.SOURCE_UNREADABLE),
     ],
 )
-def test_which_engine_carries_a_blob(wanted: str, kind: str, size: int, refused: str, engine: Engine | Reason) -> None:
-    """Rule 16, the table of `choose_engine`."""
+def test_which_engine_is_chosen(wanted: str, kind: str, size: int, refused: str, engine: Engine | Reason) -> None:
+    """The table of `choose_engine` (rule 16)."""
     given_up = frozenset(Engine(name) for name in refused.split())
     assert policies.choose_engine(EnginePreference(wanted), Kind(kind), size, given_up) is engine
 
 
-def test_no_engine_is_asked_again_that_was_refused_or_that_the_route_forbids() -> None:
-    """Every combination."""
-    refusals = [NOBODY, {S}, {A}, {S, A}]
+def test_a_refused_or_excluded_engine_is_never_chosen() -> None:
+    refusals = [NONE, {S}, {A}, {S, A}]
     for wanted, kind, size, refused in itertools.product(EnginePreference, Kind, (SMALL, LARGE), refusals):
         engine = policies.choose_engine(wanted, kind, size, frozenset(refused))
         assert engine not in refused
@@ -188,8 +179,7 @@ def test_no_engine_is_asked_again_that_was_refused_or_that_the_route_forbids() -
             assert engine is A or (kind is Kind.BLOCK and size <= SYNC_LIMIT)
 
 
-def test_metadata_may_take_8_kb_with_our_two_keys() -> None:
-    """Names and values count, in bytes."""
+def test_metadata_is_limited_to_8_kb_of_keys_and_values() -> None:
     assert policies.metadata_fits({})
     assert policies.metadata_fits({"key": "x" * (8_192 - 3)})
     assert not policies.metadata_fits({"key": "x" * (8_192 - 2)})

@@ -1,4 +1,4 @@
-"""The states of a transfer: one table."""
+"""The states of a transfer."""
 
 import itertools
 
@@ -16,19 +16,18 @@ MOVES = {
 }
 
 
-def test_the_table_says_these_moves_and_no_others() -> None:
-    """The design's line about states, spelled out."""
+def test_the_table_of_transitions() -> None:
     assert TRANSITIONS == MOVES
 
 
-def test_the_final_states_are_the_four_of_the_promise() -> None:
-    """I1 names them."""
+def test_the_final_states() -> None:
+    """I1."""
     assert {"verified", "superseded", "dead_lettered", "cancelled"} == FINAL
 
 
 @pytest.mark.parametrize(("old", "new"), list(itertools.product(State, State)))
-def test_a_move_is_made_only_if_the_table_has_it(old: State, new: State) -> None:
-    """Staying is no move, and always allowed."""
+def test_only_transitions_of_the_table_are_permitted(old: State, new: State) -> None:
+    """A transfer may always stay in its state."""
     if new is old or new in MOVES[old]:
         assert check_transition(old, new) is new
     else:
