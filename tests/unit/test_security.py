@@ -16,7 +16,7 @@ from adapters.translation import SOURCE_HEAD, SOURCE_SIGN, error_for_answer
 from operations.log import LOGGER, log
 from operations.transfers.accept import accept
 from rules.transfers.identity import MESSAGE_ID_PATTERN, TRANSFER_ID_PATTERN
-from tests.corpora.test_corpora import MESSAGES, URLS, message
+from tests.corpora.corpora import MESSAGES, URLS, message
 from tests.docs.pages import modules, page
 from tests.unit.triggers.api import Api
 from tests.unit.world import World
