@@ -1,7 +1,8 @@
-"""What host.json says of the durable backend, in the package and in the working tree.
+"""The durable backend in host.json, in the package and in the working tree.
 
-For the Durable Task Scheduler the package's host.json has to name it: the scale controller reads that file and no app setting.
-Lines are added and taken away as text, so that the file afterwards is what it was, byte for byte.
+For the Durable Task Scheduler, host.json in the package must name it: the scale controller reads that file, not app settings.
+The lines are added and removed as text, so that the file in the working tree is restored byte for byte.
+
 """
 
 from collections.abc import Mapping
@@ -16,17 +17,21 @@ LINES = """\
 
 
 def for_package(environment: Mapping[str, str]) -> None:
-    """Name the scheduler if the azd environment asks for it."""
+    """Add the scheduler if the azd environment selects it."""
     write(scheduler=environment.get("DURABLE_BACKEND") == "scheduler")
 
 
 def restore() -> None:
-    """Name none, as it is kept."""
+    """Remove the scheduler."""
     write(scheduler=False)
 
 
 def write(*, scheduler: bool) -> None:
-    """Write it, with the scheduler or without, whatever it names now; leave it alone if that changes nothing."""
+    """Write the file with or without the scheduler, whatever it contains now. An unchanged file is not written.
+
+    Raises:
+        SystemExit: The file has no storageProvider.
+    """
     data = HOST.read_bytes()
     newline = "\r\n" if b"\r\n" in data else "\n"
     text = data.decode().replace("\r\n", "\n")

@@ -1,4 +1,4 @@
-"""After the package is made: host.json is again what it was."""
+"""After packaging: restore host.json."""
 
 import host_json
 

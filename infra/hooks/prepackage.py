@@ -1,4 +1,4 @@
-"""Before the package is made: its host.json names the durable backend that the azd environment asks for."""
+"""Before packaging: put the durable backend of the azd environment into host.json."""
 
 import os
 

@@ -1,39 +1,33 @@
-"""The cost tables rest on what is deployed."""
+"""The assumptions of the cost tables match the deployment."""
 
 import json
 import tomllib
-from collections.abc import Callable
 
 from devhost.bench import bill, cost
 from tests.docs.pages import page
-from tests.infra.snapshots import Snapshot
+from tests.infra.snapshots import SnapshotOf
 
-Taken = Callable[[str], Snapshot]
 TOML = tomllib.loads(bill.PRICES.read_text())
 
 
-def test_the_memory_is_that_of_an_instance() -> None:
-    """One instance of the durable group is always ready."""
+def test_memory_and_ready_instances_match_the_parameters() -> None:
     parameters = page("infra/main.bicepparam")
     assert f"'INSTANCE_MEMORY', '{1024 * TOML['assumed']['memory_gb']}'" in parameters
     assert "'ALWAYS_READY', '1'" in parameters
 
 
-def test_the_numbers_of_host_json_are_those_of_the_bill() -> None:
-    """Four partitions; each queue is polled every five seconds."""
+def test_partitions_and_polling_match_host_json() -> None:
     provider = json.loads(page("host.json"))["extensions"]["durableTask"]["storageProvider"]
     assert (provider["partitionCount"], provider["maxQueuePollingInterval"]) == (4, "00:00:05")
 
 
-def test_the_alert_rules_are_all_counted(snapshot: Taken) -> None:
-    """Each is evaluated every five minutes."""
+def test_the_alert_rules_are_all_counted(snapshot: SnapshotOf) -> None:
     made = snapshot("default").of("Microsoft.Insights/scheduledQueryRules")
     assert len(made) == cost.alerts()
     assert {each["properties"]["evaluationFrequency"] for each in made} == {"PT5M"}
 
 
-def test_the_private_endpoints_are_all_counted(snapshot: Taken) -> None:
-    """With one source and one target; by default there are none."""
+def test_the_private_endpoints_are_all_counted(snapshot: SnapshotOf) -> None:
     private, default = snapshot("private"), snapshot("default")
     assert len(private.of("Microsoft.Network/privateEndpoints")) == bill.ENDPOINTS
     assert len(private.of("Microsoft.Network/privateDnsZones")) == bill.ZONES

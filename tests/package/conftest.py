@@ -81,7 +81,7 @@ def app(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def site(app: Path) -> Path:
-    """What requirements.txt installs, and nothing else. Kept in .local until that file or Python changes."""
+    """The packages of requirements.txt. They are cached in .local until that file or Python changes."""
     kept = ROOT / ".local" / "package"
     kept.mkdir(parents=True, exist_ok=True)
     requirements = app / "requirements.txt"
@@ -94,6 +94,7 @@ def site(app: Path) -> Path:
 
 
 def install(requirements: Path, target: Path) -> None:
+    """Install as Azure's remote build (Oryx) does. pip checks hashes if the file has them."""
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--prefer-binary"]
     command = [*pip, "--requirement", str(requirements), "--target", str(target), "--upgrade"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
