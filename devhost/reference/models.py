@@ -141,7 +141,7 @@ class Transfer(TypedDict):
     detail: Annotated[str, "The message of the storage service, the host or the app. May be empty."]
     successor: Annotated[Successor | None, "Only if the transfer is superseded."]
     updated_at: Moment | None
-    next_check_at: Annotated[Moment | None, "When the transfer continues by itself."]
+    next_check_at: Annotated[Moment | None, "When the transfer continues automatically."]
     letter: Annotated[
         Resolution | None, "The dead letter of a dead-lettered transfer, if requested by id or name; otherwise null."
     ]

@@ -27,7 +27,7 @@ def restore() -> None:
 
 
 def write(*, scheduler: bool) -> None:
-    """Write the file with or without the scheduler, whatever it contains now. An unchanged file is not written.
+    """Write the file with or without the scheduler, unless it is right already.
 
     Raises:
         SystemExit: The file has no storageProvider.

@@ -57,7 +57,7 @@ def _body(operation: str) -> bytes:
 
 async def _fails(world: World, api: Api, operation: str, *, expected: bool) -> Answer:
     error = RuntimeError("unexpected")
-    world.troubles.append(lambda asked, _: error_for_answer(asked, 503, "ServerBusy") if expected else error)
+    world.troubles.append(lambda request, _: error_for_answer(request, 503, "ServerBusy") if expected else error)
     return await api.call(operation, unknown(operation), _body(operation))
 
 
@@ -119,8 +119,8 @@ def _populate(world: World) -> None:
         transfer = world.put(f"in/{number}")
         run = Run(transfer, NOW, **fields)
         world.stands(transfer, status, run, progress(run) if status == "Completed" else None)
-    begun = world.put("in/begun")
-    world.instances.kept[begun.id] = Instance(begun.id, "Pending", Run(begun, NOW), {}, None, NOW)
+    pending = world.put("in/pending")
+    world.instances.kept[pending.id] = Instance(pending.id, "Pending", Run(pending, NOW), {}, None, NOW)
     for identity, status in ((UNKNOWN, "Running"), (UNKNOWN.replace("0", "1"), "Failed")):
         world.instances.kept[identity] = Instance(identity, status, None, {}, None, NOW)
 

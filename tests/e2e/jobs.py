@@ -27,6 +27,11 @@ def until_job_ends(client: Client, job_id: str, timeout: float = TIMEOUT) -> dic
     return found
 
 
+def run_job(client: Client, jobs: str, timeout: float = TIMEOUT, **body: Any) -> dict[str, Any]:
+    """Start a job and wait until it has ended. Returns the job."""
+    return until_job_ends(client, start_job(client, jobs, **body), timeout)
+
+
 def report_lines(client: Client, job_id: str) -> list[dict[str, Any]]:
     """Returns all lines of the job's report."""
     return client.list_all(f"{_path(job_id)}/report", limit="")

@@ -18,7 +18,7 @@ from rules.events import announcement
 from rules.routes.config import read
 from rules.transfers import identity
 from tests.e2e.client import AGENT, FINAL, Client
-from tests.e2e.jobs import counts, start_job, until_job_ends
+from tests.e2e.jobs import counts, run_job
 from tests.e2e.stacks import environment, running_stack
 
 COUNT = 300
@@ -59,7 +59,7 @@ def test_three_hundred_blobs_without_metadata_are_reconciled(client: Client) -> 
 
 
 def reconcile(client: Client) -> dict[str, int]:
-    job = until_job_ends(client, start_job(client, "reconciles", route="plain", max_per_second=100))
+    job = run_job(client, "reconciles", route="plain", max_per_second=100)
     assert job["state"] == "done"
     return counts(job)
 

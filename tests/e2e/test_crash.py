@@ -1,4 +1,4 @@
-"""`kill -9` of the host at critical moments: no version is lost, copied twice without need, or verified early."""
+"""`kill -9` of the host at critical thresholds: no version is lost, copied twice without need, or verified early."""
 
 import json
 import sys
@@ -73,13 +73,13 @@ def test_transfers_survive_random_kills_of_the_host(
     assert {item["id"] for item in client.list_all("/dead-letters")} <= dead_letters
 
 
-def storm(client: Client, names: list[str], moments: list[int]) -> Counter[str]:
+def storm(client: Client, names: list[str], thresholds: list[int]) -> Counter[str]:
     """Upload all blobs, and kill the host whenever so many copies were requested. Returns the number of interrupted copies."""
     interrupted: Counter[str] = Counter()
     with ThreadPoolExecutor(8) as pool:
         uploads = [pool.submit(client.put, name, content(name), container(name)) for name in names]
-        for moment in moments:
-            client.until(partial(are_requested, client, names, moment), f"{moment} copies are requested")
+        for threshold in thresholds:
+            client.until(partial(are_requested, client, names, threshold), f"{threshold} copies are requested")
             client.stack.kill_host()
             interrupted += Counter(
                 "after" if request["status"] else "before"

@@ -1,4 +1,4 @@
-"""Overwrites, duplicates and deletions: the newest version wins, in whatever order events arrive."""
+"""Overwrites, duplicates and deletions: the newest version wins regardless of the order of events."""
 
 import uuid
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.client import Answer, Client
 from tests.e2e.events import created_event
-from tests.e2e.jobs import counts, report_lines, start_job, until_job_ends
+from tests.e2e.jobs import counts, report_lines, run_job, start_job, until_job_ends
 from tests.e2e.stacks import running_stack
 from tests.e2e.storm import accepted_copies
 from tests.e2e.transfers import running_transfers
@@ -38,11 +38,11 @@ def full(client: Client) -> list[str]:
 
 
 def test_a_dry_run_reports_missing_blobs_and_shares_nothing(client: Client, full: list[str]) -> None:
-    job = until_job_ends(client, job_id := start_job(client, "reconciles", route=CONTAINER, dry_run=True))
+    job = run_job(client, "reconciles", route=CONTAINER, dry_run=True)
     assert job["state"] == "done"
     assert (job["counts"]["missing"], job["counts"]["found"], job["counts"]["started"]) == (COUNT, COUNT, 0)
     assert job["counts"]["bytes"] == sum(len(name) for name in full)
-    assert Counter(line["name"] for line in report_lines(client, job_id)) == Counter(full)
+    assert Counter(line["name"] for line in report_lines(client, job["id"])) == Counter(full)
     assert client.count_requests(full)["CopyBlobFromUrl"] == 0
 
 
@@ -67,9 +67,9 @@ def test_a_second_run_finds_matches_and_copies_nothing(client: Client, full: lis
     """The two listings suffice: the app reads no blob."""
     client.until(lambda: not running_transfers(client, CONTAINER), "all transfers have ended")
     before = client.count_requests(full)
-    job = until_job_ends(client, job_id := start_job(client, "reconciles", route=CONTAINER))
+    job = run_job(client, "reconciles", route=CONTAINER)
     assert counts(job) == {"match": COUNT}
-    assert {line["class"] for line in report_lines(client, job_id)} == {"match"}
+    assert {line["class"] for line in report_lines(client, job["id"])} == {"match"}
     assert client.count_requests(full) == before
 
 
@@ -84,9 +84,9 @@ def test_drift_is_reported_and_fixed_except_for_cancelled_transfers(client: Clie
         client.put(newer, b"newer", container=CONTAINER)
     finally:
         client.control.events(mode="deliver")
-    job = until_job_ends(client, job_id := start_job(client, "reconciles", route=CONTAINER))
+    job = run_job(client, "reconciles", route=CONTAINER)
     lines = {
-        line["name"]: line["class"] for line in report_lines(client, job_id) if line.get("class", "match") != "match"
+        line["name"]: line["class"] for line in report_lines(client, job["id"]) if line.get("class", "match") != "match"
     }
     assert lines == {
         gone: "missing",
@@ -146,7 +146,7 @@ def check_lost_hub(client: Client) -> None:
     client.stack.start_host()
     assert client.list_all("/transfers") == []
     before = client.count_requests(shared)
-    job = until_job_ends(client, start_job(client, "reconciles", route="default"))
+    job = run_job(client, "reconciles", route="default")
     assert counts(job) == {"match": len(shared)}
     assert client.count_requests(shared) == before
     for event in events:

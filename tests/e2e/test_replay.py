@@ -13,7 +13,7 @@ from rules.routes.model import Place, Route
 from rules.transfers import identity
 from tests.e2e.client import Client
 from tests.e2e.events import until_queue_is_empty
-from tests.e2e.jobs import report_lines, start_job, until_job_ends
+from tests.e2e.jobs import report_lines, run_job, start_job, until_job_ends
 from tests.e2e.transfers import running_transfers
 
 CONTAINER = "many"
@@ -56,31 +56,18 @@ def results(client: Client, job_id: str) -> dict[str, str]:
 
 
 def test_a_dry_run_counts_dead_letters_and_bytes_and_replays_none(client: Client, failed: list[str]) -> None:
-    job = until_job_ends(
+    job = run_job(
         client,
-        start_job(
-            client,
-            "replays",
-            route=CONTAINER,
-            dry_run=True,
-            reason="target_unwritable",
-            until=datetime.now(UTC).isoformat(),
-        ),
+        "replays",
+        route=CONTAINER,
+        dry_run=True,
+        reason="target_unwritable",
+        until=datetime.now(UTC).isoformat(),
     )
     assert (job["state"], job["counts"]["found"], job["counts"]["started"]) == ("done", len(failed), 0)
     assert job["counts"]["bytes"] == sum(range(COUNT))
-    assert (
-        until_job_ends(client, start_job(client, "replays", route=CONTAINER, reason="throttled", dry_run=True))[
-            "counts"
-        ]["found"]
-        == 0
-    )
-    assert (
-        until_job_ends(client, start_job(client, "replays", route=CONTAINER, since=datetime.now(UTC).isoformat()))[
-            "counts"
-        ]["found"]
-        == 0
-    )
+    assert run_job(client, "replays", route=CONTAINER, reason="throttled", dry_run=True)["counts"]["found"] == 0
+    assert run_job(client, "replays", route=CONTAINER, since=datetime.now(UTC).isoformat())["counts"]["found"] == 0
     assert len(open_dead_letters(client)) == COUNT
 
 
@@ -152,7 +139,7 @@ def test_two_concurrent_discards_are_safe(client: Client, failed: list[str]) -> 
     """After a discard, the blob can be shared again, and another failure opens a new dead letter."""
     assert failed
     remaining = {letter["id"] for letter in open_dead_letters(client)}
-    dry = until_job_ends(client, start_job(client, "discards", route=CONTAINER, dry_run=True))
+    dry = run_job(client, "discards", route=CONTAINER, dry_run=True)
     assert (dry["counts"]["found"], dry["counts"]["discarded"]) == (len(remaining), 0)
     with ThreadPoolExecutor(2) as pool:
         ids = list(

@@ -17,7 +17,7 @@ from devhost.storage.testing import free_ports
 from rules.transfers.decisions import ECHO
 from tests.e2e import search
 from tests.e2e.client import FINAL, ON_FUNC, TIMEOUT, Client
-from tests.e2e.jobs import counts, report_lines, start_job, until_job_ends
+from tests.e2e.jobs import counts, report_lines, run_job
 from tests.e2e.stacks import environment, searched_stack
 from tests.e2e.storm import COPIES
 
@@ -191,9 +191,9 @@ def test_a_reconcile_of_each_direction_finds_only_matches(pair: Pair) -> None:
     check_arrival(far, near, "near.txt", far.edit("near.txt", b"of the near side, edited on the far side"))
     for side in pair:
         names = set(side.client.accounts[side.account].get_container_client(side.container).list_blob_names())
-        job = until_job_ends(side.client, job_id := start_job(side.client, "reconciles", route=side.route), SECONDS)
+        job = run_job(side.client, "reconciles", SECONDS, route=side.route)
         assert counts(job) == {"match": len(names)}
-        assert {(line["name"], line["class"]) for line in report_lines(side.client, job_id)} == {
+        assert {(line["name"], line["class"]) for line in report_lines(side.client, job["id"])} == {
             (n, "match") for n in names
         }
     check_idle(pair, "near.txt", (1, 1))

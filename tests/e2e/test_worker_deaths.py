@@ -1,4 +1,4 @@
-"""Deaths of the Python worker and restarts of the job host at random moments: the app resumes what the host fails."""
+"""Deaths of the Python worker and restarts of the job host at random thresholds: the app resumes what the host fails."""
 
 import http.client
 import json
@@ -115,8 +115,8 @@ def disturb_all(client: Client, names: list[str], random: Random, deaths: int) -
     Returns how many failed transfers were read, and how often a copy of each name was interrupted.
     """
     broken, interrupted = 0, Counter[str]()
-    for number, (moment, disturb) in enumerate(disturbances(client, random, deaths, RESTARTS, len(names))):
-        client.until_resumed(partial(are_completed, client, moment), f"{moment} are verified", LONG_TIMEOUT)
+    for number, (threshold, disturb) in enumerate(disturbances(client, random, deaths, RESTARTS, len(names))):
+        client.until_resumed(partial(are_completed, client, threshold), f"{threshold} are verified", LONG_TIMEOUT)
         if number:  # a job host that restarts or ends keeps its received messages invisible for ten minutes or more, as on Azure
             client.until_resumed(lambda: transfer_count(client) == len(names), "every event is accepted", LONG_TIMEOUT)
         answered = {request["number"] for request in requested_copies(client, names) if request["answered"]}
@@ -200,10 +200,10 @@ def test_a_job_survives_deaths_and_reports_every_line_once(client: Client, capsy
     start = time.monotonic()
     job_id = start_job(client, "reconciles", route=CONTAINER, max_per_second=100 if LONG else 20)
     deaths, restarts = (3, 0) if LONG else (1, 1)
-    for moment, disturb in disturbances(client, random, deaths, restarts, LINES):
+    for threshold, disturb in disturbances(client, random, deaths, restarts, LINES):
         client.until_resumed(
-            partial(is_batch_running, client, job_id, moment),
-            f"{moment} transfers exist, and a batch runs",
+            partial(is_batch_running, client, job_id, threshold),
+            f"{threshold} transfers exist, and a batch runs",
             LONG_TIMEOUT,
         )
         disturb()
@@ -245,10 +245,10 @@ def upload_without_events(client: Client) -> list[str]:
     return names
 
 
-def is_batch_running(client: Client, job_id: str, moment: int) -> bool:
-    """Returns whether at least `moment` transfers exist and a batch of the job is running."""
+def is_batch_running(client: Client, job_id: str, threshold: int) -> bool:
+    """Returns whether at least `threshold` transfers exist and a batch of the job is running."""
     activities = query_hub(client, "SELECT 1 FROM activities WHERE instance = ? AND name = 'job_act'", job_id)
-    return bool(activities) and transfer_count(client) >= moment
+    return bool(activities) and transfer_count(client) >= threshold
 
 
 def transfer_count(client: Client) -> int:

@@ -87,9 +87,9 @@ def scope_path(assignment: str) -> str:
 
 def test_the_default_assigns_exactly_these_roles(snapshot: SnapshotOf) -> None:
     containers = ("rg-demo/stsource/source", "rg-demo/sttarget/target")
-    assert roles(snapshot("default")) == OWN_ACCOUNTS | SOURCE_TO_TARGET | roles_of_topic("evgt-stsource") | roles_of_tester(
-        *containers
-    )
+    assert roles(snapshot("default")) == OWN_ACCOUNTS | SOURCE_TO_TARGET | roles_of_topic(
+        "evgt-stsource"
+    ) | roles_of_tester(*containers)
 
 
 def test_network_and_tester_access_change_no_other_role(snapshot: SnapshotOf) -> None:
@@ -100,7 +100,9 @@ def test_network_and_tester_access_change_no_other_role(snapshot: SnapshotOf) ->
 
 def test_the_scheduler_adds_a_role_on_the_task_hub(snapshot: SnapshotOf) -> None:
     additional = {("app", "Durable Task Data Contributor", "rg-demo/dts-/BlobDataSharing")}
-    assert roles(snapshot("scheduler")) == OWN_ACCOUNTS | SOURCE_TO_TARGET | roles_of_topic("evgt-stsource") | additional
+    assert (
+        roles(snapshot("scheduler")) == OWN_ACCOUNTS | SOURCE_TO_TARGET | roles_of_topic("evgt-stsource") | additional
+    )
 
 
 def test_index_tags_require_owner_on_the_shared_containers_only(snapshot: SnapshotOf) -> None:

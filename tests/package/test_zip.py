@@ -1,4 +1,4 @@
-"""`azd up` deploys exactly the packages of the app, whatever else the folder contains."""
+"""`azd up` deploys exactly the packages of the app and no other files of the folder."""
 
 import json
 import shutil
