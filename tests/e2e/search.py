@@ -94,10 +94,11 @@ def signatures(client: Client) -> set[str]:
     """The signatures of all SAS that the app used for copies. With `show_signature` the stack returns them, as the service did until 2019."""
     found = set()
     client.control.copies(show_signature=True)
+    # An account may be source and target.
     for account in (
         client.accounts["sharingsource"],
         client.accounts["sharingtarget"],
-    ):  # an account may be source and target
+    ):
         for container in account.list_containers():
             for blob in account.get_container_client(container.name).list_blobs(include=["copy"]):
                 found |= {unquote(signature) for signature in SIGNATURE.findall(blob.copy.source or "")}

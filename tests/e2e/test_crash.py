@@ -147,9 +147,8 @@ if LONG:
             client.stack.kill_host()
             time.sleep(72)
             client.control.remove_faults(held)
-            client.control.add_fault(
-                look, {"status": 503, "code": "ServerBusy"}, times=3
-            )  # each read is tried three times
+            # Each read is tried three times.
+            client.control.add_fault(look, {"status": 503, "code": "ServerBusy"}, times=3)
             client.stack.start_host()
             found = client.until(lambda: final_transfer(client, "backlog", "before"), "it ends")
             assert (found["state"], found["tries"]) == ("verified", 1)

@@ -68,9 +68,8 @@ def test_a_suspended_transfer_is_running_and_can_be_cancelled(client: Client) ->
     assert client.api("GET", f"/transfers/{found['id']}").body["attempt"] == 0
     answer = client.api("DELETE", f"/transfers/{found['id']}")
     assert (answer.status, answer.body["cancelling"]) == (202, True)
-    client.post_webhook(
-        f"/instances/{found['id']}/resume?reason=because"
-    )  # refused if its next execution has started already
+    # Refused if its next execution has started already.
+    client.post_webhook(f"/instances/{found['id']}/resume?reason=because")
     assert client.until_ended(found["id"])["state"] == "cancelled"
     assert not client.target("suspended.bin", "async").exists()
 
