@@ -275,7 +275,7 @@ async def _all_states(world: World, api: Api, operation: str, kind: JobKind) -> 
 
 
 async def _create_drift(world: World) -> None:
-    """A blob of each class. Of two missing blobs, one has a running transfer and one a dead letter. Also the dead letter of a message."""
+    """A blob of each class, missing ones also with a running transfer and a dead letter. And a message's dead letter."""
     world.land(world.put("in/match"))
     world.put("in/missing")
     world.storage.put(world.put("in/stale").target_blob, Item(b"theirs"))

@@ -28,7 +28,7 @@ SIGNATURE = re.compile(r"[?&]sig=([^&]+)")
 # A signature is base64 that ends with one `=`. There are thousands, so only the text before each `=` is compared.
 END = re.compile(rb"(?i)=|%(?:25)*3D|\\+u003d")
 TAIL = 16
-# The emulator represents the service, `func` is a copy of the app's files, and the last two contain the host keys by design.
+# The emulator is the service, `func` is a copy of the app's files, and the last two contain the host keys by design.
 NOT_SEARCHED = ("storage", "func", "host-keys.json", "azure-webjobs-secrets")
 GZIP = b"\x1f\x8b"
 
@@ -72,7 +72,7 @@ def _around(text: bytes, match: re.Match[bytes]) -> bytes:
 
 
 def all_leaks(client: Client) -> dict[str, bytes]:
-    """Returns the places that contain a secret, and the answers that name a URL of the extension, which contains the system key."""
+    """Returns the places that contain a secret, and the answers with a URL of the extension (it has the system key)."""
     named = {where: b"of the extension" for where, text in answers(client) if names_the_extension(text.decode())}
     return named | known_secrets(client).leaks(all_places(client))
 
@@ -91,7 +91,10 @@ def host_keys(client: Client) -> list[str]:
 
 
 def signatures(client: Client) -> set[str]:
-    """The signatures of all SAS that the app used for copies. With `show_signature` the stack returns them, as the service did until 2019."""
+    """The signatures of all SAS that the app used for copies.
+
+    With `show_signature` the stack returns them, as the service did until 2019.
+    """
     found = set()
     client.control.copies(show_signature=True)
     # An account may be source and target.

@@ -106,7 +106,7 @@ def test_content_is_copied_by_its_engine_or_refused(client: Client, case: Case) 
 
 
 def put(client: Client, case: Case) -> str:
-    """Upload the blob and return its ETag. Append and page blobs are shared by request, because no event announces their content."""
+    """Upload the blob and return its ETag. No event announces the content of append and page blobs: share them."""
     blob, settings = client.source(case.blob), ContentSettings(**case.headers)
     options: dict[str, Any] = {"metadata": case.metadata, "tags": case.tags or None, "content_settings": settings}
     if case.staged:

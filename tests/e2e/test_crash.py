@@ -1,4 +1,4 @@
-"""`kill -9` of the host at critical thresholds: no version is lost, copied twice without need, or verified early."""
+"""`kill -9` of the host at critical moments: no version is lost, copied twice without need, or verified early."""
 
 import json
 import sys

@@ -117,7 +117,10 @@ def shared(client: Client) -> Any:
 def test_paths_and_parameters_arrive_as_the_host_normalizes_them(
     client: Client, shared: dict[str, str], path: str, status: int | None
 ) -> None:
-    """Case is ignored, a trailing slash dropped, dots are resolved, %2F is kept. Repeated parameters are joined with a comma, and refused."""
+    """Case is ignored, a trailing slash dropped, dots are resolved, %2F is kept.
+
+    The host joins repeated parameters with a comma, and the app refuses them.
+    """
     answer = client.api("GET", path.format(id=shared["id"]))
     assert answer.status in ({status} if status else {200, 503})
     if answer.status == 400:

@@ -1,4 +1,4 @@
-"""Reconcile: blobs that existed before their route are shared, drift is reported and fixed, and complete targets are never copied again."""
+"""Reconcile: it shares blobs that existed before their route, fixes drift, and never copies complete targets again."""
 
 import os
 from collections import Counter

@@ -111,7 +111,10 @@ def test_a_transfer_whose_messages_were_lost_becomes_a_dead_letter_and_can_be_re
 )
 @pytest.mark.usefixtures("held_copies")
 def test_a_lost_activity_is_resumed_and_copies_once(client: Client, operation: str, when: str) -> None:
-    """The host drops calls of an activity that it does not know. After 15 minutes the watchdog ends the orchestration, and the app resumes it."""
+    """The host drops calls of an activity that it does not know.
+
+    After 15 minutes the watchdog ends the orchestration, and the app resumes it.
+    """
     name = f"lost-{operation}.bin"
     account = "sharingsource" if operation == "HeadBlob" else "sharingtarget"
     with held_request(client, operation, account, name, when) as until_held:

@@ -1,4 +1,4 @@
-"""Deaths of the Python worker and restarts of the job host at random thresholds: the app resumes what the host fails."""
+"""Deaths of the Python worker and restarts of the job host at random moments: the app resumes what the host fails."""
 
 import http.client
 import json
@@ -59,7 +59,7 @@ def client(tmp_path: Path) -> Iterator[Client]:
 
 @pytest.fixture
 def delayed_copies(client: Client) -> None:
-    """Copies take two seconds: some are delayed before the service acts, some before it answers. Asynchronous copies take eight."""
+    """Delay copies by two seconds, before the service acts or before it answers. Asynchronous ones take eight."""
     for when, last in (("before", "[0-4]"), ("after", "[5-9]")):
         match = {"method": "PUT", "user_agent": AGENT, "blob": f"^deaths.*{last}$"}
         client.control.add_fault(match, {"delay": 2, "when": when}, times=100_000)
@@ -117,7 +117,9 @@ def disturb_all(client: Client, names: list[str], random: Random, deaths: int) -
     broken, interrupted = 0, Counter[str]()
     for number, (threshold, disturb) in enumerate(disturbances(client, random, deaths, RESTARTS, len(names))):
         client.until_resumed(partial(are_completed, client, threshold), f"{threshold} are verified", LONG_TIMEOUT)
-        if number:  # a job host that restarts or ends keeps its received messages invisible for ten minutes or more, as on Azure
+        if (
+            number
+        ):  # messages that a disturbed job host has received stay invisible for ten minutes or more, as on Azure
             client.until_resumed(lambda: transfer_count(client) == len(names), "every event is accepted", LONG_TIMEOUT)
         answered = {request["number"] for request in requested_copies(client, names) if request["answered"]}
         disturb()
@@ -140,7 +142,10 @@ def disturbances(
 
 
 def observe(client: Client, over: Event) -> dict[str, str]:
-    """Read all transfers until `over` is set. Final states must not change, and verified targets must be complete. Returns the final states."""
+    """Read all transfers until `over` is set. Returns the final states.
+
+    Asserts that final states do not change, and that verified targets are complete.
+    """
     ends: dict[str, str] = {}
     while not over.wait(1):
         with suppress(OSError, http.client.HTTPException):  # the worker or the host is down
@@ -156,7 +161,10 @@ def observe(client: Client, over: Event) -> dict[str, str]:
 
 
 def check_failed_transfers(client: Client) -> int:
-    """Check that the API shows each failed orchestration as a running transfer, with the error and the time of its resume. Returns their number."""
+    """Check that the API shows failed orchestrations as running, with the error and the time of the resume.
+
+    Returns their number.
+    """
     before = failed_transfers(client)
     shown = {identity: client.api("GET", f"/transfers/{identity}").body for identity, _ in before}
     still = before & failed_transfers(client)

@@ -285,7 +285,7 @@ def app_runs(snapshot: Snapshot) -> list[str]:
 
 
 def retention(snapshot: Snapshot) -> list[str]:
-    """Soft delete and copies within the tenant are on for targets only. Resolved dead letters and reports are deleted after 90 days."""
+    """Only targets have soft delete and a copy scope. Resolved dead letters and reports are deleted after 90 days."""
     wrong = []
     for account in snapshot.of("Microsoft.Storage/storageAccounts"):
         [blobs] = [

@@ -145,7 +145,7 @@ def test_the_deployment_sets_every_parameter() -> None:
 
 
 def test_unset_variables_are_removed(tmp_path: Path) -> None:
-    """The script runs as it is in the workflow. GitHub passes an unset variable as an empty one, which would replace the default."""
+    """GitHub passes an unset variable as an empty one, which would replace the default."""
     (azd := tmp_path / "azd").write_text('#!/bin/sh\necho "$@" && env\n')
     azd.chmod(0o755)
     routes = '[{"name": "a b"}]'
