@@ -1,15 +1,15 @@
-# Blob Data Sharing: every tool behind one door. `make help` lists the targets.
+# All development tasks of Blob Data Sharing. `make help` lists the targets.
 PYTHON ?= python3
 BIN := .venv/bin
 AZURITE := devhost/storage/node_modules
-NODE_FITS := node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' && npm --version
+NODE_IS_USABLE := node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' && npm --version
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-picture run test explore soak bench cost smoke docs lint format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# A stamp is written last and holds no state of its own: an interrupted set-up has none and is done again.
+# A stamp file is written last, so an interrupted set-up is repeated.
 .venv/.complete: requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is required; found " + sys.version.split()[0] + ". Fix: make PYTHON=python3.11 ...")'
 	@echo "Setting up Python packages in .venv (once; downloads about 65 MB) ..."
@@ -18,10 +18,10 @@ help: ## List the targets
 	@$(BIN)/pip install --quiet --require-hashes --requirement requirements-dev.txt
 	@touch $@
 
-# Node.js runs the storage emulator. Where it is missing or too old it comes from PyPI, into .venv, which is looked at first.
+# Node.js runs the storage emulator. If it is missing or too old, it is installed from PyPI into .venv, which is first on PATH.
 $(AZURITE)/.complete: .venv/.complete devhost/storage/package-lock.json requirements-node.txt
 	@echo "Setting up the storage emulator (once; downloads about 45 MB) ..."
-	@{ $(NODE_FITS); } >/dev/null 2>&1 || $(MAKE) --silent $(BIN)/node
+	@{ $(NODE_IS_USABLE); } >/dev/null 2>&1 || $(MAKE) --silent $(BIN)/node
 	@cd devhost/storage && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --loglevel=error --no-audit --no-fund >/dev/null
 	@touch $@
 
@@ -46,7 +46,7 @@ test: setup ## Run all tests, first the rules with branch coverage
 	@$(BIN)/pytest tests/unit/rules --numprocesses 2 --quiet --no-header --cov=rules --cov-branch --cov-report=term-missing:skip-covered
 	@$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-explore: setup ## Explore more of the protocol than the tests do: three versions, two faults (takes minutes)
+explore: setup ## Explore the protocol further than the tests: three versions, two faults (takes minutes)
 	@EXPLORE=long $(BIN)/pytest tests/protocol
 
 soak: setup ## Run the long end-to-end tests: kills, worker deaths, 2,000 blobs reconciled, 10,000 dead letters (over an hour)

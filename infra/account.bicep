@@ -1,4 +1,4 @@
-// One storage account: no keys, no public blobs, TLS 1.2, and closed to everybody whom the parameters do not name.
+// One storage account: no keys, no public blobs, TLS 1.2, and no access from networks that the parameters do not name.
 
 param name string
 param location string
@@ -30,9 +30,9 @@ param copyScope ('AAD' | 'PrivateLink')?
 param softDeleteDays int?
 
 @description('Blobs with these name prefixes are deleted 90 days after their last change.')
-param forgottenAfter90Days string[] = []
+param deletedAfter90Days string[] = []
 
-var publicWay = !privateEndpoints || trustedServices || !empty(clientIp)
+var publicEndpoint = !privateEndpoints || trustedServices || !empty(clientIp)
 var retention = softDeleteDays == null ? { enabled: false } : { enabled: true, days: softDeleteDays! }
 
 resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
@@ -51,7 +51,7 @@ resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
     isLocalUserEnabled: false
     minimumTlsVersion: 'TLS1_2'
     supportsHttpsTrafficOnly: true
-    publicNetworkAccess: publicWay ? 'Enabled' : 'Disabled'
+    publicNetworkAccess: publicEndpoint ? 'Enabled' : 'Disabled'
     networkAcls: {
       defaultAction: openToAllNetworks ? 'Allow' : 'Deny'
       bypass: trustedServices ? 'AzureServices' : 'None'
@@ -85,17 +85,17 @@ resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
     ]
   }
 
-  resource lifecycle 'managementPolicies' = if (!empty(forgottenAfter90Days)) {
+  resource lifecycle 'managementPolicies' = if (!empty(deletedAfter90Days)) {
     name: 'default'
     properties: {
       policy: {
         rules: [
           {
-            name: 'forget'
+            name: 'delete-after-90-days'
             type: 'Lifecycle'
             enabled: true
             definition: {
-              filters: { blobTypes: ['blockBlob'], prefixMatch: forgottenAfter90Days }
+              filters: { blobTypes: ['blockBlob'], prefixMatch: deletedAfter90Days }
               actions: { baseBlob: { delete: { daysAfterModificationGreaterThan: 90 } } }
             }
           }

@@ -1,5 +1,5 @@
-// Alerts on the app's own log lines: the platform's figure of a queue's length is hourly, and of a whole account.
-// Each `action` and field is in docs/operating.md, and a test holds both to the code.
+// Alerts on the app's log lines. The platform's metric of queue length is hourly, and covers a whole account.
+// docs/operating.md lists each `action`; a test compares actions and fields with the code.
 
 param namePrefix string
 param groupName string
@@ -14,7 +14,7 @@ var lines = 'AppTraces | where Message startswith "{\\"action\\": " | extend lin
 
 type rule = {
   name: string
-  says: string
+  description: string
   severity: int
   where: string
 
@@ -22,7 +22,7 @@ type rule = {
   then: string?
 
   @description('The time range of the query, if longer than the window.')
-  reads: string?
+  queryRange: string?
 
   @description('Fires if the window has more lines than this. Default: 0.')
   moreThan: int?
@@ -34,31 +34,31 @@ type rule = {
 var rules rule[] = [
   {
     name: 'dead-letters'
-    says: 'A blob could not be shared and is now a dead letter. GET /api/dead-letters shows the blob, the reason and what to do.'
+    description: 'A blob could not be shared and is now a dead letter. GET /api/dead-letters shows the blob, the reason and what to do.'
     severity: 2
     where: 'action == "message.dead_lettered" or action == "undelivered.skipped" or action == "sweep.missing_letter" or (action == "transfer.close" and tostring(line.verdict) == "done" and tostring(line.state) == "dead_lettered")'
   }
   {
     name: 'queue-depth'
-    says: 'More than 10,000 events are waiting: they arrive faster than the app accepts them.'
+    description: 'More than 10,000 events are waiting: they arrive faster than the app accepts them.'
     severity: 2
     where: 'action == "queue.depth" and tolong(line.depth) > 10000'
   }
   {
     name: 'queue-age'
-    says: 'An event has waited for more than 15 minutes: the queue trigger fails or does not run. Up to 10 minutes are normal for the at most 8 events that an instance was accepting when it crashed, stopped or was scaled in.'
+    description: 'An event has waited for more than 15 minutes: the queue trigger fails or does not run. Up to 10 minutes are normal for the at most 8 events that an instance was accepting when it crashed, stopped or was scaled in.'
     severity: 1
     where: 'action == "queue.depth" and tolong(line.oldest_seconds) > 900'
   }
   {
     name: 'orchestrations-failed'
-    says: 'Orchestrations were given up, cannot be read, or hung and were ended. Check the task hub and the last release.'
+    description: 'Orchestrations failed permanently, have unreadable input, or hung and were ended. Check the task hub and the last release.'
     severity: 1
     where: 'action in ("resume.ended", "resume.unreadable", "watchdog.stuck", "http.failed")'
   }
   {
     name: 'worker-dies'
-    says: 'More than 20 orchestrations were resumed within an hour: the Python worker keeps dying. Nothing is lost so far. See "The worker keeps dying" in docs/operating.md.'
+    description: 'More than 20 orchestrations were resumed within an hour: the Python worker keeps dying. Nothing is lost so far. See "The worker keeps dying" in docs/operating.md.'
     severity: 2
     where: 'action == "resume.resumed"'
     moreThan: 20
@@ -66,24 +66,24 @@ var rules rule[] = [
   }
   {
     name: 'no-progress'
-    says: 'Orchestrations have made no progress for over an hour.'
+    description: 'Orchestrations have made no progress for over an hour.'
     severity: 2
     where: 'action == "watchdog.silent"'
   }
   {
     name: 'timers-fail'
-    says: 'A timer of the app fails: queues are not drained, or dead letters are not written.'
+    description: 'A timer of the app fails: queues are not drained, or dead letters are not written.'
     severity: 2
     where: 'action == "timer.failed"'
   }
   {
     name: 'silence'
-    // Of the last line that there was: before the first one, of an app that is still being deployed, it says nothing.
-    says: 'The app has not measured its queue for half an hour: it does not run, or its log has reached the daily cap. The alert fires for at most two days, the longest time range of a query.'
+    // Based on the last line, so it does not fire before the first one, during a deployment.
+    description: 'The app has not measured its queue for half an hour: it does not run, or its log has reached the daily cap. The alert fires for at most two days, the longest time range of a query.'
     severity: 1
     where: 'action == "queue.depth"'
     then: '| summarize last = max(TimeGenerated) | where last < ago(30m)'
-    reads: 'P2D'
+    queryRange: 'P2D'
   }
 ]
 
@@ -105,21 +105,21 @@ resource alerts 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
     tags: tags
     properties: {
       displayName: 'Blob data sharing: ${each.name}'
-      description: each.says
+      description: each.description
       severity: each.severity
       enabled: true
       scopes: [workspaceId]
       evaluationFrequency: 'PT5M'
       windowSize: each.?window ?? 'PT30M'
-      overrideQueryTimeRange: each.?reads
+      overrideQueryTimeRange: each.?queryRange
       autoMitigate: true
-      skipQueryValidation: true // a new workspace has no table yet
+      skipQueryValidation: true // a new workspace does not have the table yet
       criteria: {
         allOf: [
           {
             query: '${lines} | where ${each.where}${empty(each.?then) ? '' : ' ${each.?then}'}'
             timeAggregation: 'Count'
-            operator: 'GreaterThan' // never fewer than: a new workspace has no line
+            operator: 'GreaterThan' // not LessThan, because a new workspace has no lines
             threshold: each.?moreThan ?? 0
             failingPeriods: { numberOfEvaluationPeriods: 1, minFailingPeriodsToAlert: 1 }
           }

@@ -1,4 +1,4 @@
-// The function app on Flex Consumption. Its settings are those that settings.py and the host read, and no other.
+// The function app on Flex Consumption. Its settings are exactly those that settings.py and the host read.
 
 param planName string
 param name string
@@ -47,10 +47,10 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
   properties: {
     serverFarmId: plan.id
     httpsOnly: true
-    #disable-next-line BCP037 // documented, and missing from the published type
-    functionsRuntimeAdminIsolationEnabled: true // /admin answers to Azure alone
+    #disable-next-line BCP037 // documented, but missing from the published type
+    functionsRuntimeAdminIsolationEnabled: true // only Azure can call /admin
     virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
-    siteConfig: { minTlsVersion: '1.2' } // Flex Consumption refuses much else, `ftpsState` for one
+    siteConfig: { minTlsVersion: '1.2' } // Flex Consumption refuses most other properties, for example `ftpsState`
     functionAppConfig: {
       runtime: { name: 'python', version: '3.12' }
       deployment: {
@@ -85,7 +85,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
     }
   }
 
-  // No user and password can publish: azd comes with a token.
+  // Disable publishing by user name and password: azd uses a token.
   resource scm 'basicPublishingCredentialsPolicies' = {
     name: 'scm'
     properties: { allow: false }

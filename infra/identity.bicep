@@ -1,4 +1,4 @@
-// The app's identity. It is user-assigned so that its roles can be there before the app is.
+// The app's identity. It is user-assigned, so that its roles can exist before the app.
 
 param name string
 param location string

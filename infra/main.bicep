@@ -1,4 +1,4 @@
-// Everything that `azd up` makes. This file only wires; what a thing is made of, and why, is in its own file.
+// Everything that `azd up` creates. This file connects the modules; each module has its own file.
 targetScope = 'subscription'
 
 import { route, placeOf, urlOf, subjectOf, containerOf, accountOf } from 'types.bicep'
@@ -72,7 +72,7 @@ var token = toLower(uniqueString(subscription().id, environmentName, location))
 var tags = { 'azd-env-name': environmentName }
 var groupName = '${short.resourceGroup}${environmentName}'
 
-// The names that the code has: a test holds them to it.
+// These names are also in the code; a test compares them.
 var eventQueue = 'blob-events'
 var deadLetters = 'dead-letters'
 var reports = 'reports'
@@ -80,17 +80,17 @@ var eventDeadLetters = 'event-dead-letters'
 var hub = loadJsonContent('../host.json').extensions.durableTask.hubName
 var package = 'app-package'
 
-var made = map(['source', 'target', 'state', 'events'], name => {
+var ownAccounts = map(['source', 'target', 'state', 'events'], name => {
   name: '${short.account}${name}${token}'
   subscription: subscription().subscriptionId
   resourceGroup: groupName
   location: location
   topic: ''
 })
-var sourceAccount = made[0]
-var targetAccount = made[1]
-var stateAccount = made[2]
-var eventsAccount = made[3]
+var sourceAccount = ownAccounts[0]
+var targetAccount = ownAccounts[1]
+var stateAccount = ownAccounts[2]
+var eventsAccount = ownAccounts[3]
 var sources = map(routes, each => placeOf(each.source, sourceAccount))
 var targets = map(routes, each => placeOf(each.target, targetAccount))
 var sourceAccounts = union([], map(sources, place => accountOf(place)))
@@ -98,8 +98,8 @@ var targetAccounts = union([], map(targets, place => accountOf(place)))
 var ownSources = filter(sources, place => place.account == sourceAccount.name)
 var ownTargets = filter(targets, place => place.account == targetAccount.name)
 
-// A place inside another one needs no events of its own.
-var watched = filter(
+// A place inside another one shares its event subscription.
+var subscribed = filter(
   union([], sources),
   place =>
     empty(filter(
@@ -111,8 +111,8 @@ var watched = filter(
         )
     ))
 )
-var scheduled = durableBackend == 'scheduler'
-var closed = {
+var useScheduler = durableBackend == 'scheduler'
+var access = {
   subnetId: vnetEnabled && !privateEndpoints ? network!.outputs.appSubnetId : ''
   clientIp: vnetEnabled ? clientIp : ''
 }
@@ -147,8 +147,8 @@ module source 'account.bicep' = if (!empty(ownSources)) {
     containers: union([], map(ownSources, place => place.container))
     openToAllNetworks: !vnetEnabled
     privateEndpoints: vnetEnabled && privateEndpoints
-    subnetId: closed.subnetId
-    clientIp: closed.clientIp
+    subnetId: access.subnetId
+    clientIp: access.clientIp
   }
 }
 
@@ -161,8 +161,8 @@ module target 'account.bicep' = if (!empty(ownTargets)) {
     containers: union([], map(ownTargets, place => place.container))
     openToAllNetworks: !vnetEnabled
     privateEndpoints: vnetEnabled && privateEndpoints
-    subnetId: closed.subnetId
-    clientIp: closed.clientIp
+    subnetId: access.subnetId
+    clientIp: access.clientIp
     copyScope: 'AAD'
     softDeleteDays: softDeleteDays
   }
@@ -177,13 +177,13 @@ module state 'account.bicep' = {
     containers: [deadLetters, reports, package]
     openToAllNetworks: !vnetEnabled
     privateEndpoints: vnetEnabled && privateEndpoints
-    subnetId: closed.subnetId
-    clientIp: closed.clientIp
-    forgottenAfter90Days: ['${deadLetters}/resolved/', '${reports}/']
+    subnetId: access.subnetId
+    clientIp: access.clientIp
+    deletedAfter90Days: ['${deadLetters}/resolved/', '${reports}/']
   }
 }
 
-// Event Grid checks its roles on a whole account, so the account that it may write holds nothing but events.
+// Event Grid checks its roles on the whole account, so the account that it may write contains only events.
 module events 'account.bicep' = {
   scope: group
   params: {
@@ -194,8 +194,8 @@ module events 'account.bicep' = {
     queues: [eventQueue, '${eventQueue}-poison']
     openToAllNetworks: !vnetEnabled
     privateEndpoints: vnetEnabled && privateEndpoints
-    subnetId: closed.subnetId
-    clientIp: closed.clientIp
+    subnetId: access.subnetId
+    clientIp: access.clientIp
     trustedServices: true
   }
 }
@@ -226,7 +226,7 @@ module monitor 'monitor.bicep' = {
   }
 }
 
-module scheduler 'scheduler.bicep' = if (scheduled) {
+module scheduler 'scheduler.bicep' = if (useScheduler) {
   scope: group
   params: { name: '${short.scheduler}${token}', location: location, tags: tags, hub: hub, sku: schedulerSku }
 }
@@ -236,7 +236,7 @@ module topics 'topic.bicep' = [
     scope: resourceGroup(each.subscription, each.resourceGroup)
     params: {
       name: '${short.topic}${each.name}'
-      present: each.topic
+      existingName: each.topic
       location: each.location
       tags: tags
       accountName: each.name
@@ -257,16 +257,16 @@ module roles 'roles.bicep' = {
     events: eventsAccount
     deadLetterContainer: deadLetters
     insightsId: monitor.outputs.insightsId
-    taskHubId: scheduled ? scheduler!.outputs.hubId : null
+    taskHubId: useScheduler ? scheduler!.outputs.hubId : null
     carryTags: carryTags
   }
   dependsOn: [source, target, state, events]
 }
 
-// After the roles, and after the app, which takes minutes to make: Event Grid tries its identity when a subscription is made,
-// and roles need that time to spread.
+// Event Grid checks its roles when a subscription is created, and new roles take minutes to become effective. Therefore the
+// subscriptions depend on the app, whose creation takes minutes.
 module subscriptions 'subscription.bicep' = [
-  for place in watched: {
+  for place in subscribed: {
     scope: resourceGroup(place.subscription, place.resourceGroup)
     params: {
       topicName: empty(place.topic) ? '${short.topic}${place.account}' : place.topic
@@ -296,8 +296,8 @@ module app 'app.bicep' = {
     subnetId: vnetEnabled ? network!.outputs.appSubnetId : ''
     insightsConnection: monitor.outputs.insightsConnection
     routes: string(appRoutes)
-    // That the app uses it is said in host.json, by infra/hooks/prepackage.py: what scales the app reads no setting.
-    backend: scheduled
+    // infra/hooks/prepackage.py also names the scheduler in host.json, because the scale controller reads no app settings.
+    backend: useScheduler
       ? {
           DURABLE_TASK_SCHEDULER: 'Endpoint=${scheduler!.outputs.endpoint};Authentication=ManagedIdentity;ClientID=${identity.outputs.clientId}'
         }
@@ -331,7 +331,7 @@ module workbook 'workbook.bicep' = {
   }
 }
 
-// As the app reads them: both ends are URLs, all else is as it was given.
+// The value of ROUTES: both ends as URLs, all other fields unchanged.
 var appRoutes = [
   for (each, index) in routes: {
     ...each

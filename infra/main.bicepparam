@@ -1,13 +1,13 @@
-// What `azd up` is told: each value comes from the azd environment (`azd env set NAME value`), or is the default.
+// The parameters of `azd up`: values of the azd environment (`azd env set NAME value`), or defaults.
 using 'main.bicep'
 
-// azd sets both, but looks at this file once before it does; Azure has no region of that name.
+// azd sets these variables, but also compiles this file before it does. `unset` is not a region of Azure.
 param environmentName = readEnvironmentVariable('AZURE_ENV_NAME', 'unset')
 param location = readEnvironmentVariable('AZURE_LOCATION', 'unset')
 param principalId = readEnvironmentVariable('AZURE_PRINCIPAL_ID', '')
 param principalType = readEnvironmentVariable('AZURE_PRINCIPAL_TYPE', 'User')
 
-// A JSON list; one more element is one more target. An end in an account that is there already names it:
+// A JSON list with an element for each target. Source and target name their account if it exists already:
 // {"account": "mysource", "resourceGroup": "rg-data", "container": "invoices", "prefix": "2026/"}.
 param routes = json(readEnvironmentVariable(
   'SHARING_ROUTES',

@@ -1,4 +1,4 @@
-// Where log lines and measurements go. Nothing is taken by key.
+// The destination of logs and metrics. Access by key is disabled.
 
 param workspaceName string
 param insightsName string
@@ -35,5 +35,5 @@ resource insights 'Microsoft.Insights/components@2020-02-02' = {
 output workspaceId string = workspace.id
 output workspaceName string = workspace.name
 output insightsId string = insights.id
-// With local authentication off it says where to send to, and lets nobody in.
+// Not a secret: with local authentication disabled, it gives no access.
 output insightsConnection string = insights.properties.ConnectionString

@@ -36,8 +36,8 @@ resource network 'Microsoft.Network/virtualNetworks@2025-05-01' = {
   tags: tags
   properties: {
     addressSpace: { addressPrefixes: ['10.0.0.0/16'] }
-    // In one request: subnets of their own would be made and changed one after another. Both always: a subnet that holds
-    // endpoints cannot be taken away, and endpoints stay when they are no longer wanted.
+    // Inline, because separate subnet resources are updated one after another. Always both, because a subnet with endpoints
+    // cannot be removed, and a deployment does not delete endpoints.
     subnets: [appSubnet, endpointSubnet]
   }
 

@@ -1,5 +1,5 @@
-// A private endpoint for each service of each account that the app speaks to, all in the app's own network: with
-// endpoints in two networks the service that copies cannot read its source (docs/network.md).
+// A private endpoint for each service that the app uses, all in the app's network. With endpoints in two networks, the
+// copying service cannot read its source (docs/network.md).
 
 import { account } from 'types.bicep'
 
@@ -16,7 +16,7 @@ param stateAccount account
 param eventsAccount account
 
 var services = ['blob', 'queue', 'table']
-var wanted = concat(
+var connections = concat(
   map(blobAccounts, each => { account: each, service: 'blob' }),
   map(services, service => { account: stateAccount, service: service }),
   map(['blob', 'queue'], service => { account: eventsAccount, service: service })
@@ -44,7 +44,7 @@ resource links 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2024-06-01
 ]
 
 resource endpoints 'Microsoft.Network/privateEndpoints@2025-05-01' = [
-  for each in wanted: {
+  for each in connections: {
     name: '${namePrefix}${each.account.name}-${each.service}'
     location: location
     tags: tags
@@ -69,7 +69,7 @@ resource endpoints 'Microsoft.Network/privateEndpoints@2025-05-01' = [
 ]
 
 resource records 'Microsoft.Network/privateEndpoints/privateDnsZoneGroups@2025-05-01' = [
-  for (each, index) in wanted: {
+  for (each, index) in connections: {
     parent: endpoints[index]
     name: 'default'
     properties: {

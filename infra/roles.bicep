@@ -1,4 +1,4 @@
-// Who may do what, where, and why: the table, and the loop that assigns it. The narrowest scope that does; docs/security.md.
+// The role assignments: principal, role, scope and reason. Each scope is as narrow as possible (docs/security.md).
 targetScope = 'subscription'
 
 import { account, principal } from 'types.bicep'
@@ -24,7 +24,7 @@ param taskHubId string?
 @description('Copy index tags. Reading and writing them requires Storage Blob Data Owner at both ends.')
 param carryTags bool
 
-// The built-in roles, by the ids that they have everywhere.
+// Ids of built-in roles, which are the same in all tenants.
 var blobReader = '2a2b9908-6ea1-4ae2-8e65-a410df84e7d1' // Storage Blob Data Reader
 var blobContributor = 'ba92f5b4-2d11-453d-a403-e96b0029c9fe' // Storage Blob Data Contributor
 var blobOwner = 'b7e6dc6d-f1e8-4753-8033-0f276bb0955b' // Storage Blob Data Owner
@@ -70,7 +70,7 @@ var insights = { ...home, id: insightsId }
 var hubs = taskHubId == null ? [] : [{ ...home, id: taskHubId! }]
 var testers = tester == null ? [] : [tester!]
 
-// A container may be one route's target and another's source: nobody gets one role twice.
+// A container may be the target of one route and the source of another: union() avoids duplicate assignments.
 var plain = carryTags
   ? { from: [], to: [], tagged: union(sources, targets) }
   : { from: sources, to: targets, tagged: [] }

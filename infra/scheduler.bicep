@@ -1,4 +1,4 @@
-// The Durable Task Scheduler: the managed engine, for those who outgrow storage (docs/scale.md).
+// The Durable Task Scheduler: a managed backend for loads that are too large for storage (docs/scale.md).
 
 param name string
 param location string
@@ -16,7 +16,7 @@ resource scheduler 'Microsoft.DurableTask/schedulers@2025-11-01' = {
   tags: tags
   properties: {
     sku: sku == 'Dedicated' ? { name: sku, capacity: 1 } : { name: sku }
-    ipAllowlist: ['0.0.0.0/0'] // who has no role gets nothing; the app's addresses are not fixed
+    ipAllowlist: ['0.0.0.0/0'] // access requires a role; the app's addresses are not fixed
   }
 
   resource taskHub 'taskHubs' = {

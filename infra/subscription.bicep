@@ -1,4 +1,4 @@
-// Each new blob of a source becomes a message, straight in the queue. What cannot be delivered is kept.
+// Events of new source blobs are delivered to the queue. Undelivered events are kept in a container.
 
 param topicName string
 param name string
@@ -19,7 +19,7 @@ resource subscription 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025-
     filter: {
       includedEventTypes: ['Microsoft.Storage.BlobCreated']
       subjectBeginsWith: subjectBeginsWith
-      isSubjectCaseSensitive: true // names of blobs are
+      isSubjectCaseSensitive: true // blob names are case-sensitive
     }
     deliveryWithResourceIdentity: {
       identity: { type: 'SystemAssigned' }
@@ -28,7 +28,7 @@ resource subscription 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025-
         properties: {
           resourceId: eventsAccountId
           queueName: queue
-          queueMessageTimeToLiveInSeconds: -1 // a message waits for the app, however long it is down
+          queueMessageTimeToLiveInSeconds: -1 // messages never expire, so none is lost while the app is down
         }
       }
     }
@@ -42,7 +42,7 @@ resource subscription 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025-
         }
       }
     }
-    // The most that there is: a day of tries.
+    // The maximum of Event Grid: retries for one day.
     retryPolicy: { maxDeliveryAttempts: 30, eventTimeToLiveInMinutes: 1440 }
   }
 }

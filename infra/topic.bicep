@@ -1,4 +1,5 @@
-// The source account's events. A system-assigned identity: a user-assigned one cannot deliver to a queue behind a firewall.
+// The source account's events. The identity is system-assigned: a user-assigned one cannot deliver to a queue behind a
+// firewall.
 
 param name string
 param location string
@@ -6,13 +7,13 @@ param tags object
 param accountName string
 
 @description('The existing system topic of the account; it must have a system-assigned identity. Empty: create one.')
-param present string
+param existingName string
 
 resource account 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
   name: accountName
 }
 
-resource made 'Microsoft.EventGrid/systemTopics@2025-02-15' = if (empty(present)) {
+resource created 'Microsoft.EventGrid/systemTopics@2025-02-15' = if (empty(existingName)) {
   name: name
   location: location
   tags: tags
@@ -23,8 +24,8 @@ resource made 'Microsoft.EventGrid/systemTopics@2025-02-15' = if (empty(present)
   }
 }
 
-resource there 'Microsoft.EventGrid/systemTopics@2025-02-15' existing = if (!empty(present)) {
-  name: present
+resource found 'Microsoft.EventGrid/systemTopics@2025-02-15' existing = if (!empty(existingName)) {
+  name: existingName
 }
 
-output principalId string = empty(present) ? made!.identity.principalId : there!.identity.principalId
+output principalId string = empty(existingName) ? created!.identity.principalId : found!.identity.principalId

@@ -1,7 +1,7 @@
-// The words of the parameters, and what is worked out of them. They are those of docs/settings.md.
+// The types of the parameters, and values derived from them. docs/settings.md has the same fields.
 
 @export()
-@sealed() // a field that is written wrong would share more than was meant
+@sealed() // with a misspelled field, a route would share more than intended
 @description('One end of a route. Without `account` it is in the account that this template creates.')
 type end = {
   @description('The name of an existing account.')

@@ -1,4 +1,4 @@
-"""What several suites need: the Bicep compiler, a snapshot of each scenario, and the order of the files."""
+"""Fixtures of several suites: the Bicep compiler and the snapshots. Also the order of the test files."""
 
 import os
 import shutil
@@ -10,18 +10,18 @@ import pytest
 from tests.infra import snapshots
 from tests.infra.snapshots import Snapshot
 
-MISSING = "the Bicep CLI is not on PATH; `az bicep install` or azd bring it, or see https://aka.ms/bicep-install"
+MISSING = "the Bicep CLI is not on PATH. Fix: az bicep install, or see https://aka.ms/bicep-install"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two processes take a file at a time: those that take the longest come first, so that they end together."""
+    """Run end-to-end tests first: two processes take one file at a time, and the longest files should not be last."""
     items.sort(key=lambda item: "e2e" not in item.path.parts)
-    assert len({item.nodeid for item in items}) == len(items), "of two tests of one name one alone would be run"
+    assert len({item.nodeid for item in items}) == len(items), "two tests have the same name, so only one would run"
 
 
 @pytest.fixture(scope="session")
 def bicep() -> str:
-    """The compiler's path; without one skipped, and failed in CI."""
+    """The compiler's path. A missing compiler skips the test, or fails it in CI."""
     found = shutil.which("bicep")
     if found is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(MISSING)
@@ -30,7 +30,7 @@ def bicep() -> str:
 
 @pytest.fixture(scope="session")
 def snapshot(bicep: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Snapshot]:
-    """The snapshot of a scenario by its name, taken once for all processes of this run."""
+    """Returns the snapshot of a scenario by its name. It is taken once per test run."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "snapshots"
     folder.mkdir(exist_ok=True)

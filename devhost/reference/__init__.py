@@ -1,1 +1,1 @@
-"""The reference documentation: tables, whole pages and the OpenAPI description, made from the code. `make docs` writes them."""
+"""The reference documentation, generated from the code: tables, pages and the OpenAPI description. Run `make docs`."""

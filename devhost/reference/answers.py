@@ -1,4 +1,4 @@
-"""The page of facts about Azure Storage, from the `fact` marks of the tests."""
+"""The page of facts about Azure Storage, from the `fact` decorators of the tests."""
 
 import ast
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ shows that the local stack gives this answer, or that the app handles it. What t
 
 @dataclass(frozen=True)
 class Fact:
-    """One mark on one test."""
+    """One decorator of one test."""
 
     request: str
     answer: str
@@ -41,7 +41,7 @@ class Fact:
 
 
 def facts() -> list[Fact]:
-    """Every mark, by request, in the order of the tests."""
+    """Returns all facts by request, in the order of the tests."""
     found = [fact for folder in FOLDERS for fact in _of(folder)]
     return sorted(found, key=lambda fact: fact.request)
 
@@ -51,19 +51,19 @@ def _of(folder: str) -> Iterator[Fact]:
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 continue
-            for mark in node.decorator_list:
-                match mark:
+            for decorator in node.decorator_list:
+                match decorator:
                     case ast.Call(func=ast.Name(id="fact"), args=args):
                         request, answer, source = map(ast.literal_eval, args)
                         yield Fact(request, answer, source, f"{folder}/{path.name}:{node.name}")
 
 
-def written() -> str:
-    """The page."""
-    known = facts()
+def page() -> str:
+    """Returns the page `service-answers.md`."""
+    all_facts = facts()
     legend = "".join(f"| {key} | {what} |\n" for key, what in SOURCES.items() if what)
-    parts = [HEAD, f"{len(known)} facts.\n", f"| source | is |\n| --- | --- |\n{legend}"]
-    for request, group in groupby(known, key=lambda fact: fact.request):
+    parts = [HEAD, f"{len(all_facts)} facts.\n", f"| source | is |\n| --- | --- |\n{legend}"]
+    for request, group in groupby(all_facts, key=lambda fact: fact.request):
         rows = "".join(f"| {fact.answer} | {fact.source} | `{fact.test}` |\n" for fact in group)
         parts.append(f"## {request}\n\n| Azure | source | shown by |\n| --- | --- | --- |\n{rows}")
     return "\n".join(parts)

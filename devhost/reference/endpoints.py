@@ -1,8 +1,6 @@
-"""What each endpoint does, accepts and answers. The endpoints themselves are `triggers/http.py:ENDPOINTS`."""
+"""The description of each endpoint in `triggers/http/endpoints.py:ENDPOINTS`: purpose, parameters, body and answers."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from devhost.reference.examples import EXAMPLES
 from devhost.reference.schemas import JSON
@@ -35,7 +33,10 @@ def schema(name: str) -> JSON:
 
 @dataclass(frozen=True)
 class Operation:
-    """The description of one endpoint. `answers` are its own; `fails` are the statuses of shared answers, besides 401, 500 and 503."""
+    """The description of one endpoint.
+
+    `answers` are specific to it. `fails` are the statuses of shared answers; 401, 500 and 503 are added to all endpoints.
+    """
 
     tag: str
     summary: str
@@ -46,21 +47,22 @@ class Operation:
     fails: tuple[int, ...] = (400, 404)
 
 
-def answer(description: str, body: JSON, example: Any = None, headers: JSON | None = None) -> JSON:
-    """A JSON answer."""
-    content = {"schema": body} | ({} if example is None else {"example": example})
-    return _response(description, headers, "application/json", content)
+def answer(description: str, name: str, example: JSON | None = None, headers: JSON | None = None) -> JSON:
+    """A JSON answer with the schema of this name, and by default its example."""
+    return response(description, schema(name), example or EXAMPLES[name], headers)
+
+
+def response(description: str, body: JSON, example: JSON | None = None, headers: JSON | None = None) -> JSON:
+    """A response with an example is JSON. A response without one is a problem."""
+    content = {"schema": body} | ({"example": example} if example else {})
+    media = "application/json" if example else "application/problem+json"
+    return {"description": description, **({"headers": headers} if headers else {}), "content": {media: content}}
 
 
 def conflict(description: str, *names: str, retry: str = "") -> JSON:
     """A 409 with one of these problems; `retry` names its Retry-After header."""
     body = schema(names[0]) if len(names) == 1 else {"anyOf": [schema(name) for name in names]}
-    headers = {"Retry-After": ref("headers", retry)} if retry else None
-    return _response(description, headers, "application/problem+json", {"schema": body})
-
-
-def _response(description: str, headers: JSON | None, kind: str, content: JSON) -> JSON:
-    return {"description": description, **({"headers": headers} if headers else {}), "content": {kind: content}}
+    return response(description, body, headers={"Retry-After": ref("headers", retry)} if retry else None)
 
 
 def body(name: str, example: JSON, more: str = "") -> JSON:
@@ -74,16 +76,14 @@ OPERATIONS: dict[str, Operation] = {
         "transfers",
         "A page of transfers; with `name`, the transfer of that blob",
         {
-            200: answer(
+            200: response(
                 "The page; with `name`, the transfer.",
                 {"anyOf": [schema("TransferPage"), schema("Transfer")]},
                 EXAMPLES["TransferPage"],
             ),
-            404: _response(
+            404: response(
                 "With `name`: the route, the blob or its transfer does not exist. `detail` lists where the app searched.",
-                None,
-                "application/problem+json",
-                {"schema": schema("NotFound")},
+                schema("NotFound"),
             ),
         },
         "Use either `route`, `state`, `limit` and `continuation`, each optional, or exactly `route` and `name`. With `name`, the "
@@ -94,10 +94,7 @@ OPERATIONS: dict[str, Operation] = {
         fails=(400,),
     ),
     "get_transfer": Operation(
-        "transfers",
-        "One transfer",
-        {200: answer("The transfer.", schema("Transfer"), EXAMPLES["Transfer"])},
-        parameters=("transferId",),
+        "transfers", "One transfer", {200: answer("The transfer.", "Transfer")}, parameters=("transferId",)
     ),
     "share_now": Operation(
         "transfers",
@@ -119,7 +116,7 @@ OPERATIONS: dict[str, Operation] = {
         {
             202: answer(
                 "The cancel is confirmed; the current transfer.",
-                schema("Transfer"),
+                "Transfer",
                 EXAMPLES["Transfer"] | {"cancelling": True},
             ),
             409: conflict(
@@ -134,14 +131,14 @@ OPERATIONS: dict[str, Operation] = {
     "list_dead_letters": Operation(
         "dead letters",
         "A page of open dead letters",
-        {200: answer("The page.", schema("DeadLetterPage"), EXAMPLES["DeadLetterPage"])},
+        {200: answer("The page.", "DeadLetterPage")},
         parameters=("route", "reason", "letterName", "limit", "continuation"),
         fails=(400,),
     ),
     "get_dead_letter": Operation(
         "dead letters",
         "One dead letter, open or resolved",
-        {200: answer("The whole record.", schema("DeadLetter"), EXAMPLES["DeadLetter"])},
+        {200: answer("The whole record.", "DeadLetter")},
         parameters=("letterId",),
     ),
     "replay_dead_letter": Operation(
@@ -166,7 +163,7 @@ OPERATIONS: dict[str, Operation] = {
         {
             200: answer(
                 "The dead letter is discarded; the whole record.",
-                schema("DeadLetter"),
+                "DeadLetter",
                 EXAMPLES["DeadLetter"] | {"resolved_as": "discarded"},
             ),
             409: conflict(
@@ -190,18 +187,12 @@ STARTS = {
             "The job first finds the dead letters, then replays each of them. A dry run ends after the first step. Starting two jobs "
             "is safe: each transfer runs once."
         ),
-        body(
-            "ReplayRequest", {"reason": "target_unwritable", "dry_run": True}, " `{}` selects every open dead letter."
-        ),
     ),
     JobKind.DISCARD: (
         "Discard all open dead letters that match the filter, at a limited rate",
         (
             "The job first finds the dead letters, then discards each of them. A dry run ends after the first step. Starting two jobs "
             "is safe. A dead letter that failed again after it was found stays open."
-        ),
-        body(
-            "DiscardRequest", {"reason": "target_unwritable", "dry_run": True}, " `{}` selects every open dead letter."
         ),
     ),
     JobKind.RECONCILE: (
@@ -210,67 +201,47 @@ STARTS = {
             "The job first lists both sides, then starts what is missing or stale. A dry run ends after the first step. Starting two "
             "jobs is safe: each transfer runs once."
         ),
-        body("ReconcileRequest", {"route": "default", "max_per_second": 50}),
     ),
 }
 
 
-def _of_jobs(work: JobKind) -> Iterator[tuple[str, Operation]]:
-    name, place, tag = work.capitalize(), PLACES[work], TAGS[work]
-    summary, description, sent = STARTS[work]
-    found: JSON = EXAMPLES[name]
-    fails = (400, 404) if work is JobKind.RECONCILE else (400,)
-    yield (
-        f"start_{work}",
-        Operation(tag, summary, {202: ref("responses", f"{name}Asked")}, description, (), sent, fails),
-    )
-    page = answer("The page.", schema(f"{name}Page"), {"items": [found], "continuation": None})
-    yield (
-        f"list_{place}",
-        Operation(
-            tag,
-            f"A page of {tag} jobs, in unspecified order",
-            {200: page},
-            parameters=("limit", "continuation"),
-            fails=(400,),
+def _of_jobs(kind: JobKind) -> dict[str, Operation]:
+    name, place, tag, job_id = kind.capitalize(), PLACES[kind], TAGS[kind], f"{kind}Id"
+    summary, description = STARTS[kind]
+    if kind is JobKind.RECONCILE:
+        request = body("ReconcileRequest", {"route": "default", "max_per_second": 50})
+    else:
+        example = {"reason": "target_unwritable", "dry_run": True}
+        request = body(f"{name}Request", example, " `{}` selects every open dead letter.")
+    fails = (400, 404) if kind is JobKind.RECONCILE else (400,)
+    started = {202: ref("responses", f"{name}Asked")}
+    page = answer("The page.", f"{name}Page", {"items": [EXAMPLES[name]], "continuation": None})
+    cancelled = {"state": JobState.CANCELLED.value, "phase": None, "cancelling": True}
+    cancel = {
+        202: answer("The cancel is confirmed; the current job.", name, EXAMPLES[name] | cancelled),
+        409: conflict("The job has ended.", "JobConflict"),
+    }
+    stays = "discarded dead letters stay discarded" if kind is JobKind.DISCARD else "transfers that it started continue"
+    listing, paging = f"A page of {tag} jobs, in unspecified order", ("limit", "continuation")
+    report = {200: answer("The page.", f"{name}ReportPage")}
+    lines = (job_id, "class", "result", "reportContinuation")
+    return {
+        f"start_{kind}": Operation(tag, summary, started, description, (), request, fails),
+        f"list_{place}": Operation(tag, listing, {200: page}, parameters=paging, fails=(400,)),
+        f"get_{kind}": Operation(
+            tag, "One job: its progress and counts", {200: answer("The job.", name)}, parameters=(job_id,)
         ),
-    )
-    one = f"{work}Id"
-    yield (
-        f"get_{work}",
-        Operation(
-            tag, "One job: its progress and counts", {200: answer("The job.", schema(name), found)}, parameters=(one,)
+        f"cancel_{kind}": Operation(
+            tag, f"Cancel a job; {stays}", cancel, f"{CONFIRMED} The current step finishes first.", (job_id,)
         ),
-    )
-    stays = "discarded dead letters stay discarded" if work is JobKind.DISCARD else "transfers that it started continue"
-    ended = {"state": JobState.CANCELLED.value, "phase": None, "cancelling": True}
-    yield (
-        f"cancel_{work}",
-        Operation(
-            tag,
-            f"Cancel a job; {stays}",
-            {
-                202: answer("The cancel is confirmed; the current job.", schema(name), found | ended),
-                409: conflict("The job has ended.", "JobConflict"),
-            },
-            f"{CONFIRMED} The current step finishes first.",
-            (one,),
+        f"get_{kind}_report": Operation(
+            tag, "A page of a job's report: first the findings, then the results", report, REPORT, lines
         ),
-    )
-    yield (
-        f"get_{work}_report",
-        Operation(
-            tag,
-            "A page of a job's report: first the findings, then the results",
-            {200: answer("The page.", schema(f"{name}ReportPage"), EXAMPLES[f"{name}ReportPage"])},
-            REPORT,
-            (one, "class", "result", "reportContinuation"),
-        ),
-    )
+    }
 
 
 for each in JobKind:
-    OPERATIONS |= dict(_of_jobs(each))
+    OPERATIONS |= _of_jobs(each)
 
 
 def _health(*, up: bool) -> JSON:
@@ -281,8 +252,10 @@ OPERATIONS["health"] = Operation(
     "health",
     "What works and what does not",
     {
-        200: answer("Everything works.", _health(up=True), EXAMPLES["Health"]),
-        503: answer("Something does not work; each failed check has a fix.", _health(up=False), EXAMPLES["Unhealthy"]),
+        200: response("Everything works.", _health(up=True), EXAMPLES["Health"]),
+        503: response(
+            "Something does not work; each failed check has a fix.", _health(up=False), EXAMPLES["Unhealthy"]
+        ),
     },
     "Checked at most every 10 seconds. Query parameters are ignored.",
     fails=(),

@@ -1,4 +1,4 @@
-"""An example of each answer, from runs on the local stack. Tests check each against its schema."""
+"""Examples of answers, from the local stack. Tests check them against their schemas."""
 
 from devhost.reference.schemas import JSON
 from rules.errors import Reason
@@ -46,6 +46,19 @@ LISTED: JSON = {
     "last_failed_at": "2026-11-24T20:16:54.088Z",
 }
 NO_CONTAINER = "404 ContainerNotFound: the container or queue does not exist"
+
+
+def _attempt(started_at: str, failed_at: str, operation: str) -> JSON:
+    detail = f"{operation}: {NO_CONTAINER}"
+    return {
+        "started_at": started_at,
+        "failed_at": failed_at,
+        "reason": "target_unwritable",
+        "detail": detail,
+        "tries": 0,
+    }
+
+
 LETTER: JSON = {
     "schema": 1,
     "id": LISTED["id"],
@@ -65,20 +78,8 @@ LETTER: JSON = {
     },
     "message": None,
     "attempts": {
-        "0": {
-            "started_at": "2026-11-24T20:16:36.869Z",
-            "failed_at": "2026-11-24T20:16:43.282Z",
-            "reason": "target_unwritable",
-            "detail": f"target.copy: {NO_CONTAINER}",
-            "tries": 0,
-        },
-        "1": {
-            "started_at": "2026-11-24T20:16:47.961Z",
-            "failed_at": "2026-11-24T20:16:54.088Z",
-            "reason": "target_unwritable",
-            "detail": f"target.head: {NO_CONTAINER}",
-            "tries": 0,
-        },
+        "0": _attempt("2026-11-24T20:16:36.869Z", "2026-11-24T20:16:43.282Z", "target.copy"),
+        "1": _attempt("2026-11-24T20:16:47.961Z", "2026-11-24T20:16:54.088Z", "target.head"),
     },
     "replays": 1,
     "first_failed_at": "2026-11-24T20:16:43.282Z",
@@ -153,9 +154,7 @@ EXAMPLES: dict[str, JSON] = {
     "Discard": DISCARD,
     "Reconcile": RECONCILE,
     "ReplayReportPage": _page(LISTED),
-    "DiscardReportPage": _page(
-        {"id": LISTED["id"], "name": "report.csv", "result": "discarded", "detail": ""},
-    ),
+    "DiscardReportPage": _page({"id": LISTED["id"], "name": "report.csv", "result": "discarded", "detail": ""}),
     "ReconcileReportPage": _page(
         {
             "class": "stale",

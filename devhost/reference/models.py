@@ -1,7 +1,7 @@
-"""The values that the API accepts and answers, as types. Tests compare every answer of the app with them."""
+"""The bodies that the API accepts and returns, as types. Tests compare every answer of the app with them."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal, NotRequired, TypedDict
+from typing import Annotated, Literal, Required, TypedDict
 
 from devhost.reference.schemas import JSON, Has, Named, either, together
 from rules.dead_letters import letters
@@ -81,13 +81,18 @@ LINES = Has(maxItems=max(report.PAGE, model.MAX_RATE * lifecycle.BATCH_SECONDS))
 RATE = Has(minimum=1, maximum=model.MAX_RATE)
 
 
+Etag = Annotated[str, "The version's ETag, without quotes."]
+SourceSize = Annotated[int | None, "Bytes; null until the app has read the source.", Has(minimum=0)]
+Detail = Annotated[str, Has(maxLength=letters.MAX_DETAIL)]
+
+
 class Source(TypedDict):
     """The version that is shared."""
 
     url: Annotated[str, "The blob's URL, its name percent-encoded once, without SAS.", Has(format="uri")]
     name: Annotated[str, "The blob's name, not encoded.", Has(minLength=1)]
-    etag: Annotated[str, "The version's ETag, without quotes."]
-    size: Annotated[int | None, "Bytes; null until the app has read the source.", Has(minimum=0)]
+    etag: Etag
+    size: SourceSize
 
 
 class Target(TypedDict):
@@ -136,7 +141,7 @@ class Transfer(TypedDict):
     detail: Annotated[str, "The message of the storage service, the host or the app. May be empty."]
     successor: Annotated[Successor | None, "Only if the transfer is superseded."]
     updated_at: Moment | None
-    next_check_at: Annotated[Moment | None, "When the transfer continues by itself."]
+    next_check_at: Annotated[Moment | None, "When the transfer continues automatically."]
     letter: Annotated[
         Resolution | None, "The dead letter of a dead-lettered transfer, if requested by id or name; otherwise null."
     ]
@@ -155,9 +160,7 @@ class AcceptedTransfer(TypedDict):
 
     id: TransferId
     url: Annotated[
-        str,
-        "Where to find it.",
-        Has(format="uri-reference", pattern=f"^/api/transfers/{TRANSFER_ID_PATTERN.pattern}$"),
+        str, "Where to find it.", Has(format="uri-reference", pattern=f"^/api/transfers/{TRANSFER_ID_PATTERN.pattern}$")
     ]
 
 
@@ -180,7 +183,7 @@ class Attempt(TypedDict):
     started_at: Moment
     failed_at: Moment
     reason: Reason
-    detail: Annotated[str, Has(maxLength=letters.MAX_DETAIL)]
+    detail: Detail
     tries: Annotated[Count, "Number of copies that it tried."]
 
 
@@ -203,7 +206,7 @@ class DeadLetter(TypedDict):
     id: LetterId
     state: Literal["open", "resolved"]
     reason: Reason
-    detail: Annotated[str, Has(maxLength=letters.MAX_DETAIL)]
+    detail: Detail
     hint: Annotated[SomeText, "What to check and how to fix it."]
     transfer: LetterTransfer | None
     message: Annotated[
@@ -251,31 +254,24 @@ class DeadLetterPage(TypedDict):
     continuation: Continuation
 
 
-class ReplayRequest(TypedDict):
+class ReplayRequest(TypedDict, total=False):
     """Which open dead letters to select; each field may be omitted or null."""
 
-    reason: NotRequired[Annotated[Reason | None, "Only dead letters with this reason."]]
-    route: NotRequired[Annotated[RouteName | None, "Only dead letters of this route, even if it no longer exists."]]
-    since: NotRequired[
-        Annotated[
-            GivenMoment | None,
-            "Only dead letters whose last failure is at this time or later; RFC 3339 with a time zone. Not later than `until`.",
-        ]
+    reason: Annotated[Reason | None, "Only dead letters with this reason."]
+    route: Annotated[RouteName | None, "Only dead letters of this route, even if it no longer exists."]
+    since: Annotated[
+        GivenMoment | None,
+        "Only dead letters whose last failure is at this time or later; RFC 3339 with a time zone. Not later than `until`.",
     ]
-    until: NotRequired[
-        Annotated[
-            GivenMoment | None,
-            "Only dead letters whose last failure is before this time; RFC 3339 with a time zone.",
-        ]
+    until: Annotated[
+        GivenMoment | None, "Only dead letters whose last failure is before this time; RFC 3339 with a time zone."
     ]
-    dry_run: NotRequired[Annotated[bool | None, "Only find and report; change nothing.", Has(default=False)]]
-    max_per_second: NotRequired[
-        Annotated[
-            Annotated[int, RATE] | None,
-            "Maximum number of transfers started, or of dead letters discarded, per second, averaged over five seconds; "
-            "an integer without a decimal point.",
-            Has(default=model.DEFAULT_RATE),
-        ]
+    dry_run: Annotated[bool | None, "Only find and report; change nothing.", Has(default=False)]
+    max_per_second: Annotated[
+        Annotated[int, RATE] | None,
+        "Maximum number of transfers started, or of dead letters discarded, per second, averaged over five seconds; "
+        "an integer without a decimal point.",
+        Has(default=model.DEFAULT_RATE),
     ]
 
 
@@ -283,22 +279,20 @@ class DiscardRequest(ReplayRequest):
     """Which open dead letters to select; each field may be omitted or null."""
 
 
-class ReconcileRequest(TypedDict):
+class ReconcileRequest(TypedDict, total=False):
     """The route to reconcile; the other fields may be omitted or null."""
 
-    route: RouteName
-    dry_run: NotRequired[Annotated[bool | None, "Only find and report; start nothing.", Has(default=False)]]
-    max_per_second: NotRequired[
-        Annotated[
-            Annotated[int, RATE] | None,
-            "Maximum number of transfers started per second, averaged over five seconds; an integer without a decimal point.",
-            Has(default=model.DEFAULT_RATE),
-        ]
+    route: Required[RouteName]
+    dry_run: Annotated[bool | None, "Only find and report; start nothing.", Has(default=False)]
+    max_per_second: Annotated[
+        Annotated[int, RATE] | None,
+        "Maximum number of transfers started per second, averaged over five seconds; an integer without a decimal point.",
+        Has(default=model.DEFAULT_RATE),
     ]
 
 
 class JobFields(TypedDict):
-    """The fields of every job but its id and counts. A reconcile has only those that `rules/jobs.py:view` shows."""
+    """The fields of a job except its id and counts. A reconcile has only those that `rules/jobs/status.py:view` shows."""
 
     state: JobState
     phase: Annotated[Phase | None, "Null after the job has ended."]
@@ -324,7 +318,7 @@ class Line(TypedDict):
     """A blob in the report of a reconcile."""
 
     name: SomeText
-    etag: Annotated[str, "The version's ETag, without quotes."]
+    etag: Etag
     size: Bytes
 
 
@@ -365,13 +359,16 @@ class ErrorLine(TypedDict):
     detail: Annotated[SomeText, "The reason, with details."]
 
 
+Explanation = Annotated[str, "Why; empty if the result needs no explanation."]
+
+
 class ReplayedLine(TypedDict):
     """The result for a dead letter."""
 
     id: LetterId
     name: Annotated[str | None, "The blob's name, as in the list of dead letters."]
     result: Result
-    detail: Annotated[str, "Why; empty if the result needs no explanation."]
+    detail: Explanation
 
 
 class SharedLine(TypedDict):
@@ -380,7 +377,7 @@ class SharedLine(TypedDict):
     id: TransferId
     name: SomeText
     result: Result
-    detail: Annotated[str, "Why; empty if the result needs no explanation."]
+    detail: Explanation
 
 
 ReportContinuation = Annotated[
@@ -423,7 +420,7 @@ class Health(TypedDict):
     version: Annotated[SomeText, "The version of the app."]
 
 
-# What the types of the fields cannot say.
+# Rules about combinations of fields.
 RULES: dict[type, JSON] = {
     Successor: together(id="string", etag="string"),
     Transfer: {

@@ -1,11 +1,12 @@
 """The OpenAPI description, from the endpoints, the models and the limits of the code."""
 
+from functools import partial
 from typing import Annotated, Any
 
 import azure.functions as func
 
 from devhost.reference import models
-from devhost.reference.endpoints import JOB_HASH, OPERATIONS, TAGS, Operation, answer, ref, schema
+from devhost.reference.endpoints import JOB_HASH, OPERATIONS, TAGS, Operation, answer, ref, response, schema
 from devhost.reference.examples import EXAMPLES
 from devhost.reference.schemas import JSON, Has, Schemas, closed
 from operations import problems
@@ -45,10 +46,10 @@ KEY = {
     "name": "x-functions-key",
     "description": "The function key; a local stack requires none.",
 }
-# Answers that several endpoints give.
+# The shared answers, by status.
 SHARED = {400: "Invalid", 401: "Unauthorized", 404: "NotFound", 500: "Unforeseen", 503: "Unavailable"}
 UNTIL_MATCH = f"A call reads up to {MAX_PAGES} pages until it finds a match."
-# Query parameters: the component's name, the type and the description. ALIASES has those whose name in the URL is another one.
+# Query parameters: component, type and description. ALIASES has the names in the URL that differ from the component.
 QUERY: dict[str, tuple[Any, str]] = {
     "route": (
         models.RouteName,
@@ -74,10 +75,7 @@ QUERY: dict[str, tuple[Any, str]] = {
         Annotated[int, Has(minimum=1, maximum=MAX_LIMIT, default=DEFAULT_LIMIT)],
         "Maximum number of items per page.",
     ),
-    "continuation": (
-        str,
-        "The value from the previous page, with the same `route`, if any; empty for the first page.",
-    ),
+    "continuation": (str, "The value from the previous page, with the same `route`, if any; empty for the first page."),
     "class": (Finding, "Only lines of the page with this class; reports of bulk replays and discards have no classes."),
     "result": (Result, "Only lines of the page with this result."),
     "reportContinuation": (
@@ -86,7 +84,7 @@ QUERY: dict[str, tuple[Any, str]] = {
     ),
 }
 ALIASES = {"letterName": "name", "reportContinuation": "continuation"}
-# Problems: the name of the schema, the class in the code, the description, and the facts that it carries.
+# Problems: schema, class in the code, description, and additional fields.
 PROBLEMS: dict[str, tuple[type[problems.Problem], str, dict[str, Any]]] = {
     "Invalid": (problems.Invalid, "Invalid request.", {}),
     "NotFound": (problems.NotFound, "Not found.", {}),
@@ -107,11 +105,7 @@ PROBLEMS: dict[str, tuple[type[problems.Problem], str, dict[str, Any]]] = {
         {"resolved_as": models.ResolvedAs},
     ),
     "RefusedConflict": (problems.Conflict, "The message would be refused again.", {"reason": Reason}),
-    "RouteConflict": (
-        problems.Conflict,
-        "The current routes, or the redacted message, do not allow the replay.",
-        {},
-    ),
+    "RouteConflict": (problems.Conflict, "The current routes, or the redacted message, do not allow the replay.", {}),
     "FailedAgainConflict": (
         problems.Conflict,
         "The transfer of the dead letter failed again at the same time; this failure was not discarded.",
@@ -148,17 +142,17 @@ def description() -> JSON:
     parameters = _parameters(schemas)
     for model in PAGES:
         schemas.of(model)
-    for work in JobKind:
-        _job(schemas, work)
-    for name, (kind, text, facts) in PROBLEMS.items():
-        schemas.put(name, lambda kind=kind, text=text, facts=facts: _problem(schemas, kind, text, facts))
+    for kind in JobKind:
+        _job(schemas, kind)
+    for name, problem in PROBLEMS.items():
+        schemas.put(name, partial(_problem, schemas, *problem))
     paths: dict[str, JSON] = {}
     for endpoint in ENDPOINTS:
-        made = _operation(endpoint, OPERATIONS[endpoint.name])
+        described = _operation(endpoint, OPERATIONS[endpoint.name])
         path = paths.setdefault(f"/api/{endpoint.route}", {})
-        path[endpoint.method.lower()] = made
+        path[endpoint.method.lower()] = described
         if "HEAD" in endpoint.methods:
-            path["head"] = _head(made)
+            path["head"] = _head(described)
     return {
         "openapi": "3.1.0",
         "info": INFO,
@@ -217,7 +211,7 @@ def resolved(response: JSON) -> JSON:
 def _parameters(schemas: Schemas) -> JSON:
     ids = {"transferId": models.TransferId, "letterId": models.LetterId}
     paths = {name: schemas.of(hint) for name, hint in ids.items()}
-    paths |= {f"{work}Id": _job_id(schemas, work) for work in JobKind}
+    paths |= {f"{kind}Id": _job_id(schemas, kind) for kind in JobKind}
     found = {name: {"name": "id", "in": "path", "required": True, "schema": made} for name, made in paths.items()}
     for name, (hint, text) in QUERY.items():
         found[name] = {
@@ -230,19 +224,19 @@ def _parameters(schemas: Schemas) -> JSON:
     return found
 
 
-def _job_id(schemas: Schemas, work: JobKind) -> JSON:
-    made = {"type": "string", "description": f"The id of a {TAGS[work]}.", "pattern": f"^{work}-{JOB_HASH}$"}
-    return schemas.put(f"{work.capitalize()}Id", lambda: made)
+def _job_id(schemas: Schemas, kind: JobKind) -> JSON:
+    made = {"type": "string", "description": f"The id of a {TAGS[kind]}.", "pattern": f"^{kind}-{JOB_HASH}$"}
+    return schemas.put(f"{kind.capitalize()}Id", lambda: made)
 
 
-def _job(schemas: Schemas, work: JobKind) -> None:
-    """The schemas of one kind of job: the job as `jobs.view` shows it, its counts, its page and the answer to its start."""
-    name = work.capitalize()
-    shown = status.view(Job(f"{work}-{'0' * 24}", work, models.EPOCH, route="r"), {})
-    fields = schemas.fields(models.JobFields) | {"id": _job_id(schemas, work), "counts": schema(f"{name}Counts")}
-    if work is JobKind.RECONCILE:
+def _job(schemas: Schemas, kind: JobKind) -> None:
+    """Add the schemas of one kind of job: the job as `view` shows it, its counts, its page, and the answer to its start."""
+    name = kind.capitalize()
+    shown = status.view(Job(f"{kind}-{'0' * 24}", kind, models.EPOCH, route="r"), {})
+    fields = schemas.fields(models.JobFields) | {"id": _job_id(schemas, kind), "counts": schema(f"{name}Counts")}
+    if kind is JobKind.RECONCILE:
         fields["route"] = schemas.of(models.RouteName)
-    job = closed(f"A {TAGS[work]}: its request and progress.", {field: fields[field] for field in shown})
+    job = closed(f"A {TAGS[kind]}: its request and progress.", {field: fields[field] for field in shown})
     schemas.put(name, lambda: job | models.JOB_RULES)
     known = {
         "found": "Number of items to act on.",
@@ -250,7 +244,7 @@ def _job(schemas: Schemas, work: JobKind) -> None:
     }
     counts: JSON = {
         str(count): {"type": "integer", "minimum": 0} | ({"description": known[count]} if count in known else {})
-        for count in COUNTS[work]
+        for count in COUNTS[kind]
     }
     schemas.put(f"{name}Counts", lambda: closed("Number of items, and of each result.", counts))
     items = {"type": "array", "items": schema(name)} | models.PAGE.keywords
@@ -260,20 +254,20 @@ def _job(schemas: Schemas, work: JobKind) -> None:
         "type": "string",
         "description": "Where to find it.",
         "format": "uri-reference",
-        "pattern": f"^/api/{PLACES[work]}/{work}-{JOB_HASH}$",
+        "pattern": f"^/api/{PLACES[kind]}/{kind}-{JOB_HASH}$",
     }
     schemas.put(f"{name}Asked", lambda: closed("The started job.", {"id": schema(f"{name}Id"), "url": url}))
 
 
-def _problem(schemas: Schemas, kind: type[problems.Problem], text: str, facts: dict[str, Any]) -> JSON:
+def _problem(schemas: Schemas, problem: type[problems.Problem], description: str, facts: dict[str, Any]) -> JSON:
     fields: JSON = {
         "type": {"type": "string", "const": "about:blank"},
-        "title": {"type": "string", "const": kind.title},
-        "status": {"type": "integer", "const": kind.status},
+        "title": {"type": "string", "const": problem.title},
+        "status": {"type": "integer", "const": problem.status},
         "detail": {"type": "string", "description": "What is wrong.", "minLength": 1},
         "fix": {"type": "string", "description": "How to fix it.", "minLength": 1},
     }
-    return closed(text, fields | {name: schemas.of(hint) for name, hint in facts.items()})
+    return closed(description, fields | {name: schemas.of(hint) for name, hint in facts.items()})
 
 
 def _headers() -> JSON:
@@ -288,45 +282,37 @@ def _headers() -> JSON:
         "Location": _location("The first of the transfers.", f"transfers/{TRANSFER_ID_PATTERN.pattern}"),
     }
     return found | {
-        f"{work.capitalize()}Location": _location("The job.", f"{PLACES[work]}/{work}-{JOB_HASH}") for work in JobKind
+        f"{kind.capitalize()}Location": _location("The job.", f"{PLACES[kind]}/{kind}-{JOB_HASH}") for kind in JobKind
     }
 
 
-def _location(text: str, place: str) -> JSON:
-    made = {"type": "string", "format": "uri-reference", "pattern": rf"^(?:\.\./)*{place}$"}
-    return {"description": text, "required": True, "schema": made}
+def _location(description: str, path: str) -> JSON:
+    made = {"type": "string", "format": "uri-reference", "pattern": rf"^(?:\.\./)*{path}$"}
+    return {"description": description, "required": True, "schema": made}
 
 
-def _error(text: str, name: str, headers: JSON | None = None) -> JSON:
-    content = {"application/problem+json": {"schema": schema(name)}}
-    return {"description": text, **({"headers": headers} if headers else {}), "content": content}
-
-
-def _asked(work: JobKind) -> JSON:
-    name, identity = work.capitalize(), EXAMPLES[work.capitalize()]["id"]
-    example = {"id": identity, "url": f"/api/{PLACES[work]}/{identity}"}
+def _job_started(kind: JobKind) -> JSON:
+    name, identity = kind.capitalize(), EXAMPLES[kind.capitalize()]["id"]
+    example = {"id": identity, "url": f"/api/{PLACES[kind]}/{identity}"}
     headers = {"Location": ref("headers", f"{name}Location")}
-    return answer("The job was started; where to find it.", schema(f"{name}Asked"), example, headers)
+    return answer("The job was started; where to find it.", f"{name}Asked", example, headers)
 
 
 RESPONSES: dict[str, JSON] = {
-    "Invalid": _error("Invalid request; `fix` shows a valid one.", "Invalid"),
+    "Invalid": response("Invalid request; `fix` shows a valid one.", schema("Invalid")),
     "Unauthorized": {
         "description": "The key is missing or wrong. The Functions host answers instead of the app, without a problem body. "
         "A local stack requires no key."
     },
-    "NotFound": _error("Not found.", "NotFound"),
-    "Unforeseen": _error("An unexpected error.", "Unforeseen"),
-    "Unavailable": _error(
+    "NotFound": response("Not found.", schema("NotFound")),
+    "Unforeseen": response("An unexpected error.", schema("Unforeseen")),
+    "Unavailable": response(
         "Temporarily unavailable; repeating the request is safe.",
-        "Unavailable",
-        {"Retry-After": ref("headers", "RetryAfter")},
+        schema("Unavailable"),
+        headers={"Retry-After": ref("headers", "RetryAfter")},
     ),
     "Accepted": answer(
-        "Accepted; where to find the transfers.",
-        schema("Accepted"),
-        EXAMPLES["Accepted"],
-        {"Location": ref("headers", "Location")},
+        "Accepted; where to find the transfers.", "Accepted", headers={"Location": ref("headers", "Location")}
     ),
-    **{f"{work.capitalize()}Asked": _asked(work) for work in JobKind},
+    **{f"{kind.capitalize()}Asked": _job_started(kind) for kind in JobKind},
 }

@@ -1,4 +1,4 @@
-"""Where each table is, and the pages with their tables replaced."""
+"""The generated pages, and the tables inside other pages."""
 
 import json
 import re
@@ -23,23 +23,23 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
 
 
 def pages() -> dict[Path, str]:
-    """Every page that is generated in whole or in part, with its text as it should be."""
+    """Returns every fully or partly generated page with its up-to-date text."""
     found = {DOCS / f"{name}.md": with_tables((DOCS / f"{name}.md").read_text(), made) for name, made in TABLES.items()}
-    found[DOCS / "service-answers.md"] = answers.written()
+    found[DOCS / "service-answers.md"] = answers.page()
     found[DOCS / "openapi.json"] = json.dumps(openapi.description(), indent=2, ensure_ascii=False) + "\n"
     return found
 
 
 def with_tables(text: str, made: dict[str, Callable[[], str]]) -> str:
-    """The text with these tables between their markers.
+    """Returns the text with these tables between their markers.
 
     Raises:
-        ValueError: A marker is missing, or is there more than once.
+        ValueError: A pair of markers is missing or repeated.
     """
     for name, table in made.items():
         begin, end = f"<!-- begin: {name} -->", f"<!-- end: {name} -->"
         found = re.findall(f"{begin}.*?{end}", text, re.DOTALL)
         if len(found) != 1:
-            raise ValueError(f"the markers of {name!r} must be there once, not {len(found)} times")
+            raise ValueError(f"the markers of {name!r} must occur once, not {len(found)} times")
         text = text.replace(found[0], f"{begin}\n\n{table()}\n{end}")
     return text

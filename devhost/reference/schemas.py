@@ -1,22 +1,23 @@
 """JSON Schemas from Python types: `str`, `int`, `bool`, `list`, unions with None, `Literal`, string enums and TypedDicts."""
 
+from collections.abc import Callable
 from enum import Enum
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Annotated, Any, Literal, Required, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 JSON = dict[str, Any]
 TYPES = {str: "string", int: "integer", bool: "boolean", NoneType: "null"}
 
 
 class Has:
-    """Keywords of a schema, in `Annotated`."""
+    """Schema keywords, as metadata of `Annotated`."""
 
     def __init__(self, **keywords: Any) -> None:
         self.keywords = keywords
 
 
 class Named(Has):
-    """Keywords of a type that gets a schema of its own under this name."""
+    """Schema keywords of a type that becomes a component with this name."""
 
     def __init__(self, name: str, description: str | None = None, **keywords: Any) -> None:
         super().__init__(**({"description": description} if description else {}), **keywords)
@@ -24,9 +25,9 @@ class Named(Has):
 
 
 class Schemas:
-    """Collects the schemas of all types that were asked for, by name.
+    """Collects the components of all types.
 
-    `enums` describes each enum. `rules` holds further keywords of a TypedDict.
+    `enums` has the description of each enum, `rules` further keywords of a TypedDict.
     """
 
     def __init__(self, enums: dict[type, str], rules: dict[type, JSON]) -> None:
@@ -34,11 +35,11 @@ class Schemas:
         self._enums, self._rules = enums, rules
 
     def of(self, hint: Any) -> JSON:  # noqa: PLR0911  # one for each kind of type
-        """The schema of a type. In `Annotated` a string is the description."""
+        """Returns the schema of a type. A string in `Annotated` is the description."""
         origin, arguments = get_origin(hint), get_args(hint)
         if origin is Annotated:
             return self._annotated(arguments[0], arguments[1:])
-        if origin is NotRequired:
+        if origin is Required:
             return self.of(arguments[0])
         if origin in {Union, UnionType}:
             return self._union([self.of(part) for part in arguments])
@@ -55,31 +56,31 @@ class Schemas:
         values = [value.value for value in hint]
         return self.put(hint.__name__, lambda: {"type": "string", "description": self._enums[hint], "enum": values})
 
-    def put(self, name: str, make: Any) -> JSON:
-        """A reference to the schema of this name, which is made on first use."""
+    def put(self, name: str, make: Callable[[], JSON]) -> JSON:
+        """Returns a reference to a component, which `make` creates on first use."""
         if name not in self.named:
             self.named[name] = {}
             self.named[name] = make()
         return {"$ref": f"#/components/schemas/{name}"}
 
     def fields(self, model: type) -> dict[str, JSON]:
-        """The schemas of a TypedDict's fields. A trailing underscore keeps a name apart from a Python keyword."""
+        """Returns the schemas of a TypedDict's fields. The trailing underscore of `class_` is removed."""
         hints = get_type_hints(model, include_extras=True)
         return {name.removesuffix("_"): self.of(hint) for name, hint in hints.items()}
 
     def _object(self, model: Any) -> JSON:
-        loose = {name.removesuffix("_") for name in model.__optional_keys__}
+        optional = {name.removesuffix("_") for name in model.__optional_keys__}
         fields = self.fields(model)
         return closed(
-            " ".join(model.__doc__.split()), fields, [name for name in fields if name not in loose]
+            " ".join(model.__doc__.split()), fields, [name for name in fields if name not in optional]
         ) | self._rules.get(model, {})
 
-    def _annotated(self, base: Any, notes: tuple[Any, ...]) -> JSON:
-        if isinstance(notes[0], Named):
-            return self.put(notes[0].name, lambda: self.of(base) | notes[0].keywords)
+    def _annotated(self, base: Any, metadata: tuple[Any, ...]) -> JSON:
+        if isinstance(metadata[0], Named):
+            return self.put(metadata[0].name, lambda: self.of(base) | metadata[0].keywords)
         schema = self.of(base)
-        for note in notes:
-            schema = schema | ({"description": note} if isinstance(note, str) else note.keywords)
+        for item in metadata:
+            schema = schema | ({"description": item} if isinstance(item, str) else item.keywords)
         return schema
 
     @staticmethod
@@ -96,12 +97,12 @@ class Schemas:
 
 def closed(description: str, fields: dict[str, JSON], required: list[str] | None = None) -> JSON:
     """An object with these fields and no others; all are required unless `required` says otherwise."""
-    needed = list(fields) if required is None else required
+    names = list(fields) if required is None else required
     return {
         "type": "object",
         "description": description,
         "additionalProperties": False,
-        **({"required": needed} if needed else {}),
+        **({"required": names} if names else {}),
         "properties": fields,
     }
 

@@ -14,9 +14,9 @@ from settings import VARIABLES
 from triggers.http.endpoints import ENDPOINTS, Endpoint
 from triggers.timers import TIMERS
 
-NUMBERS = {1: "every minute", 5: "every five minutes", 10: "every ten minutes"}
-# Whole records are long: an example is shown once, at the call that answers it alone.
-SHOWN = (
+INTERVALS = {1: "every minute", 5: "every five minutes", 10: "every ten minutes"}
+# Examples are long, so each is shown only once.
+WITH_EXAMPLE = (
     "get_transfer",
     "share_now",
     "list_dead_letters",
@@ -65,10 +65,10 @@ def timers() -> str:
 
 
 def every(schedule: str) -> str:
-    """How often an NCRONTAB schedule fires, for schedules that divide an hour into equal parts."""
+    """Returns how often an NCRONTAB schedule fires. The schedule must divide an hour into equal parts."""
     minutes = schedule.split()[1]
     times = 60 if minutes == "*" else 60 // int(minutes[2:]) if minutes.startswith("*/") else minutes.count(",") + 1
-    return NUMBERS[60 // times]
+    return INTERVALS[60 // times]
 
 
 def reasons() -> str:
@@ -77,9 +77,9 @@ def reasons() -> str:
 
 
 def endpoints() -> str:
-    """Every endpoint, and an example of each kind of answer."""
+    """Every endpoint, and examples of answers."""
     parts = [table(("call", "does", "query", "answers", "key"), map(_row, ENDPOINTS))]
-    parts += [example for each in ENDPOINTS if each.name in SHOWN for example in _examples(each)]
+    parts += [example for each in ENDPOINTS if each.name in WITH_EXAMPLE for example in _examples(each)]
     return "\n".join(parts)
 
 
@@ -97,10 +97,10 @@ def _call(endpoint: Endpoint) -> str:
 
 def _examples(endpoint: Endpoint) -> Iterable[str]:
     operation = OPERATIONS[endpoint.name]
-    sent = operation.body["content"]["application/json"]["example"] if operation.body else None
-    given = f" with `{json.dumps(sent)}`" if sent else ""
-    for status, said in operation.answers.items():
-        content = resolved(said)["content"].get("application/json", {})
+    request = operation.body["content"]["application/json"]["example"] if operation.body else None
+    given = f" with `{json.dumps(request)}`" if request else ""
+    for status, response in operation.answers.items():
+        content = resolved(response)["content"].get("application/json", {})
         if "example" in content:
             fields = ",\n ".join(
                 f"{json.dumps(name)}: {json.dumps(value)}" for name, value in content["example"].items()

@@ -1,7 +1,8 @@
-"""The durable backend in host.json.
+"""The durable backend in host.json, in the package and in the working tree.
 
-With the Durable Task Scheduler, host.json in the package must name it: the scale controller reads that file, not app settings.
-The lines are inserted and removed as text, so that the file in the working tree is restored byte for byte.
+For the Durable Task Scheduler, host.json in the package must name it: the scale controller reads that file, not app settings.
+The lines are added and removed as text, so that the file in the working tree is restored byte for byte.
+
 """
 
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ LINES = """\
 
 
 def for_package(environment: Mapping[str, str]) -> None:
-    """Insert the scheduler if the azd environment selects it."""
+    """Add the scheduler if the azd environment selects it."""
     write(scheduler=environment.get("DURABLE_BACKEND") == "scheduler")
 
 
@@ -26,7 +27,11 @@ def restore() -> None:
 
 
 def write(*, scheduler: bool) -> None:
-    """Write the file with or without the scheduler; do not touch it if nothing changes."""
+    """Write the file with or without the scheduler, unless it is right already.
+
+    Raises:
+        SystemExit: The file has no storageProvider.
+    """
     data = HOST.read_bytes()
     newline = "\r\n" if b"\r\n" in data else "\n"
     text = data.decode().replace("\r\n", "\n")

@@ -1,4 +1,4 @@
-"""Before packaging: write the durable backend of the azd environment into host.json."""
+"""Before packaging: put the durable backend of the azd environment into host.json."""
 
 import os
 

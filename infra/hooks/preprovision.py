@@ -1,6 +1,7 @@
-"""Before provisioning: find the problems that Azure would report only after minutes, without naming the cause.
+"""Before provisioning: find problems that Azure would report only after minutes, and without naming the cause.
 
-azd runs this hook. It calls the Azure CLI. If the CLI cannot answer, the hook prints a warning and the deployment continues.
+azd runs this hook, which asks the Azure CLI. A check that the CLI cannot answer is a warning, and the deployment continues.
+
 """
 
 import json
@@ -13,21 +14,21 @@ from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
-SECONDS = 60
-REGISTER_SECONDS = 300  # a registration takes a minute or two
-WRITE = "microsoft.authorization/roleassignments/write"
+CALL_SECONDS = 60
+REGISTRATION_SECONDS = 300  # a registration takes a minute or two
+ASSIGN_ROLES = "microsoft.authorization/roleassignments/write"
 
 
 class Refusal(Exception):
-    """Azure would refuse the deployment. The message has the fix."""
+    """Azure would refuse the deployment. The message contains the fix."""
 
 
 class Unknown(Exception):
-    """A check could not be made. The message has the reason."""
+    """The check failed to run. The message contains the cause."""
 
 
 def main(environment: Mapping[str, str]) -> int:
-    """Run all checks and return the exit code."""
+    """Run all checks. Returns the exit code."""
     subscription = environment.get("AZURE_SUBSCRIPTION_ID", "")
     if shutil.which("az") is None:
         print("WARNING: the Azure CLI (az) is not on PATH; providers, region and permissions are not checked.")
@@ -48,42 +49,42 @@ def main(environment: Mapping[str, str]) -> int:
 
 
 def checks(subscription: str, environment: Mapping[str, str]) -> list[Callable[[], None]]:
-    """Return the checks in their order."""
+    """The checks, in their order."""
     ask = partial(az, subscription)
     group = f"rg-{environment.get('AZURE_ENV_NAME', '')}"
-    # The template has no resource of Microsoft.App, but the subnet of a Flex Consumption app is delegated to it.
-    networked = environment.get("VNET_ENABLED", "true").lower() != "false"
-    providers = [*(["Microsoft.App"] if networked else []), "Microsoft.EventGrid"]
+    # The template has no resource of Microsoft.App, but delegates the subnet of the app to it.
+    has_network = environment.get("VNET_ENABLED", "true").lower() != "false"
+    providers = [*(["Microsoft.App"] if has_network else []), "Microsoft.EventGrid"]
     return [
-        *(partial(register, ask, provider) for provider in providers),
-        partial(region, ask, environment.get("AZURE_LOCATION", "")),
-        partial(roles, ask, subscription, group),
+        *(partial(register_provider, ask, provider) for provider in providers),
+        partial(check_region, ask, environment.get("AZURE_LOCATION", "")),
+        partial(check_roles, ask, subscription, group),
     ]
 
 
-def register(ask: Callable[..., Any], provider: str) -> None:
+def register_provider(ask: Callable[..., Any], provider: str) -> None:
     """Register a provider in the subscription, if it is not registered.
 
     Raises:
-        Unknown: the provider is not registered, and the registration failed.
+        Unknown: It is not registered, and could not be registered.
     """
-    named = ("--namespace", provider)
+    namespace = ("--namespace", provider)
     try:
-        if ask("provider", "show", *named, "--query", "registrationState") == "Registered":
+        if ask("provider", "show", *namespace, "--query", "registrationState") == "Registered":
             return
         print(f"Registering {provider} in the subscription; this takes a minute or two ...", flush=True)
-        ask("provider", "register", *named, "--wait", seconds=REGISTER_SECONDS)
+        ask("provider", "register", *namespace, "--wait", seconds=REGISTRATION_SECONDS)
     except Unknown as unknown:
         fix = f"the deployment fails without it. Fix: az provider register --wait --namespace {provider}"
         raise Unknown(f"{provider} could not be registered ({unknown}); {fix}") from None
 
 
-def region(ask: Callable[..., Any], location: str) -> None:
-    """Refuse a region without Flex Consumption.
+def check_region(ask: Callable[..., Any], location: str) -> None:
+    """Check that the region offers Flex Consumption.
 
     Raises:
-        Refusal: the region does not offer it; the message lists those that do.
-        Unknown: the regions could not be listed.
+        Refusal: It does not. The message lists the regions that do.
+        Unknown: The regions could not be listed.
     """
     if not location:
         raise Unknown("azd has not asked for the region yet; it is not checked")
@@ -91,34 +92,34 @@ def region(ask: Callable[..., Any], location: str) -> None:
         listed = ask("functionapp", "list-flexconsumption-locations", "--query", "[].name")
     except Unknown as unknown:
         raise Unknown(f"the regions with Flex Consumption could not be listed ({unknown})") from None
-    names = sorted({plain(str(name)) for name in listed}) if isinstance(listed, list) else []
+    names = sorted({normalize(str(name)) for name in listed}) if isinstance(listed, list) else []
     if not names:
         raise Unknown("the regions with Flex Consumption could not be listed (az returned none)")
-    if plain(location) not in names:
+    if normalize(location) not in names:
         raise Refusal(
             f"{location} does not offer Flex Consumption. Fix: azd env set AZURE_LOCATION <region>, one of: {', '.join(names)}"
         )
 
 
-def plain(name: str) -> str:
-    """Return `westeurope` for `West Europe`."""
+def normalize(name: str) -> str:
+    """Returns `West Europe` as `westeurope`."""
     return name.replace(" ", "").lower()
 
 
-def roles(ask: Callable[..., Any], subscription: str, group: str) -> None:
-    """Refuse a user who may not assign roles in the subscription or in the resource group, if it exists.
+def check_roles(ask: Callable[..., Any], subscription: str, group: str) -> None:
+    """Check that the user may assign roles in the subscription, or in the resource group if it exists.
 
     Raises:
-        Refusal: the user may not assign roles.
-        Unknown: the permissions could not be read.
+        Refusal: The user may not.
+        Unknown: The permissions could not be read.
     """
-    whole = f"/subscriptions/{subscription}"
+    scope = f"/subscriptions/{subscription}"
     try:
-        allowed = may_write(ask, whole)
+        allowed = may_assign_roles(ask, scope)
     except Unknown as unknown:
         raise Unknown(f"your permission to assign roles could not be checked ({unknown})") from None
     try:
-        allowed = allowed or may_write(ask, f"{whole}/resourceGroups/{group}")
+        allowed = allowed or may_assign_roles(ask, f"{scope}/resourceGroups/{group}")
     except Unknown:  # the group does not exist yet
         allowed = False
     if not allowed:
@@ -129,32 +130,32 @@ def roles(ask: Callable[..., Any], subscription: str, group: str) -> None:
         )
 
 
-def may_write(ask: Callable[..., Any], scope: str) -> bool:
-    """Return whether the user may assign roles in a scope: one of the user's roles has the action and does not exclude it.
+def may_assign_roles(ask: Callable[..., Any], scope: str) -> bool:
+    """Returns whether a role of the user allows role assignments in this scope.
 
     Raises:
-        Unknown: the permissions could not be read.
+        Unknown: The permissions could not be read.
     """
     url = f"{scope}/providers/Microsoft.Authorization/permissions?api-version=2022-04-01"
     answer = ask("rest", "--method", "get", "--url", url)
     found = answer.get("value") if isinstance(answer, dict) else None
     if not isinstance(found, list):
         raise Unknown("az returned no permissions")
-    return any(named(each, "actions") and not named(each, "notActions") for each in found)
+    return any(contains_write(each, "actions") and not contains_write(each, "notActions") for each in found)
 
 
-def named(permission: Mapping[str, Any], key: str) -> bool:
-    """Return whether a list of a permission contains the action; `*` matches any text."""
-    return any(fnmatchcase(WRITE, str(pattern).lower()) for pattern in permission.get(key) or ())
+def contains_write(permission: Mapping[str, Any], key: str) -> bool:
+    """Returns whether a list of actions contains the assignment of roles. `*` matches any text."""
+    return any(fnmatchcase(ASSIGN_ROLES, str(pattern).lower()) for pattern in permission.get(key) or ())
 
 
-def az(subscription: str, *command: str, seconds: int = SECONDS) -> Any:
-    """Call the Azure CLI and return its JSON. Its error output is not shown, since it may contain anything.
+def az(subscription: str, *command: str, seconds: int = CALL_SECONDS) -> Any:
+    """Run a command of the Azure CLI. Returns its JSON output. Error texts are not shown, because they may contain secrets.
 
     Raises:
-        Unknown: the call failed.
+        Unknown: The command failed or timed out.
     """
-    # The full path: on Windows the program is `az.cmd`, which is not found by the name `az`.
+    # Use the full path: on Windows it is `az.cmd`, which subprocess does not find by the name `az`.
     program = shutil.which("az") or "az"
     where = ("--subscription", subscription, "--only-show-errors", "--output", "json")
     try:

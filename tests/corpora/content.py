@@ -1,4 +1,4 @@
-"""Contents, each with its exact verdict: which engine carries it to which state, or why nothing does."""
+"""Blobs with content of many kinds, each with the engine and the state that its transfer must have."""
 
 import gzip
 import hashlib
@@ -11,8 +11,8 @@ from azure.storage.blob import BlobType
 MIB = 1024 * 1024
 PIECE = 4 * MIB
 SYNC_LIMIT = 256 * MIB
-FOREIGN = b"by somebody else"
-# What the two keys of a receipt and their values take of the 8 KB: an id has 33 characters, an emulator's ETag 17 or so.
+FOREIGN = b"by another writer"
+# The size of a receipt: two keys, an id of 33 characters, and an ETag of the emulator of about 17.
 RECEIPT = len("source_etag") + 17 + len("transfer_id") + 33
 LATEST = {
     "content_type": "text/plain",
@@ -24,7 +24,7 @@ LATEST = {
 
 @dataclass(frozen=True)
 class Case:
-    """A blob, and what becomes of it."""
+    """A blob, and the expected result of its transfer."""
 
     name: str
     size: int
@@ -34,25 +34,24 @@ class Case:
     kind: BlobType = BlobType.BLOCKBLOB
     staged: bool = False
     zipped: bool = False
-    there: bytes | None = None
+    existing: bytes | None = None
     headers: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
 
     @property
     def blob(self) -> str:
-        """The blob's name."""
         return f"content/{self.name}"
 
     def pieces(self) -> Iterator[bytes]:
-        """Its bytes, no two pieces of any two cases alike."""
+        """The content in pieces. No two pieces of any two cases are alike."""
         for start in range(0, self.size, PIECE):
             data = hashlib.shake_256(f"{self.name} {start}".encode()).digest(min(PIECE, self.size - start))
             yield gzip.compress(data, mtime=0) if self.zipped else data
 
 
 def filled(size: int) -> dict[str, str]:
-    """Metadata that takes so many bytes, names included."""
+    """Metadata of this size in bytes, including its names."""
     whole, rest = divmod(size, 1_000)
     return {f"m{number}": "v" * 998 for number in range(whole)} | ({"rest": "v" * (rest - 4)})
 
@@ -68,7 +67,7 @@ CASES = (
     Case("256 MiB and one", SYNC_LIMIT + 1, "async", staged=True),
     Case("append blob", 70_000, "async", kind=BlobType.APPENDBLOB, headers=LATEST, metadata={"Owner": "Zo"}),
     Case("page blob", 130 * 512, "async", kind=BlobType.PAGEBLOB, headers=LATEST, metadata={"Owner": "Zo"}),
-    # Put Block List takes the header as it is given: nobody has ever compared it with the bytes.
+    # Put Block List stores the header without comparing it with the content.
     Case("wrong md5", 9 * MIB, "sync", staged=True, headers={"content_md5": bytearray(b"not of this blob")}),
     Case("gzip", 3 * MIB, "sync", zipped=True, headers={**LATEST, "content_encoding": "gzip"}),
     Case("nearly 8 KB of metadata", 10, "sync", metadata=filled(8 * 1024 - RECEIPT - 2)),
@@ -78,6 +77,6 @@ CASES = (
     Case("a receipt of another transfer", 10, "sync", metadata={"source_etag": "0x1", "Transfer_Id": "x", "kept": "y"}),
     Case("ten tags", 10, "sync", tags={f"tag {number}": f"value/{number}+=:._-" for number in range(10)}),
     Case("tags of an append blob", 10, "async", kind=BlobType.APPENDBLOB, tags={"team": "data"}),
-    Case("written by somebody else", 10, "sync", there=FOREIGN),
-    Case("written by somebody else, large", SYNC_LIMIT + 2, "async", staged=True, there=FOREIGN),
+    Case("written by another writer", 10, "sync", existing=FOREIGN),
+    Case("written by another writer, large", SYNC_LIMIT + 2, "async", staged=True, existing=FOREIGN),
 )

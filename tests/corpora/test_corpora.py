@@ -1,8 +1,4 @@
-"""Hostile messages, names and URLs, each with its exact verdict: one case a line.
-
-A long text is a list of pieces, each a text or `[text, times]`. `why` is what the verdict says in words; `blob` and `etag`
-are the version that an accepted message, or the subject beside a URL, names where it is not the samples' own.
-"""
+"""The rules lead every case of the corpora to its verdict."""
 
 import base64
 from typing import Any
@@ -26,7 +22,7 @@ BARE = Route("bare", Place(SOURCE_HOST, "source"), Place(TARGET_HOST, "target"))
 
 
 def expected(case: dict[str, Any]) -> EventDecision:
-    """What a message of this verdict leads to, whole."""
+    """Returns the decision for a message with this verdict."""
     verdict, why = case["verdict"], case.get("why", NOT_ITS_URL)
     if verdict == "accepted":
         transfer = identity.transfer(ROUTE, text(case.get("blob", NAME)), case.get("etag", ETAG))
@@ -42,7 +38,7 @@ ACCEPTED = [case for case in MESSAGES + URLS if case["verdict"] == "accepted"]
 
 
 @pytest.mark.parametrize(
-    ("cases", "content", "floor"),
+    ("cases", "content", "minimum"),
     [
         (MESSAGES, message, 500),
         (NAMES, lambda case: text(case["blob"]), 300),
@@ -50,15 +46,13 @@ ACCEPTED = [case for case in MESSAGES + URLS if case["verdict"] == "accepted"]
     ],
     ids=["messages", "names", "urls"],
 )
-def test_a_corpus_is_large_and_no_case_is_there_twice(cases: list[dict[str, Any]], content: Any, floor: int) -> None:
-    """Neither by its name nor by what it holds."""
-    assert len(cases) >= floor
+def test_a_corpus_is_large_and_has_no_duplicates(cases: list[dict[str, Any]], content: Any, minimum: int) -> None:
+    assert len(cases) >= minimum
     assert len({case["name"] for case in cases}) == len(cases)
     assert len({content(case) for case in cases}) == len(cases)
 
 
-def test_the_messages_lead_to_everything_that_a_message_can_lead_to() -> None:
-    """And names and URLs to both of theirs."""
+def test_the_corpora_contain_every_verdict() -> None:
     assert {case["verdict"] for case in MESSAGES} == {
         "accepted",
         "ignored",
@@ -72,20 +66,18 @@ def test_the_messages_lead_to_everything_that_a_message_can_lead_to() -> None:
 
 @pytest.mark.parametrize("case", MESSAGES + URLS, ids=lambda case: ascii(case["name"]))
 def test_a_message_leads_to_its_verdict(case: dict[str, Any]) -> None:
-    """Nothing raises, nothing more is started, and the reason is the very one."""
     assert decide_on(message(case), (ROUTE,)) == expected(case)
 
 
 @pytest.mark.parametrize("case", ACCEPTED, ids=lambda case: ascii(case["name"]))
-def test_plain_and_base64_lead_to_the_same(case: dict[str, Any]) -> None:
-    """Whichever of the two a case is written in."""
+def test_plain_and_base64_lead_to_the_same_verdict(case: dict[str, Any]) -> None:
     clear = plain_body(message(case))
     assert decide_on(clear, (ROUTE,)) == decide_on(base64.b64encode(clear), (ROUTE,)) == expected(case)
 
 
 @pytest.mark.parametrize("case", NAMES, ids=lambda case: ascii(case["name"]))
-def test_a_name_is_carried_byte_for_byte_or_refused_in_words(case: dict[str, Any]) -> None:
-    """A carried one is the same at the target, and comes back from its URL."""
+def test_a_name_is_accepted_unchanged_or_refused_with_its_reason(case: dict[str, Any]) -> None:
+    """An accepted name is the target's name, and can be parsed from its URL."""
     name, why = text(case["blob"]), case.get("why")
     found = events.transfer_for(BARE, name, ETAG)
     assert names.refusal(name) == (None if why == TOO_LONG_A_URL else why)

@@ -1,18 +1,26 @@
-"""The pages, the modules of the app, and the names that a module defines."""
+"""The pages of the documentation, and the modules of the app with the names that they define."""
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
-FOLDERS = ("triggers", "orchestrators", "activities", "adapters", "operations", "rules")
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+MACHINE_PATH = re.compile(r"/(?:work|home|tmp|root|Users)\b|stored locally at|/var/folders")
+FOLDERS = ("triggers", "orchestrators", "activities", "adapters", "operations", "ports", "rules")
 
 
 def page(name: str) -> str:
-    """The text of a file."""
     return (ROOT / name).read_text()
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors that GitHub gives to a page's headings."""
+    heads = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
 
 
 def modules() -> Iterator[Path]:
@@ -24,7 +32,7 @@ def modules() -> Iterator[Path]:
 
 @cache
 def names(path: Path) -> frozenset[str]:
-    """Functions, classes with their methods and fields, and constants of a module. A test in a class also by itself."""
+    """Functions, classes with their methods and fields, and constants of a module. Test methods also without their class."""
     found = set(_defined(ast.parse(path.read_text()).body, "")) if path.is_file() else set()
     return frozenset(found | {name.rpartition(".")[2] for name in found if ".test_" in name})
 

@@ -1,4 +1,4 @@
-"""Calls of the API on in-memory fakes, each with the endpoint and the status that it must have."""
+"""Calls of the API on in-memory fakes, each with its endpoint and expected status."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -27,20 +27,20 @@ from tests.unit.triggers.api import UNKNOWN, Answer, Api, dead
 from tests.unit.world import World
 from triggers.http.endpoints import ENDPOINTS, PLACES
 
-Made: TypeAlias = Callable[..., Awaitable[str]]
+MakeDeadLetter: TypeAlias = Callable[..., Awaitable[str]]
 Scenario: TypeAlias = Callable[[World, Api], Awaitable[Answer]]
 SCENARIOS: list[tuple[str, int, Scenario]] = []
 SHARE = body({"route": ROUTE.name, "name": NAME})
 # The smallest body that starts each job.
-ASKED: dict[str, dict[str, Any]] = {f"start_{kind}": {} for kind in JobKind} | {
+BODIES: dict[str, dict[str, Any]] = {f"start_{kind}": {} for kind in JobKind} | {
     "start_reconcile": {"route": ROUTE.name}
 }
 DEEP = "in/" + "x/" * 255
 
 
-def add(operation: str, status: int, play: Callable[..., Awaitable[Answer]], **arguments: Any) -> None:
-    """Register a call of this endpoint with this status."""
-    SCENARIOS.append((operation, status, partial(play, operation=operation, **arguments)))
+def add(operation: str, status: int, scenario: Callable[..., Awaitable[Answer]], **arguments: Any) -> None:
+    """Register a call of this endpoint, with its expected status."""
+    SCENARIOS.append((operation, status, partial(scenario, operation=operation, **arguments)))
 
 
 def unknown(operation: str) -> str | None:
@@ -51,53 +51,53 @@ def unknown(operation: str) -> str | None:
     return next((f"{kind}-{'0' * 24}" for kind in JobKind if route.startswith(f"{PLACES[kind]}/")), UNKNOWN)
 
 
-def _sent(operation: str) -> bytes:
-    return body(ASKED[operation]) if operation in ASKED else SHARE
+def _body(operation: str) -> bytes:
+    return body(BODIES[operation]) if operation in BODIES else SHARE
 
 
-async def _fails(world: World, api: Api, operation: str, *, foreseen: bool) -> Answer:
-    error = RuntimeError("unforeseen")
-    world.troubles.append(lambda asked, _: error_for_answer(asked, 503, "ServerBusy") if foreseen else error)
-    return await api.call(operation, unknown(operation), _sent(operation))
+async def _fails(world: World, api: Api, operation: str, *, expected: bool) -> Answer:
+    error = RuntimeError("unexpected")
+    world.troubles.append(lambda request, _: error_for_answer(request, 503, "ServerBusy") if expected else error)
+    return await api.call(operation, unknown(operation), _body(operation))
 
 
-async def _of_nothing(_world: World, api: Api, operation: str, **query: str) -> Answer:
-    return await api.call(operation, unknown(operation), _sent(operation), **query)
+async def _call_unknown(_world: World, api: Api, operation: str, **query: str) -> Answer:
+    return await api.call(operation, unknown(operation), _body(operation), **query)
 
 
 for endpoint in ENDPOINTS:
     for code in (500, 503):
-        add(endpoint.name, code, _fails, foreseen=code == 503)
+        add(endpoint.name, code, _fails, expected=code == 503)
     if endpoint.name != "health":
-        add(endpoint.name, 400, _of_nothing, verbose="1")
+        add(endpoint.name, 400, _call_unknown, verbose="1")
     if unknown(endpoint.name) or endpoint.name == "share_now":
-        add(endpoint.name, 404, _of_nothing)
+        add(endpoint.name, 404, _call_unknown)
 
 
-async def _just(world: World, api: Api, operation: str, sent: bytes = b"", **query: str) -> Answer:
-    """One call in a world with a transfer in each condition."""
+async def _call(world: World, api: Api, operation: str, sent: bytes = b"", **query: str) -> Answer:
+    """One call, while there is a transfer in each condition."""
     _populate(world)
     return await api.call(operation, None, sent, **query)
 
 
-add("health", 200, _just)
-add("list_transfers", 200, _just)
-add("list_transfers", 200, _just, limit="2")
-add("list_transfers", 200, _just, route="no-such-route")
-add("list_transfers", 404, _just, route=ROUTE.name, name="in/no-such-blob")
-add("share_now", 400, _just)
-add("share_now", 202, _just, sent=body({"route": ROUTE.name, "name": "in/0"}))
-add("start_replay", 202, _just, sent=b"{}")
-add("start_replay", 400, _just, sent=body({"reason": "tired"}))
-add("start_discard", 202, _just, sent=b"{}")
-add("start_discard", 400, _just, sent=body({"reason": "tired"}))
-add("start_reconcile", 202, _just, sent=_sent("start_reconcile"))
-add("start_reconcile", 400, _just, sent=b"{}")
-add("start_reconcile", 404, _just, sent=body({"route": "nowhere"}))
+add("health", 200, _call)
+add("list_transfers", 200, _call)
+add("list_transfers", 200, _call, limit="2")
+add("list_transfers", 200, _call, route="no-such-route")
+add("list_transfers", 404, _call, route=ROUTE.name, name="in/no-such-blob")
+add("share_now", 400, _call)
+add("share_now", 202, _call, sent=body({"route": ROUTE.name, "name": "in/0"}))
+add("start_replay", 202, _call, sent=b"{}")
+add("start_replay", 400, _call, sent=body({"reason": "unknown"}))
+add("start_discard", 202, _call, sent=b"{}")
+add("start_discard", 400, _call, sent=body({"reason": "unknown"}))
+add("start_reconcile", 202, _call, sent=_body("start_reconcile"))
+add("start_reconcile", 400, _call, sent=b"{}")
+add("start_reconcile", 404, _call, sent=body({"route": "nowhere"}))
 
 
 def _populate(world: World) -> None:
-    """Transfers by state and ending; broken, not begun yet, and with an input that cannot be read."""
+    """Transfers in every state, with an ending, broken, not started yet, or with an unreadable input."""
     newer = Ending(State.SUPERSEDED, successor=Successor(NEWER))
     deleted = Ending(State.SUPERSEDED, successor=Successor(None))
     gave_up = Ending(State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="503")
@@ -119,8 +119,8 @@ def _populate(world: World) -> None:
         transfer = world.put(f"in/{number}")
         run = Run(transfer, NOW, **fields)
         world.stands(transfer, status, run, progress(run) if status == "Completed" else None)
-    begun = world.put("in/begun")
-    world.instances.kept[begun.id] = Instance(begun.id, "Pending", Run(begun, NOW), {}, None, NOW)
+    pending = world.put("in/pending")
+    world.instances.kept[pending.id] = Instance(pending.id, "Pending", Run(pending, NOW), {}, None, NOW)
     for identity, status in ((UNKNOWN, "Running"), (UNKNOWN.replace("0", "1"), "Failed")):
         world.instances.kept[identity] = Instance(identity, status, None, {}, None, NOW)
 
@@ -156,20 +156,20 @@ add("cancel_transfer", 409, _running, ending=Ending(State.SUPERSEDED))
 add("cancel_transfer", 503, _running)
 
 
-async def _message(world: World, sent: bytes = b"hello") -> str:
-    return await refuse(world.ports, sent, RejectedEvent(Reason.MALFORMED, "no JSON"))
+async def _message_dead_letter(world: World, sent: bytes = b"hello") -> str:
+    return await refuse(world.ports, sent, RejectedEvent(Reason.MALFORMED, "not JSON"))
 
 
-async def _unreadable(world: World) -> str:
+async def _unreadable_transfer(world: World) -> str:
     await world.dead_letters.write(letters.of_unreadable(UNKNOWN, "the orchestration was Failed: x", NOW, "0.1.0"))
     return UNKNOWN
 
 
-async def _open(world: World) -> str:
+async def _open_dead_letter(world: World) -> str:
     return (await dead(world)).id
 
 
-async def _twice(world: World) -> str:
+async def _failed_twice(world: World) -> str:
     transfer = await dead(world)
     await world.dead_letters.write(
         letters.of_run(Run(transfer, NOW, attempt=1, size=10, copy_attempts=8), NOW, "0.1.0")
@@ -177,64 +177,64 @@ async def _twice(world: World) -> str:
     return transfer.id
 
 
-async def _resolved(world: World) -> str:
-    await world.dead_letters.resolve(identity := await _open(world), 0, "verified", NOW)
+async def _resolved_dead_letter(world: World) -> str:
+    await world.dead_letters.resolve(identity := await _open_dead_letter(world), 0, "verified", NOW)
     return identity
 
 
-async def _routeless(world: World, made: Made = _open) -> str:
-    identity = await made(world)
+async def _without_routes(world: World, make: MakeDeadLetter = _open_dead_letter) -> str:
+    identity = await make(world)
     world.ports = replace(world.ports, routes=())
     return identity
 
 
-async def _lost(world: World) -> str:
+async def _lost_dead_letter(world: World) -> str:
     world.when(INSTANCES_FIND, world.dead_letters.open.clear)
-    return await _open(world)
+    return await _open_dead_letter(world)
 
 
-async def _letter(world: World, api: Api, operation: str, made: Made, first: str = "") -> Answer:
-    identity = await made(world)
+async def _dead_letter(world: World, api: Api, operation: str, make: MakeDeadLetter, first: str = "") -> Answer:
+    identity = await make(world)
     if first:
         await api.call(first, identity)
     return await api.call(operation, identity)
 
 
-_acceptable = partial(_message, sent=body(event()))
-_ignored = partial(_routeless, made=_acceptable)
+_acceptable = partial(_message_dead_letter, sent=body(event()))
+_ignored = partial(_without_routes, make=_acceptable)
 GET, REPLAY, DISCARD = "get_dead_letter", "replay_dead_letter", "discard_dead_letter"
-for made in (_open, _twice, _message, _unreadable, _resolved):
-    add(GET, 200, _letter, made=made)
-add(GET, 200, _letter, made=_acceptable, first=REPLAY)
-add(GET, 200, _letter, made=_open, first=DISCARD)
-add("get_transfer", 200, _letter, made=_open, first=DISCARD)
-add("cancel_transfer", 409, _letter, made=_open)
-for made in (_open, _acceptable):
-    add(REPLAY, 202, _letter, made=made)
-for made in (_resolved, _routeless, _unreadable, _message, _ignored):
-    add(REPLAY, 409, _letter, made=made)
-for made in (_open, _message):
-    add(DISCARD, 200, _letter, made=made)
-add(DISCARD, 409, _letter, made=_lost)
+for make in (_open_dead_letter, _failed_twice, _message_dead_letter, _unreadable_transfer, _resolved_dead_letter):
+    add(GET, 200, _dead_letter, make=make)
+add(GET, 200, _dead_letter, make=_acceptable, first=REPLAY)
+add(GET, 200, _dead_letter, make=_open_dead_letter, first=DISCARD)
+add("get_transfer", 200, _dead_letter, make=_open_dead_letter, first=DISCARD)
+add("cancel_transfer", 409, _dead_letter, make=_open_dead_letter)
+for make in (_open_dead_letter, _acceptable):
+    add(REPLAY, 202, _dead_letter, make=make)
+for make in (_resolved_dead_letter, _without_routes, _unreadable_transfer, _message_dead_letter, _ignored):
+    add(REPLAY, 409, _dead_letter, make=make)
+for make in (_open_dead_letter, _message_dead_letter):
+    add(DISCARD, 200, _dead_letter, make=make)
+add(DISCARD, 409, _dead_letter, make=_lost_dead_letter)
 for operation in (REPLAY, DISCARD):
     for first in (REPLAY, DISCARD):
-        add(operation, 409, _letter, made=_open, first=first)
+        add(operation, 409, _dead_letter, make=_open_dead_letter, first=first)
 
 
-async def _listed(world: World, api: Api, operation: str, **query: str) -> Answer:
-    for made in (_open, _message, _unreadable):
-        await made(world)
+async def _dead_letter_list(world: World, api: Api, operation: str, **query: str) -> Answer:
+    for make in (_open_dead_letter, _message_dead_letter, _unreadable_transfer):
+        await make(world)
     await dead(world, "in/other")
     return await api.call(operation, **query)
 
 
-add("list_dead_letters", 200, _listed)
-add("list_dead_letters", 200, _listed, limit="1")
-add("list_dead_letters", 200, _listed, name=NAME)
+add("list_dead_letters", 200, _dead_letter_list)
+add("list_dead_letters", 200, _dead_letter_list, limit="1")
+add("list_dead_letters", 200, _dead_letter_list, name=NAME)
 
 
-async def _asked(api: Api, kind: JobKind, **wanted: Any) -> str:
-    answer = await api.call(f"start_{kind}", None, body(ASKED[f"start_{kind}"] | wanted))
+async def _start_job(api: Api, kind: JobKind, **wanted: Any) -> str:
+    answer = await api.call(f"start_{kind}", None, body(BODIES[f"start_{kind}"] | wanted))
     return str(answer.body["id"])
 
 
@@ -244,38 +244,38 @@ def _job(world: World, identity: str) -> Job:
     return found
 
 
-async def _done(world: World, identity: str) -> None:
+async def _finish(world: World, identity: str) -> None:
     """Run a job to its end, as its orchestration does."""
     found = _job(world, identity)
     while found.phase:
         batch = await run(ACTIVITIES[found.phase], world.ports, world.instances, found)
         found = lifecycle.advance(found, batch, world.clock)
-    _shows(world, found, "Completed")
+    _set_status(world, found, "Completed")
 
 
-def _shows(world: World, job: Job, status: str) -> None:
+def _set_status(world: World, job: Job, status: str) -> None:
     live = codec.encode(job_progress(job))
     kept = world.instances.kept
     kept[job.id] = replace(kept[job.id], status=status, custom=live, output=live if status == "Completed" else None)
 
 
-async def _conditions(world: World, api: Api, operation: str, kind: JobKind) -> Answer:
+async def _all_states(world: World, api: Api, operation: str, kind: JobKind) -> Answer:
     """Jobs in every state: waiting, running, cancelled, failed, broken and done."""
-    await _done(world, await _asked(api, kind))
+    await _finish(world, await _start_job(api, kind))
     for state in (JobState.RUNNING, JobState.CANCELLED, JobState.FAILED):
-        job = _job(world, await _asked(api, kind, max_per_second=1))
+        job = _job(world, await _start_job(api, kind, max_per_second=1))
         phase = job.phase if state is JobState.RUNNING else None
         job = replace(job, state=state, phase=phase, detail="503", updated_at=NOW)
-        _shows(world, job, "Running" if phase else "Completed")
-    world.instances.become(await _asked(api, kind), "Terminated", "by hand " * 99)
-    world.instances.become(await _asked(api, kind), "Failed", "the worker exited")
+        _set_status(world, job, "Running" if phase else "Completed")
+    world.instances.become(await _start_job(api, kind), "Terminated", "by hand " * 99)
+    world.instances.become(await _start_job(api, kind), "Failed", "the worker exited")
     answer = await api.call(operation)
     assert {item["state"] for item in answer.body["items"]} == set(JobState)
     return answer
 
 
-async def _drift(world: World) -> None:
-    """A blob of each class; of two missing blobs one has a running transfer, one a dead letter. A message's dead letter."""
+async def _create_drift(world: World) -> None:
+    """A blob of each class, missing ones also with a running transfer and a dead letter. And a message's dead letter."""
     world.land(world.put("in/match"))
     world.put("in/missing")
     world.storage.put(world.put("in/stale").target_blob, Item(b"theirs"))
@@ -283,14 +283,14 @@ async def _drift(world: World) -> None:
     world.put(DEEP)
     world.stands(world.put("in/running"), "Running")
     await dead(world, "in/dead")
-    await _message(world)
+    await _message_dead_letter(world)
 
 
-async def _finished(world: World, api: Api, operation: str, kind: JobKind) -> Answer:
-    """A call about a finished job; of a report all of its pages, which have every class and every result but `failed`."""
-    await _drift(world)
+async def _finished_job(world: World, api: Api, operation: str, kind: JobKind) -> Answer:
+    """A call about a finished job. A report is read to its end; it has every class and every result except `failed`."""
+    await _create_drift(world)
     await api.call(REPLAY, (await dead(world, "in/replayed")).id)
-    await _done(world, identity := await _asked(api, kind))
+    await _finish(world, identity := await _start_job(api, kind))
     answer = await api.call(operation, identity)
     lines = list(answer.body.get("items", []))
     while operation.endswith("report") and (token := answer.body["continuation"]):
@@ -305,22 +305,22 @@ async def _finished(world: World, api: Api, operation: str, kind: JobKind) -> An
     return replace(answer, text=body({**answer.body, "items": lines}).decode())
 
 
-async def _waiting(_world: World, api: Api, operation: str, kind: JobKind, **query: str) -> Answer:
-    return await api.call(operation, await _asked(api, kind), **query)
+async def _new_job(_world: World, api: Api, operation: str, kind: JobKind, **query: str) -> Answer:
+    return await api.call(operation, await _start_job(api, kind), **query)
 
 
-async def _cancelling(world: World, api: Api, operation: str, kind: JobKind) -> Answer:
-    job = _job(world, await _asked(api, kind))
-    _shows(world, replace(job, cancelling=True), "Running")
+async def _cancelling_job(world: World, api: Api, operation: str, kind: JobKind) -> Answer:
+    job = _job(world, await _start_job(api, kind))
+    _set_status(world, replace(job, cancelling=True), "Running")
     return await api.call(operation, job.id)
 
 
 for kind in JobKind:
     get, report, cancel = f"get_{kind}", f"get_{kind}_report", f"cancel_{kind}"
-    add(f"list_{PLACES[kind]}", 200, _conditions, kind=kind)
+    add(f"list_{PLACES[kind]}", 200, _all_states, kind=kind)
     for operation, status in ((get, 200), (report, 200), (cancel, 409)):
-        add(operation, status, _finished, kind=kind)
-    add(get, 200, _waiting, kind=kind)
-    add(report, 200, _waiting, kind=kind, continuation="7", result="failed")
-    add(cancel, 202, _cancelling, kind=kind)
-    add(cancel, 503, _waiting, kind=kind)
+        add(operation, status, _finished_job, kind=kind)
+    add(get, 200, _new_job, kind=kind)
+    add(report, 200, _new_job, kind=kind, continuation="7", result="failed")
+    add(cancel, 202, _cancelling_job, kind=kind)
+    add(cancel, 503, _new_job, kind=kind)

@@ -22,7 +22,7 @@ from rules.transfers.model import Run
 from rules.transfers.states import FINAL, State
 from rules.transfers.status import progress
 from tests.docs.pages import page
-from tests.docs.scenarios import ASKED, SCENARIOS, Scenario
+from tests.docs.scenarios import BODIES, SCENARIOS, Scenario
 from tests.unit.samples import NAME, NOW, ROUTE, body, quick, runs
 from tests.unit.triggers.api import UNKNOWN, Answer, Api
 from tests.unit.world import World
@@ -37,7 +37,7 @@ OPERATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     if method != "head"
 }
 # Values of the fields of a job that the app accepts, and others that it refuses.
-TAKEN: dict[str, list[Any]] = {
+ACCEPTED: dict[str, list[Any]] = {
     "route": [ROUTE.name],
     "reason": [None, *(reason.value for reason in Reason)],
     "since": [None, "2026-11-24T19:02:44Z", "2026-11-24T19:02:44.120+01:00", "2026-11-24t19:02:44z"],
@@ -47,7 +47,7 @@ TAKEN: dict[str, list[Any]] = {
 }
 REFUSED: dict[str, list[Any]] = {
     "route": ["", "a route", 5, ["default"]],
-    "reason": ["tired", "", 1],
+    "reason": ["unknown", "", 1],
     "since": ["2026-11-24T19:02:44", "now", 1],
     "until": ["2026-11-24", ""],
     "dry_run": ["true", 1],
@@ -57,33 +57,33 @@ REFUSED: dict[str, list[Any]] = {
 
 
 def resolved(value: dict[str, Any]) -> dict[str, Any]:
-    """An object, or the one that it refers to."""
+    """The object, or the component that it refers to."""
     found: Any = DESCRIPTION
     for step in value.get("$ref", "#").split("/")[1:]:
         found = found[step]
     return found if "$ref" in value else value
 
 
-def wrong(schema: dict[str, Any], value: Any) -> list[str]:
+def schema_errors(schema: dict[str, Any], value: Any) -> list[str]:
     """Why the value is not valid."""
     checker = Draft202012Validator({**schema, "components": DESCRIPTION["components"]})
     return [f"{error.json_path}: {error.message}" for error in checker.iter_errors(value)]
 
 
-def named(name: str, value: Any) -> list[str]:
+def component_errors(name: str, value: Any) -> list[str]:
     """Why the value is not valid against the schema of this name."""
-    return wrong({"$ref": f"#/components/schemas/{name}"}, value)
+    return schema_errors({"$ref": f"#/components/schemas/{name}"}, value)
 
 
-def fits(operation: str, answer: Answer) -> list[str]:
-    """Why the answer is not as described: its body, its type or its headers."""
+def answer_errors(operation: str, answer: Answer) -> list[str]:
+    """Why the answer is not as described: body, media type or headers."""
     described = resolved(OPERATIONS[operation][1]["responses"][str(answer.status)])
-    found = wrong(described["content"][answer.mimetype]["schema"], answer.body)
+    found = schema_errors(described["content"][answer.mimetype]["schema"], answer.body)
     headers = described.get("headers", {})
     for name, reference in headers.items():
         header, text = resolved(reference), answer.headers.get(name)
         if text is not None:
-            found += wrong(header["schema"], int(text) if header["schema"]["type"] == "integer" else text)
+            found += schema_errors(header["schema"], int(text) if header["schema"]["type"] == "integer" else text)
         elif header["required"]:
             found.append(f"{name} is missing")
     undescribed = {"Location", "Retry-After"} & set(answer.headers) - set(headers)
@@ -91,7 +91,7 @@ def fits(operation: str, answer: Answer) -> list[str]:
 
 
 def objects(value: Any) -> Iterator[dict[str, Any]]:
-    """Every object in a JSON value."""
+    """Yields every object in a JSON value."""
     if isinstance(value, dict):
         yield value
     for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
@@ -99,7 +99,6 @@ def objects(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def test_every_component_is_used_and_every_reference_resolves() -> None:
-    """The tests of answers use the same references."""
     references = {found["$ref"] for found in objects(DESCRIPTION) if "$ref" in found}
     parts = {
         f"#/components/{kind}/{name}"
@@ -118,16 +117,16 @@ def test_a_schema_is_a_json_schema(name: str) -> None:
 
 
 def test_every_example_fits_its_schema() -> None:
-    """Examples of answers and of bodies; and a listed dead letter whose metadata was lost."""
+    """Also a listed dead letter whose metadata was lost."""
     shown = [found for found in objects(DESCRIPTION) if "example" in found]
     assert shown
-    assert [error for found in shown for error in wrong(found["schema"], found["example"])] == []
-    assert named("ListedDeadLetter", records.list_item(UNKNOWN, {})) == []
+    assert [error for found in shown for error in schema_errors(found["schema"], found["example"])] == []
+    assert component_errors("ListedDeadLetter", records.list_item(UNKNOWN, {})) == []
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-async def test_the_parameters_are_those_that_the_app_knows(name: str) -> None:
-    """A call with an unknown parameter lists them; health ignores all."""
+async def test_parameters_are_those_of_the_app(name: str) -> None:
+    """A call with an unknown parameter lists the known ones. Health ignores all."""
     path, operation = OPERATIONS[name]
     described = [resolved(parameter) for parameter in operation.get("parameters", [])]
     assert [one["name"] for one in described if one["in"] == "path"] == re.findall(r"\{(\w+)\}", path)
@@ -140,16 +139,15 @@ async def test_the_parameters_are_those_that_the_app_knows(name: str) -> None:
     assert [one["name"] for one in described if one["in"] == "query"] == (known[1].split(", ") if known[1] else [])
 
 
-@pytest.mark.parametrize(("operation", "status", "play"), SCENARIOS)
+@pytest.mark.parametrize(("operation", "status", "scenario"), SCENARIOS)
 async def test_an_answer_is_as_described(
-    operation: str, status: int, play: Scenario, monkeypatch: pytest.MonkeyPatch
+    operation: str, status: int, scenario: Scenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Status, type, headers and body."""
     monkeypatch.setattr("operations.transfers.cancel.PAUSES", (0, 0))
     world = World()
-    answer = await play(world, Api(world))
+    answer = await scenario(world, Api(world))
     assert answer.status == status
-    assert fits(operation, answer) == []
+    assert answer_errors(operation, answer) == []
 
 
 def test_every_described_answer_has_a_scenario() -> None:
@@ -163,18 +161,17 @@ def test_every_described_answer_has_a_scenario() -> None:
 @quick
 @given(run=runs(), status=st.sampled_from(["Running", "Completed", "Failed", "Terminated"]), readable=st.booleans())
 def test_any_transfer_fits(run: Run, status: str, *, readable: bool) -> None:
-    """Except for impossible ones: an ending that is not final, verified without a size."""
+    """Except for impossible ones: an ending that is not final, or verified without a size."""
     if run.ending is not None and run.ending.state not in FINAL:
         run = replace(run, ending=replace(run.ending, state=State.CANCELLED))
     if run.state is State.VERIFIED:
         run = replace(run, size=run.size or 0)
     given = run if readable else None
     shown = view(Instance(run.transfer.id, status, given, progress(run, NOW), "the worker exited", NOW))
-    assert named("Transfer", json.loads(json.dumps(shown))) == []
+    assert component_errors("Transfer", json.loads(json.dumps(shown))) == []
 
 
 async def test_a_share_is_accepted_if_and_only_if_it_fits() -> None:
-    """The schema refuses what the app refuses."""
     good: dict[str, Any] = {"route": ROUTE.name, "name": NAME}
     bad: list[Any] = [None, [], {}, {"route": "default"}, {**good, "name": ""}, {**good, "route": 5}]
     bad += [{**good, "force": True}, {**good, "name": "in/" + "x" * MAX_UNITS}]
@@ -182,23 +179,23 @@ async def test_a_share_is_accepted_if_and_only_if_it_fits() -> None:
         world = World()
         world.put()
         answer = await Api(world).call("share_now", None, body(sent))
-        assert (answer.status == 202) == (named("ShareRequest", sent) == []) == (sent is good)
+        assert (answer.status == 202) == (component_errors("ShareRequest", sent) == []) == (sent is good)
 
 
 @pytest.mark.parametrize(
-    ("name", "more"),
+    ("name", "invalid"),
     [
         ("Replay", []),
         ("Discard", []),
         ("Reconcile", [{}, {"route": None}, {"route": "default", "reason": "throttled"}]),
     ],
 )
-async def test_a_job_is_accepted_if_and_only_if_it_fits(name: str, more: list[Any]) -> None:
+async def test_a_job_is_accepted_if_and_only_if_it_fits(name: str, invalid: list[Any]) -> None:
     """For each field, values at and beyond its limits."""
     operation, schema = f"start_{name.lower()}", f"{name}Request"
-    least = ASKED[operation]
-    good = [{**least, key: value} for key in SCHEMAS[schema]["properties"] for value in TAKEN[key]]
-    bad = [{**least, key: value} for key, values in REFUSED.items() for value in values]
-    for fine, sent in [(True, sent) for sent in good] + [(False, sent) for sent in [None, [], "all", *bad, *more]]:
+    minimal = BODIES[operation]
+    good = [{**minimal, key: value} for key in SCHEMAS[schema]["properties"] for value in ACCEPTED[key]]
+    bad = [{**minimal, key: value} for key, values in REFUSED.items() for value in values]
+    for valid, sent in [(True, sent) for sent in good] + [(False, sent) for sent in [None, [], "all", *bad, *invalid]]:
         answer = await Api(World()).call(operation, None, body(sent))
-        assert (answer.status == 202) == (named(schema, sent) == []) == fine, sent
+        assert (answer.status == 202) == (component_errors(schema, sent) == []) == valid, sent

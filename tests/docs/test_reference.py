@@ -26,8 +26,7 @@ def test_the_reference_is_up_to_date() -> None:
     assert [path.name for path, text in pages().items() if path.read_text() != text] == []
 
 
-def test_a_table_replaces_what_is_between_its_markers() -> None:
-    """A page without the markers is an error."""
+def test_a_table_replaces_the_text_between_its_markers() -> None:
     text = "a\n<!-- begin: x -->\nold\n<!-- end: x -->\nb\n"
     assert with_tables(text, {"x": lambda: "new\n"}) == "a\n<!-- begin: x -->\n\nnew\n\n<!-- end: x -->\nb\n"
     with pytest.raises(ValueError, match="'y'"):
@@ -36,19 +35,16 @@ def test_a_table_replaces_what_is_between_its_markers() -> None:
 
 @pytest.mark.parametrize("fact", answers.facts(), ids=lambda fact: fact.test.partition(":")[2])
 def test_a_fact_has_a_known_source(fact: Fact) -> None:
-    """Each source can be looked up."""
     assert [part for part in fact.source.split(", ") if not SOURCE.fullmatch(part)] == []
 
 
 def test_no_fact_is_listed_twice() -> None:
-    """One row for one fact."""
     listed = [(fact.request, fact.answer) for fact in answers.facts()]
     assert len(listed) == len(set(listed))
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_a_json_example_can_be_parsed(path: Path) -> None:
-    """Every block that is marked as JSON; the app accepts the example of ROUTES."""
     for example in re.findall(r"^```json\n(.*?)^```$", path.read_text(), re.DOTALL | re.MULTILINE):
         json.loads(example)
         if path.name == "settings.md":
@@ -56,21 +52,18 @@ def test_a_json_example_can_be_parsed(path: Path) -> None:
 
 
 def test_requests_http_has_every_call() -> None:
-    """The file for the editor's REST client."""
-    asked = re.findall(r"^([A-Z]+) \{\{host\}\}(/api/[^\s?]*)", page("requests.http"), re.MULTILINE)
-    called = {(method, re.sub(r"{{\w+}}", "{id}", path)) for method, path in asked}
+    requests = re.findall(r"^([A-Z]+) \{\{host\}\}(/api/[^\s?]*)", page("requests.http"), re.MULTILINE)
+    called = {(method, re.sub(r"{{\w+}}", "{id}", path)) for method, path in requests}
     assert called == {(call.method, f"/api/{call.route}") for call in ENDPOINTS}
 
 
 def test_easy_auth_excludes_the_endpoints_without_a_key() -> None:
-    """No other path may be excluded."""
     [excluded] = re.findall(r'"excludedPaths": (\[.*?\])', ENTRA, re.DOTALL)
     anonymous = [f"/api/{call.route}" for call in ENDPOINTS if call.level is func.AuthLevel.ANONYMOUS]
     assert json.loads(excluded) == anonymous
 
 
 def test_a_reader_has_keys_of_read_only_endpoints() -> None:
-    """Every GET with a key, and no endpoint that changes anything."""
     [listed] = re.findall(r"^for F in (.*); do$", ENTRA, re.MULTILINE)
     reading = {call.name for call in ENDPOINTS if call.method == "GET" and call.level is func.AuthLevel.FUNCTION}
     assert set(listed.split()) == reading

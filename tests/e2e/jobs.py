@@ -1,32 +1,46 @@
-"""Helpers for tests of reconcile jobs."""
+"""Jobs over the API: start one, wait for its end, read its report."""
 
 from typing import Any
 
-from tests.e2e.desk import PATIENCE, Desk
+from tests.e2e.client import TIMEOUT, Client
 
-CONTAINER = "before"
-ENDED = {"done", "cancelled", "failed"}
+JOB_ENDED = {"done", "cancelled", "failed"}
 
 
-def asked(desk: Desk, **body: Any) -> str:
-    """Start a reconcile job for the container's route and return its id."""
-    answer = desk.api("POST", "/reconciles", {"route": CONTAINER, **body})
+def start_job(client: Client, jobs: str, **body: Any) -> str:
+    """Start a job: `jobs` is `reconciles`, `replays` or `discards`. Returns its id."""
+    answer = client.api("POST", f"/{jobs}", body)
     assert answer.status == 202
-    assert answer.headers["Location"] == f"reconciles/{answer.body['id']}"
+    assert answer.headers["Location"] == f"{jobs}/{answer.body['id']}"
     return str(answer.body["id"])
 
 
-def ended(desk: Desk, job_id: str, patience: float = PATIENCE) -> dict[str, Any]:
-    """Wait until a job has ended and return it."""
+def until_job_ends(client: Client, job_id: str, timeout: float = TIMEOUT) -> dict[str, Any]:
+    """Wait until the job has ended, and return it."""
+    path = _path(job_id)
 
     def look() -> dict[str, Any] | None:
-        body: dict[str, Any] = desk.api("GET", f"/reconciles/{job_id}").body
-        return body if body["state"] in ENDED else None
+        body: dict[str, Any] = client.api("GET", path).body
+        return body if body["state"] in JOB_ENDED else None
 
-    found: dict[str, Any] = desk.until(look, f"{job_id} ends", patience)
+    found: dict[str, Any] = client.until(look, f"{job_id} ends", timeout)
     return found
 
 
-def report(desk: Desk, job_id: str, wanted: str = "") -> list[dict[str, Any]]:
-    """Return all lines of a job's report."""
-    return desk.everything(f"/reconciles/{job_id}/report{wanted}", limit="")
+def run_job(client: Client, jobs: str, timeout: float = TIMEOUT, **body: Any) -> dict[str, Any]:
+    """Start a job and wait until it has ended. Returns the job."""
+    return until_job_ends(client, start_job(client, jobs, **body), timeout)
+
+
+def report_lines(client: Client, job_id: str) -> list[dict[str, Any]]:
+    """Returns all lines of the job's report."""
+    return client.list_all(f"{_path(job_id)}/report", limit="")
+
+
+def counts(job: dict[str, Any]) -> dict[str, int]:
+    """Returns the counts of a job that are not zero."""
+    return {name: count for name, count in job["counts"].items() if count}
+
+
+def _path(job_id: str) -> str:
+    return f"/{job_id.partition('-')[0]}s/{job_id}"

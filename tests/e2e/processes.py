@@ -1,14 +1,15 @@
-"""The processes of this machine: a bare one has no `ps`, a Mac no `/proc`."""
+"""The processes of this machine. A minimal Linux has no `ps`, macOS has no `/proc`."""
 
 import contextlib
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
 def below(number: int) -> dict[int, bytes]:
-    """The command lines of what a process has started, and of what those have."""
-    running = {child: (parent, line) for child, parent, line in everyone()}
+    """Returns the command lines of all descendants of a process, by process id."""
+    running = {child: (parent, line) for child, parent, line in all_processes()}
     found = {}
     for child, (_, line) in running.items():
         above = child
@@ -19,13 +20,22 @@ def below(number: int) -> dict[int, bytes]:
     return found
 
 
-def everyone() -> Iterator[tuple[int, int, bytes]]:
-    """Number, parent and command line of every process; the line of one that has ended and was not collected is empty."""
+def all_processes() -> Iterator[tuple[int, int, bytes]]:
+    """Yields id, parent id and command line of every process. A zombie has an empty command line."""
     if not Path("/proc/self/cmdline").exists():
-        told = subprocess.run(["ps", "-axww", "-o", "pid=,ppid=,args="], check=True, capture_output=True).stdout
-        yield from ((int(line[0]), int(line[1]), line[2]) for row in told.splitlines() if (line := row.split(None, 2)))
+        output = subprocess.run(["ps", "-axww", "-o", "pid=,ppid=,args="], check=True, capture_output=True).stdout
+        yield from (
+            (int(line[0]), int(line[1]), line[2]) for row in output.splitlines() if (line := row.split(None, 2))
+        )
         return
     for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it has ended meanwhile
+        with contextlib.suppress(OSError):  # it has ended in the meantime
             parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
             yield int(folder.name), parent, (folder / "cmdline").read_bytes().replace(b"\0", b" ")
+
+
+def until(look: Callable[[], bool], what: str, timeout: float = 60) -> None:
+    end = time.monotonic() + timeout
+    while not look():
+        assert time.monotonic() < end, f"timed out waiting until {what}"
+        time.sleep(0.1)

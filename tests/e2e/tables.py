@@ -1,4 +1,4 @@
-"""The tables of a state account, where a real host keeps its histories. There is no SDK for them here: two requests."""
+"""The tables of a state account, over HTTP: the project has no SDK for tables."""
 
 import base64
 import hashlib
@@ -20,21 +20,20 @@ CONTINUATION = ("NextTableName", "NextPartitionKey", "NextRowKey")
 
 @dataclass(frozen=True)
 class Tables:
-    """Signed by the stack's key, as Shared Key Lite."""
+    """Requests are signed with the stack's key as Shared Key Lite."""
 
     stack: LocalStack
     account: str = STATE_ACCOUNT
 
     def names(self) -> list[str]:
-        """Every table."""
         return [table["TableName"] for page in self.pages("Tables") for table in json.loads(page)["value"]]
 
     def pages(self, name: str, rows: int = 1000) -> Iterator[bytes]:
-        """The rows of a table, so many a page, as JSON."""
+        """Yields pages of at most `rows` rows of a table, as JSON."""
         parameters: dict[str, str] = {}
         while True:
             path = name if name == "Tables" else f"{name}()"
-            headers, body = self._ask("GET", path, {"$top": str(rows), **parameters})
+            headers, body = self._request("GET", path, {"$top": str(rows), **parameters})
             yield body
             found = {key: headers.get(f"x-ms-continuation-{key}") for key in CONTINUATION}
             parameters = {key: value for key, value in found.items() if value}
@@ -42,18 +41,15 @@ class Tables:
                 return
 
     def create(self, name: str) -> None:
-        """Create a table."""
-        self._ask("POST", "Tables", body={"TableName": name})
+        self._request("POST", "Tables", body={"TableName": name})
 
     def insert(self, name: str, row: dict[str, str]) -> None:
-        """Put a row into a table."""
-        self._ask("POST", name, body=row)
+        self._request("POST", name, body=row)
 
     def delete(self, name: str) -> None:
-        """Delete a table."""
-        self._ask("DELETE", f"Tables('{name}')")
+        self._request("DELETE", f"Tables('{name}')")
 
-    def _ask(
+    def _request(
         self, method: str, path: str, parameters: dict[str, str] | None = None, body: dict[str, str] | None = None
     ) -> tuple[Message, bytes]:
         path = f"/{self.account}/{path}"

@@ -1,10 +1,10 @@
-"""The HTTP API at its edges: every error is `application/problem+json` with a fix."""
+"""The HTTP API: errors, HEAD, health, and lists in pages."""
 
 import urllib.parse
 
 import pytest
 
-from tests.e2e.desk import Desk
+from tests.e2e.client import Client
 
 UNKNOWN = "00000000-000000000000000000000000"
 
@@ -33,7 +33,7 @@ UNKNOWN = "00000000-000000000000000000000000"
         ("GET", "/transfers?route=no/route", None, 400),
         ("GET", "/transfers?name=x", None, 400),
         ("GET", "/transfers?route=default&name=no-such-blob", None, 404),
-        ("GET", "/transfers?route=nobody&name=x", None, 404),
+        ("GET", "/transfers?route=unknown&name=x", None, 404),
         ("GET", "/dead-letters?reason=bad-luck", None, 400),
         ("GET", "/dead-letters?continuation=garbage", None, 400),
         ("POST", "/transfers", None, 400),
@@ -41,13 +41,12 @@ UNKNOWN = "00000000-000000000000000000000000"
         ("POST", "/transfers", {"route": "default"}, 400),
         ("POST", "/transfers", {"route": "default", "name": 1}, 400),
         ("POST", "/transfers", {"route": "default", "name": "no-such-blob"}, 404),
-        ("POST", "/transfers", {"route": "nobody", "name": "x"}, 404),
+        ("POST", "/transfers", {"route": "unknown", "name": "x"}, 404),
         ("POST", "/transfers", {"route": "default", "name": "../escape"}, 400),
     ],
 )
-def test_errors_are_problems_with_a_fix(desk: Desk, method: str, path: str, body: object, status: int) -> None:
-    """Whatever is wrong, the answer says what would be right."""
-    answer = desk.api(method, path, body)
+def test_errors_are_problems_with_a_fix(client: Client, method: str, path: str, body: object, status: int) -> None:
+    answer = client.api(method, path, body)
     assert answer.status == status, answer.body
     assert answer.headers["Content-Type"].startswith("application/problem+json")
     assert {"type", "title", "status", "detail", "fix"} <= set(answer.body)
@@ -76,57 +75,53 @@ def test_errors_are_problems_with_a_fix(desk: Desk, method: str, path: str, body
         "/transfers?limit=0",
     ],
 )
-def test_head_has_the_status_and_the_headers_of_get_and_no_body(desk: Desk, path: str) -> None:
-    """What a monitor or `curl -I` asks."""
+def test_head_has_the_status_and_the_headers_of_get_and_no_body(client: Client, path: str) -> None:
 
-    def told(method: str) -> tuple[int, dict[str, str], bool]:
-        answer = desk.api(method, path)
-        unlike = {"Date", "Transfer-Encoding"}  # Kestrel leaves out the latter, since nothing follows
-        headers = {name: value for name, value in answer.headers.items() if name not in unlike}
+    def call(method: str) -> tuple[int, dict[str, str], bool]:
+        answer = client.api(method, path)
+        ignored = {"Date", "Transfer-Encoding"}  # Kestrel omits the latter if there is no body
+        headers = {name: value for name, value in answer.headers.items() if name not in ignored}
         return answer.status, headers, answer.body is not None
 
-    status, headers, _ = told("GET")
-    assert told("HEAD") == (status, headers, False)
+    status, headers, _ = call("GET")
+    assert call("HEAD") == (status, headers, False)
 
 
-@pytest.mark.parametrize("target_too", [False, True])
-def test_the_transfer_of_a_blob_that_is_gone_is_found(desk: Desk, *, target_too: bool) -> None:
-    """By the target's receipt; where the target is gone as well, by its name among the route's transfers."""
-    name = f"gone/{target_too}/ü 100%.txt"
-    desk.put(name, b"soon gone")
-    transfer = desk.until_final(name)
-    desk.source(name).delete_blob()
-    if target_too:
-        desk.target(name).delete_blob()
-    answer = desk.transfer_of(name)
+@pytest.mark.parametrize("target_deleted", [False, True])
+def test_the_transfer_of_a_deleted_blob_is_found(client: Client, *, target_deleted: bool) -> None:
+    """The app finds it by the target's receipt, or by name among the route's transfers if the target is deleted too."""
+    name = f"gone/{target_deleted}/ü 100%.txt"
+    client.put(name, b"soon gone")
+    transfer = client.until_final(name)
+    client.source(name).delete_blob()
+    if target_deleted:
+        client.target(name).delete_blob()
+    answer = client.transfer_of(name)
     assert (answer.status, answer.body) == (200, transfer)
 
 
-def test_an_unknown_blob_is_404_that_says_where_it_was_looked_for(desk: Desk) -> None:
-    """At the target, and among the route's transfers."""
-    answer = desk.transfer_of("never/was")
+def test_an_unknown_blob_is_404_and_the_detail_lists_where_the_app_searched(client: Client) -> None:
+    answer = client.transfer_of("never/was")
     assert answer.status == 404
     assert all(words in answer.body["detail"] for words in ("the target has none", "none of the route's transfers"))
 
 
-def test_a_fresh_upload_whose_event_was_not_taken_is_404_that_says_so(desk: Desk) -> None:
-    """And what to do about it, which then helps."""
-    desk.control.events(mode="drop")
+def test_a_blob_whose_event_was_not_processed_is_404_and_can_be_shared(client: Client) -> None:
+    client.control.events(mode="drop")
     try:
-        desk.put("fresh/upload", b"new")
-        answer = desk.transfer_of("fresh/upload")
+        client.put("fresh/upload", b"new")
+        answer = client.transfer_of("fresh/upload")
     finally:
-        desk.control.events(mode="deliver")
+        client.control.events(mode="deliver")
     assert answer.status == 404
     assert "its event was not processed yet" in answer.body["detail"]
     assert "POST /api/transfers" in answer.body["fix"]
-    assert desk.api("POST", "/transfers", {"route": "default", "name": "fresh/upload"}).status == 202
-    assert desk.until_final("fresh/upload")["state"] == "verified"
+    assert client.api("POST", "/transfers", {"route": "default", "name": "fresh/upload"}).status == 202
+    assert client.until_final("fresh/upload")["state"] == "verified"
 
 
-def test_health_looks_at_everything(desk: Desk) -> None:
-    """It names what is missing, and no blob; a key is not asked for."""
-    answer = desk.api("GET", "/health")
+def test_health_checks_queue_dead_letters_and_routes(client: Client) -> None:
+    answer = client.api("GET", "/health")
     checks = {check["name"]: check["ok"] for check in answer.body["checks"]}
     assert checks["queue"]
     assert checks["dead letters"]
@@ -134,19 +129,18 @@ def test_health_looks_at_everything(desk: Desk) -> None:
     assert answer.status == (200 if all(checks.values()) else 503)
 
 
-def test_pages_are_complete_and_without_repetition(desk: Desk) -> None:
-    """Whatever the size of a page, every transfer is on exactly one."""
+def test_pages_contain_every_transfer_once(client: Client) -> None:
     for number in range(7):
-        desk.put(f"paged/{number}", b"page")
+        client.put(f"paged/{number}", b"page")
     for number in range(7):
-        desk.until_final(f"paged/{number}")
+        client.until_final(f"paged/{number}")
     pages, continuation = [], ""
     while True:
-        page = desk.api("GET", f"/transfers?limit=3&continuation={urllib.parse.quote(continuation)}").body
+        page = client.api("GET", f"/transfers?limit=3&continuation={urllib.parse.quote(continuation)}").body
         assert len(page["items"]) <= 3
         pages += [item["id"] for item in page["items"]]
         continuation = page["continuation"]
         if continuation is None:
             break
     assert len(pages) == len(set(pages))
-    assert set(pages) == {item["id"] for item in desk.everything("/transfers")}
+    assert set(pages) == {item["id"] for item in client.list_all("/transfers")}

@@ -1,6 +1,7 @@
-"""Whatever a blob holds: which engine carries it, and that bytes, headers, metadata and tags arrive (rules 1, 15, 16 and 18).
+"""Blob content: which engine copies it, and that bytes, headers, metadata and tags arrive (rules 1, 15, 16 and 18).
 
-`SOAK=long` adds what takes minutes: a target that is leased for all eight tries, an append blob that grows for minutes.
+`SOAK=long` adds tests that take minutes: a target that is leased for all eight tries, and an append blob that keeps growing.
+
 """
 
 import hashlib
@@ -16,96 +17,97 @@ import pytest
 from azure.storage.blob import BlobBlock, BlobClient, BlobLeaseClient, BlobType, ContentSettings
 
 from tests.corpora.content import CASES, FOREIGN, PIECE, Case
-from tests.e2e.desk import Answer, Desk
-from tests.e2e.helpers import of_name, restart, settled
+from tests.e2e.client import Answer, Client
+from tests.e2e.stacks import restart
+from tests.e2e.transfers import final_transfers, transfers_named
 
 SOAK = os.environ.get("SOAK") == "long"
 MAX_COPY_ATTEMPTS = 8
-# The source and the target of a route; the one without a deadline of its own tries for ten minutes.
+# Source and target container of each route. `hasty` has a deadline of one minute; `default` tries for ten minutes.
 CONTAINERS = {"hasty": ("hasty", "hasty"), "default": ("source", "target")}
 LEASED = ["hasty", *(["default"] if SOAK else [])]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def hasty(desk: Desk) -> Iterator[None]:
-    """One more route, whose transfers give up after a minute."""
-    environment, watch = desk.stack.environment, desk.control.events()["watch"]
-    source, target = desk.stack.account("sharingsource"), desk.stack.account("sharingtarget")
+def hasty(client: Client) -> Iterator[None]:
+    """A route whose transfers have a deadline of one minute."""
+    environment, watch = client.stack.environment, client.control.events()["watch"]
+    source, target = client.stack.account("sharingsource"), client.stack.account("sharingtarget")
     route = {"name": "hasty", "source": f"{source}/hasty/", "target": f"{target}/hasty/", "deadline": "PT1M"}
     routes = [*json.loads(environment["ROUTES"]), route]
-    desk.container("sharingsource", "hasty")
-    desk.container("sharingtarget", "hasty")
-    desk.control.events(watch=[*watch, "sharingsource/hasty"])
-    restart(desk, {**environment, "ROUTES": json.dumps(routes)})
+    client.create_container("sharingsource", "hasty")
+    client.create_container("sharingtarget", "hasty")
+    client.control.events(watch=[*watch, "sharingsource/hasty"])
+    restart(client, {**environment, "ROUTES": json.dumps(routes)})
     yield
-    desk.control.events(watch=watch)
-    restart(desk, environment)
+    client.control.events(watch=watch)
+    restart(client, environment)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def leases(desk: Desk, hasty: None) -> dict[str, BlobLeaseClient]:  # noqa: ARG001  # its route must be there
-    """Targets by somebody else, each under a lease without end while its source is new. Begun before all else."""
+def leases(client: Client, hasty: None) -> dict[str, BlobLeaseClient]:  # noqa: ARG001  # the route must exist
+    """Targets by another owner, each under an infinite lease. Started first, because the tries take minutes."""
     held = {}
     for route in LEASED:
-        target = desk.target("leased", CONTAINERS[route][1])
+        target = client.target("leased", CONTAINERS[route][1])
         target.upload_blob(FOREIGN)
         held[route] = target.acquire_lease()
-        desk.put("leased", b"for the one who waits", CONTAINERS[route][0])
+        client.put("leased", b"after the lease", CONTAINERS[route][0])
     return held
 
 
 @pytest.fixture(scope="module", autouse=True)
-def growing(desk: Desk, hasty: None) -> list[str]:  # noqa: ARG001  # the host is started anew
-    """The ETags of an append blob that grew by twenty blocks before anybody looked. Begun before all else."""
-    desk.control.events(mode="hold")
+def growing(client: Client, hasty: None) -> list[str]:  # noqa: ARG001  # it restarts the host
+    """The ETags of an append blob that grew by twenty blocks before its first event was delivered. Started first."""
+    client.control.events(mode="hold")
     try:
-        etags = [create(desk, "growing.log")]
-        etags += [append(desk, "growing.log", number) for number in range(20)]
+        etags = [create(client, "growing.log")]
+        etags += [append(client, "growing.log", number) for number in range(20)]
     finally:
-        desk.control.events(mode="deliver")
+        client.control.events(mode="deliver")
     return etags
 
 
-def create(desk: Desk, name: str) -> str:
-    """Create an empty append blob; its ETag."""
-    return str(desk.source(name).create_append_blob()["etag"]).strip('"')
+def create(client: Client, name: str) -> str:
+    """Create an empty append blob. Returns its ETag."""
+    return str(client.source(name).create_append_blob()["etag"]).strip('"')
 
 
-def append(desk: Desk, name: str, number: int) -> str:
-    """Let an append blob grow by a line; its ETag."""
-    return str(desk.source(name).append_block(line(number))["etag"]).strip('"')
+def append(client: Client, name: str, number: int) -> str:
+    """Append a line. Returns the ETag."""
+    return str(client.source(name).append_block(line(number))["etag"]).strip('"')
 
 
 def line(number: int) -> bytes:
-    """What it grows by."""
     return f"line {number}\n".encode()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_content_is_carried_by_its_engine(desk: Desk, case: Case) -> None:
-    """Bytes, type, block list, headers, metadata and tags: as rule 18 has it, or refused with the reason."""
-    if case.there is not None:
-        desk.target(case.blob).upload_blob(case.there, metadata={"theirs": "1"})
-    etag = put(desk, case)
-    transfer = desk.until_final(case.blob)
+def test_content_is_copied_by_its_engine_or_refused(client: Client, case: Case) -> None:
+    if case.existing is not None:
+        client.target(case.blob).upload_blob(case.existing, metadata={"theirs": "1"})
+    etag = put(client, case)
+    transfer = client.until_final(case.blob)
     assert (transfer["state"], transfer["engine"], transfer["reason"]) == (case.state, case.engine, case.reason)
     assert (transfer["source"]["etag"], transfer["detail"] == "") == (etag, case.reason is None)
     sizes = sum(len(key) + len(value) for key, value in (case.metadata | receipt(transfer)).items())
     assert (sizes <= 8 * 1024) == (case.state == "verified")
     if case.state == "verified":
-        target, source = desk.target(case.blob), seen(desk.source(case.blob), case)
-        assert seen(target, case) == {**source, "metadata": carried(case, transfer)}
+        target, source = client.target(case.blob), copied_parts(client.source(case.blob), case)
+        assert copied_parts(target, case) == {**source, "metadata": expected_metadata(case, transfer)}
         assert case.headers.items() <= source["headers"].items()
         assert (source["kind"], source["tags"]) == (case.kind, case.tags)
-        assert digest(target.download_blob(decompress=False, max_concurrency=2).chunks()) == digest(case.pieces())
+        assert hash_and_size(target.download_blob(decompress=False, max_concurrency=2).chunks()) == hash_and_size(
+            case.pieces()
+        )
     else:
-        assert desk.api("GET", f"/dead-letters/{transfer['id']}").body["reason"] == case.reason
-        assert not desk.target(case.blob).exists()
+        assert client.api("GET", f"/dead-letters/{transfer['id']}").body["reason"] == case.reason
+        assert not client.target(case.blob).exists()
 
 
-def put(desk: Desk, case: Case) -> str:
-    """Put the blob; its ETag. Of one that is written after it was created no event tells: it is shared by hand."""
-    blob, settings = desk.source(case.blob), ContentSettings(**case.headers)
+def put(client: Client, case: Case) -> str:
+    """Upload the blob and return its ETag. No event announces the content of append and page blobs: share them."""
+    blob, settings = client.source(case.blob), ContentSettings(**case.headers)
     options: dict[str, Any] = {"metadata": case.metadata, "tags": case.tags or None, "content_settings": settings}
     if case.staged:
         blocks = [BlobBlock(b64encode(b"%6d" % number).decode()) for number in range(-(-case.size // PIECE))]
@@ -113,19 +115,19 @@ def put(desk: Desk, case: Case) -> str:
             blob.stage_block(block.id, piece)
         return str(blob.commit_block_list(blocks, **options)["etag"]).strip('"')
     whole = case.kind is BlobType.BLOCKBLOB
-    desk.control.events(mode="deliver" if whole else "drop")
+    client.control.events(mode="deliver" if whole else "drop")
     try:
-        etag = desk.put(case.blob, b"".join(case.pieces()), blob_type=case.kind, **options)
+        etag = client.put(case.blob, b"".join(case.pieces()), blob_type=case.kind, **options)
     finally:
-        desk.control.events(mode="deliver")
+        client.control.events(mode="deliver")
     if not whole:
         etag = str(blob.get_blob_properties().etag).strip('"')
-        assert desk.api("POST", "/transfers", {"route": "default", "name": case.blob}).status == 202
+        assert client.api("POST", "/transfers", {"route": "default", "name": case.blob}).status == 202
     return etag
 
 
-def seen(blob: BlobClient, case: Case) -> dict[str, Any]:
-    """All of a blob that may be carried, but its bytes."""
+def copied_parts(blob: BlobClient, case: Case) -> dict[str, Any]:
+    """Everything that a copy carries, except for the content."""
     properties = blob.get_blob_properties()
     return {
         "size": properties.size,
@@ -137,82 +139,83 @@ def seen(blob: BlobClient, case: Case) -> dict[str, Any]:
     }
 
 
-def digest(pieces: Iterable[bytes]) -> tuple[str, int]:
-    """Hash and length of what comes in pieces."""
-    found, size = hashlib.sha256(), 0
+def hash_and_size(pieces: Iterable[bytes]) -> tuple[str, int]:
+    digest, size = hashlib.sha256(), 0
     for piece in pieces:
-        found.update(piece)
+        digest.update(piece)
         size += len(piece)
-    return found.hexdigest(), size
+    return digest.hexdigest(), size
 
 
-def carried(case: Case, transfer: dict[str, Any]) -> dict[str, str]:
-    """The owner's metadata, in which ours takes the place of another receipt."""
+def expected_metadata(case: Case, transfer: dict[str, Any]) -> dict[str, str]:
+    """The owner's metadata, with any other receipt replaced by this transfer's."""
     ours = receipt(transfer)
     return {key: value for key, value in case.metadata.items() if key.lower() not in ours} | ours
 
 
 def receipt(transfer: dict[str, Any]) -> dict[str, str]:
-    """The two keys that a transfer leaves on its target."""
     return {"source_etag": transfer["source"]["etag"], "transfer_id": transfer["id"]}
 
 
 @pytest.mark.parametrize("route", LEASED)
 @pytest.mark.timeout(1200)
 def test_a_leased_target_conflicts_until_its_lease_is_broken(
-    desk: Desk, leases: dict[str, BlobLeaseClient], route: str
+    client: Client, leases: dict[str, BlobLeaseClient], route: str
 ) -> None:
-    """It fails after its tries, or at its deadline, and the holder's bytes stay; then it is replayed."""
+    """The transfer fails after its last try or at its deadline, the target is unchanged, and a replay succeeds."""
     source, target = CONTAINERS[route]
-    look = lambda: dead(desk.transfer_of("leased", route))  # noqa: E731  # said once
-    failed = desk.until(look, "it is a dead letter", patience=1_000)
+    look = lambda: dead_lettered_transfer(client.transfer_of("leased", route))  # noqa: E731
+    failed = client.until(look, "it is a dead letter", timeout=1_000)
     assert failed["reason"] == "target_conflict"
-    letter = desk.api("GET", f"/dead-letters/{failed['id']}").body
+    letter = client.api("GET", f"/dead-letters/{failed['id']}").body
     assert "LeaseIdMissing" in letter["detail"]
     tries = letter["attempts"]["0"]["tries"]
     assert tries == MAX_COPY_ATTEMPTS if route == "default" else 2 <= tries < MAX_COPY_ATTEMPTS
-    assert desk.read(desk.target("leased", target)) == FOREIGN
+    assert client.read(client.target("leased", target)) == FOREIGN
 
     leases[route].break_lease(0)
-    assert desk.api("POST", f"/dead-letters/{failed['id']}/replay").status == 202
-    desk.until(lambda: desk.api("GET", f"/transfers/{failed['id']}").body["state"] == "verified", "it is verified")
-    assert desk.api("GET", f"/dead-letters/{failed['id']}").body["resolved_as"] == "verified"
-    assert desk.read(desk.target("leased", target)) == desk.read(desk.source("leased", source))
+    assert client.api("POST", f"/dead-letters/{failed['id']}/replay").status == 202
+    client.until(lambda: client.api("GET", f"/transfers/{failed['id']}").body["state"] == "verified", "it is verified")
+    assert client.api("GET", f"/dead-letters/{failed['id']}").body["resolved_as"] == "verified"
+    assert client.read(client.target("leased", target)) == client.read(client.source("leased", source))
 
 
-def dead(answer: Answer) -> dict[str, Any] | None:
-    """A transfer, once it is a dead letter."""
+def dead_lettered_transfer(answer: Answer) -> dict[str, Any] | None:
     return answer.body if answer.status == 200 and answer.body["state"] == "dead_lettered" else None
 
 
-def test_of_an_append_blob_that_grew_the_last_version_alone_is_copied(desk: Desk, growing: list[str]) -> None:
-    """Its creation is superseded by what it grew to, which comes a minute later and is shared whole."""
-    transfers = desk.until(lambda: settled(of_name(desk, "growing.log"), 2), "two of 21 versions have ended")
+def test_only_the_last_version_of_a_grown_append_blob_is_copied(client: Client, growing: list[str]) -> None:
+    """The last version supersedes the first, and is announced a minute later."""
+    transfers = client.until(
+        lambda: final_transfers(transfers_named(client, "growing.log"), 2), "two of 21 versions have ended"
+    )
     versions = {item["source"]["etag"]: item for item in transfers}
     assert list(versions) in ([growing[0], growing[-1]], [growing[-1], growing[0]])
     assert [versions[growing[0]]["state"], versions[growing[-1]]["state"]] == ["superseded", "verified"]
     assert versions[growing[0]]["successor"] == {"id": versions[growing[-1]]["id"], "etag": growing[-1]}
-    begun, announced = (datetime.fromisoformat(versions[growing[at]]["accepted_at"]) for at in (0, -1))
-    assert announced - begun >= timedelta(minutes=1)
-    assert desk.read(desk.target("growing.log")) == b"".join(map(line, range(20)))
-    assert desk.requests(["growing.log"])["CopyBlob"] == 1
+    created, announced = (datetime.fromisoformat(versions[growing[at]]["accepted_at"]) for at in (0, -1))
+    assert announced - created >= timedelta(minutes=1)
+    assert client.read(client.target("growing.log")) == b"".join(map(line, range(20)))
+    assert client.count_requests(["growing.log"])["CopyBlob"] == 1
 
 
 if SOAK:
 
     @pytest.mark.timeout(1200)
-    def test_an_append_blob_that_keeps_growing_gets_a_successor_a_minute(desk: Desk) -> None:
-        """However many versions there are; once it stops it is shared whole."""
-        begun, etags = time.monotonic(), [create(desk, "endless.log")]
+    def test_an_append_blob_that_keeps_growing_gets_a_successor_a_minute(client: Client) -> None:
+        """The number of transfers depends on the time, not on the number of versions."""
+        start, etags = time.monotonic(), [create(client, "endless.log")]
 
-        def grown() -> bool:
-            etags.append(append(desk, "endless.log", len(etags) - 1))
-            return sum(item["state"] == "superseded" for item in of_name(desk, "endless.log")) == 3
+        def grow() -> bool:
+            etags.append(append(client, "endless.log", len(etags) - 1))
+            return sum(item["state"] == "superseded" for item in transfers_named(client, "endless.log")) == 3
 
-        desk.until(grown, "three versions are superseded", patience=600)
-        desk.until(lambda: desk.transfer_of("endless.log").status == 200, "the last version is announced", patience=300)
-        assert desk.until_final("endless.log")["state"] == "verified"
-        minutes = (time.monotonic() - begun) / 60
+        client.until(grow, "three versions are superseded", timeout=600)
+        client.until(
+            lambda: client.transfer_of("endless.log").status == 200, "the last version is announced", timeout=300
+        )
+        assert client.until_final("endless.log")["state"] == "verified"
+        minutes = (time.monotonic() - start) / 60
         assert len(etags) > 10 * minutes
-        assert len(of_name(desk, "endless.log")) <= 2 + minutes
-        assert desk.read(desk.target("endless.log")) == b"".join(map(line, range(len(etags) - 1)))
+        assert len(transfers_named(client, "endless.log")) <= 2 + minutes
+        assert client.read(client.target("endless.log")) == b"".join(map(line, range(len(etags) - 1)))

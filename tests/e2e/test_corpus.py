@@ -1,6 +1,7 @@
-"""The hostile corpora on a running stack: every message leads to its verdict, every name is carried byte for byte.
+"""The hostile corpora on a running stack: every message leads to its verdict, and every name arrives byte for byte.
 
-The stack is its own: so many dead letters are of no use to the other tests.
+The module has its own stack, because it makes thousands of dead letters.
+
 """
 
 import base64
@@ -23,20 +24,20 @@ from rules.routes.model import Route
 from rules.transfers.identity import message_id
 from tests.corpora.corpora import MESSAGES, NAMES, URLS, message, text
 from tests.e2e import search
-from tests.e2e.conftest import environment
-from tests.e2e.desk import FINAL, PATIENCE, Desk
-from tests.e2e.helpers import created, drained, messages, restart
+from tests.e2e.client import FINAL, TIMEOUT, Client
+from tests.e2e.events import created_event, is_drained, message_dead_letters
+from tests.e2e.stacks import environment, restart, running_stack
 
 SENT = MESSAGES + URLS
 ACCEPTED = [text(case["blob"]) for case in NAMES if case["verdict"] == "accepted"]
-# In an event U+FFFD stands for a character that was lost (rule 13): only a person or a reconcile shares a blob with that name.
-CARRIED = [name for name in ACCEPTED if "\ufffd" not in name]
-# The corpora speak of Azure; here the same account is the emulator's, which has no `dfs` twin.
+# U+FFFD in an event marks a lost character (rule 13), so only a request or a reconcile shares a blob with that name.
+SHARED_BY_EVENT = [name for name in ACCEPTED if "\ufffd" not in name]
+# The corpora name the account on Azure. Here it is on the emulator, which has no `dfs` endpoint.
 AZURE = re.compile(rb"https:(\\?/)\1sharingsource\.blob\.core\.windows\.net")
-TWIN = b"sharingsource.dfs.core.windows.net"
-# What XML cannot say: the service takes no message with it, the emulator takes it and never gives it back.
-UNSAYABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
-# Beyond 64 KiB, in base64 where it has to be: the service refuses it.
+DFS_HOST = b"sharingsource.dfs.core.windows.net"
+# Characters that XML cannot represent: the service refuses such a message, the emulator accepts but never delivers it.
+NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+# The service refuses these messages, because they exceed 64 KiB, some of them only in base64.
 TOO_LARGE = {
     "CloudEvents: 1,000 in an array",
     "Event Grid: 1,000 in an array",
@@ -46,127 +47,117 @@ TOO_LARGE = {
     "64 KiB of NULs",
     "a path: 64 KiB of letters",
 }
-ACROSS = 8
+WORKERS = 8
 LONG_PREFIX = "p" * 250 + "/"
 LONG_NAME = "n" * 800
 
 
 @pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    """A stack with the corpora's route and one for the names; and two with which somebody made a mistake."""
-    state = tmp_path_factory.mktemp("hostile")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A stack with a route for the messages, one for the names, and two routes that are misconfigured."""
+    state = tmp_path_factory.mktemp("corpus")
     settings = environment(state)
     emulator = f"http://127.0.0.1:{settings['AZURITE_BLOB_PORT']}"
-    routes = mended(emulator) | {
+    routes = correct_routes(emulator) | {
         "moved": (
             f"{emulator.replace('127.0.0.1', 'localhost')}/sharingsource/moved/",
             f"{emulator}/sharingtarget/moved/",
         ),
         "tight": (f"{emulator}/sharingsource/tight/", f"{emulator}/sharingtarget/tight/{LONG_PREFIX}"),
     }
-    with (state / "stack.log").open("w") as log:
-        desk = Desk({**settings, "ROUTES": written(routes)}, log)
-        desk.stack.start()
-        try:
-            for container in ("names", "moved", "tight"):
-                desk.container("sharingsource", container)
-                desk.container("sharingtarget", container)
-            yield desk
-        finally:
-            desk.close()
+    with running_stack(state, {**settings, "ROUTES": routes_setting(routes)}) as running:
+        for container in ("names", "moved", "tight"):
+            running.create_container("sharingsource", container)
+            running.create_container("sharingtarget", container)
+        yield running
 
 
-def mended(emulator: str) -> dict[str, tuple[str, str]]:
-    """The routes without their mistakes, source and target by name."""
+def correct_routes(emulator: str) -> dict[str, tuple[str, str]]:
+    """The routes as they should be: source and target by name."""
     source, target = f"{emulator}/sharingsource", f"{emulator}/sharingtarget"
     plain = {name: (f"{source}/{name}/", f"{target}/{name}/") for name in ("names", "moved", "tight")}
     return {"default": (f"{source}/source/in/", f"{target}/target/out/"), **plain}
 
 
-def written(routes: dict[str, tuple[str, str]]) -> str:
-    """The setting ROUTES."""
+def routes_setting(routes: dict[str, tuple[str, str]]) -> str:
     return json.dumps([{"name": name, "source": source, "target": target} for name, (source, target) in routes.items()])
 
 
-def routes_of(desk: Desk) -> tuple[Route, ...]:
-    """The routes that the stack runs with."""
-    return read(desk.stack.environment["ROUTES"])
+def routes_of(client: Client) -> tuple[Route, ...]:
+    return read(client.stack.environment["ROUTES"])
 
 
-def here(desk: Desk, case: dict[str, Any]) -> bytes:
-    """A message of the corpora as this stack would get it: about its own account, and as a queue can hold it."""
+def local_message(client: Client, case: dict[str, Any]) -> bytes:
+    """A corpus message, with this stack's account and in a form that a queue can store."""
     body = message(case)
     clear = plain_body(body)
-    source = re.sub(b"https?:", b"", desk.stack.account("sharingsource").encode())
-    local = AZURE.sub(lambda found: b"http:" + source.replace(b"/", found[1]), clear)
-    if local != clear:
-        body = local if clear == body else base64.b64encode(local)
+    source = re.sub(b"https?:", b"", client.stack.account("sharingsource").encode())
+    localized = AZURE.sub(lambda found: b"http:" + source.replace(b"/", found[1]), clear)
+    if localized != clear:
+        body = localized if clear == body else base64.b64encode(localized)
     try:
-        return base64.b64encode(body) if UNSAYABLE.search(body.decode()) else body
+        return base64.b64encode(body) if NOT_IN_XML.search(body.decode()) else body
     except UnicodeDecodeError:
         return base64.b64encode(body)
 
 
-def verdict(found: EventDecision) -> str:
-    """What a message leads to, in one word."""
-    if found.rejection:
-        return str(found.rejection.reason)
-    return "accepted" if found.transfers else "ignored"
+def verdict_of(decision: EventDecision) -> str:
+    if decision.rejection:
+        return str(decision.rejection.reason)
+    return "accepted" if decision.transfers else "ignored"
 
 
-def across(work: Callable[[Any], Any], items: list[Any]) -> list[Any]:
-    """Do it for all, several at a time."""
-    with ThreadPoolExecutor(ACROSS) as pool:
+def in_parallel(work: Callable[[Any], Any], items: list[Any]) -> list[Any]:
+    with ThreadPoolExecutor(WORKERS) as pool:
         return list(pool.map(work, items))
 
 
 @pytest.fixture(scope="module")
-def sent(hostile: Desk) -> dict[bytes, EventDecision]:
-    """Every message of the corpora that a queue can hold, put on the queue, with what it must lead to."""
-    queue = hostile.queue()
+def sent(client: Client) -> dict[bytes, EventDecision]:
+    """Every message that the queue accepts, with the expected decision. All are in the queue."""
+    queue = client.queue()
 
     def send(case: dict[str, Any]) -> tuple[bytes, EventDecision] | str:
-        body = here(hostile, case)
+        body = local_message(client, case)
         try:
             queue.send_message(body.decode())
         except HttpResponseError as error:
             if error.status_code != HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
                 raise
             return str(case["name"])
-        found = decide_on(body, routes_of(hostile))
-        twin = case["verdict"] == "accepted" and TWIN in plain_body(body)
-        assert verdict(found) == ("not_allowed" if twin else case["verdict"]), case["name"]
+        found = decide_on(body, routes_of(client))
+        uses_dfs = case["verdict"] == "accepted" and DFS_HOST in plain_body(body)
+        assert verdict_of(found) == ("not_allowed" if uses_dfs else case["verdict"]), case["name"]
         return body, found
 
-    done = across(send, SENT)
-    assert {name for name in done if isinstance(name, str)} == TOO_LARGE & {case["name"] for case in SENT}
-    return dict(pair for pair in done if not isinstance(pair, str))
+    results = in_parallel(send, SENT)
+    assert {name for name in results if isinstance(name, str)} == TOO_LARGE & {case["name"] for case in SENT}
+    return dict(pair for pair in results if not isinstance(pair, str))
 
 
-def test_every_message_leads_to_its_verdict(hostile: Desk, sent: dict[bytes, EventDecision]) -> None:
-    """Both queues end empty; what was refused has the one dead letter of its body, and nothing else has any."""
-    # Ten tries of what no trigger can read, then the timer.
-    hostile.until(lambda: depth(hostile, "blob-events") == 0, "blob-events is empty", 2 * PATIENCE)
-    hostile.until(partial(drained, hostile, hostile.queue("blob-events-poison")), "its poison twin is empty")
-    kept = {item["id"]: item["reason"] for item in hostile.everything("/dead-letters")}
+def test_every_message_leads_to_its_verdict(client: Client, sent: dict[bytes, EventDecision]) -> None:
+    """Both queues end empty, and each refused message has exactly one dead letter."""
+    # The host tries unreadable messages ten times; then the timer drains them.
+    client.until(lambda: queue_depth(client, "blob-events") == 0, "blob-events is empty", 2 * TIMEOUT)
+    client.until(partial(is_drained, client, client.queue("blob-events-poison")), "its poison queue is empty")
+    kept = {item["id"]: item["reason"] for item in client.list_all("/dead-letters")}
     refused = {message_id(body): found.rejection for body, found in sent.items() if found.rejection}
     assert kept == {identity: refusal.reason for identity, refusal in refused.items()}
-    assert {verdict(found) for found in sent.values()} == set(kept.values()) | {"accepted", "ignored"}
+    assert {verdict_of(found) for found in sent.values()} == set(kept.values()) | {"accepted", "ignored"}
     transfers = {transfer.id for found in sent.values() for transfer in found.transfers}
-    hostile.until(lambda: all(state in FINAL for state, _ in ends(hostile).values()), "all transfers have ended")
-    # There is no such blob: it was deleted.
-    assert ends(hostile) == dict.fromkeys(transfers, ("superseded", {"id": None, "etag": None}))
+    client.until(lambda: all(state in FINAL for state, _ in endings(client).values()), "all transfers have ended")
+    # The blobs do not exist, so they count as deleted.
+    assert endings(client) == dict.fromkeys(transfers, ("superseded", {"id": None, "etag": None}))
 
 
-def ends(desk: Desk) -> dict[str, tuple[str, Any]]:
-    """The state and the successor of each transfer."""
-    return {item["id"]: (item["state"], item["successor"]) for item in desk.everything("/transfers")}
+def endings(client: Client) -> dict[str, tuple[str, Any]]:
+    return {item["id"]: (item["state"], item["successor"]) for item in client.list_all("/transfers")}
 
 
-def test_every_dead_letter_says_why_and_holds_its_message(hostile: Desk, sent: dict[bytes, EventDecision]) -> None:
-    """As it came, but for what looks like a secret; to replay it is refused with a fix, for nothing has changed."""
+def test_every_dead_letter_has_its_reason_and_its_message(client: Client, sent: dict[bytes, EventDecision]) -> None:
+    """A possible secret is removed from the message. Without a change of routes, a replay is refused."""
     for body, refusal in one_of_each(sent):
-        letter = hostile.api("GET", f"/dead-letters/{message_id(body)}").body
+        letter = client.api("GET", f"/dead-letters/{message_id(body)}").body
         assert (letter["state"], letter["reason"], letter["detail"]) == ("open", refusal.reason, refusal.detail)
         kept = base64.b64decode(letter["message"])
         assert kept == redaction.without_secrets(body)
@@ -175,103 +166,104 @@ def test_every_dead_letter_says_why_and_holds_its_message(hostile: Desk, sent: d
             if redaction.is_redacted(kept)
             else f"the message was refused again: {refusal.detail}"
         )
-        assert refused_again(hostile, message_id(body)).startswith(why)
+        assert refused_replay(client, message_id(body)).startswith(why)
 
 
 def one_of_each(sent: dict[bytes, EventDecision]) -> list[tuple[bytes, RejectedEvent]]:
-    """A refused message for each detail of each reason, also one of each that held a secret."""
+    """One refused message for each detail and reason, with and without a secret."""
     refused = [(body, found.rejection) for body, found in sent.items() if found.rejection]
     return list(
         {(refusal, redaction.without_secrets(body) == body): (body, refusal) for body, refusal in refused}.values()
     )
 
 
-def refused_again(desk: Desk, letter: str) -> str:
-    """Why a letter cannot be replayed today: a conflict with its fix."""
-    answer = desk.api("POST", f"/dead-letters/{letter}/replay")
+def refused_replay(client: Client, letter: str) -> str:
+    """Replay a dead letter, which must be refused. Returns the detail."""
+    answer = client.api("POST", f"/dead-letters/{letter}/replay")
     assert (answer.status, answer.headers["Content-Type"].partition(";")[0]) == (409, "application/problem+json")
     assert answer.body["fix"]
     return str(answer.body["detail"])
 
 
-def test_a_dead_letter_is_accepted_again_once_the_routes_are_mended(hostile: Desk) -> None:
-    """Not before, and once; until then a stack without such a route would ignore it."""
-    mistaken = hostile.stack.environment
-    sent = {"moved": refused(hostile, "moved", "report.csv"), "tight": refused(hostile, "tight", LONG_NAME)}
-    reasons = {route: hostile.api("GET", f"/dead-letters/{letter}").body["reason"] for route, letter in sent.items()}
+def test_a_message_can_be_replayed_once_the_routes_are_fixed(client: Client) -> None:
+    wrong = client.stack.environment
+    sent = {"moved": refused_event(client, "moved", "report.csv"), "tight": refused_event(client, "tight", LONG_NAME)}
+    reasons = {route: client.api("GET", f"/dead-letters/{letter}").body["reason"] for route, letter in sent.items()}
     assert reasons == {"moved": "not_allowed", "tight": "invalid_name"}
     for letter in sent.values():
-        assert refused_again(hostile, letter).startswith("the message was refused again")
-    right = mended(hostile.stack.account("").rstrip("/"))
-    restart(hostile, {**mistaken, "ROUTES": written({"default": right["default"]})})
+        assert refused_replay(client, letter).startswith("the message was refused again")
+    correct = correct_routes(client.stack.account("").rstrip("/"))
+    restart(client, {**wrong, "ROUTES": routes_setting({"default": correct["default"]})})
     try:
         for letter in sent.values():
-            assert refused_again(hostile, letter) == "the message would be ignored: no route carries this blob"
-        restart(hostile, {**mistaken, "ROUTES": written(right)})
+            assert refused_replay(client, letter) == "the message would be ignored: no route carries this blob"
+        restart(client, {**wrong, "ROUTES": routes_setting(correct)})
         for route, letter in sent.items():
-            replayed(hostile, route, letter)
+            check_replay(client, route, letter)
     finally:
-        restart(hostile, mistaken)
+        restart(client, wrong)
 
 
-def refused(desk: Desk, container: str, name: str) -> str:
-    """The dead letter of a new blob's event."""
-    known = {item["id"] for item in messages(desk)}
-    desk.control.events(mode="drop")
+def refused_event(client: Client, container: str, name: str) -> str:
+    """Upload a blob and send its event, which must be refused. Returns the dead letter's id."""
+    old = {item["id"] for item in message_dead_letters(client)}
+    client.control.events(mode="drop")
     try:
-        etag = desk.put(name, f"through {container}".encode(), container)
+        etag = client.put(name, f"through {container}".encode(), container)
     finally:
-        desk.control.events(mode="deliver")
-    desk.queue().send_message(created(desk.source(name, container).url, container, name, etag))
-    new = desk.until(lambda: [item["id"] for item in messages(desk) if item["id"] not in known], "it is refused")
+        client.control.events(mode="deliver")
+    client.queue().send_message(created_event(client.source(name, container).url, container, name, etag))
+    new = client.until(
+        lambda: [item["id"] for item in message_dead_letters(client) if item["id"] not in old], "it is refused"
+    )
     assert len(new) == 1
     return str(new[0])
 
 
-def replayed(desk: Desk, route: str, letter: str) -> None:
-    """The letter is accepted, its blob shared, and there is nothing more to replay."""
-    answer = desk.api("POST", f"/dead-letters/{letter}/replay")
+def check_replay(client: Client, route: str, letter: str) -> None:
+    answer = client.api("POST", f"/dead-letters/{letter}/replay")
     assert answer.status == 202
-    transfer = desk.until_ended(answer.body["transfers"][0]["id"])
+    transfer = client.until_ended(answer.body["transfers"][0]["id"])
     assert (answer.headers["Location"], transfer["state"]) == (f"../../transfers/{transfer['id']}", "verified")
     name = transfer["source"]["name"]
-    assert desk.read(desk.target(name, route)) == desk.read(desk.source(name, route)) == f"through {route}".encode()
-    resolved = desk.api("GET", f"/dead-letters/{letter}").body
+    assert (
+        client.read(client.target(name, route))
+        == client.read(client.source(name, route))
+        == f"through {route}".encode()
+    )
+    resolved = client.api("GET", f"/dead-letters/{letter}").body
     assert (resolved["state"], resolved["resolved_as"]) == ("resolved", "accepted")
-    assert refused_again(desk, letter) == f"dead letter {letter} is already resolved"
+    assert refused_replay(client, letter) == f"dead letter {letter} is already resolved"
 
 
-def test_every_name_is_carried_byte_for_byte(hostile: Desk) -> None:
-    """All that are accepted, at once: the target lists exactly them, and each holds its own bytes."""
-    assert len(CARRIED) > 300
-    across(lambda name: hostile.put(name, name.encode(), "names"), CARRIED)
-    done = hostile.until(lambda: verified(hostile, len(CARRIED)), "all are verified", 2 * PATIENCE)
-    assert {item["source"]["name"] for item in done} == set(CARRIED)
-    target = hostile.accounts["sharingtarget"].get_container_client("names")
-    assert sorted(target.list_blob_names()) == sorted(CARRIED)
-    assert across(lambda name: hostile.read(hostile.target(name, "names")), CARRIED) == [
-        name.encode() for name in CARRIED
+def test_every_name_arrives_byte_for_byte(client: Client) -> None:
+    assert len(SHARED_BY_EVENT) > 300
+    in_parallel(lambda name: client.put(name, name.encode(), "names"), SHARED_BY_EVENT)
+    transfers = client.until(lambda: verified_transfer(client, len(SHARED_BY_EVENT)), "all are verified", 2 * TIMEOUT)
+    assert {item["source"]["name"] for item in transfers} == set(SHARED_BY_EVENT)
+    target = client.accounts["sharingtarget"].get_container_client("names")
+    assert sorted(target.list_blob_names()) == sorted(SHARED_BY_EVENT)
+    assert in_parallel(lambda name: client.read(client.target(name, "names")), SHARED_BY_EVENT) == [
+        name.encode() for name in SHARED_BY_EVENT
     ]
 
 
-def verified(desk: Desk, count: int) -> list[dict[str, Any]] | None:
-    """The transfers of the names, once so many are verified."""
-    found = desk.everything("/transfers?route=names&state=verified")
+def verified_transfer(client: Client, count: int) -> list[dict[str, Any]] | None:
+    found = client.list_all("/transfers?route=names&state=verified")
     return found if len(found) == count else None
 
 
-def test_what_held_a_secret_is_kept_without_it(hostile: Desk, sent: dict[bytes, EventDecision]) -> None:
-    """Wherever its message said it; and both queues are empty still."""
-    secrets = search.secrets(hostile)
-    short = {body: found for body, found in sent.items() if len(body) < 10_000}  # the long ones are padding
-    told = [message_id(body) for body, found in short.items() if found.rejection and secrets.found(body)]
-    assert len(told) > 2
-    container = hostile.accounts["sharingstate"].get_container_client("dead-letters")
-    kept = {identity: container.download_blob(f"open/{identity}.json").readall() for identity in told}
+def test_a_message_with_a_secret_is_stored_without_it(client: Client, sent: dict[bytes, EventDecision]) -> None:
+    secrets = search.known_secrets(client)
+    short = {body: found for body, found in sent.items() if len(body) < 10_000}  # the long ones contain only padding
+    with_secret = [message_id(body) for body, found in short.items() if found.rejection and secrets.find(body)]
+    assert len(with_secret) > 2
+    container = client.accounts["sharingstate"].get_container_client("dead-letters")
+    kept = {identity: container.download_blob(f"open/{identity}.json").readall() for identity in with_secret}
     assert secrets.leaks(kept.items()) == {}
-    assert {depth(hostile, name) for name in ("blob-events", "blob-events-poison")} == {0}
+    assert {queue_depth(client, name) for name in ("blob-events", "blob-events-poison")} == {0}
 
 
-def depth(desk: Desk, name: str) -> int | None:
-    """How many messages a queue holds, hidden ones too."""
-    return desk.queue(name).get_queue_properties().approximate_message_count
+def queue_depth(client: Client, name: str) -> int | None:
+    """The number of messages in a queue, including invisible ones."""
+    return client.queue(name).get_queue_properties().approximate_message_count

@@ -13,8 +13,8 @@ from azure.storage.blob import ContainerClient
 
 from devhost.stack import ROOT, LocalStack
 from devhost.storage.testing import free_ports
-from tests.e2e.conftest import environment
-from tests.e2e.helpers import until
+from tests.e2e.processes import until
+from tests.e2e.stacks import environment
 
 
 def test_the_demo_shares_fails_replays_and_compares(tmp_path: Path) -> None:

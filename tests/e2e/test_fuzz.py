@@ -1,6 +1,7 @@
-"""Fuzz of the HTTP API from its own description: whatever is asked, the answer is one that `docs/openapi.json` tells.
+"""Fuzz of the HTTP API from its own description: every answer conforms to `docs/openapi.json`.
 
-Boundary values, wrong ones and the fuzzed are the same in every run. `SOAK=long` asks more often.
+Boundary values, invalid values and fuzzed values are the same in every run. `SOAK=long` sends more requests.
+
 """
 
 import json
@@ -20,8 +21,8 @@ from schemathesis.core.failures import FailureGroup
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance, unsupported_method
 
-from tests.e2e.conftest import environment
-from tests.e2e.desk import Desk
+from tests.e2e.client import Client
+from tests.e2e.stacks import environment, running_stack
 
 DESCRIPTION: dict[str, Any] = json.loads((Path(__file__).parents[2] / "docs" / "openapi.json").read_text())
 OPERATIONS: dict[str, set[int]] = {
@@ -30,28 +31,28 @@ OPERATIONS: dict[str, set[int]] = {
     for method, operation in methods.items()
     if method != "head"
 }
-# What this stack never answers: it asks for no key, nothing fails, and no share comes while its transfer is ending.
+# Answers that this stack never gives: it requires no key, nothing fails, and no transfer is ending during a share.
 NEVER = {(name, code) for name in OPERATIONS for code in (401, 500, 503)} | {("share_now", 409)}
-LETTERS = 60
-EVERYTHING = "/api/discards"
+DEAD_LETTERS = 60
+DISCARDS = "/api/discards"
 EXAMPLES = 300 if os.environ.get("SOAK") == "long" else 15
-# Ids in place of those that are known once the stack runs.
+# Placeholders of ids that are known only once the stack runs.
 VERIFIED, RUNNING, DEAD = (f"00000000-{number:024x}" for number in range(3))
 MESSAGE, REPLAY, DISCARD, RECONCILE = (f"{kind}-{0:024x}" for kind in ("message", "replay", "discard", "reconcile"))
 REPLAYING, DISCARDING, RECONCILING = (f"{kind}-{1:024x}" for kind in ("replay", "discard", "reconcile"))
-# What no schema can say of a valid request, and the app refuses with 400.
-UNSAID = re.compile(
+# Details of 400 answers to requests that are valid by the schema: no schema can express these rules.
+NOT_IN_SCHEMA = re.compile(
     r"`name` can be combined only with `route`|`(continuation|since|until)` is not valid|`since` is later than `until`|the name cannot be carried: .+"
 )
-# The methods of these paths' neighbour, whose parameter takes the segment.
-NEIGHBOURS = {(method, f"/api/dead-letters/{what}") for method in ("GET", "DELETE") for what in ("replay", "discard")}
-# Answers to what was not described are the host's; keys are the matter of test_security.py.
-ELSEWHERE = [unsupported_method, positive_data_acceptance, ignored_auth]
+# These paths also match `/api/dead-letters/{id}`, which has these methods.
+ALSO_MATCHED = {(method, f"/api/dead-letters/{what}") for method in ("GET", "DELETE") for what in ("replay", "discard")}
+# The host answers requests that are not described; test_security.py tests keys.
+EXCLUDED = [unsupported_method, positive_data_acceptance, ignored_auth]
 
 
 def with_examples() -> dict[str, Any]:
-    """The description, with an example of everything that a request can name."""
-    told = deepcopy(DESCRIPTION)
+    """The description, with examples of all ids and names."""
+    extended = deepcopy(DESCRIPTION)
     known = {
         "transferId": (VERIFIED, RUNNING, DEAD),
         "letterId": (MESSAGE, DEAD),
@@ -61,15 +62,15 @@ def with_examples() -> dict[str, Any]:
     }
     for parameter, ids in known.items():
         examples = {f"known {number}": {"value": identity} for number, identity in enumerate(ids)}
-        told["components"]["parameters"][parameter]["examples"] = examples
-    told["components"]["schemas"]["ShareRequest"]["examples"] = [{"route": "default", "name": "one.txt"}]
+        extended["components"]["parameters"][parameter]["examples"] = examples
+    extended["components"]["schemas"]["ShareRequest"]["examples"] = [{"route": "default", "name": "one.txt"}]
     for parameter, value in (("route", "default"), ("name", "one.txt"), ("letterName", "0")):
-        told["components"]["parameters"][parameter]["example"] = value
-    for methods in told["paths"].values():
-        methods.pop("head", None)  # it is its GET without the body, which test_api.py shows
-    # Last, for it may leave no open dead letter to any other call.
-    told["paths"][EVERYTHING] = told["paths"].pop(EVERYTHING)
-    return told
+        extended["components"]["parameters"][parameter]["example"] = value
+    for methods in extended["paths"].values():
+        methods.pop("head", None)  # test_api.py tests HEAD
+    # Last, because it may discard all open dead letters.
+    extended["paths"][DISCARDS] = extended["paths"].pop(DISCARDS)
+    return extended
 
 
 schema = schemathesis.openapi.from_dict(with_examples())
@@ -77,68 +78,68 @@ schema.config.generation.update(with_security_parameters=False)
 schema.config.seed = 1
 
 
-class Fuzzed:
-    """A stack of its own that has one of everything, and what it answered so far."""
+class FuzzedStack:
+    """A stack with one item of each kind. It counts the statuses of its answers."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
-        self.url = f"http://127.0.0.1:{desk.stack.host_port}"
-        self.seen: Counter[tuple[str, int]] = Counter()
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.url = f"http://127.0.0.1:{client.stack.host_port}"
+        self.answers: Counter[tuple[str, int]] = Counter()
         self.known: dict[str, Callable[[], str]] = {}
         self._last = DEAD
 
-    def ask(self, case: schemathesis.Case[Any]) -> schemathesis.Response:
-        """Ask, with a real id where a known one is meant."""
+    def send(self, case: schemathesis.Case[Any]) -> schemathesis.Response:
+        """Send a request, with its placeholder replaced by a real id."""
         known = self.known.get(case.path_parameters.get("id", ""))
         if known is not None:
             case.path_parameters["id"] = known()
         response = case.call(base_url=self.url)
-        self.seen[case.operation.definition.raw["operationId"], response.status_code] += 1
+        self.answers[case.operation.definition.raw["operationId"], response.status_code] += 1
         return response
 
     def populate(self) -> None:
-        """A verified transfer, one that is pending, dead letters, a message's, and a job of each kind."""
+        """Create a verified and a pending transfer, dead letters, and a job of each kind."""
         for name in ("strict", "async"):
-            self.desk.container("sharingsource", name)
-            self.desk.container("sharingtarget", name)
-        self.desk.control.copies(hold=True)
-        self.desk.put("held.bin", b"held", "async")
-        self.desk.put("one.txt", b"one")
-        for number in range(LETTERS):
-            self.desk.source(str(number), "strict").create_append_blob()  # no `sync` carries it
-        self.desk.queue().send_message("no event")
-        letters = self.desk.until(lambda: self._letters(LETTERS + 1), "all letters are there")
-        self._knows(VERIFIED, self.desk.until_final("one.txt")["id"])
-        self._knows(RUNNING, self.desk.transfer_of("held.bin", "patient").body["id"])
-        self.known[DEAD] = self._dead
-        self._knows(MESSAGE, max(letters))
-        self._knows(REPLAY, self._job("/replays", dry_run=True))
-        self._knows(DISCARD, self._job("/discards", dry_run=True))
-        self._knows(RECONCILE, self._job("/reconciles", route="default"))
+            self.client.create_container("sharingsource", name)
+            self.client.create_container("sharingtarget", name)
+        self.client.control.copies(hold=True)
+        self.client.put("held.bin", b"held", "async")
+        self.client.put("one.txt", b"one")
+        for number in range(DEAD_LETTERS):
+            self.client.source(str(number), "strict").create_append_blob()  # `sync` cannot copy it
+        self.client.queue().send_message("not an event")
+        ids = self.client.until(lambda: self._dead_letters(DEAD_LETTERS + 1), "all dead letters exist")
+        self._set(VERIFIED, self.client.until_final("one.txt")["id"])
+        self._set(RUNNING, self.client.transfer_of("held.bin", "patient").body["id"])
+        self.known[DEAD] = self._open_dead_letter
+        self._set(MESSAGE, max(ids))
+        self._set(REPLAY, self._job("/replays", dry_run=True))
+        self._set(DISCARD, self._job("/discards", dry_run=True))
+        self._set(RECONCILE, self._job("/reconciles", route="default"))
         self.known[REPLAYING] = lambda: self._job("/replays", max_per_second=1)
         self.known[DISCARDING] = lambda: self._job("/discards", route="strict", max_per_second=1)
         self.known[RECONCILING] = lambda: self._job("/reconciles", route="strict", max_per_second=1)
 
-    def _knows(self, placeholder: str, identity: str) -> None:
+    def _set(self, placeholder: str, identity: str) -> None:
         self.known[placeholder] = lambda: identity
 
-    def _dead(self) -> str:
-        """The first open letter, as long as there is one: a fuzz discards them."""
-        found = [item["id"] for item in self.desk.everything("/dead-letters?route=strict")]
+    def _open_dead_letter(self) -> str:
+        """The first open dead letter, or the last known one: the fuzz discards them."""
+        found = [item["id"] for item in self.client.list_all("/dead-letters?route=strict")]
         self._last = min(found, default=self._last)
         return self._last
 
-    def _letters(self, count: int) -> list[str]:
-        found = [item["id"] for item in self.desk.everything("/dead-letters")]
+    def _dead_letters(self, count: int) -> list[str]:
+        found = [item["id"] for item in self.client.list_all("/dead-letters")]
         return found if len(found) == count else []
 
-    def _job(self, path: str, **asked: Any) -> str:
-        return str(self.desk.api("POST", path, asked).body["id"])
+    def _job(self, path: str, **body: Any) -> str:
+        return str(self.client.api("POST", path, body).body["id"])
 
 
 @pytest.fixture(scope="module")
-def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzed]:
-    """It lives as long as this module: a fuzz shares, cancels, replays and discards whatever it likes."""
+def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FuzzedStack]:
+    """The module has its own stack, because the fuzz shares, cancels, replays and discards at random."""
     state = tmp_path_factory.mktemp("fuzzed")
     setting = environment(state)
     accounts = [
@@ -152,37 +153,32 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzed]:
             ("patient", "async", "async", "async"),
         )
     ]
-    with (state / "stack.log").open("w") as log:
-        desk = Desk({**setting, "ROUTES": json.dumps(routes)}, log)
-        desk.stack.start()
-        try:
-            found = Fuzzed(desk)
-            found.populate()
-            yield found
-        finally:
-            desk.close()
+    with running_stack(state, {**setting, "ROUTES": json.dumps(routes)}) as running:
+        stack = FuzzedStack(running)
+        stack.populate()
+        yield stack
 
 
-def conforms(case: schemathesis.Case[Any], response: schemathesis.Response) -> None:
-    """Assert that an answer is one that the description tells, and that it was right to give it."""
+def check(case: schemathesis.Case[Any], response: schemathesis.Response) -> None:
+    """Assert that the answer is described, and that it is right for the request."""
     method = str(response.request.method)
     if method != case.operation.method.upper():
-        answered = method == "HEAD" or (method, case.operation.path) in NEIGHBOURS
-        assert (response.status_code, response.content) == (404, b"") or answered
+        is_other = method == "HEAD" or (method, case.operation.path) in ALSO_MATCHED
+        assert (response.status_code, response.content) == (404, b"") or is_other
         return
-    case.validate_response(response, excluded_checks=ELSEWHERE)
+    case.validate_response(response, excluded_checks=EXCLUDED)
     if response.status_code < HTTPStatus.BAD_REQUEST:
         return
-    told = response.json()
-    assert (told["status"], bool(told["fix"])) == (response.status_code, True)
+    problem = response.json()
+    assert (problem["status"], bool(problem["fix"])) == (response.status_code, True)
     valid = case.meta is None or case.meta.generation.mode is GenerationMode.POSITIVE
-    assert not valid or response.status_code != HTTPStatus.BAD_REQUEST or unsaid(case, told["detail"])
+    assert not valid or response.status_code != HTTPStatus.BAD_REQUEST or is_not_in_schema(case, problem["detail"])
 
 
-def unsaid(case: schemathesis.Case[Any], detail: str) -> bool:
-    """Whether a valid request is refused for what no schema can say; 20.0 is an integer to all of them."""
+def is_not_in_schema(case: schemathesis.Case[Any], detail: str) -> bool:
+    """Returns whether the app may refuse a request that is valid by the schema. To a schema, 20.0 is an integer."""
     rate = case.body.get("max_per_second") if isinstance(case.body, dict) else None
-    return UNSAID.fullmatch(detail) is not None or (
+    return NOT_IN_SCHEMA.fullmatch(detail) is not None or (
         isinstance(rate, float) and detail == "`max_per_second` is not valid"
     )
 
@@ -192,27 +188,26 @@ def unsaid(case: schemathesis.Case[Any], detail: str) -> bool:
     max_examples=EXAMPLES, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
 )
 @pytest.mark.timeout(3600)
-def test_every_answer_is_as_described(case: schemathesis.Case[Any], fuzzed: Fuzzed) -> None:
-    """Code, type, headers and body; what is not valid is refused, with a fix; nothing is a 5xx."""
-    conforms(case, fuzzed.ask(case))
+def test_every_answer_is_as_described(case: schemathesis.Case[Any], fuzzed: FuzzedStack) -> None:
+    check(case, fuzzed.send(case))
 
 
-def test_every_call_was_asked_and_answered_in_every_way(fuzzed: Fuzzed) -> None:
-    """Each has succeeded, and has failed in each way that it tells (the other tests of this module have asked)."""
-    told = {(name, code) for name, codes in OPERATIONS.items() for code in codes}
-    assert len(told) > 3 * len(OPERATIONS)
-    assert told - set(fuzzed.seen) <= NEVER
+def test_every_described_status_was_returned(fuzzed: FuzzedStack) -> None:
+    """By the other tests of this module."""
+    described = {(name, code) for name, codes in OPERATIONS.items() for code in codes}
+    assert len(described) > 3 * len(OPERATIONS)
+    assert described - set(fuzzed.answers) <= NEVER
 
 
 DOCTORED: dict[str, dict[str, Any]] = {
-    "a body that is none": {"content": b""},
-    "a field too few": {"content": b'{"items": []}'},
-    "a field too many": {"content": b'{"items": [], "continuation": null, "more": 1}'},
+    "an empty body": {"content": b""},
+    "a missing field": {"content": b'{"items": []}'},
+    "an additional field": {"content": b'{"items": [], "continuation": null, "more": 1}'},
     "a field of another type": {"content": b'{"items": [], "continuation": 1}'},
-    "an item that is none": {"content": b'{"items": [{}], "continuation": null}'},
-    "a code that is not told": {"status_code": 201},
-    "a server that fails": {"status_code": 500},
-    "a type that is not told": {"headers": {"Content-Type": ["text/html"]}},
+    "an empty item": {"content": b'{"items": [{}], "continuation": null}'},
+    "an undescribed status": {"status_code": 201},
+    "a server error": {"status_code": 500},
+    "an undescribed media type": {"headers": {"Content-Type": ["text/html"]}},
     "a valid request that is refused": {
         "status_code": 400,
         "headers": {"Content-Type": ["application/problem+json"]},
@@ -222,13 +217,13 @@ DOCTORED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("change", DOCTORED.values(), ids=DOCTORED)
-def test_an_answer_that_is_wrong_is_noticed(fuzzed: Fuzzed, change: dict[str, Any]) -> None:
-    """A check that lets everything pass would prove nothing: one real answer, with one thing that is not as described."""
+def test_a_wrong_answer_is_found(fuzzed: FuzzedStack, change: dict[str, Any]) -> None:
+    """A real answer with one error."""
     case = schema["/api/transfers"]["GET"].Case(query={"limit": 1, "state": "cancelled"})
-    answer = fuzzed.ask(case)
-    conforms(case, answer)
+    answer = fuzzed.send(case)
+    check(case, answer)
     kept = {
         name: getattr(answer, name) for name in ("status_code", "headers", "content", "request", "elapsed", "verify")
     }
     with pytest.raises((FailureGroup, AssertionError)):
-        conforms(case, schemathesis.Response(**(kept | change)))
+        check(case, schemathesis.Response(**(kept | change)))

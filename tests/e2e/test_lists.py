@@ -1,4 +1,4 @@
-"""Lists of thousands: page by page complete and without repetition, whatever else happens; garbage is refused."""
+"""Lists of thousands of items: pages are complete and without repetition, also during changes; invalid queries are refused."""
 
 import os
 from collections import Counter
@@ -13,188 +13,179 @@ from devhost.bench.metrics import PROC, peak_mib
 from rules.errors import Reason
 from rules.transfers import identity
 from rules.transfers.states import State
-from tests.e2e.conftest import environment
-from tests.e2e.crowd import LETTERS, REASONS, TRANSFERS, Crowd, Known
-from tests.e2e.desk import AGENT, Desk
-from tests.e2e.helpers import copying
+from tests.e2e.bulk import DEAD_LETTERS, REASONS, TRANSFERS, FilledStack, Known
+from tests.e2e.client import AGENT, Client
+from tests.e2e.stacks import running_stack
+from tests.e2e.transfers import copying_transfer
 
-pytestmark = pytest.mark.skipif(os.environ.get("HOST") == "func", reason="it is the stand-in's store that is filled")
+pytestmark = pytest.mark.skipif(os.environ.get("HOST") == "func", reason="the test fills the stand-in's store")
 LONGEST = 500
 LISTS = ("/transfers", "/dead-letters")
-# What no filter of either list may be, and of which a person would rather be told than see everything.
+# Values that are invalid in either list.
 LIMITS = ["0", "501", "9999999999", "-1", "+5", "1.5", "1e2", "0x10", "ten", " 5", "5,5", "٣", "null"]
 CONTINUATIONS = ["1", "next", "====", "bnVsbA==", "WyIiLDFd", "WyIiLCJcbiJd", "☃"]
-NO_ROUTES = ["*", "a b", "-a", "a_b", "default,patient", "../default", "%", "ü", "a" * 41, "default\n"]
-NO_STATES = ["Verified", "running", "Completed", "verified,cancelled", "*", "verified ", "null"]
-NO_REASONS = ["unknown", "Malformed", "malformed,internal", "*", "null"]
-UNKNOWN = ["status=verified", "top=5", "Limit=5", "prefix=x", "showInput=true", "runtimeStatus=Running"]
-GARBAGE = [
+INVALID_ROUTES = ["*", "a b", "-a", "a_b", "default,patient", "../default", "%", "ü", "a" * 41, "default\n"]
+INVALID_STATES = ["Verified", "running", "Completed", "verified,cancelled", "*", "verified ", "null"]
+INVALID_REASONS = ["unknown", "Malformed", "malformed,internal", "*", "null"]
+UNKNOWN_PARAMETERS = ["status=verified", "top=5", "Limit=5", "prefix=x", "showInput=true", "runtimeStatus=Running"]
+INVALID_QUERIES = [
     *(f"{path}?limit={quote(text)}" for path in LISTS for text in LIMITS),
     *(f"{path}?continuation={quote(text)}" for path in LISTS for text in CONTINUATIONS),
-    *(f"{path}?route={quote(text)}" for path in LISTS for text in NO_ROUTES),
-    *(f"{path}?{text}" for path in LISTS for text in UNKNOWN),
+    *(f"{path}?route={quote(text)}" for path in LISTS for text in INVALID_ROUTES),
+    *(f"{path}?{text}" for path in LISTS for text in UNKNOWN_PARAMETERS),
     *(f"{path}?{name}=" for path in LISTS for name in ("limit", "route", "unknown")),
     *(f"{path}?limit=5&limit=5" for path in LISTS),
-    *(f"/transfers?state={quote(text)}" for text in (*NO_STATES, "")),
-    *(f"/dead-letters?reason={quote(text)}" for text in (*NO_REASONS, "")),
+    *(f"/transfers?state={quote(text)}" for text in (*INVALID_STATES, "")),
+    *(f"/dead-letters?reason={quote(text)}" for text in (*INVALID_REASONS, "")),
     *(f"/transfers?{text}" for text in ("reason=internal", "name=a", "name=a&route=default&limit=5", "route=default&name=")),
     *(f"/dead-letters?{text}" for text in ("state=open", "name=a&name=b")),
 ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowd]:
-    """A stack of its own: what the shared one holds is read to the last byte by the search for secrets."""
-    state = tmp_path_factory.mktemp("crowd")
-    with (state / "stack.log").open("w") as log:
-        desk = Desk(environment(state), log)
-        desk.stack.start()
-        try:
-            filled = Crowd(desk)
-            filled.fill()
-            yield filled
-        finally:
-            desk.close()
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FilledStack]:
+    """The module has its own stack, because the search for secrets reads everything on the shared one."""
+    state = tmp_path_factory.mktemp("filled")
+    with running_stack(state) as running:
+        stack = FilledStack(running)
+        stack.fill()
+        yield stack
 
 
-def once(known: Known, **wanted: str) -> Counter[str]:
-    """Each that has these fields, once."""
+def expected(known: Known, **wanted: str) -> Counter[str]:
+    """Counts each item with these fields once."""
     return Counter(each for each, fields in known.items() if wanted.items() <= fields.items())
 
 
 @pytest.mark.parametrize("limit", [LONGEST, 100, 37])
-def test_every_transfer_is_listed_once(crowd: Crowd, limit: int) -> None:
-    """However long the pages are."""
-    assert len(crowd.transfers) > TRANSFERS
-    assert crowd.ids("/transfers", limit) == once(crowd.transfers)
+def test_every_transfer_is_listed_once(filled: FilledStack, limit: int) -> None:
+    assert len(filled.transfers) > TRANSFERS
+    assert filled.ids("/transfers", limit) == expected(filled.transfers)
 
 
 @pytest.mark.parametrize("path", LISTS)
-def test_a_page_has_a_hundred_unless_told(crowd: Crowd, path: str) -> None:
-    """As the API's description says."""
-    assert len(crowd.desk.api("GET", path).body["items"]) == 100
+def test_a_page_has_100_items_by_default(filled: FilledStack, path: str) -> None:
+    assert len(filled.client.api("GET", path).body["items"]) == 100
 
 
-@pytest.mark.parametrize("route", ["default", "patient", "missing", "first", "nobodys"])
-def test_every_transfer_of_a_route_is_listed_once(crowd: Crowd, route: str) -> None:
-    """And none of another; nor does a page cost more than what it shows."""
-    pages = list(crowd.pages(f"/transfers?route={route}", 37))
-    wanted = once(crowd.transfers, route=route)
+@pytest.mark.parametrize("route", ["default", "patient", "missing", "first", "unknown"])
+def test_every_transfer_of_a_route_is_listed_once(filled: FilledStack, route: str) -> None:
+    """Every page except the last is full."""
+    pages = list(filled.pages(f"/transfers?route={route}", 37))
+    wanted = expected(filled.transfers, route=route)
     assert Counter(item["id"] for page in pages for item in page) == wanted
     assert len(pages) == max(1, -(-wanted.total() // 37))
 
 
 @pytest.mark.parametrize("state", State)
-def test_every_transfer_in_a_state_is_listed_once(crowd: Crowd, state: State) -> None:
-    """In no more pages than the whole list has, however many of them are empty."""
-    pages = list(crowd.pages(f"/transfers?state={state}", LONGEST))
-    assert Counter(item["id"] for page in pages for item in page) == once(crowd.transfers, state=state)
-    assert len(pages) <= -(-len(crowd.transfers) // LONGEST)
+def test_every_transfer_in_a_state_is_listed_once(filled: FilledStack, state: State) -> None:
+    """In at most as many pages as the unfiltered list has; many of them may be empty."""
+    pages = list(filled.pages(f"/transfers?state={state}", LONGEST))
+    assert Counter(item["id"] for page in pages for item in page) == expected(filled.transfers, state=state)
+    assert len(pages) <= -(-len(filled.transfers) // LONGEST)
 
 
-def test_filters_add_up(crowd: Crowd) -> None:
-    """A route's in a state are those that are both."""
-    wanted = once(crowd.transfers, route="patient", state="cancelled")
-    assert 0 < wanted.total() < once(crowd.transfers, route="patient").total()
-    assert crowd.ids("/transfers?route=patient&state=cancelled", 100) == wanted
+def test_filters_are_combined_with_and(filled: FilledStack) -> None:
+    wanted = expected(filled.transfers, route="patient", state="cancelled")
+    assert 0 < wanted.total() < expected(filled.transfers, route="patient").total()
+    assert filled.ids("/transfers?route=patient&state=cancelled", 100) == wanted
 
 
-def test_transfers_that_start_and_end_meanwhile_disturb_nobody(crowd: Crowd) -> None:
-    """Who was there before is listed once, though it ended between two pages; who came, once or not; and then all are."""
-    desk = crowd.desk
-    desk.control.copies(hold=True)
-    waiting, come = [f"waiting/{number}" for number in range(10)], [f"come/{number}" for number in range(10)]
+def test_transfers_that_start_or_end_meanwhile_disturb_no_others(filled: FilledStack) -> None:
+    """A transfer that existed before is listed once, even if it ends between two pages. A new one is listed at most once."""
+    client = filled.client
+    client.control.copies(hold=True)
+    waiting, added = [f"waiting/{number}" for number in range(10)], [f"added/{number}" for number in range(10)]
     for name in waiting:
-        desk.put(name, b"waiting", "async")
-    pending = {desk.until(partial(copying, desk, name), f"{name} is pending")["id"] for name in waiting}
-    before, seen = crowd.transfers.keys() | pending, Counter[str]()
-    for number, page in enumerate(crowd.pages("/transfers", 100)):
+        client.put(name, b"waiting", "async")
+    pending = {client.until(partial(copying_transfer, client, name), f"{name} is pending")["id"] for name in waiting}
+    before, seen = filled.transfers.keys() | pending, Counter[str]()
+    for number, page in enumerate(filled.pages("/transfers", 100)):
         seen.update(item["id"] for item in page)
-        if number % 9 == 0 and number // 9 < len(come):
-            desk.put(come[number // 9], b"come")
+        if number % 9 == 0 and number // 9 < len(added):
+            client.put(added[number // 9], b"added")
         if number == 30:
-            desk.control.copies(hold=False)
+            client.control.copies(hold=False)
         if number == 50:
-            ended = [desk.until_final(name, "patient") for name in waiting]
+            ended = [client.until_final(name, "patient") for name in waiting]
     assert {item["id"] for item in ended} == pending
-    ended += [desk.until_final(name) for name in come]
-    crowd.transfers |= {item["id"]: {"route": item["route"], "state": item["state"]} for item in ended}
+    ended += [client.until_final(name) for name in added]
+    filled.transfers |= {item["id"]: {"route": item["route"], "state": item["state"]} for item in ended}
     assert set(seen.values()) == {1}
-    assert before <= seen.keys() <= crowd.transfers.keys()
-    assert len(crowd.transfers) == len(before) + len(come)
-    assert crowd.ids("/transfers", LONGEST) == once(crowd.transfers)
+    assert before <= seen.keys() <= filled.transfers.keys()
+    assert len(filled.transfers) == len(before) + len(added)
+    assert filled.ids("/transfers", LONGEST) == expected(filled.transfers)
 
 
 @pytest.mark.parametrize("limit", [LONGEST, 100, 37])
-def test_every_letter_is_listed_once_and_none_is_read(crowd: Crowd, limit: int) -> None:
-    """What a list shows is in the metadata: one request for each page, whatever it holds."""
-    assert len(crowd.dead_letters) > LETTERS
-    last = crowd.desk.control.requests()[-1]["number"]
-    pages = list(crowd.pages("/dead-letters", limit))
-    assert Counter(item["id"] for page in pages for item in page) == once(crowd.dead_letters)
-    assert len(pages) == -(-len(crowd.dead_letters) // limit)
-    asked = asked_of_letters(crowd.desk, last)
-    assert asked["GetBlob"] == asked["HeadBlob"] == 0
-    assert asked["ListBlobs"] >= len(pages)  # a timer may list them, too, whenever it likes
+def test_every_dead_letter_is_listed_once_without_reading_its_blob(filled: FilledStack, limit: int) -> None:
+    """The list shows only metadata, so each page costs one request."""
+    assert len(filled.dead_letters) > DEAD_LETTERS
+    last = filled.client.control.requests()[-1]["number"]
+    pages = list(filled.pages("/dead-letters", limit))
+    assert Counter(item["id"] for page in pages for item in page) == expected(filled.dead_letters)
+    assert len(pages) == -(-len(filled.dead_letters) // limit)
+    requests = dead_letter_requests(filled.client, last)
+    assert requests["GetBlob"] == requests["HeadBlob"] == 0
+    assert requests["ListBlobs"] >= len(pages)  # a timer may list them at any time, too
 
 
-def asked_of_letters(desk: Desk, since: int) -> Counter[str]:
-    """What the app asked of the container of letters."""
-    seen = desk.control.requests(since=since, account="sharingstate", container="dead-letters")
-    return Counter(request["operation"] for request in seen if AGENT in request["user_agent"])
+def dead_letter_requests(client: Client, since: int) -> Counter[str]:
+    requests = client.control.requests(since=since, account="sharingstate", container="dead-letters")
+    return Counter(request["operation"] for request in requests if AGENT in request["user_agent"])
 
 
-@pytest.mark.parametrize("route", ["default", "missing", "nobodys"])
-def test_every_letter_of_a_route_is_listed_once(crowd: Crowd, route: str) -> None:
-    """And none of another, nor a message's, which has no route."""
-    assert crowd.ids(f"/dead-letters?route={route}", 37) == once(crowd.dead_letters, route=route)
+@pytest.mark.parametrize("route", ["default", "missing", "unknown"])
+def test_every_dead_letter_of_a_route_is_listed_once(filled: FilledStack, route: str) -> None:
+    """Dead letters of messages have no route."""
+    assert filled.ids(f"/dead-letters?route={route}", 37) == expected(filled.dead_letters, route=route)
 
 
 @pytest.mark.parametrize("reason", [*REASONS, Reason.MALFORMED, Reason.THROTTLED])
-def test_every_letter_of_a_reason_is_listed_once(crowd: Crowd, reason: Reason) -> None:
-    """In no more pages than the whole list has, of which only the last may be empty; with a route, those that are both."""
-    pages = list(crowd.pages(f"/dead-letters?reason={reason}", LONGEST))
-    assert Counter(item["id"] for page in pages for item in page) == once(crowd.dead_letters, reason=reason)
-    assert len(pages) <= -(-len(crowd.dead_letters) // LONGEST)
+def test_every_dead_letter_of_a_reason_is_listed_once(filled: FilledStack, reason: Reason) -> None:
+    """In at most as many pages as the unfiltered list has; only the last may be empty."""
+    pages = list(filled.pages(f"/dead-letters?reason={reason}", LONGEST))
+    assert Counter(item["id"] for page in pages for item in page) == expected(filled.dead_letters, reason=reason)
+    assert len(pages) <= -(-len(filled.dead_letters) // LONGEST)
     assert all(pages[:-1])
-    both = once(crowd.dead_letters, reason=reason, route="missing")
-    assert crowd.ids(f"/dead-letters?reason={reason}&route=missing", 100) == both
+    both = expected(filled.dead_letters, reason=reason, route="missing")
+    assert filled.ids(f"/dead-letters?reason={reason}&route=missing", 100) == both
 
 
-def test_letters_that_come_and_go_meanwhile_disturb_nobody(crowd: Crowd) -> None:
-    """Who was there before and after is listed once; who came or went, once or not; and then all are."""
-    desk, dead = crowd.desk, crowd.dead
-    bodies = [f"no event, but a new one, {number}".encode() for number in range(5)]
-    come = {identity.message_id(body): {"route": None, "reason": "malformed"} for body in bodies}
-    before, seen = set(crowd.dead_letters), Counter[str]()
-    for number, page in enumerate(crowd.pages("/dead-letters", 37)):
+def test_dead_letters_that_are_added_or_resolved_meanwhile_disturb_no_others(filled: FilledStack) -> None:
+    """One that is open throughout is listed once. An added or resolved one is listed at most once."""
+    client, dead = filled.client, filled.dead
+    bodies = [f"a new invalid event, {number}".encode() for number in range(5)]
+    added = {identity.message_id(body): {"route": None, "reason": "malformed"} for body in bodies}
+    before, seen = set(filled.dead_letters), Counter[str]()
+    for number, page in enumerate(filled.pages("/dead-letters", 37)):
         seen.update(item["id"] for item in page)
         if number < len(bodies):
-            desk.queue().send_message(bodies[number].decode())
+            client.queue().send_message(bodies[number].decode())
         if number == len(bodies):
-            desk.container("sharingtarget", "missing")
-            assert desk.api("POST", f"/dead-letters/{dead}/replay").status == 202
+            client.create_container("sharingtarget", "missing")
+            assert client.api("POST", f"/dead-letters/{dead}/replay").status == 202
         if number == len(bodies) + 10:
-            desk.until(lambda: desk.until_ended(dead)["state"] == "verified", "the replay is over")
-    kept = lambda: all(desk.api("GET", f"/dead-letters/{letter}").status == 200 for letter in come)  # noqa: E731  # said once
-    desk.until(kept, "all are kept")
+            client.until(lambda: client.until_ended(dead)["state"] == "verified", "the replay is over")
+    kept = lambda: all(client.api("GET", f"/dead-letters/{letter}").status == 200 for letter in added)  # noqa: E731
+    client.until(kept, "all are kept")
     assert set(seen.values()) == {1}
-    assert before - {dead} <= seen.keys() <= before | come.keys()
-    crowd.dead_letters = {letter: fields for letter, fields in (crowd.dead_letters | come).items() if letter != dead}
-    crowd.transfers[dead]["state"] = "verified"
-    assert crowd.ids("/dead-letters", LONGEST) == once(crowd.dead_letters)
+    assert before - {dead} <= seen.keys() <= before | added.keys()
+    filled.dead_letters = {letter: fields for letter, fields in (filled.dead_letters | added).items() if letter != dead}
+    filled.transfers[dead]["state"] = "verified"
+    assert filled.ids("/dead-letters", LONGEST) == expected(filled.dead_letters)
 
 
-@pytest.mark.parametrize("asked", GARBAGE)
-def test_garbage_is_refused_with_its_fix(crowd: Crowd, asked: str) -> None:
-    """And is never taken for everything, as the host itself would."""
-    answer = crowd.desk.api("GET", asked)
+@pytest.mark.parametrize("query", INVALID_QUERIES)
+def test_an_invalid_query_is_refused_with_a_fix(filled: FilledStack, query: str) -> None:
+    """The host itself would ignore the parameter and list everything."""
+    answer = filled.client.api("GET", query)
     assert (answer.status, answer.headers["Content-Type"]) == (400, "application/problem+json")
     assert answer.body["fix"]
 
 
 @pytest.mark.parametrize(
-    ("of", "at"),
+    ("source", "other"),
     [
         ("/transfers", "/transfers?route=default"),
         ("/transfers?route=default", "/transfers"),
@@ -206,30 +197,30 @@ def test_garbage_is_refused_with_its_fix(crowd: Crowd, asked: str) -> None:
         ("/transfers", "/dead-letters"),
     ],
 )
-def test_a_continuation_of_another_list_is_refused(crowd: Crowd, of: str, at: str) -> None:
-    """There it would begin in the midst of nowhere, or all over again."""
-    continuation = quote(crowd.desk.api("GET", of).body["continuation"])
-    answer = crowd.desk.api("GET", f"{at}{'&' if '?' in at else '?'}continuation={continuation}")
+def test_a_continuation_of_another_list_is_refused(filled: FilledStack, source: str, other: str) -> None:
+    """It would continue at the wrong place."""
+    continuation = quote(filled.client.api("GET", source).body["continuation"])
+    answer = filled.client.api("GET", f"{other}{'&' if '?' in other else '?'}continuation={continuation}")
     assert (answer.status, answer.headers["Content-Type"]) == (400, "application/problem+json")
 
 
-@pytest.mark.skipif(not PROC.is_dir(), reason="the kernel tells nothing of processes")
-def test_the_host_does_not_grow_with_the_list(crowd: Crowd) -> None:
-    """A whole walk takes hardly more memory than two pages of it, and further walks no more: no page waits for another."""
-    crowd.desk.stack.kill_host()  # its peak was of other tests
-    crowd.desk.stack.start_host()
+@pytest.mark.skipif(not PROC.is_dir(), reason="the kernel has no /proc")
+def test_the_host_does_not_grow_with_the_list(filled: FilledStack) -> None:
+    """All pages need hardly more memory than two pages, and reading them again needs no more."""
+    filled.client.stack.kill_host()  # discard the peak of earlier tests
+    filled.client.stack.start_host()
     for path in LISTS:
-        assert sum(len(page) for page in islice(crowd.pages(path, LONGEST), 2)) == 2 * LONGEST
-    few = peak(crowd.desk)
+        assert sum(len(page) for page in islice(filled.pages(path, LONGEST), 2)) == 2 * LONGEST
+    two_pages = peak(filled.client)
     for path in LISTS:
-        assert crowd.ids(path, LONGEST).total() > 2 * LONGEST
-    whole = peak(crowd.desk)
+        assert filled.ids(path, LONGEST).total() > 2 * LONGEST
+    whole = peak(filled.client)
     for path in LISTS:
-        assert crowd.ids(path, LONGEST).total() > 2 * LONGEST
-    assert whole < 1.15 * few
-    assert peak(crowd.desk) < 1.1 * whole
+        assert filled.ids(path, LONGEST).total() > 2 * LONGEST
+    assert whole < 1.15 * two_pages
+    assert peak(filled.client) < 1.1 * whole
 
 
-def peak(desk: Desk) -> float:
-    """The most memory that the host has had at once."""
-    return peak_mib(desk.stack)["host"]
+def peak(client: Client) -> float:
+    """The peak memory of the host."""
+    return peak_mib(client.stack)["host"]

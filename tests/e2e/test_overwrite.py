@@ -1,63 +1,63 @@
-"""Newest wins, whatever comes in whatever order."""
+"""Overwrites, duplicates and deletions: the newest version wins regardless of the order of events."""
 
 import uuid
 
-from tests.e2e.desk import Desk
-from tests.e2e.helpers import copying, of_name, settled
+from tests.e2e.client import Client
+from tests.e2e.events import until_queue_is_empty
+from tests.e2e.transfers import copying_transfer, final_transfers, transfers_named
 
 MIB = 1024 * 1024
 
 
-def test_a_hundred_quick_overwrites_end_with_the_last_bytes(desk: Desk) -> None:
-    """Every version ends in a final state, and none but superseded and verified ones."""
-    etags = [desk.put("hot.txt", f"version {number}".encode()) for number in range(100)]
-    assert desk.until_final("hot.txt")["state"] == "verified"
-    transfers = desk.until(lambda: settled(of_name(desk, "hot.txt"), 100), "all hundred end")
+def test_a_hundred_quick_overwrites_end_with_the_last_bytes(client: Client) -> None:
+    etags = [client.put("hot.txt", f"version {number}".encode()) for number in range(100)]
+    assert client.until_final("hot.txt")["state"] == "verified"
+    transfers = client.until(lambda: final_transfers(transfers_named(client, "hot.txt"), 100), "all hundred end")
     assert {item["source"]["etag"] for item in transfers} == set(etags)
     assert {item["state"] for item in transfers} <= {"verified", "superseded"}
-    assert desk.read(desk.target("hot.txt")) == b"version 99"
-    assert desk.requests(["hot.txt"])["CopyBlobFromUrl"] <= 100 + 8
+    assert client.read(client.target("hot.txt")) == b"version 99"
+    assert client.count_requests(["hot.txt"])["CopyBlobFromUrl"] <= 100 + 8
 
 
-def test_a_second_delivery_of_an_event_costs_no_copy(desk: Desk) -> None:
+def test_a_duplicate_event_causes_no_second_copy(client: Client) -> None:
     """Event Grid delivers at least once."""
-    desk.control.events(mode="duplicate")
+    client.control.events(mode="duplicate")
     try:
-        desk.put("twice.txt", b"twice")
+        client.put("twice.txt", b"twice")
     finally:
-        desk.control.events(mode="deliver")
-    assert desk.until_final("twice.txt")["state"] == "verified"
-    desk.until(lambda: desk.queue().get_queue_properties().approximate_message_count == 0, "the queue is empty")
-    assert desk.requests(["twice.txt"])["CopyBlobFromUrl"] == 1
+        client.control.events(mode="deliver")
+    assert client.until_final("twice.txt")["state"] == "verified"
+    until_queue_is_empty(client)
+    assert client.count_requests(["twice.txt"])["CopyBlobFromUrl"] == 1
 
 
-def test_an_overwrite_during_a_copy_ends_with_the_new_bytes(desk: Desk) -> None:
-    """The pending copy of the old version gives way; the old transfer names its successor."""
-    desk.container("sharingsource", "async")
-    desk.container("sharingtarget", "async")
-    desk.control.copies(hold=True)
+def test_an_overwrite_during_a_copy_ends_with_the_new_bytes(client: Client) -> None:
+    """The pending copy of the old version is aborted, and the old transfer names its successor."""
+    client.create_container("sharingsource", "async")
+    client.create_container("sharingtarget", "async")
+    client.control.copies(hold=True)
     try:
-        old = desk.put("changing.bin", b"old" * MIB, container="async")
-        first = desk.until(lambda: copying(desk, "changing.bin"), "the old version is pending")
-        new = desk.put("changing.bin", b"new" * MIB, container="async")
+        old = client.put("changing.bin", b"old" * MIB, container="async")
+        first = client.until(lambda: copying_transfer(client, "changing.bin"), "the old version is pending")
+        new = client.put("changing.bin", b"new" * MIB, container="async")
     finally:
-        desk.control.copies(hold=False)
-    assert desk.until_final("changing.bin", "patient")["source"]["etag"] == new
-    ended = desk.until_ended(first["id"])
+        client.control.copies(hold=False)
+    assert client.until_final("changing.bin", "patient")["source"]["etag"] == new
+    ended = client.until_ended(first["id"])
     assert (ended["source"]["etag"], ended["state"], ended["successor"]["etag"]) == (old, "superseded", new)
-    assert desk.read(desk.target("changing.bin", "async")) == b"new" * MIB
+    assert client.read(client.target("changing.bin", "async")) == b"new" * MIB
 
 
-def test_a_deleted_source_is_superseded_by_its_deletion(desk: Desk) -> None:
-    """Deletions are not shared: what was shared before stays."""
+def test_a_transfer_of_a_deleted_source_is_superseded(client: Client) -> None:
+    """Deletions are not shared."""
     name = f"deleted-{uuid.uuid4()}"
-    desk.control.events(mode="hold")
+    client.control.events(mode="hold")
     try:
-        etag = desk.put(name, b"soon gone")
-        desk.source(name).delete_blob()
+        etag = client.put(name, b"deleted soon")
+        client.source(name).delete_blob()
     finally:
-        desk.control.events(mode="deliver")
-    found = desk.until(lambda: settled(of_name(desk, name), 1), "its transfer ends")[0]
+        client.control.events(mode="deliver")
+    found = client.until(lambda: final_transfers(transfers_named(client, name), 1), "its transfer ends")[0]
     assert (found["source"]["etag"], found["state"]) == (etag, "superseded")
     assert found["successor"] == {"id": None, "etag": None}
-    assert not desk.target(name).exists()
+    assert not client.target(name).exists()

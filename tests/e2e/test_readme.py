@@ -14,21 +14,21 @@ from typing import Any
 import pytest
 
 from devhost.stack import ROOT, LocalStack
-from tests.e2e.conftest import environment
+from tests.e2e.stacks import environment
 
 # The pages in the order in which they are read: a later one uses the blob that the README uploads.
 PAGES = ("README.md", "docs/api.md", "docs/jobs.md", "docs/guarantees.md")
-# As at a prompt: a comment is a command there, `!` and `?` are special, and no file of a person's is read.
+# Interactive shells without configuration files. Interactive zsh does not recognize comments, and expands `!` and `?`.
 PROMPTS = {"bash": ("bash", "--norc", "--noprofile", "-i"), "zsh": ("zsh", "-f", "-i")}
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^#+ ", re.MULTILINE)
 HEREDOC = re.compile(r"<<'(\w+)'\n.*?^\1$", re.MULTILINE | re.DOTALL)
 QUOTED = re.compile(r"'[^']*'|\"(?:\\.|[^\"\\])*\"", re.DOTALL)
 COMMENT = re.compile(r"(?:^|\s)#", re.MULTILINE)
-# What needs Azure, what is not installed with the project, and make, whose targets other tests run.
-ELSEWHERE = re.compile(r"^(?:azd|az|azcopy|make)\b", re.MULTILINE)
-# A prompt reports what it did not understand and goes on.
-MISUNDERSTOOD = re.compile(r"command not found|no matches found|event not found|parse error|syntax error|bad pattern")
+# Commands that need Azure or tools outside the project, and make, whose targets other tests run.
+NOT_RUN_HERE = re.compile(r"^(?:azd|az|azcopy|make)\b", re.MULTILINE)
+# An interactive shell reports these errors and continues.
+SHELL_ERROR = re.compile(r"command not found|no matches found|event not found|parse error|syntax error|bad pattern")
 DEFAULTS = {"127.0.0.1:10000": "blob_port", "127.0.0.1:7071": "host_port"}
 # Ids, ETags and times differ from run to run.
 VARIES = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{24}\b|(?<=-)[0-9a-f]{24}\b|0x[0-9A-F]+|\d{4}-\d\d-\d\dT[\d:.]+Z")
@@ -37,7 +37,7 @@ MARK = "== block"
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A shell block, and the answer that its page shows below it."""
+    """A shell block, and the JSON answer that its page shows below it."""
 
     page: str
     text: str
@@ -45,7 +45,7 @@ class Block:
 
 
 def blocks(page: str) -> list[Block]:
-    """The shell blocks of a page, in order. An answer belongs to the shell block before it under the same heading."""
+    """The shell blocks of a page, in order. An answer belongs to the preceding shell block under the same heading."""
     text = (ROOT / page).read_text()
     fences = list(FENCE.finditer(text))
     return [
@@ -57,23 +57,22 @@ def blocks(page: str) -> list[Block]:
 
 
 def every_block() -> list[Block]:
-    """The shell blocks of all pages."""
     return [block for page in PAGES for block in blocks(page)]
 
 
-def here() -> list[Block]:
-    """Those that run on this machine."""
-    return [block for block in every_block() if not ELSEWHERE.search(block.text)]
+def local_blocks() -> list[Block]:
+    """The blocks that run on this machine."""
+    return [block for block in every_block() if not NOT_RUN_HERE.search(block.text)]
 
 
-def commented(text: str) -> bool:
-    """Whether there is a comment in a command line; not in a program that is handed to Python."""
+def has_comment(text: str) -> bool:
+    """Returns whether a command line has a comment. Python programs in heredocs do not count."""
     return COMMENT.search(QUOTED.sub("''", HEREDOC.sub("", text))) is not None
 
 
 @pytest.fixture(params=PROMPTS)
 def shell(request: pytest.FixtureRequest) -> str:
-    """Each of the two shells. One that is missing is skipped, and failed in CI."""
+    """Each of the two shells. A missing shell skips the test, or fails it in CI."""
     name = str(request.param)
     if shutil.which(name) is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(
@@ -84,7 +83,7 @@ def shell(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[LocalStack]:
-    """What `make run` starts, on free ports, with the published key and the route that is there without ROUTES."""
+    """A stack as `make run` starts it, with the published key and the default route, but on free ports."""
     env = environment(tmp_path)
     for variable in ("ROUTES", "DEVHOST_KEY"):
         del env[variable]
@@ -93,80 +92,79 @@ def stack(tmp_path: Path) -> Iterator[LocalStack]:
 
 
 def test_blocks_are_found() -> None:
-    """Each page has blocks, and some of them run here."""
     assert {block.page for block in every_block()} == set(PAGES)
-    assert here()
+    assert local_blocks()
 
 
 def test_no_block_has_a_comment() -> None:
-    """Zsh takes `#` for a command or an argument at its prompt."""
-    assert [block.text for block in every_block() if commented(block.text)] == []
+    """Interactive zsh reads `#` as a command or an argument."""
+    assert [block.text for block in every_block() if has_comment(block.text)] == []
 
 
 @pytest.mark.parametrize(
     "text", ["# all of it\nmake run\n", "make run  # until Ctrl-C\n", "echo 'a' # b\n", "x <<'E'\nE\n#\n"]
 )
 def test_a_comment_is_found(text: str) -> None:
-    """Above a command and behind it."""
-    assert commented(text)
+    assert has_comment(text)
 
 
 @pytest.mark.parametrize("text", ["x <<'E'\n# Python\nE\n", "echo '#1 #2' \"a # b\" a#b\n", "echo ${#x}\n"])
-def test_what_is_no_comment_is_none(text: str) -> None:
-    """In quotes, in a program, inside a word."""
-    assert not commented(text)
+def test_a_hash_inside_a_word_or_a_string_does_not_count(text: str) -> None:
+    assert not has_comment(text)
 
 
 def test_every_block_is_well_formed(shell: str) -> None:
-    """Those for Azure, too."""
+    """Including the blocks for Azure."""
     for block in every_block():
         done = subprocess.run([shell, "-n"], input=block.text, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, ""), block.text
 
 
-def pasted(shell: str, stack: LocalStack) -> list[str]:
-    """Paste the blocks into one prompt, one after the other; what each has written."""
-    marks = [f"{block.text}printf '\\n%s %s %s\\n' '{MARK}' {number} $?\n" for number, block in enumerate(here())]
+def paste(shell: str, stack: LocalStack) -> list[str]:
+    """Paste all local blocks into one shell. Returns the output of each."""
+    marks = [
+        f"{block.text}printf '\\n%s %s %s\\n' '{MARK}' {number} $?\n" for number, block in enumerate(local_blocks())
+    ]
     script = "".join(marks)
     ports = {default: f"127.0.0.1:{getattr(stack, port)}" for default, port in DEFAULTS.items()}
     for default, port in ports.items():
         script = script.replace(default, port)
     done = subprocess.run(PROMPTS[shell], cwd=ROOT, input=script, capture_output=True, text=True, check=False)
-    assert not MISUNDERSTOOD.search(done.stderr), done.stderr
+    assert not SHELL_ERROR.search(done.stderr), done.stderr
     output = done.stdout
     for default, port in ports.items():
         output = output.replace(port, default)
-    said = re.split(rf"^{MARK} \d+ (\d+)\n", output, flags=re.MULTILINE)
-    assert said[1::2] == ["0"] * len(marks), done.stdout + done.stderr
-    return said[0:-1:2]
+    parts = re.split(rf"^{MARK} \d+ (\d+)\n", output, flags=re.MULTILINE)
+    assert parts[1::2] == ["0"] * len(marks), done.stdout + done.stderr
+    return parts[0:-1:2]
 
 
-def answers(said: str) -> list[Any]:
-    """The JSON values in what a block has written."""
-    found, decoder, place = [], json.JSONDecoder(), 0
-    while (place := said.find("{", place)) >= 0:
-        value, place = decoder.raw_decode(said, place)
+def json_values(output: str) -> list[Any]:
+    """The JSON values in the output of a block."""
+    found, decoder, position = [], json.JSONDecoder(), 0
+    while (position := output.find("{", position)) >= 0:
+        value, position = decoder.raw_decode(output, position)
         found.append(value)
     return found
 
 
-def lasting(value: Any) -> Any:
-    """A value without what differs from run to run."""
+def without_varying_parts(value: Any) -> Any:
+    """A value without ids, ETags and times."""
     return json.loads(VARIES.sub("...", json.dumps(value)))
 
 
 @pytest.mark.timeout(600)
 def test_every_block_that_runs_here_prints_what_its_page_shows(shell: str, stack: LocalStack) -> None:
-    """The same states, counts and fields. The speed decides how many pages there are, and how many a cancel lets through."""
+    """The number of pages depends on the speed of the machine, as do the counts of a cancelled job."""
     cancelled = False
-    for block, said in zip(here(), pasted(shell, stack), strict=True):
+    for block, output in zip(local_blocks(), paste(shell, stack), strict=True):
         cancelled = cancelled or "-X DELETE $API/replays" in block.text
         if block.shown is None:
             continue
-        shown, seen = json.loads(block.shown), answers(said)
+        shown, seen = json.loads(block.shown), json_values(output)
         if isinstance(shown, list):
             seen = [[page["items"][0] for page in seen]]
-        expected, found = lasting(shown), lasting(seen[-1])
+        expected, found = without_varying_parts(shown), without_varying_parts(seen[-1])
         for each in (expected, found) if "counts" in shown else ():
             each["pages"] = None
             each["counts"] = dict.fromkeys(each["counts"]) if cancelled else each["counts"]

@@ -18,7 +18,7 @@ import pytest
 
 from devhost.stack import ROOT
 from tests.e2e import search
-from tests.e2e.desk import Desk
+from tests.e2e.client import Client
 
 NAME = "blob-data-sharing-smoke-"
 KEY, MASTER, TOKEN = "function-key-of-the-smoke-test", "master-key-of-the-smoke-test", "token-of-the-smoke-test"
@@ -128,28 +128,28 @@ class Runs:
 
 
 @pytest.fixture(scope="module")
-def runs(desk: Desk, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+def runs(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
     """One run with the values of azd, two where the target's service refuses an engine, one that Ctrl-C stops."""
     for account, container in PLACES:
-        desk.container(account, container)
+        client.create_container(account, container)
     rules = [
-        desk.control.add_fault({"operation": "CopyBlobFromUrl", "container": "before", "blob": NAME}, REFUSED, 1000),
-        desk.control.add_fault({"operation": "CopyBlob", "container": "many", "blob": NAME}, REFUSED, 1000),
+        client.control.add_fault({"operation": "CopyBlobFromUrl", "container": "before", "blob": NAME}, REFUSED, 1000),
+        client.control.add_fault({"operation": "CopyBlob", "container": "many", "blob": NAME}, REFUSED, 1000),
         # Copies cannot be deleted at the target: the run has to name them.
-        desk.control.add_fault(
+        client.control.add_fault(
             {"operation": "DeleteBlob", "container": "many", "account": "sharingtarget", "user_agent": "^azsdk-python"},
             {"status": 403, "code": "AuthorizationPermissionMismatch"},
             1000,
         ),
     ]
-    with Azure(desk.stack.api).running() as azure:
-        path = path_with_azd(desk, azure, tmp_path_factory)
-        async_refused = started(desk, "--local", "--route", "many", "--json", "--timeout", "5")
-        interrupted = started(desk, "--local", "--route", "default")
+    with Azure(client.stack.api).running() as azure:
+        path = path_with_azd(client, azure, tmp_path_factory)
+        async_refused = started(client, "--local", "--route", "many", "--json", "--timeout", "5")
+        interrupted = started(client, "--local", "--route", "default")
         said = stop_midway(interrupted)
-        desk.until(lambda: healthy(desk), "health, which is checked every ten seconds, includes the containers")
-        by_azd = started(desk, "--json", "--arm", azure.url, PATH=path)
-        sync_refused = started(desk, "--local", "--route", "before", "--json")
+        client.until(lambda: healthy(client), "health, which is checked every ten seconds, includes the containers")
+        by_azd = started(client, "--json", "--arm", azure.url, PATH=path)
+        sync_refused = started(client, "--local", "--route", "before", "--json")
         done = Runs(
             finished(by_azd),
             finished(sync_refused),
@@ -159,20 +159,20 @@ def runs(desk: Desk, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]
             azure.queries,
         )
     for rule in rules:
-        desk.control.remove_faults(rule)
+        client.control.remove_faults(rule)
     done.interrupted.out = said + done.interrupted.out
     yield done
-    for blob in desk.accounts["sharingtarget"].get_container_client("many").list_blob_names(name_starts_with=NAME):
-        desk.target(blob, "many").delete_blob()
+    for blob in client.accounts["sharingtarget"].get_container_client("many").list_blob_names(name_starts_with=NAME):
+        client.target(blob, "many").delete_blob()
 
 
-def healthy(desk: Desk) -> bool:
+def healthy(client: Client) -> bool:
     """Return whether health reports the containers."""
-    checks = {check["name"]: check["ok"] for check in desk.api("GET", "/health").body["checks"]}
+    checks = {check["name"]: check["ok"] for check in client.api("GET", "/health").body["checks"]}
     return all(checks[f"{end} of route {name}"] for name in ROUTES for end in ("source", "target"))
 
 
-def path_with_azd(desk: Desk, azure: Azure, paths: pytest.TempPathFactory) -> str:
+def path_with_azd(client: Client, azure: Azure, paths: pytest.TempPathFactory) -> str:
     """Return a PATH with an `azd` that returns the values of the stack and a token."""
     folder = paths.mktemp("azd")
     values = {
@@ -183,7 +183,9 @@ def path_with_azd(desk: Desk, azure: Azure, paths: pytest.TempPathFactory) -> st
         "API_URL": azure.url,
         "WORKSPACE": "log-smoke",
         # One source, two targets: both routes copy the blobs that are put for one of them.
-        "ROUTES": json.dumps([route for route in json.loads(desk.stack.environment["ROUTES"]) if route["name"] in TWO]),
+        "ROUTES": json.dumps(
+            [route for route in json.loads(client.stack.environment["ROUTES"]) if route["name"] in TWO]
+        ),
         "APP_SUBNET": "/subscriptions/s/subnets/app",
         "SHARING_ROUTES": json.dumps([{"name": "default"}]),
     }
@@ -193,12 +195,12 @@ def path_with_azd(desk: Desk, azure: Azure, paths: pytest.TempPathFactory) -> st
     return f"{folder}{os.pathsep}{os.environ['PATH']}"
 
 
-def started(desk: Desk, *arguments: str, **more: str) -> "subprocess.Popen[str]":
+def started(client: Client, *arguments: str, **more: str) -> "subprocess.Popen[str]":
     """Start a smoke test with the variables of the stack."""
     return subprocess.Popen(
         [sys.executable, "-m", "smoke", *arguments],
         cwd=ROOT,
-        env={**desk.stack.environment, **more},
+        env={**client.stack.environment, **more},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -250,7 +252,7 @@ def test_the_rows_to_paste_name_no_account(runs: Runs) -> None:
     assert not any(word in json.dumps(rows) for word in ("sharing", *TWO, NAME, "127.0.0.1"))
 
 
-def test_the_key_goes_into_a_header_and_nowhere_else(runs: Runs, desk: Desk) -> None:
+def test_the_key_goes_into_a_header_and_nowhere_else(runs: Runs, client: Client) -> None:
     """ARM gets the token, the app gets the key; neither is in an output or a URL."""
     [arm] = [asked for asked in runs.asked if "listkeys" in asked[1]]
     assert arm == (
@@ -265,9 +267,9 @@ def test_the_key_goes_into_a_header_and_nowhere_else(runs: Runs, desk: Desk) -> 
     of_the_app = [asked for asked in runs.asked if asked not in (arm, log)]
     assert len(of_the_app) > 5
     assert {secret for _, _, secret in of_the_app} == {KEY}
-    wanted = search.Secrets([KEY, MASTER, TOKEN, desk.stack.key], search.signatures(desk))
+    wanted = search.Secrets([KEY, MASTER, TOKEN, client.stack.key], search.signatures(client))
     for run in (runs.azd, runs.sync_refused, runs.async_refused, runs.interrupted):
-        assert wanted.found(f"{run.out} {run.err}".encode()) is None
+        assert wanted.find(f"{run.out} {run.err}".encode()) is None
     assert not any(secret in path for _, path, _ in runs.asked for secret in (KEY, MASTER, TOKEN))
 
 
@@ -297,15 +299,15 @@ def test_blobs_that_cannot_be_deleted_are_named(runs: Runs) -> None:
     assert "TESTER_ACCESS" in found["seen"]
 
 
-def test_ctrl_c_leaves_nothing_behind(runs: Runs, desk: Desk) -> None:
+def test_ctrl_c_leaves_nothing_behind(runs: Runs, client: Client) -> None:
     """No run leaves a blob at a source or target, an open dead letter, or a running transfer."""
     assert (runs.interrupted.code, runs.interrupted.err) == (130, "")
     assert "Clean up" in runs.interrupted.out
     for account, container in PLACES:
-        left = desk.accounts[account].get_container_client(container).list_blob_names()
+        left = client.accounts[account].get_container_client(container).list_blob_names()
         assert [name for name in left if NAME in name] == [] or (account, container) == ("sharingtarget", "many")
-    assert [item for item in desk.everything("/dead-letters") if NAME in (item["name"] or "")] == []
-    running = [item for state in ("accepted", "copying") for item in desk.everything(f"/transfers?state={state}")]
+    assert [item for item in client.list_all("/dead-letters") if NAME in (item["name"] or "")] == []
+    running = [item for state in ("accepted", "copying") for item in client.list_all(f"/transfers?state={state}")]
     assert [item for item in running if item["source"] and NAME in item["source"]["name"]] == []
 
 
@@ -313,19 +315,19 @@ def test_ctrl_c_leaves_nothing_behind(runs: Runs, desk: Desk) -> None:
     ("code", "fix"),
     [("AuthorizationFailure", "CLIENT_IP"), ("AuthorizationPermissionMismatch", "TESTER_ACCESS")],
 )
-def test_a_refusal_names_the_firewall_or_the_role(desk: Desk, code: str, fix: str) -> None:
+def test_a_refusal_names_the_firewall_or_the_role(client: Client, code: str, fix: str) -> None:
     """Before anything is put. Both are a 403; only the service's code differs."""
     match = {"operation": "ListBlobs", "container": "patient-smoke"}
     routes = [
         {
             "name": "closed",
-            "source": f"{desk.stack.account('sharingsource')}/patient-smoke/",
-            "target": f"{desk.stack.account('sharingtarget')}/patient-smoke/",
+            "source": f"{client.stack.account('sharingsource')}/patient-smoke/",
+            "target": f"{client.stack.account('sharingtarget')}/patient-smoke/",
         }
     ]
-    rule = desk.control.add_fault(match, {"status": 403, "code": code})
-    run = finished(started(desk, "--local", ROUTES=json.dumps(routes)))
-    desk.control.remove_faults(rule)
+    rule = client.control.add_fault(match, {"status": 403, "code": code})
+    run = finished(started(client, "--local", ROUTES=json.dumps(routes)))
+    client.control.remove_faults(rule)
     assert run.code == 1
     assert f"403 {code}" in run.err
     assert f"azd env set {fix}" in run.err

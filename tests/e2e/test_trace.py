@@ -1,25 +1,25 @@
-"""One id finds everything that is logged of a transfer."""
+"""The trace id of a transfer is in all its log lines."""
 
 from functools import partial
 from typing import Any
 
-from tests.e2e.desk import Desk
-from tests.e2e.helpers import said
+from tests.e2e.client import Client
+from tests.e2e.transfers import log_lines
 
 
-def verified(desk: Desk, transfer_id: str) -> list[dict[str, Any]] | None:
-    """Its lines, once the last of them is there."""
-    lines = said(desk, transfer_id)
+def complete_lines(client: Client, transfer_id: str) -> list[dict[str, Any]] | None:
+    """Returns the log lines if the last one is written."""
+    lines = log_lines(client, transfer_id)
     return lines if any(line.get("verdict") == "verified" for line in lines) else None
 
 
-def test_every_line_of_a_transfer_carries_its_trace(desk: Desk) -> None:
-    """From the event to the last activity; each activity has a span of its own, which the host made."""
+def test_every_line_of_a_transfer_carries_its_trace(client: Client) -> None:
+    """From the event to the last activity. The host gives each activity its own span."""
     for account in ("sharingsource", "sharingtarget"):
-        desk.container(account, "async")
-    desk.put("traced.bin", b"traced", container="async")
-    transfer_id = desk.until_final("traced.bin", "patient")["id"]
-    lines = desk.until(partial(verified, desk, transfer_id), "its last line is written")
+        client.create_container(account, "async")
+    client.put("traced.bin", b"traced", container="async")
+    transfer_id = client.until_final("traced.bin", "patient")["id"]
+    lines = client.until(partial(complete_lines, client, transfer_id), "its last line is written")
     assert {line["trace_id"] for line in lines} == {transfer_id.replace("-", "")}
     accepted = [line for line in lines if line["action"] == "transfer.accepted"]
     activities = [line for line in lines if "verdict" in line]

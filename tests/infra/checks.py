@@ -1,6 +1,7 @@
-"""What has to be true of every deployment: each check says what is wrong, and nothing if all is well.
+"""Rules for every deployment: each check returns what is wrong, or an empty list.
 
-`test_mistakes.py` makes a deliberate mistake for each.
+`test_mistakes.py` breaks each rule on purpose.
+
 """
 
 import json
@@ -13,8 +14,8 @@ from tests.infra.snapshots import ROOT, Snapshot, strings
 HOST = json.loads((ROOT / "host.json").read_text())
 HUB = HOST["extensions"]["durableTask"]["hubName"]
 PACKAGE = "app-package"
-# What the app keeps, by account: the containers and the queues.
-KEPT: dict[str, tuple[set[str], set[str]]] = {
+# The containers and the queues of the app's own accounts.
+CONTENTS: dict[str, tuple[set[str], set[str]]] = {
     "state": ({fixed_names.LETTERS_CONTAINER, fixed_names.REPORTS_CONTAINER, PACKAGE}, set()),
     "events": ({fixed_names.UNDELIVERED_CONTAINER}, {fixed_names.EVENTS_QUEUE, fixed_names.POISON_QUEUE}),
 }
@@ -23,7 +24,7 @@ SECRET = re.compile(
     r"(?i)listkeys|listaccountsas|listservicesas|listcredentials|accountkey|accesskey|sharedaccess|[?&]sig=|password"
     r"|instrumentationkey|defaultendpointsprotocol|connectionstring|azurewebjobsstorage$|secret"
 )
-# It holds the word and no secret: it forbids keys.
+# Matches the pattern, but forbids keys.
 HARMLESS = {"allowSharedKeyAccess"}
 ACCOUNT = {
     "allowBlobPublicAccess": False,
@@ -34,8 +35,8 @@ ACCOUNT = {
     "minimumTlsVersion": "TLS1_2",
     "supportsHttpsTrafficOnly": True,
 }
-# https://learn.microsoft.com/azure/azure-functions/functions-app-settings#flex-consumption-plan-deprecations: what a Flex
-# Consumption app must not have, of the site's configuration (a deployment fails with 51021) and of its settings.
+# Site properties (a deployment fails with 51021) and app settings that Flex Consumption does not support, from
+# https://learn.microsoft.com/azure/azure-functions/functions-app-settings#flex-consumption-plan-deprecations.
 NOT_ON_FLEX = {
     "alwaysOn",
     "containerSize",
@@ -72,19 +73,23 @@ NOT_ON_FLEX = {
     "WEBSITE_SKIP_CONTENTSHARE_VALIDATION",
     "WEBSITE_VNET_ROUTE_ALL",
 }
-# All that it is known to take; what is not on Microsoft's list may be refused all the same.
-SITE = {"minTlsVersion"}
+# The only site properties that are known to work. Others may be refused although they are not on the list.
+KNOWN_SITE_CONFIG = {"minTlsVersion"}
 FILTER = re.compile(r"/blobServices/default/containers/[a-z0-9-]{3,63}/(blobs/.+)?")
 
 
 def no_secrets(snapshot: Snapshot) -> list[str]:
-    """No key, SAS, password or connection string anywhere, outputs included."""
+    """No key, SAS, password or connection string in resources and outputs."""
     found = [*strings(snapshot.resources, "resources"), *strings(snapshot.outputs, "outputs")]
-    return [path for path, text in found if SECRET.search(text) and text not in HARMLESS and not _insights(path, text)]
+    return [
+        path
+        for path, text in found
+        if SECRET.search(text) and text not in HARMLESS and not _is_insights_connection(path, text)
+    ]
 
 
-def _insights(path: str, text: str) -> bool:
-    """Where Application Insights is; with its local authentication off (`no_local_authentication`) it opens nothing."""
+def _is_insights_connection(path: str, text: str) -> bool:
+    """This connection string gives no access, because local authentication is off (`no_local_authentication`)."""
     name = "APPLICATIONINSIGHTS_CONNECTION_STRING"
     return path.endswith(f".properties.{name}") and (
         text == name or bool(re.fullmatch(r"\[reference\('/\S+/components/\S+', '[\d-]+'\)\.ConnectionString\]", text))
@@ -92,49 +97,52 @@ def _insights(path: str, text: str) -> bool:
 
 
 def no_local_authentication(snapshot: Snapshot) -> list[str]:
-    """Telemetry is taken from identities alone, and nobody publishes with user and password."""
+    """Telemetry requires an identity, and publishing accepts no user name and password."""
     insights = snapshot.one("Microsoft.Insights/components")["properties"]
     workspace = snapshot.one("Microsoft.OperationalInsights/workspaces")["properties"]
-    doors = snapshot.of("Microsoft.Web/sites/basicPublishingCredentialsPolicies")
-    wrong = [] if insights["DisableLocalAuth"] is True else ["Application Insights takes keys"]
-    wrong += [] if workspace["features"]["disableLocalAuth"] is True else ["the workspace takes keys"]
-    shut = {each["name"].rpartition("/")[2] for each in doors if each["properties"]["allow"] is False}
-    return wrong + [f"{door} takes passwords" for door in {"scm"} - shut]
+    policies = snapshot.of("Microsoft.Web/sites/basicPublishingCredentialsPolicies")
+    wrong = [] if insights["DisableLocalAuth"] is True else ["Application Insights accepts keys"]
+    wrong += [] if workspace["features"]["disableLocalAuth"] is True else ["the workspace accepts keys"]
+    disabled = {each["name"].rpartition("/")[2] for each in policies if each["properties"]["allow"] is False}
+    return wrong + [f"{name} accepts passwords" for name in {"scm"} - disabled]
 
 
-def taken_by_flex(snapshot: Snapshot) -> list[str]:
-    """Neither the site nor its settings have what Flex Consumption refuses, and nothing of FTP, which it has not."""
+def supported_by_flex(snapshot: Snapshot) -> list[str]:
+    """Flex Consumption supports all site properties and settings. It has no FTP."""
     site = snapshot.one("Microsoft.Web/sites")["properties"]
-    refused = {name.lower() for name in NOT_ON_FLEX}
+    unsupported = {name.lower() for name in NOT_ON_FLEX}
     found = [*site, *site["siteConfig"], *snapshot.settings]
-    wrong = [f"{name} is not for Flex Consumption" for name in found if name.lower() in refused]
-    wrong += [f"siteConfig.{name} is not known to be taken" for name in set(site["siteConfig"]) - SITE]
-    doors = snapshot.of("Microsoft.Web/sites/basicPublishingCredentialsPolicies")
-    return wrong + [each["name"] for each in doors if each["name"].endswith("/ftp")]
+    wrong = [f"{name} is not supported by Flex Consumption" for name in found if name.lower() in unsupported]
+    wrong += [f"siteConfig.{name} is not known to be accepted" for name in set(site["siteConfig"]) - KNOWN_SITE_CONFIG]
+    policies = snapshot.of("Microsoft.Web/sites/basicPublishingCredentialsPolicies")
+    return wrong + [each["name"] for each in policies if each["name"].endswith("/ftp")]
 
 
-def alerts_start_silent(snapshot: Snapshot) -> list[str]:
-    """No alert fires where there is no line yet: each counts what a query finds in the log, and none what it misses."""
+def alerts_start_quiet(snapshot: Snapshot) -> list[str]:
+    """No alert fires on an empty log: each counts lines that a query finds."""
     rules = snapshot.of("Microsoft.Insights/scheduledQueryRules")
-    asked = {each["name"]: each["properties"]["criteria"]["allOf"] for each in rules}
-    return [name for name, [one] in asked.items() if (one["operator"], one["threshold"] >= 0) != ("GreaterThan", True)]
+    criteria = {each["name"]: each["properties"]["criteria"]["allOf"] for each in rules}
+    return [
+        name for name, [one] in criteria.items() if (one["operator"], one["threshold"] >= 0) != ("GreaterThan", True)
+    ]
 
 
 def log_capped(snapshot: Snapshot) -> list[str]:
-    """The log has a daily cap."""
     cap = snapshot.one("Microsoft.OperationalInsights/workspaces")["properties"].get("workspaceCapping", {})
     return [] if cap.get("dailyQuotaGb", -1) > 0 else [f"the log's cap is {cap}"]
 
 
 def accounts_closed(snapshot: Snapshot) -> list[str]:
-    """No account takes keys, shows blobs to everybody, or is open to other networks while the app has one of its own."""
+    """No account accepts keys or has public blobs. With a virtual network, no account is open to other networks."""
     wrong = []
     for account in snapshot.of("Microsoft.Storage/storageAccounts"):
-        has = account["properties"]
+        properties = account["properties"]
         wrong += [
-            f"{account['name']}: {key} is {has.get(key)}" for key, value in ACCOUNT.items() if has.get(key) != value
+            f"{account['name']}: {key} is {properties.get(key)}"
+            for key, value in ACCOUNT.items()
+            if properties.get(key) != value
         ]
-        network = has["networkAcls"]
+        network = properties["networkAcls"]
         if snapshot.of("Microsoft.Network/virtualNetworks") and network["defaultAction"] != "Deny":
             wrong.append(f"{account['name']} is open to every network")
         if (network["bypass"] == "AzureServices") != (account["id"] == snapshot.account("events")["id"]):
@@ -143,15 +151,15 @@ def accounts_closed(snapshot: Snapshot) -> list[str]:
     return wrong + [each["name"] for each in containers if each["properties"]["publicAccess"] != "None"]
 
 
-def one_way_in(snapshot: Snapshot) -> list[str]:
-    """With a network: service endpoints of the app's subnet, or private endpoints of each service; never both."""
+def one_network_path(snapshot: Snapshot) -> list[str]:
+    """With a network: either service endpoints of the app's subnet, or private endpoints; never both."""
     networks = snapshot.of("Microsoft.Network/virtualNetworks")
     app = snapshot.one("Microsoft.Web/sites")["properties"].get("virtualNetworkSubnetId")
     if not networks:
-        return ["the app is in a network that is not made"] if app else []
+        return ["the app is in a network that the template does not create"] if app else []
     [network] = networks
     subnets = {each["name"]: each["properties"] for each in network["properties"]["subnets"]}
-    if set(subnets) != {"app", "endpoints"}:  # a subnet that was there once and is in use cannot be taken away
+    if set(subnets) != {"app", "endpoints"}:  # a subnet that is in use cannot be removed
         return [f"the subnets are {set(subnets)}"]
     wrong = [] if app == f"{network['id']}/subnets/app" else ["the app is not in its subnet"]
     if [each["properties"]["serviceName"] for each in subnets["app"]["delegations"]] != ["Microsoft.App/environments"]:
@@ -163,59 +171,62 @@ def one_way_in(snapshot: Snapshot) -> list[str]:
     for account in snapshot.of("Microsoft.Storage/storageAccounts"):
         rules = [each["id"] for each in account["properties"]["networkAcls"]["virtualNetworkRules"]]
         if rules != ([] if private else [app]):
-            wrong.append(f"{account['name']} lets in {rules}")
+            wrong.append(f"{account['name']} allows {rules}")
     return wrong
 
 
-def events_may_be_delivered(snapshot: Snapshot) -> list[str]:
-    """Event Grid has both its roles on the whole account of each destination: it checks there, not at queue or container."""
-    given = [
+def topics_have_roles(snapshot: Snapshot) -> list[str]:
+    """Event Grid has both roles on the account of each destination. It checks this scope, not queue or container."""
+    assignments = [
         (each["id"], each["properties"]["roleDefinitionId"].rpartition("/")[2], each["properties"]["principalId"])
         for each in snapshot.of("Microsoft.Authorization/roleAssignments")
     ]
     wrong = []
     for each in snapshot.of("Microsoft.EventGrid/systemTopics/eventSubscriptions"):
-        topic, has = each["id"].partition("/eventSubscriptions/")[0], each["properties"]
-        ways = {
-            QUEUE_SENDER: has["deliveryWithResourceIdentity"]["destination"],
-            BLOB_CONTRIBUTOR: has["deadLetterWithResourceIdentity"]["deadLetterDestination"],
+        topic, properties = each["id"].partition("/eventSubscriptions/")[0], each["properties"]
+        destinations = {
+            QUEUE_SENDER: properties["deliveryWithResourceIdentity"]["destination"],
+            BLOB_CONTRIBUTOR: properties["deadLetterWithResourceIdentity"]["deadLetterDestination"],
         }
-        for role, way in ways.items():
-            account = way["properties"]["resourceId"]
-            held = [who for id_, what, who in given if what == role and _whole(id_, account) and f"'{topic}'" in who]
+        for role, destination in destinations.items():
+            account = destination["properties"]["resourceId"]
+            held = [
+                who
+                for id_, what, who in assignments
+                if what == role and _is_account_scope(id_, account) and f"'{topic}'" in who
+            ]
             wrong += [] if len(held) == 1 else [f"{each['name']}: its topic has no role {role} on {account}"]
     return wrong
 
 
-def _whole(assignment: str, account: str) -> bool:
-    """Whether a role is on an account itself, and not on a part of it."""
+def _is_account_scope(assignment: str, account: str) -> bool:
     return bool(
         re.match(rf"(\[extensionResourceId\(')?{re.escape(account)}('|/providers/Microsoft.Authorization/)", assignment)
     )
 
 
 def events_delivered(snapshot: Snapshot) -> list[str]:
-    """Every subscription: BlobCreated of one container alone, straight into the queue, kept for ever, by the topic's identity."""
+    """Every subscription sends BlobCreated events of one container to the queue, without expiry, with the topic's identity."""
     topics = snapshot.of("Microsoft.EventGrid/systemTopics")
     wrong = [
-        f"{each['name']} has another identity" for each in topics if each["identity"] != {"type": "SystemAssigned"}
+        f"{each['name']} has a wrong identity" for each in topics if each["identity"] != {"type": "SystemAssigned"}
     ]
     subscriptions = snapshot.of("Microsoft.EventGrid/systemTopics/eventSubscriptions")
-    heard = {each["name"].partition("/")[0] for each in subscriptions}
-    wrong += [f"nobody listens to {each['name']}" for each in topics if each["name"] not in heard]
+    subscribed = {each["name"].partition("/")[0] for each in subscriptions}
+    wrong += [f"{each['name']} has no subscription" for each in topics if each["name"] not in subscribed]
     for each in subscriptions:
         subject = each["properties"]["filter"]["subjectBeginsWith"]
         if not FILTER.fullmatch(subject):
-            wrong.append(f"{each['name']}: {subject} does not end its container's name with a slash")
+            wrong.append(f"{each['name']}: {subject} has no slash after the container")
         if each["properties"] != _subscription(subject, snapshot.account("events")["id"]):
-            wrong.append(f"{each['name']} is not as it should be: {each['properties']}")
+            wrong.append(f"{each['name']} is wrong: {each['properties']}")
     return wrong
 
 
 def _subscription(subject: str, account: str) -> dict[str, Any]:
     identity = {"type": "SystemAssigned"}
     delivery = {"resourceId": account, "queueName": fixed_names.EVENTS_QUEUE, "queueMessageTimeToLiveInSeconds": -1}
-    given_up = {"resourceId": account, "blobContainerName": fixed_names.UNDELIVERED_CONTAINER}
+    undelivered = {"resourceId": account, "blobContainerName": fixed_names.UNDELIVERED_CONTAINER}
     return {
         "eventDeliverySchema": "CloudEventSchemaV1_0",
         "filter": {
@@ -229,35 +240,35 @@ def _subscription(subject: str, account: str) -> dict[str, Any]:
         },
         "deadLetterWithResourceIdentity": {
             "identity": identity,
-            "deadLetterDestination": {"endpointType": "StorageBlob", "properties": given_up},
+            "deadLetterDestination": {"endpointType": "StorageBlob", "properties": undelivered},
         },
         "retryPolicy": {"maxDeliveryAttempts": 30, "eventTimeToLiveInMinutes": 1440},
     }
 
 
-def names_of_the_code(snapshot: Snapshot) -> list[str]:
-    """Containers and queues of the app's own accounts are those that the code names; and the scheduler's hub is host.json's."""
+def names_match_the_code(snapshot: Snapshot) -> list[str]:
+    """Containers and queues have the names in the code, and the scheduler's hub has the name in host.json."""
     wrong = list[str]()
-    for purpose, kept in KEPT.items():
+    for purpose, expected in CONTENTS.items():
         account = snapshot.account(purpose)
         containers = snapshot.children("Microsoft.Storage/storageAccounts/blobServices/containers", account)
         queues = snapshot.children("Microsoft.Storage/storageAccounts/queueServices/queues", account)
-        wrong += [] if (containers, queues) == kept else [f"{account['name']} has {containers} and {queues}"]
+        wrong += [] if (containers, queues) == expected else [f"{account['name']} has {containers} and {queues}"]
     hubs = {each["name"].rpartition("/")[2] for each in snapshot.of("Microsoft.DurableTask/schedulers/taskHubs")}
     return wrong + [f"hub {hub}" for hub in hubs - {HUB}]
 
 
 def app_runs(snapshot: Snapshot) -> list[str]:
-    """Python 3.12 on Flex Consumption, under the user-assigned identity alone, its package in the state account."""
+    """Python 3.12 on Flex Consumption, with only the user-assigned identity, and the package in the state account."""
     app, identity = (
         snapshot.one("Microsoft.Web/sites"),
         snapshot.one("Microsoft.ManagedIdentity/userAssignedIdentities"),
     )
-    has = app["properties"]["functionAppConfig"]
-    package = has["deployment"]["storage"]
+    function_app = app["properties"]["functionAppConfig"]
+    package = function_app["deployment"]["storage"]
     expected = {
         "plan": ({"tier": "FlexConsumption", "name": "FC1"}, snapshot.one("Microsoft.Web/serverfarms")["sku"]),
-        "runtime": ({"name": "python", "version": "3.12"}, has["runtime"]),
+        "runtime": ({"name": "python", "version": "3.12"}, function_app["runtime"]),
         "identity": ({"type": "UserAssigned", "userAssignedIdentities": {identity["id"]: {}}}, app["identity"]),
         "package's identity": (
             {"type": "UserAssignedIdentity", "userAssignedIdentityResourceId": identity["id"]},
@@ -266,13 +277,15 @@ def app_runs(snapshot: Snapshot) -> list[str]:
         "https": (True, app["properties"]["httpsOnly"]),
         "/admin": (True, app["properties"]["functionsRuntimeAdminIsolationEnabled"]),
     }
-    wrong = [f"{what}: {is_}" for what, (should, is_) in expected.items() if should != is_]
-    held = snapshot.account("state")["id"] in package["value"] and package["value"].endswith(f"'{PACKAGE}')]")
-    return wrong if held else [*wrong, f"package: {package['value']}"]
+    wrong = [f"{what}: {is_}" for what, (wanted, is_) in expected.items() if wanted != is_]
+    in_state_account = snapshot.account("state")["id"] in package["value"] and package["value"].endswith(
+        f"'{PACKAGE}')]"
+    )
+    return wrong if in_state_account else [*wrong, f"package: {package['value']}"]
 
 
-def kept_and_forgotten(snapshot: Snapshot) -> list[str]:
-    """What a target loses can be brought back, and is copied within the tenant; resolved letters and reports go after 90 days."""
+def retention(snapshot: Snapshot) -> list[str]:
+    """Only targets have soft delete and a copy scope. Resolved dead letters and reports are deleted after 90 days."""
     wrong = []
     for account in snapshot.of("Microsoft.Storage/storageAccounts"):
         [blobs] = [
@@ -281,23 +294,23 @@ def kept_and_forgotten(snapshot: Snapshot) -> list[str]:
             if each["id"] == f"{account['id']}/blobServices/default"
         ]
         target = account["name"].startswith("sttarget")
-        kept = {each["enabled"] for key, each in blobs["properties"].items() if key.endswith("RetentionPolicy")}
-        wrong += [] if kept == {target} else [f"{account['name']}: soft delete is {kept}"]
+        soft_delete = {each["enabled"] for key, each in blobs["properties"].items() if key.endswith("RetentionPolicy")}
+        wrong += [] if soft_delete == {target} else [f"{account['name']}: soft delete is {soft_delete}"]
         scope = account["properties"]["allowedCopyScope"]
         wrong += [] if scope == ("AAD" if target else None) else [f"{account['name']}: copy scope is {scope}"]
     [rule] = snapshot.one("Microsoft.Storage/storageAccounts/managementPolicies")["properties"]["policy"]["rules"]
-    rests = [f"{fixed_names.LETTERS_CONTAINER}/resolved/", f"{fixed_names.REPORTS_CONTAINER}/"]
+    prefixes = [f"{fixed_names.LETTERS_CONTAINER}/resolved/", f"{fixed_names.REPORTS_CONTAINER}/"]
     action = {"baseBlob": {"delete": {"daysAfterModificationGreaterThan": 90}}}
-    as_said = rule["definition"]["filters"]["prefixMatch"] == rests and rule["definition"]["actions"] == action
-    return wrong if rule["enabled"] and as_said else [*wrong, f"forgotten: {rule}"]
+    as_expected = rule["definition"]["filters"]["prefixMatch"] == prefixes and rule["definition"]["actions"] == action
+    return wrong if rule["enabled"] and as_expected else [*wrong, f"lifecycle: {rule}"]
 
 
 def tags(snapshot: Snapshot) -> list[str]:
-    """Whatever can have it has the environment's tag, and the app its service's, by which azd finds them."""
+    """Every resource has the environment's tag, and the app its service's. azd finds them by these tags."""
     [service] = re.findall(r"^services:\n  ([\w-]+):$", (ROOT / "azure.yaml").read_text(), re.MULTILINE)
-    # What is part of another resource, and a role, has no tags.
-    whole = [each for each in snapshot.resources if each["type"].count("/") == 1]
-    taggable = [each for each in whole if each["type"] != "Microsoft.Authorization/roleAssignments"]
+    # Child resources and role assignments have no tags.
+    top_level = [each for each in snapshot.resources if each["type"].count("/") == 1]
+    taggable = [each for each in top_level if each["type"] != "Microsoft.Authorization/roleAssignments"]
     wrong = [each["name"] for each in taggable if each.get("tags", {}).get("azd-env-name") != "demo"]
     named = snapshot.one("Microsoft.Web/sites")["tags"].get("azd-service-name")
     return wrong if named == service else [*wrong, f"the app is the service {named}, and azure.yaml has {service}"]
@@ -306,15 +319,15 @@ def tags(snapshot: Snapshot) -> list[str]:
 CHECKS = (
     no_secrets,
     no_local_authentication,
-    taken_by_flex,
-    alerts_start_silent,
+    supported_by_flex,
+    alerts_start_quiet,
     log_capped,
     accounts_closed,
-    one_way_in,
-    events_may_be_delivered,
+    one_network_path,
+    topics_have_roles,
     events_delivered,
-    names_of_the_code,
+    names_match_the_code,
     app_runs,
-    kept_and_forgotten,
+    retention,
     tags,
 )

@@ -1,4 +1,4 @@
-"""What the queries of alerts and workbook ask for, and what the app's log lines really hold."""
+"""The actions, fields and values in the queries of alerts and workbook, and those in the log lines of the app."""
 
 import ast
 import re
@@ -9,25 +9,23 @@ from rules.jobs.model import Phase
 from rules.transfers.model import Step
 from tests.docs.pages import modules
 
-# The values of the fields in an action that is an f-string.
-HOLES: dict[str, list[str]] = {"{step}": list(Step), "{phase}": list(Phase), "{what}": ["resumed", "ended"]}
+# The values of the placeholders in an action that is an f-string.
+PLACEHOLDERS: dict[str, list[str]] = {"{step}": list(Step), "{phase}": list(Phase), "{what}": ["resumed", "ended"]}
 HEAD = 'AppTraces | where Message startswith "{\\"action\\": "'
-# Where the fields of a line get names of their own in a query.
+# Assigns a field of a line to a column.
 NAMED = re.compile(r"(\w+) = to\w+\(line\.(\w+)\)")
 
 
-def asked_actions(query: str) -> set[str]:
-    """The actions that a query looks for."""
-    return asked_values(query, "action")
+def queried_actions(query: str) -> set[str]:
+    return queried_values(query, "action")
 
 
-def asked_values(query: str, field: str) -> set[str]:
-    """The values of a field that a query looks for."""
+def queried_values(query: str, field: str) -> set[str]:
     return {word for _, words in _compared(query, field) for word in words} - {""}
 
 
-def asked_fields(query: str) -> set[str]:
-    """The fields that a query reads: `line.x` anywhere, and where they were named, the names after that."""
+def queried_fields(query: str) -> set[str]:
+    """The fields that a query reads: `line.x`, or a column with its value."""
     head, _, rest = query.partition("\n")
     named = dict(NAMED.findall(head)) if rest else {}
     text = rest or query
@@ -41,8 +39,8 @@ def _compared(query: str, name: str) -> Iterator[tuple[str, list[str]]]:
         yield found[1], re.findall(r'"([^"]*)"', found[2])
 
 
-def logged() -> dict[str, set[str]]:
-    """Every action that the app logs, with the fields that its lines hold."""
+def logged_fields() -> dict[str, set[str]]:
+    """Every action that the app logs, with the fields of its lines."""
     fields: dict[str, set[str]] = defaultdict(set)
     for path in modules():
         for node in ast.walk(ast.parse(path.read_text())):
@@ -56,5 +54,9 @@ def _actions(argument: ast.expr) -> list[str]:
     if isinstance(argument, ast.Constant):
         return [str(argument.value)]
     text = ast.unparse(argument)[2:-1]
-    [words] = [[text.replace(hole, word) for word in words] for hole, words in HOLES.items() if hole in text]
+    [words] = [
+        [text.replace(placeholder, word) for word in words]
+        for placeholder, words in PLACEHOLDERS.items()
+        if placeholder in text
+    ]
     return words

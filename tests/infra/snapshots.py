@@ -1,4 +1,4 @@
-"""What a deployment would make, worked out offline by the real compiler: `bicep snapshot` of each scenario."""
+"""The resources of a deployment, computed offline by the compiler: `bicep snapshot` of each scenario."""
 
 import fcntl
 import json
@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,33 +15,31 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 INFRA = ROOT / "infra"
 SCENARIOS = Path(__file__).parent / "scenarios"
-# `default` is the parameters file that azd uses, in an environment where nothing else is set.
+# `default` is the parameters file of azd without further variables.
 NAMES = ("default", *sorted(path.stem for path in SCENARIOS.glob("*.bicepparam")))
 SUBSCRIPTION = "11111111-1111-1111-1111-111111111111"
 TESTER = "44444444-4444-4444-4444-444444444444"
 ENVIRONMENT = {"AZURE_ENV_NAME": "demo", "AZURE_LOCATION": "westeurope", "AZURE_PRINCIPAL_ID": TESTER}
-# What azd may have set on the machine that runs the tests.
-KNOBS = re.compile(r"readEnvironmentVariable\(\s*'(\w+)'")
+# The environment variables of the parameters file.
+PARAMETER_VARIABLE = re.compile(r"readEnvironmentVariable\(\s*'(\w+)'")
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The resources and outputs of one scenario; what is known at run time alone is an expression in brackets."""
+    """The resources and outputs of a scenario. Values that are known only at run time are expressions in brackets."""
 
     resources: list[dict[str, Any]]
     outputs: dict[str, Any]
 
     def of(self, kind: str) -> list[dict[str, Any]]:
-        """The resources of a type."""
         return [each for each in self.resources if each["type"] == kind]
 
     def one(self, kind: str) -> dict[str, Any]:
-        """The only resource of a type."""
         [only] = self.of(kind)
         return only
 
     def account(self, purpose: str) -> dict[str, Any]:
-        """The account that is made for `source`, `target`, `state` or `events`."""
+        """The account that is created for `source`, `target`, `state` or `events`."""
         accounts = self.of("Microsoft.Storage/storageAccounts")
         [only] = [each for each in accounts if each["name"].startswith(f"st{purpose}")]
         return only
@@ -52,17 +50,20 @@ class Snapshot:
 
     @property
     def settings(self) -> dict[str, str]:
-        """The app's settings."""
         [only] = [each for each in self.of("Microsoft.Web/sites/config") if each["name"].endswith("/appsettings")]
         return dict(only["properties"])
 
-    def mistaken(self) -> "Snapshot":
-        """A copy to make a mistake in."""
+    def copy(self) -> "Snapshot":
+        """A deep copy, to change in a test."""
         return deepcopy(self)
 
 
+SnapshotOf = Callable[[str], Snapshot]
+"""The fixture `snapshot`: returns the snapshot of a scenario."""
+
+
 def strings(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Every text in a value with its path, keys included."""
+    """Yields every string in a value with its path, including keys."""
     match value:
         case dict():
             for key, item in value.items():
@@ -75,12 +76,12 @@ def strings(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
             yield path, value
 
 
-def taken(bicep: str, name: str, folder: Path) -> Snapshot:
-    """Take the snapshot of a scenario in a folder of its own, which gets copies of what it needs."""
+def take(bicep: str, name: str, folder: Path) -> Snapshot:
+    """Take the snapshot of a scenario in this folder, from copies of the files."""
     shutil.copytree(INFRA, folder / "infra")
     shutil.copytree(SCENARIOS, folder / "tests" / "infra" / "scenarios")
     shutil.copy(ROOT / "host.json", folder)
-    # Offline nobody knows the cloud, and a name that is not known is not worked out. Linting is another test's.
+    # Offline, the suffix of the cloud is unknown, and names that depend on it are not evaluated. Another test lints.
     (folder / "infra" / "bicepconfig.json").write_text('{"analyzers": {"core": {"enabled": false}}}')
     for path in (folder / "infra").glob("*.bicep"):
         path.write_text(path.read_text().replace("environment().suffixes.storage", "'core.windows.net'"))
@@ -104,16 +105,16 @@ def taken(bicep: str, name: str, folder: Path) -> Snapshot:
 
 
 def shared(bicep: str, name: str, folder: Path) -> Snapshot:
-    """The snapshot of a scenario, taken by whichever process of a test run needs it first, and kept in their folder."""
-    kept = folder / f"{name}.json"
+    """The snapshot of a scenario. All processes of a test run share it by files in this folder."""
+    cached = folder / f"{name}.json"
     with (folder / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not kept.exists():
-            kept.write_text(json.dumps(asdict(taken(bicep, name, folder / name))))
-    return Snapshot(**json.loads(kept.read_text()))
+        if not cached.exists():
+            cached.write_text(json.dumps(asdict(take(bicep, name, folder / name))))
+    return Snapshot(**json.loads(cached.read_text()))
 
 
 def environment() -> dict[str, str]:
-    """This machine's environment without what would change the parameters, and with what azd always sets."""
-    knobs = set(KNOBS.findall((INFRA / "main.bicepparam").read_text()))
-    return {name: value for name, value in os.environ.items() if name not in knobs} | ENVIRONMENT
+    """The environment of this process without parameters, plus the variables that azd always sets."""
+    variables = set(PARAMETER_VARIABLE.findall((INFRA / "main.bicepparam").read_text()))
+    return {name: value for name, value in os.environ.items() if name not in variables} | ENVIRONMENT

@@ -1,4 +1,4 @@
-"""The azd hooks, run as azd does: in their folder, with the azd environment, and with a stub of `az`."""
+"""The hooks, run as azd runs them: each file in its folder, with the azd environment. `az` is a stub."""
 
 import json
 import subprocess
@@ -10,46 +10,46 @@ from typing import Any
 import pytest
 
 from tests.infra.snapshots import INFRA, ROOT, SUBSCRIPTION
-from tests.workshop.workshop import read
+from tests.tooling.files import read
 
 HOOKS = INFRA / "hooks"
-SECRET = "eyJ0-token-that-nobody-should-see"
+SECRET = "eyJ0-token-that-must-stay-hidden"
 AZD = {"AZURE_ENV_NAME": "demo", "AZURE_LOCATION": "westeurope", "AZURE_SUBSCRIPTION_ID": SUBSCRIPTION}
-# Answers by the beginning of a command; a number is an exit code.
+# Finds an answer by a part of the command. A number is an exit code.
 STUB = """#!{python}
 import json, pathlib, sys
 here = pathlib.Path(__file__).parent
-said = " ".join(sys.argv[1:])
-with (here / "asked.txt").open("a") as file:
-    file.write(said + "\\n")
+command = " ".join(sys.argv[1:])
+with (here / "commands.txt").open("a") as file:
+    file.write(command + "\\n")
 answers = json.loads((here / "answers.json").read_text())
-answer = next((answer for begin, answer in answers.items() if begin in said), 1)
+answer = next((answer for part, answer in answers.items() if part in command), 1)
 if isinstance(answer, int):
-    sys.exit("ERROR: {secret} " + said)
+    sys.exit("ERROR: {secret} " + command)
 print(answer if isinstance(answer, str) and answer.startswith("raw ") else json.dumps(answer))
 """
 OWNER = {"value": [{"actions": ["*"], "notActions": []}]}
 CONTRIBUTOR = {"value": [{"actions": ["*"], "notActions": ["Microsoft.Authorization/*/Write"]}]}
 ADMINISTRATOR = {"value": [{"actions": ["Microsoft.Authorization/roleAssignments/write", "*/read"], "notActions": []}]}
-GROUP, WHOLE = "resourceGroups/rg-demo/providers", f"/subscriptions/{SUBSCRIPTION}/providers"
-FINE: dict[str, Any] = {
+IN_GROUP, IN_SUBSCRIPTION = "resourceGroups/rg-demo/providers", f"/subscriptions/{SUBSCRIPTION}/providers"
+PASSING: dict[str, Any] = {
     "provider show": "Registered",
     "functionapp list-flexconsumption-locations": ["eastus", "North Europe", "westeurope"],
-    f"rest --method get --url {WHOLE}": OWNER,
+    f"rest --method get --url {IN_SUBSCRIPTION}": OWNER,
 }
 
 
 @dataclass(frozen=True)
-class Ran:
-    """A hook's exit code, its output, and its calls of `az`."""
+class Result:
+    """The exit code of a hook, its output, and the commands that it ran."""
 
     code: int
-    said: str
-    asked: list[str]
+    output: str
+    commands: list[str]
 
 
-def hook(folder: Path, answers: dict[str, Any] | None, environment: dict[str, str]) -> Ran:
-    """Run `preprovision` with these answers; None leaves `az` out."""
+def run_hook(folder: Path, answers: dict[str, Any] | None, environment: dict[str, str]) -> Result:
+    """Run `preprovision` with a stub that gives these answers. With None, `az` does not exist."""
     if answers is not None:
         (folder / "answers.json").write_text(json.dumps(answers))
         (folder / "az").write_text(STUB.format(python=sys.executable, secret=SECRET))
@@ -65,60 +65,58 @@ def hook(folder: Path, answers: dict[str, Any] | None, environment: dict[str, st
     )
     assert ran.stderr == ""
     assert SECRET not in ran.stdout
-    asked = folder / "asked.txt"
-    return Ran(ran.returncode, ran.stdout, asked.read_text().splitlines() if asked.exists() else [])
+    log = folder / "commands.txt"
+    return Result(ran.returncode, ran.stdout, log.read_text().splitlines() if log.exists() else [])
 
 
-def test_a_valid_deployment_prints_nothing(tmp_path: Path) -> None:
-    """Both providers are checked; every command names the deployment's subscription."""
-    ran = hook(tmp_path, FINE, AZD)
-    assert (ran.code, ran.said) == (0, "")
-    assert len(ran.asked) == 4
-    assert all(f"--subscription {SUBSCRIPTION}" in line for line in ran.asked)
-    assert [line.split()[3] for line in ran.asked[:2]] == ["Microsoft.App", "Microsoft.EventGrid"]
+def test_nothing_is_printed_if_all_checks_pass(tmp_path: Path) -> None:
+    """Every command names the deployment's subscription."""
+    result = run_hook(tmp_path, PASSING, AZD)
+    assert (result.code, result.output) == (0, "")
+    assert len(result.commands) == 4
+    assert all(f"--subscription {SUBSCRIPTION}" in line for line in result.commands)
+    assert [line.split()[3] for line in result.commands[:2]] == ["Microsoft.App", "Microsoft.EventGrid"]
 
 
 def test_a_missing_provider_is_registered(tmp_path: Path) -> None:
-    ran = hook(tmp_path, FINE | {"provider show": "NotRegistered", "provider register": None}, AZD)
-    assert ran.code == 0
-    registered = [line for line in ran.asked if line.startswith("provider register")]
+    result = run_hook(tmp_path, PASSING | {"provider show": "NotRegistered", "provider register": None}, AZD)
+    assert result.code == 0
+    registered = [line for line in result.commands if line.startswith("provider register")]
     assert [line.split()[3] for line in registered] == ["Microsoft.App", "Microsoft.EventGrid"]
     assert all("--wait" in line for line in registered)
-    assert "Registering Microsoft.App" in ran.said
+    assert "Registering Microsoft.App" in result.output
 
 
-def test_without_a_network_one_provider_is_enough(tmp_path: Path) -> None:
-    """No subnet is delegated."""
-    ran = hook(tmp_path, FINE, AZD | {"VNET_ENABLED": "false"})
-    assert [line.split()[3] for line in ran.asked if line.startswith("provider")] == ["Microsoft.EventGrid"]
+def test_without_a_network_only_event_grid_is_needed(tmp_path: Path) -> None:
+    result = run_hook(tmp_path, PASSING, AZD | {"VNET_ENABLED": "false"})
+    assert [line.split()[3] for line in result.commands if line.startswith("provider")] == ["Microsoft.EventGrid"]
 
 
 def test_a_provider_that_cannot_be_registered_is_a_warning_with_its_command(tmp_path: Path) -> None:
-    """Another user may have to run it; the other checks are made."""
-    ran = hook(tmp_path, FINE | {"provider show": "NotRegistered"}, AZD)
-    assert ran.code == 0
+    """Another person may be able to register it. The other checks continue."""
+    result = run_hook(tmp_path, PASSING | {"provider show": "NotRegistered"}, AZD)
+    assert result.code == 0
     for name in ("Microsoft.App", "Microsoft.EventGrid"):
-        assert f"WARNING: {name} could not be registered" in ran.said
-        assert f"az provider register --wait --namespace {name}" in ran.said
-    assert any(line.startswith("rest") for line in ran.asked)
+        assert f"WARNING: {name} could not be registered" in result.output
+        assert f"az provider register --wait --namespace {name}" in result.output
+    assert any(line.startswith("rest") for line in result.commands)
 
 
 def test_a_region_without_flex_consumption_is_refused(tmp_path: Path) -> None:
-    """The message lists the others in the spelling of AZURE_LOCATION."""
-    ran = hook(tmp_path, FINE, AZD | {"AZURE_LOCATION": "qatarcentral"})
-    assert ran.code == 1
-    assert "ERROR: qatarcentral does not offer Flex Consumption" in ran.said
-    assert "one of: eastus, northeurope, westeurope" in ran.said
+    """The message lists the regions that AZURE_LOCATION accepts."""
+    result = run_hook(tmp_path, PASSING, AZD | {"AZURE_LOCATION": "qatarcentral"})
+    assert result.code == 1
+    assert "ERROR: qatarcentral does not offer Flex Consumption" in result.output
+    assert "one of: eastus, northeurope, westeurope" in result.output
 
 
 @pytest.mark.parametrize("location", ["northeurope", "North Europe", "WestEurope"])
-def test_a_region_is_accepted_in_each_spelling(location: str, tmp_path: Path) -> None:
-    """That of az and that of azd."""
-    assert hook(tmp_path, FINE, AZD | {"AZURE_LOCATION": location}).code == 0
+def test_each_spelling_of_a_region_is_accepted(location: str, tmp_path: Path) -> None:
+    assert run_hook(tmp_path, PASSING, AZD | {"AZURE_LOCATION": location}).code == 0
 
 
 @pytest.mark.parametrize(
-    ("whole", "group", "code"),
+    ("in_subscription", "in_group", "code"),
     [
         (OWNER, None, 0),
         (ADMINISTRATOR, None, 0),
@@ -130,61 +128,63 @@ def test_a_region_is_accepted_in_each_spelling(location: str, tmp_path: Path) ->
         ({"value": []}, None, 1),
     ],
 )
-def test_a_user_who_may_not_assign_roles_is_refused(whole: Any, group: Any, code: int, tmp_path: Path) -> None:
-    """By the actions of the user's roles, in the subscription or in the group, if it exists."""
-    answers = {f"url /subscriptions/{SUBSCRIPTION}/{GROUP}": group} if group else {}
-    ran = hook(tmp_path, FINE | answers | {f"rest --method get --url {WHOLE}": whole}, AZD)
-    assert ran.code == code
-    assert ("ERROR: the user of" in ran.said) == bool(code)
-    assert ("Role Based Access Control Administrator" in ran.said) == bool(code)
+def test_a_user_who_may_not_assign_roles_is_refused(
+    in_subscription: Any, in_group: Any, code: int, tmp_path: Path
+) -> None:
+    """By the actions of their roles in the subscription, or in the resource group if it exists."""
+    answers = {f"url /subscriptions/{SUBSCRIPTION}/{IN_GROUP}": in_group} if in_group else {}
+    result = run_hook(
+        tmp_path, PASSING | answers | {f"rest --method get --url {IN_SUBSCRIPTION}": in_subscription}, AZD
+    )
+    assert result.code == code
+    assert ("ERROR: the user of" in result.output) == bool(code)
+    assert ("Role Based Access Control Administrator" in result.output) == bool(code)
 
 
-def test_one_run_reports_all_problems(tmp_path: Path) -> None:
-    answers = FINE | {f"rest --method get --url {WHOLE}": CONTRIBUTOR}
-    ran = hook(tmp_path, answers, AZD | {"AZURE_LOCATION": "qatarcentral"})
-    assert (ran.code, ran.said.count("ERROR: ")) == (1, 2)
+def test_all_errors_are_reported_in_one_run(tmp_path: Path) -> None:
+    answers = PASSING | {f"rest --method get --url {IN_SUBSCRIPTION}": CONTRIBUTOR}
+    result = run_hook(tmp_path, answers, AZD | {"AZURE_LOCATION": "qatarcentral"})
+    assert (result.code, result.output.count("ERROR: ")) == (1, 2)
 
 
-def test_a_missing_azure_cli_is_a_warning(tmp_path: Path) -> None:
-    """Azd itself does not need `az`."""
-    ran = hook(tmp_path, None, AZD)
-    assert (ran.code, ran.said.count("\n")) == (0, 1)
-    assert ran.said.startswith("WARNING: the Azure CLI (az) is not on PATH")
+def test_without_the_azure_cli_it_warns_and_continues(tmp_path: Path) -> None:
+    result = run_hook(tmp_path, None, AZD)
+    assert (result.code, result.output.count("\n")) == (0, 1)
+    assert result.output.startswith("WARNING: the Azure CLI (az) is not on PATH")
 
 
-def test_an_unknown_subscription_is_a_warning(tmp_path: Path) -> None:
-    """`azd provision` runs the hook before it asks for the subscription the first time."""
-    ran = hook(tmp_path, FINE, {"AZURE_ENV_NAME": "demo"})
-    assert (ran.code, ran.asked) == (0, [])
-    assert ran.said.startswith("WARNING: azd has not asked for the subscription yet")
+def test_without_a_subscription_it_warns_and_runs_no_command(tmp_path: Path) -> None:
+    """`azd provision` runs the hook before it first asks for the subscription."""
+    result = run_hook(tmp_path, PASSING, {"AZURE_ENV_NAME": "demo"})
+    assert (result.code, result.commands) == (0, [])
+    assert result.output.startswith("WARNING: azd has not asked for the subscription yet")
 
 
-def test_an_unknown_region_is_a_warning(tmp_path: Path) -> None:
-    """The other checks are made."""
-    ran = hook(tmp_path, FINE, {name: value for name, value in AZD.items() if name != "AZURE_LOCATION"})
-    assert (ran.code, ran.said.count("WARNING")) == (0, 1)
-    assert "azd has not asked for the region yet" in ran.said
+def test_without_a_region_it_warns(tmp_path: Path) -> None:
+    result = run_hook(tmp_path, PASSING, {name: value for name, value in AZD.items() if name != "AZURE_LOCATION"})
+    assert (result.code, result.output.count("WARNING")) == (0, 1)
+    assert "azd has not asked for the region yet" in result.output
 
 
 @pytest.mark.parametrize("answer", [1, "raw <html>", "raw {", [], {}, None, "text"])
-@pytest.mark.parametrize("what", ["functionapp list-flexconsumption-locations", f"rest --method get --url {WHOLE}"])
+@pytest.mark.parametrize(
+    "what", ["functionapp list-flexconsumption-locations", f"rest --method get --url {IN_SUBSCRIPTION}"]
+)
 def test_a_failed_check_is_a_warning(what: str, answer: Any, tmp_path: Path) -> None:
-    """No login, an older `az`, an unexpected answer: the deployment continues, and the error output is not shown."""
-    ran = hook(tmp_path, FINE | {what: answer}, AZD)
-    assert (ran.code, ran.said.count("WARNING"), ran.said.count("\n")) == (0, 1, 1)
+    """For example without a login, or with an older `az`. The error text is not shown."""
+    result = run_hook(tmp_path, PASSING | {what: answer}, AZD)
+    assert (result.code, result.output.count("WARNING"), result.output.count("\n")) == (0, 1, 1)
 
 
 def test_an_az_that_cannot_be_run_is_a_warning(tmp_path: Path) -> None:
-    """A file with this name that is not a program."""
-    (tmp_path / "az").write_text("no program")
+    (tmp_path / "az").write_text("not a program")
     (tmp_path / "az").chmod(0o755)
-    ran = hook(tmp_path, None, AZD)
-    assert (ran.code, "Traceback" in ran.said) == (0, False)
-    assert ran.said.count("WARNING") == 4
+    result = run_hook(tmp_path, None, AZD)
+    assert (result.code, "Traceback" in result.output) == (0, False)
+    assert result.output.count("WARNING") == 4
 
 
-def test_the_hooks_of_azure_yaml_exist() -> None:
-    """Each is named by its path, which azd accepts on every system."""
+def test_the_hooks_in_azure_yaml_exist() -> None:
     azure = read("azure.yaml")
     assert set(azure["hooks"]) == {"preprovision"}
     assert set(azure["services"]["app"]["hooks"]) == {"prepackage", "postpackage"}
@@ -194,7 +194,7 @@ def test_the_hooks_of_azure_yaml_exist() -> None:
 
 
 def test_a_hook_needs_only_the_standard_library() -> None:
-    """The nearest requirements.txt, which azd installs for a hook, is empty."""
+    """azd installs the nearest requirements.txt for a hook; this one is empty."""
     lines = (HOOKS / "requirements.txt").read_text().splitlines()
     assert [line for line in lines if not line.startswith("#")] == []
     for path in HOOKS.glob("*.py"):
@@ -202,7 +202,7 @@ def test_a_hook_needs_only_the_standard_library() -> None:
         assert ran.returncode == 0, ran.stderr
 
 
-# Without site-packages, every import of a hook is found.
+# Imports all modules that a hook imports, without site-packages.
 IMPORTS = """
 import ast, importlib, pathlib, sys
 path = pathlib.Path(sys.argv[1])

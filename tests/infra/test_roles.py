@@ -1,11 +1,9 @@
-"""Who may do what: the exact roles of everybody, on the exact scopes. One more is as wrong as one less."""
+"""The exact role assignments of every principal and scope. An additional role is as wrong as a missing one."""
 
 import re
-from collections.abc import Callable
 
-from tests.infra.snapshots import SUBSCRIPTION, TESTER, Snapshot
+from tests.infra.snapshots import SUBSCRIPTION, TESTER, Snapshot, SnapshotOf
 
-Taken = Callable[[str], Snapshot]
 Roles = set[tuple[str, str, str]]
 NAMES = {
     "2a2b9908-6ea1-4ae2-8e65-a410df84e7d1": "Blob Data Reader",
@@ -18,8 +16,8 @@ NAMES = {
     "3913510d-42f4-4e42-8a64-420c390055eb": "Monitoring Metrics Publisher",
     "0ad04412-c4d5-4796-b79c-f76d14c8d402": "Durable Task Data Contributor",
 }
-# What the app has in its own accounts, whatever is shared.
-STATE: Roles = {
+# The roles of the app in its own accounts.
+OWN_ACCOUNTS: Roles = {
     ("app", "Blob Data Owner", "rg-demo/ststate"),
     ("app", "Queue Data Contributor", "rg-demo/ststate"),
     ("app", "Table Data Contributor", "rg-demo/ststate"),
@@ -34,29 +32,29 @@ SOURCE_TO_TARGET: Roles = {
 }
 
 
-def of_topic(name: str) -> Roles:
-    """What a topic has: on the account of the events alone, and on all of it, for that is what Event Grid checks."""
+def roles_of_topic(name: str) -> Roles:
+    """The roles of a topic, on the whole events account, because Event Grid checks this scope."""
     return {
         (name, "Queue Data Message Sender", "rg-demo/stevents"),
         (name, "Blob Data Contributor", "rg-demo/stevents"),
     }
 
 
-def of_tester(*containers: str) -> Roles:
-    """What the person who tests has."""
+def roles_of_tester(*containers: str) -> Roles:
+    """The roles of the person who tests."""
     return {("tester", "Blob Data Contributor", container) for container in containers} | {
         ("tester", "Blob Data Reader", "rg-demo/ststate/dead-letters")
     }
 
 
 def roles(snapshot: Snapshot) -> Roles:
-    """Every role: who, which, and where, without the hash in the names. None is assigned twice."""
+    """Every assignment: principal, role and scope, without the hash in names. Asserts that there are no duplicates."""
     token = snapshot.one("Microsoft.ManagedIdentity/userAssignedIdentities")["name"].removeprefix("id-")
     assigned = [
         (
-            who(each["properties"]["principalId"]).replace(token, ""),
+            principal_name(each["properties"]["principalId"]).replace(token, ""),
             NAMES[each["properties"]["roleDefinitionId"].rpartition("/")[2]],
-            where(each["id"]).replace(token, ""),
+            scope_path(each["id"]).replace(token, ""),
         )
         for each in snapshot.of("Microsoft.Authorization/roleAssignments")
     ]
@@ -64,7 +62,7 @@ def roles(snapshot: Snapshot) -> Roles:
     return set(assigned)
 
 
-def who(principal: str) -> str:
+def principal_name(principal: str) -> str:
     """`app`, the topic's name, or `tester`."""
     if principal == TESTER:
         return "tester"
@@ -76,8 +74,8 @@ def who(principal: str) -> str:
     return "app" if found[1] == "userAssignedIdentities" else found[2]
 
 
-def where(assignment: str) -> str:
-    """The group and the names that lead to the scope: `rg-demo/ststate/dead-letters`; before it a subscription that is another."""
+def scope_path(assignment: str) -> str:
+    """The resource group and the resource names: `rg-demo/ststate/dead-letters`. Another subscription is put before it."""
     scope = re.match(
         r"(?:\[extensionResourceId\(')?(/subscriptions/[^']+?)(?:'|/providers/Microsoft.Authorization/)", assignment
     )
@@ -87,35 +85,36 @@ def where(assignment: str) -> str:
     return "/".join([*other, group, *(name for name in names[1::2] if name != "default")])
 
 
-def test_the_default_gives_these_roles_and_no_more(snapshot: Taken) -> None:
-    """Reader of the source's container, contributor of the target's, and nothing of an account but Delegator."""
+def test_the_default_assigns_exactly_these_roles(snapshot: SnapshotOf) -> None:
     containers = ("rg-demo/stsource/source", "rg-demo/sttarget/target")
-    assert roles(snapshot("default")) == STATE | SOURCE_TO_TARGET | of_topic("evgt-stsource") | of_tester(*containers)
+    assert roles(snapshot("default")) == OWN_ACCOUNTS | SOURCE_TO_TARGET | roles_of_topic(
+        "evgt-stsource"
+    ) | roles_of_tester(*containers)
 
 
-def test_the_network_changes_no_role(snapshot: Taken) -> None:
-    """Neither without one nor with private endpoints; and nobody tests where that is switched off."""
+def test_network_and_tester_access_change_no_other_role(snapshot: SnapshotOf) -> None:
+    """Both scenarios have tester access disabled."""
     for name in ("open", "private"):
-        assert roles(snapshot(name)) == STATE | SOURCE_TO_TARGET | of_topic("evgt-stsource")
+        assert roles(snapshot(name)) == OWN_ACCOUNTS | SOURCE_TO_TARGET | roles_of_topic("evgt-stsource")
 
 
-def test_the_scheduler_takes_one_more(snapshot: Taken) -> None:
-    """On the task hub alone."""
-    more = {("app", "Durable Task Data Contributor", "rg-demo/dts-/BlobDataSharing")}
-    assert roles(snapshot("scheduler")) == STATE | SOURCE_TO_TARGET | of_topic("evgt-stsource") | more
+def test_the_scheduler_adds_a_role_on_the_task_hub(snapshot: SnapshotOf) -> None:
+    additional = {("app", "Durable Task Data Contributor", "rg-demo/dts-/BlobDataSharing")}
+    assert (
+        roles(snapshot("scheduler")) == OWN_ACCOUNTS | SOURCE_TO_TARGET | roles_of_topic("evgt-stsource") | additional
+    )
 
 
-def test_index_tags_take_owner_of_the_shared_containers_alone(snapshot: Taken) -> None:
-    """With `carryTags` the app owns the blobs of every source and target, once each."""
+def test_index_tags_require_owner_on_the_shared_containers_only(snapshot: SnapshotOf) -> None:
     sources = {f"rg-demo/stsource/{name}" for name in ("source", "drop", "invoices")}
     targets = {f"rg-demo/sttarget/{name}" for name in ("target", "archive", "inbox", "drop", "invoices")}
     owned = {("app", "Blob Data Owner", container) for container in sources | targets}
     delegator = {("app", "Blob Delegator", "rg-demo/stsource")}
-    assert roles(snapshot("targets")) == STATE | owned | delegator | of_topic("evgt-stsource")
+    assert roles(snapshot("targets")) == OWN_ACCOUNTS | owned | delegator | roles_of_topic("evgt-stsource")
 
 
-def test_existing_accounts_are_given_roles_where_they_are(snapshot: Taken) -> None:
-    """Containers in other resource groups; one that is target and source gets both roles, and its tester one."""
+def test_roles_on_existing_accounts_are_in_their_groups(snapshot: SnapshotOf) -> None:
+    """A container that is source and target gets both roles, and one for the tester."""
     shared = {
         ("app", "Blob Data Reader", "rg-data/contosodata/outbox"),
         ("app", "Blob Data Reader", "rg-data/contosoarchive/archive"),
@@ -125,9 +124,9 @@ def test_existing_accounts_are_given_roles_where_they_are(snapshot: Taken) -> No
         ("app", "Blob Data Contributor", "rg-partner/fabrikamdata/onward"),
         ("app", "Blob Data Contributor", "rg-data/contosoarchive/archive"),
     }
-    assert roles(snapshot("existing")) == STATE | shared | of_topic("evgt-contosodata") | of_topic(
+    assert roles(snapshot("existing")) == OWN_ACCOUNTS | shared | roles_of_topic("evgt-contosodata") | roles_of_topic(
         "evgt-contosoarchive"
-    ) | of_tester(
+    ) | roles_of_tester(
         "rg-data/contosodata/outbox",
         "rg-data/contosoarchive/archive",
         "rg-partner/fabrikamdata/inbox",
@@ -135,8 +134,7 @@ def test_existing_accounts_are_given_roles_where_they_are(snapshot: Taken) -> No
     )
 
 
-def test_accounts_of_other_subscriptions_are_given_roles_there(snapshot: Taken) -> None:
-    """Each in the subscription of its account; the topic that was there has what a new one has."""
+def test_roles_on_accounts_of_other_subscriptions_are_there(snapshot: SnapshotOf) -> None:
     shared = {
         ("app", "Blob Data Reader", "2222/rg-data/contosodata/outbox"),
         ("app", "Blob Data Reader", "3333/rg-partner/fabrikamdata/outbox"),
@@ -145,29 +143,28 @@ def test_accounts_of_other_subscriptions_are_given_roles_there(snapshot: Taken) 
         ("app", "Blob Data Contributor", "3333/rg-partner/fabrikamdata/inbox"),
         ("app", "Blob Data Contributor", "rg-demo/sttarget/target"),
     }
-    topics = of_topic("defender-contosodata") | of_topic("evgt-fabrikamdata")
-    assert roles(snapshot("elsewhere")) == STATE | shared | topics
+    topics = roles_of_topic("defender-contosodata") | roles_of_topic("evgt-fabrikamdata")
+    assert roles(snapshot("elsewhere")) == OWN_ACCOUNTS | shared | topics
 
 
-def test_a_role_in_another_subscription_is_found(snapshot: Taken) -> None:
-    """The same names in the deployment's own subscription are another place."""
-    taken = snapshot("elsewhere").mistaken()
-    for each in taken.of("Microsoft.Authorization/roleAssignments"):
+def test_a_role_in_another_subscription_is_found(snapshot: SnapshotOf) -> None:
+    """The same names in the deployment's subscription are another scope."""
+    deployment = snapshot("elsewhere").copy()
+    for each in deployment.of("Microsoft.Authorization/roleAssignments"):
         each["id"] = each["id"].replace("22222222-2222-2222-2222-222222222222", SUBSCRIPTION)
-    assert roles(taken) != roles(snapshot("elsewhere"))
+    assert roles(deployment) != roles(snapshot("elsewhere"))
 
 
-def test_every_role_says_why_and_for_what_kind_of_principal(snapshot: Taken) -> None:
-    """Each assignment has its reason in its description, and the kind, so that a new identity need not be looked up."""
+def test_every_role_has_a_reason_and_a_principal_type(snapshot: SnapshotOf) -> None:
+    """With the type, Azure does not look up a new identity, which could fail."""
     for each in snapshot("default").of("Microsoft.Authorization/roleAssignments"):
         assert len(each["properties"]["description"].split()) >= 4
         kind = "User" if each["properties"]["principalId"] == TESTER else "ServicePrincipal"
         assert each["properties"]["principalType"] == kind
 
 
-def test_a_role_too_many_is_found(snapshot: Taken) -> None:
-    """A role on the whole account is another one than on its container."""
-    taken = snapshot("default").mistaken()
-    wider = taken.of("Microsoft.Authorization/roleAssignments")[0]
+def test_an_additional_role_is_found(snapshot: SnapshotOf) -> None:
+    deployment = snapshot("default").copy()
+    wider = deployment.of("Microsoft.Authorization/roleAssignments")[0]
     wider["id"] = wider["id"].replace("/blobServices/default/containers/source", "")
-    assert roles(taken) != roles(snapshot("default"))
+    assert roles(deployment) != roles(snapshot("default"))

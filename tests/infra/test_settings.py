@@ -1,23 +1,21 @@
-"""The app's settings are those that settings.py and the host read: no more, no less, by the same names."""
+"""The app settings of a deployment are exactly those that settings.py and the host read."""
 
 import re
-from collections.abc import Callable
 
 import settings
-from tests.infra.snapshots import ENVIRONMENT, INFRA, KNOBS, SUBSCRIPTION, Snapshot
+from tests.infra.snapshots import ENVIRONMENT, INFRA, PARAMETER_VARIABLE, SUBSCRIPTION, Snapshot, SnapshotOf
 
-Taken = Callable[[str], Snapshot]
-# What the app can read and a deployment leaves out, and why.
-LEFT_OUT = {
-    "AzureWebJobsStorage": "the emulator's",
-    "AzureWebJobsStorage__blobServiceUri": "the name says it",
-    "AzureWebJobsStorage__queueServiceUri": "the name says it",
-    "EVENTS": "the emulator's",
-    "EVENTS__accountName": "the endpoints say it: a trigger's connection has been seen to work by them",
-    "WINDOW_SECONDS": "15 is right on Azure",
+# Variables that settings.py reads but a deployment does not set, with the reason.
+NOT_SET = {
+    "AzureWebJobsStorage": "only for the emulator",
+    "AzureWebJobsStorage__blobServiceUri": "derived from the account name",
+    "AzureWebJobsStorage__queueServiceUri": "derived from the account name",
+    "EVENTS": "only for the emulator",
+    "EVENTS__accountName": "the endpoints are set, which are known to work for a trigger",
+    "WINDOW_SECONDS": "the default is right on Azure",
 }
-# What the host alone reads.
-OF_THE_HOST = {
+# Variables that only the host reads.
+HOST_ONLY = {
     "AzureWebJobsStorage__credential",
     "EVENTS__credential",
     "APPLICATIONINSIGHTS_CONNECTION_STRING",
@@ -26,14 +24,13 @@ OF_THE_HOST = {
 SCHEDULER = "DURABLE_TASK_SCHEDULER"
 
 
-def test_every_setting_is_read_and_every_one_that_is_read_is_there(snapshot: Taken) -> None:
-    """Both ways, apart from what is left out with a reason."""
-    assert set(snapshot("default").settings) - OF_THE_HOST == set(settings.VARIABLES) - set(LEFT_OUT)
-    assert set(snapshot("default").settings) >= OF_THE_HOST
+def test_every_setting_is_read_and_every_variable_is_set(snapshot: SnapshotOf) -> None:
+    assert set(snapshot("default").settings) - HOST_ONLY == set(settings.VARIABLES) - set(NOT_SET)
+    assert set(snapshot("default").settings) >= HOST_ONLY
 
 
-def test_the_scheduler_is_where_the_package_looks_for_it(snapshot: Taken) -> None:
-    """One more setting, of the name that the package's host.json has; that it is used is said there alone."""
+def test_the_scheduler_adds_one_setting(snapshot: SnapshotOf) -> None:
+    """host.json in the package names this setting."""
     storage, scheduler = snapshot("default").settings, snapshot("scheduler").settings
     assert set(scheduler) - set(storage) == {SCHEDULER}
     assert {name: scheduler[name] for name in storage} == storage
@@ -43,60 +40,56 @@ def test_the_scheduler_is_where_the_package_looks_for_it(snapshot: Taken) -> Non
 
 
 def endpoints(snapshot: Snapshot) -> dict[str, str]:
-    """The events account's endpoints, as Azure will say them: each setting asks that account for the right one."""
+    """The endpoints of the events account at run time. Asserts that each setting refers to the right one."""
     account = snapshot.account("events")
     found = {}
     for service in ("blob", "queue"):
         setting = f"EVENTS__{service}ServiceUri"
-        asked = rf"\[reference\('{re.escape(account['id'])}', '[\d-]+'\)\.primaryEndpoints\.{service}\]"
-        assert re.fullmatch(asked, snapshot.settings[setting]), snapshot.settings[setting]
+        expression = rf"\[reference\('{re.escape(account['id'])}', '[\d-]+'\)\.primaryEndpoints\.{service}\]"
+        assert re.fullmatch(expression, snapshot.settings[setting]), snapshot.settings[setting]
         found[setting] = f"https://{account['name']}.{service}.core.windows.net/"
     return found
 
 
-def test_the_app_starts_with_them(snapshot: Taken) -> None:
-    """Once identity and endpoints are known, settings.py takes them: both accounts, the identity, the routes."""
-    taken = snapshot("targets")
-    known = taken.settings | endpoints(taken)
-    known |= {f"{connection}__clientId": "55555555-5555-5555-5555-555555555555" for connection in settings.OWN}
-    read = settings.from_env(known)
-    assert read.state.queues == f"https://{taken.account('state')['name']}.queue.core.windows.net"
-    assert read.events.queues == f"https://{taken.account('events')['name']}.queue.core.windows.net"
-    assert read.events.blobs == f"https://{taken.account('events')['name']}.blob.core.windows.net"
+def test_the_app_can_parse_its_settings(snapshot: SnapshotOf) -> None:
+    deployment = snapshot("targets")
+    values = deployment.settings | endpoints(deployment)
+    values |= {f"{connection}__clientId": "55555555-5555-5555-5555-555555555555" for connection in settings.OWN}
+    read = settings.from_env(values)
+    assert read.state.queues == f"https://{deployment.account('state')['name']}.queue.core.windows.net"
+    assert read.events.queues == f"https://{deployment.account('events')['name']}.queue.core.windows.net"
+    assert read.events.blobs == f"https://{deployment.account('events')['name']}.blob.core.windows.net"
     assert (read.client_id, read.key) == ("55555555-5555-5555-5555-555555555555", None)
     assert len(read.routes) == 5
 
 
-def test_host_and_app_use_the_same_identity(snapshot: Taken) -> None:
-    """The one that has the roles, for storage and for telemetry."""
-    taken = snapshot("default")
-    client = (
-        f"reference('{taken.one('Microsoft.ManagedIdentity/userAssignedIdentities')['id']}', '2024-11-30').clientId"
-    )
+def test_host_and_app_use_the_same_identity(snapshot: SnapshotOf) -> None:
+    """For storage and for telemetry."""
+    deployment = snapshot("default")
+    client = f"reference('{deployment.one('Microsoft.ManagedIdentity/userAssignedIdentities')['id']}', '2024-11-30').clientId"
     for connection in settings.OWN:
-        assert taken.settings[f"{connection}__clientId"] == f"[{client}]"
-        assert taken.settings[f"{connection}__credential"] == "managedidentity"
-    telemetry = taken.settings["APPLICATIONINSIGHTS_AUTHENTICATION_STRING"]
+        assert deployment.settings[f"{connection}__clientId"] == f"[{client}]"
+        assert deployment.settings[f"{connection}__credential"] == "managedidentity"
+    telemetry = deployment.settings["APPLICATIONINSIGHTS_AUTHENTICATION_STRING"]
     assert telemetry == f"[format('ClientId={{0}};Authorization=AAD', {client})]"
 
 
-def test_what_azd_writes_down_changes_no_parameter(snapshot: Taken) -> None:
-    """Outputs become variables of the azd environment, which the parameters file reads: the region alone is both, unchanged."""
-    knobs = set(KNOBS.findall((INFRA / "main.bicepparam").read_text()))
-    assert knobs > set(ENVIRONMENT)
+def test_outputs_change_no_parameter(snapshot: SnapshotOf) -> None:
+    """azd stores outputs as variables of its environment, which the parameters file reads. Only the region is both."""
+    variables = set(PARAMETER_VARIABLE.findall((INFRA / "main.bicepparam").read_text()))
+    assert variables > set(ENVIRONMENT)
     outputs = snapshot("default").outputs
-    assert set(outputs) & knobs == {"AZURE_LOCATION"}
+    assert set(outputs) & variables == {"AZURE_LOCATION"}
     assert outputs["AZURE_LOCATION"] == ENVIRONMENT["AZURE_LOCATION"]
 
 
-def test_the_outputs_that_every_template_has_are_there(snapshot: Taken) -> None:
-    """Tenant, region and group, by the names that azd and its extensions know."""
+def test_the_usual_outputs_of_a_template_exist(snapshot: SnapshotOf) -> None:
+    """azd and its extensions know these names."""
     outputs = snapshot("default").outputs
     assert (outputs["AZURE_TENANT_ID"], outputs["AZURE_RESOURCE_GROUP"]) == (SUBSCRIPTION, outputs["RESOURCE_GROUP"])
 
 
 def test_every_parameter_can_be_set_from_the_environment() -> None:
-    """The parameters file has each parameter of main.bicep, and no other."""
     declared = re.findall(r"^param (\w+)", (INFRA / "main.bicep").read_text(), re.MULTILINE)
     given = re.findall(r"^param (\w+) =", (INFRA / "main.bicepparam").read_text(), re.MULTILINE)
     assert sorted(given) == sorted(declared)

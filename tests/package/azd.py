@@ -1,9 +1,9 @@
-"""How azd makes the package of a function app: `createDeployableZip` and `rzip` of Azure/azure-dev, read at 1.31.
+"""The package of a function app as azd makes it: `createDeployableZip` and `rzip` of Azure/azure-dev, version 1.31.
 
-Each entry of a folder is asked for by itself, a folder before what is in it; what is left out is not entered. The last line
-of .funcignore that fits an entry decides. azd leaves out by itself `.azure`, `local.settings.json` and .funcignore; virtual
-environments and `__pycache__` only where there is no .funcignore. Links are followed, and what they lead to outside of the
-folder is not asked for again.
+azd checks a folder before its entries, and does not enter an excluded folder. The last matching line of .funcignore decides.
+azd always excludes `.azure`, `local.settings.json` and .funcignore. Without a .funcignore it also excludes virtual
+environments and `__pycache__`. It follows links, and does not apply .funcignore to their targets outside the folder.
+
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,6 @@ IGNORE = ".funcignore"
 
 
 def make_zip(folder: Path, target: Path) -> Path:
-    """Make the package of a folder."""
     path = folder / IGNORE
     ignored = GitIgnoreSpec.from_lines(path.read_text("utf-8-sig").splitlines()) if path.exists() else None
     with ZipFile(target, "w", ZIP_DEFLATED) as file:
@@ -27,7 +26,7 @@ def make_zip(folder: Path, target: Path) -> Path:
 
 def _entries(folder: Path, root: Path, into: str, ignored: GitIgnoreSpec | None) -> Iterator[tuple[Path, str]]:
     for entry in sorted(folder.iterdir()):
-        if _left_out(entry, root, ignored):
+        if _is_excluded(entry, root, ignored):
             continue
         place = f"{into}{entry.name}"
         if entry.is_dir():
@@ -36,7 +35,7 @@ def _entries(folder: Path, root: Path, into: str, ignored: GitIgnoreSpec | None)
             yield entry, place
 
 
-def _left_out(entry: Path, root: Path, ignored: GitIgnoreSpec | None) -> bool:
+def _is_excluded(entry: Path, root: Path, ignored: GitIgnoreSpec | None) -> bool:
     if entry.is_dir():
         if entry.name == ".azure":
             return True

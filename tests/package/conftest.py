@@ -1,4 +1,4 @@
-"""A developer's folder, the package that azd makes of it, and what Azure's remote build installs beside it."""
+"""A developer's folder, the package that azd makes of it, and the packages that Azure's remote build installs."""
 
 import hashlib
 import shutil
@@ -14,7 +14,7 @@ from devhost.stack import ROOT
 from tests.package.azd import make_zip
 
 SECRET = "AccountKey=planted-secret"
-# What a folder gathers, and what the rooms themselves may come to hold; each has the secret in it.
+# Files that must not be deployed, in the folder and inside the packages. Each contains the secret.
 JUNK = (
     ".azure/prod/.env",
     ".devcontainer/devcontainer.json",
@@ -32,7 +32,7 @@ JUNK = (
     "adapters/.env",
     "adapters/scratch/try.py",
     "id_rsa",
-    # And for the hooks.
+    # `azd restore` also makes one for the hooks.
     "infra/hooks/hooks_env/pyvenv.cfg",
     "infra/main.parameters.json",
     "local.settings.json",
@@ -53,7 +53,7 @@ NOT_COPIED = shutil.ignore_patterns(".git", ".venv", ".local", ".*_cache", ".hyp
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """This project as somebody works on it: with everything that must not be deployed."""
+    """This project as a developer has it, with files that must not be deployed."""
     place, outside = tmp_path_factory.mktemp("work") / "main", tmp_path_factory.mktemp("outside")
     shutil.copytree(ROOT, place, ignore=NOT_COPIED)
     for name in JUNK:
@@ -67,13 +67,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def package(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The zip."""
     return make_zip(folder, tmp_path_factory.mktemp("package") / "app.zip")
 
 
 @pytest.fixture(scope="session")
 def app(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The zip, unpacked into an empty folder."""
+    """The package, extracted into an empty folder."""
     place = tmp_path_factory.mktemp("app")
     with ZipFile(package) as file:
         file.extractall(place)
@@ -82,7 +81,7 @@ def app(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def site(app: Path) -> Path:
-    """What requirements.txt installs, and nothing else. Kept in .local until that file or Python changes."""
+    """The packages of requirements.txt. They are cached in .local until that file or Python changes."""
     kept = ROOT / ".local" / "package"
     kept.mkdir(parents=True, exist_ok=True)
     requirements = app / "requirements.txt"
@@ -95,7 +94,7 @@ def site(app: Path) -> Path:
 
 
 def install(requirements: Path, target: Path) -> None:
-    """Install as Oryx, Azure's remote build, does: hashes in the file are enough for pip to ask for them."""
+    """Install as Azure's remote build (Oryx) does. pip checks hashes if the file has them."""
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--prefer-binary"]
     command = [*pip, "--requirement", str(requirements), "--target", str(target), "--upgrade"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

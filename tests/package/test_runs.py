@@ -1,4 +1,4 @@
-"""The package runs with what requirements.txt installs, and with nothing else of this machine."""
+"""The package runs with the packages of requirements.txt, and with nothing else of this machine."""
 
 import importlib.util
 import json
@@ -14,9 +14,9 @@ import pytest
 
 from devhost.bench.load import environment
 from devhost.stack import ROOT, LocalStack
-from tests.e2e.desk import Desk
+from tests.e2e.client import Client
 
-# -I and -S: no environment variable, no site-packages, no folder of the caller. What is left is the standard library.
+# -I and -S: only the standard library, without environment variables, site-packages and the current folder.
 PYTHON = [sys.executable, "-I", "-S"]
 SETTINGS = {
     "AzureWebJobsStorage__accountName": "sharingstate",
@@ -31,8 +31,8 @@ SETTINGS = {
         ]
     ),
 }
-# Imports every module of the app and says what its functions are, and where everything came from.
-LIST = """
+# Imports every module of the app, and prints the functions and the files of all loaded modules.
+IMPORT_ALL = """
 import importlib, json, sys
 app, site = sys.argv[1:]
 sys.path += [app, site]
@@ -45,53 +45,58 @@ print(json.dumps({"functions": functions, "files": files, "standard": [str(Path(
 """
 
 
-def listed(app: Path, site: Path) -> subprocess.CompletedProcess[str]:
-    """Import an app's every module, away from it."""
+def import_all(app: Path, site: Path) -> subprocess.CompletedProcess[str]:
+    """Import every module of an app from another folder."""
     return subprocess.run(
-        [*PYTHON, "-c", LIST, str(app), str(site)], cwd="/", env=SETTINGS, capture_output=True, text=True, check=False
+        [*PYTHON, "-c", IMPORT_ALL, str(app), str(site)],
+        cwd="/",
+        env=SETTINGS,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
 def test_it_imports_and_lists_its_functions(app: Path, site: Path) -> None:
-    """Those of this project, and every module came from the package, requirements.txt or Python itself."""
-    done = listed(app, site)
+    """Every loaded module is from the package, requirements.txt or the standard library."""
+    done = import_all(app, site)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found["functions"] == functions_of_the_project()
+    assert found["functions"] == project_functions()
     places = [str(app), str(site), *found["standard"]]
     assert [file for file in found["files"] if not file.startswith(tuple(places))] == []
 
 
-def functions_of_the_project() -> list[str]:
-    """The same question, asked here with everything at hand."""
-    ask = "import json, function_app; print(json.dumps(sorted(f.get_function_name() for f in function_app.app.get_functions())))"
+def project_functions() -> list[str]:
+    script = "import json, function_app; print(json.dumps(sorted(f.get_function_name() for f in function_app.app.get_functions())))"
     done = subprocess.run(
-        [sys.executable, "-c", ask], cwd=ROOT, env=SETTINGS, capture_output=True, text=True, check=True
+        [sys.executable, "-c", script], cwd=ROOT, env=SETTINGS, capture_output=True, text=True, check=True
     )
     found: list[str] = json.loads(done.stdout)
     return found
 
 
 @pytest.mark.parametrize("missing", ["operations/log.py", "rules", "wiring.py"])
-def test_a_part_that_does_not_ship_is_found(app: Path, site: Path, tmp_path: Path, missing: str) -> None:
-    """Without it the app does not import: nothing of this checkout takes its place."""
-    less = tmp_path / "app"
+def test_a_missing_module_is_found(app: Path, site: Path, tmp_path: Path, missing: str) -> None:
+    """No module of this checkout replaces it."""
+    incomplete = tmp_path / "app"
     shutil.copytree(
-        app, less, ignore=lambda folder, _: [Path(missing).name] if folder == str(app / Path(missing).parent) else []
+        app,
+        incomplete,
+        ignore=lambda folder, _: [Path(missing).name] if folder == str(app / Path(missing).parent) else [],
     )
-    done = listed(less, site)
+    done = import_all(incomplete, site)
     assert done.returncode == 1
     assert "ModuleNotFoundError" in done.stderr or "ImportError" in done.stderr
 
 
-def test_without_its_packages_it_does_not_run(app: Path, tmp_path: Path) -> None:
-    """So none of them comes from elsewhere."""
-    done = listed(app, tmp_path)
+def test_it_does_not_import_without_requirements_txt(app: Path, tmp_path: Path) -> None:
+    done = import_all(app, tmp_path)
     assert "No module named 'azure'" in done.stderr
 
 
-def test_hashes_in_the_file_are_asked_for(tmp_path: Path) -> None:
-    """As the remote build calls pip, without a flag for it: a package that is not the one that was locked is refused."""
+def test_pip_checks_the_hashes_of_the_file(tmp_path: Path) -> None:
+    """The remote build calls pip without `--require-hashes`."""
     wrong = tmp_path / "requirements.txt"
     wrong.write_text(f"six==1.17.0 --hash=sha256:{'0' * 64}\n")
     pip = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--prefer-binary"]
@@ -107,7 +112,7 @@ def test_hashes_in_the_file_are_asked_for(tmp_path: Path) -> None:
 
 @dataclass
 class PackageStack(LocalStack):
-    """The local stack, with the package in the place of the checkout."""
+    """The local stack, with the package instead of the checkout."""
 
     command: list[str] = field(default_factory=list)
 
@@ -116,8 +121,8 @@ class PackageStack(LocalStack):
 
 
 @pytest.fixture(scope="module")
-def desk(app: Path, site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    """A stack whose host, in one process with the app, brings nothing but itself and `croniter`, behind the app's packages."""
+def client(app: Path, site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A stack whose host runs in one process with the app, and adds only itself and `croniter` to its packages."""
     host, state = tmp_path_factory.mktemp("host"), tmp_path_factory.mktemp("stack")
     (host / "devhost").mkdir()
     for name in ("__init__.py", "parent.py"):
@@ -129,7 +134,7 @@ def desk(app: Path, site: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     shutil.copytree(Path(croniter.origin).parent, host / "croniter")
     launch = f"import runpy, sys; sys.path += {[str(site), str(host)]}; runpy.run_module('devhost.host', run_name='__main__')"
     with (state / "stack.log").open("w") as log:
-        running = Desk(environment(state), log)
+        running = Client(environment(state), log)
         running.stack = PackageStack(
             environment=running.stack.environment,
             output=log,
@@ -142,12 +147,11 @@ def desk(app: Path, site: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
             running.close()
 
 
-def test_it_does_the_main_job(desk: Desk) -> None:
-    """A blob is put, and is at the target, every byte of it; and every function is there."""
+def test_it_shares_a_blob_and_has_all_functions(client: Client) -> None:
     data = (ROOT / "requirements.txt").read_bytes()
-    desk.put("from/the/package.txt", data)
-    assert desk.until_final("from/the/package.txt")["state"] == "verified"
-    assert desk.read(desk.target("from/the/package.txt")) == data
-    with urllib.request.urlopen(f"http://127.0.0.1:{desk.stack.host_port}/admin/functions") as answer:
-        running = json.load(answer)
-    assert sorted(function["name"] for function in running) == functions_of_the_project()
+    client.put("from/the/package.txt", data)
+    assert client.until_final("from/the/package.txt")["state"] == "verified"
+    assert client.read(client.target("from/the/package.txt")) == data
+    with urllib.request.urlopen(f"http://127.0.0.1:{client.stack.host_port}/admin/functions") as answer:
+        functions = json.load(answer)
+    assert sorted(function["name"] for function in functions) == project_functions()

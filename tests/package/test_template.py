@@ -1,4 +1,4 @@
-"""What `azd init --template` leaves out of a new project, by .azdignore: nothing that the rest refers to."""
+""".azdignore excludes files from `azd init --template`. No other file refers to them."""
 
 import subprocess
 
@@ -7,10 +7,9 @@ import pytest
 from devhost.stack import ROOT
 
 
-def test_nobody_misses_what_is_left_out() -> None:
-    """Each line is a folder of this repository, and no other file that git keeps speaks of it."""
+def test_no_file_refers_to_an_excluded_folder() -> None:
     if not (ROOT / ".azdignore").exists() and not (ROOT / ".ci").exists():
-        pytest.skip("azd made this project of the template, and has left both out")
+        pytest.skip("azd created this project from the template, without both")
     lines = [line for line in (ROOT / ".azdignore").read_text().splitlines() if not line.startswith("#")]
     assert lines
     for line in lines:

@@ -1,4 +1,4 @@
-"""What `azd up` deploys: exactly the packages that run, whatever else is in the folder."""
+"""`azd up` deploys exactly the packages of the app and no other files of the folder."""
 
 import json
 import shutil
@@ -16,32 +16,29 @@ from tests.package.conftest import JUNK, SECRET
 
 MODULES = {"function_app.py", "wiring.py", "settings.py"}
 PACKAGES = {"activities", "adapters", "operations", "orchestrators", "ports", "rules", "triggers"}
-READ = {"host.json", "requirements.txt"}
+DATA = {"host.json", "requirements.txt"}
 
 
 def names(package: Path) -> set[str]:
-    """The files of a zip."""
     with ZipFile(package) as file:
         found = file.namelist()
     assert len(found) == len(set(found))
     return set(found)
 
 
-def test_exactly_the_packages_that_run_are_in_it(package: Path) -> None:
-    """At the top, and in each package its modules."""
-    assert {name.partition("/")[0] for name in names(package)} == MODULES | PACKAGES | READ
+def test_the_zip_contains_exactly_the_app(package: Path) -> None:
+    assert {name.partition("/")[0] for name in names(package)} == MODULES | PACKAGES | DATA
     modules = {path.relative_to(ROOT).as_posix() for one in PACKAGES for path in (ROOT / one).rglob("*.py")}
-    assert names(package) == modules | MODULES | READ
+    assert names(package) == modules | MODULES | DATA
 
 
-def test_no_package_is_forgotten() -> None:
-    """The packages are those that the import rules know, without the local stack and the smoke test."""
+def test_no_package_is_missing() -> None:
+    """import-linter lists all packages."""
     known = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["root_packages"]
     assert set(known) - {"devhost", "smoke"} == PACKAGES
 
 
-def test_nothing_secret_is_in_it(package: Path, folder: Path) -> None:
-    """Not a byte of what was planted, in no file; and it was planted."""
+def test_the_zip_contains_no_secret(package: Path, folder: Path) -> None:
     assert all((folder / name).read_text() == SECRET for name in JUNK)
     with ZipFile(package) as file:
         assert not [name for name in file.namelist() if SECRET.encode() in file.read(name)]
@@ -58,8 +55,10 @@ def test_nothing_secret_is_in_it(package: Path, folder: Path) -> None:
         ("*\n!/adapters\n!/adapters/**\n", {"adapters/.env", "adapters/scratch/try.py"}),
     ],
 )
-def test_what_it_would_ship_otherwise(folder: Path, tmp_path: Path, ignore: str | None, shipped: set[str]) -> None:
-    """Without the file, with a list of what to leave out, and with whole folders let in: each ships what it should not."""
+def test_other_ignore_files_would_ship_too_much(
+    folder: Path, tmp_path: Path, ignore: str | None, shipped: set[str]
+) -> None:
+    """No file, a list of exclusions, and whole included folders."""
     ours = (folder / IGNORE).read_text()
     try:
         (folder / IGNORE).unlink() if ignore is None else (folder / IGNORE).write_text(ignore)
@@ -70,8 +69,7 @@ def test_what_it_would_ship_otherwise(folder: Path, tmp_path: Path, ignore: str 
     assert not {name for name in found if name.startswith(".azure/") or name.endswith("local.settings.json")}
 
 
-def test_git_reads_the_file_alike(package: Path, folder: Path, tmp_path: Path) -> None:
-    """Another reader of the same rules finds the same files: no line depends on whose reader it is."""
+def test_git_interprets_the_file_in_the_same_way(package: Path, folder: Path, tmp_path: Path) -> None:
     git = ["git", f"--git-dir={tmp_path}/git", f"--work-tree={folder}"]
     subprocess.run([*git, "init", "--quiet"], check=True)
     listed = [*git, "-c", "core.quotePath=false", "ls-files", "--others", f"--exclude-from={folder / IGNORE}"]
@@ -80,7 +78,7 @@ def test_git_reads_the_file_alike(package: Path, folder: Path, tmp_path: Path) -
 
 
 def run(folder: Path, hook: str, backend: str | None) -> None:
-    """Run a hook as azd does: in the hook's folder, with the azd environment."""
+    """Run a hook as azd does: in its folder, with the azd environment."""
     hooks = folder / "infra" / "hooks"
     environment = {"DURABLE_BACKEND": backend} if backend else {}
     subprocess.run([sys.executable, str(hooks / f"{hook}.py")], cwd=hooks, env=environment, check=True)
@@ -88,7 +86,7 @@ def run(folder: Path, hook: str, backend: str | None) -> None:
 
 @pytest.fixture
 def fresh(folder: Path, tmp_path: Path) -> Path:
-    """As much of the folder as the hooks see."""
+    """The parts of the folder that the hooks use."""
     place = tmp_path / "main"
     shutil.copytree(folder / "infra" / "hooks", place / "infra" / "hooks")
     for name in ("host.json", IGNORE):
@@ -98,8 +96,8 @@ def fresh(folder: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 @pytest.mark.parametrize("backend", [None, "storage", "scheduler"])
-def test_the_package_names_the_backend_that_is_asked_for(fresh: Path, backend: str | None, newline: str) -> None:
-    """Its host.json, which is what scales the app; the one of the working tree is afterwards what it was, byte for byte."""
+def test_the_package_names_the_configured_backend(fresh: Path, backend: str | None, newline: str) -> None:
+    """Afterwards host.json in the working tree is unchanged, byte for byte."""
     path = fresh / "host.json"
     kept = path.read_bytes().replace(b"\n", newline.encode())
     path.write_bytes(kept)
@@ -116,8 +114,8 @@ def test_the_package_names_the_backend_that_is_asked_for(fresh: Path, backend: s
     assert (packed == kept) == (backend != "scheduler")
 
 
-def test_what_an_interrupted_packaging_left_is_put_right(fresh: Path) -> None:
-    """Twice before is once, and a package for storage names no scheduler, whatever the file says by then."""
+def test_an_interrupted_packaging_is_repaired(fresh: Path) -> None:
+    """Running the hook twice has no further effect, and a package for storage names no scheduler."""
     kept = (fresh / "host.json").read_bytes()
     run(fresh, "prepackage", "scheduler")
     once = (fresh / "host.json").read_bytes()
@@ -127,15 +125,14 @@ def test_what_an_interrupted_packaging_left_is_put_right(fresh: Path) -> None:
     assert (fresh / "host.json").read_bytes() == kept
 
 
-def test_what_is_kept_names_no_scheduler() -> None:
-    """Nobody commits what was interrupted."""
+def test_the_repository_names_no_scheduler() -> None:
     assert "type" not in json.loads((ROOT / "host.json").read_text())["extensions"]["durableTask"]["storageProvider"]
 
 
-def test_only_plain_lines_are_in_the_file() -> None:
-    """All is left out, and each name is let in from the top: readers differ in wildcards there (azd's takes `/*` for any depth)."""
+def test_the_file_excludes_everything_and_lists_plain_names() -> None:
+    """Implementations differ in wildcards: azd's matches `/*` at any depth."""
     lines = [line for line in (ROOT / IGNORE).read_text().splitlines() if not line.startswith("#")]
-    expected = ["*", *(f"!/{name}" for name in MODULES | READ)]
+    expected = ["*", *(f"!/{name}" for name in MODULES | DATA)]
     folders = {path.parent.relative_to(ROOT).as_posix() for one in PACKAGES for path in (ROOT / one).rglob("*.py")}
     expected += [line for folder in folders for line in (f"!/{folder}", f"!/{folder}/*.py")]
     assert lines[0] == "*"

@@ -1,18 +1,19 @@
-"""On PYTHONPATH, it makes every logger of a child say all that it can, whatever level anybody sets.
+"""On PYTHONPATH, this module sets every logger of a child process to DEBUG, regardless of its configured level.
 
-So the search for secrets reads more than any setting of an operator could bring into a log.
+The search for secrets then covers more than any log setting of an operator could produce.
+
 """
 
 import logging
 
-# The stand-in's web server prints requests that it cannot read, whole. A real host has another one, which is not ours.
-THE_HOSTS_OWN = "aiohttp.server"
+# At DEBUG the stand-in's web server logs invalid requests in full. A real host uses a different server.
+HOST_LOGGER = "aiohttp.server"
 
 _set_level = logging.Logger.setLevel
 
 
 def _loud(self: logging.Logger, level: int | str) -> None:
-    _set_level(self, level if self.name == THE_HOSTS_OWN else logging.DEBUG)
+    _set_level(self, level if self.name == HOST_LOGGER else logging.DEBUG)
 
 
 logging.Logger.setLevel = _loud  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-// Accounts in other subscriptions of the tenant; one source has a system topic already.
+// Accounts in other subscriptions of the tenant. One source has an existing system topic.
 using '../../../infra/main.bicep'
 
 param environmentName = 'demo'

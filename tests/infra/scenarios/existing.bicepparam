@@ -1,4 +1,4 @@
-// Accounts that are there already, in other resource groups and another region; none is made but the app's own.
+// Existing accounts in other resource groups and another region. Only the app's own accounts are created.
 using '../../../infra/main.bicep'
 
 param environmentName = 'demo'

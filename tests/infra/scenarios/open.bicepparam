@@ -1,4 +1,4 @@
-// Without a network: every account is open to all, and shut by roles alone.
+// Without a network: every account is open to all networks, and only roles restrict access.
 using '../../../infra/main.bicep'
 
 param environmentName = 'demo'

@@ -1,4 +1,4 @@
-// Private endpoints, an address that is let in, and nobody who tests.
+// Private endpoints, an allowed client address, and no tester.
 using '../../../infra/main.bicep'
 
 param environmentName = 'demo'

@@ -1,4 +1,4 @@
-// The Durable Task Scheduler keeps the orchestrations.
+// The Durable Task Scheduler as the backend.
 using '../../../infra/main.bicep'
 
 param environmentName = 'demo'

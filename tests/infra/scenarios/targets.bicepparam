@@ -1,4 +1,4 @@
-// Several targets, and sources inside one another.
+// Several targets, and nested sources.
 using '../../../infra/main.bicep'
 
 param environmentName = 'demo'

@@ -1,4 +1,4 @@
-"""The workflows: nothing that zizmor finds, everything pinned, and a deployment that is told what was set and no more."""
+"""The workflows: zizmor finds nothing, all actions are pinned, and a deployment gets exactly the variables that are set."""
 
 import json
 import re
@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from tests.infra.snapshots import INFRA, KNOBS
-from tests.workshop.workshop import ROOT, WORKFLOWS, read
+from tests.infra.snapshots import INFRA, PARAMETER_VARIABLE
+from tests.tooling.files import ROOT, WORKFLOWS, read
 
 PINNED = re.compile(r"[\w-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 USES = re.compile(r"\buses: *(.*)")
-# A person's, and what `azd pipeline config` sets.
+# Set by `azd pipeline config`.
 LOGIN = ("AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_SUBSCRIPTION_ID")
-# One mistake for each finding.
+# A workflow with several mistakes.
 PLANTED = """\
 name: Bad
 on: pull_request_target
@@ -31,7 +31,7 @@ jobs:
 
 
 def zizmor(*paths: Path) -> tuple[set[str], str]:
-    """What it finds as its strictest persona, by its names, and its log. It looks at files alone, asks nobody."""
+    """Returns the findings of the strictest persona, offline, and the log."""
     options = ["--offline", "--no-config", "--no-progress", "--color=never", "--persona=auditor", "--format=json"]
     found = subprocess.run(
         [Path(sys.prefix) / "bin/zizmor", *options, *paths], check=False, capture_output=True, text=True
@@ -41,7 +41,7 @@ def zizmor(*paths: Path) -> tuple[set[str], str]:
 
 
 def unpinned(text: str) -> list[str]:
-    """The actions of a workflow that are not said by their commit, with the version beside it."""
+    """The actions of a workflow that are not pinned to a commit, with the version in a comment."""
     return [each for each in USES.findall(text) if not PINNED.fullmatch(each)]
 
 
@@ -54,14 +54,13 @@ def step(name: str) -> dict[str, Any]:
 
 
 def test_zizmor_finds_nothing() -> None:
-    """In any of the workflows, nor in what Dependabot is told."""
+    """In the workflows and the configuration of Dependabot."""
     found, log = zizmor(ROOT / ".github")
     assert found == set()
     assert all(f"completed {name}" in log.replace(f"{ROOT}/", "") for name in (*WORKFLOWS, ".github/dependabot.yml"))
 
 
-def test_zizmor_finds_what_is_planted(tmp_path: Path) -> None:
-    """An action by its tag, a stranger's words in a shell, a token that may do everything and is left behind."""
+def test_zizmor_finds_mistakes(tmp_path: Path) -> None:
     (planted := tmp_path / ".github/workflows/bad.yml").parent.mkdir(parents=True)
     planted.write_text(PLANTED)
     found, _ = zizmor(planted)
@@ -70,7 +69,7 @@ def test_zizmor_finds_what_is_planted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_every_action_is_pinned(name: str) -> None:
-    """By the whole hash of its commit, and the version stands beside it."""
+    """By the full hash of its commit."""
     text = (ROOT / name).read_text()
     assert USES.search(text)
     assert unpinned(text) == []
@@ -88,19 +87,16 @@ def test_every_action_is_pinned(name: str) -> None:
     ],
 )
 def test_an_action_that_is_not_pinned_is_found(action: str) -> None:
-    """Every other way to name one."""
     assert unpinned(f"      - uses: {action}\n") == [action]
 
 
-def test_an_action_is_pinned_once() -> None:
-    """The workflows agree on the commit of each."""
+def test_all_workflows_pin_an_action_to_the_same_commit() -> None:
     pins = {each for name in WORKFLOWS for each in USES.findall((ROOT / name).read_text())}
     assert len({each.partition("@")[0] for each in pins}) == len(pins)
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
-def test_a_job_may_do_little_and_ends(name: str) -> None:
-    """A workflow has no rights, a job those that it needs; it leaves no token behind, and does not run for ever."""
+def test_a_job_has_few_permissions_and_a_timeout(name: str) -> None:
     workflow = read(name)
     assert workflow["permissions"] == {}
     assert workflow["concurrency"]["group"]
@@ -111,8 +107,8 @@ def test_a_job_may_do_little_and_ends(name: str) -> None:
         assert checkout["with"]["persist-credentials"] is False
 
 
-def test_nothing_is_deployed_for_a_stranger() -> None:
-    """The identity is asked for on main alone, or by a person; there is no secret that one could take."""
+def test_only_main_and_maintainers_can_deploy() -> None:
+    """A deployment needs no secret, and pull requests get no token."""
     name = ".github/workflows/azure-dev.yml"
     workflow = read(name)
     assert workflow["on"] == {"push": {"branches": ["main"]}, "workflow_dispatch": None}
@@ -120,8 +116,7 @@ def test_nothing_is_deployed_for_a_stranger() -> None:
     assert "id-token" not in (ROOT / ".github/workflows/ci.yml").read_text()
 
 
-def test_the_deployment_reads_what_azd_sets() -> None:
-    """The variables of `azd pipeline config`, each under its own name, and the commands of azd."""
+def test_the_deployment_reads_the_variables_of_azd_pipeline_config() -> None:
     job = read(".github/workflows/azure-dev.yml")["jobs"]["deploy"]
     assert job["env"] == {name: f"${{{{ vars.{name} }}}}" for name in (*LOGIN, "AZURE_ENV_NAME", "AZURE_LOCATION")}
     assert job["if"] == "vars.AZURE_CLIENT_ID != ''"
@@ -130,35 +125,40 @@ def test_the_deployment_reads_what_azd_sets() -> None:
         "--federated-credential-provider github"
     )
     assert step("Deploy")["run"] == "azd deploy --no-prompt"
-    # The hook that packs host.json reads it, and no azd environment of a pipeline has it.
+    # The packaging hook reads it, and a pipeline has no azd environment.
     assert step("Deploy")["env"] == {"DURABLE_BACKEND": "${{ vars.DURABLE_BACKEND }}"}
 
 
-def test_every_parameter_can_be_set_for_the_deployment() -> None:
-    """What main.bicepparam reads is given: by a variable of its name, by the job, or by azd, which knows who logged in."""
+def test_the_deployment_sets_every_parameter() -> None:
+    """From a variable, from the job, or from azd."""
     given = step("Provision")["env"]
-    ours = {name for name in given if given[name] == f"${{{{ vars.{name} }}}}"}
-    knobs = set(KNOBS.findall((INFRA / "main.bicepparam").read_text()))
-    assert ours == knobs - {"AZURE_ENV_NAME", "AZURE_LOCATION", "AZURE_PRINCIPAL_ID", "AZURE_PRINCIPAL_TYPE"}
-    assert set(given) - ours == {"AZURE_PRINCIPAL_TYPE"}
+    from_variables = {name for name in given if given[name] == f"${{{{ vars.{name} }}}}"}
+    variables = set(PARAMETER_VARIABLE.findall((INFRA / "main.bicepparam").read_text()))
+    assert from_variables == variables - {
+        "AZURE_ENV_NAME",
+        "AZURE_LOCATION",
+        "AZURE_PRINCIPAL_ID",
+        "AZURE_PRINCIPAL_TYPE",
+    }
+    assert set(given) - from_variables == {"AZURE_PRINCIPAL_TYPE"}
     assert given["AZURE_PRINCIPAL_TYPE"] == "ServicePrincipal"
 
 
-def test_a_variable_that_nobody_set_is_not_there(tmp_path: Path) -> None:
-    """The very script: an empty one would be read instead of the default; what was set arrives as it is."""
+def test_unset_variables_are_removed(tmp_path: Path) -> None:
+    """GitHub passes an unset variable as an empty one, which would replace the default."""
     (azd := tmp_path / "azd").write_text('#!/bin/sh\necho "$@" && env\n')
     azd.chmod(0o755)
     routes = '[{"name": "a b"}]'
     unset = dict.fromkeys(step("Provision")["env"], "")
-    said = subprocess.run(
+    output = subprocess.run(
         ["bash", "-e", "-o", "pipefail", "-c", step("Provision")["run"]],
         check=True,
         capture_output=True,
         text=True,
         env={**unset, "PATH": f"{tmp_path}:/usr/bin:/bin", "SHARING_ROUTES": routes, "VNET_ENABLED": "false"},
     ).stdout.splitlines()
-    assert said[0] == "provision --no-prompt"
-    assert f"SHARING_ROUTES={routes}" in said
-    assert "VNET_ENABLED=false" in said
-    names = {line.partition("=")[0] for line in said[1:]}
+    assert output[0] == "provision --no-prompt"
+    assert f"SHARING_ROUTES={routes}" in output
+    assert "VNET_ENABLED=false" in output
+    names = {line.partition("=")[0] for line in output[1:]}
     assert names & set(unset) == {"SHARING_ROUTES", "VNET_ENABLED"}

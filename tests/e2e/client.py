@@ -1,4 +1,4 @@
-"""What an end-to-end test does: put blobs, ask the API, look at queues and at the proxy's log, break things."""
+"""The client of an end-to-end test: blobs, the API, queues, the storage log, and restarts of the host."""
 
 import http.client
 import json
@@ -27,14 +27,16 @@ from tests.e2e.processes import below
 
 FINAL = frozenset({"verified", "superseded", "dead_lettered", "cancelled"})
 ON_FUNC = os.environ.get("HOST") == "func"
-# A real host that was killed takes up its queue messages after ten minutes.
-PATIENCE = 900 if ON_FUNC else 120
-# The Python worker of a real host, by its command line; and what the stand-in says when there is another one.
-WORKER, REPLACED = re.compile(rb"/workers/python/\S*worker"), b"a new worker is up"
+# After a kill, a real host receives its queue messages again only after ten minutes.
+TIMEOUT = 900 if ON_FUNC else 120
+# Part of the command line of a real host's Python worker.
+WORKER = re.compile(rb"/workers/python/\S*worker")
+# The log line of the stand-in when a new worker has started.
+WORKER_STARTED = b"a new worker is up"
 AGENT = "blob-data-sharing"
-# What a client, or a gateway in front of the app, sends with every call; the app has no business to keep any of it.
+# Credentials that clients and gateways send with a call. The app must not store or log them.
 CANARY = f"canary-{secrets.token_hex(16)}"
-SENT = {
+CREDENTIALS = {
     "x-functions-key": CANARY,
     "Authorization": f"Bearer {CANARY}",
     "Cookie": f"AppServiceAuthSession={CANARY}",
@@ -44,91 +46,86 @@ SENT = {
 
 @dataclass
 class Answer:
-    """What the API answered."""
+    """An answer of the API."""
 
     status: int
     headers: dict[str, str]
     body: Any
 
 
-class Desk:
-    """A running stack with its clients. `own` are the app's state account and its events account."""
+class Client:
+    """A running stack with its clients. `app_accounts` are the names of the state account and the events account."""
 
     def __init__(
-        self, environment: dict[str, str], log: IO[str], own: tuple[str, str] = (STATE_ACCOUNT, EVENTS_ACCOUNT)
+        self, environment: dict[str, str], log: IO[str], app_accounts: tuple[str, str] = (STATE_ACCOUNT, EVENTS_ACCOUNT)
     ) -> None:
         self.stack = LocalStack(environment, output=log)
         self.log = Path(log.name)
-        self.own = own
+        self.app_accounts = app_accounts
         self.control = StorageControl(self.stack.blob_port)
         self.accounts = {
             name: BlobServiceClient.from_connection_string(self.stack.connection_string(name))
-            for name in ("sharingsource", "sharingtarget", *own)
+            for name in ("sharingsource", "sharingtarget", *app_accounts)
         }
         self.answers: list[str] = []
 
     def close(self) -> None:
-        """Stop everything."""
         for account in self.accounts.values():
             account.close()
         self.stack.stop()
 
-    def container(self, account: str, name: str) -> None:
-        """Create a container, if it is not there."""
+    def create_container(self, account: str, name: str) -> None:
         container = self.accounts[account].get_container_client(name)
         if not container.exists():
             container.create_container()
 
     def source(self, name: str, container: str = "source") -> BlobClient:
-        """A blob of the source account."""
         return self.accounts["sharingsource"].get_blob_client(container, name)
 
     def target(self, name: str, container: str = "target") -> BlobClient:
-        """A blob of the target account."""
         return self.accounts["sharingtarget"].get_blob_client(container, name)
 
     def put(self, name: str, data: bytes, container: str = "source", **options: Any) -> str:
-        """Put a blob into a source; its ETag, bare_etag."""
+        """Upload a source blob. Returns its ETag without quotes."""
         done = self.source(name, container).upload_blob(data, overwrite=True, **options)
         return str(done["etag"]).strip('"')
 
     def read(self, blob: BlobClient) -> bytes:
-        """A blob's bytes, as they are stored."""
+        """Returns the blob's bytes as they are stored, without decompression."""
         stream = blob.download_blob(decompress=False)
         return bytes(stream.readall())
 
     def queue(self, name: str = "blob-events") -> QueueClient:
-        """A queue of the events account."""
-        return QueueClient.from_connection_string(self.stack.connection_string(self.own[1]), name)
+        return QueueClient.from_connection_string(self.stack.connection_string(self.app_accounts[1]), name)
 
     def api(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
-        """Ask the API, with canaries for a key and tokens; every answer is kept for the search for secrets."""
+        """Call the API with canary credentials. Every answer is kept, so that it can be searched for secrets."""
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         url = f"{self.stack.api}{path}{'&' if '?' in path else '?'}code={CANARY}"
-        answer = self._ask(method, url, data, SENT | (headers or {}))
+        answer = self.request(method, url, data, CREDENTIALS | (headers or {}))
         self.answers.append(f"{answer.headers} {answer.body!r}")
         answer.body = json.loads(answer.body) if answer.body else None
         return answer
 
-    def host(self, path: str) -> int:
-        """Post to the host's own API, past the app: as an operator may."""
-        return self._ask(
+    def post_host(self, path: str) -> int:
+        """Post to an address of the host itself, as an operator may. Returns the status."""
+        return self.request(
             "POST", f"http://127.0.0.1:{self.stack.host_port}{path}", b"{}", {"Content-Type": "application/json"}
         ).status
 
-    def webhook(self, path: str) -> int:
-        """Post to the Durable extension's public API; a real host asks for its system key."""
-        status = self.host(f"/runtime/webhooks/durabletask{path}")
+    def post_webhook(self, path: str) -> int:
+        """Post to the Durable extension's API. A real host requires its system key."""
+        status = self.post_host(f"/runtime/webhooks/durabletask{path}")
         if status != 401:
             return status
-        key = self.admin("host/systemkeys/durabletask_extension")["value"]
-        return self.host(f"/runtime/webhooks/durabletask{path}&code={key}")
+        key = self.get_admin("host/systemkeys/durabletask_extension")["value"]
+        return self.post_host(f"/runtime/webhooks/durabletask{path}&code={key}")
 
-    def admin(self, path: str) -> Any:
-        """What the host says of itself."""
-        return json.loads(self._ask("GET", f"http://127.0.0.1:{self.stack.host_port}/admin/{path}", None, {}).body)
+    def get_admin(self, path: str) -> Any:
+        """Returns an answer of the host's admin API."""
+        return json.loads(self.request("GET", f"http://127.0.0.1:{self.stack.host_port}/admin/{path}", None, {}).body)
 
-    def _ask(self, method: str, url: str, data: bytes | None, headers: dict[str, str]) -> Answer:
+    def request(self, method: str, url: str, data: bytes | None, headers: dict[str, str]) -> Answer:
         request = urllib.request.Request(url, data=data, method=method, headers=headers)  # noqa: S310  # loopback
         try:
             with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310  # loopback
@@ -136,106 +133,111 @@ class Desk:
         except urllib.error.HTTPError as error:
             return Answer(error.code, dict(error.headers), error.read())
 
-    def fire(self, function: str) -> None:
-        """Run a timer's function now, as the portal does."""
-        assert self.host(f"/admin/functions/{function}") == 202
+    def run_timer(self, function: str) -> None:
+        """Run the function of a timer now, as the portal does."""
+        assert self.post_host(f"/admin/functions/{function}") == 202
 
     def kill_worker(self) -> None:
-        """The Python worker dies, as out of memory. A host that ends itself because of it is started again, as by Azure."""
-        host, replaced = self.stack.host, self._replaced()
+        """Kill the Python worker. If the host ends because of it, start the host again, as Azure does."""
+        host, replaced = self.stack.host, self._worker_replaced()
         assert host is not None
         if self.stack.on_func:
             for worker in self.workers():
                 os.kill(worker, signal.SIGKILL)
         else:
             host.send_signal(signal.SIGUSR1)
-        self.until(lambda: replaced() or host.poll() is not None, "there is another worker, or no host")
+        self.until(lambda: replaced() or host.poll() is not None, "the worker is replaced, or the host has ended")
         if host.poll() is not None:
-            self.stack.kill_host()  # its pipe
+            self.stack.kill_host()  # closes its pipe
             self.stack.start_host()
 
     def restart_job_host(self) -> None:
-        """The job host starts anew in its process, as after a change of its settings."""
-        replaced = self._replaced()
-        assert self.host("/admin/host/restart") == 200
-        self.until(replaced, "there is another worker")
+        """Restart the job host in its process, as a change of settings does."""
+        replaced = self._worker_replaced()
+        assert self.post_host("/admin/host/restart") == 200
+        self.until(replaced, "the worker is replaced")
 
-    def _replaced(self) -> Callable[[], bool]:
-        """What tells whether another worker has taken the place of the one that is up now."""
+    def _worker_replaced(self) -> Callable[[], bool]:
+        """Returns a function that tells whether a new worker has replaced the current one."""
         if self.stack.on_func:
             workers = self.workers()
             assert workers
             return lambda: bool(self.workers() - workers)
-        begun = self.log.stat().st_size
-        return lambda: REPLACED in self._written_since(begun)
+        size = self.log.stat().st_size
+        return lambda: WORKER_STARTED in self._log_from(size)
 
-    def _written_since(self, begun: int) -> bytes:
+    def _log_from(self, position: int) -> bytes:
         with self.log.open("rb") as log:
-            log.seek(begun)
+            log.seek(position)
             return log.read()
 
     def workers(self) -> set[int]:
-        """The Python workers of a real host."""
+        """Returns the process ids of the Python workers of a real host."""
         host = self.stack.host
         return {number for number, line in below(host.pid).items() if WORKER.search(line)} if host else set()
 
     def transfer_of(self, name: str, route: str = "default") -> Answer:
-        """The transfer of a blob's current version."""
+        """Get the transfer of a blob's current version."""
         return self.api("GET", f"/transfers?{urllib.parse.urlencode({'route': route, 'name': name})}")
 
     def until_final(self, name: str, route: str = "default") -> dict[str, Any]:
-        """The transfer of a blob's current version, once it has ended."""
-        found: dict[str, Any] = self.until(lambda: self._final(self.transfer_of(name, route)), f"{route}:{name} ends")
+        """Wait until the transfer of a blob's current version has ended, and return it."""
+        look = lambda: self._final(self.transfer_of(name, route))  # noqa: E731
+        found: dict[str, Any] = self.until(look, f"{route}:{name} ends")
         return found
 
     def until_ended(self, transfer_id: str) -> dict[str, Any]:
-        """A transfer by its id, once it has ended."""
-        look = lambda: self._final(self.api("GET", f"/transfers/{transfer_id}"))  # noqa: E731  # said once
+        """Wait until the transfer with this id has ended, and return it."""
+        look = lambda: self._final(self.api("GET", f"/transfers/{transfer_id}"))  # noqa: E731
         found: dict[str, Any] = self.until(look, f"{transfer_id} ends")
         return found
 
     def _final(self, answer: Answer) -> dict[str, Any] | None:
         return answer.body if answer.status == 200 and answer.body["state"] in FINAL else None
 
-    def until(self, look: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
-        """Look again and again until there is something to see."""
-        end = time.monotonic() + patience
+    def until(self, look: Callable[[], Any], what: str, timeout: float = TIMEOUT) -> Any:
+        """Call `look` until its result is true, and return the result."""
+        end = time.monotonic() + timeout
         while time.monotonic() < end:
-            if seen := look():
-                return seen
+            if result := look():
+                return result
             time.sleep(0.2)
-        raise AssertionError(f"waited {patience} s in vain until {what}")
+        raise AssertionError(f"timed out after {timeout} s waiting until {what}")
 
-    def until_resumed(self, look: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
-        """As `until`, with the timer `resume` run every other second: by itself it comes once a minute."""
+    def until_resumed(self, look: Callable[[], Any], what: str, timeout: float = TIMEOUT) -> Any:
+        """As `until`, but run the timer `resume` every two seconds instead of once a minute."""
         due = time.monotonic()
 
-        def fired() -> Any:
+        def resume_and_look() -> Any:
             nonlocal due
             if time.monotonic() >= due:
-                with suppress(OSError, http.client.HTTPException):  # there is no worker now, or no host
-                    self.host("/admin/functions/resume")
+                with suppress(OSError, http.client.HTTPException):  # the worker or the host is down
+                    self.post_host("/admin/functions/resume")
                 due = time.monotonic() + 2
             return look()
 
-        return self.until(fired, what, patience)
+        return self.until(resume_and_look, what, timeout)
 
-    def everything(self, path: str, limit: str = "limit=100") -> list[dict[str, Any]]:
-        """Every item of a list, page by page; a report has no limit. ConnectionError where the app does not answer."""
+    def list_all(self, path: str, limit: str = "limit=100") -> list[dict[str, Any]]:
+        """Returns the items of all pages of a list. Reports accept no limit.
+
+        Raises:
+            ConnectionError: A page was not answered with 200.
+        """
         items: list[dict[str, Any]] = []
         continuation = ""
         while True:
             more = f"&continuation={urllib.parse.quote(continuation)}" if continuation else ""
             page = self.api("GET", f"{path}{'&' if '?' in path else '?'}{limit}{more}".replace("?&", "?").rstrip("?"))
             if page.status != 200:
-                raise ConnectionError(f"{path} was answered {page.status}")
+                raise ConnectionError(f"{path} returned {page.status}")
             items += page.body["items"]
             continuation = page.body["continuation"] or ""
             if not continuation:
                 return items
 
-    def requests(self, names: Iterable[str] | None = None) -> Counter[str]:
-        """How often the app itself asked for what of source and target, by the proxy's log."""
+    def count_requests(self, names: Iterable[str] | None = None) -> Counter[str]:
+        """Count the app's requests to source and target by operation, optionally only those for these blob names."""
         wanted = None if names is None else set(names)
         return Counter(
             request["operation"]

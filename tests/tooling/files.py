@@ -1,4 +1,4 @@
-"""The files of the workshop, read as their readers do, and what the published schemas say of them."""
+"""Configuration files of the repository, parsed as their readers do, and checked against published schemas."""
 
 import json
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 SCHEMAS = Path(__file__).parent / "schemas"
 WORKFLOWS = tuple(f".github/workflows/{name}.yml" for name in ("azure-dev", "ci"))
 FORMS = tuple(f".github/ISSUE_TEMPLATE/{name}.yml" for name in ("bug", "feature", "question"))
-# What is held to a schema, and to which.
+# The schema of each file.
 SCHEMA_OF = {
     "azure.yaml": "azure.yaml.json",
     "host.json": "host.json",
@@ -27,38 +27,38 @@ SCHEMA_OF = {
 
 
 class Loader(yaml.SafeLoader):
-    """YAML 1.2, as GitHub and azd read it: `on` is a word."""
+    """YAML 1.2, as GitHub and azd read it: `on` is a string."""
 
-    yaml_implicit_resolvers = {  # noqa: RUF012  # PyYAML's own way to say it
+    yaml_implicit_resolvers = {  # noqa: RUF012  # PyYAML requires this attribute
         first: [(tag, form) for tag, form in forms if tag != "tag:yaml.org,2002:bool" or first in "tTfF"]
         for first, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
 
 def read(name: str) -> Any:
-    """What a file holds."""
+    """Returns the content of a JSON or YAML file."""
     text = (ROOT / name).read_text()
-    return json.loads(text) if name.endswith(".json") else yaml.load(text, Loader)  # noqa: S506  # a safe one
+    return json.loads(text) if name.endswith(".json") else yaml.load(text, Loader)  # noqa: S506  # a safe loader
 
 
-def faults(schema: Any, value: Any) -> list[str]:
-    """`place: what is wrong`, of everything that a schema does not allow. Nothing is fetched for it."""
+def errors(schema: Any, value: Any) -> list[str]:
+    """Returns `path: message` for each schema error. Schemas are not fetched."""
     found = validator_for(schema)(schema, registry=Registry()).iter_errors(value)
     return sorted({f"{each.json_path}: {each.message}" for error in found for each in _innermost(error)})
 
 
-def faults_of(name: str, value: Any) -> list[str]:
-    """The faults of what one of the files might hold."""
+def errors_in(name: str, value: Any) -> list[str]:
+    """Returns the schema errors of this content for one of the files."""
     schema = json.loads((SCHEMAS / SCHEMA_OF[name]).read_text())
     if name == "azure.yaml":
         _close(schema)
-    if name == "host.json":  # one schema for both generations of Functions: only the second is looked at
+    if name == "host.json":  # the schema covers two generations of Functions; check only the second
         schema["oneOf"] = [{"$ref": "#/definitions/version-2"}]
-    return faults(schema, value)
+    return errors(schema, value)
 
 
 def _close(schema: dict[str, Any]) -> None:
-    """Make azd's schema strict: it leaves open what extensions of azd add, and none is used here."""
+    """Make azd's schema strict: it allows fields of azd extensions, which this project does not use."""
     infra, service = schema["properties"]["infra"], schema["properties"]["services"]["additionalProperties"]
     for each in (schema, infra, service):
         each["additionalProperties"] = False
