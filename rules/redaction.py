@@ -5,9 +5,9 @@ import re
 from rules.codec import plain_body
 
 REMOVED = b"REMOVED"
-# Also where the query, or its value, is percent-encoded (`%26sig%3D`) or escaped as in JSON (`\u0026sig\u003d`).
+# Also where the query or its value is percent-encoded (`%26sig%3D`) or escaped as in JSON (`\u0026sig\u003d`, `\nsig=`).
 SECRET = re.compile(
-    rb"(?i)(?:\b|(?<=%[0-9a-f]{2})|(?<=%25[0-9a-f]{2})|(?<=\\u00[0-9a-f]{2}))"
+    rb"(?i)(?:\b|(?<=%[0-9a-f]{2})|(?<=%25[0-9a-f]{2})|(?<=\\u[0-9a-f]{4})|(?<=\\[bfnrt]))"
     rb"(sig|code|accountkey)(=|%(?:25)*3D|\\+u003d)(?:[^&\"'\\\s<>]|\\+u[0-9a-f]{4}|\\+/)*"
 )
 
