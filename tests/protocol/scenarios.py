@@ -91,9 +91,9 @@ CASES = [
     _case("other_type_cancelled", ASYNC, "overwrite", "cancel 2", kinds=APPENDED, states=5_600, ends=51),
     _case("discarded", ASYNC, "deadline 1", "discard 1", "sweep", versions=1, faults=1, states=3_600, ends=210),
     _discards("discarded_twice", "discard 1", "discard 1", states=60, ends=6),
-    _discards("discarded_and_forgotten", "discard 1", "sweep", "forget 1", states=2_300, ends=12),
+    _discards("discarded_and_forgotten", "discard 1", "sweep", "forget 1", states=1_850, ends=12),
     _discards("discarded_beside_replay", "discard 1", "replay 1", "deadline 1", states=640, ends=22),
-    _discards("discarded_beside_the_sweep", "lose 1", "sweep", "discard 1", states=4_300, ends=21),
+    _discards("discarded_beside_the_sweep", "lose 1", "sweep", "discard 1", states=3_500, ends=21),
     _discards("discarded_event_twice", "redeliver 1", "discard 1", states=420, ends=17),
     _case("event_twice", ASYNC, "redeliver 1", "cancel 1", versions=1, interleaved=True, states=370, ends=14),
 ]
