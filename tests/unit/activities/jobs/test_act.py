@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from activities.jobs.act import AT_ONCE, MAX_PAGES, act
+from activities.jobs.act import CONCURRENCY, MAX_PAGES, act
 from activities.jobs.batch import MAX_FAILED_TRIES
-from activities.jobs.lines import Acted
+from activities.jobs.lines import LineResult
 from adapters.translation import (
     INSTANCES_FIND,
     INSTANCES_START,
@@ -69,9 +69,9 @@ class TestTurns:
         job = replace(RECONCILE, phase=Phase.ACT, pages=3, rate=1)
         seen: list[str] = []
 
-        async def handle(line: dict[str, Any]) -> Acted:
+        async def handle(line: dict[str, Any]) -> LineResult:
             seen.append(line["id"])
-            return Acted(Result.STARTED)
+            return LineResult(Result.STARTED)
 
         first = await act(world.ports, job, handle)
         assert (first.page, first.line) == (2, 1)
@@ -206,7 +206,7 @@ class TestFailures:
         before = world.asked.count("instances.find")
         failed = await batch(world, job)
         assert (failed.failure, failed.permanent) == (str(BUSY), False)
-        assert world.asked.count("instances.find") - before <= AT_ONCE
+        assert world.asked.count("instances.find") - before <= CONCURRENCY
 
     async def test_for_all_for_good_each_line_is_told_as_failed(self, world: World) -> None:
         """It ends, and says of every line that it failed; the next job does them."""
@@ -249,7 +249,7 @@ class TestFailures:
         failed = await batch(world, job)
         page = world.reports.pages[results_page(job.id, 0)]
         assert [line["id"] for line in page] == [transfer.id for transfer in made[: len(page)]]
-        assert 1 <= len(page) <= 2 * AT_ONCE
+        assert 1 <= len(page) <= 2 * CONCURRENCY
         assert failed.moved
         ended = await done(world, job)
         assert (ended.tally.started, ended.tally.failed) == (19, 1)
@@ -326,7 +326,7 @@ class TestSlowness:
             began = world.clock
             job, turns_ = await step(world, job), turns_ + 1
             assert (job.failures, job.detail, job.tally.failed) == (0, "", 0)
-            assert (world.clock - began).total_seconds() <= 180 + AT_ONCE * 30
+            assert (world.clock - began).total_seconds() <= 180 + CONCURRENCY * 30
         assert turns_ > 1
         assert told(world, job) == {transfer.id: "started" for transfer in made}
         assert set(starts(world).values()) == {1}
@@ -383,9 +383,9 @@ class TestResumption:
             await world.reports.write(found_page(RECONCILE.id, page), part)
         seen: list[str] = []
 
-        async def handle(line: dict[str, Any]) -> Acted:
+        async def handle(line: dict[str, Any]) -> LineResult:
             seen.append(line["id"])
-            return Acted(Result.STARTED)
+            return LineResult(Result.STARTED)
 
         async def ended(job: Job, inputs: list[Job]) -> Job:
             while job.phase:

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import pytest
 
-from activities.jobs import survey_route
+from activities.jobs import compare_lists
 from activities.jobs.batch import MAX_FAILED_TRIES
 from adapters.translation import (
     SOURCE_HEAD,
@@ -222,7 +222,7 @@ class TestOrder:
         assert job.tally == Tally(found=1, bytes=10, match=499, missing=1, extra=5_000)
         # Of the source's one page the first 2,000 names of the target show a part; the rest is looked at.
         assert world.asked.count("target.head") <= PAGE
-        assert world.asked.count("target.list") <= survey_route.MAX_PAGES + 12
+        assert world.asked.count("target.list") <= compare_lists.MAX_PAGES_AHEAD + 12
 
     async def test_extras_before_the_first_name_are_caught_up_with(self, world: World) -> None:
         """Four pages a batch, so that a later page of the source finds its own again without a look."""
@@ -482,7 +482,7 @@ class TestTrouble:
         while job.phase:
             began = world.clock
             job, batches = await step(world, job), batches + 1
-            assert (world.clock - began).total_seconds() <= 180 + survey_route.AT_ONCE * seconds
+            assert (world.clock - began).total_seconds() <= 180 + compare_lists.CONCURRENCY * seconds
             assert (job.failures, job.detail) == (0, "")
         assert batches > 2
         assert job.tally == Tally(found=300, bytes=3_000, missing=300, extra=100)
@@ -536,7 +536,7 @@ class TestTrouble:
         assert "503 ServerBusy" in failed.failure
         for _ in range(10 * PAGE):  # whatever was left behind would go on now
             await asyncio.sleep(0)
-        assert world.asked.count("target.head") <= 3 * survey_route.AT_ONCE
+        assert world.asked.count("target.head") <= 3 * compare_lists.CONCURRENCY
         assert not world.reports.pages
 
     async def test_a_container_that_is_missing_ends_the_job(self, world: World) -> None:
