@@ -26,9 +26,9 @@ def register(app: df.DFApp, services: Services) -> None:
     """Register every activity under its fixed name."""
     for step, body in transfers.ACTIVITIES.items():
         app.function_name(STEPS[step])(app.activity_trigger(input_name="run")(_step(step, body, services)))
-    for phase, body in jobs.ACTIVITIES.items():
+    for phase, batch in jobs.ACTIVITIES.items():
         # A batch starts transfers and needs the durable client, which every function except an orchestrator may have.
-        function = app.durable_client_input(client_name="client")(_phase(phase, body, services))
+        function = app.durable_client_input(client_name="client")(_phase(phase, batch, services))
         app.function_name(PHASES[phase])(app.activity_trigger(input_name="job")(function))
 
 

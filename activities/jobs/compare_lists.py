@@ -57,7 +57,7 @@ async def compare_page(
     compare_blob = partial(_compare_or_report, partial(compare, others))
     lines = await _compare_in_order(ports, job, compare_blob, included)
     if len(lines) < len(included):
-        known = dict(zip((name for name, _ in included), lines, strict=False))
+        known: dict[str, Line | None] = dict(zip((name for name, _ in included), lines, strict=False))
         count = 1 + [name for name, _ in listed].index([*known][-1])
         listed, cursor = await side.page(count, job.cursor)
         hint = job.hint

@@ -57,7 +57,7 @@ def _sent(operation: str) -> bytes:
 
 async def _fails(world: World, api: Api, operation: str, *, foreseen: bool) -> Answer:
     error = RuntimeError("unforeseen")
-    world.troubles.append(lambda asked, _: error_for_answer(asked, 503, "ServerBusy") if foreseen else error)
+    world.faults.append(lambda asked, _: error_for_answer(asked, 503, "ServerBusy") if foreseen else error)
     return await api.call(operation, unknown(operation), _sent(operation))
 
 
@@ -118,7 +118,7 @@ def _populate(world: World) -> None:
     for number, (status, fields) in enumerate(conditions):
         transfer = world.put(f"in/{number}")
         run = Run(transfer, NOW, **fields)
-        world.stands(transfer, status, run, progress(run) if status == "Completed" else None)
+        world.put_instance(transfer, status, run, progress(run) if status == "Completed" else None)
     begun = world.put("in/begun")
     world.instances.kept[begun.id] = Instance(begun.id, "Pending", Run(begun, NOW), {}, None, NOW)
     for identity, status in ((UNKNOWN, "Running"), (UNKNOWN.replace("0", "1"), "Failed")):
@@ -128,8 +128,8 @@ def _populate(world: World) -> None:
 async def _blob(world: World, api: Api, operation: str, *, transfer: bool = True, deleted: bool = False) -> Answer:
     shared = world.put()
     if transfer:
-        world.land(shared)
-        world.stands(shared, "Completed", output={"state": "verified", "copied": 10, "total": 10})
+        world.put_copy(shared)
+        world.put_instance(shared, "Completed", output={"state": "verified", "copied": 10, "total": 10})
     if deleted:
         del world.storage.blobs[shared.source_blob]
     return await api.call(operation, route=ROUTE.name, name=NAME)
@@ -143,7 +143,7 @@ add("list_transfers", 404, _blob, transfer=False)
 async def _running(world: World, api: Api, operation: str, extension: str = "Running", **fields: Any) -> Answer:
     transfer = world.put()
     output = "the worker exited" if extension == "Failed" else None
-    world.stands(transfer, extension, Run(transfer, NOW, **fields), output)
+    world.put_instance(transfer, extension, Run(transfer, NOW, **fields), output)
     return await api.call(operation, None if operation == "share_now" else transfer.id, SHARE)
 
 
@@ -189,7 +189,7 @@ async def _routeless(world: World, made: Made = _open) -> str:
 
 
 async def _lost(world: World) -> str:
-    world.when(INSTANCES_FIND, world.dead_letters.open.clear)
+    world.before_next(INSTANCES_FIND, world.dead_letters.open.clear)
     return await _open(world)
 
 
@@ -276,12 +276,12 @@ async def _conditions(world: World, api: Api, operation: str, kind: JobKind) -> 
 
 async def _drift(world: World) -> None:
     """A blob of each class; of two missing blobs one has a running transfer, one a dead letter. A message's dead letter."""
-    world.land(world.put("in/match"))
+    world.put_copy(world.put("in/match"))
     world.put("in/missing")
     world.storage.put(world.put("in/stale").target_blob, Item(b"theirs"))
     world.storage.put(ROUTE.target.blob("extra"), Item(b"theirs"))
     world.put(DEEP)
-    world.stands(world.put("in/running"), "Running")
+    world.put_instance(world.put("in/running"), "Running")
     await dead(world, "in/dead")
     await _message(world)
 

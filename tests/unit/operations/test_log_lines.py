@@ -26,13 +26,13 @@ def ended(world: World, transfer: Transfer, state: State) -> Run:
     """Let a transfer have ended so."""
     ending = Ending(state, reason=Reason.THROTTLED, detail="503")
     run = Run(transfer, NOW, state=state, step=None, ending=ending)
-    world.stands(transfer, "Completed", run, progress(run))
+    world.put_instance(transfer, "Completed", run, progress(run))
     return run
 
 
 async def duplicate(world: World, transfer: Transfer) -> None:
     """An event comes twice."""
-    world.stands(transfer, "Running")
+    world.put_instance(transfer, "Running")
     await accept(world.ports, world.instances, world.event(transfer))
 
 
@@ -43,7 +43,7 @@ async def again(world: World, transfer: Transfer) -> None:
 
 async def cancelled(world: World, transfer: Transfer) -> None:
     """A person cancels it, and it has noticed."""
-    world.stands(transfer, "Running", Run(transfer, NOW, cancelling=True))
+    world.put_instance(transfer, "Running", Run(transfer, NOW, cancelling=True))
     await cancel(world.instances, transfer.id)
 
 

@@ -116,7 +116,7 @@ def test_after_a_failure_at_any_wait_it_ends_verified_with_at_most_one_more_copy
         assert item is not None
         assert (item.content, item.pending) == (CONTENT, False)
         assert kind is Kind.BLOCK or item.copy is None  # the copy's properties show its source's URL
-        assert host.world.acts.count("target.copy") <= 2
+        assert host.world.target_writes.count("target.copy") <= 2
         assert (host.world.dead_letters.open, host.world.dead_letters.ends) == ({}, {})
 
 
@@ -126,7 +126,7 @@ def test_after_as_many_failures_as_resumes_are_allowed_it_ends_verified(make_har
     host.failures = {2 * number + 1: moment for number in range(MAX_RESUMES)}
     harness = host.run()
     assert (harness.output["state"], harness.output["resumes"]) == ("verified", MAX_RESUMES)
-    assert host.world.acts.count("target.copy") == 1
+    assert host.world.target_writes.count("target.copy") == 1
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -162,4 +162,4 @@ def test_after_a_failure_while_it_ends_it_reaches_the_same_end(
         assert list(dead_letters.open) == ([host.transfer.id] if state is State.DEAD_LETTERED else [])
         assert all(len(letter.attempts) == 1 for letter in dead_letters.open.values())
         assert {ended.ending.state for ended in dead_letters.ends.values()} == ({state} - {State.SUPERSEDED})
-        assert host.world.acts.count("target.copy") == 1
+        assert host.world.target_writes.count("target.copy") == 1

@@ -64,7 +64,9 @@ def assert_within_bounds(harness: Harness, raised: int = 0) -> None:
         assert TOKEN not in json.dumps(status)
     # An open timer would keep the instance running, so one that is no longer awaited is cancelled.
     assert len(harness.open_decisions) == json.dumps(harness.actions).count('"isCanceled": true') <= 1
-    assert min(harness.pauses, default=MIN_POLL) >= MIN_POLL  # under two seconds a timer fires immediately on the real host
+    assert (
+        min(harness.pauses, default=MIN_POLL) >= MIN_POLL
+    )  # under two seconds a timer fires immediately on the real host
 
 
 @pytest.mark.parametrize("early", [0.0, 1.0])

@@ -269,7 +269,11 @@ SCENARIOS: dict[str, dict[str, Answer | list[Answer]]] = {
     "lost activities, then dead letter": {"start": LOST, "record": SETTLE},
     "polls, then superseded": {"start": [WAITING, SUPERSEDED], "check": [WAITING, WAITING, AGAIN], "record": SETTLE},
     "polls, then permanent": {"start": [WAITING, FORBIDDEN], "check": [WAITING, AGAIN], "record": SETTLE},
-    "failures while it ends": {"start": FORBIDDEN, "record": [*[LOST] * 12, SETTLE], "close": [*[THROTTLED] * 12, DONE]},
+    "failures while it ends": {
+        "start": FORBIDDEN,
+        "record": [*[LOST] * 12, SETTLE],
+        "close": [*[THROTTLED] * 12, DONE],
+    },
     "many looks": {"start": [*[AGAIN] * 20, VERIFIED]},
 }
 

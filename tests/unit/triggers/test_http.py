@@ -24,7 +24,7 @@ from rules.jobs.lifecycle import cancelled
 from rules.jobs.model import JobKind
 from rules.jobs.status import progress as progress_of
 from rules.transfers.model import Run
-from tests.unit.job_runs import done
+from tests.unit.job_runs import run_to_end
 from tests.unit.samples import NAME, NOW
 from tests.unit.triggers.api import KEY, ROUTES, UNKNOWN, Answer, Api, dead
 from tests.unit.world import World
@@ -52,7 +52,7 @@ class TestTransfers:
         """Followed to its end, it holds each once."""
         made = {world.put(f"in/{number}").id for number in range(3)}
         for name in range(3):
-            world.stands(world.put(f"in/x{name}"), "Running")
+            world.put_instance(world.put(f"in/x{name}"), "Running")
         first = (await api.call("list_transfers", limit="2")).body
         second = (await api.call("list_transfers", limit="2", continuation=first["continuation"])).body
         assert len(first["items"]) == 2
@@ -63,7 +63,7 @@ class TestTransfers:
     async def test_one_is_found_by_id_and_by_route_and_name(self, world: World, api: Api) -> None:
         """The same answer."""
         transfer = world.put()
-        world.stands(transfer, "Running")
+        world.put_instance(transfer, "Running")
         by_id = await api.call("get_transfer", transfer.id)
         by_name = await api.call("list_transfers", route="default", name=NAME)
         assert by_id.status == by_name.status == 200
@@ -78,12 +78,12 @@ class TestTransfers:
             assert answer.status == 202
             assert answer.headers["Location"] == f"transfers/{transfer.id}"
             assert answer.body == {"transfers": [{"id": transfer.id, "url": f"/api/transfers/{transfer.id}"}]}
-        assert world.asked.count("instances.start") == 1
+        assert world.request_names.count("instances.start") == 1
 
     async def test_a_cancel_that_was_noticed_is_accepted(self, world: World, api: Api) -> None:
         """With the transfer as it is."""
         transfer = world.put()
-        world.stands(transfer, "Running", Run(transfer, NOW, cancelling=True))
+        world.put_instance(transfer, "Running", Run(transfer, NOW, cancelling=True))
         answer = await api.call("cancel_transfer", transfer.id)
         assert (answer.status, answer.body["cancelling"]) == (202, True)
 
@@ -312,7 +312,7 @@ class TestJobs:
         identity = await self.asked(api, JobKind.RECONCILE, route="default", max_per_second=100)
         job = world.instances.kept[identity].job
         assert job is not None
-        ended = await done(world, job)
+        ended = await run_to_end(world, job)
         world.instances.become(identity, "Completed", json.loads(json.dumps(progress_of(ended))))
 
         async def pages(**query: str) -> list[list[Any]]:
@@ -511,7 +511,7 @@ async def test_health_takes_any_parameter_and_never_looks_at_it(api: Api) -> Non
 async def test_no_browser_takes_an_answer_for_a_page(world: World, api: Api) -> None:
     """Names are anything, and an answer shows them."""
     transfer = world.put("in/<script>alert(1)</script>")
-    world.stands(transfer, "Running")
+    world.put_instance(transfer, "Running")
     for answer in [await api.call("get_transfer", transfer.id), await api.call("get_transfer", "x")]:
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["Cache-Control"] == "no-store"
@@ -532,7 +532,7 @@ async def test_a_cancel_that_nobody_notices_is_503(world: World, api: Api, monke
     """After half a minute, which passes at once here."""
     monkeypatch.setattr("operations.transfers.cancel.PAUSES", (0, 0))
     transfer = world.put()
-    world.stands(transfer, "Running")
+    world.put_instance(transfer, "Running")
     answer = await api.call("cancel_transfer", transfer.id)
     assert is_problem(answer, 503)
     assert answer.headers["Retry-After"] == "30"
@@ -542,6 +542,6 @@ async def test_a_cancel_that_nobody_notices_is_503(world: World, api: Api, monke
 async def test_a_transfer_whose_route_is_gone_is_still_listed(world: World, api: Api) -> None:
     """Routes come and go, transfers stay."""
     transfer = world.put()
-    world.stands(transfer, "Running")
+    world.put_instance(transfer, "Running")
     world.ports = replace(world.ports, routes=())
     assert [item["id"] for item in (await api.call("list_transfers", route="default")).body["items"]] == [transfer.id]

@@ -67,7 +67,7 @@ class TestTimers:
     async def test_what_broke_is_resumed(self, world: World, api: Api) -> None:
         """Every minute."""
         transfer = world.put()
-        world.stands(transfer, "Failed", Run(transfer, NOW))
+        world.put_instance(transfer, "Failed", Run(transfer, NOW))
         world.pass_time(30)
         assert await api.run("resume", timer=None) is None
         run = world.instances.kept[transfer.id].run
@@ -77,7 +77,7 @@ class TestTimers:
     async def test_a_missing_letter_is_swept_up(self, world: World, api: Api) -> None:
         """Every five minutes."""
         transfer = world.put()
-        world.stands(transfer, "Completed", Run(transfer, NOW), {"state": "dead_lettered"})
+        world.put_instance(transfer, "Completed", Run(transfer, NOW), {"state": "dead_lettered"})
         await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.DEAD_LETTERED, Reason.THROTTLED)))
         assert await api.run("sweep", timer=None) is None
         run = world.instances.kept[transfer.id].run
@@ -87,7 +87,7 @@ class TestTimers:
     async def test_what_is_stuck_is_ended(self, world: World, api: Api) -> None:
         """Every ten minutes."""
         transfer = world.put()
-        world.stands(transfer, "Running", Run(transfer, NOW))
+        world.put_instance(transfer, "Running", Run(transfer, NOW))
         world.pass_time(25 * 3_600)
         assert await api.run("watchdog", timer=None) is None
         assert world.instances.kept[transfer.id].status == "Terminated"
@@ -95,7 +95,7 @@ class TestTimers:
     async def test_what_ended_long_ago_is_purged(self, world: World, api: Api) -> None:
         """Every ten minutes."""
         transfer = world.put()
-        world.stands(transfer, "Completed", Run(transfer, NOW), {"state": "verified"})
+        world.put_instance(transfer, "Completed", Run(transfer, NOW), {"state": "verified"})
         world.pass_time(31 * 86_400)
         assert await api.run("purge", timer=None) is None
         assert world.instances.kept == {}

@@ -22,7 +22,17 @@ from rules.jobs import lifecycle as job_lifecycle
 from rules.jobs.model import Batch, Job, JobState, Phase, Result, Tally
 from rules.jobs.report import PAGE, found_page, results_page
 from rules.transfers.policies import MAX_FAILURES
-from tests.unit.job_runs import RECONCILE, batch, carry, done, missing, starts, step, told, until
+from tests.unit.job_runs import (
+    RECONCILE,
+    count_starts,
+    finish_transfers,
+    put_missing,
+    results_by_id,
+    run_batch,
+    run_next_batch,
+    run_to_end,
+    run_until,
+)
 from tests.unit.samples import NOW
 from tests.unit.world import World
 
@@ -36,7 +46,7 @@ def fails_for(world: World, request: Request, subject: str, times: int = 1_000) 
     def trouble(asked: Request, about: str) -> Exception | None:
         return left.pop() if (asked, about) == (request, subject) and left else None
 
-    world.troubles.append(trouble)
+    world.faults.append(trouble)
 
 
 def accounted(job: Job) -> int:
@@ -50,14 +60,14 @@ class TestTurns:
 
     async def test_it_starts_five_seconds_worth_and_goes_on_at_the_next_line(self, world: World) -> None:
         """Each line has its turn, in order, and its own line of what came of it."""
-        made = missing(world, 45)
-        job = await until(world, RECONCILE, Phase.ACT)
+        made = put_missing(world, 45)
+        job = await run_until(world, RECONCILE, Phase.ACT)
         places = []
         while job.phase:
-            job = await step(world, job)
+            job = await run_next_batch(world, job)
             places.append((job.page, job.line, job.pause))
         assert places == [(0, 20, 5), (0, 40, 5), (1, 0, 0)]
-        assert told(world, job) == {transfer.id: "started" for transfer in made}
+        assert results_by_id(world, job) == {transfer.id: "started" for transfer in made}
         assert [len(world.reports.pages[results_page(job.id, number)]) for number in range(3)] == [20, 20, 5]
         assert (job.state, job.tally.started, job.tally.found) == (JobState.DONE, 45, 45)
 
@@ -83,10 +93,10 @@ class TestTurns:
         for number in range(MAX_PAGES + 1):
             await world.reports.write(found_page(RECONCILE.id, number), [{"class": "match"}] * 3)
         job = replace(RECONCILE, phase=Phase.ACT, pages=MAX_PAGES + 1)
-        first = await batch(world, job)
+        first = await run_batch(world, job)
         assert first == Batch(page=MAX_PAGES)
-        assert world.asked.count("reports.read") == 1 + MAX_PAGES  # its page of results, which is not there
-        ended = await step(world, job_lifecycle.advance(job, first, NOW))
+        assert world.request_names.count("reports.read") == 1 + MAX_PAGES  # its page of results, which is not there
+        ended = await run_next_batch(world, job_lifecycle.advance(job, first, NOW))
         assert (ended.state, ended.batches, ended.pause) == (JobState.DONE, 0, 0)
 
 
@@ -95,53 +105,53 @@ class TestCrashes:
 
     async def test_having_written_nothing_it_finds_what_it_started_running(self, world: World) -> None:
         """Nothing is started as a second attempt while the first one runs."""
-        made = missing(world, 5)
-        job = await until(world, RECONCILE, Phase.ACT)
+        made = put_missing(world, 5)
+        job = await run_until(world, RECONCILE, Phase.ACT)
         world.refuse(REPORTS_WRITE, RuntimeError("killed"), times=1)
         with pytest.raises(RuntimeError):
-            await batch(world, job)
-        job = await done(world, job)
-        assert told(world, job) == {transfer.id: "running" for transfer in made}
+            await run_batch(world, job)
+        job = await run_to_end(world, job)
+        assert results_by_id(world, job) == {transfer.id: "running" for transfer in made}
         assert (job.tally.started, job.tally.running) == (0, 5)
-        assert set(starts(world).values()) == {1}
+        assert set(count_starts(world).values()) == {1}
 
     async def test_having_written_its_page_it_tells_the_same_and_starts_nothing(self, world: World) -> None:
         """Also what has ended well meanwhile: its page says that it is done."""
-        made = missing(world, 5)
-        job = await until(world, RECONCILE, Phase.ACT)
-        first = await batch(world, job)
-        await carry(world)
-        again = await batch(world, job)
+        made = put_missing(world, 5)
+        job = await run_until(world, RECONCILE, Phase.ACT)
+        first = await run_batch(world, job)
+        await finish_transfers(world)
+        again = await run_batch(world, job)
         assert again == replace(first, before=5)
         assert first.tally == Tally(started=5)
         assert [job_lifecycle.advance(replace(job, pages=9), one, NOW).pause for one in (first, again)] == [2, 0]
-        assert world.asked.count("reports.write") == 2  # what was found, and what came of it
-        assert starts(world) == Counter(transfer.id for transfer in made)
+        assert world.request_names.count("reports.write") == 2  # what was found, and what came of it
+        assert count_starts(world) == Counter(transfer.id for transfer in made)
 
     async def test_what_ended_well_meanwhile_is_looked_at_and_copied_no_second_time(self, world: World) -> None:
         """The first run of the batch started it and was lost: its next attempt looks first, and confirms."""
-        [transfer] = missing(world, 1)
-        job = await until(world, RECONCILE, Phase.ACT)
+        [transfer] = put_missing(world, 1)
+        job = await run_until(world, RECONCILE, Phase.ACT)
         world.refuse(REPORTS_WRITE, RuntimeError("killed"), times=1)
         with pytest.raises(RuntimeError):
-            await batch(world, job)
-        await carry(world)
-        assert (await done(world, job)).tally.started == 1
+            await run_batch(world, job)
+        await finish_transfers(world)
+        assert (await run_to_end(world, job)).tally.started == 1
         run = world.instances.kept[transfer.id].run
         assert run is not None
         assert (run.attempt, run.first) == (1, False)
-        await carry(world)
+        await finish_transfers(world)
         assert world.instances.kept[transfer.id].output["state"] == "verified"
-        assert world.asked.count("target.copy") == 1
+        assert world.request_names.count("target.copy") == 1
         assert not world.dead_letters.open
         assert not world.dead_letters.ends
 
     async def test_killed_at_any_request_every_line_is_told_and_every_blob_copied_once(self, world: World) -> None:
         """Wherever it dies, and whatever has ended by then."""
-        made = missing(world, 12)
-        job, killed = await until(world, RECONCILE, Phase.ACT), 0
+        made = put_missing(world, 12)
+        job, killed = await run_until(world, RECONCILE, Phase.ACT), 0
         before = len(world.requests)
-        await batch(world, job)
+        await run_batch(world, job)
         length = len(world.requests) - before
         for moment in range(1, length):
             left = [None] * moment
@@ -152,18 +162,18 @@ class TestCrashes:
                     return None
                 return RuntimeError("killed")
 
-            world.troubles[:] = [kill]
+            world.faults[:] = [kill]
             try:
-                await batch(world, job)
+                await run_batch(world, job)
             except RuntimeError:
                 killed += 1
-            world.troubles.clear()
+            world.faults.clear()
             if moment % 7 == 0:
-                await carry(world)
-        ended = await done(world, job)
-        await carry(world)
+                await finish_transfers(world)
+        ended = await run_to_end(world, job)
+        await finish_transfers(world)
         assert killed
-        assert set(told(world, ended)) == {transfer.id for transfer in made}
+        assert set(results_by_id(world, ended)) == {transfer.id for transfer in made}
         assert accounted(ended) == ended.tally.found == 12
         copies = Counter(subject for name, subject in world.requests if name == "target.copy")
         assert set(copies.values()) == {1}
@@ -175,117 +185,117 @@ class TestFailures:
 
     async def test_for_one_line_once_the_others_are_not_done_again(self, world: World) -> None:
         """The tally is of all, the batch after a backoff does what is left."""
-        made = missing(world, 20)
+        made = put_missing(world, 20)
         fails_for(world, INSTANCES_START, made[10].id, times=1)
-        job = await until(world, RECONCILE, Phase.ACT)
-        first = await step(world, job)
+        job = await run_until(world, RECONCILE, Phase.ACT)
+        first = await run_next_batch(world, job)
         assert (first.failures, first.batches, first.page, first.tally.started) == (0, 0, 0, 0)
         assert first.pause >= 5
-        await carry(world)
-        ended = await done(world, first)
-        assert told(world, ended) == {transfer.id: "started" for transfer in made}
+        await finish_transfers(world)
+        ended = await run_to_end(world, first)
+        assert results_by_id(world, ended) == {transfer.id: "started" for transfer in made}
         assert (ended.tally.started, ended.tally.failed) == (20, 0)
-        assert starts(world) == Counter({transfer.id: 1 + (transfer is made[10]) for transfer in made})
+        assert count_starts(world) == Counter({transfer.id: 1 + (transfer is made[10]) for transfer in made})
 
     async def test_for_one_line_for_good_it_alone_is_told_as_failed(self, world: World) -> None:
         """After three more batches; with what storage said."""
-        made = missing(world, 25)
+        made = put_missing(world, 25)
         fails_for(world, INSTANCES_FIND, made[3].id)
-        ended = await done(world)
+        ended = await run_to_end(world)
         assert (ended.state, ended.tally.started, ended.tally.failed) == (JobState.DONE, 24, 1)
         [line] = [line for line in world.reports.pages[results_page(ended.id, 0)] if line["result"] == "failed"]
         assert (line["id"], line["name"]) == (made[3].id, made[3].name)
         assert "503 ServerBusy" in line["detail"]
-        assert set(starts(world).values()) == {1}
+        assert set(count_starts(world).values()) == {1}
 
     async def test_one_that_fails_keeps_the_rest_of_its_batch_from_being_asked(self, world: World) -> None:
         """Storage that is busy is left alone; the lines have their turn after the backoff."""
-        missing(world, 20)
-        job = await until(world, RECONCILE, Phase.ACT)
+        put_missing(world, 20)
+        job = await run_until(world, RECONCILE, Phase.ACT)
         world.refuse(INSTANCES_FIND, BUSY)
-        before = world.asked.count("instances.find")
-        failed = await batch(world, job)
+        before = world.request_names.count("instances.find")
+        failed = await run_batch(world, job)
         assert (failed.failure, failed.permanent) == (str(BUSY), False)
-        assert world.asked.count("instances.find") - before <= CONCURRENCY
+        assert world.request_names.count("instances.find") - before <= CONCURRENCY
 
     async def test_for_all_for_good_each_line_is_told_as_failed(self, world: World) -> None:
         """It ends, and says of every line that it failed; the next job does them."""
-        made = missing(world, 45)
-        job = await until(world, RECONCILE, Phase.ACT)
+        made = put_missing(world, 45)
+        job = await run_until(world, RECONCILE, Phase.ACT)
         world.refuse(INSTANCES_START, BUSY)
-        ended = await done(world, job)
+        ended = await run_to_end(world, job)
         assert (ended.state, ended.tally.failed, accounted(ended)) == (JobState.DONE, 45, 45)
-        assert told(world, ended) == {transfer.id: "failed" for transfer in made}
-        world.troubles.clear()
-        again = await done(world, replace(RECONCILE, id="reconcile-" + "b" * 24))
+        assert results_by_id(world, ended) == {transfer.id: "failed" for transfer in made}
+        world.faults.clear()
+        again = await run_to_end(world, replace(RECONCILE, id="reconcile-" + "b" * 24))
         assert again.tally.started == 45
 
     async def test_a_line_that_fails_now_and_then_is_never_reported_as_failed(self, world: World) -> None:
         """A batch in which another line got done is no fault, however many of them there are."""
-        made = missing(world, 20)
+        made = put_missing(world, 20)
         for number, transfer in enumerate(made):
             fails_for(world, INSTANCES_START, transfer.id, times=1 + number % 2)
-        job, faults = await until(world, RECONCILE, Phase.ACT), [0]
+        job, faults = await run_until(world, RECONCILE, Phase.ACT), [0]
         while job.phase:
-            job = await step(world, job)
+            job = await run_next_batch(world, job)
             faults.append(job.failures)
-        assert told(world, job) == {transfer.id: "started" for transfer in made}
+        assert results_by_id(world, job) == {transfer.id: "started" for transfer in made}
         assert max(faults) < MAX_FAILED_TRIES
 
     async def test_a_line_is_reported_as_failed_only_where_it_failed_before(self, world: World) -> None:
         """Batches that were lost before are no reason: the first try of a line has another one after it."""
-        [transfer] = missing(world, 1)
+        [transfer] = put_missing(world, 1)
         fails_for(world, INSTANCES_START, transfer.id, times=1)
-        job = replace(await until(world, RECONCILE, Phase.ACT), failures=MAX_FAILED_TRIES)
-        job = await step(world, job)
+        job = replace(await run_until(world, RECONCILE, Phase.ACT), failures=MAX_FAILED_TRIES)
+        job = await run_next_batch(world, job)
         assert (job.phase, job.failures) == (Phase.ACT, MAX_FAILED_TRIES + 1)
-        assert (await done(world, job)).tally == Tally(found=1, bytes=10, missing=1, started=1)
+        assert (await run_to_end(world, job)).tally == Tally(found=1, bytes=10, missing=1, started=1)
 
     async def test_what_was_not_tried_is_not_on_the_page(self, world: World) -> None:
         """The batch ends after the last line that it tried; those after it have their own turn."""
-        made = missing(world, 20)
+        made = put_missing(world, 20)
         fails_for(world, INSTANCES_FIND, made[0].id)
-        job = await until(world, RECONCILE, Phase.ACT)
-        failed = await batch(world, job)
+        job = await run_until(world, RECONCILE, Phase.ACT)
+        failed = await run_batch(world, job)
         page = world.reports.pages[results_page(job.id, 0)]
         assert [line["id"] for line in page] == [transfer.id for transfer in made[: len(page)]]
         assert 1 <= len(page) <= 2 * CONCURRENCY
         assert failed.moved
-        ended = await done(world, job)
+        ended = await run_to_end(world, job)
         assert (ended.tally.started, ended.tally.failed) == (19, 1)
-        assert set(starts(world).values()) == {1}
+        assert set(count_starts(world).values()) == {1}
 
     async def test_a_page_that_came_meanwhile_stays(self, world: World) -> None:
         """Two hosts do one batch, one of them slowly: the page that was there first counts, and both go on from its end."""
-        made = missing(world, 20)
-        job = await until(world, RECONCILE, Phase.ACT)
+        made = put_missing(world, 20)
+        job = await run_until(world, RECONCILE, Phase.ACT)
         page = [{"id": made[0].id, "name": made[0].name, "result": "started", "detail": ""}]
-        world.when(REPORTS_WRITE, lambda: world.reports.pages.update({results_page(job.id, 0): page}))
-        job = await step(world, job)
+        world.before_next(REPORTS_WRITE, lambda: world.reports.pages.update({results_page(job.id, 0): page}))
+        job = await run_next_batch(world, job)
         assert (job.failures, job.batches) == (1, 0)
-        job = await step(world, job)
+        job = await run_next_batch(world, job)
         assert (job.failures, job.batches, job.line) == (0, 1, 1)
-        assert told(world, await done(world, job)) == {
+        assert results_by_id(world, await run_to_end(world, job)) == {
             transfer.id: told_ for transfer, told_ in zip(made, ["started", *["running"] * 19], strict=True)
         }
 
     @pytest.mark.parametrize("request_", [REPORTS_READ, REPORTS_WRITE])
     async def test_a_report_that_cannot_be_had_ends_the_job_as_failed(self, world: World, request_: Request) -> None:
         """After ten batches; never as done."""
-        missing(world, 5)
-        job = await until(world, RECONCILE, Phase.ACT)
+        put_missing(world, 5)
+        job = await run_until(world, RECONCILE, Phase.ACT)
         world.refuse(request_, error_for_answer(request_, 503, "ServerBusy"))
-        ended = await done(world, job)
+        ended = await run_to_end(world, job)
         assert (ended.state, ended.failures, accounted(ended)) == (JobState.FAILED, MAX_FAILURES, 0)
         assert "503 ServerBusy" in ended.detail
 
     @pytest.mark.parametrize("page", [0, 1])
     async def test_a_report_that_was_deleted_meanwhile_ends_the_job_as_failed(self, world: World, page: int) -> None:
         """Its container deletes what is old: what nobody can read was not acted on, and is not called done."""
-        missing(world, PAGE + 1)
-        job = await until(world, replace(RECONCILE, rate=100), Phase.ACT)
+        put_missing(world, PAGE + 1)
+        job = await run_until(world, replace(RECONCILE, rate=100), Phase.ACT)
         del world.reports.pages[found_page(job.id, page)]
-        ended = await done(world, job)
+        ended = await run_to_end(world, job)
         assert (ended.state, ended.tally.started) == (JobState.FAILED, 0)
         assert f"page {page} of the report was deleted" in ended.detail
 
@@ -293,24 +303,24 @@ class TestFailures:
     async def test_whatever_fails_and_whenever_no_line_is_lost_or_started_twice(self, seed: int) -> None:
         """A tenth of all requests, and batches that are lost: what is told adds up to what was found."""
         dice, world = random.Random(seed), World()  # noqa: S311  # a seed makes it the same again
-        made = missing(world, 30)
-        job = await until(world, RECONCILE, Phase.ACT)
-        world.troubles.append(lambda _asked, _about: BUSY if dice.random() < 0.1 else None)
+        made = put_missing(world, 30)
+        job = await run_until(world, RECONCILE, Phase.ACT)
+        world.faults.append(lambda _asked, _about: BUSY if dice.random() < 0.1 else None)
         while job.phase:
             if dice.random() < 0.2:
-                await batch(world, job)
-            job = await step(world, job)
+                await run_batch(world, job)
+            job = await run_next_batch(world, job)
         assert job.state is JobState.DONE
-        assert set(told(world, job)) == {transfer.id for transfer in made}
-        assert Counter(told(world, job).values()) == Counter(
+        assert set(results_by_id(world, job)) == {transfer.id for transfer in made}
+        assert Counter(results_by_id(world, job).values()) == Counter(
             {name: getattr(job.tally, name) for name in Result if getattr(job.tally, name)}
         )
         runs = [instance.run for instance in world.instances.kept.values()]
         assert {run.attempt for run in runs if run} == {0}
-        world.troubles.clear()
-        await carry(world)
-        failed = sum(result == "failed" for result in told(world, job).values())
-        assert world.asked.count("target.copy") >= 30 - failed
+        world.faults.clear()
+        await finish_transfers(world)
+        failed = sum(result == "failed" for result in results_by_id(world, job).values())
+        assert world.request_names.count("target.copy") >= 30 - failed
 
 
 class TestSlowness:
@@ -318,31 +328,31 @@ class TestSlowness:
 
     async def test_it_ends_in_time_and_the_next_batch_goes_on(self, world: World) -> None:
         """The host would end it, and every other function of its worker."""
-        made = missing(world, 40)
-        job = await until(world, replace(RECONCILE, rate=8), Phase.ACT)
-        world.troubles.append(lambda asked, _about: world.pass_time(30) if asked == INSTANCES_START else None)
+        made = put_missing(world, 40)
+        job = await run_until(world, replace(RECONCILE, rate=8), Phase.ACT)
+        world.faults.append(lambda asked, _about: world.pass_time(30) if asked == INSTANCES_START else None)
         turns_ = 0
         while job.phase:
             began = world.clock
-            job, turns_ = await step(world, job), turns_ + 1
+            job, turns_ = await run_next_batch(world, job), turns_ + 1
             assert (job.failures, job.detail, job.tally.failed) == (0, "", 0)
             assert (world.clock - began).total_seconds() <= 180 + CONCURRENCY * 30
         assert turns_ > 1
-        assert told(world, job) == {transfer.id: "started" for transfer in made}
-        assert set(starts(world).values()) == {1}
+        assert results_by_id(world, job) == {transfer.id: "started" for transfer in made}
+        assert set(count_starts(world).values()) == {1}
 
     @pytest.mark.parametrize("seconds", [1, 3, 300])
     async def test_four_hundred_lines_at_one_start_a_second_or_slower(self, world: World, seconds: int) -> None:
         """All are started, none fails; however slow it is, every batch gets somewhere."""
-        made = missing(world, 400)
-        job = await until(world, replace(RECONCILE, rate=100), Phase.ACT)
-        world.troubles.append(lambda asked, _about: world.pass_time(seconds) if asked == INSTANCES_START else None)
+        made = put_missing(world, 400)
+        job = await run_until(world, replace(RECONCILE, rate=100), Phase.ACT)
+        world.faults.append(lambda asked, _about: world.pass_time(seconds) if asked == INSTANCES_START else None)
         while job.phase:
-            job = await step(world, job)
+            job = await run_next_batch(world, job)
             assert job.failures == 0
         assert (job.state, job.tally.started, job.tally.failed) == (JobState.DONE, 400, 0)
-        assert told(world, job) == {transfer.id: "started" for transfer in made}
-        assert set(starts(world).values()) == {1}
+        assert results_by_id(world, job) == {transfer.id: "started" for transfer in made}
+        assert set(count_starts(world).values()) == {1}
 
 
 class TestResumption:
@@ -352,25 +362,25 @@ class TestResumption:
         """Do a job to its end; the job before each of its turns."""
         while job.phase:
             inputs.append(job)
-            job = await step(world, job)
+            job = await run_next_batch(world, job)
         return job
 
     async def test_from_before_it_acted_it_tells_the_same_and_starts_nothing(self, world: World) -> None:
         """Also where everything has ended: the survey's pages stay as they are, and so does the end of each batch."""
-        made = missing(world, 45)
+        made = put_missing(world, 45)
         for number in range(5):
-            world.land(world.put(f"in/match/{number}"))
+            world.put_copy(world.put(f"in/match/{number}"))
         inputs: list[Job] = []
         ended = await self.back(world, inputs, RECONCILE)
         assert [job.phase for job in inputs] == ["survey", "extras", *["act"] * 3]
-        await carry(world)
-        pages, before = dict(world.reports.pages), starts(world)
+        await finish_transfers(world)
+        pages, before = dict(world.reports.pages), count_starts(world)
         for job in inputs:
             again: list[Job] = []
             assert await self.back(world, again, job) == replace(ended, updated_at=world.clock)
             assert [one.pause for one in again] == [job.pause, *[0] * (len(again) - 1)]
         assert world.reports.pages == pages
-        assert starts(world) == before == Counter(transfer.id for transfer in made)
+        assert count_starts(world) == before == Counter(transfer.id for transfer in made)
 
     async def test_batches_that_passed_over_pages_of_matches_end_where_they_ended(self, world: World) -> None:
         """Also one that acted on nothing, and so has no page of its own."""
@@ -402,24 +412,24 @@ class TestResumption:
 
     async def test_a_line_that_failed_then_is_tried_again_and_no_other(self, world: World) -> None:
         """Its result is replaced; the batch ends where it ended."""
-        made = missing(world, 45)
+        made = put_missing(world, 45)
         fails_for(world, INSTANCES_START, made[3].id)
         inputs: list[Job] = []
         ended = await self.back(world, inputs, RECONCILE)
         assert ended.tally.failed == 1
-        world.troubles.clear()
-        again = await done(world, inputs[2])
-        assert told(world, again) == {transfer.id: "started" for transfer in made}
+        world.faults.clear()
+        again = await run_to_end(world, inputs[2])
+        assert results_by_id(world, again) == {transfer.id: "started" for transfer in made}
         assert again.batches == ended.batches
 
     async def test_results_that_do_not_fit_end_the_job(self, world: World) -> None:
         """To go on would leave lines out."""
-        missing(world, 20)
-        job = await until(world, RECONCILE, Phase.ACT)
+        put_missing(world, 20)
+        job = await run_until(world, RECONCILE, Phase.ACT)
         page = [{"id": "another", "name": None, "result": "started", "detail": ""}]
         await world.reports.write(results_page(job.id, 0), page)
-        ended = await step(world, job)
-        assert (ended.state, starts(world)) == (JobState.FAILED, Counter())
+        ended = await run_next_batch(world, job)
+        assert (ended.state, count_starts(world)) == (JobState.FAILED, Counter())
         assert "does not match" in ended.detail
 
     @pytest.mark.parametrize("seed", range(20))
@@ -428,7 +438,7 @@ class TestResumption:
     ) -> None:
         """Two thousand lines; killed at any request; resumed from up to five batches ago; slow at times, busy at times."""
         dice, world = random.Random(seed), World()  # noqa: S311  # a seed makes it the same again
-        made = [transfer.id for transfer in missing(world, 2_000)]
+        made = [transfer.id for transfer in put_missing(world, 2_000)]
         job = replace(RECONCILE, rate=dice.choice([20, 50, 100]))
         inputs, reported = [job], set[str]()
         fuse, slow = 0, False
@@ -443,11 +453,11 @@ class TestResumption:
                 return RuntimeError("killed")
             return BUSY if asked in {INSTANCES_FIND, INSTANCES_START} and dice.random() < 0.002 else None
 
-        world.troubles.append(trouble)
+        world.faults.append(trouble)
         while job.phase:
             fuse, slow = dice.choice([0, 0, dice.randrange(1, 1_000)]), dice.random() < 0.3
             try:
-                job = await step(world, job)
+                job = await run_next_batch(world, job)
             except RuntimeError:
                 job = job_lifecycle.faulted(job, "killed", world.clock)
             fuse = 0
@@ -463,36 +473,36 @@ class TestResumption:
                 inputs = inputs[: -dice.randrange(1, 6)] or inputs[:1]
                 job = inputs[-1]
             if dice.random() < 0.02:
-                await carry(world)
+                await finish_transfers(world)
         assert job.state is JobState.DONE
-        assert list(told(world, job)) == made
+        assert list(results_by_id(world, job)) == made
         assert (job.tally.found, accounted(job), job.tally.failed) == (2_000, 2_000, 0)
         assert {run.attempt for instance in world.instances.kept.values() if (run := instance.run)} <= {0, 1, 2, 3}
 
 
 async def test_a_failure_is_patience_long_and_then_the_lines(world: World) -> None:
     """The table of batches: three are done again, the fourth tells."""
-    missing(world, 1)
-    job = await until(world, RECONCILE, Phase.ACT)
+    put_missing(world, 1)
+    job = await run_until(world, RECONCILE, Phase.ACT)
     world.refuse(INSTANCES_FIND, BUSY)
     for faults in range(MAX_FAILED_TRIES):
         assert job.failures == faults
-        job = await step(world, job)
+        job = await run_next_batch(world, job)
         assert job.phase is Phase.ACT
-    assert (await step(world, job)).state is JobState.DONE
+    assert (await run_next_batch(world, job)).state is JobState.DONE
 
 
 async def test_an_error_that_nobody_foresaw_is_told_of_its_line_alone(world: World) -> None:
     """The others have their turn, and the job its end; what the error says is not told."""
-    odd, *others = missing(world, 5)
-    job = await until(world, RECONCILE, Phase.ACT)
+    odd, *others = put_missing(world, 5)
+    job = await run_until(world, RECONCILE, Phase.ACT)
 
     def trouble(asked: Request, about: str) -> Exception | None:
         return ValueError("unforeseen") if (asked, about) == (INSTANCES_FIND, odd.id) else None
 
-    world.troubles.append(trouble)
-    job = await done(world, job)
+    world.faults.append(trouble)
+    job = await run_to_end(world, job)
     assert job.state is JobState.DONE
-    assert told(world, job) == {odd.id: "failed"} | dict.fromkeys((other.id for other in others), "started")
+    assert results_by_id(world, job) == {odd.id: "failed"} | dict.fromkeys((other.id for other in others), "started")
     [detail] = [line["detail"] for line in world.reports.pages[results_page(job.id, 0)] if line["id"] == odd.id]
     assert detail == "internal: the app cannot process this line (ValueError)"

@@ -18,7 +18,7 @@ from ports.services import Ports
 from rules.errors import LookAgain
 from rules.jobs.model import Batch, Job, JobKind, Phase, Tally
 from rules.transfers.model import Run
-from tests.unit.job_runs import dead, missing, put_at_target
+from tests.unit.job_runs import put_at_target, put_dead_letter, put_missing
 from tests.unit.samples import NOW
 from tests.unit.world import World
 
@@ -39,8 +39,8 @@ def test_every_phase_is_a_batch_of_its_own() -> None:
 
 async def test_each_kind_of_job_surveys_and_acts_on_its_own(world: World) -> None:
     """Letters for a replay, blobs for a reconcile; neither touches what the other means."""
-    letter = await dead(world, "in/dead")
-    [blob] = missing(world, 1)
+    letter = await put_dead_letter(world, "in/dead")
+    [blob] = put_missing(world, 1)
     put_at_target(world, "out/extra")
     replaying, reconciling = await taken(world, REPLAY), await taken(world, RECONCILE)
     assert (replaying.tally, reconciling.tally) == (
@@ -74,7 +74,7 @@ async def test_a_failure_of_storage_is_a_value(
     world: World, job: Job, request_: object, status: int, code: str
 ) -> None:
     """Durable functions keep only an exception's text; the job must know whether to go on."""
-    missing(world, 1)
+    put_missing(world, 1)
     world.refuse(request_, error_for_answer(SOURCE_LIST, status, code))  # type: ignore[arg-type]
     batch = await taken(world, job)
     assert (batch.permanent, batch.tally, batch.wrote) == (False, Tally(), False)

@@ -34,7 +34,18 @@ from rules.transfers.decisions import ECHO, RECEIPT_SOURCE_ETAG, RECEIPT_TRANSFE
 from rules.transfers.model import Ended, Ending, Kind, Run, Transfer
 from rules.transfers.states import State
 from tests.fakes import Item
-from tests.unit.job_runs import RECONCILE, Yielding, batch, carry, done, put_at_target, starts, step, told, until
+from tests.unit.job_runs import (
+    RECONCILE,
+    YieldingWorld,
+    count_starts,
+    finish_transfers,
+    put_at_target,
+    results_by_id,
+    run_batch,
+    run_next_batch,
+    run_to_end,
+    run_until,
+)
 from tests.unit.samples import NAME, NOW, ROUTE, SOURCE_HOST, TARGET_HOST
 from tests.unit.world import CONTENT, World
 
@@ -56,7 +67,7 @@ def shared(world: World, *names: str, route: Route = ROUTE) -> list[Transfer]:
     """Blobs that are whole at the target."""
     made = [world.put(name, route=route) for name in names]
     for transfer in made:
-        world.land(transfer)
+        world.put_copy(transfer)
     return made
 
 
@@ -99,7 +110,7 @@ class TestFindings:
         put_at_target(world, "out/extra")
         world.storage.put(Blob(SOURCE_HOST, "source", "elsewhere/not-carried"), Item(CONTENT))
         put_at_target(world, "elsewhere/not-carried")
-        job = await done(world, DRY)
+        job = await run_to_end(world, DRY)
         assert found(world, job) == {
             "in/match": "match",
             "in/missing": "missing",
@@ -124,9 +135,9 @@ class TestFindings:
         source = await world.source.readable(transfer.source_blob, NOW.replace(year=2030))
         receipt = {RECEIPT_SOURCE_ETAG: transfer.etag}
         await world.target.copy(_copy(transfer, source, receipt))
-        ended = await done(world)
+        ended = await run_to_end(world)
         assert found(world, ended) == {"in/large": "stale"}
-        assert told(world, ended) == {transfer.id: "running"}
+        assert results_by_id(world, ended) == {transfer.id: "running"}
         assert "pending" in world.reports.pages[found_page(ended.id, 0)][0]["detail"]
 
     async def test_names_that_begin_like_each_other_are_told_apart(self, world: World) -> None:
@@ -137,7 +148,7 @@ class TestFindings:
             world.put(f"in/{name}")
         put_at_target(world, "out/a/c")
         put_at_target(world, "out/in/in/a")
-        job = await done(world, DRY)
+        job = await run_to_end(world, DRY)
         assert found(world, job) == {
             **{f"in/{name}": "match" for name in names[::2]},
             **{f"in/{name}": "missing" for name in names[1::2]},
@@ -163,18 +174,18 @@ class TestFindings:
             if prefix:
                 world.storage.put(Blob(host, container, f"_{prefix}beside{suffix}"), Item(CONTENT))
         world.storage.put(Blob(TARGET_HOST, "target", f"{target}extra{suffix}"), Item(CONTENT))
-        job = await done(world)
+        job = await run_to_end(world)
         assert job.tally == Tally(found=1, bytes=len(CONTENT), match=3, missing=1, extra=1, started=1)
-        assert told(world, job) == {missing.id: "started"}
-        await carry(world)
+        assert results_by_id(world, job) == {missing.id: "started"}
+        await finish_transfers(world)
         assert world.at(missing.target_blob) is not None
 
     async def test_what_appears_or_goes_while_it_looks_is_told_as_it_is(self, world: World) -> None:
         """A blob that was shared between the two lists is no extra."""
         shared(world, "in/a")
-        job = await until(world, DRY, Phase.EXTRAS)
+        job = await run_until(world, DRY, Phase.EXTRAS)
         shared(world, "in/b")
-        assert found(world, await done(world, job)) == {"in/a": "match"}
+        assert found(world, await run_to_end(world, job)) == {"in/a": "match"}
 
 
 def _copy(transfer: Transfer, source: CopySource, receipt: dict[str, str]) -> Copy:
@@ -200,17 +211,17 @@ class TestOrder:
         order = (lambda name: name) if reverse else other_order
         port: Any = Reordered(getattr(world, side), order, reverse)
         world.ports = replace(world.ports, **{side: port})
-        job = await done(world, DRY)
+        job = await run_to_end(world, DRY)
         assert job.tally == Tally(found=12, bytes=120, match=1_188, missing=12, extra=24)
         assert {name for name, finding in found(world, job).items() if finding == "missing"} == set(self.NAMES[::100])
 
     async def test_in_the_same_order_a_match_costs_no_request_of_its_own(self, world: World) -> None:
         """A page is two lists; a page of the other side is read again where it reaches beyond this one."""
         shared(world, *self.NAMES)
-        job = await done(world, DRY)
+        job = await run_to_end(world, DRY)
         assert job.tally == Tally(match=1_200)
-        assert not [name for name in world.asked if name in HEADS]
-        assert Counter(world.asked) == {"source.list": 3 + 5, "target.list": 5 + 3, "reports.write": 3}
+        assert not [name for name in world.request_names if name in HEADS]
+        assert Counter(world.request_names) == {"source.list": 3 + 5, "target.list": 5 + 3, "reports.write": 3}
 
     async def test_thousands_of_extras_in_between_cost_lists_not_looks(self, world: World) -> None:
         """The other list runs ahead by four pages a batch."""
@@ -218,20 +229,20 @@ class TestOrder:
         for number in range(5_000):
             put_at_target(world, f"out/{number // 5:04}-{number % 5}")
         world.storage.remove(made[400].target_blob)
-        job = await done(world, DRY)
+        job = await run_to_end(world, DRY)
         assert job.tally == Tally(found=1, bytes=10, match=499, missing=1, extra=5_000)
         # Of the source's one page the first 2,000 names of the target show a part; the rest is looked at.
-        assert world.asked.count("target.head") <= PAGE
-        assert world.asked.count("target.list") <= compare_lists.MAX_PAGES_AHEAD + 12
+        assert world.request_names.count("target.head") <= PAGE
+        assert world.request_names.count("target.list") <= compare_lists.MAX_PAGES_AHEAD + 12
 
     async def test_extras_before_the_first_name_are_caught_up_with(self, world: World) -> None:
         """Four pages a batch, so that a later page of the source finds its own again without a look."""
         for number in range(3_000):
             put_at_target(world, f"out/0-{number:04}")
         shared(world, *[f"in/1-{number:04}" for number in range(1_500)])
-        job = await done(world, DRY)
+        job = await run_to_end(world, DRY)
         assert job.tally == Tally(match=1_500, extra=3_000)
-        assert world.asked.count("target.head") <= PAGE
+        assert world.request_names.count("target.head") <= PAGE
 
 
 class TestStarting:
@@ -241,33 +252,33 @@ class TestStarting:
         """What is known to be absent needs no look; both end verified, and a second job finds matches alone."""
         missing, stale = world.put("in/missing"), world.put("in/stale")
         put_at_target(world, "out/stale")
-        job = await done(world)
+        job = await run_to_end(world)
         runs = {instance.id: instance.run for instance in world.instances.kept.values()}
         assert {key: run.first for key, run in runs.items() if run} == {missing.id: True, stale.id: False}
-        await carry(world)
-        again = await done(world, replace(RECONCILE, id="reconcile-" + "b" * 24))
+        await finish_transfers(world)
+        again = await run_to_end(world, replace(RECONCILE, id="reconcile-" + "b" * 24))
         assert (job.tally.started, again.tally) == (2, Tally(match=2))
 
     async def test_a_target_that_was_deleted_after_its_transfer_is_shared_again(self, world: World) -> None:
         """Its history says verified; the target says what is true."""
         transfer = world.put("in/a")
-        await done(world)
-        await carry(world)
+        await run_to_end(world)
+        await finish_transfers(world)
         world.storage.remove(transfer.target_blob)
-        again = await done(world, replace(RECONCILE, id="reconcile-" + "b" * 24))
+        again = await run_to_end(world, replace(RECONCILE, id="reconcile-" + "b" * 24))
         assert again.tally.started == 1
-        await carry(world)
+        await finish_transfers(world)
         assert world.at(transfer.target_blob) is not None
 
     @pytest.mark.parametrize("status", ["Pending", "Running", "Suspended", "ContinuedAsNew"])
     async def test_one_that_runs_is_told_as_running(self, world: World, status: str) -> None:
         """Whatever was recorded of its attempts before."""
         transfer = world.put("in/a")
-        world.stands(transfer, status, Run(transfer, NOW, attempt=1))
+        world.put_instance(transfer, status, Run(transfer, NOW, attempt=1))
         await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.CANCELLED)))
-        job = await done(world)
-        assert told(world, job) == {transfer.id: "running"}
-        assert not starts(world)
+        job = await run_to_end(world)
+        assert results_by_id(world, job) == {transfer.id: "running"}
+        assert not count_starts(world)
 
     @pytest.mark.parametrize("state", [State.CANCELLED, State.DEAD_LETTERED])
     @pytest.mark.parametrize("known", ["history and record", "history", "record"])
@@ -277,12 +288,12 @@ class TestStarting:
         """Also where the history is gone and the record of the end alone says so; with what would do it."""
         transfer = world.put("in/a")
         if "history" in known:
-            world.stands(transfer, "Completed", output={"state": state})
+            world.put_instance(transfer, "Completed", output={"state": state})
         if "record" in known:
             await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(state)))
-        job = await done(world)
-        assert told(world, job) == {transfer.id: "skipped"}
-        assert not starts(world)
+        job = await run_to_end(world)
+        assert results_by_id(world, job) == {transfer.id: "skipped"}
+        assert not count_starts(world)
         assert job.state is JobState.DONE
         fix = "replay" if state is State.DEAD_LETTERED else "POST /api/transfers"
         assert fix in world.reports.pages[results_page(job.id, 0)][0]["detail"]
@@ -290,19 +301,19 @@ class TestStarting:
     async def test_one_that_broke_runs(self, world: World) -> None:
         """It is started again by itself, or taken to its end; one whose input cannot be read is shared anew."""
         failed, cancelled, unreadable = world.put("in/a"), world.put("in/b"), world.put("in/c")
-        world.stands(failed, "Failed")
-        world.stands(cancelled, "Terminated", Run(cancelled, NOW, cancelling=True))
+        world.put_instance(failed, "Failed")
+        world.put_instance(cancelled, "Terminated", Run(cancelled, NOW, cancelling=True))
         world.instances.kept[unreadable.id] = Instance(unreadable.id, "Failed", None, {}, None, NOW)
         expected = {failed.id: "running", cancelled.id: "running", unreadable.id: "started"}
-        assert told(world, await done(world)) == expected
-        assert starts(world) == {unreadable.id: 1}
+        assert results_by_id(world, await run_to_end(world)) == expected
+        assert count_starts(world) == {unreadable.id: 1}
 
     async def test_a_record_of_an_attempt_before_the_last_one_counts_no_more(self, world: World) -> None:
         """It was cancelled, shared by a person since, verified, and then its target deleted."""
         transfer = world.put("in/a")
         await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.CANCELLED)))
-        world.stands(transfer, "Completed", Run(transfer, NOW, attempt=1), {"state": "verified"})
-        assert told(world, await done(world)) == {transfer.id: "started"}
+        world.put_instance(transfer, "Completed", Run(transfer, NOW, attempt=1), {"state": "verified"})
+        assert results_by_id(world, await run_to_end(world)) == {transfer.id: "started"}
         run = world.instances.kept[transfer.id].run
         assert run is not None
         assert run.attempt == 2
@@ -313,18 +324,18 @@ class TestStarting:
         ending = Ending(State.DEAD_LETTERED, reason=Reason.THROTTLED)
         run = Run(transfer, NOW, attempt=3, state=State.DEAD_LETTERED, step=None, ending=ending)
         await world.dead_letters.write(letters.of_run(run, NOW, "0.1.0"))
-        assert told(world, await done(world)) == {transfer.id: "started"}
-        await carry(world)
+        assert results_by_id(world, await run_to_end(world)) == {transfer.id: "started"}
+        await finish_transfers(world)
         assert not world.dead_letters.open
         assert world.dead_letters.resolved[transfer.id].resolved_as == "verified"
 
     async def test_a_version_that_was_overwritten_since_ends_superseded(self, world: World) -> None:
         """The newer one has an event of its own; the line is of the version that was listed."""
         listed = world.put("in/a")
-        job = await until(world, RECONCILE, Phase.ACT)
+        job = await run_until(world, RECONCILE, Phase.ACT)
         newer = world.put("in/a", b"newer")
-        assert told(world, await done(world, job)) == {listed.id: "started"}
-        await carry(world)
+        assert results_by_id(world, await run_to_end(world, job)) == {listed.id: "started"}
+        await finish_transfers(world)
         assert world.instances.kept[listed.id].output["state"] == "superseded"
         assert world.at(newer.target_blob) is None
 
@@ -336,10 +347,10 @@ class TestRoutes:
         """Nothing could be compared."""
         world.put("in/a")
         for phase in (Phase.SURVEY, Phase.EXTRAS):
-            job = await until(world, DRY, phase)
+            job = await run_until(world, DRY, phase)
             gone = replace(world.ports, routes=())
             kept, world.ports = world.ports, gone
-            ended = await step(world, job)
+            ended = await run_next_batch(world, job)
             world.ports = kept
             assert (ended.state, ended.detail) == (JobState.FAILED, "no current route has this name")
 
@@ -370,20 +381,20 @@ class TestRoutes:
     ) -> None:
         """What was surveyed is no more what would be done; each line says so, and nothing is started."""
         transfer = world.put("in/a")
-        job = await until(world, RECONCILE, Phase.ACT)
+        job = await run_until(world, RECONCILE, Phase.ACT)
         world.ports = replace(world.ports, routes=today)
-        ended = await done(world, job)
-        assert told(world, ended) == {transfer.id: "refused"}
+        ended = await run_to_end(world, job)
+        assert results_by_id(world, ended) == {transfer.id: "refused"}
         assert (ended.state, ended.tally.refused) == (JobState.DONE, 1)
         assert why in world.reports.pages[results_page(ended.id, 0)][0]["detail"]
-        assert not starts(world)
+        assert not count_starts(world)
 
     async def test_one_whose_engine_changed_is_the_same_route(self, world: World) -> None:
         """Where it leads is what counts."""
         transfer = world.put("in/a")
-        job = await until(world, RECONCILE, Phase.ACT)
+        job = await run_until(world, RECONCILE, Phase.ACT)
         world.ports = replace(world.ports, routes=(replace(ROUTE, tier="Cool"),))
-        assert told(world, await done(world, job)) == {transfer.id: "started"}
+        assert results_by_id(world, await run_to_end(world, job)) == {transfer.id: "started"}
 
 
 BAD = ("in/a\\b", "in/./b", "in/" + "\u00e9" * 400)
@@ -399,19 +410,19 @@ class TestNames:
         world.put("in/good")
         ids: set[str] = set()
         for letter in "abc":
-            job = await done(world, replace(RECONCILE, id="reconcile-" + letter * 24))
+            job = await run_to_end(world, replace(RECONCILE, id="reconcile-" + letter * 24))
             assert (job.tally.error, job.tally.missing + job.tally.match) == (3, 1)
             ids |= set(world.dead_letters.open)
-            await carry(world)
+            await finish_transfers(world)
         assert len(ids) == 3
         assert {letter.reason for letter in world.dead_letters.open.values()} == {Reason.INVALID_NAME}
         assert {found(world, job)[name] for name in BAD} == {"error"}
-        assert starts(world).total() == 1
+        assert count_starts(world).total() == 1
 
     async def test_a_dry_run_writes_none(self, world: World) -> None:
         """It tells them, and changes nothing."""
         world.put(BAD[0])
-        job = await done(world, DRY)
+        job = await run_to_end(world, DRY)
         assert found(world, job) == {BAD[0]: "error"}
         assert "invalid_name" in world.reports.pages[found_page(job.id, 0)][0]["detail"]
         assert not world.dead_letters.open
@@ -421,13 +432,13 @@ class TestNames:
         """Another version is another."""
         for letter in "ab":
             world.put(BAD[0])
-            await done(world, replace(RECONCILE, id="reconcile-" + letter * 24))
+            await run_to_end(world, replace(RECONCILE, id="reconcile-" + letter * 24))
         assert len(world.dead_letters.open) == 2
 
     async def test_a_batch_that_runs_twice_writes_them_once(self, world: World) -> None:
         """And its page of the report once."""
         world.put(BAD[0])
-        assert await batch(world, RECONCILE) == await batch(world, RECONCILE)
+        assert await run_batch(world, RECONCILE) == await run_batch(world, RECONCILE)
         assert (len(world.dead_letters.open), len(world.reports.pages)) == (1, 1)
 
 
@@ -444,12 +455,12 @@ class TestTrouble:
         put_at_target(world, "out/odd")
         odd = {made[2].target_blob.url, ROUTE.source.blob("odd").url}
         code = "ServerBusy" if status == 503 else "AuthorizationFailure"
-        world.troubles.append(
+        world.faults.append(
             lambda asked, about: (
                 error_for_answer(asked, status, code) if asked in {TARGET_HEAD, SOURCE_HEAD} and about in odd else None
             )
         )
-        job = await done(world)
+        job = await run_to_end(world)
         assert job.state is JobState.DONE
         assert job.tally == Tally(found=4, bytes=40, missing=4, extra=1, error=2, started=4)
         assert {name for name, finding in found(world, job).items() if finding == "error"} == {"in/2", "out/odd"}
@@ -462,7 +473,7 @@ class TestTrouble:
         world.refuse(SOURCE_LIST, error_for_answer(SOURCE_LIST, 503, "ServerBusy"), times=2)
         world.refuse(TARGET_LIST, error_for_answer(TARGET_LIST, 503, "ServerBusy"), times=2)
         world.refuse(TARGET_HEAD, error_for_answer(TARGET_HEAD, 503, "ServerBusy"), times=2)
-        job = await done(world, DRY)
+        job = await run_to_end(world, DRY)
         assert job.tally == Tally(found=1, bytes=10, match=700, missing=1)
         assert job.failures == 0
 
@@ -475,13 +486,13 @@ class TestTrouble:
             world.put(f"elsewhere/{name}")
         for number in range(100):
             put_at_target(world, f"out/extra/{number:03}")
-        world.troubles.append(
+        world.faults.append(
             lambda asked, _about: world.pass_time(seconds) if asked in {TARGET_HEAD, SOURCE_HEAD} else None
         )
         job, batches = DRY, 0
         while job.phase:
             began = world.clock
-            job, batches = await step(world, job), batches + 1
+            job, batches = await run_next_batch(world, job), batches + 1
             assert (world.clock - began).total_seconds() <= 180 + compare_lists.CONCURRENCY * seconds
             assert (job.failures, job.detail) == (0, "")
         assert batches > 2
@@ -492,7 +503,7 @@ class TestTrouble:
         """The shorter page is listed anew: what is new in it has its line, what is gone has none."""
         for number in range(40):
             world.put(f"in/{number:03}")
-        world.troubles.append(lambda asked, _about: world.pass_time(20) if asked == TARGET_HEAD else None)
+        world.faults.append(lambda asked, _about: world.pass_time(20) if asked == TARGET_HEAD else None)
         changed = False
 
         def change(asked: Any, about: str) -> None:
@@ -502,15 +513,15 @@ class TestTrouble:
                 world.put("in/001+")
                 world.storage.blobs.pop(Blob(SOURCE_HOST, "source", "in/003"))
 
-        world.troubles.append(change)
-        job = await done(world, DRY)
+        world.faults.append(change)
+        job = await run_to_end(world, DRY)
         assert job.pages > 1
         assert set(found(world, job)) == {f"in/{number:03}" for number in range(40) if number != 3} | {"in/001+"}
         assert set(found(world, job).values()) == {"missing"}
 
     async def test_a_blob_that_storage_fails_now_and_then_is_no_error(self) -> None:
         """A batch that got somewhere is no fault, however many looks fail."""
-        world = Yielding()
+        world = YieldingWorld()
         made = [world.put(f"in/{number:03}") for number in range(60)]
         left = {transfer.target_blob.url: 2 for transfer in made[::3]}
 
@@ -520,40 +531,40 @@ class TestTrouble:
             left[about] -= 1
             return error_for_answer(TARGET_HEAD, 503, "ServerBusy")
 
-        world.troubles.append(trouble)
-        job = await done(world, DRY)
+        world.faults.append(trouble)
+        job = await run_to_end(world, DRY)
         assert job.tally == Tally(found=60, bytes=600, missing=60)
         assert len(found(world, job)) == 60
         assert not any(left.values())
 
     async def test_storage_that_is_busy_is_not_asked_for_the_rest_of_the_page(self) -> None:
         """The batch is done again after a backoff."""
-        world = Yielding()
+        world = YieldingWorld()
         for number in range(PAGE):
             world.put(f"in/{number:04}")
         world.refuse(TARGET_HEAD, error_for_answer(TARGET_HEAD, 503, "ServerBusy"))
-        failed = await batch(world, DRY)
+        failed = await run_batch(world, DRY)
         assert "503 ServerBusy" in failed.failure
         for _ in range(10 * PAGE):  # whatever was left behind would go on now
             await asyncio.sleep(0)
-        assert world.asked.count("target.head") <= 3 * compare_lists.CONCURRENCY
+        assert world.request_names.count("target.head") <= 3 * compare_lists.CONCURRENCY
         assert not world.reports.pages
 
     async def test_a_container_that_is_missing_ends_the_job(self, world: World) -> None:
         """The target's at once, for a person is needed; the source's after ten batches, for it may be a fault of the moment."""
         world.put("in/a")
         world.storage.containers.discard((TARGET_HOST, "target"))
-        job = await step(world, DRY)
+        job = await run_next_batch(world, DRY)
         assert (job.state, job.failures) == (JobState.FAILED, 1)
         world.storage.containers.discard((SOURCE_HOST, "source"))
-        job = await done(world, DRY)
+        job = await run_to_end(world, DRY)
         assert (job.state, job.failures) == (JobState.FAILED, 10)
 
     async def test_patience_is_the_same_as_for_acting(self, world: World) -> None:
         """Three batches are done again, the fourth tells."""
         world.put("in/a")
         world.refuse(TARGET_HEAD, error_for_answer(TARGET_HEAD, 503, "ServerBusy"))
-        failed = [await batch(world, replace(DRY, failures=faults)) for faults in range(MAX_FAILED_TRIES + 1)]
+        failed = [await run_batch(world, replace(DRY, failures=faults)) for faults in range(MAX_FAILED_TRIES + 1)]
         assert [bool(one.failure) for one in failed] == [True] * MAX_FAILED_TRIES + [False]
         assert failed[-1].tally == Tally(error=1)
 
@@ -643,7 +654,7 @@ async def measured(world: World, job: Job, batches: int) -> tuple[Job, Measured]
         if traced:
             tracemalloc.start()
         try:
-            job = await step(world, job)
+            job = await run_next_batch(world, job)
             if traced and peaks is not None:
                 peaks.append(tracemalloc.get_traced_memory()[1])
         finally:
@@ -729,18 +740,18 @@ class TestOddBlobs:
         odd, missing = world.put("in/b"), world.put("in/c")
         port: Any = Odd(world.source, odd.name, SHOWN[shown], UNREAD)
         world.ports = replace(world.ports, source=port)
-        job = await done(world)
+        job = await run_to_end(world)
         assert job.state is JobState.DONE
         expected = {"in/a": "match", "in/b": "error", "in/c": "missing"}
         assert {**found(world, job), "in/b": "error"} == expected
-        assert told(world, job)[missing.id] == "started"
+        assert results_by_id(world, job)[missing.id] == "started"
 
     async def test_a_look_may_tell_what_the_list_does_not(self, world: World) -> None:
         """So a list that is odd as a whole costs looks, not a job."""
         shared(world, "in/a", "in/b")
         port: Any = Odd(world.source, "in/b", UNREAD)
         world.ports = replace(world.ports, source=port)
-        job = await done(world, DRY)
+        job = await run_to_end(world, DRY)
         assert job.tally == Tally(match=2)
 
     async def test_that_is_gone_when_it_is_looked_at_is_an_error(self, world: World) -> None:
@@ -749,7 +760,7 @@ class TestOddBlobs:
         port: Any = Odd(world.source, "in/b", UNREAD)
         port.head = _nothing
         world.ports = replace(world.ports, source=port)
-        job = await done(world, DRY)
+        job = await run_to_end(world, DRY)
         [line] = world.reports.pages[found_page(job.id, 0)]
         assert line == {"class": "error", "name": "in/b", "etag": None, "size": None, "detail": str(UNREAD)}
 
@@ -760,7 +771,7 @@ class TestOddBlobs:
         for name in ("out/b", "out/extra"):
             target: Any = Odd(world.ports.target, name, UNREAD)
             world.ports = replace(world.ports, target=target)
-        job = await done(world, DRY)
+        job = await run_to_end(world, DRY)
         assert found(world, job) == {"in/a": "match", "in/b": "match", "out/extra": "error"}
 
     async def test_a_name_that_the_target_would_fold_is_an_error(self, world: World) -> None:
@@ -768,9 +779,9 @@ class TestOddBlobs:
         world.storage.hierarchical = {TARGET_HOST}
         good = world.put("in/a/b")
         world.put("in/a//b")
-        job = await done(world)
+        job = await run_to_end(world)
         assert found(world, job) == {"in/a/b": "missing", "in/a//b": "error"}
-        assert told(world, job) == {good.id: "started"}
+        assert results_by_id(world, job) == {good.id: "started"}
         [detail] = [line["detail"] for line in world.reports.pages[found_page(job.id, 0)] if "detail" in line]
         assert "accounts with a hierarchical namespace drop it" in detail
 
@@ -779,9 +790,9 @@ class TestOddBlobs:
         """With the dead letter of its event, where an event can say the name."""
         good = world.put("in/good")
         world.storage.put(Blob(SOURCE_HOST, "source", name), Item(CONTENT))
-        job = await done(world)
+        job = await run_to_end(world)
         assert job.tally.error == job.tally.started == 1
-        assert told(world, job) == {good.id: "started"}
+        assert results_by_id(world, job) == {good.id: "started"}
         assert len(world.dead_letters.open) == (name != "in/\ud800")
 
     async def test_one_that_came_while_a_slow_page_was_listed_again_is_told_as_well(self, world: World) -> None:
@@ -797,8 +808,8 @@ class TestOddBlobs:
                 world.put("in/0-odd")
             return None
 
-        world.troubles.append(slow)
-        job = await done(world, DRY)
+        world.faults.append(slow)
+        job = await run_to_end(world, DRY)
         assert job.state is JobState.DONE
         assert found(world, job)["in/0-odd"] == "error"
 
@@ -826,7 +837,7 @@ async def test_an_echo_is_nothing_to_act_on(world: World, now: bytes | None, lin
         world.storage.remove(blob)
     elif now != CONTENT:
         world.storage.put(blob, Item(now))
-    job = await done(world, RECONCILE)
+    job = await run_to_end(world, RECONCILE)
     first = world.reports.pages[found_page(job.id, 0)][0]
     assert first == {"name": NAME, "etag": made.etag, "size": len(CONTENT), **line}
-    assert starts(world).total() == 0
+    assert count_starts(world).total() == 0

@@ -35,7 +35,7 @@ async def test_a_pending_copy_is_one_head_and_tells_its_progress(world: World) -
     world.storage.blobs[transfer.target_blob] = replace(there, copy=replace(there.copy, copied=4))
     outcome = await check(world, transfer)
     assert outcome == Outcome(Verdict.WAITING, engine=Engine.ASYNC, size=len(CONTENT), copied=4)
-    assert world.asked == ["target.head"]
+    assert world.request_names == ["target.head"]
 
 
 async def test_a_pending_copy_that_stumbles_shows_what_the_service_says(world: World) -> None:

@@ -6,8 +6,9 @@ from datetime import timedelta
 
 import pytest
 
+from activities.transfers.confirm import UNCLEARED
 from activities.transfers.finish import GROWING_DELAY, run_clean, run_close, run_record
-from activities.transfers.start import UNCLEARED, run_start
+from activities.transfers.start import run_start
 from adapters.translation import (
     EVENTS_PUT,
     LETTERS_WRITE,
@@ -84,7 +85,7 @@ class TestRecord:
     async def test_an_echo_has_no_successor_and_nothing_to_wait_for(self, world: World) -> None:
         """No step of it has written anything."""
         assert await run_record(world.ports, ending(world.put(), State.SUPERSEDED)) == Outcome(Verdict.DONE)
-        assert world.asked == []
+        assert world.request_names == []
 
     async def test_an_append_blob_that_grows_waits_a_minute_for_its_successor(self, world: World) -> None:
         """One a minute will do."""
@@ -151,7 +152,7 @@ class TestRecord:
         outcome = await run_record(world.ports, ending(transfer, State.DEAD_LETTERED))
         assert (outcome.verdict, outcome.pause) == (Verdict.DONE, 0)
         assert outcome.note == f"{UNCLEAN}: no current route has this target"
-        assert world.asked == ["letters.write"]
+        assert world.request_names == ["letters.write"]
 
     async def test_a_superseded_one_whose_target_cannot_be_seen_puts_its_event_once_and_is_cleaned(
         self, world: World
@@ -163,7 +164,7 @@ class TestRecord:
         outcome = await run_record(world.ports, run)
         assert outcome == SETTLED
         assert lifecycle.advance(run, outcome, NOW).step is Step.CLEAN
-        assert world.asked.count("events.put") == 1
+        assert world.request_names.count("events.put") == 1
 
     async def test_a_store_that_fails_is_for_later_whatever_it_says(self, world: World) -> None:
         """The end of a transfer is tried again without limit."""
@@ -193,7 +194,7 @@ class TestClean:
         """Aborted once, then the empty blob goes."""
         transfer = await pending(world)
         assert await run_clean(world.ports, ending(transfer, state)) == DONE
-        assert world.acts[1:] == ["target.abort", "target.delete"]
+        assert world.target_writes[1:] == ["target.abort", "target.delete"]
         assert world.at(transfer.target_blob) is None
 
     @pytest.mark.parametrize("status", [CopyStatus.FAILED, CopyStatus.ABORTED])
@@ -207,9 +208,9 @@ class TestClean:
     async def test_somebody_elses_is_left_alone(self, world: World) -> None:
         """Ours is what names this very transfer."""
         transfer = world.put()
-        world.land(replace(transfer, id="00000000-000000000000000000000000"), b"")
+        world.put_copy(replace(transfer, id="00000000-000000000000000000000000"), b"")
         assert await run_clean(world.ports, ending(transfer, State.CANCELLED)) == DONE
-        assert world.acts == []
+        assert world.target_writes == []
 
     async def test_a_second_pending_copy_is_a_newer_attempts_and_is_left_alone(self, world: World) -> None:
         """One abort per cleaning: an old attempt's cleanup must not abort a replay again and again."""
@@ -220,16 +221,16 @@ class TestClean:
             assert item.copy is not None
             world.storage.blobs[transfer.target_blob] = replace(item, copy=replace(item.copy, id="a newer one"))
 
-        world.when(TARGET_ABORT, replayed)
+        world.before_next(TARGET_ABORT, replayed)
         assert await run_clean(world.ports, ending(transfer, State.CANCELLED)) == DONE
-        assert world.acts[1:] == ["target.abort"]
+        assert world.target_writes[1:] == ["target.abort"]
 
     async def test_a_target_that_refuses_to_be_cleaned_does_not_keep_the_transfer_from_its_end(
         self, world: World
     ) -> None:
         """Such as one with snapshots, which are not ours to delete."""
         transfer = world.put()
-        world.land(transfer, b"")
+        world.put_copy(transfer, b"")
         world.refuse(TARGET_DELETE, Permanent(Reason.TARGET_UNWRITABLE, "target.delete", "it has snapshots"))
         run = replace(ending(transfer, State.DEAD_LETTERED), step=Step.CLEAN)
         for _ in range(MAX_COPY_ATTEMPTS):
@@ -242,48 +243,48 @@ class TestClean:
     async def test_a_version_that_is_complete_after_all_is_verified(self, world: World, state: State) -> None:
         """Its late request had landed."""
         transfer = world.put()
-        world.land(transfer)
+        world.put_copy(transfer)
         outcome = await run_clean(world.ports, ending(transfer, state))
         assert outcome == Outcome(Verdict.VERIFIED, size=len(CONTENT))
-        assert world.acts == []
+        assert world.target_writes == []
 
     async def test_a_superseded_one_that_is_complete_stays_superseded(self, world: World) -> None:
         """Its successor will overwrite it."""
         transfer = world.put()
-        world.land(transfer)
+        world.put_copy(transfer)
         assert await run_clean(world.ports, ending(transfer, State.SUPERSEDED)) == DONE
 
     async def test_an_empty_blob_of_its_own_is_half_made_where_the_version_is_not_empty(self, world: World) -> None:
         """Its copy status was cleared by somebody."""
         transfer = world.put()
-        world.land(transfer, b"")
+        world.put_copy(transfer, b"")
         assert await run_clean(world.ports, ending(transfer, State.CANCELLED)) == DONE
         assert world.at(transfer.target_blob) is None
 
     async def test_a_blob_that_changed_before_the_delete_is_looked_at_again(self, world: World) -> None:
         """If-Match keeps what a replay has written meanwhile."""
         transfer = world.put()
-        world.land(transfer, b"")
-        world.when(TARGET_DELETE, lambda: world.land(transfer))
+        world.put_copy(transfer, b"")
+        world.before_next(TARGET_DELETE, lambda: world.put_copy(transfer))
         assert (await run_clean(world.ports, ending(transfer, State.CANCELLED))).verdict is Verdict.VERIFIED
         assert world.storage.blobs[transfer.target_blob].content == CONTENT
 
     async def test_a_delete_whose_answer_was_lost_is_looked_at_again(self, world: World) -> None:
         """And then there is nothing."""
         transfer = world.put()
-        world.land(transfer, b"")
-        world.lose(TARGET_DELETE)
+        world.put_copy(transfer, b"")
+        world.lose_answer(TARGET_DELETE)
         assert await run_clean(world.ports, ending(transfer, State.CANCELLED)) == DONE
-        assert world.acts == ["target.delete"]
+        assert world.target_writes == ["target.delete"]
 
     async def test_a_target_that_never_answers_is_for_later_after_eight_looks(self, world: World) -> None:
         """Bounded work; the orchestrator comes again."""
         transfer = world.put()
-        world.land(transfer, b"")
+        world.put_copy(transfer, b"")
         world.refuse(TARGET_DELETE, error_for_no_answer(TARGET_DELETE))
         outcome = await run_clean(world.ports, ending(transfer, State.CANCELLED))
         assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.TARGET_CONFLICT)
-        assert len(world.acts) == 8
+        assert len(world.target_writes) == 8
 
     async def test_a_look_that_fails_is_for_later(self, world: World) -> None:
         """Throttled is not clean."""
@@ -294,34 +295,34 @@ class TestClean:
     async def test_a_whole_target_that_cannot_be_cleared_is_verified_with_a_note(self, world: World) -> None:
         """The receipt is the verdict; a lease or a policy keeps the copy's properties where they are."""
         transfer = world.put()
-        world.land(transfer, copy=COPIED, leased=True)
+        world.put_copy(transfer, copy=COPIED, leased=True)
         outcome = await run_clean(world.ports, ending(transfer, State.DEAD_LETTERED))
         assert (outcome.verdict, outcome.size) == (Verdict.VERIFIED, len(CONTENT))
         assert outcome.note.startswith(UNCLEARED)
-        assert world.acts == ["target.clear"]
+        assert world.target_writes == ["target.clear"]
 
     async def test_a_clearing_that_was_not_answered_is_looked_at_again(self, world: World) -> None:
         """It had happened: nothing is left to say."""
         transfer = world.put()
-        world.land(transfer, copy=COPIED)
-        world.lose(TARGET_CLEAR)
+        world.put_copy(transfer, copy=COPIED)
+        world.lose_answer(TARGET_CLEAR)
         outcome = await run_clean(world.ports, ending(transfer, State.CANCELLED))
         assert outcome == Outcome(Verdict.VERIFIED, size=len(CONTENT))
-        assert world.acts == ["target.clear"]
+        assert world.target_writes == ["target.clear"]
 
     async def test_a_whole_target_whose_clearing_is_never_answered_is_verified_with_a_note(self, world: World) -> None:
         """Eight looks; nothing whole is called a failure."""
         transfer = world.put()
-        world.land(transfer, copy=COPIED)
+        world.put_copy(transfer, copy=COPIED)
         world.refuse(TARGET_CLEAR, error_for_no_answer(TARGET_CLEAR))
         outcome = await run_clean(world.ports, ending(transfer, State.CANCELLED))
         assert outcome == Outcome(Verdict.VERIFIED, size=len(CONTENT), note=UNCLEARED)
-        assert len(world.acts) == 8
+        assert len(world.target_writes) == 8
 
     async def test_a_busy_service_while_it_clears_keeps_nothing_whole_from_verified(self, world: World) -> None:
         """The end is near: what is still shown expires by itself."""
         transfer = world.put()
-        world.land(transfer, copy=COPIED)
+        world.put_copy(transfer, copy=COPIED)
         world.refuse(TARGET_CLEAR, error_for_answer(TARGET_CLEAR, 503, "ServerBusy"))
         outcome = await run_clean(world.ports, ending(transfer, State.CANCELLED))
         assert (outcome.verdict, outcome.note.partition(":")[0]) == (Verdict.VERIFIED, UNCLEARED)
@@ -338,23 +339,23 @@ class TestClean:
     async def test_a_size_that_was_not_learned_is_asked_of_the_source(self, world: World) -> None:
         """One that broke early does not know it; without it a whole target would be called a failure."""
         transfer = world.put()
-        world.land(transfer)
+        world.put_copy(transfer)
         outcome = await run_clean(world.ports, ending(transfer, State.DEAD_LETTERED, size=None))
         assert outcome == Outcome(Verdict.VERIFIED, size=len(CONTENT))
-        assert world.asked == ["source.head", "target.head"]
+        assert world.request_names == ["source.head", "target.head"]
 
     async def test_a_size_that_is_known_is_not_asked_for(self, world: World) -> None:
         """No request more than is needed."""
         transfer = world.put()
-        world.land(transfer)
+        world.put_copy(transfer)
         await run_clean(world.ports, ending(transfer, State.DEAD_LETTERED))
-        assert world.asked == ["target.head"]
+        assert world.request_names == ["target.head"]
 
     @pytest.mark.parametrize("cause", ["unreadable", "gone", "another version"])
     async def test_a_source_that_cannot_tell_the_size_leaves_all_as_it_is(self, world: World, cause: str) -> None:
         """What nobody can judge is neither removed nor verified, and the transfer ends all the same."""
         transfer = world.put()
-        world.land(transfer)
+        world.put_copy(transfer)
         before = world.at(transfer.target_blob)
         if cause == "unreadable":
             world.refuse(SOURCE_HEAD, error_for_answer(SOURCE_HEAD, 403, "AuthorizationFailure"))
@@ -364,7 +365,7 @@ class TestClean:
             world.put(content=CONTENT[::-1])
         assert await run_clean(world.ports, ending(transfer, State.DEAD_LETTERED, size=None)) == DONE
         assert world.at(transfer.target_blob) == before
-        assert world.acts == []
+        assert world.target_writes == []
 
     @pytest.mark.parametrize("size", [None, len(CONTENT)])
     async def test_without_a_route_of_today_nothing_is_asked_of_source_or_target(
@@ -381,7 +382,7 @@ class TestClean:
         transfer = await pending(world)
         for _ in range(2):
             assert await run_clean(world.ports, ending(transfer, State.CANCELLED)) == DONE
-        assert world.acts[1:] == ["target.abort", "target.delete"]
+        assert world.target_writes[1:] == ["target.abort", "target.delete"]
 
 
 class TestClose:

@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from activities.transfers.start import TIMEOUTS, UNCLEARED, run_start
+from activities.transfers.confirm import UNCLEARED
+from activities.transfers.start import TIMEOUTS, run_start
 from adapters.translation import (
     SOURCE_HEAD,
     SOURCE_TAGS,
@@ -66,7 +67,7 @@ class TestANewBlob:
         transfer = world.put()
         outcome = await start(world, transfer)
         assert outcome == Outcome(Verdict.VERIFIED, engine=Engine.SYNC, size=len(CONTENT))
-        assert sorted(world.asked) == ["letters.read", "source.head", "target.copy"]
+        assert sorted(world.request_names) == ["letters.read", "source.head", "target.copy"]
 
     async def test_it_arrives_whole_with_its_metadata_and_the_receipt(self, world: World) -> None:
         """A receipt that the source carries itself is replaced, however it is spelled."""
@@ -86,7 +87,7 @@ class TestANewBlob:
         transfer = world.put(kind=Kind.PAGE)
         outcome = await start(world, transfer)
         assert (outcome.verdict, outcome.engine) == (Verdict.WAITING, Engine.ASYNC)
-        assert world.acts == ["target.copy"]
+        assert world.target_writes == ["target.copy"]
 
     async def test_a_second_run_of_the_same_activity_finds_it_done(self, world: World) -> None:
         """A host that died runs it again: one more attempt at the copy, refused, and one look."""
@@ -103,7 +104,7 @@ class TestANewBlob:
         world.requests.clear()
         heir = replace(world.ports, started_at=NOW + timedelta(seconds=1))
         assert (await run_start(heir, Run(transfer, NOW))).verdict is Verdict.VERIFIED
-        assert "target.copy" not in world.acts
+        assert "target.copy" not in world.target_writes
 
     async def test_the_tier_of_the_route_is_set(self) -> None:
         """Not the source's."""
@@ -177,7 +178,7 @@ class TestTheSource:
         outcome = await start(world, transfer, gone=True)
         assert (outcome.verdict, outcome.pause) == (Verdict.SUPERSEDED, 0)
         assert outcome.ending == Ending(State.SUPERSEDED, successor=Successor(None))
-        assert world.acts == []
+        assert world.target_writes == []
 
     async def test_one_that_is_there_at_the_second_look_is_copied(self, world: World) -> None:
         """The first answer was wrong, or came from a replica that was behind."""
@@ -190,7 +191,7 @@ class TestTheSource:
         newer = world.put(content=b"newer")
         outcome = await start(world, transfer)
         assert outcome.ending == Ending(State.SUPERSEDED, successor=Successor(newer.etag))
-        assert world.acts == []
+        assert world.target_writes == []
 
     async def test_an_append_blob_that_goes_on_growing_says_so(self, world: World) -> None:
         """Its successor may wait a minute."""
@@ -202,7 +203,7 @@ class TestTheSource:
     async def test_one_that_changes_between_look_and_copy_is_never_copied(self, world: World) -> None:
         """The copy is pinned; the look after the refusal tells."""
         transfer = world.put()
-        world.when(TARGET_COPY, lambda: world.put(content=b"newer"))
+        world.before_next(TARGET_COPY, lambda: world.put(content=b"newer"))
         outcome = await start(world, transfer)
         assert outcome.verdict is Verdict.SUPERSEDED
         assert world.at(transfer.target_blob) is None
@@ -211,7 +212,7 @@ class TestTheSource:
         """Somebody must rehydrate it."""
         outcome = await start(world, world.put(tier="Archive"))
         assert (outcome.verdict, outcome.reason) == (Verdict.PERMANENT, Reason.SOURCE_ARCHIVED)
-        assert world.acts == []
+        assert world.target_writes == []
 
     async def test_one_that_is_itself_a_pending_copy_is_for_later(self, world: World) -> None:
         """Its bytes are not there yet."""
@@ -236,7 +237,7 @@ class TestTheSource:
         outcome = await start(world, world.put(metadata={"notes": "x" * 8_150}))
         assert (outcome.verdict, outcome.reason) == (Verdict.PERMANENT, Reason.UNSUPPORTED_BLOB)
         assert "8 KB" in outcome.detail
-        assert world.acts == []
+        assert world.target_writes == []
 
     async def test_metadata_in_bytes_that_are_not_utf_8_raises_nothing(self, world: World) -> None:
         """They reach us as lone surrogates; the target says whether it can be sent them."""
@@ -256,13 +257,13 @@ class TestAnEcho:
         transfer = echo(world)
         outcome = await start(world, transfer)
         assert outcome == Outcome(Verdict.SUPERSEDED, ending=Ending(State.SUPERSEDED, detail=ECHO), size=len(CONTENT))
-        assert sorted(world.asked) == ["letters.read", "source.head", "target.head"]
+        assert sorted(world.request_names) == ["letters.read", "source.head", "target.head"]
 
     async def test_that_was_edited_is_copied_after_a_look_in_the_right_order(self, world: World) -> None:
         """Target first, source second: what was read the other way round is not acted upon."""
         transfer = echo(world, b"edited")
         assert (await start(world, transfer)).verdict is Verdict.VERIFIED
-        looks = [name for name in world.asked if name.endswith((".head", ".copy"))]
+        looks = [name for name in world.request_names if name.endswith((".head", ".copy"))]
         assert looks == ["source.head", "target.head", "target.head", "source.head", "target.copy"]
         assert world.storage.blobs[transfer.target_blob].content == b"edited"
 
@@ -271,7 +272,7 @@ class TestAnEcho:
         transfer = echo(world)
         world.storage.remove(transfer.target_blob)
         assert (await start(world, transfer)).ending == Ending(State.SUPERSEDED, detail=ECHO)
-        assert world.acts == []
+        assert world.target_writes == []
 
     async def test_of_metadata_that_only_looks_like_a_receipt_is_copied(self, world: World) -> None:
         """A blob that was shared from elsewhere is handed on."""
@@ -279,7 +280,7 @@ class TestAnEcho:
             metadata={RECEIPT_SOURCE_ETAG: "0x1", RECEIPT_TRANSFER_ID: "37a8eec1-69dbf36083ff9fc45dab5d50"}
         )
         assert (await start(world, transfer)).verdict is Verdict.VERIFIED
-        assert "target.head" not in world.asked
+        assert "target.head" not in world.request_names
 
 
 class TestTheTarget:
@@ -288,10 +289,10 @@ class TestTheTarget:
     async def test_a_blob_without_receipt_is_overwritten_under_its_etag(self, world: World) -> None:
         """The prefix belongs to the route."""
         transfer = world.put()
-        world.land(replace(transfer, etag="0xOLD"), b"older")
+        world.put_copy(replace(transfer, etag="0xOLD"), b"older")
         outcome = await start(world, transfer)
         assert outcome.verdict is Verdict.VERIFIED
-        assert world.asked == [
+        assert world.request_names == [
             *["source.head", "letters.read", "target.copy"],
             *["target.head", "source.head", "letters.read", "target.copy"],
         ]
@@ -300,24 +301,24 @@ class TestTheTarget:
     async def test_what_holds_the_version_already_is_confirmed_and_not_copied(self, world: World) -> None:
         """A late duplicate, even with an empty task hub: one look, no copy."""
         transfer = world.put()
-        world.land(transfer)
+        world.put_copy(transfer)
         outcome = await start(world, transfer, first=False)
         assert outcome == Outcome(Verdict.VERIFIED, size=len(CONTENT))
-        assert world.asked == ["target.head", "source.head", "letters.read"]
+        assert world.request_names == ["target.head", "source.head", "letters.read"]
 
     async def test_whoevers_transfer_wrote_it(self, world: World) -> None:
         """A receipt counts by version and size."""
         transfer = world.put()
-        world.land(replace(transfer, id="00000000-000000000000000000000000"))
+        world.put_copy(replace(transfer, id="00000000-000000000000000000000000"))
         assert (await start(world, transfer, first=False)).verdict is Verdict.VERIFIED
-        assert world.acts == []
+        assert world.target_writes == []
 
     async def test_a_receipt_on_a_blob_of_another_size_does_not_count(self, world: World) -> None:
         """Somebody set its properties after a failed copy."""
         transfer = world.put()
-        world.land(transfer, b"")
+        world.put_copy(transfer, b"")
         assert (await start(world, transfer, first=False)).verdict is Verdict.VERIFIED
-        assert world.acts == ["target.copy"]
+        assert world.target_writes == ["target.copy"]
         assert world.storage.blobs[transfer.target_blob].content == CONTENT
 
     async def test_a_pending_copy_of_this_version_is_waited_for_whoevers_it_is(self, world: World) -> None:
@@ -328,7 +329,7 @@ class TestTheTarget:
         world.ports = replace(world.ports, routes=(renamed,))
         outcome = await start(world, identity.transfer(renamed, NAME, transfer.etag))
         assert outcome.verdict is Verdict.WAITING
-        assert world.acts == ["target.copy", "target.copy"]
+        assert world.target_writes == ["target.copy", "target.copy"]
 
     async def test_a_pending_copy_of_another_version_is_aborted_and_replaced(self, world: World) -> None:
         """Only once the source was seen to be ours."""
@@ -337,7 +338,7 @@ class TestTheTarget:
         new = world.put(content=b"newer", kind=Kind.PAGE)
         outcome = await start(world, new)
         assert (outcome.verdict, outcome.began) == (Verdict.WAITING, True)
-        assert world.acts == ["target.copy", "target.copy", "target.abort", "target.copy"]
+        assert world.target_writes == ["target.copy", "target.copy", "target.abort", "target.copy"]
         world.storage.finish(new.target_blob)
         assert world.storage.blobs[new.target_blob].content == b"newer"
 
@@ -348,14 +349,14 @@ class TestTheTarget:
         await start(world, new)
         outcome = await start(world, old, first=False)
         assert outcome.verdict is Verdict.SUPERSEDED
-        assert world.acts == ["target.copy"]
+        assert world.target_writes == ["target.copy"]
 
     async def test_an_abort_that_came_too_late_is_followed_by_another_look(self, world: World) -> None:
         """Whatever it answers, the next look tells."""
         old = world.put(kind=Kind.PAGE)
         await start(world, old)
         new = world.put(content=b"newer", kind=Kind.PAGE)
-        world.when(TARGET_ABORT, lambda: world.storage.fail(old.target_blob, "too late"))
+        world.before_next(TARGET_ABORT, lambda: world.storage.fail(old.target_blob, "too late"))
         assert (await start(world, new, first=False)).began
 
     async def test_an_async_copy_that_is_done_is_confirmed_and_its_source_url_cleared(self, world: World) -> None:
@@ -380,7 +381,7 @@ class TestTheTarget:
 
         world.target.head = unsigned  # type: ignore[method-assign]
         assert await start(world, transfer, first=False) == Outcome(Verdict.VERIFIED, size=len(CONTENT))
-        assert world.acts == ["target.copy"]
+        assert world.target_writes == ["target.copy"]
 
     async def test_one_that_somebody_changed_before_it_was_cleared_is_verified_all_the_same(self, world: World) -> None:
         """A 412 is fine: the change has cleared it."""
@@ -389,7 +390,7 @@ class TestTheTarget:
         world.storage.finish(transfer.target_blob)
         world.refuse(TARGET_CLEAR, error_for_answer(TARGET_CLEAR, 412, "ConditionNotMet"))
         assert await start(world, transfer, first=False) == Outcome(Verdict.VERIFIED, size=len(CONTENT))
-        assert world.acts.count("target.clear") == 1
+        assert world.target_writes.count("target.clear") == 1
 
     @pytest.mark.parametrize("code", ["LeaseIdMissing", "BlobImmutableDueToPolicy", "AuthorizationPermissionMismatch"])
     async def test_one_that_cannot_be_cleared_is_verified_with_a_note(self, world: World, code: str) -> None:
@@ -400,7 +401,7 @@ class TestTheTarget:
         assert (outcome.verdict, outcome.size) == (Verdict.VERIFIED, len(CONTENT))
         assert outcome.note.startswith(UNCLEARED)
         assert code in outcome.note
-        assert world.acts.count("target.clear") == 1
+        assert world.target_writes.count("target.clear") == 1
 
     async def test_a_busy_service_while_it_clears_is_for_later(self, world: World) -> None:
         """It will be less busy."""
@@ -412,9 +413,9 @@ class TestTheTarget:
     async def test_a_clearing_that_was_not_answered_is_looked_at_again(self, world: World) -> None:
         """It had happened: nothing is left to say."""
         transfer = await copied(world)
-        world.lose(TARGET_CLEAR)
+        world.lose_answer(TARGET_CLEAR)
         assert await start(world, transfer, first=False) == Outcome(Verdict.VERIFIED, size=len(CONTENT))
-        assert world.acts.count("target.clear") == 1
+        assert world.target_writes.count("target.clear") == 1
 
     async def test_one_whose_clearing_is_never_answered_is_verified_with_a_note(self, world: World) -> None:
         """Eight looks showed it whole."""
@@ -423,12 +424,14 @@ class TestTheTarget:
         outcome = await start(world, transfer, first=False)
         assert (outcome.verdict, outcome.size) == (Verdict.VERIFIED, len(CONTENT))
         assert outcome.note.startswith(UNCLEARED)
-        assert world.acts.count("target.clear") == MAX_LOOKS
+        assert world.target_writes.count("target.clear") == MAX_LOOKS
 
     async def test_one_that_was_whole_and_is_no_more_is_not_verified_for_it(self, world: World) -> None:
         """Only what the last look showed counts."""
         transfer = await copied(world)
-        world.when(TARGET_CLEAR, lambda: world.storage.put(transfer.target_blob, Item(b"theirs", kind=Kind.PAGE)))
+        world.before_next(
+            TARGET_CLEAR, lambda: world.storage.put(transfer.target_blob, Item(b"theirs", kind=Kind.PAGE))
+        )
         world.refuse(TARGET_CLEAR, error_for_no_answer(TARGET_CLEAR))
         world.refuse(TARGET_COPY, error_for_no_answer(TARGET_COPY))
         assert (await start(world, transfer, first=False)).verdict is Verdict.RETRYABLE
@@ -440,7 +443,7 @@ class TestTheTarget:
         outcome = await run_start(world.ports, run)
         assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.TARGET_CONFLICT)
         assert outcome.detail == "copied 8 times, but another writer always replaced it"
-        assert world.acts == []
+        assert world.target_writes == []
         given_up = lifecycle.advance(run, outcome, NOW)
         assert given_up.step is Step.RECORD
         assert given_up.ending is not None
@@ -449,7 +452,7 @@ class TestTheTarget:
     async def test_what_the_eighth_copy_made_is_verified(self, world: World) -> None:
         """Only another copy is refused."""
         transfer = world.put()
-        world.land(transfer)
+        world.put_copy(transfer)
         assert (await start(world, transfer, first=False, copy_attempts=MAX_COPY_ATTEMPTS)).verdict is Verdict.VERIFIED
 
     async def test_a_missing_container_is_permanent(self, world: World) -> None:
@@ -462,17 +465,17 @@ class TestTheTarget:
     async def test_a_lease_is_for_later_and_the_detail_says_so(self, world: World) -> None:
         """Somebody else's hold is not ours to break."""
         transfer = world.put()
-        world.land(replace(transfer, etag="0xOLD"), b"older")
+        world.put_copy(replace(transfer, etag="0xOLD"), b"older")
         world.storage.lease(transfer.target_blob)
         outcome = await start(world, transfer, first=False)
         assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.TARGET_CONFLICT)
         assert "another client holds a lease" in outcome.detail
-        assert world.acts == ["target.copy"]
+        assert world.target_writes == ["target.copy"]
 
     async def test_whatever_goes_wrong_the_versions_size_is_told(self, world: World) -> None:
         """Without it, who cleans up later could not tell a whole blob from a half-made one."""
         transfer = world.put()
-        world.lose(TARGET_COPY)
+        world.lose_answer(TARGET_COPY)
         world.refuse(TARGET_HEAD, error_for_answer(TARGET_HEAD, 503, "ServerBusy"))
         outcome = await start(world, transfer)
         assert (outcome.verdict, outcome.size) == (Verdict.RETRYABLE, len(CONTENT))
@@ -485,11 +488,11 @@ class TestTheWindow:
     async def test_what_was_read_too_long_ago_is_read_again(self, world: World, request_: object) -> None:
         """A worker that slept between look and act does not act."""
         transfer = world.put()
-        world.when(request_, lambda: world.pass_time(16))  # type: ignore[arg-type]
+        world.before_next(request_, lambda: world.pass_time(16))  # type: ignore[arg-type]
         outcome = await start(world, transfer, first=False)
         assert outcome.verdict is Verdict.VERIFIED
-        assert world.asked.count("source.head") == 2
-        assert world.acts == ["target.copy"]
+        assert world.request_names.count("source.head") == 2
+        assert world.target_writes == ["target.copy"]
 
     async def test_an_abort_is_based_on_a_young_look_too(self, world: World) -> None:
         """A worker that slept might abort a copy that somebody has begun meanwhile."""
@@ -497,35 +500,35 @@ class TestTheWindow:
         await start(world, old)
         new = world.put(content=b"newer", kind=Kind.PAGE)
         world.requests.clear()
-        world.when(SOURCE_HEAD, lambda: world.pass_time(16))
+        world.before_next(SOURCE_HEAD, lambda: world.pass_time(16))
         assert (await start(world, new, first=False)).began
-        assert world.asked[: world.asked.index("target.abort")].count("source.head") == 2
-        assert world.acts == ["target.abort", "target.copy"]
+        assert world.request_names[: world.request_names.index("target.abort")].count("source.head") == 2
+        assert world.target_writes == ["target.abort", "target.copy"]
 
     async def test_looks_that_take_too_long_are_left_for_later_before_the_eighth(self, world: World) -> None:
         """The host ends a function that lasts too long, and its worker's others with it: three timeouts are enough."""
         transfer = world.put()
         slow = world.ports.times.timeout + 1
-        world.troubles.append(lambda request, _: world.pass_time(slow) if request == SOURCE_HEAD else None)
+        world.faults.append(lambda request, _: world.pass_time(slow) if request == SOURCE_HEAD else None)
         outcome = await start(world, transfer)
         assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.TARGET_CONFLICT)
-        assert world.asked.count("source.head") == TIMEOUTS
-        assert world.acts == []
+        assert world.request_names.count("source.head") == TIMEOUTS
+        assert world.target_writes == []
 
     async def test_just_inside_it_acts(self, world: World) -> None:
         """15 seconds."""
         transfer = world.put()
-        world.when(SOURCE_HEAD, lambda: world.pass_time(15))
+        world.before_next(SOURCE_HEAD, lambda: world.pass_time(15))
         await start(world, transfer)
-        assert world.asked.count("source.head") == 1
+        assert world.request_names.count("source.head") == 1
 
     async def test_a_world_that_is_always_too_slow_is_left_for_later(self, world: World) -> None:
         """Eight looks, no act."""
         transfer = world.put()
-        world.troubles.append(lambda request, _: world.pass_time(16) if request == SOURCE_HEAD else None)
+        world.faults.append(lambda request, _: world.pass_time(16) if request == SOURCE_HEAD else None)
         outcome = await start(world, transfer)
         assert outcome.verdict is Verdict.RETRYABLE
-        assert world.acts == []
+        assert world.target_writes == []
 
 
 class TestNoAnswer:
@@ -534,24 +537,24 @@ class TestNoAnswer:
     async def test_a_copy_that_happened_though_its_answer_was_lost_is_found(self, world: World) -> None:
         """One copy, one look."""
         transfer = world.put()
-        world.lose(TARGET_COPY)
+        world.lose_answer(TARGET_COPY)
         outcome = await start(world, transfer)
         assert outcome.verdict is Verdict.VERIFIED
-        assert world.acts == ["target.copy", "target.clear"]
+        assert world.target_writes == ["target.copy", "target.clear"]
 
     async def test_a_copy_that_did_not_happen_is_made(self, world: World) -> None:
         """A look shows nothing there; the second request makes it."""
         transfer = world.put()
         world.refuse(TARGET_COPY, error_for_no_answer(TARGET_COPY), times=1)
         assert (await start(world, transfer)).verdict is Verdict.VERIFIED
-        assert world.acts == ["target.copy", "target.copy"]
+        assert world.target_writes == ["target.copy", "target.copy"]
 
     async def test_an_async_copy_whose_answer_was_lost_is_waited_for(self, world: World) -> None:
         """It is pending and it is of this version."""
         transfer = world.put(kind=Kind.PAGE)
-        world.lose(TARGET_COPY)
+        world.lose_answer(TARGET_COPY)
         assert (await start(world, transfer)).verdict is Verdict.WAITING
-        assert world.acts == ["target.copy"]
+        assert world.target_writes == ["target.copy"]
 
     async def test_without_any_answer_it_is_for_later_after_eight_looks(self, world: World) -> None:
         """Bounded work."""
@@ -559,7 +562,7 @@ class TestNoAnswer:
         world.refuse(TARGET_COPY, error_for_no_answer(TARGET_COPY))
         outcome = await start(world, transfer)
         assert outcome.verdict is Verdict.RETRYABLE
-        assert world.acts == ["target.copy"] * MAX_LOOKS
+        assert world.target_writes == ["target.copy"] * MAX_LOOKS
 
 
 REFUSALS = [
@@ -591,30 +594,30 @@ class TestARefusal:
         outcome = await start(world, transfer)
         assert (outcome.verdict, outcome.reason) == (Verdict.PERMANENT, reason)
         assert f"{status} {code}".strip() in outcome.detail
-        assert world.acts == ["target.copy"]
-        assert world.asked.count("source.head") <= 2
+        assert world.target_writes == ["target.copy"]
+        assert world.request_names.count("source.head") <= 2
 
     async def test_of_a_copy_over_another_blob_too(self, world: World) -> None:
         """What is there is what was there."""
         transfer = world.put()
-        world.land(replace(transfer, etag="0xOLD"), b"older")
+        world.put_copy(replace(transfer, etag="0xOLD"), b"older")
         world.refuse(TARGET_COPY, error_for_answer(TARGET_COPY, 409, "SomethingNew"))
         outcome = await start(world, transfer, first=False)
-        assert (outcome.verdict, world.acts) == (Verdict.PERMANENT, ["target.copy"])
+        assert (outcome.verdict, world.target_writes) == (Verdict.PERMANENT, ["target.copy"])
 
     async def test_is_not_final_where_the_target_changed(self, world: World) -> None:
         """The blind first copy met a blob; the next one is conditional on it."""
         transfer = world.put()
-        world.land(replace(transfer, etag="0xOLD"), b"older")
+        world.put_copy(replace(transfer, etag="0xOLD"), b"older")
         world.refuse(TARGET_COPY, error_for_answer(TARGET_COPY, 409, "SomethingNew"), times=1)
         assert (await start(world, transfer)).verdict is Verdict.VERIFIED
-        assert world.acts == ["target.copy", "target.copy"]
+        assert world.target_writes == ["target.copy", "target.copy"]
 
     async def test_is_not_final_where_the_source_changed(self, world: World) -> None:
         """It is superseded."""
         transfer = world.put()
         world.refuse(TARGET_COPY, error_for_answer(TARGET_COPY, 409, "SomethingNew"), times=1)
-        world.when(TARGET_COPY, lambda: world.put(content=b"newer"))
+        world.before_next(TARGET_COPY, lambda: world.put(content=b"newer"))
         assert (await start(world, transfer)).verdict is Verdict.SUPERSEDED
 
     async def test_of_an_abort_is_permanent_while_the_same_copy_is_pending(self, world: World) -> None:
@@ -627,14 +630,14 @@ class TestARefusal:
         outcome = await start(world, new, first=False)
         assert (outcome.verdict, outcome.reason) == (Verdict.PERMANENT, Reason.UNSUPPORTED_BLOB)
         assert "target.abort: 409 SomethingNew" in outcome.detail
-        assert world.acts == ["target.abort"]
+        assert world.target_writes == ["target.abort"]
 
     async def test_of_a_clearing_is_a_note(self, world: World) -> None:
         """At once: the version is there."""
         transfer = await copied(world)
         world.refuse(TARGET_CLEAR, error_for_answer(TARGET_CLEAR, 409, "SomethingNew"))
         outcome = await start(world, transfer, first=False)
-        assert (outcome.verdict, world.acts.count("target.clear")) == (Verdict.VERIFIED, 1)
+        assert (outcome.verdict, world.target_writes.count("target.clear")) == (Verdict.VERIFIED, 1)
         assert "409 SomethingNew" in outcome.note
 
     async def test_of_a_look_at_a_blob_with_a_key_of_its_owners_is_permanent(self, world: World) -> None:
@@ -642,7 +645,7 @@ class TestARefusal:
         world.refuse(SOURCE_HEAD, error_for_answer(SOURCE_HEAD, 409, "BlobUsesCustomerSpecifiedEncryption"))
         outcome = await start(world, world.put())
         assert (outcome.verdict, outcome.reason) == (Verdict.PERMANENT, Reason.UNSUPPORTED_BLOB)
-        assert world.asked.count("source.head") == 1
+        assert world.request_names.count("source.head") == 1
 
 
 class TestEngines:
@@ -654,7 +657,7 @@ class TestEngines:
         world.refuse(TARGET_COPY, UNVERIFIED, times=1)
         outcome = await start(world, transfer)
         assert (outcome.verdict, outcome.engine) == (Verdict.WAITING, Engine.ASYNC)
-        assert world.acts == ["target.copy", "target.copy"]
+        assert world.target_writes == ["target.copy", "target.copy"]
 
     @pytest.mark.parametrize("status", [401, 403, 404, 409])
     async def test_a_source_that_is_refused_to_one_engine_is_tried_by_the_other(
@@ -664,7 +667,7 @@ class TestEngines:
         transfer = world.put()
         world.refuse(TARGET_COPY, error_for_answer(TARGET_COPY, status, CANNOT_VERIFY_SOURCE), times=1)
         assert (await start(world, transfer)).engine is Engine.ASYNC
-        assert world.acts == ["target.copy", "target.copy"]
+        assert world.target_writes == ["target.copy", "target.copy"]
 
     @pytest.mark.parametrize("status", [408, 429, 500, 503])
     async def test_a_source_that_is_busy_is_for_later_by_the_same_engine(self, world: World, status: int) -> None:
@@ -673,7 +676,7 @@ class TestEngines:
         world.refuse(TARGET_COPY, error_for_answer(TARGET_COPY, status, CANNOT_VERIFY_SOURCE), times=1)
         outcome = await start(world, transfer)
         assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.THROTTLED)
-        assert world.acts == ["target.copy"]
+        assert world.target_writes == ["target.copy"]
 
     async def test_refused_by_both_it_is_for_later_and_each_was_asked_once(self, world: World) -> None:
         """The detail names both."""
@@ -682,7 +685,7 @@ class TestEngines:
         outcome = await start(world, transfer)
         assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.SOURCE_UNREADABLE)
         assert "async, sync" in outcome.detail
-        assert world.acts == ["target.copy", "target.copy"]
+        assert world.target_writes == ["target.copy", "target.copy"]
 
     @pytest.mark.parametrize("engine", [EnginePreference.SYNC, EnginePreference.ASYNC])
     async def test_a_forced_engine_never_falls_back(self, engine: EnginePreference) -> None:
@@ -692,14 +695,14 @@ class TestEngines:
         world.refuse(TARGET_COPY, UNVERIFIED)
         outcome = await start(world, transfer)
         assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.SOURCE_UNREADABLE)
-        assert world.acts == ["target.copy"]
+        assert world.target_writes == ["target.copy"]
 
     async def test_a_blob_that_sync_cannot_carry_is_not_tried_by_async_after_all(self, world: World) -> None:
         """What only `async` can carry has no other engine."""
         transfer = world.put(kind=Kind.APPEND)
         world.refuse(TARGET_COPY, UNVERIFIED)
         assert (await start(world, transfer)).reason is Reason.SOURCE_UNREADABLE
-        assert world.acts == ["target.copy"]
+        assert world.target_writes == ["target.copy"]
 
     @pytest.mark.parametrize("kind", [Kind.PAGE, Kind.APPEND])
     async def test_a_forced_sync_that_cannot_carry_the_blob_is_unsupported(self, kind: Kind) -> None:
@@ -707,7 +710,7 @@ class TestEngines:
         world = World((with_engine(EnginePreference.SYNC),))
         outcome = await start(world, world.put(kind=kind))
         assert (outcome.verdict, outcome.reason) == (Verdict.PERMANENT, Reason.UNSUPPORTED_BLOB)
-        assert world.acts == []
+        assert world.target_writes == []
 
     def test_the_bound_of_sync_is_256_mib(self) -> None:
         """The service's own."""
@@ -723,7 +726,7 @@ class TestTags:
         outcome = await start(world, transfer)
         assert outcome.note == ""
         assert world.storage.blobs[transfer.target_blob].tags == {"team": "a"}
-        assert world.asked.count("source.tags") == 1
+        assert world.request_names.count("source.tags") == 1
 
     async def test_refused_by_the_target_it_is_copied_without_and_the_note_says_so(self, world: World) -> None:
         """A refusal for tags alone is no failure."""
@@ -736,7 +739,7 @@ class TestTags:
             "(403 AuthorizationPermissionMismatch: the app's access is refused)"
         )
         assert world.storage.blobs[transfer.target_blob].tags == {}
-        assert world.acts == ["target.copy", "target.copy"]
+        assert world.target_writes == ["target.copy", "target.copy"]
 
     @pytest.mark.parametrize(
         ("status", "code"),
@@ -760,14 +763,14 @@ class TestTags:
         assert outcome.note.startswith("index tags were not copied: the target's account refused them")
         assert code in outcome.note
         assert world.storage.blobs[transfer.target_blob].tags == {}
-        assert world.acts == ["target.copy", "target.copy"]
+        assert world.target_writes == ["target.copy", "target.copy"]
 
     async def test_a_busy_service_is_no_reason_to_leave_them_out(self, world: World) -> None:
         """Later, with them."""
         transfer = world.put(tags={"team": "a"})
         world.refuse(TARGET_COPY, error_for_answer(TARGET_COPY, 503, "ServerBusy"), times=1)
         assert (await start(world, transfer)).reason is Reason.THROTTLED
-        assert world.acts == ["target.copy"]
+        assert world.target_writes == ["target.copy"]
 
     async def test_no_answer_is_no_reason_to_leave_them_out(self, world: World) -> None:
         """Looked at again, and copied with them."""
@@ -783,7 +786,7 @@ class TestTags:
         outcome = await start(world, transfer)
         assert outcome.verdict is Verdict.VERIFIED
         assert outcome.note == "index tags were not copied: the app may not read them at the source"
-        assert world.acts == ["target.copy"]
+        assert world.target_writes == ["target.copy"]
 
     async def test_a_refusal_of_a_copy_without_tags_is_a_failure(self, world: World) -> None:
         """There is nothing to leave out."""
@@ -792,7 +795,7 @@ class TestTags:
         outcome = await start(world, transfer)
         assert outcome.verdict in {Verdict.RETRYABLE, Verdict.PERMANENT}
         assert outcome.reason is Reason.TARGET_UNWRITABLE
-        assert world.acts == ["target.copy"]
+        assert world.target_writes == ["target.copy"]
 
     async def test_a_role_that_lacks_everything_costs_one_more_copy_and_is_then_a_failure(self, world: World) -> None:
         """The same code refuses tags and copies: without tags it is plain."""
@@ -800,14 +803,14 @@ class TestTags:
         world.refuse(TARGET_COPY, error_for_answer(TARGET_COPY, 403, "AuthorizationPermissionMismatch"))
         outcome = await start(world, transfer)
         assert outcome.reason is Reason.TARGET_UNWRITABLE
-        assert world.acts == ["target.copy", "target.copy"]
+        assert world.target_writes == ["target.copy", "target.copy"]
 
     async def test_throttled_while_reading_them_is_for_later(self, world: World) -> None:
         """Not without tags, then: later, with them."""
         transfer = world.put(tags={"team": "a"})
         world.refuse(SOURCE_TAGS, error_for_answer(SOURCE_TAGS, 503, "ServerBusy"))
         assert (await start(world, transfer)).reason is Reason.THROTTLED
-        assert world.acts == []
+        assert world.target_writes == []
 
 
 class TestTheEnd:
@@ -820,7 +823,7 @@ class TestTheEnd:
         await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(state, Reason.THROTTLED, "503")))
         outcome = await start(world, transfer)
         assert (outcome.verdict, outcome.ending) == (Verdict.ENDED, Ending(state, Reason.THROTTLED, "503"))
-        assert world.acts == []
+        assert world.target_writes == []
 
     async def test_a_newer_attempt_acts(self, world: World) -> None:
         """A replay."""
@@ -833,10 +836,10 @@ class TestTheEnd:
         transfer = world.put()
         ended = Ended(transfer.id, 0, Ending(State.CANCELLED))
         world.refuse(TARGET_COPY, error_for_no_answer(TARGET_COPY), times=1)
-        world.when(TARGET_COPY, lambda: world.dead_letters.ends.update({transfer.id: ended}))
+        world.before_next(TARGET_COPY, lambda: world.dead_letters.ends.update({transfer.id: ended}))
         outcome = await start(world, transfer)
         assert outcome.ending == Ending(State.CANCELLED)
-        assert world.acts == ["target.copy"]
+        assert world.target_writes == ["target.copy"]
 
 
 async def test_a_failed_copy_is_begun_again_over_what_it_left(world: World) -> None:
@@ -846,7 +849,7 @@ async def test_a_failed_copy_is_begun_again_over_what_it_left(world: World) -> N
     world.storage.fail(transfer.target_blob, "500 InternalError")
     assert world.storage.blobs[transfer.target_blob].copy.status is CopyStatus.FAILED  # type: ignore[union-attr]
     assert (await start(world, transfer, first=False)).verdict is Verdict.WAITING
-    assert world.acts == ["target.copy", "target.copy"]
+    assert world.target_writes == ["target.copy", "target.copy"]
 
 
 class TestAnUnfinishedUpload:
@@ -864,8 +867,8 @@ class TestAnUnfinishedUpload:
         assert "409 BlobAlreadyExists" in outcome.detail
         assert "started an upload" in outcome.detail
         assert len(f"target.copy: {outcome.detail}") < MAX_DETAIL
-        assert world.acts == ["target.copy"] * acts
-        assert world.asked.count("target.head") == 2
+        assert world.target_writes == ["target.copy"] * acts
+        assert world.request_names.count("target.head") == 2
 
     async def test_is_none_where_it_happens_once(self, world: World) -> None:
         """Somebody wrote and deleted between the look and the copy."""
@@ -880,9 +883,9 @@ class TestAnUnfinishedUpload:
             world.refuse(TARGET_COPY, refusal, times=1)
 
         def appear() -> None:
-            world.land(replace(transfer, etag="0xOLD"), b"older")
-            world.when(TARGET_HEAD, lambda: world.storage.remove(transfer.target_blob))
+            world.put_copy(replace(transfer, etag="0xOLD"), b"older")
+            world.before_next(TARGET_HEAD, lambda: world.storage.remove(transfer.target_blob))
 
-        world.when(TARGET_HEAD, lambda: world.when(TARGET_HEAD, appear))
+        world.before_next(TARGET_HEAD, lambda: world.before_next(TARGET_HEAD, appear))
         assert (await start(world, transfer, first=False)).verdict is Verdict.VERIFIED
-        assert world.acts == ["target.copy"] * 4
+        assert world.target_writes == ["target.copy"] * 4

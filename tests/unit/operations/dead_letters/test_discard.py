@@ -27,7 +27,16 @@ from rules.orchestrations.instance import Instance
 from rules.orchestrations.liveness import RETENTION
 from rules.transfers.model import Ended, Ending, Run, Transfer
 from rules.transfers.states import State
-from tests.unit.job_runs import MOMENT, OTHER, carry, dead, done, step, told, until
+from tests.unit.job_runs import (
+    MILLISECOND,
+    OTHER_ROUTE,
+    finish_transfers,
+    put_dead_letter,
+    results_by_id,
+    run_next_batch,
+    run_to_end,
+    run_until,
+)
 from tests.unit.samples import NAME, NOW, ROUTE
 from tests.unit.world import World
 
@@ -53,7 +62,7 @@ class TestOne:
 
     async def test_it_is_resolved_and_stays_readable_and_its_transfer_stays_dead_lettered(self, world: World) -> None:
         """The transfer shows what became of its letter; the letter keeps why it failed."""
-        transfer = await dead(world, NAME)
+        transfer = await put_dead_letter(world, NAME)
         shown = await look(world.ports, world.instances, transfer.id)
         assert shown["letter"] == {"state": "open", "resolved_at": None, "resolved_as": None}
         kept = await discard(world.ports, world.instances, transfer.id)
@@ -63,7 +72,7 @@ class TestOne:
         shown = await look(world.ports, world.instances, transfer.id)
         assert shown["state"] == "dead_lettered"
         assert shown["letter"] == {"state": "resolved", "resolved_at": stamp(NOW), "resolved_as": "discarded"}
-        assert "instances.start" not in world.asked
+        assert "instances.start" not in world.request_names
 
     async def test_a_messages(self, world: World) -> None:
         """It has no transfer."""
@@ -86,17 +95,17 @@ class TestOne:
 
     async def test_a_second_time_it_is_a_conflict_that_says_how_it_was_resolved(self, world: World) -> None:
         """Nothing is written."""
-        transfer = await dead(world, NAME)
+        transfer = await put_dead_letter(world, NAME)
         await put_away(world, transfer)
-        writes = world.asked.count(LETTERS_WRITE.name)
+        writes = world.request_names.count(LETTERS_WRITE.name)
         with pytest.raises(Resolved, match="was discarded") as caught:
             await put_away(world, transfer)
         assert caught.value.facts == {"resolved_as": "discarded"}
-        assert world.asked.count(LETTERS_WRITE.name) == writes
+        assert world.request_names.count(LETTERS_WRITE.name) == writes
 
     async def test_one_that_a_replay_resolved_is_a_conflict(self, world: World) -> None:
         """With its state."""
-        transfer = await dead(world, NAME)
+        transfer = await put_dead_letter(world, NAME)
         await world.dead_letters.resolve(transfer.id, 0, "verified", NOW)
         with pytest.raises(Resolved, match="already resolved") as caught:
             await put_away(world, transfer)
@@ -107,8 +116,8 @@ class TestOne:
         self, world: World, status: str
     ) -> None:
         """Also while what the host failed waits to be resumed."""
-        transfer = await dead(world, NAME)
-        world.stands(transfer, status, Run(transfer, NOW, attempt=1, has_open_dead_letter=True))
+        transfer = await put_dead_letter(world, NAME)
+        world.put_instance(transfer, status, Run(transfer, NOW, attempt=1, has_open_dead_letter=True))
         with pytest.raises(StillRunning) as caught:
             await put_away(world, transfer)
         assert caught.value.retry_after == 30
@@ -116,22 +125,22 @@ class TestOne:
 
     async def test_afterwards_it_cannot_be_replayed_and_the_answer_says_what_can_be_done(self, world: World) -> None:
         """Sharing the blob is a decision of its own: the next attempt."""
-        transfer = await dead(world, NAME)
+        transfer = await put_dead_letter(world, NAME)
         await put_away(world, transfer)
         with pytest.raises(Resolved, match="was discarded") as caught:
             await replay(world.ports, world.instances, transfer.id)
         assert "POST /api/transfers" in caught.value.fix
-        assert "instances.start" not in world.asked
+        assert "instances.start" not in world.request_names
         await share(world.ports, world.instances, ROUTE.name, NAME)
         run = world.instances.kept[transfer.id].run
         assert run is not None
         assert (run.attempt, run.has_open_dead_letter) == (1, False)
-        await carry(world)
+        await finish_transfers(world)
         assert world.at(transfer.target_blob) is not None
 
     async def test_a_later_failure_opens_it_again(self, world: World) -> None:
         """That one was not discarded."""
-        transfer = await dead(world, NAME)
+        transfer = await put_dead_letter(world, NAME)
         await put_away(world, transfer)
         await fail_again(world, transfer)
         opened = world.dead_letters.open[transfer.id]
@@ -146,9 +155,9 @@ class TestRaces:
 
     async def test_a_replay_that_begins_at_the_same_moment_runs_and_a_failure_of_it_is_seen(self, world: World) -> None:
         """Both had looked. The letter is discarded; the attempt that was not discarded opens it again."""
-        transfer = await dead(world, NAME)
+        transfer = await put_dead_letter(world, NAME)
         run = Run(transfer, NOW, attempt=1, has_open_dead_letter=True)
-        world.when(LETTERS_WRITE, partial(world.stands, transfer, "Running", run))
+        world.before_next(LETTERS_WRITE, partial(world.put_instance, transfer, "Running", run))
         await put_away(world, transfer)
         await fail_again(world, transfer)
         assert world.dead_letters.open[transfer.id].last == 1
@@ -156,13 +165,13 @@ class TestRaces:
     @pytest.mark.parametrize("how", ["verified", "superseded", "cancelled"])
     async def test_a_replay_that_ends_first_wins(self, world: World, how: str) -> None:
         """The answer is what is kept, and not what was asked for."""
-        transfer = await dead(world, NAME)
+        transfer = await put_dead_letter(world, NAME)
         open_ = world.dead_letters.open
 
         def resolve() -> None:
             world.dead_letters.resolved[transfer.id] = letters.resolved(open_.pop(transfer.id), NOW, how)
 
-        world.when(INSTANCES_FIND, resolve)
+        world.before_next(INSTANCES_FIND, resolve)
         with pytest.raises(Resolved) as caught:
             await put_away(world, transfer)
         assert caught.value.facts == {"resolved_as": how}
@@ -172,80 +181,80 @@ class TestRaces:
 
     async def test_a_failure_that_comes_first_is_not_discarded(self, world: World) -> None:
         """A person has not seen it."""
-        transfer = await dead(world, NAME)
+        transfer = await put_dead_letter(world, NAME)
         later = letters.merged(
             world.dead_letters.open[transfer.id], letters.of_run(Run(transfer, NOW, attempt=1), NOW, "1")
         )
         assert later is not None
-        world.when(INSTANCES_FIND, partial(world.dead_letters.open.__setitem__, transfer.id, later))
+        world.before_next(INSTANCES_FIND, partial(world.dead_letters.open.__setitem__, transfer.id, later))
         with pytest.raises(Conflict, match="failed again"):
             await put_away(world, transfer)
         assert world.dead_letters.open[transfer.id].last == 1
 
     async def test_a_letter_that_is_lost_at_the_same_moment_is_written_again(self, world: World) -> None:
         """It was not discarded, and the answer does not say so."""
-        transfer = await dead(world, NAME)
-        world.when(INSTANCES_FIND, world.dead_letters.open.clear)
+        transfer = await put_dead_letter(world, NAME)
+        world.before_next(INSTANCES_FIND, world.dead_letters.open.clear)
         with pytest.raises(Conflict):
             await put_away(world, transfer)
         await sweep(world.ports, world.instances)
-        await carry(world)
+        await finish_transfers(world)
         assert transfer.id in world.dead_letters.open
 
     async def test_two_at_once_both_say_discarded(self, world: World) -> None:
         """It is."""
-        transfer = await dead(world, NAME)
+        transfer = await put_dead_letter(world, NAME)
         discarded = letters.resolved(world.dead_letters.open[transfer.id], NOW, "discarded")
 
         def first() -> None:
             del world.dead_letters.open[transfer.id]
             world.dead_letters.resolved[transfer.id] = discarded
 
-        world.when(LETTERS_WRITE, first)
+        world.before_next(LETTERS_WRITE, first)
         assert await discard(world.ports, world.instances, transfer.id) == discarded
 
     async def test_the_sweep_does_not_write_it_again_and_asks_nothing_about_it(self, world: World) -> None:
         """Every five minutes, for as long as the record of its end is kept."""
-        made = [await dead(world, f"in/{number}") for number in range(3)]
+        made = [await put_dead_letter(world, f"in/{number}") for number in range(3)]
         for transfer in made:
             await put_away(world, transfer)
         world.requests.clear()
         await sweep(world.ports, world.instances)
-        assert world.asked == ["letters.list", "letters.list"]
+        assert world.request_names == ["letters.list", "letters.list"]
 
     async def test_nor_once_its_retention_has_ended(self, world: World) -> None:
         """The container's rule has deleted it; the history is still there."""
-        transfer = await dead(world, NAME)
+        transfer = await put_dead_letter(world, NAME)
         await put_away(world, transfer)
         world.dead_letters.resolved.clear()
         await sweep(world.ports, world.instances)
-        await carry(world)
+        await finish_transfers(world)
         assert world.dead_letters.open == {}
         world.pass_time(RETENTION.total_seconds() + 1)
         assert await purge(world.ports, world.instances) == 1
 
     async def test_nor_a_sweep_that_had_begun_before(self, world: World) -> None:
         """It found the letter missing, and its run of `close` is late."""
-        transfer = await dead(world, NAME)
+        transfer = await put_dead_letter(world, NAME)
         lost = world.dead_letters.open.pop(transfer.id)
         await sweep(world.ports, world.instances)
         late = world.instances.kept[transfer.id]
         await world.dead_letters.write(lost)
-        world.stands(transfer, "Completed", output={"state": "dead_lettered"})
+        world.put_instance(transfer, "Completed", output={"state": "dead_lettered"})
         await put_away(world, transfer)
         world.instances.kept[transfer.id] = late
-        await carry(world)
+        await finish_transfers(world)
         assert world.dead_letters.open == {}
 
     async def test_a_late_duplicate_of_its_event_starts_nothing_and_opens_nothing(self, world: World) -> None:
         """While its history is kept, and after the purge, when the duplicate ends as the record says."""
-        transfer = await dead(world, NAME)
+        transfer = await put_dead_letter(world, NAME)
         await put_away(world, transfer)
         assert (await accept(world.ports, world.instances, world.event(transfer))).started == ()
         world.pass_time(RETENTION.total_seconds() + 1)
         assert await purge(world.ports, world.instances) == 1
         assert (await accept(world.ports, world.instances, world.event(transfer))).started == (transfer.id,)
-        await carry(world)
+        await finish_transfers(world)
         assert (await look(world.ports, world.instances, transfer.id))["letter"]["resolved_as"] == "discarded"
         assert world.dead_letters.open == {}
         assert world.at(transfer.target_blob) is None
@@ -281,24 +290,24 @@ class TestMany:
             ({}, {"in/1", "in/2", "in/3"}),
             ({"reason": Reason.THROTTLED}, {"in/1", "in/3"}),
             ({"route": "other"}, {"in/3"}),
-            ({"since": NOW + MOMENT}, {"in/2"}),
-            ({"until": NOW + MOMENT}, {"in/1", "in/3"}),
+            ({"since": NOW + MILLISECOND}, {"in/2"}),
+            ({"until": NOW + MILLISECOND}, {"in/1", "in/3"}),
         ],
     )
     async def test_those_that_are_meant_are_discarded_and_no_others(
         self, wanted: dict[str, Any], names: set[str]
     ) -> None:
         """A dry run counts the same, and discards none."""
-        world = World(routes=(ROUTE, OTHER))
+        world = World(routes=(ROUTE, OTHER_ROUTE))
         made = [
-            await dead(world, "in/1", Reason.THROTTLED),
-            await dead(world, "in/2", Reason.TARGET_UNWRITABLE, NOW + 2 * MOMENT),
-            await dead(world, "in/3", Reason.THROTTLED, route=OTHER),
+            await put_dead_letter(world, "in/1", Reason.THROTTLED),
+            await put_dead_letter(world, "in/2", Reason.TARGET_UNWRITABLE, NOW + 2 * MILLISECOND),
+            await put_dead_letter(world, "in/3", Reason.THROTTLED, route=OTHER_ROUTE),
         ]
         meant = {transfer.id for transfer in made if transfer.name in names}
-        dry = await done(world, replace(DISCARD, dry_run=True, **wanted))
+        dry = await run_to_end(world, replace(DISCARD, dry_run=True, **wanted))
         assert (dry.tally, len(world.dead_letters.open)) == (Tally(found=len(meant), bytes=10 * len(meant)), 3)
-        job = await done(world, replace(DISCARD, **wanted))
+        job = await run_to_end(world, replace(DISCARD, **wanted))
         assert (job.state, job.tally.discarded) == (JobState.DONE, len(meant))
         assert {letter.resolved_as for letter in world.dead_letters.resolved.values()} == {"discarded"}
         assert (set(world.dead_letters.resolved), set(world.dead_letters.open)) == (
@@ -308,18 +317,18 @@ class TestMany:
 
     async def test_each_is_discarded_running_or_refused(self, world: World) -> None:
         """RejectedEvent with why; what failed again since the survey was not meant, and stays open."""
-        well, running, again = [await dead(world, f"in/{number}") for number in range(3)]
-        resolved, before, gone = [await dead(world, f"in/{number}") for number in range(3, 6)]
+        well, running, again = [await put_dead_letter(world, f"in/{number}") for number in range(3)]
+        resolved, before, gone = [await put_dead_letter(world, f"in/{number}") for number in range(3, 6)]
         message = await refuse(world.ports, b"hello", RejectedEvent(Reason.MALFORMED, "no JSON"))
-        job = await until(world, DISCARD, Phase.ACT)
-        world.stands(running, "Running", Run(running, NOW, attempt=1))
+        job = await run_until(world, DISCARD, Phase.ACT)
+        world.put_instance(running, "Running", Run(running, NOW, attempt=1))
         world.pass_time(60)
         await fail_again(world, again)
         await world.dead_letters.resolve(resolved.id, 0, "verified", NOW)
-        await world.dead_letters.resolve(before.id, 0, "discarded", NOW - MOMENT)
+        await world.dead_letters.resolve(before.id, 0, "discarded", NOW - MILLISECOND)
         del world.dead_letters.open[gone.id]
-        job = await done(world, job)
-        assert told(world, job) == {
+        job = await run_to_end(world, job)
+        assert results_by_id(world, job) == {
             **dict.fromkeys((well.id, message), "discarded"),
             running.id: "running",
             **dict.fromkeys((again.id, resolved.id, before.id, gone.id), "refused"),
@@ -332,38 +341,38 @@ class TestMany:
 
     async def test_a_batch_that_was_lost_finds_what_it_discarded(self, world: World) -> None:
         """It is discarded, and not refused."""
-        made = [await dead(world, f"in/{number}") for number in range(5)]
-        job = await until(world, DISCARD, Phase.ACT)
-        await step(world, job)
+        made = [await put_dead_letter(world, f"in/{number}") for number in range(5)]
+        job = await run_until(world, DISCARD, Phase.ACT)
+        await run_next_batch(world, job)
         world.reports.pages.pop(results_page(job.id, 0))  # as if it had died before it wrote them
-        ended = await done(world, job)
-        assert told(world, ended) == {transfer.id: "discarded" for transfer in made}
+        ended = await run_to_end(world, job)
+        assert results_by_id(world, ended) == {transfer.id: "discarded" for transfer in made}
 
     async def test_it_keeps_to_its_rate(self, world: World) -> None:
         """Five seconds' worth a batch, then as long a pause."""
         for number in range(25):
-            await dead(world, f"in/{number:02}")
-        job = await until(world, replace(DISCARD, rate=2), Phase.ACT)
-        job = await step(world, job)
+            await put_dead_letter(world, f"in/{number:02}")
+        job = await run_until(world, replace(DISCARD, rate=2), Phase.ACT)
+        job = await run_next_batch(world, job)
         assert (job.tally.discarded, job.pause) == (10, 5)
 
     async def test_a_bulk_replay_refuses_what_was_discarded_meanwhile(self, world: World) -> None:
         """It does not say that it was replayed."""
-        transfer = await dead(world, NAME)
-        job = await until(world, REPLAY, Phase.ACT)
+        transfer = await put_dead_letter(world, NAME)
+        job = await run_until(world, REPLAY, Phase.ACT)
         await put_away(world, transfer)
-        assert told(world, await done(world, job)) == {transfer.id: "refused"}
+        assert results_by_id(world, await run_to_end(world, job)) == {transfer.id: "refused"}
 
     async def test_beside_a_bulk_replay_each_letter_has_one_fate(self, world: World) -> None:
         """Batch by batch, the one after the other."""
-        made = [await dead(world, f"in/{number:02}") for number in range(20)]
-        discards = await until(world, replace(DISCARD, rate=1), Phase.ACT)
-        replays = await until(world, replace(REPLAY, rate=1), Phase.ACT)
+        made = [await put_dead_letter(world, f"in/{number:02}") for number in range(20)]
+        discards = await run_until(world, replace(DISCARD, rate=1), Phase.ACT)
+        replays = await run_until(world, replace(REPLAY, rate=1), Phase.ACT)
         while discards.phase or replays.phase:
-            discards = await step(world, discards) if discards.phase else discards
-            await carry(world)
-            replays = await step(world, replays) if replays.phase else replays
-        await carry(world)
+            discards = await run_next_batch(world, discards) if discards.phase else discards
+            await finish_transfers(world)
+            replays = await run_next_batch(world, replays) if replays.phase else replays
+        await finish_transfers(world)
         fates = {letter.id: letter.resolved_as for letter in world.dead_letters.resolved.values()}
         assert set(fates) == {transfer.id for transfer in made}
         copied = {transfer.id for transfer in made if world.at(transfer.target_blob)}
@@ -372,9 +381,9 @@ class TestMany:
 
 async def test_a_reconcile_leaves_what_was_discarded_and_says_what_can_be_done(world: World) -> None:
     """Its letter cannot be replayed any more."""
-    transfer = await dead(world, NAME)
+    transfer = await put_dead_letter(world, NAME)
     await put_away(world, transfer)
-    job = await done(world)
-    assert told(world, job) == {transfer.id: "skipped"}
+    job = await run_to_end(world)
+    assert results_by_id(world, job) == {transfer.id: "skipped"}
     [line] = world.reports.pages[results_page(job.id, 0)]
     assert line["detail"] == "dead_lettered, dead letter discarded: share it with POST /api/transfers"

@@ -20,7 +20,7 @@ from rules.jobs.status import progress
 from rules.orchestrations.instance import Instance
 from rules.transfers.identity import JOB_ID_PATTERN
 from rules.transfers.model import Run
-from tests.unit.job_runs import RECONCILE, missing, step, until
+from tests.unit.job_runs import RECONCILE, put_missing, run_next_batch, run_until
 from tests.unit.samples import NOW
 from tests.unit.world import World
 
@@ -123,7 +123,7 @@ class TestLooking:
     async def test_what_is_no_job_is_not_found(self, world: World) -> None:
         """Unknown, a transfer's, or one whose input nobody can read."""
         transfer = world.put()
-        world.stands(transfer, "Running", Run(transfer, NOW))
+        world.put_instance(transfer, "Running", Run(transfer, NOW))
         world.instances.kept[RECONCILE.id] = Instance(RECONCILE.id, "Running", None, {}, None, NOW)
         for identity in (manage.new_id(JobKind.REPLAY), transfer.id, RECONCILE.id):
             with pytest.raises(NotFound):
@@ -135,7 +135,7 @@ class TestLooking:
 
     async def test_a_list_holds_the_jobs_of_one_kind_page_by_page(self, world: World) -> None:
         """Neither transfers, nor the other kind, nor what cannot be read."""
-        world.stands(world.put(), "Running")
+        world.put_instance(world.put(), "Running")
         made = {work: set[str]() for work in JobKind}
         for work in JobKind:
             for _ in range(7):
@@ -157,8 +157,8 @@ class TestReport:
 
     async def test_followed_to_its_end_it_has_every_line_once(self, world: World) -> None:
         """Whether it runs or has ended."""
-        made = missing(world, 1_030)
-        job = await until(world, replace(RECONCILE, rate=100), None)
+        made = put_missing(world, 1_030)
+        job = await run_until(world, replace(RECONCILE, rate=100), None)
         stands(world, RECONCILE, "Completed", job)
         pages = await followed(world, job)
         assert [len(page) for page in pages] == [500, 500, 30, 500, 500, 30]
@@ -168,7 +168,7 @@ class TestReport:
 
     async def test_while_it_runs_a_page_keeps_its_number(self, world: World) -> None:
         """Who waits and goes on misses nothing: pages are only added, results once all is found."""
-        missing(world, 1_030)
+        put_missing(world, 1_030)
         job, seen, number = replace(RECONCILE, rate=100), list[list[dict[str, Any]]](), 0
         while job.phase:
             stands(world, RECONCILE, now=job)
@@ -177,7 +177,7 @@ class TestReport:
                 seen.append(lines)
                 number += 1
             assert more is (number < job.pages + job.batches if lines else False)
-            job = await step(world, job)
+            job = await run_next_batch(world, job)
         stands(world, RECONCILE, "Completed", job)
         pages = await followed(world, job)
         assert seen == pages[: len(seen)]
@@ -189,7 +189,7 @@ class TestReport:
         assert await manage.report(world.ports, world.instances, RECONCILE.id, 0) == ([], False)
         stands(world, RECONCILE, "Completed", ACTING)
         assert await manage.report(world.ports, world.instances, RECONCILE.id, 10**9) == ([], False)
-        assert "reports.read" not in world.asked
+        assert "reports.read" not in world.request_names
 
     async def test_a_page_that_was_deleted_is_empty_and_the_next_one_follows(self, world: World) -> None:
         """The container deletes what is old."""
@@ -308,12 +308,12 @@ class TestCancel:
 
     async def test_what_it_had_started_goes_on(self, world: World) -> None:
         """And is counted; the rest is there for the next job."""
-        missing(world, 45)
-        job = await step(world, await until(world, RECONCILE, Phase.ACT))
+        put_missing(world, 45)
+        job = await run_next_batch(world, await run_until(world, RECONCILE, Phase.ACT))
         ended = cancelled(job, NOW)
         assert (ended.state, ended.tally.started, ended.tally.found) == (JobState.CANCELLED, 20, 45)
         assert sum(instance.running for instance in world.instances.kept.values()) == 20
-        again = await until(world, replace(RECONCILE, id="reconcile-" + "b" * 24), None)
+        again = await run_until(world, replace(RECONCILE, id="reconcile-" + "b" * 24), None)
         assert (again.tally.running, again.tally.started) == (20, 25)
 
     def test_a_batch_that_ends_after_the_cancel_is_counted(self) -> None:

@@ -26,7 +26,7 @@ async def test_an_event_starts_its_transfer_at_the_beginning(world: World) -> No
     transfer = world.put()
     accepted = await accept(world.ports, world.instances, world.event(transfer))
     assert accepted == Accepted(started=(transfer.id,))
-    assert world.asked == ["instances.find", "instances.start"]
+    assert world.request_names == ["instances.find", "instances.start"]
     started = world.instances.kept[transfer.id].run
     assert started == Run(transfer, NOW)
     assert started is not None
@@ -51,10 +51,10 @@ def _run(instance: object) -> Run:
 async def test_a_duplicate_starts_nothing_in_any_state_of_its_instance(world: World, status: str) -> None:
     """The host silently replaces what has ended: what was cancelled would run again."""
     transfer = world.put()
-    world.stands(transfer, status)
+    world.put_instance(transfer, status)
     accepted = await accept(world.ports, world.instances, world.event(transfer))
     assert accepted == Accepted(duplicates=(transfer.id,))
-    assert world.asked == ["instances.find"]
+    assert world.request_names == ["instances.find"]
     assert world.instances.kept[transfer.id].status == status
 
 
@@ -69,7 +69,7 @@ async def test_an_event_of_what_ended_as_deleted_starts_its_next_attempt(world: 
     """It says that the source is there; a newer version's successor would be another transfer."""
     transfer = world.put()
     run, output = ended_as_deleted(transfer)
-    world.stands(transfer, "Completed", run, output)
+    world.put_instance(transfer, "Completed", run, output)
     accepted = await accept(world.ports, world.instances, world.event(transfer))
     assert accepted == Accepted(started=(transfer.id,))
     assert _run(world.instances.kept[transfer.id]).attempt == 1
@@ -80,9 +80,9 @@ async def test_two_events_at_once_of_what_ended_as_deleted_start_one_attempt(wor
     """The second finds it running."""
     transfer = world.put()
     run, output = ended_as_deleted(transfer)
-    world.stands(transfer, "Completed", run, output)
+    world.put_instance(transfer, "Completed", run, output)
     again = Run(transfer, NOW, attempt=1)
-    world.when(INSTANCES_START, lambda: world.stands(transfer, "Running", again))
+    world.before_next(INSTANCES_START, lambda: world.put_instance(transfer, "Running", again))
     assert await accept(world.ports, world.instances, world.event(transfer)) == Accepted(duplicates=(transfer.id,))
     assert world.instances.kept[transfer.id].run == again
 
@@ -90,7 +90,7 @@ async def test_two_events_at_once_of_what_ended_as_deleted_start_one_attempt(wor
 async def test_a_start_that_finds_it_alive_is_a_duplicate(world: World) -> None:
     """Two deliveries at once: somebody was first between the look and the start."""
     transfer = world.put()
-    world.when(INSTANCES_START, lambda: world.stands(transfer, "Running"))
+    world.before_next(INSTANCES_START, lambda: world.put_instance(transfer, "Running"))
     assert await begin(world.ports, world.instances, transfer) is False
 
 

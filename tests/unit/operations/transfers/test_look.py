@@ -54,7 +54,7 @@ FIELDS = {
 async def test_a_running_one_shows_its_live_detail(world: World) -> None:
     """From the custom status."""
     made = world.put()
-    world.stands(made, "Running", Run(made, NOW, copied=4, size=10))
+    world.put_instance(made, "Running", Run(made, NOW, copied=4, size=10))
     shown = await transfer(world.ports, world.instances, made.id)
     assert set(shown) == FIELDS
     assert (shown["state"], shown["copied"], shown["total"]) == ("accepted", 4, 10)
@@ -65,7 +65,7 @@ async def test_a_running_one_shows_its_live_detail(world: World) -> None:
 async def test_an_ended_one_shows_its_output(world: World) -> None:
     """The last word."""
     made = world.put()
-    world.stands(made, "Completed", output={"state": "verified", "copied": 10})
+    world.put_instance(made, "Completed", output={"state": "verified", "copied": 10})
     assert (await transfer(world.ports, world.instances, made.id))["state"] == "verified"
 
 
@@ -74,7 +74,7 @@ async def test_a_broken_one_is_under_way_and_shows_what_happened(world: World, s
     """Its last state, how it is about to end, if so, and when it is started again."""
     made = world.put()
     run = Run(made, NOW, state=State.COPYING, copied=4, size=10, resumes=1)
-    world.stands(made, status, run, output="Orchestrator function 'transfer' failed: ?sig=c2VjcmV0")
+    world.put_instance(made, status, run, output="Orchestrator function 'transfer' failed: ?sig=c2VjcmV0")
     shown = await transfer(world.ports, world.instances, made.id)
     assert set(shown) == FIELDS
     assert (shown["state"], shown["copied"], shown["total"], shown["resumes"]) == ("copying", 4, 10, 1)
@@ -114,11 +114,11 @@ async def test_an_unknown_one_is_not_found(world: World) -> None:
 
 async def test_the_transfer_of_a_blobs_current_version_is_found_by_name(world: World) -> None:
     """Nobody knows a hash by heart; an older version's is not meant."""
-    world.stands(world.put(), "Completed", output={"state": "superseded"})
+    world.put_instance(world.put(), "Completed", output={"state": "superseded"})
     newer = world.put(content=b"newer")
     with pytest.raises(NotFound):
         await transfer_of(world.ports, world.instances, "default", NAME)
-    world.stands(newer, "Running")
+    world.put_instance(newer, "Running")
     assert (await transfer_of(world.ports, world.instances, "default", NAME))["id"] == newer.id
 
 
@@ -161,7 +161,7 @@ class TestFresh:
 
     async def test_it_was_forgotten(self, world: World) -> None:
         """The target names this very version: its event is long gone."""
-        world.land(world.put())
+        world.put_copy(world.put())
         problem = await gone(world)
         assert "its history was deleted" in problem.detail
         assert "30 days" in problem.fix
@@ -169,8 +169,8 @@ class TestFresh:
     async def test_an_older_version_at_the_target_is_not_meant(self, world: World) -> None:
         """Nor is its transfer, though it is known."""
         older = world.put()
-        world.land(older)
-        world.stands(older, "Completed", output={"state": "verified"})
+        world.put_copy(older)
+        world.put_instance(older, "Completed", output={"state": "verified"})
         world.put(content=b"newer")
         assert "its event was not processed yet" in (await gone(world)).detail
 
@@ -188,20 +188,20 @@ class TestGone:
     async def test_the_transfer_that_the_target_names_is_answered(self, world: World) -> None:
         """One look at each side, and no list."""
         made = world.put()
-        world.land(made)
-        world.stands(made, "Completed", output={"state": "verified"})
+        world.put_copy(made)
+        world.put_instance(made, "Completed", output={"state": "verified"})
         remove(world, made)
         assert (await found(world))["id"] == made.id
-        assert world.asked == ["source.head", "target.head", "instances.find"]
+        assert world.request_names == ["source.head", "target.head", "instances.find"]
 
     async def test_else_the_newest_of_that_name_and_route_is(self, world: World) -> None:
         """Whatever the order of ids, and whatever else there is."""
         versions = [world.put(content=f"{number}".encode()) for number in range(5)]
         for number, made in enumerate(versions):
             accepted = NOW + timedelta(seconds=(number * 3) % 5)  # the fourth was accepted last
-            world.stands(made, "Completed", Run(made, accepted), {"state": "superseded"})
+            world.put_instance(made, "Completed", Run(made, accepted), {"state": "superseded"})
         for number in range(20):
-            world.stands(world.put(f"in/{number}"), "Running", Run(world.put(f"in/{number}"), after(hours=1)))
+            world.put_instance(world.put(f"in/{number}"), "Running", Run(world.put(f"in/{number}"), after(hours=1)))
         remove(world, versions[-1])
         assert (await found(world))["id"] == versions[3].id
 
@@ -210,14 +210,14 @@ class TestGone:
         made = world.put()
         many = [world.put(f"in/{number}") for number in range(2 * SEARCH_PAGE)]
         for each in [made, *many]:
-            world.stands(each, "Running")
+            world.put_instance(each, "Running")
         remove(world, made)
         assert (await found(world))["id"] == made.id
-        assert world.asked.count("instances.page") == 3
+        assert world.request_names.count("instances.page") == 3
 
     async def test_none_was_found_and_where_it_was_looked_for_is_said(self, world: World) -> None:
         """At the target, and among all transfers of the route."""
-        world.stands(world.put("in/other"), "Running")
+        world.put_instance(world.put("in/other"), "Running")
         problem = await gone(world)
         assert "the source has no blob with this name" in problem.detail
         assert "the target has none either" in problem.detail
@@ -230,20 +230,20 @@ class TestGone:
         """So many pages, however many transfers there are."""
         monkeypatch.setattr("operations.transfers.look.SEARCH_PAGE", 2)
         for number in range(2 * SEARCH_PAGES + 1):
-            world.stands(world.put(f"in/{number}"), "Running")
+            world.put_instance(world.put(f"in/{number}"), "Running")
         problem = await gone(world)
-        assert world.asked.count("instances.page") == SEARCH_PAGES
+        assert world.request_names.count("instances.page") == SEARCH_PAGES
         assert f"only the first {2 * SEARCH_PAGES} transfers in ID order" in problem.detail
 
     async def test_a_slow_search_ends_sooner(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         """A caller does not wait for ever."""
         monkeypatch.setattr("operations.transfers.look.SEARCH_PAGE", 1)
         for number in range(SEARCH_PAGES):
-            world.stands(world.put(f"in/{number}"), "Running")
+            world.put_instance(world.put(f"in/{number}"), "Running")
         for _ in range(SEARCH_PAGES):
-            world.when(INSTANCES_PAGE, partial(world.pass_time, SEARCH_SECONDS / 2))
+            world.before_next(INSTANCES_PAGE, partial(world.pass_time, SEARCH_SECONDS / 2))
         problem = await gone(world)
-        assert world.asked.count("instances.page") == 1
+        assert world.request_names.count("instances.page") == 1
         assert "the first 1 transfers in ID order" in problem.detail
 
     @pytest.mark.parametrize(
@@ -256,12 +256,12 @@ class TestGone:
         world.storage.put(made.target_blob, Item(b"x", metadata={"transfer_id": named}))
         remove(world, made)
         assert "the target blob does not name a transfer" in (await gone(world)).detail
-        assert "instances.find" not in world.asked
+        assert "instances.find" not in world.request_names
 
     async def test_an_id_at_the_target_of_another_blob_is_not_answered(self, world: World) -> None:
         """The metadata was copied with a blob by its owner, or forged."""
         made, other = world.put(), world.put("in/secret")
-        world.stands(other, "Running")
+        world.put_instance(other, "Running")
         world.storage.put(made.target_blob, Item(b"x", metadata={"transfer_id": other.id}))
         remove(world, made)
         assert "the transfer that the target blob names is unknown" in (await gone(world)).detail
@@ -269,7 +269,7 @@ class TestGone:
     async def test_a_target_that_refuses_the_look_for_good_is_passed_over(self, world: World) -> None:
         """Its container is gone: the list may still tell."""
         made = world.put()
-        world.stands(made, "Running")
+        world.put_instance(made, "Running")
         remove(world, made)
         world.refuse(TARGET_HEAD, error_for_answer(TARGET_HEAD, 404, "ContainerNotFound"))
         assert (await found(world))["id"] == made.id
@@ -297,9 +297,9 @@ async def test_a_list_is_paged_filtered_by_route_and_state(world: World) -> None
     other = Route("other", Place(ROUTE.source.endpoint, "source", "in/"), Place(ROUTE.target.endpoint, "target", "o/"))
     made = [world.put(f"in/{number}") for number in range(5)]
     for each in made:
-        world.stands(each, "Running")
+        world.put_instance(each, "Running")
     elsewhere = world.put("in/x", route=other)
-    world.stands(elsewhere, "Completed", output={"state": "verified"})
+    world.put_instance(elsewhere, "Completed", output={"state": "verified"})
     seen: list[str] = []
     continuation = None
     while True:
@@ -318,7 +318,7 @@ async def test_a_list_is_paged_filtered_by_route_and_state(world: World) -> None
 async def test_other_orchestrations_are_not_listed(world: World) -> None:
     """They have prefixes of their own."""
     made = world.put()
-    world.stands(made, "Running")
+    world.put_instance(made, "Running")
     world.instances.kept["replay-1"] = replace(world.instances.kept[made.id], id="replay-1")
     page = await transfers(world.instances, route=None, state=None, limit=100, continuation=None)
     assert [item["id"] for item in page["items"]] == [made.id]

@@ -34,7 +34,7 @@ async def lettered(world: World, name: str = NAME, attempt: int = 0) -> Transfer
     """A transfer that ended with an open dead letter."""
     transfer = world.put(name)
     run = dead(transfer, attempt)
-    world.stands(transfer, "Completed", run)
+    world.put_instance(transfer, "Completed", run)
     await world.dead_letters.write_ended(Ended(transfer.id, attempt, Ending(State.DEAD_LETTERED, Reason.THROTTLED)))
     await world.dead_letters.write(letters.of_run(run, NOW, "0.1.0"))
     return transfer
@@ -67,7 +67,7 @@ class TestNumbering:
         """A history, a record of an end or a letter alone may be what is left."""
         transfer = world.put()
         if instance is not None:
-            world.stands(transfer, "Completed", dead(transfer, instance))
+            world.put_instance(transfer, "Completed", dead(transfer, instance))
         if ended is not None:
             await world.dead_letters.write_ended(Ended(transfer.id, ended, Ending(State.CANCELLED)))
         if letter is not None:
@@ -93,16 +93,18 @@ class TestNumbering:
     async def test_what_runs_or_is_to_be_started_again_is_left_alone(self, world: World, status: str) -> None:
         """409, with a time to come back."""
         transfer = world.put()
-        world.stands(transfer, status)
+        world.put_instance(transfer, status)
         with pytest.raises(StillRunning) as caught:
             await restart(world.ports, world.instances, transfer)
         assert caught.value.retry_after == 30
-        assert "instances.start" not in world.asked
+        assert "instances.start" not in world.request_names
 
     async def test_two_at_once_are_one(self, world: World) -> None:
         """The second finds it alive."""
         transfer = await lettered(world)
-        world.when(INSTANCES_START, lambda: world.stands(transfer, "Running", Run(transfer, NOW, attempt=1)))
+        world.before_next(
+            INSTANCES_START, lambda: world.put_instance(transfer, "Running", Run(transfer, NOW, attempt=1))
+        )
         with pytest.raises(StillRunning):
             await restart(world.ports, world.instances, transfer)
         assert started(world, transfer).attempt == 1
@@ -120,7 +122,7 @@ class TestShare:
     async def test_an_ended_one_is_done_again(self, world: World) -> None:
         """That is what a person asked for."""
         transfer = world.put()
-        world.stands(transfer, "Completed")
+        world.put_instance(transfer, "Completed")
         assert await share(world.ports, world.instances, "default", NAME) == transfer.id
         assert started(world, transfer).attempt == 1
 
@@ -128,16 +130,16 @@ class TestShare:
     async def test_a_running_one_is_the_same_id(self, world: World, status: str) -> None:
         """Asked for twice is once."""
         transfer = world.put()
-        world.stands(transfer, status)
+        world.put_instance(transfer, status)
         assert await share(world.ports, world.instances, "default", NAME) == transfer.id
-        assert "instances.start" not in world.asked
+        assert "instances.start" not in world.request_names
 
     @pytest.mark.parametrize("state", [State.CANCELLED, State.DEAD_LETTERED])
     async def test_one_that_is_ending_cannot_be_shared_yet(self, world: World, state: State) -> None:
         """Its end is settled: a 202 would promise what only the next attempt can do."""
         transfer = world.put()
         run = replace(Run(transfer, world.clock), cancelling=state is State.CANCELLED)
-        world.stands(transfer, "Running", lifecycle.give_up(run, Reason.TARGET_UNWRITABLE, "no container"))
+        world.put_instance(transfer, "Running", lifecycle.give_up(run, Reason.TARGET_UNWRITABLE, "no container"))
         with pytest.raises(StillRunning) as caught:
             await share(world.ports, world.instances, "default", NAME)
         assert caught.value.retry_after == 30
@@ -150,14 +152,16 @@ class TestShare:
         """The version is there, or a newer one follows: also where a person cancelled it too late."""
         transfer = world.put()
         ending = Ending(state)
-        world.stands(transfer, "Running", Run(transfer, NOW, cancelling=cancelling, ending=ending, step=Step.CLOSE))
+        world.put_instance(
+            transfer, "Running", Run(transfer, NOW, cancelling=cancelling, ending=ending, step=Step.CLOSE)
+        )
         assert await share(world.ports, world.instances, "default", NAME) == transfer.id
-        assert "instances.start" not in world.asked
+        assert "instances.start" not in world.request_names
 
     async def test_one_that_is_being_cancelled_cannot_be_shared_yet(self, world: World) -> None:
         """It has noticed, and nothing else is settled."""
         transfer = world.put()
-        world.stands(transfer, "Running", Run(transfer, NOW, cancelling=True))
+        world.put_instance(transfer, "Running", Run(transfer, NOW, cancelling=True))
         with pytest.raises(StillRunning):
             await share(world.ports, world.instances, "default", NAME)
 
@@ -165,18 +169,20 @@ class TestShare:
     async def test_one_that_ends_while_it_is_asked_for(self, world: World, state: State) -> None:
         """What was running a moment ago: shared if it ended well, else only the next attempt can."""
         transfer = world.put()
-        world.stands(transfer, "Running")
+        world.put_instance(transfer, "Running")
 
         def end() -> None:
-            world.when(INSTANCES_FIND, partial(world.stands, transfer, "Completed", output={"state": state}))
+            world.before_next(
+                INSTANCES_FIND, partial(world.put_instance, transfer, "Completed", output={"state": state})
+            )
 
-        world.when(INSTANCES_FIND, end)
+        world.before_next(INSTANCES_FIND, end)
         if state in {State.VERIFIED, State.SUPERSEDED}:
             assert await share(world.ports, world.instances, "default", NAME) == transfer.id
         else:
             with pytest.raises(StillRunning):
                 await share(world.ports, world.instances, "default", NAME)
-        assert "instances.start" not in world.asked
+        assert "instances.start" not in world.request_names
 
     @pytest.mark.parametrize(
         ("route", "name", "problem"),
@@ -228,7 +234,7 @@ class TestReplay:
             with pytest.raises(Conflict) as caught:
                 await replay(world.ports, world.instances, transfer.id)
             assert caught.value.retry_after == 30
-        assert world.asked.count("instances.start") == 1
+        assert world.request_names.count("instances.start") == 1
 
     async def test_a_resolved_one_is_a_conflict(self, world: World) -> None:
         """With what it was resolved as."""
@@ -261,7 +267,7 @@ class TestReplay:
         with pytest.raises(Conflict) as caught:
             await replay(world.ports, world.instances, transfer.id)
         assert caught.value.fix
-        assert "instances.start" not in world.asked
+        assert "instances.start" not in world.request_names
 
     async def test_one_that_cannot_be_read_is_a_conflict_that_says_what_to_do(self, world: World) -> None:
         """It says neither what was carried nor along which route; its letter stays open."""
@@ -273,7 +279,7 @@ class TestReplay:
             await replay(world.ports, world.instances, transfer.id)
         assert "cannot be read" in str(caught.value)
         assert "POST /api/transfers" in caught.value.fix
-        assert "instances.start" not in world.asked
+        assert "instances.start" not in world.request_names
         assert transfer.id in world.dead_letters.open
 
     async def test_sharing_the_blob_of_one_that_cannot_be_read_is_its_next_attempt(self, world: World) -> None:
@@ -299,7 +305,7 @@ class TestReplay:
     async def test_a_message_whose_transfer_is_known_resolves_as_well(self, world: World) -> None:
         """The duplicate is what it was about."""
         transfer = world.put()
-        world.stands(transfer, "Completed")
+        world.put_instance(transfer, "Completed")
         letter = await refuse(world.ports, world.event(transfer), RejectedEvent(Reason.NOT_ALLOWED, "as it was"))
         assert await replay(world.ports, world.instances, letter) == [transfer.id]
         assert world.dead_letters.open == {}

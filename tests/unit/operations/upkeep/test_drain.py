@@ -37,7 +37,7 @@ def said(caplog: pytest.LogCaptureFixture, action: str) -> list[dict[str, Any]]:
 async def test_a_quiet_minute_is_three_requests(world: World) -> None:
     """One for the queue's length, one for each of what is drained."""
     assert await drain(world.ports, world.instances) == 0
-    assert world.asked == QUIET
+    assert world.request_names == QUIET
 
 
 class TestPoison:
@@ -72,7 +72,7 @@ class TestPoison:
             await drain(world.ports, world.instances)
         world.pass_time(600)
         await drain(world.ports, world.instances)
-        assert world.asked.count("instances.start") == 1
+        assert world.request_names.count("instances.start") == 1
         assert world.events.poisoned == {}
 
     async def test_a_bad_one_keeps_no_other_waiting(self, world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -95,7 +95,7 @@ class TestPoison:
         world.refuse(INSTANCES_FIND, BUSY)
         with pytest.raises(Retryable):
             await drain(world.ports, world.instances)
-        assert world.asked.count("instances.find") == 10
+        assert world.request_names.count("instances.find") == 10
 
     async def test_a_round_is_over_before_the_next_begins(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         """What is left is taken a minute later."""
@@ -174,7 +174,7 @@ class TestUndelivered:
             await drain(world.ports, world.instances)
         assert (len(world.instances.kept), len(world.events.given_up)) == (2, 1)
         assert await drain(world.ports, world.instances) == 1
-        assert world.asked.count("instances.start") == 3 + 1
+        assert world.request_names.count("instances.start") == 3 + 1
         assert world.events.given_up == {}
 
     async def test_a_delete_that_failed_makes_duplicates_and_nothing_more(self, world: World) -> None:
@@ -184,12 +184,14 @@ class TestUndelivered:
         with pytest.raises(Retryable):
             await drain(world.ports, world.instances)
         assert await drain(world.ports, world.instances) == 1
-        assert world.asked.count("instances.start") == 1
+        assert world.request_names.count("instances.start") == 1
 
     async def test_one_that_changed_since_it_was_listed_is_for_the_next_round(self, world: World) -> None:
         """And stays: nothing of it was read."""
         keep(world, "a.json", [])
-        world.when(EVENTS_UNDELIVERED, lambda: world.when(EVENTS_UNDELIVERED, lambda: keep(world, "a.json", [1])))
+        world.before_next(
+            EVENTS_UNDELIVERED, lambda: world.before_next(EVENTS_UNDELIVERED, lambda: keep(world, "a.json", [1]))
+        )
         assert await drain(world.ports, world.instances) == 0
         assert await drain(world.ports, world.instances) == 1
         assert len(world.dead_letters.open) == 1
@@ -197,7 +199,7 @@ class TestUndelivered:
     async def test_one_that_another_round_took_is_fine(self, world: World) -> None:
         """Two rounds may overlap."""
         keep(world, "a.json", [deadlettered(world, world.put())])
-        world.when(EVENTS_DELIVERED, world.events.given_up.clear)
+        world.before_next(EVENTS_DELIVERED, world.events.given_up.clear)
         assert await drain(world.ports, world.instances) == 1
 
     @pytest.mark.parametrize(("limit", "reads"), [("MAX_UNDELIVERED", 1), ("MAX_EVENT", 2)])
@@ -216,7 +218,7 @@ class TestUndelivered:
         assert await drain(world.ports, world.instances) == 1
         assert list(world.events.given_up) == ["a.json"]
         assert world.dead_letters.open == {}
-        assert world.asked.count("events.undelivered") == 1 + reads
+        assert world.request_names.count("events.undelivered") == 1 + reads
         [line] = said(caplog, "undelivered.skipped")
         assert (line["blob"], line["size"]) == ("a.json", 8)
 
@@ -248,7 +250,7 @@ class TestBoth:
         world.refuse(request_, error_for_answer(request_, 503, "ServerBusy"))
         with pytest.raises(Retryable):
             await drain(world.ports, world.instances)
-        assert world.asked == QUIET
+        assert world.request_names == QUIET
 
 
 class TestDepth:

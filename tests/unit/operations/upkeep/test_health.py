@@ -80,17 +80,17 @@ async def test_it_is_kept_for_ten_seconds(world: World) -> None:
     await health.look(world.ports)
     world.pass_time(10)
     await health.look(world.ports)
-    assert world.asked.count("events.depth") == 1
+    assert world.request_names.count("events.depth") == 1
     world.pass_time(0.1)
     await health.look(world.ports)
-    assert world.asked.count("events.depth") == 2
+    assert world.request_names.count("events.depth") == 2
 
 
 async def test_a_storm_of_callers_is_one_look(world: World) -> None:
     """Also while the look is under way."""
     health = Health()
     answers = await asyncio.gather(*(health.look(world.ports) for _ in range(1_000)))
-    assert world.asked.count("events.depth") == 1
+    assert world.request_names.count("events.depth") == 1
     assert all(answer == answers[0] for answer in answers)
 
 
@@ -100,7 +100,7 @@ async def test_a_broken_look_is_kept_as_well(world: World) -> None:
     world.refuse(EVENTS_DEPTH, StorageError("events.depth", "down"))
     await health.look(world.ports)
     await health.look(world.ports)
-    assert world.asked.count("events.depth") == 1
+    assert world.request_names.count("events.depth") == 1
 
 
 class Unsigning(MemorySource):

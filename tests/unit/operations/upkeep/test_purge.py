@@ -35,7 +35,7 @@ def ended(
     """Let a transfer be there that ended so long ago."""
     transfer = world.put(name)
     run = Run(transfer, NOW - ago, state=state, step=None, ending=Ending(state))
-    world.stands(transfer, status, Run(transfer, NOW - ago), progress(run))
+    world.put_instance(transfer, status, Run(transfer, NOW - ago), progress(run))
     world.instances.created[transfer.id] = NOW - ago
     world.instances.kept[transfer.id] = replace(world.instances.kept[transfer.id], updated_at=NOW - ago)
     return transfer
@@ -70,7 +70,7 @@ async def test_a_quiet_hub_costs_its_lists_and_no_line(world: World, caplog: pyt
     """Every ten minutes."""
     caplog.set_level("INFO", "blob_data_sharing")
     assert await purge(world.ports, world.instances) == 0
-    assert world.asked == ["reports.read", "instances.page"] * 4
+    assert world.request_names == ["reports.read", "instances.page"] * 4
     assert caplog.records == []
 
 
@@ -137,15 +137,15 @@ async def test_a_job_goes_whatever_its_end(world: World, work: JobKind, status: 
 async def test_one_that_a_replay_took_up_meanwhile_stays(world: World, status: str) -> None:
     """The page may be old."""
     transfer = ended(world, "a")
-    world.when(INSTANCES_FIND, lambda: world.instances.become(transfer.id, status, {"state": "verified"}))
+    world.before_next(INSTANCES_FIND, lambda: world.instances.become(transfer.id, status, {"state": "verified"}))
     assert await purge(world.ports, world.instances) == 0
-    assert "instances.purge" not in world.asked
+    assert "instances.purge" not in world.request_names
 
 
 async def test_run_twice_it_purges_one_once(world: World) -> None:
     """Two rounds may overlap: gone already is fine."""
     ended(world, "a")
-    world.when(INSTANCES_PURGE, world.instances.kept.clear)
+    world.before_next(INSTANCES_PURGE, world.instances.kept.clear)
     assert await purge(world.ports, world.instances) == 1
     assert await purge(world.ports, world.instances) == 0
 
@@ -195,7 +195,7 @@ class TestBounds:
         world.refuse(LETTERS_READ, error_for_answer(LETTERS_READ, 503, "ServerBusy"), times=MAX_FAILURES)
         with pytest.raises(Retryable):
             await purge(world.ports, world.instances)
-        assert world.asked.count("letters.read") == MAX_FAILURES
+        assert world.request_names.count("letters.read") == MAX_FAILURES
         assert await purge(world.ports, world.instances) == PAGE
         assert await purge(world.ports, world.instances) == PAGE
 
@@ -214,7 +214,7 @@ class TestAfterwards:
     async def test_a_late_duplicate_of_a_verified_one_changes_nothing(self, world: World) -> None:
         """As any new version's, its first request wants no target to be there: it is refused, and one look finds the receipt."""
         transfer = ended(world, "in/a")
-        world.land(transfer)
+        world.put_copy(transfer)
         there = world.at(transfer.target_blob)
         await purge(world.ports, world.instances)
         await accept(world.ports, world.instances, world.event(transfer))
@@ -222,7 +222,7 @@ class TestAfterwards:
         run = world.instances.kept[transfer.id].run
         assert run is not None
         assert (await run_start(world.ports, run)).verdict is Verdict.VERIFIED
-        assert [name for name in world.asked if name.startswith("target.")] == ["target.copy", "target.head"]
+        assert [name for name in world.request_names if name.startswith("target.")] == ["target.copy", "target.head"]
         assert world.at(transfer.target_blob) == there
 
     async def test_a_late_duplicate_of_a_cancelled_one_is_stopped_by_the_record_of_its_end(self, world: World) -> None:
@@ -237,4 +237,4 @@ class TestAfterwards:
         assert (outcome.verdict, outcome.ending) == (Verdict.ENDED, Ending(State.CANCELLED))
         await run_close(world.ports, replace(run, ending=outcome.ending, state=State.CANCELLED))
         assert await world.dead_letters.ended(transfer.id) == Ended(transfer.id, 0, Ending(State.CANCELLED))
-        assert world.acts == []
+        assert world.target_writes == []

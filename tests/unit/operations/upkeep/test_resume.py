@@ -44,7 +44,7 @@ from rules.transfers.model import Ended, Ending, Run, Step, Transfer
 from rules.transfers.policies import MAX_RESUMES, resume_pause
 from rules.transfers.states import State
 from rules.transfers.status import progress
-from tests.unit.job_runs import Yielding
+from tests.unit.job_runs import YieldingWorld
 from tests.unit.samples import NAME, NOW
 from tests.unit.world import World
 
@@ -70,7 +70,7 @@ def waited(world: World) -> None:
 def failed(world: World, name: str = NAME, output: str = DIED, **fields: Any) -> Transfer:
     """A transfer whose orchestration the host has just failed."""
     transfer = world.put(name)
-    world.stands(transfer, "Failed", replace(Run(transfer, world.clock), **fields), output)
+    world.put_instance(transfer, "Failed", replace(Run(transfer, world.clock), **fields), output)
     return transfer
 
 
@@ -85,7 +85,7 @@ def started(world: World, transfer: Transfer) -> Run:
 def ending(world: World, transfer: Transfer) -> Ending:
     """The end that it was started again at; nothing is copied."""
     run = started(world, transfer)
-    assert (run.step, run.first, world.acts) == (Step.RECORD, False, [])
+    assert (run.step, run.first, world.target_writes) == (Step.RECORD, False, [])
     assert run.ending is not None
     return run.ending
 
@@ -166,7 +166,7 @@ class TestResumed:
         pause = resume_pause(resumes, transfer.id)
         world.pass_time(pause - 0.001)
         assert await resume(world.ports, world.instances) == 0
-        assert {"instances.find", "instances.start"}.isdisjoint(world.asked)
+        assert {"instances.find", "instances.start"}.isdisjoint(world.request_names)
         world.pass_time(0.001)
         assert await resume(world.ports, world.instances) == 1
         assert started(world, transfer).resumes == resumes + 1
@@ -195,7 +195,7 @@ class TestResumed:
             run = transfer_lifecycle.advance(run, await STEPS[run.step](world.ports, run), world.clock)
         letter = world.dead_letters.open[transfer.id]
         assert (letter.reason, DIED in letter.detail, letter.last) == (Reason.INTERNAL, True, 0)
-        assert world.acts == []
+        assert world.target_writes == []
 
     async def test_one_whose_end_is_decided_goes_on_to_it_however_often(self, world: World) -> None:
         """Cancelled stays cancelled, at the step where it was."""
@@ -203,7 +203,7 @@ class TestResumed:
         run = replace(
             transfer_lifecycle.cancelled(Run(transfer, NOW)), step=Step.CLEAN, activity_failures=9, resumes=40
         )
-        world.stands(transfer, "Failed", run, DIED)
+        world.put_instance(transfer, "Failed", run, DIED)
         world.pass_time(30 * 86_400)
         assert await resume(world.ports, world.instances) == 1
         again = started(world, transfer)
@@ -214,7 +214,7 @@ class TestResumed:
     async def test_one_that_the_watchdog_gave_back_goes_on_at_once(self, world: World) -> None:
         """However often, and at any time: nothing says that it would fail."""
         transfer = world.put()
-        world.stands(transfer, "Terminated", replace(Run(transfer, NOW), resumes=MAX_RESUMES + 1), recovery.LOST)
+        world.put_instance(transfer, "Terminated", replace(Run(transfer, NOW), resumes=MAX_RESUMES + 1), recovery.LOST)
         assert await resume(world.ports, world.instances) == 1
         run = started(world, transfer)
         assert (run.step, run.ending, run.resumes) == (Step.START, None, MAX_RESUMES + 2)
@@ -238,7 +238,7 @@ class TestEnded:
     async def test_what_a_person_terminated_ends(self, world: World) -> None:
         """At once: record, clean, close, with the reason that was given."""
         transfer = world.put()
-        world.stands(transfer, "Terminated", Run(transfer, NOW, attempt=2), output="a person ended it")
+        world.put_instance(transfer, "Terminated", Run(transfer, NOW, attempt=2), output="a person ended it")
         assert await resume(world.ports, world.instances) == 1
         end = ending(world, transfer)
         assert (end.state, end.reason) == (State.DEAD_LETTERED, Reason.INTERNAL)
@@ -248,7 +248,7 @@ class TestEnded:
     async def test_what_was_ending_already_goes_on_to_the_same_end(self, world: World) -> None:
         """Cancelled stays cancelled."""
         transfer = world.put()
-        world.stands(
+        world.put_instance(
             transfer,
             "Terminated",
             replace(transfer_lifecycle.cancelled(Run(transfer, NOW)), activity_failures=9, step=Step.CLOSE),
@@ -268,7 +268,7 @@ class TestEnded:
         transfer = world.put()
         run = Run(transfer, NOW)
         cancelling = replace(run, cancelling=True)
-        world.stands(transfer, status, cancelling if noticed == "in its input" else run, output)
+        world.put_instance(transfer, status, cancelling if noticed == "in its input" else run, output)
         custom = progress(cancelling)
         world.instances.kept[transfer.id] = replace(world.instances.kept[transfer.id], custom=custom)
         waited(world)
@@ -300,7 +300,7 @@ class TestUnreadable:
         letter = world.dead_letters.open[transfer.id]
         assert (letter.reason, letter.route, letter.last) == (Reason.INTERNAL, None, 0)
         assert DIED in letter.detail
-        assert world.asked.count(LETTERS_WRITE.name) == 1
+        assert world.request_names.count(LETTERS_WRITE.name) == 1
         assert [(line["id"], line["level"]) for line in said(caplog, "resume.unreadable")] == [(transfer.id, "WARNING")]
 
     async def test_a_letter_that_was_resolved_before_is_not_its_letter(self, world: World) -> None:
@@ -335,7 +335,7 @@ class TestLeftAlone:
         transfer = failed(world)
         waited(world)
         replayed = partial(world.instances.become, transfer.id, status, {"state": "verified"})
-        world.when(INSTANCES_FIND, replayed)
+        world.before_next(INSTANCES_FIND, replayed)
         assert await resume(world.ports, world.instances) == 0
         assert world.instances.kept[transfer.id].status == status
         assert not starts(world)
@@ -344,8 +344,8 @@ class TestLeftAlone:
         """It waits for its own pause."""
         transfer = failed(world)
         waited(world)
-        again = partial(world.stands, transfer, "Failed", Run(transfer, NOW, resumes=1), DIED)
-        world.when(INSTANCES_FIND, again)
+        again = partial(world.put_instance, transfer, "Failed", Run(transfer, NOW, resumes=1), DIED)
+        world.before_next(INSTANCES_FIND, again)
         assert await resume(world.ports, world.instances) == 0
         assert not starts(world)
 
@@ -354,7 +354,7 @@ class TestLeftAlone:
         transfer = failed(world)
         waited(world)
         first = partial(world.instances.become, transfer.id, "Pending")
-        world.when(INSTANCES_START, first)
+        world.before_next(INSTANCES_START, first)
         assert await take_up(world.ports, world.instances, transfer.id) is False
         assert said(caplog, "resume.resumed") == []
 
@@ -362,17 +362,17 @@ class TestLeftAlone:
         """Nothing is known of it any more."""
         failed(world)
         waited(world)
-        world.when(INSTANCES_FIND, world.instances.kept.clear)
+        world.before_next(INSTANCES_FIND, world.instances.kept.clear)
         assert await resume(world.ports, world.instances) == 0
         assert world.instances.kept == {}
 
     @pytest.mark.parametrize("status", ["Pending", "Running", "Suspended", "Completed"])
     async def test_what_is_not_broken(self, world: World, status: str) -> None:
         """A round in a hub without broken ones is four lists, and where each goes on."""
-        world.stands(world.put(), status, output={"state": "verified"} if status == "Completed" else None)
+        world.put_instance(world.put(), status, output={"state": "verified"} if status == "Completed" else None)
         waited(world)
         await resume(world.ports, world.instances)
-        assert world.asked == [REPORTS_READ.name, INSTANCES_PAGE.name] * 4
+        assert world.request_names == [REPORTS_READ.name, INSTANCES_PAGE.name] * 4
 
     async def test_one_that_storage_fails_keeps_no_other_waiting(
         self, world: World, caplog: pytest.LogCaptureFixture
@@ -448,7 +448,7 @@ class TestJobs:
 
 
 @dataclass
-class Crowded(Yielding):
+class Crowded(YieldingWorld):
     """A world that counts how many requests are under way at once."""
 
     under_way: int = 0
@@ -560,7 +560,7 @@ class TestMeanwhile:
         transfer = world.put()
         end = Ending(State.DEAD_LETTERED, reason=Reason.THROTTLED)
         await world.dead_letters.write(letters.of_run(Run(transfer, NOW, ending=end), NOW, "0.1.0"))
-        world.stands(transfer, "Failed", Run(transfer, NOW, attempt=1, has_open_dead_letter=True), DIED)
+        world.put_instance(transfer, "Failed", Run(transfer, NOW, attempt=1, has_open_dead_letter=True), DIED)
         with pytest.raises(StillRunning) as caught:
             await replay(world.ports, world.instances, transfer.id)
         assert caught.value.retry_after == 30
@@ -600,7 +600,7 @@ class TestMeanwhile:
         kept = world.instances.kept
         kept[copying.id] = replace(kept[copying.id], custom=progress(Run(copying, NOW, state=State.COPYING)))
         kept[unreadable.id] = Instance(unreadable.id, "Failed", None, {}, DIED, NOW)
-        world.stands(dead, "Completed", output={"state": "dead_lettered"})
+        world.put_instance(dead, "Completed", output={"state": "dead_lettered"})
 
         async def listed(state: str) -> set[str]:
             page = await transfers(world.instances, route=None, state=state, limit=100, continuation=None)

@@ -10,7 +10,7 @@ from rules.errors import Reason
 from rules.transfers.model import Ended, Ending, Run, Step, Transfer
 from rules.transfers.states import State
 from rules.transfers.status import progress
-from tests.unit.job_runs import carry
+from tests.unit.job_runs import finish_transfers
 from tests.unit.samples import NAME, NOW
 from tests.unit.world import World
 
@@ -24,7 +24,9 @@ def ended(transfer: Transfer, state: State, attempt: int = 0) -> Run:
 
 def completed(world: World, transfer: Transfer, state: State, attempt: int = 0) -> Run:
     """Let an orchestration have ended so. Its input is what it began with."""
-    world.stands(transfer, "Completed", Run(transfer, NOW, attempt=attempt), progress(ended(transfer, state, attempt)))
+    world.put_instance(
+        transfer, "Completed", Run(transfer, NOW, attempt=attempt), progress(ended(transfer, state, attempt))
+    )
     return ended(transfer, state, attempt)
 
 
@@ -63,13 +65,13 @@ class TestLetters:
         await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.DEAD_LETTERED, Reason.THROTTLED)))
         await sweep(world.ports, world.instances)
         assert transfer.id in world.dead_letters.open
-        assert "instances.find" not in world.asked
+        assert "instances.find" not in world.request_names
 
     async def test_one_whose_replay_runs_is_left_alone(self, world: World) -> None:
         """Its end will resolve it."""
         transfer = world.put()
         await self.opened(world, transfer)
-        world.stands(transfer, "Running", Run(transfer, NOW, attempt=1, has_open_dead_letter=True))
+        world.put_instance(transfer, "Running", Run(transfer, NOW, attempt=1, has_open_dead_letter=True))
         await sweep(world.ports, world.instances)
         assert transfer.id in world.dead_letters.open
 
@@ -107,7 +109,7 @@ class TestLetters:
             Ended(transfer.id, 1, Ending(State.DEAD_LETTERED, Reason.COPY_FAILED, "500: why"))
         )
         await sweep(world.ports, world.instances)
-        await carry(world)
+        await finish_transfers(world)
         written = world.dead_letters.open[transfer.id]
         assert (written.last, written.reason, written.detail) == (1, Reason.COPY_FAILED, "500: why")
 
@@ -116,9 +118,9 @@ class TestLetters:
         transfer = world.put()
         completed(world, transfer, State.DEAD_LETTERED)
         await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.DEAD_LETTERED, Reason.THROTTLED)))
-        world.when(INSTANCES_FIND, world.dead_letters.ends.clear)
+        world.before_next(INSTANCES_FIND, world.dead_letters.ends.clear)
         await sweep(world.ports, world.instances)
-        assert "instances.start" not in world.asked
+        assert "instances.start" not in world.request_names
 
     async def test_a_resolved_letter_of_an_attempt_before_is_not_its_letter(self, world: World) -> None:
         """It was verified once, shared again, and failed: nobody would see it."""
@@ -138,15 +140,15 @@ class TestLetters:
         completed(world, transfer, State.DEAD_LETTERED)
         await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.DEAD_LETTERED)))
         await sweep(world.ports, world.instances)
-        assert "instances.start" not in world.asked
+        assert "instances.start" not in world.request_names
 
     async def test_one_whose_letter_a_replay_is_about_to_resolve_is_left_alone(self, world: World) -> None:
         """It runs."""
         transfer = world.put()
-        world.stands(transfer, "Running", Run(transfer, NOW, attempt=1))
+        world.put_instance(transfer, "Running", Run(transfer, NOW, attempt=1))
         await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.DEAD_LETTERED)))
         await sweep(world.ports, world.instances)
-        assert "instances.start" not in world.asked
+        assert "instances.start" not in world.request_names
 
     async def test_a_record_of_an_end_that_a_later_attempt_left_behind_writes_no_letter(self, world: World) -> None:
         """The transfer was replayed and cancelled: its own record is the newer one."""
@@ -154,7 +156,7 @@ class TestLetters:
         completed(world, transfer, State.CANCELLED, attempt=1)
         await world.dead_letters.write_ended(Ended(transfer.id, 1, Ending(State.CANCELLED)))
         await sweep(world.ports, world.instances)
-        assert "instances.start" not in world.asked
+        assert "instances.start" not in world.request_names
 
     async def test_a_record_of_an_end_whose_transfer_is_verified_writes_no_letter(self, world: World) -> None:
         """Verified after its end was recorded, and the record not yet dropped: the instance knows."""
@@ -162,12 +164,12 @@ class TestLetters:
         completed(world, transfer, State.VERIFIED, attempt=1)
         await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.DEAD_LETTERED, Reason.THROTTLED)))
         await sweep(world.ports, world.instances)
-        assert "instances.start" not in world.asked
+        assert "instances.start" not in world.request_names
 
     async def test_a_quiet_hub_costs_two_requests(self, world: World) -> None:
         """Every five minutes."""
         await sweep(world.ports, world.instances)
-        assert world.asked == ["letters.list", "letters.list"]
+        assert world.request_names == ["letters.list", "letters.list"]
 
     async def test_letters_over_several_pages(self, world: World) -> None:
         """All are compared."""
@@ -185,4 +187,4 @@ class TestLetters:
         await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.DEAD_LETTERED, Reason.THROTTLED)))
         await sweep(world.ports, world.instances)
         await sweep(world.ports, world.instances)
-        assert world.asked.count("instances.start") == 1
+        assert world.request_names.count("instances.start") == 1

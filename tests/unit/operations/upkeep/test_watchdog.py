@@ -27,7 +27,7 @@ from rules.transfers.identity import trace_id
 from rules.transfers.model import Run, Transfer
 from rules.transfers.states import State
 from rules.transfers.status import progress
-from tests.unit.job_runs import Yielding
+from tests.unit.job_runs import YieldingWorld
 from tests.unit.samples import NOW
 from tests.unit.world import World
 
@@ -51,7 +51,7 @@ def stands(
 ) -> Transfer:
     """Let a transfer be there that last changed so long ago."""
     transfer = world.put(name)
-    world.stands(transfer, status, Run(transfer, NOW - accepted, resumes=resumes))
+    world.put_instance(transfer, status, Run(transfer, NOW - accepted, resumes=resumes))
     kept = world.instances.kept
     kept[transfer.id] = replace(kept[transfer.id], updated_at=NOW - silent)
     return transfer
@@ -74,7 +74,7 @@ async def test_a_lively_hub_costs_its_lists_and_no_line(world: World, caplog: py
     """Every ten minutes: four lists, and where each goes on."""
     stands(world, "a", LOST)
     assert await watch(world.ports, world.instances) == 0
-    assert world.asked == ["reports.read", "instances.page"] * 4
+    assert world.request_names == ["reports.read", "instances.page"] * 4
     assert caplog.records == []
 
 
@@ -83,7 +83,7 @@ async def test_what_was_begun_a_moment_ago_is_not_even_listed(world: World) -> N
     transfer = stands(world, "a", 2 * HOUR)
     world.instances.created[transfer.id] = NOW - LOST + SECOND
     assert await watch(world.ports, world.instances) == 0
-    assert "instances.find" not in world.asked
+    assert "instances.find" not in world.request_names
 
 
 async def test_a_full_hub_is_told_of_in_one_line_and_nothing_is_ended(
@@ -97,8 +97,8 @@ async def test_a_full_hub_is_told_of_in_one_line_and_nothing_is_ended(
     [line] = said(caplog, "watchdog.silent")
     assert (line["count"], line["oldest_seconds"]) == (3 * PAGE + 1, 23 * 3_600)
     assert (line["oldest_id"], line["oldest_name"]) == (oldest.id, oldest.name)
-    assert {"instances.terminate", "instances.find", "instances.oldest"}.isdisjoint(world.asked)
-    assert world.asked.count("instances.page") == 3 + 4
+    assert {"instances.terminate", "instances.find", "instances.oldest"}.isdisjoint(world.request_names)
+    assert world.request_names.count("instances.page") == 3 + 4
 
 
 @pytest.mark.parametrize("status", ["Pending", "Running", "ContinuedAsNew"])
@@ -125,13 +125,13 @@ async def test_a_stuck_one_is_taken_to_its_dead_letter_by_the_next_resume(
     assert run.ending is not None
     assert (run.ending.state, run.ending.reason) == (State.DEAD_LETTERED, Reason.INTERNAL)
     assert "Terminated: no progress for 30 hours" in run.ending.detail
-    assert world.acts == []
+    assert world.target_writes == []
 
 
 async def test_one_that_still_has_time_is_left_alone(world: World) -> None:
     """A deadline of six days is a promise to wait for them: one that waits its turn is not ended."""
     transfer = world.put()
-    world.stands(transfer, "Pending", Run(transfer, NOW - 3 * DAY, deadline=6 * DAY))
+    world.put_instance(transfer, "Pending", Run(transfer, NOW - 3 * DAY, deadline=6 * DAY))
     world.instances.kept[transfer.id] = replace(world.instances.kept[transfer.id], updated_at=NOW - 3 * DAY)
     assert await watch(world.ports, world.instances) == 0
 
@@ -158,7 +158,7 @@ async def test_a_stuck_job_is_ended_too(world: World, work: JobKind) -> None:
 async def test_one_that_moved_meanwhile_is_left_alone(world: World) -> None:
     """The page may be old."""
     transfer = stands(world, "a", 2 * DAY)
-    world.when(INSTANCES_FIND, lambda: world.instances.become(transfer.id, "Running"))
+    world.before_next(INSTANCES_FIND, lambda: world.instances.become(transfer.id, "Running"))
     assert await watch(world.ports, world.instances) == 0
     assert world.instances.kept[transfer.id].status == "Running"
 
@@ -167,7 +167,7 @@ async def test_run_twice_it_ends_one_once(world: World) -> None:
     """Two rounds may overlap."""
     stands(world, "a", 2 * DAY)
     assert [await watch(world.ports, world.instances) for _ in range(2)] == [1, 0]
-    assert world.asked.count("instances.terminate") == 1
+    assert world.request_names.count("instances.terminate") == 1
 
 
 async def test_one_that_cannot_be_ended_keeps_no_other_waiting(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -248,7 +248,7 @@ class TestLost:
         """It waits its turn, or for a person: no activity of it is under way."""
         stands(world, "a", 2 * HOUR, status)
         assert await watch(world.ports, world.instances) == 0
-        assert {"instances.oldest", "instances.find"}.isdisjoint(world.asked)
+        assert {"instances.oldest", "instances.find"}.isdisjoint(world.request_names)
 
     async def test_one_whose_input_cannot_be_read_is_not_given_back(self, world: World) -> None:
         """It could not be resumed."""
@@ -267,7 +267,7 @@ class TestLost:
         assert await watch(world.ports, world.instances) == 1
         assert world.instances.kept[stuck.id].status == "Terminated"
         assert [line["oldest_seconds"] for line in said(caplog, "watchdog.behind")] == [301]
-        assert world.asked.count("instances.oldest") == 1
+        assert world.request_names.count("instances.oldest") == 1
 
     @pytest.mark.parametrize("oldest", [None, NOW - BEHIND])
     async def test_a_hub_that_keeps_up_is_looked_at_once_a_round(
@@ -279,7 +279,7 @@ class TestLost:
             stands(world, f"{number}", LOST + SECOND)
         a_job(world, JobKind.REPLAY, LOST + SECOND)
         assert await watch(world.ports, world.instances) == 2 * PAGE + 1
-        assert world.asked.count("instances.oldest") == 1
+        assert world.request_names.count("instances.oldest") == 1
         assert said(caplog, "watchdog.behind") == []
 
     async def test_a_hub_that_cannot_be_looked_at_counts_as_behind(self, world: World) -> None:
@@ -296,7 +296,7 @@ class TestLost:
     async def test_one_that_moved_meanwhile_is_not_given_back(self, world: World) -> None:
         """The answer came while the page was looked at."""
         transfer = stands(world, "a", LOST + SECOND)
-        world.when(INSTANCES_FIND, lambda: world.instances.become(transfer.id, "Running"))
+        world.before_next(INSTANCES_FIND, lambda: world.instances.become(transfer.id, "Running"))
         assert await watch(world.ports, world.instances) == 0
         assert world.instances.kept[transfer.id].status == "Running"
 
@@ -325,11 +325,11 @@ class TestBounds:
             await watch(world.ports, world.instances)
         counts = [line["count"] for line in said(caplog, "watchdog.silent")]
         assert counts == [2 * PAGE, 2 * PAGE, 2 * PAGE]
-        assert world.asked.count("instances.page") == 3 * (3 + 2)
+        assert world.request_names.count("instances.page") == 3 * (3 + 2)
 
     async def test_a_round_ends_no_more_than_so_many(self) -> None:
         """Also where several are under way at once; the next round does the rest."""
-        world = Yielding()
+        world = YieldingWorld()
         for number in range(MOST + PAGE):
             stands(world, f"{number}", LOST + SECOND)
         assert [await watch(world.ports, world.instances) for _ in range(3)] == [MOST, PAGE, 0]
@@ -364,4 +364,4 @@ class TestBounds:
         world.refuse(INSTANCES_PAGE, BUSY, times=1)
         with pytest.raises(Retryable):
             await watch(world.ports, world.instances)
-        assert "instances.terminate" in world.asked
+        assert "instances.terminate" in world.request_names
