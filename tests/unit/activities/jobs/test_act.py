@@ -39,8 +39,8 @@ from tests.unit.world import World
 BUSY = error_for_answer(INSTANCES_FIND, 503, "ServerBusy")
 
 
-def fails_for(world: World, request: Request, subject: str, times: int = 1_000) -> None:
-    """Let storage refuse this kind of request for one subject."""
+def fail_for(world: World, request: Request, subject: str, times: int = 1_000) -> None:
+    """Fail this kind of request for one subject."""
     left = [BUSY] * times
 
     def trouble(asked: Request, about: str) -> Exception | None:
@@ -49,17 +49,14 @@ def fails_for(world: World, request: Request, subject: str, times: int = 1_000) 
     world.faults.append(trouble)
 
 
-def accounted(job: Job) -> int:
-    """How many lines the job says that something came of."""
+def count_results(job: Job) -> int:
+    """The number of lines that have a result."""
     tally = job.tally
     return tally.started + tally.running + tally.skipped + tally.refused + tally.failed
 
 
-class TestTurns:
-    """How far one batch goes."""
-
-    async def test_it_starts_five_seconds_worth_and_goes_on_at_the_next_line(self, world: World) -> None:
-        """Each line has its turn, in order, and its own line of what came of it."""
+class TestOneBatch:
+    async def test_it_handles_five_seconds_worth_and_the_next_batch_continues_after_it(self, world: World) -> None:
         made = put_missing(world, 45)
         job = await run_until(world, RECONCILE, Phase.ACT)
         places = []
@@ -71,8 +68,7 @@ class TestTurns:
         assert [len(world.reports.pages[results_page(job.id, number)]) for number in range(3)] == [20, 20, 5]
         assert (job.state, job.tally.started, job.tally.found) == (JobState.DONE, 45, 45)
 
-    async def test_a_batch_that_ends_with_a_page_goes_on_with_the_next_page(self, world: World) -> None:
-        """No line is left out, and none done twice."""
+    async def test_a_batch_may_span_pages_and_handles_each_line_once(self, world: World) -> None:
         lines = [{"id": str(number), "name": None} for number in range(6)]
         for page, part in enumerate((lines[:2], lines[2:4], lines[4:])):
             await world.reports.write(found_page(RECONCILE.id, page), part)
@@ -88,8 +84,8 @@ class TestTurns:
         second = await act(world.ports, replace(job, page=2, line=1, batches=1), handle)
         assert (second.page, second.line, seen) == (3, 0, list("012345"))
 
-    async def test_pages_of_matches_are_passed_over_a_bounded_number_a_batch(self, world: World) -> None:
-        """They have no line to act on; such a batch writes no page and needs no pause."""
+    async def test_pages_of_matches_are_skipped_up_to_a_limit_per_batch(self, world: World) -> None:
+        """They have no lines to act on; such a batch writes no page and has no pause."""
         for number in range(MAX_PAGES + 1):
             await world.reports.write(found_page(RECONCILE.id, number), [{"class": "match"}] * 3)
         job = replace(RECONCILE, phase=Phase.ACT, pages=MAX_PAGES + 1)
@@ -101,10 +97,9 @@ class TestTurns:
 
 
 class TestCrashes:
-    """A batch that ran, and runs again because nobody heard of it."""
+    """A batch that is repeated because its first run was lost."""
 
-    async def test_having_written_nothing_it_finds_what_it_started_running(self, world: World) -> None:
-        """Nothing is started as a second attempt while the first one runs."""
+    async def test_before_its_page_was_written_it_reports_started_transfers_as_running(self, world: World) -> None:
         made = put_missing(world, 5)
         job = await run_until(world, RECONCILE, Phase.ACT)
         world.refuse(REPORTS_WRITE, RuntimeError("killed"), times=1)
@@ -115,8 +110,8 @@ class TestCrashes:
         assert (job.tally.started, job.tally.running) == (0, 5)
         assert set(count_starts(world).values()) == {1}
 
-    async def test_having_written_its_page_it_tells_the_same_and_starts_nothing(self, world: World) -> None:
-        """Also what has ended well meanwhile: its page says that it is done."""
+    async def test_after_its_page_was_written_it_returns_the_same_and_starts_nothing(self, world: World) -> None:
+        """Even if the transfers have ended in the meantime."""
         made = put_missing(world, 5)
         job = await run_until(world, RECONCILE, Phase.ACT)
         first = await run_batch(world, job)
@@ -128,8 +123,8 @@ class TestCrashes:
         assert world.request_names.count("reports.write") == 2  # what was found, and what came of it
         assert count_starts(world) == Counter(transfer.id for transfer in made)
 
-    async def test_what_ended_well_meanwhile_is_looked_at_and_copied_no_second_time(self, world: World) -> None:
-        """The first run of the batch started it and was lost: its next attempt looks first, and confirms."""
+    async def test_a_transfer_that_ended_verified_in_the_meantime_is_not_copied_again(self, world: World) -> None:
+        """The repeated batch starts another attempt, which looks at the target first."""
         [transfer] = put_missing(world, 1)
         job = await run_until(world, RECONCILE, Phase.ACT)
         world.refuse(REPORTS_WRITE, RuntimeError("killed"), times=1)
@@ -146,8 +141,9 @@ class TestCrashes:
         assert not world.dead_letters.open
         assert not world.dead_letters.ends
 
-    async def test_killed_at_any_request_every_line_is_told_and_every_blob_copied_once(self, world: World) -> None:
-        """Wherever it dies, and whatever has ended by then."""
+    async def test_killed_at_any_request_every_line_has_a_result_and_every_blob_is_copied_once(
+        self, world: World
+    ) -> None:
         made = put_missing(world, 12)
         job, killed = await run_until(world, RECONCILE, Phase.ACT), 0
         before = len(world.requests)
@@ -174,19 +170,16 @@ class TestCrashes:
         await finish_transfers(world)
         assert killed
         assert set(results_by_id(world, ended)) == {transfer.id for transfer in made}
-        assert accounted(ended) == ended.tally.found == 12
+        assert count_results(ended) == ended.tally.found == 12
         copies = Counter(subject for name, subject in world.requests if name == "target.copy")
         assert set(copies.values()) == {1}
         assert len(copies) == 12
 
 
 class TestFailures:
-    """Storage that fails."""
-
-    async def test_for_one_line_once_the_others_are_not_done_again(self, world: World) -> None:
-        """The tally is of all, the batch after a backoff does what is left."""
+    async def test_after_one_line_failed_only_that_line_is_repeated(self, world: World) -> None:
         made = put_missing(world, 20)
-        fails_for(world, INSTANCES_START, made[10].id, times=1)
+        fail_for(world, INSTANCES_START, made[10].id, times=1)
         job = await run_until(world, RECONCILE, Phase.ACT)
         first = await run_next_batch(world, job)
         assert (first.failures, first.batches, first.page, first.tally.started) == (0, 0, 0, 0)
@@ -197,10 +190,9 @@ class TestFailures:
         assert (ended.tally.started, ended.tally.failed) == (20, 0)
         assert count_starts(world) == Counter({transfer.id: 1 + (transfer is made[10]) for transfer in made})
 
-    async def test_for_one_line_for_good_it_alone_is_told_as_failed(self, world: World) -> None:
-        """After three more batches; with what storage said."""
+    async def test_a_line_that_keeps_failing_is_the_only_one_reported_as_failed(self, world: World) -> None:
         made = put_missing(world, 25)
-        fails_for(world, INSTANCES_FIND, made[3].id)
+        fail_for(world, INSTANCES_FIND, made[3].id)
         ended = await run_to_end(world)
         assert (ended.state, ended.tally.started, ended.tally.failed) == (JobState.DONE, 24, 1)
         [line] = [line for line in world.reports.pages[results_page(ended.id, 0)] if line["result"] == "failed"]
@@ -208,8 +200,8 @@ class TestFailures:
         assert "503 ServerBusy" in line["detail"]
         assert set(count_starts(world).values()) == {1}
 
-    async def test_one_that_fails_keeps_the_rest_of_its_batch_from_being_asked(self, world: World) -> None:
-        """Storage that is busy is left alone; the lines have their turn after the backoff."""
+    async def test_after_a_failure_no_further_line_starts(self, world: World) -> None:
+        """Busy storage gets no further requests until the backoff has passed."""
         put_missing(world, 20)
         job = await run_until(world, RECONCILE, Phase.ACT)
         world.refuse(INSTANCES_FIND, BUSY)
@@ -218,23 +210,22 @@ class TestFailures:
         assert (failed.failure, failed.permanent) == (str(BUSY), False)
         assert world.request_names.count("instances.find") - before <= CONCURRENCY
 
-    async def test_for_all_for_good_each_line_is_told_as_failed(self, world: World) -> None:
-        """It ends, and says of every line that it failed; the next job does them."""
+    async def test_if_every_line_keeps_failing_the_job_ends_and_the_next_one_can_do_them(self, world: World) -> None:
         made = put_missing(world, 45)
         job = await run_until(world, RECONCILE, Phase.ACT)
         world.refuse(INSTANCES_START, BUSY)
         ended = await run_to_end(world, job)
-        assert (ended.state, ended.tally.failed, accounted(ended)) == (JobState.DONE, 45, 45)
+        assert (ended.state, ended.tally.failed, count_results(ended)) == (JobState.DONE, 45, 45)
         assert results_by_id(world, ended) == {transfer.id: "failed" for transfer in made}
         world.faults.clear()
         again = await run_to_end(world, replace(RECONCILE, id="reconcile-" + "b" * 24))
         assert again.tally.started == 45
 
-    async def test_a_line_that_fails_now_and_then_is_never_reported_as_failed(self, world: World) -> None:
-        """A batch in which another line got done is no fault, however many of them there are."""
+    async def test_occasional_failures_are_never_reported(self, world: World) -> None:
+        """A batch that made progress does not count as a failure."""
         made = put_missing(world, 20)
         for number, transfer in enumerate(made):
-            fails_for(world, INSTANCES_START, transfer.id, times=1 + number % 2)
+            fail_for(world, INSTANCES_START, transfer.id, times=1 + number % 2)
         job, faults = await run_until(world, RECONCILE, Phase.ACT), [0]
         while job.phase:
             job = await run_next_batch(world, job)
@@ -242,19 +233,18 @@ class TestFailures:
         assert results_by_id(world, job) == {transfer.id: "started" for transfer in made}
         assert max(faults) < MAX_FAILED_TRIES
 
-    async def test_a_line_is_reported_as_failed_only_where_it_failed_before(self, world: World) -> None:
-        """Batches that were lost before are no reason: the first try of a line has another one after it."""
+    async def test_the_first_failure_of_a_line_is_not_reported(self, world: World) -> None:
+        """Failures of earlier batches for other causes do not count against it."""
         [transfer] = put_missing(world, 1)
-        fails_for(world, INSTANCES_START, transfer.id, times=1)
+        fail_for(world, INSTANCES_START, transfer.id, times=1)
         job = replace(await run_until(world, RECONCILE, Phase.ACT), failures=MAX_FAILED_TRIES)
         job = await run_next_batch(world, job)
         assert (job.phase, job.failures) == (Phase.ACT, MAX_FAILED_TRIES + 1)
         assert (await run_to_end(world, job)).tally == Tally(found=1, bytes=10, missing=1, started=1)
 
-    async def test_what_was_not_tried_is_not_on_the_page(self, world: World) -> None:
-        """The batch ends after the last line that it tried; those after it have their own turn."""
+    async def test_lines_that_were_not_tried_are_not_on_the_page(self, world: World) -> None:
         made = put_missing(world, 20)
-        fails_for(world, INSTANCES_FIND, made[0].id)
+        fail_for(world, INSTANCES_FIND, made[0].id)
         job = await run_until(world, RECONCILE, Phase.ACT)
         failed = await run_batch(world, job)
         page = world.reports.pages[results_page(job.id, 0)]
@@ -265,8 +255,8 @@ class TestFailures:
         assert (ended.tally.started, ended.tally.failed) == (19, 1)
         assert set(count_starts(world).values()) == {1}
 
-    async def test_a_page_that_came_meanwhile_stays(self, world: World) -> None:
-        """Two hosts do one batch, one of them slowly: the page that was there first counts, and both go on from its end."""
+    async def test_a_page_that_another_host_wrote_first_is_kept(self, world: World) -> None:
+        """Both hosts then continue after its end."""
         made = put_missing(world, 20)
         job = await run_until(world, RECONCILE, Phase.ACT)
         page = [{"id": made[0].id, "name": made[0].name, "result": "started", "detail": ""}]
@@ -280,18 +270,17 @@ class TestFailures:
         }
 
     @pytest.mark.parametrize("request_", [REPORTS_READ, REPORTS_WRITE])
-    async def test_a_report_that_cannot_be_had_ends_the_job_as_failed(self, world: World, request_: Request) -> None:
-        """After ten batches; never as done."""
+    async def test_an_unavailable_report_ends_the_job_as_failed(self, world: World, request_: Request) -> None:
         put_missing(world, 5)
         job = await run_until(world, RECONCILE, Phase.ACT)
         world.refuse(request_, error_for_answer(request_, 503, "ServerBusy"))
         ended = await run_to_end(world, job)
-        assert (ended.state, ended.failures, accounted(ended)) == (JobState.FAILED, MAX_FAILURES, 0)
+        assert (ended.state, ended.failures, count_results(ended)) == (JobState.FAILED, MAX_FAILURES, 0)
         assert "503 ServerBusy" in ended.detail
 
     @pytest.mark.parametrize("page", [0, 1])
-    async def test_a_report_that_was_deleted_meanwhile_ends_the_job_as_failed(self, world: World, page: int) -> None:
-        """Its container deletes what is old: what nobody can read was not acted on, and is not called done."""
+    async def test_a_deleted_page_ends_the_job_as_failed(self, world: World, page: int) -> None:
+        """Its lines were not acted on, so the job must not end as done."""
         put_missing(world, PAGE + 1)
         job = await run_until(world, replace(RECONCILE, rate=100), Phase.ACT)
         del world.reports.pages[found_page(job.id, page)]
@@ -300,8 +289,8 @@ class TestFailures:
         assert f"page {page} of the report was deleted" in ended.detail
 
     @pytest.mark.parametrize("seed", range(20))
-    async def test_whatever_fails_and_whenever_no_line_is_lost_or_started_twice(self, seed: int) -> None:
-        """A tenth of all requests, and batches that are lost: what is told adds up to what was found."""
+    async def test_with_random_failures_no_line_is_lost_or_started_twice(self, seed: int) -> None:
+        """A tenth of all requests fail, and some batches are lost."""
         dice, world = random.Random(seed), World()  # noqa: S311  # a seed makes it the same again
         made = put_missing(world, 30)
         job = await run_until(world, RECONCILE, Phase.ACT)
@@ -324,10 +313,8 @@ class TestFailures:
 
 
 class TestSlowness:
-    """A batch that is merely slow: no fault, and no reason to report a line that was not tried."""
-
-    async def test_it_ends_in_time_and_the_next_batch_goes_on(self, world: World) -> None:
-        """The host would end it, and every other function of its worker."""
+    async def test_a_slow_batch_ends_in_time_and_the_next_one_continues(self, world: World) -> None:
+        """The host would stop it, and all other functions of its worker."""
         made = put_missing(world, 40)
         job = await run_until(world, replace(RECONCILE, rate=8), Phase.ACT)
         world.faults.append(lambda asked, _about: world.pass_time(30) if asked == INSTANCES_START else None)
@@ -342,8 +329,7 @@ class TestSlowness:
         assert set(count_starts(world).values()) == {1}
 
     @pytest.mark.parametrize("seconds", [1, 3, 300])
-    async def test_four_hundred_lines_at_one_start_a_second_or_slower(self, world: World, seconds: int) -> None:
-        """All are started, none fails; however slow it is, every batch gets somewhere."""
+    async def test_slow_lines_are_all_started_and_none_fails(self, world: World, seconds: int) -> None:
         made = put_missing(world, 400)
         job = await run_until(world, replace(RECONCILE, rate=100), Phase.ACT)
         world.faults.append(lambda asked, _about: world.pass_time(seconds) if asked == INSTANCES_START else None)
@@ -356,34 +342,34 @@ class TestSlowness:
 
 
 class TestResumption:
-    """A job that goes on from an input of a few batches ago: the pages of results say what is done."""
+    """A job that is resumed from an older input: the pages of results record what is done."""
 
-    async def back(self, world: World, inputs: list[Job], job: Job) -> Job:
-        """Do a job to its end; the job before each of its turns."""
+    async def run_and_record(self, world: World, inputs: list[Job], job: Job) -> Job:
+        """Run a job to its end and record the job before each batch."""
         while job.phase:
             inputs.append(job)
             job = await run_next_batch(world, job)
         return job
 
-    async def test_from_before_it_acted_it_tells_the_same_and_starts_nothing(self, world: World) -> None:
-        """Also where everything has ended: the survey's pages stay as they are, and so does the end of each batch."""
+    async def test_from_any_earlier_input_it_reports_the_same_and_starts_nothing(self, world: World) -> None:
+        """Even if the transfers have ended: the pages of the survey and the ends of the batches stay the same."""
         made = put_missing(world, 45)
         for number in range(5):
             world.put_copy(world.put(f"in/match/{number}"))
         inputs: list[Job] = []
-        ended = await self.back(world, inputs, RECONCILE)
+        ended = await self.run_and_record(world, inputs, RECONCILE)
         assert [job.phase for job in inputs] == ["survey", "extras", *["act"] * 3]
         await finish_transfers(world)
         pages, before = dict(world.reports.pages), count_starts(world)
         for job in inputs:
             again: list[Job] = []
-            assert await self.back(world, again, job) == replace(ended, updated_at=world.clock)
+            assert await self.run_and_record(world, again, job) == replace(ended, updated_at=world.clock)
             assert [one.pause for one in again] == [job.pause, *[0] * (len(again) - 1)]
         assert world.reports.pages == pages
         assert count_starts(world) == before == Counter(transfer.id for transfer in made)
 
-    async def test_batches_that_passed_over_pages_of_matches_end_where_they_ended(self, world: World) -> None:
-        """Also one that acted on nothing, and so has no page of its own."""
+    async def test_batches_that_skipped_pages_of_matches_end_where_they_ended_before(self, world: World) -> None:
+        """Including a batch that acted on nothing and has no page of its own."""
         lines: list[dict[str, Any]] = [
             {"id": str(number), "name": None, "class": "missing", "size": 1} for number in range(25)
         ]
@@ -410,20 +396,18 @@ class TestResumption:
             assert await ended(job, []) == first
         assert seen == [line["id"] for line in lines]
 
-    async def test_a_line_that_failed_then_is_tried_again_and_no_other(self, world: World) -> None:
-        """Its result is replaced; the batch ends where it ended."""
+    async def test_only_lines_that_failed_are_repeated(self, world: World) -> None:
         made = put_missing(world, 45)
-        fails_for(world, INSTANCES_START, made[3].id)
+        fail_for(world, INSTANCES_START, made[3].id)
         inputs: list[Job] = []
-        ended = await self.back(world, inputs, RECONCILE)
+        ended = await self.run_and_record(world, inputs, RECONCILE)
         assert ended.tally.failed == 1
         world.faults.clear()
         again = await run_to_end(world, inputs[2])
         assert results_by_id(world, again) == {transfer.id: "started" for transfer in made}
         assert again.batches == ended.batches
 
-    async def test_results_that_do_not_fit_end_the_job(self, world: World) -> None:
-        """To go on would leave lines out."""
+    async def test_results_that_do_not_match_the_survey_end_the_job(self, world: World) -> None:
         put_missing(world, 20)
         job = await run_until(world, RECONCILE, Phase.ACT)
         page = [{"id": "another", "name": None, "result": "started", "detail": ""}]
@@ -433,10 +417,10 @@ class TestResumption:
         assert "does not match" in ended.detail
 
     @pytest.mark.parametrize("seed", range(20))
-    async def test_killed_and_resumed_at_random_each_line_is_told_once_and_never_acted_on_again(
+    async def test_killed_and_resumed_at_random_each_line_has_one_result_and_is_not_acted_on_again(
         self, seed: int
     ) -> None:
-        """Two thousand lines; killed at any request; resumed from up to five batches ago; slow at times, busy at times."""
+        """2,000 lines; killed at any request; resumed from up to five batches ago; sometimes slow or busy."""
         dice, world = random.Random(seed), World()  # noqa: S311  # a seed makes it the same again
         made = [transfer.id for transfer in put_missing(world, 2_000)]
         job = replace(RECONCILE, rate=dice.choice([20, 50, 100]))
@@ -476,12 +460,11 @@ class TestResumption:
                 await finish_transfers(world)
         assert job.state is JobState.DONE
         assert list(results_by_id(world, job)) == made
-        assert (job.tally.found, accounted(job), job.tally.failed) == (2_000, 2_000, 0)
+        assert (job.tally.found, count_results(job), job.tally.failed) == (2_000, 2_000, 0)
         assert {run.attempt for instance in world.instances.kept.values() if (run := instance.run)} <= {0, 1, 2, 3}
 
 
-async def test_a_failure_is_patience_long_and_then_the_lines(world: World) -> None:
-    """The table of batches: three are done again, the fourth tells."""
+async def test_after_three_failed_batches_the_fourth_reports_the_line(world: World) -> None:
     put_missing(world, 1)
     job = await run_until(world, RECONCILE, Phase.ACT)
     world.refuse(INSTANCES_FIND, BUSY)
@@ -492,8 +475,8 @@ async def test_a_failure_is_patience_long_and_then_the_lines(world: World) -> No
     assert (await run_next_batch(world, job)).state is JobState.DONE
 
 
-async def test_an_error_that_nobody_foresaw_is_told_of_its_line_alone(world: World) -> None:
-    """The others have their turn, and the job its end; what the error says is not told."""
+async def test_an_unexpected_error_fails_only_its_line(world: World) -> None:
+    """Its text may contain a secret and is not reported."""
     odd, *others = put_missing(world, 5)
     job = await run_until(world, RECONCILE, Phase.ACT)
 

@@ -36,8 +36,8 @@ from tests.unit.world import World
 REPLAY = Job("replay-" + "a" * 24, JobKind.REPLAY, NOW)
 
 
-async def meant(world: World, **by: Any) -> set[str]:
-    """The ids of the letters that a dry run finds."""
+async def find_matches(world: World, **by: Any) -> set[str]:
+    """The ids that a dry run finds."""
     job = await run_to_end(world, decode(Job, encode(replace(REPLAY, dry_run=True, **by))))
     pages = [world.reports.pages[found_page(job.id, number)] for number in range(job.pages)]
     lines = [line["id"] for page in pages for line in page]
@@ -46,23 +46,21 @@ async def meant(world: World, **by: Any) -> set[str]:
     return set(lines)
 
 
-class TestMeant:
-    """Which letters are meant."""
-
+class TestFilter:
     async def test_by_reason_and_by_route_and_by_both(self) -> None:
-        """Nothing asked for means every one, messages too; a message has no route."""
+        """Without a filter all match, messages too; a message has no route."""
         world = World(routes=(ROUTE, OTHER_ROUTE))
         one = await put_dead_letter(world, "in/1", Reason.THROTTLED)
         two = await put_dead_letter(world, "in/2", Reason.TARGET_UNWRITABLE)
         three = await put_dead_letter(world, "in/3", Reason.THROTTLED, route=OTHER_ROUTE)
         message = await refuse(world.ports, b"hello", RejectedEvent(Reason.MALFORMED, "no JSON"))
-        assert await meant(world) == {one.id, two.id, three.id, message}
-        assert await meant(world, route="default") == {one.id, two.id}
-        assert await meant(world, reason=Reason.THROTTLED) == {one.id, three.id}
-        assert await meant(world, reason=Reason.THROTTLED, route="other") == {three.id}
-        assert await meant(world, reason=Reason.MALFORMED) == {message}
-        assert await meant(world, reason=Reason.MALFORMED, route="default") == set()
-        assert await meant(world, route="nobody") == set()
+        assert await find_matches(world) == {one.id, two.id, three.id, message}
+        assert await find_matches(world, route="default") == {one.id, two.id}
+        assert await find_matches(world, reason=Reason.THROTTLED) == {one.id, three.id}
+        assert await find_matches(world, reason=Reason.THROTTLED, route="other") == {three.id}
+        assert await find_matches(world, reason=Reason.MALFORMED) == {message}
+        assert await find_matches(world, reason=Reason.MALFORMED, route="default") == set()
+        assert await find_matches(world, route="nobody") == set()
 
     @pytest.mark.parametrize(
         ("since", "until", "is_meant"),
@@ -77,26 +75,24 @@ class TestMeant:
             (NOW - MILLISECOND, NOW, False),
         ],
     )
-    async def test_since_is_included_and_until_is_not(
+    async def test_since_is_inclusive_and_until_is_exclusive(
         self, world: World, since: datetime | None, until: datetime | None, *, is_meant: bool
     ) -> None:
-        """By when it failed last; so two jobs, one until and one since a moment, mean each letter once."""
+        """Two jobs, one until and one since the same time, match each dead letter once."""
         transfer = await put_dead_letter(world, "in/1")
-        assert await meant(world, since=since, until=until) == ({transfer.id} if is_meant else set())
+        assert await find_matches(world, since=since, until=until) == ({transfer.id} if is_meant else set())
 
     async def test_the_newest_failure_counts(self, world: World) -> None:
-        """A letter of long ago that failed again today is of today."""
         transfer = await put_dead_letter(world, "in/1")
         again = Run(transfer, after(hours=1), attempt=1)
         await world.dead_letters.write(letters.of_run(again, after(hours=2), "0.1.0"))
-        assert await meant(world, until=after(hours=1)) == set()
-        assert await meant(world, since=after(hours=2)) == {transfer.id}
+        assert await find_matches(world, until=after(hours=1)) == set()
+        assert await find_matches(world, since=after(hours=2)) == {transfer.id}
 
     @pytest.mark.parametrize("lost", [None, "", "yesterday", "2026-11-24T19:02:44"])
-    async def test_one_whose_listing_lost_its_time_is_meant_where_no_time_is_asked_for(
+    async def test_an_item_without_a_time_matches_only_without_a_time_filter(
         self, world: World, monkeypatch: pytest.MonkeyPatch, lost: str | None
     ) -> None:
-        """It cannot be said to be of that time."""
         transfer = await put_dead_letter(world, "in/1")
         listed = records.listed
 
@@ -104,12 +100,11 @@ class TestMeant:
             return {**listed(identity, metadata), "last_failed_at": lost}
 
         monkeypatch.setattr(records, "listed", without)
-        assert await meant(world) == {transfer.id}
-        assert await meant(world, since=NOW - timedelta(days=9)) == set()
-        assert await meant(world, until=NOW + timedelta(days=9)) == set()
+        assert await find_matches(world) == {transfer.id}
+        assert await find_matches(world, since=NOW - timedelta(days=9)) == set()
+        assert await find_matches(world, until=NOW + timedelta(days=9)) == set()
 
-    async def test_pages_without_any_that_is_meant_leave_no_page_of_the_report(self, world: World) -> None:
-        """A thousand letters of another reason are three batches, and one page."""
+    async def test_pages_without_a_match_write_no_page_of_the_report(self, world: World) -> None:
         for number in range(2 * PAGE):
             await put_dead_letter(world, f"in/{number}", Reason.INTERNAL, size=None)
         wanted = [await put_dead_letter(world, f"in/x{number}") for number in range(3)]
@@ -119,28 +114,24 @@ class TestMeant:
         assert world.request_names.count("letters.list") == 3
         # Lists tell it all: no letter is read.
         assert "letters.read" not in world.request_names
-        assert await meant(world, reason=Reason.THROTTLED) == {transfer.id for transfer in wanted}
+        assert await find_matches(world, reason=Reason.THROTTLED) == {transfer.id for transfer in wanted}
 
-    async def test_sizes_that_are_known_are_added_up(self, world: World) -> None:
-        """One that failed before its size was known counts none."""
+    async def test_bytes_add_up_the_known_sizes(self, world: World) -> None:
         await put_dead_letter(world, "in/1", size=7)
         await put_dead_letter(world, "in/2", size=None)
         job = await run_to_end(world, replace(REPLAY, dry_run=True))
         assert job.tally == Tally(found=2, bytes=7)
         assert not {run.attempt for instance in world.instances.kept.values() if (run := instance.run)} - {0}
 
-    async def test_a_list_that_fails_is_read_again(self, world: World) -> None:
-        """From the same place."""
+    async def test_a_failed_list_request_is_repeated(self, world: World) -> None:
         await put_dead_letter(world, "in/1")
         world.refuse(LETTERS_LIST, error_for_answer(LETTERS_LIST, 503, "ServerBusy"), times=2)
         assert (await run_to_end(world, replace(REPLAY, dry_run=True))).tally.found == 1
 
 
 class TestResults:
-    """What comes of each letter."""
-
-    async def test_each_is_started_running_or_refused(self) -> None:
-        """RejectedEvent with why, and left open; the job is done all the same."""
+    async def test_each_dead_letter_is_started_running_or_refused(self) -> None:
+        """A refused one stays open, and the job is done."""
         world = World(routes=(ROUTE, OTHER_ROUTE))
         well, running = await put_dead_letter(world, "in/1"), await put_dead_letter(world, "in/2")
         resolved, gone = await put_dead_letter(world, "in/3"), await put_dead_letter(world, "in/4")
@@ -174,17 +165,15 @@ class TestResults:
         assert {well.id, running.id, elsewhere.id, bad} == set(world.dead_letters.open)
         assert job.tally == Tally(found=8, bytes=60, started=2, running=2, refused=4)
 
-    async def test_what_is_mended_is_verified_and_its_letter_resolved(self, world: World) -> None:
-        """The next job finds none."""
+    async def test_replays_that_succeed_resolve_their_dead_letters(self, world: World) -> None:
         made = [await put_dead_letter(world, f"in/{number}") for number in range(30)]
         await run_to_end(world, replace(REPLAY, rate=1))
         await finish_transfers(world)
         assert all(world.at(transfer.target_blob) for transfer in made)
-        assert await meant(world) == set()
+        assert await find_matches(world) == set()
         assert {letter.resolved_as for letter in world.dead_letters.resolved.values()} == {"verified"}
 
-    async def test_one_that_fails_again_is_not_done_again_by_the_same_job(self, world: World) -> None:
-        """It replays what was there when it began: it cannot run in circles."""
+    async def test_a_replay_that_fails_again_is_not_repeated_by_the_same_job(self, world: World) -> None:
         made = [await put_dead_letter(world, f"in/{number}") for number in range(12)]
         world.refuse(TARGET_COPY, error_for_answer(TARGET_COPY, 404, "ContainerNotFound"))
         job = await run_until(world, replace(REPLAY, rate=1), Phase.ACT)
@@ -195,8 +184,7 @@ class TestResults:
         assert {letter.last for letter in world.dead_letters.open.values()} == {1}
         assert set(world.dead_letters.open) == {transfer.id for transfer in made}
 
-    async def test_a_batch_that_was_lost_finds_what_it_replayed_resolved(self, world: World) -> None:
-        """Its letters are not refused, for the job itself replayed them: nothing is done twice, and no letter is lost."""
+    async def test_a_repeated_batch_reports_dead_letters_that_it_resolved_itself_as_running(self, world: World) -> None:
         made = [await put_dead_letter(world, f"in/{number}") for number in range(5)]
         job = await run_until(world, REPLAY, Phase.ACT)
         await run_next_batch(world, job)
@@ -209,11 +197,9 @@ class TestResults:
 
 
 class TestResumption:
-    """A job that is killed, and that goes on from an older input, also one of before it acted."""
-
     @pytest.mark.parametrize("seed", range(20))
-    async def test_each_letter_is_replayed_once_and_told_once(self, seed: int) -> None:
-        """What it replayed is resolved meanwhile: the list of open letters is another one by then."""
+    async def test_killed_and_resumed_at_random_each_dead_letter_is_replayed_and_reported_once(self, seed: int) -> None:
+        """The list of open dead letters has changed by then, because replays resolve them."""
         dice, world = random.Random(seed), World()  # noqa: S311  # a seed makes it the same again
         made = [await put_dead_letter(world, f"in/{number:03}") for number in range(100)]
         job, fuse = replace(REPLAY, rate=2), 0
@@ -250,12 +236,10 @@ class TestResumption:
         assert not world.dead_letters.open
 
 
-class TestTwiceAtOnce:
-    """Two people replay everything, while a fifth goes on failing."""
-
+class TestConcurrentJobs:
     @pytest.mark.parametrize("seed", range(10))
-    async def test_each_letter_is_replayed_or_told_why_not_and_none_is_lost(self, seed: int) -> None:
-        """Whatever the order of their requests: what is mended is copied once, what is not has its letter still."""
+    async def test_two_replays_of_everything_lose_no_dead_letter_and_copy_each_blob_once(self, seed: int) -> None:
+        """A fifth of the transfers keeps failing, and their dead letters stay open."""
         dice, world = random.Random(seed), YieldingWorld()  # noqa: S311  # a seed makes it the same again
         mended = [await put_dead_letter(world, f"in/mended/{number}") for number in range(40)]
         stubborn = [await put_dead_letter(world, f"in/stubborn/{number}") for number in range(10)]
@@ -308,8 +292,7 @@ class TestTwiceAtOnce:
         assert Counter(ends) == {"verified": 40, "dead_lettered": 10}
 
 
-async def test_a_letter_is_what_is_listed_of_it(world: World) -> None:
-    """A line of the report is the list's item: no name is lost, and none is read twice."""
+async def test_a_line_of_the_report_is_the_listed_item(world: World) -> None:
     transfer = await put_dead_letter(world, "in/caf\u00e9 100%")
     await run_to_end(world, replace(REPLAY, dry_run=True))
     [line] = world.reports.pages[found_page(REPLAY.id, 0)]
