@@ -1,4 +1,4 @@
-"""How steps and turns become activities: one function each, one value in, one out, one line in the log."""
+"""The registered activities: names, encoding, log lines, and redaction of errors."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""The batches of a job as activities: which operation each is, and that storage's failures are values."""
+"""The phases of a job: which function each runs, and how failures are returned."""
 
 from dataclasses import replace
 
@@ -37,7 +37,7 @@ def test_every_phase_has_an_activity() -> None:
 
 
 async def test_each_kind_of_job_surveys_and_acts_on_its_own_items(world: World) -> None:
-    letter = await put_dead_letter(world, "in/dead")
+    dead = await put_dead_letter(world, "in/dead")
     [blob] = put_missing(world, 1)
     put_at_target(world, "out/extra")
     replaying, reconciling = await run_batch(world, REPLAY), await run_batch(world, RECONCILE)
@@ -49,9 +49,9 @@ async def test_each_kind_of_job_surveys_and_acts_on_its_own_items(world: World) 
     assert extras.tally == Tally(extra=1)
     acting = await run_batch(world, replace(RECONCILE, phase=Phase.ACT, pages=1))
     assert acting.tally == Tally(started=1, skipped=1)
-    assert {run.transfer.id for run in runs(world) if run.attempt == 0} == {blob.id, letter.id}
+    assert {run.transfer.id for run in runs(world) if run.attempt == 0} == {blob.id, dead.id}
     assert (await run_batch(world, replace(REPLAY, phase=Phase.ACT, pages=1))).tally == Tally(started=1)
-    assert [run.transfer.id for run in runs(world) if run.attempt == 1] == [letter.id]
+    assert [run.transfer.id for run in runs(world) if run.attempt == 1] == [dead.id]
 
 
 def runs(world: World) -> list[Run]:
@@ -86,7 +86,7 @@ async def test_a_failure_that_repeating_cannot_fix_is_permanent(world: World) ->
     assert "ContainerNotFound" in batch.failure
 
 
-@pytest.mark.parametrize("error", [ValueError("unforeseen"), error_for_no_answer(TARGET_COPY)])
+@pytest.mark.parametrize("error", [ValueError("unexpected"), error_for_no_answer(TARGET_COPY)])
 async def test_other_errors_are_raised(world: World, error: Exception) -> None:
     """They are infrastructure: the orchestration sees a failed activity and backs off."""
 

@@ -1,4 +1,4 @@
-"""Bulk replay: which letters are meant, to the edge; what comes of each; twice at once it harms nothing."""
+"""Bulk replay: which dead letters match, the result of each, and that concurrent jobs are safe."""
 
 import asyncio
 import random
@@ -60,10 +60,10 @@ class TestFilter:
         assert await find_matches(world, reason=Reason.THROTTLED, route="other") == {three.id}
         assert await find_matches(world, reason=Reason.MALFORMED) == {message}
         assert await find_matches(world, reason=Reason.MALFORMED, route="default") == set()
-        assert await find_matches(world, route="nobody") == set()
+        assert await find_matches(world, route="unknown") == set()
 
     @pytest.mark.parametrize(
-        ("since", "until", "is_meant"),
+        ("since", "until", "matches"),
         [
             (NOW, None, True),
             (NOW + MILLISECOND, None, False),
@@ -76,11 +76,11 @@ class TestFilter:
         ],
     )
     async def test_since_is_inclusive_and_until_is_exclusive(
-        self, world: World, since: datetime | None, until: datetime | None, *, is_meant: bool
+        self, world: World, since: datetime | None, until: datetime | None, *, matches: bool
     ) -> None:
         """Two jobs, one until and one since the same time, match each dead letter once."""
         transfer = await put_dead_letter(world, "in/1")
-        assert await find_matches(world, since=since, until=until) == ({transfer.id} if is_meant else set())
+        assert await find_matches(world, since=since, until=until) == ({transfer.id} if matches else set())
 
     async def test_the_newest_failure_counts(self, world: World) -> None:
         transfer = await put_dead_letter(world, "in/1")
@@ -112,7 +112,7 @@ class TestFilter:
         job = await run_to_end(world, replace(REPLAY, dry_run=True, reason=Reason.THROTTLED))
         assert (job.tally, job.pages <= 3) == (Tally(found=3, bytes=30), True)
         assert world.request_names.count("letters.list") == 3
-        # Lists tell it all: no letter is read.
+        # The list has all that is needed, so no dead letter is read.
         assert "letters.read" not in world.request_names
         assert await find_matches(world, reason=Reason.THROTTLED) == {transfer.id for transfer in wanted}
 
@@ -133,10 +133,10 @@ class TestResults:
     async def test_each_dead_letter_is_started_running_or_refused(self) -> None:
         """A refused one stays open, and the job is done."""
         world = World(routes=(ROUTE, OTHER_ROUTE))
-        well, running = await put_dead_letter(world, "in/1"), await put_dead_letter(world, "in/2")
-        resolved, gone = await put_dead_letter(world, "in/3"), await put_dead_letter(world, "in/4")
-        meanwhile = await put_dead_letter(world, "in/7")
-        elsewhere = await put_dead_letter(world, "in/5", route=OTHER_ROUTE)
+        open_letter, running = await put_dead_letter(world, "in/1"), await put_dead_letter(world, "in/2")
+        resolved, deleted = await put_dead_letter(world, "in/3"), await put_dead_letter(world, "in/4")
+        resolved_later = await put_dead_letter(world, "in/7")
+        removed_route = await put_dead_letter(world, "in/5", route=OTHER_ROUTE)
         bad = await refuse(world.ports, b"hello", RejectedEvent(Reason.MALFORMED, "no JSON"))
         message = await refuse(
             world.ports, world.event(world.put("in/6")), RejectedEvent(Reason.NOT_ALLOWED, "as it was")
@@ -144,37 +144,37 @@ class TestResults:
         job = await run_until(world, replace(REPLAY), Phase.ACT)
         world.put_instance(running, "Running")
         await world.dead_letters.resolve(resolved.id, 0, "verified", NOW - MILLISECOND)
-        await world.dead_letters.resolve(meanwhile.id, 0, "verified", NOW)
-        del world.dead_letters.open[gone.id]
+        await world.dead_letters.resolve(resolved_later.id, 0, "verified", NOW)
+        del world.dead_letters.open[deleted.id]
         world.ports = replace(world.ports, routes=(ROUTE,))
         job = await run_to_end(world, job)
         assert results_by_id(world, job) == {
-            well.id: "started",
+            open_letter.id: "started",
             running.id: "running",
             resolved.id: "refused",
-            meanwhile.id: "running",
-            gone.id: "refused",
-            elsewhere.id: "refused",
+            resolved_later.id: "running",
+            deleted.id: "refused",
+            removed_route.id: "refused",
             bad: "refused",
             message: "started",
         }
         details = {line["id"]: line["detail"] for line in world.reports.pages[results_page(job.id, 0)]}
         assert "already resolved" in details[resolved.id]
-        assert details[meanwhile.id] == "replayed in the meantime"
-        assert "no current route is named 'other'" in details[elsewhere.id]
-        assert {well.id, running.id, elsewhere.id, bad} == set(world.dead_letters.open)
+        assert details[resolved_later.id] == "replayed in the meantime"
+        assert "no current route is named 'other'" in details[removed_route.id]
+        assert {open_letter.id, running.id, removed_route.id, bad} == set(world.dead_letters.open)
         assert job.tally == Tally(found=8, bytes=60, started=2, running=2, refused=4)
 
     async def test_replays_that_succeed_resolve_their_dead_letters(self, world: World) -> None:
-        made = [await put_dead_letter(world, f"in/{number}") for number in range(30)]
+        transfers = [await put_dead_letter(world, f"in/{number}") for number in range(30)]
         await run_to_end(world, replace(REPLAY, rate=1))
         await finish_transfers(world)
-        assert all(world.at(transfer.target_blob) for transfer in made)
+        assert all(world.at(transfer.target_blob) for transfer in transfers)
         assert await find_matches(world) == set()
         assert {letter.resolved_as for letter in world.dead_letters.resolved.values()} == {"verified"}
 
     async def test_a_replay_that_fails_again_is_not_repeated_by_the_same_job(self, world: World) -> None:
-        made = [await put_dead_letter(world, f"in/{number}") for number in range(12)]
+        transfers = [await put_dead_letter(world, f"in/{number}") for number in range(12)]
         world.refuse(TARGET_COPY, error_for_answer(TARGET_COPY, 404, "ContainerNotFound"))
         job = await run_until(world, replace(REPLAY, rate=1), Phase.ACT)
         while job.phase:
@@ -182,16 +182,16 @@ class TestResults:
             await finish_transfers(world)
         assert job.tally == Tally(found=12, bytes=120, started=12)
         assert {letter.last for letter in world.dead_letters.open.values()} == {1}
-        assert set(world.dead_letters.open) == {transfer.id for transfer in made}
+        assert set(world.dead_letters.open) == {transfer.id for transfer in transfers}
 
     async def test_a_repeated_batch_reports_dead_letters_that_it_resolved_itself_as_running(self, world: World) -> None:
-        made = [await put_dead_letter(world, f"in/{number}") for number in range(5)]
+        transfers = [await put_dead_letter(world, f"in/{number}") for number in range(5)]
         job = await run_until(world, REPLAY, Phase.ACT)
         await run_next_batch(world, job)
-        world.reports.pages.pop(results_page(job.id, 0))  # as if it had died before it wrote them
+        world.reports.pages.pop(results_page(job.id, 0))  # as if the host had died before the write
         await finish_transfers(world)
         ended = await run_to_end(world, job)
-        assert results_by_id(world, ended) == {transfer.id: "running" for transfer in made}
+        assert results_by_id(world, ended) == {transfer.id: "running" for transfer in transfers}
         assert world.request_names.count("target.copy") == 5
         assert not world.dead_letters.open
 
@@ -200,38 +200,38 @@ class TestResumption:
     @pytest.mark.parametrize("seed", range(20))
     async def test_killed_and_resumed_at_random_each_dead_letter_is_replayed_and_reported_once(self, seed: int) -> None:
         """The list of open dead letters has changed by then, because replays resolve them."""
-        dice, world = random.Random(seed), World()  # noqa: S311  # a seed makes it the same again
-        made = [await put_dead_letter(world, f"in/{number:03}") for number in range(100)]
-        job, fuse = replace(REPLAY, rate=2), 0
+        rng, world = random.Random(seed), World()  # noqa: S311  # seeded, so that a failure can be reproduced
+        transfers = [await put_dead_letter(world, f"in/{number:03}") for number in range(100)]
+        job, requests_left = replace(REPLAY, rate=2), 0
         inputs = [job]
 
-        def kill(_asked: Request, _about: str) -> Exception | None:
-            nonlocal fuse
-            fuse -= 1
-            return RuntimeError("killed") if fuse == 0 else None
+        def kill(_request: Request, _subject: str) -> Exception | None:
+            nonlocal requests_left
+            requests_left -= 1
+            return RuntimeError("killed") if requests_left == 0 else None
 
         world.faults.append(kill)
         while job.phase:
-            fuse = dice.choice([0, 0, dice.randrange(1, 90)])
+            requests_left = rng.choice([0, 0, rng.randrange(1, 90)])
             try:
                 job = await run_next_batch(world, job)
             except RuntimeError:
                 job = lifecycle.faulted(job, "killed", world.clock)
-            fuse = 0
+            requests_left = 0
             inputs.append(job)
-            if dice.random() < 0.3:
+            if rng.random() < 0.3:
                 await finish_transfers(world)
-            if job.phase and dice.random() < 0.2:
-                inputs = inputs[: -dice.randrange(1, 6)] or inputs[:1]
+            if job.phase and rng.random() < 0.2:
+                inputs = inputs[: -rng.randrange(1, 6)] or inputs[:1]
                 job = inputs[-1]
         await finish_transfers(world)
         assert job.state is JobState.DONE
-        # A letter that a lost try replayed before the survey was done again is not open, and so not found.
+        # The repeated survey does not find a dead letter that a lost try has replayed.
         assert len(results_by_id(world, job)) == job.tally.found
-        assert set(results_by_id(world, job)) <= {transfer.id for transfer in made}
+        assert set(results_by_id(world, job)) <= {transfer.id for transfer in transfers}
         assert set(results_by_id(world, job).values()) <= {"started", "running"}
         assert Counter(subject for name, subject in world.requests if name == "target.copy") == Counter(
-            transfer.target_blob.url for transfer in made
+            transfer.target_blob.url for transfer in transfers
         )
         assert not world.dead_letters.open
 
@@ -240,10 +240,10 @@ class TestConcurrentJobs:
     @pytest.mark.parametrize("seed", range(10))
     async def test_two_replays_of_everything_lose_no_dead_letter_and_copy_each_blob_once(self, seed: int) -> None:
         """A fifth of the transfers keeps failing, and their dead letters stay open."""
-        dice, world = random.Random(seed), YieldingWorld()  # noqa: S311  # a seed makes it the same again
-        mended = [await put_dead_letter(world, f"in/mended/{number}") for number in range(40)]
-        stubborn = [await put_dead_letter(world, f"in/stubborn/{number}") for number in range(10)]
-        refused = {transfer.target_blob.url for transfer in stubborn}
+        rng, world = random.Random(seed), YieldingWorld()  # noqa: S311  # seeded, so that a failure can be reproduced
+        succeeding = [await put_dead_letter(world, f"in/succeeding/{number}") for number in range(40)]
+        failing = [await put_dead_letter(world, f"in/failing/{number}") for number in range(10)]
+        refused = {transfer.target_blob.url for transfer in failing}
         world.faults.append(
             lambda asked, about: (
                 error_for_answer(TARGET_COPY, 404, "ContainerNotFound")
@@ -253,24 +253,24 @@ class TestConcurrentJobs:
         )
         running = 2
 
-        async def person(letter: str) -> Job:
+        async def run_job(suffix: str) -> Job:
             nonlocal running
-            job = replace(REPLAY, id="replay-" + letter * 24, rate=2)
+            job = replace(REPLAY, id="replay-" + suffix * 24, rate=2)
             while job.phase:
-                for _ in range(dice.randrange(200)):
+                for _ in range(rng.randrange(200)):
                     await asyncio.sleep(0)
                 job = await run_next_batch(world, job)
             running -= 1
             return job
 
-        async def host() -> None:
+        async def run_host() -> None:
             while running:
                 await finish_transfers(world)
                 await asyncio.sleep(0)
             await finish_transfers(world)
 
-        one, other, _ = await asyncio.gather(person("a"), person("b"), host())
-        everything = {transfer.id for transfer in mended + stubborn}
+        one, other, _ = await asyncio.gather(run_job("a"), run_job("b"), run_host())
+        everything = {transfer.id for transfer in succeeding + failing}
         for job in (one, other):
             assert (job.state, job.tally.failed, job.tally.skipped) == (JobState.DONE, 0, 0)
             assert set(results_by_id(world, job).values()) <= {"started", "running", "refused"}
@@ -283,11 +283,11 @@ class TestConcurrentJobs:
             if result == "started"
         )
         assert set(started) == everything
-        assert set(world.dead_letters.open) == {transfer.id for transfer in stubborn}
-        assert set(world.dead_letters.resolved) == {transfer.id for transfer in mended}
+        assert set(world.dead_letters.open) == {transfer.id for transfer in failing}
+        assert set(world.dead_letters.resolved) == {transfer.id for transfer in succeeding}
         copied = Counter(subject for name, subject in world.requests if name == "target.copy")
-        assert {copied[transfer.target_blob.url] for transfer in mended} == {1}
-        assert all(world.dead_letters.open[transfer.id].last >= 1 for transfer in stubborn)
+        assert {copied[transfer.target_blob.url] for transfer in succeeding} == {1}
+        assert all(world.dead_letters.open[transfer.id].last >= 1 for transfer in failing)
         ends = [instance.output["state"] for instance in world.instances.kept.values()]
         assert Counter(ends) == {"verified": 40, "dead_lettered": 10}
 

@@ -1,4 +1,4 @@
-"""Reconcile: how each blob stands, whatever the order of the lists; what is started, and what is left."""
+"""Reconcile: the class of each blob, in any order of the lists; which transfers are started and which are skipped."""
 
 import asyncio
 import gc
@@ -49,8 +49,8 @@ from tests.unit.job_runs import (
 from tests.unit.samples import NAME, NOW, ROUTE, SOURCE_HOST, TARGET_HOST
 from tests.unit.world import CONTENT, World
 
-SeenT = TypeVar("SeenT", SourceBlob, TargetBlob)
-Listed = tuple[list[tuple[str, SeenT]], str | None]
+BlobT = TypeVar("BlobT", SourceBlob, TargetBlob)
+Listed = tuple[list[tuple[str, BlobT]], str | None]
 DRY = replace(RECONCILE, dry_run=True)
 HEADS = ("source.head", "target.head")
 
@@ -65,14 +65,14 @@ def findings(world: World, job: Job) -> dict[str, str]:
 
 def put_matches(world: World, *names: str, route: Route = ROUTE) -> list[Transfer]:
     """Write blobs that the target holds completely."""
-    made = [world.put(name, route=route) for name in names]
-    for transfer in made:
+    transfers = [world.put(name, route=route) for name in names]
+    for transfer in transfers:
         world.put_copy(transfer)
-    return made
+    return transfers
 
 
 @dataclass
-class ReorderedPort(Generic[SeenT]):
+class ReorderedPort(Generic[BlobT]):
     """A port that lists in another order, as accounts of another kind do."""
 
     port: Any
@@ -82,8 +82,7 @@ class ReorderedPort(Generic[SeenT]):
     def __getattr__(self, name: str) -> Any:
         return getattr(self.port, name)
 
-    async def page(self, place: Place, limit: int, marker: str | None) -> Listed[SeenT]:
-        """The same blobs, so many, from the marker on."""
+    async def page(self, place: Place, limit: int, marker: str | None) -> Listed[BlobT]:
         items, following = await self.port.page(place, 1_000_000, None)
         assert following is None
         items.sort(key=lambda item: self.order(item[0]), reverse=self.reverse)
@@ -99,10 +98,10 @@ def by_folder(name: str) -> tuple[list[str], str]:
 class TestFindings:
     async def test_each_class_of_finding(self, world: World) -> None:
         put_matches(world, "in/match")
-        for name in ("in/missing", "in/nobodys", "in/older"):
+        for name in ("in/missing", "in/foreign", "in/older"):
             world.put(name)
         put_at_target(world, "out/shorter", world.put("in/shorter").etag, b"")
-        put_at_target(world, "out/nobodys")
+        put_at_target(world, "out/foreign")
         put_at_target(world, "out/older", "0xOLD")
         put_at_target(world, "out/extra")
         world.storage.put(Blob(SOURCE_HOST, "source", "elsewhere/not-carried"), Item(CONTENT))
@@ -111,7 +110,7 @@ class TestFindings:
         assert findings(world, job) == {
             "in/match": "match",
             "in/missing": "missing",
-            "in/nobodys": "stale",
+            "in/foreign": "stale",
             "in/older": "stale",
             "in/shorter": "stale",
             "out/extra": "extra",
@@ -120,7 +119,7 @@ class TestFindings:
         acted_on = [line for page in world.reports.pages.values() for line in page if "id" in line]
         assert {line["class"] for line in acted_on} == {"missing", "stale"}
         assert len(acted_on) == job.tally.found
-        assert details["in/nobodys"] == "the target has no receipt"
+        assert details["in/foreign"] == "the target has no receipt"
         assert "0xOLD" in details["in/older"]
         assert details["in/shorter"] == "the copy is done; the target has 0 of 10 bytes"
         assert job.tally == Tally(found=4, bytes=4 * len(CONTENT), match=1, missing=1, stale=3, extra=1)
@@ -196,8 +195,8 @@ class TestOrder:
     async def test_lists_in_different_orders_give_the_same_result(
         self, world: World, side: str, *, reverse: bool
     ) -> None:
-        made = put_matches(world, *self.NAMES)
-        for transfer in made[::100]:
+        transfers = put_matches(world, *self.NAMES)
+        for transfer in transfers[::100]:
             world.storage.remove(transfer.target_blob)
         for number in range(0, 1_200, 50):
             put_at_target(world, f"out/{number % 7}/{number:04}-extra")
@@ -220,13 +219,13 @@ class TestOrder:
 
     async def test_thousands_of_extras_cost_list_pages_not_heads(self, world: World) -> None:
         """The other list is read up to four pages ahead."""
-        made = put_matches(world, *[f"in/{number:04}" for number in range(0, 1_000, 2)])
+        transfers = put_matches(world, *[f"in/{number:04}" for number in range(0, 1_000, 2)])
         for number in range(5_000):
             put_at_target(world, f"out/{number // 5:04}-{number % 5}")
-        world.storage.remove(made[400].target_blob)
+        world.storage.remove(transfers[400].target_blob)
         job = await run_to_end(world, DRY)
         assert job.tally == Tally(found=1, bytes=10, match=499, missing=1, extra=5_000)
-        # Of the source's one page the first 2,000 names of the target show a part; the rest is looked at.
+        # The first 2,000 names of the target match a part of the source's one page; the rest is read with a HEAD.
         assert world.request_names.count("target.head") <= PAGE
         assert world.request_names.count("target.list") <= compare_lists.MAX_PAGES_AHEAD + 12
 
@@ -391,8 +390,8 @@ class TestNamesThatCannotBeCarried:
             world.put(name)
         world.put("in/good")
         ids: set[str] = set()
-        for letter in "abc":
-            job = await run_to_end(world, replace(RECONCILE, id="reconcile-" + letter * 24))
+        for suffix in "abc":
+            job = await run_to_end(world, replace(RECONCILE, id="reconcile-" + suffix * 24))
             assert (job.tally.error, job.tally.missing + job.tally.match) == (3, 1)
             ids |= set(world.dead_letters.open)
             await finish_transfers(world)
@@ -410,9 +409,9 @@ class TestNamesThatCannotBeCarried:
         assert not world.instances.kept
 
     async def test_each_version_has_its_own_dead_letter(self, world: World) -> None:
-        for letter in "ab":
+        for suffix in "ab":
             world.put(BAD[0])
-            await run_to_end(world, replace(RECONCILE, id="reconcile-" + letter * 24))
+            await run_to_end(world, replace(RECONCILE, id="reconcile-" + suffix * 24))
         assert len(world.dead_letters.open) == 2
 
     async def test_a_repeated_batch_writes_the_same_dead_letter_and_page(self, world: World) -> None:
@@ -426,14 +425,16 @@ class TestFailures:
     async def test_a_blob_that_cannot_be_read_is_an_error_and_the_others_are_shared(
         self, world: World, status: int
     ) -> None:
-        made = [world.put(f"in/{number}") for number in range(5)]
+        transfers = [world.put(f"in/{number}") for number in range(5)]
         put_at_target(world, "out/extra")
         put_at_target(world, "out/odd")
-        odd = {made[2].target_blob.url, ROUTE.source.blob("odd").url}
+        unreadable = {transfers[2].target_blob.url, ROUTE.source.blob("odd").url}
         code = "ServerBusy" if status == 503 else "AuthorizationFailure"
         world.faults.append(
-            lambda asked, about: (
-                error_for_answer(asked, status, code) if asked in {TARGET_HEAD, SOURCE_HEAD} and about in odd else None
+            lambda request, subject: (
+                error_for_answer(request, status, code)
+                if request in {TARGET_HEAD, SOURCE_HEAD} and subject in unreadable
+                else None
             )
         )
         job = await run_to_end(world)
@@ -462,7 +463,7 @@ class TestFailures:
         for number in range(100):
             put_at_target(world, f"out/extra/{number:03}")
         world.faults.append(
-            lambda asked, _about: world.pass_time(seconds) if asked in {TARGET_HEAD, SOURCE_HEAD} else None
+            lambda request, _subject: world.pass_time(seconds) if request in {TARGET_HEAD, SOURCE_HEAD} else None
         )
         job, batches = DRY, 0
         while job.phase:
@@ -477,12 +478,12 @@ class TestFailures:
     async def test_blobs_added_or_deleted_during_a_slow_survey_have_one_line_or_none(self, world: World) -> None:
         for number in range(40):
             world.put(f"in/{number:03}")
-        world.faults.append(lambda asked, _about: world.pass_time(20) if asked == TARGET_HEAD else None)
+        world.faults.append(lambda request, _subject: world.pass_time(20) if request == TARGET_HEAD else None)
         changed = False
 
-        def change(asked: Any, about: str) -> None:
+        def change(request: Any, subject: str) -> None:
             nonlocal changed
-            if asked == TARGET_HEAD and about.endswith("/005") and not changed:
+            if request == TARGET_HEAD and subject.endswith("/005") and not changed:
                 changed = True
                 world.put("in/001+")
                 world.storage.blobs.pop(Blob(SOURCE_HOST, "source", "in/003"))
@@ -496,16 +497,16 @@ class TestFailures:
     async def test_occasional_failures_are_not_reported_as_errors(self) -> None:
         """A batch that made progress does not count as a failure."""
         world = YieldingWorld()
-        made = [world.put(f"in/{number:03}") for number in range(60)]
-        left = {transfer.target_blob.url: 2 for transfer in made[::3]}
+        transfers = [world.put(f"in/{number:03}") for number in range(60)]
+        left = {transfer.target_blob.url: 2 for transfer in transfers[::3]}
 
-        def trouble(asked: Any, about: str) -> Exception | None:
-            if asked != TARGET_HEAD or not left.get(about):
+        def fault(request: Any, subject: str) -> Exception | None:
+            if request != TARGET_HEAD or not left.get(subject):
                 return None
-            left[about] -= 1
+            left[subject] -= 1
             return error_for_answer(TARGET_HEAD, 503, "ServerBusy")
 
-        world.faults.append(trouble)
+        world.faults.append(fault)
         job = await run_to_end(world, DRY)
         assert job.tally == Tally(found=60, bytes=600, missing=60)
         assert len(findings(world, job)) == 60
@@ -518,7 +519,7 @@ class TestFailures:
         world.refuse(TARGET_HEAD, error_for_answer(TARGET_HEAD, 503, "ServerBusy"))
         failed = await run_batch(world, DRY)
         assert "503 ServerBusy" in failed.failure
-        for _ in range(10 * PAGE):  # whatever was left behind would go on now
+        for _ in range(10 * PAGE):  # a task that was left behind would continue now
             await asyncio.sleep(0)
         assert world.request_names.count("target.head") <= 3 * compare_lists.CONCURRENCY
         assert not world.reports.pages
@@ -536,7 +537,7 @@ class TestFailures:
     async def test_after_three_failed_batches_the_fourth_reports_the_blob(self, world: World) -> None:
         world.put("in/a")
         world.refuse(TARGET_HEAD, error_for_answer(TARGET_HEAD, 503, "ServerBusy"))
-        failed = [await run_batch(world, replace(DRY, failures=faults)) for faults in range(MAX_FAILED_TRIES + 1)]
+        failed = [await run_batch(world, replace(DRY, failures=failures)) for failures in range(MAX_FAILED_TRIES + 1)]
         assert [bool(one.failure) for one in failed] == [True] * MAX_FAILED_TRIES + [False]
         assert failed[-1].tally == Tally(error=1)
 
@@ -547,39 +548,35 @@ class CountingReports:
     def __init__(self) -> None:
         self.lines = 0
 
-    async def write(self, _name: str, lines: list[dict[str, Any]], **_how: Any) -> None:
-        """Count."""
+    async def write(self, _name: str, lines: list[dict[str, Any]], **_options: Any) -> None:
         self.lines += len(lines)
 
     async def read(self, _name: str) -> list[dict[str, Any]]:
-        """Nothing."""
         return []
 
 
 @dataclass
-class GeneratedPort(Generic[SeenT]):
+class GeneratedPort(Generic[BlobT]):
     """A container of `count` blobs, generated as they are listed; every `gap`th is missing."""
 
     prefix: str
     count: int
-    blob: Callable[[int], SeenT]
+    blob: Callable[[int], BlobT]
     gap: int = 0
-    asked: Counter[str] = field(default_factory=Counter)
+    calls: Counter[str] = field(default_factory=Counter)
 
-    async def page(self, place: Place, limit: int, marker: str | None) -> Listed[SeenT]:
-        """A page from the marker on."""
+    async def page(self, place: Place, limit: int, marker: str | None) -> Listed[BlobT]:
         assert place.prefix == self.prefix
-        self.asked["page"] += 1
+        self.calls["page"] += 1
         start = int(marker or 0)
         end = min(start + limit, self.count)
-        there = [number for number in range(start, end) if self._is_there(number)]
-        return [(f"{self.prefix}{number:06}", self.blob(number)) for number in there], (
+        present = [number for number in range(start, end) if self._is_there(number)]
+        return [(f"{self.prefix}{number:06}", self.blob(number)) for number in present], (
             str(end) if end < self.count else None
         )
 
-    async def head(self, blob: Blob) -> SeenT | None:
-        """A look at one."""
-        self.asked["head"] += 1
+    async def head(self, blob: Blob) -> BlobT | None:
+        self.calls["head"] += 1
         number = int(blob.name.removeprefix(self.prefix))
         return self.blob(number) if number < self.count and self._is_there(number) else None
 
@@ -619,39 +616,40 @@ class Measurement:
 
 async def run_measured(world: World, job: Job, batches: int) -> tuple[Job, Measurement]:
     """Run the job to its end. Tracing is slow, so only every fifth batch of the first and last tenth is traced."""
-    seen, blocks = Measurement(), 0
+    measurement, blocks = Measurement(), 0
     for number in range(batches):
-        peaks = seen.first if number < batches // 10 else seen.last if number >= batches - batches // 10 else None
-        traced = peaks is not None and number % 5 == 0
+        is_first, is_last = number < batches // 10, number >= batches - batches // 10
+        traced = (is_first or is_last) and number % 5 == 0
         if traced:
             tracemalloc.start()
         try:
             job = await run_next_batch(world, job)
-            if traced and peaks is not None:
+            if traced:
+                peaks = measurement.first if is_first else measurement.last
                 peaks.append(tracemalloc.get_traced_memory()[1])
         finally:
             tracemalloc.stop()
         if number == batches // 10:
             gc.collect()
             blocks = sys.getallocatedblocks()
-        seen.sizes.append(len(json.dumps(encode(job))))
+        measurement.sizes.append(len(json.dumps(encode(job))))
     gc.collect()
-    seen.kept = sys.getallocatedblocks() - blocks
+    measurement.kept = sys.getallocatedblocks() - blocks
     assert job.phase is None
-    return job, seen
+    return job, measurement
 
 
 async def test_a_survey_of_100_000_names_has_constant_memory(world: World) -> None:
     source, target, report = use_generated_ports(world)
-    job, seen = await run_measured(world, DRY, 200 + 210)
-    assert seen.is_flat(), seen
+    job, measurement = await run_measured(world, DRY, 200 + 210)
+    assert measurement.is_flat(), measurement
     assert job.tally == Tally(
         found=100, bytes=sum(range(0, NAMES, 1_000)), match=NAMES - 100, missing=100, extra=5_000 - 5
     )
     assert report.lines == NAMES + 5_000 - 5
-    # One look for each that the lists do not show, on either side; a match costs none.
-    assert (target.asked["head"], source.asked["head"]) == (100, 5_000 - 5)
-    assert source.asked["page"] + target.asked["page"] <= 3 * (200 + 210)
+    # One HEAD for each blob that the other list does not show; a match costs none.
+    assert (target.calls["head"], source.calls["head"]) == (100, 5_000 - 5)
+    assert source.calls["page"] + target.calls["page"] <= 3 * (200 + 210)
 
 
 async def test_acting_on_100_000_lines_has_constant_memory(world: World) -> None:
@@ -664,35 +662,35 @@ async def test_acting_on_100_000_lines_has_constant_memory(world: World) -> None
     ports: dict[str, Any] = {"reports": Lines()}
     world.ports = replace(world.ports, routes=(), **ports)
     acting = replace(RECONCILE, phase=Phase.ACT, pages=NAMES // PAGE, rate=100)
-    job, seen = await run_measured(world, acting, 200)
+    job, measurement = await run_measured(world, acting, 200)
     assert (job.state, job.tally.refused) == (JobState.DONE, NAMES)
-    assert seen.is_flat(), seen
+    assert measurement.is_flat(), measurement
 
 
-class UnreadablePort(Generic[SeenT]):
+class UnreadablePort(Generic[BlobT]):
     """A port whose list shows one blob in another form, and whose HEAD of it may fail."""
 
-    def __init__(self, port: Any, name: str, shown: Any, look: Exception | None = None) -> None:
-        self.port, self.name, self.shown, self.look = port, name, shown, look
+    def __init__(self, port: Any, name: str, listed: Any, head_error: Exception | None = None) -> None:
+        self.port, self.name, self.listed, self.head_error = port, name, listed, head_error
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.port, name)
 
-    async def page(self, place: Place, limit: int, marker: str | None) -> Listed[SeenT]:
-        """The twin's page, but for one."""
+    async def page(self, place: Place, limit: int, marker: str | None) -> Listed[BlobT]:
         items, following = await self.port.page(place, limit, marker)
-        return [(name, self.shown if name == self.name else blob) for name, blob in items], following
+        return [(name, self.listed if name == self.name else blob) for name, blob in items], following
 
     async def head(self, blob: Blob) -> Any:
-        """The twin's look, but for one."""
-        if blob.name == self.name and self.look is not None:
-            raise self.look
+        if blob.name == self.name and self.head_error is not None:
+            raise self.head_error
         return await self.port.head(blob)
 
 
-UNREAD = Permanent(Reason.UNSUPPORTED_BLOB, "source.list", "the app cannot read the service's answer about the blob")
-SHOWN: dict[str, Any] = {
-    "an error in its place": UNREAD,
+UNREADABLE = Permanent(
+    Reason.UNSUPPORTED_BLOB, "source.list", "the app cannot read the service's answer about the blob"
+)
+LISTED: dict[str, Any] = {
+    "an error in its place": UNREADABLE,
     "no blob at all": None,
     "no ETag": SourceBlob(cast("Any", None), 1, Kind.BLOCK, {}),
     "no size": SourceBlob("0x1", cast("Any", None), Kind.BLOCK, {}),
@@ -703,11 +701,11 @@ SHOWN: dict[str, Any] = {
 class TestUnreadableBlobs:
     """An unreadable blob in a list is an error of its own line and never the end of the job."""
 
-    @pytest.mark.parametrize("shown", SHOWN)
-    async def test_at_the_source_the_others_are_still_shared(self, world: World, shown: str) -> None:
+    @pytest.mark.parametrize("listed", LISTED)
+    async def test_at_the_source_the_others_are_still_shared(self, world: World, listed: str) -> None:
         put_matches(world, "in/a")
-        odd, missing = world.put("in/b"), world.put("in/c")
-        port: Any = UnreadablePort(world.source, odd.name, SHOWN[shown], UNREAD)
+        unreadable, missing = world.put("in/b"), world.put("in/c")
+        port: Any = UnreadablePort(world.source, unreadable.name, LISTED[listed], UNREADABLE)
         world.ports = replace(world.ports, source=port)
         job = await run_to_end(world)
         assert job.state is JobState.DONE
@@ -717,26 +715,26 @@ class TestUnreadableBlobs:
 
     async def test_at_the_source_a_head_may_show_a_match(self, world: World) -> None:
         put_matches(world, "in/a", "in/b")
-        port: Any = UnreadablePort(world.source, "in/b", UNREAD)
+        port: Any = UnreadablePort(world.source, "in/b", UNREADABLE)
         world.ports = replace(world.ports, source=port)
         job = await run_to_end(world, DRY)
         assert job.tally == Tally(match=2)
 
     async def test_at_the_source_a_blob_that_is_gone_at_its_head_is_an_error(self, world: World) -> None:
         world.put("in/b")
-        port: Any = UnreadablePort(world.source, "in/b", UNREAD)
+        port: Any = UnreadablePort(world.source, "in/b", UNREADABLE)
         port.head = _absent
         world.ports = replace(world.ports, source=port)
         job = await run_to_end(world, DRY)
         [line] = world.reports.pages[found_page(job.id, 0)]
-        assert line == {"class": "error", "name": "in/b", "etag": None, "size": None, "detail": str(UNREAD)}
+        assert line == {"class": "error", "name": "in/b", "etag": None, "size": None, "detail": str(UNREADABLE)}
 
     async def test_at_the_target_it_is_read_with_a_head(self, world: World) -> None:
         """A match stays one; an extra blob that cannot be read is an error."""
         put_matches(world, "in/a", "in/b")
         put_at_target(world, "out/extra")
         for name in ("out/b", "out/extra"):
-            target: Any = UnreadablePort(world.ports.target, name, UNREAD)
+            target: Any = UnreadablePort(world.ports.target, name, UNREADABLE)
             world.ports = replace(world.ports, target=target)
         job = await run_to_end(world, DRY)
         assert findings(world, job) == {"in/a": "match", "in/b": "match", "out/extra": "error"}
@@ -765,19 +763,19 @@ class TestUnreadableBlobs:
     async def test_an_unreadable_blob_added_during_a_slow_survey_is_an_error(self, world: World) -> None:
         for number in range(3):
             world.put(f"in/{number}")
-        port: Any = UnreadablePort(world.source, "in/0-odd", None)
+        port: Any = UnreadablePort(world.source, "in/0-unreadable", None)
         world.ports = replace(world.ports, source=port)
 
         def slow(request: Any, subject: str) -> Exception | None:
             if request == TARGET_HEAD and subject.endswith("out/0"):
                 world.pass_time(1_000)
-                world.put("in/0-odd")
+                world.put("in/0-unreadable")
             return None
 
         world.faults.append(slow)
         job = await run_to_end(world, DRY)
         assert job.state is JobState.DONE
-        assert findings(world, job)["in/0-odd"] == "error"
+        assert findings(world, job)["in/0-unreadable"] == "error"
 
 
 async def _absent(_blob: Blob) -> None:
@@ -796,14 +794,14 @@ async def test_an_echo_is_never_acted_on(world: World, now: bytes | None, line: 
     """Otherwise two mirrored routes would copy back and forth."""
     blob = identity.transfer(ROUTE, NAME, "").target_blob
     etag = world.storage.put(blob, Item(CONTENT))
-    here = identity.transfer(ROUTE, NAME, "").source_blob
-    back = identity.transfer_id("back", blob.url, etag, here.url)
-    made = world.put(metadata={RECEIPT_SOURCE_ETAG: etag, RECEIPT_TRANSFER_ID: back})
+    source = identity.transfer(ROUTE, NAME, "").source_blob
+    back = identity.transfer_id("back", blob.url, etag, source.url)
+    transfers = world.put(metadata={RECEIPT_SOURCE_ETAG: etag, RECEIPT_TRANSFER_ID: back})
     if now is None:
         world.storage.remove(blob)
     elif now != CONTENT:
         world.storage.put(blob, Item(now))
     job = await run_to_end(world, RECONCILE)
     first = world.reports.pages[found_page(job.id, 0)][0]
-    assert first == {"name": NAME, "etag": made.etag, "size": len(CONTENT), **line}
+    assert first == {"name": NAME, "etag": transfers.etag, "size": len(CONTENT), **line}
     assert count_starts(world).total() == 0

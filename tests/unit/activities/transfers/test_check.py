@@ -1,4 +1,4 @@
-"""One look at a pending copy."""
+"""The `check` step on the in-memory fakes."""
 
 from dataclasses import replace
 
@@ -28,9 +28,9 @@ async def check(world: World, transfer: Transfer) -> Outcome:
 
 async def test_a_pending_copy_costs_one_head_and_reports_its_progress(world: World) -> None:
     transfer = await begin_copy(world)
-    there = world.storage.blobs[transfer.target_blob]
-    assert there.copy is not None
-    world.storage.blobs[transfer.target_blob] = replace(there, copy=replace(there.copy, copied=4))
+    item = world.storage.blobs[transfer.target_blob]
+    assert item.copy is not None
+    world.storage.blobs[transfer.target_blob] = replace(item, copy=replace(item.copy, copied=4))
     outcome = await check(world, transfer)
     assert outcome == Outcome(Verdict.WAITING, engine=Engine.ASYNC, size=len(CONTENT), copied=4)
     assert world.request_names == ["target.head"]
@@ -38,10 +38,10 @@ async def test_a_pending_copy_costs_one_head_and_reports_its_progress(world: Wor
 
 async def test_the_services_message_about_a_pending_copy_is_shown_without_signatures(world: World) -> None:
     transfer = await begin_copy(world)
-    there = world.storage.blobs[transfer.target_blob]
-    assert there.copy is not None
-    words = "502 BadGateway Encountered a retryable error when reading the source. https://x/y?sig=c2VjcmV0"
-    world.storage.blobs[transfer.target_blob] = replace(there, copy=replace(there.copy, detail=words))
+    item = world.storage.blobs[transfer.target_blob]
+    assert item.copy is not None
+    message = "502 BadGateway Encountered a retryable error when reading the source. https://x/y?sig=c2VjcmV0"
+    world.storage.blobs[transfer.target_blob] = replace(item, copy=replace(item.copy, detail=message))
     outcome = await check(world, transfer)
     assert outcome.verdict is Verdict.WAITING
     run = lifecycle.advance(Run(transfer, NOW, first=False, step=Step.CHECK, state=State.COPYING), outcome, NOW)
@@ -49,7 +49,7 @@ async def test_the_services_message_about_a_pending_copy_is_shown_without_signat
     assert (shown["state"], shown["reason"]) == ("copying", None)
     assert "502 BadGateway Encountered a retryable error" in shown["detail"]
     assert "c2VjcmV0" not in shown["detail"]
-    world.storage.blobs[transfer.target_blob] = there
+    world.storage.blobs[transfer.target_blob] = item
     assert status.progress(lifecycle.advance(run, await check(world, transfer), NOW))["detail"] == ""
 
 

@@ -1,4 +1,4 @@
-"""The steps that end a transfer: what they record, what they clean, what letters they leave."""
+"""The `record`, `clean` and `close` steps on the in-memory fakes."""
 
 import json
 from dataclasses import replace

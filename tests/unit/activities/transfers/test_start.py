@@ -1,4 +1,4 @@
-"""The activity that copies, rule by rule, on the twins: what it asks of storage, and what it says."""
+"""The `start` step on the in-memory fakes, rule by rule: its requests and its outcomes."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -49,12 +49,12 @@ def put_echo(world: World, content: bytes = CONTENT) -> Transfer:
     """Write a blob at the source that another route has copied from the target; its content may have been edited since."""
     blob = identity.transfer(ROUTE, NAME, "").target_blob
     etag = world.storage.put(blob, Item(CONTENT))
-    here = identity.transfer(ROUTE, NAME, "").source_blob
+    source = identity.transfer(ROUTE, NAME, "").source_blob
     return world.put(
         content=content,
         metadata={
             RECEIPT_SOURCE_ETAG: etag,
-            RECEIPT_TRANSFER_ID: identity.transfer_id("back", blob.url, etag, here.url),
+            RECEIPT_TRANSFER_ID: identity.transfer_id("back", blob.url, etag, source.url),
         },
     )
 
@@ -70,10 +70,10 @@ class TestNewBlob:
         """A receipt on the source is replaced, in any spelling."""
         transfer = world.put(metadata={"Owner": "finance", "Source_ETag": "old", "TRANSFER_ID": "old"})
         await start(world, transfer)
-        there = world.at(transfer.target_blob)
-        assert there is not None
-        assert there.content == CONTENT
-        assert there.metadata == {
+        item = world.at(transfer.target_blob)
+        assert item is not None
+        assert item.content == CONTENT
+        assert item.metadata == {
             "Owner": "finance",
             RECEIPT_SOURCE_ETAG: transfer.etag,
             RECEIPT_TRANSFER_ID: transfer.id,
@@ -97,8 +97,8 @@ class TestNewBlob:
         transfer = world.put()
         await start(world, transfer)
         world.requests.clear()
-        heir = replace(world.ports, started_at=NOW + timedelta(seconds=1))
-        assert (await run_start(heir, Run(transfer, NOW))).verdict is Verdict.VERIFIED
+        later_process = replace(world.ports, started_at=NOW + timedelta(seconds=1))
+        assert (await run_start(later_process, Run(transfer, NOW))).verdict is Verdict.VERIFIED
         assert "target.copy" not in world.target_writes
 
     async def test_the_tier_of_the_route_is_set(self) -> None:
@@ -153,9 +153,9 @@ class TestCurrentRoutes:
 
     async def test_a_run_of_a_changed_route_is_not_allowed(self, world: World) -> None:
         transfer = world.put()
-        moved = World((replace(ROUTE, target=replace(ROUTE.target, prefix="new/")),))
-        assert (await start(moved, transfer)).reason is Reason.NOT_ALLOWED
-        assert moved.requests == []
+        changed = World((replace(ROUTE, target=replace(ROUTE.target, prefix="new/")),))
+        assert (await start(changed, transfer)).reason is Reason.NOT_ALLOWED
+        assert changed.requests == []
 
 
 class TestSource:
@@ -339,9 +339,9 @@ class TestTarget:
         world.storage.finish(transfer.target_blob)
         outcome = await start(world, transfer, first=False)
         assert outcome.verdict is Verdict.VERIFIED
-        there = world.storage.blobs[transfer.target_blob]
-        assert (there.copy, there.headers) == (None, {"content_type": "image/png"})
-        assert there.metadata[RECEIPT_SOURCE_ETAG] == transfer.etag
+        item = world.storage.blobs[transfer.target_blob]
+        assert (item.copy, item.headers) == (None, {"content_type": "image/png"})
+        assert item.metadata[RECEIPT_SOURCE_ETAG] == transfer.etag
 
     async def test_a_copy_whose_properties_show_no_sas_is_not_cleared(self, world: World) -> None:
         transfer = await put_finished_copy(world)
@@ -788,7 +788,7 @@ async def test_a_failed_copy_is_begun_again(world: World) -> None:
 class TestUnfinishedUpload:
     """A target that a HEAD does not show and that exists."""
 
-    TAKEN = error_for_answer(TARGET_COPY, 409, "BlobAlreadyExists")
+    ALREADY_EXISTS = error_for_answer(TARGET_COPY, 409, "BlobAlreadyExists")
 
     @pytest.mark.parametrize(("first", "acts"), [(True, 3), (False, 2)])
     async def test_it_is_permanent_after_two_looks_that_show_nothing(
@@ -796,7 +796,7 @@ class TestUnfinishedUpload:
     ) -> None:
         """The detail says what it may be and what to do. A blind first copy does not count."""
         transfer = world.put()
-        world.refuse(TARGET_COPY, self.TAKEN)
+        world.refuse(TARGET_COPY, self.ALREADY_EXISTS)
         outcome = await start(world, transfer, first=first)
         assert (outcome.verdict, outcome.reason) == (Verdict.PERMANENT, Reason.TARGET_CONFLICT)
         assert "409 BlobAlreadyExists" in outcome.detail
@@ -807,13 +807,17 @@ class TestUnfinishedUpload:
 
     async def test_once_is_a_race(self, world: World) -> None:
         transfer = world.put()
-        world.refuse(TARGET_COPY, self.TAKEN, times=1)
+        world.refuse(TARGET_COPY, self.ALREADY_EXISTS, times=1)
         assert (await start(world, transfer, first=False)).verdict is Verdict.VERIFIED
 
     async def test_a_blob_seen_in_between_resets_the_count(self, world: World) -> None:
         """In turn: absent but exists, there but changed, absent but exists, absent."""
         transfer = world.put()
-        for refusal in (self.TAKEN, error_for_answer(TARGET_COPY, 412, "ConditionNotMet"), self.TAKEN):
+        for refusal in (
+            self.ALREADY_EXISTS,
+            error_for_answer(TARGET_COPY, 412, "ConditionNotMet"),
+            self.ALREADY_EXISTS,
+        ):
             world.refuse(TARGET_COPY, refusal, times=1)
 
         def appear() -> None:
