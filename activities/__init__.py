@@ -1,4 +1,4 @@
-"""The steps of a transfer and the batches of a job, one activity each: a pure body `run_x` and its registration."""
+"""The activities: the steps of a transfer and the phases of a job, with their logging and redaction."""
 
 import logging
 import time
@@ -23,17 +23,17 @@ T = TypeVar("T")
 
 
 def register(app: df.DFApp, services: Services) -> None:
-    """Put every step and every batch into the app under its own name."""
+    """Register every activity under its fixed name."""
     for step, body in transfers.ACTIVITIES.items():
         app.function_name(STEPS[step])(app.activity_trigger(input_name="run")(_step(step, body, services)))
     for phase, batch in jobs.ACTIVITIES.items():
-        # A batch starts transfers, so it has the client: any function that is no orchestrator may be a client.
-        function = app.durable_client_input(client_name="client")(_batch(phase, batch, services))
+        # A batch starts transfers and needs the durable client, which every function except an orchestrator may have.
+        function = app.durable_client_input(client_name="client")(_phase(phase, batch, services))
         app.function_name(PHASES[phase])(app.activity_trigger(input_name="job")(function))
 
 
 def _step(step: Step, body: transfers.Activity, services: Services) -> Callable[[Any, Any], Any]:
-    async def activity(run: dict, context: func.Context) -> dict:  # type: ignore[type-arg]  # the worker takes plain classes alone
+    async def activity(run: dict, context: func.Context) -> dict:  # type: ignore[type-arg]  # the worker accepts only plain classes
         request = codec.decode(Run, run)
         began = time.monotonic()
         with _traced(context):
@@ -60,13 +60,13 @@ def _step(step: Step, body: transfers.Activity, services: Services) -> Callable[
 
 
 def _level(run: Run, outcome: Outcome) -> int:
-    """A dead letter that was just written is a warning; what is tried again is not."""
-    written = run.step is Step.CLOSE and outcome.verdict is Verdict.DONE
-    dead = run.ending is not None and run.ending.state is State.DEAD_LETTERED
-    return logging.WARNING if written and dead else logging.INFO
+    """WARNING if this step has just written a dead letter; a failure that is retried is INFO."""
+    closed = run.step is Step.CLOSE and outcome.verdict is Verdict.DONE
+    dead_lettered = run.ending is not None and run.ending.state is State.DEAD_LETTERED
+    return logging.WARNING if closed and dead_lettered else logging.INFO
 
 
-def _batch(phase: Phase, body: jobs.Activity, services: Services) -> Callable[[Any, Any, Any], Any]:
+def _phase(phase: Phase, body: jobs.Activity, services: Services) -> Callable[[Any, Any, Any], Any]:
     async def activity(job: dict, client: df.DurableOrchestrationClient, context: func.Context) -> dict:  # type: ignore[type-arg]  # as above
         request = codec.decode(Job, job)
         with _traced(context):
@@ -81,12 +81,12 @@ def _batch(phase: Phase, body: jobs.Activity, services: Services) -> Callable[[A
 
 
 def _traced(context: func.Context) -> AbstractContextManager[None]:
-    # Empty where the host does not trace.
+    # The host gives no trace context if it does not trace.
     return traced(context.trace_context.trace_parent if context.trace_context else None)
 
 
 async def _without_secrets(body: Awaitable[T]) -> T:
     try:
         return await body
-    except Exception as error:  # noqa: BLE001  # its text goes into the history and the host's log
+    except Exception as error:  # noqa: BLE001  # its text goes into the orchestration's history and the host's log
         raise RuntimeError(text_without_secrets(f"{type(error).__name__}: {error}")) from None

@@ -1,4 +1,4 @@
-"""Orchestrations: generators that only yield. What they decide is in `rules.course`; the clock here is the context's."""
+"""The orchestrations. They only yield: `rules` decides, and time is the context's, so that a replay repeats exactly."""
 
 import azure.durable_functions as df
 
@@ -8,6 +8,6 @@ from rules.fixed_names import JOB, TRANSFER
 
 
 def register(app: df.DFApp) -> None:
-    """Put the orchestrations into the app."""
+    """Register the orchestrations under their fixed names."""
     app.orchestration_trigger(context_name="context", orchestration=TRANSFER)(transfer)
     app.orchestration_trigger(context_name="context", orchestration=JOB)(job)

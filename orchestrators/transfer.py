@@ -1,4 +1,4 @@
-"""The orchestration of one transfer: obeys `rules.course`, yields, and nothing else."""
+"""The orchestration of one transfer. `rules.transfers.lifecycle` decides each next step."""
 
 from collections.abc import Generator
 from dataclasses import replace
@@ -12,23 +12,23 @@ from rules.fixed_names import CANCEL, STEPS
 from rules.transfers import lifecycle, status
 from rules.transfers.model import Outcome, Run, Step
 
-# A wait costs four rows of history (two for the result, two for what it schedules): start, four polls with their timers, one
-# timer more. A cancel that is noticed ends the execution too: twenty people may raise it at once, and history stays under 60.
+# Per execution: `start` and four polls, each with its timer. A wait adds four rows of history, two for the result and two for
+# what it schedules. A cancel also ends the execution: history stays under 60 rows even if twenty cancel events arrive together.
 MAX_WAITS = 9
 
 Yields = Generator[Any, Any, Run]
 
 
 def transfer(context: df.DurableOrchestrationContext) -> Generator[Any, Any, dict[str, Any] | None]:
-    """Carry one version to one target, or say why not.
+    """Copy one version to one target, and return the final progress.
 
-    1. Do the run's step: one activity.
-    2. Let `course` say what follows from its outcome.
-    3. Pause on a durable timer, if it says so.
-    4. Again, until the run has no step left; after `MAX_WAITS` waits, or a cancel, as a new execution: history stays short.
+    1. Do the run's step in an activity.
+    2. Advance the run with its outcome.
+    3. If the run has a pause, wait on a durable timer.
+    4. Repeat until the run has no step left. After `MAX_WAITS` waits, or a cancel, continue as new to keep the history short.
     """
     run = codec.decode(Run, context.get_input())
-    # One wait for the cancel event per execution: an event that came early is given to every later wait of its name.
+    # Only one wait for the cancel event: the extension gives an early event to every later wait of its name.
     cancel = context.wait_for_external_event(CANCEL)
     waits, cancelling = 0, run.cancelling
     while run.step and waits < MAX_WAITS and run.cancelling is cancelling:
@@ -49,7 +49,7 @@ def _step(context: df.DurableOrchestrationContext, run: Run, step: Step, cancel:
     if lifecycle.in_copy_phase(run) and not run.cancelling:
         first = yield context.task_any([cancel, activity])
         if first is cancel:
-            # The activity goes on: its outcome may be `verified`, and nothing of ours then acts after the end.
+            # Wait for the activity: its outcome may be `verified`, and it must not act after the end is recorded.
             run = replace(run, cancelling=True)
             _show(context, run)
     try:
@@ -69,7 +69,7 @@ def _pause(context: df.DurableOrchestrationContext, run: Run, cancel: Any) -> Yi
     first = yield context.task_any([cancel, timer])
     if first is not cancel:
         return run
-    timer.cancel()  # a timer that is left open would keep the instance Running
+    timer.cancel()  # an open timer would keep the instance Running
     return lifecycle.cancel(run)
 
 

@@ -1,4 +1,4 @@
-"""The phases of a job, one activity each; every run of one does a batch.
+"""The phases of a job, one activity each. An activity does one batch of its phase.
 
 `survey` and `extras` write pages of the job's report. `act` acts on the lines of those pages.
 """
@@ -8,15 +8,15 @@ from functools import partial
 
 from activities.jobs import lines, survey_dead_letters, survey_route
 from activities.jobs.act import act
-from activities.jobs.batch import Line, surveyed
-from activities.jobs.lines import Acted
+from activities.jobs.batch import Line, recorded_survey
+from activities.jobs.lines import LineResult
 from ports.orchestrations import Instances
 from ports.services import Ports
 from rules.errors import Failure, Permanent
 from rules.jobs.model import Batch, Job, JobKind, Phase
 
 Activity = Callable[[Ports, Instances, Job], Awaitable[Batch]]
-LINES: dict[JobKind, Callable[[Ports, Instances, Job, Line], Awaitable[Acted]]] = {
+LINE_HANDLERS: dict[JobKind, Callable[[Ports, Instances, Job, Line], Awaitable[LineResult]]] = {
     JobKind.REPLAY: lines.replay_line,
     JobKind.DISCARD: lines.discard_line,
     JobKind.RECONCILE: lines.start_line,
@@ -24,26 +24,26 @@ LINES: dict[JobKind, Callable[[Ports, Instances, Job, Line], Awaitable[Acted]]] 
 
 
 async def run_survey(ports: Ports, _instances: Instances, job: Job) -> Batch:
-    """Find what is meant, one page a batch."""
+    """Find what the job is to act on, one page per batch."""
     survey = survey_route.survey if job.kind is JobKind.RECONCILE else survey_dead_letters.survey
-    return await surveyed(ports, job) or await survey(ports, job)
+    return await recorded_survey(ports, job) or await survey(ports, job)
 
 
 async def run_extras(ports: Ports, _instances: Instances, job: Job) -> Batch:
-    """Find what the target has beyond the source, one page a batch."""
-    return await surveyed(ports, job) or await survey_route.extras(ports, job)
+    """Find blobs at the target that the source does not have, one page per batch."""
+    return await recorded_survey(ports, job) or await survey_route.extras(ports, job)
 
 
 async def run_act(ports: Ports, instances: Instances, job: Job) -> Batch:
-    """Act on what was found, a few seconds' worth a batch."""
-    return await act(ports, job, partial(LINES[job.kind], ports, instances, job))
+    """Act on the lines of the report, a few seconds' worth per batch."""
+    return await act(ports, job, partial(LINE_HANDLERS[job.kind], ports, instances, job))
 
 
 ACTIVITIES: dict[Phase, Activity] = {Phase.SURVEY: run_survey, Phase.EXTRAS: run_extras, Phase.ACT: run_act}
 
 
 async def run(body: Activity, ports: Ports, instances: Instances, job: Job) -> Batch:
-    """Run one batch. A failure of storage is a value: it says whether the batch is worth repeating."""
+    """Run one batch. A storage failure is returned as a value, which says whether repeating the batch can help."""
     try:
         return await body(ports, instances, job)
     except Failure as failure:

@@ -1,105 +1,109 @@
-"""The last phase of every job: acting on the lines that the survey found, a batch's worth at a time."""
+"""The last phase of every job: act on the lines that the survey found, a batch at a time."""
 
 from collections.abc import Awaitable, Callable, Iterable
 
-from activities.jobs.batch import MAX_FAILED_TRIES, Line, in_order
-from activities.jobs.lines import Acted
+from activities.jobs.batch import MAX_FAILED_TRIES, Line, run_in_order
+from activities.jobs.lines import LineResult
 from ports.services import Ports
 from rules.errors import UNREADABLE, Permanent, Reason, StorageError
 from rules.jobs import lifecycle
 from rules.jobs.model import Batch, Job, Result, Tally
 from rules.jobs.report import found_page, results_page
 
-# So many lines of one batch are acted on at once: each costs a handful of small requests.
-AT_ONCE = 8
-# A batch reads so many pages at most: one that holds matches alone has nothing to act on.
+# Lines of one batch that are handled concurrently. Each costs a few small requests.
+CONCURRENCY = 8
+# Pages that one batch reads at most, because pages of matches have no lines to act on.
 MAX_PAGES = 20
 
+Handler = Callable[[Line], Awaitable[LineResult]]
 
-Handle = Callable[[Line], Awaitable[Acted]]
 
+async def act(ports: Ports, job: Job, handle: Handler) -> Batch:
+    """Do one batch. Its page of results is its durable record: once written, the batch covers exactly the lines in it.
 
-async def act(ports: Ports, job: Job, handle: Handle) -> Batch:
-    """One batch. Its page of results is its durable record: once it is written, the batch covers exactly the lines in it.
-
-    Doing a batch again is safe. With a page, only the lines that failed are tried again. Without one, the lines that a lost
-    try started run or have ended. A batch that is slow, or that storage fails, ends after the last line that it tried. While a
-    line fails the batch is done again, until three tries in a row got nowhere; then the line is reported as failed.
+    Repeating a batch is safe. With a page, only the lines that failed are tried again. Without a page, the transfers that a
+    lost try started are running or have ended. A batch that is slow, or that storage fails, ends after the last line that it
+    tried. A batch with a failed line is repeated until `MAX_FAILED_TRIES` batches in a row made no progress; then the line is
+    reported as failed.
 
     Raises:
-        Failure: storage would not give its report, or take one; Permanent where a page of it was deleted or replaced.
+        Failure: a page of the report could not be read or written; Permanent if one was deleted or replaced.
     """
     name = results_page(job.id, job.batches)
     page = await ports.reports.read(name)
-    lines, *place = await _next(ports, job, len(page) or lifecycle.quota(job))
+    lines, *place = await _next_lines(ports, job, len(page) or lifecycle.quota(job))
     if not lines:
         return Batch(page=place[0], line=place[1])
     if [line["id"] for line in page] != [line["id"] for line in lines[: len(page)]]:
-        # To go on would leave lines out, or act on some twice.
+        # Continuing would leave lines out, or act on some twice.
         raise Permanent(
             Reason.INTERNAL, "reports.read", f"{name} does not match what the survey found; start the job again"
         )
-    known = {number: Acted(Result(line["result"]), line["detail"]) for number, line in enumerate(page)}
-    todo = [number for number in range(len(lines)) if number not in known or known[number].failed]
-    patient = not known or job.failures < MAX_FAILED_TRIES
-    found = await _tried(ports, handle, [lines[number] for number in todo], patient=patient)
-    tried = dict(zip(todo, found, strict=False))
-    acted = list((known | tried).values())
-    if tried:
-        await ports.reports.write(name, list(map(_line, lines, acted)), new=not page)
-    failed = [one for one in acted if one.failed]
-    if failed and patient:
-        return Batch(failure=failed[0].detail, moved=not all(one.failed for one in found))
-    if len(acted) < len(lines):
-        _, *place = await _next(ports, job, len(acted))
-    return Batch(_tally(acted), wrote=True, page=place[0], line=place[1], before=_tally(known.values()).acted)
+    recorded = {number: LineResult(Result(line["result"]), line["detail"]) for number, line in enumerate(page)}
+    todo = [number for number in range(len(lines)) if number not in recorded or recorded[number].failed]
+    retry = not recorded or job.failures < MAX_FAILED_TRIES
+    handled = await _handle(ports, handle, [lines[number] for number in todo], stop_at_failure=retry)
+    by_number = dict(zip(todo, handled, strict=False))
+    results = list((recorded | by_number).values())
+    if handled:
+        await ports.reports.write(name, list(map(_result_line, lines, results)), new=not page)
+    failed = [result for result in results if result.failed]
+    if failed and retry:
+        return Batch(failure=failed[0].detail, moved=not all(result.failed for result in handled))
+    if len(results) < len(lines):
+        _, *place = await _next_lines(ports, job, len(results))
+    before = _tally(recorded.values()).acted
+    return Batch(_tally(results), wrote=True, page=place[0], line=place[1], before=before)
 
 
-async def _next(ports: Ports, job: Job, count: int) -> tuple[list[Line], int, int]:
-    """So many lines of the job from its place on, and the page and line where the next ones begin.
+async def _next_lines(ports: Ports, job: Job, count: int) -> tuple[list[Line], int, int]:
+    """Up to `count` lines from the job's place on, and the page and line of the place after them.
 
-    The same for the same place and count: a batch that is done again ends where it ended before.
+    The same place and count give the same lines, so that a repeated batch ends where it ended before.
     """
-    taken: list[Line] = []
-    page, line = job.page, job.line
+    lines: list[Line] = []
+    page, start = job.page, job.line
     for _ in range(MAX_PAGES):
         if page >= job.pages:
             break
-        for number, item in enumerate(await _found(ports, job, page)):
-            if number < line or not item.get("id"):
+        for number, line in enumerate(await _read_found(ports, job, page)):
+            if number < start or not line.get("id"):
                 continue
-            if len(taken) == count:
-                return taken, page, number
-            taken.append(item)
-        page, line = page + 1, 0
-    return taken, page, line
+            if len(lines) == count:
+                return lines, page, number
+            lines.append(line)
+        page, start = page + 1, 0
+    return lines, page, start
 
 
-async def _found(ports: Ports, job: Job, page: int) -> list[Line]:
+async def _read_found(ports: Ports, job: Job, page: int) -> list[Line]:
     lines = await ports.reports.read(found_page(job.id, page))
     if not lines:
-        # None is written empty: the container's own rule has deleted it, and to go on would be to say that all was done.
+        # No page is written empty, so the container's lifecycle rule has deleted it. Going on would report its lines as done.
         raise Permanent(Reason.INTERNAL, "reports.read", f"page {page} of the report was deleted; start the job again")
     return lines
 
 
-async def _tried(ports: Ports, handle: Handle, lines: list[Line], *, patient: bool) -> list[Acted]:
-    """What became of the first lines. A patient batch begins no other line once one has failed: they have their own turn."""
+async def _handle(ports: Ports, handle: Handler, lines: list[Line], *, stop_at_failure: bool) -> list[LineResult]:
+    """The results of the first lines, in order. After a failure no further line starts, unless the failures are final."""
 
-    async def one(line: Line) -> Acted:
+    async def result_of(line: Line) -> LineResult:
         try:
             return await handle(line)
         except StorageError as error:
-            return Acted(Result.FAILED, str(error))
-        except UNREADABLE as error:  # its text may hold anything
-            return Acted(Result.FAILED, f"{Reason.INTERNAL}: the app cannot process this line ({type(error).__name__})")
+            return LineResult(Result.FAILED, str(error))
+        except UNREADABLE as error:  # its text may contain a secret
+            detail = f"{Reason.INTERNAL}: the app cannot process this line ({type(error).__name__})"
+            return LineResult(Result.FAILED, detail)
 
-    return await in_order(ports, AT_ONCE, lines, one, stops=lambda acted: patient and acted.failed)
+    return await run_in_order(
+        ports, CONCURRENCY, lines, result_of, stops=lambda result: stop_at_failure and result.failed
+    )
 
 
-def _tally(acted: Iterable[Acted]) -> Tally:
-    return sum((Tally(**{one.result.value: 1}) for one in acted), Tally())
+def _tally(results: Iterable[LineResult]) -> Tally:
+    return sum((Tally(**{result.result.value: 1}) for result in results), Tally())
 
 
-def _line(line: Line, acted: Acted) -> Line:
-    return {"id": line["id"], "name": line.get("name"), "result": acted.result, "detail": acted.detail}
+def _result_line(line: Line, result: LineResult) -> Line:
+    return {"id": line["id"], "name": line.get("name"), "result": result.result, "detail": result.detail}

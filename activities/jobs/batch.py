@@ -1,4 +1,4 @@
-"""What the batches of a job share: lines of the report, and work with a bound on its time."""
+"""Helpers of the job phases: report lines, and concurrent work with a time limit."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,21 +11,27 @@ from rules.jobs.report import found_page, results_page
 Line = dict[str, Any]
 T = TypeVar("T")
 R = TypeVar("R")
-# A line that storage fails is tried again by so many batches that get nowhere; then it is reported as failed.
+# After this many batches in a row without progress, a line that storage still fails is reported as failed.
 MAX_FAILED_TRIES = 3
-# Request timeouts that one batch may last: the host ends a function that lasts too long, and its worker's others with it.
+# The longest duration of one batch, in request timeouts. The host stops a slow function and all others in its worker.
 TIMEOUTS = 3
-# Where a survey goes on whose pages are there already: no list is asked.
-KEPT = "kept"
+# The cursor of a survey whose pages are written already, so that nothing is listed.
+RECORDED = "kept"
 NO_ROUTE = Batch(failure="no current route has this name", permanent=True)
 
 
-async def in_order(
-    ports: Ports, count: int, items: Sequence[T], one: Callable[[T], Awaitable[R]], *, stops: Callable[[R], bool]
+async def run_in_order(
+    ports: Ports,
+    concurrency: int,
+    items: Sequence[T],
+    handle: Callable[[T], Awaitable[R]],
+    *,
+    stops: Callable[[R], bool],
 ) -> list[R]:
-    """What came of the first items, so many at once, in their order; of one at least, if there is any.
+    """Handle items concurrently and return the results of the first ones, in order: at least one if there are items.
 
-    None begins after one that `stops` the rest, or once a batch has lasted long enough; those that began come to their end.
+    No further item starts after a result that `stops`, or once the batch has reached its time limit. Items that have started
+    are finished.
     """
     results, queue, stopped = dict[int, R](), iter(enumerate(items)), False
     end = ports.monotonic() + TIMEOUTS * ports.times.timeout
@@ -34,31 +40,38 @@ async def in_order(
         nonlocal stopped
         while not stopped and (following := next(queue, None)) is not None:
             number, item = following
-            results[number] = await one(item)
+            results[number] = await handle(item)
             stopped = stopped or stops(results[number]) or ports.monotonic() > end
 
-    workers = [asyncio.ensure_future(worker()) for _ in range(count)]
+    workers = [asyncio.ensure_future(worker()) for _ in range(concurrency)]
     try:
         await asyncio.gather(*workers)
     finally:
-        for each in workers:  # an error that was not foreseen: the batch is done again
+        for each in workers:  # after an unexpected error, which repeats the batch
             each.cancel()
     return [results[number] for number in sorted(results)]
 
 
-async def surveyed(ports: Ports, job: Job) -> Batch | None:
-    """A batch of the survey as it was before, if the job has acted already; else None.
+async def recorded_survey(ports: Ports, job: Job) -> Batch | None:
+    """The survey batch as its page records it, if the job has already acted; else None.
 
-    A job that is resumed may be back in its survey. What its pages of results are about must then stay as it is.
+    A resumed job may be back in its survey. The pages that its results refer to must then stay as they are.
     """
     if job.dry_run or not await ports.reports.read(results_page(job.id, 0)):
         return None
     lines, following = [await ports.reports.read(found_page(job.id, job.pages + number)) for number in range(2)]
-    return Batch(counted(lines), wrote=bool(lines), cursor=KEPT if following else None)
+    return Batch(_tally(lines), wrote=bool(lines), cursor=RECORDED if following else None)
 
 
-def counted(lines: list[Line]) -> Tally:
-    """What a page of a survey adds to the job: a line with an `id` is one to act on."""
+async def write_found(ports: Ports, job: Job, lines: list[Line], cursor: str | None, hint: str | None = None) -> Batch:
+    """Write the next page of what the survey found, unless it is empty."""
+    if lines:
+        await ports.reports.write(found_page(job.id, job.pages), lines)
+    return Batch(_tally(lines), wrote=bool(lines), cursor=cursor, hint=hint)
+
+
+def _tally(lines: list[Line]) -> Tally:
+    """Counts by class; `found` and `bytes` count the lines to act on, which are those with an `id`."""
     todo = [line for line in lines if line.get("id")]
     tally = Tally(found=len(todo), bytes=sum(line["size"] or 0 for line in todo))
     return sum((Tally(**{str(line["class"]): 1}) for line in lines if "class" in line), tally)

@@ -1,4 +1,4 @@
-"""Acting on one line of a report: a replay, a discard, or the start of a transfer."""
+"""Acting on one line of a report: replay or discard a dead letter, or start a transfer."""
 
 import asyncio
 from dataclasses import dataclass
@@ -20,82 +20,87 @@ from rules.transfers.states import State
 
 
 @dataclass(frozen=True, slots=True)
-class Acted:
-    """What became of one line."""
+class LineResult:
+    """What happened to one line."""
 
     result: Result
     detail: str = ""
 
     @property
     def failed(self) -> bool:
-        """Whether storage failed it."""
+        """Whether storage failed a request for the line."""
         return self.result is Result.FAILED
 
 
-async def replay_line(ports: Ports, instances: Instances, job: Job, line: Line) -> Acted:
-    """Replay one dead letter; what it answers is the line's result.
+ROUTE_CHANGED = LineResult(Result.REFUSED, "the route now has another source or target")
 
-    One that was resolved since the job was asked for is not refused: a try of the batch that was lost may have replayed it.
+
+async def replay_line(ports: Ports, instances: Instances, job: Job, line: Line) -> LineResult:
+    """Replay one dead letter.
+
+    One that was replayed after the job was created is reported as running, because an earlier try of this batch may have
+    replayed it.
     """
     try:
         await replay(ports, instances, line["id"])
     except StillRunning:
-        return Acted(Result.RUNNING)
-    except (Conflict, NotFound) as refused:
-        if isinstance(refused, Resolved) and refused.at >= job.created_at and refused.how != DISCARDED:
-            return Acted(Result.RUNNING, "replayed in the meantime")
-        return Acted(Result.REFUSED, refused.detail)
-    return Acted(Result.STARTED)
+        return LineResult(Result.RUNNING)
+    except (Conflict, NotFound) as refusal:
+        if isinstance(refusal, Resolved) and refusal.at >= job.created_at and refusal.how != DISCARDED:
+            return LineResult(Result.RUNNING, "replayed in the meantime")
+        return LineResult(Result.REFUSED, refusal.detail)
+    return LineResult(Result.STARTED)
 
 
-async def discard_line(ports: Ports, instances: Instances, job: Job, line: Line) -> Acted:
-    """Discard one dead letter, if it is the failure that the survey found; what it answers is the line's result.
+async def discard_line(ports: Ports, instances: Instances, job: Job, line: Line) -> LineResult:
+    """Discard one dead letter, unless it has failed again since the survey.
 
-    One that was discarded since the job was asked for is not refused: a try of the batch that was lost may have done it.
+    One that was discarded after the job was created is reported as discarded, because an earlier try of this batch may have
+    discarded it.
     """
     try:
         await discard(ports, instances, line["id"], line["last_failed_at"])
     except StillRunning:
-        return Acted(Result.RUNNING)
-    except (Conflict, NotFound) as refused:
-        if isinstance(refused, Resolved) and refused.at >= job.created_at and refused.how == DISCARDED:
-            return Acted(Result.DISCARDED, "discarded in the meantime")
-        return Acted(Result.REFUSED, refused.detail)
-    return Acted(Result.DISCARDED)
+        return LineResult(Result.RUNNING)
+    except (Conflict, NotFound) as refusal:
+        if isinstance(refusal, Resolved) and refusal.at >= job.created_at and refusal.how == DISCARDED:
+            return LineResult(Result.DISCARDED, "discarded in the meantime")
+        return LineResult(Result.REFUSED, refusal.detail)
+    return LineResult(Result.DISCARDED)
 
 
-ELSEWHERE = Acted(Result.REFUSED, "the route now has another source or target")
-
-
-async def start_line(ports: Ports, instances: Instances, job: Job, line: Line) -> Acted:
-    """Start the transfer of a blob that is missing or stale; not one that a person cancelled, or that waits for its replay."""
+async def start_line(ports: Ports, instances: Instances, job: Job, line: Line) -> LineResult:
+    """Start the transfer of a missing or stale blob, unless it was cancelled or has a dead letter."""
     route = ports.route(job.route or "")
     if route is None:
-        return Acted(Result.REFUSED, NO_ROUTE.failure)
+        return LineResult(Result.REFUSED, NO_ROUTE.failure)
     transfer = transfer_for(route, line["name"], line["etag"])
     if isinstance(transfer, RejectedEvent):
-        return Acted(Result.REFUSED, transfer.detail)
+        return LineResult(Result.REFUSED, transfer.detail)
     if transfer.id != line["id"] or not route.carries(route.source.account, route.source.container, transfer.name):
-        return ELSEWHERE
+        return ROUTE_CHANGED
     instance, ended = await asyncio.gather(instances.find(transfer.id), ports.dead_letters.read_ended(transfer.id))
-    if (over := _over(instance, ended)) is not None:
+    if (state := _state_to_keep(instance, ended)) is not None:
         discarded = ended is not None and ended.discarded
-        replayable = over is State.DEAD_LETTERED and not discarded
+        replayable = state is State.DEAD_LETTERED and not discarded
         fix = "replay its dead letter" if replayable else "share it with POST /api/transfers"
-        return Acted(Result.SKIPPED, f"{over}{', dead letter discarded' if discarded else ''}: {fix}")
+        return LineResult(Result.SKIPPED, f"{state}{', dead letter discarded' if discarded else ''}: {fix}")
     try:
         await restart(ports, instances, transfer, blind=line["class"] == Finding.MISSING)
     except StillRunning:
-        return Acted(Result.RUNNING)
-    return Acted(Result.STARTED)
+        return LineResult(Result.RUNNING)
+    return LineResult(Result.STARTED)
 
 
-def _over(instance: Instance | None, ended: Ended | None) -> State | None:
-    """Whether the transfer is left as it ended: cancelled, or dead-lettered. The record of the end outlives the history."""
+def _state_to_keep(instance: Instance | None, ended: Ended | None) -> State | None:
+    """`cancelled` or `dead_lettered` if the transfer ended so: only a person's request starts it again.
+
+    The record of the end counts if it is of the latest attempt, because it outlives the orchestration's history.
+    """
     if instance is not None and instance.under_way:
         return None
     attempt = instance.run.attempt if instance and instance.run else 0
     if ended is not None and ended.attempt >= attempt:
         return ended.ending.state
-    state = status.view(instance)["state"] if instance else None
-    return next((over for over in (State.CANCELLED, State.DEAD_LETTERED) if over == state), None)
+    current = status.view(instance)["state"] if instance else None
+    return next((state for state in (State.CANCELLED, State.DEAD_LETTERED) if state == current), None)

@@ -1,27 +1,24 @@
-"""Bulk replay and bulk discard: which open dead letters are meant, and what is done with each."""
+"""The survey of a bulk replay or bulk discard: which open dead letters match the filter."""
 
 from typing import Any
 
-from activities.jobs.batch import counted
+from activities.jobs.batch import write_found
 from ports.services import Ports
 from rules.codec import parse_time
 from rules.jobs.model import Batch, Job
-from rules.jobs.report import PAGE, found_page
+from rules.jobs.report import PAGE
 from rules.transfers import identity
 
 
 async def survey(ports: Ports, job: Job) -> Batch:
-    """One page of open dead letters: those that are meant become lines of the report."""
+    """Read one page of open dead letters and write the matching ones to the report."""
     prefix = identity.route_prefix(job.route) if job.route else ""
     items, cursor = await ports.dead_letters.page(prefix, PAGE, job.cursor)
-    lines = [item for item in items if _is_meant(job, item)]
-    if lines:
-        await ports.reports.write(found_page(job.id, job.pages), lines)
-    return Batch(counted(lines), wrote=bool(lines), cursor=cursor)
+    return await write_found(ports, job, [item for item in items if _matches(job, item)], cursor)
 
 
-def _is_meant(job: Job, item: dict[str, Any]) -> bool:
-    """By reason, and by when it failed last; one that does not say when is meant where no time is asked for."""
+def _matches(job: Job, item: dict[str, Any]) -> bool:
+    """By reason and by time of the last failure. An item without that time matches only a job without a time filter."""
     if job.reason is not None and item["reason"] != job.reason:
         return False
     if job.since is None and job.until is None:

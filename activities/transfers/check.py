@@ -1,7 +1,6 @@
-"""One look at a pending copy."""
+"""The `check` step: one poll of a pending copy."""
 
-from activities.transfers.common import NOT_ALLOWED, failed, todays_route
-from activities.transfers.start import waiting
+from activities.transfers.common import NOT_ALLOWED, current_route, failure_outcome, waiting_outcome
 from ports.services import Ports
 from rules.errors import Failure, Reason
 from rules.redaction import text_without_secrets
@@ -10,15 +9,15 @@ from rules.transfers.model import Outcome, Run, Verdict
 
 
 async def run_check(ports: Ports, run: Run) -> Outcome:
-    """One HEAD of the target: still coming, given up by the service, or something for `start` to look into."""
-    if todays_route(ports, run) is None:
+    """One HEAD of the target: `waiting` if the copy is pending, `retryable` if it failed, else `again`, so that `start` decides."""
+    if current_route(ports, run) is None:
         return NOT_ALLOWED
     try:
         target = await ports.target.head(run.transfer.target_blob)
     except Failure as failure:
-        return failed(failure)
+        return failure_outcome(failure)
     if target is not None and is_in_progress(target, run.transfer.etag):
-        return waiting(target)
+        return waiting_outcome(target)
     if target is not None and (target.source_etag, target.copy_status) == (run.transfer.etag, CopyStatus.FAILED):
         detail = text_without_secrets(target.copy_detail) or "the service reported no reason"
         return Outcome(Verdict.RETRYABLE, reason=Reason.COPY_FAILED, detail=detail)

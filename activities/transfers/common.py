@@ -1,27 +1,34 @@
-"""What the steps of a transfer share: may they act at all, and how a failure becomes an outcome."""
+"""Helpers of the transfer steps: the check that a run is allowed, and outcomes that several steps return."""
 
 from ports.services import Ports
-from rules import events, redaction
+from rules import events
 from rules.errors import Failure, Permanent, Reason
-from rules.routes.model import Route
+from rules.redaction import text_without_secrets
+from rules.routes.model import Engine, Route
+from rules.transfers.decisions import TargetBlob
 from rules.transfers.model import Outcome, Run, Transfer, Verdict
-
-
-def todays_route(ports: Ports, run: Run) -> Route | None:
-    """The route of this run, if it leads today where the run's id says: an input is never trusted on its own (rule 4)."""
-    route = ports.route(run.transfer.route)
-    if route is None:
-        return None
-    today = events.transfer_for(route, run.transfer.name, run.transfer.etag)
-    return route if isinstance(today, Transfer) and today == run.transfer else None
-
 
 NOT_ALLOWED = Outcome(
     Verdict.PERMANENT, reason=Reason.NOT_ALLOWED, detail="no current route goes from this source to this target"
 )
 
 
-def failed(failure: Failure) -> Outcome:
-    """A failure of storage as a value: durable functions keep only an exception's text."""
+def current_route(ports: Ports, run: Run) -> Route | None:
+    """The configured route of this run, if it still yields exactly this transfer: an input is never trusted (rule 4)."""
+    route = ports.route(run.transfer.route)
+    if route is None:
+        return None
+    transfer = events.transfer_for(route, run.transfer.name, run.transfer.etag)
+    return route if isinstance(transfer, Transfer) and transfer == run.transfer else None
+
+
+def failure_outcome(failure: Failure) -> Outcome:
+    """A storage failure as a value, because Durable Functions keeps only the text of an exception."""
     verdict = Verdict.PERMANENT if isinstance(failure, Permanent) else Verdict.RETRYABLE
-    return Outcome(verdict, reason=failure.reason, detail=redaction.text_without_secrets(str(failure)))
+    return Outcome(verdict, reason=failure.reason, detail=text_without_secrets(str(failure)))
+
+
+def waiting_outcome(target: TargetBlob) -> Outcome:
+    """The progress of a pending copy, with the service's message if it reports a problem."""
+    detail = text_without_secrets(target.copy_detail)
+    return Outcome(Verdict.WAITING, engine=Engine.ASYNC, size=target.total, copied=target.copied, detail=detail)

@@ -1,10 +1,10 @@
-"""The steps that end a transfer without leaving anything behind: record, clean, close (rules 6, 7 and 9)."""
+"""The steps that end a transfer and leave nothing incomplete behind: `record`, `clean`, `close` (rules 6, 7 and 9)."""
 
 from contextlib import suppress
 from dataclasses import replace
 
-from activities.transfers.common import failed, todays_route
-from activities.transfers.start import UNCLEARED, confirm
+from activities.transfers.common import current_route, failure_outcome
+from activities.transfers.confirm import UNCLEARED, confirm
 from ports.services import Ports
 from rules.dead_letters import letters
 from rules.errors import Failure, LookAgain, Permanent, Reason
@@ -17,29 +17,29 @@ from rules.transfers.policies import MAX_LOOKS
 from rules.transfers.states import State
 
 DONE = Outcome(Verdict.DONE)
-# An append blob that keeps growing is a new version with every block: one successor a minute will do (rule 12).
+# Seconds. Every block appended is a new version; one successor a minute is enough for a growing append blob (rule 12).
 GROWING_DELAY = 60
 
 
 async def run_record(ports: Ports, run: Run) -> Outcome:
-    """Say durably how the transfer ends, before anything is cleaned: a successor's event, or the record of the end.
+    """Make the end durable before anything is cleaned: put the successor's event, or write the record of the end.
 
-    The outcome's `pause` is `settle` where something half-made may be there or appear, 0 where there is nothing to clean.
+    The outcome's `pause` is `settle` if an incomplete blob may be at the target or still appear there, else 0.
     """
     try:
         if run.ending is not None and run.ending.state is State.SUPERSEDED:
-            return await _superseded(ports, run)
+            return await _announce_successor(ports, run)
         await _write_ended(ports, run)
     except Failure as failure:
-        return failed_for_now(failure)
-    if todays_route(ports, run) is None:
+        return _retry(failure)
+    if current_route(ports, run) is None:
         return Outcome(Verdict.DONE, note=f"{UNCLEAN}: no current route has this target")
     return Outcome(Verdict.DONE, pause=ports.times.settle)
 
 
-async def _superseded(ports: Ports, run: Run) -> Outcome:
+async def _announce_successor(ports: Ports, run: Run) -> Outcome:
     successor = run.ending.successor if run.ending else None
-    if successor is None:  # an echo: no `start` has copied it, or the target would have shown that
+    if successor is None:  # an echo: no `start` has copied it, because a copy at the target would not be an echo
         return DONE
     if successor.etag:
         event = created_event(run.transfer, successor.etag, ports.now())
@@ -48,20 +48,20 @@ async def _superseded(ports: Ports, run: Run) -> Outcome:
 
 
 async def _may_be_half_made(ports: Ports, run: Run) -> bool:
-    """Whether something half-made of this transfer is at the target, or may still appear there.
+    """Whether an incomplete blob of this transfer is at the target, or may still appear there.
 
-    Only an `async` copy is ever half-made. One may be in flight although this run knows of none: `start` may have run twice, or
-    the host failed an execution whose `start` goes on. Then nobody but this run cleans up after it.
+    Only an `async` copy can be incomplete. One may be in flight that this run does not know of: `start` may have run twice, or
+    the host failed an execution whose `start` continues. No other run would clean up after it.
     """
-    route = todays_route(ports, run)
+    route = current_route(ports, run)
     if route is None:
         return False
     if route.engine is not EnginePreference.SYNC:
         return True
     try:
-        target = await _target(ports, run)
+        target = await _read_target(ports, run)
     except Failure:
-        return True  # `clean` looks again; the successor's event is not to be put again for that
+        return True  # `clean` reads it again; a retry of this step would put the successor's event twice
     return target is not None and is_incomplete(target, run.transfer, run.size)
 
 
@@ -70,43 +70,55 @@ async def _write_ended(ports: Ports, run: Run) -> None:
     await ports.dead_letters.write_ended(Ended(run.transfer.id, run.attempt, ending, run.resumes))
 
 
-async def _target(ports: Ports, run: Run) -> TargetBlob | None:
-    """The target, if there is one; None too where no current route has this target, or where it never could begin."""
-    if todays_route(ports, run) is None:
+async def run_clean(ports: Ports, run: Run) -> Outcome:
+    """Remove this transfer's incomplete blob; return `verified` if the target turns out to hold the complete version."""
+    aborted = (
+        None  # the id of the copy to abort: an abort may be repeated, but a second copy belongs to a newer attempt
+    )
+    cleaning = Cleaning.NOTHING
+    try:
+        run = await _with_size(ports, run)
+        for _ in range(MAX_LOOKS):
+            target = await _read_target(ports, run)
+            cleaning = choose_cleaning(run, target, aborted=bool(aborted and target and target.copy_id != aborted))
+            if target is None or cleaning is Cleaning.NOTHING:
+                return DONE
+            if cleaning is Cleaning.COMPLETE:
+                if (verified := await _confirm(ports, run, target)) is not None:
+                    return verified
+                continue
+            aborted = target.copy_id if cleaning is Cleaning.ABORT else aborted
+            if await _abort_or_delete(ports, run, target, cleaning):
+                return DONE
+    except Failure as failure:
+        return _retry(failure)
+    return _unclear(run, cleaning)
+
+
+async def _with_size(ports: Ports, run: Run) -> Run:
+    """The run with its version's size, read from the source if the run failed before `start` learned it."""
+    if run.size is None and current_route(ports, run) is not None:
+        with suppress(Failure):
+            source = await ports.source.head(run.transfer.source_blob)
+            if source is not None and source.etag == run.transfer.etag:
+                return replace(run, size=source.size)
+    return run
+
+
+async def _read_target(ports: Ports, run: Run) -> TargetBlob | None:
+    """The target; None if it is absent, if no current route has it, or if it cannot be read and no copy was seen there."""
+    if current_route(ports, run) is None:
         return None
     try:
         return await ports.target.head(run.transfer.target_blob)
     except Permanent:
         if run.state is State.COPYING:
-            raise  # a copy of ours was seen there: it is somewhere still
+            raise
         return None
 
 
-async def run_clean(ports: Ports, run: Run) -> Outcome:
-    """Remove what is half-made and ours; `verified` if the version proves to be complete after all."""
-    aborted = None  # the copy that was to be aborted: again while that one is pending, but never another
-    cleaning = Cleaning.NOTHING
-    try:
-        run = await _sized(ports, run)
-        for _ in range(MAX_LOOKS):
-            target = await _target(ports, run)
-            cleaning = choose_cleaning(run, target, aborted=bool(aborted and target and target.copy_id != aborted))
-            if target is None or cleaning is Cleaning.NOTHING:
-                return DONE
-            if cleaning is Cleaning.COMPLETE:
-                if (verified := await _confirmed(ports, run, target)) is not None:
-                    return verified
-                continue
-            aborted = target.copy_id if cleaning is Cleaning.ABORT else aborted
-            if await _remove(ports, run, target, cleaning):
-                return DONE
-    except Failure as failure:
-        return failed_for_now(failure)
-    return _unclear(run, cleaning)
-
-
-async def _confirmed(ports: Ports, run: Run, target: TargetBlob) -> Outcome | None:
-    """Verified, whatever clearing the copy's properties comes to; None where nobody knows, so that it is looked at again."""
+async def _confirm(ports: Ports, run: Run, target: TargetBlob) -> Outcome | None:
+    """Verified, even if the copy's properties cannot be cleared; None if that is unknown, to look again."""
     try:
         return await confirm(ports, run, target, target.size)
     except LookAgain:
@@ -115,25 +127,8 @@ async def _confirmed(ports: Ports, run: Run, target: TargetBlob) -> Outcome | No
         return Outcome(Verdict.VERIFIED, size=target.size, note=f"{UNCLEARED}: {failure}")
 
 
-def _unclear(run: Run, last: Cleaning) -> Outcome:
-    """After the last look: a whole version is verified, even if nobody knows whether its copy's properties were cleared."""
-    if last is Cleaning.COMPLETE:
-        return Outcome(Verdict.VERIFIED, size=run.size, note=UNCLEARED)
-    return Outcome(Verdict.RETRYABLE, reason=Reason.TARGET_CONFLICT, detail=f"not clean after {MAX_LOOKS} attempts")
-
-
-async def _sized(ports: Ports, run: Run) -> Run:
-    """The run with its version's size, which one that broke early has not learned; the source may tell it still."""
-    if run.size is None and todays_route(ports, run) is not None:
-        with suppress(Failure):
-            source = await ports.source.head(run.transfer.source_blob)
-            if source is not None and source.etag == run.transfer.etag:
-                return replace(run, size=source.size)
-    return run
-
-
-async def _remove(ports: Ports, run: Run, target: TargetBlob, cleaning: Cleaning) -> bool:
-    """Abort or delete; True where nothing is left to look at. One copy per cleaning: another is a newer attempt's."""
+async def _abort_or_delete(ports: Ports, run: Run, target: TargetBlob, cleaning: Cleaning) -> bool:
+    """True if the target was deleted, so that no further look is needed."""
     with suppress(LookAgain):
         if cleaning is Cleaning.ABORT:
             await ports.target.abort(run.transfer.target_blob, target.copy_id or "")
@@ -143,8 +138,15 @@ async def _remove(ports: Ports, run: Run, target: TargetBlob, cleaning: Cleaning
     return False
 
 
+def _unclear(run: Run, last: Cleaning) -> Outcome:
+    """After the last look: a complete version is verified, even if its copy's properties may not be cleared."""
+    if last is Cleaning.COMPLETE:
+        return Outcome(Verdict.VERIFIED, size=run.size, note=UNCLEARED)
+    return Outcome(Verdict.RETRYABLE, reason=Reason.TARGET_CONFLICT, detail=f"not clean after {MAX_LOOKS} attempts")
+
+
 async def run_close(ports: Ports, run: Run) -> Outcome:
-    """Write the dead letter, or resolve an open one; forget the record of an end that is no more true."""
+    """Write the dead letter, or resolve an open one; drop a record of an end that no longer holds."""
     now = ports.now()
     state = run.ending.state if run.ending else State.DEAD_LETTERED
     try:
@@ -155,11 +157,10 @@ async def run_close(ports: Ports, run: Run) -> Outcome:
         if state in {State.VERIFIED, State.SUPERSEDED}:
             await ports.dead_letters.drop_ended(run.transfer.id, run.attempt, run.resumes)
     except Failure as failure:
-        return failed_for_now(failure)
+        return _retry(failure)
     return DONE
 
 
-def failed_for_now(failure: Failure) -> Outcome:
-    """The end of a transfer is tried again without limit: what is permanent today may be mended tomorrow."""
-    outcome = failed(failure)
-    return Outcome(Verdict.RETRYABLE, reason=outcome.reason, detail=outcome.detail)
+def _retry(failure: Failure) -> Outcome:
+    """Retryable for every failure: an operator may fix tomorrow what is permanent today, and an end is never given up."""
+    return replace(failure_outcome(failure), verdict=Verdict.RETRYABLE)

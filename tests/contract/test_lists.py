@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from activities.jobs.act import act
-from activities.jobs.lines import Acted
+from activities.jobs.lines import LineResult
 from adapters.events import StoredEvents
 from adapters.source import SourceBlobs
 from adapters.target import TargetBlobs
@@ -134,11 +134,11 @@ class TestActing:
         await world.reports.write(found_page(job.id, 0), [{"id": str(number), "name": "é"} for number in range(400)])
         clock, acted, inputs = 0.0, list[str](), list[Job]()
 
-        async def handle(line: dict[str, Any]) -> Acted:
+        async def handle(line: dict[str, Any]) -> LineResult:
             nonlocal clock
             clock += seconds
             acted.append(line["id"])
-            return Acted(Result.STARTED)
+            return LineResult(Result.STARTED)
 
         ports = SimpleNamespace(reports=world.reports, monotonic=lambda: clock, times=Times())
         while job.phase:

@@ -57,7 +57,7 @@ def _body(operation: str) -> bytes:
 
 async def _fails(world: World, api: Api, operation: str, *, expected: bool) -> Answer:
     error = RuntimeError("unexpected")
-    world.troubles.append(lambda request, _: error_for_answer(request, 503, "ServerBusy") if expected else error)
+    world.faults.append(lambda request, _: error_for_answer(request, 503, "ServerBusy") if expected else error)
     return await api.call(operation, unknown(operation), _body(operation))
 
 
@@ -118,7 +118,7 @@ def _populate(world: World) -> None:
     for number, (status, fields) in enumerate(conditions):
         transfer = world.put(f"in/{number}")
         run = Run(transfer, NOW, **fields)
-        world.stands(transfer, status, run, progress(run) if status == "Completed" else None)
+        world.put_instance(transfer, status, run, progress(run) if status == "Completed" else None)
     pending = world.put("in/pending")
     world.instances.kept[pending.id] = Instance(pending.id, "Pending", Run(pending, NOW), {}, None, NOW)
     for identity, status in ((UNKNOWN, "Running"), (UNKNOWN.replace("0", "1"), "Failed")):
@@ -128,8 +128,8 @@ def _populate(world: World) -> None:
 async def _blob(world: World, api: Api, operation: str, *, transfer: bool = True, deleted: bool = False) -> Answer:
     shared = world.put()
     if transfer:
-        world.land(shared)
-        world.stands(shared, "Completed", output={"state": "verified", "copied": 10, "total": 10})
+        world.put_copy(shared)
+        world.put_instance(shared, "Completed", output={"state": "verified", "copied": 10, "total": 10})
     if deleted:
         del world.storage.blobs[shared.source_blob]
     return await api.call(operation, route=ROUTE.name, name=NAME)
@@ -143,7 +143,7 @@ add("list_transfers", 404, _blob, transfer=False)
 async def _running(world: World, api: Api, operation: str, extension: str = "Running", **fields: Any) -> Answer:
     transfer = world.put()
     output = "the worker exited" if extension == "Failed" else None
-    world.stands(transfer, extension, Run(transfer, NOW, **fields), output)
+    world.put_instance(transfer, extension, Run(transfer, NOW, **fields), output)
     return await api.call(operation, None if operation == "share_now" else transfer.id, SHARE)
 
 
@@ -189,7 +189,7 @@ async def _without_routes(world: World, make: MakeDeadLetter = _open_dead_letter
 
 
 async def _lost_dead_letter(world: World) -> str:
-    world.when(INSTANCES_FIND, world.dead_letters.open.clear)
+    world.before_next(INSTANCES_FIND, world.dead_letters.open.clear)
     return await _open_dead_letter(world)
 
 
@@ -276,12 +276,12 @@ async def _all_states(world: World, api: Api, operation: str, kind: JobKind) -> 
 
 async def _create_drift(world: World) -> None:
     """A blob of each class, missing ones also with a running transfer and a dead letter. And a message's dead letter."""
-    world.land(world.put("in/match"))
+    world.put_copy(world.put("in/match"))
     world.put("in/missing")
     world.storage.put(world.put("in/stale").target_blob, Item(b"theirs"))
     world.storage.put(ROUTE.target.blob("extra"), Item(b"theirs"))
     world.put(DEEP)
-    world.stands(world.put("in/running"), "Running")
+    world.put_instance(world.put("in/running"), "Running")
     await dead(world, "in/dead")
     await _message_dead_letter(world)
 

@@ -14,8 +14,8 @@ from devhost.host.config import HUB_NAME, ConfigError, timespan
 from rules.transfers.identity import MESSAGE_ID_PATTERN, TRANSFER_ID_PATTERN
 from rules.transfers.model import Outcome, Verdict
 from tests.docs.pages import ROOT, modules, page
-from tests.unit.orchestrators.conftest import Staged, staged  # noqa: F401  # a fixture
-from tests.unit.orchestrators.stage import AGAIN, FORBIDDEN, SETTLE, SUPERSEDED, THROTTLED, VERIFIED, WAITING
+from tests.unit.orchestrators.conftest import MakeHarness, make_harness  # noqa: F401  # a fixture
+from tests.unit.orchestrators.harness import AGAIN, FORBIDDEN, SETTLE, SUPERSEDED, THROTTLED, VERIFIED, WAITING
 from tests.unit.samples import RUN
 
 
@@ -277,11 +277,11 @@ ACTIONS = {
 
 
 @pytest.mark.parametrize("walk", WALKS)
-def test_the_actions_of_a_transfer_are_those_of_its_version(staged: Staged, walk: str) -> None:  # noqa: F811  # the fixture
+def test_the_actions_of_a_transfer_are_those_of_its_version(make_harness: MakeHarness, walk: str) -> None:  # noqa: F811  # the fixture
     """A release that changes them fails what runs, unless it has a version of its own."""
-    stage = staged(**WALKS[walk]).play()
-    assert len(stage.inputs) == 1
-    assert " ".join(map(said, stage.actions)) == ACTIONS[DURABLE["defaultVersion"]][walk]
+    harness = make_harness(**WALKS[walk]).run()
+    assert len(harness.inputs) == 1
+    assert " ".join(map(said, harness.actions)) == ACTIONS[DURABLE["defaultVersion"]][walk]
 
 
 def said(action: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""A whole world in memory: every twin, a clock that a test turns, every request counted, any of them to be troubled."""
+"""An in-memory world: all in-memory fakes, a clock that the test sets, a record of every request, and faults to inject."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -27,20 +27,21 @@ from tests.fakes import (
 )
 from tests.unit.samples import NAME, NOW, ROUTE
 
-Trouble = Callable[[Request, str], Exception | None]
+# Called with each request and its subject before the request takes effect; may return the error to raise.
+Fault = Callable[[Request, str], Exception | None]
 CONTENT = b"0123456789"
 
 
 @dataclass
 class World:
-    """The accounts, the queue, the letters and the orchestrations; `ports` is what the app is given of them."""
+    """The accounts, the queue, the dead letters and the orchestrations; `ports` gives them to the app."""
 
     routes: tuple[Route, ...] = (ROUTE,)
     clock: datetime = NOW
     requests: list[tuple[str, str]] = field(default_factory=list)
-    troubles: list[Trouble] = field(default_factory=list)
-    lost: dict[str, int] = field(default_factory=dict)
-    meanwhile: dict[str, list[Callable[[], Any]]] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    answers_to_lose: dict[str, int] = field(default_factory=dict)
+    actions: dict[str, list[Callable[[], Any]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.storage = MemoryStorage(hook=self._hook, now=lambda: self.clock)
@@ -65,69 +66,69 @@ class World:
 
     async def _hook(self, request: Request, subject: str) -> Exception | None:
         self.requests.append((request.name, subject))
-        for act in self.meanwhile.pop(request.name, []):
-            act()
-        if (lost := self.lost.get(request.name, 0)) > 0:
-            self.lost[request.name] = lost - 1
+        for action in self.actions.pop(request.name, []):
+            action()
+        if (count := self.answers_to_lose.get(request.name, 0)) > 0:
+            self.answers_to_lose[request.name] = count - 1
             return error_for_no_answer(request)
-        found = next((error for trouble in self.troubles if (error := trouble(request, subject))), None)
-        if found is not None:
-            raise found
+        error = next((error for fault in self.faults if (error := fault(request, subject))), None)
+        if error is not None:
+            raise error
         return None
 
     def _monotonic(self) -> float:
         return self.clock.timestamp()
 
     @property
-    def asked(self) -> list[str]:
-        """The kinds of the requests so far, in order."""
+    def request_names(self) -> list[str]:
+        """The names of the requests so far, in order."""
         return [name for name, _ in self.requests]
 
     @property
-    def acts(self) -> list[str]:
-        """The requests that change a target."""
-        return [name for name in self.asked if name.startswith("target.") and name != "target.head"]
+    def target_writes(self) -> list[str]:
+        """The names of the requests that change a target, in order."""
+        return [name for name in self.request_names if name.startswith("target.") and name != "target.head"]
 
     def pass_time(self, seconds: float) -> None:
-        """Turn the clock."""
+        """Advance the clock."""
         self.clock += timedelta(seconds=seconds)
 
     def refuse(self, request: Request, error: Exception, times: int = 1_000) -> None:
-        """Answer a kind of request with an error, so many times; the effect does not happen."""
-        left = [error] * times
+        """Answer the next requests of this kind with an error, without effect."""
+        errors = [error] * times
 
-        def trouble(asked: Request, _subject: str) -> Exception | None:
-            return left.pop() if asked == request and left else None
+        def fault(other: Request, _subject: str) -> Exception | None:
+            return errors.pop() if other == request and errors else None
 
-        self.troubles.append(trouble)
+        self.faults.append(fault)
 
-    def lose(self, request: Request, times: int = 1) -> None:
-        """Let a kind of request happen, and its answer be lost, so many times."""
-        self.lost[request.name] = times
+    def lose_answer(self, request: Request, times: int = 1) -> None:
+        """Let the next requests of this kind take effect without an answer."""
+        self.answers_to_lose[request.name] = times
 
-    def when(self, request: Request, act: Callable[[], Any]) -> None:
-        """Let something happen just before the next request of this kind."""
-        self.meanwhile.setdefault(request.name, []).append(act)
+    def before_next(self, request: Request, action: Callable[[], Any]) -> None:
+        """Call `action` just before the next request of this kind."""
+        self.actions.setdefault(request.name, []).append(action)
 
     def put(self, name: str = NAME, content: bytes = CONTENT, route: Route = ROUTE, **item: Any) -> Transfer:
-        """Write a blob at the source; the transfer of that version."""
+        """Write a blob at the source and return the transfer of that version."""
         etag = self.storage.put(
             Blob(route.source.endpoint, route.source.container, name),
             Item(content, metadata=item.pop("metadata", {}), **item),
         )
         return identity.transfer(route, name, etag)
 
-    def land(self, transfer: Transfer, content: bytes = CONTENT, **item: Any) -> str:
-        """Let the target hold what this transfer would have written."""
+    def put_copy(self, transfer: Transfer, content: bytes = CONTENT, **item: Any) -> str:
+        """Write this transfer's copy, with its receipt, at the target and return its ETag."""
         receipt = {RECEIPT_SOURCE_ETAG: transfer.etag, RECEIPT_TRANSFER_ID: transfer.id}
         return self.storage.put(transfer.target_blob, Item(content, metadata=receipt, **item))
 
     def at(self, blob: Blob) -> Item | None:
-        """What there is."""
+        """The stored blob, or None."""
         return self.storage.blobs.get(blob)
 
-    def stands(self, transfer: Transfer, status: str, run: Run | None = None, output: Any = None) -> Run:
-        """Let an orchestration of the transfer exist in this state of the extension."""
+    def put_instance(self, transfer: Transfer, status: str, run: Run | None = None, output: Any = None) -> Run:
+        """Add an orchestration of the transfer with this runtime status."""
         run = run or Run(transfer, self.clock)
         self.instances.kept[transfer.id] = Instance(transfer.id, status, run, progress(run), output, self.clock)
         return run
@@ -138,5 +139,4 @@ class World:
 
 
 def with_engine(engine: Any, **fields: Any) -> Route:
-    """The route, with another engine."""
     return replace(ROUTE, engine=engine, **fields)

@@ -26,12 +26,12 @@ def put_ended(world: World, transfer: Transfer, state: State) -> Run:
     """Let a transfer have ended in this state."""
     ending = Ending(state, reason=Reason.THROTTLED, detail="503")
     run = Run(transfer, NOW, state=state, step=None, ending=ending)
-    world.stands(transfer, "Completed", run, progress(run))
+    world.put_instance(transfer, "Completed", run, progress(run))
     return run
 
 
 async def duplicate_event(world: World, transfer: Transfer) -> None:
-    world.stands(transfer, "Running")
+    world.put_instance(transfer, "Running")
     await accept(world.ports, world.instances, world.event(transfer))
 
 
@@ -40,7 +40,7 @@ async def restart_transfer(world: World, transfer: Transfer) -> None:
 
 
 async def cancel_transfer(world: World, transfer: Transfer) -> None:
-    world.stands(transfer, "Running", Run(transfer, NOW, cancelling=True))
+    world.put_instance(transfer, "Running", Run(transfer, NOW, cancelling=True))
     await cancel(world.instances, transfer.id)
 
 

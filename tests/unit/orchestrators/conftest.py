@@ -1,5 +1,3 @@
-"""The stage that an orchestrator test plays on."""
-
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -9,34 +7,34 @@ import pytest
 from devhost.host import clock
 from rules.jobs.model import Job
 from rules.transfers.model import Run
-from tests.unit.orchestrators.stage import DONE, Activities, Answer, Stage
+from tests.unit.orchestrators.harness import DONE, Activities, Answer, Harness
 from tests.unit.samples import NOW, RUN
 
-Staged = Callable[..., Stage]
+MakeHarness = Callable[..., Harness]
 
 
 @pytest.fixture
-def staged(monkeypatch: pytest.MonkeyPatch) -> Staged:
-    """Make a stage from a run, or a job, and the answers of its activities: in order, the last one again and again."""
-    stages: list[Stage] = []
+def make_harness(monkeypatch: pytest.MonkeyPatch) -> MakeHarness:
+    """Make a harness of a run or job, and the answers of its activities: in order, with the last one repeated."""
+    harnesses: list[Harness] = []
 
     def now() -> datetime:
-        return stages[-1].now if stages else NOW
+        return harnesses[-1].now if harnesses else NOW
 
-    def stage(run: Run | Job = RUN, *, early: float = 0.0, **answers: Answer | list[Answer]) -> Stage:
-        stages.append(Stage(run, script(answers), NOW, early))
-        return stages[-1]
+    def make(run_or_job: Run | Job = RUN, *, early: float = 0.0, **answers: Answer | list[Answer]) -> Harness:
+        harnesses.append(Harness(run_or_job, script(answers), NOW, early))
+        return harnesses[-1]
 
     monkeypatch.setattr(clock, "now", now)
-    return stage
+    return make
 
 
 def script(answers: dict[str, Any]) -> Activities:
-    """Activities that answer so; one that the test says nothing of is done."""
-    lists = {step: list(given) if isinstance(given, list) else [given] for step, given in answers.items()}
+    """Activities that give these answers by step; `DONE` for other steps."""
+    remaining = {step: list(given) if isinstance(given, list) else [given] for step, given in answers.items()}
 
-    def answer(step: str, _run: Run | Job) -> Answer:
-        left = lists.get(step, [DONE])
+    def answer(step: str, _request: Run | Job) -> Answer:
+        left = remaining.get(step, [DONE])
         found: Answer = left.pop(0) if len(left) > 1 else left[0]
         return found
 

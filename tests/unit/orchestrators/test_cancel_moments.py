@@ -1,7 +1,7 @@
-"""A cancel at every moment: the real operation asks, the real orchestrator is replayed, and the host moves when it is told to.
+"""A cancel at every moment: the real operation requests it, and the real orchestrator is replayed against a simulated host.
 
-Rule 11: never lost, never a lie. What was answered 202 ends `cancelled`, or as what was true before: `verified`,
-`superseded`. What nobody took notice of is 503, and asking again works.
+Rule 11: a cancel is never lost and never reported falsely. A request that was answered 202 ends `cancelled`, or as what was true
+before: `verified` or `superseded`. If the orchestration did not notice it, the answer is 503, and repeating the request works.
 """
 
 from collections.abc import Coroutine, Generator
@@ -16,8 +16,8 @@ from rules import codec
 from rules.orchestrations.instance import Instance
 from rules.transfers.model import Outcome, Run, Verdict
 from rules.transfers.states import FINAL, State
-from tests.unit.orchestrators.conftest import Staged
-from tests.unit.orchestrators.stage import (
+from tests.unit.orchestrators.conftest import MakeHarness
+from tests.unit.orchestrators.harness import (
     AGAIN,
     DONE,
     FORBIDDEN,
@@ -28,21 +28,21 @@ from tests.unit.orchestrators.stage import (
     VERIFIED,
     WAITING,
     Answer,
-    Stage,
+    Harness,
 )
 from tests.unit.samples import NEWER, RUN
 
-Walk = dict[str, Answer | list[Answer]]
+Answers = dict[str, Answer | list[Answer]]
 
-WALKS: dict[str, tuple[State, Walk]] = {
+SCENARIOS: dict[str, tuple[State, Answers]] = {
     "small": (State.VERIFIED, {"start": VERIFIED}),
     "polled into another execution": (State.VERIFIED, {"start": [WAITING, VERIFIED], "check": [*[WAITING] * 5, AGAIN]}),
-    "lost": (State.VERIFIED, {"start": [LOST, THROTTLED, WAITING, VERIFIED], "check": [LOST, AGAIN]}),
+    "lost activities": (State.VERIFIED, {"start": [LOST, THROTTLED, WAITING, VERIFIED], "check": [LOST, AGAIN]}),
     "overwritten": (
         State.SUPERSEDED,
         {"start": [WAITING, SUPERSEDED], "check": AGAIN, "record": [LOST, SETTLE]},
     ),
-    "whole after all": (
+    "complete after all": (
         State.VERIFIED,
         {"start": [THROTTLED, FORBIDDEN], "record": SETTLE, "clean": Outcome(Verdict.VERIFIED, size=7)},
     ),
@@ -56,201 +56,197 @@ WALKS: dict[str, tuple[State, Walk]] = {
         },
     ),
 }
-# How raised events reach the orchestrator (before what the host brings next, after it, or in an episode of their own and then
-# twice, as the host repeats what it was not certain to have handed over), and how many steps later a second person asks.
+# When raised events reach the orchestrator: before the next event of the host, after it, or in an episode of their own (twice each,
+# because the host repeats what it may not have delivered); and after how many host steps a second caller sends a request.
 SCHEDULES = [("before", None), ("before", 0), ("after", None), ("after", 1), ("alone", 1)]
 TRUE_BEFORE = {State.VERIFIED, State.SUPERSEDED}
 
 
-class Turn:
-    """A pause: whoever waits gives way once."""
+class OneYield:
+    """A pause that gives control back once."""
 
     def __await__(self) -> Generator[None]:
         yield
 
 
 @dataclass
-class Hub:
-    """The port `Instances`, for the one instance on the stage."""
+class Host:
+    """The host of the harness's instance, and its port `Instances`."""
 
-    stage: Stage
+    harness: Harness
     order: str = "alone"
-    begun: bool = False
-    raised: int = 0
+    started: bool = False
+    pending_cancels: int = 0
 
     async def find(self, identity: str) -> Instance:
         """The instance as the extension shows it."""
-        stage = self.stage
-        run = codec.decode(Run, stage.inputs[-1]) if stage.inputs else stage.run
-        return Instance(identity, stage.status, run, stage.custom, stage.output, stage.now)
+        harness = self.harness
+        run = codec.decode(Run, harness.inputs[-1]) if harness.inputs else harness.run_or_job
+        return Instance(identity, harness.status, run, harness.custom_status, harness.output, harness.now)
 
     async def cancel(self, _identity: str) -> None:
-        """The event waits until the host moves; where an execution continues as new by then, it is lost."""
-        self.raised += self.stage.running
+        """The event is delivered with the next step. If the execution then continues as new, it is lost."""
+        self.pending_cancels += self.harness.running
 
-    def move(self) -> None:
-        """The host's next step."""
-        stage = self.stage
-        if not stage.running:
+    def step(self) -> None:
+        """Run the host's next episode."""
+        harness = self.harness
+        if not harness.running:
             return
-        events = [stage.raised() for _ in range(self.raised * (2 if self.order == "alone" else 1))]
-        self.raised = 0
-        if not self.begun:
-            self.begun = True
-            stage.begin(*events)
+        events = [harness.cancel_event() for _ in range(self.pending_cancels * (2 if self.order == "alone" else 1))]
+        self.pending_cancels = 0
+        if not self.started:
+            self.started = True
+            harness.start(*events)
         elif not events:
-            stage.next()
+            harness.step()
         elif self.order == "before":
-            stage.batch(*events, stage.answered())
+            harness.deliver(*events, harness.next_answer())
         elif self.order == "after":
-            stage.batch(stage.answered(), *events)
+            harness.deliver(harness.next_answer(), *events)
         else:
-            stage.batch(*events)
+            harness.deliver(*events)
 
 
 @dataclass
-class Person:
-    """Somebody who asks for a cancel, and what they were answered."""
+class Caller:
+    """A client that requests a cancel, and the answer to it."""
 
-    hub: Hub
-    said: str = ""
-    shown: dict[str, Any] = field(default_factory=dict)
-    in_vain: int = 0
-    _asking: Coroutine[Any, Any, dict[str, Any]] | None = None
+    host: Host
+    answer: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+    unavailable: int = 0
+    _request: Coroutine[Any, Any, dict[str, Any]] | None = None
 
     @property
-    def answered(self) -> bool:
-        """Whether they know; a 503 is to be asked again."""
-        return self.said in {"accepted", "conflict"}
+    def is_answered(self) -> bool:
+        """Whether the answer is final; after a 503 the caller repeats the request."""
+        return self.answer in {"accepted", "conflict"}
 
-    def ask(self) -> "Person":
-        """Go on asking until the next pause, or the answer."""
-        if self.answered:
+    def proceed(self) -> "Caller":
+        """Continue the request up to its next pause or its answer."""
+        if self.is_answered:
             return self
-        identity = self.hub.stage.run.transfer.id
-        self._asking = self._asking or cancel(self.hub, identity, lambda _: Turn())  # type: ignore[arg-type]  # no other method is called
-        self.said = "asking"
+        identity = self.host.harness.run_or_job.transfer.id
+        self._request = self._request or cancel(self.host, identity, lambda _: OneYield())  # type: ignore[arg-type]  # no other method is called
+        self.answer = "pending"
         try:
-            self._asking.send(None)
-        except StopIteration as answered:
-            self.said, self.shown = "accepted", answered.value
+            self._request.send(None)
+        except StopIteration as accepted:
+            self.answer, self.facts = "accepted", accepted.value
         except Conflict as error:
-            self.said, self.shown = "conflict", error.facts
+            self.answer, self.facts = "conflict", error.facts
         except Unavailable as error:
-            self.said, self.shown, self._asking = "unavailable", {"retry_after": error.retry_after}, None
-            self.in_vain += 1
+            self.answer, self.facts, self._request = "unavailable", {"retry_after": error.retry_after}, None
+            self.unavailable += 1
         return self
 
-    def close(self) -> None:
-        """Who still asks goes away: the connection is gone."""
-        if self._asking is not None:
-            self._asking.close()
+    def disconnect(self) -> None:
+        """Drop the connection without waiting for the answer."""
+        if self._request is not None:
+            self._request.close()
 
-    def was_told_the_truth(self, end: State, without: State) -> None:
-        """Held against how it ended, and how it would have ended without them."""
-        match self.said:
+    def assert_answer_was_true(self, end: State, uncancelled_end: State) -> None:
+        """Compare the answer with the end of the transfer, and with its end without a cancel."""
+        match self.answer:
             case "accepted":
-                assert self.shown["cancelling"] or self.shown["state"] == State.CANCELLED
-                assert end is State.CANCELLED or (end is without and end in TRUE_BEFORE)
-            case "conflict" if self.shown["state"] in FINAL:
-                assert end == self.shown["state"]
-            case "conflict":  # it is ending already, and says as what
-                assert end is without
-            case said:
-                raise AssertionError(f"{said!r} is no answer")
+                assert self.facts["cancelling"] or self.facts["state"] == State.CANCELLED
+                assert end is State.CANCELLED or (end is uncancelled_end and end in TRUE_BEFORE)
+            case "conflict" if self.facts["state"] in FINAL:
+                assert end == self.facts["state"]
+            case "conflict":  # it is ending already
+                assert end is uncancelled_end
+            case answer:
+                raise AssertionError(f"{answer!r} is not a final answer")
 
 
-def played(hub: Hub, *people: Person) -> State:
-    """On to the end, with everybody asking until they are answered, and again after a 503; how it ended."""
-    while hub.stage.running or not all(person.answered for person in people):
-        for person in people:
-            person.ask()
-        hub.move()
-    return State(hub.stage.output["state"])
+def run_to_end(host: Host, *callers: Caller) -> State:
+    """The final state, once the instance has ended and every caller has a final answer."""
+    while host.harness.running or not all(caller.is_answered for caller in callers):
+        for caller in callers:
+            caller.proceed()
+        host.step()
+    return State(host.harness.output["state"])
 
 
-def at(hub: Hub | Stage, moment: int, order: str = "alone") -> Hub:
-    """So many steps of the host later."""
-    hub = Hub(hub, order) if isinstance(hub, Stage) else hub
-    for _ in range(moment):
-        hub.move()
-    return hub
+def host_after(harness: Harness, steps: int, order: str = "alone") -> Host:
+    host = Host(harness, order)
+    for _ in range(steps):
+        host.step()
+    return host
 
 
-def moments(staged: Staged, walk: str) -> range:
-    """How many steps of the host a walk has."""
-    hub, count = Hub(staged(**WALKS[walk][1])), 0
-    while hub.stage.running:
-        hub.move()
+def moments(make_harness: MakeHarness, scenario: str) -> range:
+    """How many host steps a scenario takes without a cancel."""
+    host, count = Host(make_harness(**SCENARIOS[scenario][1])), 0
+    while host.harness.running:
+        host.step()
         count += 1
     return range(count + 1)
 
 
 @pytest.mark.parametrize(("order", "later"), SCHEDULES)
-@pytest.mark.parametrize("walk", WALKS)
-def test_at_every_moment_of_every_walk_one_or_two_people_are_told_the_truth(
-    staged: Staged, walk: str, order: str, later: int | None
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_at_every_moment_one_or_two_callers_get_a_true_answer(
+    make_harness: MakeHarness, scenario: str, order: str, later: int | None
 ) -> None:
-    """Before the first wait, during an activity, where an execution continues as new, while it ends, after the end."""
-    without, answers = WALKS[walk]
-    for moment in moments(staged, walk):
-        hub = at(staged(**answers), moment, order)
-        people = [Person(hub).ask()]
+    uncancelled_end, answers = SCENARIOS[scenario]
+    for moment in moments(make_harness, scenario):
+        host = host_after(make_harness(**answers), moment, order)
+        callers = [Caller(host).proceed()]
         if later is not None:
-            at(hub, later)
-            people.append(Person(hub))
-        end = played(hub, *people)
-        for person in people:
-            person.was_told_the_truth(end, without)
-            assert not person.in_vain, "an event that was lost is raised again, within the same half minute"
-        assert not hub.stage.open, "what is left open keeps the instance running"
+            for _ in range(later):
+                host.step()
+            callers.append(Caller(host))
+        end = run_to_end(host, *callers)
+        for caller in callers:
+            caller.assert_answer_was_true(end, uncancelled_end)
+            assert not caller.unavailable, "a lost event is raised again within the same request"
+        assert not host.harness.open_decisions, "an open timer or activity keeps the instance running"
 
 
-@pytest.mark.parametrize("walk", WALKS)
-def test_a_host_that_is_away_is_503_and_asking_again_works(staged: Staged, walk: str) -> None:
-    """All of the half minute passes and nothing moves; then the host is back, with nine events waiting."""
-    without, answers = WALKS[walk]
-    for moment in moments(staged, walk):
-        hub = at(staged(**answers), moment, "before")
-        person = Person(hub).ask()
-        while person.said == "asking":
-            person.ask()
-        assert person.said == "conflict" or (hub.stage.running and person.shown == {"retry_after": 30})
-        end = played(hub, person)
-        person.was_told_the_truth(end, without)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_stopped_host_is_503_and_repeating_the_request_works(make_harness: MakeHarness, scenario: str) -> None:
+    """The host steps only after the request has given up; by then nine events are waiting."""
+    uncancelled_end, answers = SCENARIOS[scenario]
+    for moment in moments(make_harness, scenario):
+        host = host_after(make_harness(**answers), moment, "before")
+        caller = Caller(host).proceed()
+        while caller.answer == "pending":
+            caller.proceed()
+        assert caller.answer == "conflict" or (host.harness.running and caller.facts == {"retry_after": 30})
+        end = run_to_end(host, caller)
+        caller.assert_answer_was_true(end, uncancelled_end)
 
 
 @pytest.mark.parametrize("moment", range(12))
-def test_one_who_goes_away_unanswered_may_have_been_heard(staged: Staged, moment: int) -> None:
-    """Their connection broke: asked again, the answer is the same, and nobody is told what is not so."""
-    without, answers = WALKS["refused"]
-    hub = at(staged(**answers), moment, "after")
-    gone = Person(hub).ask()
-    gone.close()
-    hub.move()
-    again = Person(hub)
-    end = played(hub, again)
-    again.was_told_the_truth(end, without)
-    assert (end is State.CANCELLED) == (again.said == "accepted")
+def test_a_repeated_request_after_a_lost_connection_gets_a_true_answer(make_harness: MakeHarness, moment: int) -> None:
+    uncancelled_end, answers = SCENARIOS["refused"]
+    host = host_after(make_harness(**answers), moment, "after")
+    disconnected = Caller(host).proceed()
+    disconnected.disconnect()
+    host.step()
+    second = Caller(host)
+    end = run_to_end(host, second)
+    second.assert_answer_was_true(end, uncancelled_end)
+    assert (end is State.CANCELLED) == (second.answer == "accepted")
 
 
 @pytest.mark.parametrize("moment", range(0, 8, 2))
-def test_a_replay_is_cancelled_as_a_first_attempt_is(staged: Staged, moment: int) -> None:
-    """Its open letter is resolved at the end, and its history names no other attempt."""
+def test_a_replay_is_cancelled_like_a_first_attempt(make_harness: MakeHarness, moment: int) -> None:
     replayed = replace(RUN, attempt=3, has_open_dead_letter=True, first=False)
-    hub = at(staged(replayed, start=THROTTLED, record=SETTLE), moment)
-    person = Person(hub)
-    assert played(hub, person) is State.CANCELLED
-    assert person.said == "accepted"
-    assert hub.stage.steps[-1] == "close"
-    assert hub.stage.output["attempt"] == 3
-    assert {run.attempt for _, run in hub.stage.calls} == {3}
+    host = host_after(make_harness(replayed, start=THROTTLED, record=SETTLE), moment)
+    caller = Caller(host)
+    assert run_to_end(host, caller) is State.CANCELLED
+    assert caller.answer == "accepted"
+    assert host.harness.steps[-1] == "close"
+    assert host.harness.output["attempt"] == 3
+    assert {run.attempt for _, run in host.harness.calls} == {3}
 
 
-def test_an_overwrite_that_was_true_first_is_said_with_its_successor(staged: Staged) -> None:
-    """The cancel was accepted while the activity ran that found it out."""
-    hub = at(staged(start=SUPERSEDED, record=SETTLE), 1)
-    person = Person(hub)
-    assert played(hub, person) is State.SUPERSEDED
-    assert person.said == "accepted"
-    assert hub.stage.output["successor"]["etag"] == NEWER
+def test_superseded_wins_over_a_cancel_that_was_accepted_during_the_same_activity(make_harness: MakeHarness) -> None:
+    host = host_after(make_harness(start=SUPERSEDED, record=SETTLE), 1)
+    caller = Caller(host)
+    assert run_to_end(host, caller) is State.SUPERSEDED
+    assert caller.answer == "accepted"
+    assert host.harness.output["successor"]["etag"] == NEWER

@@ -1,4 +1,4 @@
-"""The orchestration of a job: on the real SDK's replay, under a clock of its own, with a cancel at every moment."""
+"""The orchestration of a job on the real SDK's replay."""
 
 import json
 from collections.abc import Callable
@@ -11,8 +11,8 @@ from orchestrators.job import MAX_BATCHES
 from rules import codec
 from rules.jobs.model import Batch, Job, JobKind, JobState, Phase, Tally
 from rules.transfers.policies import MAX_FAILURES, MIN_POLL
-from tests.unit.orchestrators.conftest import Staged
-from tests.unit.orchestrators.stage import Answer, Stage
+from tests.unit.orchestrators.conftest import MakeHarness
+from tests.unit.orchestrators.harness import Answer, Harness
 from tests.unit.samples import NOW
 
 RECONCILE = Job("reconcile-" + "a" * 24, JobKind.RECONCILE, NOW, route="default", rate=20)
@@ -21,235 +21,242 @@ REPLAY = Job("replay-" + "a" * 24, JobKind.REPLAY, NOW)
 LOST = RuntimeError("python exited with code 137")
 BUSY = Batch(failure="source.list: 503 ServerBusy")
 NO_ROUTE = Batch(failure="no current route has this name", permanent=True)
-# What a service's own marker may be at its longest.
+# The longest marker of a service.
 TOKEN = "m" * 2_048
 MORE = Batch(Tally(found=500, missing=500), wrote=True, cursor=TOKEN, hint=TOKEN)
 END = Batch(Tally(found=500, missing=500), wrote=True)
 NOTHING = Batch()
-# Executions begin 12, 0, 13 after continue_as_new: three rows of a raised event, besides its episode.
+# Of history, for one raised event with its episode.
 ROWS_OF_AN_EVENT = 3
 
 
-def acts(pages: int, count: int = 100) -> list[Answer]:
-    """Batches of acting that go through so many pages, a batch each."""
+def act_batches(pages: int, count: int = 100) -> list[Answer]:
+    """`act` batches that handle this many pages, one page each."""
     return [Batch(Tally(started=count), wrote=True, page=page) for page in range(1, pages + 1)]
 
 
-WALKS: dict[str, tuple[str, dict[str, Answer | list[Answer]]]] = {
+SCENARIOS: dict[str, tuple[str, dict[str, Answer | list[Answer]]]] = {
     "nothing to do": ("done", {"survey": NOTHING, "extras": NOTHING}),
-    "one of each": ("done", {"survey": END, "extras": NOTHING, "act": acts(1)}),
-    "many pages": ("done", {"survey": [*[MORE] * 12, END], "extras": [*[MORE] * 7, END], "act": acts(21)}),
-    "storage that comes and goes": (
+    "one of each": ("done", {"survey": END, "extras": NOTHING, "act": act_batches(1)}),
+    "many pages": ("done", {"survey": [*[MORE] * 12, END], "extras": [*[MORE] * 7, END], "act": act_batches(21)}),
+    "storage with outages": (
         "done",
         {
             "survey": [BUSY, LOST, MORE, BUSY, END],
             "extras": [LOST, NOTHING],
-            "act": [BUSY, *acts(1), LOST, LOST, *acts(2)[1:]],
+            "act": [BUSY, *act_batches(1), LOST, LOST, *act_batches(2)[1:]],
         },
     ),
-    "storage that stays away": ("failed", {"survey": [MORE, BUSY]}),
+    "storage that stays unavailable": ("failed", {"survey": [MORE, BUSY]}),
     "workers that die": ("failed", {"survey": LOST}),
-    "a route that is gone": ("failed", {"survey": [MORE, MORE, NO_ROUTE]}),
+    "a removed route": ("failed", {"survey": [MORE, MORE, NO_ROUTE]}),
 }
 
 
-def within_bounds(stage: Stage, raised: int = 0) -> None:
-    """History with four cancels raised, input, status and timers, each within its bound."""
-    assert max(stage.rows) + (4 - raised) * ROWS_OF_AN_EVENT <= 60
-    for given in stage.inputs:
+def assert_within_bounds(harness: Harness, raised: int = 0) -> None:
+    """Check the sizes of history (with four cancel events), inputs, statuses and timers."""
+    assert max(harness.history_rows) + (4 - raised) * ROWS_OF_AN_EVENT <= 60
+    for given in harness.inputs:
         assert codec.encode(codec.decode(Job, given)) == given
         assert len(json.dumps(given)) < 16_000
-    for shown in [*stage.shown, stage.output]:
-        assert len(json.dumps(shown)) < 4_000
-        assert TOKEN not in json.dumps(shown)
-    # A timer that is left open would keep the instance running: one that nobody waits for any more is cancelled.
-    assert len(stage.open) == json.dumps(stage.actions).count('"isCanceled": true') <= 1
-    assert min(stage.pauses, default=MIN_POLL) >= MIN_POLL  # under two seconds a timer fires at once on the real host
+    for status in [*harness.statuses, harness.output]:
+        assert len(json.dumps(status)) < 4_000
+        assert TOKEN not in json.dumps(status)
+    # An open timer would keep the instance running, so one that is no longer awaited is cancelled.
+    assert len(harness.open_decisions) == json.dumps(harness.actions).count('"isCanceled": true') <= 1
+    assert (
+        min(harness.pauses, default=MIN_POLL) >= MIN_POLL
+    )  # under two seconds a timer fires immediately on the real host
 
 
 @pytest.mark.parametrize("early", [0.0, 1.0])
-@pytest.mark.parametrize("walk", WALKS)
-def test_every_walk_comes_to_its_end_within_its_bounds(staged: Staged, walk: str, early: float) -> None:
-    """However long: after five batches an execution continues as new, and the job travels whole."""
-    state, answers = WALKS[walk]
-    stage = staged(RECONCILE, early=early, **answers).play()
-    assert (stage.output["state"], stage.output["phase"]) == (state, None)
-    assert len(stage.inputs) == max(1, -(-len(stage.calls) // MAX_BATCHES))
-    within_bounds(stage)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_every_scenario_reaches_its_end_within_its_bounds(
+    make_harness: MakeHarness, scenario: str, early: float
+) -> None:
+    state, answers = SCENARIOS[scenario]
+    harness = make_harness(RECONCILE, early=early, **answers).run()
+    assert (harness.output["state"], harness.output["phase"]) == (state, None)
+    assert len(harness.inputs) == max(1, -(-len(harness.calls) // MAX_BATCHES))
+    assert_within_bounds(harness)
 
 
-def test_survey_then_extras_then_act(staged: Staged) -> None:
-    """Each batch is one activity of its phase's name, and goes on where the one before ended."""
-    stage = staged(RECONCILE, survey=[MORE, END], extras=[MORE, NOTHING], act=acts(3)).play()
-    assert stage.steps == ["survey", "survey", "extras", "extras", "act", "act", "act"]
-    assert [job.cursor for _, job in stage.calls] == [None, TOKEN, None, TOKEN, None, None, None]
-    assert [job.page for _, job in stage.calls[4:]] == [0, 1, 2]
-    assert [job.batches for _, job in stage.calls[4:]] == [0, 1, 2]
-    assert stage.output["counts"]["started"] == 300
-    assert (stage.output["pages"], stage.output["batches"]) == (3, 3)
+def test_phases_run_in_order_and_each_batch_continues_where_the_last_one_ended(make_harness: MakeHarness) -> None:
+    harness = make_harness(RECONCILE, survey=[MORE, END], extras=[MORE, NOTHING], act=act_batches(3)).run()
+    assert harness.steps == ["survey", "survey", "extras", "extras", "act", "act", "act"]
+    assert [job.cursor for _, job in harness.calls] == [None, TOKEN, None, TOKEN, None, None, None]
+    assert [job.page for _, job in harness.calls[4:]] == [0, 1, 2]
+    assert [job.batches for _, job in harness.calls[4:]] == [0, 1, 2]
+    assert harness.output["counts"]["started"] == 300
+    assert (harness.output["pages"], harness.output["batches"]) == (3, 3)
 
 
-def test_a_replay_has_no_extras(staged: Staged) -> None:
-    """There is no other side."""
-    assert staged(REPLAY, survey=[MORE, END], act=acts(2)).play().steps == ["survey", "survey", "act", "act"]
+def test_a_replay_has_no_extras(make_harness: MakeHarness) -> None:
+    assert make_harness(REPLAY, survey=[MORE, END], act=act_batches(2)).run().steps == [
+        "survey",
+        "survey",
+        "act",
+        "act",
+    ]
 
 
-def test_a_dry_run_never_acts(staged: Staged) -> None:
-    """It tells, and ends."""
-    stage = staged(replace(RECONCILE, dry_run=True), survey=END, extras=NOTHING).play()
-    assert stage.steps == ["survey", "extras"]
-    assert (stage.output["state"], stage.output["counts"]["found"]) == ("done", 500)
+def test_a_dry_run_never_acts(make_harness: MakeHarness) -> None:
+    harness = make_harness(replace(RECONCILE, dry_run=True), survey=END, extras=NOTHING).run()
+    assert harness.steps == ["survey", "extras"]
+    assert (harness.output["state"], harness.output["counts"]["found"]) == ("done", 500)
 
 
-def test_between_two_batches_it_waits_as_long_as_the_rate_asks_and_not_after_the_last(staged: Staged) -> None:
-    """A hundred at twenty a second is five seconds; a batch that started nothing waits for nothing."""
-    answers = [*acts(2), Batch(Tally(skipped=100), wrote=True, page=3), *acts(4, 30)[3:], *acts(5)[4:]]
-    stage = staged(RECONCILE, survey=[*[MORE] * 4, END], extras=NOTHING, act=answers).play()
-    assert stage.pauses == [5, 5, 2]
+def test_pauses_between_batches_follow_the_rate_and_none_follows_the_last(make_harness: MakeHarness) -> None:
+    """100 lines at 20 per second take 5 seconds; a batch that started nothing has no pause."""
+    answers = [
+        *act_batches(2),
+        Batch(Tally(skipped=100), wrote=True, page=3),
+        *act_batches(4, 30)[3:],
+        *act_batches(5)[4:],
+    ]
+    harness = make_harness(RECONCILE, survey=[*[MORE] * 4, END], extras=NOTHING, act=answers).run()
+    assert harness.pauses == [5, 5, 2]
 
 
-def test_the_progress_is_shown_after_every_batch(staged: Staged) -> None:
-    """Counts only grow, and every phase is seen."""
-    stage = staged(RECONCILE, survey=[MORE, END], extras=NOTHING, act=acts(2)).play()
-    found = [shown["counts"]["found"] for shown in stage.shown]
-    started = [shown["counts"]["started"] for shown in stage.shown]
+def test_the_progress_is_shown_after_every_batch(make_harness: MakeHarness) -> None:
+    harness = make_harness(RECONCILE, survey=[MORE, END], extras=NOTHING, act=act_batches(2)).run()
+    found = [shown["counts"]["found"] for shown in harness.statuses]
+    started = [shown["counts"]["started"] for shown in harness.statuses]
     assert (found, started) == (sorted(found), sorted(started))
-    phases = [shown["phase"] for shown in stage.shown]
+    phases = [shown["phase"] for shown in harness.statuses]
     assert list(dict.fromkeys(phases)) == ["survey", "extras", "act", None]
 
 
-def test_lost_batches_are_done_again_from_the_same_place(staged: Staged) -> None:
-    """A worker that dies makes its activities fail: a backoff, and the same request."""
-    stage = staged(RECONCILE, survey=[MORE, LOST, BUSY, LOST, NOTHING], extras=NOTHING, act=acts(1)).play()
-    assert stage.output["state"] == "done"
-    assert {job.cursor for _, job in stage.calls[1:5]} == {TOKEN}
-    assert stage.pauses == sorted(stage.pauses)
-    assert len(stage.pauses) == 3
+def test_lost_batches_are_repeated_from_the_same_place_after_a_backoff(make_harness: MakeHarness) -> None:
+    harness = make_harness(
+        RECONCILE, survey=[MORE, LOST, BUSY, LOST, NOTHING], extras=NOTHING, act=act_batches(1)
+    ).run()
+    assert harness.output["state"] == "done"
+    assert {job.cursor for _, job in harness.calls[1:5]} == {TOKEN}
+    assert harness.pauses == sorted(harness.pauses)
+    assert len(harness.pauses) == 3
 
 
-def test_ten_lost_batches_in_a_row_end_it_as_failed_and_say_why(staged: Staged) -> None:
-    """What it counted stays."""
-    stage = staged(RECONCILE, survey=[MORE, LOST]).play()
-    assert stage.steps.count("survey") == 1 + MAX_FAILURES
-    assert (stage.output["state"], stage.output["counts"]["found"]) == ("failed", 500)
-    assert "exited with code 137" in stage.output["detail"]
+def test_ten_lost_batches_in_a_row_end_the_job_as_failed_with_the_cause(make_harness: MakeHarness) -> None:
+    harness = make_harness(RECONCILE, survey=[MORE, LOST]).run()
+    assert harness.steps.count("survey") == 1 + MAX_FAILURES
+    assert (harness.output["state"], harness.output["counts"]["found"]) == ("failed", 500)
+    assert "exited with code 137" in harness.output["detail"]
 
 
-def test_a_batch_that_nobody_can_read_is_infrastructure_too(staged: Staged) -> None:
-    """An activity of another version may answer what this one does not know."""
-    stage = staged(RECONCILE, extras=NOTHING).next()
-    stage.activities = lambda _phase, _job: Batch(failure=5)  # type: ignore[arg-type]
-    stage.next()
-    assert stage.running
-    assert stage.custom["detail"] == "str was expected, not int"
-    stage.activities = lambda _phase, _job: NOTHING
-    assert stage.play().output["state"] == "done"
+def test_an_unreadable_batch_is_repeated(make_harness: MakeHarness) -> None:
+    """An activity of another release may return unknown values."""
+    harness = make_harness(RECONCILE, extras=NOTHING).step()
+    harness.activities = lambda _phase, _job: Batch(failure=5)  # type: ignore[arg-type]
+    harness.step()
+    assert harness.running
+    assert harness.custom_status["detail"] == "str was expected, not int"
+    harness.activities = lambda _phase, _job: NOTHING
+    assert harness.run().output["state"] == "done"
 
 
-def test_a_secret_in_an_exception_reaches_neither_status_nor_history(staged: Staged) -> None:
-    """Its text is kept without what follows `sig=`."""
-    stage = staged(RECONCILE, survey=RuntimeError("GET https://x/?sv=1&sig=c2VjcmV0&se=2 failed")).play()
-    assert "c2VjcmV0" not in json.dumps([stage.output, stage.inputs, stage.shown, stage.actions])
+def test_a_secret_in_an_exception_reaches_neither_status_nor_history(make_harness: MakeHarness) -> None:
+    harness = make_harness(RECONCILE, survey=RuntimeError("GET https://x/?sv=1&sig=c2VjcmV0&se=2 failed")).run()
+    assert "c2VjcmV0" not in json.dumps([harness.output, harness.inputs, harness.statuses, harness.actions])
 
 
-def test_a_job_of_another_version_with_unknown_fields_is_understood(staged: Staged) -> None:
-    """A newer app may have written more."""
-    stage = staged(RECONCILE, survey=NOTHING, extras=NOTHING)
-    stage.begin(colour="blue")
-    assert stage.play().output["state"] == "done"
+def test_unknown_fields_in_the_input_are_ignored(make_harness: MakeHarness) -> None:
+    """A newer release may have written them."""
+    harness = make_harness(RECONCILE, survey=NOTHING, extras=NOTHING)
+    harness.start(colour="blue")
+    assert harness.run().output["state"] == "done"
 
 
 @pytest.mark.parametrize("phase", [None, *Phase])
-def test_one_that_is_started_in_any_phase_goes_on_from_there(staged: Staged, phase: Phase | None) -> None:
-    """Also one that has none left: it says how it ended."""
+def test_a_job_continues_from_the_phase_in_its_input(make_harness: MakeHarness, phase: Phase | None) -> None:
     given = replace(RECONCILE, phase=phase, state=JobState.RUNNING if phase else JobState.DONE, tally=Tally(found=1))
-    stage = staged(given, survey=NOTHING, extras=NOTHING, act=NOTHING).play()
-    assert stage.output["state"] == "done"
-    assert stage.steps[:1] == ([phase.value] if phase else [])
+    harness = make_harness(given, survey=NOTHING, extras=NOTHING, act=NOTHING).run()
+    assert harness.output["state"] == "done"
+    assert harness.steps[:1] == ([phase.value] if phase else [])
 
 
 class TestCancel:
-    """A person's cancel, wherever it comes."""
+    def test_in_the_first_episode_it_ends_after_the_first_batch(self, make_harness: MakeHarness) -> None:
+        harness = make_harness(RECONCILE, survey=END)
+        harness.start(harness.cancel_event())
+        assert (harness.running, harness.custom_status["cancelling"]) == (True, True)
+        harness.run()
+        assert (harness.steps, harness.output["state"]) == (["survey"], "cancelled")
 
-    def test_in_the_very_first_episode(self, staged: Staged) -> None:
-        """Before the first batch: that batch ends, and nothing of it is acted on."""
-        stage = staged(RECONCILE, survey=END)
-        stage.begin(stage.raised())
-        assert (stage.running, stage.custom["cancelling"]) == (True, True)
-        stage.play()
-        assert (stage.steps, stage.output["state"]) == (["survey"], "cancelled")
+    def test_during_a_batch_it_is_shown_immediately_and_that_batch_is_the_last(self, make_harness: MakeHarness) -> None:
+        harness = make_harness(ACTING, act=act_batches(9)).step().step().step().cancel()
+        assert (harness.running, harness.custom_status["cancelling"], harness.custom_status["state"]) == (
+            True,
+            True,
+            "running",
+        )
+        harness.run()
+        assert (harness.output["state"], harness.output["counts"]["started"]) == ("cancelled", 200)
 
-    def test_during_a_batch_it_is_shown_at_once_and_the_batch_is_the_last(self, staged: Staged) -> None:
-        """What the batch did is counted."""
-        stage = staged(ACTING, act=acts(9)).next().next().next().cancel()
-        assert (stage.running, stage.custom["cancelling"], stage.custom["state"]) == (True, True, "running")
-        stage.play()
-        assert (stage.output["state"], stage.output["counts"]["started"]) == ("cancelled", 200)
-
-    def test_during_a_batch_that_is_lost_it_is_the_end_as_well(self, staged: Staged) -> None:
-        """It is not done again."""
+    def test_during_a_failing_batch_the_batch_is_not_repeated(self, make_harness: MakeHarness) -> None:
         for answer in (LOST, BUSY, NO_ROUTE):
-            stage = staged(RECONCILE, survey=[MORE, answer]).next().next().cancel().play()
-            assert (stage.steps, stage.output["state"]) == (["survey", "survey"], "cancelled")
+            harness = make_harness(RECONCILE, survey=[MORE, answer]).step().step().cancel().run()
+            assert (harness.steps, harness.output["state"]) == (["survey", "survey"], "cancelled")
 
-    def test_in_a_pause_it_ends_at_once_and_cancels_the_timer(self, staged: Staged) -> None:
-        """No open timer keeps the instance running."""
-        stage = staged(ACTING, act=acts(9)).next().next()
-        assert json.dumps(stage.actions).count('"isCanceled": true') == 0
-        stage.cancel()
-        assert (stage.running, stage.output["state"]) == (False, "cancelled")
-        assert json.dumps(stage.actions).count('"isCanceled": true') == 1
-        assert stage.output["counts"]["started"] == 100
+    def test_in_a_pause_it_ends_the_job_immediately_and_cancels_the_timer(self, make_harness: MakeHarness) -> None:
+        """An open timer would keep the instance running."""
+        harness = make_harness(ACTING, act=act_batches(9)).step().step()
+        assert json.dumps(harness.actions).count('"isCanceled": true') == 0
+        harness.cancel()
+        assert (harness.running, harness.output["state"]) == (False, "cancelled")
+        assert json.dumps(harness.actions).count('"isCanceled": true') == 1
+        assert harness.output["counts"]["started"] == 100
 
-    def test_together_with_the_timer_the_one_that_came_first_wins(self, staged: Staged) -> None:
-        """Both arrive in one episode; right after the timer it is seen at the next batch."""
-        for order, acted in ((("raised", "answered"), 1), (("answered", "raised"), 2)):
-            stage = staged(ACTING, act=acts(9)).next().next()
-            moves: dict[str, Callable[[], Any]] = {"raised": stage.raised, "answered": stage.answered}
-            stage.batch(*[moves[name]() for name in order]).play()
-            assert stage.output["state"] == "cancelled"
-            assert stage.steps.count("act") == acted
+    def test_in_one_episode_with_the_timer_the_first_event_wins(self, make_harness: MakeHarness) -> None:
+        """After the timer, the cancel is noticed at the next batch."""
+        for order, batches in ((("cancel", "timer"), 1), (("timer", "cancel"), 2)):
+            harness = make_harness(ACTING, act=act_batches(9)).step().step()
+            make_event: dict[str, Callable[[], Any]] = {"cancel": harness.cancel_event, "timer": harness.next_answer}
+            harness.deliver(*[make_event[name]() for name in order]).run()
+            assert harness.output["state"] == "cancelled"
+            assert harness.steps.count("act") == batches
 
-    def test_lost_where_it_continues_as_new_it_is_raised_again(self, staged: Staged) -> None:
-        """The host drops what it had not handed out; the status shows nothing of it, so `cancel` asks again."""
-        stage = staged(RECONCILE, survey=MORE)
-        while len(stage.steps) < MAX_BATCHES - 1 or not stage.open:
-            stage.next()
-        stage.batch(stage.answered(), stage.raised())
-        assert (len(stage.inputs), stage.custom["cancelling"]) == (2, False)
-        assert stage.cancel().custom["cancelling"] is True
-        assert stage.play().output["state"] == "cancelled"
+    def test_an_event_lost_at_continue_as_new_can_be_raised_again(self, make_harness: MakeHarness) -> None:
+        """The host drops undelivered events, and the status does not show the cancel, so the operation raises it again."""
+        harness = make_harness(RECONCILE, survey=MORE)
+        while len(harness.steps) < MAX_BATCHES - 1 or not harness.open_decisions:
+            harness.step()
+        harness.deliver(harness.next_answer(), harness.cancel_event())
+        assert (len(harness.inputs), harness.custom_status["cancelling"]) == (2, False)
+        assert harness.cancel().custom_status["cancelling"] is True
+        assert harness.run().output["state"] == "cancelled"
 
-    def test_just_before_it_continues_as_new_it_ends_instead(self, staged: Staged) -> None:
-        """The last batch of an execution was the last one of the job."""
-        stage = staged(RECONCILE, survey=MORE)
-        while len(stage.steps) < MAX_BATCHES - 1 or not stage.open:
-            stage.next()
-        stage.batch(stage.raised(), stage.answered())
-        assert (len(stage.inputs), stage.output["state"]) == (1, "cancelled")
+    def test_noticed_with_the_last_batch_of_an_execution_it_ends_instead_of_continuing_as_new(
+        self, make_harness: MakeHarness
+    ) -> None:
+        harness = make_harness(RECONCILE, survey=MORE)
+        while len(harness.steps) < MAX_BATCHES - 1 or not harness.open_decisions:
+            harness.step()
+        harness.deliver(harness.cancel_event(), harness.next_answer())
+        assert (len(harness.inputs), harness.output["state"]) == (1, "cancelled")
 
-    def test_after_the_end_nothing_happens(self, staged: Staged) -> None:
-        """The host refuses the event."""
-        stage = staged(RECONCILE, survey=NOTHING, extras=NOTHING).play()
-        assert stage.cancel().output["state"] == "done"
+    def test_after_the_end_it_changes_nothing(self, make_harness: MakeHarness) -> None:
+        harness = make_harness(RECONCILE, survey=NOTHING, extras=NOTHING).run()
+        assert harness.cancel().output["state"] == "done"
 
-    def test_several_change_nothing(self, staged: Staged) -> None:
-        """It is raised until the status shows it."""
-        stage = staged(RECONCILE, survey=MORE).next().cancel(4).play()
-        assert (stage.steps, stage.output["state"]) == (["survey"], "cancelled")
-        within_bounds(stage, raised=4)
+    def test_further_cancels_change_nothing(self, make_harness: MakeHarness) -> None:
+        harness = make_harness(RECONCILE, survey=MORE).step().cancel(4).run()
+        assert (harness.steps, harness.output["state"]) == (["survey"], "cancelled")
+        assert_within_bounds(harness, raised=4)
 
-    @pytest.mark.parametrize("walk", WALKS)
+    @pytest.mark.parametrize("scenario", SCENARIOS)
     @pytest.mark.parametrize("moment", range(1, 40, 3))
-    def test_at_any_moment_it_ends_cancelled_or_as_it_would_have(self, staged: Staged, walk: str, moment: int) -> None:
-        """Wherever the event falls in, timers early or not: no instance is stuck, and no batch follows the next one."""
-        state, answers = WALKS[walk]
-        stage = staged(RECONCILE, early=moment % 4 == 1, **answers)
+    def test_at_any_moment_it_ends_cancelled_or_as_without_a_cancel(
+        self, make_harness: MakeHarness, scenario: str, moment: int
+    ) -> None:
+        """The instance is never stuck, and at most one more batch runs."""
+        state, answers = SCENARIOS[scenario]
+        harness = make_harness(RECONCILE, early=moment % 4 == 1, **answers)
         for _ in range(moment):
-            if stage.running:
-                stage.next()
-        before, ended = len(stage.calls), not stage.running
-        stage.cancel(2).play()
-        assert stage.output["state"] == (state if ended else "cancelled")
-        assert len(stage.calls) <= before + 1
-        within_bounds(stage, raised=2)
+            if harness.running:
+                harness.step()
+        before, ended = len(harness.calls), not harness.running
+        harness.cancel(2).run()
+        assert harness.output["state"] == (state if ended else "cancelled")
+        assert len(harness.calls) <= before + 1
+        assert_within_bounds(harness, raised=2)

@@ -1,12 +1,12 @@
-"""An orchestrator is replayed for ever: whatever it reads of the world besides its context, a replay would read otherwise."""
+"""An orchestrator may take the time only from its context, because a replay must read the same time again."""
 
-from tests.unit.orchestrators.conftest import Staged
-from tests.unit.orchestrators.stage import VERIFIED, WAITING
+from tests.unit.orchestrators.conftest import MakeHarness
+from tests.unit.orchestrators.harness import VERIFIED, WAITING
 from tests.unit.samples import NOW
 
 
-def test_every_time_that_it_says_is_the_contexts(staged: Staged) -> None:
-    """All lie between the start and the end of the play, whose clock is not the machine's."""
-    stage = staged(start=[WAITING, VERIFIED], check=[WAITING, WAITING, VERIFIED]).play()
-    said = [shown[key] for shown in stage.shown for key in ("updated_at", "next_check_at") if shown[key]]
-    assert {text[:16] for text in said} <= {f"{NOW:%Y-%m-%dT%H:%M}", f"{stage.now:%Y-%m-%dT%H:%M}"}
+def test_every_reported_time_is_the_contexts(make_harness: MakeHarness) -> None:
+    """The harness's clock is far from the machine's."""
+    harness = make_harness(start=[WAITING, VERIFIED], check=[WAITING, WAITING, VERIFIED]).run()
+    times = [status[key] for status in harness.statuses for key in ("updated_at", "next_check_at") if status[key]]
+    assert {text[:16] for text in times} <= {f"{NOW:%Y-%m-%dT%H:%M}", f"{harness.now:%Y-%m-%dT%H:%M}"}

@@ -85,7 +85,7 @@ async def dead(world: World, name: str = NAME) -> Transfer:
     transfer = world.put(name)
     ending = Ending(State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="503")
     run = Run(transfer, NOW, state=State.DEAD_LETTERED, step=None, ending=ending)
-    world.stands(transfer, "Completed", Run(transfer, NOW), progress(run))
+    world.put_instance(transfer, "Completed", Run(transfer, NOW), progress(run))
     await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.DEAD_LETTERED, Reason.THROTTLED)))
     await world.dead_letters.write(letters.of_run(run, NOW, "0.1.0"))
     return transfer

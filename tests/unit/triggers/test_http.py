@@ -24,7 +24,7 @@ from rules.jobs.lifecycle import cancel
 from rules.jobs.model import JobKind
 from rules.jobs.status import progress as progress_of
 from rules.transfers.model import Run
-from tests.unit.job_runs import done
+from tests.unit.job_runs import run_to_end
 from tests.unit.samples import NAME, NOW
 from tests.unit.triggers.api import KEY, ROUTES, UNKNOWN, Answer, Api, dead
 from tests.unit.world import World
@@ -49,7 +49,7 @@ class TestTransfers:
     async def test_the_pages_of_a_list_have_each_transfer_once(self, world: World, api: Api) -> None:
         made = {world.put(f"in/{number}").id for number in range(3)}
         for name in range(3):
-            world.stands(world.put(f"in/x{name}"), "Running")
+            world.put_instance(world.put(f"in/x{name}"), "Running")
         first = (await api.call("list_transfers", limit="2")).body
         second = (await api.call("list_transfers", limit="2", continuation=first["continuation"])).body
         assert len(first["items"]) == 2
@@ -59,7 +59,7 @@ class TestTransfers:
 
     async def test_a_transfer_is_found_by_id_and_by_route_and_name(self, world: World, api: Api) -> None:
         transfer = world.put()
-        world.stands(transfer, "Running")
+        world.put_instance(transfer, "Running")
         by_id = await api.call("get_transfer", transfer.id)
         by_name = await api.call("list_transfers", route="default", name=NAME)
         assert by_id.status == by_name.status == 200
@@ -73,11 +73,11 @@ class TestTransfers:
             assert answer.status == 202
             assert answer.headers["Location"] == f"transfers/{transfer.id}"
             assert answer.body == {"transfers": [{"id": transfer.id, "url": f"/api/transfers/{transfer.id}"}]}
-        assert world.asked.count("instances.start") == 1
+        assert world.request_names.count("instances.start") == 1
 
     async def test_a_confirmed_cancel_is_accepted(self, world: World, api: Api) -> None:
         transfer = world.put()
-        world.stands(transfer, "Running", Run(transfer, NOW, cancelling=True))
+        world.put_instance(transfer, "Running", Run(transfer, NOW, cancelling=True))
         answer = await api.call("cancel_transfer", transfer.id)
         assert (answer.status, answer.body["cancelling"]) == (202, True)
 
@@ -281,7 +281,7 @@ class TestJobs:
         identity = await self.start_job(api, JobKind.RECONCILE, route="default", max_per_second=100)
         job = world.instances.kept[identity].job
         assert job is not None
-        ended = await done(world, job)
+        ended = await run_to_end(world, job)
         world.instances.become(identity, "Completed", json.loads(json.dumps(progress_of(ended))))
 
         async def pages(**query: str) -> list[list[Any]]:
@@ -494,7 +494,7 @@ async def test_health_ignores_parameters(api: Api) -> None:
 
 async def test_answers_tell_browsers_not_to_render_them(world: World, api: Api) -> None:
     transfer = world.put("in/<script>alert(1)</script>")
-    world.stands(transfer, "Running")
+    world.put_instance(transfer, "Running")
     for answer in [await api.call("get_transfer", transfer.id), await api.call("get_transfer", "x")]:
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["Cache-Control"] == "no-store"
@@ -513,7 +513,7 @@ async def test_a_name_with_control_characters_is_escaped(api: Api, name: str) ->
 async def test_an_unconfirmed_cancel_is_503(world: World, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("operations.transfers.cancel.PAUSES", (0, 0))
     transfer = world.put()
-    world.stands(transfer, "Running")
+    world.put_instance(transfer, "Running")
     answer = await api.call("cancel_transfer", transfer.id)
     assert is_problem(answer, 503)
     assert answer.headers["Retry-After"] == "30"
@@ -522,6 +522,6 @@ async def test_an_unconfirmed_cancel_is_503(world: World, api: Api, monkeypatch:
 
 async def test_a_transfer_whose_route_was_removed_is_still_listed(world: World, api: Api) -> None:
     transfer = world.put()
-    world.stands(transfer, "Running")
+    world.put_instance(transfer, "Running")
     world.ports = replace(world.ports, routes=())
     assert [item["id"] for item in (await api.call("list_transfers", route="default")).body["items"]] == [transfer.id]

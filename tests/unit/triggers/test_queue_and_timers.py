@@ -61,7 +61,7 @@ class TestTimers:
 
     async def test_resume_restarts_a_failed_transfer(self, world: World, api: Api) -> None:
         transfer = world.put()
-        world.stands(transfer, "Failed", Run(transfer, NOW))
+        world.put_instance(transfer, "Failed", Run(transfer, NOW))
         world.pass_time(30)
         assert await api.run("resume", timer=None) is None
         run = world.instances.kept[transfer.id].run
@@ -70,7 +70,7 @@ class TestTimers:
 
     async def test_sweep_restarts_a_transfer_without_its_dead_letter(self, world: World, api: Api) -> None:
         transfer = world.put()
-        world.stands(transfer, "Completed", Run(transfer, NOW), {"state": "dead_lettered"})
+        world.put_instance(transfer, "Completed", Run(transfer, NOW), {"state": "dead_lettered"})
         await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.DEAD_LETTERED, Reason.THROTTLED)))
         assert await api.run("sweep", timer=None) is None
         run = world.instances.kept[transfer.id].run
@@ -79,14 +79,14 @@ class TestTimers:
 
     async def test_watchdog_ends_a_stuck_transfer(self, world: World, api: Api) -> None:
         transfer = world.put()
-        world.stands(transfer, "Running", Run(transfer, NOW))
+        world.put_instance(transfer, "Running", Run(transfer, NOW))
         world.pass_time(25 * 3_600)
         assert await api.run("watchdog", timer=None) is None
         assert world.instances.kept[transfer.id].status == "Terminated"
 
     async def test_purge_deletes_an_old_history(self, world: World, api: Api) -> None:
         transfer = world.put()
-        world.stands(transfer, "Completed", Run(transfer, NOW), {"state": "verified"})
+        world.put_instance(transfer, "Completed", Run(transfer, NOW), {"state": "verified"})
         world.pass_time(31 * 86_400)
         assert await api.run("purge", timer=None) is None
         assert world.instances.kept == {}

@@ -1,4 +1,4 @@
-"""Acting on a report's lines: at every crash point and whatever storage says, each line is told, and none is done twice."""
+"""The `act` phase: after crashes and storage failures each line has a result, and none is acted on twice."""
 
 import random
 from collections import Counter
@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from activities.jobs.act import AT_ONCE, MAX_PAGES, act
+from activities.jobs.act import CONCURRENCY, MAX_PAGES, act
 from activities.jobs.batch import MAX_FAILED_TRIES
-from activities.jobs.lines import Acted
+from activities.jobs.lines import LineResult
 from adapters.translation import (
     INSTANCES_FIND,
     INSTANCES_START,
@@ -22,358 +22,355 @@ from rules.jobs import lifecycle as job_lifecycle
 from rules.jobs.model import Batch, Job, JobState, Phase, Result, Tally
 from rules.jobs.report import PAGE, found_page, results_page
 from rules.transfers.policies import MAX_FAILURES
-from tests.unit.job_runs import RECONCILE, batch, carry, done, missing, starts, step, told, until
+from tests.unit.job_runs import (
+    RECONCILE,
+    count_starts,
+    finish_transfers,
+    put_missing,
+    results_by_id,
+    run_batch,
+    run_next_batch,
+    run_to_end,
+    run_until,
+)
 from tests.unit.samples import NOW
 from tests.unit.world import World
 
 BUSY = error_for_answer(INSTANCES_FIND, 503, "ServerBusy")
 
 
-def fails_for(world: World, request: Request, subject: str, times: int = 1_000) -> None:
-    """Let storage refuse this kind of request for one subject."""
-    left = [BUSY] * times
+def fail_for(world: World, request: Request, subject: str, times: int = 1_000) -> None:
+    """Fail this kind of request for one subject."""
+    errors = [BUSY] * times
 
-    def trouble(asked: Request, about: str) -> Exception | None:
-        return left.pop() if (asked, about) == (request, subject) and left else None
+    def fault(*call: Any) -> Exception | None:
+        return errors.pop() if call == (request, subject) and errors else None
 
-    world.troubles.append(trouble)
+    world.faults.append(fault)
 
 
-def accounted(job: Job) -> int:
-    """How many lines the job says that something came of."""
+def count_results(job: Job) -> int:
+    """The number of lines that have a result."""
     tally = job.tally
     return tally.started + tally.running + tally.skipped + tally.refused + tally.failed
 
 
-class TestTurns:
-    """How far one batch goes."""
-
-    async def test_it_starts_five_seconds_worth_and_goes_on_at_the_next_line(self, world: World) -> None:
-        """Each line has its turn, in order, and its own line of what came of it."""
-        made = missing(world, 45)
-        job = await until(world, RECONCILE, Phase.ACT)
+class TestOneBatch:
+    async def test_it_handles_five_seconds_worth_and_the_next_batch_continues_after_it(self, world: World) -> None:
+        transfers = put_missing(world, 45)
+        job = await run_until(world, RECONCILE, Phase.ACT)
         places = []
         while job.phase:
-            job = await step(world, job)
+            job = await run_next_batch(world, job)
             places.append((job.page, job.line, job.pause))
         assert places == [(0, 20, 5), (0, 40, 5), (1, 0, 0)]
-        assert told(world, job) == {transfer.id: "started" for transfer in made}
+        assert results_by_id(world, job) == {transfer.id: "started" for transfer in transfers}
         assert [len(world.reports.pages[results_page(job.id, number)]) for number in range(3)] == [20, 20, 5]
         assert (job.state, job.tally.started, job.tally.found) == (JobState.DONE, 45, 45)
 
-    async def test_a_batch_that_ends_with_a_page_goes_on_with_the_next_page(self, world: World) -> None:
-        """No line is left out, and none done twice."""
+    async def test_a_batch_may_span_pages_and_handles_each_line_once(self, world: World) -> None:
         lines = [{"id": str(number), "name": None} for number in range(6)]
         for page, part in enumerate((lines[:2], lines[2:4], lines[4:])):
             await world.reports.write(found_page(RECONCILE.id, page), part)
         job = replace(RECONCILE, phase=Phase.ACT, pages=3, rate=1)
-        seen: list[str] = []
+        handled: list[str] = []
 
-        async def handle(line: dict[str, Any]) -> Acted:
-            seen.append(line["id"])
-            return Acted(Result.STARTED)
+        async def handle(line: dict[str, Any]) -> LineResult:
+            handled.append(line["id"])
+            return LineResult(Result.STARTED)
 
         first = await act(world.ports, job, handle)
         assert (first.page, first.line) == (2, 1)
         second = await act(world.ports, replace(job, page=2, line=1, batches=1), handle)
-        assert (second.page, second.line, seen) == (3, 0, list("012345"))
+        assert (second.page, second.line, handled) == (3, 0, list("012345"))
 
-    async def test_pages_of_matches_are_passed_over_a_bounded_number_a_batch(self, world: World) -> None:
-        """They have no line to act on; such a batch writes no page and needs no pause."""
+    async def test_pages_of_matches_are_skipped_up_to_a_limit_per_batch(self, world: World) -> None:
+        """They have no lines to act on; such a batch writes no page and has no pause."""
         for number in range(MAX_PAGES + 1):
             await world.reports.write(found_page(RECONCILE.id, number), [{"class": "match"}] * 3)
         job = replace(RECONCILE, phase=Phase.ACT, pages=MAX_PAGES + 1)
-        first = await batch(world, job)
+        first = await run_batch(world, job)
         assert first == Batch(page=MAX_PAGES)
-        assert world.asked.count("reports.read") == 1 + MAX_PAGES  # its page of results, which is not there
-        ended = await step(world, job_lifecycle.advance(job, first, NOW))
+        # One of the reads is of its page of results, which is absent.
+        assert world.request_names.count("reports.read") == 1 + MAX_PAGES
+        ended = await run_next_batch(world, job_lifecycle.advance(job, first, NOW))
         assert (ended.state, ended.batches, ended.pause) == (JobState.DONE, 0, 0)
 
 
 class TestCrashes:
-    """A batch that ran, and runs again because nobody heard of it."""
+    """A batch that is repeated because its first run was lost."""
 
-    async def test_having_written_nothing_it_finds_what_it_started_running(self, world: World) -> None:
-        """Nothing is started as a second attempt while the first one runs."""
-        made = missing(world, 5)
-        job = await until(world, RECONCILE, Phase.ACT)
+    async def test_before_its_page_was_written_it_reports_started_transfers_as_running(self, world: World) -> None:
+        transfers = put_missing(world, 5)
+        job = await run_until(world, RECONCILE, Phase.ACT)
         world.refuse(REPORTS_WRITE, RuntimeError("killed"), times=1)
         with pytest.raises(RuntimeError):
-            await batch(world, job)
-        job = await done(world, job)
-        assert told(world, job) == {transfer.id: "running" for transfer in made}
+            await run_batch(world, job)
+        job = await run_to_end(world, job)
+        assert results_by_id(world, job) == {transfer.id: "running" for transfer in transfers}
         assert (job.tally.started, job.tally.running) == (0, 5)
-        assert set(starts(world).values()) == {1}
+        assert set(count_starts(world).values()) == {1}
 
-    async def test_having_written_its_page_it_tells_the_same_and_starts_nothing(self, world: World) -> None:
-        """Also what has ended well meanwhile: its page says that it is done."""
-        made = missing(world, 5)
-        job = await until(world, RECONCILE, Phase.ACT)
-        first = await batch(world, job)
-        await carry(world)
-        again = await batch(world, job)
+    async def test_after_its_page_was_written_it_returns_the_same_and_starts_nothing(self, world: World) -> None:
+        """Even if the transfers have ended in the meantime."""
+        transfers = put_missing(world, 5)
+        job = await run_until(world, RECONCILE, Phase.ACT)
+        first = await run_batch(world, job)
+        await finish_transfers(world)
+        again = await run_batch(world, job)
         assert again == replace(first, before=5)
         assert first.tally == Tally(started=5)
         assert [job_lifecycle.advance(replace(job, pages=9), one, NOW).pause for one in (first, again)] == [2, 0]
-        assert world.asked.count("reports.write") == 2  # what was found, and what came of it
-        assert starts(world) == Counter(transfer.id for transfer in made)
+        assert world.request_names.count("reports.write") == 2  # one page of what was found, one of results
+        assert count_starts(world) == Counter(transfer.id for transfer in transfers)
 
-    async def test_what_ended_well_meanwhile_is_looked_at_and_copied_no_second_time(self, world: World) -> None:
-        """The first run of the batch started it and was lost: its next attempt looks first, and confirms."""
-        [transfer] = missing(world, 1)
-        job = await until(world, RECONCILE, Phase.ACT)
+    async def test_a_transfer_that_ended_verified_in_the_meantime_is_not_copied_again(self, world: World) -> None:
+        """The repeated batch starts another attempt, which looks at the target first."""
+        [transfer] = put_missing(world, 1)
+        job = await run_until(world, RECONCILE, Phase.ACT)
         world.refuse(REPORTS_WRITE, RuntimeError("killed"), times=1)
         with pytest.raises(RuntimeError):
-            await batch(world, job)
-        await carry(world)
-        assert (await done(world, job)).tally.started == 1
+            await run_batch(world, job)
+        await finish_transfers(world)
+        assert (await run_to_end(world, job)).tally.started == 1
         run = world.instances.kept[transfer.id].run
         assert run is not None
         assert (run.attempt, run.first) == (1, False)
-        await carry(world)
+        await finish_transfers(world)
         assert world.instances.kept[transfer.id].output["state"] == "verified"
-        assert world.asked.count("target.copy") == 1
+        assert world.request_names.count("target.copy") == 1
         assert not world.dead_letters.open
         assert not world.dead_letters.ends
 
-    async def test_killed_at_any_request_every_line_is_told_and_every_blob_copied_once(self, world: World) -> None:
-        """Wherever it dies, and whatever has ended by then."""
-        made = missing(world, 12)
-        job, killed = await until(world, RECONCILE, Phase.ACT), 0
+    async def test_killed_at_any_request_every_line_has_a_result_and_every_blob_is_copied_once(
+        self, world: World
+    ) -> None:
+        transfers = put_missing(world, 12)
+        job, killed = await run_until(world, RECONCILE, Phase.ACT), 0
         before = len(world.requests)
-        await batch(world, job)
+        await run_batch(world, job)
         length = len(world.requests) - before
         for moment in range(1, length):
-            left = [None] * moment
+            requests_left = [None] * moment
 
-            def kill(_asked: Request, _about: str, left: list[None] = left) -> Exception | None:
-                if left:
-                    left.pop()
+            def kill(_request: Request, _subject: str, requests_left: list[None] = requests_left) -> Exception | None:
+                if requests_left:
+                    requests_left.pop()
                     return None
                 return RuntimeError("killed")
 
-            world.troubles[:] = [kill]
+            world.faults[:] = [kill]
             try:
-                await batch(world, job)
+                await run_batch(world, job)
             except RuntimeError:
                 killed += 1
-            world.troubles.clear()
+            world.faults.clear()
             if moment % 7 == 0:
-                await carry(world)
-        ended = await done(world, job)
-        await carry(world)
+                await finish_transfers(world)
+        ended = await run_to_end(world, job)
+        await finish_transfers(world)
         assert killed
-        assert set(told(world, ended)) == {transfer.id for transfer in made}
-        assert accounted(ended) == ended.tally.found == 12
+        assert set(results_by_id(world, ended)) == {transfer.id for transfer in transfers}
+        assert count_results(ended) == ended.tally.found == 12
         copies = Counter(subject for name, subject in world.requests if name == "target.copy")
         assert set(copies.values()) == {1}
         assert len(copies) == 12
 
 
 class TestFailures:
-    """Storage that fails."""
-
-    async def test_for_one_line_once_the_others_are_not_done_again(self, world: World) -> None:
-        """The tally is of all, the batch after a backoff does what is left."""
-        made = missing(world, 20)
-        fails_for(world, INSTANCES_START, made[10].id, times=1)
-        job = await until(world, RECONCILE, Phase.ACT)
-        first = await step(world, job)
+    async def test_after_one_line_failed_only_that_line_is_repeated(self, world: World) -> None:
+        transfers = put_missing(world, 20)
+        fail_for(world, INSTANCES_START, transfers[10].id, times=1)
+        job = await run_until(world, RECONCILE, Phase.ACT)
+        first = await run_next_batch(world, job)
         assert (first.failures, first.batches, first.page, first.tally.started) == (0, 0, 0, 0)
         assert first.pause >= 5
-        await carry(world)
-        ended = await done(world, first)
-        assert told(world, ended) == {transfer.id: "started" for transfer in made}
+        await finish_transfers(world)
+        ended = await run_to_end(world, first)
+        assert results_by_id(world, ended) == {transfer.id: "started" for transfer in transfers}
         assert (ended.tally.started, ended.tally.failed) == (20, 0)
-        assert starts(world) == Counter({transfer.id: 1 + (transfer is made[10]) for transfer in made})
+        assert count_starts(world) == Counter({transfer.id: 1 + (transfer is transfers[10]) for transfer in transfers})
 
-    async def test_for_one_line_for_good_it_alone_is_told_as_failed(self, world: World) -> None:
-        """After three more batches; with what storage said."""
-        made = missing(world, 25)
-        fails_for(world, INSTANCES_FIND, made[3].id)
-        ended = await done(world)
+    async def test_a_line_that_keeps_failing_is_the_only_one_reported_as_failed(self, world: World) -> None:
+        transfers = put_missing(world, 25)
+        fail_for(world, INSTANCES_FIND, transfers[3].id)
+        ended = await run_to_end(world)
         assert (ended.state, ended.tally.started, ended.tally.failed) == (JobState.DONE, 24, 1)
         [line] = [line for line in world.reports.pages[results_page(ended.id, 0)] if line["result"] == "failed"]
-        assert (line["id"], line["name"]) == (made[3].id, made[3].name)
+        assert (line["id"], line["name"]) == (transfers[3].id, transfers[3].name)
         assert "503 ServerBusy" in line["detail"]
-        assert set(starts(world).values()) == {1}
+        assert set(count_starts(world).values()) == {1}
 
-    async def test_one_that_fails_keeps_the_rest_of_its_batch_from_being_asked(self, world: World) -> None:
-        """Storage that is busy is left alone; the lines have their turn after the backoff."""
-        missing(world, 20)
-        job = await until(world, RECONCILE, Phase.ACT)
+    async def test_after_a_failure_no_further_line_starts(self, world: World) -> None:
+        """Busy storage gets no further requests until the backoff has passed."""
+        put_missing(world, 20)
+        job = await run_until(world, RECONCILE, Phase.ACT)
         world.refuse(INSTANCES_FIND, BUSY)
-        before = world.asked.count("instances.find")
-        failed = await batch(world, job)
+        before = world.request_names.count("instances.find")
+        failed = await run_batch(world, job)
         assert (failed.failure, failed.permanent) == (str(BUSY), False)
-        assert world.asked.count("instances.find") - before <= AT_ONCE
+        assert world.request_names.count("instances.find") - before <= CONCURRENCY
 
-    async def test_for_all_for_good_each_line_is_told_as_failed(self, world: World) -> None:
-        """It ends, and says of every line that it failed; the next job does them."""
-        made = missing(world, 45)
-        job = await until(world, RECONCILE, Phase.ACT)
+    async def test_if_every_line_keeps_failing_the_job_ends_and_the_next_one_can_do_them(self, world: World) -> None:
+        transfers = put_missing(world, 45)
+        job = await run_until(world, RECONCILE, Phase.ACT)
         world.refuse(INSTANCES_START, BUSY)
-        ended = await done(world, job)
-        assert (ended.state, ended.tally.failed, accounted(ended)) == (JobState.DONE, 45, 45)
-        assert told(world, ended) == {transfer.id: "failed" for transfer in made}
-        world.troubles.clear()
-        again = await done(world, replace(RECONCILE, id="reconcile-" + "b" * 24))
+        ended = await run_to_end(world, job)
+        assert (ended.state, ended.tally.failed, count_results(ended)) == (JobState.DONE, 45, 45)
+        assert results_by_id(world, ended) == {transfer.id: "failed" for transfer in transfers}
+        world.faults.clear()
+        again = await run_to_end(world, replace(RECONCILE, id="reconcile-" + "b" * 24))
         assert again.tally.started == 45
 
-    async def test_a_line_that_fails_now_and_then_is_never_reported_as_failed(self, world: World) -> None:
-        """A batch in which another line got done is no fault, however many of them there are."""
-        made = missing(world, 20)
-        for number, transfer in enumerate(made):
-            fails_for(world, INSTANCES_START, transfer.id, times=1 + number % 2)
-        job, faults = await until(world, RECONCILE, Phase.ACT), [0]
+    async def test_occasional_failures_are_never_reported(self, world: World) -> None:
+        """A batch that made progress does not count as a failure."""
+        transfers = put_missing(world, 20)
+        for number, transfer in enumerate(transfers):
+            fail_for(world, INSTANCES_START, transfer.id, times=1 + number % 2)
+        job, faults = await run_until(world, RECONCILE, Phase.ACT), [0]
         while job.phase:
-            job = await step(world, job)
+            job = await run_next_batch(world, job)
             faults.append(job.failures)
-        assert told(world, job) == {transfer.id: "started" for transfer in made}
+        assert results_by_id(world, job) == {transfer.id: "started" for transfer in transfers}
         assert max(faults) < MAX_FAILED_TRIES
 
-    async def test_a_line_is_reported_as_failed_only_where_it_failed_before(self, world: World) -> None:
-        """Batches that were lost before are no reason: the first try of a line has another one after it."""
-        [transfer] = missing(world, 1)
-        fails_for(world, INSTANCES_START, transfer.id, times=1)
-        job = replace(await until(world, RECONCILE, Phase.ACT), failures=MAX_FAILED_TRIES)
-        job = await step(world, job)
+    async def test_the_first_failure_of_a_line_is_not_reported(self, world: World) -> None:
+        """Failures of earlier batches for other causes do not count against it."""
+        [transfer] = put_missing(world, 1)
+        fail_for(world, INSTANCES_START, transfer.id, times=1)
+        job = replace(await run_until(world, RECONCILE, Phase.ACT), failures=MAX_FAILED_TRIES)
+        job = await run_next_batch(world, job)
         assert (job.phase, job.failures) == (Phase.ACT, MAX_FAILED_TRIES + 1)
-        assert (await done(world, job)).tally == Tally(found=1, bytes=10, missing=1, started=1)
+        assert (await run_to_end(world, job)).tally == Tally(found=1, bytes=10, missing=1, started=1)
 
-    async def test_what_was_not_tried_is_not_on_the_page(self, world: World) -> None:
-        """The batch ends after the last line that it tried; those after it have their own turn."""
-        made = missing(world, 20)
-        fails_for(world, INSTANCES_FIND, made[0].id)
-        job = await until(world, RECONCILE, Phase.ACT)
-        failed = await batch(world, job)
+    async def test_lines_that_were_not_tried_are_not_on_the_page(self, world: World) -> None:
+        transfers = put_missing(world, 20)
+        fail_for(world, INSTANCES_FIND, transfers[0].id)
+        job = await run_until(world, RECONCILE, Phase.ACT)
+        failed = await run_batch(world, job)
         page = world.reports.pages[results_page(job.id, 0)]
-        assert [line["id"] for line in page] == [transfer.id for transfer in made[: len(page)]]
-        assert 1 <= len(page) <= 2 * AT_ONCE
+        assert [line["id"] for line in page] == [transfer.id for transfer in transfers[: len(page)]]
+        assert 1 <= len(page) <= 2 * CONCURRENCY
         assert failed.moved
-        ended = await done(world, job)
+        ended = await run_to_end(world, job)
         assert (ended.tally.started, ended.tally.failed) == (19, 1)
-        assert set(starts(world).values()) == {1}
+        assert set(count_starts(world).values()) == {1}
 
-    async def test_a_page_that_came_meanwhile_stays(self, world: World) -> None:
-        """Two hosts do one batch, one of them slowly: the page that was there first counts, and both go on from its end."""
-        made = missing(world, 20)
-        job = await until(world, RECONCILE, Phase.ACT)
-        page = [{"id": made[0].id, "name": made[0].name, "result": "started", "detail": ""}]
-        world.when(REPORTS_WRITE, lambda: world.reports.pages.update({results_page(job.id, 0): page}))
-        job = await step(world, job)
+    async def test_a_page_that_another_host_wrote_first_is_kept(self, world: World) -> None:
+        """Both hosts then continue after its end."""
+        transfers = put_missing(world, 20)
+        job = await run_until(world, RECONCILE, Phase.ACT)
+        page = [{"id": transfers[0].id, "name": transfers[0].name, "result": "started", "detail": ""}]
+        world.before_next(REPORTS_WRITE, lambda: world.reports.pages.update({results_page(job.id, 0): page}))
+        job = await run_next_batch(world, job)
         assert (job.failures, job.batches) == (1, 0)
-        job = await step(world, job)
+        job = await run_next_batch(world, job)
         assert (job.failures, job.batches, job.line) == (0, 1, 1)
-        assert told(world, await done(world, job)) == {
-            transfer.id: told_ for transfer, told_ in zip(made, ["started", *["running"] * 19], strict=True)
+        assert results_by_id(world, await run_to_end(world, job)) == {
+            transfer.id: result for transfer, result in zip(transfers, ["started", *["running"] * 19], strict=True)
         }
 
     @pytest.mark.parametrize("request_", [REPORTS_READ, REPORTS_WRITE])
-    async def test_a_report_that_cannot_be_had_ends_the_job_as_failed(self, world: World, request_: Request) -> None:
-        """After ten batches; never as done."""
-        missing(world, 5)
-        job = await until(world, RECONCILE, Phase.ACT)
+    async def test_an_unavailable_report_ends_the_job_as_failed(self, world: World, request_: Request) -> None:
+        put_missing(world, 5)
+        job = await run_until(world, RECONCILE, Phase.ACT)
         world.refuse(request_, error_for_answer(request_, 503, "ServerBusy"))
-        ended = await done(world, job)
-        assert (ended.state, ended.failures, accounted(ended)) == (JobState.FAILED, MAX_FAILURES, 0)
+        ended = await run_to_end(world, job)
+        assert (ended.state, ended.failures, count_results(ended)) == (JobState.FAILED, MAX_FAILURES, 0)
         assert "503 ServerBusy" in ended.detail
 
     @pytest.mark.parametrize("page", [0, 1])
-    async def test_a_report_that_was_deleted_meanwhile_ends_the_job_as_failed(self, world: World, page: int) -> None:
-        """Its container deletes what is old: what nobody can read was not acted on, and is not called done."""
-        missing(world, PAGE + 1)
-        job = await until(world, replace(RECONCILE, rate=100), Phase.ACT)
+    async def test_a_deleted_page_ends_the_job_as_failed(self, world: World, page: int) -> None:
+        """Its lines were not acted on, so the job must not end as done."""
+        put_missing(world, PAGE + 1)
+        job = await run_until(world, replace(RECONCILE, rate=100), Phase.ACT)
         del world.reports.pages[found_page(job.id, page)]
-        ended = await done(world, job)
+        ended = await run_to_end(world, job)
         assert (ended.state, ended.tally.started) == (JobState.FAILED, 0)
         assert f"page {page} of the report was deleted" in ended.detail
 
     @pytest.mark.parametrize("seed", range(20))
-    async def test_whatever_fails_and_whenever_no_line_is_lost_or_started_twice(self, seed: int) -> None:
-        """A tenth of all requests, and batches that are lost: what is told adds up to what was found."""
-        dice, world = random.Random(seed), World()  # noqa: S311  # a seed makes it the same again
-        made = missing(world, 30)
-        job = await until(world, RECONCILE, Phase.ACT)
-        world.troubles.append(lambda _asked, _about: BUSY if dice.random() < 0.1 else None)
+    async def test_with_random_failures_no_line_is_lost_or_started_twice(self, seed: int) -> None:
+        """A tenth of all requests fail, and some batches are lost."""
+        rng, world = random.Random(seed), World()  # noqa: S311  # seeded, so that a failure can be reproduced
+        transfers = put_missing(world, 30)
+        job = await run_until(world, RECONCILE, Phase.ACT)
+        world.faults.append(lambda _request, _subject: BUSY if rng.random() < 0.1 else None)
         while job.phase:
-            if dice.random() < 0.2:
-                await batch(world, job)
-            job = await step(world, job)
+            if rng.random() < 0.2:
+                await run_batch(world, job)
+            job = await run_next_batch(world, job)
         assert job.state is JobState.DONE
-        assert set(told(world, job)) == {transfer.id for transfer in made}
-        assert Counter(told(world, job).values()) == Counter(
+        assert set(results_by_id(world, job)) == {transfer.id for transfer in transfers}
+        assert Counter(results_by_id(world, job).values()) == Counter(
             {name: getattr(job.tally, name) for name in Result if getattr(job.tally, name)}
         )
         runs = [instance.run for instance in world.instances.kept.values()]
         assert {run.attempt for run in runs if run} == {0}
-        world.troubles.clear()
-        await carry(world)
-        failed = sum(result == "failed" for result in told(world, job).values())
-        assert world.asked.count("target.copy") >= 30 - failed
+        world.faults.clear()
+        await finish_transfers(world)
+        failed = sum(result == "failed" for result in results_by_id(world, job).values())
+        assert world.request_names.count("target.copy") >= 30 - failed
 
 
 class TestSlowness:
-    """A batch that is merely slow: no fault, and no reason to report a line that was not tried."""
-
-    async def test_it_ends_in_time_and_the_next_batch_goes_on(self, world: World) -> None:
-        """The host would end it, and every other function of its worker."""
-        made = missing(world, 40)
-        job = await until(world, replace(RECONCILE, rate=8), Phase.ACT)
-        world.troubles.append(lambda asked, _about: world.pass_time(30) if asked == INSTANCES_START else None)
-        turns_ = 0
+    async def test_a_slow_batch_ends_in_time_and_the_next_one_continues(self, world: World) -> None:
+        """The host would stop it, and all other functions of its worker."""
+        transfers = put_missing(world, 40)
+        job = await run_until(world, replace(RECONCILE, rate=8), Phase.ACT)
+        world.faults.append(lambda request, _subject: world.pass_time(30) if request == INSTANCES_START else None)
+        batches = 0
         while job.phase:
             began = world.clock
-            job, turns_ = await step(world, job), turns_ + 1
+            job, batches = await run_next_batch(world, job), batches + 1
             assert (job.failures, job.detail, job.tally.failed) == (0, "", 0)
-            assert (world.clock - began).total_seconds() <= 180 + AT_ONCE * 30
-        assert turns_ > 1
-        assert told(world, job) == {transfer.id: "started" for transfer in made}
-        assert set(starts(world).values()) == {1}
+            assert (world.clock - began).total_seconds() <= 180 + CONCURRENCY * 30
+        assert batches > 1
+        assert results_by_id(world, job) == {transfer.id: "started" for transfer in transfers}
+        assert set(count_starts(world).values()) == {1}
 
     @pytest.mark.parametrize("seconds", [1, 3, 300])
-    async def test_four_hundred_lines_at_one_start_a_second_or_slower(self, world: World, seconds: int) -> None:
-        """All are started, none fails; however slow it is, every batch gets somewhere."""
-        made = missing(world, 400)
-        job = await until(world, replace(RECONCILE, rate=100), Phase.ACT)
-        world.troubles.append(lambda asked, _about: world.pass_time(seconds) if asked == INSTANCES_START else None)
+    async def test_slow_lines_are_all_started_and_none_fails(self, world: World, seconds: int) -> None:
+        transfers = put_missing(world, 400)
+        job = await run_until(world, replace(RECONCILE, rate=100), Phase.ACT)
+        world.faults.append(lambda request, _subject: world.pass_time(seconds) if request == INSTANCES_START else None)
         while job.phase:
-            job = await step(world, job)
+            job = await run_next_batch(world, job)
             assert job.failures == 0
         assert (job.state, job.tally.started, job.tally.failed) == (JobState.DONE, 400, 0)
-        assert told(world, job) == {transfer.id: "started" for transfer in made}
-        assert set(starts(world).values()) == {1}
+        assert results_by_id(world, job) == {transfer.id: "started" for transfer in transfers}
+        assert set(count_starts(world).values()) == {1}
 
 
 class TestResumption:
-    """A job that goes on from an input of a few batches ago: the pages of results say what is done."""
+    """A job that is resumed from an older input: the pages of results record what is done."""
 
-    async def back(self, world: World, inputs: list[Job], job: Job) -> Job:
-        """Do a job to its end; the job before each of its turns."""
+    async def run_and_record(self, world: World, inputs: list[Job], job: Job) -> Job:
+        """Run a job to its end and record the job before each batch."""
         while job.phase:
             inputs.append(job)
-            job = await step(world, job)
+            job = await run_next_batch(world, job)
         return job
 
-    async def test_from_before_it_acted_it_tells_the_same_and_starts_nothing(self, world: World) -> None:
-        """Also where everything has ended: the survey's pages stay as they are, and so does the end of each batch."""
-        made = missing(world, 45)
+    async def test_from_any_earlier_input_it_reports_the_same_and_starts_nothing(self, world: World) -> None:
+        """Even if the transfers have ended: the pages of the survey and the ends of the batches stay the same."""
+        transfers = put_missing(world, 45)
         for number in range(5):
-            world.land(world.put(f"in/match/{number}"))
+            world.put_copy(world.put(f"in/match/{number}"))
         inputs: list[Job] = []
-        ended = await self.back(world, inputs, RECONCILE)
+        ended = await self.run_and_record(world, inputs, RECONCILE)
         assert [job.phase for job in inputs] == ["survey", "extras", *["act"] * 3]
-        await carry(world)
-        pages, before = dict(world.reports.pages), starts(world)
+        await finish_transfers(world)
+        pages, before = dict(world.reports.pages), count_starts(world)
         for job in inputs:
-            again: list[Job] = []
-            assert await self.back(world, again, job) == replace(ended, updated_at=world.clock)
-            assert [one.pause for one in again] == [job.pause, *[0] * (len(again) - 1)]
+            again, pause = list[Job](), job.pause
+            assert await self.run_and_record(world, again, job) == replace(ended, updated_at=world.clock)
+            assert [job.pause for job in again] == [pause, *[0] * (len(again) - 1)]
         assert world.reports.pages == pages
-        assert starts(world) == before == Counter(transfer.id for transfer in made)
+        assert count_starts(world) == before == Counter(transfer.id for transfer in transfers)
 
-    async def test_batches_that_passed_over_pages_of_matches_end_where_they_ended(self, world: World) -> None:
-        """Also one that acted on nothing, and so has no page of its own."""
+    async def test_batches_that_skipped_pages_of_matches_end_where_they_ended_before(self, world: World) -> None:
+        """Including a batch that acted on nothing and has no page of its own."""
         lines: list[dict[str, Any]] = [
             {"id": str(number), "name": None, "class": "missing", "size": 1} for number in range(25)
         ]
@@ -381,76 +378,74 @@ class TestResumption:
         found = [lines[:15], *[match] * (2 * MAX_PAGES + 5), lines[15:22], match, lines[22:], match]
         for page, part in enumerate(found):
             await world.reports.write(found_page(RECONCILE.id, page), part)
-        seen: list[str] = []
+        handled: list[str] = []
 
-        async def handle(line: dict[str, Any]) -> Acted:
-            seen.append(line["id"])
-            return Acted(Result.STARTED)
+        async def handle(line: dict[str, Any]) -> LineResult:
+            handled.append(line["id"])
+            return LineResult(Result.STARTED)
 
-        async def ended(job: Job, inputs: list[Job]) -> Job:
+        async def run_and_record(job: Job, inputs: list[Job]) -> Job:
             while job.phase:
                 inputs.append(job)
                 job = job_lifecycle.advance(job, await act(world.ports, job, handle), NOW)
             return job
 
         inputs: list[Job] = []
-        first = await ended(replace(RECONCILE, phase=Phase.ACT, pages=len(found)), inputs)
+        first = await run_and_record(replace(RECONCILE, phase=Phase.ACT, pages=len(found)), inputs)
         assert len(inputs) > first.batches == 2
         for job in inputs:
-            assert await ended(job, []) == first
-        assert seen == [line["id"] for line in lines]
+            assert await run_and_record(job, []) == first
+        assert handled == [line["id"] for line in lines]
 
-    async def test_a_line_that_failed_then_is_tried_again_and_no_other(self, world: World) -> None:
-        """Its result is replaced; the batch ends where it ended."""
-        made = missing(world, 45)
-        fails_for(world, INSTANCES_START, made[3].id)
+    async def test_only_lines_that_failed_are_repeated(self, world: World) -> None:
+        transfers = put_missing(world, 45)
+        fail_for(world, INSTANCES_START, transfers[3].id)
         inputs: list[Job] = []
-        ended = await self.back(world, inputs, RECONCILE)
+        ended = await self.run_and_record(world, inputs, RECONCILE)
         assert ended.tally.failed == 1
-        world.troubles.clear()
-        again = await done(world, inputs[2])
-        assert told(world, again) == {transfer.id: "started" for transfer in made}
+        world.faults.clear()
+        again = await run_to_end(world, inputs[2])
+        assert results_by_id(world, again) == {transfer.id: "started" for transfer in transfers}
         assert again.batches == ended.batches
 
-    async def test_results_that_do_not_fit_end_the_job(self, world: World) -> None:
-        """To go on would leave lines out."""
-        missing(world, 20)
-        job = await until(world, RECONCILE, Phase.ACT)
+    async def test_results_that_do_not_match_the_survey_end_the_job(self, world: World) -> None:
+        put_missing(world, 20)
+        job = await run_until(world, RECONCILE, Phase.ACT)
         page = [{"id": "another", "name": None, "result": "started", "detail": ""}]
         await world.reports.write(results_page(job.id, 0), page)
-        ended = await step(world, job)
-        assert (ended.state, starts(world)) == (JobState.FAILED, Counter())
+        ended = await run_next_batch(world, job)
+        assert (ended.state, count_starts(world)) == (JobState.FAILED, Counter())
         assert "does not match" in ended.detail
 
     @pytest.mark.parametrize("seed", range(20))
-    async def test_killed_and_resumed_at_random_each_line_is_told_once_and_never_acted_on_again(
+    async def test_killed_and_resumed_at_random_each_line_has_one_result_and_is_not_acted_on_again(
         self, seed: int
     ) -> None:
-        """Two thousand lines; killed at any request; resumed from up to five batches ago; slow at times, busy at times."""
-        dice, world = random.Random(seed), World()  # noqa: S311  # a seed makes it the same again
-        made = [transfer.id for transfer in missing(world, 2_000)]
-        job = replace(RECONCILE, rate=dice.choice([20, 50, 100]))
+        """2,000 lines; killed at any request; resumed from up to five batches ago; sometimes slow or busy."""
+        rng, world = random.Random(seed), World()  # noqa: S311  # seeded, so that a failure can be reproduced
+        transfers = [transfer.id for transfer in put_missing(world, 2_000)]
+        job = replace(RECONCILE, rate=rng.choice([20, 50, 100]))
         inputs, reported = [job], set[str]()
-        fuse, slow = 0, False
+        requests_left, slow = 0, False
 
-        def trouble(asked: Request, about: str) -> Exception | None:
-            nonlocal fuse
-            fuse -= 1
-            if asked == INSTANCES_START:
-                assert about not in reported
-                world.pass_time(dice.choice([0, 1, 4]) if slow else 0)
-            if fuse == 0:
+        def fault(request: Request, subject: str) -> Exception | None:
+            nonlocal requests_left
+            requests_left -= 1
+            if request == INSTANCES_START:
+                assert subject not in reported
+                world.pass_time(rng.choice([0, 1, 4]) if slow else 0)
+            if requests_left == 0:
                 return RuntimeError("killed")
-            return BUSY if asked in {INSTANCES_FIND, INSTANCES_START} and dice.random() < 0.002 else None
+            return BUSY if request in {INSTANCES_FIND, INSTANCES_START} and rng.random() < 0.002 else None
 
-        world.troubles.append(trouble)
+        world.faults.append(fault)
         while job.phase:
-            fuse, slow = dice.choice([0, 0, dice.randrange(1, 1_000)]), dice.random() < 0.3
+            requests_left, slow = rng.choice([0, 0, rng.randrange(1, 1_000)]), rng.random() < 0.3
             try:
-                job = await step(world, job)
+                job = await run_next_batch(world, job)
             except RuntimeError:
                 job = job_lifecycle.handle_failure(job, "killed", world.clock)
-            fuse = 0
+            requests_left = 0
             reported |= {
                 line["id"]
                 for name, page in world.reports.pages.items()
@@ -459,40 +454,41 @@ class TestResumption:
                 if line["result"] != "failed"
             }
             inputs.append(job)
-            if job.phase and dice.random() < 0.06:
-                inputs = inputs[: -dice.randrange(1, 6)] or inputs[:1]
+            if job.phase and rng.random() < 0.06:
+                inputs = inputs[: -rng.randrange(1, 6)] or inputs[:1]
                 job = inputs[-1]
-            if dice.random() < 0.02:
-                await carry(world)
+            if rng.random() < 0.02:
+                await finish_transfers(world)
         assert job.state is JobState.DONE
-        assert list(told(world, job)) == made
-        assert (job.tally.found, accounted(job), job.tally.failed) == (2_000, 2_000, 0)
+        assert list(results_by_id(world, job)) == transfers
+        assert (job.tally.found, count_results(job), job.tally.failed) == (2_000, 2_000, 0)
         assert {run.attempt for instance in world.instances.kept.values() if (run := instance.run)} <= {0, 1, 2, 3}
 
 
-async def test_a_failure_is_patience_long_and_then_the_lines(world: World) -> None:
-    """The table of batches: three are done again, the fourth tells."""
-    missing(world, 1)
-    job = await until(world, RECONCILE, Phase.ACT)
+async def test_after_three_failed_batches_the_fourth_reports_the_line(world: World) -> None:
+    put_missing(world, 1)
+    job = await run_until(world, RECONCILE, Phase.ACT)
     world.refuse(INSTANCES_FIND, BUSY)
     for faults in range(MAX_FAILED_TRIES):
         assert job.failures == faults
-        job = await step(world, job)
+        job = await run_next_batch(world, job)
         assert job.phase is Phase.ACT
-    assert (await step(world, job)).state is JobState.DONE
+    assert (await run_next_batch(world, job)).state is JobState.DONE
 
 
-async def test_an_error_that_nobody_foresaw_is_told_of_its_line_alone(world: World) -> None:
-    """The others have their turn, and the job its end; what the error says is not told."""
-    odd, *others = missing(world, 5)
-    job = await until(world, RECONCILE, Phase.ACT)
+async def test_an_unexpected_error_fails_only_its_line(world: World) -> None:
+    """Its text may contain a secret and is not reported."""
+    failing, *others = put_missing(world, 5)
+    job = await run_until(world, RECONCILE, Phase.ACT)
 
-    def trouble(asked: Request, about: str) -> Exception | None:
-        return ValueError("unforeseen") if (asked, about) == (INSTANCES_FIND, odd.id) else None
+    def fault(*call: Any) -> Exception | None:
+        return ValueError("unexpected") if call == (INSTANCES_FIND, failing.id) else None
 
-    world.troubles.append(trouble)
-    job = await done(world, job)
+    world.faults.append(fault)
+    job = await run_to_end(world, job)
     assert job.state is JobState.DONE
-    assert told(world, job) == {odd.id: "failed"} | dict.fromkeys((other.id for other in others), "started")
-    [detail] = [line["detail"] for line in world.reports.pages[results_page(job.id, 0)] if line["id"] == odd.id]
+    assert results_by_id(world, job) == {failing.id: "failed"} | dict.fromkeys(
+        (other.id for other in others), "started"
+    )
+    [detail] = [line["detail"] for line in world.reports.pages[results_page(job.id, 0)] if line["id"] == failing.id]
     assert detail == "internal: the app cannot process this line (ValueError)"

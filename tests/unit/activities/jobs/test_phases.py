@@ -1,4 +1,4 @@
-"""The batches of a job as activities: which operation each is, and that storage's failures are values."""
+"""The phases of a job: which function each runs, and how failures are returned."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ from ports.services import Ports
 from rules.errors import LookAgain
 from rules.jobs.model import Batch, Job, JobKind, Phase, Tally
 from rules.transfers.model import Run
-from tests.unit.job_runs import dead, missing, put_at_target
+from tests.unit.job_runs import put_at_target, put_dead_letter, put_missing
 from tests.unit.samples import NOW
 from tests.unit.world import World
 
@@ -26,38 +26,36 @@ RECONCILE = Job("reconcile-" + "a" * 24, JobKind.RECONCILE, NOW, route="default"
 REPLAY = Job("replay-" + "a" * 24, JobKind.REPLAY, NOW)
 
 
-async def taken(world: World, job: Job) -> Batch:
-    """The job's batch."""
+async def run_batch(world: World, job: Job) -> Batch:
     assert job.phase
     return await jobs.run(jobs.ACTIVITIES[job.phase], world.ports, world.instances, job)
 
 
-def test_every_phase_is_a_batch_of_its_own() -> None:
-    """A phase without one would leave its job running for ever."""
+def test_every_phase_has_an_activity() -> None:
+    """A job in a phase without an activity would run forever."""
     assert list(jobs.ACTIVITIES) == list(Phase)
 
 
-async def test_each_kind_of_job_surveys_and_acts_on_its_own(world: World) -> None:
-    """Letters for a replay, blobs for a reconcile; neither touches what the other means."""
-    letter = await dead(world, "in/dead")
-    [blob] = missing(world, 1)
+async def test_each_kind_of_job_surveys_and_acts_on_its_own_items(world: World) -> None:
+    dead = await put_dead_letter(world, "in/dead")
+    [blob] = put_missing(world, 1)
     put_at_target(world, "out/extra")
-    replaying, reconciling = await taken(world, REPLAY), await taken(world, RECONCILE)
+    replaying, reconciling = await run_batch(world, REPLAY), await run_batch(world, RECONCILE)
     assert (replaying.tally, reconciling.tally) == (
         Tally(found=1, bytes=10),
         Tally(found=2, bytes=20, missing=2),
     )
-    extras = await taken(world, replace(RECONCILE, phase=Phase.EXTRAS, pages=1))
+    extras = await run_batch(world, replace(RECONCILE, phase=Phase.EXTRAS, pages=1))
     assert extras.tally == Tally(extra=1)
-    acting = await taken(world, replace(RECONCILE, phase=Phase.ACT, pages=1))
+    acting = await run_batch(world, replace(RECONCILE, phase=Phase.ACT, pages=1))
     assert acting.tally == Tally(started=1, skipped=1)
-    assert {run.transfer.id for run in runs(world) if run.attempt == 0} == {blob.id, letter.id}
-    assert (await taken(world, replace(REPLAY, phase=Phase.ACT, pages=1))).tally == Tally(started=1)
-    assert [run.transfer.id for run in runs(world) if run.attempt == 1] == [letter.id]
+    assert {run.transfer.id for run in runs(world) if run.attempt == 0} == {blob.id, dead.id}
+    assert (await run_batch(world, replace(REPLAY, phase=Phase.ACT, pages=1))).tally == Tally(started=1)
+    assert [run.transfer.id for run in runs(world) if run.attempt == 1] == [dead.id]
 
 
 def runs(world: World) -> list[Run]:
-    """What the host was given of transfers."""
+    """The inputs of all orchestrations of transfers."""
     return [instance.run for instance in world.instances.kept.values() if instance.run]
 
 
@@ -70,28 +68,27 @@ def runs(world: World) -> list[Run]:
         (REPLAY, LETTERS_LIST, 500, "InternalError"),
     ],
 )
-async def test_a_failure_of_storage_is_a_value(
+async def test_a_storage_failure_is_returned_as_a_value(
     world: World, job: Job, request_: object, status: int, code: str
 ) -> None:
-    """Durable functions keep only an exception's text; the job must know whether to go on."""
-    missing(world, 1)
+    """Durable Functions keeps only the text of an exception, but the job must know whether to go on."""
+    put_missing(world, 1)
     world.refuse(request_, error_for_answer(SOURCE_LIST, status, code))  # type: ignore[arg-type]
-    batch = await taken(world, job)
+    batch = await run_batch(world, job)
     assert (batch.permanent, batch.tally, batch.wrote) == (False, Tally(), False)
     assert f"{status} {code}" in batch.failure
 
 
-async def test_one_that_asking_again_would_not_mend_is_permanent(world: World) -> None:
-    """A target's container that is missing needs a person."""
+async def test_a_failure_that_repeating_cannot_fix_is_permanent(world: World) -> None:
     world.storage.containers.clear()
     batch = await jobs.run(jobs.run_extras, world.ports, world.instances, RECONCILE)
     assert batch.permanent
     assert "ContainerNotFound" in batch.failure
 
 
-@pytest.mark.parametrize("error", [ValueError("unforeseen"), error_for_no_answer(TARGET_COPY)])
-async def test_what_is_no_failure_of_a_read_leaves_the_activity(world: World, error: Exception) -> None:
-    """It is infrastructure: the orchestration sees a failed activity, and backs off as well."""
+@pytest.mark.parametrize("error", [ValueError("unexpected"), error_for_no_answer(TARGET_COPY)])
+async def test_other_errors_are_raised(world: World, error: Exception) -> None:
+    """They are infrastructure: the orchestration sees a failed activity and backs off."""
 
     async def body(_ports: Ports, _instances: Instances, _job: Job) -> Batch:
         raise error

@@ -1,4 +1,4 @@
-"""The steps that end a transfer: what they record, what they clean, what letters they leave."""
+"""The `record`, `clean` and `close` steps on the in-memory fakes."""
 
 import json
 from dataclasses import replace
@@ -6,8 +6,9 @@ from datetime import timedelta
 
 import pytest
 
+from activities.transfers.confirm import UNCLEARED
 from activities.transfers.finish import GROWING_DELAY, run_clean, run_close, run_record
-from activities.transfers.start import UNCLEARED, run_start
+from activities.transfers.start import run_start
 from adapters.translation import (
     EVENTS_PUT,
     LETTERS_WRITE,
@@ -38,37 +39,36 @@ SETTLED = Outcome(Verdict.DONE, pause=90)
 COPIED = CopyState("copy", CopyStatus.SUCCESS, len(CONTENT), len(CONTENT))
 
 
-def ending(transfer: Transfer, state: State, successor: Successor | None = None, **fields: object) -> Run:
-    """A run on its way to this end."""
+def run_ending(transfer: Transfer, state: State, successor: Successor | None = None, **fields: object) -> Run:
+    """A run that is about to record this end."""
     failed = state is State.DEAD_LETTERED
     end = Ending(state, Reason.THROTTLED if failed else None, "503" if failed else "", successor)
     run = Run(transfer, NOW, step=Step.RECORD, first=False, size=len(CONTENT), ending=end)
     return replace(run, **fields)  # type: ignore[arg-type]
 
 
-async def pending(world: World) -> Transfer:
-    """A transfer whose copy the service has begun."""
+async def begin_copy(world: World) -> Transfer:
+    """A transfer whose copy is pending."""
     transfer = world.put(kind=Kind.PAGE)
     await run_start(world.ports, Run(transfer, NOW))
     return transfer
 
 
 class TestRecord:
-    """Say durably how it ends, before anything is cleaned."""
-
     @pytest.mark.parametrize("state", [State.CANCELLED, State.DEAD_LETTERED])
-    async def test_a_person_or_a_failure_ends_it_and_settle_is_waited_for(self, world: World, state: State) -> None:
-        """The record stops whoever still acts; the pause outlives their requests."""
+    async def test_cancelled_and_dead_lettered_write_the_record_of_the_end_and_settle(
+        self, world: World, state: State
+    ) -> None:
         transfer = world.put()
-        assert await run_record(world.ports, ending(transfer, state, attempt=2)) == SETTLED
+        assert await run_record(world.ports, run_ending(transfer, state, attempt=2)) == SETTLED
         found = await world.dead_letters.read_ended(transfer.id)
         assert found is not None
         assert (found.attempt, found.ending.state) == (2, state)
 
-    async def test_a_version_with_a_successor_puts_its_event_on_the_queue(self, world: World) -> None:
-        """As if Event Grid had sent it: a missed event heals here."""
+    async def test_superseded_puts_the_successors_event(self, world: World) -> None:
+        """As Event Grid would have sent it, in case that event was missed."""
         transfer = world.put()
-        run = ending(transfer, State.SUPERSEDED, successor=Successor(NEWER))
+        run = run_ending(transfer, State.SUPERSEDED, successor=Successor(NEWER))
         assert await run_record(world.ports, run) == SETTLED
         body = world.events.take()
         assert body is not None
@@ -76,64 +76,57 @@ class TestRecord:
         assert (found.name, found.etag) == (transfer.name, NEWER)
         assert world.dead_letters.ends == {}
 
-    async def test_a_deletion_puts_nothing_on_the_queue(self, world: World) -> None:
-        """There is no version to share."""
-        await run_record(world.ports, ending(world.put(), State.SUPERSEDED, successor=Successor(None)))
+    async def test_a_deletion_puts_no_event(self, world: World) -> None:
+        await run_record(world.ports, run_ending(world.put(), State.SUPERSEDED, successor=Successor(None)))
         assert world.events.queue == {}
 
-    async def test_an_echo_has_no_successor_and_nothing_to_wait_for(self, world: World) -> None:
-        """No step of it has written anything."""
-        assert await run_record(world.ports, ending(world.put(), State.SUPERSEDED)) == Outcome(Verdict.DONE)
-        assert world.asked == []
+    async def test_an_echo_puts_no_event_and_does_not_settle(self, world: World) -> None:
+        assert await run_record(world.ports, run_ending(world.put(), State.SUPERSEDED)) == Outcome(Verdict.DONE)
+        assert world.request_names == []
 
-    async def test_an_append_blob_that_grows_waits_a_minute_for_its_successor(self, world: World) -> None:
-        """One a minute will do."""
-        run = ending(world.put(), State.SUPERSEDED, successor=Successor(NEWER, growing=True))
+    async def test_the_successor_of_a_growing_append_blob_is_delayed_by_a_minute(self, world: World) -> None:
+        run = run_ending(world.put(), State.SUPERSEDED, successor=Successor(NEWER, growing=True))
         await run_record(world.ports, run)
         assert world.events.take() is None
         world.pass_time(GROWING_DELAY)
         assert world.events.take() is not None
 
     @pytest.mark.parametrize("engine", [EnginePreference.AUTO, EnginePreference.ASYNC])
-    async def test_superseded_settles_also_where_nothing_is_seen_at_the_target(
+    async def test_superseded_settles_even_if_nothing_is_at_the_target(
         self, world: World, engine: EnginePreference
     ) -> None:
-        """A `start` that ran twice, or that the host lost sight of, may still begin a copy that only this run removes."""
+        """A repeated `start`, or one whose execution failed, may still begin a copy that only this run removes."""
         world.ports = replace(world.ports, routes=(replace(ROUTE, engine=engine),))
-        run = ending(world.put(), State.SUPERSEDED, successor=Successor(None))
+        run = run_ending(world.put(), State.SUPERSEDED, successor=Successor(None))
         assert await run_record(world.ports, run) == SETTLED
         assert world.requests == []
 
-    async def test_superseded_along_a_route_that_forces_sync_settles_only_where_something_half_made_is_seen(
-        self, world: World
-    ) -> None:
-        """A synchronous copy is never half-made; but the route may have been another one when the copy began."""
-        transfer = await pending(world)
+    async def test_superseded_on_a_sync_route_settles_only_if_an_incomplete_blob_is_there(self, world: World) -> None:
+        """A synchronous copy is never incomplete, but the route may have had another engine when the copy began."""
+        transfer = await begin_copy(world)
         world.ports = replace(world.ports, routes=(replace(ROUTE, engine=EnginePreference.SYNC),))
-        run = ending(transfer, State.SUPERSEDED, successor=Successor(None))
+        run = run_ending(transfer, State.SUPERSEDED, successor=Successor(None))
         assert await run_record(world.ports, run) == SETTLED
         assert await run_record(world.ports, replace(run, transfer=world.put("in/other"))) == DONE
 
-    async def test_superseded_without_a_route_of_today_is_not_waited_for(self, world: World) -> None:
-        """The app may not clean there."""
-        run = ending(replace(world.put(), route="another"), State.SUPERSEDED, successor=Successor(None))
+    async def test_superseded_without_a_current_route_does_not_settle(self, world: World) -> None:
+        run = run_ending(replace(world.put(), route="another"), State.SUPERSEDED, successor=Successor(None))
         outcome = await run_record(world.ports, run)
         assert (outcome.verdict, outcome.pause) == (Verdict.DONE, 0)
 
-    async def test_a_target_whose_container_is_gone_holds_nothing_of_ours(self, world: World) -> None:
-        """That is no reason never to end: it settles, and the cleaning finds nothing."""
+    async def test_a_missing_target_container_needs_no_cleaning(self, world: World) -> None:
         transfer = world.put()
         world.storage.containers.remove((ROUTE.target.endpoint, ROUTE.target.container))
-        run = ending(transfer, State.SUPERSEDED, successor=Successor(None))
+        run = run_ending(transfer, State.SUPERSEDED, successor=Successor(None))
         assert await run_record(world.ports, run) == SETTLED
         assert await run_clean(world.ports, run) == DONE
         world.ports = replace(world.ports, routes=(replace(ROUTE, engine=EnginePreference.SYNC),))
         assert await run_record(world.ports, run) == DONE
 
-    async def test_a_late_start_of_a_superseded_one_leaves_nothing_half_made(self, world: World) -> None:
-        """It begins an `async` copy after the end was recorded, and the version is deleted: the cleaning removes it."""
+    async def test_a_late_start_of_a_superseded_version_is_cleaned_up(self, world: World) -> None:
+        """It begins an `async` copy after the end was recorded; the cleaning removes it."""
         transfer = world.put(kind=Kind.PAGE)
-        run = ending(transfer, State.SUPERSEDED, successor=Successor(None))
+        run = run_ending(transfer, State.SUPERSEDED, successor=Successor(None))
         outcome = await run_record(world.ports, run)
         await run_start(world.ports, Run(transfer, NOW))
         assert world.at(transfer.target_blob) is not None
@@ -142,96 +135,86 @@ class TestRecord:
         assert await run_clean(world.ports, run) == DONE
         assert world.at(transfer.target_blob) is None
 
-    async def test_without_a_route_of_today_it_is_recorded_with_a_note_and_nothing_is_looked_at(
+    async def test_without_a_current_route_the_end_is_recorded_with_a_note_and_nothing_is_read(
         self, world: World
     ) -> None:
-        """The app may not look there any more: what it has left, if anything, a person must see to."""
-        transfer = replace(await pending(world), route="another")
+        transfer = replace(await begin_copy(world), route="another")
         world.requests.clear()
-        outcome = await run_record(world.ports, ending(transfer, State.DEAD_LETTERED))
+        outcome = await run_record(world.ports, run_ending(transfer, State.DEAD_LETTERED))
         assert (outcome.verdict, outcome.pause) == (Verdict.DONE, 0)
         assert outcome.note == f"{UNCLEAN}: no current route has this target"
-        assert world.asked == ["letters.write"]
+        assert world.request_names == ["letters.write"]
 
-    async def test_a_superseded_one_whose_target_cannot_be_seen_puts_its_event_once_and_is_cleaned(
-        self, world: World
-    ) -> None:
-        """A step that was done again for the look's sake would put the successor's event again and again."""
+    async def test_superseded_with_an_unreadable_target_puts_the_event_once_and_is_cleaned(self, world: World) -> None:
+        """A retry of the step would put the event again."""
         world.ports = replace(world.ports, routes=(replace(ROUTE, engine=EnginePreference.SYNC),))
-        run = ending(world.put(), State.SUPERSEDED, successor=Successor(NEWER))
+        run = run_ending(world.put(), State.SUPERSEDED, successor=Successor(NEWER))
         world.refuse(TARGET_HEAD, error_for_answer(TARGET_HEAD, 403, "AuthorizationFailure"))
         outcome = await run_record(world.ports, run)
         assert outcome == SETTLED
         assert lifecycle.advance(run, outcome, NOW).step is Step.CLEAN
-        assert world.asked.count("events.put") == 1
+        assert world.request_names.count("events.put") == 1
 
-    async def test_a_store_that_fails_is_for_later_whatever_it_says(self, world: World) -> None:
-        """The end of a transfer is tried again without limit."""
+    async def test_every_failure_is_retryable(self, world: World) -> None:
+        """The end of a transfer is retried without limit."""
         transfer = world.put()
         error = Permanent(Reason.INTERNAL, "letters.write", "the container is gone")
         world.refuse(LETTERS_WRITE, error, times=1)
-        outcome = await run_record(world.ports, ending(transfer, State.CANCELLED))
+        outcome = await run_record(world.ports, run_ending(transfer, State.CANCELLED))
         assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.INTERNAL)
         world.refuse(EVENTS_PUT, error_for_answer(EVENTS_PUT, 503, "ServerBusy"))
-        outcome = await run_record(world.ports, ending(transfer, State.SUPERSEDED, successor=Successor(NEWER)))
+        outcome = await run_record(world.ports, run_ending(transfer, State.SUPERSEDED, successor=Successor(NEWER)))
         assert outcome.verdict is Verdict.RETRYABLE
 
-    async def test_a_run_that_broke_without_an_ending_is_recorded_as_internal(self, world: World) -> None:
-        """The sweep may take up what has no word of its own."""
+    async def test_a_run_without_an_ending_is_recorded_as_internal(self, world: World) -> None:
+        """The sweep may start such a run."""
         transfer = world.put()
-        await run_record(world.ports, replace(ending(transfer, State.CANCELLED), ending=None))
+        await run_record(world.ports, replace(run_ending(transfer, State.CANCELLED), ending=None))
         found = await world.dead_letters.read_ended(transfer.id)
         assert found is not None
         assert found.ending == Ending(State.DEAD_LETTERED, Reason.INTERNAL)
 
 
 class TestClean:
-    """Nothing half-made stays, and nothing whole is called a failure."""
-
     @pytest.mark.parametrize("state", [State.CANCELLED, State.DEAD_LETTERED, State.SUPERSEDED])
-    async def test_a_pending_copy_of_its_own_is_aborted_and_deleted(self, world: World, state: State) -> None:
-        """Aborted once, then the empty blob goes."""
-        transfer = await pending(world)
-        assert await run_clean(world.ports, ending(transfer, state)) == DONE
-        assert world.acts[1:] == ["target.abort", "target.delete"]
+    async def test_its_own_pending_copy_is_aborted_and_deleted(self, world: World, state: State) -> None:
+        transfer = await begin_copy(world)
+        assert await run_clean(world.ports, run_ending(transfer, state)) == DONE
+        assert world.target_writes[1:] == ["target.abort", "target.delete"]
         assert world.at(transfer.target_blob) is None
 
     @pytest.mark.parametrize("status", [CopyStatus.FAILED, CopyStatus.ABORTED])
-    async def test_what_a_failed_copy_left_is_deleted(self, world: World, status: CopyStatus) -> None:
-        """Under its ETag."""
-        transfer = await pending(world)
+    async def test_the_remains_of_a_failed_copy_are_deleted(self, world: World, status: CopyStatus) -> None:
+        transfer = await begin_copy(world)
         world.storage.fail(transfer.target_blob, "", status)
-        assert await run_clean(world.ports, ending(transfer, State.DEAD_LETTERED)) == DONE
+        assert await run_clean(world.ports, run_ending(transfer, State.DEAD_LETTERED)) == DONE
         assert world.at(transfer.target_blob) is None
 
-    async def test_somebody_elses_is_left_alone(self, world: World) -> None:
-        """Ours is what names this very transfer."""
+    async def test_the_blob_of_another_transfer_is_left_alone(self, world: World) -> None:
         transfer = world.put()
-        world.land(replace(transfer, id="00000000-000000000000000000000000"), b"")
-        assert await run_clean(world.ports, ending(transfer, State.CANCELLED)) == DONE
-        assert world.acts == []
+        world.put_copy(replace(transfer, id="00000000-000000000000000000000000"), b"")
+        assert await run_clean(world.ports, run_ending(transfer, State.CANCELLED)) == DONE
+        assert world.target_writes == []
 
-    async def test_a_second_pending_copy_is_a_newer_attempts_and_is_left_alone(self, world: World) -> None:
-        """One abort per cleaning: an old attempt's cleanup must not abort a replay again and again."""
-        transfer = await pending(world)
+    async def test_a_second_pending_copy_is_left_alone(self, world: World) -> None:
+        """It belongs to a newer attempt; an old attempt's cleaning must not abort a replay repeatedly."""
+        transfer = await begin_copy(world)
 
         def replayed() -> None:
             item = world.storage.blobs[transfer.target_blob]
             assert item.copy is not None
             world.storage.blobs[transfer.target_blob] = replace(item, copy=replace(item.copy, id="a newer one"))
 
-        world.when(TARGET_ABORT, replayed)
-        assert await run_clean(world.ports, ending(transfer, State.CANCELLED)) == DONE
-        assert world.acts[1:] == ["target.abort"]
+        world.before_next(TARGET_ABORT, replayed)
+        assert await run_clean(world.ports, run_ending(transfer, State.CANCELLED)) == DONE
+        assert world.target_writes[1:] == ["target.abort"]
 
-    async def test_a_target_that_refuses_to_be_cleaned_does_not_keep_the_transfer_from_its_end(
-        self, world: World
-    ) -> None:
-        """Such as one with snapshots, which are not ours to delete."""
+    async def test_a_target_that_cannot_be_cleaned_is_given_up_with_a_note(self, world: World) -> None:
+        """For example a blob with snapshots, which the app must not delete."""
         transfer = world.put()
-        world.land(transfer, b"")
+        world.put_copy(transfer, b"")
         world.refuse(TARGET_DELETE, Permanent(Reason.TARGET_UNWRITABLE, "target.delete", "it has snapshots"))
-        run = replace(ending(transfer, State.DEAD_LETTERED), step=Step.CLEAN)
+        run = replace(run_ending(transfer, State.DEAD_LETTERED), step=Step.CLEAN)
         for _ in range(MAX_COPY_ATTEMPTS):
             if run.step is Step.CLEAN:
                 run = lifecycle.advance(run, await run_clean(world.ports, run), NOW)
@@ -239,122 +222,116 @@ class TestClean:
         assert run.note == f"{UNCLEAN}: target.delete: it has snapshots"
 
     @pytest.mark.parametrize("state", [State.CANCELLED, State.DEAD_LETTERED])
-    async def test_a_version_that_is_complete_after_all_is_verified(self, world: World, state: State) -> None:
-        """Its late request had landed."""
+    async def test_a_complete_target_is_verified(self, world: World, state: State) -> None:
+        """A late request of the transfer had completed it."""
         transfer = world.put()
-        world.land(transfer)
-        outcome = await run_clean(world.ports, ending(transfer, state))
+        world.put_copy(transfer)
+        outcome = await run_clean(world.ports, run_ending(transfer, state))
         assert outcome == Outcome(Verdict.VERIFIED, size=len(CONTENT))
-        assert world.acts == []
+        assert world.target_writes == []
 
-    async def test_a_superseded_one_that_is_complete_stays_superseded(self, world: World) -> None:
-        """Its successor will overwrite it."""
+    async def test_a_complete_target_of_a_superseded_version_stays_superseded(self, world: World) -> None:
         transfer = world.put()
-        world.land(transfer)
-        assert await run_clean(world.ports, ending(transfer, State.SUPERSEDED)) == DONE
+        world.put_copy(transfer)
+        assert await run_clean(world.ports, run_ending(transfer, State.SUPERSEDED)) == DONE
 
-    async def test_an_empty_blob_of_its_own_is_half_made_where_the_version_is_not_empty(self, world: World) -> None:
-        """Its copy status was cleared by somebody."""
+    async def test_its_own_empty_blob_of_a_version_that_is_not_empty_is_deleted(self, world: World) -> None:
         transfer = world.put()
-        world.land(transfer, b"")
-        assert await run_clean(world.ports, ending(transfer, State.CANCELLED)) == DONE
+        world.put_copy(transfer, b"")
+        assert await run_clean(world.ports, run_ending(transfer, State.CANCELLED)) == DONE
         assert world.at(transfer.target_blob) is None
 
-    async def test_a_blob_that_changed_before_the_delete_is_looked_at_again(self, world: World) -> None:
-        """If-Match keeps what a replay has written meanwhile."""
+    async def test_a_blob_that_changed_before_the_delete_is_kept(self, world: World) -> None:
+        """If-Match protects what a replay has written in the meantime."""
         transfer = world.put()
-        world.land(transfer, b"")
-        world.when(TARGET_DELETE, lambda: world.land(transfer))
-        assert (await run_clean(world.ports, ending(transfer, State.CANCELLED))).verdict is Verdict.VERIFIED
+        world.put_copy(transfer, b"")
+        world.before_next(TARGET_DELETE, lambda: world.put_copy(transfer))
+        assert (await run_clean(world.ports, run_ending(transfer, State.CANCELLED))).verdict is Verdict.VERIFIED
         assert world.storage.blobs[transfer.target_blob].content == CONTENT
 
-    async def test_a_delete_whose_answer_was_lost_is_looked_at_again(self, world: World) -> None:
-        """And then there is nothing."""
+    async def test_after_an_unanswered_delete_it_looks_again(self, world: World) -> None:
         transfer = world.put()
-        world.land(transfer, b"")
-        world.lose(TARGET_DELETE)
-        assert await run_clean(world.ports, ending(transfer, State.CANCELLED)) == DONE
-        assert world.acts == ["target.delete"]
+        world.put_copy(transfer, b"")
+        world.lose_answer(TARGET_DELETE)
+        assert await run_clean(world.ports, run_ending(transfer, State.CANCELLED)) == DONE
+        assert world.target_writes == ["target.delete"]
 
-    async def test_a_target_that_never_answers_is_for_later_after_eight_looks(self, world: World) -> None:
-        """Bounded work; the orchestrator comes again."""
+    async def test_unanswered_deletes_are_retryable_after_eight_looks(self, world: World) -> None:
         transfer = world.put()
-        world.land(transfer, b"")
+        world.put_copy(transfer, b"")
         world.refuse(TARGET_DELETE, error_for_no_answer(TARGET_DELETE))
-        outcome = await run_clean(world.ports, ending(transfer, State.CANCELLED))
+        outcome = await run_clean(world.ports, run_ending(transfer, State.CANCELLED))
         assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.TARGET_CONFLICT)
-        assert len(world.acts) == 8
+        assert len(world.target_writes) == 8
 
-    async def test_a_look_that_fails_is_for_later(self, world: World) -> None:
-        """Throttled is not clean."""
+    async def test_a_failed_head_is_retryable(self, world: World) -> None:
         world.refuse(TARGET_HEAD, error_for_answer(TARGET_HEAD, 503, "ServerBusy"))
-        outcome = await run_clean(world.ports, ending(world.put(), State.CANCELLED))
+        outcome = await run_clean(world.ports, run_ending(world.put(), State.CANCELLED))
         assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.THROTTLED)
 
-    async def test_a_whole_target_that_cannot_be_cleared_is_verified_with_a_note(self, world: World) -> None:
-        """The receipt is the verdict; a lease or a policy keeps the copy's properties where they are."""
+    async def test_a_complete_target_that_cannot_be_cleared_is_verified_with_a_note(self, world: World) -> None:
+        """The receipt decides; a lease or a policy keeps the copy's properties."""
         transfer = world.put()
-        world.land(transfer, copy=COPIED, leased=True)
-        outcome = await run_clean(world.ports, ending(transfer, State.DEAD_LETTERED))
+        world.put_copy(transfer, copy=COPIED, leased=True)
+        outcome = await run_clean(world.ports, run_ending(transfer, State.DEAD_LETTERED))
         assert (outcome.verdict, outcome.size) == (Verdict.VERIFIED, len(CONTENT))
         assert outcome.note.startswith(UNCLEARED)
-        assert world.acts == ["target.clear"]
+        assert world.target_writes == ["target.clear"]
 
-    async def test_a_clearing_that_was_not_answered_is_looked_at_again(self, world: World) -> None:
-        """It had happened: nothing is left to say."""
+    async def test_after_an_unanswered_clearing_it_looks_again(self, world: World) -> None:
         transfer = world.put()
-        world.land(transfer, copy=COPIED)
-        world.lose(TARGET_CLEAR)
-        outcome = await run_clean(world.ports, ending(transfer, State.CANCELLED))
+        world.put_copy(transfer, copy=COPIED)
+        world.lose_answer(TARGET_CLEAR)
+        outcome = await run_clean(world.ports, run_ending(transfer, State.CANCELLED))
         assert outcome == Outcome(Verdict.VERIFIED, size=len(CONTENT))
-        assert world.acts == ["target.clear"]
+        assert world.target_writes == ["target.clear"]
 
-    async def test_a_whole_target_whose_clearing_is_never_answered_is_verified_with_a_note(self, world: World) -> None:
-        """Eight looks; nothing whole is called a failure."""
+    async def test_a_complete_target_is_verified_with_a_note_after_eight_unanswered_clearings(
+        self, world: World
+    ) -> None:
         transfer = world.put()
-        world.land(transfer, copy=COPIED)
+        world.put_copy(transfer, copy=COPIED)
         world.refuse(TARGET_CLEAR, error_for_no_answer(TARGET_CLEAR))
-        outcome = await run_clean(world.ports, ending(transfer, State.CANCELLED))
+        outcome = await run_clean(world.ports, run_ending(transfer, State.CANCELLED))
         assert outcome == Outcome(Verdict.VERIFIED, size=len(CONTENT), note=UNCLEARED)
-        assert len(world.acts) == 8
+        assert len(world.target_writes) == 8
 
-    async def test_a_busy_service_while_it_clears_keeps_nothing_whole_from_verified(self, world: World) -> None:
-        """The end is near: what is still shown expires by itself."""
+    async def test_a_complete_target_is_verified_with_a_note_if_the_service_is_busy(self, world: World) -> None:
+        """The SAS that is still shown expires."""
         transfer = world.put()
-        world.land(transfer, copy=COPIED)
+        world.put_copy(transfer, copy=COPIED)
         world.refuse(TARGET_CLEAR, error_for_answer(TARGET_CLEAR, 503, "ServerBusy"))
-        outcome = await run_clean(world.ports, ending(transfer, State.CANCELLED))
+        outcome = await run_clean(world.ports, run_ending(transfer, State.CANCELLED))
         assert (outcome.verdict, outcome.note.partition(":")[0]) == (Verdict.VERIFIED, UNCLEARED)
 
-    async def test_a_container_that_is_gone_is_for_later_only_where_a_copy_was_seen(self, world: World) -> None:
-        """What was begun there is somewhere still, and a container comes back; where nothing ever began, nothing is left."""
+    async def test_a_missing_container_is_retryable_only_if_a_copy_was_seen_there(self, world: World) -> None:
+        """A deleted container may be restored, with the copy in it."""
         transfer = world.put()
         world.storage.containers.remove((ROUTE.target.endpoint, ROUTE.target.container))
-        run = ending(transfer, State.DEAD_LETTERED)
+        run = run_ending(transfer, State.DEAD_LETTERED)
         assert await run_clean(world.ports, run) == DONE
         outcome = await run_clean(world.ports, replace(run, state=State.COPYING))
         assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.TARGET_UNWRITABLE)
 
-    async def test_a_size_that_was_not_learned_is_asked_of_the_source(self, world: World) -> None:
-        """One that broke early does not know it; without it a whole target would be called a failure."""
+    async def test_an_unknown_size_is_read_from_the_source(self, world: World) -> None:
+        """A run that failed early does not know it; without it a complete target would count as a failure."""
         transfer = world.put()
-        world.land(transfer)
-        outcome = await run_clean(world.ports, ending(transfer, State.DEAD_LETTERED, size=None))
+        world.put_copy(transfer)
+        outcome = await run_clean(world.ports, run_ending(transfer, State.DEAD_LETTERED, size=None))
         assert outcome == Outcome(Verdict.VERIFIED, size=len(CONTENT))
-        assert world.asked == ["source.head", "target.head"]
+        assert world.request_names == ["source.head", "target.head"]
 
-    async def test_a_size_that_is_known_is_not_asked_for(self, world: World) -> None:
-        """No request more than is needed."""
+    async def test_a_known_size_is_not_read_again(self, world: World) -> None:
         transfer = world.put()
-        world.land(transfer)
-        await run_clean(world.ports, ending(transfer, State.DEAD_LETTERED))
-        assert world.asked == ["target.head"]
+        world.put_copy(transfer)
+        await run_clean(world.ports, run_ending(transfer, State.DEAD_LETTERED))
+        assert world.request_names == ["target.head"]
 
     @pytest.mark.parametrize("cause", ["unreadable", "gone", "another version"])
-    async def test_a_source_that_cannot_tell_the_size_leaves_all_as_it_is(self, world: World, cause: str) -> None:
-        """What nobody can judge is neither removed nor verified, and the transfer ends all the same."""
+    async def test_without_a_size_the_target_is_left_as_it_is(self, world: World, cause: str) -> None:
+        """It can be neither removed nor verified, and the transfer ends."""
         transfer = world.put()
-        world.land(transfer)
+        world.put_copy(transfer)
         before = world.at(transfer.target_blob)
         if cause == "unreadable":
             world.refuse(SOURCE_HEAD, error_for_answer(SOURCE_HEAD, 403, "AuthorizationFailure"))
@@ -362,35 +339,29 @@ class TestClean:
             world.storage.remove(transfer.source_blob)
         else:
             world.put(content=CONTENT[::-1])
-        assert await run_clean(world.ports, ending(transfer, State.DEAD_LETTERED, size=None)) == DONE
+        assert await run_clean(world.ports, run_ending(transfer, State.DEAD_LETTERED, size=None)) == DONE
         assert world.at(transfer.target_blob) == before
-        assert world.acts == []
+        assert world.target_writes == []
 
     @pytest.mark.parametrize("size", [None, len(CONTENT)])
-    async def test_without_a_route_of_today_nothing_is_asked_of_source_or_target(
-        self, world: World, size: int | None
-    ) -> None:
-        """A removed route is a removed permission."""
-        transfer = replace(await pending(world), route="another")
+    async def test_without_a_current_route_it_sends_no_request(self, world: World, size: int | None) -> None:
+        transfer = replace(await begin_copy(world), route="another")
         world.requests.clear()
-        assert await run_clean(world.ports, ending(transfer, State.CANCELLED, size=size)) == DONE
+        assert await run_clean(world.ports, run_ending(transfer, State.CANCELLED, size=size)) == DONE
         assert world.requests == []
 
-    async def test_run_twice_it_does_nothing_the_second_time(self, world: World) -> None:
-        """An activity may always run twice."""
-        transfer = await pending(world)
+    async def test_a_second_run_does_nothing(self, world: World) -> None:
+        transfer = await begin_copy(world)
         for _ in range(2):
-            assert await run_clean(world.ports, ending(transfer, State.CANCELLED)) == DONE
-        assert world.acts[1:] == ["target.abort", "target.delete"]
+            assert await run_clean(world.ports, run_ending(transfer, State.CANCELLED)) == DONE
+        assert world.target_writes[1:] == ["target.abort", "target.delete"]
 
 
 class TestClose:
-    """The letter, and the record of an end that is no more true."""
-
     async def test_a_dead_letter_is_written_with_its_attempt(self, world: World) -> None:
-        """A re-run counts once; the record of the end stays."""
+        """A repeated step counts once; the record of the end stays."""
         transfer = world.put()
-        run = ending(transfer, State.DEAD_LETTERED)
+        run = run_ending(transfer, State.DEAD_LETTERED)
         await run_record(world.ports, run)
         for _ in range(2):
             assert await run_close(world.ports, run) == DONE
@@ -400,80 +371,71 @@ class TestClose:
         assert list(letter.attempts) == [0]
         assert (await world.dead_letters.read_ended(transfer.id)) is not None
 
-    async def test_a_dead_letter_says_what_may_be_left_at_the_target(self, world: World) -> None:
-        """The note of a cleaning that was given up."""
+    async def test_a_dead_letter_has_the_note_of_an_incomplete_cleaning(self, world: World) -> None:
         transfer = world.put()
-        await run_close(world.ports, ending(transfer, State.DEAD_LETTERED, note=f"{UNCLEAN}: 403"))
+        await run_close(world.ports, run_ending(transfer, State.DEAD_LETTERED, note=f"{UNCLEAN}: 403"))
         letter = await world.dead_letters.read(transfer.id)
         assert letter is not None
         assert letter.detail == f"503; {UNCLEAN}: 403"
 
-    async def test_a_replay_that_fails_again_is_a_second_attempt_of_the_same_letter(self, world: World) -> None:
-        """Keyed by number."""
+    async def test_a_failed_replay_is_a_second_attempt_of_the_same_dead_letter(self, world: World) -> None:
         transfer = world.put()
-        await run_close(world.ports, ending(transfer, State.DEAD_LETTERED))
-        await run_close(world.ports, ending(transfer, State.DEAD_LETTERED, attempt=1, has_open_dead_letter=True))
+        await run_close(world.ports, run_ending(transfer, State.DEAD_LETTERED))
+        await run_close(world.ports, run_ending(transfer, State.DEAD_LETTERED, attempt=1, has_open_dead_letter=True))
         letter = await world.dead_letters.read(transfer.id)
         assert letter is not None
         assert list(letter.attempts) == [0, 1]
 
     @pytest.mark.parametrize("state", [State.VERIFIED, State.SUPERSEDED, State.CANCELLED])
-    async def test_every_other_end_resolves_an_open_letter(self, world: World, state: State) -> None:
-        """The letter says how it ended."""
+    async def test_every_other_end_resolves_an_open_dead_letter(self, world: World, state: State) -> None:
         transfer = world.put()
-        await run_close(world.ports, ending(transfer, State.DEAD_LETTERED))
+        await run_close(world.ports, run_ending(transfer, State.DEAD_LETTERED))
         world.pass_time(60)
-        await run_close(world.ports, ending(transfer, state, attempt=1, has_open_dead_letter=True))
+        await run_close(world.ports, run_ending(transfer, state, attempt=1, has_open_dead_letter=True))
         letter = await world.dead_letters.read(transfer.id)
         assert letter is not None
         assert (letter.resolved_as, letter.resolved_at) == (state, NOW + timedelta(seconds=60))
         assert world.dead_letters.open == {}
 
-    async def test_a_late_close_of_an_old_attempt_reopens_nothing(self, world: World) -> None:
-        """Written twice, one run sleeps; replayed and verified; the sleeper comes."""
+    async def test_a_late_close_of_an_old_attempt_does_not_reopen_the_dead_letter(self, world: World) -> None:
         transfer = world.put()
-        old = ending(transfer, State.DEAD_LETTERED)
+        old = run_ending(transfer, State.DEAD_LETTERED)
         await run_close(world.ports, old)
         world.pass_time(60)
-        await run_close(world.ports, ending(transfer, State.VERIFIED, attempt=1, has_open_dead_letter=True))
+        await run_close(world.ports, run_ending(transfer, State.VERIFIED, attempt=1, has_open_dead_letter=True))
         await run_close(world.ports, old)
         assert world.dead_letters.open == {}
 
     @pytest.mark.parametrize(
         ("state", "kept"), [(State.VERIFIED, False), (State.SUPERSEDED, False), (State.CANCELLED, True)]
     )
-    async def test_the_record_of_an_end_is_dropped_where_it_is_no_more_true(
+    async def test_the_record_of_the_end_is_dropped_unless_cancelled(
         self, world: World, state: State, *, kept: bool
     ) -> None:
-        """`cancelled` stays cancelled."""
         transfer = world.put()
         await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.CANCELLED)))
-        await run_close(world.ports, ending(transfer, state, attempt=1))
+        await run_close(world.ports, run_ending(transfer, state, attempt=1))
         assert bool(world.dead_letters.ends) is kept
 
-    async def test_a_later_attempts_record_is_never_dropped(self, world: World) -> None:
-        """The higher attempt wins."""
+    async def test_the_record_of_a_later_attempt_is_kept(self, world: World) -> None:
         transfer = world.put()
         await world.dead_letters.write_ended(Ended(transfer.id, 2, Ending(State.CANCELLED)))
-        await run_close(world.ports, ending(transfer, State.VERIFIED, attempt=1))
+        await run_close(world.ports, run_ending(transfer, State.VERIFIED, attempt=1))
         assert transfer.id in world.dead_letters.ends
 
-    async def test_a_first_run_never_looks_for_a_letter(self, world: World) -> None:
-        """The input says whether there may be one."""
-        await run_close(world.ports, ending(world.put(), State.CANCELLED))
+    async def test_a_run_without_an_open_dead_letter_sends_no_request(self, world: World) -> None:
+        await run_close(world.ports, run_ending(world.put(), State.CANCELLED))
         assert world.requests == []
 
-    async def test_no_letter_holds_a_secret_or_a_sas(self, world: World) -> None:
-        """It is read by people and shown by the API."""
+    async def test_a_dead_letter_contains_no_sas(self, world: World) -> None:
         transfer = world.put()
         await run_start(world.ports, Run(transfer, NOW))
-        await run_close(world.ports, ending(transfer, State.DEAD_LETTERED))
+        await run_close(world.ports, run_ending(transfer, State.DEAD_LETTERED))
         letter = await world.dead_letters.read(transfer.id)
         assert letter is not None
         assert "sig" not in json.dumps(records.record(letter))
 
-    async def test_a_store_that_fails_is_for_later(self, world: World) -> None:
-        """Writing a letter is retried without limit."""
+    async def test_a_failed_write_is_retryable(self, world: World) -> None:
         world.refuse(LETTERS_WRITE, error_for_answer(LETTERS_WRITE, 503, "ServerBusy"))
-        outcome = await run_close(world.ports, ending(world.put(), State.DEAD_LETTERED))
+        outcome = await run_close(world.ports, run_ending(world.put(), State.DEAD_LETTERED))
         assert outcome.verdict is Verdict.RETRYABLE

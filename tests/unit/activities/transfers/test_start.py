@@ -1,11 +1,12 @@
-"""The activity that copies, rule by rule, on the twins: what it asks of storage, and what it says."""
+"""The `start` step on the in-memory fakes, rule by rule: its requests and its outcomes."""
 
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from activities.transfers.start import TIMEOUTS, UNCLEARED, run_start
+from activities.transfers.confirm import UNCLEARED
+from activities.transfers.start import TIMEOUTS, run_start
 from adapters.translation import (
     SOURCE_HEAD,
     SOURCE_TAGS,
@@ -32,81 +33,75 @@ UNVERIFIED = LookAgain("target.copy", "no", code=CANNOT_VERIFY_SOURCE, status=40
 
 
 async def start(world: World, transfer: Transfer, **run: object) -> Outcome:
-    """Run the activity for the first run of a transfer, or as the given fields say."""
+    """Run the activity with the transfer's first run, changed by the given fields."""
     return await run_start(world.ports, replace(Run(transfer, NOW), **run))  # type: ignore[arg-type]
 
 
-async def copied(world: World) -> Transfer:
-    """A transfer whose async copy is done, and not confirmed yet."""
+async def put_finished_copy(world: World) -> Transfer:
+    """A transfer whose async copy is done but not confirmed."""
     transfer = world.put(kind=Kind.PAGE)
     await start(world, transfer)
     world.storage.finish(transfer.target_blob)
     return transfer
 
 
-def echo(world: World, content: bytes = CONTENT) -> Transfer:
-    """A blob that another route has copied from the target to the source; its content may have been edited since."""
+def put_echo(world: World, content: bytes = CONTENT) -> Transfer:
+    """Write a blob at the source that another route has copied from the target; its content may have been edited since."""
     blob = identity.transfer(ROUTE, NAME, "").target_blob
     etag = world.storage.put(blob, Item(CONTENT))
-    here = identity.transfer(ROUTE, NAME, "").source_blob
+    source = identity.transfer(ROUTE, NAME, "").source_blob
     return world.put(
         content=content,
         metadata={
             RECEIPT_SOURCE_ETAG: etag,
-            RECEIPT_TRANSFER_ID: identity.transfer_id("back", blob.url, etag, here.url),
+            RECEIPT_TRANSFER_ID: identity.transfer_id("back", blob.url, etag, source.url),
         },
     )
 
 
-class TestANewBlob:
-    """The path that almost every blob takes."""
-
-    async def test_a_small_one_costs_one_head_one_read_of_the_end_and_one_copy(self, world: World) -> None:
-        """Nothing else is asked, the target is not looked at."""
+class TestNewBlob:
+    async def test_a_small_blob_costs_one_head_one_read_of_the_end_and_one_copy(self, world: World) -> None:
         transfer = world.put()
         outcome = await start(world, transfer)
         assert outcome == Outcome(Verdict.VERIFIED, engine=Engine.SYNC, size=len(CONTENT))
-        assert sorted(world.asked) == ["letters.read", "source.head", "target.copy"]
+        assert sorted(world.request_names) == ["letters.read", "source.head", "target.copy"]
 
-    async def test_it_arrives_whole_with_its_metadata_and_the_receipt(self, world: World) -> None:
-        """A receipt that the source carries itself is replaced, however it is spelled."""
+    async def test_it_is_copied_with_its_metadata_and_the_receipt(self, world: World) -> None:
+        """A receipt on the source is replaced, in any spelling."""
         transfer = world.put(metadata={"Owner": "finance", "Source_ETag": "old", "TRANSFER_ID": "old"})
         await start(world, transfer)
-        there = world.at(transfer.target_blob)
-        assert there is not None
-        assert there.content == CONTENT
-        assert there.metadata == {
+        item = world.at(transfer.target_blob)
+        assert item is not None
+        assert item.content == CONTENT
+        assert item.metadata == {
             "Owner": "finance",
             RECEIPT_SOURCE_ETAG: transfer.etag,
             RECEIPT_TRANSFER_ID: transfer.id,
         }
 
-    async def test_a_large_one_is_begun_and_waited_for(self, world: World) -> None:
-        """What `sync` cannot carry, `auto` gives to the service."""
+    async def test_a_page_blob_is_copied_in_the_background(self, world: World) -> None:
         transfer = world.put(kind=Kind.PAGE)
         outcome = await start(world, transfer)
         assert (outcome.verdict, outcome.engine) == (Verdict.WAITING, Engine.ASYNC)
-        assert world.acts == ["target.copy"]
+        assert world.target_writes == ["target.copy"]
 
-    async def test_a_second_run_of_the_same_activity_finds_it_done(self, world: World) -> None:
-        """A host that died runs it again: one more attempt at the copy, refused, and one look."""
+    async def test_a_repeated_run_finds_the_copy(self, world: World) -> None:
         transfer = world.put()
         await start(world, transfer)
         outcome = await start(world, transfer)
         assert outcome.verdict is Verdict.VERIFIED
         assert world.storage.blobs[transfer.target_blob].content == CONTENT
 
-    async def test_one_that_was_accepted_before_this_process_began_is_looked_for_first(self, world: World) -> None:
-        """A process that was killed may have copied it: no second request to copy is made."""
+    async def test_a_blob_accepted_before_this_process_started_is_looked_for_first(self, world: World) -> None:
+        """A process that was killed may have copied it."""
         transfer = world.put()
         await start(world, transfer)
         world.requests.clear()
-        heir = replace(world.ports, started_at=NOW + timedelta(seconds=1))
-        assert (await run_start(heir, Run(transfer, NOW))).verdict is Verdict.VERIFIED
-        assert "target.copy" not in world.acts
+        later_process = replace(world.ports, started_at=NOW + timedelta(seconds=1))
+        assert (await run_start(later_process, Run(transfer, NOW))).verdict is Verdict.VERIFIED
+        assert "target.copy" not in world.target_writes
 
     async def test_the_tier_of_the_route_is_set(self) -> None:
-        """Not the source's."""
         route = replace(ROUTE, tier="Cool")
         world = World((route,))
         transfer = world.put(tier="Hot")
@@ -114,8 +109,7 @@ class TestANewBlob:
         assert world.storage.blobs[transfer.target_blob].tier == "Cool"
 
     @pytest.mark.parametrize("kind", [Kind.PAGE, Kind.APPEND])
-    async def test_the_tier_of_the_route_is_not_asked_for_where_there_are_none(self, kind: Kind) -> None:
-        """Block blobs alone have such tiers; for another kind the service would refuse the copy."""
+    async def test_the_tier_is_not_set_on_page_and_append_blobs(self, kind: Kind) -> None:
         world = World((replace(ROUTE, tier="Cool"),))
         transfer = world.put(kind=kind)
         assert (await start(world, transfer)).verdict is Verdict.WAITING
@@ -124,15 +118,16 @@ class TestANewBlob:
         ("engine", "until"),
         [(EnginePreference.SYNC, timedelta(minutes=30)), (EnginePreference.ASYNC, timedelta(hours=24))],
     )
-    async def test_the_sas_lives_as_long_as_the_engine_needs(self, engine: EnginePreference, until: timedelta) -> None:
-        """Half an hour for a copy that answers, the deadline for one that is waited for."""
+    async def test_the_sas_expires_as_early_as_the_engine_allows(
+        self, engine: EnginePreference, until: timedelta
+    ) -> None:
         world = World((with_engine(engine),))
         await start(world, world.put())
         assert [end for _, end in world.storage.signed.values()] == [NOW + until]
 
 
-class TestTodaysRoutes:
-    """An orchestration's input is never trusted on its own."""
+class TestCurrentRoutes:
+    """The input of an orchestration is never trusted."""
 
     @pytest.mark.parametrize(
         "tampered",
@@ -148,28 +143,23 @@ class TestTodaysRoutes:
         ],
         ids="-".join,
     )
-    async def test_tampered_input_is_not_allowed_and_nothing_is_asked(
+    async def test_tampered_input_is_not_allowed_and_sends_no_request(
         self, world: World, tampered: dict[str, object]
     ) -> None:
-        """Not one request leaves the app."""
         transfer = replace(world.put(), **tampered)  # type: ignore[arg-type]
         outcome = await start(world, transfer)
         assert (outcome.verdict, outcome.reason) == (Verdict.PERMANENT, Reason.NOT_ALLOWED)
         assert world.requests == []
 
-    async def test_a_route_that_leads_elsewhere_today_stops_what_it_began(self, world: World) -> None:
-        """An operator changed the route; the old target gets nothing more."""
+    async def test_a_run_of_a_changed_route_is_not_allowed(self, world: World) -> None:
         transfer = world.put()
-        moved = World((replace(ROUTE, target=replace(ROUTE.target, prefix="new/")),))
-        assert (await start(moved, transfer)).reason is Reason.NOT_ALLOWED
-        assert moved.requests == []
+        changed = World((replace(ROUTE, target=replace(ROUTE.target, prefix="new/")),))
+        assert (await start(changed, transfer)).reason is Reason.NOT_ALLOWED
+        assert changed.requests == []
 
 
-class TestTheSource:
-    """Rule 12, and what a HEAD of the source says."""
-
-    async def test_a_deleted_one_is_superseded_by_its_deletion(self, world: World) -> None:
-        """At the second look, after a pause; nothing is copied."""
+class TestSource:
+    async def test_a_deleted_source_is_superseded_after_a_second_look(self, world: World) -> None:
         transfer = world.put()
         world.storage.remove(transfer.source_blob)
         first = await start(world, transfer)
@@ -177,44 +167,38 @@ class TestTheSource:
         outcome = await start(world, transfer, gone=True)
         assert (outcome.verdict, outcome.pause) == (Verdict.SUPERSEDED, 0)
         assert outcome.ending == Ending(State.SUPERSEDED, successor=Successor(None))
-        assert world.acts == []
+        assert world.target_writes == []
 
-    async def test_one_that_is_there_at_the_second_look_is_copied(self, world: World) -> None:
-        """The first answer was wrong, or came from a replica that was behind."""
+    async def test_a_source_that_is_there_at_the_second_look_is_copied(self, world: World) -> None:
         transfer = world.put()
         assert (await start(world, transfer, gone=True)).verdict is Verdict.VERIFIED
 
-    async def test_an_overwritten_one_is_superseded_by_the_newer_version(self, world: World) -> None:
-        """It is named."""
+    async def test_an_overwritten_source_is_superseded_by_the_newer_version(self, world: World) -> None:
         transfer = world.put()
         newer = world.put(content=b"newer")
         outcome = await start(world, transfer)
         assert outcome.ending == Ending(State.SUPERSEDED, successor=Successor(newer.etag))
-        assert world.acts == []
+        assert world.target_writes == []
 
-    async def test_an_append_blob_that_goes_on_growing_says_so(self, world: World) -> None:
-        """Its successor may wait a minute."""
+    async def test_the_successor_of_an_append_blob_is_growing(self, world: World) -> None:
         transfer = world.put(kind=Kind.APPEND)
         longer = world.put(content=b"longer", kind=Kind.APPEND)
         outcome = await start(world, transfer)
         assert outcome.ending == Ending(State.SUPERSEDED, successor=Successor(longer.etag, growing=True))
 
-    async def test_one_that_changes_between_look_and_copy_is_never_copied(self, world: World) -> None:
-        """The copy is pinned; the look after the refusal tells."""
+    async def test_a_source_that_changes_before_the_copy_is_not_copied(self, world: World) -> None:
         transfer = world.put()
-        world.when(TARGET_COPY, lambda: world.put(content=b"newer"))
+        world.before_next(TARGET_COPY, lambda: world.put(content=b"newer"))
         outcome = await start(world, transfer)
         assert outcome.verdict is Verdict.SUPERSEDED
         assert world.at(transfer.target_blob) is None
 
-    async def test_an_archived_one_is_permanent(self, world: World) -> None:
-        """Somebody must rehydrate it."""
+    async def test_an_archived_source_is_permanent(self, world: World) -> None:
         outcome = await start(world, world.put(tier="Archive"))
         assert (outcome.verdict, outcome.reason) == (Verdict.PERMANENT, Reason.SOURCE_ARCHIVED)
-        assert world.acts == []
+        assert world.target_writes == []
 
-    async def test_one_that_is_itself_a_pending_copy_is_for_later(self, world: World) -> None:
-        """Its bytes are not there yet."""
+    async def test_a_source_that_is_itself_a_pending_copy_is_retryable(self, world: World) -> None:
         first = world.put("in/first", kind=Kind.PAGE)
         chained = replace(ROUTE, name="chained", source=ROUTE.target, target=replace(ROUTE.target, prefix="end/"))
         world.ports = replace(world.ports, routes=(ROUTE, chained))
@@ -223,155 +207,144 @@ class TestTheSource:
         outcome = await start(world, identity.transfer(chained, first.target_blob.name, pending.etag))
         assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.SOURCE_UNREADABLE)
 
-    async def test_a_missing_container_or_a_refusal_is_for_later_never_a_deletion(self, world: World) -> None:
-        """Roles take minutes to spread."""
+    async def test_a_missing_container_or_access_is_retryable_and_not_a_deletion(self, world: World) -> None:
+        """Role assignments take minutes to take effect."""
         transfer = world.put()
         for status, code in [(404, "ContainerNotFound"), (403, "AuthorizationPermissionMismatch")]:
             world.refuse(SOURCE_HEAD, error_for_answer(SOURCE_HEAD, status, code), times=1)
             outcome = await start(world, transfer)
             assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.SOURCE_UNREADABLE)
 
-    async def test_metadata_that_leaves_no_room_for_the_receipt_is_unsupported(self, world: World) -> None:
-        """Nothing is copied without its receipt."""
+    async def test_metadata_that_leaves_no_space_for_the_receipt_is_unsupported(self, world: World) -> None:
         outcome = await start(world, world.put(metadata={"notes": "x" * 8_150}))
         assert (outcome.verdict, outcome.reason) == (Verdict.PERMANENT, Reason.UNSUPPORTED_BLOB)
         assert "8 KB" in outcome.detail
-        assert world.acts == []
+        assert world.target_writes == []
 
-    async def test_metadata_in_bytes_that_are_not_utf_8_raises_nothing(self, world: World) -> None:
-        """They reach us as lone surrogates; the target says whether it can be sent them."""
+    async def test_metadata_that_is_not_utf_8_is_copied(self, world: World) -> None:
+        """It arrives as lone surrogates; the target adapter decides whether it can be sent."""
         outcome = await start(world, world.put(metadata={"title": "caf\udce9"}))
         assert outcome.verdict is Verdict.VERIFIED
 
-    async def test_metadata_with_just_enough_room_is_carried(self, world: World) -> None:
-        """The bound is the service's."""
+    async def test_metadata_that_just_fits_with_the_receipt_is_copied(self, world: World) -> None:
         assert (await start(world, world.put(metadata={"notes": "x" * 8_100}))).verdict is Verdict.VERIFIED
 
 
-class TestAnEcho:
-    """Rule 19: two routes that lead to each other."""
+class TestEcho:
+    """Rule 19: two routes that each write where the other reads."""
 
-    async def test_costs_one_look_at_the_target_and_no_copy(self, world: World) -> None:
-        """Only a source that shows a receipt of the target costs that look."""
-        transfer = echo(world)
+    async def test_it_costs_one_head_of_the_target_and_no_copy(self, world: World) -> None:
+        transfer = put_echo(world)
         outcome = await start(world, transfer)
         assert outcome == Outcome(Verdict.SUPERSEDED, ending=Ending(State.SUPERSEDED, detail=ECHO), size=len(CONTENT))
-        assert sorted(world.asked) == ["letters.read", "source.head", "target.head"]
+        assert sorted(world.request_names) == ["letters.read", "source.head", "target.head"]
 
-    async def test_that_was_edited_is_copied_after_a_look_in_the_right_order(self, world: World) -> None:
-        """Target first, source second: what was read the other way round is not acted upon."""
-        transfer = echo(world, b"edited")
+    async def test_an_edited_one_is_copied_after_a_look_in_the_right_order(self, world: World) -> None:
+        """The target was read after the source, and an act needs the other order."""
+        transfer = put_echo(world, b"edited")
         assert (await start(world, transfer)).verdict is Verdict.VERIFIED
-        looks = [name for name in world.asked if name.endswith((".head", ".copy"))]
+        looks = [name for name in world.request_names if name.endswith((".head", ".copy"))]
         assert looks == ["source.head", "target.head", "target.head", "source.head", "target.copy"]
         assert world.storage.blobs[transfer.target_blob].content == b"edited"
 
-    async def test_whose_target_is_gone_is_not_copied_back(self, world: World) -> None:
-        """A deletion on one side is not undone by the other."""
-        transfer = echo(world)
+    async def test_a_deleted_target_is_not_restored(self, world: World) -> None:
+        transfer = put_echo(world)
         world.storage.remove(transfer.target_blob)
         assert (await start(world, transfer)).ending == Ending(State.SUPERSEDED, detail=ECHO)
-        assert world.acts == []
+        assert world.target_writes == []
 
-    async def test_of_metadata_that_only_looks_like_a_receipt_is_copied(self, world: World) -> None:
-        """A blob that was shared from elsewhere is handed on."""
+    async def test_a_source_with_the_receipt_of_another_place_is_copied(self, world: World) -> None:
         transfer = world.put(
             metadata={RECEIPT_SOURCE_ETAG: "0x1", RECEIPT_TRANSFER_ID: "37a8eec1-69dbf36083ff9fc45dab5d50"}
         )
         assert (await start(world, transfer)).verdict is Verdict.VERIFIED
-        assert "target.head" not in world.asked
+        assert "target.head" not in world.request_names
 
 
-class TestTheTarget:
-    """Rules 1 and 2: target first, source second, act third."""
+class TestTarget:
+    """Rules 1 and 2: read the target first, the source second, act third."""
 
     async def test_a_blob_without_receipt_is_overwritten_under_its_etag(self, world: World) -> None:
-        """The prefix belongs to the route."""
         transfer = world.put()
-        world.land(replace(transfer, etag="0xOLD"), b"older")
+        world.put_copy(replace(transfer, etag="0xOLD"), b"older")
         outcome = await start(world, transfer)
         assert outcome.verdict is Verdict.VERIFIED
-        assert world.asked == [
+        assert world.request_names == [
             *["source.head", "letters.read", "target.copy"],
             *["target.head", "source.head", "letters.read", "target.copy"],
         ]
         assert world.storage.blobs[transfer.target_blob].content == CONTENT
 
-    async def test_what_holds_the_version_already_is_confirmed_and_not_copied(self, world: World) -> None:
-        """A late duplicate, even with an empty task hub: one look, no copy."""
+    async def test_a_target_that_holds_the_version_is_confirmed_and_not_copied(self, world: World) -> None:
         transfer = world.put()
-        world.land(transfer)
+        world.put_copy(transfer)
         outcome = await start(world, transfer, first=False)
         assert outcome == Outcome(Verdict.VERIFIED, size=len(CONTENT))
-        assert world.asked == ["target.head", "source.head", "letters.read"]
+        assert world.request_names == ["target.head", "source.head", "letters.read"]
 
-    async def test_whoevers_transfer_wrote_it(self, world: World) -> None:
-        """A receipt counts by version and size."""
+    async def test_a_receipt_of_another_transfer_counts(self, world: World) -> None:
         transfer = world.put()
-        world.land(replace(transfer, id="00000000-000000000000000000000000"))
+        world.put_copy(replace(transfer, id="00000000-000000000000000000000000"))
         assert (await start(world, transfer, first=False)).verdict is Verdict.VERIFIED
-        assert world.acts == []
+        assert world.target_writes == []
 
     async def test_a_receipt_on_a_blob_of_another_size_does_not_count(self, world: World) -> None:
-        """Somebody set its properties after a failed copy."""
         transfer = world.put()
-        world.land(transfer, b"")
+        world.put_copy(transfer, b"")
         assert (await start(world, transfer, first=False)).verdict is Verdict.VERIFIED
-        assert world.acts == ["target.copy"]
+        assert world.target_writes == ["target.copy"]
         assert world.storage.blobs[transfer.target_blob].content == CONTENT
 
-    async def test_a_pending_copy_of_this_version_is_waited_for_whoevers_it_is(self, world: World) -> None:
-        """Two transfers of one version would abort each other for ever."""
+    async def test_a_pending_copy_of_this_version_is_waited_for_even_if_another_transfer_began_it(
+        self, world: World
+    ) -> None:
+        """Two transfers of one version would otherwise abort each other forever."""
         transfer = world.put(kind=Kind.PAGE)
         await start(world, transfer)
         renamed = replace(ROUTE, name="renamed")
         world.ports = replace(world.ports, routes=(renamed,))
         outcome = await start(world, identity.transfer(renamed, NAME, transfer.etag))
         assert outcome.verdict is Verdict.WAITING
-        assert world.acts == ["target.copy", "target.copy"]
+        assert world.target_writes == ["target.copy", "target.copy"]
 
     async def test_a_pending_copy_of_another_version_is_aborted_and_replaced(self, world: World) -> None:
-        """Only once the source was seen to be ours."""
         old = world.put(kind=Kind.PAGE)
         await start(world, old)
         new = world.put(content=b"newer", kind=Kind.PAGE)
         outcome = await start(world, new)
         assert (outcome.verdict, outcome.began) == (Verdict.WAITING, True)
-        assert world.acts == ["target.copy", "target.copy", "target.abort", "target.copy"]
+        assert world.target_writes == ["target.copy", "target.copy", "target.abort", "target.copy"]
         world.storage.finish(new.target_blob)
         assert world.storage.blobs[new.target_blob].content == b"newer"
 
     async def test_an_older_version_never_aborts_a_newer_one(self, world: World) -> None:
-        """It sees that the source is no longer its own."""
         old = world.put(kind=Kind.PAGE)
         new = world.put(content=b"newer", kind=Kind.PAGE)
         await start(world, new)
         outcome = await start(world, old, first=False)
         assert outcome.verdict is Verdict.SUPERSEDED
-        assert world.acts == ["target.copy"]
+        assert world.target_writes == ["target.copy"]
 
-    async def test_an_abort_that_came_too_late_is_followed_by_another_look(self, world: World) -> None:
-        """Whatever it answers, the next look tells."""
+    async def test_a_failed_abort_is_followed_by_another_look(self, world: World) -> None:
         old = world.put(kind=Kind.PAGE)
         await start(world, old)
         new = world.put(content=b"newer", kind=Kind.PAGE)
-        world.when(TARGET_ABORT, lambda: world.storage.fail(old.target_blob, "too late"))
+        world.before_next(TARGET_ABORT, lambda: world.storage.fail(old.target_blob, "too late"))
         assert (await start(world, new, first=False)).began
 
-    async def test_an_async_copy_that_is_done_is_confirmed_and_its_source_url_cleared(self, world: World) -> None:
-        """Its properties show the SAS."""
+    async def test_a_finished_async_copy_is_confirmed_and_its_properties_cleared(self, world: World) -> None:
+        """The copy's properties show the SAS."""
         transfer = world.put(kind=Kind.PAGE, headers={"content_type": "image/png"})
         await start(world, transfer)
         world.storage.finish(transfer.target_blob)
         outcome = await start(world, transfer, first=False)
         assert outcome.verdict is Verdict.VERIFIED
-        there = world.storage.blobs[transfer.target_blob]
-        assert (there.copy, there.headers) == (None, {"content_type": "image/png"})
-        assert there.metadata[RECEIPT_SOURCE_ETAG] == transfer.etag
+        item = world.storage.blobs[transfer.target_blob]
+        assert (item.copy, item.headers) == (None, {"content_type": "image/png"})
+        assert item.metadata[RECEIPT_SOURCE_ETAG] == transfer.etag
 
-    async def test_one_whose_source_url_shows_no_signature_is_left_as_it_is(self, world: World) -> None:
-        """There is nothing to hide: no request, and no new ETag."""
-        transfer = await copied(world)
+    async def test_a_copy_whose_properties_show_no_sas_is_not_cleared(self, world: World) -> None:
+        transfer = await put_finished_copy(world)
         head = world.target.head
 
         async def unsigned(blob: Blob) -> TargetBlob | None:
@@ -380,186 +353,174 @@ class TestTheTarget:
 
         world.target.head = unsigned  # type: ignore[method-assign]
         assert await start(world, transfer, first=False) == Outcome(Verdict.VERIFIED, size=len(CONTENT))
-        assert world.acts == ["target.copy"]
+        assert world.target_writes == ["target.copy"]
 
-    async def test_one_that_somebody_changed_before_it_was_cleared_is_verified_all_the_same(self, world: World) -> None:
-        """A 412 is fine: the change has cleared it."""
+    async def test_a_target_changed_before_the_clearing_is_verified(self, world: World) -> None:
+        """A 412 is expected: the other write has cleared the properties."""
         transfer = world.put(kind=Kind.PAGE)
         await start(world, transfer)
         world.storage.finish(transfer.target_blob)
         world.refuse(TARGET_CLEAR, error_for_answer(TARGET_CLEAR, 412, "ConditionNotMet"))
         assert await start(world, transfer, first=False) == Outcome(Verdict.VERIFIED, size=len(CONTENT))
-        assert world.acts.count("target.clear") == 1
+        assert world.target_writes.count("target.clear") == 1
 
     @pytest.mark.parametrize("code", ["LeaseIdMissing", "BlobImmutableDueToPolicy", "AuthorizationPermissionMismatch"])
-    async def test_one_that_cannot_be_cleared_is_verified_with_a_note(self, world: World, code: str) -> None:
-        """The receipt is the verdict; a lease, a policy or a role keeps the copy's properties where they are."""
-        transfer = await copied(world)
+    async def test_a_target_that_cannot_be_cleared_is_verified_with_a_note(self, world: World, code: str) -> None:
+        """The receipt decides; a lease, a policy or a role keeps the copy's properties."""
+        transfer = await put_finished_copy(world)
         world.refuse(TARGET_CLEAR, error_for_answer(TARGET_CLEAR, 409, code))
         outcome = await start(world, transfer, first=False)
         assert (outcome.verdict, outcome.size) == (Verdict.VERIFIED, len(CONTENT))
         assert outcome.note.startswith(UNCLEARED)
         assert code in outcome.note
-        assert world.acts.count("target.clear") == 1
+        assert world.target_writes.count("target.clear") == 1
 
-    async def test_a_busy_service_while_it_clears_is_for_later(self, world: World) -> None:
-        """It will be less busy."""
-        transfer = await copied(world)
+    async def test_a_busy_service_during_the_clearing_is_retryable(self, world: World) -> None:
+        transfer = await put_finished_copy(world)
         world.refuse(TARGET_CLEAR, error_for_answer(TARGET_CLEAR, 503, "ServerBusy"))
         outcome = await start(world, transfer, first=False)
         assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.THROTTLED)
 
-    async def test_a_clearing_that_was_not_answered_is_looked_at_again(self, world: World) -> None:
-        """It had happened: nothing is left to say."""
-        transfer = await copied(world)
-        world.lose(TARGET_CLEAR)
+    async def test_after_an_unanswered_clearing_it_looks_again(self, world: World) -> None:
+        transfer = await put_finished_copy(world)
+        world.lose_answer(TARGET_CLEAR)
         assert await start(world, transfer, first=False) == Outcome(Verdict.VERIFIED, size=len(CONTENT))
-        assert world.acts.count("target.clear") == 1
+        assert world.target_writes.count("target.clear") == 1
 
-    async def test_one_whose_clearing_is_never_answered_is_verified_with_a_note(self, world: World) -> None:
-        """Eight looks showed it whole."""
-        transfer = await copied(world)
+    async def test_a_target_is_verified_with_a_note_after_eight_unanswered_clearings(self, world: World) -> None:
+        transfer = await put_finished_copy(world)
         world.refuse(TARGET_CLEAR, error_for_no_answer(TARGET_CLEAR))
         outcome = await start(world, transfer, first=False)
         assert (outcome.verdict, outcome.size) == (Verdict.VERIFIED, len(CONTENT))
         assert outcome.note.startswith(UNCLEARED)
-        assert world.acts.count("target.clear") == MAX_LOOKS
+        assert world.target_writes.count("target.clear") == MAX_LOOKS
 
-    async def test_one_that_was_whole_and_is_no_more_is_not_verified_for_it(self, world: World) -> None:
-        """Only what the last look showed counts."""
-        transfer = await copied(world)
-        world.when(TARGET_CLEAR, lambda: world.storage.put(transfer.target_blob, Item(b"theirs", kind=Kind.PAGE)))
+    async def test_a_target_that_was_complete_at_an_earlier_look_is_not_verified(self, world: World) -> None:
+        transfer = await put_finished_copy(world)
+        world.before_next(
+            TARGET_CLEAR, lambda: world.storage.put(transfer.target_blob, Item(b"theirs", kind=Kind.PAGE))
+        )
         world.refuse(TARGET_CLEAR, error_for_no_answer(TARGET_CLEAR))
         world.refuse(TARGET_COPY, error_for_no_answer(TARGET_COPY))
         assert (await start(world, transfer, first=False)).verdict is Verdict.RETRYABLE
 
-    async def test_after_eight_copies_it_begins_no_ninth(self, world: World) -> None:
-        """Somebody else writes the target for ever: a person must stop them."""
+    async def test_after_eight_copies_it_does_not_begin_another(self, world: World) -> None:
+        """Another client overwrites the target each time, and must be stopped by an operator."""
         transfer = world.put()
         run = Run(transfer, NOW, first=False, copy_attempts=MAX_COPY_ATTEMPTS)
         outcome = await run_start(world.ports, run)
         assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.TARGET_CONFLICT)
         assert outcome.detail == "copied 8 times, but another writer always replaced it"
-        assert world.acts == []
+        assert world.target_writes == []
         given_up = lifecycle.advance(run, outcome, NOW)
         assert given_up.step is Step.RECORD
         assert given_up.ending is not None
         assert (given_up.ending.state, given_up.ending.detail) == (State.DEAD_LETTERED, outcome.detail)
 
-    async def test_what_the_eighth_copy_made_is_verified(self, world: World) -> None:
-        """Only another copy is refused."""
+    async def test_the_result_of_the_eighth_copy_is_verified(self, world: World) -> None:
         transfer = world.put()
-        world.land(transfer)
+        world.put_copy(transfer)
         assert (await start(world, transfer, first=False, copy_attempts=MAX_COPY_ATTEMPTS)).verdict is Verdict.VERIFIED
 
     async def test_a_missing_container_is_permanent(self, world: World) -> None:
-        """Nobody creates it by waiting."""
         transfer = world.put()
         world.storage.containers.remove((ROUTE.target.endpoint, ROUTE.target.container))
         outcome = await start(world, transfer)
         assert (outcome.verdict, outcome.reason) == (Verdict.PERMANENT, Reason.TARGET_UNWRITABLE)
 
-    async def test_a_lease_is_for_later_and_the_detail_says_so(self, world: World) -> None:
-        """Somebody else's hold is not ours to break."""
+    async def test_a_lease_is_retryable_and_the_detail_says_so(self, world: World) -> None:
         transfer = world.put()
-        world.land(replace(transfer, etag="0xOLD"), b"older")
+        world.put_copy(replace(transfer, etag="0xOLD"), b"older")
         world.storage.lease(transfer.target_blob)
         outcome = await start(world, transfer, first=False)
         assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.TARGET_CONFLICT)
         assert "another client holds a lease" in outcome.detail
-        assert world.acts == ["target.copy"]
+        assert world.target_writes == ["target.copy"]
 
-    async def test_whatever_goes_wrong_the_versions_size_is_told(self, world: World) -> None:
-        """Without it, who cleans up later could not tell a whole blob from a half-made one."""
+    async def test_a_failure_reports_the_size_of_the_version(self, world: World) -> None:
+        """Without it, `clean` could not tell a complete blob from an incomplete one."""
         transfer = world.put()
-        world.lose(TARGET_COPY)
+        world.lose_answer(TARGET_COPY)
         world.refuse(TARGET_HEAD, error_for_answer(TARGET_HEAD, 503, "ServerBusy"))
         outcome = await start(world, transfer)
         assert (outcome.verdict, outcome.size) == (Verdict.RETRYABLE, len(CONTENT))
 
 
-class TestTheWindow:
-    """An act is sent only while what it is based on is young."""
+class TestWindow:
+    """An act is sent only if the look that it is based on is recent."""
 
     @pytest.mark.parametrize("request_", [SOURCE_HEAD, TARGET_HEAD])
-    async def test_what_was_read_too_long_ago_is_read_again(self, world: World, request_: object) -> None:
-        """A worker that slept between look and act does not act."""
+    async def test_an_old_look_is_repeated(self, world: World, request_: object) -> None:
         transfer = world.put()
-        world.when(request_, lambda: world.pass_time(16))  # type: ignore[arg-type]
+        world.before_next(request_, lambda: world.pass_time(16))  # type: ignore[arg-type]
         outcome = await start(world, transfer, first=False)
         assert outcome.verdict is Verdict.VERIFIED
-        assert world.asked.count("source.head") == 2
-        assert world.acts == ["target.copy"]
+        assert world.request_names.count("source.head") == 2
+        assert world.target_writes == ["target.copy"]
 
-    async def test_an_abort_is_based_on_a_young_look_too(self, world: World) -> None:
-        """A worker that slept might abort a copy that somebody has begun meanwhile."""
+    async def test_an_abort_needs_a_recent_look(self, world: World) -> None:
+        """A slow worker might otherwise abort a copy that another one has begun in the meantime."""
         old = world.put(kind=Kind.PAGE)
         await start(world, old)
         new = world.put(content=b"newer", kind=Kind.PAGE)
         world.requests.clear()
-        world.when(SOURCE_HEAD, lambda: world.pass_time(16))
+        world.before_next(SOURCE_HEAD, lambda: world.pass_time(16))
         assert (await start(world, new, first=False)).began
-        assert world.asked[: world.asked.index("target.abort")].count("source.head") == 2
-        assert world.acts == ["target.abort", "target.copy"]
+        assert world.request_names[: world.request_names.index("target.abort")].count("source.head") == 2
+        assert world.target_writes == ["target.abort", "target.copy"]
 
-    async def test_looks_that_take_too_long_are_left_for_later_before_the_eighth(self, world: World) -> None:
-        """The host ends a function that lasts too long, and its worker's others with it: three timeouts are enough."""
+    async def test_slow_looks_end_after_three_timeouts(self, world: World) -> None:
+        """The host stops a slow function and all others in its worker."""
         transfer = world.put()
         slow = world.ports.times.timeout + 1
-        world.troubles.append(lambda request, _: world.pass_time(slow) if request == SOURCE_HEAD else None)
+        world.faults.append(lambda request, _: world.pass_time(slow) if request == SOURCE_HEAD else None)
         outcome = await start(world, transfer)
         assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.TARGET_CONFLICT)
-        assert world.asked.count("source.head") == TIMEOUTS
-        assert world.acts == []
+        assert world.request_names.count("source.head") == TIMEOUTS
+        assert world.target_writes == []
 
-    async def test_just_inside_it_acts(self, world: World) -> None:
-        """15 seconds."""
+    async def test_a_look_of_exactly_15_seconds_is_acted_on(self, world: World) -> None:
         transfer = world.put()
-        world.when(SOURCE_HEAD, lambda: world.pass_time(15))
+        world.before_next(SOURCE_HEAD, lambda: world.pass_time(15))
         await start(world, transfer)
-        assert world.asked.count("source.head") == 1
+        assert world.request_names.count("source.head") == 1
 
-    async def test_a_world_that_is_always_too_slow_is_left_for_later(self, world: World) -> None:
-        """Eight looks, no act."""
+    async def test_a_service_that_is_always_too_slow_is_retryable(self, world: World) -> None:
         transfer = world.put()
-        world.troubles.append(lambda request, _: world.pass_time(16) if request == SOURCE_HEAD else None)
+        world.faults.append(lambda request, _: world.pass_time(16) if request == SOURCE_HEAD else None)
         outcome = await start(world, transfer)
         assert outcome.verdict is Verdict.RETRYABLE
-        assert world.acts == []
+        assert world.target_writes == []
 
 
 class TestNoAnswer:
-    """Nobody knows what happened: look, never guess."""
+    """The result of the request is unknown, so it looks again."""
 
-    async def test_a_copy_that_happened_though_its_answer_was_lost_is_found(self, world: World) -> None:
-        """One copy, one look."""
+    async def test_a_copy_with_a_lost_answer_is_found(self, world: World) -> None:
         transfer = world.put()
-        world.lose(TARGET_COPY)
+        world.lose_answer(TARGET_COPY)
         outcome = await start(world, transfer)
         assert outcome.verdict is Verdict.VERIFIED
-        assert world.acts == ["target.copy", "target.clear"]
+        assert world.target_writes == ["target.copy", "target.clear"]
 
-    async def test_a_copy_that_did_not_happen_is_made(self, world: World) -> None:
-        """A look shows nothing there; the second request makes it."""
+    async def test_a_copy_that_had_no_effect_is_repeated(self, world: World) -> None:
         transfer = world.put()
         world.refuse(TARGET_COPY, error_for_no_answer(TARGET_COPY), times=1)
         assert (await start(world, transfer)).verdict is Verdict.VERIFIED
-        assert world.acts == ["target.copy", "target.copy"]
+        assert world.target_writes == ["target.copy", "target.copy"]
 
-    async def test_an_async_copy_whose_answer_was_lost_is_waited_for(self, world: World) -> None:
-        """It is pending and it is of this version."""
+    async def test_an_async_copy_with_a_lost_answer_is_waited_for(self, world: World) -> None:
         transfer = world.put(kind=Kind.PAGE)
-        world.lose(TARGET_COPY)
+        world.lose_answer(TARGET_COPY)
         assert (await start(world, transfer)).verdict is Verdict.WAITING
-        assert world.acts == ["target.copy"]
+        assert world.target_writes == ["target.copy"]
 
-    async def test_without_any_answer_it_is_for_later_after_eight_looks(self, world: World) -> None:
-        """Bounded work."""
+    async def test_without_any_answer_it_is_retryable_after_eight_looks(self, world: World) -> None:
         transfer = world.put()
         world.refuse(TARGET_COPY, error_for_no_answer(TARGET_COPY))
         outcome = await start(world, transfer)
         assert outcome.verdict is Verdict.RETRYABLE
-        assert world.acts == ["target.copy"] * MAX_LOOKS
+        assert world.target_writes == ["target.copy"] * MAX_LOOKS
 
 
 REFUSALS = [
@@ -578,47 +539,43 @@ REFUSALS = [
 ]
 
 
-class TestARefusal:
-    """A code that does not mean "changed" is a refusal of this blob as soon as a look finds nothing changed."""
+class TestRefusal:
+    """A refusal with an unknown code is final once a look finds the target unchanged."""
 
     @pytest.mark.parametrize(("status", "code", "reason"), REFUSALS)
-    async def test_of_a_copy_is_permanent_after_one_act_and_two_looks(
+    async def test_of_a_copy_is_permanent_after_one_request_and_two_looks(
         self, world: World, status: int, code: str, reason: Reason
     ) -> None:
-        """The detail has the service's code."""
         transfer = world.put()
         world.refuse(TARGET_COPY, error_for_answer(TARGET_COPY, status, code))
         outcome = await start(world, transfer)
         assert (outcome.verdict, outcome.reason) == (Verdict.PERMANENT, reason)
         assert f"{status} {code}".strip() in outcome.detail
-        assert world.acts == ["target.copy"]
-        assert world.asked.count("source.head") <= 2
+        assert world.target_writes == ["target.copy"]
+        assert world.request_names.count("source.head") <= 2
 
-    async def test_of_a_copy_over_another_blob_too(self, world: World) -> None:
-        """What is there is what was there."""
+    async def test_of_an_overwrite_is_permanent(self, world: World) -> None:
         transfer = world.put()
-        world.land(replace(transfer, etag="0xOLD"), b"older")
+        world.put_copy(replace(transfer, etag="0xOLD"), b"older")
         world.refuse(TARGET_COPY, error_for_answer(TARGET_COPY, 409, "SomethingNew"))
         outcome = await start(world, transfer, first=False)
-        assert (outcome.verdict, world.acts) == (Verdict.PERMANENT, ["target.copy"])
+        assert (outcome.verdict, world.target_writes) == (Verdict.PERMANENT, ["target.copy"])
 
-    async def test_is_not_final_where_the_target_changed(self, world: World) -> None:
+    async def test_is_not_final_if_the_target_changed(self, world: World) -> None:
         """The blind first copy met a blob; the next one is conditional on it."""
         transfer = world.put()
-        world.land(replace(transfer, etag="0xOLD"), b"older")
+        world.put_copy(replace(transfer, etag="0xOLD"), b"older")
         world.refuse(TARGET_COPY, error_for_answer(TARGET_COPY, 409, "SomethingNew"), times=1)
         assert (await start(world, transfer)).verdict is Verdict.VERIFIED
-        assert world.acts == ["target.copy", "target.copy"]
+        assert world.target_writes == ["target.copy", "target.copy"]
 
-    async def test_is_not_final_where_the_source_changed(self, world: World) -> None:
-        """It is superseded."""
+    async def test_is_not_final_if_the_source_changed(self, world: World) -> None:
         transfer = world.put()
         world.refuse(TARGET_COPY, error_for_answer(TARGET_COPY, 409, "SomethingNew"), times=1)
-        world.when(TARGET_COPY, lambda: world.put(content=b"newer"))
+        world.before_next(TARGET_COPY, lambda: world.put(content=b"newer"))
         assert (await start(world, transfer)).verdict is Verdict.SUPERSEDED
 
     async def test_of_an_abort_is_permanent_while_the_same_copy_is_pending(self, world: World) -> None:
-        """One abort, two looks."""
         old = world.put(kind=Kind.PAGE)
         await start(world, old)
         new = world.put(content=b"newer")
@@ -627,106 +584,96 @@ class TestARefusal:
         outcome = await start(world, new, first=False)
         assert (outcome.verdict, outcome.reason) == (Verdict.PERMANENT, Reason.UNSUPPORTED_BLOB)
         assert "target.abort: 409 SomethingNew" in outcome.detail
-        assert world.acts == ["target.abort"]
+        assert world.target_writes == ["target.abort"]
 
     async def test_of_a_clearing_is_a_note(self, world: World) -> None:
-        """At once: the version is there."""
-        transfer = await copied(world)
+        transfer = await put_finished_copy(world)
         world.refuse(TARGET_CLEAR, error_for_answer(TARGET_CLEAR, 409, "SomethingNew"))
         outcome = await start(world, transfer, first=False)
-        assert (outcome.verdict, world.acts.count("target.clear")) == (Verdict.VERIFIED, 1)
+        assert (outcome.verdict, world.target_writes.count("target.clear")) == (Verdict.VERIFIED, 1)
         assert "409 SomethingNew" in outcome.note
 
-    async def test_of_a_look_at_a_blob_with_a_key_of_its_owners_is_permanent(self, world: World) -> None:
-        """The app cannot even see it."""
+    async def test_of_a_head_of_a_blob_with_a_customer_provided_key_is_permanent(self, world: World) -> None:
         world.refuse(SOURCE_HEAD, error_for_answer(SOURCE_HEAD, 409, "BlobUsesCustomerSpecifiedEncryption"))
         outcome = await start(world, world.put())
         assert (outcome.verdict, outcome.reason) == (Verdict.PERMANENT, Reason.UNSUPPORTED_BLOB)
-        assert world.asked.count("source.head") == 1
+        assert world.request_names.count("source.head") == 1
 
 
 class TestEngines:
-    """Rule 16: which engine, and when the other one is asked."""
+    """Rule 16: which engine, and when the other one is tried."""
 
-    async def test_auto_asks_the_other_engine_once_where_the_target_cannot_read_the_source(self, world: World) -> None:
-        """A firewall may let one in and not the other."""
+    async def test_auto_tries_the_other_engine_once_if_the_target_cannot_read_the_source(self, world: World) -> None:
+        """A firewall may allow one of them only."""
         transfer = world.put()
         world.refuse(TARGET_COPY, UNVERIFIED, times=1)
         outcome = await start(world, transfer)
         assert (outcome.verdict, outcome.engine) == (Verdict.WAITING, Engine.ASYNC)
-        assert world.acts == ["target.copy", "target.copy"]
+        assert world.target_writes == ["target.copy", "target.copy"]
 
     @pytest.mark.parametrize("status", [401, 403, 404, 409])
-    async def test_a_source_that_is_refused_to_one_engine_is_tried_by_the_other(
-        self, world: World, status: int
-    ) -> None:
-        """Whatever status the refusal has."""
+    async def test_a_source_refused_to_one_engine_is_tried_with_the_other(self, world: World, status: int) -> None:
         transfer = world.put()
         world.refuse(TARGET_COPY, error_for_answer(TARGET_COPY, status, CANNOT_VERIFY_SOURCE), times=1)
         assert (await start(world, transfer)).engine is Engine.ASYNC
-        assert world.acts == ["target.copy", "target.copy"]
+        assert world.target_writes == ["target.copy", "target.copy"]
 
     @pytest.mark.parametrize("status", [408, 429, 500, 503])
-    async def test_a_source_that_is_busy_is_for_later_by_the_same_engine(self, world: World, status: int) -> None:
-        """The other one would not help: it would empty the target and make the source busier still."""
+    async def test_a_busy_source_is_retryable_with_the_same_engine(self, world: World, status: int) -> None:
+        """The other engine would empty the target and add load to the source."""
         transfer = world.put()
         world.refuse(TARGET_COPY, error_for_answer(TARGET_COPY, status, CANNOT_VERIFY_SOURCE), times=1)
         outcome = await start(world, transfer)
         assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.THROTTLED)
-        assert world.acts == ["target.copy"]
+        assert world.target_writes == ["target.copy"]
 
-    async def test_refused_by_both_it_is_for_later_and_each_was_asked_once(self, world: World) -> None:
-        """The detail names both."""
+    async def test_a_source_refused_to_both_engines_is_retryable(self, world: World) -> None:
         transfer = world.put()
         world.refuse(TARGET_COPY, UNVERIFIED)
         outcome = await start(world, transfer)
         assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.SOURCE_UNREADABLE)
         assert "async, sync" in outcome.detail
-        assert world.acts == ["target.copy", "target.copy"]
+        assert world.target_writes == ["target.copy", "target.copy"]
 
     @pytest.mark.parametrize("engine", [EnginePreference.SYNC, EnginePreference.ASYNC])
     async def test_a_forced_engine_never_falls_back(self, engine: EnginePreference) -> None:
-        """Who forces `sync` does not want a target emptied."""
         world = World((with_engine(engine),))
         transfer = world.put()
         world.refuse(TARGET_COPY, UNVERIFIED)
         outcome = await start(world, transfer)
         assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.SOURCE_UNREADABLE)
-        assert world.acts == ["target.copy"]
+        assert world.target_writes == ["target.copy"]
 
-    async def test_a_blob_that_sync_cannot_carry_is_not_tried_by_async_after_all(self, world: World) -> None:
-        """What only `async` can carry has no other engine."""
+    async def test_an_append_blob_has_no_other_engine_than_async(self, world: World) -> None:
         transfer = world.put(kind=Kind.APPEND)
         world.refuse(TARGET_COPY, UNVERIFIED)
         assert (await start(world, transfer)).reason is Reason.SOURCE_UNREADABLE
-        assert world.acts == ["target.copy"]
+        assert world.target_writes == ["target.copy"]
 
     @pytest.mark.parametrize("kind", [Kind.PAGE, Kind.APPEND])
     async def test_a_forced_sync_that_cannot_carry_the_blob_is_unsupported(self, kind: Kind) -> None:
-        """Said at once, nothing is copied."""
         world = World((with_engine(EnginePreference.SYNC),))
         outcome = await start(world, world.put(kind=kind))
         assert (outcome.verdict, outcome.reason) == (Verdict.PERMANENT, Reason.UNSUPPORTED_BLOB)
-        assert world.acts == []
+        assert world.target_writes == []
 
-    def test_the_bound_of_sync_is_256_mib(self) -> None:
-        """The service's own."""
+    def test_the_limit_of_sync_is_256_mib(self) -> None:
         assert SYNC_LIMIT == 256 * 1024 * 1024
 
 
 class TestTags:
-    """Rule 18: index tags, where both sides allow."""
+    """Rule 18: index tags are copied if both sides allow it."""
 
-    async def test_they_are_carried(self, world: World) -> None:
-        """One more request, and only for a blob that has some."""
+    async def test_they_are_copied(self, world: World) -> None:
         transfer = world.put(tags={"team": "a"})
         outcome = await start(world, transfer)
         assert outcome.note == ""
         assert world.storage.blobs[transfer.target_blob].tags == {"team": "a"}
-        assert world.asked.count("source.tags") == 1
+        assert world.request_names.count("source.tags") == 1
 
-    async def test_refused_by_the_target_it_is_copied_without_and_the_note_says_so(self, world: World) -> None:
-        """A refusal for tags alone is no failure."""
+    async def test_if_the_target_refuses_them_the_blob_is_copied_without_and_the_note_says_so(
+        self, world: World
+    ) -> None:
         world.target.may_write_tags = False
         transfer = world.put(tags={"team": "a"})
         outcome = await start(world, transfer)
@@ -736,7 +683,7 @@ class TestTags:
             "(403 AuthorizationPermissionMismatch: the app's access is refused)"
         )
         assert world.storage.blobs[transfer.target_blob].tags == {}
-        assert world.acts == ["target.copy", "target.copy"]
+        assert world.target_writes == ["target.copy", "target.copy"]
 
     @pytest.mark.parametrize(
         ("status", "code"),
@@ -749,10 +696,8 @@ class TestTags:
             (409, "FeatureNotYetSupportedForHierarchicalNamespaceAccounts"),
         ],
     )
-    async def test_whatever_refuses_a_copy_with_them_it_is_tried_once_without(
-        self, world: World, status: int, code: str
-    ) -> None:
-        """A role of its own, a hierarchical namespace, an old account: the refusals of tags are many."""
+    async def test_a_copy_refused_with_them_is_tried_once_without(self, world: World, status: int, code: str) -> None:
+        """Tags are refused for many reasons: a role, a hierarchical namespace, an old account."""
         transfer = world.put(tags={"team": "a"})
         world.refuse(TARGET_COPY, error_for_answer(TARGET_COPY, status, code), times=1)
         outcome = await start(world, transfer)
@@ -760,129 +705,125 @@ class TestTags:
         assert outcome.note.startswith("index tags were not copied: the target's account refused them")
         assert code in outcome.note
         assert world.storage.blobs[transfer.target_blob].tags == {}
-        assert world.acts == ["target.copy", "target.copy"]
+        assert world.target_writes == ["target.copy", "target.copy"]
 
-    async def test_a_busy_service_is_no_reason_to_leave_them_out(self, world: World) -> None:
-        """Later, with them."""
+    async def test_a_busy_service_does_not_drop_them(self, world: World) -> None:
         transfer = world.put(tags={"team": "a"})
         world.refuse(TARGET_COPY, error_for_answer(TARGET_COPY, 503, "ServerBusy"), times=1)
         assert (await start(world, transfer)).reason is Reason.THROTTLED
-        assert world.acts == ["target.copy"]
+        assert world.target_writes == ["target.copy"]
 
-    async def test_no_answer_is_no_reason_to_leave_them_out(self, world: World) -> None:
-        """Looked at again, and copied with them."""
+    async def test_a_missing_answer_does_not_drop_them(self, world: World) -> None:
         transfer = world.put(tags={"team": "a"})
         world.refuse(TARGET_COPY, error_for_no_answer(TARGET_COPY), times=1)
         assert (await start(world, transfer)).note == ""
         assert world.storage.blobs[transfer.target_blob].tags == {"team": "a"}
 
-    async def test_not_readable_at_the_source_it_is_copied_without_and_the_note_says_so(self, world: World) -> None:
-        """Asked once."""
+    async def test_if_they_cannot_be_read_the_blob_is_copied_without_and_the_note_says_so(self, world: World) -> None:
         world.source.may_read_tags = False
         transfer = world.put(tags={"team": "a"})
         outcome = await start(world, transfer)
         assert outcome.verdict is Verdict.VERIFIED
         assert outcome.note == "index tags were not copied: the app may not read them at the source"
-        assert world.acts == ["target.copy"]
+        assert world.target_writes == ["target.copy"]
 
     async def test_a_refusal_of_a_copy_without_tags_is_a_failure(self, world: World) -> None:
-        """There is nothing to leave out."""
         transfer = world.put()
         world.refuse(TARGET_COPY, error_for_answer(TARGET_COPY, 403, "AuthorizationPermissionMismatch"))
         outcome = await start(world, transfer)
         assert outcome.verdict in {Verdict.RETRYABLE, Verdict.PERMANENT}
         assert outcome.reason is Reason.TARGET_UNWRITABLE
-        assert world.acts == ["target.copy"]
+        assert world.target_writes == ["target.copy"]
 
-    async def test_a_role_that_lacks_everything_costs_one_more_copy_and_is_then_a_failure(self, world: World) -> None:
-        """The same code refuses tags and copies: without tags it is plain."""
+    async def test_without_any_write_access_the_copy_without_them_fails_too(self, world: World) -> None:
+        """The same code refuses tags and copies."""
         transfer = world.put(tags={"team": "a"})
         world.refuse(TARGET_COPY, error_for_answer(TARGET_COPY, 403, "AuthorizationPermissionMismatch"))
         outcome = await start(world, transfer)
         assert outcome.reason is Reason.TARGET_UNWRITABLE
-        assert world.acts == ["target.copy", "target.copy"]
+        assert world.target_writes == ["target.copy", "target.copy"]
 
-    async def test_throttled_while_reading_them_is_for_later(self, world: World) -> None:
-        """Not without tags, then: later, with them."""
+    async def test_throttling_while_reading_them_is_retryable(self, world: World) -> None:
         transfer = world.put(tags={"team": "a"})
         world.refuse(SOURCE_TAGS, error_for_answer(SOURCE_TAGS, 503, "ServerBusy"))
         assert (await start(world, transfer)).reason is Reason.THROTTLED
-        assert world.acts == []
+        assert world.target_writes == []
 
 
-class TestTheEnd:
-    """Rule 5: who acts for an attempt that ended stops."""
+class TestRecordedEnd:
+    """Rule 5: a run of an ended attempt stops."""
 
     @pytest.mark.parametrize("state", [State.CANCELLED, State.DEAD_LETTERED])
-    async def test_an_ended_attempt_acts_no_more(self, world: World, state: State) -> None:
-        """A late activity, a lost race, a duplicate after the history is gone."""
+    async def test_an_ended_attempt_does_not_act(self, world: World, state: State) -> None:
         transfer = world.put()
         await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(state, Reason.THROTTLED, "503")))
         outcome = await start(world, transfer)
         assert (outcome.verdict, outcome.ending) == (Verdict.ENDED, Ending(state, Reason.THROTTLED, "503"))
-        assert world.acts == []
+        assert world.target_writes == []
 
     async def test_a_newer_attempt_acts(self, world: World) -> None:
-        """A replay."""
         transfer = world.put()
         await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.CANCELLED)))
         assert (await start(world, transfer, attempt=1)).verdict is Verdict.VERIFIED
 
-    async def test_an_end_that_is_recorded_while_it_looks_is_seen_by_the_next_look(self, world: World) -> None:
-        """It is read beside each HEAD of the source."""
+    async def test_an_end_recorded_during_a_look_is_seen_by_the_next_look(self, world: World) -> None:
         transfer = world.put()
         ended = Ended(transfer.id, 0, Ending(State.CANCELLED))
         world.refuse(TARGET_COPY, error_for_no_answer(TARGET_COPY), times=1)
-        world.when(TARGET_COPY, lambda: world.dead_letters.ends.update({transfer.id: ended}))
+        world.before_next(TARGET_COPY, lambda: world.dead_letters.ends.update({transfer.id: ended}))
         outcome = await start(world, transfer)
         assert outcome.ending == Ending(State.CANCELLED)
-        assert world.acts == ["target.copy"]
+        assert world.target_writes == ["target.copy"]
 
 
-async def test_a_failed_copy_is_begun_again_over_what_it_left(world: World) -> None:
-    """An empty blob with our metadata is no receipt."""
+async def test_a_failed_copy_is_begun_again(world: World) -> None:
     transfer = world.put(kind=Kind.PAGE)
     await start(world, transfer)
     world.storage.fail(transfer.target_blob, "500 InternalError")
     assert world.storage.blobs[transfer.target_blob].copy.status is CopyStatus.FAILED  # type: ignore[union-attr]
     assert (await start(world, transfer, first=False)).verdict is Verdict.WAITING
-    assert world.acts == ["target.copy", "target.copy"]
+    assert world.target_writes == ["target.copy", "target.copy"]
 
 
-class TestAnUnfinishedUpload:
-    """A target that no look shows, and that exists all the same."""
+class TestUnfinishedUpload:
+    """A target that a HEAD does not show and that exists."""
 
-    TAKEN = error_for_answer(TARGET_COPY, 409, "BlobAlreadyExists")
+    ALREADY_EXISTS = error_for_answer(TARGET_COPY, 409, "BlobAlreadyExists")
 
     @pytest.mark.parametrize(("first", "acts"), [(True, 3), (False, 2)])
-    async def test_is_told_after_two_looks_that_show_nothing(self, world: World, acts: int, *, first: bool) -> None:
-        """Not after ten minutes of tries; with what it may be and what to do. A blind first copy proves nothing."""
+    async def test_it_is_permanent_after_two_looks_that_show_nothing(
+        self, world: World, acts: int, *, first: bool
+    ) -> None:
+        """The detail says what it may be and what to do. A blind first copy does not count."""
         transfer = world.put()
-        world.refuse(TARGET_COPY, self.TAKEN)
+        world.refuse(TARGET_COPY, self.ALREADY_EXISTS)
         outcome = await start(world, transfer, first=first)
         assert (outcome.verdict, outcome.reason) == (Verdict.PERMANENT, Reason.TARGET_CONFLICT)
         assert "409 BlobAlreadyExists" in outcome.detail
         assert "started an upload" in outcome.detail
         assert len(f"target.copy: {outcome.detail}") < MAX_DETAIL
-        assert world.acts == ["target.copy"] * acts
-        assert world.asked.count("target.head") == 2
+        assert world.target_writes == ["target.copy"] * acts
+        assert world.request_names.count("target.head") == 2
 
-    async def test_is_none_where_it_happens_once(self, world: World) -> None:
-        """Somebody wrote and deleted between the look and the copy."""
+    async def test_once_is_a_race(self, world: World) -> None:
         transfer = world.put()
-        world.refuse(TARGET_COPY, self.TAKEN, times=1)
+        world.refuse(TARGET_COPY, self.ALREADY_EXISTS, times=1)
         assert (await start(world, transfer, first=False)).verdict is Verdict.VERIFIED
 
-    async def test_is_none_where_a_blob_was_seen_in_between(self, world: World) -> None:
-        """Only twice in a row is no race: absent and taken, there and changed, absent and taken, absent."""
+    async def test_a_blob_seen_in_between_resets_the_count(self, world: World) -> None:
+        """In turn: absent but exists, there but changed, absent but exists, absent."""
         transfer = world.put()
-        for refusal in (self.TAKEN, error_for_answer(TARGET_COPY, 412, "ConditionNotMet"), self.TAKEN):
+        for refusal in (
+            self.ALREADY_EXISTS,
+            error_for_answer(TARGET_COPY, 412, "ConditionNotMet"),
+            self.ALREADY_EXISTS,
+        ):
             world.refuse(TARGET_COPY, refusal, times=1)
 
         def appear() -> None:
-            world.land(replace(transfer, etag="0xOLD"), b"older")
-            world.when(TARGET_HEAD, lambda: world.storage.remove(transfer.target_blob))
+            world.put_copy(replace(transfer, etag="0xOLD"), b"older")
+            world.before_next(TARGET_HEAD, lambda: world.storage.remove(transfer.target_blob))
 
-        world.when(TARGET_HEAD, lambda: world.when(TARGET_HEAD, appear))
+        world.before_next(TARGET_HEAD, lambda: world.before_next(TARGET_HEAD, appear))
         assert (await start(world, transfer, first=False)).verdict is Verdict.VERIFIED
-        assert world.acts == ["target.copy"] * 4
+        assert world.target_writes == ["target.copy"] * 4

@@ -27,7 +27,16 @@ from rules.orchestrations.instance import Instance
 from rules.orchestrations.liveness import RETENTION
 from rules.transfers.model import Ended, Ending, Run, Transfer
 from rules.transfers.states import State
-from tests.unit.job_runs import MOMENT, OTHER, carry, dead, done, step, told, until
+from tests.unit.job_runs import (
+    MILLISECOND,
+    OTHER_ROUTE,
+    finish_transfers,
+    put_dead_letter,
+    results_by_id,
+    run_next_batch,
+    run_to_end,
+    run_until,
+)
 from tests.unit.samples import NAME, NOW, ROUTE
 from tests.unit.world import World
 
@@ -51,7 +60,7 @@ class TestDiscard:
     async def test_resolves_the_dead_letter_and_keeps_it_readable_while_the_transfer_stays_dead_lettered(
         self, world: World
     ) -> None:
-        transfer = await dead(world, NAME)
+        transfer = await put_dead_letter(world, NAME)
         shown = await get_transfer(world.ports, world.instances, transfer.id)
         assert shown["letter"] == {"state": "open", "resolved_at": None, "resolved_as": None}
         kept = await discard(world.ports, world.instances, transfer.id)
@@ -61,7 +70,7 @@ class TestDiscard:
         shown = await get_transfer(world.ports, world.instances, transfer.id)
         assert shown["state"] == "dead_lettered"
         assert shown["letter"] == {"state": "resolved", "resolved_at": stamp(NOW), "resolved_as": "discarded"}
-        assert "instances.start" not in world.asked
+        assert "instances.start" not in world.request_names
 
     async def test_a_dead_letter_of_a_message_can_be_discarded(self, world: World) -> None:
         identity = await refuse(world.ports, b"hello", RejectedEvent(Reason.MALFORMED, "no JSON"))
@@ -82,16 +91,16 @@ class TestDiscard:
             await discard(world.ports, world.instances, UNKNOWN)
 
     async def test_a_second_discard_is_a_conflict_and_writes_nothing(self, world: World) -> None:
-        transfer = await dead(world, NAME)
+        transfer = await put_dead_letter(world, NAME)
         await discard_letter(world, transfer)
-        writes = world.asked.count(LETTERS_WRITE.name)
+        writes = world.request_names.count(LETTERS_WRITE.name)
         with pytest.raises(Resolved, match="was discarded") as caught:
             await discard_letter(world, transfer)
         assert caught.value.facts == {"resolved_as": "discarded"}
-        assert world.asked.count(LETTERS_WRITE.name) == writes
+        assert world.request_names.count(LETTERS_WRITE.name) == writes
 
     async def test_a_dead_letter_that_a_replay_resolved_is_a_conflict(self, world: World) -> None:
-        transfer = await dead(world, NAME)
+        transfer = await put_dead_letter(world, NAME)
         await world.dead_letters.resolve(transfer.id, 0, "verified", NOW)
         with pytest.raises(Resolved, match="already resolved") as caught:
             await discard_letter(world, transfer)
@@ -101,29 +110,29 @@ class TestDiscard:
     async def test_a_dead_letter_that_is_being_replayed_is_a_conflict_with_retry_after(
         self, world: World, status: str
     ) -> None:
-        transfer = await dead(world, NAME)
-        world.stands(transfer, status, Run(transfer, NOW, attempt=1, has_open_dead_letter=True))
+        transfer = await put_dead_letter(world, NAME)
+        world.put_instance(transfer, status, Run(transfer, NOW, attempt=1, has_open_dead_letter=True))
         with pytest.raises(StillRunning) as caught:
             await discard_letter(world, transfer)
         assert caught.value.retry_after == 30
         assert transfer.id in world.dead_letters.open
 
     async def test_a_discarded_dead_letter_cannot_be_replayed_but_its_blob_can_be_shared(self, world: World) -> None:
-        transfer = await dead(world, NAME)
+        transfer = await put_dead_letter(world, NAME)
         await discard_letter(world, transfer)
         with pytest.raises(Resolved, match="was discarded") as caught:
             await replay(world.ports, world.instances, transfer.id)
         assert "POST /api/transfers" in caught.value.fix
-        assert "instances.start" not in world.asked
+        assert "instances.start" not in world.request_names
         await share(world.ports, world.instances, ROUTE.name, NAME)
         run = world.instances.kept[transfer.id].run
         assert run is not None
         assert (run.attempt, run.has_open_dead_letter) == (1, False)
-        await carry(world)
+        await finish_transfers(world)
         assert world.at(transfer.target_blob) is not None
 
     async def test_a_later_failure_reopens_the_dead_letter(self, world: World) -> None:
-        transfer = await dead(world, NAME)
+        transfer = await put_dead_letter(world, NAME)
         await discard_letter(world, transfer)
         await dead_letter_again(world, transfer)
         opened = world.dead_letters.open[transfer.id]
@@ -135,22 +144,22 @@ class TestDiscard:
 
 class TestRaces:
     async def test_a_failure_of_a_concurrent_replay_reopens_the_dead_letter(self, world: World) -> None:
-        transfer = await dead(world, NAME)
+        transfer = await put_dead_letter(world, NAME)
         run = Run(transfer, NOW, attempt=1, has_open_dead_letter=True)
-        world.when(LETTERS_WRITE, partial(world.stands, transfer, "Running", run))
+        world.before_next(LETTERS_WRITE, partial(world.put_instance, transfer, "Running", run))
         await discard_letter(world, transfer)
         await dead_letter_again(world, transfer)
         assert world.dead_letters.open[transfer.id].last == 1
 
     @pytest.mark.parametrize("how", ["verified", "superseded", "cancelled"])
     async def test_a_replay_that_ends_first_wins(self, world: World, how: str) -> None:
-        transfer = await dead(world, NAME)
+        transfer = await put_dead_letter(world, NAME)
         open_ = world.dead_letters.open
 
         def resolve() -> None:
             world.dead_letters.resolved[transfer.id] = letters.resolve(open_.pop(transfer.id), NOW, how)
 
-        world.when(INSTANCES_FIND, resolve)
+        world.before_next(INSTANCES_FIND, resolve)
         with pytest.raises(Resolved) as caught:
             await discard_letter(world, transfer)
         assert caught.value.facts == {"resolved_as": how}
@@ -159,75 +168,75 @@ class TestRaces:
         assert not ended.discarded
 
     async def test_a_newer_failure_is_not_discarded(self, world: World) -> None:
-        transfer = await dead(world, NAME)
+        transfer = await put_dead_letter(world, NAME)
         later = letters.merge(
             world.dead_letters.open[transfer.id], letters.of_run(Run(transfer, NOW, attempt=1), NOW, "1")
         )
         assert later is not None
-        world.when(INSTANCES_FIND, partial(world.dead_letters.open.__setitem__, transfer.id, later))
+        world.before_next(INSTANCES_FIND, partial(world.dead_letters.open.__setitem__, transfer.id, later))
         with pytest.raises(Conflict, match="failed again"):
             await discard_letter(world, transfer)
         assert world.dead_letters.open[transfer.id].last == 1
 
     async def test_a_dead_letter_that_disappears_during_the_discard_is_written_again(self, world: World) -> None:
-        transfer = await dead(world, NAME)
-        world.when(INSTANCES_FIND, world.dead_letters.open.clear)
+        transfer = await put_dead_letter(world, NAME)
+        world.before_next(INSTANCES_FIND, world.dead_letters.open.clear)
         with pytest.raises(Conflict):
             await discard_letter(world, transfer)
         await sweep(world.ports, world.instances)
-        await carry(world)
+        await finish_transfers(world)
         assert transfer.id in world.dead_letters.open
 
     async def test_two_concurrent_discards_both_succeed(self, world: World) -> None:
-        transfer = await dead(world, NAME)
+        transfer = await put_dead_letter(world, NAME)
         discarded = letters.resolve(world.dead_letters.open[transfer.id], NOW, "discarded")
 
         def first() -> None:
             del world.dead_letters.open[transfer.id]
             world.dead_letters.resolved[transfer.id] = discarded
 
-        world.when(LETTERS_WRITE, first)
+        world.before_next(LETTERS_WRITE, first)
         assert await discard(world.ports, world.instances, transfer.id) == discarded
 
     async def test_the_sweep_neither_rewrites_nor_reads_a_discarded_dead_letter(self, world: World) -> None:
-        made = [await dead(world, f"in/{number}") for number in range(3)]
+        made = [await put_dead_letter(world, f"in/{number}") for number in range(3)]
         for transfer in made:
             await discard_letter(world, transfer)
         world.requests.clear()
         await sweep(world.ports, world.instances)
-        assert world.asked == ["letters.list", "letters.list"]
+        assert world.request_names == ["letters.list", "letters.list"]
 
     async def test_the_sweep_does_not_rewrite_it_after_the_container_deleted_it(self, world: World) -> None:
-        transfer = await dead(world, NAME)
+        transfer = await put_dead_letter(world, NAME)
         await discard_letter(world, transfer)
         world.dead_letters.resolved.clear()
         await sweep(world.ports, world.instances)
-        await carry(world)
+        await finish_transfers(world)
         assert world.dead_letters.open == {}
         world.pass_time(RETENTION.total_seconds() + 1)
         assert await purge(world.ports, world.instances) == 1
 
     async def test_a_sweep_that_began_before_the_discard_does_not_rewrite_it(self, world: World) -> None:
-        transfer = await dead(world, NAME)
+        transfer = await put_dead_letter(world, NAME)
         lost = world.dead_letters.open.pop(transfer.id)
         await sweep(world.ports, world.instances)
         late = world.instances.kept[transfer.id]
         await world.dead_letters.write(lost)
-        world.stands(transfer, "Completed", output={"state": "dead_lettered"})
+        world.put_instance(transfer, "Completed", output={"state": "dead_lettered"})
         await discard_letter(world, transfer)
         world.instances.kept[transfer.id] = late
-        await carry(world)
+        await finish_transfers(world)
         assert world.dead_letters.open == {}
 
     async def test_a_late_duplicate_of_the_event_copies_nothing_and_reopens_nothing(self, world: World) -> None:
         """Before the purge of its history it starts nothing; afterwards it ends as the record of the end says."""
-        transfer = await dead(world, NAME)
+        transfer = await put_dead_letter(world, NAME)
         await discard_letter(world, transfer)
         assert (await accept(world.ports, world.instances, world.event(transfer))).started == ()
         world.pass_time(RETENTION.total_seconds() + 1)
         assert await purge(world.ports, world.instances) == 1
         assert (await accept(world.ports, world.instances, world.event(transfer))).started == (transfer.id,)
-        await carry(world)
+        await finish_transfers(world)
         assert (await get_transfer(world.ports, world.instances, transfer.id))["letter"]["resolved_as"] == "discarded"
         assert world.dead_letters.open == {}
         assert world.at(transfer.target_blob) is None
@@ -259,22 +268,22 @@ class TestBulkDiscard:
             ({}, {"in/1", "in/2", "in/3"}),
             ({"reason": Reason.THROTTLED}, {"in/1", "in/3"}),
             ({"route": "other"}, {"in/3"}),
-            ({"since": NOW + MOMENT}, {"in/2"}),
-            ({"until": NOW + MOMENT}, {"in/1", "in/3"}),
+            ({"since": NOW + MILLISECOND}, {"in/2"}),
+            ({"until": NOW + MILLISECOND}, {"in/1", "in/3"}),
         ],
     )
     async def test_filters_select_the_dead_letters_to_discard(self, wanted: dict[str, Any], names: set[str]) -> None:
         """A dry run counts the same, and discards none."""
-        world = World(routes=(ROUTE, OTHER))
+        world = World(routes=(ROUTE, OTHER_ROUTE))
         made = [
-            await dead(world, "in/1", Reason.THROTTLED),
-            await dead(world, "in/2", Reason.TARGET_UNWRITABLE, NOW + 2 * MOMENT),
-            await dead(world, "in/3", Reason.THROTTLED, route=OTHER),
+            await put_dead_letter(world, "in/1", Reason.THROTTLED),
+            await put_dead_letter(world, "in/2", Reason.TARGET_UNWRITABLE, NOW + 2 * MILLISECOND),
+            await put_dead_letter(world, "in/3", Reason.THROTTLED, route=OTHER_ROUTE),
         ]
         meant = {transfer.id for transfer in made if transfer.name in names}
-        dry = await done(world, replace(DISCARD, dry_run=True, **wanted))
+        dry = await run_to_end(world, replace(DISCARD, dry_run=True, **wanted))
         assert (dry.tally, len(world.dead_letters.open)) == (Tally(found=len(meant), bytes=10 * len(meant)), 3)
-        job = await done(world, replace(DISCARD, **wanted))
+        job = await run_to_end(world, replace(DISCARD, **wanted))
         assert (job.state, job.tally.discarded) == (JobState.DONE, len(meant))
         assert {letter.resolved_as for letter in world.dead_letters.resolved.values()} == {"discarded"}
         assert (set(world.dead_letters.resolved), set(world.dead_letters.open)) == (
@@ -284,18 +293,18 @@ class TestBulkDiscard:
 
     async def test_the_result_of_each_line_is_discarded_running_or_refused(self, world: World) -> None:
         """A dead letter that failed again after the survey stays open."""
-        well, running, again = [await dead(world, f"in/{number}") for number in range(3)]
-        resolved, before, gone = [await dead(world, f"in/{number}") for number in range(3, 6)]
+        well, running, again = [await put_dead_letter(world, f"in/{number}") for number in range(3)]
+        resolved, before, gone = [await put_dead_letter(world, f"in/{number}") for number in range(3, 6)]
         message = await refuse(world.ports, b"hello", RejectedEvent(Reason.MALFORMED, "no JSON"))
-        job = await until(world, DISCARD, Phase.ACT)
-        world.stands(running, "Running", Run(running, NOW, attempt=1))
+        job = await run_until(world, DISCARD, Phase.ACT)
+        world.put_instance(running, "Running", Run(running, NOW, attempt=1))
         world.pass_time(60)
         await dead_letter_again(world, again)
         await world.dead_letters.resolve(resolved.id, 0, "verified", NOW)
-        await world.dead_letters.resolve(before.id, 0, "discarded", NOW - MOMENT)
+        await world.dead_letters.resolve(before.id, 0, "discarded", NOW - MILLISECOND)
         del world.dead_letters.open[gone.id]
-        job = await done(world, job)
-        assert told(world, job) == {
+        job = await run_to_end(world, job)
+        assert results_by_id(world, job) == {
             **dict.fromkeys((well.id, message), "discarded"),
             running.id: "running",
             **dict.fromkeys((again.id, resolved.id, before.id, gone.id), "refused"),
@@ -307,37 +316,37 @@ class TestBulkDiscard:
         assert job.tally == Tally(found=7, bytes=60, discarded=2, running=1, refused=4)
 
     async def test_a_repeated_batch_reports_its_own_discards_as_discarded(self, world: World) -> None:
-        made = [await dead(world, f"in/{number}") for number in range(5)]
-        job = await until(world, DISCARD, Phase.ACT)
-        await step(world, job)
+        made = [await put_dead_letter(world, f"in/{number}") for number in range(5)]
+        job = await run_until(world, DISCARD, Phase.ACT)
+        await run_next_batch(world, job)
         world.reports.pages.pop(results_page(job.id, 0))  # as if the batch had been lost before it wrote them
-        ended = await done(world, job)
-        assert told(world, ended) == {transfer.id: "discarded" for transfer in made}
+        ended = await run_to_end(world, job)
+        assert results_by_id(world, ended) == {transfer.id: "discarded" for transfer in made}
 
     async def test_the_rate_limit_holds(self, world: World) -> None:
         for number in range(25):
-            await dead(world, f"in/{number:02}")
-        job = await until(world, replace(DISCARD, rate=2), Phase.ACT)
-        job = await step(world, job)
+            await put_dead_letter(world, f"in/{number:02}")
+        job = await run_until(world, replace(DISCARD, rate=2), Phase.ACT)
+        job = await run_next_batch(world, job)
         assert (job.tally.discarded, job.pause) == (10, 5)
 
     async def test_a_bulk_replay_refuses_a_discarded_dead_letter(self, world: World) -> None:
-        transfer = await dead(world, NAME)
-        job = await until(world, REPLAY, Phase.ACT)
+        transfer = await put_dead_letter(world, NAME)
+        job = await run_until(world, REPLAY, Phase.ACT)
         await discard_letter(world, transfer)
-        assert told(world, await done(world, job)) == {transfer.id: "refused"}
+        assert results_by_id(world, await run_to_end(world, job)) == {transfer.id: "refused"}
 
     async def test_with_a_concurrent_bulk_replay_each_dead_letter_is_either_replayed_or_discarded(
         self, world: World
     ) -> None:
-        made = [await dead(world, f"in/{number:02}") for number in range(20)]
-        discards = await until(world, replace(DISCARD, rate=1), Phase.ACT)
-        replays = await until(world, replace(REPLAY, rate=1), Phase.ACT)
+        made = [await put_dead_letter(world, f"in/{number:02}") for number in range(20)]
+        discards = await run_until(world, replace(DISCARD, rate=1), Phase.ACT)
+        replays = await run_until(world, replace(REPLAY, rate=1), Phase.ACT)
         while discards.phase or replays.phase:
-            discards = await step(world, discards) if discards.phase else discards
-            await carry(world)
-            replays = await step(world, replays) if replays.phase else replays
-        await carry(world)
+            discards = await run_next_batch(world, discards) if discards.phase else discards
+            await finish_transfers(world)
+            replays = await run_next_batch(world, replays) if replays.phase else replays
+        await finish_transfers(world)
         fates = {letter.id: letter.resolved_as for letter in world.dead_letters.resolved.values()}
         assert set(fates) == {transfer.id for transfer in made}
         copied = {transfer.id for transfer in made if world.at(transfer.target_blob)}
@@ -345,9 +354,9 @@ class TestBulkDiscard:
 
 
 async def test_a_reconcile_skips_a_discarded_dead_letter_and_names_the_fix(world: World) -> None:
-    transfer = await dead(world, NAME)
+    transfer = await put_dead_letter(world, NAME)
     await discard_letter(world, transfer)
-    job = await done(world)
-    assert told(world, job) == {transfer.id: "skipped"}
+    job = await run_to_end(world)
+    assert results_by_id(world, job) == {transfer.id: "skipped"}
     [line] = world.reports.pages[results_page(job.id, 0)]
     assert line["detail"] == "dead_lettered, dead letter discarded: share it with POST /api/transfers"

@@ -6,7 +6,7 @@ from operations.dead_letters.look import MAX_PAGES, list_open
 from operations.transfers.accept import refuse
 from rules.errors import Reason
 from rules.events import RejectedEvent
-from tests.unit.job_runs import dead
+from tests.unit.job_runs import put_dead_letter
 from tests.unit.samples import NAME, ROUTE
 from tests.unit.world import World
 
@@ -17,7 +17,7 @@ class TestListOpen:
         return [item["id"] for item in (await list_open(world.ports, by, limit, None))["items"]]
 
     async def test_filters_by_name_route_and_reason(self, world: World) -> None:
-        one, other = await dead(world, NAME), await dead(world, NAME + "x")
+        one, other = await put_dead_letter(world, NAME), await put_dead_letter(world, NAME + "x")
         await refuse(world.ports, b"hello", RejectedEvent(Reason.MALFORMED, NAME))
         assert await self.listed_ids(world, name=NAME) == [one.id]
         assert await self.listed_ids(world, name=other.name, route=ROUTE.name, reason="throttled") == [other.id]
@@ -27,21 +27,23 @@ class TestListOpen:
 
     @pytest.mark.parametrize("name", ["in/ü 🎈", "in/100%", "in/%41", "in/a\r\nb", "in/<script>", "in/' or 1=1 --"])
     async def test_names_are_compared_exactly(self, world: World, name: str) -> None:
-        await dead(world, "in/A")
-        made = await dead(world, name)
+        await put_dead_letter(world, "in/A")
+        made = await put_dead_letter(world, name)
         assert await self.listed_ids(world, name=name) == [made.id]
 
     async def test_names_that_the_list_truncates_are_distinguished(self, world: World) -> None:
         long = "in/" + "🎈" * 500
-        made = [await dead(world, long + end) for end in ("a", "b")]
+        made = [await put_dead_letter(world, long + end) for end in ("a", "b")]
         assert await self.listed_ids(world, name=long + "b") == [made[1].id]
         assert await self.listed_ids(world, name=long + "c") == []
 
     async def test_pages_without_a_match_are_skipped_up_to_a_limit(self, world: World) -> None:
-        made = sorted([await dead(world, f"in/{number}") for number in range(MAX_PAGES + 2)], key=lambda t: t.id)
+        made = sorted(
+            [await put_dead_letter(world, f"in/{number}") for number in range(MAX_PAGES + 2)], key=lambda t: t.id
+        )
         page = await list_open(world.ports, {"name": made[5].name}, 1, None)
-        assert ([item["id"] for item in page["items"]], world.asked.count("letters.list")) == ([made[5].id], 6)
+        assert ([item["id"] for item in page["items"]], world.request_names.count("letters.list")) == ([made[5].id], 6)
         page = await list_open(world.ports, {"name": made[-1].name}, 1, None)
-        assert (page["items"], world.asked.count("letters.list")) == ([], 6 + MAX_PAGES)
+        assert (page["items"], world.request_names.count("letters.list")) == ([], 6 + MAX_PAGES)
         page = await list_open(world.ports, {"name": made[-1].name}, 1, page["continuation"])
         assert ([item["id"] for item in page["items"]], page["continuation"]) == ([made[-1].id], None)

@@ -20,7 +20,7 @@ from rules.jobs.status import progress
 from rules.orchestrations.instance import Instance
 from rules.transfers.identity import JOB_ID_PATTERN
 from rules.transfers.model import Run
-from tests.unit.job_runs import RECONCILE, missing, step, until
+from tests.unit.job_runs import RECONCILE, put_missing, run_next_batch, run_until
 from tests.unit.samples import NOW
 from tests.unit.world import World
 
@@ -112,7 +112,7 @@ class TestGet:
 
     async def test_an_id_without_a_readable_job_is_not_found(self, world: World) -> None:
         transfer = world.put()
-        world.stands(transfer, "Running", Run(transfer, NOW))
+        world.put_instance(transfer, "Running", Run(transfer, NOW))
         world.instances.kept[RECONCILE.id] = Instance(RECONCILE.id, "Running", None, {}, None, NOW)
         for identity in (manage.new_id(JobKind.REPLAY), transfer.id, RECONCILE.id):
             with pytest.raises(NotFound):
@@ -123,7 +123,7 @@ class TestGet:
                 await manage.cancel(world.instances, identity)
 
     async def test_a_list_has_the_jobs_of_one_kind_in_pages(self, world: World) -> None:
-        world.stands(world.put(), "Running")
+        world.put_instance(world.put(), "Running")
         made = {work: set[str]() for work in JobKind}
         for work in JobKind:
             for _ in range(7):
@@ -142,8 +142,8 @@ class TestGet:
 
 class TestReport:
     async def test_the_pages_of_a_report_have_every_line_once(self, world: World) -> None:
-        made = missing(world, 1_030)
-        job = await until(world, replace(RECONCILE, rate=100), None)
+        made = put_missing(world, 1_030)
+        job = await run_until(world, replace(RECONCILE, rate=100), None)
         put_instance(world, RECONCILE, "Completed", job)
         pages = await read_all_pages(world, job)
         assert [len(page) for page in pages] == [500, 500, 30, 500, 500, 30]
@@ -152,7 +152,7 @@ class TestReport:
         assert sorted(line["id"] for line in everything if "result" in line) == sorted(item.id for item in made)
 
     async def test_pages_keep_their_numbers_while_the_job_runs(self, world: World) -> None:
-        missing(world, 1_030)
+        put_missing(world, 1_030)
         job, seen, number = replace(RECONCILE, rate=100), list[list[dict[str, Any]]](), 0
         while job.phase:
             put_instance(world, RECONCILE, now=job)
@@ -161,7 +161,7 @@ class TestReport:
                 seen.append(lines)
                 number += 1
             assert more is (number < job.pages + job.batches if lines else False)
-            job = await step(world, job)
+            job = await run_next_batch(world, job)
         put_instance(world, RECONCILE, "Completed", job)
         pages = await read_all_pages(world, job)
         assert seen == pages[: len(seen)]
@@ -172,7 +172,7 @@ class TestReport:
         assert await manage.read_report(world.ports, world.instances, RECONCILE.id, 0) == ([], False)
         put_instance(world, RECONCILE, "Completed", ACTING)
         assert await manage.read_report(world.ports, world.instances, RECONCILE.id, 10**9) == ([], False)
-        assert "reports.read" not in world.asked
+        assert "reports.read" not in world.request_names
 
     async def test_a_deleted_page_is_empty_and_the_next_page_follows(self, world: World) -> None:
         await world.reports.write(found_page(RECONCILE.id, 1), [{"name": "kept"}])
@@ -275,12 +275,12 @@ class TestCancel:
             await manage.cancel(world.instances, RECONCILE.id, FakePause(world))
 
     async def test_transfers_started_before_the_cancel_continue(self, world: World) -> None:
-        missing(world, 45)
-        job = await step(world, await until(world, RECONCILE, Phase.ACT))
+        put_missing(world, 45)
+        job = await run_next_batch(world, await run_until(world, RECONCILE, Phase.ACT))
         ended = cancel(job, NOW)
         assert (ended.state, ended.tally.started, ended.tally.found) == (JobState.CANCELLED, 20, 45)
         assert sum(instance.running for instance in world.instances.kept.values()) == 20
-        again = await until(world, replace(RECONCILE, id="reconcile-" + "b" * 24), None)
+        again = await run_until(world, replace(RECONCILE, id="reconcile-" + "b" * 24), None)
         assert (again.tally.running, again.tally.started) == (20, 25)
 
     def test_a_batch_that_ends_after_the_cancel_is_counted(self) -> None:

@@ -25,7 +25,7 @@ async def test_an_event_starts_its_transfer_with_one_look_and_one_start(world: W
     transfer = world.put()
     accepted = await accept(world.ports, world.instances, world.event(transfer))
     assert accepted == Accepted(started=(transfer.id,))
-    assert world.asked == ["instances.find", "instances.start"]
+    assert world.request_names == ["instances.find", "instances.start"]
     started = world.instances.kept[transfer.id].run
     assert started == Run(transfer, NOW)
     assert started is not None
@@ -49,10 +49,10 @@ def _run(instance: object) -> Run:
 async def test_a_duplicate_starts_nothing_in_any_status_of_the_instance(world: World, status: str) -> None:
     """The host silently replaces an ended instance: a cancelled transfer would run again."""
     transfer = world.put()
-    world.stands(transfer, status)
+    world.put_instance(transfer, status)
     accepted = await accept(world.ports, world.instances, world.event(transfer))
     assert accepted == Accepted(duplicates=(transfer.id,))
-    assert world.asked == ["instances.find"]
+    assert world.request_names == ["instances.find"]
     assert world.instances.kept[transfer.id].status == status
 
 
@@ -66,7 +66,7 @@ def ended_as_deleted(transfer: Transfer) -> tuple[Run, object]:
 async def test_an_event_of_a_blob_recorded_as_deleted_starts_the_next_attempt(world: World) -> None:
     transfer = world.put()
     run, output = ended_as_deleted(transfer)
-    world.stands(transfer, "Completed", run, output)
+    world.put_instance(transfer, "Completed", run, output)
     accepted = await accept(world.ports, world.instances, world.event(transfer))
     assert accepted == Accepted(started=(transfer.id,))
     assert _run(world.instances.kept[transfer.id]).attempt == 1
@@ -76,16 +76,16 @@ async def test_an_event_of_a_blob_recorded_as_deleted_starts_the_next_attempt(wo
 async def test_two_concurrent_events_of_a_blob_recorded_as_deleted_start_one_attempt(world: World) -> None:
     transfer = world.put()
     run, output = ended_as_deleted(transfer)
-    world.stands(transfer, "Completed", run, output)
+    world.put_instance(transfer, "Completed", run, output)
     again = Run(transfer, NOW, attempt=1)
-    world.when(INSTANCES_START, lambda: world.stands(transfer, "Running", again))
+    world.before_next(INSTANCES_START, lambda: world.put_instance(transfer, "Running", again))
     assert await accept(world.ports, world.instances, world.event(transfer)) == Accepted(duplicates=(transfer.id,))
     assert world.instances.kept[transfer.id].run == again
 
 
 async def test_a_start_that_loses_a_race_is_a_duplicate(world: World) -> None:
     transfer = world.put()
-    world.when(INSTANCES_START, lambda: world.stands(transfer, "Running"))
+    world.before_next(INSTANCES_START, lambda: world.put_instance(transfer, "Running"))
     assert await start_once(world.ports, world.instances, transfer) is False
 
 

@@ -27,12 +27,12 @@ class FakePause:
         self.slept.append(seconds)
         if len(self.slept) == self.at:
             run = Run(self.transfer, self.world.clock, cancelling=self.status == "Running")
-            self.world.stands(self.transfer, self.status, run, self.output)
+            self.world.put_instance(self.transfer, self.status, run, self.output)
 
 
 async def test_a_confirmed_cancel_returns_the_transfer(world: World) -> None:
     transfer = world.put()
-    world.stands(transfer, "Running")
+    world.put_instance(transfer, "Running")
     pause = FakePause(world, transfer)
     shown = await cancel(world.instances, transfer.id, pause)
     assert (shown["id"], shown["cancelling"]) == (transfer.id, True)
@@ -42,7 +42,7 @@ async def test_a_confirmed_cancel_returns_the_transfer(world: World) -> None:
 async def test_a_lost_event_is_raised_again(world: World) -> None:
     """The host drops events that arrive while an orchestration continues as new."""
     transfer = world.put()
-    world.stands(transfer, "Running")
+    world.put_instance(transfer, "Running")
     shown = await cancel(world.instances, transfer.id, FakePause(world, transfer, at=3))
     assert shown["cancelling"] is True
     assert world.instances.cancels == [transfer.id] * 3
@@ -50,14 +50,14 @@ async def test_a_lost_event_is_raised_again(world: World) -> None:
 
 async def test_a_second_cancel_raises_no_event(world: World) -> None:
     transfer = world.put()
-    world.stands(transfer, "Running", Run(transfer, world.clock, cancelling=True))
+    world.put_instance(transfer, "Running", Run(transfer, world.clock, cancelling=True))
     assert (await cancel(world.instances, transfer.id, FakePause(world, transfer)))["cancelling"] is True
     assert world.instances.cancels == []
 
 
 async def test_an_unconfirmed_cancel_is_unavailable_after_30_seconds(world: World) -> None:
     transfer = world.put()
-    world.stands(transfer, "Running")
+    world.put_instance(transfer, "Running")
     pause = FakePause(world, transfer, at=0)
     with pytest.raises(Unavailable) as caught:
         await cancel(world.instances, transfer.id, pause)
@@ -69,7 +69,7 @@ async def test_an_unconfirmed_cancel_is_unavailable_after_30_seconds(world: Worl
 @pytest.mark.parametrize("state", ["verified", "superseded", "dead_lettered", "cancelled"])
 async def test_cancelling_an_ended_transfer_is_a_conflict_with_its_state(world: World, state: str) -> None:
     transfer = world.put()
-    world.stands(transfer, "Completed", output={"state": state})
+    world.put_instance(transfer, "Completed", output={"state": state})
     with pytest.raises(Conflict) as caught:
         await cancel(world.instances, transfer.id, FakePause(world, transfer))
     assert caught.value.facts == {"state": state}
@@ -78,7 +78,7 @@ async def test_cancelling_an_ended_transfer_is_a_conflict_with_its_state(world: 
 
 async def test_a_transfer_that_the_host_fails_during_the_cancel_ends_cancelled(world: World) -> None:
     transfer = world.put()
-    world.stands(transfer, "Running")
+    world.put_instance(transfer, "Running")
 
     async def fails(_seconds: float) -> None:
         if world.instances.kept[transfer.id].running:
@@ -86,13 +86,13 @@ async def test_a_transfer_that_the_host_fails_during_the_cancel_ends_cancelled(w
 
     shown = await cancel(world.instances, transfer.id, fails)
     assert (shown["ending"], world.instances.cancels) == ("cancelled", [transfer.id])
-    assert world.asked.count("instances.start") == 1
+    assert world.request_names.count("instances.start") == 1
 
 
 async def test_a_transfer_that_is_resumed_during_the_cancel_receives_the_event(world: World) -> None:
     transfer = world.put()
-    world.stands(transfer, "Failed", output="python exited with code 137")
-    world.when(INSTANCES_START, lambda: world.instances.become(transfer.id, "Running"))
+    world.put_instance(transfer, "Failed", output="python exited with code 137")
+    world.before_next(INSTANCES_START, lambda: world.instances.become(transfer.id, "Running"))
     shown = await cancel(world.instances, transfer.id, FakePause(world, transfer, at=2))
     assert (shown["cancelling"], world.instances.cancels) == (True, [transfer.id])
 
@@ -100,16 +100,16 @@ async def test_a_transfer_that_is_resumed_during_the_cancel_receives_the_event(w
 async def test_cancelling_a_terminated_transfer_is_a_conflict(world: World) -> None:
     """Its dead letter was decided before the cancel."""
     transfer = world.put()
-    world.stands(transfer, "Terminated", output="a person ended it")
+    world.put_instance(transfer, "Terminated", output="a person ended it")
     with pytest.raises(Conflict, match="is ending as dead_lettered") as caught:
         await cancel(world.instances, transfer.id, FakePause(world, transfer))
     assert (caught.value.facts, caught.value.retry_after) == ({"state": "accepted"}, 30)
-    assert world.asked == ["instances.find"]
+    assert world.request_names == ["instances.find"]
 
 
 async def test_a_transfer_verified_before_the_cancel_arrives_is_a_conflict(world: World) -> None:
     transfer = world.put()
-    world.stands(transfer, "Running")
+    world.put_instance(transfer, "Running")
     pause = FakePause(world, transfer, status="Completed", output={"state": "verified"})
     with pytest.raises(Conflict) as caught:
         await cancel(world.instances, transfer.id, pause)
@@ -118,7 +118,7 @@ async def test_a_transfer_verified_before_the_cancel_arrives_is_a_conflict(world
 
 async def test_a_transfer_cancelled_between_two_looks_is_confirmed(world: World) -> None:
     transfer = world.put()
-    world.stands(transfer, "Running")
+    world.put_instance(transfer, "Running")
     pause = FakePause(world, transfer, status="Completed", output={"state": "cancelled"})
     shown = await cancel(world.instances, transfer.id, pause)
     assert shown["state"] == "cancelled"
@@ -126,7 +126,7 @@ async def test_a_transfer_cancelled_between_two_looks_is_confirmed(world: World)
 
 async def test_a_pending_transfer_can_be_cancelled(world: World) -> None:
     transfer = world.put()
-    world.stands(transfer, "Pending")
+    world.put_instance(transfer, "Pending")
     world.instances.kept[transfer.id] = replace(world.instances.kept[transfer.id], custom={})
     await cancel(world.instances, transfer.id, FakePause(world, transfer))
     assert world.instances.cancels == [transfer.id]
@@ -135,12 +135,12 @@ async def test_a_pending_transfer_can_be_cancelled(world: World) -> None:
 async def test_an_unknown_transfer_is_not_found(world: World) -> None:
     with pytest.raises(NotFound):
         await cancel(world.instances, "37a8eec1-000000000000000000000000")
-    assert world.asked == ["instances.find"]
+    assert world.request_names == ["instances.find"]
 
 
 async def test_a_failure_of_the_extension_raises(world: World) -> None:
     transfer = world.put()
-    world.stands(transfer, "Running")
+    world.put_instance(transfer, "Running")
     world.refuse(INSTANCES_CANCEL, error_for_answer(INSTANCES_CANCEL, 503, "ServerBusy"))
     with pytest.raises(Retryable):
         await cancel(world.instances, transfer.id, FakePause(world, transfer))
@@ -149,7 +149,7 @@ async def test_a_failure_of_the_extension_raises(world: World) -> None:
 async def test_a_transfer_with_another_decided_end_is_a_conflict_and_gets_no_event(world: World) -> None:
     transfer = world.put()
     failed = lifecycle.give_up(Run(transfer, world.clock), Reason.COPY_FAILED, "gave up")
-    world.stands(transfer, "Running", failed)
+    world.put_instance(transfer, "Running", failed)
     with pytest.raises(Conflict, match="is ending as dead_lettered") as caught:
         await cancel(world.instances, transfer.id, FakePause(world, transfer))
     assert caught.value.retry_after == 30
@@ -160,7 +160,7 @@ async def test_a_transfer_that_is_ending_as_cancelled_is_confirmed_without_an_ev
     """A late duplicate of a cancelled transfer ends so."""
     transfer = world.put()
     ending = Ending(State.CANCELLED)
-    world.stands(transfer, "Running", replace(Run(transfer, world.clock), ending=ending, step=Step.CLEAN))
+    world.put_instance(transfer, "Running", replace(Run(transfer, world.clock), ending=ending, step=Step.CLEAN))
     shown = await cancel(world.instances, transfer.id, FakePause(world, transfer))
     assert shown["ending"] == "cancelled"
     assert world.instances.cancels == []

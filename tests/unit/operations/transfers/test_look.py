@@ -53,7 +53,7 @@ FIELDS = {
 
 async def test_a_running_transfer_is_shown_by_its_custom_status(world: World) -> None:
     made = world.put()
-    world.stands(made, "Running", Run(made, NOW, copied=4, size=10))
+    world.put_instance(made, "Running", Run(made, NOW, copied=4, size=10))
     shown = await get(world.ports, world.instances, made.id)
     assert set(shown) == FIELDS
     assert (shown["state"], shown["copied"], shown["total"]) == ("accepted", 4, 10)
@@ -63,7 +63,7 @@ async def test_a_running_transfer_is_shown_by_its_custom_status(world: World) ->
 
 async def test_an_ended_transfer_is_shown_by_its_output(world: World) -> None:
     made = world.put()
-    world.stands(made, "Completed", output={"state": "verified", "copied": 10})
+    world.put_instance(made, "Completed", output={"state": "verified", "copied": 10})
     assert (await get(world.ports, world.instances, made.id))["state"] == "verified"
 
 
@@ -73,7 +73,7 @@ async def test_a_broken_transfer_is_under_way_and_shows_the_failure_and_the_next
 ) -> None:
     made = world.put()
     run = Run(made, NOW, state=State.COPYING, copied=4, size=10, resumes=1)
-    world.stands(made, status, run, output="Orchestrator function 'transfer' failed: ?sig=c2VjcmV0")
+    world.put_instance(made, status, run, output="Orchestrator function 'transfer' failed: ?sig=c2VjcmV0")
     shown = await get(world.ports, world.instances, made.id)
     assert set(shown) == FIELDS
     assert (shown["state"], shown["copied"], shown["total"], shown["resumes"]) == ("copying", 4, 10, 1)
@@ -109,11 +109,11 @@ async def test_an_unknown_transfer_is_not_found(world: World) -> None:
 
 
 async def test_the_transfer_of_the_current_version_is_found_by_name(world: World) -> None:
-    world.stands(world.put(), "Completed", output={"state": "superseded"})
+    world.put_instance(world.put(), "Completed", output={"state": "superseded"})
     newer = world.put(content=b"newer")
     with pytest.raises(NotFound):
         await get_by_name(world.ports, world.instances, "default", NAME)
-    world.stands(newer, "Running")
+    world.put_instance(newer, "Running")
     assert (await get_by_name(world.ports, world.instances, "default", NAME))["id"] == newer.id
 
 
@@ -149,15 +149,15 @@ class TestCurrentVersionWithoutTransfer:
         assert "wait in the queue" not in problem.fix
 
     async def test_a_version_that_the_target_names_had_its_history_deleted(self, world: World) -> None:
-        world.land(world.put())
+        world.put_copy(world.put())
         problem = await not_found_by_name(world)
         assert "its history was deleted" in problem.detail
         assert "30 days" in problem.fix
 
     async def test_an_older_version_at_the_target_does_not_count(self, world: World) -> None:
         older = world.put()
-        world.land(older)
-        world.stands(older, "Completed", output={"state": "verified"})
+        world.put_copy(older)
+        world.put_instance(older, "Completed", output={"state": "verified"})
         world.put(content=b"newer")
         assert "its event was not processed yet" in (await not_found_by_name(world)).detail
 
@@ -171,19 +171,19 @@ class TestCurrentVersionWithoutTransfer:
 class TestDeletedBlob:
     async def test_the_transfer_that_the_target_names_is_returned_without_a_search(self, world: World) -> None:
         made = world.put()
-        world.land(made)
-        world.stands(made, "Completed", output={"state": "verified"})
+        world.put_copy(made)
+        world.put_instance(made, "Completed", output={"state": "verified"})
         delete_source(world, made)
         assert (await find_by_name(world))["id"] == made.id
-        assert world.asked == ["source.head", "target.head", "instances.find"]
+        assert world.request_names == ["source.head", "target.head", "instances.find"]
 
     async def test_otherwise_the_newest_transfer_of_the_name_and_route_is_returned(self, world: World) -> None:
         versions = [world.put(content=f"{number}".encode()) for number in range(5)]
         for number, made in enumerate(versions):
             accepted = NOW + timedelta(seconds=(number * 3) % 5)  # the fourth was accepted last
-            world.stands(made, "Completed", Run(made, accepted), {"state": "superseded"})
+            world.put_instance(made, "Completed", Run(made, accepted), {"state": "superseded"})
         for number in range(20):
-            world.stands(world.put(f"in/{number}"), "Running", Run(world.put(f"in/{number}"), after(hours=1)))
+            world.put_instance(world.put(f"in/{number}"), "Running", Run(world.put(f"in/{number}"), after(hours=1)))
         delete_source(world, versions[-1])
         assert (await find_by_name(world))["id"] == versions[3].id
 
@@ -191,13 +191,13 @@ class TestDeletedBlob:
         made = world.put()
         many = [world.put(f"in/{number}") for number in range(2 * SEARCH_PAGE)]
         for each in [made, *many]:
-            world.stands(each, "Running")
+            world.put_instance(each, "Running")
         delete_source(world, made)
         assert (await find_by_name(world))["id"] == made.id
-        assert world.asked.count("instances.page") == 3
+        assert world.request_names.count("instances.page") == 3
 
     async def test_the_error_says_where_it_was_searched(self, world: World) -> None:
-        world.stands(world.put("in/other"), "Running")
+        world.put_instance(world.put("in/other"), "Running")
         problem = await not_found_by_name(world)
         assert "the source has no blob with this name" in problem.detail
         assert "the target has none either" in problem.detail
@@ -209,9 +209,9 @@ class TestDeletedBlob:
     ) -> None:
         monkeypatch.setattr("operations.transfers.look.SEARCH_PAGE", 2)
         for number in range(2 * SEARCH_PAGES + 1):
-            world.stands(world.put(f"in/{number}"), "Running")
+            world.put_instance(world.put(f"in/{number}"), "Running")
         problem = await not_found_by_name(world)
-        assert world.asked.count("instances.page") == SEARCH_PAGES
+        assert world.request_names.count("instances.page") == SEARCH_PAGES
         assert f"only the first {2 * SEARCH_PAGES} transfers in ID order" in problem.detail
 
     async def test_a_slow_search_stops_after_its_time_limit(
@@ -219,11 +219,11 @@ class TestDeletedBlob:
     ) -> None:
         monkeypatch.setattr("operations.transfers.look.SEARCH_PAGE", 1)
         for number in range(SEARCH_PAGES):
-            world.stands(world.put(f"in/{number}"), "Running")
+            world.put_instance(world.put(f"in/{number}"), "Running")
         for _ in range(SEARCH_PAGES):
-            world.when(INSTANCES_PAGE, partial(world.pass_time, SEARCH_SECONDS / 2))
+            world.before_next(INSTANCES_PAGE, partial(world.pass_time, SEARCH_SECONDS / 2))
         problem = await not_found_by_name(world)
-        assert world.asked.count("instances.page") == 1
+        assert world.request_names.count("instances.page") == 1
         assert "the first 1 transfers in ID order" in problem.detail
 
     @pytest.mark.parametrize(
@@ -235,18 +235,18 @@ class TestDeletedBlob:
         world.storage.put(made.target_blob, Item(b"x", metadata={"transfer_id": named}))
         delete_source(world, made)
         assert "the target blob does not name a transfer" in (await not_found_by_name(world)).detail
-        assert "instances.find" not in world.asked
+        assert "instances.find" not in world.request_names
 
     async def test_a_transfer_id_of_another_blob_at_the_target_is_ignored(self, world: World) -> None:
         made, other = world.put(), world.put("in/secret")
-        world.stands(other, "Running")
+        world.put_instance(other, "Running")
         world.storage.put(made.target_blob, Item(b"x", metadata={"transfer_id": other.id}))
         delete_source(world, made)
         assert "the transfer that the target blob names is unknown" in (await not_found_by_name(world)).detail
 
     async def test_a_target_that_cannot_be_read_does_not_stop_the_search(self, world: World) -> None:
         made = world.put()
-        world.stands(made, "Running")
+        world.put_instance(made, "Running")
         delete_source(world, made)
         world.refuse(TARGET_HEAD, error_for_answer(TARGET_HEAD, 404, "ContainerNotFound"))
         assert (await find_by_name(world))["id"] == made.id
@@ -271,9 +271,9 @@ async def test_a_list_has_pages_and_filters_by_route_and_state(world: World) -> 
     other = Route("other", Place(ROUTE.source.endpoint, "source", "in/"), Place(ROUTE.target.endpoint, "target", "o/"))
     made = [world.put(f"in/{number}") for number in range(5)]
     for each in made:
-        world.stands(each, "Running")
+        world.put_instance(each, "Running")
     elsewhere = world.put("in/x", route=other)
-    world.stands(elsewhere, "Completed", output={"state": "verified"})
+    world.put_instance(elsewhere, "Completed", output={"state": "verified"})
     seen: list[str] = []
     continuation = None
     while True:
@@ -291,7 +291,7 @@ async def test_a_list_has_pages_and_filters_by_route_and_state(world: World) -> 
 
 async def test_other_orchestrations_are_not_listed(world: World) -> None:
     made = world.put()
-    world.stands(made, "Running")
+    world.put_instance(made, "Running")
     world.instances.kept["replay-1"] = replace(world.instances.kept[made.id], id="replay-1")
     page = await list_transfers(world.instances, route=None, state=None, limit=100, continuation=None)
     assert [item["id"] for item in page["items"]] == [made.id]

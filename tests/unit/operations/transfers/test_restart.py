@@ -34,7 +34,7 @@ async def put_dead_lettered(world: World, name: str = NAME, attempt: int = 0) ->
     """A transfer that ended with an open dead letter."""
     transfer = world.put(name)
     run = dead_run(transfer, attempt)
-    world.stands(transfer, "Completed", run)
+    world.put_instance(transfer, "Completed", run)
     await world.dead_letters.write_ended(Ended(transfer.id, attempt, Ending(State.DEAD_LETTERED, Reason.THROTTLED)))
     await world.dead_letters.write(letters.of_run(run, NOW, "0.1.0"))
     return transfer
@@ -64,7 +64,7 @@ class TestAttemptNumber:
         """A history, a record of the end or a dead letter alone may be left."""
         transfer = world.put()
         if instance is not None:
-            world.stands(transfer, "Completed", dead_run(transfer, instance))
+            world.put_instance(transfer, "Completed", dead_run(transfer, instance))
         if ended is not None:
             await world.dead_letters.write_ended(Ended(transfer.id, ended, Ending(State.CANCELLED)))
         if letter is not None:
@@ -87,15 +87,17 @@ class TestAttemptNumber:
     @pytest.mark.parametrize("status", [*RUNNING, "Failed", "Terminated"])
     async def test_a_running_or_broken_transfer_is_a_conflict_with_retry_after(self, world: World, status: str) -> None:
         transfer = world.put()
-        world.stands(transfer, status)
+        world.put_instance(transfer, status)
         with pytest.raises(StillRunning) as caught:
             await restart(world.ports, world.instances, transfer)
         assert caught.value.retry_after == 30
-        assert "instances.start" not in world.asked
+        assert "instances.start" not in world.request_names
 
     async def test_two_concurrent_restarts_start_one_attempt(self, world: World) -> None:
         transfer = await put_dead_lettered(world)
-        world.when(INSTANCES_START, lambda: world.stands(transfer, "Running", Run(transfer, NOW, attempt=1)))
+        world.before_next(
+            INSTANCES_START, lambda: world.put_instance(transfer, "Running", Run(transfer, NOW, attempt=1))
+        )
         with pytest.raises(StillRunning):
             await restart(world.ports, world.instances, transfer)
         assert last_started_run(world, transfer).attempt == 1
@@ -109,23 +111,23 @@ class TestShare:
 
     async def test_an_ended_transfer_is_restarted(self, world: World) -> None:
         transfer = world.put()
-        world.stands(transfer, "Completed")
+        world.put_instance(transfer, "Completed")
         assert await share(world.ports, world.instances, "default", NAME) == transfer.id
         assert last_started_run(world, transfer).attempt == 1
 
     @pytest.mark.parametrize("status", [*RUNNING, "Failed"])
     async def test_a_running_transfer_returns_its_id(self, world: World, status: str) -> None:
         transfer = world.put()
-        world.stands(transfer, status)
+        world.put_instance(transfer, status)
         assert await share(world.ports, world.instances, "default", NAME) == transfer.id
-        assert "instances.start" not in world.asked
+        assert "instances.start" not in world.request_names
 
     @pytest.mark.parametrize("state", [State.CANCELLED, State.DEAD_LETTERED])
     async def test_a_transfer_that_is_ending_without_success_is_a_conflict(self, world: World, state: State) -> None:
         """A 202 would promise a copy that only the next attempt can make."""
         transfer = world.put()
         run = replace(Run(transfer, world.clock), cancelling=state is State.CANCELLED)
-        world.stands(transfer, "Running", lifecycle.give_up(run, Reason.TARGET_UNWRITABLE, "no container"))
+        world.put_instance(transfer, "Running", lifecycle.give_up(run, Reason.TARGET_UNWRITABLE, "no container"))
         with pytest.raises(StillRunning) as caught:
             await share(world.ports, world.instances, "default", NAME)
         assert caught.value.retry_after == 30
@@ -137,13 +139,15 @@ class TestShare:
     ) -> None:
         transfer = world.put()
         ending = Ending(state)
-        world.stands(transfer, "Running", Run(transfer, NOW, cancelling=cancelling, ending=ending, step=Step.CLOSE))
+        world.put_instance(
+            transfer, "Running", Run(transfer, NOW, cancelling=cancelling, ending=ending, step=Step.CLOSE)
+        )
         assert await share(world.ports, world.instances, "default", NAME) == transfer.id
-        assert "instances.start" not in world.asked
+        assert "instances.start" not in world.request_names
 
     async def test_a_transfer_that_is_being_cancelled_is_a_conflict(self, world: World) -> None:
         transfer = world.put()
-        world.stands(transfer, "Running", Run(transfer, NOW, cancelling=True))
+        world.put_instance(transfer, "Running", Run(transfer, NOW, cancelling=True))
         with pytest.raises(StillRunning):
             await share(world.ports, world.instances, "default", NAME)
 
@@ -152,18 +156,20 @@ class TestShare:
         self, world: World, state: State
     ) -> None:
         transfer = world.put()
-        world.stands(transfer, "Running")
+        world.put_instance(transfer, "Running")
 
         def end() -> None:
-            world.when(INSTANCES_FIND, partial(world.stands, transfer, "Completed", output={"state": state}))
+            world.before_next(
+                INSTANCES_FIND, partial(world.put_instance, transfer, "Completed", output={"state": state})
+            )
 
-        world.when(INSTANCES_FIND, end)
+        world.before_next(INSTANCES_FIND, end)
         if state in {State.VERIFIED, State.SUPERSEDED}:
             assert await share(world.ports, world.instances, "default", NAME) == transfer.id
         else:
             with pytest.raises(StillRunning):
                 await share(world.ports, world.instances, "default", NAME)
-        assert "instances.start" not in world.asked
+        assert "instances.start" not in world.request_names
 
     @pytest.mark.parametrize(
         ("route", "name", "problem"),
@@ -209,7 +215,7 @@ class TestReplay:
             with pytest.raises(Conflict) as caught:
                 await replay(world.ports, world.instances, transfer.id)
             assert caught.value.retry_after == 30
-        assert world.asked.count("instances.start") == 1
+        assert world.request_names.count("instances.start") == 1
 
     async def test_a_resolved_dead_letter_is_a_conflict(self, world: World) -> None:
         transfer = await put_dead_lettered(world)
@@ -239,7 +245,7 @@ class TestReplay:
         with pytest.raises(Conflict) as caught:
             await replay(world.ports, world.instances, transfer.id)
         assert caught.value.fix
-        assert "instances.start" not in world.asked
+        assert "instances.start" not in world.request_names
 
     async def test_the_dead_letter_of_an_unreadable_transfer_is_a_conflict_with_a_fix(self, world: World) -> None:
         transfer = world.put()
@@ -250,7 +256,7 @@ class TestReplay:
             await replay(world.ports, world.instances, transfer.id)
         assert "cannot be read" in str(caught.value)
         assert "POST /api/transfers" in caught.value.fix
-        assert "instances.start" not in world.asked
+        assert "instances.start" not in world.request_names
         assert transfer.id in world.dead_letters.open
 
     async def test_sharing_the_blob_of_an_unreadable_transfer_starts_its_next_attempt(self, world: World) -> None:
@@ -273,7 +279,7 @@ class TestReplay:
 
     async def test_a_message_whose_transfer_exists_is_resolved(self, world: World) -> None:
         transfer = world.put()
-        world.stands(transfer, "Completed")
+        world.put_instance(transfer, "Completed")
         letter = await refuse(world.ports, world.event(transfer), RejectedEvent(Reason.NOT_ALLOWED, "as it was"))
         assert await replay(world.ports, world.instances, letter) == [transfer.id]
         assert world.dead_letters.open == {}

@@ -36,7 +36,7 @@ def logged(caplog: pytest.LogCaptureFixture, action: str) -> list[dict[str, Any]
 
 async def test_an_idle_run_costs_three_requests(world: World) -> None:
     assert await drain(world.ports, world.instances) == 0
-    assert world.asked == QUIET
+    assert world.request_names == QUIET
 
 
 class TestPoison:
@@ -66,7 +66,7 @@ class TestPoison:
             await drain(world.ports, world.instances)
         world.pass_time(600)
         await drain(world.ports, world.instances)
-        assert world.asked.count("instances.start") == 1
+        assert world.request_names.count("instances.start") == 1
         assert world.events.poisoned == {}
 
     async def test_one_failure_does_not_stop_the_others(self, world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -87,7 +87,7 @@ class TestPoison:
         world.refuse(INSTANCES_FIND, BUSY)
         with pytest.raises(Retryable):
             await drain(world.ports, world.instances)
-        assert world.asked.count("instances.find") == 10
+        assert world.request_names.count("instances.find") == 10
 
     async def test_the_run_stops_before_the_next_one_begins(
         self, world: World, monkeypatch: pytest.MonkeyPatch
@@ -161,7 +161,7 @@ class TestUndelivered:
             await drain(world.ports, world.instances)
         assert (len(world.instances.kept), len(world.events.given_up)) == (2, 1)
         assert await drain(world.ports, world.instances) == 1
-        assert world.asked.count("instances.start") == 3 + 1
+        assert world.request_names.count("instances.start") == 3 + 1
         assert world.events.given_up == {}
 
     async def test_a_failed_delete_leads_to_duplicates_only(self, world: World) -> None:
@@ -170,12 +170,13 @@ class TestUndelivered:
         with pytest.raises(Retryable):
             await drain(world.ports, world.instances)
         assert await drain(world.ports, world.instances) == 1
-        assert world.asked.count("instances.start") == 1
+        assert world.request_names.count("instances.start") == 1
 
     async def test_a_blob_that_changed_after_the_list_is_left_to_the_next_run(self, world: World) -> None:
         put_undelivered(world, "a.json", [])
-        world.when(
-            EVENTS_UNDELIVERED, lambda: world.when(EVENTS_UNDELIVERED, lambda: put_undelivered(world, "a.json", [1]))
+        world.before_next(
+            EVENTS_UNDELIVERED,
+            lambda: world.before_next(EVENTS_UNDELIVERED, lambda: put_undelivered(world, "a.json", [1])),
         )
         assert await drain(world.ports, world.instances) == 0
         assert await drain(world.ports, world.instances) == 1
@@ -183,7 +184,7 @@ class TestUndelivered:
 
     async def test_a_blob_that_another_run_deleted_is_ignored(self, world: World) -> None:
         put_undelivered(world, "a.json", [undelivered_event(world, world.put())])
-        world.when(EVENTS_DELIVERED, world.events.given_up.clear)
+        world.before_next(EVENTS_DELIVERED, world.events.given_up.clear)
         assert await drain(world.ports, world.instances) == 1
 
     @pytest.mark.parametrize(("limit", "reads"), [("MAX_UNDELIVERED", 1), ("MAX_EVENT", 2)])
@@ -201,7 +202,7 @@ class TestUndelivered:
         assert await drain(world.ports, world.instances) == 1
         assert list(world.events.given_up) == ["a.json"]
         assert world.dead_letters.open == {}
-        assert world.asked.count("events.undelivered") == 1 + reads
+        assert world.request_names.count("events.undelivered") == 1 + reads
         [line] = logged(caplog, "undelivered.skipped")
         assert (line["blob"], line["size"]) == ("a.json", 8)
 
@@ -229,7 +230,7 @@ class TestFailures:
         world.refuse(request_, error_for_answer(request_, 503, "ServerBusy"))
         with pytest.raises(Retryable):
             await drain(world.ports, world.instances)
-        assert world.asked == QUIET
+        assert world.request_names == QUIET
 
 
 class TestDepth:

@@ -75,16 +75,16 @@ async def test_the_result_is_cached_for_ten_seconds(world: World) -> None:
     await health.check(world.ports)
     world.pass_time(10)
     await health.check(world.ports)
-    assert world.asked.count("events.depth") == 1
+    assert world.request_names.count("events.depth") == 1
     world.pass_time(0.1)
     await health.check(world.ports)
-    assert world.asked.count("events.depth") == 2
+    assert world.request_names.count("events.depth") == 2
 
 
 async def test_concurrent_callers_share_one_check(world: World) -> None:
     health = Health()
     answers = await asyncio.gather(*(health.check(world.ports) for _ in range(1_000)))
-    assert world.asked.count("events.depth") == 1
+    assert world.request_names.count("events.depth") == 1
     assert all(answer == answers[0] for answer in answers)
 
 
@@ -93,7 +93,7 @@ async def test_a_failed_result_is_cached_too(world: World) -> None:
     world.refuse(EVENTS_DEPTH, StorageError("events.depth", "down"))
     await health.check(world.ports)
     await health.check(world.ports)
-    assert world.asked.count("events.depth") == 1
+    assert world.request_names.count("events.depth") == 1
 
 
 class UnsignableSource(MemorySource):

@@ -35,7 +35,7 @@ def put_ended(
     """Let a transfer have ended so long ago."""
     transfer = world.put(name)
     run = Run(transfer, NOW - ago, state=state, step=None, ending=Ending(state))
-    world.stands(transfer, status, Run(transfer, NOW - ago), progress(run))
+    world.put_instance(transfer, status, Run(transfer, NOW - ago), progress(run))
     world.instances.created[transfer.id] = NOW - ago
     world.instances.kept[transfer.id] = replace(world.instances.kept[transfer.id], updated_at=NOW - ago)
     return transfer
@@ -68,7 +68,7 @@ async def test_deletes_and_counts_old_histories_one_by_one(world: World, caplog:
 async def test_an_idle_run_costs_its_lists_and_logs_nothing(world: World, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "blob_data_sharing")
     assert await purge(world.ports, world.instances) == 0
-    assert world.asked == ["reports.read", "instances.page"] * 4
+    assert world.request_names == ["reports.read", "instances.page"] * 4
     assert caplog.records == []
 
 
@@ -128,14 +128,14 @@ async def test_jobs_are_deleted_in_any_final_status(world: World, work: JobKind,
 @pytest.mark.parametrize("status", ["Running", "Completed"])
 async def test_a_transfer_that_is_replayed_after_the_list_stays(world: World, status: str) -> None:
     transfer = put_ended(world, "a")
-    world.when(INSTANCES_FIND, lambda: world.instances.become(transfer.id, status, {"state": "verified"}))
+    world.before_next(INSTANCES_FIND, lambda: world.instances.become(transfer.id, status, {"state": "verified"}))
     assert await purge(world.ports, world.instances) == 0
-    assert "instances.purge" not in world.asked
+    assert "instances.purge" not in world.request_names
 
 
 async def test_overlapping_runs_are_harmless(world: World) -> None:
     put_ended(world, "a")
-    world.when(INSTANCES_PURGE, world.instances.kept.clear)
+    world.before_next(INSTANCES_PURGE, world.instances.kept.clear)
     assert await purge(world.ports, world.instances) == 1
     assert await purge(world.ports, world.instances) == 0
 
@@ -179,7 +179,7 @@ class TestBounds:
         world.refuse(LETTERS_READ, error_for_answer(LETTERS_READ, 503, "ServerBusy"), times=MAX_FAILURES)
         with pytest.raises(Retryable):
             await purge(world.ports, world.instances)
-        assert world.asked.count("letters.read") == MAX_FAILURES
+        assert world.request_names.count("letters.read") == MAX_FAILURES
         assert await purge(world.ports, world.instances) == PAGE_SIZE
         assert await purge(world.ports, world.instances) == PAGE_SIZE
 
@@ -195,7 +195,7 @@ class TestAfterwards:
     async def test_a_late_duplicate_of_a_verified_transfer_changes_nothing(self, world: World) -> None:
         """Its first request requires that no target exists. The request is refused, and one look finds the receipt."""
         transfer = put_ended(world, "in/a")
-        world.land(transfer)
+        world.put_copy(transfer)
         there = world.at(transfer.target_blob)
         await purge(world.ports, world.instances)
         await accept(world.ports, world.instances, world.event(transfer))
@@ -203,7 +203,7 @@ class TestAfterwards:
         run = world.instances.kept[transfer.id].run
         assert run is not None
         assert (await run_start(world.ports, run)).verdict is Verdict.VERIFIED
-        assert [name for name in world.asked if name.startswith("target.")] == ["target.copy", "target.head"]
+        assert [name for name in world.request_names if name.startswith("target.")] == ["target.copy", "target.head"]
         assert world.at(transfer.target_blob) == there
 
     async def test_a_late_duplicate_of_a_cancelled_transfer_ends_cancelled_by_the_record_of_the_end(
@@ -219,4 +219,4 @@ class TestAfterwards:
         assert (outcome.verdict, outcome.ending) == (Verdict.ENDED, Ending(State.CANCELLED))
         await run_close(world.ports, replace(run, ending=outcome.ending, state=State.CANCELLED))
         assert await world.dead_letters.read_ended(transfer.id) == Ended(transfer.id, 0, Ending(State.CANCELLED))
-        assert world.acts == []
+        assert world.target_writes == []

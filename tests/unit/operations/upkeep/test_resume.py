@@ -44,7 +44,7 @@ from rules.transfers.model import Ended, Ending, Run, Step, Transfer
 from rules.transfers.policies import MAX_RESUMES, resume_pause
 from rules.transfers.states import State
 from rules.transfers.status import progress
-from tests.unit.job_runs import Yielding
+from tests.unit.job_runs import YieldingWorld
 from tests.unit.samples import NAME, NOW
 from tests.unit.world import World
 
@@ -69,7 +69,7 @@ def pass_longest_pause(world: World) -> None:
 def put_failed(world: World, name: str = NAME, output: str = DIED, **fields: Any) -> Transfer:
     """A transfer whose orchestration the host has just failed."""
     transfer = world.put(name)
-    world.stands(transfer, "Failed", replace(Run(transfer, world.clock), **fields), output)
+    world.put_instance(transfer, "Failed", replace(Run(transfer, world.clock), **fields), output)
     return transfer
 
 
@@ -84,7 +84,7 @@ def restarted_run(world: World, transfer: Transfer) -> Run:
 def restarted_ending(world: World, transfer: Transfer) -> Ending:
     """The ending with which it was restarted. Nothing is copied."""
     run = restarted_run(world, transfer)
-    assert (run.step, run.first, world.acts) == (Step.RECORD, False, [])
+    assert (run.step, run.first, world.target_writes) == (Step.RECORD, False, [])
     assert run.ending is not None
     return run.ending
 
@@ -160,7 +160,7 @@ class TestResumed:
         pause = resume_pause(resumes, transfer.id)
         world.pass_time(pause - 0.001)
         assert await resume(world.ports, world.instances) == 0
-        assert {"instances.find", "instances.start"}.isdisjoint(world.asked)
+        assert {"instances.find", "instances.start"}.isdisjoint(world.request_names)
         world.pass_time(0.001)
         assert await resume(world.ports, world.instances) == 1
         assert restarted_run(world, transfer).resumes == resumes + 1
@@ -187,12 +187,12 @@ class TestResumed:
             run = transfer_lifecycle.advance(run, await STEPS[run.step](world.ports, run), world.clock)
         letter = world.dead_letters.open[transfer.id]
         assert (letter.reason, DIED in letter.detail, letter.last) == (Reason.INTERNAL, True, 0)
-        assert world.acts == []
+        assert world.target_writes == []
 
     async def test_a_transfer_with_a_decided_end_is_resumed_without_limit(self, world: World) -> None:
         transfer = world.put()
         run = replace(transfer_lifecycle.cancel(Run(transfer, NOW)), step=Step.CLEAN, activity_failures=9, resumes=40)
-        world.stands(transfer, "Failed", run, DIED)
+        world.put_instance(transfer, "Failed", run, DIED)
         world.pass_time(30 * 86_400)
         assert await resume(world.ports, world.instances) == 1
         again = restarted_run(world, transfer)
@@ -204,7 +204,7 @@ class TestResumed:
         self, world: World
     ) -> None:
         transfer = world.put()
-        world.stands(
+        world.put_instance(
             transfer, "Terminated", replace(Run(transfer, NOW), resumes=MAX_RESUMES + 1), recovery.LOST_ACTIVITY
         )
         assert await resume(world.ports, world.instances) == 1
@@ -226,7 +226,7 @@ class TestResumed:
 class TestEnded:
     async def test_a_terminated_transfer_ends_immediately_with_the_given_reason(self, world: World) -> None:
         transfer = world.put()
-        world.stands(transfer, "Terminated", Run(transfer, NOW, attempt=2), output="a person ended it")
+        world.put_instance(transfer, "Terminated", Run(transfer, NOW, attempt=2), output="a person ended it")
         assert await resume(world.ports, world.instances) == 1
         end = restarted_ending(world, transfer)
         assert (end.state, end.reason) == (State.DEAD_LETTERED, Reason.INTERNAL)
@@ -235,7 +235,7 @@ class TestEnded:
 
     async def test_a_terminated_transfer_keeps_its_decided_end(self, world: World) -> None:
         transfer = world.put()
-        world.stands(
+        world.put_instance(
             transfer,
             "Terminated",
             replace(transfer_lifecycle.cancel(Run(transfer, NOW)), activity_failures=9, step=Step.CLOSE),
@@ -255,7 +255,7 @@ class TestEnded:
         transfer = world.put()
         run = Run(transfer, NOW)
         cancelling = replace(run, cancelling=True)
-        world.stands(transfer, status, cancelling if noticed == "in its input" else run, output)
+        world.put_instance(transfer, status, cancelling if noticed == "in its input" else run, output)
         custom = progress(cancelling)
         world.instances.kept[transfer.id] = replace(world.instances.kept[transfer.id], custom=custom)
         pass_longest_pause(world)
@@ -283,7 +283,7 @@ class TestUnreadable:
         letter = world.dead_letters.open[transfer.id]
         assert (letter.reason, letter.route, letter.last) == (Reason.INTERNAL, None, 0)
         assert DIED in letter.detail
-        assert world.asked.count(LETTERS_WRITE.name) == 1
+        assert world.request_names.count(LETTERS_WRITE.name) == 1
         assert [(line["id"], line["level"]) for line in logged(caplog, "resume.unreadable")] == [
             (transfer.id, "WARNING")
         ]
@@ -316,7 +316,7 @@ class TestLeftAlone:
         transfer = put_failed(world)
         pass_longest_pause(world)
         replayed = partial(world.instances.become, transfer.id, status, {"state": "verified"})
-        world.when(INSTANCES_FIND, replayed)
+        world.before_next(INSTANCES_FIND, replayed)
         assert await resume(world.ports, world.instances) == 0
         assert world.instances.kept[transfer.id].status == status
         assert not count_starts(world)
@@ -324,8 +324,8 @@ class TestLeftAlone:
     async def test_a_transfer_that_was_resumed_and_failed_again_after_the_list(self, world: World) -> None:
         transfer = put_failed(world)
         pass_longest_pause(world)
-        again = partial(world.stands, transfer, "Failed", Run(transfer, NOW, resumes=1), DIED)
-        world.when(INSTANCES_FIND, again)
+        again = partial(world.put_instance, transfer, "Failed", Run(transfer, NOW, resumes=1), DIED)
+        world.before_next(INSTANCES_FIND, again)
         assert await resume(world.ports, world.instances) == 0
         assert not count_starts(world)
 
@@ -335,23 +335,23 @@ class TestLeftAlone:
         transfer = put_failed(world)
         pass_longest_pause(world)
         first = partial(world.instances.become, transfer.id, "Pending")
-        world.when(INSTANCES_START, first)
+        world.before_next(INSTANCES_START, first)
         assert await resume_one(world.ports, world.instances, transfer.id) is False
         assert logged(caplog, "resume.resumed") == []
 
     async def test_a_transfer_that_was_purged_after_the_list(self, world: World) -> None:
         put_failed(world)
         pass_longest_pause(world)
-        world.when(INSTANCES_FIND, world.instances.kept.clear)
+        world.before_next(INSTANCES_FIND, world.instances.kept.clear)
         assert await resume(world.ports, world.instances) == 0
         assert world.instances.kept == {}
 
     @pytest.mark.parametrize("status", ["Pending", "Running", "Suspended", "Completed"])
     async def test_a_hub_without_broken_orchestrations_costs_its_lists(self, world: World, status: str) -> None:
-        world.stands(world.put(), status, output={"state": "verified"} if status == "Completed" else None)
+        world.put_instance(world.put(), status, output={"state": "verified"} if status == "Completed" else None)
         pass_longest_pause(world)
         await resume(world.ports, world.instances)
-        assert world.asked == [REPORTS_READ.name, INSTANCES_PAGE.name] * 4
+        assert world.request_names == [REPORTS_READ.name, INSTANCES_PAGE.name] * 4
 
     async def test_one_failure_does_not_stop_the_others(self, world: World, caplog: pytest.LogCaptureFixture) -> None:
         made = [put_failed(world, name) for name in "abc"]
@@ -419,7 +419,7 @@ class TestJobs:
 
 
 @dataclass
-class CountingWorld(Yielding):
+class CountingWorld(YieldingWorld):
     """A world that counts concurrent requests."""
 
     under_way: int = 0
@@ -523,7 +523,7 @@ class TestRequestsForABrokenTransfer:
         transfer = world.put()
         end = Ending(State.DEAD_LETTERED, reason=Reason.THROTTLED)
         await world.dead_letters.write(letters.of_run(Run(transfer, NOW, ending=end), NOW, "0.1.0"))
-        world.stands(transfer, "Failed", Run(transfer, NOW, attempt=1, has_open_dead_letter=True), DIED)
+        world.put_instance(transfer, "Failed", Run(transfer, NOW, attempt=1, has_open_dead_letter=True), DIED)
         with pytest.raises(StillRunning) as caught:
             await replay(world.ports, world.instances, transfer.id)
         assert caught.value.retry_after == 30
@@ -559,7 +559,7 @@ class TestRequestsForABrokenTransfer:
         kept = world.instances.kept
         kept[copying.id] = replace(kept[copying.id], custom=progress(Run(copying, NOW, state=State.COPYING)))
         kept[unreadable.id] = Instance(unreadable.id, "Failed", None, {}, DIED, NOW)
-        world.stands(dead, "Completed", output={"state": "dead_lettered"})
+        world.put_instance(dead, "Completed", output={"state": "dead_lettered"})
 
         async def listed(state: str) -> set[str]:
             page = await list_transfers(world.instances, route=None, state=state, limit=100, continuation=None)

@@ -10,7 +10,7 @@ from rules.errors import Reason
 from rules.transfers.model import Ended, Ending, Run, Step, Transfer
 from rules.transfers.states import State
 from rules.transfers.status import progress
-from tests.unit.job_runs import carry
+from tests.unit.job_runs import finish_transfers
 from tests.unit.samples import NAME, NOW
 from tests.unit.world import World
 
@@ -23,7 +23,7 @@ def ended_run(transfer: Transfer, state: State, attempt: int = 0) -> Run:
 
 def put_completed(world: World, transfer: Transfer, state: State, attempt: int = 0) -> Run:
     """Let an orchestration have completed. Its input is that of its start."""
-    world.stands(
+    world.put_instance(
         transfer, "Completed", Run(transfer, NOW, attempt=attempt), progress(ended_run(transfer, state, attempt))
     )
     return ended_run(transfer, state, attempt)
@@ -62,12 +62,12 @@ class TestSweep:
         await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.DEAD_LETTERED, Reason.THROTTLED)))
         await sweep(world.ports, world.instances)
         assert transfer.id in world.dead_letters.open
-        assert "instances.find" not in world.asked
+        assert "instances.find" not in world.request_names
 
     async def test_a_dead_letter_whose_replay_runs_stays(self, world: World) -> None:
         transfer = world.put()
         await self.open_letter(world, transfer)
-        world.stands(transfer, "Running", Run(transfer, NOW, attempt=1, has_open_dead_letter=True))
+        world.put_instance(transfer, "Running", Run(transfer, NOW, attempt=1, has_open_dead_letter=True))
         await sweep(world.ports, world.instances)
         assert transfer.id in world.dead_letters.open
 
@@ -101,7 +101,7 @@ class TestSweep:
             Ended(transfer.id, 1, Ending(State.DEAD_LETTERED, Reason.COPY_FAILED, "500: why"))
         )
         await sweep(world.ports, world.instances)
-        await carry(world)
+        await finish_transfers(world)
         written = world.dead_letters.open[transfer.id]
         assert (written.last, written.reason, written.detail) == (1, Reason.COPY_FAILED, "500: why")
 
@@ -109,9 +109,9 @@ class TestSweep:
         transfer = world.put()
         put_completed(world, transfer, State.DEAD_LETTERED)
         await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.DEAD_LETTERED, Reason.THROTTLED)))
-        world.when(INSTANCES_FIND, world.dead_letters.ends.clear)
+        world.before_next(INSTANCES_FIND, world.dead_letters.ends.clear)
         await sweep(world.ports, world.instances)
-        assert "instances.start" not in world.asked
+        assert "instances.start" not in world.request_names
 
     async def test_a_resolved_dead_letter_of_an_earlier_attempt_does_not_count(self, world: World) -> None:
         transfer = world.put()
@@ -129,32 +129,32 @@ class TestSweep:
         put_completed(world, transfer, State.DEAD_LETTERED)
         await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.DEAD_LETTERED)))
         await sweep(world.ports, world.instances)
-        assert "instances.start" not in world.asked
+        assert "instances.start" not in world.request_names
 
     async def test_a_running_transfer_gets_no_dead_letter(self, world: World) -> None:
         transfer = world.put()
-        world.stands(transfer, "Running", Run(transfer, NOW, attempt=1))
+        world.put_instance(transfer, "Running", Run(transfer, NOW, attempt=1))
         await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.DEAD_LETTERED)))
         await sweep(world.ports, world.instances)
-        assert "instances.start" not in world.asked
+        assert "instances.start" not in world.request_names
 
     async def test_a_record_of_an_earlier_attempt_writes_no_dead_letter(self, world: World) -> None:
         transfer = world.put()
         put_completed(world, transfer, State.CANCELLED, attempt=1)
         await world.dead_letters.write_ended(Ended(transfer.id, 1, Ending(State.CANCELLED)))
         await sweep(world.ports, world.instances)
-        assert "instances.start" not in world.asked
+        assert "instances.start" not in world.request_names
 
     async def test_a_record_of_a_verified_transfer_writes_no_dead_letter(self, world: World) -> None:
         transfer = world.put()
         put_completed(world, transfer, State.VERIFIED, attempt=1)
         await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.DEAD_LETTERED, Reason.THROTTLED)))
         await sweep(world.ports, world.instances)
-        assert "instances.start" not in world.asked
+        assert "instances.start" not in world.request_names
 
     async def test_an_idle_run_costs_two_requests(self, world: World) -> None:
         await sweep(world.ports, world.instances)
-        assert world.asked == ["letters.list", "letters.list"]
+        assert world.request_names == ["letters.list", "letters.list"]
 
     async def test_reads_all_pages_of_dead_letters(self, world: World) -> None:
         transfers = [world.put(f"{NAME}{number}") for number in range(230)]
@@ -170,4 +170,4 @@ class TestSweep:
         await world.dead_letters.write_ended(Ended(transfer.id, 0, Ending(State.DEAD_LETTERED, Reason.THROTTLED)))
         await sweep(world.ports, world.instances)
         await sweep(world.ports, world.instances)
-        assert world.asked.count("instances.start") == 1
+        assert world.request_names.count("instances.start") == 1

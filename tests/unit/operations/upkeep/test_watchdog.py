@@ -27,7 +27,7 @@ from rules.transfers.identity import trace_id
 from rules.transfers.model import Run, Transfer
 from rules.transfers.states import State
 from rules.transfers.status import progress
-from tests.unit.job_runs import Yielding
+from tests.unit.job_runs import YieldingWorld
 from tests.unit.samples import NOW
 from tests.unit.world import World
 
@@ -51,7 +51,7 @@ def put_silent(
 ) -> Transfer:
     """Create a transfer that last changed so long ago."""
     transfer = world.put(name)
-    world.stands(transfer, status, Run(transfer, NOW - accepted, resumes=resumes))
+    world.put_instance(transfer, status, Run(transfer, NOW - accepted, resumes=resumes))
     kept = world.instances.kept
     kept[transfer.id] = replace(kept[transfer.id], updated_at=NOW - silent)
     return transfer
@@ -73,7 +73,7 @@ def logged(caplog: pytest.LogCaptureFixture, action: str) -> list[dict[str, obje
 async def test_a_lively_hub_costs_its_lists_and_logs_nothing(world: World, caplog: pytest.LogCaptureFixture) -> None:
     put_silent(world, "a", LOST_AFTER)
     assert await watch(world.ports, world.instances) == 0
-    assert world.asked == ["reports.read", "instances.page"] * 4
+    assert world.request_names == ["reports.read", "instances.page"] * 4
     assert caplog.records == []
 
 
@@ -81,7 +81,7 @@ async def test_recently_started_orchestrations_are_not_listed(world: World) -> N
     transfer = put_silent(world, "a", 2 * HOUR)
     world.instances.created[transfer.id] = NOW - LOST_AFTER + SECOND
     assert await watch(world.ports, world.instances) == 0
-    assert "instances.find" not in world.asked
+    assert "instances.find" not in world.request_names
 
 
 async def test_a_full_hub_is_logged_in_one_line_and_nothing_is_ended(
@@ -94,8 +94,8 @@ async def test_a_full_hub_is_logged_in_one_line_and_nothing_is_ended(
     [line] = logged(caplog, "watchdog.silent")
     assert (line["count"], line["oldest_seconds"]) == (3 * PAGE_SIZE + 1, 23 * 3_600)
     assert (line["oldest_id"], line["oldest_name"]) == (oldest.id, oldest.name)
-    assert {"instances.terminate", "instances.find", "instances.oldest"}.isdisjoint(world.asked)
-    assert world.asked.count("instances.page") == 3 + 4
+    assert {"instances.terminate", "instances.find", "instances.oldest"}.isdisjoint(world.request_names)
+    assert world.request_names.count("instances.page") == 3 + 4
 
 
 @pytest.mark.parametrize("status", ["Pending", "Running", "ContinuedAsNew"])
@@ -121,12 +121,12 @@ async def test_a_stuck_transfer_is_ended_and_dead_lettered_by_the_next_resume(
     assert run.ending is not None
     assert (run.ending.state, run.ending.reason) == (State.DEAD_LETTERED, Reason.INTERNAL)
     assert "Terminated: no progress for 30 hours" in run.ending.detail
-    assert world.acts == []
+    assert world.target_writes == []
 
 
 async def test_a_silent_transfer_before_its_deadline_is_not_ended(world: World) -> None:
     transfer = world.put()
-    world.stands(transfer, "Pending", Run(transfer, NOW - 3 * DAY, deadline=6 * DAY))
+    world.put_instance(transfer, "Pending", Run(transfer, NOW - 3 * DAY, deadline=6 * DAY))
     world.instances.kept[transfer.id] = replace(world.instances.kept[transfer.id], updated_at=NOW - 3 * DAY)
     assert await watch(world.ports, world.instances) == 0
 
@@ -150,7 +150,7 @@ async def test_a_stuck_job_ends_failed(world: World, work: JobKind) -> None:
 
 async def test_a_transfer_that_progressed_after_the_list_is_not_ended(world: World) -> None:
     transfer = put_silent(world, "a", 2 * DAY)
-    world.when(INSTANCES_FIND, lambda: world.instances.become(transfer.id, "Running"))
+    world.before_next(INSTANCES_FIND, lambda: world.instances.become(transfer.id, "Running"))
     assert await watch(world.ports, world.instances) == 0
     assert world.instances.kept[transfer.id].status == "Running"
 
@@ -158,7 +158,7 @@ async def test_a_transfer_that_progressed_after_the_list_is_not_ended(world: Wor
 async def test_overlapping_runs_end_a_transfer_once(world: World) -> None:
     put_silent(world, "a", 2 * DAY)
     assert [await watch(world.ports, world.instances) for _ in range(2)] == [1, 0]
-    assert world.asked.count("instances.terminate") == 1
+    assert world.request_names.count("instances.terminate") == 1
 
 
 async def test_one_failure_does_not_stop_the_others(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -231,7 +231,7 @@ class TestLost:
     async def test_a_pending_or_suspended_transfer_is_not_lost(self, world: World, status: str) -> None:
         put_silent(world, "a", 2 * HOUR, status)
         assert await watch(world.ports, world.instances) == 0
-        assert {"instances.oldest", "instances.find"}.isdisjoint(world.asked)
+        assert {"instances.oldest", "instances.find"}.isdisjoint(world.request_names)
 
     async def test_a_transfer_with_an_unreadable_input_is_not_ended(self, world: World) -> None:
         transfer = put_silent(world, "a", 2 * HOUR)
@@ -249,7 +249,7 @@ class TestLost:
         assert await watch(world.ports, world.instances) == 1
         assert world.instances.kept[stuck.id].status == "Terminated"
         assert [line["oldest_seconds"] for line in logged(caplog, "watchdog.behind")] == [301]
-        assert world.asked.count("instances.oldest") == 1
+        assert world.request_names.count("instances.oldest") == 1
 
     @pytest.mark.parametrize("oldest", [None, NOW - BEHIND])
     async def test_the_backlog_is_read_once_per_run(
@@ -260,7 +260,7 @@ class TestLost:
             put_silent(world, f"{number}", LOST_AFTER + SECOND)
         put_silent_job(world, JobKind.REPLAY, LOST_AFTER + SECOND)
         assert await watch(world.ports, world.instances) == 2 * PAGE_SIZE + 1
-        assert world.asked.count("instances.oldest") == 1
+        assert world.request_names.count("instances.oldest") == 1
         assert logged(caplog, "watchdog.behind") == []
 
     async def test_a_hub_whose_backlog_cannot_be_read_counts_as_behind(self, world: World) -> None:
@@ -275,7 +275,7 @@ class TestLost:
 
     async def test_a_lost_transfer_that_progressed_after_the_list_is_not_ended(self, world: World) -> None:
         transfer = put_silent(world, "a", LOST_AFTER + SECOND)
-        world.when(INSTANCES_FIND, lambda: world.instances.become(transfer.id, "Running"))
+        world.before_next(INSTANCES_FIND, lambda: world.instances.become(transfer.id, "Running"))
         assert await watch(world.ports, world.instances) == 0
         assert world.instances.kept[transfer.id].status == "Running"
 
@@ -301,10 +301,10 @@ class TestBounds:
             await watch(world.ports, world.instances)
         counts = [line["count"] for line in logged(caplog, "watchdog.silent")]
         assert counts == [2 * PAGE_SIZE, 2 * PAGE_SIZE, 2 * PAGE_SIZE]
-        assert world.asked.count("instances.page") == 3 * (3 + 2)
+        assert world.request_names.count("instances.page") == 3 * (3 + 2)
 
     async def test_a_run_ends_a_limited_number(self) -> None:
-        world = Yielding()
+        world = YieldingWorld()
         for number in range(MAX_DONE + PAGE_SIZE):
             put_silent(world, f"{number}", LOST_AFTER + SECOND)
         assert [await watch(world.ports, world.instances) for _ in range(3)] == [MAX_DONE, PAGE_SIZE, 0]
@@ -335,4 +335,4 @@ class TestBounds:
         world.refuse(INSTANCES_PAGE, BUSY, times=1)
         with pytest.raises(Retryable):
             await watch(world.ports, world.instances)
-        assert "instances.terminate" in world.asked
+        assert "instances.terminate" in world.request_names

@@ -1,0 +1,49 @@
+"""The answers to the writes of one `start`, kept for its next look."""
+
+from rules.errors import ALREADY_EXISTS, LookAgain, Permanent, Reason, Rejected
+from rules.transfers.decisions import CopyStatus, TargetBlob
+
+UNFINISHED = (
+    "the service reports that the blob exists, but does not show it. Another client has probably started an upload and not committed it: "
+    "commit the upload, or write the blob and delete it; then replay"
+)
+
+TargetState = tuple[str, CopyStatus | None] | None
+
+
+class Refusals:
+    """Decides when an inconclusive answer becomes a permanent failure."""
+
+    def __init__(self) -> None:
+        self.last: LookAgain | None = None
+        self._rejection: tuple[TargetState, Rejected] | None = None
+        self._unseen_in_a_row = 0
+
+    def add(self, error: LookAgain, target: TargetBlob | None, *, blind: bool) -> None:
+        """Keep the answer to a write that was based on this look at the target; `blind` if there was no look.
+
+        Raises:
+            Permanent: for the second time in a row, a look did not show a target that exists. Once may be a race.
+        """
+        self.last = error
+        if isinstance(error, Rejected):
+            self._rejection = _state(target), error
+        unseen = not blind and target is None and error.code == ALREADY_EXISTS
+        self._unseen_in_a_row = self._unseen_in_a_row + 1 if unseen else 0
+        if self._unseen_in_a_row > 1:
+            detail = f"{error.status} {error.code}: {UNFINISHED}"
+            raise Permanent(Reason.TARGET_CONFLICT, error.operation, detail, code=error.code, status=error.status)
+
+    def raise_if_final(self, target: TargetBlob | None) -> None:
+        """Call before another write: a rejection is final if the target is unchanged since.
+
+        Raises:
+            Permanent: with the service's code in its detail.
+        """
+        if self._rejection is not None and self._rejection[0] == _state(target):
+            raise self._rejection[1].final()
+
+
+def _state(target: TargetBlob | None) -> TargetState:
+    # A copy that fails may leave the target's ETag as it is.
+    return (target.etag, target.copy_status) if target else None
