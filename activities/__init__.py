@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import azure.durable_functions as df
@@ -37,7 +38,7 @@ def _step(step: Step, body: transfers.Activity, services: Services) -> Callable[
         request = codec.decode(Run, run)
         began = time.monotonic()
         with _traced(context):
-            outcome = await _without_secrets(body(services.ports, request))
+            outcome = _redact(await _without_secrets(body(services.ports, request)))
             log(
                 f"transfer.{step}",
                 f"{step}: {outcome.verdict}",
@@ -59,6 +60,13 @@ def _step(step: Step, body: transfers.Activity, services: Services) -> Callable[
     return activity
 
 
+def _redact(outcome: Outcome) -> Outcome:
+    """Remove secrets from the texts of an outcome, which reach the history, dead letters and answers."""
+    ending = outcome.ending and replace(outcome.ending, detail=text_without_secrets(outcome.ending.detail))
+    detail, note = text_without_secrets(outcome.detail), text_without_secrets(outcome.note)
+    return replace(outcome, detail=detail, note=note, ending=ending)
+
+
 def _level(run: Run, outcome: Outcome) -> int:
     """WARNING if this step has just written a dead letter; a failure that is retried is INFO."""
     closed = run.step is Step.CLOSE and outcome.verdict is Verdict.DONE
@@ -71,6 +79,7 @@ def _phase(phase: Phase, body: jobs.Activity, services: Services) -> Callable[[A
         request = codec.decode(Job, job)
         with _traced(context):
             batch = await _without_secrets(jobs.run(body, services.ports, services.instances(client), request))
+            batch = replace(batch, failure=text_without_secrets(batch.failure))
             counts = {name: count for name, count in codec.encode(batch.tally).items() if count}
             log(f"job.{phase}", batch.failure or "batch finished", id=request.id, route=request.route, **counts)
         encoded: dict[str, Any] = codec.encode(batch)

@@ -3,7 +3,6 @@
 from activities.transfers.common import NOT_ALLOWED, current_route, failure_outcome, waiting_outcome
 from ports.services import Ports
 from rules.errors import Failure, Reason
-from rules.redaction import text_without_secrets
 from rules.transfers.decisions import CopyStatus, is_in_progress
 from rules.transfers.model import Outcome, Run, Verdict
 
@@ -19,6 +18,6 @@ async def run_check(ports: Ports, run: Run) -> Outcome:
     if target is not None and is_in_progress(target, run.transfer.etag):
         return waiting_outcome(target)
     if target is not None and (target.source_etag, target.copy_status) == (run.transfer.etag, CopyStatus.FAILED):
-        detail = text_without_secrets(target.copy_detail) or "the service reported no reason"
+        detail = target.copy_detail or "the service reported no reason"
         return Outcome(Verdict.RETRYABLE, reason=Reason.COPY_FAILED, detail=detail)
     return Outcome(Verdict.AGAIN)

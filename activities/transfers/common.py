@@ -3,7 +3,6 @@
 from ports.services import Ports
 from rules import events
 from rules.errors import Failure, Permanent, Reason
-from rules.redaction import text_without_secrets
 from rules.routes.model import Engine, Route
 from rules.transfers.decisions import TargetBlob
 from rules.transfers.model import Outcome, Run, Transfer, Verdict
@@ -25,10 +24,11 @@ def current_route(ports: Ports, run: Run) -> Route | None:
 def failure_outcome(failure: Failure) -> Outcome:
     """A storage failure as a value, because Durable Functions keeps only the text of an exception."""
     verdict = Verdict.PERMANENT if isinstance(failure, Permanent) else Verdict.RETRYABLE
-    return Outcome(verdict, reason=failure.reason, detail=text_without_secrets(str(failure)))
+    return Outcome(verdict, reason=failure.reason, detail=str(failure))
 
 
 def waiting_outcome(target: TargetBlob) -> Outcome:
     """The progress of a pending copy, with the service's message if it reports a problem."""
-    detail = text_without_secrets(target.copy_detail)
-    return Outcome(Verdict.WAITING, engine=Engine.ASYNC, size=target.total, copied=target.copied, detail=detail)
+    return Outcome(
+        Verdict.WAITING, engine=Engine.ASYNC, size=target.total, copied=target.copied, detail=target.copy_detail
+    )

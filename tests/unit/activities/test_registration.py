@@ -12,6 +12,7 @@ import azure.functions as func
 import pytest
 
 import activities
+from activities import transfers
 from adapters.translation import LETTERS_WRITE, SOURCE_HEAD, SOURCE_LIST, error_for_answer
 from operations.log import LOGGER, log
 from ports.services import Services
@@ -177,3 +178,23 @@ async def test_an_exception_of_a_phase_contains_no_signature(world: World) -> No
     with pytest.raises(RuntimeError, match="ValueError") as raised:
         await run_phase(world, Phase.SURVEY, codec.encode(JOB))
     assert "c2VjcmV0" not in "".join(traceback.format_exception(raised.value))
+
+
+@pytest.mark.parametrize("texts", [("detail",), ("note",), ("ending", "detail")], ids="-".join)
+async def test_no_text_of_an_outcome_holds_a_secret(
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, texts: tuple[str, ...]
+) -> None:
+    secret = "403 AuthenticationFailed https://x/y?sig=c2VjcmV0&se=1"
+    outcome = Outcome(Verdict.ENDED, detail=secret, note=secret, ending=Ending(State.DEAD_LETTERED, detail=secret))
+
+    async def body(_ports: Any, _run: Any) -> Outcome:
+        return outcome
+
+    monkeypatch.setitem(transfers.ACTIVITIES, Step.START, body)
+    caplog.set_level(logging.INFO, LOGGER.name)
+    run = codec.encode(Run(world.put(), NOW))
+    found = await register(world)["transfer_start"].get_user_function()(run=run, context=UNTRACED)
+    for text in texts:
+        found = found[text]
+    assert found == "403 AuthenticationFailed https://x/y?sig=REMOVED&se=1"
+    assert "c2VjcmV0" not in caplog.text
