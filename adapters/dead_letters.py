@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 from adapters.clients import Clients
 from adapters.continuation import decode_token, encode_token
 from adapters.records import Records
-from adapters.translation import LETTERS_READ, LETTERS_WRITE
+from adapters.translation import DEAD_LETTERS_READ, DEAD_LETTERS_WRITE
 from rules import codec
 from rules.dead_letters import letters, records
 from rules.dead_letters.letters import DeadLetter
 from rules.errors import Reason, Retryable
-from rules.fixed_names import LETTERS_CONTAINER
+from rules.fixed_names import DEAD_LETTERS_CONTAINER
 from rules.transfers.model import Ended
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ class StoredDeadLetters:
     """Dead letters and records of ends. Every write is conditional on the state that it read."""
 
     def __init__(self, clients: Clients, endpoint: str) -> None:
-        self._records = Records(clients, endpoint, LETTERS_CONTAINER)
+        self._records = Records(clients, endpoint, DEAD_LETTERS_CONTAINER)
 
     async def read_ended(self, identity: str) -> Ended | None:
         """Return the record of a transfer's end, if there is one."""
@@ -172,7 +172,7 @@ def _parse(read: Callable[[], T]) -> T:
         return read()
     except (AttributeError, KeyError, TypeError, ValueError):
         raise Retryable(
-            Reason.INTERNAL, LETTERS_READ.name, "a stored record cannot be read by this version of the app"
+            Reason.INTERNAL, DEAD_LETTERS_READ.name, "a stored record cannot be read by this version of the app"
         ) from None
 
 
@@ -181,4 +181,4 @@ async def _retry(try_once: Callable[[], Awaitable[bool]]) -> None:
     for _ in range(MAX_TRIES):
         if await try_once():
             return
-    raise Retryable(Reason.INTERNAL, LETTERS_WRITE.name, f"another writer changed the record {MAX_TRIES} times")
+    raise Retryable(Reason.INTERNAL, DEAD_LETTERS_WRITE.name, f"another writer changed the record {MAX_TRIES} times")

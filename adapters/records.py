@@ -9,7 +9,7 @@ from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobProperties, ContentSettings
 
 from adapters.clients import Clients, condition
-from adapters.translation import LETTERS_LIST, LETTERS_READ, LETTERS_WRITE, code_of
+from adapters.translation import DEAD_LETTERS_LIST, DEAD_LETTERS_READ, DEAD_LETTERS_WRITE, code_of
 from rules.errors import Failure, Reason, Retryable
 from rules.routes.model import Blob, Place
 from rules.transfers.identity import bare_etag
@@ -28,7 +28,7 @@ class Records:
 
     async def read(self, name: str) -> tuple[dict[str, Any] | None, str | None]:
         """Return a record and its ETag, or None twice."""
-        async with self._clients.request_scope(LETTERS_READ):
+        async with self._clients.request_scope(DEAD_LETTERS_READ):
             try:
                 stream = await self._blob(name).download_blob()
                 return _parse(await stream.readall()), bare_etag(stream.properties.etag)
@@ -42,7 +42,7 @@ class Records:
 
         It also returns False if a retry finds the write of its own unanswered request. The next read shows that record.
         """
-        async with self._clients.request_scope(LETTERS_WRITE):
+        async with self._clients.request_scope(DEAD_LETTERS_WRITE):
             return await _condition_holds(
                 self._blob(name).upload_blob(
                     json.dumps(record, indent=1).encode(),
@@ -55,7 +55,7 @@ class Records:
 
     async def delete(self, name: str, etag: str | None) -> bool:
         """Delete a record if it has not changed since it was read; return False if it has."""
-        async with self._clients.request_scope(LETTERS_WRITE):
+        async with self._clients.request_scope(DEAD_LETTERS_WRITE):
             return await _condition_holds(self._blob(name).delete_blob(**condition(etag)))
 
     async def page(self, prefix: str, limit: int, marker: str | None) -> tuple[list[BlobProperties], str | None]:
@@ -66,7 +66,7 @@ class Records:
         """
         place = Place(self._endpoint, self._container, prefix)
         try:
-            return await self._clients.page(LETTERS_LIST, place, min(limit, MAX_PAGE), marker)
+            return await self._clients.page(DEAD_LETTERS_LIST, place, min(limit, MAX_PAGE), marker)
         except Failure as failure:
             if marker and failure.status == HTTPStatus.BAD_REQUEST:
                 raise ValueError("the service does not recognize the continuation token") from None
@@ -92,7 +92,7 @@ def _parse(body: bytes) -> dict[str, Any]:
     except ValueError:
         record = None
     if not isinstance(record, dict):
-        raise Retryable(Reason.INTERNAL, LETTERS_READ.name, "a stored record is not a JSON object")
+        raise Retryable(Reason.INTERNAL, DEAD_LETTERS_READ.name, "a stored record is not a JSON object")
     return record
 
 

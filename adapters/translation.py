@@ -46,9 +46,9 @@ TARGET_ABORT = Request("target.abort", Side.TARGET, act=True)
 TARGET_CLEAR = Request("target.clear", Side.TARGET, act=True)
 TARGET_DELETE = Request("target.delete", Side.TARGET, act=True)
 # Writes to the app's own state are conditional or harmless when repeated, so they can be retried.
-LETTERS_READ = Request("letters.read", Side.STATE)
-LETTERS_WRITE = Request("letters.write", Side.STATE)
-LETTERS_LIST = Request("letters.list", Side.STATE)
+DEAD_LETTERS_READ = Request("dead_letters.read", Side.STATE)
+DEAD_LETTERS_WRITE = Request("dead_letters.write", Side.STATE)
+DEAD_LETTERS_LIST = Request("dead_letters.list", Side.STATE)
 EVENTS_PUT = Request("events.put", Side.STATE)
 EVENTS_POISON = Request("events.poison", Side.STATE)
 EVENTS_CONSUMED = Request("events.consumed", Side.STATE)
@@ -64,7 +64,6 @@ INSTANCES_TERMINATE = Request("instances.terminate", Side.STATE)
 INSTANCES_PURGE = Request("instances.purge", Side.STATE)
 INSTANCES_PAGE = Request("instances.page", Side.STATE)
 INSTANCES_OLDEST = Request("instances.oldest", Side.STATE)
-OUTSIDER_PUT = Request("outsider.put", Side.TARGET, act=True)
 
 
 def translate_error(error: Exception, request: Request) -> StorageError:

@@ -32,5 +32,5 @@ POISON_QUEUE = "blob-events-poison"
 UNDELIVERED_CONTAINER = "event-dead-letters"
 
 # In the state account: two containers.
-LETTERS_CONTAINER = "dead-letters"
+DEAD_LETTERS_CONTAINER = "dead-letters"
 REPORTS_CONTAINER = "reports"

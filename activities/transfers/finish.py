@@ -44,10 +44,10 @@ async def _announce_successor(ports: Ports, run: Run) -> Outcome:
     if successor.etag:
         event = created_event(run.transfer, successor.etag, ports.now())
         await ports.events.put(event, GROWING_DELAY if successor.growing else 0)
-    return Outcome(Verdict.DONE, pause=ports.times.settle if await _may_be_half_made(ports, run) else 0)
+    return Outcome(Verdict.DONE, pause=ports.times.settle if await _may_be_incomplete(ports, run) else 0)
 
 
-async def _may_be_half_made(ports: Ports, run: Run) -> bool:
+async def _may_be_incomplete(ports: Ports, run: Run) -> bool:
     """Whether an incomplete blob of this transfer is at the target, or may still appear there.
 
     Only an `async` copy can be incomplete. One may be in flight that this run does not know of: `start` may have run twice, or

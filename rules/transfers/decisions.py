@@ -150,8 +150,7 @@ def _was_edited_again(transfer: Transfer, source: SourceBlob, target: TargetBlob
 class Act(StrEnum):
     """The request that `start` sends next."""
 
-    CREATE = "create"
-    REPLACE = "replace"
+    COPY = "copy"
     REMOVE = "remove"
     ABORT = "abort"
     CONFIRM = "confirm"
@@ -171,10 +170,10 @@ def decide(run: Run, source: SourceBlob | None, target: TargetBlob | None, ended
     | no | this version, an echo (rule 19) | else | superseded |
     | no | this version | a pending copy of another version | abort, then look again |
     | no | this version, cannot be copied now (rule 12) | else | retryable or permanent |
-    | no | this version | absent, or not read | create (If-None-Match: *) |
+    | no | this version | absent, or not read | copy, with If-None-Match: * |
     | no | this version | another blob type, before `settle` | occupied: `settle`, then look again |
     | no | this version | another blob type, after `settle` | remove (If-Match), then look again |
-    | no | this version | else | replace (If-Match) |
+    | no | this version | else | copy, with If-Match |
 
     The service cannot overwrite a blob of another type, so the app removes it. `settle` comes first because a late
     create request of an older version would succeed once the name is free.
@@ -204,10 +203,8 @@ def _decide_without_version(run: Run, source: SourceBlob | None, target: TargetB
 
 
 def _choose_write(run: Run, source: SourceBlob, target: TargetBlob | None) -> Act | Outcome:
-    if target is None:
-        return Act.CREATE
-    if target.kind in {None, source.kind}:
-        return Act.REPLACE
+    if target is None or target.kind in {None, source.kind}:
+        return Act.COPY
     if run.settled:
         return Act.REMOVE
     detail = f"the target is a {target.kind} and the source a {source.kind}: the target is about to be removed"

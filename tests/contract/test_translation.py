@@ -17,7 +17,7 @@ from azure.core.exceptions import (
 
 from adapters.codes import MEANINGS
 from adapters.translation import (
-    LETTERS_WRITE,
+    DEAD_LETTERS_WRITE,
     SOURCE_HEAD,
     TARGET_COPY,
     TARGET_HEAD,
@@ -147,7 +147,7 @@ SomethingNew 599: R throttled | R throttled | R throttled | R throttled
 - 504: R throttled | R throttled | R throttled | R throttled
 """
 KINDS = {"R": Retryable, "P": Permanent, "L": LookAgain}
-REQUESTS = (SOURCE_HEAD, TARGET_COPY, TARGET_HEAD, LETTERS_WRITE)
+REQUESTS = (SOURCE_HEAD, TARGET_COPY, TARGET_HEAD, DEAD_LETTERS_WRITE)
 
 
 def rows() -> list[tuple[str, int, list[str]]]:
@@ -238,7 +238,7 @@ def test_the_table_has_every_code() -> None:
 )
 def test_without_an_answer_an_act_is_open_and_a_read_is_retryable(error: Exception) -> None:
     assert verdict_of(translate_error(error, SOURCE_HEAD)) == "R throttled"
-    assert verdict_of(translate_error(error, LETTERS_WRITE)) == "R throttled"
+    assert verdict_of(translate_error(error, DEAD_LETTERS_WRITE)) == "R throttled"
     act = translate_error(error, TARGET_COPY)
     assert (verdict_of(act), act.code, act.status) == ("L", "", 0)
     assert "c2VjcmV0" not in str(act)

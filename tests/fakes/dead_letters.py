@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from adapters.continuation import decode_token, encode_token
-from adapters.translation import LETTERS_LIST, LETTERS_READ, LETTERS_WRITE
+from adapters.translation import DEAD_LETTERS_LIST, DEAD_LETTERS_READ, DEAD_LETTERS_WRITE
 from rules import codec
 from rules.dead_letters import letters, records
 from rules.dead_letters.letters import DeadLetter
@@ -25,29 +25,29 @@ class MemoryDeadLetters:
         self.ends: dict[str, Ended] = {}
 
     async def read_ended(self, identity: str) -> Ended | None:
-        async with self._world.request(LETTERS_READ, f"ended/{identity}"):
+        async with self._world.request(DEAD_LETTERS_READ, f"ended/{identity}"):
             return self.ends.get(identity)
 
     async def write_ended(self, ended: Ended) -> None:
-        async with self._world.request(LETTERS_WRITE, f"ended/{ended.id}"):
+        async with self._world.request(DEAD_LETTERS_WRITE, f"ended/{ended.id}"):
             old = self.ends.get(ended.id)
             if old is None or old.rank < ended.rank:
                 self.ends[ended.id] = codec.decode(Ended, json.dumps(codec.encode(ended)))
 
     async def drop_ended(self, identity: str, attempt: int, resumes: int = 0) -> None:
-        async with self._world.request(LETTERS_WRITE, f"ended/{identity}"):
+        async with self._world.request(DEAD_LETTERS_WRITE, f"ended/{identity}"):
             if (old := self.ends.get(identity)) and old.rank <= (attempt, resumes):
                 del self.ends[identity]
 
     async def write(self, letter: DeadLetter) -> None:
-        async with self._world.request(LETTERS_WRITE, f"open/{letter.id}"):
+        async with self._world.request(DEAD_LETTERS_WRITE, f"open/{letter.id}"):
             known = [records[letter.id] for records in (self.open, self.resolved) if letter.id in records]
             new = letters.merge(max(known, key=lambda old: old.last, default=None), letter)
             if new is not None:
                 self.open[letter.id] = _stored(new)
 
     async def resolve(self, identity: str, attempt: int, how: str, now: datetime) -> bool:
-        async with self._world.request(LETTERS_WRITE, f"open/{identity}"):
+        async with self._world.request(DEAD_LETTERS_WRITE, f"open/{identity}"):
             opened = self.open.get(identity)
             if opened is None or opened.last > attempt:
                 return False
@@ -61,19 +61,19 @@ class MemoryDeadLetters:
             return True
 
     async def read(self, identity: str) -> DeadLetter | None:
-        async with self._world.request(LETTERS_READ, f"open/{identity}"):
+        async with self._world.request(DEAD_LETTERS_READ, f"open/{identity}"):
             return self.open.get(identity) or self.resolved.get(identity)
 
     async def page(self, prefix: str, limit: int, continuation: str | None) -> tuple[list[dict[str, Any]], str | None]:
         folder = f"open/{prefix}"
         after = decode_token(folder, continuation) or ""
-        async with self._world.request(LETTERS_LIST, folder):
+        async with self._world.request(DEAD_LETTERS_LIST, folder):
             found = sorted(identity for identity in self.open if identity.startswith(prefix) and identity > after)
             items = [records.list_item(identity, records.metadata(self.open[identity])) for identity in found[:limit]]
             return items, encode_token(folder, found[limit - 1]) if len(found) > limit else None
 
     async def list_ended(self) -> AsyncIterator[Ended]:
-        async with self._world.request(LETTERS_LIST, "ended/"):
+        async with self._world.request(DEAD_LETTERS_LIST, "ended/"):
             found = [self.ends[identity] for identity in sorted(self.ends)]
         for ended in found:
             yield replace(ended, ending=replace(ended.ending, detail=""), resumes=0)

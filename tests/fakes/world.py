@@ -5,7 +5,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from adapters.translation import OUTSIDER_PUT, Request, error_for_answer
+from adapters.codes import Side
+from adapters.translation import Request, error_for_answer
 from rules.errors import Permanent, Reason, StorageError
 from rules.routes.model import Blob, Place
 from rules.routes.names import hierarchical_refusal
@@ -18,6 +19,8 @@ READING_FAILED = '"Copy failed when reading the source."'
 Hook = Callable[[Request, str], Awaitable[Exception | None]]
 """Called with the request and its subject before the effect. It may wait, raise (then there is no effect), or return an
 exception to raise after the effect: `translation.error_for_no_answer(request)` is a lost answer."""
+# A write of another client.
+OUTSIDER_PUT = Request("outsider.put", Side.TARGET, act=True)
 
 
 async def served(_request: Request, _subject: str) -> None:

@@ -16,7 +16,7 @@ HUB = HOST["extensions"]["durableTask"]["hubName"]
 PACKAGE = "app-package"
 # The containers and the queues of the app's own accounts.
 CONTENTS: dict[str, tuple[set[str], set[str]]] = {
-    "state": ({fixed_names.LETTERS_CONTAINER, fixed_names.REPORTS_CONTAINER, PACKAGE}, set()),
+    "state": ({fixed_names.DEAD_LETTERS_CONTAINER, fixed_names.REPORTS_CONTAINER, PACKAGE}, set()),
     "events": ({fixed_names.UNDELIVERED_CONTAINER}, {fixed_names.EVENTS_QUEUE, fixed_names.POISON_QUEUE}),
 }
 QUEUE_SENDER, BLOB_CONTRIBUTOR = "c6a89b2d-59bc-44d0-9896-0f6e12d7b80a", "ba92f5b4-2d11-453d-a403-e96b0029c9fe"
@@ -299,7 +299,7 @@ def retention(snapshot: Snapshot) -> list[str]:
         scope = account["properties"]["allowedCopyScope"]
         wrong += [] if scope == ("AAD" if target else None) else [f"{account['name']}: copy scope is {scope}"]
     [rule] = snapshot.one("Microsoft.Storage/storageAccounts/managementPolicies")["properties"]["policy"]["rules"]
-    prefixes = [f"{fixed_names.LETTERS_CONTAINER}/resolved/", f"{fixed_names.REPORTS_CONTAINER}/"]
+    prefixes = [f"{fixed_names.DEAD_LETTERS_CONTAINER}/resolved/", f"{fixed_names.REPORTS_CONTAINER}/"]
     action = {"baseBlob": {"delete": {"daysAfterModificationGreaterThan": 90}}}
     as_expected = rule["definition"]["filters"]["prefixMatch"] == prefixes and rule["definition"]["actions"] == action
     return wrong if rule["enabled"] and as_expected else [*wrong, f"lifecycle: {rule}"]

@@ -159,11 +159,11 @@ def created_without_condition(patch: pytest.MonkeyPatch) -> None:
 def superseded_cleans_only_what_is_visible(patch: pytest.MonkeyPatch) -> None:
     """A superseded transfer cleans only if an incomplete target exists already."""
 
-    async def may_be_half_made(ports: Ports, run: Run) -> bool:
+    async def may_be_incomplete(ports: Ports, run: Run) -> bool:
         target = await ports.target.head(run.transfer.target_blob)
         return target is not None and decisions.is_incomplete(target, run.transfer, run.size)
 
-    patch.setattr("activities.transfers.finish._may_be_half_made", may_be_half_made)
+    patch.setattr("activities.transfers.finish._may_be_incomplete", may_be_incomplete)
 
 
 def resumes_do_not_rank(patch: pytest.MonkeyPatch) -> None:

@@ -101,8 +101,8 @@ async def test_a_forged_message_reaches_no_source_and_no_target(case: dict[str, 
     world = World()
     await accept(world.ports, world.instances, message(case))
     assert world.instances.kept == {}
-    assert set(world.request_names) <= {"letters.read", "letters.write"}
-    assert world.request_names.count("letters.write") == (case["verdict"] != "ignored")
+    assert set(world.request_names) <= {"dead_letters.read", "dead_letters.write"}
+    assert world.request_names.count("dead_letters.write") == (case["verdict"] != "ignored")
     assert len(world.requests) <= 5
 
 

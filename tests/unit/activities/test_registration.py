@@ -13,7 +13,7 @@ import pytest
 
 import activities
 from activities import transfers
-from adapters.translation import LETTERS_WRITE, SOURCE_HEAD, SOURCE_LIST, error_for_answer
+from adapters.translation import DEAD_LETTERS_WRITE, SOURCE_HEAD, SOURCE_LIST, error_for_answer
 from operations.log import LOGGER, log
 from ports.services import Services
 from rules import codec
@@ -72,7 +72,7 @@ async def test_the_log_line_of_close_has_the_final_state(
 ) -> None:
     """An alert depends on it. The level is WARNING once the dead letter is written."""
     if verdict == "retryable":
-        world.refuse(LETTERS_WRITE, error_for_answer(LETTERS_WRITE, 503, "ServerBusy"))
+        world.refuse(DEAD_LETTERS_WRITE, error_for_answer(DEAD_LETTERS_WRITE, 503, "ServerBusy"))
     run = Run(world.put(), NOW, step=Step.CLOSE, ending=Ending(state))
     with caplog.at_level(logging.INFO, LOGGER.name):
         await register(world)["transfer_close"].get_user_function()(run=codec.encode(run), context=UNTRACED)

@@ -9,7 +9,7 @@ def test_the_names_never_change() -> None:
     assert fixed_names.CANCEL == "cancel"
     assert (fixed_names.EVENTS_QUEUE, fixed_names.POISON_QUEUE) == ("blob-events", "blob-events-poison")
     assert fixed_names.UNDELIVERED_CONTAINER == "event-dead-letters"
-    assert (fixed_names.LETTERS_CONTAINER, fixed_names.REPORTS_CONTAINER) == ("dead-letters", "reports")
+    assert (fixed_names.DEAD_LETTERS_CONTAINER, fixed_names.REPORTS_CONTAINER) == ("dead-letters", "reports")
 
 
 def test_the_local_stack_creates_the_queues_and_containers_of_the_app() -> None:
@@ -17,7 +17,7 @@ def test_the_local_stack_creates_the_queues_and_containers_of_the_app() -> None:
     assert (EVENT_QUEUE, *QUEUES) == (fixed_names.EVENTS_QUEUE, fixed_names.EVENTS_QUEUE, fixed_names.POISON_QUEUE)
     made = {(account, container) for account, container in CONTAINERS if account in {STATE_ACCOUNT, EVENTS_ACCOUNT}}
     assert made == {
-        (STATE_ACCOUNT, fixed_names.LETTERS_CONTAINER),
+        (STATE_ACCOUNT, fixed_names.DEAD_LETTERS_CONTAINER),
         (STATE_ACCOUNT, fixed_names.REPORTS_CONTAINER),
         (EVENTS_ACCOUNT, fixed_names.UNDELIVERED_CONTAINER),
     }

@@ -9,10 +9,10 @@ from urllib.parse import quote, urljoin
 import pytest
 
 from adapters.translation import (
+    DEAD_LETTERS_LIST,
+    DEAD_LETTERS_READ,
     INSTANCES_FIND,
     INSTANCES_PAGE,
-    LETTERS_LIST,
-    LETTERS_READ,
     SOURCE_HEAD,
     error_for_answer,
 )
@@ -420,10 +420,10 @@ async def test_the_key_parameter_is_neither_rejected_nor_echoed(api: Api) -> Non
         ("list_transfers", None, INSTANCES_PAGE),
         ("get_transfer", UNKNOWN, INSTANCES_FIND),
         ("cancel_transfer", UNKNOWN, INSTANCES_FIND),
-        ("list_dead_letters", None, LETTERS_LIST),
-        ("get_dead_letter", UNKNOWN, LETTERS_READ),
-        ("replay_dead_letter", UNKNOWN, LETTERS_READ),
-        ("discard_dead_letter", UNKNOWN, LETTERS_READ),
+        ("list_dead_letters", None, DEAD_LETTERS_LIST),
+        ("get_dead_letter", UNKNOWN, DEAD_LETTERS_READ),
+        ("replay_dead_letter", UNKNOWN, DEAD_LETTERS_READ),
+        ("discard_dead_letter", UNKNOWN, DEAD_LETTERS_READ),
         ("get_discard", "discard-" + "0" * 24, INSTANCES_FIND),
         ("list_replays", None, INSTANCES_PAGE),
         ("get_reconcile", "reconcile-" + "0" * 24, INSTANCES_FIND),
@@ -434,7 +434,7 @@ async def test_the_key_parameter_is_neither_rejected_nor_echoed(api: Api) -> Non
 async def test_a_failure_of_storage_is_503_with_retry_after(
     world: World, api: Api, name: str, path_id: str | None, request_: object
 ) -> None:
-    world.refuse(request_, error_for_answer(LETTERS_READ, 503, "ServerBusy"))  # type: ignore[arg-type]
+    world.refuse(request_, error_for_answer(DEAD_LETTERS_READ, 503, "ServerBusy"))  # type: ignore[arg-type]
     answer = await api.call(name, path_id)
     assert is_problem(answer, 503)
     assert answer.headers["Retry-After"] == "30"
@@ -444,7 +444,7 @@ async def test_an_unexpected_error_is_500_and_only_the_log_has_its_text(
     world: World, api: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, LOGGER.name)
-    world.refuse(LETTERS_LIST, RuntimeError("GET https://x/y?sig=c2VjcmV0&se=1\r\nfailed"))
+    world.refuse(DEAD_LETTERS_LIST, RuntimeError("GET https://x/y?sig=c2VjcmV0&se=1\r\nfailed"))
     answer = await api.call("list_dead_letters")
     assert is_problem(answer, 500)
     assert "GET" not in answer.text

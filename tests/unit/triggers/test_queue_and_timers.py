@@ -6,7 +6,7 @@ from typing import Never
 import azure.functions as func
 import pytest
 
-from adapters.translation import EVENTS_POISON, INSTANCES_FIND, INSTANCES_PAGE, LETTERS_LIST, error_for_answer
+from adapters.translation import DEAD_LETTERS_LIST, EVENTS_POISON, INSTANCES_FIND, INSTANCES_PAGE, error_for_answer
 from rules.errors import Reason, Retryable
 from rules.transfers.model import Ended, Ending, Run, Step
 from rules.transfers.states import State
@@ -96,7 +96,7 @@ class TestTimers:
         [
             ("drain", EVENTS_POISON),
             ("resume", INSTANCES_PAGE),
-            ("sweep", LETTERS_LIST),
+            ("sweep", DEAD_LETTERS_LIST),
             ("watchdog", INSTANCES_PAGE),
             ("purge", INSTANCES_PAGE),
         ],

@@ -6,7 +6,7 @@ import pytest
 
 from activities import jobs
 from adapters.translation import (
-    LETTERS_LIST,
+    DEAD_LETTERS_LIST,
     SOURCE_LIST,
     TARGET_COPY,
     TARGET_HEAD,
@@ -65,7 +65,7 @@ def runs(world: World) -> list[Run]:
         (RECONCILE, SOURCE_LIST, 503, "ServerBusy"),
         (RECONCILE, SOURCE_LIST, 404, "ContainerNotFound"),
         (RECONCILE, TARGET_HEAD, 503, "ServerBusy"),
-        (REPLAY, LETTERS_LIST, 500, "InternalError"),
+        (REPLAY, DEAD_LETTERS_LIST, 500, "InternalError"),
     ],
 )
 async def test_a_storage_failure_is_returned_as_a_value(

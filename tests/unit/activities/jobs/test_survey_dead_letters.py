@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from adapters.translation import LETTERS_LIST, TARGET_COPY, Request, error_for_answer
+from adapters.translation import DEAD_LETTERS_LIST, TARGET_COPY, Request, error_for_answer
 from operations.transfers.accept import refuse
 from rules.codec import decode, encode
 from rules.dead_letters import letters, records
@@ -111,9 +111,9 @@ class TestFilter:
         world.requests.clear()
         job = await run_to_end(world, replace(REPLAY, dry_run=True, reason=Reason.THROTTLED))
         assert (job.tally, job.pages <= 3) == (Tally(found=3, bytes=30), True)
-        assert world.request_names.count("letters.list") == 3
+        assert world.request_names.count("dead_letters.list") == 3
         # The list has all that is needed, so no dead letter is read.
-        assert "letters.read" not in world.request_names
+        assert "dead_letters.read" not in world.request_names
         assert await find_matches(world, reason=Reason.THROTTLED) == {transfer.id for transfer in wanted}
 
     async def test_bytes_add_up_the_known_sizes(self, world: World) -> None:
@@ -125,7 +125,7 @@ class TestFilter:
 
     async def test_a_failed_list_request_is_repeated(self, world: World) -> None:
         await put_dead_letter(world, "in/1")
-        world.refuse(LETTERS_LIST, error_for_answer(LETTERS_LIST, 503, "ServerBusy"), times=2)
+        world.refuse(DEAD_LETTERS_LIST, error_for_answer(DEAD_LETTERS_LIST, 503, "ServerBusy"), times=2)
         assert (await run_to_end(world, replace(REPLAY, dry_run=True))).tally.found == 1
 
 

@@ -10,8 +10,8 @@ from activities.transfers.confirm import UNCLEARED
 from activities.transfers.finish import GROWING_DELAY, run_clean, run_close, run_record
 from activities.transfers.start import run_start
 from adapters.translation import (
+    DEAD_LETTERS_WRITE,
     EVENTS_PUT,
-    LETTERS_WRITE,
     SOURCE_HEAD,
     TARGET_ABORT,
     TARGET_CLEAR,
@@ -143,7 +143,7 @@ class TestRecord:
         outcome = await run_record(world.ports, run_ending(transfer, State.DEAD_LETTERED))
         assert (outcome.verdict, outcome.pause) == (Verdict.DONE, 0)
         assert outcome.note == f"{UNCLEAN}: no current route has this target"
-        assert world.request_names == ["letters.write"]
+        assert world.request_names == ["dead_letters.write"]
 
     async def test_superseded_with_an_unreadable_target_puts_the_event_once_and_is_cleaned(self, world: World) -> None:
         """A retry of the step would put the event again."""
@@ -158,8 +158,8 @@ class TestRecord:
     async def test_every_failure_is_retryable(self, world: World) -> None:
         """The end of a transfer is retried without limit."""
         transfer = world.put()
-        error = Permanent(Reason.INTERNAL, "letters.write", "the container is gone")
-        world.refuse(LETTERS_WRITE, error, times=1)
+        error = Permanent(Reason.INTERNAL, "dead_letters.write", "the container is gone")
+        world.refuse(DEAD_LETTERS_WRITE, error, times=1)
         outcome = await run_record(world.ports, run_ending(transfer, State.CANCELLED))
         assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.INTERNAL)
         world.refuse(EVENTS_PUT, error_for_answer(EVENTS_PUT, 503, "ServerBusy"))
@@ -436,6 +436,6 @@ class TestClose:
         assert "sig" not in json.dumps(records.record(letter))
 
     async def test_a_failed_write_is_retryable(self, world: World) -> None:
-        world.refuse(LETTERS_WRITE, error_for_answer(LETTERS_WRITE, 503, "ServerBusy"))
+        world.refuse(DEAD_LETTERS_WRITE, error_for_answer(DEAD_LETTERS_WRITE, 503, "ServerBusy"))
         outcome = await run_close(world.ports, run_ending(world.put(), State.DEAD_LETTERED))
         assert outcome.verdict is Verdict.RETRYABLE

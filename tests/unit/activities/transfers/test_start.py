@@ -64,7 +64,7 @@ class TestNewBlob:
         transfer = world.put()
         outcome = await start(world, transfer)
         assert outcome == Outcome(Verdict.VERIFIED, engine=Engine.SYNC, size=len(CONTENT))
-        assert sorted(world.request_names) == ["letters.read", "source.head", "target.copy"]
+        assert sorted(world.request_names) == ["dead_letters.read", "source.head", "target.copy"]
 
     async def test_it_is_copied_with_its_metadata_and_the_receipt(self, world: World) -> None:
         """A receipt on the source is replaced, in any spelling."""
@@ -237,7 +237,7 @@ class TestEcho:
         transfer = put_echo(world)
         outcome = await start(world, transfer)
         assert outcome == Outcome(Verdict.SUPERSEDED, ending=Ending(State.SUPERSEDED, detail=ECHO), size=len(CONTENT))
-        assert sorted(world.request_names) == ["letters.read", "source.head", "target.head"]
+        assert sorted(world.request_names) == ["dead_letters.read", "source.head", "target.head"]
 
     async def test_an_edited_one_is_copied_after_a_look_in_the_right_order(self, world: World) -> None:
         """The target was read after the source, and an act needs the other order."""
@@ -270,8 +270,8 @@ class TestTarget:
         outcome = await start(world, transfer)
         assert outcome.verdict is Verdict.VERIFIED
         assert world.request_names == [
-            *["source.head", "letters.read", "target.copy"],
-            *["target.head", "source.head", "letters.read", "target.copy"],
+            *["source.head", "dead_letters.read", "target.copy"],
+            *["target.head", "source.head", "dead_letters.read", "target.copy"],
         ]
         assert world.storage.blobs[transfer.target_blob].content == CONTENT
 
@@ -280,7 +280,7 @@ class TestTarget:
         world.put_copy(transfer)
         outcome = await start(world, transfer, first=False)
         assert outcome == Outcome(Verdict.VERIFIED, size=len(CONTENT))
-        assert world.request_names == ["target.head", "source.head", "letters.read"]
+        assert world.request_names == ["target.head", "source.head", "dead_letters.read"]
 
     async def test_a_receipt_of_another_transfer_counts(self, world: World) -> None:
         transfer = world.put()

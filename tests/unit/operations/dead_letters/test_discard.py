@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from adapters.translation import INSTANCES_FIND, LETTERS_WRITE
+from adapters.translation import DEAD_LETTERS_WRITE, INSTANCES_FIND
 from operations.dead_letters.discard import discard
 from operations.dead_letters.replay import Resolved, replay
 from operations.problems import Conflict, NotFound
@@ -93,11 +93,11 @@ class TestDiscard:
     async def test_a_second_discard_is_a_conflict_and_writes_nothing(self, world: World) -> None:
         transfer = await put_dead_letter(world, NAME)
         await discard_letter(world, transfer)
-        writes = world.request_names.count(LETTERS_WRITE.name)
+        writes = world.request_names.count(DEAD_LETTERS_WRITE.name)
         with pytest.raises(Resolved, match="was discarded") as caught:
             await discard_letter(world, transfer)
         assert caught.value.facts == {"resolved_as": "discarded"}
-        assert world.request_names.count(LETTERS_WRITE.name) == writes
+        assert world.request_names.count(DEAD_LETTERS_WRITE.name) == writes
 
     async def test_a_dead_letter_that_a_replay_resolved_is_a_conflict(self, world: World) -> None:
         transfer = await put_dead_letter(world, NAME)
@@ -146,7 +146,7 @@ class TestRaces:
     async def test_a_failure_of_a_concurrent_replay_reopens_the_dead_letter(self, world: World) -> None:
         transfer = await put_dead_letter(world, NAME)
         run = Run(transfer, NOW, attempt=1, has_open_dead_letter=True)
-        world.before_next(LETTERS_WRITE, partial(world.put_instance, transfer, "Running", run))
+        world.before_next(DEAD_LETTERS_WRITE, partial(world.put_instance, transfer, "Running", run))
         await discard_letter(world, transfer)
         await dead_letter_again(world, transfer)
         assert world.dead_letters.open[transfer.id].last == 1
@@ -195,7 +195,7 @@ class TestRaces:
             del world.dead_letters.open[transfer.id]
             world.dead_letters.resolved[transfer.id] = discarded
 
-        world.before_next(LETTERS_WRITE, first)
+        world.before_next(DEAD_LETTERS_WRITE, first)
         assert await discard(world.ports, world.instances, transfer.id) == discarded
 
     async def test_the_sweep_neither_rewrites_nor_reads_a_discarded_dead_letter(self, world: World) -> None:
@@ -204,7 +204,7 @@ class TestRaces:
             await discard_letter(world, transfer)
         world.requests.clear()
         await sweep(world.ports, world.instances)
-        assert world.request_names == ["letters.list", "letters.list"]
+        assert world.request_names == ["dead_letters.list", "dead_letters.list"]
 
     async def test_the_sweep_does_not_rewrite_it_after_the_container_deleted_it(self, world: World) -> None:
         transfer = await put_dead_letter(world, NAME)

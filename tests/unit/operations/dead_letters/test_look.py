@@ -42,8 +42,11 @@ class TestListOpen:
             [await put_dead_letter(world, f"in/{number}") for number in range(MAX_PAGES + 2)], key=lambda t: t.id
         )
         page = await list_open(world.ports, {"name": made[5].name}, 1, None)
-        assert ([item["id"] for item in page["items"]], world.request_names.count("letters.list")) == ([made[5].id], 6)
+        assert ([item["id"] for item in page["items"]], world.request_names.count("dead_letters.list")) == (
+            [made[5].id],
+            6,
+        )
         page = await list_open(world.ports, {"name": made[-1].name}, 1, None)
-        assert (page["items"], world.request_names.count("letters.list")) == ([], 6 + MAX_PAGES)
+        assert (page["items"], world.request_names.count("dead_letters.list")) == ([], 6 + MAX_PAGES)
         page = await list_open(world.ports, {"name": made[-1].name}, 1, page["continuation"])
         assert ([item["id"] for item in page["items"]], page["continuation"]) == ([made[-1].id], None)

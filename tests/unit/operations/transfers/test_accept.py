@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from adapters.translation import INSTANCES_FIND, INSTANCES_START, LETTERS_WRITE, error_for_answer
+from adapters.translation import DEAD_LETTERS_WRITE, INSTANCES_FIND, INSTANCES_START, error_for_answer
 from operations.transfers.accept import Accepted, accept, start_once
 from rules.errors import Reason, Retryable
 from rules.routes.model import Place, Route
@@ -148,7 +148,7 @@ async def test_a_failure_of_storage_raises_so_that_the_queue_keeps_the_message(w
 
 
 async def test_a_failed_write_of_a_dead_letter_raises(world: World) -> None:
-    world.refuse(LETTERS_WRITE, error_for_answer(LETTERS_WRITE, 503, "ServerBusy"))
+    world.refuse(DEAD_LETTERS_WRITE, error_for_answer(DEAD_LETTERS_WRITE, 503, "ServerBusy"))
     with pytest.raises(Retryable):
         await accept(world.ports, world.instances, b"hello")
 

@@ -8,9 +8,9 @@ from datetime import datetime
 import pytest
 
 from adapters.translation import (
+    DEAD_LETTERS_LIST,
     EVENTS_DEPTH,
     EVENTS_UNDELIVERED,
-    LETTERS_LIST,
     SOURCE_HEAD,
     SOURCE_SIGN,
     Request,
@@ -44,7 +44,7 @@ async def test_up_if_every_check_succeeds(world: World) -> None:
     [
         (EVENTS_DEPTH, "queue", "Storage Queue Data Contributor"),
         (EVENTS_UNDELIVERED, "undelivered events", "Storage Blob Data Contributor on the events account"),
-        (LETTERS_LIST, "dead letters", "container dead-letters"),
+        (DEAD_LETTERS_LIST, "dead letters", "container dead-letters"),
         (SOURCE_HEAD, "source of route default", "Storage Blob Data Reader"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 
 from activities.transfers.finish import run_close
 from activities.transfers.start import run_start
-from adapters.translation import INSTANCES_FIND, INSTANCES_PURGE, LETTERS_READ, error_for_answer
+from adapters.translation import DEAD_LETTERS_READ, INSTANCES_FIND, INSTANCES_PURGE, error_for_answer
 from operations.problems import NotFound
 from operations.transfers.accept import accept
 from operations.transfers.look import get as get_transfer
@@ -176,10 +176,10 @@ class TestBounds:
     async def test_the_run_stops_after_ten_failures_and_the_next_one_continues_behind_them(self, world: World) -> None:
         for number in range(2 * PAGE_SIZE):
             put_ended(world, f"{number}")
-        world.refuse(LETTERS_READ, error_for_answer(LETTERS_READ, 503, "ServerBusy"), times=MAX_FAILURES)
+        world.refuse(DEAD_LETTERS_READ, error_for_answer(DEAD_LETTERS_READ, 503, "ServerBusy"), times=MAX_FAILURES)
         with pytest.raises(Retryable):
             await purge(world.ports, world.instances)
-        assert world.request_names.count("letters.read") == MAX_FAILURES
+        assert world.request_names.count("dead_letters.read") == MAX_FAILURES
         assert await purge(world.ports, world.instances) == PAGE_SIZE
         assert await purge(world.ports, world.instances) == PAGE_SIZE
 

@@ -12,10 +12,10 @@ import pytest
 from activities.jobs.lines import start_line
 from activities.transfers import ACTIVITIES as STEPS
 from adapters.translation import (
+    DEAD_LETTERS_WRITE,
     INSTANCES_FIND,
     INSTANCES_PAGE,
     INSTANCES_START,
-    LETTERS_WRITE,
     REPORTS_READ,
     Request,
     error_for_answer,
@@ -283,7 +283,7 @@ class TestUnreadable:
         letter = world.dead_letters.open[transfer.id]
         assert (letter.reason, letter.route, letter.last) == (Reason.INTERNAL, None, 0)
         assert DIED in letter.detail
-        assert world.request_names.count(LETTERS_WRITE.name) == 1
+        assert world.request_names.count(DEAD_LETTERS_WRITE.name) == 1
         assert [(line["id"], line["level"]) for line in logged(caplog, "resume.unreadable")] == [
             (transfer.id, "WARNING")
         ]

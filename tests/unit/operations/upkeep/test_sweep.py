@@ -154,7 +154,7 @@ class TestSweep:
 
     async def test_an_idle_run_costs_two_requests(self, world: World) -> None:
         await sweep(world.ports, world.instances)
-        assert world.request_names == ["letters.list", "letters.list"]
+        assert world.request_names == ["dead_letters.list", "dead_letters.list"]
 
     async def test_reads_all_pages_of_dead_letters(self, world: World) -> None:
         transfers = [world.put(f"{NAME}{number}") for number in range(230)]

@@ -141,15 +141,15 @@ DECISIONS: list[tuple[str, SourceBlob | None, TargetBlob | None, Act | Outcome]]
         NOT_YET,
     ),
     ("archived", replace(SOURCE, archived=True), None, ARCHIVED),
-    ("there, no target", SOURCE, None, Act.CREATE),
-    ("itself a finished copy, no target", replace(SOURCE, copy_status=SUCCESS), None, Act.CREATE),
-    ("there, another version at the target", SOURCE, OTHER, Act.REPLACE),
-    ("there, a blob of another client at the target", SOURCE, TargetBlob("0x1", 5), Act.REPLACE),
-    ("there, our copy failed", SOURCE, replace(TARGET, copy_status=FAILED, size=0), Act.REPLACE),
-    ("there, a blob of the same type at the target", SOURCE, replace(OTHER, kind=SOURCE.kind), Act.REPLACE),
+    ("there, no target", SOURCE, None, Act.COPY),
+    ("itself a finished copy, no target", replace(SOURCE, copy_status=SUCCESS), None, Act.COPY),
+    ("there, another version at the target", SOURCE, OTHER, Act.COPY),
+    ("there, a blob of another client at the target", SOURCE, TargetBlob("0x1", 5), Act.COPY),
+    ("there, our copy failed", SOURCE, replace(TARGET, copy_status=FAILED, size=0), Act.COPY),
+    ("there, a blob of the same type at the target", SOURCE, replace(OTHER, kind=SOURCE.kind), Act.COPY),
     ("there, a pending copy of another type", SOURCE, replace(APPENDED, copy_status=PENDING), Act.ABORT),
     ("archived, another type at the target", replace(SOURCE, archived=True), APPENDED, ARCHIVED),
-    ("there, our copy aborted", SOURCE, replace(TARGET, copy_status=ABORTED, size=0), Act.REPLACE),
+    ("there, our copy aborted", SOURCE, replace(TARGET, copy_status=ABORTED, size=0), Act.COPY),
 ]
 CASES = pytest.mark.parametrize(
     ("source", "target", "decision"), [row[1:] for row in DECISIONS], ids=[row[0] for row in DECISIONS]
@@ -201,7 +201,7 @@ def test_a_target_of_another_type_is_removed_after_settle() -> None:
     assert isinstance(waiting, Outcome)
     assert (waiting.verdict, waiting.reason) == (Verdict.OCCUPIED, Reason.TARGET_CONFLICT)
     assert decide(replace(KNOWN, settled=True), SOURCE, APPENDED, None) is Act.REMOVE
-    assert decide(replace(KNOWN, settled=True), SOURCE, None, None) is Act.CREATE
+    assert decide(replace(KNOWN, settled=True), SOURCE, None, None) is Act.COPY
     assert decide(replace(KNOWN, settled=True), OVERWRITTEN, APPENDED, None) == SUPERSEDED
 
 
@@ -345,7 +345,7 @@ def test_every_act_needs_the_version_at_the_source_and_success_needs_a_receipt(
     if isinstance(decision, Act):
         assert source is not None
         assert source.etag == ETAG
-        assert (decision is Act.CREATE) == (target is None)
+        assert decision is Act.COPY or target is not None
     elif decision.verdict is Verdict.VERIFIED:
         assert target is not None
         assert is_receipt(target, ETAG, size)
