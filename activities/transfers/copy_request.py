@@ -1,5 +1,7 @@
 """The copy request: engine, receipt, SAS and index tags."""
 
+from dataclasses import dataclass
+
 from ports.blobs import Copy
 from ports.services import Ports
 from rules.errors import Failure, Reason, Rejected, StorageError
@@ -10,32 +12,32 @@ from rules.transfers.model import Kind, Outcome, Run, Verdict
 from rules.transfers.policies import choose_engine, metadata_fits
 
 
+@dataclass
 class CopyRequests:
     """Builds the copy requests of one `start`. Each leaves out an engine or the tags if an earlier one was refused for them."""
 
-    def __init__(self, ports: Ports, route: Route, run: Run) -> None:
-        self.note = ""
-        self._ports, self._route, self._run = ports, route, run
-        self._refused_engines: frozenset[Engine] = frozenset()
-        self._without_tags = False
+    ports: Ports
+    route: Route
+    run: Run
+    refused_engines: frozenset[Engine] = frozenset()
+    without_tags: bool = False
+    note: str = ""
 
-    async def build(
-        self, source: SourceBlob, target: TargetBlob | None, last_answer: StorageError | None
-    ) -> Copy | Outcome:
+    async def build(self, source: SourceBlob, target: TargetBlob | None, last: StorageError | None) -> Copy | Outcome:
         """The request that copies this source over this target; or the outcome, if the version cannot be copied."""
-        engine = choose_engine(self._route.engine, source.kind, source.size, self._refused_engines)
+        engine = choose_engine(self.route.engine, source.kind, source.size, self.refused_engines)
         if isinstance(engine, Reason):
-            return self._without_engine(engine, source, last_answer)
-        transfer = self._run.transfer
-        until = lifecycle.sas_expiry(self._run, engine, self._ports.now())
+            return self._without_engine(engine, source, last)
+        transfer = self.run.transfer
+        until = lifecycle.sas_expiry(self.run, engine, self.ports.now())
         copy = Copy(
             target=transfer.target_blob,
-            source=await self._ports.source.sign_read(transfer.source_blob, until),
+            source=await self.ports.source.sign_read(transfer.source_blob, until),
             etag=transfer.etag,
             engine=engine,
             metadata=_with_receipt(source.metadata, transfer.etag, transfer.id),
             if_match=target.etag if target else None,
-            tier=self._route.tier if source.kind is Kind.BLOCK else None,  # only block blobs have a tier to set
+            tier=self.route.tier if source.kind is Kind.BLOCK else None,  # only block blobs have a tier to set
             tags=await self._tags(source),
         )
         if not metadata_fits(copy.metadata):
@@ -45,7 +47,7 @@ class CopyRequests:
 
     def leave_out_engine(self, engine: Engine) -> None:
         """The target's service could not read the source with this engine."""
-        self._refused_engines |= {engine}
+        self.refused_engines |= {engine}
 
     def leave_out_tags(self, copy: Copy, refusal: Failure | Rejected) -> bool:
         """Whether to repeat this refused copy without its tags.
@@ -59,22 +61,22 @@ class CopyRequests:
         return True
 
     async def _tags(self, source: SourceBlob) -> dict[str, str]:
-        if not source.tag_count or self._without_tags:
+        if not source.tag_count or self.without_tags:
             return {}
-        tags = await self._ports.source.tags(self._run.transfer.source_blob, self._run.transfer.etag)
+        tags = await self.ports.source.tags(self.run.transfer.source_blob, self.run.transfer.etag)
         if tags is None:
             self._skip_tags("the app may not read them at the source")
         return tags or {}
 
     def _skip_tags(self, why: str) -> None:
-        self._without_tags, self.note = True, f"index tags were not copied: {why}"
+        self.without_tags, self.note = True, f"index tags were not copied: {why}"
 
-    def _without_engine(self, reason: Reason, source: SourceBlob, last_answer: StorageError | None) -> Outcome:
+    def _without_engine(self, reason: Reason, source: SourceBlob, last: StorageError | None) -> Outcome:
         if reason is Reason.UNSUPPORTED_BLOB:
-            detail = f"{self._route.engine} cannot carry a {source.kind} of {source.size} bytes"
+            detail = f"{self.route.engine} cannot carry a {source.kind} of {source.size} bytes"
             return Outcome(Verdict.PERMANENT, reason=reason, detail=detail, size=source.size)
-        engines = ", ".join(sorted(self._refused_engines))
-        detail = f"the target's service cannot read the source with {engines}; last answer: {last_answer}"
+        engines = ", ".join(sorted(self.refused_engines))
+        detail = f"the target's service cannot read the source with {engines}; last answer: {last}"
         return Outcome(Verdict.RETRYABLE, reason=reason, detail=detail, size=source.size)
 
 

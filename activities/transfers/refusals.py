@@ -1,5 +1,7 @@
 """The answers to the writes of one `start`, kept for its next look."""
 
+from dataclasses import dataclass
+
 from rules.errors import ALREADY_EXISTS, LookAgain, Permanent, Reason, Rejected
 from rules.transfers.decisions import CopyStatus, TargetBlob
 
@@ -11,13 +13,13 @@ UNFINISHED = (
 TargetState = tuple[str, CopyStatus | None] | None
 
 
+@dataclass
 class Refusals:
     """Decides when an inconclusive answer becomes a permanent failure."""
 
-    def __init__(self) -> None:
-        self.last: LookAgain | None = None
-        self._rejection: tuple[TargetState, Rejected] | None = None
-        self._unseen_in_a_row = 0
+    last: LookAgain | None = None
+    rejection: tuple[TargetState, Rejected] | None = None
+    unseen_in_a_row: int = 0
 
     def add(self, error: LookAgain, target: TargetBlob | None, *, blind: bool) -> None:
         """Keep the answer to a write that was based on this look at the target; `blind` if there was no look.
@@ -27,10 +29,10 @@ class Refusals:
         """
         self.last = error
         if isinstance(error, Rejected):
-            self._rejection = _state(target), error
+            self.rejection = _state(target), error
         unseen = not blind and target is None and error.code == ALREADY_EXISTS
-        self._unseen_in_a_row = self._unseen_in_a_row + 1 if unseen else 0
-        if self._unseen_in_a_row > 1:
+        self.unseen_in_a_row = self.unseen_in_a_row + 1 if unseen else 0
+        if self.unseen_in_a_row > 1:
             detail = f"{error.status} {error.code}: {UNFINISHED}"
             raise Permanent(Reason.TARGET_CONFLICT, error.operation, detail, code=error.code, status=error.status)
 
@@ -40,8 +42,8 @@ class Refusals:
         Raises:
             Permanent: with the service's code in its detail.
         """
-        if self._rejection is not None and self._rejection[0] == _state(target):
-            raise self._rejection[1].final()
+        if self.rejection is not None and self.rejection[0] == _state(target):
+            raise self.rejection[1].final()
 
 
 def _state(target: TargetBlob | None) -> TargetState:

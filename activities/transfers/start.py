@@ -1,7 +1,7 @@
 """The `start` step, the only one that copies: read target and source, decide, act; look again if the result is unknown."""
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from activities.transfers.common import NOT_ALLOWED, current_route, failure_outcome, waiting_outcome
 from activities.transfers.confirm import UNCLEARED, confirm
@@ -9,8 +9,7 @@ from activities.transfers.copy_request import CopyRequests
 from activities.transfers.refusals import Refusals
 from ports.blobs import Copy
 from ports.services import Ports
-from rules.errors import CANNOT_VERIFY_SOURCE, Failure, LookAgain, Reason, Rejected, StorageError
-from rules.routes.model import Route
+from rules.errors import CANNOT_VERIFY_SOURCE, Failure, LookAgain, Reason, Rejected
 from rules.transfers.decisions import Act, SourceBlob, TargetBlob, copied_version, decide, is_in_progress
 from rules.transfers.model import Outcome, Run, Verdict
 from rules.transfers.policies import MAX_COPY_ATTEMPTS, MAX_LOOKS
@@ -27,9 +26,9 @@ async def run_start(ports: Ports, run: Run) -> Outcome:
     route = current_route(ports, run)
     if route is None:
         return NOT_ALLOWED
-    start = _Start(ports, route, run)
+    start = _Start(ports, run, CopyRequests(ports, route, run), run.size)
     try:
-        return await start.run()
+        return await start.carry()
     except Failure as failure:
         return replace(failure_outcome(failure), size=start.size)
 
@@ -44,47 +43,48 @@ class _Look:
     blind: bool
 
 
+@dataclass
 class _Start:
-    """One run of the step, with what its looks have found so far."""
+    """One execution of the step, with what its looks have found. `is_complete`: the last look showed a complete target."""
 
-    def __init__(self, ports: Ports, route: Route, run: Run) -> None:
-        self.size = run.size
-        self._ports, self._run = ports, run
-        self._requests, self._refusals = CopyRequests(ports, route, run), Refusals()
-        # Set if the last look showed a complete target, and the answer to its confirmation is unknown.
-        self._unconfirmed: StorageError | None = None
+    ports: Ports
+    run: Run
+    requests: CopyRequests
+    size: int | None
+    refusals: Refusals = field(default_factory=Refusals)
+    is_complete: bool = False
 
-    async def run(self) -> Outcome:
+    async def carry(self) -> Outcome:
         """Look and act up to `MAX_LOOKS` times, for at most `TIMEOUTS`; then return that the state is unclear."""
         # A new blob needs no look at the target, because its copy has If-None-Match: *. But an earlier process may have copied what
         # was accepted before this one started: a look then saves the second copy.
-        blind = self._run.first and self._run.accepted_at >= self._ports.started_at
-        end = self._ports.monotonic() + TIMEOUTS * self._ports.times.timeout
+        blind = self.run.first and self.run.accepted_at >= self.ports.started_at
+        end = self.ports.monotonic() + TIMEOUTS * self.ports.times.timeout
         for _ in range(MAX_LOOKS):
             outcome = await self._look_and_act(blind=blind)
             if outcome is not None:
                 return outcome
             blind = False
-            if self._ports.monotonic() > end:
+            if self.ports.monotonic() > end:
                 break
         return self._unclear()
 
     async def _look_and_act(self, *, blind: bool) -> Outcome | None:
         """Read the target first and the source second, then act (rule 2). None: look again."""
-        began_at, self._unconfirmed = self._ports.monotonic(), None
-        transfer = self._run.transfer
-        target = None if blind else await self._ports.target.head(transfer.target_blob)
+        began_at, self.is_complete = self.ports.monotonic(), False
+        transfer = self.run.transfer
+        target = None if blind else await self.ports.target.head(transfer.target_blob)
         if target is not None and is_in_progress(target, transfer.etag):
             return waiting_outcome(target)
         source, ended = await asyncio.gather(
-            self._ports.source.head(transfer.source_blob), self._ports.dead_letters.read_ended(transfer.id)
+            self.ports.source.head(transfer.source_blob), self.ports.dead_letters.read_ended(transfer.id)
         )
         if source is not None and source.etag == transfer.etag:
             self.size = source.size  # `clean` needs it, even if this run fails
         may_be_echo = blind and source is not None and copied_version(transfer, source) is not None
         if may_be_echo:
-            target = await self._ports.target.head(transfer.target_blob)
-        decision = decide(replace(self._run, size=self.size), source, target, ended)
+            target = await self.ports.target.head(transfer.target_blob)
+        decision = decide(replace(self.run, size=self.size), source, target, ended)
         if isinstance(decision, Outcome):
             return replace(decision, pause=self._pause_after(decision.verdict))
         if may_be_echo:
@@ -93,11 +93,11 @@ class _Start:
 
     def _pause_after(self, verdict: Verdict) -> int:
         """Seconds before the next look."""
-        times = self._ports.times
+        times = self.ports.times
         return {Verdict.GONE: times.recheck, Verdict.OCCUPIED: times.settle}.get(verdict, 0)
 
     async def _act(self, act: Act, look: _Look) -> Outcome | None:
-        self._refusals.raise_if_final(look.target)
+        self.refusals.raise_if_final(look.target)
         match act, look.source, look.target:
             case Act.CONFIRM, SourceBlob() as source, TargetBlob() as target:
                 return await self._confirm(target, source.size)
@@ -109,38 +109,39 @@ class _Start:
         return None
 
     async def _confirm(self, target: TargetBlob, size: int) -> Outcome | None:
+        self.is_complete = True
         try:
-            return await confirm(self._ports, self._run, target, size)
+            return await confirm(self.ports, self.run, target, size)
         except LookAgain as error:
-            self._unconfirmed = self._refusals.last = error
+            self.refusals.last = error
             return None
 
     async def _abort_or_delete(self, act: Act, target: TargetBlob, look: _Look) -> None:
         if not self._is_fresh(look):
             return
-        blob = self._run.transfer.target_blob
+        blob = self.run.transfer.target_blob
         try:
             if act is Act.ABORT:
-                await self._ports.target.abort(blob, target.copy_id or "")
+                await self.ports.target.abort(blob, target.copy_id or "")
             else:
-                await self._ports.target.delete(blob, target.etag)
+                await self.ports.target.delete(blob, target.etag)
         except LookAgain as error:
             self._keep(error, look)
 
     async def _copy(self, source: SourceBlob, look: _Look) -> Outcome | None:
-        if self._run.copy_attempts >= MAX_COPY_ATTEMPTS:
+        if self.run.copy_attempts >= MAX_COPY_ATTEMPTS:
             detail = f"copied {MAX_COPY_ATTEMPTS} times, but another writer always replaced it"
             return Outcome(Verdict.RETRYABLE, reason=Reason.TARGET_CONFLICT, detail=detail, size=source.size)
-        copy = await self._requests.build(source, look.target, self._refusals.last)
+        copy = await self.requests.build(source, look.target, self.refusals.last)
         if isinstance(copy, Outcome):
             return copy
         return await self._send(copy, source.size, look) if self._is_fresh(look) else None
 
     async def _send(self, copy: Copy, size: int, look: _Look) -> Outcome | None:
         try:
-            done = await self._ports.target.copy(copy)
+            done = await self.ports.target.copy(copy)
         except (Failure, Rejected) as refusal:
-            if self._requests.leave_out_tags(copy, refusal):
+            if self.requests.leave_out_tags(copy, refusal):
                 return None
             if not isinstance(refusal, Rejected):
                 raise
@@ -149,21 +150,21 @@ class _Start:
         except LookAgain as error:
             self._keep(error, look)
             if error.code == CANNOT_VERIFY_SOURCE:
-                self._requests.leave_out_engine(copy.engine)
+                self.requests.leave_out_engine(copy.engine)
             return None
         verdict = Verdict.VERIFIED if done else Verdict.WAITING
-        return Outcome(verdict, engine=copy.engine, size=size, note=self._requests.note, began=not done)
+        return Outcome(verdict, engine=copy.engine, size=size, note=self.requests.note, began=not done)
 
     def _is_fresh(self, look: _Look) -> bool:
         """Whether the look is recent enough to act on."""
-        return self._ports.monotonic() - look.began_at <= self._ports.times.window
+        return self.ports.monotonic() - look.began_at <= self.ports.times.window
 
     def _keep(self, error: LookAgain, look: _Look) -> None:
-        self._refusals.add(error, look.target, blind=look.blind)
+        self.refusals.add(error, look.target, blind=look.blind)
 
     def _unclear(self) -> Outcome:
         """After the last look: a complete target is verified, even if its copy's properties may not be cleared."""
-        if self._unconfirmed is not None:
-            return Outcome(Verdict.VERIFIED, size=self.size, note=f"{UNCLEARED}: {self._unconfirmed}")
-        detail = f"the state of the target is still unclear; last answer: {self._refusals.last}"
+        if self.is_complete:
+            return Outcome(Verdict.VERIFIED, size=self.size, note=f"{UNCLEARED}: {self.refusals.last}")
+        detail = f"the state of the target is still unclear; last answer: {self.refusals.last}"
         return Outcome(Verdict.RETRYABLE, reason=Reason.TARGET_CONFLICT, detail=detail, size=self.size)
