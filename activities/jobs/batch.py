@@ -13,8 +13,6 @@ T = TypeVar("T")
 R = TypeVar("R")
 # After this many batches in a row without progress, a line that storage still fails is reported as failed.
 MAX_FAILED_TRIES = 3
-# The longest duration of one batch, in request timeouts. The host stops a slow function and all others in its worker.
-TIMEOUTS = 3
 # The cursor of a survey whose pages are written already, so that nothing is listed.
 RECORDED = "kept"
 NO_ROUTE = Batch(failure="no current route has this name", permanent=True)
@@ -34,7 +32,7 @@ async def run_in_order(
     are finished.
     """
     results, queue, stopped = dict[int, R](), iter(enumerate(items)), False
-    end = ports.monotonic() + TIMEOUTS * ports.times.timeout
+    end = ports.monotonic() + ports.times.activity
 
     async def worker() -> None:
         nonlocal stopped

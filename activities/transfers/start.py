@@ -14,9 +14,6 @@ from rules.transfers.decisions import Act, SourceBlob, TargetBlob, copied_versio
 from rules.transfers.model import Outcome, Run, Verdict
 from rules.transfers.policies import MAX_COPY_ATTEMPTS, MAX_LOOKS
 
-# The longest duration of one run, in request timeouts. The host stops a slow function and all others in its worker.
-TIMEOUTS = 3
-
 
 async def run_start(ports: Ports, run: Run) -> Outcome:
     """Copy the version, or return why not. Safe to repeat, concurrently or late: every write is conditional.
@@ -55,11 +52,11 @@ class _Start:
     is_complete: bool = False
 
     async def carry(self) -> Outcome:
-        """Look and act up to `MAX_LOOKS` times, for at most `TIMEOUTS`; then return that the state is unclear."""
+        """Look and act up to `MAX_LOOKS` times, for at most `Times.activity`; then return that the state is unclear."""
         # A new blob needs no look at the target, because its copy has If-None-Match: *. But an earlier process may have copied what
         # was accepted before this one started: a look then saves the second copy.
         blind = self.run.first and self.run.accepted_at >= self.ports.started_at
-        end = self.ports.monotonic() + TIMEOUTS * self.ports.times.timeout
+        end = self.ports.monotonic() + self.ports.times.activity
         for _ in range(MAX_LOOKS):
             outcome = await self._look_and_act(blind=blind)
             if outcome is not None:

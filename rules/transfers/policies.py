@@ -35,6 +35,11 @@ class Times:
         return 4 * self.window
 
     @property
+    def activity(self) -> float:
+        """No activity begins another look or line after this time: the host stops a slow function and its whole worker."""
+        return 3 * self.timeout
+
+    @property
     def recheck(self) -> int:
         """The pause between the two looks that must both find no source before it counts as deleted."""
         return ceil(2 * self.window)

@@ -55,20 +55,20 @@ class InMemory(Fleet):
 
     def __init__(self) -> None:
         self.clock = NOW
-        self.twin = MemoryInstances(MemoryStorage(now=lambda: self.clock))
-        super().__init__(self.twin)
+        self.fake = MemoryInstances(MemoryStorage(now=lambda: self.clock))
+        super().__init__(self.fake)
 
     async def step(self, name: str) -> None:
         identity_ = self.run(name).transfer.id
         if name == "broken":
-            self.twin.become(identity_, "Failed", "Orchestrator function 'transfer' failed")
-        elif name == "done" or identity_ in self.twin.cancels:
-            self.twin.become(identity_, "Completed", {"state": "cancelled"}, {"engine": "sync"})
+            self.fake.become(identity_, "Failed", "Orchestrator function 'transfer' failed")
+        elif name == "done" or identity_ in self.fake.cancels:
+            self.fake.become(identity_, "Completed", {"state": "cancelled"}, {"engine": "sync"})
         else:
-            self.twin.become(identity_, "Running", None, {"engine": "sync"})
+            self.fake.become(identity_, "Running", None, {"engine": "sync"})
 
     async def start_other(self, name: str) -> None:
-        self.twin.kept[self.prefix + name] = Instance(self.prefix + name, "Running", None, {}, None, NOW)
+        self.fake.kept[self.prefix + name] = Instance(self.prefix + name, "Running", None, {}, None, NOW)
 
     async def moment(self) -> datetime:
         moment = self.clock + timedelta(seconds=1)

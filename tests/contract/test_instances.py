@@ -406,7 +406,7 @@ class TestOldestMessage:
     async def test_of_the_fake_is_set_by_the_test(self) -> None:
         fleet = InMemory()
         assert await fleet.instances.oldest_message() is None
-        fleet.twin.oldest = NOW
+        fleet.fake.oldest = NOW
         assert await fleet.instances.oldest_message() == NOW
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from activities.transfers.confirm import UNCLEARED
-from activities.transfers.start import TIMEOUTS, run_start
+from activities.transfers.start import run_start
 from adapters.translation import (
     SOURCE_HEAD,
     SOURCE_TAGS,
@@ -476,7 +476,7 @@ class TestWindow:
         world.faults.append(lambda request, _: world.pass_time(slow) if request == SOURCE_HEAD else None)
         outcome = await start(world, transfer)
         assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.TARGET_CONFLICT)
-        assert world.request_names.count("source.head") == TIMEOUTS
+        assert world.request_names.count("source.head") == 3
         assert world.target_writes == []
 
     async def test_a_look_of_exactly_15_seconds_is_acted_on(self, world: World) -> None:
