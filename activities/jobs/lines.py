@@ -28,7 +28,7 @@ class LineResult:
 
     @property
     def failed(self) -> bool:
-        """Whether storage failed a request for the line."""
+        """Whether to try the line again."""
         return self.result is Result.FAILED
 
 

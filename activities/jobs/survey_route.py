@@ -103,7 +103,7 @@ def _why_stale(target: TargetBlob, source: SourceBlob) -> str:
 
 
 async def _refuse_names(ports: Ports, route: Route, lines: list[Line]) -> None:
-    """Write a dead letter for each name that cannot be carried. Its id is that of the blob's event, so there is only one."""
+    """Write a dead letter for each name that cannot be carried. A repeated batch gives it the same id, so there is only one."""
     for line in lines:
         refused = transfer_for(route, line["name"], line["etag"] or "")
         if isinstance(refused, RejectedEvent) and line["etag"]:

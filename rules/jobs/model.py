@@ -58,7 +58,7 @@ class Result(StrEnum):
 
     `started`: its transfer was started. `discarded`: its dead letter was discarded. `running`: its transfer was
     already running. `skipped`: a person cancelled it, or it is a dead letter that a reconcile does not replay.
-    `refused`: the current routes or its own state do not allow it. `failed`: storage failed several times.
+    `refused`: the current routes or its own state do not allow it. `failed`: it failed several times in a row.
     """
 
     STARTED = "started"
