@@ -31,7 +31,7 @@ class Events(Protocol):
         """Return the approximate number of events in the queue."""
 
     async def oldest_message(self) -> datetime | None:
-        """Return when the oldest of the next visible events was put, None if none is visible. It hides no event."""
+        """Return when the oldest of the next visible events was put; None if none is visible. This only peeks."""
 
 
 @dataclass(frozen=True, slots=True)

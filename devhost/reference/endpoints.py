@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from devhost.reference.examples import EXAMPLES
 from devhost.reference.schemas import JSON
-from operations.transfers.look import SEARCH_PAGE, SEARCH_PAGES
+from operations.transfers.query import SEARCH_PAGE, SEARCH_PAGES
 from rules.jobs.model import JobKind, JobState
 from rules.transfers.identity import JOB_ID_PATTERN, JOB_PREFIX
 from triggers.http.bodies import MAX_BODY
-from triggers.http.endpoints import PLACES
+from triggers.http.endpoints import JOB_PATHS
 
 # The part of a job's id after its kind.
 JOB_HASH = JOB_ID_PATTERN.pattern.removeprefix(JOB_PREFIX.pattern)
@@ -206,7 +206,7 @@ STARTS = {
 
 
 def _of_jobs(kind: JobKind) -> dict[str, Operation]:
-    name, place, tag, job_id = kind.capitalize(), PLACES[kind], TAGS[kind], f"{kind}Id"
+    name, place, tag, job_id = kind.capitalize(), JOB_PATHS[kind], TAGS[kind], f"{kind}Id"
     summary, description = STARTS[kind]
     if kind is JobKind.RECONCILE:
         request = body("ReconcileRequest", {"route": "default", "max_per_second": 50})

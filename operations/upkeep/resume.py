@@ -50,7 +50,7 @@ def _is_due(ports: Ports, instance: Instance) -> bool:
 
 async def resume_one(ports: Ports, instances: Instances, identity: str) -> bool:
     """Restart an orchestration if it is still broken and due. Return whether it was started."""
-    # The list may be old: a replay may run or have ended by now, and a start silently replaces an instance that ended.
+    # The list may be outdated: a replay may have started since, and a start silently replaces an instance that ended.
     instance = await instances.find(identity)
     if instance is None or not instance.broken:
         return False

@@ -8,12 +8,12 @@ from typing import Any
 import azure.durable_functions as df
 import azure.functions as func
 
-from operations.dead_letters import look as dead_letters
+from operations.dead_letters import query as dead_letters
 from operations.dead_letters.discard import discard
 from operations.dead_letters.replay import replay
 from operations.jobs import manage
 from operations.problems import Invalid, NotFound
-from operations.transfers import look as transfers
+from operations.transfers import query as transfers
 from operations.transfers.cancel import cancel
 from operations.transfers.share import share
 from operations.upkeep.health import Health
@@ -25,7 +25,7 @@ from triggers.http import bodies, requests
 from triggers.http.answers import accepted, error_answer, json_answer, relative_url
 
 # The path of each kind of job.
-PLACES = {JobKind.REPLAY: "replays", JobKind.DISCARD: "discards", JobKind.RECONCILE: "reconciles"}
+JOB_PATHS = {JobKind.REPLAY: "replays", JobKind.DISCARD: "discards", JobKind.RECONCILE: "reconciles"}
 FUNCTION, ANONYMOUS = func.AuthLevel.FUNCTION, func.AuthLevel.ANONYMOUS
 
 
@@ -134,7 +134,7 @@ async def start_job(call: Call, kind: JobKind) -> func.HttpResponse:
     """Start the job that the body describes."""
     requests.read_query(call.req)
     job = bodies.read_job(call.req, kind, manage.new_id(kind), call.ports.now())
-    path = f"{PLACES[kind]}/{await manage.start(call.ports, call.instances, job)}"
+    path = f"{JOB_PATHS[kind]}/{await manage.start(call.ports, call.instances, job)}"
     return json_answer({"id": job.id, "url": f"/api/{path}"}, 202, {"Location": call.url(path)})
 
 
@@ -168,7 +168,7 @@ async def cancel_job(call: Call, kind: JobKind) -> func.HttpResponse:
 
 def _of_jobs(kind: JobKind) -> tuple[Endpoint, ...]:
     """Return the endpoints of one kind of job."""
-    path = PLACES[kind]
+    path = JOB_PATHS[kind]
     return (
         Endpoint(f"start_{kind}", "POST", path, partial(start_job, kind=kind)),
         Endpoint(f"list_{path}", "GET", path, partial(list_jobs, kind=kind)),

@@ -316,7 +316,7 @@ URLS = {
 
 @pytest.mark.parametrize("case", URLS)
 def test_the_url_must_be_the_one_rebuilt_from_the_route(case: str) -> None:
-    """I5: it is compared and never fetched."""
+    """It is compared and never fetched."""
     url, leads_to = URLS[case]
     assert verdict(body(event(url=url))) == leads_to
 

@@ -181,7 +181,7 @@ class TestResults:
             job = await run_next_batch(world, job)
             await finish_transfers(world)
         assert job.tally == Tally(found=12, bytes=120, started=12)
-        assert {letter.last for letter in world.dead_letters.open.values()} == {1}
+        assert {letter.last_attempt for letter in world.dead_letters.open.values()} == {1}
         assert set(world.dead_letters.open) == {transfer.id for transfer in transfers}
 
     async def test_a_repeated_batch_reports_dead_letters_that_it_resolved_itself_as_running(self, world: World) -> None:
@@ -287,7 +287,7 @@ class TestConcurrentJobs:
         assert set(world.dead_letters.resolved) == {transfer.id for transfer in succeeding}
         copied = Counter(subject for name, subject in world.requests if name == "target.copy")
         assert {copied[transfer.target_blob.url] for transfer in succeeding} == {1}
-        assert all(world.dead_letters.open[transfer.id].last >= 1 for transfer in failing)
+        assert all(world.dead_letters.open[transfer.id].last_attempt >= 1 for transfer in failing)
         ends = [instance.output["state"] for instance in world.instances.kept.values()]
         assert Counter(ends) == {"verified": 40, "dead_lettered": 10}
 
