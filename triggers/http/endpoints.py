@@ -166,7 +166,7 @@ async def cancel_job(call: Call, kind: JobKind) -> func.HttpResponse:
     return json_answer(await manage.cancel(call.instances, requests.job_id(call.req, kind)), 202)
 
 
-def _of_jobs(kind: JobKind) -> tuple[Endpoint, ...]:
+def _job_endpoints(kind: JobKind) -> tuple[Endpoint, ...]:
     """Return the endpoints of one kind of job."""
     path = JOB_PATHS[kind]
     return (
@@ -193,9 +193,9 @@ ENDPOINTS = (
     Endpoint("get_dead_letter", "GET", "dead-letters/{id}", get_dead_letter),
     Endpoint("replay_dead_letter", "POST", "dead-letters/{id}/replay", replay_dead_letter),
     Endpoint("discard_dead_letter", "DELETE", "dead-letters/{id}", discard_dead_letter),
-    *_of_jobs(JobKind.REPLAY),
-    *_of_jobs(JobKind.DISCARD),
-    *_of_jobs(JobKind.RECONCILE),
+    *_job_endpoints(JobKind.REPLAY),
+    *_job_endpoints(JobKind.DISCARD),
+    *_job_endpoints(JobKind.RECONCILE),
     Endpoint("health", "GET", "health", get_health, ANONYMOUS),
 )
 
