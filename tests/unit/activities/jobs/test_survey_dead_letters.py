@@ -48,7 +48,7 @@ async def find_matches(world: World, **by: Any) -> set[str]:
 
 class TestFilter:
     async def test_by_reason_and_by_route_and_by_both(self) -> None:
-        """Without a filter all match, messages too; a message has no route."""
+        """Without a filter all match. A message has no route, so a filter by route excludes it."""
         world = World(routes=(ROUTE, OTHER_ROUTE))
         one = await put_dead_letter(world, "in/1", Reason.THROTTLED)
         two = await put_dead_letter(world, "in/2", Reason.TARGET_UNWRITABLE)
@@ -131,7 +131,7 @@ class TestFilter:
 
 class TestResults:
     async def test_each_dead_letter_is_started_running_or_refused(self) -> None:
-        """A refused one stays open, and the job is done."""
+        """A refused dead letter stays open, and the job ends as done."""
         world = World(routes=(ROUTE, OTHER_ROUTE))
         open_letter, running = await put_dead_letter(world, "in/1"), await put_dead_letter(world, "in/2")
         resolved, deleted = await put_dead_letter(world, "in/3"), await put_dead_letter(world, "in/4")

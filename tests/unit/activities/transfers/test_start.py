@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from activities.transfers.confirm import UNCLEARED
-from activities.transfers.start import TIMEOUTS, run_start
+from activities.transfers.start import MAX_TIMEOUTS, run_start
 from adapters.translation import (
     SOURCE_HEAD,
     SOURCE_TAGS,
@@ -476,7 +476,7 @@ class TestWindow:
         world.faults.append(lambda request, _: world.pass_time(slow) if request == SOURCE_HEAD else None)
         outcome = await start(world, transfer)
         assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.TARGET_CONFLICT)
-        assert world.request_names.count("source.head") == TIMEOUTS
+        assert world.request_names.count("source.head") == MAX_TIMEOUTS
         assert world.target_writes == []
 
     async def test_a_look_of_exactly_15_seconds_is_acted_on(self, world: World) -> None:
@@ -811,7 +811,7 @@ class TestUnfinishedUpload:
         assert (await start(world, transfer, first=False)).verdict is Verdict.VERIFIED
 
     async def test_a_blob_seen_in_between_resets_the_count(self, world: World) -> None:
-        """In turn: absent but exists, there but changed, absent but exists, absent."""
+        """The looks find in turn: absent although it exists, present but changed, absent although it exists, absent."""
         transfer = world.put()
         for refusal in (
             self.ALREADY_EXISTS,
