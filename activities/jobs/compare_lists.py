@@ -90,7 +90,7 @@ async def _compare_in_order(
 ) -> list[Line | None]:
     """Return the lines of the blobs before the first one whose requests fail.
 
-    After `MAX_FAILED_TRIES` batches in a row without progress, such a blob gets an error line, so that the survey can continue.
+    After `MAX_FAILED_TRIES` batches in a row without progress, the failing blob gets an error line, so that the survey can continue.
 
     Raises:
         StorageError: the first blob failed.

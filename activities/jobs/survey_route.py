@@ -107,7 +107,7 @@ async def _refuse_names(ports: Ports, route: Route, lines: list[Line]) -> None:
     for line in lines:
         refused = transfer_for(route, line["name"], line["etag"] or "")
         if isinstance(refused, RejectedEvent) and line["etag"]:
-            with suppress(UnicodeEncodeError):  # an event cannot contain such a name
+            with suppress(UnicodeEncodeError):  # an event cannot contain a lone surrogate
                 transfer = identity.transfer(route, line["name"], line["etag"])
                 await refuse(ports, events.created_event(transfer, transfer.etag, None), refused)
 

@@ -226,7 +226,7 @@ def _seconds_left(run: Run, now: datetime) -> int:
 
 
 def _skip_empty_close(run: Run) -> Run:
-    """Skip `close` if there is no dead letter to write or resolve and no record of an end to drop."""
+    """Skip `close` if it would neither write nor resolve a dead letter, nor drop a record of an end."""
     state = run.ending.state if run.ending else None
     has_record = state in {State.VERIFIED, State.SUPERSEDED} and (run.attempt > 0 or run.recorded)
     if run.step is Step.CLOSE and not (state is State.DEAD_LETTERED or run.has_open_dead_letter or has_record):
