@@ -15,7 +15,7 @@ from rules.transfers.identity import TRANSFER_ID_PATTERN
 from rules.transfers.model import Run
 
 # The timer runs every minute. A worker that dies can fail thousands of orchestrations, and restarting all of them
-# immediately would fill the hub. 900 a run are 20 a second: one small instance can carry that.
+# immediately would fill the hub. At most 900 per run are 20 per second, which one small instance can handle.
 SECONDS, MAX_DONE, CONCURRENCY = 45.0, 900, 8
 PREFIXES = (*(f"{kind}-" for kind in JobKind), "")
 

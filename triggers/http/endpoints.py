@@ -61,7 +61,7 @@ class Endpoint:
 
 
 async def list_transfers(call: Call) -> func.HttpResponse:
-    """Answer a page of transfers, or with `name`, the transfer of that blob."""
+    """Return a page of transfers, or with `name`, the transfer of that blob."""
     query = requests.read_query(call.req, "route", "name", "state", "limit", "continuation")
     route = requests.route(query)
     if "name" in query:
@@ -77,7 +77,7 @@ async def list_transfers(call: Call) -> func.HttpResponse:
 
 
 async def get_transfer(call: Call) -> func.HttpResponse:
-    """Answer one transfer."""
+    """Return one transfer."""
     requests.read_query(call.req)
     return json_answer(await transfers.get(call.ports, call.instances, requests.transfer_id(call.req)))
 
@@ -96,7 +96,7 @@ async def cancel_transfer(call: Call) -> func.HttpResponse:
 
 
 async def list_dead_letters(call: Call) -> func.HttpResponse:
-    """Answer a page of open dead letters."""
+    """Return a page of open dead letters."""
     query = requests.read_query(call.req, "route", "reason", "name", "limit", "continuation")
     fields = {"route": requests.route(query), "reason": requests.reason(query), "name": query.get("name")}
     filters = {field: value for field, value in fields.items() if value is not None}
@@ -105,7 +105,7 @@ async def list_dead_letters(call: Call) -> func.HttpResponse:
 
 
 async def get_dead_letter(call: Call) -> func.HttpResponse:
-    """Answer one dead letter, open or resolved."""
+    """Return one dead letter, open or resolved."""
     requests.read_query(call.req)
     letter_id = requests.letter_id(call.req)
     letter = await call.ports.dead_letters.read(letter_id)
@@ -139,20 +139,20 @@ async def start_job(call: Call, kind: JobKind) -> func.HttpResponse:
 
 
 async def list_jobs(call: Call, kind: JobKind) -> func.HttpResponse:
-    """Answer a page of jobs of one kind."""
+    """Return a page of jobs of one kind."""
     query = requests.read_query(call.req, "limit", "continuation")
     with requests.continuation(query) as continuation:
         return json_answer(await manage.list_jobs(call.instances, kind, requests.limit(query), continuation))
 
 
 async def get_job(call: Call, kind: JobKind) -> func.HttpResponse:
-    """Answer one job with its progress and counts."""
+    """Return one job with its progress and counts."""
     requests.read_query(call.req)
     return json_answer(await manage.get(call.instances, requests.job_id(call.req, kind)))
 
 
 async def get_report(call: Call, kind: JobKind) -> func.HttpResponse:
-    """Answer a page of a job's report: first a line per blob or dead letter found, then a line per result."""
+    """Return a page of a job's report: first a line per blob or dead letter found, then a line per result."""
     query = requests.read_query(call.req, "class", "result", "continuation")
     number, filters = requests.report_page(query), requests.line_filter(query)
     lines, more = await manage.read_report(call.ports, call.instances, requests.job_id(call.req, kind), number)
@@ -179,7 +179,7 @@ def _job_endpoints(kind: JobKind) -> tuple[Endpoint, ...]:
 
 
 async def get_health(call: Call) -> func.HttpResponse:
-    """Answer the result of the health check."""
+    """Return the result of the health check."""
     health = await call.health.check(call.ports)
     return json_answer({**health, "version": call.ports.app_version}, 200 if health["up"] else 503)
 
