@@ -170,7 +170,7 @@ def parse(body: bytes) -> BlobCreated | Ignored | RejectedEvent:
 def split(body: bytes) -> list[bytes]:
     """Split a blob of events that Event Grid could not deliver into one message per event.
 
-    Such a blob holds one event or an array of them, with additional fields such as `deadLetterReason`
+    The blob holds one event or an array of them, with additional fields such as `deadLetterReason`
     (`deadletterreason` in CloudEvents). Any other content is returned as one message, which `decide_on` rejects.
     """
     events = _parse_json(body)

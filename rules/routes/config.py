@@ -225,7 +225,7 @@ def can_overlap(one: Route, other: Route) -> bool:
 def mirrors(one: Route, other: Route) -> bool:
     """Whether `other` would copy every blob that `one` wrote back to the blob that it was copied from.
 
-    Such a copy is an echo, which a transfer detects by its receipt (rule 19).
+    That copy is an echo, which a transfer detects by its receipt (rule 19).
     """
     target_prefix, source_prefix = one.target.prefix, other.source.prefix
     if target_prefix.startswith(source_prefix):
