@@ -10,10 +10,10 @@ from rules.routes.config import InvalidRoute, is_loopback, read
 from rules.routes.model import Place, Route
 from rules.transfers.policies import Times
 
-# The app's own accounts, by the names of the host's connections. Event Grid writes to the events account, so that holds
-# only the queue blob-events, its poison queue and the container event-dead-letters.
+# The app's own accounts, by the names of the host's connections. Event Grid writes to the events account. That account
+# therefore holds only the queue blob-events, its poison queue and the container event-dead-letters.
 STATE, EVENTS = "AzureWebJobsStorage", "EVENTS"
-OWN = {STATE: "state account", EVENTS: "events account"}
+OWN_ACCOUNTS = {STATE: "state account", EVENTS: "events account"}
 
 
 def _variables(connection: str, account: str) -> dict[str, str]:
@@ -28,16 +28,17 @@ def _variables(connection: str, account: str) -> dict[str, str]:
 
 VARIABLES: dict[str, str] = {
     "ROUTES": "The routes, a JSON list. Required.",
-    **_variables(STATE, OWN[STATE]),
-    **_variables(EVENTS, OWN[EVENTS]),
-    "WINDOW_SECONDS": "The protocol's window in seconds, 0.5 to 60; the request timeout is 4 times, the settle time 6 times as long. Default: 15.",
+    **_variables(STATE, OWN_ACCOUNTS[STATE]),
+    **_variables(EVENTS, OWN_ACCOUNTS[EVENTS]),
+    "WINDOW_SECONDS": "The protocol's window: for how many seconds after a read the app may act on it, 0.5 to 60. The request timeout is 4 times and the settle time 6 times as long. Default: 15.",
 }
 ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 ROUTES_FIX = (
     'Set it to a JSON list such as [{"name":"default","source":"https://mysource.blob.core.windows.net/source/",'
     '"target":"https://mytarget.blob.core.windows.net/target/"}].'
 )
-# The query and user of a URL, and the values of keys and signatures: people paste error messages into tickets.
+# The query and user of a URL, and the values of keys and signatures. Errors must not show them: error messages are pasted
+# into tickets.
 SECRET = re.compile(r"(?i)(\?|(?:AccountKey|SharedAccessSignature|sig)=)[^\"'\s;]+|(//)[^/\"'\s]*(?=@)")
 
 
@@ -80,7 +81,7 @@ def from_env(environment: Mapping[str, str]) -> Settings:
     Raises:
         InvalidSetting: for the first setting that is missing or invalid.
     """
-    state, events = (_account(environment, connection) for connection in OWN)
+    state, events = (_account(environment, connection) for connection in OWN_ACCOUNTS)
     _check_own_accounts(environment, state, events)
     client_id = _client_id(environment, events)
     routes = _routes(environment.get("ROUTES"))
@@ -132,7 +133,9 @@ def _endpoint(environment: Mapping[str, str], connection: str, service: str) -> 
     variable = f"{connection}__{service}ServiceUri"
     url = environment.get(variable)
     if url is None:
-        raise InvalidSetting(variable, None, f"the app needs its {OWN[connection]}", _fix_account_name(connection))
+        raise InvalidSetting(
+            variable, None, f"the app needs its {OWN_ACCOUNTS[connection]}", _fix_account_name(connection)
+        )
     parts = _split(url)
     if parts.scheme != "https" or not parts.hostname or parts.query or parts.username or parts.path.strip("/"):
         fix = f"Set it to https://<account>.{service}.core.windows.net, or set {connection}__accountName instead."
@@ -141,7 +144,7 @@ def _endpoint(environment: Mapping[str, str], connection: str, service: str) -> 
 
 
 def _fix_account_name(connection: str) -> str:
-    return f"Set {connection}__accountName to the {OWN[connection]}'s name."
+    return f"Set {connection}__accountName to the {OWN_ACCOUNTS[connection]}'s name."
 
 
 def _split(url: str) -> SplitResult:
@@ -160,9 +163,8 @@ def _emulator_account(connection: str, text: str) -> Account:
         problem = (
             "connection strings are accepted only for a local emulator, with BlobEndpoint, QueueEndpoint and AccountKey"
         )
-        raise InvalidSetting(
-            connection, "(hidden)", problem, f"Remove it: on Azure, s{_fix_account_name(connection)[1:]}"
-        )
+        fix = f"Remove it: on Azure, set {connection}__accountName to the {OWN_ACCOUNTS[connection]}'s name."
+        raise InvalidSetting(connection, "(hidden)", problem, fix)
     return Account(blobs.rstrip("/"), queues.rstrip("/"), key)
 
 
@@ -190,7 +192,10 @@ def _client_id(environment: Mapping[str, str], events: Account) -> str | None:
 
 
 def _check_all_on_azure_or_emulator(routes: tuple[Route, ...], key: str | None) -> None:
-    """Check that all accounts are the emulator's, or none is: its key works nowhere else, and the identity not there."""
+    """Check that the accounts of all routes are where the app's own are: on Azure, or on the emulator.
+
+    The emulator accepts only its published key, and Azure only the app's identity.
+    """
     expected, other = ("on Azure", "on the emulator") if key is None else ("on the emulator", "on Azure")
     for route in routes:
         for place in (route.source, route.target):
@@ -201,7 +206,7 @@ def _check_all_on_azure_or_emulator(routes: tuple[Route, ...], key: str | None) 
 
 def _check_not_own_account(routes: tuple[Route, ...], own: tuple[Account, ...]) -> None:
     """Check that no route reads or writes the app's own accounts."""
-    names = {Place(account.blobs, "").account: name for account, name in zip(own, OWN.values(), strict=True)}
+    names = {Place(account.blobs, "").account: name for account, name in zip(own, OWN_ACCOUNTS.values(), strict=True)}
     for route in routes:
         for place in (route.source, route.target):
             if account := names.get(place.account):

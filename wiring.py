@@ -1,4 +1,4 @@
-"""Builds adapters from the settings, and from the adapters the services that every function receives."""
+"""Creates the adapters that the settings describe, and bundles them as the services that every function receives."""
 
 import logging
 import time
@@ -41,7 +41,7 @@ class Wiring:
         self._started_at = _now()
 
     def instances(self, client: df.DurableOrchestrationClient) -> Instances:
-        """Return the orchestrations behind the client that the host passes to a function."""
+        """Return the port on orchestrations for the durable client that the host passes to a function."""
         return DurableInstances(client, self._session, self._hub_queues)
 
     def ports(self) -> Ports:

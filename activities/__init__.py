@@ -25,29 +25,29 @@ T = TypeVar("T")
 
 def register(app: df.DFApp, services: Services) -> None:
     """Register every activity under its fixed name."""
-    for step, body in transfers.ACTIVITIES.items():
-        app.function_name(STEPS[step])(app.activity_trigger(input_name="run")(_step(step, body, services)))
-    for phase, batch in jobs.ACTIVITIES.items():
-        # A batch starts transfers and needs the durable client, which every function except an orchestrator may have.
-        function = app.durable_client_input(client_name="client")(_phase(phase, batch, services))
+    for step, execute in transfers.ACTIVITIES.items():
+        app.function_name(STEPS[step])(app.activity_trigger(input_name="run")(_step(step, execute, services)))
+    for phase, execute_batch in jobs.ACTIVITIES.items():
+        # The phase `act` starts transfers, for which it needs the durable client.
+        function = app.durable_client_input(client_name="client")(_phase(phase, execute_batch, services))
         app.function_name(PHASES[phase])(app.activity_trigger(input_name="job")(function))
 
 
-def _step(step: Step, body: transfers.Activity, services: Services) -> Callable[[Any, Any], Any]:
+def _step(step: Step, execute: transfers.Activity, services: Services) -> Callable[[Any, Any], Any]:
     async def activity(run: dict, context: func.Context) -> dict:  # type: ignore[type-arg]  # the worker accepts only plain classes
-        request = codec.decode(Run, run)
+        current = codec.decode(Run, run)
         began = time.monotonic()
         with _traced(context):
-            outcome = _redact(await _without_secrets(body(services.ports, request)))
+            outcome = _redact(await _with_redacted_errors(execute(services.ports, current)))
             log(
                 f"transfer.{step}",
                 f"{step}: {outcome.verdict}",
-                level=_level(request, outcome),
-                id=request.transfer.id,
-                route=request.transfer.route,
-                name=request.transfer.name,
-                attempt=request.attempt,
-                state=request.ending.state if request.ending else None,
+                level=_level(current, outcome),
+                id=current.transfer.id,
+                route=current.transfer.route,
+                name=current.transfer.name,
+                attempt=current.attempt,
+                state=current.ending.state if current.ending else None,
                 verdict=outcome.verdict,
                 reason=(outcome.ending or outcome).reason,
                 detail=(outcome.ending or outcome).detail,
@@ -61,7 +61,7 @@ def _step(step: Step, body: transfers.Activity, services: Services) -> Callable[
 
 
 def _redact(outcome: Outcome) -> Outcome:
-    """Remove secrets from the texts of an outcome, which reach the history, dead letters and answers."""
+    """Remove secrets from the texts of an outcome, which end up in the history, in dead letters and in API answers."""
     ending = outcome.ending and replace(outcome.ending, detail=text_without_secrets(outcome.ending.detail))
     detail, note = text_without_secrets(outcome.detail), text_without_secrets(outcome.note)
     return replace(outcome, detail=detail, note=note, ending=ending)
@@ -74,14 +74,16 @@ def _level(run: Run, outcome: Outcome) -> int:
     return logging.WARNING if closed and dead_lettered else logging.INFO
 
 
-def _phase(phase: Phase, body: jobs.Activity, services: Services) -> Callable[[Any, Any, Any], Any]:
+def _phase(phase: Phase, execute_batch: jobs.Activity, services: Services) -> Callable[[Any, Any, Any], Any]:
     async def activity(job: dict, client: df.DurableOrchestrationClient, context: func.Context) -> dict:  # type: ignore[type-arg]  # as above
-        request = codec.decode(Job, job)
+        current = codec.decode(Job, job)
         with _traced(context):
-            batch = await _without_secrets(jobs.run(body, services.ports, services.instances(client), request))
+            batch = await _with_redacted_errors(
+                jobs.run(execute_batch, services.ports, services.instances(client), current)
+            )
             batch = replace(batch, failure=text_without_secrets(batch.failure))
             counts = {name: count for name, count in codec.encode(batch.tally).items() if count}
-            log(f"job.{phase}", batch.failure or "batch finished", id=request.id, route=request.route, **counts)
+            log(f"job.{phase}", batch.failure or "batch finished", id=current.id, route=current.route, **counts)
         encoded: dict[str, Any] = codec.encode(batch)
         return encoded
 
@@ -90,12 +92,12 @@ def _phase(phase: Phase, body: jobs.Activity, services: Services) -> Callable[[A
 
 
 def _traced(context: func.Context) -> AbstractContextManager[None]:
-    # The host gives no trace context if it does not trace.
+    # Without tracing, the host passes no trace context.
     return traced(context.trace_context.trace_parent if context.trace_context else None)
 
 
-async def _without_secrets(body: Awaitable[T]) -> T:
+async def _with_redacted_errors(activity: Awaitable[T]) -> T:
     try:
-        return await body
+        return await activity
     except Exception as error:  # noqa: BLE001  # its text goes into the orchestration's history and the host's log
         raise RuntimeError(text_without_secrets(f"{type(error).__name__}: {error}")) from None

@@ -74,11 +74,11 @@ class StoredDeadLetters:
         async def try_once() -> bool:
             nonlocal found
             opened, etag = await self._read_dead_letter("open", identity)
-            if opened is None or opened.last > attempt:
+            if opened is None or opened.last_attempt > attempt:
                 return True
             found = True
             closed, resolved_etag = await self._read_dead_letter("resolved", identity)
-            if closed is None or closed.last < opened.last:
+            if closed is None or closed.last_attempt < opened.last_attempt:
                 closed = letters.resolve(opened, now, how)
                 if not await self._put("resolved", closed, resolved_etag):
                     return False
@@ -128,7 +128,7 @@ class StoredDeadLetters:
 
         async def try_once() -> bool:
             old, etag = await self._read_ended(discarded.id)
-            if old is None or old.discarded or old.attempt > discarded.last:
+            if old is None or old.discarded or old.attempt > discarded.last_attempt:
                 return True
             return await self._put_ended(replace(old, discarded=True), etag)
 
@@ -149,7 +149,7 @@ class StoredDeadLetters:
         """Delete the dead letter just opened if its attempt was resolved between the read and the write."""
         resolved, _ = await self._read_dead_letter("resolved", identity)
         opened, etag = await self._read_dead_letter("open", identity)
-        if resolved is None or opened is None or opened.last > resolved.last:
+        if resolved is None or opened is None or opened.last_attempt > resolved.last_attempt:
             return True
         return await self._records.delete(_path("open", identity), etag)
 
@@ -164,7 +164,7 @@ def _identity(path: str) -> str:
 
 def _newest(*known: DeadLetter | None) -> DeadLetter | None:
     """Return the dead letter of the latest attempt; of equals the first (a resolution may leave the open one behind)."""
-    return max((letter for letter in known if letter is not None), key=lambda letter: letter.last, default=None)
+    return max((letter for letter in known if letter is not None), key=lambda letter: letter.last_attempt, default=None)
 
 
 def _parse(read: Callable[[], T]) -> T:

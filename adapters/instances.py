@@ -61,12 +61,12 @@ class DurableInstances:
             job=_job(identity, found.input_),
         )
 
-    async def start(self, what: Input) -> bool:
+    async def start(self, run_or_job: Input) -> bool:
         """Start a run or a job; return False if an instance of its id is running."""
-        name, identity = (JOB, what.id) if isinstance(what, Job) else (TRANSFER, what.transfer.id)
+        name, identity = (JOB, run_or_job.id) if isinstance(run_or_job, Job) else (TRANSFER, run_or_job.transfer.id)
         try:
             with _trace_of(identity):
-                await self._client.start_new(name, identity, codec.encode(what))
+                await self._client.start_new(name, identity, codec.encode(run_or_job))
         except Exception as error:  # noqa: BLE001  # as above, so the instance's status decides
             if await self._is_running(identity):
                 return False

@@ -26,7 +26,7 @@ ACTIONS: dict[str, Action] = {
     ),
     "transfer.check": Action("One check of a pending copy."),
     "transfer.record": Action("The end of a transfer was recorded."),
-    "transfer.clean": Action("The target was checked, and an incomplete blob was deleted.", "many `retryable`"),
+    "transfer.clean": Action("The target was checked; an incomplete blob there was deleted.", "many `retryable`"),
     "transfer.close": Action(
         "The dead letter was written or resolved; `state` is the final state of the transfer.",
         "`state` is `dead_lettered`; many `retryable`",
@@ -68,8 +68,8 @@ ACTIONS: dict[str, Action] = {
         "always: check the queue, and Event Grid's roles on the events account",
     ),
     "undelivered.skipped": Action(
-        "Such a blob was not accepted: it is over 16 MiB, or an event in it is over 1 MiB. Event Grid does not write such blobs. "
-        "Put its events on `blob-events` by hand, one per message, and delete it; `blob`, `size`.",
+        "A blob in `event-dead-letters` was not accepted: it is over 16 MiB, or an event in it is over 1 MiB. Event Grid does not "
+        "write blobs of this size. Put its events on `blob-events` by hand, one per message, and delete it; `blob`, `size`.",
         ALWAYS,
     ),
     "resume.resumed": Action(
@@ -78,7 +78,7 @@ ACTIONS: dict[str, Action] = {
     ),
     "resume.ended": Action(
         "A broken orchestration was ended: it was terminated, had been resumed 5 times, or is past its deadline. A dead letter "
-        "follows unless it was cancelled; the same fields.",
+        "follows unless it was cancelled; the fields of `resume.resumed`.",
         ALWAYS,
     ),
     "resume.unreadable": Action(
@@ -102,7 +102,7 @@ ACTIONS: dict[str, Action] = {
     ),
     "watchdog.lost": Action(
         "An orchestration without progress for over 15 minutes was ended so that it is resumed; `resume.resumed` follows; `id`, `name`.",
-        "many: no running instance has the activity",
+        "many: the running instances do not have the activity",
     ),
     "watchdog.behind": Action(
         "Messages of the task hub are over 5 minutes old, so no orchestration counts as lost; `oldest_seconds`.",

@@ -1,4 +1,4 @@
-"""The orchestrations. They only yield: `rules` decides, and time is the context's, so that a replay repeats exactly."""
+"""The orchestrations. They only yield: `rules` decides, and the context gives the time, so that a replay is deterministic."""
 
 import azure.durable_functions as df
 

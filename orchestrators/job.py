@@ -19,7 +19,7 @@ Yields = Generator[Any, Any, Job]
 
 
 def job(context: df.DurableOrchestrationContext) -> Generator[Any, Any, dict[str, Any] | None]:
-    """Do a job, batch by batch.
+    """Do a job batch by batch, and return the final progress.
 
     1. Do one batch in an activity.
     2. Advance the job.

@@ -28,7 +28,7 @@ def transfer(context: df.DurableOrchestrationContext) -> Generator[Any, Any, dic
     4. Repeat until the run has no step left. After `MAX_WAITS` waits, or a cancel, continue as new to keep the history short.
     """
     run = codec.decode(Run, context.get_input())
-    # Only one wait for the cancel event: the extension gives an early event to every later wait of its name.
+    # Wait for the cancel event only once: the extension passes an early event to every later wait for it.
     cancel = context.wait_for_external_event(CANCEL)
     waits, cancelling = 0, run.cancelling
     while run.step and waits < MAX_WAITS and run.cancelling is cancelling:

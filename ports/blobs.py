@@ -56,7 +56,7 @@ class Source(Protocol):
         """Read a blob's index tags; None without permission, or if the version is gone, which its copy will detect."""
 
     async def sign_read(self, blob: Blob, until: datetime) -> CopySource:
-        """Sign a SAS that reads this one blob until then. The key is cached, so this needs no request per blob."""
+        """Return the blob's URL with a SAS that permits only reading it, until `until`. The signing key is cached."""
 
 
 class Target(Protocol):
@@ -76,8 +76,8 @@ class Target(Protocol):
     async def copy(self, copy: Copy) -> bool:
         """Copy a version. True: this request copied it. False: the service accepted it and copies in the background.
 
-        A code that means "changed", no answer, and `CANNOT_VERIFY_SOURCE` are LookAgain. A refusal with an unknown
-        code is `Rejected`.
+        Raises LookAgain for a code that means "changed", for no answer, and for `CANNOT_VERIFY_SOURCE`; `Rejected` for
+        a refusal with an unknown code.
         """
 
     async def abort(self, blob: Blob, copy_id: str) -> None:
@@ -87,4 +87,7 @@ class Target(Protocol):
         """Remove the copy properties, which show the SAS, by setting the headers to their own values (If-Match)."""
 
     async def delete(self, blob: Blob, etag: str) -> None:
-        """Delete the blob if it still has this ETag. If it is absent, return, or raise LookAgain after a 412."""
+        """Delete the blob if it still has this ETag.
+
+        For an absent blob, this returns if the service answers BlobNotFound, and raises LookAgain if it answers 412.
+        """

@@ -22,16 +22,16 @@ class Events(Protocol):
         """List the blobs in which Event Grid stores undelivered events, one or more per blob, in order of name."""
 
     async def read_undelivered(self, found: "Undelivered") -> bytes | None:
-        """Read such a blob; None if it is gone or has changed since it was listed."""
+        """Read a listed blob; None if it is gone or has changed since it was listed."""
 
     async def delete_undelivered(self, found: "Undelivered") -> None:
-        """Delete such a blob, unless it is gone or has changed since it was listed."""
+        """Delete a listed blob, unless it is gone or has changed since it was listed."""
 
     async def depth(self) -> int:
         """Return the approximate number of events in the queue."""
 
     async def oldest_message(self) -> datetime | None:
-        """Return when the oldest of the next visible events was put, None if none is visible. It hides no event."""
+        """Return when the oldest of the next visible events was put; None if none is visible. This only peeks."""
 
 
 @dataclass(frozen=True, slots=True)

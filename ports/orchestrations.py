@@ -12,7 +12,7 @@ class Instances(Protocol):
     async def find(self, identity: str) -> Instance | None:
         """Return the orchestration of this id; None if there is none."""
 
-    async def start(self, what: Input) -> bool:
+    async def start(self, run_or_job: Input) -> bool:
         """Start a run or a job. False if an orchestration of its id is running.
 
         The check and the start are not atomic: two concurrent calls may both return True.

@@ -30,7 +30,7 @@ class Ports:
     monotonic: Callable[[], float]
     times: Times
     app_version: str
-    # When this process started. An earlier process may have started transfers that were accepted before.
+    # When this process started. An earlier process may have worked on the transfers that were accepted before.
     started_at: datetime = BEGINNING_OF_TIME
 
     def route(self, name: str) -> Route | None:

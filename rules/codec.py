@@ -28,7 +28,7 @@ def parse_time(text: str) -> datetime:
 
 
 def time_in(custom: dict[str, Any], key: str) -> datetime | None:
-    """Return a time of a custom status in UTC; None if it is missing, or another release wrote it differently."""
+    """Return a time of a custom status in UTC; None if it is missing or not a time."""
     try:
         return parse_time(custom[key]).astimezone(UTC)
     except (KeyError, TypeError, ValueError, OverflowError):

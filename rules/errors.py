@@ -49,7 +49,7 @@ HINTS: dict[Reason, str] = {
 }
 
 ALREADY_EXISTS, CANNOT_VERIFY_SOURCE = "BlobAlreadyExists", "CannotVerifyCopySource"
-# Exceptions that unexpected data causes: the fault of one item. Any other exception is a fault of the infrastructure.
+# Exceptions that unexpected data of one item causes. Any other exception is a fault of the infrastructure.
 UNREADABLE = (AttributeError, LookupError, TypeError, ValueError)
 
 

@@ -26,7 +26,7 @@ ACCOUNT = re.compile(r".*/storageAccounts/([a-z0-9]{3,24})", re.ASCII | re.DOTAL
 SUBJECT = re.compile(r"/?blobServices/default/containers/([^/]+)/blobs/(.+)", re.DOTALL)
 # The largest blob of undelivered events that the app reads, and the largest event; Event Grid publishes at most 1 MB.
 MAX_UNDELIVERED, MAX_EVENT = 16 * 1024 * 1024, 1024 * 1024
-# Event Grid may replace a character beyond the basic plane, such as an emoji, by these.
+# Event Grid may replace a character beyond the basic plane, such as an emoji, with several of these.
 REPLACEMENT = "\ufffd"
 REPLACED = re.compile("[\ufffd\U00010000-\U0010ffff]+")
 DAMAGED = "the event's subject and data.url are both damaged: each has U+FFFD in place of a character of the name"
@@ -51,7 +51,7 @@ class BlobCreated:
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """An event that leads to nothing."""
+    """An event that starts no transfer and writes no dead letter."""
 
     why: str
 
@@ -79,7 +79,7 @@ def decide_on(body: bytes, routes: tuple[Route, ...]) -> EventDecision:
     | message | decision |
     | --- | --- |
     | not an event, or a field is missing or has a wrong type | rejected, `malformed` |
-    | another event type, or an `api` that only announces | ignored |
+    | another event type, or an `api` that only announces an empty file | ignored |
     | an account, container or name of no route | ignored |
     | a name damaged in `subject` and `data.url`, in a route's container | rejected, `invalid_name` |
     | a name that cannot be carried, before or after the prefix is rewritten | rejected, `invalid_name` |
@@ -170,7 +170,7 @@ def parse(body: bytes) -> BlobCreated | Ignored | RejectedEvent:
 def split(body: bytes) -> list[bytes]:
     """Split a blob of events that Event Grid could not deliver into one message per event.
 
-    Such a blob holds one event or an array of them, with additional fields such as `deadLetterReason`
+    The blob holds one event or an array of them, with additional fields such as `deadLetterReason`
     (`deadletterreason` in CloudEvents). Any other content is returned as one message, which `decide_on` rejects.
     """
     events = _parse_json(body)
@@ -195,7 +195,7 @@ def _parse_created(event: dict[str, Any]) -> BlobCreated | Ignored | RejectedEve
 
 
 def _repair_name(event: BlobCreated) -> BlobCreated:
-    """Take the name from the event's URL if that is whole. A percent-encoded name is ASCII, so it always is."""
+    """Take the name from the event's URL if it is undamaged there, as a percent-encoded name always is."""
     name = _name_from_url(event.name, event.url, event.account, event.container)
     return event if name is None else replace(event, name=name, damaged=REPLACEMENT in event.url)
 

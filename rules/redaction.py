@@ -1,4 +1,4 @@
-"""Remove secrets from stored messages and from texts of errors (I8)."""
+"""Remove secrets from stored messages and from the texts of errors."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The queue trigger: accepts one message of `blob-events`, in less than a second. It copies nothing."""
+"""The queue trigger: accepts one message of `blob-events`. It starts transfers and waits for none of them."""
 
 import asyncio
 
@@ -10,8 +10,8 @@ from ports.services import Services
 from rules.fixed_names import EVENTS_QUEUE
 
 CONNECTION = "EVENTS"
-# A host that stops waits ten seconds for its functions. A message that it cuts off is delivered again after ten minutes;
-# one that fails, after thirty seconds.
+# A stopping host waits ten seconds for its functions. A message whose function it ends then is delivered again only after
+# ten minutes; one whose function fails, after thirty seconds.
 TIMEOUT_SECONDS = 8.0
 
 

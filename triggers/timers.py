@@ -43,7 +43,9 @@ TIMERS: dict[str, Timer] = {
     ),
     "sweep": Timer("30 */5 * * * *", sweep, "Resolves and writes dead letters so that they agree with the transfers."),
     "schedule": Timer(
-        "50 */5 * * * *", reconcile_due, "Starts the reconcile of each route whose `reconcile` interval has begun."
+        "50 */5 * * * *",
+        reconcile_due,
+        "Starts a reconcile of each route that has had none in its current `reconcile` interval.",
     ),
     "watchdog": Timer(
         "0 7,17,27,37,47,57 * * * *",

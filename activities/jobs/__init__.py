@@ -42,9 +42,9 @@ async def run_act(ports: Ports, instances: Instances, job: Job) -> Batch:
 ACTIVITIES: dict[Phase, Activity] = {Phase.SURVEY: run_survey, Phase.EXTRAS: run_extras, Phase.ACT: run_act}
 
 
-async def run(body: Activity, ports: Ports, instances: Instances, job: Job) -> Batch:
+async def run(activity: Activity, ports: Ports, instances: Instances, job: Job) -> Batch:
     """Run one batch. A storage failure is returned as a value, which says whether repeating the batch can help."""
     try:
-        return await body(ports, instances, job)
+        return await activity(ports, instances, job)
     except Failure as failure:
         return Batch(failure=str(failure), permanent=isinstance(failure, Permanent))

@@ -10,9 +10,9 @@ from rules.jobs import lifecycle
 from rules.jobs.model import Batch, Job, Result, Tally
 from rules.jobs.report import found_page, results_page
 
-# Lines of one batch that are handled concurrently. Each costs a few small requests.
+# The lines of one batch that are handled concurrently. Each costs a few small requests.
 CONCURRENCY = 8
-# Pages that one batch reads at most, because pages of matches have no lines to act on.
+# The most pages that one batch reads. Without a limit it would read every page of a survey that found only matches.
 MAX_PAGES = 20
 
 Handler = Callable[[Line], Awaitable[LineResult]]
@@ -21,19 +21,19 @@ Handler = Callable[[Line], Awaitable[LineResult]]
 async def act(ports: Ports, job: Job, handle: Handler) -> Batch:
     """Do one batch. Its page of results is its durable record: once written, the batch covers exactly the lines in it.
 
-    Repeating a batch is safe. With a page, only the lines that failed are tried again. Without a page, the transfers that a
-    lost try started are running or have ended. A batch that is slow, or that storage fails, ends after the last line that it
-    tried. A batch with a failed line is repeated until `MAX_FAILED_TRIES` batches in a row made no progress; then the line is
-    reported as failed.
+    Repeating a batch is safe. If its page exists, only the lines that failed are tried again. If not, the lines of a lost try
+    are handled again: the transfers that it started are running or have ended. A batch that is slow, or in which a line fails,
+    ends after the last line that it tried. A batch with a failed line is repeated until `MAX_FAILED_TRIES` batches in a row
+    made no progress; then the line is reported as failed.
 
     Raises:
         Failure: a page of the report could not be read or written; Permanent if one was deleted or replaced.
     """
     name = results_page(job.id, job.batches)
     page = await ports.reports.read(name)
-    lines, *place = await _next_lines(ports, job, len(page) or lifecycle.quota(job))
+    lines, next_page, next_line = await _next_lines(ports, job, len(page) or lifecycle.quota(job))
     if not lines:
-        return Batch(page=place[0], line=place[1])
+        return Batch(page=next_page, line=next_line)
     if [line["id"] for line in page] != [line["id"] for line in lines[: len(page)]]:
         # Continuing would leave lines out, or act on some twice.
         raise Permanent(
@@ -51,15 +51,15 @@ async def act(ports: Ports, job: Job, handle: Handler) -> Batch:
     if failed and retry:
         return Batch(failure=failed[0].detail, moved=not all(result.failed for result in handled))
     if len(results) < len(lines):
-        _, *place = await _next_lines(ports, job, len(results))
+        _, next_page, next_line = await _next_lines(ports, job, len(results))
     before = _tally(recorded.values()).acted
-    return Batch(_tally(results), wrote=True, page=place[0], line=place[1], before=before)
+    return Batch(_tally(results), wrote=True, page=next_page, line=next_line, before=before)
 
 
 async def _next_lines(ports: Ports, job: Job, count: int) -> tuple[list[Line], int, int]:
-    """Up to `count` lines from the job's place on, and the page and line of the place after them.
+    """Read up to `count` lines from the job's position on. Return them, and the page and line of the position after them.
 
-    The same place and count give the same lines, so that a repeated batch ends where it ended before.
+    The same position and count give the same lines, so that a repeated batch ends where it ended before.
     """
     lines: list[Line] = []
     page, start = job.page, job.line
@@ -79,13 +79,13 @@ async def _next_lines(ports: Ports, job: Job, count: int) -> tuple[list[Line], i
 async def _read_found(ports: Ports, job: Job, page: int) -> list[Line]:
     lines = await ports.reports.read(found_page(job.id, page))
     if not lines:
-        # No page is written empty, so the container's lifecycle rule has deleted it. Going on would report its lines as done.
+        # No empty page is ever written, so the container's lifecycle rule has deleted it. To continue would skip its lines.
         raise Permanent(Reason.INTERNAL, "reports.read", f"page {page} of the report was deleted; start the job again")
     return lines
 
 
 async def _handle(ports: Ports, handle: Handler, lines: list[Line], *, stop_at_failure: bool) -> list[LineResult]:
-    """The results of the first lines, in order. After a failure no further line starts, unless the failures are final."""
+    """The results of the first lines, in order. With `stop_at_failure`, no further line starts after a failure."""
 
     async def result_of(line: Line) -> LineResult:
         try:

@@ -11,9 +11,9 @@ from rules.jobs.report import found_page, results_page
 Line = dict[str, Any]
 T = TypeVar("T")
 R = TypeVar("R")
-# After this many batches in a row without progress, a line that storage still fails is reported as failed.
+# After this many batches in a row without progress, a line that still fails is reported as failed.
 MAX_FAILED_TRIES = 3
-# The cursor of a survey whose pages are written already, so that nothing is listed.
+# The cursor of a survey whose pages exist already: the next batch reads the next page instead of listing.
 RECORDED = "kept"
 NO_ROUTE = Batch(failure="no current route has this name", permanent=True)
 
@@ -51,9 +51,10 @@ async def run_in_order(
 
 
 async def recorded_survey(ports: Ports, job: Job) -> Batch | None:
-    """The survey batch as its page records it, if the job has already acted; else None.
+    """Return the batch that the next page of findings records, if the job has already acted; else None.
 
-    A resumed job may be back in its survey. The pages that its results refer to must then stay as they are.
+    The host may resume a job at its survey although it has acted. Another survey would replace the lines that its results
+    refer to.
     """
     if job.dry_run or not await ports.reports.read(results_page(job.id, 0)):
         return None

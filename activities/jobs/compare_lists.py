@@ -1,7 +1,7 @@
 """Compares a page of one side's list with the other side's list, blob by blob.
 
 The result does not depend on the order of the lists: a blob that the other list has not shown is read with a HEAD. Where both
-lists are in the same order, as on accounts of the same kind, a match costs no request of its own.
+lists are in the same order, as on accounts of the same kind, a match costs no extra request.
 """
 
 from collections.abc import Awaitable, Callable
@@ -23,9 +23,9 @@ Listing = Callable[[int, str | None], Awaitable[tuple[list[tuple[str, T | Perman
 # Returns the line of a listed blob, or None if it needs none. The first argument is the other side's blobs by key.
 Compare = Callable[[dict[str, U], str, T | Permanent], Awaitable[Line | None]]
 CompareBlob = Callable[[str, T | Permanent], Awaitable[Line | None]]
-# Blobs of one page that are compared concurrently.
+# The blobs of one page that are compared concurrently.
 CONCURRENCY = 16
-# Pages of the other side's list that one batch reads at most. Blobs that those do not show are read with a HEAD.
+# The most pages of the other side's list that one batch reads. Blobs that are not on them are read with a HEAD.
 MAX_PAGES_AHEAD = 4
 
 
@@ -45,10 +45,10 @@ class Side(Generic[T]):
 async def compare_page(
     ports: Ports, job: Job, side: Side[T], other: Side[U], compare: Compare[U, T]
 ) -> tuple[list[Line], str | None, str | None]:
-    """Compare the job's next page of a side: its lines, the cursor of the following page, and the hint for the other list.
+    """Compare the job's next page of a side. Return its lines, the cursor of the following page and the hint for the other list.
 
-    A batch that is slow, or that storage fails after its first blob, covers only the blobs before. They are then listed again
-    as a shorter page, because only the service knows the cursor after them.
+    A batch that is slow, or in which a blob other than the first fails, covers only the blobs that it has compared in order.
+    These are then listed again as a shorter page, because only the service knows the cursor after them.
     """
     listed, cursor = await side.page(PAGE, job.cursor)
     included = [(name, blob) for name, blob in listed if side.includes(name)]
@@ -88,9 +88,9 @@ async def _read_other(side: Side[T], last_key: str, hint: str | None) -> tuple[d
 async def _compare_in_order(
     ports: Ports, job: Job, compare_blob: CompareBlob[T], listed: list[tuple[str, T | Permanent]]
 ) -> list[Line | None]:
-    """The lines of the blobs before the first one that storage fails.
+    """Return the lines of the blobs before the first one whose requests fail.
 
-    After `MAX_FAILED_TRIES` batches in a row without progress, such a blob gets an error line, so that the others are compared.
+    After `MAX_FAILED_TRIES` batches in a row without progress, the failing blob gets an error line, so that the survey can continue.
 
     Raises:
         StorageError: the first blob failed.
@@ -132,8 +132,8 @@ async def _compare_or_report(compare_blob: CompareBlob[T], name: str, blob: T | 
 def finding_line(
     finding: Finding, name: str, blob: SourceBlob | TargetBlob | Permanent, transfer: Transfer | None, detail: str = ""
 ) -> Line:
-    """A line of the report. With a `transfer` it has an `id`, and the job acts on it."""
-    # An unreadable blob may lack either.
+    """Return a line of the report. With a `transfer` it has an `id`, and the job acts on it."""
+    # An unreadable blob may have no ETag or size, or one of the wrong type.
     values = [getattr(blob, "etag", None), getattr(blob, "size", None)]
     etag, size = [value if isinstance(value, kind) else None for value, kind in zip(values, (str, int), strict=True)]
     line = {"class": finding, "name": name, "etag": etag, "size": size}

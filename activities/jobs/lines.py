@@ -28,7 +28,7 @@ class LineResult:
 
     @property
     def failed(self) -> bool:
-        """Whether storage failed a request for the line."""
+        """Whether to try the line again."""
         return self.result is Result.FAILED
 
 
@@ -93,7 +93,7 @@ async def start_line(ports: Ports, instances: Instances, job: Job, line: Line) -
 
 
 def _state_to_keep(instance: Instance | None, ended: Ended | None) -> State | None:
-    """`cancelled` or `dead_lettered` if the transfer ended so: only a person's request starts it again.
+    """`cancelled` or `dead_lettered` if the transfer ended so, else None. Only a request starts it again.
 
     The record of the end counts if it is of the latest attempt, because it outlives the orchestration's history.
     """

@@ -14,7 +14,7 @@ from rules.jobs.model import Batch, Finding, Job
 from rules.routes import names
 from rules.routes.model import Blob, Route
 from rules.transfers import identity
-from rules.transfers.decisions import ECHO, SourceBlob, TargetBlob, copied_version, is_echo, is_receipt
+from rules.transfers.decisions import ECHO, SourceBlob, TargetBlob, copied_version, holds_version, is_echo
 
 
 async def survey(ports: Ports, job: Job) -> Batch:
@@ -66,9 +66,9 @@ async def _compare_source(
     if isinstance(listed, Permanent):
         return await _compare_unreadable(ports, route, targets, transfer.source_blob, listed)
     source, target = listed, targets.get(name.removeprefix(route.source.prefix))
-    if target is None or not is_receipt(target, source.etag, source.size):
+    if target is None or not holds_version(target, source.etag, source.size):
         target = await ports.target.head(transfer.target_blob)
-    if target is not None and is_receipt(target, source.etag, source.size):
+    if target is not None and holds_version(target, source.etag, source.size):
         return finding_line(Finding.MATCH, name, source, None)
     if is_echo(transfer, source, target):
         return _echo_line(name, source, target, copied_version(transfer, source))
@@ -103,11 +103,11 @@ def _why_stale(target: TargetBlob, source: SourceBlob) -> str:
 
 
 async def _refuse_names(ports: Ports, route: Route, lines: list[Line]) -> None:
-    """Write a dead letter for each name that cannot be carried. Its id is that of the blob's event, so there is only one."""
+    """Write a dead letter for each name that cannot be carried. A repeated batch gives it the same id, so there is only one."""
     for line in lines:
         refused = transfer_for(route, line["name"], line["etag"] or "")
         if isinstance(refused, RejectedEvent) and line["etag"]:
-            with suppress(UnicodeEncodeError):  # an event cannot contain such a name
+            with suppress(UnicodeEncodeError):  # an event cannot contain a lone surrogate
                 transfer = identity.transfer(route, line["name"], line["etag"])
                 await refuse(ports, events.created_event(transfer, transfer.etag, None), refused)
 

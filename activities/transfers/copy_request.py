@@ -14,7 +14,7 @@ from rules.transfers.policies import choose_engine, metadata_fits
 
 @dataclass
 class CopyRequests:
-    """Builds the copy requests of one `start`. Each leaves out an engine or the tags if an earlier one was refused for them."""
+    """Builds the copy requests of one `start`, each without the engines and tags for which an earlier one was refused."""
 
     ports: Ports
     route: Route
@@ -24,7 +24,7 @@ class CopyRequests:
     note: str = ""
 
     async def build(self, source: SourceBlob, target: TargetBlob | None, last: StorageError | None) -> Copy | Outcome:
-        """The request that copies this source over this target; or the outcome, if the version cannot be copied."""
+        """Return the request that copies this source over this target, or the outcome if the version cannot be copied."""
         engine = choose_engine(self.route.engine, source.kind, source.size, self.refused_engines)
         if isinstance(engine, Reason):
             return self._without_engine(engine, source, last)
@@ -46,14 +46,14 @@ class CopyRequests:
         return copy
 
     def leave_out_engine(self, engine: Engine) -> None:
-        """The target's service could not read the source with this engine."""
+        """Exclude an engine with which the target's service could not read the source."""
         self.refused_engines |= {engine}
 
     def leave_out_tags(self, copy: Copy, refusal: Failure | Rejected) -> bool:
-        """Whether to repeat this refused copy without its tags.
+        """Leave out the tags from now on if they may be why this copy was refused. Return whether to repeat the copy.
 
-        Every refusal except throttling counts, because tags are refused for many reasons: a role, a hierarchical namespace, an
-        old account. A copy without tags shows whether they were the cause.
+        Every refusal except throttling may be due to the tags: a role, a hierarchical namespace or an old account prevents them.
+        A copy without tags shows whether they were the cause.
         """
         if not copy.tags or refusal.reason is Reason.THROTTLED:
             return False

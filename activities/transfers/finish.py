@@ -17,14 +17,14 @@ from rules.transfers.policies import MAX_LOOKS
 from rules.transfers.states import State
 
 DONE = Outcome(Verdict.DONE)
-# Seconds. Every block appended is a new version; one successor a minute is enough for a growing append blob (rule 12).
+# In seconds. Every appended block makes a new version, but one successor a minute is enough for a growing blob (rule 12).
 GROWING_DELAY = 60
 
 
 async def run_record(ports: Ports, run: Run) -> Outcome:
-    """Make the end durable before anything is cleaned: put the successor's event, or write the record of the end.
+    """Make the end durable before `clean`: put the successor's event on the queue, or write the record of the end.
 
-    The outcome's `pause` is `settle` if an incomplete blob may be at the target or still appear there, else 0.
+    The outcome's `pause` is `settle` if an incomplete blob may be at the target or may still appear there, else 0.
     """
     try:
         if run.ending is not None and run.ending.state is State.SUPERSEDED:
@@ -50,8 +50,8 @@ async def _announce_successor(ports: Ports, run: Run) -> Outcome:
 async def _may_be_incomplete(ports: Ports, run: Run) -> bool:
     """Whether an incomplete blob of this transfer is at the target, or may still appear there.
 
-    Only an `async` copy can be incomplete. One may be in flight that this run does not know of: `start` may have run twice, or
-    the host failed an execution whose `start` continues. No other run would clean up after it.
+    Only an `async` copy can be incomplete. This run may not know of it: `start` may have run twice, or may continue after the
+    host failed its orchestration. No other run would clean up that copy.
     """
     route = current_route(ports, run)
     if route is None:
@@ -72,9 +72,8 @@ async def _write_ended(ports: Ports, run: Run) -> None:
 
 async def run_clean(ports: Ports, run: Run) -> Outcome:
     """Remove this transfer's incomplete blob; return `verified` if the target turns out to hold the complete version."""
-    aborted = (
-        None  # the id of the copy to abort: an abort may be repeated, but a second copy belongs to a newer attempt
-    )
+    # The id of the aborted copy. Its abort may be repeated, but another pending copy belongs to a newer attempt.
+    aborted = None
     cleaning = Cleaning.NOTHING
     try:
         run = await _with_size(ports, run)
@@ -96,7 +95,7 @@ async def run_clean(ports: Ports, run: Run) -> Outcome:
 
 
 async def _with_size(ports: Ports, run: Run) -> Run:
-    """The run with its version's size, read from the source if the run failed before `start` learned it."""
+    """Return the run with its version's size, read from the source if the run failed before `start` had read it."""
     if run.size is None and current_route(ports, run) is not None:
         with suppress(Failure):
             source = await ports.source.head(run.transfer.source_blob)
@@ -106,7 +105,7 @@ async def _with_size(ports: Ports, run: Run) -> Run:
 
 
 async def _read_target(ports: Ports, run: Run) -> TargetBlob | None:
-    """The target; None if it is absent, if no current route has it, or if it cannot be read and no copy was seen there."""
+    """Return the target; None if it is absent, if no current route has it, or if it is unreadable and no copy was pending."""
     if current_route(ports, run) is None:
         return None
     try:
@@ -162,5 +161,5 @@ async def run_close(ports: Ports, run: Run) -> Outcome:
 
 
 def _retry(failure: Failure) -> Outcome:
-    """Retryable for every failure: an operator may fix tomorrow what is permanent today, and an end is never given up."""
+    """Return any failure as retryable, even a permanent one: an operator may fix its cause while the step repeats."""
     return replace(failure_outcome(failure), verdict=Verdict.RETRYABLE)

@@ -22,10 +22,11 @@ class Refusals:
     unseen_in_a_row: int = 0
 
     def add(self, error: LookAgain, target: TargetBlob | None, *, blind: bool) -> None:
-        """Keep the answer to a write that was based on this look at the target; `blind` if there was no look.
+        """Keep the answer to a write. `target` is what the look before it found; a `blind` look did not read the target.
 
         Raises:
-            Permanent: for the second time in a row, a look did not show a target that exists. Once may be a race.
+            Permanent: twice in a row, the service reported that the target exists although the look had not found it. Once may
+                be a race.
         """
         self.last = error
         if isinstance(error, Rejected):
@@ -37,7 +38,7 @@ class Refusals:
             raise Permanent(Reason.TARGET_CONFLICT, error.operation, detail, code=error.code, status=error.status)
 
     def raise_if_final(self, target: TargetBlob | None) -> None:
-        """Call before another write: a rejection is final if the target is unchanged since.
+        """Call this before another write: a rejection is final if the target has not changed since.
 
         Raises:
             Permanent: with the service's code in its detail.

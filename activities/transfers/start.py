@@ -1,4 +1,4 @@
-"""The `start` step, the only one that copies: read target and source, decide, act; look again if the result is unknown."""
+"""The `start` step, the only one that copies: read target and source, decide, act. Look again if the result is unknown."""
 
 import asyncio
 from dataclasses import dataclass, field, replace
@@ -18,14 +18,14 @@ from rules.transfers.policies import MAX_COPY_ATTEMPTS, MAX_LOOKS
 async def run_start(ports: Ports, run: Run) -> Outcome:
     """Copy the version, or return why not. Safe to repeat, concurrently or late: every write is conditional.
 
-    A new small blob costs one HEAD of the source, with the read of the record of the end beside it, and one copy.
+    A new small blob costs one HEAD of the source, one concurrent read of the record of the end, and one copy.
     """
     route = current_route(ports, run)
     if route is None:
         return NOT_ALLOWED
     start = _Start(ports, run, CopyRequests(ports, route, run), run.size)
     try:
-        return await start.carry()
+        return await start.execute()
     except Failure as failure:
         return replace(failure_outcome(failure), size=start.size)
 
@@ -42,7 +42,7 @@ class _Look:
 
 @dataclass
 class _Start:
-    """One execution of the step, with what its looks have found. `is_complete`: the last look showed a complete target."""
+    """One execution of the step, and what its looks have found. `is_complete`: the last look found a complete target."""
 
     ports: Ports
     run: Run
@@ -51,10 +51,10 @@ class _Start:
     refusals: Refusals = field(default_factory=Refusals)
     is_complete: bool = False
 
-    async def carry(self) -> Outcome:
-        """Look and act up to `MAX_LOOKS` times, for at most `Times.activity`; then return that the state is unclear."""
-        # A new blob needs no look at the target, because its copy has If-None-Match: *. But an earlier process may have copied what
-        # was accepted before this one started: a look then saves the second copy.
+    async def execute(self) -> Outcome:
+        """Look and act up to `MAX_LOOKS` times or until the time limit; then return that the state is unclear."""
+        # A new blob needs no look at the target, because its copy has If-None-Match: *. But if the transfer was accepted before
+        # this process started, an earlier process may have copied it: a look then avoids a second copy.
         blind = self.run.first and self.run.accepted_at >= self.ports.started_at
         end = self.ports.monotonic() + self.ports.times.activity
         for _ in range(MAX_LOOKS):
@@ -85,7 +85,7 @@ class _Start:
         if isinstance(decision, Outcome):
             return replace(decision, pause=self._pause_after(decision.verdict))
         if may_be_echo:
-            return None  # the target was read after the source; an act needs the other order
+            return None  # the target was read after the source, but an act needs the opposite order
         return await self._act(decision, _Look(source, target, began_at, blind))
 
     def _pause_after(self, verdict: Verdict) -> int:

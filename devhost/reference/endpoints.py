@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from devhost.reference.examples import EXAMPLES
 from devhost.reference.schemas import JSON
-from operations.transfers.look import SEARCH_PAGE, SEARCH_PAGES
+from operations.transfers.query import SEARCH_PAGE, SEARCH_PAGES
 from rules.jobs.model import JobKind, JobState
 from rules.transfers.identity import JOB_ID_PATTERN, JOB_PREFIX
 from triggers.http.bodies import MAX_BODY
-from triggers.http.endpoints import PLACES
+from triggers.http.endpoints import JOB_PATHS
 
 # The part of a job's id after its kind.
 JOB_HASH = JOB_ID_PATTERN.pattern.removeprefix(JOB_PREFIX.pattern)
@@ -184,21 +184,21 @@ STARTS = {
     JobKind.REPLAY: (
         "Replay all open dead letters that match the filter, at a limited rate",
         (
-            "The job first finds the dead letters, then replays each of them. A dry run ends after the first step. Starting two jobs "
+            "The job first finds the dead letters, then replays each of them. A dry run only finds them. Starting two jobs "
             "is safe: each transfer runs once."
         ),
     ),
     JobKind.DISCARD: (
         "Discard all open dead letters that match the filter, at a limited rate",
         (
-            "The job first finds the dead letters, then discards each of them. A dry run ends after the first step. Starting two jobs "
+            "The job first finds the dead letters, then discards each of them. A dry run only finds them. Starting two jobs "
             "is safe. A dead letter that failed again after it was found stays open."
         ),
     ),
     JobKind.RECONCILE: (
-        "Compare a route's source with its target, and start what is missing, at a limited rate",
+        "Compare a route's source with its target, and share what is missing or stale, at a limited rate",
         (
-            "The job first lists both sides, then starts what is missing or stale. A dry run ends after the first step. Starting two "
+            "The job first compares the two lists, then shares what is missing or stale. A dry run only compares. Starting two "
             "jobs is safe: each transfer runs once."
         ),
     ),
@@ -206,7 +206,7 @@ STARTS = {
 
 
 def _of_jobs(kind: JobKind) -> dict[str, Operation]:
-    name, place, tag, job_id = kind.capitalize(), PLACES[kind], TAGS[kind], f"{kind}Id"
+    name, place, tag, job_id = kind.capitalize(), JOB_PATHS[kind], TAGS[kind], f"{kind}Id"
     summary, description = STARTS[kind]
     if kind is JobKind.RECONCILE:
         request = body("ReconcileRequest", {"route": "default", "max_per_second": 50})
@@ -232,7 +232,7 @@ def _of_jobs(kind: JobKind) -> dict[str, Operation]:
             tag, "One job: its progress and counts", {200: answer("The job.", name)}, parameters=(job_id,)
         ),
         f"cancel_{kind}": Operation(
-            tag, f"Cancel a job; {stays}", cancel, f"{CONFIRMED} The current step finishes first.", (job_id,)
+            tag, f"Cancel a job; {stays}", cancel, f"{CONFIRMED} The current batch finishes first.", (job_id,)
         ),
         f"get_{kind}_report": Operation(
             tag, "A page of a job's report: first the findings, then the results", report, REPORT, lines

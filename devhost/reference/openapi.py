@@ -10,7 +10,7 @@ from devhost.reference.endpoints import JOB_HASH, OPERATIONS, TAGS, Operation, a
 from devhost.reference.examples import EXAMPLES
 from devhost.reference.schemas import JSON, Has, Schemas, closed
 from operations import problems
-from operations.dead_letters.look import MAX_PAGES
+from operations.dead_letters.query import MAX_PAGES
 from rules.errors import Reason
 from rules.jobs import status
 from rules.jobs.model import Finding, Job, JobKind, JobState, Result
@@ -19,7 +19,7 @@ from rules.routes.names import MAX_UNITS
 from rules.transfers.identity import TRANSFER_ID_PATTERN
 from rules.transfers.states import State
 from triggers.http.bodies import MAX_BODY
-from triggers.http.endpoints import ENDPOINTS, PLACES, Endpoint
+from triggers.http.endpoints import ENDPOINTS, JOB_PATHS, Endpoint
 from triggers.http.requests import DEFAULT_LIMIT, MAX_LIMIT
 from wiring import APP_VERSION
 
@@ -254,7 +254,7 @@ def _job(schemas: Schemas, kind: JobKind) -> None:
         "type": "string",
         "description": "Where to find it.",
         "format": "uri-reference",
-        "pattern": f"^/api/{PLACES[kind]}/{kind}-{JOB_HASH}$",
+        "pattern": f"^/api/{JOB_PATHS[kind]}/{kind}-{JOB_HASH}$",
     }
     schemas.put(f"{name}Asked", lambda: closed("The started job.", {"id": schema(f"{name}Id"), "url": url}))
 
@@ -282,7 +282,8 @@ def _headers() -> JSON:
         "Location": _location("The first of the transfers.", f"transfers/{TRANSFER_ID_PATTERN.pattern}"),
     }
     return found | {
-        f"{kind.capitalize()}Location": _location("The job.", f"{PLACES[kind]}/{kind}-{JOB_HASH}") for kind in JobKind
+        f"{kind.capitalize()}Location": _location("The job.", f"{JOB_PATHS[kind]}/{kind}-{JOB_HASH}")
+        for kind in JobKind
     }
 
 
@@ -293,7 +294,7 @@ def _location(description: str, path: str) -> JSON:
 
 def _job_started(kind: JobKind) -> JSON:
     name, identity = kind.capitalize(), EXAMPLES[kind.capitalize()]["id"]
-    example = {"id": identity, "url": f"/api/{PLACES[kind]}/{identity}"}
+    example = {"id": identity, "url": f"/api/{JOB_PATHS[kind]}/{identity}"}
     headers = {"Location": ref("headers", f"{name}Location")}
     return answer("The job was started; where to find it.", f"{name}Asked", example, headers)
 

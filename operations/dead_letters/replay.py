@@ -1,4 +1,4 @@
-"""Replaying a dead letter by its id, checked against the current routes (I10: repeated replays count once)."""
+"""Replaying a dead letter by its id, if the current routes allow it."""
 
 import base64
 from datetime import datetime
@@ -84,6 +84,6 @@ async def _replay_message(ports: Ports, instances: Instances, letter: DeadLetter
     if decision.ignored:
         raise Conflict(f"the message would be ignored: {decision.ignored}", "Add a route that carries it, then replay.")
     accepted = await accept(ports, instances, body)
-    await ports.dead_letters.resolve(letter.id, letter.last, "accepted", ports.now())
+    await ports.dead_letters.resolve(letter.id, letter.last_attempt, "accepted", ports.now())
     log("message.replayed", "dead-lettered message accepted", id=letter.id)
     return [*accepted.started, *accepted.duplicates]

@@ -13,20 +13,20 @@ PAGE = 100
 
 
 async def reconcile_due(ports: Ports, instances: Instances) -> list[str]:
-    """Start the reconcile of each route that is due, and return the ids. Two runs, or two hosts, start one reconcile."""
+    """Start the reconcile of each route that is due, and return the ids. Concurrent calls start each of them once."""
     due = [route for route in ports.routes if route.reconcile is not None]
     busy = await _routes_in_progress(instances) if due else set()
     return [job for route in due if (job := await _start(ports, instances, route, busy))]
 
 
 async def _start(ports: Ports, instances: Instances, route: Route, busy: set[str]) -> str | None:
-    """Start one job per interval since the epoch, but none while the previous one is running."""
+    """Start the job of the current interval, unless it exists or the previous one is still running."""
     now = ports.now()
     identity = scheduled_id(route, now)
     if identity is None or await instances.find(identity) is not None:
         return None
     if await ports.reports.read(results_page(identity, 0)):
-        # The task hub was lost after this job had acted. A new job of the same id would read the old results as its own.
+        # The task hub was lost after this job had acted. A new job of the same id would take the old results for its own.
         log("reconcile.skipped", "the reconcile of this interval has already acted", id=identity, route=route.name)
         return None
     if route.name in busy:

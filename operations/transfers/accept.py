@@ -23,15 +23,15 @@ class Accepted:
 
 
 async def accept(ports: Ports, instances: Instances, body: bytes) -> Accepted:
-    """Accept one message of any content. Raises errors of storage only: the queue then keeps the message."""
+    """Accept one message of any content. Raises only `StorageError`: the queue then keeps the message."""
     decision = events.decide_on(body, ports.routes)
     if decision.ignored:
         log("message.ignored", decision.ignored)
     letter = await refuse(ports, body, decision.rejection) if decision.rejection else None
-    started = [(transfer.id, await start_once(ports, instances, transfer)) for transfer in decision.transfers]
+    results = [(transfer.id, await start_once(ports, instances, transfer)) for transfer in decision.transfers]
     return Accepted(
-        started=tuple(identity for identity, new in started if new),
-        duplicates=tuple(identity for identity, new in started if not new),
+        started=tuple(identity for identity, new in results if new),
+        duplicates=tuple(identity for identity, new in results if not new),
         dead_letter=letter,
     )
 
@@ -41,7 +41,7 @@ async def start_once(ports: Ports, instances: Instances, transfer: Transfer) -> 
 
     A start silently replaces a finished instance, so a late duplicate must not start one: a cancelled or dead-lettered
     transfer would run again. Find and start are not atomic; the record of the end closes that race. A transfer that ended
-    because its source was deleted starts again: the event says that the source exists, and a look is cheap.
+    because its source was deleted starts again, because the event shows that the source exists.
     """
     known = await instances.find(transfer.id)
     if known is not None and status.ended_as_deleted(known):

@@ -76,5 +76,5 @@ async def _if_confirmed(instances: Instances, transfer_id: str, *, requested: bo
         )
     if not instance.under_way:
         raise Conflict(f"transfer {transfer_id} is already {view['state']}", "Nothing to do.", state=view["state"])
-    # A late duplicate of a cancelled transfer also ends as cancelled, without a cancel event of its own.
+    # A late duplicate of a cancelled transfer also ends as cancelled, although it received no cancel event.
     return view if view["cancelling"] or view["ending"] == State.CANCELLED else None

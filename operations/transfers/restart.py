@@ -37,7 +37,7 @@ async def restart(ports: Ports, instances: Instances, transfer: Transfer, *, bli
     attempts = [
         *([known.run.attempt] if known and known.run else []),
         *([ended.attempt] if ended else []),
-        *([letter.last] if letter else []),
+        *([letter.last_attempt] if letter else []),
     ]
     attempt = max(attempts, default=-1) + 1
     run = replace(

@@ -63,8 +63,9 @@ def route_for(ports: Ports, route_name: str, name: str) -> Route:
     if not route.carries(route.source.account, route.source.container, name):
         fix = f"Use a name that starts with {route.source.prefix!r} and ends with {route.suffix!r}."
         raise Invalid(f"the route {route.name} does not carry this name", fix)
-    if isinstance(refused := transfer_for(route, name, ""), RejectedEvent):
-        raise Invalid(f"the name cannot be carried: {refused.detail}", refused.reason.hint)
+    transfer = transfer_for(route, name, "")  # checks the name, which does not depend on the ETag
+    if isinstance(transfer, RejectedEvent):
+        raise Invalid(f"the name cannot be carried: {transfer.detail}", transfer.reason.hint)
     return route
 
 

@@ -49,7 +49,7 @@ async def _purge_list(ports: Ports, instances: Instances, run: TimerRun, prefix:
 
 
 async def _may_be_purged(ports: Ports, instances: Instances, identity: str) -> bool:
-    """Decide by the current state: the page may be old, and a replay may run. Keep it while its dead letter is open."""
+    """Decide by the current state, because the page may be outdated. A history stays while its dead letter is open."""
     instance = await instances.find(identity)
     if instance is None or not may_purge(instance, ports.now()):
         return False

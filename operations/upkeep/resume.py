@@ -15,7 +15,7 @@ from rules.transfers.identity import TRANSFER_ID_PATTERN
 from rules.transfers.model import Run
 
 # The timer runs every minute. A worker that dies can fail thousands of orchestrations, and restarting all of them
-# immediately would fill the hub. 900 a run are 20 a second: one small instance can carry that.
+# immediately would fill the hub. At most 900 per run are 20 per second, which one small instance can handle.
 SECONDS, MAX_DONE, CONCURRENCY = 45.0, 900, 8
 PREFIXES = (*(f"{kind}-" for kind in JobKind), "")
 
@@ -50,7 +50,7 @@ def _is_due(ports: Ports, instance: Instance) -> bool:
 
 async def resume_one(ports: Ports, instances: Instances, identity: str) -> bool:
     """Restart an orchestration if it is still broken and due. Return whether it was started."""
-    # The list may be old: a replay may run or have ended by now, and a start silently replaces an instance that ended.
+    # The list may be outdated: a replay may have started since, and a start silently replaces an instance that ended.
     instance = await instances.find(identity)
     if instance is None or not instance.broken:
         return False

@@ -84,5 +84,5 @@ async def needs_dead_letter(ports: Ports, instance: Instance, ended: Ended) -> b
     record is deleted by now.
     """
     letter = await ports.dead_letters.read(ended.id)
-    written = letter is not None and letter.last >= ended.attempt
+    written = letter is not None and letter.last_attempt >= ended.attempt
     return not (written or ended.discarded) and status.view(instance)["state"] == State.DEAD_LETTERED

@@ -15,7 +15,7 @@ from rules.orchestrations.instance import Instance
 
 T = TypeVar("T")
 PAGE_SIZE = 100
-# So many failures are not the fault of single items: the run stops, and the next one tries again.
+# This many failures are probably not caused by single items: the run stops, and the next one tries again.
 MAX_FAILURES = 10
 
 
@@ -54,8 +54,8 @@ class TimerRun:
 
     def finish(self) -> None:
         """Raise the first failure, so that the host records the run as failed."""
-        for error in self._failures:
-            raise error
+        if self._failures:
+            raise self._failures[0]
 
     async def for_each(self, items: Sequence[T], do: Callable[[T], Awaitable[None]], concurrency: int) -> None:
         """Call `do` for each item, up to `concurrency` at a time, until the run is over."""
@@ -72,8 +72,8 @@ class TimerRun:
     async def pages(self, instances: Instances, prefix: str, **query: Any) -> AsyncIterator[list[Instance]]:
         """Yield pages of instances from where the previous run stopped; after the last page, the next run starts over.
 
-        So no instance waits forever behind others, however many there are. The position is stored as a report. If it
-        is lost or no longer valid, the list starts over.
+        So every instance is reached, even if one run cannot list them all. The position is stored as a report. If it is
+        lost or no longer valid, the list starts over.
         """
         query["prefix"] = prefix
         report = f"timers/{self.name}-{prefix}continuation.jsonl"

@@ -17,7 +17,7 @@ from rules.orchestrations.instance import Instance, StatusFilter
 from rules.orchestrations.liveness import LOST_AFTER, SILENT_AFTER, Liveness, assess, last_sign_of_life
 
 SECONDS, MAX_DONE, CONCURRENCY = 240.0, 600, 5
-# A message of the hub that is older shows a backlog: the results of activities may be waiting, too.
+# An older message in the task hub shows a backlog: results of activities may be waiting, too.
 BEHIND = timedelta(minutes=5)
 # A suspended orchestration is left to the person who suspended it.
 ALIVE = StatusFilter.RUNNING - {"Suspended"}
@@ -85,15 +85,15 @@ async def _watch_list(
         for instance in page:
             if ports.now() - last_sign_of_life(instance) > SILENT_AFTER:
                 observations.add_silent(instance)
-        lives = [(instance, assess(instance, ports.now())) for instance in page]
-        await run.for_each([instance for instance, found in lives if found is Liveness.STUCK], end, CONCURRENCY)
-        lost = [instance for instance, found in lives if found is Liveness.LOST]
+        assessed = [(instance, assess(instance, ports.now())) for instance in page]
+        await run.for_each([instance for instance, found in assessed if found is Liveness.STUCK], end, CONCURRENCY)
+        lost = [instance for instance, found in assessed if found is Liveness.LOST]
         if lost and not await observations.is_behind(ports, instances, run):
             await run.for_each(lost, end, CONCURRENCY)
 
 
 async def _read_is_behind(ports: Ports, instances: Instances) -> bool:
-    """Return whether the hub has a backlog. A lost activity then looks like one that waits, so none counts as lost."""
+    """Return whether the hub has a backlog. Lost and waiting activities then look the same, so none counts as lost."""
     oldest = await instances.oldest_message()
     behind = ports.now() - oldest if oldest else timedelta(0)
     if behind > BEHIND:
@@ -103,7 +103,7 @@ async def _read_is_behind(ports: Ports, instances: Instances) -> bool:
 
 
 async def _end_one(ports: Ports, instances: Instances, identity: str) -> bool:
-    """End an orchestration if it is still stuck or lost: the page may be old. Return whether it was ended."""
+    """End an orchestration that is still stuck or lost, because the page may be outdated. Return whether it was ended."""
     instance = await instances.find(identity)
     found = assess(instance, ports.now()) if instance is not None and instance.status in ALIVE else Liveness.ACTIVE
     if instance is None or found not in {Liveness.STUCK, Liveness.LOST}:

@@ -52,24 +52,29 @@ class DeadLetter:
     schema: int = SCHEMA
 
     @property
-    def last(self) -> int:
+    def last_attempt(self) -> int:
         """The number of the newest attempt."""
         return max(self.attempts)
 
     @property
     def reason(self) -> Reason:
         """Why the newest attempt failed."""
-        return self.attempts[self.last].reason
+        return self.attempts[self.last_attempt].reason
 
     @property
     def detail(self) -> str:
         """The detail of the newest attempt."""
-        return self.attempts[self.last].detail
+        return self.attempts[self.last_attempt].detail
 
     @property
-    def failed_at(self) -> tuple[datetime, datetime]:
-        """When the first and the newest attempt failed."""
-        return self.attempts[min(self.attempts)].failed_at, self.attempts[self.last].failed_at
+    def first_failed_at(self) -> datetime:
+        """When the first attempt failed."""
+        return self.attempts[min(self.attempts)].failed_at
+
+    @property
+    def last_failed_at(self) -> datetime:
+        """When the newest attempt failed."""
+        return self.attempts[self.last_attempt].failed_at
 
 
 def of_run(run: Run, now: datetime, app_version: str) -> DeadLetter:
@@ -107,7 +112,7 @@ def of_unreadable(
 ) -> DeadLetter:
     """Return the dead letter of a broken transfer whose input cannot be read: the attempt after those of `before`."""
     text = f"{detail}; this version of the app cannot read its input"
-    number = before.last + 1 if before else 0
+    number = before.last_attempt + 1 if before else 0
     return DeadLetter(identity, {number: Attempt(now, now, Reason.INTERNAL, text[:MAX_DETAIL])}, app_version)
 
 
@@ -124,12 +129,12 @@ def merge(old: DeadLetter | None, new: DeadLetter) -> DeadLetter | None:
     """
     if old is None:
         return new
-    number, attempt = new.last, new.attempts[new.last]
-    if old.last >= number:
+    number, attempt = new.last_attempt, new.attempts[new.last_attempt]
+    if old.last_attempt >= number:
         # Not a late write: once its history and record of the end are purged, a transfer starts at attempt 0 again.
         if old.resolved_at is None or old.resolved_as == DISCARDED or attempt.started_at < old.resolved_at:
             return None
-        number = old.last + 1
+        number = old.last_attempt + 1
     attempts = {**old.attempts, number: attempt}
     kept = [min(attempts), *sorted(attempts)[1:][-(MAX_ATTEMPTS - 1) :]]
     return replace(

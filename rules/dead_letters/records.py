@@ -18,7 +18,6 @@ SIZE = re.compile(r"[0-9]{1,18}")
 
 def record(letter: DeadLetter) -> dict[str, Any]:
     """Return the JSON of a dead letter, as it is stored and as the API answers it."""
-    first, last = letter.failed_at
     return {
         "schema": letter.schema,
         "id": letter.id,
@@ -30,8 +29,8 @@ def record(letter: DeadLetter) -> dict[str, Any]:
         "message": letter.message,
         "attempts": {str(number): _attempt(attempt) for number, attempt in sorted(letter.attempts.items())},
         "replays": sum(number > 0 for number in letter.attempts),
-        "first_failed_at": stamp(first),
-        "last_failed_at": stamp(last),
+        "first_failed_at": stamp(letter.first_failed_at),
+        "last_failed_at": stamp(letter.last_failed_at),
         "resolved_at": resolution(letter)["resolved_at"],
         "resolved_as": letter.resolved_as,
         "app_version": letter.app_version,
@@ -103,14 +102,13 @@ def _read_attempt(record: dict[str, Any]) -> Attempt:
 
 def metadata(letter: DeadLetter) -> dict[str, str]:
     """Return the fields of a list item as blob metadata, in ASCII."""
-    first, last = letter.failed_at
     fields = {
         "schema": str(letter.schema),
         "reason": letter.reason.value,
         "attempts": str(len(letter.attempts)),
-        "attempt": str(letter.last),
-        "first_failed_at": stamp(first),
-        "last_failed_at": stamp(last),
+        "attempt": str(letter.last_attempt),
+        "first_failed_at": stamp(letter.first_failed_at),
+        "last_failed_at": stamp(letter.last_failed_at),
     }
     if letter.route is not None:
         fields |= {"route": letter.route, "name": _listed_name(letter.name or ""), "etag": letter.etag or ""}

@@ -27,7 +27,7 @@ def advance(job: Job, batch: Batch, now: datetime) -> Job:
     | any | any, after a cancel request | the end, `cancelled` |
     | any | failed without progress | backoff, the same batch; after 10 in a row the end, `failed` |
     | any | failed after progress | a pause, the same batch; the count of failures starts again |
-    | any | failed for good | the end, `failed` |
+    | any | failed permanently | the end, `failed` |
     | survey, extras | more to list | the next page |
     | survey of a reconcile | the list is complete | extras |
     | survey, extras | the list is complete | act; or the end, `done`, of a dry run or if nothing was found |
@@ -68,7 +68,7 @@ def handle_failure(job: Job, detail: str, now: datetime, *, progressed: bool = F
 
 
 def cancel(job: Job, now: datetime) -> Job:
-    """Return the job after a cancel request between two batches. Transfers that it started go on."""
+    """Return the job after a cancel request between two batches. Transfers that it started continue."""
     return _end(replace(job, cancelling=True, updated_at=now), JobState.CANCELLED)
 
 
@@ -78,7 +78,7 @@ def resume(job: Job, detail: str) -> Job:
 
 
 def abandon(job: Job, detail: str) -> Job:
-    """Return the job to start at its end after its orchestration broke for good. Transfers that it started go on."""
+    """Return the job to start at its end when its orchestration cannot be resumed. Transfers that it started continue."""
     return _end(replace(job, detail=detail[:MAX_DETAIL]), JobState.CANCELLED if job.cancelling else JobState.FAILED)
 
 
@@ -95,7 +95,7 @@ def merge_status(job: Job, custom: dict[str, Any]) -> Job:
 
 
 def _pause_after(job: Job, acted: int) -> int:
-    """Seconds that this many starts or discards take at the rate, at least 2: a shorter timer fires immediately."""
+    """The seconds in which the rate allows this many starts or discards; at least 2, because a shorter timer fires at once."""
     return max(-(-acted // job.rate), policies.MIN_POLL) if acted else 0
 
 

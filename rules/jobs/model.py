@@ -1,8 +1,8 @@
 """The values of a job: a bulk replay, a bulk discard or a reconcile.
 
 A job first surveys and writes its findings to pages of a report. Unless it is a dry run, it then acts on the lines of
-that report at a limited rate. So its size is known before it acts, and its position is a few numbers, however many
-blobs there are.
+that report at a limited rate. Its size is therefore known before it acts. Its position takes only a few numbers,
+regardless of the number of blobs.
 """
 
 from dataclasses import dataclass, fields
@@ -58,7 +58,7 @@ class Result(StrEnum):
 
     `started`: its transfer was started. `discarded`: its dead letter was discarded. `running`: its transfer was
     already running. `skipped`: a person cancelled it, or it is a dead letter that a reconcile does not replay.
-    `refused`: the current routes or its own state do not allow it. `failed`: storage failed several times.
+    `refused`: the current routes or its own state do not allow it. `failed`: it failed several times in a row.
     """
 
     STARTED = "started"
@@ -137,9 +137,9 @@ class Batch:
     """The result of one batch. `wrote`: it wrote a page.
 
     The survey continues at `cursor` and `hint`, None at the end; `act` continues at `page` and `line`. The tally
-    covers the whole page of results, of which an earlier try of this batch had done `before` lines. `failure` is why
-    the batch must be repeated; `moved`: it still finished at least one line; `permanent`: repeating it would not
-    help.
+    covers the whole page of results; `before` of its starts and discards were done by an earlier try of this batch.
+    `failure` is why the batch must be repeated; `moved`: some of its lines succeeded nevertheless; `permanent`: repeating
+    it would not help.
     """
 
     tally: Tally = Tally()

@@ -6,6 +6,19 @@ from typing import Any
 from rules.codec import stamp
 from rules.jobs.model import MAX_DETAIL, Finding, Job, JobKind, Result, Tally
 
+# The results and counts that each kind of job can have.
+STARTING = tuple(result for result in Result if result is not Result.DISCARDED)
+RESULTS: dict[JobKind, tuple[Result, ...]] = {
+    JobKind.RECONCILE: STARTING,
+    JobKind.REPLAY: STARTING,
+    JobKind.DISCARD: (Result.DISCARDED, Result.RUNNING, Result.REFUSED, Result.FAILED),
+}
+COUNTS: dict[JobKind, tuple[str, ...]] = {
+    JobKind.RECONCILE: (*Finding, "found", "bytes", *RESULTS[JobKind.RECONCILE]),
+    JobKind.REPLAY: ("found", "bytes", *RESULTS[JobKind.REPLAY]),
+    JobKind.DISCARD: ("found", "bytes", *RESULTS[JobKind.DISCARD]),
+}
+
 
 def progress(job: Job) -> dict[str, Any]:
     """Return the custom status of a running job, or the output of an ended one. Under 4 KB, without cursors."""
@@ -20,19 +33,6 @@ def progress(job: Job) -> dict[str, Any]:
         "detail": job.detail,
         "updated_at": stamp(job.updated_at or job.created_at),
     }
-
-
-STARTING = tuple(result for result in Result if result is not Result.DISCARDED)
-RESULTS: dict[JobKind, tuple[Result, ...]] = {
-    JobKind.RECONCILE: STARTING,
-    JobKind.REPLAY: STARTING,
-    JobKind.DISCARD: (Result.DISCARDED, Result.RUNNING, Result.REFUSED, Result.FAILED),
-}
-COUNTS: dict[JobKind, tuple[str, ...]] = {
-    JobKind.RECONCILE: (*Finding, "found", "bytes", *RESULTS[JobKind.RECONCILE]),
-    JobKind.REPLAY: ("found", "bytes", *RESULTS[JobKind.REPLAY]),
-    JobKind.DISCARD: ("found", "bytes", *RESULTS[JobKind.DISCARD]),
-}
 
 
 def view(job: Job, live: dict[str, Any], detail: str | None = None) -> dict[str, Any]:

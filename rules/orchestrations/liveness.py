@@ -69,7 +69,7 @@ def _is_late(instance: Instance, now: datetime) -> bool:
 
 
 def _is_past_deadline(run: Run | None, now: datetime) -> bool:
-    # The first look may be newer than the input.
+    # The input may be older than the first look. The deadline then counts from the time of acceptance.
     return run is not None and lifecycle.is_past_deadline(
         replace(run, first_look_at=run.first_look_at or run.accepted_at), now
     )

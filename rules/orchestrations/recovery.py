@@ -1,7 +1,7 @@
 """How a broken orchestration continues: one that the host failed, or that was terminated (rule 8).
 
 The host fails running orchestrations when its Python worker dies or its job host restarts in place
-(Azure/azure-functions-durable-extension issue 2621). That is not a verdict on the blob, so the app starts them again
+(Azure/azure-functions-durable-extension issue 2621). This says nothing about the blob, so the app starts them again
 from their input.
 """
 
@@ -26,7 +26,7 @@ LOST_ACTIVITY = "an activity was lost; the watchdog ended the orchestration so t
 
 @dataclass(frozen=True, slots=True)
 class RecoveryPlan:
-    """The input to start a broken orchestration with, and when. `resumed`: it continues; else it goes to its end."""
+    """The input to start a broken orchestration with, and when. `resumed`: it continues; if false, it ends."""
 
     input: Input
     due: datetime
@@ -50,7 +50,7 @@ def plan(instance: Instance) -> RecoveryPlan | None:
     | Terminated by the watchdog to be resumed | any | resume | immediately |
     | Terminated otherwise | any | end | immediately |
 
-    After a cancel request it ends `cancelled`. The deadline is compared with the time of the resume.
+    An orchestration with a cancel request ends `cancelled` instead. The deadline is compared with the time of the resume.
     """
     if instance.input is None:
         return None

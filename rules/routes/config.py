@@ -33,7 +33,8 @@ FIELDS: dict[str, str] = {
     "Default: 1 hour; 24 hours for `async`.",
     "tier": "The access tier of the target blob: `Hot`, `Cool` or `Cold`. Default: that of the target account.",
     "reconcile": "The interval of scheduled reconciles: an ISO 8601 duration, `PT15M` to `P30D`, counted in UTC from 1970, so `P1D` "
-    "starts at midnight. A timer starts them every five minutes, and one soon after the field is set or changed. Default: never.",
+    "starts at midnight. A timer checks every five minutes, so a reconcile also starts soon after you set or change the field. "
+    "Default: never.",
 }
 # An orchestration's input holds both prefixes and the name, and stays under 16 KB.
 MAX_PREFIX = 256
@@ -121,11 +122,13 @@ def parse_duration(texts: dict[str, str], field: str, least: timedelta, most: ti
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     length = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
     if not least <= length <= most:
-        raise InvalidRoute(f"the {field} {_redact(text)} must be between {_in_words(least)} and {_in_words(most)}")
+        raise InvalidRoute(
+            f"the {field} {_redact(text)} must be between {_format_duration(least)} and {_format_duration(most)}"
+        )
     return length
 
 
-def _in_words(length: timedelta) -> str:
+def _format_duration(length: timedelta) -> str:
     """Format a duration: `1 minute`, `15 minutes`, `6 days`."""
     number, unit = (length.days, "day") if length.days else (length.seconds // 60, "minute")
     return f"{number} {unit}{'s' if number > 1 else ''}"
@@ -222,7 +225,7 @@ def can_overlap(one: Route, other: Route) -> bool:
 def mirrors(one: Route, other: Route) -> bool:
     """Whether `other` would copy every blob that `one` wrote back to the blob that it was copied from.
 
-    Such a copy is an echo, which a transfer detects by its receipt (rule 19).
+    That copy is an echo, which a transfer detects by its receipt (rule 19).
     """
     target_prefix, source_prefix = one.target.prefix, other.source.prefix
     if target_prefix.startswith(source_prefix):

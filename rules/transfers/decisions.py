@@ -62,10 +62,10 @@ class TargetBlob:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def is_receipt(target: TargetBlob, etag: str, size: int | None) -> bool:
+def holds_version(target: TargetBlob, etag: str, size: int | None) -> bool:
     """Whether the target holds this whole version, whichever transfer it names (rule 1).
 
-    | source_etag | copy status | size | receipt |
+    | source_etag | copy status | size | holds it |
     | --- | --- | --- | --- |
     | the version's | success or absent | the version's | yes |
     | the version's | pending, failed, aborted | any | no: metadata is written when a copy starts |
@@ -183,7 +183,7 @@ def decide(run: Run, source: SourceBlob | None, target: TargetBlob | None, ended
         return Outcome(Verdict.ENDED, ending=ended.ending, size=run.size)
     if source is None or source.etag != transfer.etag:
         return _decide_without_version(run, source, target)
-    if target is not None and is_receipt(target, transfer.etag, source.size):
+    if target is not None and holds_version(target, transfer.etag, source.size):
         return Act.CONFIRM
     if is_echo(transfer, source, target):
         return Outcome(Verdict.SUPERSEDED, ending=Ending(State.SUPERSEDED, detail=ECHO), size=source.size)
@@ -193,7 +193,7 @@ def decide(run: Run, source: SourceBlob | None, target: TargetBlob | None, ended
 
 
 def _decide_without_version(run: Run, source: SourceBlob | None, target: TargetBlob | None) -> Outcome:
-    if target is not None and is_receipt(target, run.transfer.etag, run.size):
+    if target is not None and holds_version(target, run.transfer.etag, run.size):
         return Outcome(Verdict.VERIFIED, size=run.size)
     if source is None and not run.gone:
         detail = "the source does not show the blob; the app looks once more"
@@ -261,4 +261,4 @@ def choose_cleaning(run: Run, target: TargetBlob | None, *, aborted: bool) -> Cl
     if is_incomplete(target, transfer, run.size):
         return Cleaning.DELETE
     gave_up = run.ending is not None and run.ending.state in {State.CANCELLED, State.DEAD_LETTERED}
-    return Cleaning.COMPLETE if gave_up and is_receipt(target, transfer.etag, run.size) else Cleaning.NOTHING
+    return Cleaning.COMPLETE if gave_up and holds_version(target, transfer.etag, run.size) else Cleaning.NOTHING

@@ -97,7 +97,7 @@ def resume(run: Run, detail: str) -> Run:
 
 
 def abandon(run: Run, detail: str) -> Run:
-    """Return the run to start at its end, without further copying, after its orchestration broke for good.
+    """Return the run to start at its end, without further copying, when its orchestration cannot be resumed.
 
     It counts as one more resume, so its record of the end outranks any request of the broken execution still in
     flight.
@@ -116,14 +116,14 @@ def _retry_step(run: Run, detail: str) -> Run:
 
 
 def give_up(run: Run, reason: Reason, detail: str) -> Run:
-    """Return the run on its way to an unsuccessful end: `cancelled` after a cancel request, else `dead_lettered`."""
+    """Return the run with an unsuccessful end to record: `cancelled` after a cancel request, else `dead_lettered`."""
     state = State.CANCELLED if run.cancelling else State.DEAD_LETTERED
     ending = Ending(state) if run.cancelling else Ending(state, reason, detail[:MAX_DETAIL])
     return replace(run, ending=ending, step=Step.RECORD, pause=0)
 
 
 def cancel(run: Run) -> Run:
-    """Return the run after a cancel request during a pause: its next step is to record that end."""
+    """Return the run after a cancel request: its next step is to record the end `cancelled`."""
     return give_up(replace(run, cancelling=True), Reason.INTERNAL, "")
 
 
@@ -133,7 +133,7 @@ def in_copy_phase(run: Run) -> bool:
 
 
 def is_past_deadline(run: Run, now: datetime) -> bool:
-    """Whether the deadline has passed. It counts from the first look, so time in a backlog does not consume it."""
+    """Whether the deadline has passed. It counts from the first look, so time spent in a backlog does not count."""
     return run.first_look_at is not None and policies.is_reached(now, _deadline(run, run.first_look_at))
 
 
@@ -221,12 +221,12 @@ def _wait_for_copy(run: Run, now: datetime) -> Run:
 
 
 def _seconds_left(run: Run, now: datetime) -> int:
-    """Seconds until the deadline, at least 2 (`policies.GRACE`), as the upper limit of a pause."""
+    """Seconds until the deadline, as the upper limit of a pause: more than `policies.GRACE`, because a late run gives up."""
     return int((_deadline(run, run.first_look_at or now) - now).total_seconds())
 
 
 def _skip_empty_close(run: Run) -> Run:
-    """Skip `close` if there is no dead letter to write or resolve and no record of an end to drop."""
+    """Skip `close` if it would neither write nor resolve a dead letter, nor drop a record of an end."""
     state = run.ending.state if run.ending else None
     has_record = state in {State.VERIFIED, State.SUPERSEDED} and (run.attempt > 0 or run.recorded)
     if run.step is Step.CLOSE and not (state is State.DEAD_LETTERED or run.has_open_dead_letter or has_record):

@@ -17,6 +17,31 @@ class Kind(StrEnum):
     PAGE = "PageBlob"
 
 
+class Verdict(StrEnum):
+    """The verdicts of a step; `lifecycle.advance` decides what follows."""
+
+    VERIFIED = "verified"
+    WAITING = "waiting"
+    AGAIN = "again"
+    GONE = "gone"
+    OCCUPIED = "occupied"
+    SUPERSEDED = "superseded"
+    ENDED = "ended"
+    RETRYABLE = "retryable"
+    PERMANENT = "permanent"
+    DONE = "done"
+
+
+class Step(StrEnum):
+    """The steps of a transfer. Each is one activity, named in `fixed_names.STEPS`."""
+
+    START = "start"
+    CHECK = "check"
+    RECORD = "record"
+    CLEAN = "clean"
+    CLOSE = "close"
+
+
 @dataclass(frozen=True, slots=True)
 class Transfer:
     """One version along one route: one orchestration. Created by `identity.transfer`, which computes its id."""
@@ -68,7 +93,7 @@ class Outcome:
     `copied` are bytes, `pause` is seconds. `began`: this step started the copy that the next one waits for.
     """
 
-    verdict: "Verdict"
+    verdict: Verdict
     engine: Engine | None = None
     size: int | None = None
     copied: int = 0
@@ -78,31 +103,6 @@ class Outcome:
     pause: int = 0
     note: str = ""
     began: bool = False
-
-
-class Verdict(StrEnum):
-    """The verdicts of a step; `lifecycle.advance` decides what follows."""
-
-    VERIFIED = "verified"
-    WAITING = "waiting"
-    AGAIN = "again"
-    GONE = "gone"
-    OCCUPIED = "occupied"
-    SUPERSEDED = "superseded"
-    ENDED = "ended"
-    RETRYABLE = "retryable"
-    PERMANENT = "permanent"
-    DONE = "done"
-
-
-class Step(StrEnum):
-    """The steps of a transfer. Each is one activity, named in `fixed_names.STEPS`."""
-
-    START = "start"
-    CHECK = "check"
-    RECORD = "record"
-    CLEAN = "clean"
-    CLOSE = "close"
 
 
 @dataclass(frozen=True, slots=True)

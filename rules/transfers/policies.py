@@ -25,7 +25,7 @@ MIN_POLL, MAX_POLL = 2, 60
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """The times of the protocol in seconds, all scaled by `window`."""
+    """The times of the protocol in seconds. `window`: how long after a read the app may act on it; the others scale with it."""
 
     window: float = 15.0
 
@@ -36,17 +36,20 @@ class Times:
 
     @property
     def activity(self) -> float:
-        """No activity begins another look or line after this time: the host stops a slow function and its whole worker."""
+        """The time limit of an activity: it then begins no other look or line.
+
+        If a function exceeds `functionTimeout`, the host stops its worker and with it every other function.
+        """
         return 3 * self.timeout
 
     @property
     def recheck(self) -> int:
-        """The pause between the two looks that must both find no source before it counts as deleted."""
+        """The pause between two looks. The source counts as deleted only if both do not find it."""
         return ceil(2 * self.window)
 
     @property
     def settle(self) -> int:
-        """Longer than window and timeout together, so no late request of the transfer is alive afterwards."""
+        """The wait before the cleanup: longer than window and timeout together, so that every late request has ended."""
         return ceil(6 * self.window)
 
 
@@ -72,7 +75,7 @@ def resume_pause(resumes: int, identity: str) -> int:
     | --- | --- | --- | --- | --- | --- |
     | about | 5 | 20 | 80 | 320 | 600 |
 
-    It starts short because a worker restarts within a second, and grows fast in case the worker crashes repeatedly.
+    The first pause is short because a worker restarts within a second. It grows fast in case the worker crashes again.
     """
     return round(min(600.0, 5 * 4.0 ** min(resumes, 10)) * jitter(identity))
 

@@ -13,7 +13,7 @@ from devhost.storage.config import KEY
 from rules.errors import LookAgain, Permanent, Reason, Retryable, StorageError
 from rules.routes.model import Blob, Engine
 from rules.transfers.policies import Times
-from settings import OWN, from_env
+from settings import OWN_ACCOUNTS, from_env
 from tests.contract.helpers import request
 from tests.contract.worlds import InStorage
 
@@ -157,7 +157,7 @@ async def test_the_identity_is_the_one_that_the_settings_name(monkeypatch: pytes
         "EVENTS__accountName": "sharingevents",
     }
     for client_id in ("an id", None):
-        named = {f"{connection}__clientId": client_id for connection in OWN} if client_id else {}
+        named = {f"{connection}__clientId": client_id for connection in OWN_ACCOUNTS} if client_id else {}
         settings = from_env(environment | named)
         clients = Clients(settings.key, settings.times, "test", settings.client_id)
         clients.service(AZURE)

@@ -74,7 +74,7 @@ class TestWrite:
         await asyncio.gather(*(world.dead_letters.write(letter(world, number)) for number in range(4)))
         found = await world.dead_letters.read(transfer_id(world))
         assert found is not None
-        assert found.last == 3
+        assert found.last_attempt == 3
         assert await listed(world) == [found.id]
 
 

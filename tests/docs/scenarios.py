@@ -25,7 +25,7 @@ from tests.fakes import Item
 from tests.unit.samples import NAME, NEWER, NOW, ROUTE, body, event
 from tests.unit.triggers.api import UNKNOWN, Answer, Api, dead
 from tests.unit.world import World
-from triggers.http.endpoints import ENDPOINTS, PLACES
+from triggers.http.endpoints import ENDPOINTS, JOB_PATHS
 
 MakeDeadLetter: TypeAlias = Callable[..., Awaitable[str]]
 Scenario: TypeAlias = Callable[[World, Api], Awaitable[Answer]]
@@ -48,7 +48,7 @@ def unknown(operation: str) -> str | None:
     route = next(endpoint.route for endpoint in ENDPOINTS if endpoint.name == operation)
     if "{id}" not in route:
         return None
-    return next((f"{kind}-{'0' * 24}" for kind in JobKind if route.startswith(f"{PLACES[kind]}/")), UNKNOWN)
+    return next((f"{kind}-{'0' * 24}" for kind in JobKind if route.startswith(f"{JOB_PATHS[kind]}/")), UNKNOWN)
 
 
 def _body(operation: str) -> bytes:
@@ -317,7 +317,7 @@ async def _cancelling_job(world: World, api: Api, operation: str, kind: JobKind)
 
 for kind in JobKind:
     get, report, cancel = f"get_{kind}", f"get_{kind}_report", f"cancel_{kind}"
-    add(f"list_{PLACES[kind]}", 200, _all_states, kind=kind)
+    add(f"list_{JOB_PATHS[kind]}", 200, _all_states, kind=kind)
     for operation, status in ((get, 200), (report, 200), (cancel, 409)):
         add(operation, status, _finished_job, kind=kind)
     add(get, 200, _new_job, kind=kind)

@@ -1,4 +1,4 @@
-"""Invariant I8, at DEBUG: no SAS, key or token is stored or logged where it does not belong."""
+"""At the level DEBUG, no SAS, key or token is stored or logged where it does not belong."""
 
 import base64
 import gzip

@@ -42,21 +42,21 @@ class MemoryDeadLetters:
     async def write(self, letter: DeadLetter) -> None:
         async with self._world.request(DEAD_LETTERS_WRITE, f"open/{letter.id}"):
             known = [records[letter.id] for records in (self.open, self.resolved) if letter.id in records]
-            new = letters.merge(max(known, key=lambda old: old.last, default=None), letter)
+            new = letters.merge(max(known, key=lambda old: old.last_attempt, default=None), letter)
             if new is not None:
                 self.open[letter.id] = _stored(new)
 
     async def resolve(self, identity: str, attempt: int, how: str, now: datetime) -> bool:
         async with self._world.request(DEAD_LETTERS_WRITE, f"open/{identity}"):
             opened = self.open.get(identity)
-            if opened is None or opened.last > attempt:
+            if opened is None or opened.last_attempt > attempt:
                 return False
             del self.open[identity]
             before = self.resolved.get(identity)
-            if before is None or before.last < opened.last:
+            if before is None or before.last_attempt < opened.last_attempt:
                 self.resolved[identity] = _stored(letters.resolve(opened, now, how))
             closed, ended = self.resolved[identity], self.ends.get(identity)
-            if closed.resolved_as == letters.DISCARDED and ended is not None and ended.attempt <= closed.last:
+            if closed.resolved_as == letters.DISCARDED and ended is not None and ended.attempt <= closed.last_attempt:
                 self.ends[identity] = replace(ended, discarded=True)
             return True
 

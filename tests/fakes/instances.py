@@ -37,14 +37,14 @@ class MemoryInstances:
         async with self._world.request(INSTANCES_FIND, identity):
             return self.kept.get(identity)
 
-    async def start(self, what: Input) -> bool:
+    async def start(self, run_or_job: Input) -> bool:
         """Start a run or a job; it replaces an ended instance of its id."""
-        identity = what.id if isinstance(what, Job) else what.transfer.id
+        identity = run_or_job.id if isinstance(run_or_job, Job) else run_or_job.transfer.id
         async with self._world.request(INSTANCES_START, identity):
             existing = self.kept.get(identity)
             if existing is not None and existing.running:
                 return False
-            stored = codec.decode(type(what), json.dumps(codec.encode(what)))
+            stored = codec.decode(type(run_or_job), json.dumps(codec.encode(run_or_job)))
             run, job = (None, stored) if isinstance(stored, Job) else (stored, None)
             now = self.created[identity] = self._world.now()
             self.kept[identity] = Instance(identity, "Pending", run, {}, None, now, job)

@@ -54,7 +54,9 @@ def endpoints(snapshot: Snapshot) -> dict[str, str]:
 def test_the_app_can_parse_its_settings(snapshot: SnapshotOf) -> None:
     deployment = snapshot("targets")
     values = deployment.settings | endpoints(deployment)
-    values |= {f"{connection}__clientId": "55555555-5555-5555-5555-555555555555" for connection in settings.OWN}
+    values |= {
+        f"{connection}__clientId": "55555555-5555-5555-5555-555555555555" for connection in settings.OWN_ACCOUNTS
+    }
     read = settings.from_env(values)
     assert read.state.queues == f"https://{deployment.account('state')['name']}.queue.core.windows.net"
     assert read.events.queues == f"https://{deployment.account('events')['name']}.queue.core.windows.net"
@@ -67,7 +69,7 @@ def test_host_and_app_use_the_same_identity(snapshot: SnapshotOf) -> None:
     """For storage and for telemetry."""
     deployment = snapshot("default")
     client = f"reference('{deployment.one('Microsoft.ManagedIdentity/userAssignedIdentities')['id']}', '2024-11-30').clientId"
-    for connection in settings.OWN:
+    for connection in settings.OWN_ACCOUNTS:
         assert deployment.settings[f"{connection}__clientId"] == f"[{client}]"
         assert deployment.settings[f"{connection}__credential"] == "managedidentity"
     telemetry = deployment.settings["APPLICATIONINSIGHTS_AUTHENTICATION_STRING"]

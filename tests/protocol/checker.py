@@ -35,7 +35,7 @@ class Ghost(NamedTuple):
         return max(self.complete, default=0)
 
     def copied(self, transfer: int) -> "Ghost":
-        """Count a copy that was started without a fault (I6: one is enough)."""
+        """Count a copy that was started without a fault; one is enough."""
         count = self.copies[transfer] + 1
         if count > 1:
             raise Violation(f"a version was copied {count} times without a fault")
@@ -43,7 +43,7 @@ class Ghost(NamedTuple):
 
 
 def check_change(ghost: Ghost, before: View, after: View, *, outsider: bool, makes_way: bool = False) -> Ghost:
-    """Check one change of the world: the target never goes back (I3), and a complete version is lost only to a newer one (I2, rule 7)."""
+    """Check one change of the world: the target never goes back, and a complete version is lost only to a newer one (rule 7)."""
     if after.complete < 0 or (after.complete and after.receipt != after.complete):
         raise Violation(f"the target's bytes are not what its receipt says: {after}")
     if after.complete and after.complete < ghost.newest:
@@ -61,7 +61,7 @@ def check_change(ghost: Ghost, before: View, after: View, *, outsider: bool, mak
 
 
 def check_end(model: "Machine", state: "State", transfer: int, output: dict[str, Any]) -> "State":
-    """Check the end of a transfer: `verified` is true (I2), `superseded` names its successor (I1)."""
+    """Check the end of a transfer: `verified` is true, `superseded` names its successor."""
     view, version = model.cloud.view(state.world), model.version(transfer)
     match output["state"]:
         case "verified":
@@ -115,7 +115,7 @@ def _check_newest(model: "Machine", view: View, finals: list[str | None]) -> Non
 
 
 def _check_records(model: "Machine", state: "State", index: int, final: str | None) -> None:
-    """Check that dead letters and records of ends agree with the final states (I9)."""
+    """Check that dead letters and records of ends agree with the final states."""
     identity = model.transfers[index].id
     letter, record = model.cloud.dead_letter(state.world, identity), model.cloud.ended(state.world, identity)
     discarded = is_discarded(state, index)

@@ -212,7 +212,7 @@ class Machine:
         letter = self.cloud.resolved(world, identity)
         if letter is None or letter.resolved_as != "discarded":
             return state
-        discards = state.ghost.discards | {(self._index[identity], letter.last)}
+        discards = state.ghost.discards | {(self._index[identity], letter.last_attempt)}
         return state._replace(ghost=state.ghost._replace(discards=discards))
 
     def _change_world(self, state: State, world: int, copied_by: int | None = None, *, outsider: bool = False) -> State:

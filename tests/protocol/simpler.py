@@ -119,19 +119,19 @@ def last_write_of_a_dead_letter_wins(patch: pytest.MonkeyPatch) -> None:
 def receipt_ignores_size(patch: pytest.MonkeyPatch) -> None:
     """A receipt needs only the `source_etag`, and a copy status that is `success` or absent."""
 
-    def is_receipt(target: TargetBlob, etag: str, _size: int | None) -> bool:
+    def holds_version(target: TargetBlob, etag: str, _size: int | None) -> bool:
         return target.source_etag == etag and target.copy_status in {None, CopyStatus.SUCCESS}
 
-    patch.setattr(decisions, "is_receipt", is_receipt)
+    patch.setattr(decisions, "holds_version", holds_version)
 
 
 def receipt_is_metadata(patch: pytest.MonkeyPatch) -> None:
     """A receipt needs only the `source_etag`."""
 
-    def is_receipt(target: TargetBlob, etag: str, _size: int | None) -> bool:
+    def holds_version(target: TargetBlob, etag: str, _size: int | None) -> bool:
         return target.source_etag == etag
 
-    patch.setattr(decisions, "is_receipt", is_receipt)
+    patch.setattr(decisions, "holds_version", holds_version)
     patch.setattr(start, "is_in_progress", lambda *_: False)
 
 

@@ -1,4 +1,4 @@
-"""host.json: its keys and values are known to the host, and the app avoids calls whose answers mislead."""
+"""host.json: the host knows its keys and accepts its values. The app avoids calls of the SDK whose answers mislead."""
 
 import ast
 import json
@@ -20,12 +20,12 @@ from tests.unit.samples import RUN
 
 
 def strict(text: str) -> dict[str, Any]:
-    """A JSON object as the Python worker reads it, and no key twice. Raises ValueError."""
+    """Parse a JSON object as the Python worker does. Raises ValueError for other JSON and for a repeated key."""
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
-            raise ValueError(f"a key is there twice among {[key for key, _ in pairs]}")
+            raise ValueError(f"a key occurs twice among {[key for key, _ in pairs]}")
         return found
 
     found: dict[str, Any] = json.loads(text, object_pairs_hook=once)
@@ -37,12 +37,12 @@ DURABLE, QUEUES = HOST["extensions"]["durableTask"], HOST["extensions"]["queues"
 
 
 def number(low: int, high: int) -> Callable[[Any], bool]:
-    """A whole number within bounds."""
+    """Return a check for a whole number within bounds."""
     return lambda value: type(value) is int and low <= value <= high
 
 
 def span(low: timedelta, high: timedelta) -> Callable[[Any], bool]:
-    """A time span within bounds."""
+    """Return a check for a time span within bounds."""
 
     def holds(value: Any) -> bool:
         try:
@@ -54,12 +54,11 @@ def span(low: timedelta, high: timedelta) -> Callable[[Any], bool]:
 
 
 def text(pattern: str) -> Callable[[Any], bool]:
-    """A text of this form."""
+    """Return a check for a text that matches the pattern."""
     return lambda value: isinstance(value, str) and bool(re.fullmatch(pattern, value))
 
 
 def is_bool(value: Any) -> bool:
-    """True or false."""
     return isinstance(value, bool)
 
 
@@ -67,7 +66,7 @@ SECOND, MINUTE, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(days
 LEVEL = text("Trace|Debug|Information|Warning|Error|Critical|None")
 HUB = "extensions.durableTask"
 STORE = f"{HUB}.storageProvider"
-# The keys that the host and its extensions read, as far as this app may want them, and what each may be.
+# The keys of the host and its extensions that this app may use, and a check of the value of each.
 KNOWN: dict[str, Callable[[Any], bool]] = {
     "version": text("2\\.0"),
     "functionTimeout": span(MINUTE, DAY),
@@ -106,23 +105,23 @@ KNOWN: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def plain(value: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value of a JSON object as it is; the names of log categories have dots of their own."""
+def flatten(value: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each value with its dotted path. Log categories become `*`, because their names contain dots."""
     for key, item in value.items():
         if isinstance(item, dict) and not path.endswith("logLevel."):
-            yield from plain(item, f"{path}{key}.")
+            yield from flatten(item, f"{path}{key}.")
         else:
             yield (f"{path}*" if path.endswith("logLevel.") else path + key), item
 
 
-def wrong(host: dict[str, Any]) -> list[str]:
-    """The keys that are not known, and those whose value cannot be."""
-    return [key for key, value in plain(host) if key not in KNOWN or not KNOWN[key](value)]
+def invalid_keys(host: dict[str, Any]) -> list[str]:
+    """The keys that are unknown or have an invalid value."""
+    return [key for key, value in flatten(host) if key not in KNOWN or not KNOWN[key](value)]
 
 
-def test_every_key_of_host_json_is_known_and_its_value_can_be() -> None:
-    """The host ignores what it does not know, in silence."""
-    assert wrong(HOST) == []
+def test_every_key_of_host_json_is_known_and_its_value_is_valid() -> None:
+    """The host silently ignores unknown keys."""
+    assert invalid_keys(HOST) == []
 
 
 def changed(path: str, value: Any, *, name: str | None = None) -> dict[str, Any]:
@@ -137,12 +136,13 @@ def changed(path: str, value: Any, *, name: str | None = None) -> dict[str, Any]
     return host
 
 
-@pytest.mark.parametrize("path", [path for path, _ in plain(HOST) if not path.endswith("*")])
+@pytest.mark.parametrize("path", [path for path, _ in flatten(HOST) if not path.endswith("*")])
 def test_a_typo_in_host_json_is_found(path: str) -> None:
-    """Another case, a letter less: every one of its keys."""
+    """The typos are another case and a missing last character, in each of its keys."""
     key = path.rpartition(".")[2]
     for typo in (key.lower() if key.lower() != key else key.upper(), key[:-1]):
-        assert wrong(changed(path, dict(plain(HOST))[path], name=typo)) == [path.removesuffix(key) + typo]
+        host = changed(path, dict(flatten(HOST))[path], name=typo)
+        assert invalid_keys(host) == [path.removesuffix(key) + typo]
 
 
 @pytest.mark.parametrize(
@@ -169,13 +169,13 @@ def test_a_typo_in_host_json_is_found(path: str) -> None:
 )
 def test_a_fatal_value_in_host_json_is_found(path: str, value: Any) -> None:
     """The real host answers 503 to every call with it."""
-    assert wrong(changed(path, value)) == [path]
+    assert invalid_keys(changed(path, value)) == [path]
 
 
 @pytest.mark.parametrize("version", ["2", "v10", "1.10.0", "0e6109b", ""])
 def test_a_version_that_does_not_compare_is_found(version: str) -> None:
-    """Two numbers compare as numbers; anything else compares as text, or in another shape."""
-    assert wrong(changed(f"{HUB}.defaultVersion", version)) == [f"{HUB}.defaultVersion"]
+    """The host compares `major.minor` as numbers, and anything else as text."""
+    assert invalid_keys(changed(f"{HUB}.defaultVersion", version)) == [f"{HUB}.defaultVersion"]
 
 
 @pytest.mark.parametrize(
@@ -188,41 +188,41 @@ def test_a_version_that_does_not_compare_is_found(version: str) -> None:
         '\ufeff{"version": "2.0"}',
     ],
 )
-def test_what_is_not_strict_json_is_found(line: str) -> None:
-    """The Python worker cannot read it, and the host is `Running` with no function; of a key that is there twice one is lost."""
+def test_json_that_is_not_strict_is_found(line: str) -> None:
+    """The Python worker cannot read it: the host is `Running` without functions. Of a repeated key, one value is lost."""
     with pytest.raises(ValueError, match=r"line 1|twice|BOM"):
         strict(line)
 
 
 def test_tracing_is_on() -> None:
-    """The version alone does nothing."""
+    """`version` has no effect without `distributedTracingEnabled`."""
     assert DURABLE["tracing"] == {"distributedTracingEnabled": True, "version": "V2"}
 
 
-def test_few_messages_are_in_hand_when_a_host_ends() -> None:
-    """Each of them is seen again ten minutes after it was taken."""
+def test_a_host_that_ends_holds_few_messages() -> None:
+    """Each of them becomes visible again only ten minutes after it was taken."""
     assert QUEUES["batchSize"] + QUEUES["newBatchThreshold"] <= 8
 
 
-def test_the_stand_in_starts_with_it() -> None:
-    """It refuses what is fatal to the real host."""
+def test_the_stand_in_for_the_host_accepts_host_json() -> None:
+    """It refuses values that are fatal to the real host."""
     assert config.load(ROOT, {}).queues.encoding == "none"
 
 
-def test_the_times_of_recovery_are_chosen() -> None:
-    """Both timeouts are a minute, not the five that are the default: 73 seconds after `kill -9`, not 312."""
+def test_the_timeouts_of_recovery_are_a_minute() -> None:
+    """The default is five minutes. After `kill -9`, work continues after 73 seconds instead of 312."""
     store = DURABLE["storageProvider"]
     timeouts = [store["controlQueueVisibilityTimeout"], store["workItemQueueVisibilityTimeout"]]
     assert [timespan(value) for value in timeouts] == [MINUTE, MINUTE]
 
 
-def test_a_message_has_minutes_before_it_is_poison() -> None:
-    """A restart of storage is over by then."""
+def test_a_message_becomes_poison_only_after_minutes() -> None:
+    """By then, a restart of storage is over."""
     assert timespan(QUEUES["visibilityTimeout"]) * QUEUES["maxDequeueCount"] >= 5 * MINUTE
 
 
-def test_ids_and_names_are_what_the_host_takes() -> None:
-    """DeadLetters, digits, a dash: nothing that a URL, a table key or a blob name would have to encode."""
+def test_the_host_accepts_ids_and_names() -> None:
+    """They consist of letters, digits and dashes, which URLs, table keys and blob names need not encode."""
     safe = re.compile("[A-Za-z0-9-]{1,90}")
     assert safe.fullmatch(RUN.transfer.id)
     for pattern in (TRANSFER_ID_PATTERN, MESSAGE_ID_PATTERN):
@@ -232,29 +232,28 @@ def test_ids_and_names_are_what_the_host_takes() -> None:
     assert HUB_NAME.fullmatch(DURABLE["hubName"])
 
 
-# What the SDK offers and the host answers otherwise than one would think.
-DECEPTIVE = {
-    "get_status_all": "the first hundred alone",
-    "get_status_by": "the first hundred alone, and a filter that it cannot read is none",
-    "purge_instance_history_by": "deletes every finished instance of its range, whatever the ids",
-    "create_check_status_response": "hands out the system key",
-    "create_http_management_payload": "hands out the system key",
-    "wait_for_completion_or_create_check_status_response": "hands out the system key",
-    "get_client_response_links": "hands out the system key",
-    "call_activity_with_retry": "cannot back off, and its last timer is due at once",
+# Methods of the SDK that do not do what their names suggest.
+MISLEADING = {
+    "get_status_all": "returns only the first hundred",
+    "get_status_by": "returns only the first hundred, and ignores a filter that it cannot read",
+    "purge_instance_history_by": "deletes every finished instance of its period, regardless of the ids",
+    "create_check_status_response": "reveals the system key",
+    "create_http_management_payload": "reveals the system key",
+    "wait_for_completion_or_create_check_status_response": "reveals the system key",
+    "get_client_response_links": "reveals the system key",
+    "call_activity_with_retry": "cannot back off, and its last timer fires immediately",
     "get_json": "fails as a 500 with an empty body",
 }
 
 
-def test_calls_that_deceive_are_not_made() -> None:
-    """By nothing in the app."""
+def test_the_app_does_not_call_misleading_methods() -> None:
     called = {
         node.attr: f"{path.relative_to(ROOT)}:{node.lineno}"
         for path in modules()
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute)
     }
-    assert {name: called[name] for name in DECEPTIVE if name in called} == {}
+    assert {name: called[name] for name in MISLEADING if name in called} == {}
 
 
 LOST = RuntimeError("python exited with code 137")
@@ -264,8 +263,8 @@ WALKS: dict[str, dict[str, Any]] = {
     "superseded": {"start": SUPERSEDED, "record": SETTLE},
     "refused": {"start": [LOST, THROTTLED, FORBIDDEN], "record": SETTLE, "clean": Outcome(Verdict.DONE)},
 }
-# Instances that run keep the version that they started with: whoever changes a line here raises `defaultVersion`, branches on
-# `context.version`, and adds the new version's lines beside the old ones.
+# Running instances keep the version that they started with. To change a line here, raise `defaultVersion`, branch on
+# `context.version`, and add the new version's lines beside the old ones.
 ACTIONS = {
     "1.0": {
         "small": "any(cancel transfer_start)",
@@ -278,14 +277,14 @@ ACTIONS = {
 
 @pytest.mark.parametrize("walk", WALKS)
 def test_the_actions_of_a_transfer_are_those_of_its_version(make_harness: MakeHarness, walk: str) -> None:  # noqa: F811  # the fixture
-    """A release that changes them fails what runs, unless it has a version of its own."""
+    """A release that changes them without a new version breaks the running instances."""
     harness = make_harness(**WALKS[walk]).run()
     assert len(harness.inputs) == 1
-    assert " ".join(map(said, harness.actions)) == ACTIONS[DURABLE["defaultVersion"]][walk]
+    assert " ".join(map(describe, harness.actions)) == ACTIONS[DURABLE["defaultVersion"]][walk]
 
 
-def said(action: dict[str, Any]) -> str:
-    """An action in a word: an activity's name, a timer, an event's name; `any` of what is new among several."""
+def describe(action: dict[str, Any]) -> str:
+    """An action as text: the name of an activity or event, `timer`, or `any(...)` with the new actions of a `task_any`."""
     match action["actionType"]:
         case 0:
             return str(action["functionName"])
@@ -294,6 +293,6 @@ def said(action: dict[str, Any]) -> str:
         case 6:
             return str(action["externalEventName"])
         case 11:
-            return f"any({' '.join(map(said, action['compoundActions']))})"
+            return f"any({' '.join(map(describe, action['compoundActions']))})"
         case other:
-            raise AssertionError(f"an action that no version has: {other}")
+            raise AssertionError(f"unknown type of action: {other}")

@@ -125,7 +125,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_every_copy_of_a_blob_is_found(name: str, reached: list[tuple[str, str, str]]) -> None:
-    """By each route that copies the blob, and by the routes that copy its copies."""
+    """Each route that copies the blob counts, and each route that copies its copies."""
     routes = deployment.read_routes(ROUTES)
     blob = Blob("https://a.blob.core.windows.net", "source", name)
     found = [(route.name, target.container, target.name) for route, target in deployment.journey(routes, blob)]
@@ -135,7 +135,7 @@ def test_every_copy_of_a_blob_is_found(name: str, reached: list[tuple[str, str, 
 END = Blob("https://a.blob.core.windows.net", "c", "")
 ROUTE = Route("r", END, END, "", "auto")
 UNREADABLE = (
-    "the target's service cannot read the source with async, sync; the last: target.copy: 403 CannotVerifyCopySource"
+    "the target's service cannot read the source with async, sync; last answer: target.copy: 403 CannotVerifyCopySource"
 )
 
 
@@ -189,7 +189,7 @@ def test_async_is_judged_by_an_append_blob(append: Sample | None, result: Result
 
 
 def test_a_route_with_async_alone_does_not_use_sync() -> None:
-    """Its small blob arrives with `async`, and shows nothing about `sync`."""
+    """The small blob of that route is copied with `async`, so it shows nothing about `sync`."""
     route = replace(ROUTE, engine="async")
     samples = [sample("verified", "async", kind=kind) for kind in ("small", "append", "broken")]
     judged = findings.judge(route, [replace(each, route=route) for each in samples])

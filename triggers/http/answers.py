@@ -31,9 +31,9 @@ def accepted(ids: list[str], location: str) -> func.HttpResponse:
 
 
 def relative_url(route: str, url: str, path: str) -> str:
-    """Return a path of the API relative to the request at `url`: an ingress may have changed the prefix of the path.
+    """Return `path` relative to the request at `url`, because an ingress may have changed the prefix of the path.
 
-    The host accepts a slash at the end of a path. A relative reference then starts one level deeper.
+    `route` is the endpoint's. The host accepts a slash at the end of a path; relative references then start one level deeper.
     """
     return "../" * (route.count("/") + url.partition("?")[0].endswith("/")) + path
 

@@ -19,7 +19,8 @@ JOB_FIELDS = ("dry_run", "max_per_second")
 
 def read_strings(req: func.HttpRequest, *fields: str) -> dict[str, str]:
     """Read a JSON object that has exactly these fields, each a non-empty string."""
-    body = _read_object(req, example := json.dumps(dict.fromkeys(fields, "...")))
+    example = json.dumps(dict.fromkeys(fields, "..."))
+    body = _read_object(req, example)
     if set(body) != set(fields) or not all(isinstance(value, str) and value for value in body.values()):
         raise Invalid("the body must have exactly the required fields", f"Send {example}, each field a string.")
     return body
@@ -38,7 +39,7 @@ def _read_bulk_job(req: func.HttpRequest, kind: JobKind, identity: str, now: dat
         req, '{"reason": "throttled", "dry_run": true}', "reason", "route", "since", "until", *JOB_FIELDS
     )
     reason = requests.reason(_optional_string(body, "reason"))
-    since, until = _moment(body, "since"), _moment(body, "until")
+    since, until = _parse_moment(body, "since"), _parse_moment(body, "until")
     if since and until and since > until:
         raise Invalid("`since` is later than `until`", "Send the earlier time as `since`, or omit one of them.")
     return Job(
@@ -56,7 +57,8 @@ def _read_bulk_job(req: func.HttpRequest, kind: JobKind, identity: str, now: dat
 
 def _read_reconcile(req: func.HttpRequest, identity: str, now: datetime) -> Job:
     """Read a reconcile. `route` is required."""
-    body = _read_known(req, example := '{"route": "default", "dry_run": true}', "route", *JOB_FIELDS)
+    example = '{"route": "default", "dry_run": true}'
+    body = _read_known(req, example, "route", *JOB_FIELDS)
     name = requests.route(_optional_string(body, "route"))
     if name is None:
         raise Invalid("`route` is missing", f"Send {example}.")
@@ -92,7 +94,7 @@ def _decode(sent: bytes, example: str) -> str:
 
 
 def _read_known(req: func.HttpRequest, example: str, *fields: str) -> dict[str, Any]:
-    """Read a JSON object that has no other fields than these. Fields whose value is null are left out."""
+    """Read a JSON object that has only these fields. Fields whose value is null are left out."""
     body = _read_object(req, example)
     if unknown := sorted(set(body) - set(fields)):
         raise Invalid(f"unknown field '{unknown[0][:40]}'", f"Use only: {', '.join(fields)}.")
@@ -120,7 +122,7 @@ def _rate(body: dict[str, Any]) -> int:
     return value
 
 
-def _moment(body: dict[str, Any], name: str) -> datetime | None:
+def _parse_moment(body: dict[str, Any], name: str) -> datetime | None:
     text = _optional_string(body, name).get(name)
     try:
         return parse_time(text).astimezone(UTC) if text is not None else None

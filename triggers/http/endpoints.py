@@ -8,12 +8,12 @@ from typing import Any
 import azure.durable_functions as df
 import azure.functions as func
 
-from operations.dead_letters import look as dead_letters
+from operations.dead_letters import query as dead_letters
 from operations.dead_letters.discard import discard
 from operations.dead_letters.replay import replay
 from operations.jobs import manage
 from operations.problems import Invalid, NotFound
-from operations.transfers import look as transfers
+from operations.transfers import query as transfers
 from operations.transfers.cancel import cancel
 from operations.transfers.share import share
 from operations.upkeep.health import Health
@@ -25,7 +25,7 @@ from triggers.http import bodies, requests
 from triggers.http.answers import accepted, error_answer, json_answer, relative_url
 
 # The path of each kind of job.
-PLACES = {JobKind.REPLAY: "replays", JobKind.DISCARD: "discards", JobKind.RECONCILE: "reconciles"}
+JOB_PATHS = {JobKind.REPLAY: "replays", JobKind.DISCARD: "discards", JobKind.RECONCILE: "reconciles"}
 FUNCTION, ANONYMOUS = func.AuthLevel.FUNCTION, func.AuthLevel.ANONYMOUS
 
 
@@ -61,7 +61,7 @@ class Endpoint:
 
 
 async def list_transfers(call: Call) -> func.HttpResponse:
-    """Answer a page of transfers, or with `name`, the transfer of that blob."""
+    """Return a page of transfers, or with `name`, the transfer of that blob."""
     query = requests.read_query(call.req, "route", "name", "state", "limit", "continuation")
     route = requests.route(query)
     if "name" in query:
@@ -77,7 +77,7 @@ async def list_transfers(call: Call) -> func.HttpResponse:
 
 
 async def get_transfer(call: Call) -> func.HttpResponse:
-    """Answer one transfer."""
+    """Return one transfer."""
     requests.read_query(call.req)
     return json_answer(await transfers.get(call.ports, call.instances, requests.transfer_id(call.req)))
 
@@ -96,7 +96,7 @@ async def cancel_transfer(call: Call) -> func.HttpResponse:
 
 
 async def list_dead_letters(call: Call) -> func.HttpResponse:
-    """Answer a page of open dead letters."""
+    """Return a page of open dead letters."""
     query = requests.read_query(call.req, "route", "reason", "name", "limit", "continuation")
     fields = {"route": requests.route(query), "reason": requests.reason(query), "name": query.get("name")}
     filters = {field: value for field, value in fields.items() if value is not None}
@@ -105,7 +105,7 @@ async def list_dead_letters(call: Call) -> func.HttpResponse:
 
 
 async def get_dead_letter(call: Call) -> func.HttpResponse:
-    """Answer one dead letter, open or resolved."""
+    """Return one dead letter, open or resolved."""
     requests.read_query(call.req)
     letter_id = requests.letter_id(call.req)
     letter = await call.ports.dead_letters.read(letter_id)
@@ -134,25 +134,25 @@ async def start_job(call: Call, kind: JobKind) -> func.HttpResponse:
     """Start the job that the body describes."""
     requests.read_query(call.req)
     job = bodies.read_job(call.req, kind, manage.new_id(kind), call.ports.now())
-    path = f"{PLACES[kind]}/{await manage.start(call.ports, call.instances, job)}"
+    path = f"{JOB_PATHS[kind]}/{await manage.start(call.ports, call.instances, job)}"
     return json_answer({"id": job.id, "url": f"/api/{path}"}, 202, {"Location": call.url(path)})
 
 
 async def list_jobs(call: Call, kind: JobKind) -> func.HttpResponse:
-    """Answer a page of jobs of one kind."""
+    """Return a page of jobs of one kind."""
     query = requests.read_query(call.req, "limit", "continuation")
     with requests.continuation(query) as continuation:
         return json_answer(await manage.list_jobs(call.instances, kind, requests.limit(query), continuation))
 
 
 async def get_job(call: Call, kind: JobKind) -> func.HttpResponse:
-    """Answer one job with its progress and counts."""
+    """Return one job with its progress and counts."""
     requests.read_query(call.req)
     return json_answer(await manage.get(call.instances, requests.job_id(call.req, kind)))
 
 
 async def get_report(call: Call, kind: JobKind) -> func.HttpResponse:
-    """Answer a page of a job's report: first a line per blob or dead letter found, then a line per result."""
+    """Return a page of a job's report: first a line per blob or dead letter found, then a line per result."""
     query = requests.read_query(call.req, "class", "result", "continuation")
     number, filters = requests.report_page(query), requests.line_filter(query)
     lines, more = await manage.read_report(call.ports, call.instances, requests.job_id(call.req, kind), number)
@@ -166,9 +166,9 @@ async def cancel_job(call: Call, kind: JobKind) -> func.HttpResponse:
     return json_answer(await manage.cancel(call.instances, requests.job_id(call.req, kind)), 202)
 
 
-def _of_jobs(kind: JobKind) -> tuple[Endpoint, ...]:
+def _job_endpoints(kind: JobKind) -> tuple[Endpoint, ...]:
     """Return the endpoints of one kind of job."""
-    path = PLACES[kind]
+    path = JOB_PATHS[kind]
     return (
         Endpoint(f"start_{kind}", "POST", path, partial(start_job, kind=kind)),
         Endpoint(f"list_{path}", "GET", path, partial(list_jobs, kind=kind)),
@@ -179,7 +179,7 @@ def _of_jobs(kind: JobKind) -> tuple[Endpoint, ...]:
 
 
 async def get_health(call: Call) -> func.HttpResponse:
-    """Answer the result of the health check."""
+    """Return the result of the health check."""
     health = await call.health.check(call.ports)
     return json_answer({**health, "version": call.ports.app_version}, 200 if health["up"] else 503)
 
@@ -193,9 +193,9 @@ ENDPOINTS = (
     Endpoint("get_dead_letter", "GET", "dead-letters/{id}", get_dead_letter),
     Endpoint("replay_dead_letter", "POST", "dead-letters/{id}/replay", replay_dead_letter),
     Endpoint("discard_dead_letter", "DELETE", "dead-letters/{id}", discard_dead_letter),
-    *_of_jobs(JobKind.REPLAY),
-    *_of_jobs(JobKind.DISCARD),
-    *_of_jobs(JobKind.RECONCILE),
+    *_job_endpoints(JobKind.REPLAY),
+    *_job_endpoints(JobKind.DISCARD),
+    *_job_endpoints(JobKind.RECONCILE),
     Endpoint("health", "GET", "health", get_health, ANONYMOUS),
 )
 

@@ -99,7 +99,7 @@ class Harness:
         return self._start(json.dumps(json.dumps(codec.encode(self.run_or_job) | fields)), inbound, continued=False)
 
     def cancel(self, times: int = 1) -> "Harness":
-        """Raise the cancel event, each in an episode of its own. An instance that has ended ignores it."""
+        """Raise the cancel event, each time in a new episode. An instance that has ended ignores it."""
         for _ in range(times if self.running else 0):
             self.deliver(self.cancel_event())
         return self

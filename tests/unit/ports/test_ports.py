@@ -16,5 +16,4 @@ def test_a_route_is_found_by_its_name() -> None:
 
 
 def test_a_signed_url_is_not_in_the_repr_of_a_copy_source() -> None:
-    """I8."""
     assert "sig=" not in repr(CopySource("https://a/b?sig=secret"))

@@ -200,7 +200,7 @@ def test_a_damaged_name_is_either_restored_or_rejected(name: str) -> None:
 
 
 def test_a_resource_group_may_have_any_letters() -> None:
-    """Also one that is longer in lower case."""
+    """This includes a character that is longer in lower case."""
     assert (
         verdict(body({**event(), "source": ACCOUNT.replace("/rg/", "/\u0130stanbul/") + "sharingsource"})) == "shared"
     )
@@ -316,7 +316,7 @@ URLS = {
 
 @pytest.mark.parametrize("case", URLS)
 def test_the_url_must_be_the_one_rebuilt_from_the_route(case: str) -> None:
-    """I5: it is compared and never fetched."""
+    """It is compared and never fetched."""
     url, leads_to = URLS[case]
     assert verdict(body(event(url=url))) == leads_to
 

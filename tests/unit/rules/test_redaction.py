@@ -1,4 +1,4 @@
-"""I8: no secret is stored or logged."""
+"""No secret is stored or logged."""
 
 import base64
 import json

@@ -28,7 +28,7 @@ from tests.unit.job_runs import run_to_end
 from tests.unit.samples import NAME, NOW
 from tests.unit.triggers.api import KEY, ROUTES, UNKNOWN, Answer, Api, dead
 from tests.unit.world import World
-from triggers.http.endpoints import PLACES
+from triggers.http.endpoints import JOB_PATHS
 
 ASK = {work: f"start_{work}" for work in JobKind}
 
@@ -218,7 +218,7 @@ async def test_a_location_is_correct_behind_any_ingress(
     assert answer.status == 202
     url = base + ROUTES[name].replace("{id}", transfer.id) + slash
     [shown] = answer.body.get("transfers", [answer.body])
-    place = next((PLACES[work] for work, ask in ASK.items() if ask == name), "transfers")
+    place = next((JOB_PATHS[work] for work, ask in ASK.items() if ask == name), "transfers")
     assert urljoin(url, answer.headers["Location"]) == f"{base}{place}/{shown['id']}"
     assert shown["url"] == f"/api/{place}/{shown['id']}"
 
@@ -228,9 +228,9 @@ class TestJobs:
         answer = await api.call(ASK[work], None, json.dumps(body).encode())
         identity = str(answer.body["id"])
         assert answer.status == 202
-        assert answer.body == {"id": identity, "url": f"/api/{PLACES[work]}/{identity}"}
+        assert answer.body == {"id": identity, "url": f"/api/{JOB_PATHS[work]}/{identity}"}
         assert urljoin(f"https://gw.example/v1/{ROUTES[ASK[work]]}", answer.headers["Location"]).endswith(
-            f"/v1/{PLACES[work]}/{identity}"
+            f"/v1/{JOB_PATHS[work]}/{identity}"
         )
         return identity
 

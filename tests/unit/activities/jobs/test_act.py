@@ -85,7 +85,7 @@ class TestOneBatch:
         assert (second.page, second.line, handled) == (3, 0, list("012345"))
 
     async def test_pages_of_matches_are_skipped_up_to_a_limit_per_batch(self, world: World) -> None:
-        """They have no lines to act on; such a batch writes no page and has no pause."""
+        """They have no lines to act on. A batch without lines writes no page and has no pause."""
         for number in range(MAX_PAGES + 1):
             await world.reports.write(found_page(RECONCILE.id, number), [{"class": "match"}] * 3)
         job = replace(RECONCILE, phase=Phase.ACT, pages=MAX_PAGES + 1)
@@ -370,7 +370,7 @@ class TestResumption:
         assert count_starts(world) == before == Counter(transfer.id for transfer in transfers)
 
     async def test_batches_that_skipped_pages_of_matches_end_where_they_ended_before(self, world: World) -> None:
-        """Including a batch that acted on nothing and has no page of its own."""
+        """This includes a batch that found no line to act on and wrote no page."""
         lines: list[dict[str, Any]] = [
             {"id": str(number), "name": None, "class": "missing", "size": 1} for number in range(25)
         ]

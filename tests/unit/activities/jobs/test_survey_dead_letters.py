@@ -48,7 +48,7 @@ async def find_matches(world: World, **by: Any) -> set[str]:
 
 class TestFilter:
     async def test_by_reason_and_by_route_and_by_both(self) -> None:
-        """Without a filter all match, messages too; a message has no route."""
+        """Without a filter all match. A message has no route, so a filter by route excludes it."""
         world = World(routes=(ROUTE, OTHER_ROUTE))
         one = await put_dead_letter(world, "in/1", Reason.THROTTLED)
         two = await put_dead_letter(world, "in/2", Reason.TARGET_UNWRITABLE)
@@ -131,7 +131,7 @@ class TestFilter:
 
 class TestResults:
     async def test_each_dead_letter_is_started_running_or_refused(self) -> None:
-        """A refused one stays open, and the job is done."""
+        """A refused dead letter stays open, and the job ends as done."""
         world = World(routes=(ROUTE, OTHER_ROUTE))
         open_letter, running = await put_dead_letter(world, "in/1"), await put_dead_letter(world, "in/2")
         resolved, deleted = await put_dead_letter(world, "in/3"), await put_dead_letter(world, "in/4")
@@ -181,7 +181,7 @@ class TestResults:
             job = await run_next_batch(world, job)
             await finish_transfers(world)
         assert job.tally == Tally(found=12, bytes=120, started=12)
-        assert {letter.last for letter in world.dead_letters.open.values()} == {1}
+        assert {letter.last_attempt for letter in world.dead_letters.open.values()} == {1}
         assert set(world.dead_letters.open) == {transfer.id for transfer in transfers}
 
     async def test_a_repeated_batch_reports_dead_letters_that_it_resolved_itself_as_running(self, world: World) -> None:
@@ -287,7 +287,7 @@ class TestConcurrentJobs:
         assert set(world.dead_letters.resolved) == {transfer.id for transfer in succeeding}
         copied = Counter(subject for name, subject in world.requests if name == "target.copy")
         assert {copied[transfer.target_blob.url] for transfer in succeeding} == {1}
-        assert all(world.dead_letters.open[transfer.id].last >= 1 for transfer in failing)
+        assert all(world.dead_letters.open[transfer.id].last_attempt >= 1 for transfer in failing)
         ends = [instance.output["state"] for instance in world.instances.kept.values()]
         assert Counter(ends) == {"verified": 40, "dead_lettered": 10}
 

@@ -699,7 +699,7 @@ LISTED: dict[str, Any] = {
 
 
 class TestUnreadableBlobs:
-    """An unreadable blob in a list is an error of its own line and never the end of the job."""
+    """An unreadable blob in a list gets an error line and does not end the job."""
 
     @pytest.mark.parametrize("listed", LISTED)
     async def test_at_the_source_the_others_are_still_shared(self, world: World, listed: str) -> None:

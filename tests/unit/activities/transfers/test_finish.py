@@ -167,7 +167,7 @@ class TestRecord:
         assert outcome.verdict is Verdict.RETRYABLE
 
     async def test_a_run_without_an_ending_is_recorded_as_internal(self, world: World) -> None:
-        """The sweep may start such a run."""
+        """The sweep may start it."""
         transfer = world.put()
         await run_record(world.ports, replace(run_ending(transfer, State.CANCELLED), ending=None))
         found = await world.dead_letters.read_ended(transfer.id)

@@ -811,7 +811,7 @@ class TestUnfinishedUpload:
         assert (await start(world, transfer, first=False)).verdict is Verdict.VERIFIED
 
     async def test_a_blob_seen_in_between_resets_the_count(self, world: World) -> None:
-        """In turn: absent but exists, there but changed, absent but exists, absent."""
+        """The looks find in turn: absent although it exists, present but changed, absent although it exists, absent."""
         transfer = world.put()
         for refusal in (
             self.ALREADY_EXISTS,

@@ -11,7 +11,7 @@ from operations.dead_letters.discard import discard
 from operations.dead_letters.replay import Resolved, replay
 from operations.problems import Conflict, NotFound
 from operations.transfers.accept import accept, refuse
-from operations.transfers.look import get as get_transfer
+from operations.transfers.query import get as get_transfer
 from operations.transfers.restart import StillRunning
 from operations.transfers.share import share
 from operations.upkeep.purge import purge
@@ -149,7 +149,7 @@ class TestRaces:
         world.before_next(DEAD_LETTERS_WRITE, partial(world.put_instance, transfer, "Running", run))
         await discard_letter(world, transfer)
         await dead_letter_again(world, transfer)
-        assert world.dead_letters.open[transfer.id].last == 1
+        assert world.dead_letters.open[transfer.id].last_attempt == 1
 
     @pytest.mark.parametrize("how", ["verified", "superseded", "cancelled"])
     async def test_a_replay_that_ends_first_wins(self, world: World, how: str) -> None:
@@ -176,7 +176,7 @@ class TestRaces:
         world.before_next(INSTANCES_FIND, partial(world.dead_letters.open.__setitem__, transfer.id, later))
         with pytest.raises(Conflict, match="failed again"):
             await discard_letter(world, transfer)
-        assert world.dead_letters.open[transfer.id].last == 1
+        assert world.dead_letters.open[transfer.id].last_attempt == 1
 
     async def test_a_dead_letter_that_disappears_during_the_discard_is_written_again(self, world: World) -> None:
         transfer = await put_dead_letter(world, NAME)

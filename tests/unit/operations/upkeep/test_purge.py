@@ -11,7 +11,7 @@ from activities.transfers.start import run_start
 from adapters.translation import DEAD_LETTERS_READ, INSTANCES_FIND, INSTANCES_PURGE, error_for_answer
 from operations.problems import NotFound
 from operations.transfers.accept import accept
-from operations.transfers.look import get as get_transfer
+from operations.transfers.query import get as get_transfer
 from operations.upkeep.purge import CONCURRENCY, MAX_DONE, SECONDS, purge
 from operations.upkeep.sweep import sweep
 from operations.upkeep.timer_run import MAX_FAILURES, PAGE_SIZE

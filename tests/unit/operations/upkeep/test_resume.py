@@ -25,7 +25,7 @@ from operations.jobs import manage as asking
 from operations.problems import Conflict
 from operations.transfers.accept import accept
 from operations.transfers.cancel import cancel
-from operations.transfers.look import list_transfers
+from operations.transfers.query import list_transfers
 from operations.transfers.restart import StillRunning
 from operations.transfers.share import share
 from operations.upkeep.resume import CONCURRENCY, MAX_DONE, SECONDS, resume, resume_one
@@ -186,7 +186,7 @@ class TestResumed:
         while run.step:
             run = transfer_lifecycle.advance(run, await STEPS[run.step](world.ports, run), world.clock)
         letter = world.dead_letters.open[transfer.id]
-        assert (letter.reason, DIED in letter.detail, letter.last) == (Reason.INTERNAL, True, 0)
+        assert (letter.reason, DIED in letter.detail, letter.last_attempt) == (Reason.INTERNAL, True, 0)
         assert world.target_writes == []
 
     async def test_a_transfer_with_a_decided_end_is_resumed_without_limit(self, world: World) -> None:
@@ -281,7 +281,7 @@ class TestUnreadable:
             assert await resume(world.ports, world.instances) == 0
         assert list(world.dead_letters.open) == [transfer.id]
         letter = world.dead_letters.open[transfer.id]
-        assert (letter.reason, letter.route, letter.last) == (Reason.INTERNAL, None, 0)
+        assert (letter.reason, letter.route, letter.last_attempt) == (Reason.INTERNAL, None, 0)
         assert DIED in letter.detail
         assert world.request_names.count(DEAD_LETTERS_WRITE.name) == 1
         assert [(line["id"], line["level"]) for line in logged(caplog, "resume.unreadable")] == [
@@ -296,7 +296,7 @@ class TestUnreadable:
         world.pass_time(60)
         world.instances.kept[transfer.id] = Instance(transfer.id, "Failed", None, {}, DIED, world.clock)
         await resume(world.ports, world.instances)
-        assert world.dead_letters.open[transfer.id].last == 1
+        assert world.dead_letters.open[transfer.id].last_attempt == 1
         world.pass_time(60)
         await world.dead_letters.resolve(transfer.id, 1, "accepted", world.clock)
         await resume(world.ports, world.instances)

@@ -103,7 +103,7 @@ class TestSweep:
         await sweep(world.ports, world.instances)
         await finish_transfers(world)
         written = world.dead_letters.open[transfer.id]
-        assert (written.last, written.reason, written.detail) == (1, Reason.COPY_FAILED, "500: why")
+        assert (written.last_attempt, written.reason, written.detail) == (1, Reason.COPY_FAILED, "500: why")
 
     async def test_a_record_that_was_deleted_after_the_list_writes_no_dead_letter(self, world: World) -> None:
         transfer = world.put()

@@ -97,7 +97,7 @@ def test_the_dead_letter_of_a_message_keeps_its_body_under_its_hash() -> None:
 
 def test_the_dead_letter_of_an_unreadable_input_has_only_id_and_reason() -> None:
     found = letters.of_unreadable(TRANSFER.id, "the orchestration was Failed: x", NOW, "1.2.3")
-    assert (found.id, found.reason, found.last) == (TRANSFER.id, Reason.INTERNAL, 0)
+    assert (found.id, found.reason, found.last_attempt) == (TRANSFER.id, Reason.INTERNAL, 0)
     assert found.detail.startswith("the orchestration was Failed: x; this version of the app cannot read its input")
     assert len(letters.of_unreadable(TRANSFER.id, "x" * 9_999, NOW, "1").detail) == letters.MAX_DETAIL
     shown = records.record(found)
@@ -127,8 +127,8 @@ def test_a_later_attempt_adds_the_blob_to_the_dead_letter_of_an_unreadable_input
 def test_an_unreadable_input_counts_as_the_attempt_after_the_known_ones() -> None:
     """Otherwise an earlier discard would hide it."""
     before = resolve(letter(a0=NOW, a2=NOW), NOW, letters.DISCARDED)
-    assert letters.of_unreadable(TRANSFER.id, "x", NOW, "1", before).last == 3
-    assert letters.of_unreadable(TRANSFER.id, "x", NOW, "1").last == 0
+    assert letters.of_unreadable(TRANSFER.id, "x", NOW, "1", before).last_attempt == 3
+    assert letters.of_unreadable(TRANSFER.id, "x", NOW, "1").last_attempt == 0
 
 
 def test_a_record_of_an_end_ranks_by_attempt_and_then_by_resumes() -> None:
@@ -174,7 +174,7 @@ def test_which_write_wins(old: DeadLetter | None, new: DeadLetter, attempts: lis
     assert (written and sorted(written.attempts)) == attempts
     if written:
         assert written.resolved_at is None
-        assert written.attempts[written.last] == new.attempts[new.last]
+        assert written.attempts[written.last_attempt] == new.attempts[new.last_attempt]
 
 
 def test_an_attempt_without_a_size_keeps_the_known_size() -> None:

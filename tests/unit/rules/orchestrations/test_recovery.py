@@ -245,7 +245,7 @@ def test_an_abandoned_job_keeps_the_counts_of_its_status() -> None:
 
 @pytest.mark.parametrize("status", ["Failed", "Terminated"])
 def test_the_failure_text_is_short_and_without_secrets(status: str) -> None:
-    """I8: it is redacted before it is cut, so that no part of a secret remains."""
+    """It is redacted before it is cut, so that no part of a secret remains."""
     url = "https://a.blob.core.windows.net/c/b?sv=2025&sig=Zm9vYmFy&se=1"
     keys = "AccountKey=a2V5a2V5 https://host/runtime?code=ZnVuY3Rpb24"
     found = recovery.failure_text(transfer(COPYING, status, f"{url} {keys} " + "x" * 9_999))

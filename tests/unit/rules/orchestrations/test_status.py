@@ -184,7 +184,6 @@ def test_a_broken_transfer_with_an_unreadable_input_ends_dead_lettered(shown: st
 
 
 def test_a_secret_in_the_failure_text_is_not_shown() -> None:
-    """I8."""
     found = orchestration_status.view(instance(COPYING, "Failed", output="GET https://a/b?sv=1&sig=Zm9vYmFy failed"))
     assert "Zm9vYmFy" not in json.dumps(found)
     assert "sig=REMOVED" in found["detail"]

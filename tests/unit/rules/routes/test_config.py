@@ -147,7 +147,7 @@ BAD_PLACES = {
 @pytest.mark.parametrize("end", ["source", "target"])
 @pytest.mark.parametrize("given", BAD_PLACES)
 def test_an_invalid_place_is_rejected_with_the_route_and_the_fix(given: str, end: str) -> None:
-    """I5 and I8: only hosts of Azure Storage or the local emulator, and no secret in the message."""
+    """Only hosts of Azure Storage or the local emulator, and no secret in the message."""
     message = refusal(text({**route("mine"), "source": url("one", "ccc"), "target": url("two", "ccc"), end: given}))
     assert message.startswith("route 'mine': ")
     assert BAD_PLACES[given] in message
@@ -191,7 +191,6 @@ def test_a_text_that_is_not_a_list_of_routes_is_rejected(given: str) -> None:
     "spelling", [url("a", f"c/b?sv=1&sig={SECRET}%3D"), f"sv=1&sig={SECRET}%3D", f"sv%3D1%26sig%3D{SECRET}"]
 )
 def test_a_sas_in_any_field_is_not_in_the_message(field: str, spelling: str) -> None:
-    """I8."""
     pasted = {spelling: "x"} if field == "unknown" else {field: spelling}
     assert SECRET not in refusal(text({**route(), **pasted}))
 

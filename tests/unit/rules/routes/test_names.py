@@ -89,7 +89,7 @@ def test_refusal_never_raises(name: str) -> None:
 @quick
 @given(carried_names(), carried_names(50) | st.just(""))
 def test_the_url_of_a_carried_name_stays_within_its_prefix(name: str, prefix: str) -> None:
-    """I5: no query, no fragment, no `..`."""
+    """No query, no fragment, no `..`."""
     blob = Place(SOURCE_HOST, "source", prefix).blob(name)
     parts = urlsplit(blob.url)
     segments = parts.path.split("/")

@@ -18,11 +18,11 @@ from rules.transfers.decisions import (
     TargetBlob,
     choose_cleaning,
     decide,
+    holds_version,
     is_echo,
     is_in_progress,
     is_incomplete,
     is_ours,
-    is_receipt,
 )
 from rules.transfers.model import Ended, Ending, Kind, Outcome, Run, Successor, Verdict
 from rules.transfers.states import State
@@ -55,13 +55,13 @@ def test_a_receipt_counts_only_for_a_whole_copy_of_this_version(
 ) -> None:
     """Rule 1: whichever transfer it names."""
     target = replace(TARGET, transfer_id=owner, source_etag=source_etag, copy_status=copy_status, size=size)
-    assert is_receipt(target, ETAG, SIZE) is receipt
+    assert holds_version(target, ETAG, SIZE) is receipt
 
 
 def test_a_receipt_does_not_count_while_the_size_is_unknown() -> None:
     """A copy starts, and an aborted one ends, with size 0."""
-    assert not is_receipt(replace(TARGET, size=0), ETAG, None)
-    assert is_receipt(replace(TARGET, size=0), ETAG, 0)
+    assert not holds_version(replace(TARGET, size=0), ETAG, None)
+    assert holds_version(replace(TARGET, size=0), ETAG, 0)
 
 
 @pytest.mark.parametrize(
@@ -340,7 +340,6 @@ def sources() -> st.SearchStrategy[SourceBlob]:
 def test_every_act_needs_the_version_at_the_source_and_success_needs_a_receipt(
     source: SourceBlob | None, target: TargetBlob | None, size: Any
 ) -> None:
-    """I2 and I3."""
     decision = decide(replace(RUN, size=size), source, target, None)
     if isinstance(decision, Act):
         assert source is not None
@@ -348,7 +347,7 @@ def test_every_act_needs_the_version_at_the_source_and_success_needs_a_receipt(
         assert decision is Act.COPY or target is not None
     elif decision.verdict is Verdict.VERIFIED:
         assert target is not None
-        assert is_receipt(target, ETAG, size)
+        assert holds_version(target, ETAG, size)
 
 
 @quick
@@ -356,10 +355,9 @@ def test_every_act_needs_the_version_at_the_source_and_success_needs_a_receipt(
 def test_only_incomplete_targets_of_this_transfer_are_deleted(
     target: TargetBlob, size: Any, aborted: Any, state: Any
 ) -> None:
-    """I1."""
     ending = state and Ending(state)
     decision = choose_cleaning(replace(RUN, size=size, ending=ending), target, aborted=aborted)
-    assert not (is_incomplete(target, TRANSFER, size) and is_receipt(target, ETAG, size))
+    assert not (is_incomplete(target, TRANSFER, size) and holds_version(target, ETAG, size))
     if decision is not Cleaning.NOTHING:
         assert is_ours(target, TRANSFER)
     if decision is Cleaning.DELETE:

@@ -405,7 +405,7 @@ def test_an_exception_after_a_cancel_request_ends_cancelled() -> None:
 
 @pytest.mark.parametrize("step", [Step.RECORD, Step.CLOSE])
 def test_record_and_close_retry_without_limit(step: Step) -> None:
-    """I1: otherwise a transfer would have no final state."""
+    """Otherwise a transfer would have no final state."""
     simulation = Simulation(at(step, first_look_at=NOW - LATE)).fail(25).apply(*[BUSY] * 25)
     assert (simulation.run.step, simulation.run.pause) == (step, backoff(50))
 

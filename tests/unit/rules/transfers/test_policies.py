@@ -111,7 +111,6 @@ def polls_within(seconds: int, pace: float | None) -> int:
 @pytest.mark.parametrize("pace", [None, 100.0], ids=["no progress shown", "steady progress"])
 @pytest.mark.parametrize(("seconds", "most"), [(2, 1), (60, 9), (600, 20), (3_600, 75), (86_400, 1_460)])
 def test_the_number_of_polls_is_bounded(seconds: int, most: int, pace: float | None) -> None:
-    """I6."""
     assert polls_within(seconds, pace) <= most
 
 

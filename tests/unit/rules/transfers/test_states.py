@@ -21,7 +21,6 @@ def test_the_table_of_transitions() -> None:
 
 
 def test_the_final_states() -> None:
-    """I1."""
     assert {"verified", "superseded", "dead_lettered", "cancelled"} == FINAL
 
 

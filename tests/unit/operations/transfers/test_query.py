@@ -9,7 +9,7 @@ import pytest
 
 from adapters.translation import EVENTS_DEPTH, INSTANCES_PAGE, SOURCE_HEAD, TARGET_HEAD, Request, error_for_answer
 from operations.problems import Invalid, NotFound
-from operations.transfers.look import (
+from operations.transfers.query import (
     SEARCH_PAGE,
     SEARCH_PAGES,
     SEARCH_SECONDS,
@@ -207,7 +207,7 @@ class TestDeletedBlob:
     async def test_the_search_stops_after_a_number_of_pages_and_says_so(
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("operations.transfers.look.SEARCH_PAGE", 2)
+        monkeypatch.setattr("operations.transfers.query.SEARCH_PAGE", 2)
         for number in range(2 * SEARCH_PAGES + 1):
             world.put_instance(world.put(f"in/{number}"), "Running")
         problem = await not_found_by_name(world)
@@ -217,7 +217,7 @@ class TestDeletedBlob:
     async def test_a_slow_search_stops_after_its_time_limit(
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("operations.transfers.look.SEARCH_PAGE", 1)
+        monkeypatch.setattr("operations.transfers.query.SEARCH_PAGE", 1)
         for number in range(SEARCH_PAGES):
             world.put_instance(world.put(f"in/{number}"), "Running")
         for _ in range(SEARCH_PAGES):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from operations.dead_letters.look import MAX_PAGES, list_open
+from operations.dead_letters.query import MAX_PAGES, list_open
 from operations.transfers.accept import refuse
 from rules.errors import Reason
 from rules.events import RejectedEvent
