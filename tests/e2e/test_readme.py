@@ -87,7 +87,7 @@ def stack(tmp_path: Path) -> Iterator[LocalStack]:
     env = environment(tmp_path)
     for variable in ("ROUTES", "DEVHOST_KEY"):
         del env[variable]
-    with (tmp_path / "stack.log").open("w") as log, LocalStack(env, output=log, furnished=True) as running:
+    with (tmp_path / "stack.log").open("w") as log, LocalStack(env, output=log, create_containers=True) as running:
         yield running
 
 
