@@ -128,7 +128,7 @@ def test_every_copy_of_a_blob_is_found(name: str, reached: list[tuple[str, str, 
     """By each route that copies the blob, and by the routes that copy its copies."""
     routes = deployment.read_routes(ROUTES)
     blob = Blob("https://a.blob.core.windows.net", "source", name)
-    found = [(route.name, target.container, target.name) for route, target in deployment.journey(routes, blob)]
+    found = [(route.name, target.container, target.name) for route, target in deployment.all_targets(routes, blob)]
     assert found == reached
 
 
