@@ -79,8 +79,8 @@ def from_azd() -> Deployment:
         raise SmokeError(f"azd is not on PATH. Fix: {fix}")
     done = subprocess.run([azd, *COMMAND], capture_output=True, text=True, timeout=120, check=False)  # noqa: S603  # azd
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1][:300]
-        raise SmokeError(f"azd env get-values failed: {said}. Fix: azd up, or azd env select <name>")
+        output = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1][:300]
+        raise SmokeError(f"azd env get-values failed: {output}. Fix: azd up, or azd env select <name>")
     return from_json(done.stdout, "the azd environment")
 
 
