@@ -14,7 +14,7 @@ from devhost.storage.config import HOST
 
 HEALTH = "/api/health"
 START_SECONDS = 120.0
-# The first call may load the app. A host that ends meanwhile closes the connection.
+# The first call may load the app. If the host ends in the meantime, the connection closes.
 CALL_SECONDS = 60.0
 # A host may report an error for this long before it counts as failed, because it retries automatically.
 BROKEN_SECONDS = 10.0

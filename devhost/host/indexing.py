@@ -123,7 +123,7 @@ def _check(function: Any) -> Function:
 
 
 def _check_parameter(name: str, binding: Any, hint: Any) -> str:
-    """Return the type of a parameter's converter, which must be able to make what the annotation says."""
+    """Return the type of a parameter's converter, after a check that it can produce the annotated type."""
     if int(binding.direction) != DIRECTION_IN:
         raise FunctionLoadError(name, f"this host does not support the output binding {binding.name} ({binding.type})")
     if hint is None:
