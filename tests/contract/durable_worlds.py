@@ -16,7 +16,7 @@ NOW = datetime(2026, 11, 24, 19, 2, 44, tzinfo=UTC)
 
 
 @dataclass
-class Fleet(ABC):
+class DurableWorld(ABC):
     """The port, and the actions of orchestrators and operators."""
 
     instances: Instances
@@ -50,25 +50,25 @@ class Fleet(ABC):
         """Return a moment after everything that has started, and before everything that will start."""
 
 
-class InMemory(Fleet):
+class InMemory(DurableWorld):
     """The in-memory fake; each step does the work of an orchestrator."""
 
     def __init__(self) -> None:
         self.clock = NOW
-        self.twin = MemoryInstances(MemoryStorage(now=lambda: self.clock))
-        super().__init__(self.twin)
+        self.fake = MemoryInstances(MemoryStorage(now=lambda: self.clock))
+        super().__init__(self.fake)
 
     async def step(self, name: str) -> None:
         identity_ = self.run(name).transfer.id
         if name == "broken":
-            self.twin.become(identity_, "Failed", "Orchestrator function 'transfer' failed")
-        elif name == "done" or identity_ in self.twin.cancels:
-            self.twin.become(identity_, "Completed", {"state": "cancelled"}, {"engine": "sync"})
+            self.fake.become(identity_, "Failed", "Orchestrator function 'transfer' failed")
+        elif name == "done" or identity_ in self.fake.cancels:
+            self.fake.become(identity_, "Completed", {"state": "cancelled"}, {"engine": "sync"})
         else:
-            self.twin.become(identity_, "Running", None, {"engine": "sync"})
+            self.fake.become(identity_, "Running", None, {"engine": "sync"})
 
     async def start_other(self, name: str) -> None:
-        self.twin.kept[self.prefix + name] = Instance(self.prefix + name, "Running", None, {}, None, NOW)
+        self.fake.kept[self.prefix + name] = Instance(self.prefix + name, "Running", None, {}, None, NOW)
 
     async def moment(self) -> datetime:
         moment = self.clock + timedelta(seconds=1)
