@@ -121,14 +121,14 @@ def transfers(client: Client) -> Iterator[dict[str, dict[str, Any]]]:
 
 
 def final_transfers(client: Client, wanted: set[str]) -> dict[str, dict[str, Any]] | None:
-    """Returns the route's transfers by blob name if all have ended."""
+    """Return the route's transfers by blob name if all have ended."""
     items = client.list_all("/transfers?route=inputs")
     found = {item["source"]["name"]: item for item in items if item["state"] in FINAL}
     return found if found.keys() == wanted else None
 
 
 def app_requests(client: Client, name: str) -> list[str]:
-    """Returns the app's requests about a blob in order, with their accounts."""
+    """Return the app's requests about a blob in order, with their accounts."""
     requests = client.control.requests(internal=False, blob=name)
     return [f"{request['account']} {request['operation']}" for request in requests if AGENT in request["user_agent"]]
 

@@ -190,7 +190,7 @@ def are_done(cancels: dict[str, Future[Answer]], count: int) -> bool:
 
 
 def cancel_until_answered(client: Client, name: str) -> Answer:
-    """Cancel the transfer of a blob, and repeat while the host is down or busy. Returns the answer with status 202 or 409."""
+    """Cancel the transfer of a blob, and repeat while the host is down or busy. Return the answer with status 202 or 409."""
 
     def look() -> Answer | None:
         try:

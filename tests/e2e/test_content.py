@@ -69,12 +69,12 @@ def growing(client: Client, hasty: None) -> list[str]:  # noqa: ARG001  # it res
 
 
 def create(client: Client, name: str) -> str:
-    """Create an empty append blob. Returns its ETag."""
+    """Create an empty append blob. Return its ETag."""
     return str(client.source(name).create_append_blob()["etag"]).strip('"')
 
 
 def append(client: Client, name: str, number: int) -> str:
-    """Append a line. Returns the ETag."""
+    """Append a line. Return the ETag."""
     return str(client.source(name).append_block(line(number))["etag"]).strip('"')
 
 

@@ -178,7 +178,7 @@ def one_of_each(sent: dict[bytes, EventDecision]) -> list[tuple[bytes, RejectedE
 
 
 def refused_replay(client: Client, letter: str) -> str:
-    """Replay a dead letter, which must be refused. Returns the detail."""
+    """Replay a dead letter, which must be refused. Return the detail."""
     answer = client.api("POST", f"/dead-letters/{letter}/replay")
     assert (answer.status, answer.headers["Content-Type"].partition(";")[0]) == (409, "application/problem+json")
     assert answer.body["fix"]
@@ -205,7 +205,7 @@ def test_a_message_can_be_replayed_once_the_routes_are_fixed(client: Client) -> 
 
 
 def refused_event(client: Client, container: str, name: str) -> str:
-    """Upload a blob and send its event, which must be refused. Returns the dead letter's id."""
+    """Upload a blob and send its event, which must be refused. Return the dead letter's id."""
     old = {item["id"] for item in message_dead_letters(client)}
     client.control.events(mode="drop")
     try:

@@ -53,7 +53,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FilledStack]:
 
 
 def expected(known: Known, **wanted: str) -> Counter[str]:
-    """Counts each item with these fields once."""
+    """Count each item with these fields once."""
     return Counter(each for each, fields in known.items() if wanted.items() <= fields.items())
 
 
@@ -206,7 +206,7 @@ def test_a_continuation_of_another_list_is_refused(filled: FilledStack, source: 
 
 @pytest.mark.skipif(not PROC.is_dir(), reason="the kernel has no /proc")
 def test_the_host_does_not_grow_with_the_list(filled: FilledStack) -> None:
-    """All pages need hardly more memory than two pages, and reading them again needs no more."""
+    """Reading all pages needs hardly more memory than reading two, and a second time needs no additional memory."""
     filled.client.stack.kill_host()  # discard the peak of earlier tests
     filled.client.stack.start_host()
     for path in LISTS:
