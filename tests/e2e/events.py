@@ -1,4 +1,4 @@
-"""Events of blobs, and what becomes of messages that lead to no transfer."""
+"""Blob events, and the dead letters of messages that lead to no transfer."""
 
 import json
 

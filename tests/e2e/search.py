@@ -1,4 +1,4 @@
-"""The search for secrets: what a secret looks like, and every place where the app or the host stores or logs data."""
+"""The search for secrets: their patterns, and every place where the app or the host stores or logs data."""
 
 import base64
 import gzip

@@ -1,7 +1,6 @@
 """Real answers of the storage service, end to end: listings without metadata, and refusals that end with the right reason.
 
 The module has its own stack, because the target account temporarily has a hierarchical namespace.
-
 """
 
 import json

@@ -1,7 +1,6 @@
 """Blob content: which engine copies it, and that bytes, headers, metadata and tags arrive (rules 1, 15, 16 and 18).
 
 `SOAK=long` adds tests that take minutes: a target that is leased for all eight tries, and an append blob that keeps growing.
-
 """
 
 import hashlib

@@ -1,7 +1,6 @@
 """The hostile corpora on a running stack: every message leads to its verdict, and every name arrives byte for byte.
 
 The module has its own stack, because it makes thousands of dead letters.
-
 """
 
 import base64

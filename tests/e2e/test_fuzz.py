@@ -1,7 +1,6 @@
 """Fuzz of the HTTP API from its own description: every answer conforms to `docs/openapi.json`.
 
 Boundary values, invalid values and fuzzed values are the same in every run. `SOAK=long` sends more requests.
-
 """
 
 import json

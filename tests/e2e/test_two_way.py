@@ -141,7 +141,6 @@ def check_idle(pair: Pair, name: str, writes: tuple[int, int], refused: int = 0)
 
     A version without a receipt is copied before a look at its target. If a blob exists there, this copy is refused. Each copy
     queues its event before it is answered, so no transfer starts once the queues are empty and all transfers have ended.
-
     """
     for side in pair:
         side.client.until(side.is_idle, f"{side.route} is idle", SECONDS)

@@ -191,7 +191,7 @@ def test_a_late_duplicate_of_a_purged_verified_transfer_copies_nothing(client: C
     properties, before = client.target("purged.txt").get_blob_properties(), target_requests(client, "purged.txt")
     purge(client, found["id"])
     client.queue().send_message(created_event(client.source("purged.txt").url, "source", "purged.txt", etag))
-    # A look-up by name would read the target, too.
+    # A lookup by name would read the target too.
     assert client.until_ended(found["id"])["state"] == "verified"
     requests = target_requests(client, "purged.txt") - before
     assert requests == {("CopyBlobFromUrl", 409): 1, ("HeadBlob", 200): 1}

@@ -125,7 +125,7 @@ class Machine:
     # --- queries
 
     def version(self, transfer: int) -> int:
-        """Return the version that a transfer carries."""
+        """Return the version that a transfer copies."""
         return transfer % self.scenario.versions + 1
 
     def name(self, transfer: int) -> str:
