@@ -48,7 +48,7 @@ class Storage:
             service.close()
 
     def put(self, blob: Blob, data: bytes, metadata: dict[str, str] | None = None, *, append: bool = False) -> None:
-        """Create or overwrite a blob: a block blob, or an append blob, which `sync` cannot copy, whatever its size."""
+        """Create or overwrite a blob: a block blob, or an append blob, which `sync` cannot copy at any size."""
         kind = BlobType.APPENDBLOB if append else BlobType.BLOCKBLOB
         with asking("write", blob.endpoint):
             self._client(blob).upload_blob(data, blob_type=kind, metadata=metadata, overwrite=True, max_concurrency=4)

@@ -8,6 +8,6 @@ process.stdin.unref();
 process.stdout.on("error", () => {});
 process.stderr.on("error", () => {});
 
-// A name may contain U+FFFE and U+FFFF, which XML does not allow. Azurite would refuse each list that contains such a name.
+// A name may contain U+FFFE and U+FFFF, which XML does not allow. Azurite would refuse each list with one of them.
 // This check is off, and the proxy encodes these names.
 require("xmlbuilder/lib/XMLStringifier").prototype.assertLegalChar = (text) => text;

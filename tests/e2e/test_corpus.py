@@ -34,7 +34,7 @@ SHARED_BY_EVENT = [name for name in ACCEPTED if "\ufffd" not in name]
 # The corpora name the account on Azure. Here it is on the emulator, which has no `dfs` endpoint.
 AZURE = re.compile(rb"https:(\\?/)\1sharingsource\.blob\.core\.windows\.net")
 DFS_HOST = b"sharingsource.dfs.core.windows.net"
-# Characters that XML cannot represent: the service refuses such a message, the emulator accepts but never delivers it.
+# Characters that XML cannot represent: the service refuses a message with one, the emulator accepts but never delivers it.
 NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 # The service refuses these messages, because they exceed 64 KiB, some of them only in base64.
 TOO_LARGE = {
