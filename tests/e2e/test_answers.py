@@ -139,8 +139,8 @@ def test_a_refused_copy_ends_without_retries_and_with_its_reason(
     refusal, transfer = REFUSALS[name], transfers[name]
     assert (transfer["state"], transfer["reason"]) == ("dead_lettered", refusal.reason)
     assert f"{refusal.status} {refusal.code}" in transfer["detail"]
-    letter = client.api("GET", f"/dead-letters/{transfer['id']}").body
-    assert (letter["reason"], letter["hint"]) == (refusal.reason, HINTS[refusal.reason])
+    dead_letter = client.api("GET", f"/dead-letters/{transfer['id']}").body
+    assert (dead_letter["reason"], dead_letter["hint"]) == (refusal.reason, HINTS[refusal.reason])
     assert tuple(app_requests(client, name)) == refusal.requests
 
 

@@ -130,8 +130,8 @@ def test_a_cancelled_replay_resolves_its_dead_letter(client: Client) -> None:
     assert (answer.status, answer.body["attempt"]) == (202, 1)
     ended = client.until_ended(failed["id"])
     assert (ended["state"], ended["attempt"]) == ("cancelled", 1)
-    letter = client.api("GET", f"/dead-letters/{failed['id']}").body
-    assert (letter["state"], letter["resolved_as"]) == ("resolved", "cancelled")
+    dead_letter = client.api("GET", f"/dead-letters/{failed['id']}").body
+    assert (dead_letter["state"], dead_letter["resolved_as"]) == ("resolved", "cancelled")
 
 
 def test_a_superseded_transfer_cannot_be_cancelled(client: Client) -> None:

@@ -166,9 +166,9 @@ def test_a_leased_target_conflicts_until_its_lease_is_broken(
     look = lambda: dead_lettered_transfer(client.transfer_of("leased", route))  # noqa: E731
     failed = client.until(look, "it is a dead letter", timeout=1_000)
     assert failed["reason"] == "target_conflict"
-    letter = client.api("GET", f"/dead-letters/{failed['id']}").body
-    assert "LeaseIdMissing" in letter["detail"]
-    tries = letter["attempts"]["0"]["tries"]
+    dead_letter = client.api("GET", f"/dead-letters/{failed['id']}").body
+    assert "LeaseIdMissing" in dead_letter["detail"]
+    tries = dead_letter["attempts"]["0"]["tries"]
     assert tries == MAX_COPY_ATTEMPTS if route == "default" else 2 <= tries < MAX_COPY_ATTEMPTS
     assert client.read(client.target("leased", target)) == FOREIGN
 

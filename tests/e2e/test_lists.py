@@ -167,11 +167,13 @@ def test_dead_letters_that_are_added_or_resolved_meanwhile_disturb_no_others(fil
             assert client.api("POST", f"/dead-letters/{dead}/replay").status == 202
         if number == len(bodies) + 10:
             client.until(lambda: client.until_ended(dead)["state"] == "verified", "the replay is over")
-    kept = lambda: all(client.api("GET", f"/dead-letters/{letter}").status == 200 for letter in added)  # noqa: E731
+    kept = lambda: all(client.api("GET", f"/dead-letters/{dead_letter}").status == 200 for dead_letter in added)  # noqa: E731
     client.until(kept, "all are kept")
     assert set(seen.values()) == {1}
     assert before - {dead} <= seen.keys() <= before | added.keys()
-    filled.dead_letters = {letter: fields for letter, fields in (filled.dead_letters | added).items() if letter != dead}
+    filled.dead_letters = {
+        dead_letter: fields for dead_letter, fields in (filled.dead_letters | added).items() if dead_letter != dead
+    }
     filled.transfers[dead]["state"] = "verified"
     assert filled.ids("/dead-letters", LONGEST) == expected(filled.dead_letters)
 
