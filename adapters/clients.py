@@ -1,7 +1,7 @@
 """The SDK's clients: one per endpoint and retry policy, made once per process.
 
-Requests are retried within their timeout, except acts: an act changes a target and is sent once, because only a look at the
-target shows whether a lost one had its effect.
+The SDK retries requests within their timeout, except acts. An act changes a target and is sent once: if its response is lost,
+only a read of the target shows whether it took effect.
 """
 
 from base64 import b64encode
@@ -42,7 +42,7 @@ RESOURCE_TYPE, LISTED_TYPE, DIRECTORY = "x-ms-resource-type", "ResourceType", "d
 # The root directory of a container in such an account; in other accounts this is an ordinary blob name.
 ROOT, FOLDER = "/", "hdi_isfolder"
 
-# The latest response in this context. A hook that is passed with one request is lost when the SDK retries the request.
+# The latest response in this context. A hook on the client sets it: the SDK drops a hook on a request when it retries.
 LAST_RESPONSE: ContextVar[Any] = ContextVar("LAST_RESPONSE")
 
 
@@ -59,7 +59,7 @@ class Backoff(ExponentialRetry):
 
 
 class Clients:
-    """Every client of storage. Use it within one event loop, and close it with `aclose`.
+    """The storage clients of a process. Use them in one event loop, and close them with `aclose`.
 
     `key` is the emulator's account key, which only loopback endpoints get. Other endpoints get the app's identity: the
     user-assigned one of `client_id`, else the system-assigned one, else the developer's login.
@@ -85,7 +85,7 @@ class Clients:
         self._sessions, self._services, self._queues, self._identity = {}, {}, {}, None
 
     def request_scope(self, request: Request) -> AbstractAsyncContextManager[None]:
-        """Limit the enclosed requests to the protocol's timeout and translate their errors."""
+        """Limit the enclosed requests to the protocol's timeout, and translate their errors to those of `rules.errors`."""
         return request_scope(request, self.times.timeout)
 
     def service(self, endpoint: str, *, act: bool = False) -> BlobServiceClient:
@@ -116,9 +116,9 @@ class Clients:
     async def check_name(self, request: Request, blob: Blob) -> None:
         """Refuse a name that this account would store as another name, and so as another blob.
 
-        Such names depend on whether the account's namespace is hierarchical. One HEAD of the root directory per process and
-        account shows it, and only for such a name; the roles on the container allow it. Get Account Information needs a
-        role on the account (`blobServices/getInfo/action`). If the HEAD fails, so does this call: it does not guess.
+        Only an account with a hierarchical namespace does so. The first such name of an account costs one HEAD of the root
+        directory, which shows the kind of namespace. Get Account Information would show it too, but needs a role on the
+        account (`blobServices/getInfo/action`). If the HEAD fails, this call raises its error.
 
         Raises:
             Permanent: with the reason `invalid_name`.
@@ -177,7 +177,7 @@ class Clients:
         """Return the account key for this endpoint; None if the identity is used.
 
         Raises:
-            Permanent: there is a key and the endpoint is not local, or the endpoint is local and there is no key.
+            Permanent: the app has a key but the endpoint is not local, or the endpoint is local but the app has no key.
         """
         local = is_loopback(urlsplit(endpoint).hostname or "")
         if local and self._key is None:
@@ -252,7 +252,7 @@ def convert(request: Request, properties: BlobProperties, read: Callable[[BlobPr
     """Convert the SDK's properties of a blob with `read`.
 
     Raises:
-        Permanent: a property is missing or has a value that no blob has.
+        Permanent: a property is missing or invalid.
     """
     try:
         return read(properties)
@@ -263,7 +263,7 @@ def convert(request: Request, properties: BlobProperties, read: Callable[[BlobPr
 def convert_page(
     request: Request, items: list[BlobProperties], read: Callable[[BlobProperties], T]
 ) -> list[tuple[str, T | Permanent]]:
-    """Convert a page to pairs of name and blob; an error replaces a blob that cannot be read."""
+    """Convert a page to pairs of name and blob. For a blob that cannot be read, the pair holds the error instead."""
 
     def convert_item(item: BlobProperties) -> T | Permanent:
         if item["etag"] is None or item["size"] is None:

@@ -1,8 +1,8 @@
 """Two tables for the error codes of the storage services: code → meaning, and meaning → verdict per side.
 
 Codes: https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes, .../blob-service-error-codes and
-.../queue-service-error-codes. An unlisted code is classified by its status. An unlisted 409 or 412 is not taken as a change
-of the blob: most 409s are permanent refusals, and a retry does not help.
+.../queue-service-error-codes. An unlisted code is classified by its status. An unlisted 409 or 412 does not count as CHANGED:
+most 409s are permanent refusals, which a retry does not remove.
 """
 
 from enum import StrEnum
@@ -112,7 +112,7 @@ CODES: dict[Meaning, tuple[str, ...]] = {
     Meaning.HAS_SNAPSHOTS: (
         "IncrementalCopyBlobMismatch",
         "OperationNotAllowedOnIncrementalCopyBlob",
-        # The blob could be deleted only with its snapshots, which are not the app's.
+        # The blob could be deleted only with its snapshots, which the app did not create.
         "SnapshotsPresent",
     ),
     Meaning.DIRECTORY: ("OperationNotSupportedOnDirectory",),

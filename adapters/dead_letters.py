@@ -1,4 +1,4 @@
-"""The port `DeadLetters` on Azure Storage: `open/`, `resolved/` and `ended/` in the container dead-letters."""
+"""The port `DeadLetters` on Azure Storage: the folders `open/`, `resolved/` and `ended/` of the container `dead-letters`."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -77,13 +77,13 @@ class StoredDeadLetters:
             if opened is None or opened.last_attempt > attempt:
                 return True
             found = True
-            closed, resolved_etag = await self._read_dead_letter("resolved", identity)
-            if closed is None or closed.last_attempt < opened.last_attempt:
-                closed = letters.resolve(opened, now, how)
-                if not await self._put("resolved", closed, resolved_etag):
+            resolved, resolved_etag = await self._read_dead_letter("resolved", identity)
+            if resolved is None or resolved.last_attempt < opened.last_attempt:
+                resolved = letters.resolve(opened, now, how)
+                if not await self._put("resolved", resolved, resolved_etag):
                     return False
-            if closed.resolved_as == letters.DISCARDED:
-                await self._mark_discarded(closed)
+            if resolved.resolved_as == letters.DISCARDED:
+                await self._mark_discarded(resolved)
             return await self._records.delete(_path("open", identity), etag)
 
         await _retry(try_once)
@@ -96,14 +96,14 @@ class StoredDeadLetters:
 
     async def page(self, prefix: str, limit: int, continuation: str | None) -> tuple[list[dict[str, Any]], str | None]:
         """List open dead letters by id prefix, from their metadata, ordered by id."""
-        folder = f"open/{prefix}"  # marks the token: one of another list with the same prefix is refused
+        folder = f"open/{prefix}"  # part of the token, so that a token of another list with this prefix is refused
         items, marker = await self._records.page(folder, limit, decode_token(folder, continuation))
         return [records.list_item(_identity(item.name), item.metadata or {}) for item in items], encode_token(
             folder, marker
         )
 
     async def list_ended(self) -> AsyncIterator[Ended]:
-        """Yield every sign_read record of an end, ordered by id, from their metadata."""
+        """Yield the readable records of ends, ordered by id, from their metadata and so without detail."""
         async for item in self._records.all("ended/"):
             metadata = item.metadata or {}
             if metadata.get("attempt", "").isdecimal():
@@ -163,7 +163,7 @@ def _identity(path: str) -> str:
 
 
 def _newest(*known: DeadLetter | None) -> DeadLetter | None:
-    """Return the dead letter of the latest attempt; of equals the first (a resolution may leave the open one behind)."""
+    """Return the dead letter of the latest attempt. On a tie the first wins: an interrupted resolution leaves both."""
     return max((letter for letter in known if letter is not None), key=lambda letter: letter.last_attempt, default=None)
 
 

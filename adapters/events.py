@@ -28,21 +28,23 @@ from rules.transfers.identity import bare_etag
 HIDDEN_SECONDS = 5 * 60
 PAGE = 32
 UNDELIVERED_PAGE = 500
-NEVER = -1
+NEVER_EXPIRES = -1
 
 
 class StoredEvents:
     """The events account: the queue blob-events, its poison queue, and the container event-dead-letters."""
 
-    def __init__(self, clients: Clients, endpoint: str, blobs: str) -> None:
+    def __init__(self, clients: Clients, queue_endpoint: str, blob_endpoint: str) -> None:
         self._clients = clients
-        self._endpoint = endpoint
-        self._blobs = blobs
+        self._queue_endpoint = queue_endpoint
+        self._blob_endpoint = blob_endpoint
 
     async def put(self, body: bytes, delay: int = 0) -> None:
         """Put an event on the queue. An unanswered request is retried: a second copy is harmless, a lost event is not."""
         async with self._clients.request_scope(EVENTS_PUT):
-            await self._queue(EVENTS_QUEUE).send_message(body.decode(), visibility_timeout=delay, time_to_live=NEVER)
+            await self._queue(EVENTS_QUEUE).send_message(
+                body.decode(), visibility_timeout=delay, time_to_live=NEVER_EXPIRES
+            )
 
     async def receive_poison(self) -> AsyncIterator[Poison]:
         """Yield the messages of the poison queue, each hidden from other readers for 5 minutes."""
@@ -53,7 +55,7 @@ class StoredEvents:
                 )
 
     async def delete_poison(self, message: Poison) -> None:
-        """Delete a poison message. It is fine if it is gone, or has been received again meanwhile."""
+        """Delete a poison message; do nothing if it is gone or was received again in the meantime."""
         async with self._clients.request_scope(EVENTS_CONSUMED):
             try:
                 await self._queue(POISON_QUEUE).delete_message(message.id, message.receipt)
@@ -73,7 +75,7 @@ class StoredEvents:
                 return
 
     async def read_undelivered(self, found: Undelivered) -> bytes | None:
-        """Read such a blob; return None if it is not the listed version any more."""
+        """Return the content of a listed blob; None if it is gone or has changed since."""
         async with self._clients.request_scope(EVENTS_UNDELIVERED):
             try:
                 stream = await self._undelivered_blob(found.name).download_blob(**condition(found.etag))
@@ -84,7 +86,7 @@ class StoredEvents:
                 return None
 
     async def delete_undelivered(self, found: Undelivered) -> None:
-        """Delete such a blob, if it is still the listed version."""
+        """Delete a listed blob, unless it is gone or has changed since."""
         async with self._clients.request_scope(EVENTS_DELIVERED):
             try:
                 await self._undelivered_blob(found.name).delete_blob(**condition(found.etag))
@@ -98,7 +100,7 @@ class StoredEvents:
             return (await self._queue(EVENTS_QUEUE).get_queue_properties()).approximate_message_count or 0
 
     async def oldest_message(self) -> datetime | None:
-        """Return when the oldest of the next 32 events was put; a queue keeps its order only roughly."""
+        """Return when the oldest of the next 32 visible events was put. The queue keeps their order only roughly."""
         async with self._clients.request_scope(EVENTS_DEPTH):
             messages = await self._queue(EVENTS_QUEUE).peek_messages(PAGE)
         return min((message.inserted_on for message in messages if message.inserted_on), default=None)
@@ -116,7 +118,7 @@ class StoredEvents:
                 return []  # the host creates the queue with its first message
 
     async def _undelivered_page(self, marker: str | None) -> tuple[list[BlobProperties], str | None]:
-        place = Place(self._blobs, UNDELIVERED_CONTAINER)
+        place = Place(self._blob_endpoint, UNDELIVERED_CONTAINER)
         try:
             return await self._clients.page(EVENTS_UNDELIVERED, place, UNDELIVERED_PAGE, marker)
         except Failure as failure:
@@ -125,7 +127,7 @@ class StoredEvents:
             return [], None  # Event Grid has no dead-letter destination
 
     def _undelivered_blob(self, name: str) -> BlobClient:
-        return self._clients.blob(Blob(self._blobs, UNDELIVERED_CONTAINER, name))
+        return self._clients.blob(Blob(self._blob_endpoint, UNDELIVERED_CONTAINER, name))
 
     def _queue(self, name: str) -> QueueClient:
-        return self._clients.queue(self._endpoint, name)
+        return self._clients.queue(self._queue_endpoint, name)

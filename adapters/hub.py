@@ -21,7 +21,7 @@ class HubQueues:
         self._endpoint = endpoint
 
     async def oldest(self, hub: str) -> datetime | None:
-        """When the hub's oldest visible message was inserted; None if there is none."""
+        """Return when the oldest of the queues' first visible messages was inserted; None if there is none."""
         found = await self._first(f"{hub}-workitems") or []
         for number in count():
             first = await self._first(f"{hub}-control-{number:02}")
@@ -31,7 +31,7 @@ class HubQueues:
         return min(found, default=None)
 
     async def _first(self, name: str) -> list[datetime] | None:
-        """The insertion time of a queue's first message: a list of at most one; None if the queue does not exist."""
+        """Return the insertion time of a queue's first message, in a list of at most one; None if there is no queue."""
         async with self._clients.request_scope(INSTANCES_OLDEST):
             try:
                 messages = await self._clients.queue(self._endpoint, name.lower()).peek_messages(1)

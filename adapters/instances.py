@@ -67,7 +67,7 @@ class DurableInstances:
         try:
             with _trace_of(identity):
                 await self._client.start_new(name, identity, codec.encode(run_or_job))
-        except Exception as error:  # noqa: BLE001  # as above, so the instance's status decides
+        except Exception as error:  # noqa: BLE001  # as above; the instance's status shows whether it was running
             if await self._is_running(identity):
                 return False
             raise _unavailable(INSTANCES_START, error) from None
@@ -139,7 +139,7 @@ class DurableInstances:
 
 
 def _trace_of(identity: str) -> AbstractContextManager[Span]:
-    """Set the current span to one of the id's trace: the SDK sends it, and the extension continues its trace."""
+    """Make a span of the id's trace current: the SDK sends its context, and the extension continues the trace."""
     span = SpanContext(int(trace_id(identity), 16), secrets.randbits(64) | 1, is_remote=True, trace_flags=TraceFlags(1))
     return use_span(NonRecordingSpan(span))
 

@@ -27,7 +27,7 @@ class Records:
         self._container = container
 
     async def read(self, name: str) -> tuple[dict[str, Any] | None, str | None]:
-        """Return a record and its ETag, or None twice."""
+        """Return a record and its ETag; None and None if it does not exist."""
         async with self._clients.request_scope(DEAD_LETTERS_READ):
             try:
                 stream = await self._blob(name).download_blob()
@@ -40,7 +40,8 @@ class Records:
     async def write(self, name: str, record: dict[str, Any], metadata: dict[str, str], etag: str | None) -> bool:
         """Write a record if it has not changed since it was read; return False if it has.
 
-        It also returns False if a retry finds the write of its own unanswered request. The next read shows that record.
+        It also returns False if the response to a successful write is lost and the SDK's retry finds the record changed. The
+        next read shows that record.
         """
         async with self._clients.request_scope(DEAD_LETTERS_WRITE):
             return await _condition_holds(

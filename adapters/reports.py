@@ -24,7 +24,7 @@ class StoredReports:
         self._endpoint = endpoint
 
     async def write(self, name: str, lines: list[dict[str, Any]], *, new: bool = False) -> None:
-        """Write a page, replacing an older one unless it is to be `new`: a repeated step writes its page again."""
+        """Write a page. It replaces an existing one, which a repeated step has written; with `new` it fails instead."""
         body = "".join(json.dumps(line) + "\n" for line in lines).encode()
         async with self._clients.request_scope(REPORTS_WRITE):
             await self._blob(name).upload_blob(body, overwrite=not new, content_settings=LINES)

@@ -61,7 +61,7 @@ class SourceBlobs:
                 raise
 
     async def sign_read(self, blob: Blob, until: datetime) -> CopySource:
-        """Return a URL that reads this one blob until then."""
+        """Return a URL with which the target's service can read only this blob, until then at the latest."""
         return CopySource(await self._signatures.url(blob, until))
 
 

@@ -1,4 +1,4 @@
-"""The port `Target` on Azure Storage. Every act is one conditional request."""
+"""The port `Target` on Azure Storage. Every act is one conditional request; the condition of an abort is the copy id."""
 
 from base64 import b64decode
 
@@ -46,7 +46,7 @@ class TargetBlobs:
 
     async def copy(self, copy: Copy) -> bool:
         """Ask the service to copy; return True if this request itself copied the version."""
-        self._check(copy)
+        self._check_metadata(copy)
         await self._clients.check_name(TARGET_HEAD, copy.target)
         sync = copy.engine is Engine.SYNC
         async with self._clients.request_scope(TARGET_COPY):
@@ -72,7 +72,7 @@ class TargetBlobs:
         """Write the blob's own headers back, which drops its copy properties.
 
         Raises:
-            Permanent: a header is not ASCII. The SDK might send it in other bytes than the blob has.
+            Permanent: a header is not ASCII. The SDK might encode it differently and so change it.
         """
         if not "".join(target.headers.values()).isascii():
             detail = "its content headers contain non-ASCII characters"
@@ -83,7 +83,7 @@ class TargetBlobs:
             )
 
     async def delete(self, blob: Blob, etag: str) -> None:
-        """Delete the blob if it still has this ETag; a missing blob is fine."""
+        """Delete the blob if it still has this ETag; do nothing if it does not exist."""
         async with self._clients.request_scope(TARGET_DELETE):
             try:
                 await self._clients.blob(blob, act=True).delete_blob(**condition(etag))
@@ -91,7 +91,7 @@ class TargetBlobs:
                 if code_of(error) != "BlobNotFound":
                     raise
 
-    def _check(self, copy: Copy) -> None:
+    def _check_metadata(self, copy: Copy) -> None:
         """Refuse metadata that the SDK cannot send byte for byte.
 
         The SDK sends UTF-8 and strips all kinds of white space; bytes of the source that are not UTF-8 are lone surrogates

@@ -17,7 +17,7 @@ from azure.core.exceptions import AzureError, ClientAuthenticationError
 from adapters.codes import SOURCE_CODE_TEXTS, VERDICTS, Meaning, Side, meaning_of
 from rules.errors import Failure, LookAgain, Reason, Rejected, Retryable, StorageError
 
-# A HEAD's response has no body: only this header has its code.
+# The response to a HEAD has no body, so only this header shows the error code.
 CODE_HEADER = "x-ms-error-code"
 STATUS = re.compile(r"[1-5]\d\d", re.ASCII)
 CODE = re.compile(r"[A-Za-z0-9]{1,80}")
@@ -67,7 +67,7 @@ INSTANCES_OLDEST = Request("instances.oldest", Side.STATE)
 
 
 def translate_error(error: Exception, request: Request) -> StorageError:
-    """Translate an error of the SDK to one that says what the caller may do."""
+    """Translate an error of the SDK to one of `rules.errors`, whose class decides whether and how the caller retries."""
     response = getattr(error, "response", None)
     status, code = getattr(response, "status_code", 0), code_of(error)
     if isinstance(error, ClientAuthenticationError) and not code:
@@ -109,14 +109,14 @@ def error_for_answer(request: Request, status: int, code: str) -> StorageError:
 
 
 def error_for_no_answer(request: Request) -> StorageError:
-    """Return the error for no answer, or an unreadable one: an act may have had its effect."""
+    """Return the error for a missing or unreadable response: LookAgain for an act, which may have taken effect."""
     if request.act:
         return LookAgain(request.name, "no answer")
     return Retryable(Reason.THROTTLED, request.name, "no answer")
 
 
 def error_for(request: Request, meaning: Meaning, status: int = 0, code: str = "", source: str = "") -> StorageError:
-    """Return the error of the verdict table. Its detail has the status, the code, the meaning and the source's response."""
+    """Return the error that `VERDICTS` lists. Its detail shows the status, the code, the meaning and the source's response."""
     kind, reason = VERDICTS[request.side][meaning]
     answer = f"{status or ''} {code}".strip()
     detail = (f"{answer}: {meaning}" if answer else meaning.value) + (f" ({source})" if source else "")

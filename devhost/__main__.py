@@ -1,4 +1,4 @@
-"""`python -m devhost run | demo`: run the local stack in the foreground, or run the demo on a stack of its own."""
+"""`python -m devhost run | demo`: run the local stack in the foreground, or run the demo on a separate stack."""
 
 import argparse
 import signal
@@ -27,14 +27,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         "python -m devhost", description=__doc__, epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("run", "demo"))
+    parser.add_argument("command", choices=("run", "demo"))
     parser.add_argument("--keep", action="store_true", help="demo: leave the stack running until Ctrl-C")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="demo: save the output as SVG")
     arguments = parser.parse_args()
     # Make and `kill` send SIGTERM: stop the child processes as after Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        if arguments.what == "demo":
+        if arguments.command == "demo":
             return demo(keep=arguments.keep, picture=arguments.picture)
         return run()
     except StackError as error:
@@ -45,8 +45,12 @@ def main() -> int:
 
 
 def run() -> int:
-    """Run the stack until Ctrl-C, and return 0. Its data are kept."""
-    stack = LocalStack(furnished=True)
+    """Run the stack until Ctrl-C, and return 0. The stack keeps its data.
+
+    Raises:
+        StackError: the stack did not start, or a part of it ended.
+    """
+    stack = LocalStack(create_containers=True)
     try:
         with stack:
             print(_welcome(stack), flush=True)

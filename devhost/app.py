@@ -1,4 +1,4 @@
-"""The app behind its host: whether it answers, and the host's errors if it does not."""
+"""A check of whether the app answers behind its host, with the host's errors if it does not."""
 
 import http.client
 import json
@@ -14,9 +14,9 @@ from devhost.storage.config import HOST
 
 HEALTH = "/api/health"
 START_SECONDS = 120.0
-# The first call may load the app. A host that ends meanwhile closes the connection.
+# The first call may load the app. If the host ends in the meantime, the connection closes.
 CALL_SECONDS = 60.0
-# A host may report an error for this long before it counts as failed, because it retries by itself.
+# A host may report an error for this long before it counts as failed, because it retries automatically.
 BROKEN_SECONDS = 10.0
 KEYS = re.compile(r"(?i)((?:AccountKey|SharedAccessSignature|sig|code)=)[^;&\s\"']+")
 
@@ -33,7 +33,7 @@ class App:
         return _is_health(*self._get(HEALTH, seconds))
 
     def problem(self, has_ended: Callable[[], bool]) -> str | None:
-        """Wait until the app answers. If it does not, return the reason as a message for the user."""
+        """Wait until the app answers, and return None. If it does not, return a message with the cause."""
         end, broken = time.monotonic() + START_SECONDS, float("inf")
         while True:
             status, body = self._get(HEALTH, min(CALL_SECONDS, max(1.0, end - time.monotonic())))
@@ -90,7 +90,7 @@ class App:
 
 
 def _is_health(status: int, body: Any) -> bool:
-    """Whether an answer is the app's. 503 may be the host's own, so the body decides."""
+    """Whether the app sent this response. A 503 may come from the host, so the body decides."""
     return (
         status in {HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE} and {"up", "checks", "version"} <= _dict(body).keys()
     )

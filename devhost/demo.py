@@ -1,4 +1,4 @@
-"""`make demo`: the steps of the smoke test on a local stack of its own, and a table that compares every byte."""
+"""`make demo`: the steps of the smoke test on a separate local stack, and a table that shows whether all bytes are equal."""
 
 import hashlib
 import json
@@ -32,10 +32,10 @@ FONTS = "Menlo, Consolas, DejaVu Sans Mono, monospace"
 def demo(*, keep: bool = False, picture: Path | None = None) -> int:
     """Run the demo and return the exit code: 0 only if all bytes are equal.
 
-    `keep` leaves the stack running until Ctrl-C. `picture` is an SVG file for the output. Data are deleted at the end.
+    `keep` leaves the stack running until Ctrl-C. `picture` is an SVG file for the output. The stack's data is deleted at the end.
     """
     console = Console(width=None if sys.stdout.isatty() and not picture else 80, record=picture is not None)
-    LocalStack().check()  # the demo has its own routes, but a wrong setting is reported
+    LocalStack().check()  # reports invalid settings of the user, although the demo replaces ROUTES
     state = Path(os.environ.get("DEVHOST_STATE", ".local")) / "demo"
     log_path = state.with_suffix(".log")
     shutil.rmtree(state, ignore_errors=True)
@@ -123,7 +123,7 @@ def _table(samples: Sequence[Sample]) -> Table:
 
 
 def _wait(stack: LocalStack) -> None:
-    """Say where everything is, and return at Ctrl-C."""
+    """Print the URLs of the API and of the containers, and wait until Ctrl-C."""
     ends = "".join(f"\n  {end.side} of {end.route:8} {end.url}" for end in stack.ends())
     print(f"\nThe local stack keeps running:\n  API                {stack.api}/transfers{ends}")
     print("Press Ctrl-C to stop it and delete its blobs.", flush=True)

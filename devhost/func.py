@@ -1,6 +1,6 @@
-"""`python -m devhost.func`: Azure Functions Core Tools on a copy of the app, ended together with their parent process.
+"""`python -m devhost.func`: run Azure Functions Core Tools on a copy of the app until the parent process ends.
 
-On a copy, because the job host restarts when a file appears in its folder, and many tools leave files in the app's.
+The job host restarts when a file appears in its folder. Many tools write files into the app's folder, so it gets a copy.
 `func`, its host and its Python worker would outlive the process that started them, so this process kills them.
 """
 
@@ -23,7 +23,7 @@ from devhost.storage.azurite import listen
 from devhost.storage.config import StackError
 
 ROOT = Path(__file__).parent.parent
-DRAIN_SECONDS, VANISH_SECONDS = 10.0, 5.0
+DRAIN_SECONDS, PORT_SECONDS = 10.0, 5.0
 
 
 def main() -> int:
@@ -35,13 +35,16 @@ def main() -> int:
     return abs(asyncio.run(_run(arguments.port, arguments.copy)))
 
 
-async def _run(port: int, place: Path) -> int:
-    """Start `func` and end it. After SIGTERM it may drain; without a parent it is killed, since storage ends as well."""
+async def _run(port: int, folder: Path) -> int:
+    """Run `func`. After SIGTERM it has time to drain. If the parent ends, it is killed at once, because storage ends too."""
     stop, orphaned = parent.stop_on_signal(), asyncio.Event()
     parent.exit_with_parent(orphaned)
-    with _copied(ROOT, place):
+    with _copied(ROOT, folder):
         func = await asyncio.create_subprocess_exec(
-            *("func", "start", "--port", str(port)), cwd=place, stdin=asyncio.subprocess.DEVNULL, start_new_session=True
+            *("func", "start", "--port", str(port)),
+            cwd=folder,
+            stdin=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
         )
         try:
             await _first(func.wait(), stop.wait(), orphaned.wait())
@@ -49,7 +52,7 @@ async def _run(port: int, place: Path) -> int:
                 func.terminate()
                 await _first(func.wait(), orphaned.wait(), seconds=DRAIN_SECONDS)
         finally:
-            # The host and the worker have nothing that they could still save.
+            # The host and the worker may still run. They have nothing left to save.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(func.pid, signal.SIGKILL)
             code = await func.wait()
@@ -58,7 +61,7 @@ async def _run(port: int, place: Path) -> int:
 
 
 async def _first(*waits: Coroutine[Any, Any, object], seconds: float | None = None) -> None:
-    """Return as soon as one of them ends, or after some seconds."""
+    """Return as soon as one of them ends, at the latest after `seconds`."""
     tasks = [asyncio.create_task(wait) for wait in waits]
     await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:
@@ -67,7 +70,7 @@ async def _first(*waits: Coroutine[Any, Any, object], seconds: float | None = No
 
 def _await_end(port: int) -> None:
     """Wait until the killed processes have released the port, so that another host may start."""
-    end = time.monotonic() + VANISH_SECONDS
+    end = time.monotonic() + PORT_SECONDS
     while time.monotonic() < end:
         with contextlib.suppress(StackError):
             listen(port, "HOST_PORT").close()
@@ -89,16 +92,16 @@ def _packaged(root: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _copied(root: Path, place: Path) -> Iterator[None]:
-    """Copy the app for the block. An existing copy is from a killed process."""
-    shutil.rmtree(place, ignore_errors=True)
+def _copied(root: Path, folder: Path) -> Iterator[None]:
+    """Copy the app to `folder`, and delete the copy after the block. An existing copy is from a killed process."""
+    shutil.rmtree(folder, ignore_errors=True)
     try:
         for name in _packaged(root):
-            (place / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(root / name, place / name)
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(root / name, folder / name)
         yield
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How the processes of the local stack end: on SIGINT or SIGTERM, or together with their parent process."""
+"""The two ways to end a process of the local stack: SIGINT or SIGTERM, or the end of its parent process."""
 
 import argparse
 import asyncio

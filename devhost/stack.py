@@ -21,7 +21,7 @@ from devhost.storage.config import EVENTS_ACCOUNT, HOST, STATE_ACCOUNT, Config, 
 
 ROOT = Path(__file__).parent.parent
 STOP_SECONDS = 60
-# The app's own check of its settings, in a process of its own, so that its message is the same as on Azure.
+# The app's own check of its settings. It runs in a child process, so that the message is the same as on Azure.
 CHECK = """\
 import os, sys, settings
 try:
@@ -46,12 +46,12 @@ class End:
 class LocalStack:
     """Storage and host. `environment` holds the variables that a user would export.
 
-    With `furnished` it creates the containers of the routes; without it, a test can have a missing one.
+    `create_containers` creates the containers of the routes that do not exist. A test that needs a missing container omits it.
     """
 
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
     output: IO[Any] | int | None = None
-    furnished: bool = False
+    create_containers: bool = False
     storage: "subprocess.Popen[str] | None" = field(default=None, init=False)
     host: "subprocess.Popen[str] | None" = field(default=None, init=False)
 
@@ -133,8 +133,8 @@ class LocalStack:
         self.check()
         try:
             self.start_storage()
-            if self.furnished:
-                self._furnish()
+            if self.create_containers:
+                self._create_containers()
             self.start_host()
         except BaseException:
             self.stop()
@@ -180,8 +180,8 @@ class LocalStack:
                 "HOST=func needs Azure Functions Core Tools: `func` is not on PATH. Fix: install it, or unset HOST"
             )
 
-    def _furnish(self) -> None:
-        """Create the containers of the routes that are in this stack."""
+    def _create_containers(self) -> None:
+        """Create the containers of the routes that are in this stack, unless they exist."""
         for account, container in {(end.account, end.container) for end in self.ends()}:
             if not account or not container:
                 continue
@@ -195,7 +195,7 @@ class LocalStack:
                     raise StackError(f"the container {client.url} cannot be created: {why}") from None
 
     def _launch(self, command: list[str], output: IO[Any] | int | None) -> "subprocess.Popen[str]":
-        # Nothing is written to stdin. Its end tells the child that this process has ended, even by `kill -9`.
+        # Nothing is written to stdin. It closes when this process ends, even by `kill -9`, and the child then exits.
         return subprocess.Popen(
             command,
             cwd=ROOT,
@@ -211,7 +211,7 @@ class LocalStack:
         return self.app.answers()
 
     def ended(self) -> str | None:
-        """Return the name of a child that has ended by itself, if any."""
+        """Return the name of a child that is not running any longer; None if all are running."""
         children = {"the storage emulator": self.storage, "the host": self.host}
         return next((name for name, child in children.items() if child is not None and child.poll() is not None), None)
 
@@ -221,7 +221,7 @@ class LocalStack:
             return
         if not self.on_func:
             self.host.kill()
-        self.host.stdin.close()  # `devhost.func` then kills `func` and its children
+        self.host.stdin.close()  # at the end of its stdin, `devhost.func` kills `func` and its children
         self.host.wait()
 
     def stop(self) -> None:

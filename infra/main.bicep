@@ -25,12 +25,12 @@ param privateEndpoints bool = false
 @description('Your public IPv4 address. The accounts accept it, so that you can test.')
 param clientIp string = ''
 
-@description('The person or principal who deploys. It gets the roles to write source blobs and read target blobs.')
+@description('The person or principal who deploys.')
 param principalId string = ''
 @description('The type of that principal. Use ServicePrincipal for a pipeline, Group for a team.')
 param principalType ('User' | 'ServicePrincipal' | 'Group') = 'User'
 
-@description('Give the person who deploys these roles, and the role to read dead letters.')
+@description('Assign roles to the principal who deploys: write and delete blobs at both ends of the routes, and read dead letters.')
 param testerAccess bool = true
 
 @description('Copy index tags. This requires Storage Blob Data Owner for the app at both ends.')

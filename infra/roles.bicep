@@ -63,9 +63,9 @@ var signers = map(sourceAccounts, each => {
   group: each.resourceGroup
   id: resourceId(each.subscription, each.resourceGroup, storage, each.name)
 })
-var own = { ...home, id: resourceId(home.subscription, home.group, storage, state.name) }
-var inbox = { ...home, id: resourceId(home.subscription, home.group, storage, events.name) }
-var letters = { ...home, id: '${own.id}/blobServices/default/containers/${deadLetterContainer}' }
+var stateScope = { ...home, id: resourceId(home.subscription, home.group, storage, state.name) }
+var eventsScope = { ...home, id: resourceId(home.subscription, home.group, storage, events.name) }
+var deadLetterScope = { ...home, id: '${stateScope.id}/blobServices/default/containers/${deadLetterContainer}' }
 var insights = { ...home, id: insightsId }
 var hubs = taskHubId == null ? [] : [{ ...home, id: taskHubId! }]
 var testers = tester == null ? [] : [tester!]
@@ -80,26 +80,26 @@ var table = flatten([
   map(plain.to, at => row(app, blobContributor, at, 'copies to the target, aborts copies and deletes incomplete blobs'))
   map(plain.tagged, at => row(app, blobOwner, at, 'shares blobs together with their index tags'))
   map(signers, at => row(app, blobDelegator, at, 'gets the key that signs the SAS of a copy; needs the account scope'))
-  [row(app, blobOwner, own, 'host locks and package, task hub, dead letters and reports')]
-  [row(app, queueContributor, own, 'creates and uses the queues of the task hub')]
-  [row(app, tableContributor, own, 'creates and uses the tables of the task hub')]
-  [row(app, queueContributor, inbox, 'reads the event queue, writes successor events, drains the poison queue')]
-  [row(app, blobContributor, inbox, 'reads and deletes the events that Event Grid could not deliver')]
+  [row(app, blobOwner, stateScope, 'host locks and package, task hub, dead letters and reports')]
+  [row(app, queueContributor, stateScope, 'creates and uses the queues of the task hub')]
+  [row(app, tableContributor, stateScope, 'creates and uses the tables of the task hub')]
+  [row(app, queueContributor, eventsScope, 'reads the event queue, writes successor events, drains the poison queue')]
+  [row(app, blobContributor, eventsScope, 'reads and deletes the events that Event Grid could not deliver')]
   [row(app, metricsPublisher, insights, 'sends telemetry without a key')]
   map(hubs, at => row(app, durableContributor, at, 'runs the orchestrations in the scheduler'))
   map(
     topics,
-    topic => row(topic, queueSender, inbox, 'delivers events to the queue; Event Grid checks the account scope')
+    topic => row(topic, queueSender, eventsScope, 'delivers events to the queue; Event Grid checks the account scope')
   )
   map(
     topics,
-    topic => row(topic, blobContributor, inbox, 'writes undelivered events; Event Grid checks the account scope')
+    topic => row(topic, blobContributor, eventsScope, 'writes undelivered events; Event Grid checks the account scope')
   )
   flatten(map(
     testers,
     me => map(union(sources, targets), at => row(me, blobContributor, at, 'writes test blobs and deletes them'))
   ))
-  map(testers, me => row(me, blobReader, letters, 'reads the dead letters'))
+  map(testers, me => row(me, blobReader, deadLetterScope, 'reads the dead letters'))
 ])
 
 module assignments 'role-assignment.json' = [

@@ -35,7 +35,7 @@ NO_SPANS = "none arrived; before 3.15.0 the Durable extension drops all spans wh
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer; `status` is 0 without one. `retry_after` is in seconds, None if another try would not help."""
+    """A response; `status` is 0 if there was none. `retry_after` is in seconds, None if another try would not help."""
 
     status: int
     body: Mapping[str, Any]
@@ -89,7 +89,7 @@ class App:
             time.sleep(answer.retry_after)
 
     def pages(self, path: str, **query: str) -> Iterator[Mapping[str, Any]]:
-        """Return every item of a list. Raises SmokeError if a page cannot be read."""
+        """Yield every item of a list. Raises SmokeError if a page cannot be read."""
         continuation: str | None = ""
         while continuation is not None:
             more = {"continuation": continuation} if continuation else {}
@@ -108,7 +108,7 @@ class Arm:
     credential: TokenCredential
 
     def function_key(self, function: str) -> AzureKeyCredential:
-        """Return the function app's default key, in a credential, which does not show it. The master key is never used."""
+        """Return the default key of the function app, in a credential that does not print it. Never return the master key."""
         what, deploy = "no key of the function app", "run azd deploy, then try again in a minute"
         answer = self._post(f"{function}/host/default/listkeys", KEYS_VERSION, what)
         keys = answer.body.get("functionKeys") or {}
@@ -117,14 +117,14 @@ class Arm:
         return AzureKeyCredential(keys.get("default") or next(iter(keys.values())))
 
     def wait_for_spans(self, workspace: str, transfers: Sequence[str]) -> int:
-        """Return the number of spans of these transfers in the log, as soon as there is one; they take minutes to arrive."""
+        """Wait for the first span of these transfers in the log, which takes minutes; return the number of spans, 0 if none."""
         end = time.monotonic() + SPAN_SECONDS
         while not (found := self._count(workspace, transfers)) and time.monotonic() + SPAN_PAUSE < end:
             time.sleep(SPAN_PAUSE)
         return found
 
     def _count(self, workspace: str, transfers: Sequence[str]) -> int:
-        """Return the number of spans; a table's keys are capitalized in some versions of the API."""
+        """Return the number of spans. Some versions of the API capitalize the keys of a table, so both forms are read."""
         what, query = "the spans could not be queried", {"query": span_query(transfers)}
         answer = self._post(f"{workspace}/api/query", QUERY_VERSION, what, query)
         if answer.status != HTTPStatus.OK:

@@ -1,6 +1,6 @@
-"""What a run needs to know: the app's address, its routes and their blobs. From azd, from a file, or from the local stack.
+"""The deployment under test: the app's address and its routes, read from azd, from a file, or for the local stack.
 
-Each function that reads or checks something raises SmokeError with the fix.
+The functions raise SmokeError, with the fix, for input that is missing or invalid.
 """
 
 import json
@@ -43,7 +43,7 @@ class Route:
     suffix: str
     engine: str
 
-    def carry(self, blob: Blob) -> Blob | None:
+    def target_of(self, blob: Blob) -> Blob | None:
         """Return the target of a blob; None if the route does not copy it."""
         if (blob.endpoint, blob.container) != (self.source.endpoint, self.source.container):
             return None
@@ -52,13 +52,13 @@ class Route:
         return replace(self.target, name=self.target.name + blob.name.removeprefix(self.source.name))
 
 
-def journey(routes: Iterable[Route], blob: Blob) -> Iterator[tuple[Route, Blob]]:
-    """Return every route that copies a blob, with the target; a target that is another route's source goes on from there."""
+def all_targets(routes: Iterable[Route], blob: Blob) -> Iterator[tuple[Route, Blob]]:
+    """Yield each route that copies a blob, with the target; then the routes that copy this target on, and so forth."""
     routes = tuple(routes)
     for route in routes:
-        if (target := route.carry(blob)) is not None:
+        if (target := route.target_of(blob)) is not None:
             yield route, target
-            yield from journey(routes, target)
+            yield from all_targets(routes, target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +79,8 @@ def from_azd() -> Deployment:
         raise SmokeError(f"azd is not on PATH. Fix: {fix}")
     done = subprocess.run([azd, *COMMAND], capture_output=True, text=True, timeout=120, check=False)  # noqa: S603  # azd
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1][:300]
-        raise SmokeError(f"azd env get-values failed: {said}. Fix: azd up, or azd env select <name>")
+        output = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1][:300]
+        raise SmokeError(f"azd env get-values failed: {output}. Fix: azd up, or azd env select <name>")
     return from_json(done.stdout, "the azd environment")
 
 

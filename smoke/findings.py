@@ -10,7 +10,7 @@ from rich.table import Table
 from smoke.deployment import Route
 from smoke.story import Sample
 
-# The detail of `source_unreadable` where the app could read the source and the target's service could not.
+# The detail of `source_unreadable` if the app could read the source, but the target's service could not.
 UNREADABLE = "the target's service cannot read the source"
 DOCS = {
     "health": "docs/operating.md, First look",
@@ -102,7 +102,7 @@ def summary(what: str, found: Sequence[Finding]) -> str:
 
 
 def table(found: Sequence[Finding]) -> Table:
-    """Return a row for each finding."""
+    """Return a table with a row for each finding."""
     shown = Table("tried", "route", "result", "seen")
     for finding in found:
         colour = COLOURS.get(finding.result, "default") if finding.works else "red"

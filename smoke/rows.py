@@ -1,4 +1,4 @@
-"""What a run proves, or refutes, of the list in docs/unproven.md: by stable keys, without the names of accounts or blobs."""
+"""The results of a run for the rows of docs/unproven.md, by the keys of the rows. They name no account and no blob."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,16 +6,19 @@ from smoke.findings import Finding, Result, summary
 
 
 def rows(env: Mapping[str, str], found: Sequence[Finding]) -> dict[str, str]:
-    """Return by key what was seen: on open accounts nothing about closed ones, on the local stack nothing."""
+    """Return a result for each row that the run tested.
+
+    The local stack tests none of them. Accounts without a firewall test none of the rows about closed accounts.
+    """
     if not env:  # the local stack
         return {}
     canary, started = summary("canary", found), summary("health", found)
     read = any(finding.result is Result.LET_THROUGH for finding in found)
     seen = {
-        "deployment": f"{started}; {canary}; what azd asked was not seen",
-        "function-key": "it was given",
+        "deployment": f"{started}; {canary}; the test does not see the questions of azd",
+        "function-key": "Azure Resource Manager returned it",
         "event-delivery": canary,
-        "user-delegation-key": "a source was read by one" if read else "no source was read",
+        "user-delegation-key": "a source was read with it" if read else "no source was read",
     }
     seen |= {finding.what: finding.seen for finding in found if finding.what == "spans"}
     if env.get("APP_SUBNET"):
@@ -23,17 +26,17 @@ def rows(env: Mapping[str, str], found: Sequence[Finding]) -> dict[str, str]:
         accounts = "existing accounts among them" if existing else "trusted services off"
         engines = "; ".join(summary(name, found) or f"{name} not used" for name in ("sync", "async"))
         seen["engines-closed-accounts"] = f"over {_network(env)}, {accounts}: {engines}"
-        seen["event-delivery-closed"] = f"its delivery: {canary}; its dead letters were not tried"
+        seen["event-delivery-closed"] = f"delivery: {canary}; undelivered events: not tested"
         seen["host-closed-state"] = f"over {_network(env)}: {started}"
         seen |= {} if existing else {"copy-scope": engines}
     if env.get("DURABLE_BACKEND") == "scheduler":
         seen["scheduler-start"] = seen["scheduler-role"] = f"{started}; {canary}"
-        seen["scheduler-api"] = f"restart: {summary('replay', found)}; the others were not tried"
+        seen["scheduler-api"] = f"restart: {summary('replay', found)}; lists, cancel, purge and watchdog: not tested"
     return seen
 
 
 def about(env: Mapping[str, str], version: str, date: str) -> dict[str, str]:
-    """Return what the rows depend on."""
+    """Return the version and the configuration for which the rows hold."""
     return {
         "version": version,
         "date": date,

@@ -1,4 +1,4 @@
-"""The blobs at both ends of a route, with the access that the person who runs this has."""
+"""The blobs at both ends of a route, accessed with the token of the person who runs the test."""
 
 import hashlib
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from smoke.deployment import Blob, SmokeError, is_loopback
 
 # Published by Microsoft for the emulator, so not a secret: https://learn.microsoft.com/azure/storage/common/storage-connect-azurite
 EMULATOR_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-# The SDK waits fifteen seconds before its first retry by default.
+# By default the SDK waits fifteen seconds before its first retry.
 OPTIONS: dict[str, Any] = {"retry_total": 3, "initial_backoff": 1, "connection_timeout": 20, "read_timeout": 60}
 # https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes. A firewall and a missing role are both a 403;
 # only the code tells them apart.
@@ -27,7 +27,7 @@ CODES = {
     "subscription's tenant>, and azd env set AZURE_TENANT_ID <the same>",
     "MetadataTooLarge": "the service accepts less metadata than the app expects",
 }
-# The codes while a new role assignment or firewall rule has not taken effect yet.
+# The codes that the service returns until a new role assignment or firewall rule takes effect.
 TEMPORARY = frozenset({"AuthorizationFailure", "AuthorizationPermissionMismatch"})
 
 
@@ -48,7 +48,7 @@ class Storage:
             service.close()
 
     def put(self, blob: Blob, data: bytes, metadata: dict[str, str] | None = None, *, append: bool = False) -> None:
-        """Create or overwrite a blob: a block blob, or an append blob, which `sync` cannot copy, whatever its size."""
+        """Create or overwrite a blob: a block blob, or an append blob, which `sync` cannot copy at any size."""
         kind = BlobType.APPENDBLOB if append else BlobType.BLOCKBLOB
         with asking("write", blob.endpoint):
             self._client(blob).upload_blob(data, blob_type=kind, metadata=metadata, overwrite=True, max_concurrency=4)
@@ -65,7 +65,10 @@ class Storage:
 
     def digest(self, blob: Blob) -> str | None:
         """Return the SHA-256 of a blob's stored bytes; None if the blob does not exist."""
-        digest, read = hashlib.sha256(), False
+        digest, read = (
+            hashlib.sha256(),
+            False,
+        )  # `read` stays False if the blob does not exist: `asking` suppresses this
         with asking("read", blob.endpoint):
             for chunk in self._client(blob).download_blob(decompress=False).chunks():
                 digest.update(chunk)

@@ -1,4 +1,4 @@
-"""The steps that `make smoke` and `make demo` share: put blobs, watch their transfers, fix and replay those that fail."""
+"""The steps that `make smoke` and `make demo` share: upload blobs, follow their transfers, fix and replay failures."""
 
 import hashlib
 import time
@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Any
 
 from smoke.api import App
-from smoke.deployment import Blob, Route, SmokeError, journey
+from smoke.deployment import Blob, Route, SmokeError, all_targets
 from smoke.storage import TEMPORARY, Storage
 
 POLL = 0.5
@@ -48,7 +48,7 @@ class Sample:
 
     @property
     def label(self) -> str:
-        """The blob's name with its route's."""
+        """The names of the route and of the blob."""
         return f"{self.route.name}: {self.blob.name}"
 
     @property
@@ -86,7 +86,8 @@ class Sample:
 class Story:
     """The steps, each with a heading. They wait until `time.monotonic()` is `end`; `say` prints a line.
 
-    `patience` is for how many seconds a refusal may be a role that has not taken effect yet; this time is added to `end`.
+    A new role takes minutes to take effect. So a call that the service refuses is repeated for up to `patience` seconds in
+    total, and each wait moves `end` back.
     """
 
     def __init__(self, app: App, storage: Storage, end: float, say: Callable[[str], None], patience: float = 0) -> None:
@@ -130,15 +131,16 @@ class Story:
         for sample in self.samples:
             if sample.fix:
                 self._follow(sample)
-                sample.problem = self._replayed(sample, sample.fix)
+                sample.problem = self._replay_one(sample, sample.fix)
 
     def clean(self, run: str, routes: Iterable[Route]) -> list[str]:
-        """Delete every blob of the run, and return what is left or went wrong.
+        """Delete every blob of the run; return the problems and the names of the blobs that are left.
 
-        Sources are deleted first, so that a transfer that starts now finds nothing to copy; targets last, since running
-        transfers may still write them. `run` is in every blob's name. `routes` are all routes: others may copy a blob, too.
+        Sources are deleted first, so that a transfer that starts now finds nothing to copy. Targets are deleted last, since
+        running transfers may still write them. `run` is part of every blob's name. `routes` are all routes of the app,
+        because untested routes may copy the blobs too.
         """
-        reached = [step for sample in self.samples for step in journey(routes, sample.blob)]
+        reached = [step for sample in self.samples for step in all_targets(routes, sample.blob)]
         sources, targets = [sample.blob for sample in self.samples], [target for _, target in reached]
         problems = self._delete(sources)
         problems += self._end_transfers(run, sorted({route.name for route, _ in reached}))
@@ -178,14 +180,14 @@ class Story:
                         handled.add(transfer)
                 for dead_letter in dead_letters:
                     self.app.ask("POST", f"/dead-letters/{dead_letter}/replay")
-                handled |= dead_letters  # a replay is not cancelled: it ends by itself
+                handled |= dead_letters  # a replayed transfer needs no cancel: without its source it ends `superseded`
                 time.sleep(2 * POLL)
         except SmokeError as error:
             return [str(error)]
         return [f"transfers were still running after {CLEAN_SECONDS} s"]
 
-    def _replayed(self, sample: Sample, fix: Callable[[Blob], str]) -> str:
-        """Fix and replay; return what went wrong, or nothing."""
+    def _replay_one(self, sample: Sample, fix: Callable[[Blob], str]) -> str:
+        """Fix and replay one blob; return the problem, empty if there is none."""
         if sample.transfer.get("state") != "dead_lettered":
             return f"expected a dead letter: {sample.outcome()}"
         failed = sample.transfer["id"]
@@ -239,5 +241,5 @@ class Story:
 
 
 def size(count: int) -> str:
-    """Return a number of bytes for a person."""
+    """Return a number of bytes as text, in B or MiB."""
     return f"{count:,} B" if count < MIB else f"{count / MIB:,.0f} MiB"

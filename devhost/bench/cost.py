@@ -52,11 +52,11 @@ PARTITIONS, POLL_SECONDS, SCALE_SECONDS = 4, 5, 10
 # The queue requests of the timer `drain`: the length of `blob-events`, and the messages of the poison queue.
 DRAIN_REQUESTS = 2
 Item = tuple[str, Mapping[str, float]]
-"""A row of a bill: its name, and how many of what by price."""
+"""A row of a bill: its name, and quantities by the name of their price."""
 
 
 def main() -> int:
-    """Count, print the tables, save the counts if asked to; return the exit code."""
+    """Count and print the tables, save the counts with `--json`, and return the exit code."""
     parser = argparse.ArgumentParser("python -m devhost.bench.cost", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help=f"save the counts ({COUNTS.relative_to(ROOT)})")
     arguments = parser.parse_args()
@@ -139,7 +139,7 @@ def _run_timer(stack: LocalStack, name: str) -> dict[str, int] | None:
 
 
 def tables(counts: Mapping[str, Any] | None = None) -> str:
-    """Return the Markdown of docs/cost.md: a million blobs, and a month without any. By default by counts.json."""
+    """Return the tables of docs/cost.md: a million blobs, and a month without any. The default counts are counts.json."""
     counts = counts or json.loads(COUNTS.read_text())
     blobs = small, large = counts["small"], counts["large"]
     lines = [
@@ -159,9 +159,9 @@ def tables(counts: Mapping[str, Any] | None = None) -> str:
         [
             *lines,
             "",
-            f"Each further look at a copy: ${_million([look(large['line_bytes'])])} a million, alone.",
-            f"Into another region: ${_million([('', {'egress-gb': GIB / 1e9})])} more for a million GiB.",
-            f"Free each month, and not deducted: {FREE}.",
+            f"Each further poll of a pending copy: ${_million([poll(large['line_bytes'])])} a million, if no other function runs.",
+            f"To another region: ${_million([('', {'egress-gb': GIB / 1e9})])} more for a million GiB.",
+            f"Azure's free monthly amounts are not deducted: {FREE}.",
             "",
             "| a month without a blob | | $ |",
             "| --- | ---: | ---: |",
@@ -204,11 +204,11 @@ def task_hub(activities: float, timers: float) -> tuple[float, float]:
     return 4 * messages, 3 * episodes + 3
 
 
-def look(line_bytes: float) -> Item:
-    """Return the bill of one more look at a copy: a HEAD, an activity, a timer, three executions, a line, a second."""
+def poll(line_bytes: float) -> Item:
+    """Return the bill of one more poll of a copy: a HEAD, an activity, a timer, three executions, a line, a second."""
     (queues, tables), (fewer_queues, fewer_tables) = task_hub(2, 1), task_hub(1, 0)
     hub = {"queue": queues - fewer_queues, "table": tables - fewer_tables}
-    return "look", {"blob-other": 1, **hub, "execution": 3, "log-kb": _log_kb(3, 1, line_bytes), **_gb_seconds(0, 1)}
+    return "poll", {"blob-other": 1, **hub, "execution": 3, "log-kb": _log_kb(3, 1, line_bytes), **_gb_seconds(0, 1)}
 
 
 def idle(timers: Mapping[str, Any]) -> list[Item]:
@@ -223,7 +223,7 @@ def idle(timers: Mapping[str, Any]) -> list[Item]:
         ("executions of the timers", {"execution": runs}),
         ("requests of the timers to blobs", asked),
         ("requests of the timers to queues", {"queue": DRAIN_REQUESTS * timers["drain"]["runs"]}),
-        ("looks at queues, by the host and for scaling", {"queue": polls * MONTH_SECONDS}),
+        ("polls of queues, by the host and the scale controller", {"queue": polls * MONTH_SECONDS}),
         ("leases of the task hub's partitions", {"table": (1 + PARTITIONS) / SCALE_SECONDS * MONTH_SECONDS}),
         ("log of the timers, KB", {"log-kb": _log_kb(runs, runs, 0)}),
         ("alert rules", {"alert": alerts()}),
@@ -236,14 +236,14 @@ def alerts() -> int:
 
 
 def alone(blob: Mapping[str, Any]) -> Item:
-    """Return the time of a single blob: the trigger, the start and each look after a timer are billed separately."""
+    """Return the time of a blob that runs alone: the trigger, the start and each poll after a timer are billed separately."""
     least, seconds = ASSUMED["minimum_seconds"], blob["active_seconds"]
     durable = max((1 + blob["timers"]) * least, seconds["durable"])
     return "GB-seconds, alone", _gb_seconds(max(least, seconds["accept"]), durable)
 
 
 def among_many(blob: Mapping[str, Any]) -> Item:
-    """Return a blob's share of the time: the blobs of the same seconds share it."""
+    """Return the time of a blob among many, which share the billed seconds."""
     return "GB-seconds, among many", _gb_seconds(**blob["active_seconds"])
 
 

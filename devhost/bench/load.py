@@ -22,13 +22,13 @@ KIB, MIB, GIB = 1024, 1024**2, 1024**3
 SMALL = KIB
 BLOCK = 64 * MIB
 AT_ONCE = 16
-LOOK_SECONDS = 0.25
-# The longest time without an end; the largest copy takes a hundredth of a second for each MiB.
-PATIENCE = 180.0
+POLL_SECONDS = 0.25
+# The load fails if no transfer ends for so long. The largest copy takes a hundredth of a second for each MiB.
+STALL_SECONDS = 180.0
 WARM_UP = "first"
-# Exported variables are for the person's own stack; only the copy's speed applies here, too.
-OURS = ("AZURITE_", "DEVHOST_", "AzureWebJobs", "EVENTS", "HOST", "ROUTES", "WINDOW_SECONDS")
-PASSED_ON = ("DEVHOST_COPY_RATE", "DEVHOST_COPY_SECONDS")
+# The user exports these variables for another stack. Here only those in KEPT apply.
+IGNORED = ("AZURITE_", "DEVHOST_", "AzureWebJobs", "EVENTS", "HOST", "ROUTES", "WINDOW_SECONDS")
+KEPT = ("DEVHOST_COPY_RATE", "DEVHOST_COPY_SECONDS")
 Progress = Callable[[int, int], None]
 """Called repeatedly with the number of blobs put and of transfers ended."""
 
@@ -53,13 +53,13 @@ class Load:
 
 
 def check_host() -> None:
-    """Raise StackError on another host than the stand-in, whose store has the counts."""
+    """Raise StackError if HOST selects another host than the stand-in, because only the stand-in's store has the counts."""
     if os.environ.get("HOST"):
         raise StackError("the counts come from the stand-in's store. Fix: unset HOST")
 
 
 def run(load: Load, state: Path, log: IO[str], progress: Progress) -> Result:
-    """Start a stack in `state`, measure the load and stop the stack; raises StackError."""
+    """Start a stack in `state`, measure the load and stop the stack. Raises StackError if the stack fails."""
     began = time.monotonic()
     with LocalStack(environment(state), output=log) as stack:
         return measure(load, stack, progress, time.monotonic() - began)
@@ -74,13 +74,13 @@ def environment(state: Path) -> dict[str, str]:
     """Return the variables of a separate stack: free ports, its folder, and the window of Azure."""
     host, blob, queue, table = map(str, free_ports(4))
     return {
-        **{name: value for name, value in os.environ.items() if name in PASSED_ON or not name.startswith(OURS)},
+        **{name: value for name, value in os.environ.items() if name in KEPT or not name.startswith(IGNORED)},
         "HOST_PORT": host,
         "AZURITE_BLOB_PORT": blob,
         "AZURITE_QUEUE_PORT": queue,
         "AZURITE_TABLE_PORT": table,
         "DEVHOST_STATE": str(state),
-        # With the local stack's window of one second, a busy machine would look a second time.
+        # With the local stack's window of one second, a busy machine would need a second look, and the counts would differ.
         "WINDOW_SECONDS": "15",
     }
 
@@ -150,13 +150,13 @@ class _Bench:
         put = asyncio.create_task(putting)
         seen, moved = -1, time.monotonic()
         while seen < wanted or not put.done():
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
             if put.done():
                 put.result()
             if gone := self.stack.ended():
                 raise StackError(f"{gone} stopped unexpectedly; see its output above")
             before, seen = seen, self.hub.ended()
             moved = time.monotonic() if seen != before else moved
-            if time.monotonic() - moved > PATIENCE:
-                raise StackError(f"no transfer ended within {PATIENCE:.0f} s; {seen} of {wanted} have ended")
+            if time.monotonic() - moved > STALL_SECONDS:
+                raise StackError(f"no transfer ended within {STALL_SECONDS:.0f} s; {seen} of {wanted} have ended")
             self.progress(len(self.acknowledged), seen)

@@ -1,4 +1,4 @@
-"""What a load used: the host's store and meter, the proxy's request log, and the kernel's figures about processes."""
+"""The resources that a load used, from the host's store and meter, the proxy's request log, and /proc."""
 
 import json
 import os
@@ -97,9 +97,10 @@ class Usage:
 def per_blob(
     requests: Iterable[dict[str, Any]], transfers: Iterable[Transfer]
 ) -> tuple[list[tuple[dict[str, int], int]], int]:
-    """Return the app's requests for a blob (its source, target and record), with the number of blobs that had just these.
+    """Return each combination of the app's requests for one blob, with the number of blobs that had it, and a number.
 
-    The second value is the number of the app's requests that belong to none of the blobs.
+    The requests for a blob are those about its source, its target and its record. The number counts the app's requests that
+    belong to none of the blobs.
     """
     transfers = list(transfers)
     owner = {transfer.name: transfer.id for transfer in transfers}

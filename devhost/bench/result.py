@@ -1,4 +1,4 @@
-"""The figures of loads: as a table, as JSON, and whether they depend on the number of blobs."""
+"""The figures of loads as a table and as JSON, and a check that they do not depend on the number of blobs."""
 
 import json
 import math
@@ -41,8 +41,8 @@ class Result:
     """A load's figures; docs/performance.md explains what is counted and how.
 
     Per blob: `activities`, `timers`, `cpu_seconds` by process, `executions` by function, and `active_seconds`, in which at
-    least one function of a group ran. `requests` are the requests for a blob with the number of blobs that had just these,
-    the most frequent first. `history_rows` has each number of rows that occurs.
+    least one function of a group ran. `requests` lists each combination of requests for one blob with the number of blobs that
+    had it, the most frequent first. `history_rows` has each number of rows that occurs.
     """
 
     load: str

@@ -26,7 +26,7 @@ def parse(text: str) -> datetime:
 
 
 def sortable(moment: datetime) -> str:
-    """Format a time for the store: texts sort as the times do."""
+    """Format a time for the store, so that the texts sort in order of time."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 

@@ -1,6 +1,7 @@
 """The host's configuration: the environment and `host.json`, with the refusals of the real host.
 
-As there, unknown keys are ignored silently. The refused values were measured: a real host with one never answers.
+Like the real host, it ignores unknown keys silently. The refused values were measured: with one of them, a real host never
+answers.
 """
 
 import json
@@ -80,7 +81,9 @@ def load(app: Path, environment: Mapping[str, str]) -> Config:
     if durable.get("extendedSessionsEnabled"):
         raise ConfigError("durableTask.extendedSessionsEnabled must not be true: Python has no extended sessions")
     if not HUB_NAME.fullmatch(hub):
-        raise ConfigError(f"durableTask.hubName is '{hub}': letters and digits only, 3 to 45 of them, a letter first")
+        raise ConfigError(
+            f"durableTask.hubName is '{hub}'; it must be 3 to 45 letters and digits and start with a letter"
+        )
     return Config(
         app=app,
         port=_number(environment, "HOST_PORT", 7071),

@@ -1,7 +1,7 @@
 """Runs the orchestrations: takes messages, plays episodes, runs activities, fires timers.
 
-An orchestrator is called on the event loop itself, between two awaits. It never waits, so an episode is one transaction
-that nothing can interleave with. Up to `maxConcurrentActivityFunctions` activities run beside it.
+An episode calls the orchestrator on the event loop and does not await anything, so no other task can interleave with its
+transaction. Up to `maxConcurrentActivityFunctions` activities run concurrently.
 """
 
 import asyncio
@@ -20,8 +20,10 @@ from devhost.host.worker import FunctionError, Worker
 
 log = logging.getLogger("host.durable")
 GATHER = 0.001
-"""Seconds from a message to its episode. Answers of that time share it, as between two queue polls of the real host."""
+"""Seconds from a message to its episode. Messages that arrive in this time share the episode, as between two queue polls of
+the real host."""
 EARLY = 0.9
+"""With `DEVHOST_EARLY_TIMERS=1`, timers fire up to this many seconds early."""
 CHILD_STACK = (
     "   at System.Threading.Tasks.Task.ThrowIfExceptional(Boolean includeTaskCanceledExceptions)\n"
     "   at Microsoft.Azure.WebJobs.Extensions.DurableTask.TaskOrchestrationShim.InvokeUserCodeAndHandleResults("
@@ -66,7 +68,7 @@ class Engine:
             for instance in ready:
                 try:
                     self._play(instance)
-                except Exception:  # its messages stay; the other instances go on
+                except Exception:  # its messages stay, and the other instances continue
                     log.exception("an episode of %s cannot be played", instance)
                 await asyncio.sleep(0)
 
@@ -81,7 +83,7 @@ class Engine:
         await asyncio.gather(*self._running, return_exceptions=True)
 
     def _play(self, name: str) -> None:
-        """Play one episode, and at once the next while it continues as new: no message arrives between the two."""
+        """Play one episode, and immediately the next while it continues as new: no message can arrive in between."""
         while (instance := self.store.get(name)) and self._episode(instance):
             pass
 
@@ -90,7 +92,7 @@ class Engine:
         history = self.store.history(instance.id)
         is_started = history or (inbound and inbound[0]["EventType"] == events.Kind.EXECUTION_STARTED)
         if not instance.live or not inbound or not is_started:
-            # A message for an ended instance, or one that overtook the start, has no effect.
+            # A message for an ended instance, or one that arrived before the start, has no effect.
             self.store.consume(seqs)
             return False
         result = episode.run(history, inbound, self._orchestrate, continued=instance.continued and not history)
@@ -213,7 +215,7 @@ class Engine:
 def failure_details(error: FunctionError) -> str:
     """Return `TaskFailed.Details`: JSON of a .NET exception that wraps the worker's answer.
 
-    The SDK appends it to the reason, so an app that parses or cuts exception texts must meet it here as well.
+    The SDK appends it to the reason, so an app that parses or cuts exception texts receives it here as well.
     """
     rpc = {
         "$type": "Microsoft.Azure.WebJobs.Script.Workers.Rpc.RpcException, Microsoft.Azure.WebJobs.Script",

@@ -45,7 +45,7 @@ class Admin:
         self._fired: set[asyncio.Task[None]] = set()
 
     async def answer(self, request: web.Request, path: str) -> web.Response:  # noqa: PLR0911  # one return for each page
-        """Answer a call. All pages but the welcome page require the master key."""
+        """Answer a call. All pages except the welcome page require the master key."""
         if path == "/":
             return web.Response(body=WELCOME.encode(), content_type="text/html")
         if not self._keys.admits(request, "ADMIN"):
@@ -125,7 +125,7 @@ class Front:
         return rpc_port
 
     async def close_public(self) -> None:
-        """Accept no more requests on the public port and let running ones finish."""
+        """Stop accepting requests on the public port, and let running ones finish."""
         await self._runners.pop().cleanup()
 
     async def close(self) -> None:
@@ -192,6 +192,6 @@ def _app(handler: Handler) -> web.Application:
 
 
 async def _drop_content_type(_request: web.Request, response: web.StreamResponse) -> None:
-    """Like Kestrel, send no content type with an empty answer."""
+    """Remove the content type of an empty response, as Kestrel does."""
     if isinstance(response, web.Response) and not response.body and "application/octet-stream" in response.content_type:
         response.headers.popall("Content-Type", None)

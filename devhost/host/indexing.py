@@ -1,7 +1,7 @@
 """Loads `function_app.py` and checks its functions as the real Python worker does.
 
 Mirrors `Registry.add_indexed_function` and `index_function_app` of the worker (azure-functions-runtime 1.3). An error
-here loses the *whole* app, on Azure too: the host then runs without any function.
+disables the *whole* app, as on Azure: the host then runs without any function.
 """
 
 import importlib
@@ -77,7 +77,7 @@ def converter(binding: str) -> Any:
 
 
 def load(folder: Path) -> list[Function]:
-    """Import the app, or import it again, and check its functions. Any error that this raises loses the app."""
+    """Import the app, or import it again, and check its functions. Any exception disables all of them."""
     for name in [name for name, module in sys.modules.items() if _is_of(folder, module)]:
         del sys.modules[name]
     if str(folder) not in sys.path:
@@ -123,7 +123,7 @@ def _check(function: Any) -> Function:
 
 
 def _check_parameter(name: str, binding: Any, hint: Any) -> str:
-    """Return the type of a parameter's converter, which must be able to make what the annotation says."""
+    """Return the type of a parameter's converter, after a check that it can produce the annotated type."""
     if int(binding.direction) != DIRECTION_IN:
         raise FunctionLoadError(name, f"this host does not support the output binding {binding.name} ({binding.type})")
     if hint is None:

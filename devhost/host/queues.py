@@ -6,7 +6,7 @@ Mirrors `QueueListener` and `QueueProcessor` of the storage extension 5.3.10. Me
 - The top-level properties of a JSON message replace the trigger's metadata of the same name. A property that cannot be
   converted fails every delivery without reaching the function.
 - A message that is processed when the host ends is not released. It stays invisible until its lock ends.
-- A batch with a text that XML cannot hold (a raw U+0001 or U+FFFE) stays invisible as a whole until the lock ends.
+- A batch with a text that XML does not allow (a raw U+0001 or U+FFFE) stays invisible as a whole until the lock ends.
 """
 
 import asyncio
@@ -87,7 +87,7 @@ class QueueListener:
 
     async def _receive(self) -> list[QueueMessage]:
         size = self._queues.batch_size
-        # No retries: Azurite locks a batch with a text beyond XML and then answers 500. A retry would lock another one.
+        # No retries: if a text is not valid in XML, Azurite locks the batch and answers 500. A retry would lock another batch.
         pages = self._client.receive_messages(
             messages_per_page=size, max_messages=size, visibility_timeout=LEASE, retry_total=0
         )
@@ -160,7 +160,7 @@ class QueueListener:
         await self._worker.invoke(self.function, Datum(text, "string"), metadata or {})
 
     def _decode(self, text: str) -> bytes | None:
-        """Decode a body; None if it is not the base64 that it should be. .NET skips white space."""
+        """Decode a body; None if the queue expects base64 and the body is not valid. .NET skips white space."""
         if self._queues.encoding == "none":
             return text.encode()
         try:
@@ -173,7 +173,7 @@ class QueueListener:
         return self.queue.endswith(POISON)
 
     async def _failed(self, message: QueueMessage, *, lost: bool) -> None:
-        if self._is_poison:  # not released, so that it does not reappear at once
+        if self._is_poison:  # the lock is kept, so that the message does not reappear immediately
             return
         if (message.dequeue_count or 0) >= self._queues.max_dequeue_count:
             await self._poison(message)
@@ -182,7 +182,7 @@ class QueueListener:
         await self._client.update_message(message, visibility_timeout=int(pause.total_seconds()))
 
     async def _poison(self, message: QueueMessage) -> None:
-        """Move the raw text to the poison queue, which is created on demand. A poison queue has none of its own."""
+        """Move the raw text to the poison queue, which is created on demand. For a poison queue, do nothing."""
         if self._is_poison:
             return
         poison = self._service.get_queue_client(f"{self.queue}{POISON}")

@@ -1,8 +1,8 @@
-"""Replays the action list of one orchestrator call against the history: what is new, what is open, what is done.
+"""Replays the action list of one orchestrator call against the history, and finds the new, the open and the finished work.
 
 Mirrors `OutOfProcOrchestrationShim` (the list) on top of `TaskOrchestrationContext` (the ids) of the real host. The
 whole list is replayed each time and never compared with the last one, because ids are assigned in order of scheduling
-and those of retries interleave with later actions. The SDK derives the same ids by itself: the two must agree.
+and those of retries interleave with later actions. The SDK derives the ids independently, and both must agree.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -167,7 +167,7 @@ class Replay:
         return self._schedule(lambda number: Child(number, name, data, instance, version))[1]
 
     def _set_timer(self, due: datetime, *, cancelled: bool = False) -> Promise:
-        """Set a timer. A cancelled one takes its number, but is over at once and keeps nothing open."""
+        """Set a timer. A cancelled one takes a number, but ends immediately and keeps no work open."""
         number, promise = self._schedule(lambda number: Timer(number, clock.stamp(due)))
         if cancelled:
             del self._open[number]

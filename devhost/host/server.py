@@ -167,8 +167,8 @@ class Host:
     def restart(self) -> None:
         """Restart the job host in this process, as the real one does after a change of the app's files or settings.
 
-        The engine does not stop, so orchestrators meanwhile meet a missing worker, as on the real host. host.json is not
-        read again.
+        The engine does not stop, so orchestrators that are called before the next worker is up fail, as on the real host.
+        host.json is not read again.
         """
         if not self._worker.up:
             return
@@ -200,7 +200,7 @@ class Host:
             listener.cancel()
 
     async def stop(self) -> None:
-        """Accept nothing new, let running work finish, cancel the rest. The client's RPC port closes last."""
+        """Stop accepting work, let running work finish, cancel the rest. The RPC port closes last, for running functions."""
         if self._replacing:
             self._replacing.cancel()
         self._silence()
@@ -228,7 +228,7 @@ class Host:
 
 
 def _load(config: Config) -> list[Function]:
-    """Load the app's functions. As on the real host, an error in one of them loses all, and the host still answers."""
+    """Load the app's functions. As on the real host, an error in one of them disables all, and the host still answers."""
     try:
         return indexing.load(config.app)
     except Exception as error:  # noqa: BLE001  # the app may raise anything while it is imported

@@ -2,7 +2,7 @@
 
 WAL with `synchronous=NORMAL`: a killed process loses no committed data. There is one connection, used on the event loop
 only, so there is a single writer and every `with store.transaction()` is atomic. Messages carry the execution that they
-belong to; those for a former one (after continue_as_new, a restart, a replacement) are dropped when they are taken.
+belong to; messages for an earlier execution (before continue_as_new, a restart or a replacement) are dropped when taken.
 """
 
 import json

@@ -23,7 +23,7 @@ log = logging.getLogger("host.timer")
 FIELDS = 6
 MONITORED = timedelta(minutes=1)
 MARGIN = 0.005
-"""Seconds added to a sleep, because one that ends too early would fire twice."""
+"""Seconds added to a sleep: if the sleep ended before the due time, the timer would fire twice."""
 
 
 class Schedule:

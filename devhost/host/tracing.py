@@ -1,6 +1,6 @@
 """Distributed traces: the trace of an orchestration, and the part of it that a function sees.
 
-Nothing is exported. Measured on the real host with `tracing.distributedTracingEnabled`: the ids exist all the same.
+No span is exported. Measured on the real host with `tracing.distributedTracingEnabled`: the ids exist even so.
 Each piece of work is a span (W3C trace context) below the span of its caller.
 """
 

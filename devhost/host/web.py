@@ -143,7 +143,7 @@ class Web:
             return web.Response(status=HTTPStatus.INTERNAL_SERVER_ERROR)
 
     def _find(self, method: str, path: str) -> tuple[Endpoint | None, dict[str, str]]:
-        """Find the function of a path and method. There is no HEAD for GET, no OPTIONS and no 405."""
+        """Find the function of a path and method. As on the real host, only the methods of a route match; others are a 404."""
         if path[: len(self._prefix)].lower() != self._prefix.lower():
             return None, {}
         rest = path[len(self._prefix) :]
@@ -156,7 +156,7 @@ class Web:
 async def _datum(request: web.Request, path: str, values: dict[str, str]) -> Datum:
     """Convert a request to what the worker receives."""
     query = request.rel_url.raw_query_string
-    # Measured: the body of a chunked request arrives empty. It is read all the same, to keep the connection usable.
+    # Measured: the body of a chunked request arrives empty. It must be read anyway, to keep the connection usable.
     body = await request.read()
     body = b"" if "chunked" in request.headers.get("Transfer-Encoding", "") else body
     parts = {

@@ -30,7 +30,7 @@ THREADS_PER_CORE = 6
 DOWN = 1.0
 """Seconds from the end of a worker until the next one is up. Measured: about one."""
 NOTICE = 0.05
-"""Seconds until the host has noticed the end; until then calls still go to the dead worker."""
+"""Seconds until the host notices the end of its worker; until then calls still go to the dead one."""
 DIED = f"{sys.executable} exited with code 137 (0x89)"
 MISSING = "Did not find any initialized language workers"
 
@@ -134,7 +134,7 @@ class Worker:
         self.load(functions)
 
     def load(self, functions: list[Function]) -> None:
-        """Become a new worker process with these functions."""
+        """Start a new worker with these functions, in place of one that died."""
         self.functions = functions
         self._lost: float | None = None
         self._threads = ThreadPoolExecutor(THREADS_PER_CORE * (os.cpu_count() or 1), "function")
@@ -143,7 +143,7 @@ class Worker:
         self._activities = {f.durable_name: f for f in functions if f.kind == "activityTrigger"}
 
     def close(self) -> None:
-        """Accept no more calls. Busy threads are not waited for."""
+        """Stop accepting calls. This does not wait for busy threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def die(self) -> int:
@@ -203,7 +203,7 @@ class Worker:
         """Call a function with its trigger's value. Raises FunctionError."""
         if loss := self._loss():
             raise WorkerLostError(loss)
-        function = self._named.get(function.name, function)  # a listener may hold that of an earlier worker
+        function = self._named.get(function.name, function)  # a listener may hold the function of an earlier worker
         call = asyncio.create_task(self._invoked(function, datum, metadata, trace))
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)

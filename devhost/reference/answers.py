@@ -19,14 +19,15 @@ SOURCES = {
     "JSD": "Azure/azure-sdk-for-js: recordings of 2021 to 2023",
     "JST": "Azure/azure-sdk-for-js: tests that assert on live answers",
     "[doc]": "Microsoft's page of that name",
-    "[sdk]": "code that an SDK has only because the service does it",
+    "[sdk]": "code in an SDK that handles this answer of the service",
     "#": "an issue or a pull request of that repository",
 }
 HEAD = """# What Azure Storage answers
 
-`make docs` writes this page from the marks on the tests: do not edit it. Each row is one fact, its source, and the test that
-shows that the local stack gives this answer, or that the app handles it. What the local stack cannot do is in
-[local-stack.md](local-stack.md#what-differs-from-azure).
+`make docs` generates this page from the `fact` decorators of the tests: do not edit it. Each row is one fact, its source, and
+a test. The test shows that the local stack gives this answer, or that the app handles it. [The local
+stack](local-stack.md#what-differs-from-azure) lists the differences that remain. "On request": the local stack gives this
+answer only if a test asks for it.
 """
 
 
@@ -41,7 +42,7 @@ class Fact:
 
 
 def facts() -> list[Fact]:
-    """Returns all facts by request, in the order of the tests."""
+    """Return all facts by request, in the order of the tests."""
     found = [fact for folder in FOLDERS for fact in _of(folder)]
     return sorted(found, key=lambda fact: fact.request)
 
@@ -59,10 +60,10 @@ def _of(folder: str) -> Iterator[Fact]:
 
 
 def page() -> str:
-    """Returns the page `service-answers.md`."""
+    """Return the page `service-answers.md`."""
     all_facts = facts()
     legend = "".join(f"| {key} | {what} |\n" for key, what in SOURCES.items() if what)
-    parts = [HEAD, f"{len(all_facts)} facts.\n", f"| source | is |\n| --- | --- |\n{legend}"]
+    parts = [HEAD, f"{len(all_facts)} facts.\n", f"| source | meaning |\n| --- | --- |\n{legend}"]
     for request, group in groupby(all_facts, key=lambda fact: fact.request):
         rows = "".join(f"| {fact.answer} | {fact.source} | `{fact.test}` |\n" for fact in group)
         parts.append(f"## {request}\n\n| Azure | source | shown by |\n| --- | --- | --- |\n{rows}")

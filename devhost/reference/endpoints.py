@@ -196,10 +196,10 @@ STARTS = {
         ),
     ),
     JobKind.RECONCILE: (
-        "Compare a route's source with its target, and share what is missing or stale, at a limited rate",
+        "Compare a route's source with its target, and share missing and stale blobs, at a limited rate",
         (
-            "The job first compares the two lists, then shares what is missing or stale. A dry run only compares. Starting two "
-            "jobs is safe: each transfer runs once."
+            "The job first lists both sides, then starts a transfer for each missing or stale blob. A dry run ends after the first "
+            "step. Starting two jobs is safe: each transfer runs once."
         ),
     ),
 }
@@ -250,7 +250,7 @@ def _health(*, up: bool) -> JSON:
 
 OPERATIONS["health"] = Operation(
     "health",
-    "What works and what does not",
+    "The health of the app: one check for each requirement",
     {
         200: response("Everything works.", _health(up=True), EXAMPLES["Health"]),
         503: response(

@@ -11,19 +11,19 @@ ROW = re.compile(r"(?:map\( ?([\w.]+|union\(\w+, \w+\)), \w+ => )?row\((\w+), (\
 PRINCIPALS = {
     "app": "the app",
     "topic": "each source account's Event Grid topic",
-    "me": "who deploys, with `TESTER_ACCESS`",
+    "me": "the principal who deploys, with `TESTER_ACCESS`",
 }
 SCOPES = {
     "plain.from": "each source container",
     "plain.to": "each target container",
     "plain.tagged": "each source and target container, with `CARRY_TAGS`, in place of the roles above",
     "signers": "each source account",
-    "own": "the state account",
-    "inbox": "the events account",
+    "stateScope": "the state account",
+    "eventsScope": "the events account",
     "insights": "Application Insights",
     "hubs": "the task hub of the scheduler, with `DURABLE_BACKEND` `scheduler`",
     "union(sources, targets)": "each source and target container",
-    "letters": "the container `dead-letters`",
+    "deadLetterScope": "the container `dead-letters`",
 }
 # param <name> = ... readEnvironmentVariable('<variable>', '<default>') ...
 PARAMETER_VALUE = re.compile(
@@ -42,7 +42,7 @@ FROM_AZD = {"AZURE_ENV_NAME": "azd asks", "AZURE_LOCATION": "azd asks", "AZURE_P
 
 
 def roles() -> str:
-    """The roles that a deployment assigns."""
+    """Return the table of the roles that a deployment assigns."""
     text = (INFRA / "roles.bicep").read_text()
     names = dict(ROLE.findall(text))
     rules = " ".join(text[text.index("var table = ") : text.index("module assignments")].split())
@@ -52,13 +52,13 @@ def roles() -> str:
     rows = []
     for over, who, role, at, reason in found:
         scope = over if at == "at" else at
-        for_each = {"hubs": "hubs", "testers": "letters"}.get(over, scope)
+        for_each = {"hubs": "hubs", "testers": "deadLetterScope"}.get(over, scope)
         rows.append((PRINCIPALS["me" if who == "me" else who], names[role], SCOPES[for_each], reason))
     return table(("who", "role", "on", "for"), rows)
 
 
 def parameters(page: str) -> str:
-    """The deployment parameters of one page: `azure`, `network` or `scale`."""
+    """Return the table of the deployment parameters of one page: `azure`, `network` or `scale`."""
     described = {
         name: PAGE_LINK.sub("", text.replace("\\'", "'"))
         for text, name in PARAMETER.findall((INFRA / "main.bicep").read_text())

@@ -23,10 +23,11 @@ ENUMS: dict[type, str] = {
     Reason: "Why a transfer or a message became a dead letter.",
     Engine: "How the storage service copies the blob.",
     JobState: "The state of a job; all except `running` are final.",
-    Phase: "The current phase of a job: find, find extra target blobs, act.",
+    Phase: "The current phase of a job: `survey` finds the lines, `extras` finds target blobs without a source blob, `act` acts on "
+    "the lines.",
     Finding: "How the source and the target compare: `match`, the target holds the version; `missing`, the target lacks it; "
     "`stale`, the target holds something else or an incomplete copy; `extra`, only the target has the blob; "
-    "`error`, the blob cannot be carried or read.",
+    "`error`, the app refuses the name or cannot read the blob's properties.",
     Result: "The result for a line. `started`: a transfer was started. `discarded`: the dead letter was discarded. "
     "`running`: the transfer was already running. `skipped`: the transfer was cancelled, or its dead letter is open. "
     "`refused`: the current routes or the state of the dead letter do not allow it. "
@@ -160,12 +161,14 @@ class AcceptedTransfer(TypedDict):
 
     id: TransferId
     url: Annotated[
-        str, "Where to find it.", Has(format="uri-reference", pattern=f"^/api/transfers/{TRANSFER_ID_PATTERN.pattern}$")
+        str,
+        "The transfer's URL.",
+        Has(format="uri-reference", pattern=f"^/api/transfers/{TRANSFER_ID_PATTERN.pattern}$"),
     ]
 
 
 class Accepted(TypedDict):
-    """The accepted transfers: one, or for a replayed message one for each route that carries its blob."""
+    """The accepted transfers: one, or for a replayed message one for each route that copies its blob."""
 
     transfers: Annotated[list[AcceptedTransfer], Has(minItems=1)]
 
@@ -307,7 +310,7 @@ class JobFields(TypedDict):
     pages: Annotated[Count, "Number of pages in the report so far."]
     detail: Annotated[
         str,
-        "What delays the job, why its orchestration broke, or why it failed; empty if all is well.",
+        "The cause of a delay, of a broken orchestration, or of a failure; empty if there is none.",
         Has(maxLength=model.MAX_DETAIL),
     ]
     created_at: Moment
@@ -340,7 +343,7 @@ class StaleLine(Line):
 
     class_: Literal[Finding.STALE]
     id: TransferId
-    detail: Annotated[SomeText, "What the target has."]
+    detail: Annotated[SomeText, "The difference: another version, no receipt, or an incomplete copy."]
 
 
 class ExtraLine(Line):
@@ -350,7 +353,10 @@ class ExtraLine(Line):
 
 
 class ErrorLine(TypedDict):
-    """The name cannot be carried (unless the job is a dry run, the blob gets a dead letter), or the app cannot read the storage service's answer about the blob."""
+    """The app refuses the name, or cannot read the storage service's answer about the blob.
+
+    A refused name becomes a dead letter, except in a dry run.
+    """
 
     class_: Literal[Finding.ERROR]
     name: SomeText

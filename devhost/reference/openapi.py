@@ -135,7 +135,11 @@ PAGES = (
 
 
 def description() -> JSON:
-    """The whole document."""
+    """Return the whole document.
+
+    Raises:
+        ValueError: an endpoint has no operation, or an operation no endpoint.
+    """
     if set(OPERATIONS) != {endpoint.name for endpoint in ENDPOINTS}:
         raise ValueError("OPERATIONS and ENDPOINTS do not have the same names")
     schemas = Schemas(models.ENUMS, models.RULES)
@@ -184,7 +188,7 @@ def _operation(endpoint: Endpoint, operation: Operation) -> JSON:
 
 
 def statuses(endpoint: Endpoint) -> dict[str, JSON]:
-    """The answers of an endpoint by status: its own, and the shared ones."""
+    """Return the answers of an endpoint by status: its own, and the shared ones."""
     operation = OPERATIONS[endpoint.name]
     keyed = endpoint.level is not func.AuthLevel.ANONYMOUS
     shared = [*operation.fails, *([401] if keyed else []), 500, 503]
@@ -203,7 +207,7 @@ def _head(get: JSON) -> JSON:
 
 
 def resolved(response: JSON) -> JSON:
-    """A response, or the shared one that it refers to."""
+    """Return a response, or the shared one that it refers to."""
     found: JSON = RESPONSES[response["$ref"].rpartition("/")[2]] if "$ref" in response else response
     return found
 
@@ -252,7 +256,7 @@ def _job(schemas: Schemas, kind: JobKind) -> None:
     schemas.put(f"{name}Page", lambda: closed("In unspecified order.", page))
     url = {
         "type": "string",
-        "description": "Where to find it.",
+        "description": "The job's URL.",
         "format": "uri-reference",
         "pattern": f"^/api/{JOB_PATHS[kind]}/{kind}-{JOB_HASH}$",
     }
@@ -296,7 +300,7 @@ def _job_started(kind: JobKind) -> JSON:
     name, identity = kind.capitalize(), EXAMPLES[kind.capitalize()]["id"]
     example = {"id": identity, "url": f"/api/{JOB_PATHS[kind]}/{identity}"}
     headers = {"Location": ref("headers", f"{name}Location")}
-    return answer("The job was started; where to find it.", f"{name}Asked", example, headers)
+    return answer("The job was started; its id and URL.", f"{name}Asked", example, headers)
 
 
 RESPONSES: dict[str, JSON] = {
@@ -313,7 +317,7 @@ RESPONSES: dict[str, JSON] = {
         headers={"Retry-After": ref("headers", "RetryAfter")},
     ),
     "Accepted": answer(
-        "Accepted; where to find the transfers.", "Accepted", headers={"Location": ref("headers", "Location")}
+        "Accepted; the ids and URLs of the transfers.", "Accepted", headers={"Location": ref("headers", "Location")}
     ),
     **{f"{kind.capitalize()}Asked": _job_started(kind) for kind in JobKind},
 }

@@ -10,7 +10,7 @@ from devhost.reference import answers, infra, openapi, tables
 from devhost.stack import ROOT
 
 DOCS = ROOT / "docs"
-# The tables of each page, between `<!-- begin: NAME -->` and `<!-- end: NAME -->`.
+# The generated tables of each page. They are between `<!-- begin: NAME -->` and `<!-- end: NAME -->`.
 TABLES: dict[str, dict[str, Callable[[], str]]] = {
     "api": {"endpoints": tables.endpoints},
     "azure": {"parameters": lambda: infra.parameters("azure")},
@@ -23,7 +23,7 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
 
 
 def pages() -> dict[Path, str]:
-    """Returns every fully or partly generated page with its up-to-date text."""
+    """Return the new text of every fully or partly generated page."""
     found = {DOCS / f"{name}.md": with_tables((DOCS / f"{name}.md").read_text(), made) for name, made in TABLES.items()}
     found[DOCS / "service-answers.md"] = answers.page()
     found[DOCS / "openapi.json"] = json.dumps(openapi.description(), indent=2, ensure_ascii=False) + "\n"
@@ -31,7 +31,7 @@ def pages() -> dict[Path, str]:
 
 
 def with_tables(text: str, made: dict[str, Callable[[], str]]) -> str:
-    """Returns the text with these tables between their markers.
+    """Return the text with these tables between their markers.
 
     Raises:
         ValueError: A pair of markers is missing or repeated.

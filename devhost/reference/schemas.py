@@ -35,7 +35,7 @@ class Schemas:
         self._enums, self._rules = enums, rules
 
     def of(self, hint: Any) -> JSON:  # noqa: PLR0911  # one for each kind of type
-        """Returns the schema of a type. A string in `Annotated` is the description."""
+        """Return the schema of a type. A string in `Annotated` is the description."""
         origin, arguments = get_origin(hint), get_args(hint)
         if origin is Annotated:
             return self._annotated(arguments[0], arguments[1:])
@@ -57,14 +57,14 @@ class Schemas:
         return self.put(hint.__name__, lambda: {"type": "string", "description": self._enums[hint], "enum": values})
 
     def put(self, name: str, make: Callable[[], JSON]) -> JSON:
-        """Returns a reference to a component, which `make` creates on first use."""
+        """Return a reference to a component, which `make` creates on first use."""
         if name not in self.named:
             self.named[name] = {}
             self.named[name] = make()
         return {"$ref": f"#/components/schemas/{name}"}
 
     def fields(self, model: type) -> dict[str, JSON]:
-        """Returns the schemas of a TypedDict's fields. The trailing underscore of `class_` is removed."""
+        """Return the schemas of a TypedDict's fields. The trailing underscore of `class_` is removed."""
         hints = get_type_hints(model, include_extras=True)
         return {name.removesuffix("_"): self.of(hint) for name, hint in hints.items()}
 
@@ -96,7 +96,7 @@ class Schemas:
 
 
 def closed(description: str, fields: dict[str, JSON], required: list[str] | None = None) -> JSON:
-    """An object with these fields and no others; all are required unless `required` says otherwise."""
+    """Return an object with exactly these fields. `required` names the required ones; by default all are."""
     names = list(fields) if required is None else required
     return {
         "type": "object",

@@ -31,14 +31,14 @@ WITH_EXAMPLE = (
 
 
 def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     cells = [list(heads)]
     cells += [["---"] * len(cells[0]), *(list(row) for row in rows)]
     return "".join(f"| {' | '.join(row)} |\n" for row in cells)
 
 
 def code(text: str) -> str:
-    """The text as code."""
+    """Return the text as inline code."""
     return f"`{text}`"
 
 
@@ -65,7 +65,7 @@ def timers() -> str:
 
 
 def every(schedule: str) -> str:
-    """Returns how often an NCRONTAB schedule fires. The schedule must divide an hour into equal parts."""
+    """Return how often an NCRONTAB schedule fires. The schedule must divide an hour into equal parts."""
     minutes = schedule.split()[1]
     times = 60 if minutes == "*" else 60 // int(minutes[2:]) if minutes.startswith("*/") else minutes.count(",") + 1
     return INTERVALS[60 // times]

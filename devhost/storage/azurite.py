@@ -1,4 +1,4 @@
-"""Azurite as a child process with a state directory of its own."""
+"""Azurite as a child process with a separate state directory."""
 
 import asyncio
 import contextlib
@@ -43,7 +43,7 @@ class Azurite:
         self._reader = asyncio.create_task(self._read_on())
 
     async def ended(self) -> str:
-        """Wait until the process ends by itself; return its last output."""
+        """Wait until the process ends without a call of `stop`; return its last output."""
         await self._process.wait()
         return self._last_output
 
@@ -118,7 +118,7 @@ async def _start(config: Config, lock: int) -> asyncio.subprocess.Process:
             "--skipApiVersionCheck",  # the SDK uses a newer version than the emulator knows
             "--disableProductStyleUrl",  # the account is always the first segment of the path, as the proxy reads it
             "--disableTelemetry",
-            "--silent",  # an access log would hold signatures. Without --loose Azurite reports what it cannot do
+            "--silent",  # an access log would contain signatures. Without --loose, Azurite refuses unsupported requests
             env={**os.environ, "AZURITE_ACCOUNTS": ";".join(f"{account}:{config.key}" for account in config.accounts)},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -131,7 +131,7 @@ async def _start(config: Config, lock: int) -> asyncio.subprocess.Process:
 
 
 def node() -> str:
-    """Return the Node.js beside this Python, which `make setup` installs if the machine has none; else the machine's."""
+    """Return the Node.js that `make setup` installed beside this Python; if there is none, the one on PATH."""
     ours = Path(sys.executable).with_name("node")
     return str(ours) if ours.exists() else "node"
 
@@ -140,8 +140,8 @@ def node() -> str:
 async def _locked(state: Path) -> AsyncIterator[int]:
     """Lock the state directory; yield the lock's file descriptor for Azurite to inherit.
 
-    The system releases the lock when both processes have ended, in whatever way. If only the Azurite of a killed stack
-    still holds it, that one is already closing (`exit_with_parent.cjs`), so this waits for it.
+    The system releases the lock when both processes have ended, even by `kill -9`. If only the Azurite of a killed stack
+    still holds it, that process is already closing (`exit_with_parent.cjs`), so this waits for it.
     """
     file = _open(state)
     try:

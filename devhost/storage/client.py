@@ -39,7 +39,7 @@ class StorageControl:
         return int(self._call("POST", "faults", {"match": match, "action": action, "times": times})["id"])
 
     def refuse(self, container: str, blob: str, code: str, times: int = 100_000) -> None:
-        """Answer 409 to all requests on a blob but its deletion and overwriting, and to copies of it.
+        """Answer 409 to all requests on a blob except to delete or overwrite it, and to requests to copy it.
 
         `BlobUsesCustomerSpecifiedEncryption` is the code of a blob under a customer's key for requests without that key.
         """
@@ -48,8 +48,8 @@ class StorageControl:
             self.add_fault({"operation": operation} | key, {"status": 409, "code": code}, times)
         source = {"source": f"^/[^/]+/{re.escape(f'{container}/{blob}')}$"}
         self.add_fault({"operation": "CopyBlob"} | source, {"status": 409, "code": code}, times)
-        said = {"status": 409, "source_status": 409, "source_code": code}
-        self.add_fault({"operation": "CopyBlobFromUrl"} | source, said, times)
+        source_answer = {"status": 409, "source_status": 409, "source_code": code}
+        self.add_fault({"operation": "CopyBlobFromUrl"} | source, source_answer, times)
 
     def faults(self) -> list[dict[str, Any]]:
         """Return the rules, with the number of requests that each has matched (`met`) and holds (`waiting`)."""

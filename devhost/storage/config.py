@@ -39,7 +39,7 @@ class Watch(NamedTuple):
 
 
 class StackError(Exception):
-    """The local stack cannot run, or a part of it ended by itself; the message names the cause and the fix."""
+    """The local stack cannot start, or a part of it ended unexpectedly. The message names the cause and the fix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Config:
     copy_seconds: float
     """The minimum duration of an asynchronous copy."""
     key: str = field(default=KEY, repr=False)
-    """The key of every account. With a key of its own a test can tell a leak from the published constant."""
+    """The key of every account. A test sets another key to distinguish a leak from the published constant."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:

@@ -33,7 +33,14 @@ NOT_FOUND = 404
 CONFLICT = 409
 CLIENT_ERRORS = range(400, 500)
 
-_CARRIED = ("host", "x-ms-access-tier", "x-ms-lease-id", "x-ms-rehydrate-priority", "x-ms-seal-blob", "x-ms-tags")
+_COPIED_HEADERS = (
+    "host",
+    "x-ms-access-tier",
+    "x-ms-lease-id",
+    "x-ms-rehydrate-priority",
+    "x-ms-seal-blob",
+    "x-ms-tags",
+)
 # The error in the description of a failed copy.
 _DESCRIBED = {403: "Forbidden", 404: "ResourceNotFound"}
 _CONTENT = {
@@ -67,15 +74,15 @@ class Copies:
     def refusal(self, wanted: Operation) -> Answer | None:
         """Refuse a write to the target of a pending copy.
 
-        Its deletion counts as a write. This is not documented; the stricter answer is the safer one to develop with.
+        A deletion counts as a write. This is not documented. It is the stricter assumption, so it hides no error of the app.
         """
         copy = self._ledger.get(wanted.key)
         if copy is None or not copy.pending or not wanted.writes_a_blob:
             return None
         return error(409, "PendingCopyOperation", "There is currently a pending copy operation.")
 
-    async def quiet(self, key: Key) -> None:
-        """Wait while a copy starts or ends on this blob, because no client may see its intermediate states."""
+    async def wait_while_locked(self, key: Key) -> None:
+        """Wait while a copy onto this blob starts or ends, because no client may see the intermediate states."""
         lock = self._locks.get(key)
         if lock:
             async with lock:
@@ -100,10 +107,10 @@ class Copies:
         """Abort a pending copy; the empty target with its metadata stays."""
         async with self._lock(wanted.key):
             answer = await self._upstream.forward(request)
-            # Azurite has no pending copies and answers 409. Any other refusal (signature, lease) is right.
-            return await self._aborted(wanted, answer) if answer.status == CONFLICT else answer
+            # Azurite has no pending copies and answers 409. Any other refusal (signature, lease) is correct.
+            return await self._record_abort(wanted, answer) if answer.status == CONFLICT else answer
 
-    async def _aborted(self, wanted: Operation, answer: Answer) -> Answer:
+    async def _record_abort(self, wanted: Operation, answer: Answer) -> Answer:
         answer.drop()
         copy = self._ledger.get(wanted.key)
         if copy is None or not copy.pending:
@@ -160,7 +167,7 @@ class Copies:
             source_etag=source_etag,
             size=int(full.headers.get("Content-Length", "0")),
             started=time.time(),
-            headers={name: value for name, value in request.headers.items() if _is_carried(name)},
+            headers={name: value for name, value in request.headers.items() if _is_copied(name)},
             request_id=answer.headers.get("x-ms-request-id", ""),
             client_request_id=request.headers.get("x-ms-client-request-id", ""),
             md5=full.headers.get("Content-MD5", ""),
@@ -190,9 +197,9 @@ class Copies:
                 return
             # If Azurite stops or the queue refuses the event, the copy is still pending and is tried again.
             with contextlib.suppress(ClientError, StackError):
-                await self._make(copy)
+                await self._make_real_copy(copy)
 
-    async def _make(self, copy: Copy) -> None:
+    async def _make_real_copy(self, copy: Copy) -> None:
         if copy.failure:
             self._end(copy, Status.FAILED, copy.failure)
             return
@@ -201,9 +208,9 @@ class Copies:
         if made.ok:
             await self._succeed(copy, made)
             return
-        await self._refused(copy, made, await self._upstream.ask("HEAD", copy.path))
+        await self._handle_refusal(copy, made, await self._upstream.ask("HEAD", copy.path))
 
-    async def _refused(self, copy: Copy, refused: Answer, target: Answer) -> None:
+    async def _handle_refusal(self, copy: Copy, refused: Answer, target: Answer) -> None:
         """Handle the refusal of the real copy. After a server error it is tried again."""
         if target.etag == copy.etag:
             if refused.status in CLIENT_ERRORS:
@@ -212,7 +219,7 @@ class Copies:
         elif target.headers.get("x-ms-copy-id"):
             await self._succeed(copy, target)  # the stack was killed between the copy and its record
         elif target.ok or target.status == NOT_FOUND:
-            self._ledger.forget(copy.key)  # its container was deleted, or it was written past the proxy
+            self._ledger.forget(copy.key)  # its container was deleted, or a client bypassed the proxy to write the blob
 
     async def _succeed(self, copy: Copy, made: Answer) -> None:
         """Queue the event, then record the end: if the stack is killed in between, the event is sent twice."""
@@ -227,8 +234,8 @@ class Copies:
         self._ledger.put(replace(copy, status=status, description=description, finished=time.time(), etag=etag))
 
 
-def _is_carried(name: str) -> bool:
-    return name.lower() in _CARRIED or name.lower().startswith("x-ms-meta-")
+def _is_copied(name: str) -> bool:
+    return name.lower() in _COPIED_HEADERS or name.lower().startswith("x-ms-meta-")
 
 
 def _empty_headers(copy: Copy, full: Answer) -> dict[str, str]:

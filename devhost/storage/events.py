@@ -39,7 +39,7 @@ class Schema(StrEnum):
 
 
 class Mode(StrEnum):
-    """The treatment of an event; a held one is delivered when the mode changes to `deliver` or `duplicate`."""
+    """What happens to an event. A held event is delivered when the mode changes to `deliver` or `duplicate`."""
 
     DELIVER = "deliver"
     DUPLICATE = "duplicate"
@@ -121,5 +121,5 @@ class Events:
 
 
 def _xml(text: str) -> str:
-    """Escape for XML. Two characters that a name may have are beyond XML, so they get JSON escapes."""
+    """Escape for XML. Two characters that a name may contain are not allowed in XML, so they get JSON escapes."""
     return escape(text).replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")

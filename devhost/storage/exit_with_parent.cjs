@@ -1,5 +1,5 @@
-// Azurite loads this file first. Its parent holds the other end of stdin and never writes to it. The end of the stream
-// means that the parent has ended, in whatever way; Azurite then closes as on SIGTERM, and no write is lost.
+// Azurite loads this file first. Its parent holds the other end of stdin and never writes to it. The stream ends when the
+// parent ends, even by `kill -9`. Azurite then closes as on SIGTERM, and no write is lost.
 process.stdin.on("end", () => process.kill(process.pid, "SIGTERM"));
 process.stdin.resume();
 process.stdin.unref();
@@ -8,5 +8,6 @@ process.stdin.unref();
 process.stdout.on("error", () => {});
 process.stderr.on("error", () => {});
 
-// A name may hold U+FFFE and U+FFFF, which XML cannot carry. Azurite would refuse each list with one; the proxy encodes them.
+// A name may contain U+FFFE and U+FFFF, which XML does not allow. Azurite would refuse each list with one of them.
+// This check is off, and the proxy encodes these names.
 require("xmlbuilder/lib/XMLStringifier").prototype.assertLegalChar = (text) => text;

@@ -1,4 +1,4 @@
-"""Injected faults: a rule matches requests and changes their course, before or after they take effect."""
+"""Injected faults: a rule matches requests, and delays, drops or answers them before or after they take effect."""
 
 import asyncio
 import itertools
@@ -12,8 +12,7 @@ from aiohttp import web
 
 from devhost.storage.answers import Answer, error
 from devhost.storage.operations import Operation, source_of
-from devhost.storage.strictness import SAYS_WHAT_THE_SOURCE_SAID as NEWEST
-from devhost.storage.strictness import Said, unverified
+from devhost.storage.strictness import SOURCE_ANSWER_SINCE, SourceAnswer, cannot_verify_source
 
 PATTERNS = ("path", "blob", "source", "user_agent")
 ACTIONS = {"when", "delay", "hold", "drop", "status", "code", "source_status", "source_code"}
@@ -31,7 +30,7 @@ class Fault:
     id: int
     match: dict[str, str]
     times: int = 1
-    """The number of requests that it will still match."""
+    """The number of further requests that it matches."""
     when: str = "before"
     """With `after` the request takes effect and only its answer changes."""
     delay: float = 0
@@ -41,13 +40,13 @@ class Fault:
     code: str = "InternalError"
     source_status: int = 503
     source_code: str = ""
-    """The simulated error of a copy's source; the answer is then that the source could not be read."""
+    """The simulated error of a copy's source. If set, the response is CannotVerifyCopySource."""
     met: int = 0
     waiting: int = 0
     """The number of requests that it holds now."""
     released: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def strike(self) -> Answer | None:
+    async def apply(self) -> Answer | None:
         """Wait, then drop the request (DroppedError), answer it, or return None to let it continue."""
         await asyncio.sleep(self.delay)
         if self.hold:
@@ -57,8 +56,8 @@ class Fault:
         if self.drop:
             raise DroppedError
         if self.source_code:
-            said = Said(self.source_status, self.source_code, "An injected fault.")
-            return unverified(said, NEWEST, self.status)
+            source_answer = SourceAnswer(self.source_status, self.source_code, "An injected fault.")
+            return cannot_verify_source(source_answer, SOURCE_ANSWER_SINCE, self.status)
         return error(self.status, self.code, "An injected fault.") if self.status else None
 
     def describe(self) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""Accounts with a hierarchical namespace, as far as the app meets them: directories, folded names, refusals.
+"""The behaviour of accounts with a hierarchical namespace that matters to the app: directories, changed names, refusals.
 
-A directory is a blob without bytes, created with the first blob in it, so lists and HEADs have it. The facts: BOR (names,
-lists, snapshots), JSD (recordings of azure-sdk-for-js: the HEAD of a directory), azure-cli issue 21566 (copy of a directory),
-azure-sdk-for-net issue 39065 (its deletion), trino pull requests 20897 and 27278 and cloudpathlib issue 470 (the root).
+A directory is stored as a blob without bytes, created with the first blob in it, so that lists and HEADs show it. Sources of
+the facts (docs/service-answers.md explains the abbreviations): BOR (names, lists, snapshots), JSD (the HEAD of a directory),
+azure-cli issue 21566 (copy of a directory), azure-sdk-for-net issue 39065 (its deletion), trino pull requests 20897 and 27278
+and cloudpathlib issue 470 (the root).
 """
 
 from urllib.parse import quote
@@ -13,7 +14,7 @@ from devhost.storage.answers import Answer, error
 from devhost.storage.operations import Key, Operation, parts, source_of
 from devhost.storage.upstream import Upstream
 
-LONGEST_PATH = 61
+MAX_SLASHES = 61
 ROOT = "/"
 FOLDER = "x-ms-meta-hdi_isfolder"
 _CREATES = frozenset({"PutBlob", "PutBlobFromUrl", "PutBlockList", "CopyBlob", "CopyBlobFromUrl"})
@@ -42,7 +43,7 @@ class Hierarchy:
         return self._refusal(request, wanted) if self._upstream.is_hierarchical(wanted.path) else None
 
     def _refusal(self, request: web.BaseRequest, wanted: Operation) -> Answer | None:
-        if wanted.blob.count("/") >= LONGEST_PATH or (wanted.blob == ROOT and wanted.writes_a_blob):
+        if wanted.blob.count("/") >= MAX_SLASHES or (wanted.blob == ROOT and wanted.writes_a_blob):
             return error(400, "InvalidUri", "The requested URI does not represent any resource on the server.")
         if wanted.name == "SnapshotBlob" or "x-ms-tags" in request.headers:
             return error(409, _NOT_YET, "This feature is not yet supported for hierarchical namespace accounts.")
@@ -62,7 +63,7 @@ class Hierarchy:
             return
         if wanted.name in _CREATES:
             await self._make_directories(wanted)
-            self._is_now(wanted.key, folder=request.headers.get(FOLDER, "") == "true")
+            self._set_type(wanted.key, folder=request.headers.get(FOLDER, "") == "true")
         elif wanted.name in {"HeadBlob", "GetBlob"}:
             is_directory = wanted.blob == ROOT or wanted.key in self._directories
             answer.headers["x-ms-resource-type"] = "directory" if is_directory else "file"
@@ -86,7 +87,7 @@ class Hierarchy:
             if (await self._upstream.ask("PUT", path, "", headers)).ok:
                 self._directories.add((wanted.account, wanted.container, name))
 
-    def _is_now(self, key: Key, *, folder: bool) -> None:
+    def _set_type(self, key: Key, *, folder: bool) -> None:
         self._directories.discard(key)
         if folder:
             self._directories.add(key)

@@ -65,7 +65,7 @@ class Ledger:
         self._database.executescript(
             """
             PRAGMA journal_mode = WAL;
-            PRAGMA synchronous = NORMAL; -- no wait for the disk: a killed process loses nothing by that
+            PRAGMA synchronous = NORMAL; -- no wait for the disk: only a crash of the machine could lose a write
             CREATE TABLE IF NOT EXISTS copies (key TEXT PRIMARY KEY, copy TEXT NOT NULL);
             CREATE TABLE IF NOT EXISTS shown (stored TEXT PRIMARY KEY, shown TEXT NOT NULL);
             """

@@ -1,4 +1,4 @@
-"""Lists of blobs as the service writes them. Azurite omits empty elements, uses plain markers and accepts any marker.
+"""Lists of blobs in the service's format. Azurite omits empty elements, uses plain markers and accepts any marker.
 
 The forms are those of recorded answers: borink-org/object-storage, `azure-listing` fixtures (version 2026-04-06), and the
 recordings of Azure/azure-sdk-for-cpp (2021) and Azure/azure-storage-python (2019).
@@ -138,7 +138,7 @@ def _show(root: ET.Element, tag: str, value: str) -> None:
 
 
 def _encoded(found: re.Match[str]) -> str:
-    """Percent-encode a name that XML cannot carry."""
+    """Percent-encode a name that XML does not allow."""
     return f'<Name Encoded="true">{quote(unescape(found[1]), safe="")}</Name>'
 
 

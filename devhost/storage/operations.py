@@ -1,4 +1,4 @@
-"""Names the operation of a request to the blob service, from its request line and headers."""
+"""Recognizes the operation of a request to the blob service from its request line and headers."""
 
 import re
 from collections.abc import Mapping
@@ -55,7 +55,7 @@ class Operation:
     container: str
     blob: str
     path: str
-    """The path without the query, as the client encoded it; if the stored name differs, the path of that."""
+    """The path without the query, as the client encoded it. If the service stores another name, the path of that name."""
     query: Mapping[str, str]
 
     @property
@@ -127,7 +127,7 @@ def origin(url: str) -> str:
     return scheme + divider + rest.partition("/")[0]
 
 
-def has_token(request: web.BaseRequest) -> bool:
+def has_credentials(request: web.BaseRequest) -> bool:
     """Whether a request has credentials."""
     return "Authorization" in request.headers or bool(re.search("[?&]sig=", request.raw_path))
 

@@ -1,4 +1,4 @@
-"""The properties of copies that readers see. Azurite knows only completed copies, under ids of its own."""
+"""The copy properties that readers see. Azurite shows only completed copies, and under other ids than the proxy returned."""
 
 import re
 import time
@@ -28,7 +28,7 @@ _ELEMENTS = {
 
 @dataclass(slots=True)
 class Pace:
-    """The speed of asynchronous copies. It may change while they run; time counts from a copy's start over restarts."""
+    """The speed of asynchronous copies. It may change while they run. A restart of the stack does not reset a copy's time."""
 
     rate: float
     """Bytes per second."""
@@ -37,9 +37,9 @@ class Pace:
     hold: bool = False
     """No copy ends."""
     stall_at: float = 1.0
-    """No copy gets further than this share of its bytes; below 1 it does not end either."""
+    """The share of its bytes at which a copy stops. Below 1, no copy ends."""
     fail_next: str = ""
-    """The description with which the next started copy fails at its end."""
+    """If not empty, the next copy that starts fails at its end, with this description."""
     stumble: str = ""
     """The status description of pending copies."""
     show_signature: bool = False

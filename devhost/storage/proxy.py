@@ -1,4 +1,4 @@
-"""The proxy in front of Azurite's blob service. It passes nearly all requests on unchanged."""
+"""The proxy in front of Azurite's blob service. It forwards most requests unchanged."""
 
 from aiohttp import ClientError, web
 
@@ -11,14 +11,14 @@ from devhost.storage.hierarchy import Hierarchy
 from devhost.storage.journal import Entry, Journal
 from devhost.storage.lists import Lists
 from devhost.storage.operations import Operation, operation
-from devhost.storage.strictness import copy_refusal, corrected, improper
+from devhost.storage.strictness import copy_refusal, correct, invalid_request
 from devhost.storage.upstream import Upstream
 
 AZURITES_OWN_CLIENT = "axios/"
 
 
 class Proxy:
-    """Handles requests: records each one, applies a fault, serves it, queues the event of a new blob, answers."""
+    """Handles requests: records each, applies a fault, serves it, queues the event of a new blob, and sends the response."""
 
     def __init__(self, upstream: Upstream, copies: Copies, events: Events, faults: Faults, journal: Journal) -> None:
         self._upstream = upstream
@@ -30,7 +30,7 @@ class Proxy:
         self._journal = journal
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer a client. Here errors become answers or closed connections."""
+        """Answer a client. An error becomes a response, or closes the connection."""
         path, question, query = request.raw_path.partition("?")
         target = f"{self._upstream.stored(path)}{question}{query}"
         wanted = operation(request.method, target, request.headers)
@@ -41,7 +41,7 @@ class Proxy:
             await hang_up(request)
             return web.StreamResponse()
         except (ClientError, StackError):
-            # A blob without its event must not be acknowledged; the client has to try again.
+            # A blob whose event was not queued must not be acknowledged, so that the client tries again.
             answer = error(503, "ServerBusy", "The storage emulator failed. Try again.")
         except ValueError:
             answer = error(400, "InvalidUri", "The request URI is invalid.")
@@ -51,29 +51,31 @@ class Proxy:
 
     async def _answer(self, request: web.BaseRequest, wanted: Operation, entry: Entry) -> Answer:
         fault = None if entry.internal else self._faults.take(request, wanted)
-        if fault and fault.when == "before" and (instead := await fault.strike()):
+        if fault and fault.when == "before" and (instead := await fault.apply()):
             return instead
-        answer = await (self._upstream.forward(request) if entry.internal else self._served(request, wanted))
+        answer = await (self._upstream.forward(request) if entry.internal else self._answer_like_azure(request, wanted))
         entry.status, entry.code = answer.status, answer.code
         return await _apply_after(fault, answer)
 
-    async def _served(self, request: web.BaseRequest, wanted: Operation) -> Answer:
+    async def _answer_like_azure(self, request: web.BaseRequest, wanted: Operation) -> Answer:
         answer = (
-            improper(request, wanted) or self._hierarchy.refusal(request, wanted) or await self._serve(request, wanted)
+            invalid_request(request, wanted)
+            or self._hierarchy.refusal(request, wanted)
+            or await self._serve(request, wanted)
         )
-        answer = await corrected(self._upstream, request, wanted, answer)
+        answer = await correct(self._upstream, request, wanted, answer)
         await self._hierarchy.complete(request, wanted, answer)
         if not answer.ok:
             await format_error(answer)
         return answer
 
     async def _serve(self, request: web.BaseRequest, wanted: Operation) -> Answer:
-        """Serve a request; when this returns, the event of a new blob is queued."""
-        await self._copies.quiet(wanted.key)
+        """Serve a request. The event of a new blob is queued before this returns."""
+        await self._copies.wait_while_locked(wanted.key)
         if wanted.name == "AbortCopy":
             return await self._copies.abort(request, wanted)
         if wanted.name == "CopyBlob":
-            return await self._announced(request, wanted, await self._copies.start(request, wanted))
+            return await self._queue_event(request, wanted, await self._copies.start(request, wanted))
         if refusal := self._copies.refusal(wanted):
             return refusal
         if wanted.name == "CopyBlobFromUrl" and (refusal := await copy_refusal(self._upstream, request, wanted)):
@@ -83,9 +85,9 @@ class Proxy:
         if wanted.name == "ListBlobs" and answer.ok:
             return await self._lists.page(request, wanted, answer)
         await self._copies.properties.correct(wanted, before, answer)
-        return await self._announced(request, wanted, answer)
+        return await self._queue_event(request, wanted, answer)
 
-    async def _announced(self, request: web.BaseRequest, wanted: Operation, answer: Answer) -> Answer:
+    async def _queue_event(self, request: web.BaseRequest, wanted: Operation, answer: Answer) -> Answer:
         """Queue the event, if any. A pending copy raises it at its end."""
         is_pending = answer.headers.get("x-ms-copy-status") == "pending"
         if answer.ok and not is_pending and self._events.watches(wanted):
@@ -114,7 +116,7 @@ async def _apply_after(fault: Fault | None, answer: Answer) -> Answer:
     if fault is None or fault.when == "before":
         return answer
     try:
-        instead = await fault.strike()
+        instead = await fault.apply()
     except DroppedError:
         answer.drop()
         raise

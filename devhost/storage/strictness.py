@@ -16,11 +16,11 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from devhost.storage.answers import XML_START, Answer, error
-from devhost.storage.operations import Operation, has_token, is_short_enough, is_valid, parts, source_of
+from devhost.storage.operations import Operation, has_credentials, is_short_enough, is_valid, parts, source_of
 from devhost.storage.upstream import Upstream
 
 SYNC_LIMIT = 256 * 1024 * 1024
-SAYS_WHAT_THE_SOURCE_SAID = "2024-02-04"
+SOURCE_ANSWER_SINCE = "2024-02-04"
 NOT_MODIFIED = 304
 OK, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, CONFLICT, PRECONDITION_FAILED = 200, 401, 403, 404, 409, 412
 CANNOT_VERIFY = "CannotVerifyCopySource"
@@ -29,7 +29,7 @@ _SNAPSHOT = re.compile(r"(\d{4}-\d\d-\d\dT[0-9:.]+Z)?")
 _DECLARATION = re.compile(r"\ufeff?<\?xml[^>]*\?>\s*")
 
 
-def improper(request: web.BaseRequest, wanted: Operation) -> Answer | None:
+def invalid_request(request: web.BaseRequest, wanted: Operation) -> Answer | None:
     """Refuse names and empty blocks that Azurite accepts and the service does not."""
     if not is_valid(wanted.path) or not is_short_enough(wanted.blob):
         return error(400, "InvalidUri", "The requested URI does not represent any resource on the server.")
@@ -44,9 +44,9 @@ def improper(request: web.BaseRequest, wanted: Operation) -> Answer | None:
     return None
 
 
-async def corrected(upstream: Upstream, request: web.BaseRequest, wanted: Operation, answer: Answer) -> Answer:
+async def correct(upstream: Upstream, request: web.BaseRequest, wanted: Operation, answer: Answer) -> Answer:
     """Replace Azurite's answer by the service's where they differ."""
-    if answer.status in {FORBIDDEN, NOT_FOUND} and wanted.account and not has_token(request):
+    if answer.status in {FORBIDDEN, NOT_FOUND} and wanted.account and not has_credentials(request):
         answer.drop()
         return _unauthenticated("NoAuthenticationInformation")
     if answer.status == FORBIDDEN and request.headers.get("Authorization", "").startswith("Bearer "):
@@ -104,7 +104,7 @@ def _unauthenticated(code: str) -> Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class SourceAnswer:
     """The answer of a copy's source to the service."""
 
     status: int
@@ -112,22 +112,22 @@ class Said:
     message: str = "The source refused to be read."
 
 
-def unverified(said: Said, version: str, status: int = 0) -> Answer:
+def cannot_verify_source(source_answer: SourceAnswer, version: str, status: int = 0) -> Answer:
     """Refuse a copy because of its source; clients of a newer version see the source's answer (JST)."""
-    shown = version >= SAYS_WHAT_THE_SOURCE_SAID
+    shown = version >= SOURCE_ANSWER_SINCE
     elements = {
-        "CopySourceStatusCode": str(said.status),
-        "CopySourceErrorCode": said.code,
-        "CopySourceErrorMessage": said.message,
+        "CopySourceStatusCode": str(source_answer.status),
+        "CopySourceErrorCode": source_answer.code,
+        "CopySourceErrorMessage": source_answer.message,
     }
     answer = error(
-        status or said.status, CANNOT_VERIFY, "Could not verify the copy source.", elements if shown else None
+        status or source_answer.status, CANNOT_VERIFY, "Could not verify the copy source.", elements if shown else None
     )
     if answer.status == NOT_MODIFIED:
         answer.replace(b"")
     if shown:
-        answer.headers["x-ms-copy-source-status-code"] = str(said.status)
-        answer.headers["x-ms-copy-source-error-code"] = said.code
+        answer.headers["x-ms-copy-source-status-code"] = str(source_answer.status)
+        answer.headers["x-ms-copy-source-error-code"] = source_answer.code
     return answer
 
 
@@ -139,15 +139,15 @@ async def copy_refusal(upstream: Upstream, request: web.BaseRequest, wanted: Ope
         return None
     sync, same = wanted.name == "CopyBlobFromUrl", parts(source_of(source)[0])[0] == wanted.account
     head = await _read(upstream, source, by_key=same and not sync)
-    said = _said(source, head, request.headers)
-    if said is not None:
-        if not sync and said.status in {NOT_MODIFIED, PRECONDITION_FAILED}:
+    source_answer = _source_answer(source, head, request.headers)
+    if source_answer is not None:
+        if not sync and source_answer.status in {NOT_MODIFIED, PRECONDITION_FAILED}:
             message = "The source condition specified using HTTP conditional header(s) is not met."
             return error(PRECONDITION_FAILED, "SourceConditionNotMet", message)
-        if not sync and same and said.status == NOT_FOUND:
+        if not sync and same and source_answer.status == NOT_FOUND:
             return error(NOT_FOUND, "BlobNotFound", "The specified blob does not exist.")
-        return unverified(said, version)
-    return _too_much(head, version) if sync else None
+        return cannot_verify_source(source_answer, version)
+    return _sync_refusal(head, version) if sync else None
 
 
 async def _read(upstream: Upstream, source: str, *, by_key: bool) -> Answer:
@@ -157,15 +157,15 @@ async def _read(upstream: Upstream, source: str, *, by_key: bool) -> Answer:
     return await upstream.ask("HEAD", *source_of(source))
 
 
-def _said(source: str, head: Answer, headers: Mapping[str, str]) -> Said | None:
+def _source_answer(source: str, head: Answer, headers: Mapping[str, str]) -> SourceAnswer | None:
     if head.ok:
         status = _condition(head, headers)
-        return Said(status, "ConditionNotMet") if status else None
+        return SourceAnswer(status, "ConditionNotMet") if status else None
     if "sig=" not in source:
-        return Said(UNAUTHORIZED, "NoAuthenticationInformation")
+        return SourceAnswer(UNAUTHORIZED, "NoAuthenticationInformation")
     if head.status == FORBIDDEN and _is_expired(source):
-        return Said(FORBIDDEN, "AuthenticationFailed", "Signature not valid in the specified time frame")
-    return Said(head.status, head.code)
+        return SourceAnswer(FORBIDDEN, "AuthenticationFailed", "Signature not valid in the specified time frame")
+    return SourceAnswer(head.status, head.code)
 
 
 def _condition(head: Answer, headers: Mapping[str, str]) -> int:
@@ -193,10 +193,10 @@ def _is_expired(source: str) -> bool:
         return False
 
 
-def _too_much(head: Answer, version: str) -> Answer | None:
+def _sync_refusal(head: Answer, version: str) -> Answer | None:
     """Refuse sources other than block blobs up to 256 MiB. The code for another type is not documented: it is a guess."""
     if head.headers["x-ms-blob-type"] != "BlockBlob":
         return error(CONFLICT, "InvalidSourceBlobType", "The copy source blob type is invalid for this operation.")
     if int(head.headers["Content-Length"]) > SYNC_LIMIT:
-        return unverified(Said(CONFLICT, "InvalidSourceBlobSize"), version, CONFLICT)
+        return cannot_verify_source(SourceAnswer(CONFLICT, "InvalidSourceBlobSize"), version, CONFLICT)
     return None

@@ -1,4 +1,4 @@
-"""The storage half for tests, as a child process on free ports with a state of its own."""
+"""The storage half for tests, as a child process on free ports with a separate state directory."""
 
 import contextlib
 import os
@@ -61,7 +61,7 @@ class Stack:
         return self._end(kill=False)
 
     def kill(self) -> None:
-        """Kill it as `kill -9` does; its Azurite closes by itself."""
+        """Kill it as `kill -9` does. Its Azurite notices this and closes."""
         self._end(kill=True)
 
     def __enter__(self) -> Self:

@@ -12,7 +12,7 @@ from yarl import URL
 from devhost.storage.answers import Answer, end_to_end, error
 from devhost.storage.azurite import KEEP_ALIVE_SECONDS
 from devhost.storage.config import CONTAINERS, EVENT_QUEUE, EVENTS_ACCOUNT, HOST, QUEUES, Config, StackError
-from devhost.storage.operations import has_token, origin, parts, source_of, stored
+from devhost.storage.operations import has_credentials, origin, parts, source_of, stored
 
 LONGEST_LINE = 65536
 """A name of 1,024 characters may take 12 KiB when encoded, and a copy has two."""
@@ -35,9 +35,9 @@ class Upstream:
         self._sas = {account: _sas(account, config.key) for account in config.accounts}
 
     async def forward(self, request: web.BaseRequest) -> Answer:
-        """Pass a client's request on unchanged, with the client's Host and signature.
+        """Forward a client's request unchanged, with the client's Host and signature.
 
-        If the stored name differs from the sent one, the client's signature does not fit, and a SAS replaces it.
+        If the stored name differs from the sent one, the client's signature is not valid for it, and a SAS replaces it.
         """
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -52,7 +52,7 @@ class Upstream:
         path, headers = self.stored(sent), end_to_end(request.headers)
         source = headers.get("x-ms-copy-source", "")
         sas = self._sas.get(parts(path)[0])
-        if (path, self._stored(source)) == (sent, source) or not sas or not has_token(request):
+        if (path, self._stored(source)) == (sent, source) or not sas or not has_credentials(request):
             return sent, f"?{query}" if query else "", headers
         headers.pop("Authorization", None)
         headers.update(self._from_stored(headers))

@@ -2,7 +2,6 @@
 
 For the Durable Task Scheduler, host.json in the package must name it: the scale controller reads that file, not app settings.
 The lines are added and removed as text, so that the file in the working tree is restored byte for byte.
-
 """
 
 from collections.abc import Mapping
@@ -27,7 +26,7 @@ def restore() -> None:
 
 
 def write(*, scheduler: bool) -> None:
-    """Write the file with or without the scheduler, unless it is right already.
+    """Write the file with or without the scheduler, unless it is already correct.
 
     Raises:
         SystemExit: The file has no storageProvider.

@@ -1,7 +1,6 @@
-"""Before provisioning: find problems that Azure would report only after minutes, and without naming the cause.
+"""Before provisioning: find problems that Azure would report only after minutes, and without the cause.
 
 azd runs this hook, which asks the Azure CLI. A check that the CLI cannot answer is a warning, and the deployment continues.
-
 """
 
 import json
@@ -28,7 +27,7 @@ class Unknown(Exception):
 
 
 def main(environment: Mapping[str, str]) -> int:
-    """Run all checks. Returns the exit code."""
+    """Run all checks and return the exit code."""
     subscription = environment.get("AZURE_SUBSCRIPTION_ID", "")
     if shutil.which("az") is None:
         print("WARNING: the Azure CLI (az) is not on PATH; providers, region and permissions are not checked.")
@@ -49,7 +48,7 @@ def main(environment: Mapping[str, str]) -> int:
 
 
 def checks(subscription: str, environment: Mapping[str, str]) -> list[Callable[[], None]]:
-    """The checks, in their order."""
+    """Return the checks in the order in which they run."""
     ask = partial(az, subscription)
     group = f"rg-{environment.get('AZURE_ENV_NAME', '')}"
     # The template has no resource of Microsoft.App, but delegates the subnet of the app to it.
@@ -102,7 +101,7 @@ def check_region(ask: Callable[..., Any], location: str) -> None:
 
 
 def normalize(name: str) -> str:
-    """Returns `West Europe` as `westeurope`."""
+    """Return `West Europe` as `westeurope`."""
     return name.replace(" ", "").lower()
 
 
@@ -131,7 +130,7 @@ def check_roles(ask: Callable[..., Any], subscription: str, group: str) -> None:
 
 
 def may_assign_roles(ask: Callable[..., Any], scope: str) -> bool:
-    """Returns whether a role of the user allows role assignments in this scope.
+    """Return whether a role of the user allows role assignments in this scope.
 
     Raises:
         Unknown: The permissions could not be read.
@@ -145,12 +144,12 @@ def may_assign_roles(ask: Callable[..., Any], scope: str) -> bool:
 
 
 def contains_write(permission: Mapping[str, Any], key: str) -> bool:
-    """Returns whether a list of actions contains the assignment of roles. `*` matches any text."""
+    """Return whether a list of actions contains the assignment of roles. `*` matches any text."""
     return any(fnmatchcase(ASSIGN_ROLES, str(pattern).lower()) for pattern in permission.get(key) or ())
 
 
 def az(subscription: str, *command: str, seconds: int = CALL_SECONDS) -> Any:
-    """Run a command of the Azure CLI. Returns its JSON output. Error texts are not shown, because they may contain secrets.
+    """Run a command of the Azure CLI and return its JSON output. Hide error texts, because they may contain secrets.
 
     Raises:
         Unknown: The command failed or timed out.

@@ -1,4 +1,4 @@
-"""A mark for tests that show one fact about Azure Storage. `make docs` builds the page of facts from the marks."""
+"""A decorator for tests that show one fact about Azure Storage. `make docs` builds docs/service-answers.md from its arguments."""
 
 from collections.abc import Callable
 from typing import TypeVar

@@ -14,7 +14,7 @@ BODIES = [b'{"a": 1}', '{"name": "ü <&> 🎈"}'.encode(), b"e30=", b'[{"quoted"
 
 @pytest.fixture(autouse=True)
 async def _empty(world: World) -> None:
-    await world.waiting()
+    await world.take_events()
     async for message in world.events.receive_poison():
         await world.events.delete_poison(message)
     async for found in world.events.list_undelivered():
@@ -25,12 +25,12 @@ async def test_events_come_out_in_order_as_they_went_in(world: World) -> None:
     for body in BODIES:
         await world.events.put(body)
     assert await world.events.depth() == len(BODIES)
-    assert await world.waiting() == BODIES
+    assert await world.take_events() == BODIES
 
 
 async def test_a_delayed_event_is_invisible_and_counts(world: World) -> None:
     await world.events.put(b"{}", 60)
-    assert await world.waiting() == []
+    assert await world.take_events() == []
     assert await world.events.depth() >= 1
 
 
@@ -55,7 +55,7 @@ async def test_the_oldest_visible_event_is_found_without_hiding_it(world: World)
     assert abs(datetime.now(UTC) - first) < timedelta(minutes=1)
     await world.events.put(b"second")
     assert await world.events.oldest_message() == first
-    assert await world.waiting() == [b"first", b"second"]
+    assert await world.take_events() == [b"first", b"second"]
     assert await world.events.oldest_message() is None
 
 
@@ -64,7 +64,7 @@ GIVEN_UP = {"a/2026/11/1.json": b'[{"id": "1"}, {"id": "2"}]', "a/2026/11/2.json
 
 async def test_undelivered_events_are_listed_read_and_deleted(world: World) -> None:
     for name, body in reversed(GIVEN_UP.items()):
-        await world.give_up(name, body)
+        await world.add_undelivered(name, body)
     found = [each async for each in world.events.list_undelivered()]
     assert [(each.name, each.size) for each in found] == [(name, len(body)) for name, body in GIVEN_UP.items()]
     assert [await world.events.read_undelivered(each) for each in found] == list(GIVEN_UP.values())
@@ -74,9 +74,9 @@ async def test_undelivered_events_are_listed_read_and_deleted(world: World) -> N
 
 
 async def test_an_overwritten_blob_is_neither_read_nor_deleted(world: World) -> None:
-    await world.give_up("a.json", b"[1]")
+    await world.add_undelivered("a.json", b"[1]")
     listed = await anext(aiter(world.events.list_undelivered()))
-    await world.give_up("a.json", b"[2]")
+    await world.add_undelivered("a.json", b"[2]")
     assert await world.events.read_undelivered(listed) is None
     await world.events.delete_undelivered(listed)
     [again] = [each async for each in world.events.list_undelivered()]
@@ -84,7 +84,7 @@ async def test_an_overwritten_blob_is_neither_read_nor_deleted(world: World) -> 
 
 
 async def test_a_deleted_blob_is_no_error(world: World) -> None:
-    await world.give_up("a.json", b"[1]")
+    await world.add_undelivered("a.json", b"[1]")
     listed = await anext(aiter(world.events.list_undelivered()))
     await world.events.delete_undelivered(listed)
     assert await world.events.read_undelivered(listed) is None
@@ -96,7 +96,7 @@ async def test_the_list_of_undelivered_events_has_pages(world: World, monkeypatc
     monkeypatch.setattr("adapters.events.UNDELIVERED_PAGE", 2)
     names = [f"{number}.json" for number in range(5)]
     for name in names:
-        await world.give_up(name, b"[]")
+        await world.add_undelivered(name, b"[]")
     seen = []
     async for found in world.events.list_undelivered():
         seen.append(found.name)

@@ -32,12 +32,12 @@ from rules.jobs.model import Job, JobKind
 from rules.orchestrations.instance import Instance, StatusFilter
 from rules.transfers import identity
 from rules.transfers.policies import Times
-from tests.contract.fleets import NOW, Fleet, InMemory
+from tests.contract.durable_worlds import NOW, DurableWorld, InMemory
 
 APP = Path(__file__).parent / "durable"
 
 
-class OnHost(Fleet):
+class OnHost(DurableWorld):
     """The adapter, on the stand-in."""
 
     def __init__(self, client: DurableOrchestrationClient, session: aiohttp.ClientSession, queues: HubQueues) -> None:
@@ -105,72 +105,72 @@ def queues(stack: Stack, clients: Clients) -> HubQueues:
 
 
 @pytest.fixture(params=["memory", "host"])
-def fleet(request: pytest.FixtureRequest) -> Fleet:
+def world(request: pytest.FixtureRequest) -> DurableWorld:
     """The fake, then the stand-in."""
     if request.param == "memory":
         return InMemory()
     return OnHost(client_of(request.getfixturevalue("rpc")), *map(request.getfixturevalue, ("session", "queues")))
 
 
-async def test_a_run_starts_and_is_found(fleet: Fleet) -> None:
-    run = fleet.run()
-    assert await fleet.instances.find(run.transfer.id) is None
-    assert await fleet.instances.start(run) is True
-    found = await fleet.until("slow", "Running")
+async def test_a_run_starts_and_is_found(world: DurableWorld) -> None:
+    run = world.run()
+    assert await world.instances.find(run.transfer.id) is None
+    assert await world.instances.start(run) is True
+    found = await world.until("slow", "Running")
     assert (found.id, found.run, found.custom) == (run.transfer.id, run, {"engine": "sync"})
     assert (found.output, found.running, found.broken) == (None, True, False)
     assert found.updated_at.tzinfo is UTC
 
 
-async def test_a_running_instance_is_not_started_again(fleet: Fleet) -> None:
-    await fleet.instances.start(fleet.run())
-    await fleet.until("slow", "Running")
-    assert await fleet.instances.start(fleet.run(attempt=1)) is False
-    assert (await fleet.until("slow", "Running")).run == fleet.run()
+async def test_a_running_instance_is_not_started_again(world: DurableWorld) -> None:
+    await world.instances.start(world.run())
+    await world.until("slow", "Running")
+    assert await world.instances.start(world.run(attempt=1)) is False
+    assert (await world.until("slow", "Running")).run == world.run()
 
 
-async def test_an_ended_instance_is_replaced(fleet: Fleet) -> None:
-    await fleet.instances.start(fleet.run("done"))
-    ended = await fleet.until("done", "Completed")
+async def test_an_ended_instance_is_replaced(world: DurableWorld) -> None:
+    await world.instances.start(world.run("done"))
+    ended = await world.until("done", "Completed")
     assert (ended.output, ended.running, ended.broken) == ({"state": "cancelled"}, False, False)
-    assert await fleet.instances.start(fleet.run("done", attempt=1)) is True
-    assert (await fleet.until("done", "Completed")).run == fleet.run("done", attempt=1)
+    assert await world.instances.start(world.run("done", attempt=1)) is True
+    assert (await world.until("done", "Completed")).run == world.run("done", attempt=1)
 
 
-async def test_a_cancel_reaches_the_orchestrator_and_is_then_ignored(fleet: Fleet) -> None:
-    await fleet.instances.start(fleet.run())
-    await fleet.until("slow", "Running")
-    await fleet.instances.cancel(fleet.run().transfer.id)
-    await fleet.until("slow", "Completed")
-    await fleet.instances.cancel(fleet.run().transfer.id)
-    await fleet.instances.cancel(fleet.run("missing").transfer.id)
+async def test_a_cancel_reaches_the_orchestrator_and_is_then_ignored(world: DurableWorld) -> None:
+    await world.instances.start(world.run())
+    await world.until("slow", "Running")
+    await world.instances.cancel(world.run().transfer.id)
+    await world.until("slow", "Completed")
+    await world.instances.cancel(world.run().transfer.id)
+    await world.instances.cancel(world.run("missing").transfer.id)
 
 
-async def test_broken_instances_are_found_and_listed(fleet: Fleet) -> None:
+async def test_broken_instances_are_found_and_listed(world: DurableWorld) -> None:
     """Failed and terminated instances."""
     for name in ("done", "broken", "slow"):
-        await fleet.instances.start(fleet.run(name))
-    await fleet.until("slow", "Running")
-    await fleet.instances.terminate(fleet.run("slow").transfer.id, "a reason")
-    found = [await fleet.until(*wanted) for wanted in (("broken", "Failed"), ("slow", "Terminated"))]
-    await fleet.until("done", "Completed")
+        await world.instances.start(world.run(name))
+    await world.until("slow", "Running")
+    await world.instances.terminate(world.run("slow").transfer.id, "a reason")
+    found = [await world.until(*wanted) for wanted in (("broken", "Failed"), ("slow", "Terminated"))]
+    await world.until("done", "Completed")
     assert all(instance.broken and not instance.running for instance in found)
-    listed, _ = await fleet.instances.page(prefix=fleet.prefix, statuses=StatusFilter.BROKEN, limit=10)
+    listed, _ = await world.instances.page(prefix=world.prefix, statuses=StatusFilter.BROKEN, limit=10)
     assert sorted(instance.id for instance in listed) == sorted(instance.id for instance in found)
     assert all(instance.run is not None for instance in listed)
 
 
-async def test_pages_show_each_transfer_once(fleet: Fleet) -> None:
+async def test_pages_show_each_transfer_once(world: DurableWorld) -> None:
     """Other orchestrations are left out, so a page may be short."""
-    runs = {run.transfer.id: run for run in (fleet.run(f"slow-{number}") for number in range(5))}
+    runs = {run.transfer.id: run for run in (world.run(f"slow-{number}") for number in range(5))}
     for run in runs.values():
-        await fleet.instances.start(run)
-    await fleet.start_other("replay")
-    await fleet.start_other("000")
+        await world.instances.start(run)
+    await world.start_other("replay")
+    await world.start_other("000")
     seen: list[Instance] = []
     continuation = None
     while True:
-        page, continuation = await fleet.instances.page(prefix=fleet.prefix, limit=2, continuation=continuation)
+        page, continuation = await world.instances.page(prefix=world.prefix, limit=2, continuation=continuation)
         assert len(page) <= 2
         seen += page
         if continuation is None:
@@ -179,110 +179,110 @@ async def test_pages_show_each_transfer_once(fleet: Fleet) -> None:
     assert {instance.id: instance.run for instance in seen} == runs
 
 
-async def everything(fleet: Fleet, **query: Any) -> set[str]:
+async def everything(world: DurableWorld, **query: Any) -> set[str]:
     """Return the ids of all pages."""
     found: set[str] = set()
     continuation = None
     while True:
-        page, continuation = await fleet.instances.page(
-            prefix=fleet.prefix, limit=2, continuation=continuation, **query
+        page, continuation = await world.instances.page(
+            prefix=world.prefix, limit=2, continuation=continuation, **query
         )
         found |= {instance.id for instance in page}
         if continuation is None:
             return found
 
 
-async def test_a_list_is_filtered_by_status(fleet: Fleet) -> None:
+async def test_a_list_is_filtered_by_status(world: DurableWorld) -> None:
     """The extension filters, so the pages are not short."""
     names = ("done", "done-not", "broken", "slow")
-    ids = {name: fleet.run(name).transfer.id for name in names}
+    ids = {name: world.run(name).transfer.id for name in names}
     for name in names:
-        await fleet.instances.start(fleet.run(name))
+        await world.instances.start(world.run(name))
     for name, status in (("done", "Completed"), ("done-not", "Running"), ("broken", "Failed"), ("slow", "Running")):
-        await fleet.until(name, status)
-    assert await everything(fleet, statuses=StatusFilter.RUNNING) == {ids["done-not"], ids["slow"]}
-    assert await everything(fleet, statuses=StatusFilter.ENDED) == {ids["done"], ids["broken"]}
-    assert await everything(fleet, statuses=frozenset({"Completed"})) == {ids["done"]}
-    assert await everything(fleet) == set(ids.values())
+        await world.until(name, status)
+    assert await everything(world, statuses=StatusFilter.RUNNING) == {ids["done-not"], ids["slow"]}
+    assert await everything(world, statuses=StatusFilter.ENDED) == {ids["done"], ids["broken"]}
+    assert await everything(world, statuses=frozenset({"Completed"})) == {ids["done"]}
+    assert await everything(world) == set(ids.values())
 
 
-async def test_a_list_is_filtered_by_creation_time(fleet: Fleet) -> None:
-    await fleet.instances.start(fleet.run("done"))
-    await fleet.until("done", "Completed")
-    moment = await fleet.moment()
-    await fleet.instances.start(fleet.run("slow"))
-    await fleet.until("slow", "Running")
-    assert await everything(fleet, before=moment) == {fleet.run("done").transfer.id}
-    assert await everything(fleet, before=moment, statuses=StatusFilter.RUNNING) == set()
-    assert len(await everything(fleet, before=moment + timedelta(days=1))) == 2
+async def test_a_list_is_filtered_by_creation_time(world: DurableWorld) -> None:
+    await world.instances.start(world.run("done"))
+    await world.until("done", "Completed")
+    moment = await world.moment()
+    await world.instances.start(world.run("slow"))
+    await world.until("slow", "Running")
+    assert await everything(world, before=moment) == {world.run("done").transfer.id}
+    assert await everything(world, before=moment, statuses=StatusFilter.RUNNING) == set()
+    assert len(await everything(world, before=moment + timedelta(days=1))) == 2
 
 
-async def test_a_terminated_instance_shows_the_reason(fleet: Fleet) -> None:
-    await fleet.instances.start(fleet.run())
-    await fleet.until("slow", "Running")
+async def test_a_terminated_instance_shows_the_reason(world: DurableWorld) -> None:
+    await world.instances.start(world.run())
+    await world.until("slow", "Running")
     why = "nothing happened for 30 hours, & the watchdog: ended it?"
-    await fleet.instances.terminate(fleet.run().transfer.id, why)
-    found = await fleet.until("slow", "Terminated")
-    assert (found.broken, found.output, found.run) == (True, why, fleet.run())
+    await world.instances.terminate(world.run().transfer.id, why)
+    found = await world.until("slow", "Terminated")
+    assert (found.broken, found.output, found.run) == (True, why, world.run())
 
 
-async def test_terminating_an_ended_or_missing_instance_changes_nothing(fleet: Fleet) -> None:
-    await fleet.instances.start(fleet.run("done"))
-    await fleet.until("done", "Completed")
-    await fleet.instances.terminate(fleet.run("done").transfer.id, "why")
-    await fleet.instances.terminate(fleet.run("missing").transfer.id, "why")
-    assert (await fleet.until("done", "Completed")).output == {"state": "cancelled"}
+async def test_terminating_an_ended_or_missing_instance_changes_nothing(world: DurableWorld) -> None:
+    await world.instances.start(world.run("done"))
+    await world.until("done", "Completed")
+    await world.instances.terminate(world.run("done").transfer.id, "why")
+    await world.instances.terminate(world.run("missing").transfer.id, "why")
+    assert (await world.until("done", "Completed")).output == {"state": "cancelled"}
 
 
 @pytest.mark.parametrize(("name", "status"), [("done", "Completed"), ("broken", "Failed")])
-async def test_a_purged_instance_is_gone(fleet: Fleet, name: str, status: str) -> None:
-    await fleet.instances.start(fleet.run(name))
-    await fleet.instances.start(fleet.run("slow"))
-    await fleet.until(name, status)
-    identity_ = fleet.run(name).transfer.id
+async def test_a_purged_instance_is_gone(world: DurableWorld, name: str, status: str) -> None:
+    await world.instances.start(world.run(name))
+    await world.instances.start(world.run("slow"))
+    await world.until(name, status)
+    identity_ = world.run(name).transfer.id
     for _ in range(2):
-        await fleet.instances.purge(identity_)
-        assert await fleet.instances.find(identity_) is None
-    assert await everything(fleet) == {fleet.run("slow").transfer.id}
-    assert await fleet.instances.start(fleet.run(name)) is True
-    await fleet.until(name, status)
+        await world.instances.purge(identity_)
+        assert await world.instances.find(identity_) is None
+    assert await everything(world) == {world.run("slow").transfer.id}
+    assert await world.instances.start(world.run(name)) is True
+    await world.until(name, status)
 
 
-async def test_a_running_instance_is_not_purged(fleet: Fleet) -> None:
+async def test_a_running_instance_is_not_purged(world: DurableWorld) -> None:
     """Another request may have started it again."""
-    await fleet.instances.start(fleet.run())
-    await fleet.until("slow", "Running")
+    await world.instances.start(world.run())
+    await world.until("slow", "Running")
     with pytest.raises(Retryable):
-        await fleet.instances.purge(fleet.run().transfer.id)
-    assert (await fleet.until("slow", "Running")).run == fleet.run()
+        await world.instances.purge(world.run().transfer.id)
+    assert (await world.until("slow", "Running")).run == world.run()
 
 
 @pytest.mark.parametrize("garbage", ["x", "%%%", "WyIiLCAiYVxuYiJd"])
-async def test_an_invalid_continuation_is_refused(fleet: Fleet, garbage: str) -> None:
+async def test_an_invalid_continuation_is_refused(world: DurableWorld, garbage: str) -> None:
     with pytest.raises(ValueError, match="continuation"):
-        await fleet.instances.page(limit=1, continuation=garbage)
+        await world.instances.page(limit=1, continuation=garbage)
 
 
 async def test_an_instance_with_an_unreadable_input_is_listed_without_its_run(
     rpc: str, session: aiohttp.ClientSession, queues: HubQueues
 ) -> None:
-    fleet = OnHost(client_of(rpc), session, queues)
-    await fleet.client.start_new("transfer", fleet.run().transfer.id, {"transfer": {"name": "done"}})
-    assert (await fleet.until("slow", "Completed")).run is None
-    (listed,), _ = await fleet.instances.page(prefix=fleet.prefix, limit=10)
+    world = OnHost(client_of(rpc), session, queues)
+    await world.client.start_new("transfer", world.run().transfer.id, {"transfer": {"name": "done"}})
+    assert (await world.until("slow", "Completed")).run is None
+    (listed,), _ = await world.instances.page(prefix=world.prefix, limit=10)
     assert listed.run is None
 
 
 async def test_an_unreachable_extension_is_retryable(session: aiohttp.ClientSession, queues: HubQueues) -> None:
     (port,) = free_ports(1)
-    fleet = OnHost(client_of(f"http://127.0.0.1:{port}/durabletask/?code=secret"), session, queues)
+    world = OnHost(client_of(f"http://127.0.0.1:{port}/durabletask/?code=secret"), session, queues)
     for call in (
-        fleet.instances.find(fleet.run().transfer.id),
-        fleet.instances.start(fleet.run()),
-        fleet.instances.cancel(fleet.run().transfer.id),
-        fleet.instances.terminate(fleet.run().transfer.id, "why"),
-        fleet.instances.purge(fleet.run().transfer.id),
-        fleet.instances.page(limit=1),
+        world.instances.find(world.run().transfer.id),
+        world.instances.start(world.run()),
+        world.instances.cancel(world.run().transfer.id),
+        world.instances.terminate(world.run().transfer.id, "why"),
+        world.instances.purge(world.run().transfer.id),
+        world.instances.page(limit=1),
     ):
         with pytest.raises(Retryable) as failure:
             await call
@@ -304,10 +304,10 @@ async def test_a_start_sends_the_trace_of_its_id(session: aiohttp.ClientSession,
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     port = runner.addresses[0][1]
-    fleet = OnHost(client_of(f"http://127.0.0.1:{port}/durabletask/"), session, queues)
-    run, job = fleet.run(), Job("replay-" + "ab" * 12, JobKind.REPLAY, NOW)
+    world = OnHost(client_of(f"http://127.0.0.1:{port}/durabletask/"), session, queues)
+    run, job = world.run(), Job("replay-" + "ab" * 12, JobKind.REPLAY, NOW)
     for what in (run, run, job):
-        assert await fleet.instances.start(what) is True
+        assert await world.instances.start(what) is True
     await runner.cleanup()
     names = [f"transfer/{run.transfer.id}"] * 2 + [f"job/{job.id}"]
     assert [path for path, _ in starts] == [f"/durabletask/orchestrators/{name}" for name in names]
@@ -404,10 +404,10 @@ class TestOldestMessage:
         assert failure.value.code == "AuthenticationFailed"
 
     async def test_of_the_fake_is_set_by_the_test(self) -> None:
-        fleet = InMemory()
-        assert await fleet.instances.oldest_message() is None
-        fleet.fake.oldest = NOW
-        assert await fleet.instances.oldest_message() == NOW
+        world = InMemory()
+        assert await world.instances.oldest_message() is None
+        world.fake.oldest = NOW
+        assert await world.instances.oldest_message() == NOW
 
 
 async def next_second(hub: Hub, moment: datetime) -> None:

@@ -13,7 +13,7 @@ from rules.routes.model import Engine
 from rules.transfers.decisions import TargetBlob
 from rules.transfers.model import Ended, Ending, Kind
 from rules.transfers.states import State
-from tests.contract.fleets import InMemory as Fleet
+from tests.contract.durable_worlds import InMemory as DurableWorld
 from tests.contract.helpers import NOW, letter, request
 from tests.contract.worlds import InMemory
 from tests.fakes import MemoryInstances
@@ -24,7 +24,7 @@ TARGET = TargetBlob("0x1", 0)
 async def calls(world: InMemory, instances: MemoryInstances) -> dict[str, Callable[[], Awaitable[object]]]:
     """Return a call of every method of every fake."""
     copy = await request(world, Engine.ASYNC)
-    run, name = Fleet().run(), letter(world).id
+    run, name = DurableWorld().run(), letter(world).id
     return {
         "source.head": lambda: world.source.head(world.source_blob()),
         "source.page": lambda: world.source.page(world.source_place, 1, None),

@@ -431,7 +431,7 @@ class TestCopies:
 
     @fact(
         "Copy Blob and Copy Blob From URL",
-        "without metadata the source's is carried, and so are content headers; tags are not",
+        "a copy without metadata takes the source's metadata and content headers, but not its tags",
         "CPP CopyWithTagsMetadataTier, PY20",
     )
     @BOTH
@@ -480,7 +480,7 @@ class TestRefusals:
 
     @fact(
         "Any request",
-        "a blob under a customer's key: a HEAD is 409 BlobUsesCustomerSpecifiedEncryption without a body (on request)",
+        "a blob with a customer-provided key: a HEAD is 409 BlobUsesCustomerSpecifiedEncryption without a body (on request)",
         "ASP test_cpk",
     )
     def test_a_customers_key(self, wire: Wire) -> None:
@@ -615,7 +615,7 @@ class TestBlocks:
         blob.commit_block_list([BlobBlock("0001")])
         assert wire.ask("GET", path, "comp=blocklist&blocklisttype=all").headers.keys() & {"ETag", "Etag"}
 
-    @fact("Blocks", "Put Block List with If-None-Match onto a blob: 409 BlobAlreadyExists", "BOR")
+    @fact("Blocks", "Put Block List with If-None-Match: * for an existing blob: 409 BlobAlreadyExists", "BOR")
     def test_a_commit_onto_an_existing_blob_is_refused(self, wire: Wire) -> None:
         """Documented is 412."""
         blob = wire.source()

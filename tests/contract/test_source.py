@@ -73,7 +73,7 @@ async def test_the_repr_of_a_signed_read_hides_its_signature(world: World) -> No
 
 
 async def test_a_read_without_an_answer_is_retryable(world: World) -> None:
-    async with world.trouble(SOURCE_HEAD, world.source_blob(), applied=False):
+    async with world.unanswered(SOURCE_HEAD, world.source_blob(), applied=False):
         with pytest.raises(Retryable) as failure:
             await world.source.head(world.source_blob())
     assert failure.value.reason is Reason.THROTTLED

@@ -85,11 +85,11 @@ class TestCopy:
 
 
 class TestRefusal:
-    """A refused copy: it has no effect, and its code says why."""
+    """A refused copy has no effect, and its error code names the cause."""
 
     @fact(
         "Copy Blob and Copy Blob From URL",
-        "If-None-Match: * onto a blob: 409 BlobAlreadyExists, as recorded of Put Blob; of a copy it is not",
+        "If-None-Match: * for an existing blob: 409 BlobAlreadyExists; recorded for Put Blob, assumed for copies",
         "BOR",
     )
     @BOTH
@@ -198,7 +198,7 @@ class TestPending:
                 await act
             assert refusal.value.code == "PendingCopyOperation"
         still = await there(world, copy.target)
-        assert replace(still, copied=seen.copied) == seen  # a real copy continues meanwhile
+        assert replace(still, copied=seen.copied) == seen  # a real copy may have progressed
 
     async def test_is_aborted(self, world: World) -> None:
         """An empty blob with the metadata and another ETag stays (PY22 test_abort_copy_blob)."""
@@ -234,7 +234,7 @@ class TestPending:
 
     async def test_fails_with_the_services_detail(self, world: World) -> None:
         copy = await request(world, Engine.ASYNC)
-        await world.doom('500 InternalError "Copy failed."')
+        await world.fail_next_copy('500 InternalError "Copy failed."')
         await world.target.copy(copy)
         await world.finish(copy.target)
         seen = await there(world, copy.target)
@@ -291,14 +291,14 @@ class TestLostAnswer:
     @pytest.mark.parametrize("applied", [True, False])
     async def test_of_a_copy(self, world: World, engine: Engine, *, applied: bool) -> None:
         copy = await request(world, engine)
-        async with world.trouble(TARGET_COPY, copy.target, applied=applied):
+        async with world.unanswered(TARGET_COPY, copy.target, applied=applied):
             assert (await refused(world, copy)).code == ""
         assert (await world.target.head(copy.target) is not None) is applied
 
     async def test_of_a_clearing(self, world: World) -> None:
         copy = await request(world)
         seen = await copied(world, copy)
-        async with world.trouble(TARGET_CLEAR, copy.target, applied=True):
+        async with world.unanswered(TARGET_CLEAR, copy.target, applied=True):
             with pytest.raises(LookAgain):
                 await world.target.clear_copy(copy.target, seen)
         assert (await there(world, copy.target)).copy_status is None
@@ -307,7 +307,7 @@ class TestLostAnswer:
         copy = await request(world, Engine.ASYNC)
         await world.target.copy(copy)
         seen = await there(world, copy.target)
-        async with world.trouble(TARGET_ABORT, copy.target, applied=True):
+        async with world.unanswered(TARGET_ABORT, copy.target, applied=True):
             with pytest.raises(LookAgain):
                 await world.target.abort(copy.target, seen.copy_id or "")
         assert (await there(world, copy.target)).copy_status is CopyStatus.ABORTED
@@ -315,7 +315,7 @@ class TestLostAnswer:
     @pytest.mark.parametrize("applied", [True, False])
     async def test_of_a_deletion(self, world: World, *, applied: bool) -> None:
         etag = await world.put(world.target_blob())
-        async with world.trouble(TARGET_DELETE, world.target_blob(), applied=applied):
+        async with world.unanswered(TARGET_DELETE, world.target_blob(), applied=applied):
             with pytest.raises(LookAgain):
                 await world.target.delete(world.target_blob(), etag)
         assert (await world.target.head(world.target_blob()) is None) is applied

@@ -101,8 +101,8 @@ class World(ABC):
         """Give only this place's account a hierarchical namespace."""
 
     @abstractmethod
-    async def doom(self, detail: str) -> None:
-        """Let the next copy that starts fail with this detail."""
+    async def fail_next_copy(self, detail: str) -> None:
+        """Make the next copy that starts fail at its end, with this detail."""
 
     @abstractmethod
     async def finish(self, blob: Blob) -> None:
@@ -113,16 +113,16 @@ class World(ABC):
         """Put a message on the poison queue."""
 
     @abstractmethod
-    async def give_up(self, name: str, body: bytes) -> None:
+    async def add_undelivered(self, name: str, body: bytes) -> None:
         """Write a blob of undelivered events, as Event Grid does."""
 
     @abstractmethod
-    async def waiting(self) -> list[bytes]:
+    async def take_events(self) -> list[bytes]:
         """Receive and delete every visible event, oldest first."""
 
     @abstractmethod
-    def trouble(self, request: Request, blob: Blob, *, applied: bool) -> Any:
-        """Return a context in which these requests get no answer; `applied` says whether they have their effect."""
+    def unanswered(self, request: Request, blob: Blob, *, applied: bool) -> Any:
+        """Return a context in which these requests get no answer. They take effect only if `applied`."""
 
 
 class InMemory(World):
@@ -130,7 +130,7 @@ class InMemory(World):
 
     def __init__(self) -> None:
         self.storage = MemoryStorage()
-        self._doomed = ""
+        self._next_failure = ""
         places = (
             Place("https://a.blob.core.windows.net", "source"),
             Place("https://b.blob.core.windows.net", "target"),
@@ -163,24 +163,24 @@ class InMemory(World):
     def hierarchical(self, place: Place) -> None:
         self.storage.hierarchical = {place.endpoint}
 
-    async def doom(self, detail: str) -> None:
-        self._doomed = detail
+    async def fail_next_copy(self, detail: str) -> None:
+        self._next_failure = detail
 
     async def finish(self, blob: Blob) -> None:
-        doom, self._doomed = self._doomed, ""
-        self.storage.fail(blob, doom) if doom else self.storage.finish(blob)
+        detail, self._next_failure = self._next_failure, ""
+        self.storage.fail(blob, detail) if detail else self.storage.finish(blob)
 
     async def poison(self, body: bytes) -> None:
-        self.queues.give_up(body)
+        self.queues.put_poison(body)
 
-    async def give_up(self, name: str, body: bytes) -> None:
-        self.queues.given_up[name] = body
+    async def add_undelivered(self, name: str, body: bytes) -> None:
+        self.queues.undelivered[name] = body
 
-    async def waiting(self) -> list[bytes]:
+    async def take_events(self) -> list[bytes]:
         return list(iter(self.queues.take, None))
 
     @asynccontextmanager
-    async def trouble(self, request: Request, blob: Blob, *, applied: bool) -> AsyncIterator[None]:
+    async def unanswered(self, request: Request, blob: Blob, *, applied: bool) -> AsyncIterator[None]:
         before = self.storage.hook
 
         async def hook(actual: Request, subject: str) -> Exception | None:
@@ -253,7 +253,7 @@ class InStorage(World):
     def hierarchical(self, place: Place) -> None:
         self.stack.control.hierarchical(place.account)
 
-    async def doom(self, detail: str) -> None:
+    async def fail_next_copy(self, detail: str) -> None:
         self.stack.control.copies(fail_next=detail)
 
     async def finish(self, blob: Blob) -> None:
@@ -265,10 +265,10 @@ class InStorage(World):
     async def poison(self, body: bytes) -> None:
         await self.clients.queue(self._queues, "blob-events-poison").send_message(body.decode())
 
-    async def give_up(self, name: str, body: bytes) -> None:
+    async def add_undelivered(self, name: str, body: bytes) -> None:
         await self._client(Blob(self._events, UNDELIVERED_CONTAINER, name)).upload_blob(body, overwrite=True)
 
-    async def waiting(self) -> list[bytes]:
+    async def take_events(self) -> list[bytes]:
         queue = self.clients.queue(self._queues, "blob-events")
         messages = [message async for message in queue.receive_messages()]
         for message in messages:
@@ -276,7 +276,7 @@ class InStorage(World):
         return [str(message.content).encode() for message in messages]
 
     @asynccontextmanager
-    async def trouble(self, request: Request, blob: Blob, *, applied: bool) -> AsyncIterator[None]:
+    async def unanswered(self, request: Request, blob: Blob, *, applied: bool) -> AsyncIterator[None]:
         """Break the connections of these requests, before or after their effect."""
         path = re.escape(blob.url.partition("/sharing")[2])
         action = {"when": "after" if applied else "before", "drop": True}

@@ -34,7 +34,7 @@ def test_a_percentile_is_a_measured_value() -> None:
 
 
 def test_equal_counts_are_not_a_difference() -> None:
-    """Whatever the number of blobs and the speed."""
+    """The number of blobs and the speed make no difference."""
     assert differences([RESULT, replace(MORE, seconds=400.0)]) == []
 
 

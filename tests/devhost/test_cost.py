@@ -27,8 +27,8 @@ def test_the_task_hub_matches_a_real_host(activities: int, timers: int, queues: 
     assert cost.task_hub(activities, timers) == pytest.approx((queues, tables), rel=0.05)
 
 
-def test_one_more_look_is_the_difference_of_two_bills() -> None:
-    """Two loads that differ by one look cost as much more as `look` says."""
+def test_one_more_poll_is_the_difference_of_two_bills() -> None:
+    """The bills of two loads that differ by one poll differ by `poll`."""
     more = LARGE | {
         "requests": LARGE["requests"] | {"HeadBlob target": LARGE["requests"]["HeadBlob target"] + 1},
         "activities": LARGE["activities"] + 1,
@@ -37,7 +37,7 @@ def test_one_more_look_is_the_difference_of_two_bills() -> None:
         "lines": LARGE["lines"] + 1,
     }
     bills = [[*cost.per_blob(blob), cost.alone(blob)] for blob in (more, LARGE)]
-    assert cost.usd(bills[0]) - cost.usd(bills[1]) == pytest.approx(cost.usd([cost.look(LARGE["line_bytes"])]))
+    assert cost.usd(bills[0]) - cost.usd(bills[1]) == pytest.approx(cost.usd([cost.poll(LARGE["line_bytes"])]))
 
 
 def test_a_second_is_the_least_and_is_shared_among_many() -> None:

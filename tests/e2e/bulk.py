@@ -48,11 +48,11 @@ class FilledStack:
     """The dead letter of a real transfer."""
 
     def ids(self, path: str, limit: int) -> Counter[str]:
-        """Counts the ids of a list."""
+        """Count the ids of a list."""
         return Counter(item["id"] for page in self.pages(path, limit) for item in page)
 
     def pages(self, path: str, limit: int) -> Iterator[list[dict[str, Any]]]:
-        """Yields the pages of a list. None is longer than the limit."""
+        """Yield the pages of a list. None is longer than the limit."""
         continuation = ""
         while continuation is not None:
             more = f"&continuation={quote(continuation)}" if continuation else ""
@@ -78,7 +78,7 @@ class FilledStack:
 
 
 def _models(client: Client) -> dict[str, dict[str, Any]]:
-    """Make one transfer of each kind. Returns them as the API shows them, with the `row` of the host's store."""
+    """Make one transfer of each kind. Return them as the API shows them, with the `row` of the host's store."""
     client.control.events(mode="hold")
     client.put("model/superseded", b"model")
     client.source("model/superseded").delete_blob()
@@ -111,7 +111,7 @@ def _row(client: Client, transfer_id: str) -> dict[str, Any]:
 
 
 def _insert_transfers(client: Client, models: dict[str, dict[str, Any]], routes: dict[str, Route]) -> Known:
-    """Insert thousands of transfers into the host's store, in one transaction. Returns all transfers in the store."""
+    """Insert thousands of transfers into the host's store, in one transaction. Return all transfers in the store."""
     kinds = [kind for kind, share in MODELS.items() for _ in range(share)]
     known: Known = {}
     rows = []

@@ -86,12 +86,12 @@ class Client:
         return self.accounts["sharingtarget"].get_blob_client(container, name)
 
     def put(self, name: str, data: bytes, container: str = "source", **options: Any) -> str:
-        """Upload a source blob. Returns its ETag without quotes."""
+        """Upload a source blob. Return its ETag without quotes."""
         done = self.source(name, container).upload_blob(data, overwrite=True, **options)
         return str(done["etag"]).strip('"')
 
     def read(self, blob: BlobClient) -> bytes:
-        """Returns the blob's bytes as they are stored, without decompression."""
+        """Return the blob's bytes as they are stored, without decompression."""
         stream = blob.download_blob(decompress=False)
         return bytes(stream.readall())
 
@@ -108,7 +108,7 @@ class Client:
         return answer
 
     def post_host(self, path: str) -> int:
-        """Post to an address of the host itself, as an operator may. Returns the status."""
+        """Post to an address of the host itself, as an operator may. Return the status."""
         return self.request(
             "POST", f"http://127.0.0.1:{self.stack.host_port}{path}", b"{}", {"Content-Type": "application/json"}
         ).status
@@ -122,7 +122,7 @@ class Client:
         return self.post_host(f"/runtime/webhooks/durabletask{path}&code={key}")
 
     def get_admin(self, path: str) -> Any:
-        """Returns an answer of the host's admin API."""
+        """Return an answer of the host's admin API."""
         return json.loads(self.request("GET", f"http://127.0.0.1:{self.stack.host_port}/admin/{path}", None, {}).body)
 
     def request(self, method: str, url: str, data: bytes | None, headers: dict[str, str]) -> Answer:
@@ -158,7 +158,7 @@ class Client:
         self.until(replaced, "the worker is replaced")
 
     def _worker_replaced(self) -> Callable[[], bool]:
-        """Returns a function that tells whether a new worker has replaced the current one."""
+        """Return a function that tells whether a new worker has replaced the current one."""
         if self.stack.on_func:
             workers = self.workers()
             assert workers
@@ -172,7 +172,7 @@ class Client:
             return log.read()
 
     def workers(self) -> set[int]:
-        """Returns the process ids of the Python workers of a real host."""
+        """Return the process ids of the Python workers of a real host."""
         host = self.stack.host
         return {number for number, line in below(host.pid).items() if WORKER.search(line)} if host else set()
 
@@ -219,7 +219,7 @@ class Client:
         return self.until(resume_and_look, what, timeout)
 
     def list_all(self, path: str, limit: str = "limit=100") -> list[dict[str, Any]]:
-        """Returns the items of all pages of a list. Reports accept no limit.
+        """Return the items of all pages of a list. Reports accept no limit.
 
         Raises:
             ConnectionError: A page was not answered with 200.

@@ -1,4 +1,4 @@
-"""Events of blobs, and what becomes of messages that lead to no transfer."""
+"""Blob events, and the dead letters of messages that lead to no transfer."""
 
 import json
 
@@ -8,7 +8,7 @@ from tests.e2e.client import Client
 
 
 def created_event(url: str, container: str, name: str, etag: str) -> str:
-    """Returns a BlobCreated event in the Event Grid schema."""
+    """Return a BlobCreated event in the Event Grid schema."""
     return json.dumps(
         {
             "id": "e2e",
@@ -30,7 +30,7 @@ def until_queue_is_empty(client: Client) -> None:
 
 
 def message_dead_letters(client: Client) -> list[dict[str, str]]:
-    """Returns the open dead letters of messages."""
+    """Return the open dead letters of messages."""
     return [item for item in client.list_all("/dead-letters") if item["id"].startswith("message-")]
 
 

@@ -2,7 +2,6 @@
 
 `stub.json` in DEVHOST_STATE may contain `answers` (by path, a list of status and body; the last one is repeated), `seconds`
 (the duration of a call), `deaf` (ignore SIGTERM) and `dies` (exit at the first call). The stub logs its events to `stub.log`.
-
 """
 
 import json

@@ -8,7 +8,7 @@ JOB_ENDED = {"done", "cancelled", "failed"}
 
 
 def start_job(client: Client, jobs: str, **body: Any) -> str:
-    """Start a job: `jobs` is `reconciles`, `replays` or `discards`. Returns its id."""
+    """Start a job: `jobs` is `reconciles`, `replays` or `discards`. Return its id."""
     answer = client.api("POST", f"/{jobs}", body)
     assert answer.status == 202
     assert answer.headers["Location"] == f"{jobs}/{answer.body['id']}"
@@ -28,17 +28,17 @@ def until_job_ends(client: Client, job_id: str, timeout: float = TIMEOUT) -> dic
 
 
 def run_job(client: Client, jobs: str, timeout: float = TIMEOUT, **body: Any) -> dict[str, Any]:
-    """Start a job and wait until it has ended. Returns the job."""
+    """Start a job and wait until it has ended. Return the job."""
     return until_job_ends(client, start_job(client, jobs, **body), timeout)
 
 
 def report_lines(client: Client, job_id: str) -> list[dict[str, Any]]:
-    """Returns all lines of the job's report."""
+    """Return all lines of the job's report."""
     return client.list_all(f"{_path(job_id)}/report", limit="")
 
 
 def counts(job: dict[str, Any]) -> dict[str, int]:
-    """Returns the counts of a job that are not zero."""
+    """Return the counts of a job that are not zero."""
     return {name: count for name, count in job["counts"].items() if count}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def below(number: int) -> dict[int, bytes]:
-    """Returns the command lines of all descendants of a process, by process id."""
+    """Return the command lines of all descendants of a process, by process id."""
     running = {child: (parent, line) for child, parent, line in all_processes()}
     found = {}
     for child, (_, line) in running.items():
@@ -21,7 +21,7 @@ def below(number: int) -> dict[int, bytes]:
 
 
 def all_processes() -> Iterator[tuple[int, int, bytes]]:
-    """Yields id, parent id and command line of every process. A zombie has an empty command line."""
+    """Yield id, parent id and command line of every process. A zombie has an empty command line."""
     if not Path("/proc/self/cmdline").exists():
         output = subprocess.run(["ps", "-axww", "-o", "pid=,ppid=,args="], check=True, capture_output=True).stdout
         yield from (

@@ -1,4 +1,4 @@
-"""The search for secrets: what a secret looks like, and every place where the app or the host stores or logs data."""
+"""The search for secrets: their patterns, and every place where the app or the host stores or logs data."""
 
 import base64
 import gzip
@@ -42,7 +42,7 @@ class Secrets:
         self._tails = {form[-TAIL:] for value in signatures for form in _encodings(value.removesuffix("="))}
 
     def find(self, text: bytes) -> bytes | None:
-        """Returns the first secret in a text with its surroundings, or None. Base64 is searched decoded as well."""
+        """Return the first secret in a text with its surroundings, or None. Base64 is searched decoded as well."""
         decoded = b"\n".join(base64.b64decode(_padded(run)) for run in BASE64.findall(text))
         return next((found for layer in (text, decoded) for found in self._matches(layer)), None)
 
@@ -52,7 +52,7 @@ class Secrets:
         yield from (_around(text, end) for end in ends if text[end.start() - TAIL : end.start()] in self._tails)
 
     def leaks(self, places: Iterable[tuple[str, bytes]]) -> dict[str, bytes]:
-        """Returns the places that contain a secret, each with the first one."""
+        """Return the places that contain a secret, each with the first one."""
         return {where: found for where, text in places if (found := self.find(text)) is not None}
 
 
@@ -72,7 +72,7 @@ def _around(text: bytes, match: re.Match[bytes]) -> bytes:
 
 
 def all_leaks(client: Client) -> dict[str, bytes]:
-    """Returns the places that contain a secret, and the answers with a URL of the extension (it has the system key)."""
+    """Return the places that contain a secret, and the answers with a URL of the extension (it has the system key)."""
     named = {where: b"of the extension" for where, text in answers(client) if names_the_extension(text.decode())}
     return named | known_secrets(client).leaks(all_places(client))
 
@@ -149,7 +149,7 @@ def answers(client: Client) -> Iterator[tuple[str, bytes]]:
 
 
 def names_the_extension(text: str) -> bool:
-    """Returns whether a text contains a URL of the Durable extension, of its RPC port or of the admin API."""
+    """Return whether a text contains a URL of the Durable extension, of its RPC port or of the admin API."""
     return re.search(r"(?i)runtime/webhooks|/durabletask|rpcBaseUrl|taskHub=|/admin/", text) is not None
 
 

@@ -16,12 +16,12 @@ SEED = int(os.environ.get("SEED") or secrets.randbelow(2**32))
 
 
 def content(name: str) -> bytes:
-    """Returns content that is unique for the name."""
+    """Return content that is unique for the name."""
     return name.encode() * 20
 
 
 def container(name: str) -> str:
-    """Returns the source container of a version: every fifth is on the route that copies asynchronously."""
+    """Return the source container of a version: every fifth is on the route that copies asynchronously."""
     return "async" if int(name.rpartition("/")[2]) % 5 == 0 else "source"
 
 
@@ -30,19 +30,19 @@ def target_container(name: str) -> str:
 
 
 def requested_copies(client: Client, names: list[str]) -> list[dict[str, Any]]:
-    """Returns the copies onto these targets that the app requested, including refused ones."""
+    """Return the copies onto these targets that the app requested, including refused ones."""
     wanted = set(names)
     requests = client.control.requests(account="sharingtarget", method="PUT", internal=False)
     return [request for request in requests if request["operation"] in COPIES and request["blob"] in wanted]
 
 
 def are_requested(client: Client, names: list[str], count: int) -> bool:
-    """Returns whether copies of at least `count` of these blobs were requested."""
+    """Return whether copies of at least `count` of these blobs were requested."""
     return len({request["blob"] for request in requested_copies(client, names)}) >= count
 
 
 def accepted_copies(client: Client, names: list[str], operation: str = "CopyBlobFromUrl") -> int:
-    """Returns how many copies of these blobs the service accepted."""
+    """Return how many copies of these blobs the service accepted."""
     wanted = set(names)
     requests = client.control.requests(operation=operation, internal=False)
     return sum(request["blob"] in wanted and request["status"] == 202 for request in requests)

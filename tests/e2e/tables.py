@@ -29,7 +29,7 @@ class Tables:
         return [table["TableName"] for page in self.pages("Tables") for table in json.loads(page)["value"]]
 
     def pages(self, name: str, rows: int = 1000) -> Iterator[bytes]:
-        """Yields pages of at most `rows` rows of a table, as JSON."""
+        """Yield pages of at most `rows` rows of a table, as JSON."""
         parameters: dict[str, str] = {}
         while True:
             path = name if name == "Tables" else f"{name}()"

@@ -1,7 +1,6 @@
 """Real answers of the storage service, end to end: listings without metadata, and refusals that end with the right reason.
 
 The module has its own stack, because the target account temporarily has a hierarchical namespace.
-
 """
 
 import json
@@ -121,14 +120,14 @@ def transfers(client: Client) -> Iterator[dict[str, dict[str, Any]]]:
 
 
 def final_transfers(client: Client, wanted: set[str]) -> dict[str, dict[str, Any]] | None:
-    """Returns the route's transfers by blob name if all have ended."""
+    """Return the route's transfers by blob name if all have ended."""
     items = client.list_all("/transfers?route=inputs")
     found = {item["source"]["name"]: item for item in items if item["state"] in FINAL}
     return found if found.keys() == wanted else None
 
 
 def app_requests(client: Client, name: str) -> list[str]:
-    """Returns the app's requests about a blob in order, with their accounts."""
+    """Return the app's requests about a blob in order, with their accounts."""
     requests = client.control.requests(internal=False, blob=name)
     return [f"{request['account']} {request['operation']}" for request in requests if AGENT in request["user_agent"]]
 
@@ -140,8 +139,8 @@ def test_a_refused_copy_ends_without_retries_and_with_its_reason(
     refusal, transfer = REFUSALS[name], transfers[name]
     assert (transfer["state"], transfer["reason"]) == ("dead_lettered", refusal.reason)
     assert f"{refusal.status} {refusal.code}" in transfer["detail"]
-    letter = client.api("GET", f"/dead-letters/{transfer['id']}").body
-    assert (letter["reason"], letter["hint"]) == (refusal.reason, HINTS[refusal.reason])
+    dead_letter = client.api("GET", f"/dead-letters/{transfer['id']}").body
+    assert (dead_letter["reason"], dead_letter["hint"]) == (refusal.reason, HINTS[refusal.reason])
     assert tuple(app_requests(client, name)) == refusal.requests
 
 

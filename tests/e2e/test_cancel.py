@@ -130,8 +130,8 @@ def test_a_cancelled_replay_resolves_its_dead_letter(client: Client) -> None:
     assert (answer.status, answer.body["attempt"]) == (202, 1)
     ended = client.until_ended(failed["id"])
     assert (ended["state"], ended["attempt"]) == ("cancelled", 1)
-    letter = client.api("GET", f"/dead-letters/{failed['id']}").body
-    assert (letter["state"], letter["resolved_as"]) == ("resolved", "cancelled")
+    dead_letter = client.api("GET", f"/dead-letters/{failed['id']}").body
+    assert (dead_letter["state"], dead_letter["resolved_as"]) == ("resolved", "cancelled")
 
 
 def test_a_superseded_transfer_cannot_be_cancelled(client: Client) -> None:
@@ -190,7 +190,7 @@ def are_done(cancels: dict[str, Future[Answer]], count: int) -> bool:
 
 
 def cancel_until_answered(client: Client, name: str) -> Answer:
-    """Cancel the transfer of a blob, and repeat while the host is down or busy. Returns the answer with status 202 or 409."""
+    """Cancel the transfer of a blob, and repeat while the host is down or busy. Return the answer with status 202 or 409."""
 
     def look() -> Answer | None:
         try:

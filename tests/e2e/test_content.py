@@ -1,7 +1,6 @@
 """Blob content: which engine copies it, and that bytes, headers, metadata and tags arrive (rules 1, 15, 16 and 18).
 
 `SOAK=long` adds tests that take minutes: a target that is leased for all eight tries, and an append blob that keeps growing.
-
 """
 
 import hashlib
@@ -69,12 +68,12 @@ def growing(client: Client, hasty: None) -> list[str]:  # noqa: ARG001  # it res
 
 
 def create(client: Client, name: str) -> str:
-    """Create an empty append blob. Returns its ETag."""
+    """Create an empty append blob. Return its ETag."""
     return str(client.source(name).create_append_blob()["etag"]).strip('"')
 
 
 def append(client: Client, name: str, number: int) -> str:
-    """Append a line. Returns the ETag."""
+    """Append a line. Return the ETag."""
     return str(client.source(name).append_block(line(number))["etag"]).strip('"')
 
 
@@ -167,9 +166,9 @@ def test_a_leased_target_conflicts_until_its_lease_is_broken(
     look = lambda: dead_lettered_transfer(client.transfer_of("leased", route))  # noqa: E731
     failed = client.until(look, "it is a dead letter", timeout=1_000)
     assert failed["reason"] == "target_conflict"
-    letter = client.api("GET", f"/dead-letters/{failed['id']}").body
-    assert "LeaseIdMissing" in letter["detail"]
-    tries = letter["attempts"]["0"]["tries"]
+    dead_letter = client.api("GET", f"/dead-letters/{failed['id']}").body
+    assert "LeaseIdMissing" in dead_letter["detail"]
+    tries = dead_letter["attempts"]["0"]["tries"]
     assert tries == MAX_COPY_ATTEMPTS if route == "default" else 2 <= tries < MAX_COPY_ATTEMPTS
     assert client.read(client.target("leased", target)) == FOREIGN
 

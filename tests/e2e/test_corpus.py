@@ -1,7 +1,6 @@
 """The hostile corpora on a running stack: every message leads to its verdict, and every name arrives byte for byte.
 
 The module has its own stack, because it makes thousands of dead letters.
-
 """
 
 import base64
@@ -35,7 +34,7 @@ SHARED_BY_EVENT = [name for name in ACCEPTED if "\ufffd" not in name]
 # The corpora name the account on Azure. Here it is on the emulator, which has no `dfs` endpoint.
 AZURE = re.compile(rb"https:(\\?/)\1sharingsource\.blob\.core\.windows\.net")
 DFS_HOST = b"sharingsource.dfs.core.windows.net"
-# Characters that XML cannot represent: the service refuses such a message, the emulator accepts but never delivers it.
+# Characters that XML cannot represent: the service refuses a message with one, the emulator accepts but never delivers it.
 NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 # The service refuses these messages, because they exceed 64 KiB, some of them only in base64.
 TOO_LARGE = {
@@ -157,9 +156,13 @@ def endings(client: Client) -> dict[str, tuple[str, Any]]:
 def test_every_dead_letter_has_its_reason_and_its_message(client: Client, sent: dict[bytes, EventDecision]) -> None:
     """A possible secret is removed from the message. Without a change of routes, a replay is refused."""
     for body, refusal in one_of_each(sent):
-        letter = client.api("GET", f"/dead-letters/{message_id(body)}").body
-        assert (letter["state"], letter["reason"], letter["detail"]) == ("open", refusal.reason, refusal.detail)
-        kept = base64.b64decode(letter["message"])
+        dead_letter = client.api("GET", f"/dead-letters/{message_id(body)}").body
+        assert (dead_letter["state"], dead_letter["reason"], dead_letter["detail"]) == (
+            "open",
+            refusal.reason,
+            refusal.detail,
+        )
+        kept = base64.b64decode(dead_letter["message"])
         assert kept == redaction.without_secrets(body)
         why = (
             "a possible secret was removed"
@@ -177,9 +180,9 @@ def one_of_each(sent: dict[bytes, EventDecision]) -> list[tuple[bytes, RejectedE
     )
 
 
-def refused_replay(client: Client, letter: str) -> str:
-    """Replay a dead letter, which must be refused. Returns the detail."""
-    answer = client.api("POST", f"/dead-letters/{letter}/replay")
+def refused_replay(client: Client, dead_letter: str) -> str:
+    """Replay a dead letter, which must be refused. Return the detail."""
+    answer = client.api("POST", f"/dead-letters/{dead_letter}/replay")
     assert (answer.status, answer.headers["Content-Type"].partition(";")[0]) == (409, "application/problem+json")
     assert answer.body["fix"]
     return str(answer.body["detail"])
@@ -188,24 +191,26 @@ def refused_replay(client: Client, letter: str) -> str:
 def test_a_message_can_be_replayed_once_the_routes_are_fixed(client: Client) -> None:
     wrong = client.stack.environment
     sent = {"moved": refused_event(client, "moved", "report.csv"), "tight": refused_event(client, "tight", LONG_NAME)}
-    reasons = {route: client.api("GET", f"/dead-letters/{letter}").body["reason"] for route, letter in sent.items()}
+    reasons = {
+        route: client.api("GET", f"/dead-letters/{dead_letter}").body["reason"] for route, dead_letter in sent.items()
+    }
     assert reasons == {"moved": "not_allowed", "tight": "invalid_name"}
-    for letter in sent.values():
-        assert refused_replay(client, letter).startswith("the message was refused again")
+    for dead_letter in sent.values():
+        assert refused_replay(client, dead_letter).startswith("the message was refused again")
     correct = correct_routes(client.stack.account("").rstrip("/"))
     restart(client, {**wrong, "ROUTES": routes_setting({"default": correct["default"]})})
     try:
-        for letter in sent.values():
-            assert refused_replay(client, letter) == "the message would be ignored: no route carries this blob"
+        for dead_letter in sent.values():
+            assert refused_replay(client, dead_letter) == "the message would be ignored: no route carries this blob"
         restart(client, {**wrong, "ROUTES": routes_setting(correct)})
-        for route, letter in sent.items():
-            check_replay(client, route, letter)
+        for route, dead_letter in sent.items():
+            check_replay(client, route, dead_letter)
     finally:
         restart(client, wrong)
 
 
 def refused_event(client: Client, container: str, name: str) -> str:
-    """Upload a blob and send its event, which must be refused. Returns the dead letter's id."""
+    """Upload a blob and send its event, which must be refused. Return the dead letter's id."""
     old = {item["id"] for item in message_dead_letters(client)}
     client.control.events(mode="drop")
     try:
@@ -220,8 +225,8 @@ def refused_event(client: Client, container: str, name: str) -> str:
     return str(new[0])
 
 
-def check_replay(client: Client, route: str, letter: str) -> None:
-    answer = client.api("POST", f"/dead-letters/{letter}/replay")
+def check_replay(client: Client, route: str, dead_letter: str) -> None:
+    answer = client.api("POST", f"/dead-letters/{dead_letter}/replay")
     assert answer.status == 202
     transfer = client.until_ended(answer.body["transfers"][0]["id"])
     assert (answer.headers["Location"], transfer["state"]) == (f"../../transfers/{transfer['id']}", "verified")
@@ -231,9 +236,9 @@ def check_replay(client: Client, route: str, letter: str) -> None:
         == client.read(client.source(name, route))
         == f"through {route}".encode()
     )
-    resolved = client.api("GET", f"/dead-letters/{letter}").body
+    resolved = client.api("GET", f"/dead-letters/{dead_letter}").body
     assert (resolved["state"], resolved["resolved_as"]) == ("resolved", "accepted")
-    assert refused_replay(client, letter) == f"dead letter {letter} is already resolved"
+    assert refused_replay(client, dead_letter) == f"dead letter {dead_letter} is already resolved"
 
 
 def test_every_name_arrives_byte_for_byte(client: Client) -> None:

@@ -1,4 +1,4 @@
-"""`make cost`: its counts are those of docs/cost.md, whatever the pace of the copy."""
+"""`make cost`: its counts equal those of docs/cost.md, at any speed of the copy."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def test_the_page_has_what_is_counted(tmp_path: Path) -> None:
-    """The counts are exact, except seconds. The large blob is copied faster, so there are fewer looks."""
+    """The counts are exact, except seconds. The large blob is copied faster, so there are fewer polls."""
     output = tmp_path / "counts.json"
     env = environment(DEVHOST_COPY_RATE=str(1024**3))
     command = [*COMMAND, "--json", str(output)]
@@ -32,15 +32,15 @@ def test_the_page_has_what_is_counted(tmp_path: Path) -> None:
     assert exact(counted["small"]) == exact(kept["small"])
     assert counted["timers"] == kept["timers"]
     large, expected = counted["large"], kept["large"]
-    looks = expected["activities"] - large["activities"]
-    assert looks >= 0
-    expected["requests"]["HeadBlob target"] -= looks
-    expected["activities"] -= looks
-    expected["timers"] -= looks
-    expected["lines"] -= looks
-    expected["executions"]["transfer_check"] -= looks
+    polls = expected["activities"] - large["activities"]
+    assert polls >= 0
+    expected["requests"]["HeadBlob target"] -= polls
+    expected["activities"] -= polls
+    expected["timers"] -= polls
+    expected["lines"] -= polls
+    expected["executions"]["transfer_check"] -= polls
     # Each look is two calls of the orchestrator; after many waits it continues as new, which is one more call.
-    assert expected["executions"].pop("transfer") - 2 * looks - large["executions"].pop("transfer") in {0, 1}
+    assert expected["executions"].pop("transfer") - 2 * polls - large["executions"].pop("transfer") in {0, 1}
     assert exact(large) == exact(expected)
     for size in ("small", "large"):
         for group, seconds in counted[size]["active_seconds"].items():

@@ -74,7 +74,7 @@ def test_transfers_survive_random_kills_of_the_host(
 
 
 def storm(client: Client, names: list[str], thresholds: list[int]) -> Counter[str]:
-    """Upload all blobs, and kill the host whenever so many copies were requested. Returns the number of interrupted copies."""
+    """Upload all blobs, and kill the host whenever so many copies were requested. Return the number of interrupted copies."""
     interrupted: Counter[str] = Counter()
     with ThreadPoolExecutor(8) as pool:
         uploads = [pool.submit(client.put, name, content(name), container(name)) for name in names]
@@ -121,7 +121,7 @@ def is_pending(client: Client, name: str) -> bool:
 
 
 def final_transfer(client: Client, name: str, route: str) -> dict[str, Any] | None:
-    """Returns the transfer if it has ended. It is taken from the list, because a look-up by name reads the source."""
+    """Return the transfer if it has ended. It is taken from the list, because a look-up by name reads the source."""
     items = client.list_all(f"/transfers?route={route}")
     return next((item for item in items if item["source"]["name"] == name and item["state"] in FINAL), None)
 

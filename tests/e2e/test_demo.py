@@ -89,7 +89,7 @@ def taken(port: int) -> bool:
 
 @pytest.mark.parametrize("what", ["run", "demo"])
 @pytest.mark.parametrize(
-    ("variable", "value", "said"),
+    ("variable", "value", "output"),
     [
         ("ROUTES", "[", "The setting ROUTES is '[': not JSON"),
         ("WINDOW_SECONDS", "soon", "The setting WINDOW_SECONDS is 'soon'"),
@@ -98,12 +98,12 @@ def taken(port: int) -> bool:
     ],
 )
 def test_a_wrong_setting_is_one_message_and_nothing_starts(
-    tmp_path: Path, what: str, variable: str, value: str, said: str
+    tmp_path: Path, what: str, variable: str, value: str, output: str
 ) -> None:
     """Settings of the app and of the stack; the message names the variable and the fix."""
     done = devhost(what, environment(tmp_path) | {variable: value})
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
-    assert done.stderr.startswith(f"devhost: {said}")
+    assert done.stderr.startswith(f"devhost: {output}")
     assert " Fix: " in done.stderr
     assert list(tmp_path.iterdir()) == []
 
@@ -133,16 +133,16 @@ def test_run_creates_and_lists_the_containers_of_its_routes(tmp_path: Path) -> N
         finally:
             os.killpg(parent.pid, signal.SIGINT)  # as a terminal does: the whole foreground group gets it
             assert parent.wait(60) == 0
-    said = (tmp_path / "log").read_text()
+    output = (tmp_path / "log").read_text()
     for route in routes:
         for side in ("source", "target"):
-            assert f"route {route['name']}: " in said
-            assert route[side] in said
-    warnings = [line for line in said.splitlines() if "WARNING" in line]
+            assert f"route {route['name']}: " in output
+            assert route[side] in output
+    warnings = [line for line in output.splitlines() if "WARNING" in line]
     assert [("far" in line, "typo" in line) for line in warnings] == [(True, False), (False, True)]
     assert all(stack.account("") in line for line in warnings)
-    assert said.splitlines()[-1] == f"The local stack has stopped. Its blobs are in {tmp_path}/."
-    assert "Traceback" not in said
+    assert output.splitlines()[-1] == f"The local stack has stopped. Its blobs are in {tmp_path}/."
+    assert "Traceback" not in output
 
 
 def test_an_invalid_port_is_named_with_its_variable(tmp_path: Path) -> None:

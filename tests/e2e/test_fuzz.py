@@ -1,7 +1,6 @@
 """Fuzz of the HTTP API from its own description: every answer conforms to `docs/openapi.json`.
 
 Boundary values, invalid values and fuzzed values are the same in every run. `SOAK=long` sends more requests.
-
 """
 
 import json
@@ -176,7 +175,7 @@ def check(case: schemathesis.Case[Any], response: schemathesis.Response) -> None
 
 
 def is_not_in_schema(case: schemathesis.Case[Any], detail: str) -> bool:
-    """Returns whether the app may refuse a request that is valid by the schema. To a schema, 20.0 is an integer."""
+    """Return whether the app may refuse a request that is valid by the schema. To a schema, 20.0 is an integer."""
     rate = case.body.get("max_per_second") if isinstance(case.body, dict) else None
     return NOT_IN_SCHEMA.fullmatch(detail) is not None or (
         isinstance(rate, float) and detail == "`max_per_second` is not valid"

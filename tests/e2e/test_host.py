@@ -37,7 +37,7 @@ UNHEALTHY = HEALTHY | {"up": False}
 
 
 def func(folder: Path, program: str = STUB, **plan: Any) -> dict[str, str]:
-    """Returns an environment in which `func` is this program. `plan` is written for the stub."""
+    """Return an environment in which `func` is this program. `plan` is written for the stub."""
     path = folder / "bin" / "func"
     path.parent.mkdir()
     path.write_text(program)
@@ -63,14 +63,14 @@ def prepare(client: Client, health: list[Any], **plan: Any) -> None:
 
 
 def logged(state: Path, what: str) -> list[str]:
-    """Returns the lines of the stub's log that start with `what`, without it."""
+    """Return the lines of the stub's log that start with `what`, without it."""
     path = state / "stub.log"
     lines = path.read_text().splitlines() if path.exists() else []
     return [line.removeprefix(what).strip() for line in lines if line.startswith(what)]
 
 
 def running_processes(state: Path) -> list[int]:
-    """Returns the process ids of the stub and its workers."""
+    """Return the process ids of the stub and its workers."""
     return [int(number) for number in logged(state, "func ") + logged(state, "worker ") if is_running(int(number))]
 
 

@@ -43,7 +43,7 @@ def test_a_gib_is_followed_cancelled_shared_and_overwritten(client: Client, larg
 
 
 def copying_transfer(client: Client, *, more_than: int) -> dict[str, int] | None:
-    """Returns the transfer if more than this number of bytes was copied."""
+    """Return the transfer if more than this number of bytes was copied."""
     answer = client.transfer_of("gib.bin")
     copying = answer.status == 200 and answer.body["state"] == "copying" and answer.body["copied"] > more_than
     return answer.body if copying else None

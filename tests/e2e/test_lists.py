@@ -53,7 +53,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FilledStack]:
 
 
 def expected(known: Known, **wanted: str) -> Counter[str]:
-    """Counts each item with these fields once."""
+    """Count each item with these fields once."""
     return Counter(each for each, fields in known.items() if wanted.items() <= fields.items())
 
 
@@ -167,11 +167,13 @@ def test_dead_letters_that_are_added_or_resolved_meanwhile_disturb_no_others(fil
             assert client.api("POST", f"/dead-letters/{dead}/replay").status == 202
         if number == len(bodies) + 10:
             client.until(lambda: client.until_ended(dead)["state"] == "verified", "the replay is over")
-    kept = lambda: all(client.api("GET", f"/dead-letters/{letter}").status == 200 for letter in added)  # noqa: E731
+    kept = lambda: all(client.api("GET", f"/dead-letters/{dead_letter}").status == 200 for dead_letter in added)  # noqa: E731
     client.until(kept, "all are kept")
     assert set(seen.values()) == {1}
     assert before - {dead} <= seen.keys() <= before | added.keys()
-    filled.dead_letters = {letter: fields for letter, fields in (filled.dead_letters | added).items() if letter != dead}
+    filled.dead_letters = {
+        dead_letter: fields for dead_letter, fields in (filled.dead_letters | added).items() if dead_letter != dead
+    }
     filled.transfers[dead]["state"] = "verified"
     assert filled.ids("/dead-letters", LONGEST) == expected(filled.dead_letters)
 
@@ -206,7 +208,7 @@ def test_a_continuation_of_another_list_is_refused(filled: FilledStack, source: 
 
 @pytest.mark.skipif(not PROC.is_dir(), reason="the kernel has no /proc")
 def test_the_host_does_not_grow_with_the_list(filled: FilledStack) -> None:
-    """All pages need hardly more memory than two pages, and reading them again needs no more."""
+    """Reading all pages needs hardly more memory than reading two, and a second time needs no additional memory."""
     filled.client.stack.kill_host()  # discard the peak of earlier tests
     filled.client.stack.start_host()
     for path in LISTS:

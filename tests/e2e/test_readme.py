@@ -66,7 +66,7 @@ def local_blocks() -> list[Block]:
 
 
 def has_comment(text: str) -> bool:
-    """Returns whether a command line has a comment. Python programs in heredocs do not count."""
+    """Return whether a command line has a comment. Python programs in heredocs do not count."""
     return COMMENT.search(QUOTED.sub("''", HEREDOC.sub("", text))) is not None
 
 
@@ -87,7 +87,7 @@ def stack(tmp_path: Path) -> Iterator[LocalStack]:
     env = environment(tmp_path)
     for variable in ("ROUTES", "DEVHOST_KEY"):
         del env[variable]
-    with (tmp_path / "stack.log").open("w") as log, LocalStack(env, output=log, furnished=True) as running:
+    with (tmp_path / "stack.log").open("w") as log, LocalStack(env, output=log, create_containers=True) as running:
         yield running
 
 
@@ -121,7 +121,7 @@ def test_every_block_is_well_formed(shell: str) -> None:
 
 
 def paste(shell: str, stack: LocalStack) -> list[str]:
-    """Paste all local blocks into one shell. Returns the output of each."""
+    """Paste all local blocks into one shell. Return the output of each."""
     marks = [
         f"{block.text}printf '\\n%s %s %s\\n' '{MARK}' {number} $?\n" for number, block in enumerate(local_blocks())
     ]

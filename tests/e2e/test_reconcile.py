@@ -104,7 +104,7 @@ def test_drift_is_reported_and_fixed_except_for_cancelled_transfers(client: Clie
 
 
 def cancel_one(client: Client, name: str) -> str:
-    """Upload a blob and cancel its transfer before the copy. Returns the transfer's id."""
+    """Upload a blob and cancel its transfer before the copy. Return the transfer's id."""
     rule = client.control.add_fault(
         {"operation": "CopyBlobFromUrl", "blob": name}, {"status": 503, "code": "ServerBusy"}
     )
@@ -121,7 +121,7 @@ def cancel_one(client: Client, name: str) -> str:
 
 
 def retrying_transfer(answer: Answer) -> dict[str, Any] | None:
-    """Returns the transfer if a try has failed."""
+    """Return the transfer if a try has failed."""
     return answer.body if answer.status == 200 and answer.body["tries"] else None
 
 

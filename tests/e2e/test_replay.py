@@ -40,7 +40,7 @@ def failed(client: Client) -> Iterator[list[str]]:
             list(pool.map(lambda number: client.put(name(number), b"x" * number, CONTAINER), range(COUNT)))
         client.until(lambda: len(open_dead_letters(client)) == COUNT, "every transfer has its dead letter")
         client.control.remove_faults(rules[1])
-        yield [letter["id"] for letter in open_dead_letters(client)]
+        yield [dead_letter["id"] for dead_letter in open_dead_letters(client)]
     finally:
         for rule in rules:
             client.control.remove_faults(rule)
@@ -97,10 +97,12 @@ def test_two_concurrent_replays_are_safe(client: Client, failed: list[str]) -> N
         "all have ended",
     )
     for letter_id in failed:
-        letter = client.api("GET", f"/dead-letters/{letter_id}").body
-        failing = letter["transfer"]["source"]["name"].startswith("failing/")
-        assert (letter["state"], letter["resolved_as"]) == (("open", None) if failing else ("resolved", "verified"))
-        assert letter["replays"] >= failing
+        dead_letter = client.api("GET", f"/dead-letters/{letter_id}").body
+        failing = dead_letter["transfer"]["source"]["name"].startswith("failing/")
+        assert (dead_letter["state"], dead_letter["resolved_as"]) == (
+            ("open", None) if failing else ("resolved", "verified")
+        )
+        assert dead_letter["replays"] >= failing
     for number in range(COUNT):
         if number % 5:
             assert client.read(client.target(name(number), CONTAINER)) == b"x" * number
@@ -120,17 +122,17 @@ def test_the_lists_show_every_job(client: Client) -> None:
 def test_a_discarded_dead_letter_is_not_reopened_by_the_sweep_or_its_event(client: Client, failed: list[str]) -> None:
     """Its transfer stays `dead_lettered` and shows the resolution."""
     assert failed
-    [letter] = client.list_all(f"/dead-letters?route={CONTAINER}&name={name(5)}")
-    gone = client.api("DELETE", f"/dead-letters/{letter['id']}")
+    [dead_letter] = client.list_all(f"/dead-letters?route={CONTAINER}&name={name(5)}")
+    gone = client.api("DELETE", f"/dead-letters/{dead_letter['id']}")
     assert (gone.status, gone.body["state"], gone.body["resolved_as"]) == (200, "resolved", "discarded")
-    assert client.api("GET", f"/dead-letters/{letter['id']}").body == gone.body
+    assert client.api("GET", f"/dead-letters/{dead_letter['id']}").body == gone.body
     for method, path in (("DELETE", ""), ("POST", "/replay")):
-        again = client.api(method, f"/dead-letters/{letter['id']}{path}")
+        again = client.api(method, f"/dead-letters/{dead_letter['id']}{path}")
         assert (again.status, again.body["resolved_as"]) == (409, "discarded")
     client.run_timer("sweep")
-    client.queue().send_message(event(client, letter))
+    client.queue().send_message(event(client, dead_letter))
     until_queue_is_empty(client)
-    shown = client.api("GET", f"/transfers/{letter['id']}").body
+    shown = client.api("GET", f"/transfers/{dead_letter['id']}").body
     assert (shown["state"], shown["letter"]["resolved_as"]) == ("dead_lettered", "discarded")
     assert client.list_all(f"/dead-letters?route={CONTAINER}&name={name(5)}") == []
 
@@ -138,7 +140,7 @@ def test_a_discarded_dead_letter_is_not_reopened_by_the_sweep_or_its_event(clien
 def test_two_concurrent_discards_are_safe(client: Client, failed: list[str]) -> None:
     """After a discard, the blob can be shared again, and another failure opens a new dead letter."""
     assert failed
-    remaining = {letter["id"] for letter in open_dead_letters(client)}
+    remaining = {dead_letter["id"] for dead_letter in open_dead_letters(client)}
     dry = run_job(client, "discards", route=CONTAINER, dry_run=True)
     assert (dry["counts"]["found"], dry["counts"]["discarded"]) == (len(remaining), 0)
     with ThreadPoolExecutor(2) as pool:
@@ -157,11 +159,11 @@ def test_two_concurrent_discards_are_safe(client: Client, failed: list[str]) -> 
     assert len(record["attempts"]) > 1
 
 
-def event(client: Client, letter: dict[str, Any]) -> str:
+def event(client: Client, dead_letter: dict[str, Any]) -> str:
     """The event of a dead letter's version, as the queue may deliver it again."""
     source, target = (
         Place(f"http://127.0.0.1:{client.stack.blob_port}/sharing{end}", CONTAINER) for end in ("source", "target")
     )
-    transfer = identity.transfer(Route(CONTAINER, source, target), letter["name"], letter["etag"])
-    assert transfer.id == letter["id"]
-    return created_event(transfer, letter["etag"], None).decode()
+    transfer = identity.transfer(Route(CONTAINER, source, target), dead_letter["name"], dead_letter["etag"])
+    assert transfer.id == dead_letter["id"]
+    return created_event(transfer, dead_letter["etag"], None).decode()

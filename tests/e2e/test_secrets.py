@@ -36,7 +36,7 @@ def test_a_message_with_a_secret_becomes_a_dead_letter(client: Client) -> None:
 
 
 def test_an_answer_with_a_url_of_the_extension_is_found(client: Client) -> None:
-    """Such a URL contains the extension's system key."""
+    """These URLs contain the extension's system key."""
     shared = client.put("secrets/last.txt", b"signed")
     assert client.until_final("secrets/last.txt")["source"]["etag"] == shared
     assert search.names_the_extension(f"http://localhost:7071/runtime/webhooks/durabletask/instances/{uuid4()}")

@@ -75,16 +75,16 @@ class Azure:
         self.asked.append((to.command, to.path, secret))
         if "/api/query?" in to.path:
             self.queries.append(json.loads(body)["query"])
-            status, said = 200, json.dumps({"tables": [{"rows": [[3]]}]}).encode()
+            status, payload = 200, json.dumps({"tables": [{"rows": [[3]]}]}).encode()
         elif "listkeys" in to.path:
             keys = {"masterKey": MASTER, "functionKeys": {"default": KEY}, "systemKeys": {}}
-            status, said = (200, json.dumps(keys).encode()) if secret == f"Bearer {TOKEN}" else (401, b"{}")
+            status, payload = (200, json.dumps(keys).encode()) if secret == f"Bearer {TOKEN}" else (401, b"{}")
         else:
-            status, said = self._of_the_stack(to.command, to.path, body)
+            status, payload = self._of_the_stack(to.command, to.path, body)
         to.send_response(status)
-        to.send_header("Content-Length", str(len(said)))
+        to.send_header("Content-Length", str(len(payload)))
         to.end_headers()
-        to.wfile.write(said)
+        to.wfile.write(payload)
 
     def _of_the_stack(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
         url = self.api.removesuffix("/api") + path
@@ -146,7 +146,7 @@ def runs(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
         path = path_with_azd(client, azure, tmp_path_factory)
         async_refused = started(client, "--local", "--route", "many", "--json", "--timeout", "5")
         interrupted = started(client, "--local", "--route", "default")
-        said = stop_midway(interrupted)
+        output = stop_midway(interrupted)
         client.until(lambda: healthy(client), "health, which is checked every ten seconds, includes the containers")
         by_azd = started(client, "--json", "--arm", azure.url, PATH=path)
         sync_refused = started(client, "--local", "--route", "before", "--json")
@@ -160,7 +160,7 @@ def runs(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
         )
     for rule in rules:
         client.control.remove_faults(rule)
-    done.interrupted.out = said + done.interrupted.out
+    done.interrupted.out = output + done.interrupted.out
     yield done
     for blob in client.accounts["sharingtarget"].get_container_client("many").list_blob_names(name_starts_with=NAME):
         client.target(blob, "many").delete_blob()
@@ -209,14 +209,14 @@ def started(client: Client, *arguments: str, **more: str) -> "subprocess.Popen[s
 
 def stop_midway(process: "subprocess.Popen[str]") -> str:
     """Send Ctrl-C while the transfers run; return the output until then."""
-    said = ""
+    output = ""
     assert process.stdout is not None
-    while "3. Watch" not in said:
+    while "3. Watch" not in output:
         line = process.stdout.readline()
-        assert line, said
-        said += line
+        assert line, output
+        output += line
     process.send_signal(signal.SIGINT)
-    return said
+    return output
 
 
 def finished(process: "subprocess.Popen[str]") -> Run:

@@ -8,7 +8,7 @@ from tests.e2e.transfers import log_lines
 
 
 def complete_lines(client: Client, transfer_id: str) -> list[dict[str, Any]] | None:
-    """Returns the log lines if the last one is written."""
+    """Return the log lines if the last one is written."""
     lines = log_lines(client, transfer_id)
     return lines if any(line.get("verdict") == "verified" for line in lines) else None
 

@@ -40,12 +40,12 @@ class Side:
         return self.client.accounts[self.account].get_blob_client(self.container, name)
 
     def upload(self, name: str, data: bytes) -> bytes:
-        """Upload a blob without metadata. Returns its content."""
+        """Upload a blob without metadata. Return its content."""
         self.blob(name).upload_blob(data, overwrite=True)
         return data
 
     def edit(self, name: str, data: bytes) -> bytes:
-        """Replace the content and keep the metadata, including the receipt. Returns the content."""
+        """Replace the content and keep the metadata, including the receipt. Return the content."""
         blob = self.blob(name)
         blob.upload_blob(data, overwrite=True, metadata=blob.get_blob_properties().metadata)
         return data
@@ -55,7 +55,7 @@ class Side:
         return [item for item in items if item["source"]["name"] == name]
 
     def is_idle(self) -> bool:
-        """Returns whether the app's queues are empty and all transfers of the route have ended."""
+        """Return whether the app's queues are empty and all transfers of the route have ended."""
         messages = [self.client.queue(queue).get_queue_properties().approximate_message_count for queue in QUEUES]
         items = self.client.list_all(f"/transfers?route={self.route}")
         return not any(messages) and all(item["state"] in FINAL for item in items)
@@ -141,7 +141,6 @@ def check_idle(pair: Pair, name: str, writes: tuple[int, int], refused: int = 0)
 
     A version without a receipt is copied before a look at its target. If a blob exists there, this copy is refused. Each copy
     queues its event before it is answered, so no transfer starts once the queues are empty and all transfers have ended.
-
     """
     for side in pair:
         side.client.until(side.is_idle, f"{side.route} is idle", SECONDS)
@@ -154,7 +153,7 @@ def check_idle(pair: Pair, name: str, writes: tuple[int, int], refused: int = 0)
 
 
 def copies(pair: Pair, name: str) -> Counter[str]:
-    """Counts the requested copies in both directions by the error code of the service."""
+    """Count the requested copies in both directions by the error code of the service."""
     seen = pair[0].client.control.requests(method="PUT", container=pair[0].container, blob=name, internal=False)
     return Counter(request["code"] for request in seen if request["operation"] in COPIES)
 

@@ -134,7 +134,7 @@ def test_a_lost_activity_is_resumed_and_copies_once(client: Client, operation: s
 
 
 def lose_activity(client: Client, name: str) -> str:
-    """Lose the only activity of a blob's transfer 20 minutes ago, while the host is down. Returns the transfer's id."""
+    """Lose the only activity of a blob's transfer 20 minutes ago, while the host is down. Return the transfer's id."""
     with closing(sqlite3.connect(client.stack.state / "host.sqlite", timeout=30)) as hub:
         text = f"%{name}%"
         [(transfer_id,)] = hub.execute("SELECT instance FROM activities WHERE data LIKE ?", (text,)).fetchall()
@@ -171,13 +171,13 @@ def purge(client: Client, transfer_id: str) -> None:
 
 
 def not_found_problem(client: Client, transfer_id: str) -> dict[str, Any] | None:
-    """Returns the problem if the transfer is unknown."""
+    """Return the problem if the transfer is unknown."""
     answer = client.api("GET", f"/transfers/{transfer_id}")
     return answer.body if answer.status == 404 else None
 
 
 def target_requests(client: Client, name: str) -> Counter[tuple[str, int]]:
-    """Counts the app's requests to a target blob by operation and status."""
+    """Count the app's requests to a target blob by operation and status."""
     requests = client.control.requests(account="sharingtarget", blob=name, internal=False)
     return Counter((request["operation"], request["status"]) for request in requests if AGENT in request["user_agent"])
 
@@ -191,7 +191,7 @@ def test_a_late_duplicate_of_a_purged_verified_transfer_copies_nothing(client: C
     properties, before = client.target("purged.txt").get_blob_properties(), target_requests(client, "purged.txt")
     purge(client, found["id"])
     client.queue().send_message(created_event(client.source("purged.txt").url, "source", "purged.txt", etag))
-    # A look-up by name would read the target, too.
+    # A lookup by name would read the target too.
     assert client.until_ended(found["id"])["state"] == "verified"
     requests = target_requests(client, "purged.txt") - before
     assert requests == {("CopyBlobFromUrl", 409): 1, ("HeadBlob", 200): 1}

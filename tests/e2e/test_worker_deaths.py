@@ -142,7 +142,7 @@ def disturbances(
 
 
 def observe(client: Client, over: Event) -> dict[str, str]:
-    """Read all transfers until `over` is set. Returns the final states.
+    """Read all transfers until `over` is set. Return the final states.
 
     Asserts that final states do not change, and that verified targets are complete.
     """
@@ -244,7 +244,7 @@ def test_a_job_survives_deaths_and_reports_every_line_once(client: Client, capsy
 
 
 def upload_without_events(client: Client) -> list[str]:
-    """Upload blobs and drop their events. Returns their names."""
+    """Upload blobs and drop their events. Return their names."""
     names = [f"line/{number:05}" for number in range(LINES)]
     client.control.events(mode="drop")
     with ThreadPoolExecutor(16) as pool:
@@ -254,7 +254,7 @@ def upload_without_events(client: Client) -> list[str]:
 
 
 def is_batch_running(client: Client, job_id: str, threshold: int) -> bool:
-    """Returns whether at least `threshold` transfers exist and a batch of the job is running."""
+    """Return whether at least `threshold` transfers exist and a batch of the job is running."""
     activities = query_hub(client, "SELECT 1 FROM activities WHERE instance = ? AND name = 'job_act'", job_id)
     return bool(activities) and transfer_count(client) >= threshold
 

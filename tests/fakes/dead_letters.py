@@ -1,4 +1,4 @@
-"""A fake of `DeadLetters`. What takes several conditional requests in storage is one atomic step here."""
+"""A fake of `DeadLetters`. A method that sends several conditional requests to real storage is one atomic step here."""
 
 import json
 from collections.abc import AsyncIterator

@@ -29,13 +29,13 @@ class Message:
 
 
 class MemoryEvents:
-    """Messages by id; `given_up` holds the blobs of undelivered events by name."""
+    """Messages by id, and the blobs of undelivered events by name."""
 
     def __init__(self, world: MemoryStorage) -> None:
         self._world = world
         self.queue: dict[str, Message] = {}
         self.poisoned: dict[str, Message] = {}
-        self.given_up: dict[str, bytes] = {}
+        self.undelivered: dict[str, bytes] = {}
 
     async def put(self, body: bytes, delay: int = 0) -> None:
         async with self._world.request(EVENTS_PUT, ""):
@@ -57,18 +57,18 @@ class MemoryEvents:
 
     async def list_undelivered(self) -> AsyncIterator[Undelivered]:
         async with self._world.request(EVENTS_UNDELIVERED, ""):
-            found = [self._listed(name) for name in sorted(self.given_up)]
+            found = [self._listed(name) for name in sorted(self.undelivered)]
         for listed in found:
             yield listed
 
     async def read_undelivered(self, found: Undelivered) -> bytes | None:
         async with self._world.request(EVENTS_UNDELIVERED, found.name):
-            return self.given_up[found.name] if self._is_listed(found) else None
+            return self.undelivered[found.name] if self._is_listed(found) else None
 
     async def delete_undelivered(self, found: Undelivered) -> None:
         async with self._world.request(EVENTS_DELIVERED, found.name):
             if self._is_listed(found):
-                del self.given_up[found.name]
+                del self.undelivered[found.name]
 
     async def depth(self) -> int:
         async with self._world.request(EVENTS_DEPTH, ""):
@@ -85,16 +85,16 @@ class MemoryEvents:
         identity = next((identity for identity, message in self.queue.items() if message.visible_at <= now), None)
         return self.queue.pop(identity).body if identity is not None else None
 
-    def give_up(self, body: bytes) -> None:
+    def put_poison(self, body: bytes) -> None:
         """Put a message on the poison queue, as the host does."""
         now = self._world.now()
         self.poisoned[self._id()] = Message(body, now, now)
 
     def _is_listed(self, found: Undelivered) -> bool:
-        return found.name in self.given_up and self._listed(found.name) == found
+        return found.name in self.undelivered and self._listed(found.name) == found
 
     def _listed(self, name: str) -> Undelivered:
-        body = self.given_up[name]
+        body = self.undelivered[name]
         return Undelivered(name, len(body), sha256(body).hexdigest())
 
     def _id(self) -> str:

@@ -1,4 +1,4 @@
-"""A fake of `Instances`. It stores runs and jobs as the extension does; tests play the orchestrator."""
+"""A fake of `Instances`. It stores runs and jobs as the extension does, but runs no orchestrator: tests call `become`."""
 
 import json
 from dataclasses import replace

@@ -17,13 +17,13 @@ CONFLICT, NOT_FOUND = 409, 404
 READING_FAILED = '"Copy failed when reading the source."'
 
 Hook = Callable[[Request, str], Awaitable[Exception | None]]
-"""Called with the request and its subject before the effect. It may wait, raise (then there is no effect), or return an
-exception to raise after the effect: `translation.error_for_no_answer(request)` is a lost answer."""
+"""Called with the request and its subject before the effect. It may wait. If it raises, the request has no effect. If it returns
+an exception, the fake raises it after the effect: `translation.error_for_no_answer(request)` simulates a lost response."""
 # A write of another client.
 OUTSIDER_PUT = Request("outsider.put", Side.TARGET, act=True)
 
 
-async def served(_request: Request, _subject: str) -> None:
+async def no_fault(_request: Request, _subject: str) -> None:
     """Do nothing: the default hook."""
 
 
@@ -64,7 +64,7 @@ class Item:
 class MemoryStorage:
     """All accounts. Owners and outsiders act through its methods, the app through the fakes."""
 
-    def __init__(self, *, hook: Hook = served, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(self, *, hook: Hook = no_fault, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.hook = hook
         self.now = now
         self.containers: set[tuple[str, str]] = set()

@@ -1,4 +1,4 @@
-"""The promises, checked on an observer's view of source, target and final states, independent of the app's rules."""
+"""The guarantees, checked on an observer's view of source, target and final states, independent of the app's rules."""
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,7 +12,7 @@ WITH_RECORD = frozenset({"cancelled", "dead_lettered"})
 
 
 class Violation(Exception):
-    """A broken promise."""
+    """A broken guarantee."""
 
 
 class Ghost(NamedTuple):

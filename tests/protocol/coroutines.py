@@ -1,4 +1,4 @@
-"""Replays a coroutine of the app with the answers that its requests have had.
+"""Replays a coroutine of the app with the answers that its requests have received.
 
 The real activities and operations call their ports; the replay records these requests. With the same answers a coroutine makes
 the same requests, so its whole state is the list of its answers: small, comparable, and computed once for each list.

@@ -32,7 +32,7 @@ class Exploration:
 
 
 class BrokenPromise(AssertionError):
-    """A broken promise, and the steps that led to it."""
+    """A broken guarantee, and the steps that led to it."""
 
     def __init__(self, violation: Violation, path: list[str]) -> None:
         super().__init__("\n".join([str(violation), *path]))

@@ -125,7 +125,7 @@ class Machine:
     # --- queries
 
     def version(self, transfer: int) -> int:
-        """Return the version that a transfer carries."""
+        """Return the version that a transfer copies."""
         return transfer % self.scenario.versions + 1
 
     def name(self, transfer: int) -> str:
@@ -352,7 +352,7 @@ class Machine:
         return self._activities[key]
 
     def _as_completed(self, instance: Orchestration, output: dict[str, Any]) -> Orchestration:
-        """Return a completed instance without details that do not matter any more."""
+        """Return a completed instance without the details that no later step reads."""
         output = {key: output[key] for key in ("state", "successor", "cancelling")}
         end = self._histories.number((frozen(output),))
         self._progress[instance.run, end] = Progress(output, output=output)

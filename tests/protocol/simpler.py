@@ -1,4 +1,4 @@
-"""Rules as they were before a trace broke them. With one of them in place, tests must fail."""
+"""Earlier, simpler rules, each of which a trace has broken. With one of them in place, tests must fail."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The exploration finds a broken promise with each simpler rule in place."""
+"""The exploration finds a broken guarantee with each simpler rule in place."""
 
 import pytest
 
@@ -44,7 +44,7 @@ BROKEN_BY: list[tuple[Simpler, Scenario]] = [
 
 
 @pytest.mark.parametrize(("rule", "scenario"), BROKEN_BY, ids=[rule.__name__ for rule, _ in BROKEN_BY])
-def test_a_simpler_rule_breaks_a_promise(rule: Simpler, scenario: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_simpler_rule_breaks_a_guarantee(rule: Simpler, scenario: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
     rule(monkeypatch)
     with pytest.raises(BrokenPromise):
         explore(scenario)

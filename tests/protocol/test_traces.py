@@ -439,7 +439,7 @@ def _run(trace: Trace, scenario: Scenario, *, lenient: bool = False) -> TraceRun
 def _assert_broken_by(
     rule: Simpler, trace: Trace, passed: TraceRunner, patch: pytest.MonkeyPatch, message: str
 ) -> None:
-    """Assert that the same trace breaks a promise with the simpler rule."""
+    """Assert that the same trace breaks a guarantee with the simpler rule."""
     with patch.context() as patched:
         rule(patched)
         runner = TraceRunner(passed.model.scenario, lenient=True)

@@ -1,4 +1,4 @@
-"""Two routes that mirror each other come to an end: no more copies than writes, and equal blobs on both sides."""
+"""Two routes that mirror each other end after at most as many copies as writes, with equal blobs on both sides."""
 
 import os
 import sys

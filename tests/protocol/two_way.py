@@ -161,7 +161,7 @@ class TwoWay:
         task = task._replace(answers=(*task.answers, answer))
         found = self._replayed(task)
         for waiting in found.waiting:
-            if waiting.request.method == "sign_read":  # a signature is no request
+            if waiting.request.method == "sign_read":  # signing sends no request, so it is answered immediately
                 world, signed = self.cloud.serve(state.world, waiting.request)
                 return self._deliver(
                     self._add(state._replace(world=world), task), task, (waiting.number, self._values.number(signed))

@@ -128,7 +128,7 @@ def test_every_copy_of_a_blob_is_found(name: str, reached: list[tuple[str, str, 
     """Each route that copies the blob counts, and each route that copies its copies."""
     routes = deployment.read_routes(ROUTES)
     blob = Blob("https://a.blob.core.windows.net", "source", name)
-    found = [(route.name, target.container, target.name) for route, target in deployment.journey(routes, blob)]
+    found = [(route.name, target.container, target.name) for route, target in deployment.all_targets(routes, blob)]
     assert found == reached
 
 

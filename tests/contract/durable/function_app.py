@@ -1,4 +1,4 @@
-"""An orchestration `transfer` that ends as its blob's name says, and another one."""
+"""An orchestration `transfer` whose end depends on the name of its blob, and another orchestration."""
 
 # mypy: disable-error-code="untyped-decorator"
 # The SDK's decorators have no types.

@@ -18,7 +18,7 @@ def test_one_bad_function_is_disabled_alone(host: Any) -> None:
     assert host.call("GET", "/api/hello?a=1&a=2&b=")[1]["params"] == {"a": "1,2"}
     assert host.call("GET", "/admin/host/status")[1]["state"] == "Running"
     assert host.call("POST", "/admin/functions/yearly", {"input": ""})[0] == 202
-    assert host.call("POST", "/admin/functions/nobody", {"input": ""})[0] == 404
+    assert host.call("POST", "/admin/functions/unknown", {"input": ""})[0] == 404
 
 
 def test_a_timer_of_a_year_is_monitored_and_runs_at_the_start(host: Any) -> None:

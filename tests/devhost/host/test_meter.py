@@ -25,7 +25,7 @@ QUEUE = replace(ONE, name="queue", kind="queueTrigger")
 
 
 def test_time_is_counted_once_however_many_run() -> None:
-    """Overlapping durable functions count once; a queue function is a group of its own."""
+    """Overlapping durable functions count once; a queue function is a separate group."""
     meter = Meter()
     with meter.running(ONE), meter.running(QUEUE), meter.running(OTHER):
         time.sleep(0.05)

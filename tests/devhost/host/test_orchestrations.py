@@ -76,13 +76,13 @@ def test_a_custom_status_above_16_kb_fails_the_orchestration(host: Any) -> None:
 
 def test_an_activity_that_does_not_exist_leaves_it_running(host: Any) -> None:
     """No error, no end: as on the real host."""
-    host.start("asks_nobody", "asks_nobody")
-    assert host.wait("asks_nobody", "Running")["output"] is None
+    host.start("calls_unknown_activity", "calls_unknown_activity")
+    assert host.wait("calls_unknown_activity", "Running")["output"] is None
 
 
 def test_an_orchestrator_that_does_not_exist_fails_the_instance(host: Any) -> None:
-    assert host.durable("POST", "/orchestrators/nobody/nobody-1")[0] == 202
-    assert "The function 'nobody' doesn't exist, is disabled" in host.wait("nobody-1")["output"]
+    assert host.durable("POST", "/orchestrators/unknown/unknown-1")[0] == 202
+    assert "The function 'unknown' doesn't exist, is disabled" in host.wait("unknown-1")["output"]
 
 
 def test_a_live_instance_refuses_a_second_start_and_an_ended_one_is_replaced(host: Any) -> None:

@@ -138,7 +138,7 @@ def depth(client: QueueClient) -> int:
 
 @dataclass
 class Bench:
-    """A queue of its own, its poison queue, and a listener whose function records the messages."""
+    """A separate queue, its poison queue, and a listener whose function records the messages."""
 
     connection: str
     name: str
@@ -160,7 +160,7 @@ class Bench:
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[QueueListener]:
-        """A listener at work; it is cut off at the end."""
+        """Run a listener; cancel it at the end without waiting for its messages."""
         listener = QueueListener(self.function, self.worker, self.settings, {"QUEUES": self.connection})
         running = asyncio.create_task(listener.run())
         try:
@@ -192,7 +192,7 @@ class Bench:
 
 @pytest.fixture
 def bench(queues: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    """A bench on queues that nobody else uses."""
+    """A bench on queues that no other test uses."""
     monkeypatch.setattr(listeners, "LEASE", LOCK)
     made = Bench(queues, f"bench-{next(NUMBERS)}")
     yield made
@@ -312,7 +312,7 @@ def test_a_failed_message_is_poison_in_its_original_form(bench: Bench, encoding:
 
 
 async def fail() -> None:
-    raise ValueError("told to fail")
+    raise ValueError("a failure on request")
 
 
 def test_a_message_that_was_received_too_often_is_not_processed(bench: Bench) -> None:
@@ -424,7 +424,7 @@ def test_a_trigger_on_a_poison_queue_releases_nothing(queues: str, bench: Bench)
     async def run() -> None:
         async with poison.listening() as listener:
             await eventually(lambda: poison.seen)
-            await eventually(lambda: not listener._running)  # there is no other sign of the failure
+            await eventually(lambda: not listener._running)  # nothing else shows the failure
             assert not list(poison.queue.receive_messages())
             await eventually(lambda: len(poison.seen) == 4)
         assert [message.dequeue_count for message in poison.seen] == [1, 2, 3, 4]

@@ -245,7 +245,7 @@ def comparable(what: str, answer: dict[str, Any], names: Iterable[str]) -> Any:
 
     - three concurrent activities answer in any order, so in `fan` (see also `by_instance`);
     - ids that the host makes sort anywhere in a list, so they are looked up by id, and a token may name any;
-    - the stand-in has a welcome page, an id, and an uptime of its own, and no extension bundle;
+    - the stand-in has another welcome page, id and uptime, and no extension bundle;
     - for the list of functions the recording has only a description.
     """
     found = recorded.plain({name: answer.get(name) for name in names})

@@ -33,7 +33,7 @@ def parts(text: str) -> tuple[str, str, str]:
 
 @pytest.mark.parametrize(("flags", "kept"), [("01", "01"), ("00", "00")])
 def test_an_orchestration_carries_on_the_trace_of_its_start(tracing: Any, flags: str, kept: str) -> None:
-    """Over continue_as_new, into its child and every activity, each with a span of its own; so is the tracestate."""
+    """Over continue_as_new, into its child and every activity, each with a separate span; so is the tracestate."""
     name = f"called-{flags}"
     first, child, second = start(tracing, name, traceparent=CALLER + flags, tracestate="a=1,b=2")
     spans = []

@@ -50,7 +50,7 @@ def test_an_orchestration_that_is_called_meanwhile_has_failed(
         playing = asyncio.create_task(engine.run())
         instance = await Hub(engine, None).start("orch", None, None, None)
         async with asyncio.timeout(30):
-            while (found := store.get(instance)) and found.live:  # noqa: ASYNC110  # the engine tells nobody
+            while (found := store.get(instance)) and found.live:  # noqa: ASYNC110  # the engine has no notification
                 await asyncio.sleep(0.01)
         playing.cancel()
         assert found

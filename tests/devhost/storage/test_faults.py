@@ -48,7 +48,7 @@ def test_answer_lost(cloud: Cloud) -> None:
 
 
 def test_answer_lost_of_a_copy(cloud: Cloud) -> None:
-    """The retry meets the client's own copy."""
+    """The retry finds the client's own copy pending."""
     cloud.stack.control.copies(hold=True)
     cloud.stack.control.add_fault({"operation": "CopyBlob"}, {"drop": True, "when": "after"})
     source, target = cloud.uploaded(), cloud.target()

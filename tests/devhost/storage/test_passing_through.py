@@ -98,14 +98,14 @@ def test_expect_is_answered(cloud: Cloud) -> None:
         b"GET /sharingsource/source/%ff%fe HTTP/1.1",
         b"GET //// HTTP/1.1",
         b"GET / HTTP/1.1",
-        b"PUT /nobody/source/x HTTP/1.1\r\nContent-Length: 0\r\nx-ms-copy-source: not a url",
+        b"PUT /unknown/source/x HTTP/1.1\r\nContent-Length: 0\r\nx-ms-copy-source: not a url",
         b"GET http://elsewhere/sharingsource HTTP/1.1",
         b"GET nonsense HTTP/1.1",
         b"\x00\x01 \xff",
     ],
 )
 def test_invalid_requests_do_no_harm(cloud: Cloud, line: bytes) -> None:
-    """Whatever is sent, the next client is served."""
+    """After each invalid request, the next client is served."""
     _raw(cloud, line + b"\r\n", b"")
     assert cloud.stack.control.is_up()
 

@@ -25,9 +25,7 @@ def _end(cloud: Cloud, target: BlobClient) -> None:
     eventually(lambda: target.get_blob_properties().copy.status != "pending")
 
 
-@fact(
-    "Copy Blob", "a pending target is there at once: empty, with the metadata, and an ETag that is the answer's", "PY22"
-)
+@fact("Copy Blob", "the target exists immediately: empty, with the metadata, and with the ETag of the answer", "PY22")
 def test_target_is_empty_while_pending(cloud: Cloud) -> None:
     """It is committed, of zero length, with the source's metadata and headers."""
     _, target, started = _pending(cloud)
@@ -39,7 +37,7 @@ def test_target_is_empty_while_pending(cloud: Cloud) -> None:
     assert target.download_blob().readall() == b""
 
 
-@fact("Copy Blob", "metadata that is given replaces the source's", "CPP CopyWithTagsMetadataTier")
+@fact("Copy Blob", "metadata in the request replaces the source's", "CPP CopyWithTagsMetadataTier")
 def test_metadata_given_replaces_the_sources(cloud: Cloud) -> None:
     _, target, _ = _pending(cloud, metadata={"Transfer_id": "7", "a": "b"})
     assert target.get_blob_properties().metadata == {"Transfer_id": "7", "a": "b"}
@@ -49,7 +47,7 @@ def test_metadata_given_replaces_the_sources(cloud: Cloud) -> None:
 
 @fact(
     "Copy Blob",
-    "the target shows the source's URL without `sig`; in 2019 with it",
+    "the target shows the source's URL without `sig`; until 2019 with `sig`",
     "PY22 test_copy_blob_async_private_blob_with_sas, ASP test_copy_blob_sync",
 )
 @pytest.mark.parametrize("is_shown", [False, True])
@@ -91,7 +89,7 @@ def test_a_pending_target_shows_the_sources_md5_and_type(cloud: Cloud) -> None:
     )
 
 
-@fact("Copy Blob", "a pending copy may say over what it stumbles (on request)", "[doc] copy-blob")
+@fact("Copy Blob", "the description of a pending copy may name a retryable error (on request)", "[doc] copy-blob")
 def test_a_copy_that_stumbles_says_so(cloud: Cloud) -> None:
     """It is still pending ([doc] copy-blob: "Encountered a retryable error when reading the source. Will retry.")."""
     stumble = '502 BadGateway "Encountered a retryable error when reading the source. Will retry."'
@@ -104,7 +102,7 @@ def test_a_copy_that_stumbles_says_so(cloud: Cloud) -> None:
     assert (copy.status, copy.status_description) == ("success", None)
 
 
-@fact("Copy Blob", "the ETag of the end is another one than that of the start", "PY22")
+@fact("Copy Blob", "the ETag after the copy differs from the ETag at its start", "PY22")
 def test_success(cloud: Cloud) -> None:
     """Bytes, metadata and headers are the source's, the copy id is the same, and the ETag changes."""
     source, target, started = _pending(cloud)
@@ -120,7 +118,7 @@ def test_success(cloud: Cloud) -> None:
 
 
 def test_tier_and_tags_are_set_as_asked(cloud: Cloud) -> None:
-    """What the first request said holds at the end."""
+    """The tier and the tags of the request are set at the end."""
     _, target, _ = _pending(cloud, standard_blob_tier=StandardBlobTier.COOL, tags={"k": "v"})
     _end(cloud, target)
     assert target.get_blob_properties().blob_tier == "Cool"
@@ -138,7 +136,7 @@ WRITES: dict[str, Callable[[BlobClient], Any]] = {
 }
 
 
-@fact("Copy Blob", "writes to a pending target: 409 PendingCopyOperation", "#azcopy 697, #azure-storage-python 90")
+@fact("Copy Blob", "a write to a pending target: 409 PendingCopyOperation", "#azcopy 697, #azure-storage-python 90")
 @pytest.mark.parametrize("write", WRITES)
 def test_writes_are_refused_while_pending(cloud: Cloud, write: str) -> None:
     """Every change of the target is a conflict."""
@@ -147,7 +145,7 @@ def test_writes_are_refused_while_pending(cloud: Cloud, write: str) -> None:
         WRITES[write](target)
 
 
-@fact("Copy Blob and Copy Blob From URL", "onto a pending target: 409 PendingCopyOperation", "#azcopy 697")
+@fact("Copy Blob and Copy Blob From URL", "a copy to a pending target: 409 PendingCopyOperation", "#azcopy 697")
 @pytest.mark.parametrize("sync", [False, True])
 def test_second_copy_is_refused_while_pending(cloud: Cloud, sync: bool) -> None:  # noqa: FBT001  # a parameter
     source, target, _ = _pending(cloud)
@@ -182,7 +180,7 @@ def test_list_shows_the_copy_on_request(cloud: Cloud) -> None:
 
 @fact(
     "Copy Blob",
-    "a failed copy leaves an empty blob and says why: `404 ResourceNotFound`, `412 ConditionNotMet`",
+    "a failed copy leaves an empty blob, and its description names the cause: `404 ResourceNotFound`, `412 ConditionNotMet`",
     "[doc] copy-blob, #azure-storage-net-data-movement 135",
 )
 @pytest.mark.parametrize("change", ["overwrite", "metadata", "delete"])

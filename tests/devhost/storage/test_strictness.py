@@ -28,7 +28,7 @@ def test_at_most_256_mib(cloud: Cloud) -> None:
         cloud.target().start_copy_from_url(cloud.readable(source), requires_sync=True)
 
 
-@fact("Copy Blob and Copy Blob From URL", "within an account a copy from a URL needs its SAS, too", "#arrow 41095")
+@fact("Copy Blob and Copy Blob From URL", "a copy within an account needs a SAS for its source too", "#arrow 41095")
 def test_signature_counts_in_the_same_account_too(cloud: Cloud) -> None:
     """A wrong or missing SAS is refused (arrow issue 41095); only Copy Blob accepts the account's key instead."""
     source = cloud.uploaded()

@@ -1,7 +1,6 @@
 """On PYTHONPATH, this module sets every logger of a child process to DEBUG, regardless of its configured level.
 
 The search for secrets then covers more than any log setting of an operator could produce.
-
 """
 
 import logging

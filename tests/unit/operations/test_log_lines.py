@@ -66,12 +66,12 @@ async def accept_malformed_message(world: World, _transfer: Transfer) -> None:
 
 
 async def drain_poison_message(world: World, transfer: Transfer) -> None:
-    world.events.give_up(world.event(transfer))
+    world.events.put_poison(world.event(transfer))
     await drain(world.ports, world.instances)
 
 
 async def drain_undelivered_event(world: World, transfer: Transfer) -> None:
-    world.events.given_up["a.json"] = world.event(transfer)
+    world.events.undelivered["a.json"] = world.event(transfer)
     await drain(world.ports, world.instances)
 
 

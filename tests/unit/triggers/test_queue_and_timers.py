@@ -55,7 +55,7 @@ class TestQueue:
 class TestTimers:
     async def test_drain_accepts_poison_messages(self, world: World, api: Api) -> None:
         transfer = world.put()
-        world.events.give_up(world.event(transfer))
+        world.events.put_poison(world.event(transfer))
         assert await api.run("drain", timer=None) is None
         assert list(world.instances.kept) == [transfer.id]
 

@@ -42,15 +42,15 @@ async def test_an_idle_run_costs_three_requests(world: World) -> None:
 class TestPoison:
     async def test_a_poison_message_is_accepted_as_by_the_trigger(self, world: World) -> None:
         transfer = world.put()
-        world.events.give_up(world.event(transfer))
-        world.events.give_up(b"hello")
+        world.events.put_poison(world.event(transfer))
+        world.events.put_poison(b"hello")
         assert await drain(world.ports, world.instances) == 2
         assert list(world.instances.kept) == [transfer.id]
         assert len(world.dead_letters.open) == 1
         assert world.events.poisoned == {}
 
     async def test_a_message_is_deleted_only_after_it_was_accepted(self, world: World) -> None:
-        world.events.give_up(world.event(world.put()))
+        world.events.put_poison(world.event(world.put()))
         world.refuse(INSTANCES_START, BUSY, times=1)
         with pytest.raises(Retryable):
             await drain(world.ports, world.instances)
@@ -60,7 +60,7 @@ class TestPoison:
         assert len(world.instances.kept) == 1
 
     async def test_a_failed_delete_leads_to_a_duplicate_only(self, world: World) -> None:
-        world.events.give_up(world.event(world.put()))
+        world.events.put_poison(world.event(world.put()))
         world.refuse(EVENTS_CONSUMED, error_for_no_answer(EVENTS_CONSUMED), times=1)
         with pytest.raises(Retryable):
             await drain(world.ports, world.instances)
@@ -71,7 +71,7 @@ class TestPoison:
 
     async def test_one_failure_does_not_stop_the_others(self, world: World, caplog: pytest.LogCaptureFixture) -> None:
         for number in range(5):
-            world.events.give_up(world.event(world.put(f"in/{number}")))
+            world.events.put_poison(world.event(world.put(f"in/{number}")))
         bad = next(iter(world.events.poisoned))
         world.refuse(INSTANCES_FIND, RuntimeError("a secret"), times=1)
         with pytest.raises(RuntimeError):
@@ -83,7 +83,7 @@ class TestPoison:
 
     async def test_the_run_stops_after_ten_failures(self, world: World) -> None:
         for number in range(50):
-            world.events.give_up(world.event(world.put(f"in/{number}")))
+            world.events.put_poison(world.event(world.put(f"in/{number}")))
         world.refuse(INSTANCES_FIND, BUSY)
         with pytest.raises(Retryable):
             await drain(world.ports, world.instances)
@@ -93,7 +93,7 @@ class TestPoison:
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         for number in range(5):
-            world.events.give_up(f"{number}".encode())
+            world.events.put_poison(f"{number}".encode())
 
         async def slowly(*given: Any) -> Any:
             world.pass_time(SECONDS / 2)
@@ -117,7 +117,7 @@ def undelivered_event(world: World, transfer: Transfer) -> dict[str, Any]:
 
 
 def put_undelivered(world: World, name: str, value: Any) -> None:
-    world.events.given_up[name] = value if isinstance(value, bytes) else json.dumps(value).encode()
+    world.events.undelivered[name] = value if isinstance(value, bytes) else json.dumps(value).encode()
 
 
 class TestUndelivered:
@@ -133,7 +133,7 @@ class TestUndelivered:
         assert set(world.instances.kept) == {transfer.id for transfer in transfers}
         assert {letter.reason for letter in world.dead_letters.open.values()} == {Reason.MALFORMED}
         assert len(world.dead_letters.open) == 2
-        assert world.events.given_up == {}
+        assert world.events.undelivered == {}
         [line] = logged(caplog, "undelivered.drained")
         assert (line["blob"], line["events"], line["started"], line["letters"]) == ("a.json", 42, 40, 2)
 
@@ -147,22 +147,22 @@ class TestUndelivered:
         put_undelivered(world, "a.json", body)
         await drain(world.ports, world.instances)
         assert [letter.reason for letter in world.dead_letters.open.values()] == [Reason.MALFORMED]
-        assert world.events.given_up == {}
+        assert world.events.undelivered == {}
 
     async def test_an_empty_array_starts_nothing(self, world: World) -> None:
         put_undelivered(world, "a.json", [])
         assert await drain(world.ports, world.instances) == 1
-        assert (world.dead_letters.open, world.events.given_up) == ({}, {})
+        assert (world.dead_letters.open, world.events.undelivered) == ({}, {})
 
     async def test_a_blob_is_deleted_only_after_all_of_it_was_accepted(self, world: World) -> None:
         put_undelivered(world, "a.json", [undelivered_event(world, world.put(f"in/{number}")) for number in range(3)])
         world.refuse(INSTANCES_START, BUSY, times=1)
         with pytest.raises(Retryable):
             await drain(world.ports, world.instances)
-        assert (len(world.instances.kept), len(world.events.given_up)) == (2, 1)
+        assert (len(world.instances.kept), len(world.events.undelivered)) == (2, 1)
         assert await drain(world.ports, world.instances) == 1
         assert world.request_names.count("instances.start") == 3 + 1
-        assert world.events.given_up == {}
+        assert world.events.undelivered == {}
 
     async def test_a_failed_delete_leads_to_duplicates_only(self, world: World) -> None:
         put_undelivered(world, "a.json", [undelivered_event(world, world.put())])
@@ -184,7 +184,7 @@ class TestUndelivered:
 
     async def test_a_blob_that_another_run_deleted_is_ignored(self, world: World) -> None:
         put_undelivered(world, "a.json", [undelivered_event(world, world.put())])
-        world.before_next(EVENTS_DELIVERED, world.events.given_up.clear)
+        world.before_next(EVENTS_DELIVERED, world.events.undelivered.clear)
         assert await drain(world.ports, world.instances) == 1
 
     @pytest.mark.parametrize(("limit", "reads"), [("MAX_UNDELIVERED", 1), ("MAX_EVENT", 2)])
@@ -200,7 +200,7 @@ class TestUndelivered:
         put_undelivered(world, "a.json", b"[7, 123]")
         put_undelivered(world, "b.json", b"[]")
         assert await drain(world.ports, world.instances) == 1
-        assert list(world.events.given_up) == ["a.json"]
+        assert list(world.events.undelivered) == ["a.json"]
         assert world.dead_letters.open == {}
         assert world.request_names.count("events.undelivered") == 1 + reads
         [line] = logged(caplog, "undelivered.skipped")
@@ -221,7 +221,7 @@ class TestUndelivered:
         world.events.list_undelivered = then_refuse  # type: ignore[method-assign]
         with pytest.raises(Retryable):
             await drain(world.ports, world.instances)
-        assert list(world.events.given_up) == ["a"]
+        assert list(world.events.undelivered) == ["a"]
 
 
 class TestFailures:

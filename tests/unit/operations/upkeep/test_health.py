@@ -66,7 +66,7 @@ async def test_a_missing_target_container_fails(world: World) -> None:
 
 async def test_names_no_blob(world: World) -> None:
     world.put()
-    world.events.give_up(NAME.encode())
+    world.events.put_poison(NAME.encode())
     assert NAME not in json.dumps(await Health().check(world.ports))
 
 

@@ -149,8 +149,8 @@ def traced(context: Any) -> Steps:
 
 
 @orchestration
-def asks_nobody(context: Any) -> Steps:
-    yield context.call_activity("nobody", 0)
+def calls_unknown_activity(context: Any) -> Steps:
+    yield context.call_activity("unknown", 0)
 
 
 @app.route(route="start/{name}/{id}", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
@@ -192,7 +192,7 @@ async def on_message(message: func.QueueMessage, context: func.Context) -> None:
         await asyncio.sleep(float(body.split()[1]))
         note("awake", body)
     if "FAIL" in body:
-        raise ValueError("told to fail")
+        raise ValueError("a failure on request")
 
 
 @app.timer_trigger(arg_name="timer", schedule="0 0 0 1 1 *")

@@ -16,7 +16,7 @@ NOW = datetime(2026, 11, 24, 19, 2, 44, tzinfo=UTC)
 
 
 @dataclass
-class Fleet(ABC):
+class DurableWorld(ABC):
     """The port, and the actions of orchestrators and operators."""
 
     instances: Instances
@@ -50,7 +50,7 @@ class Fleet(ABC):
         """Return a moment after everything that has started, and before everything that will start."""
 
 
-class InMemory(Fleet):
+class InMemory(DurableWorld):
     """The in-memory fake; each step does the work of an orchestrator."""
 
     def __init__(self) -> None:
