@@ -119,7 +119,7 @@ def test_the_third_death_ends_the_host(launch: Callable[..., Any]) -> None:
         host.process.send_signal(signal.SIGUSR1)
         host.process.send_signal(signal.SIGUSR1)
         logged("a new worker is up", death)
-        assert host.log.read_text().count(DIED) == death
+        assert host.log.read_text().count(" calls failed") == death  # a failed call may log the death, too
         assert host.call("GET", "/api/hello")[0] == 200
     assert host.end(signal.SIGUSR1) == 1
     assert (
