@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -23,11 +22,12 @@ from rules.routes import config
 from rules.routes.model import Route
 from rules.transfers import identity
 from tests.e2e.client import Client
+from tests.e2e.storm import LONG
 from tests.e2e.transfers import copying_transfer
 
 TRANSFERS = 10_000
 # Each dead letter is a request to the emulator. SOAK=long writes as many as transfers (`make soak`).
-DEAD_LETTERS = 10_000 if os.environ.get("SOAK") == "long" else 2_000
+DEAD_LETTERS = 10_000 if LONG else 1_000
 WRITERS = 32
 # The kinds of transfers, and their number among twenty. The copying ones never continue.
 MODELS = {"verified": 9, "large": 4, "superseded": 2, "dead": 2, "cancelled": 1, "copying": 2}

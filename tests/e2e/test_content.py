@@ -5,7 +5,6 @@
 
 import hashlib
 import json
-import os
 import time
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
@@ -18,13 +17,13 @@ from azure.storage.blob import BlobBlock, BlobClient, BlobLeaseClient, BlobType,
 from tests.corpora.content import CASES, FOREIGN, PIECE, Case
 from tests.e2e.client import Answer, Client
 from tests.e2e.stacks import restart
+from tests.e2e.storm import LONG
 from tests.e2e.transfers import final_transfers, transfers_named
 
-SOAK = os.environ.get("SOAK") == "long"
 MAX_COPY_ATTEMPTS = 8
 # Source and target container of each route. `hasty` has a deadline of one minute; `default` tries for ten minutes.
 CONTAINERS = {"hasty": ("hasty", "hasty"), "default": ("source", "target")}
-LEASED = ["hasty", *(["default"] if SOAK else [])]
+LEASED = ["hasty", *(["default"] if LONG else [])]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -198,7 +197,7 @@ def test_only_the_last_version_of_a_grown_append_blob_is_copied(client: Client, 
     assert client.count_requests(["growing.log"])["CopyBlob"] == 1
 
 
-if SOAK:
+if LONG:
 
     @pytest.mark.timeout(1200)
     def test_an_append_blob_that_keeps_growing_gets_a_successor_a_minute(client: Client) -> None:

@@ -4,7 +4,6 @@ Boundary values, invalid values and fuzzed values are the same in every run. `SO
 """
 
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from schemathesis.specs.openapi.checks import ignored_auth, positive_data_accept
 
 from tests.e2e.client import Client
 from tests.e2e.stacks import environment, running_stack
+from tests.e2e.storm import LONG
 
 DESCRIPTION: dict[str, Any] = json.loads((Path(__file__).parents[2] / "docs" / "openapi.json").read_text())
 OPERATIONS: dict[str, set[int]] = {
@@ -34,7 +34,7 @@ OPERATIONS: dict[str, set[int]] = {
 NEVER = {(name, code) for name in OPERATIONS for code in (401, 500, 503)} | {("share_now", 409)}
 DEAD_LETTERS = 60
 DISCARDS = "/api/discards"
-EXAMPLES = 300 if os.environ.get("SOAK") == "long" else 15
+EXAMPLES = 300 if LONG else 15
 # Placeholders of ids that are known only once the stack runs.
 VERIFIED, RUNNING, DEAD = (f"00000000-{number:024x}" for number in range(3))
 MESSAGE, REPLAY, DISCARD, RECONCILE = (f"{kind}-{0:024x}" for kind in ("message", "replay", "discard", "reconcile"))

@@ -12,11 +12,11 @@ from tests.e2e.client import Answer, Client
 from tests.e2e.events import created_event
 from tests.e2e.jobs import counts, report_lines, run_job, start_job, until_job_ends
 from tests.e2e.stacks import running_stack
-from tests.e2e.storm import accepted_copies
+from tests.e2e.storm import LONG, accepted_copies
 from tests.e2e.transfers import running_transfers
 
 CONTAINER = "before"
-COUNT = 2_000 if os.environ.get("SOAK") == "long" else 400
+COUNT = 2_000 if LONG else 200
 
 
 def names(count: int = COUNT) -> list[str]:

@@ -9,8 +9,10 @@ import pytest
 from azure.storage.blob import BlobType, ContentSettings
 
 from tests.e2e.client import TIMEOUT, Client
+from tests.e2e.storm import LONG
 
 MIB = 1024 * 1024
+MANY = 1_000 if LONG else 300
 NAMES = [
     "plain.txt",
     "a/b/c.txt",
@@ -42,16 +44,16 @@ def test_a_small_blob_costs_one_head_and_one_copy(client: Client) -> None:
     assert client.read(client.target("single/one.txt")) == b"once"
 
 
-def test_a_thousand_blobs_cost_a_thousand_copies(client: Client) -> None:
-    blobs = {f"thousand/{number}": f"blob number {number}".encode() * 20 for number in range(1_000)}
+def test_many_blobs_cost_one_copy_each(client: Client) -> None:
+    blobs = {f"many/{number}": f"blob number {number}".encode() * 20 for number in range(MANY)}
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(client.put, blobs, blobs.values()))
-        client.until(partial(are_requested, client, set(blobs)), "1,000 copies are requested", 2 * TIMEOUT)
-        client.until(lambda: len(verified_transfers(client, "thousand/")) == 1_000, "all are verified")
+        client.until(partial(are_requested, client, set(blobs)), "all copies are requested", 2 * TIMEOUT)
+        client.until(lambda: len(verified_transfers(client, "many/")) == MANY, "all are verified")
         requests = client.count_requests(blobs)
         # A look expires after a second here (WINDOW_SECONDS), so under load some are repeated.
-        assert requests.pop("HeadBlob") >= 1_000
-        assert requests == {"CopyBlobFromUrl": 1_000}
+        assert requests.pop("HeadBlob") >= MANY
+        assert requests == {"CopyBlobFromUrl": MANY}
         assert list(pool.map(client.read, map(client.target, blobs))) == list(blobs.values())
 
 
