@@ -34,6 +34,32 @@ class Copy:
     tags: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A range of a source in bytes, and the id under which it is staged at the target."""
+
+    id: str
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A request to make the staged `blocks`, in this order, the target's content, on condition that it is unchanged.
+
+    `if_match` None means If-None-Match: *. `headers` are the content headers, as `SourceBlob.headers` has them.
+    Without blocks the blob becomes empty.
+    """
+
+    target: Blob
+    blocks: tuple[str, ...]
+    metadata: dict[str, str]
+    headers: dict[str, str] = field(default_factory=dict)
+    if_match: str | None = None
+    tier: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+
+
 class Source(Protocol):
     """The source side of routes."""
 
@@ -78,6 +104,24 @@ class Target(Protocol):
 
         Raises LookAgain for a code that means "changed", for no answer, and for `CANNOT_VERIFY_SOURCE`; `Rejected` for
         a refusal with an unknown code.
+        """
+
+    async def staged(self, blob: Blob) -> dict[str, int]:
+        """List the staged, uncommitted blocks of a name: id → size in bytes. Empty if there are none."""
+
+    async def stage(self, target: Blob, source: CopySource, etag: str, block: Block) -> None:
+        """Copy one block of the version `etag` to the target, where no reader sees it. It may be repeated.
+
+        Raises LookAgain with the status 412 if the source has changed; Retryable if the service or the source is busy,
+        or without an answer; LookAgain `CANNOT_VERIFY_SOURCE` if the service cannot read the source; Rejected for a
+        target that does not accept the block.
+        """
+
+    async def commit(self, commit: Commit) -> None:
+        """Replace the target's content by the staged blocks, in one step.
+
+        Raises LookAgain for a code that means "changed" (a block that is not staged is one), and for no answer;
+        `Rejected` for a refusal with an unknown code.
         """
 
     async def abort(self, blob: Blob, copy_id: str) -> None:

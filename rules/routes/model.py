@@ -8,10 +8,11 @@ from rules.routes.names import percent_encoded
 
 
 class Engine(StrEnum):
-    """How the storage service copies: Copy Blob From URL (`sync`) or Copy Blob (`async`)."""
+    """How the storage service copies: Copy Blob From URL, Copy Blob, or Put Block From URL with Put Block List."""
 
     SYNC = "sync"
     ASYNC = "async"
+    BLOCKS = "blocks"
 
 
 class EnginePreference(StrEnum):
@@ -20,6 +21,7 @@ class EnginePreference(StrEnum):
     AUTO = "auto"
     SYNC = "sync"
     ASYNC = "async"
+    BLOCKS = "blocks"
 
 
 @dataclass(frozen=True, slots=True)

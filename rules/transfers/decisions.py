@@ -27,7 +27,10 @@ class CopyStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SourceBlob:
-    """A source as one HEAD shows it: the ETag without quotes, the size in bytes, `md5` from Content-MD5."""
+    """A source as one HEAD shows it: the ETag without quotes, the size in bytes, `md5` from Content-MD5.
+
+    `headers` are its content headers, which a copy by blocks sets at the target. A list does not show them.
+    """
 
     etag: str
     size: int
@@ -37,6 +40,7 @@ class SourceBlob:
     archived: bool = False
     tag_count: int = 0
     md5: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
