@@ -6,6 +6,7 @@ from typing import Protocol
 
 from rules.errors import Permanent
 from rules.routes.model import Blob, Engine, Place
+from rules.transfers.blocks import Block
 from rules.transfers.decisions import SourceBlob, TargetBlob
 
 
@@ -32,15 +33,6 @@ class Copy:
     if_match: str | None = None
     tier: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A range of a source in bytes, and the id under which it is staged at the target."""
-
-    id: str
-    offset: int
-    size: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,10 @@ from ports.events import Events
 from ports.orchestrations import Instances
 from ports.state import DeadLetters, Reports
 from rules.routes.model import Route
+from rules.transfers.blocks import Sizes
 from rules.transfers.policies import Times
 
+SIZES = Sizes()
 BEGINNING_OF_TIME = datetime.min.replace(tzinfo=UTC)
 
 
@@ -30,6 +32,7 @@ class Ports:
     monotonic: Callable[[], float]
     times: Times
     app_version: str
+    sizes: Sizes = SIZES
     # When this process started. An earlier process may have worked on the transfers that were accepted before.
     started_at: datetime = BEGINNING_OF_TIME
 

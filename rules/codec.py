@@ -43,6 +43,8 @@ def encode(value: Any) -> Any:
         return stamp(value)
     if isinstance(value, timedelta):
         return value.total_seconds()
+    if isinstance(value, tuple):
+        return [encode(item) for item in value]
     return value.value if isinstance(value, StrEnum) else value
 
 
@@ -74,8 +76,8 @@ def _load(text: str) -> Any:
 
 
 def _decode_as(hint: Any, value: Any) -> Any:
-    if isinstance(hint, UnionType):  # `X | None`
-        return None if value is None else _decode_as(next(arg for arg in get_args(hint) if arg is not NoneType), value)
+    if get_args(hint):
+        return _decode_generic(hint, value)
     if is_dataclass(hint):
         return decode(cast("type[Any]", hint), value)
     if hint is datetime:
@@ -84,6 +86,18 @@ def _decode_as(hint: Any, value: Any) -> Any:
         return _parse_duration(value)
     if issubclass(hint, StrEnum):
         return hint(value)
+    return _checked(hint, value)
+
+
+def _decode_generic(hint: Any, value: Any) -> Any:
+    """Decode an `X | None` or a `tuple[X, ...]`."""
+    inner = next(arg for arg in get_args(hint) if arg is not NoneType)
+    if isinstance(hint, UnionType):
+        return None if value is None else _decode_as(inner, value)
+    return tuple(_decode_as(inner, item) for item in _checked(list, value))
+
+
+def _checked(hint: Any, value: Any) -> Any:
     if type(value) is not hint:  # not isinstance: True is an int
         raise TypeError(f"{hint.__name__} was expected, not {type(value).__name__}")
     return value

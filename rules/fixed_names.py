@@ -15,6 +15,7 @@ CANCEL = "cancel"
 # The activities. Each is a function of this name in the portal.
 STEPS: dict[Step, str] = {
     Step.START: "transfer_start",
+    Step.STAGE: "transfer_stage",
     Step.CHECK: "transfer_check",
     Step.RECORD: "transfer_record",
     Step.CLEAN: "transfer_clean",

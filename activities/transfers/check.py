@@ -9,14 +9,15 @@ from rules.transfers.model import Outcome, Run, Verdict
 
 async def run_check(ports: Ports, run: Run) -> Outcome:
     """One HEAD of the target: `waiting` if the copy is pending, `retryable` if it failed, else `again`, so that `start` decides."""
-    if current_route(ports, run) is None:
+    route = current_route(ports, run)
+    if route is None:
         return NOT_ALLOWED
     try:
         target = await ports.target.head(run.transfer.target_blob)
     except Failure as failure:
         return failure_outcome(failure)
     if target is not None and is_in_progress(target, run.transfer.etag):
-        return waiting_outcome(target)
+        return waiting_outcome(route, run, target)
     if target is not None and (target.source_etag, target.copy_status) == (run.transfer.etag, CopyStatus.FAILED):
         detail = target.copy_detail or "the service reported no reason"
         return Outcome(Verdict.RETRYABLE, reason=Reason.COPY_FAILED, detail=detail)

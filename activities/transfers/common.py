@@ -3,8 +3,8 @@
 from ports.services import Ports
 from rules import events
 from rules.errors import Failure, Permanent, Reason
-from rules.routes.model import Engine, Route
-from rules.transfers.decisions import TargetBlob
+from rules.routes.model import Engine, EnginePreference, Route
+from rules.transfers.decisions import TargetBlob, is_ours
 from rules.transfers.model import Outcome, Run, Transfer, Verdict
 
 NOT_ALLOWED = Outcome(
@@ -27,8 +27,18 @@ def failure_outcome(failure: Failure) -> Outcome:
     return Outcome(verdict, reason=failure.reason, detail=str(failure))
 
 
-def waiting_outcome(target: TargetBlob) -> Outcome:
+def waiting_outcome(route: Route, run: Run, target: TargetBlob) -> Outcome:
     """The progress of a pending copy, with the service's message if it reports a problem."""
+    # Another transfer's copy has its own fallback. If both aborted it, they could do so forever.
+    may_replace = (
+        is_ours(target, run.transfer) and route.engine is EnginePreference.AUTO and Engine.BLOCKS not in run.refused
+    )
     return Outcome(
-        Verdict.WAITING, engine=Engine.ASYNC, size=target.total, copied=target.copied, detail=target.copy_detail
+        Verdict.WAITING,
+        engine=Engine.ASYNC,
+        size=target.total,
+        copied=target.copied,
+        detail=target.copy_detail,
+        has_fallback=may_replace,
+        refused=run.refused,
     )

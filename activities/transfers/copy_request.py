@@ -1,15 +1,16 @@
 """The copy request: engine, receipt, SAS and index tags."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ports.blobs import Copy
+from ports.blobs import Commit, Copy, CopySource
 from ports.services import Ports
 from rules.errors import Failure, Reason, Rejected, StorageError
-from rules.routes.model import Engine, Route
-from rules.transfers import lifecycle
+from rules.routes.model import Engine, EnginePreference, Route
+from rules.transfers import blocks, lifecycle
+from rules.transfers.blocks import Plan
 from rules.transfers.decisions import RECEIPT_SOURCE_ETAG, RECEIPT_TRANSFER_ID, SourceBlob, TargetBlob
 from rules.transfers.model import Kind, Outcome, Run, Verdict
-from rules.transfers.policies import choose_engine, metadata_fits
+from rules.transfers.policies import choose_engine, metadata_fits, written_kind
 
 
 @dataclass
@@ -19,46 +20,105 @@ class CopyRequests:
     ports: Ports
     route: Route
     run: Run
-    refused_engines: frozenset[Engine] = frozenset()
+    refused: tuple[Engine, ...] = ()
     without_tags: bool = False
     note: str = ""
 
-    async def build(self, source: SourceBlob, target: TargetBlob | None, last: StorageError | None) -> Copy | Outcome:
-        """Return the request that copies this source over this target, or the outcome if the version cannot be copied."""
-        engine = choose_engine(self.route.engine, source.kind, source.size, self.refused_engines)
-        if isinstance(engine, Reason):
-            return self._without_engine(engine, source, last)
+    def engine(self, source: SourceBlob) -> Engine | Reason:
+        """Return the engine for the next request, or why there is none."""
         transfer = self.run.transfer
-        until = lifecycle.sas_expiry(self.run, engine, self.ports.now())
-        copy = Copy(
-            target=transfer.target_blob,
-            source=await self.ports.source.sign_read(transfer.source_blob, until),
-            etag=transfer.etag,
-            engine=engine,
-            metadata=_with_receipt(source.metadata, transfer.etag, transfer.id),
-            if_match=target.etag if target else None,
-            tier=self.route.tier if source.kind is Kind.BLOCK else None,  # only block blobs have a tier to set
-            tags=await self._tags(source),
+        return choose_engine(
+            self.route.engine,
+            source.kind,
+            frozenset(self.refused),
+            small=source.size <= self.ports.sizes.sync_limit,
+            same_account=transfer.source.endpoint == transfer.target.endpoint,
         )
-        if not metadata_fits(copy.metadata):
+
+    def kind(self, source: SourceBlob) -> Kind:
+        """Return the type of blob that the next request writes."""
+        return written_kind(self.engine(source), source.kind)
+
+    def plan(self, source: SourceBlob) -> Plan:
+        """Return the blocks of this version."""
+        return blocks.plan(self.run.transfer, source.size, self.ports.sizes)
+
+    async def sign(self, engine: Engine) -> CopySource:
+        """Return the source's URL with a SAS for one copy or activity."""
+        until = lifecycle.sas_expiry(self.run, engine, self.ports.now())
+        return await self.ports.source.sign_read(self.run.transfer.source_blob, until)
+
+    async def build(self, engine: Engine, source: SourceBlob, target: TargetBlob | None) -> Copy | Commit | Outcome:
+        """Return the request that copies this source over this target, or the outcome if the version cannot be copied.
+
+        By blocks it is the commit; the blocks must be staged by then.
+        """
+        transfer = self.run.transfer
+        metadata = _with_receipt(source.metadata, transfer.etag, transfer.id)
+        if not metadata_fits(metadata):
             detail = "metadata and receipt together exceed 8 KB"
             return Outcome(Verdict.PERMANENT, reason=Reason.UNSUPPORTED_BLOB, detail=detail, size=source.size)
-        return copy
+        # Only block blobs have a tier to set.
+        tier = self.route.tier if written_kind(engine, source.kind) is Kind.BLOCK else None
+        tags, if_match = await self._tags(source), target.etag if target else None
+        if engine is Engine.BLOCKS:
+            return Commit(
+                target=transfer.target_blob,
+                blocks=self.plan(source).ids,
+                metadata=metadata,
+                headers=source.headers,
+                if_match=if_match,
+                tier=tier,
+                tags=tags,
+            )
+        return Copy(
+            target=transfer.target_blob,
+            source=await self.sign(engine),
+            etag=transfer.etag,
+            engine=engine,
+            metadata=metadata,
+            if_match=if_match,
+            tier=tier,
+            tags=tags,
+        )
+
+    def note_for(self, engine: Engine, source: SourceBlob) -> str:
+        """Return what the copy does not preserve."""
+        changed = engine is Engine.BLOCKS and source.kind is not Kind.BLOCK
+        return "; ".join(
+            filter(None, (f"the target is a block blob, the source a {source.kind}" if changed else "", self.note))
+        )
 
     def leave_out_engine(self, engine: Engine) -> None:
-        """Exclude an engine with which the target's service could not read the source."""
-        self.refused_engines |= {engine}
+        """Exclude an engine that cannot copy this version."""
+        self.refused = (*self.refused, engine)
 
-    def leave_out_tags(self, copy: Copy, refusal: Failure | Rejected) -> bool:
-        """Leave out the tags from now on if they may be why this copy was refused. Return whether to repeat the copy.
+    def has_other_engine(self, source: SourceBlob) -> bool:
+        """Whether another engine is left if the present one is excluded. A forced engine has no fallback."""
+        engine = self.engine(source)
+        if self.route.engine is not EnginePreference.AUTO or isinstance(engine, Reason):
+            return False
+        return not isinstance(replace(self, refused=(*self.refused, engine)).engine(source), Reason)
+
+    def leave_out_tags(self, request: Copy | Commit, refusal: Failure | Rejected) -> bool:
+        """Leave out the tags from now on if they may be why this request was refused. Return whether to repeat it.
 
         Every refusal except throttling may be due to the tags: a role, a hierarchical namespace or an old account prevents them.
         A copy without tags shows whether they were the cause.
         """
-        if not copy.tags or refusal.reason is Reason.THROTTLED:
+        if not request.tags or refusal.reason is Reason.THROTTLED:
             return False
         self._skip_tags(f"the target's account refused them ({refusal.detail})")
         return True
+
+    def without_engine(self, reason: Reason, source: SourceBlob, last: StorageError | None) -> Outcome:
+        """Return the outcome if no engine is left."""
+        if reason is Reason.UNSUPPORTED_BLOB:
+            detail = f"{self.route.engine} cannot carry a {source.kind} of {source.size} bytes"
+            return Outcome(Verdict.PERMANENT, reason=reason, detail=detail, size=source.size)
+        engines = ", ".join(sorted(self.refused))
+        detail = f"the target's service cannot read the source with {engines}; last answer: {last}"
+        return Outcome(Verdict.RETRYABLE, reason=reason, detail=detail, size=source.size)
 
     async def _tags(self, source: SourceBlob) -> dict[str, str]:
         if not source.tag_count or self.without_tags:
@@ -70,14 +130,6 @@ class CopyRequests:
 
     def _skip_tags(self, why: str) -> None:
         self.without_tags, self.note = True, f"index tags were not copied: {why}"
-
-    def _without_engine(self, reason: Reason, source: SourceBlob, last: StorageError | None) -> Outcome:
-        if reason is Reason.UNSUPPORTED_BLOB:
-            detail = f"{self.route.engine} cannot carry a {source.kind} of {source.size} bytes"
-            return Outcome(Verdict.PERMANENT, reason=reason, detail=detail, size=source.size)
-        engines = ", ".join(sorted(self.refused_engines))
-        detail = f"the target's service cannot read the source with {engines}; last answer: {last}"
-        return Outcome(Verdict.RETRYABLE, reason=reason, detail=detail, size=source.size)
 
 
 def _with_receipt(metadata: dict[str, str], etag: str, transfer_id: str) -> dict[str, str]:

@@ -56,7 +56,7 @@ async def _may_be_incomplete(ports: Ports, run: Run) -> bool:
     route = current_route(ports, run)
     if route is None:
         return False
-    if route.engine is not EnginePreference.SYNC:
+    if route.engine in {EnginePreference.AUTO, EnginePreference.ASYNC}:
         return True
     try:
         target = await _read_target(ports, run)

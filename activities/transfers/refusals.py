@@ -22,20 +22,23 @@ class Refusals:
     unseen_in_a_row: int = 0
 
     def add(self, error: LookAgain, target: TargetBlob | None, *, blind: bool) -> None:
-        """Keep the answer to a write. `target` is what the look before it found; a `blind` look did not read the target.
-
-        Raises:
-            Permanent: twice in a row, the service reported that the target exists although the look had not found it. Once may
-                be a race.
-        """
+        """Keep the answer to a write. `target` is what the look before it found; a `blind` look did not read the target."""
         self.last = error
         if isinstance(error, Rejected):
             self.rejection = _state(target), error
         unseen = not blind and target is None and error.code == ALREADY_EXISTS
         self.unseen_in_a_row = self.unseen_in_a_row + 1 if unseen else 0
-        if self.unseen_in_a_row > 1:
-            detail = f"{error.status} {error.code}: {UNFINISHED}"
-            raise Permanent(Reason.TARGET_CONFLICT, error.operation, detail, code=error.code, status=error.status)
+
+    def unseen_target(self) -> Permanent | None:
+        """Return the error if the service reported twice in a row that the target exists, but a look did not find it.
+
+        Once may be a race.
+        """
+        error = self.last
+        if error is None or self.unseen_in_a_row <= 1:
+            return None
+        detail = f"{error.status} {error.code}: {UNFINISHED}"
+        return Permanent(Reason.TARGET_CONFLICT, error.operation, detail, code=error.code, status=error.status)
 
     def raise_if_final(self, target: TargetBlob | None) -> None:
         """Call this before another write: a rejection is final if the target has not changed since.

@@ -1,4 +1,7 @@
-"""The `start` step, the only one that copies: read target and source, decide, act. Look again if the result is unknown."""
+"""The `start` step, the only one that changes what readers see: read target and source, decide, act.
+
+If the result of an act is unknown, it looks again.
+"""
 
 import asyncio
 from dataclasses import dataclass, field, replace
@@ -7,11 +10,23 @@ from activities.transfers.common import NOT_ALLOWED, current_route, failure_outc
 from activities.transfers.confirm import UNCLEARED, confirm
 from activities.transfers.copy_request import CopyRequests
 from activities.transfers.refusals import Refusals
-from ports.blobs import Copy
+from activities.transfers.staging import Staging
+from ports.blobs import Commit, Copy
 from ports.services import Ports
-from rules.errors import CANNOT_VERIFY_SOURCE, Failure, LookAgain, Reason, Rejected
-from rules.transfers.decisions import Act, SourceBlob, TargetBlob, copied_version, decide, is_in_progress
-from rules.transfers.model import Outcome, Run, Verdict
+from rules.errors import CANNOT_VERIFY_SOURCE, NO_BLOCKS, Failure, LookAgain, Reason, Rejected, Retryable, StorageError
+from rules.routes.model import Engine
+from rules.transfers import blocks
+from rules.transfers.decisions import (
+    Act,
+    SourceBlob,
+    TargetBlob,
+    copied_version,
+    decide,
+    is_in_progress,
+    is_in_the_way,
+    is_ours,
+)
+from rules.transfers.model import Lane, Outcome, Run, Verdict
 from rules.transfers.policies import MAX_COPY_ATTEMPTS, MAX_LOOKS
 
 
@@ -23,11 +38,11 @@ async def run_start(ports: Ports, run: Run) -> Outcome:
     route = current_route(ports, run)
     if route is None:
         return NOT_ALLOWED
-    start = _Start(ports, run, CopyRequests(ports, route, run), run.size)
+    start = _Start(ports, run, CopyRequests(ports, route, run, run.refused), run.size)
     try:
         return await start.execute()
     except Failure as failure:
-        return replace(failure_outcome(failure), size=start.size)
+        return replace(failure_outcome(failure), size=start.size, refused=start.requests.refused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +57,11 @@ class _Look:
 
 @dataclass
 class _Start:
-    """One execution of the step, and what its looks have found. `is_complete`: the last look found a complete target."""
+    """One execution of the step, and what its looks have found.
+
+    `is_complete`: the last look found a complete target. `is_staged`: every block of the version was staged when last listed.
+    `refuses_blocks`: the ETag of a target that takes no blocks.
+    """
 
     ports: Ports
     run: Run
@@ -50,13 +69,17 @@ class _Start:
     size: int | None
     refusals: Refusals = field(default_factory=Refusals)
     is_complete: bool = False
+    is_staged: bool = False
+    refuses_blocks: str | None = None
+    stage_until: float = 0.0
 
     async def execute(self) -> Outcome:
         """Look and act up to `MAX_LOOKS` times or until the time limit; then return that the state is unclear."""
         # A new blob needs no look at the target, because its copy has If-None-Match: *. But if the transfer was accepted before
         # this process started, an earlier process may have copied it: a look then avoids a second copy.
         blind = self.run.first and self.run.accepted_at >= self.ports.started_at
-        end = self.ports.monotonic() + self.ports.times.activity
+        began_at = self.ports.monotonic()
+        self.stage_until, end = began_at + self.ports.times.staging, began_at + self.ports.times.activity
         for _ in range(MAX_LOOKS):
             outcome = await self._look_and_act(blind=blind)
             if outcome is not None:
@@ -71,8 +94,8 @@ class _Start:
         began_at, self.is_complete = self.ports.monotonic(), False
         transfer = self.run.transfer
         target = None if blind else await self.ports.target.head(transfer.target_blob)
-        if target is not None and is_in_progress(target, transfer.etag):
-            return waiting_outcome(target)
+        if target is not None and is_in_progress(target, transfer.etag) and not self._replaces(target):
+            return waiting_outcome(self.requests.route, self.run, target)
         source, ended = await asyncio.gather(
             self.ports.source.head(transfer.source_blob), self.ports.dead_letters.read_ended(transfer.id)
         )
@@ -81,12 +104,17 @@ class _Start:
         may_be_echo = blind and source is not None and copied_version(transfer, source) is not None
         if may_be_echo:
             target = await self.ports.target.head(transfer.target_blob)
-        decision = decide(replace(self.run, size=self.size), source, target, ended)
+        in_the_way = source is not None and is_in_the_way(target, self.requests.kind(source), self.refuses_blocks)
+        decision = decide(replace(self.run, size=self.size), source, target, ended, in_the_way=in_the_way)
         if isinstance(decision, Outcome):
-            return replace(decision, pause=self._pause_after(decision.verdict))
+            return replace(decision, pause=self._pause_after(decision.verdict), refused=self.requests.refused)
         if may_be_echo:
             return None  # the target was read after the source, but an act needs the opposite order
         return await self._act(decision, _Look(source, target, began_at, blind))
+
+    def _replaces(self, target: TargetBlob) -> bool:
+        """Whether the pending copy is the one of this transfer that was too slow."""
+        return Engine.ASYNC in self.run.refused and is_ours(target, self.run.transfer)
 
     def _pause_after(self, verdict: Verdict) -> int:
         """Seconds before the next look."""
@@ -123,45 +151,113 @@ class _Start:
             else:
                 await self.ports.target.delete(blob, target.etag)
         except LookAgain as error:
-            self._keep(error, look)
+            self.refusals.add(error, look.target, blind=look.blind)
 
     async def _copy(self, source: SourceBlob, look: _Look) -> Outcome | None:
         if self.run.copy_attempts >= MAX_COPY_ATTEMPTS:
             detail = f"copied {MAX_COPY_ATTEMPTS} times, but another writer always replaced it"
             return Outcome(Verdict.RETRYABLE, reason=Reason.TARGET_CONFLICT, detail=detail, size=source.size)
-        copy = await self.requests.build(source, look.target, self.refusals.last)
-        if isinstance(copy, Outcome):
-            return copy
-        return await self._send(copy, source.size, look) if self._is_fresh(look) else None
+        engine = self.requests.engine(source)
+        if isinstance(engine, Reason):
+            return self.requests.without_engine(engine, source, self.refusals.last)
+        if engine is Engine.BLOCKS and not self.is_staged:
+            return await self._stage(source, look)
+        request = await self.requests.build(engine, source, look.target)
+        if isinstance(request, Outcome):
+            return request
+        return await self._send(engine, request, source, look) if self._is_fresh(look) else None
 
-    async def _send(self, copy: Copy, size: int, look: _Look) -> Outcome | None:
+    async def _stage(self, source: SourceBlob, look: _Look) -> Outcome | None:
+        """Stage the blocks, then look again to commit them. Of a large blob stage only the first, and leave the others to lanes.
+
+        So a refusal is found before the lanes begin.
+        """
+        plan, sizes = self.requests.plan(source), self.ports.sizes
+        url = await self.requests.sign(Engine.BLOCKS)
+        staging = Staging(self.ports, self.run.transfer, url, plan, self.stage_until)
+        lane = await staging.stage(Lane(0, plan.count), None if source.size <= sizes.one_activity else 1)
+        self.is_staged = lane.done
+        match staging.refusal:
+            case Retryable() as busy if not lane.next:
+                raise busy
+            case None | Retryable() if not lane.done:
+                lanes = blocks.lanes(plan, staging.staged, staging.flow)
+                return self._progress(Verdict.STAGING, source, lanes)
+            case None:
+                return self._progress(Verdict.AGAIN, source) if self._is_late() else None
+            case refusal:
+                self._handle_refusal(Engine.BLOCKS, refusal, source, look)
+                return None
+
+    def _progress(self, verdict: Verdict, source: SourceBlob, lanes: tuple[Lane, ...] = ()) -> Outcome:
+        refused = self.requests.refused
+        return Outcome(verdict, engine=Engine.BLOCKS, size=source.size, lanes=lanes, refused=refused)
+
+    def _is_late(self) -> bool:
+        """Whether the time to stage is over: the commit belongs to another activity then."""
+        return self.ports.monotonic() > self.stage_until
+
+    async def _send(self, engine: Engine, request: Copy | Commit, source: SourceBlob, look: _Look) -> Outcome | None:
         try:
-            done = await self.ports.target.copy(copy)
+            done = await self._request(request)
         except (Failure, Rejected) as refusal:
-            if self.requests.leave_out_tags(copy, refusal):
+            if self.requests.leave_out_tags(request, refusal):
                 return None
             if not isinstance(refusal, Rejected):
                 raise
-            self._keep(refusal, look)
+            self._handle_refusal(engine, refusal, source, look)
             return None
         except LookAgain as error:
-            self._keep(error, look)
-            if error.code == CANNOT_VERIFY_SOURCE:
-                self.requests.leave_out_engine(copy.engine)
+            self._handle_refusal(engine, error, source, look)
             return None
         verdict = Verdict.VERIFIED if done else Verdict.WAITING
-        return Outcome(verdict, engine=copy.engine, size=size, note=self.requests.note, began=not done)
+        note = self.requests.note_for(engine, source)
+        return Outcome(
+            verdict, engine=engine, size=source.size, note=note, began=not done, refused=self.requests.refused
+        )
+
+    async def _request(self, request: Copy | Commit) -> bool:
+        """Return whether the version is copied; False if the service copies it in the background."""
+        if isinstance(request, Copy):
+            return await self.ports.target.copy(request)
+        await self.ports.target.commit(request)
+        return True
+
+    def _handle_refusal(self, engine: Engine, error: StorageError, source: SourceBlob, look: _Look) -> None:
+        """Keep the answer for the next look, and exclude the engine if another one may succeed.
+
+        Raises:
+            Failure: looking again does not help.
+        """
+        if not isinstance(error, LookAgain):
+            raise error
+        self.is_staged, self.refusals.last = False, error
+        is_refused = engine is Engine.BLOCKS and isinstance(error, Rejected) and self.requests.has_other_engine(source)
+        if engine is Engine.BLOCKS and error.code in NO_BLOCKS:
+            self.refuses_blocks = look.target.etag if look.target else None
+        elif error.code == CANNOT_VERIFY_SOURCE or is_refused:
+            self.requests.leave_out_engine(engine)
+        else:
+            self.refusals.add(error, look.target, blind=look.blind)
+            self._leave_out_if_unseen(engine, source)
+
+    def _leave_out_if_unseen(self, engine: Engine, source: SourceBlob) -> None:
+        """If the service refuses to create a blob that a look does not find, only a commit of blocks can create it."""
+        unseen = self.refusals.unseen_target()
+        if unseen is None:
+            return
+        if engine is Engine.BLOCKS or not self.requests.has_other_engine(source):
+            raise unseen
+        self.requests.leave_out_engine(engine)
 
     def _is_fresh(self, look: _Look) -> bool:
         """Whether the look is recent enough to act on."""
         return self.ports.monotonic() - look.began_at <= self.ports.times.window
-
-    def _keep(self, error: LookAgain, look: _Look) -> None:
-        self.refusals.add(error, look.target, blind=look.blind)
 
     def _unclear(self) -> Outcome:
         """After the last look: a complete target is verified, even if its copy's properties may not be cleared."""
         if self.is_complete:
             return Outcome(Verdict.VERIFIED, size=self.size, note=f"{UNCLEARED}: {self.refusals.last}")
         detail = f"the state of the target is still unclear; last answer: {self.refusals.last}"
-        return Outcome(Verdict.RETRYABLE, reason=Reason.TARGET_CONFLICT, detail=detail, size=self.size)
+        refused = self.requests.refused
+        return Outcome(Verdict.RETRYABLE, reason=Reason.TARGET_CONFLICT, detail=detail, size=self.size, refused=refused)

@@ -160,7 +160,25 @@ class Act(StrEnum):
     CONFIRM = "confirm"
 
 
-def decide(run: Run, source: SourceBlob | None, target: TargetBlob | None, ended: Ended | None) -> Act | Outcome:
+def is_in_the_way(target: TargetBlob | None, kind: Kind, refuses_blocks: str | None) -> bool:
+    """Whether a copy cannot overwrite the target, so that it must be removed first.
+
+    `kind` is the type of blob that the copy writes; `refuses_blocks` is the ETag of a target onto which the service has
+    refused a block because it is a file made by the Data Lake API.
+
+    | target | in the way |
+    | --- | --- |
+    | absent | no |
+    | of another type than the copy writes | yes |
+    | with the ETag for which the service refused a block | yes |
+    | else | no |
+    """
+    return target is not None and (target.kind not in {None, kind} or target.etag == refuses_blocks)
+
+
+def decide(
+    run: Run, source: SourceBlob | None, target: TargetBlob | None, ended: Ended | None, *, in_the_way: bool = False
+) -> Act | Outcome:
     """Decide on the next act, or on the outcome, from a target that was read before its source (rule 2).
 
     | ended at this attempt or later | source | target | decision |
@@ -172,15 +190,15 @@ def decide(run: Run, source: SourceBlob | None, target: TargetBlob | None, ended
     | no | another version | else | superseded |
     | no | this version | receipt | confirm |
     | no | this version, an echo (rule 19) | else | superseded |
-    | no | this version | a pending copy of another version | abort, then look again |
+    | no | this version | a pending copy of another version, or one that is too slow | abort, then look again |
     | no | this version, cannot be copied now (rule 12) | else | retryable or permanent |
     | no | this version | absent, or not read | copy, with If-None-Match: * |
-    | no | this version | another blob type, before `settle` | occupied: `settle`, then look again |
-    | no | this version | another blob type, after `settle` | remove (If-Match), then look again |
+    | no | this version | in the way, before `settle` | occupied: `settle`, then look again |
+    | no | this version | in the way, after `settle` | remove (If-Match), then look again |
     | no | this version | else | copy, with If-Match |
 
-    The service cannot overwrite a blob of another type, so the app removes it. `settle` comes first because a late
-    create request of an older version would succeed once the name is free.
+    What the service cannot overwrite (`is_in_the_way`), the app removes. `settle` comes first because a late create
+    request of an older version would succeed once the name is free.
     """
     transfer = run.transfer
     if ended is not None and ended.attempt >= run.attempt:
@@ -193,7 +211,7 @@ def decide(run: Run, source: SourceBlob | None, target: TargetBlob | None, ended
         return Outcome(Verdict.SUPERSEDED, ending=Ending(State.SUPERSEDED, detail=ECHO), size=source.size)
     if target is not None and target.copy_status is CopyStatus.PENDING:
         return Act.ABORT
-    return _check_source(source) or _choose_write(run, source, target)
+    return _check_source(source) or _choose_write(run, source, target if in_the_way else None)
 
 
 def _decide_without_version(run: Run, source: SourceBlob | None, target: TargetBlob | None) -> Outcome:
@@ -206,12 +224,12 @@ def _decide_without_version(run: Run, source: SourceBlob | None, target: TargetB
     return Outcome(Verdict.SUPERSEDED, ending=Ending(State.SUPERSEDED, successor=successor), size=run.size)
 
 
-def _choose_write(run: Run, source: SourceBlob, target: TargetBlob | None) -> Act | Outcome:
-    if target is None or target.kind in {None, source.kind}:
+def _choose_write(run: Run, source: SourceBlob, obstacle: TargetBlob | None) -> Act | Outcome:
+    if obstacle is None:
         return Act.COPY
     if run.settled:
         return Act.REMOVE
-    detail = f"the target is a {target.kind} and the source a {source.kind}: the target is about to be removed"
+    detail = f"the target is a {obstacle.kind} that this copy cannot overwrite, so the app is about to remove it"
     return Outcome(Verdict.OCCUPIED, reason=Reason.TARGET_CONFLICT, detail=detail, size=source.size)
 
 

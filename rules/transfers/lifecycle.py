@@ -1,7 +1,7 @@
 """Which step of a transfer follows from the outcome of the last one. The orchestrator only carries this out.
 
-A run goes through `start`, `check` (repeated), `record`, `clean` and `close`. A small blob needs only `start`. See
-docs/protocol.md.
+A run goes through `start`, `stage` or `check` (repeated), `record`, `clean` and `close`. A small blob needs only
+`start`. See docs/protocol.md.
 """
 
 from dataclasses import replace
@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from rules.errors import Reason
 from rules.routes.model import Engine
 from rules.transfers import policies
-from rules.transfers.model import Ending, Outcome, Run, Step, Verdict
+from rules.transfers.model import Ending, Lane, Outcome, Run, Step, Verdict
 from rules.transfers.states import FINAL, State, check_transition
 
 MAX_DETAIL = 300
@@ -25,13 +25,18 @@ def advance(run: Run, outcome: Outcome, now: datetime) -> Run:
 
     | step | verdict | next |
     | --- | --- | --- |
-    | start, check | verified | close, or the end if there is nothing to close |
+    | start, stage, check | verified | close, or the end if there is nothing to close |
     | | superseded, ended | record that end |
     | | any other, after a cancel request | record `cancelled` |
     | | gone | pause, start; also at the deadline, because a deletion is not a failure |
     | | permanent; any other at the deadline or after 8 tries | record `dead_lettered` |
-    | | waiting | pause, check |
-    | | occupied | pause for `settle`, start |
+    | | waiting | pause, check; or start, with another engine, if the copy is too slow |
+    | start | staging | stage |
+    | stage | staging | the lane's next activity; start once every lane is done |
+    | | again | backoff, start |
+    | | retryable, for the 8th time without a block | record `dead_lettered` |
+    | | retryable | backoff of this lane, its next activity |
+    | start, check | occupied | pause for `settle`, start |
     | | again | start |
     | | retryable | backoff, start |
     | record | done | pause for `settle`, clean; or close if nothing incomplete can exist |
@@ -52,6 +57,8 @@ def advance(run: Run, outcome: Outcome, now: datetime) -> Run:
     match run.step:
         case Step.START | Step.CHECK:
             return _after_copy_step(_apply_findings(run, outcome, now), outcome, now)
+        case Step.STAGE:
+            return _after_stage(run, outcome, now)
         case Step.RECORD | Step.CLEAN | Step.CLOSE if outcome.verdict is Verdict.RETRYABLE:
             return _retry_step(replace(run, activity_failures=activity_failures + 1), outcome.detail)
         case Step.RECORD:
@@ -83,6 +90,11 @@ def handle_failure(run: Run, detail: str, now: datetime) -> Run:
     if in_copy_phase(run) and (spent or run.cancelling):
         return give_up(run, Reason.INTERNAL, detail)
     return _retry_step(run, detail)
+
+
+def handle_lane_failure(run: Run, lane: Lane, detail: str, now: datetime) -> Run:
+    """Return the run after an activity of `lane` raised (rule 8): only this lane waits before its next activity."""
+    return _delay_lane(replace(run, updated_at=now), lane, Reason.INTERNAL, detail, now)
 
 
 def resume(run: Run, detail: str) -> Run:
@@ -129,7 +141,7 @@ def cancel(run: Run) -> Run:
 
 def in_copy_phase(run: Run) -> bool:
     """Whether the run may still copy, so that a cancel can stop it."""
-    return run.step in {Step.START, Step.CHECK}
+    return run.step in {Step.START, Step.STAGE, Step.CHECK}
 
 
 def is_past_deadline(run: Run, now: datetime) -> bool:
@@ -138,12 +150,12 @@ def is_past_deadline(run: Run, now: datetime) -> bool:
 
 
 def _deadline(run: Run, first_look_at: datetime) -> datetime:
-    return first_look_at + policies.deadline(run.deadline, run.engine)
+    return first_look_at + policies.deadline(run.deadline, run.engine, run.size)
 
 
 def sas_expiry(run: Run, engine: Engine, now: datetime) -> datetime:
-    """Return when the SAS of one copy expires: as early as the engine allows (rule 14)."""
-    if engine is Engine.SYNC:
+    """Return when the SAS of one activity's copy expires: as early as the engine allows (rule 14)."""
+    if engine is not Engine.ASYNC:
         return now + timedelta(minutes=30)
     return max(now + timedelta(minutes=30), (run.first_look_at or now) + policies.deadline(run.deadline, engine))
 
@@ -156,6 +168,7 @@ def _apply_findings(run: Run, outcome: Outcome, now: datetime) -> Run:
         engine=outcome.engine or run.engine,
         size=outcome.size if outcome.size is not None else run.size,
         copied=outcome.copied if outcome.verdict is Verdict.WAITING else run.copied,
+        refused=outcome.refused if run.step is Step.START else run.refused,
         progressed_at=now if progressed else run.progressed_at,
         reason=outcome.reason,
         detail=outcome.detail[:MAX_DETAIL],
@@ -186,10 +199,18 @@ def _continue(run: Run, outcome: Outcome, now: datetime) -> Run:
         return give_up(
             run, outcome.reason or Reason.DEADLINE_EXCEEDED, outcome.detail or "not copied before the deadline"
         )
-    if outcome.verdict is Verdict.WAITING:
-        return _wait_for_copy(_count_copy(run, outcome, now), now)
-    if outcome.verdict is not Verdict.RETRYABLE:
-        return replace(run, step=Step.START)
+    match outcome.verdict:
+        case Verdict.WAITING:
+            return _wait_for_copy(_count_copy(run, outcome, now), outcome, now)
+        case Verdict.STAGING:
+            return _begin_lanes(run, outcome, now)
+        case Verdict.RETRYABLE:
+            return _try_again(run, outcome, now)
+        case _:
+            return replace(run, step=Step.START)
+
+
+def _try_again(run: Run, outcome: Outcome, now: datetime) -> Run:
     # A copy that started and then failed was counted when it started.
     run = replace(run, copy_attempts=run.copy_attempts + (run.step is Step.START), step=Step.START)
     if run.copy_attempts >= policies.MAX_COPY_ATTEMPTS:
@@ -206,18 +227,82 @@ def _count_copy(run: Run, outcome: Outcome, now: datetime) -> Run:
     return replace(run, polls=0 if run.step is Step.START else run.polls + 1, copying_at=run.copying_at or now)
 
 
-def _wait_for_copy(run: Run, now: datetime) -> Run:
+def _wait_for_copy(run: Run, outcome: Outcome, now: datetime) -> Run:
+    elapsed = now - (run.copying_at or now)
+    left = timedelta(seconds=_seconds_left(run, now))
     if run.progressed_at and now - run.progressed_at >= policies.STALL:
         report = f"; the service reports: {run.detail}" if run.detail else ""
-        return give_up(run, Reason.COPY_FAILED, f"no progress for {policies.STALL}{report}")
-    elapsed = (now - (run.copying_at or now)).total_seconds()
-    pause = policies.next_poll(run.polls, run.copied, run.size, elapsed)
+        trouble = f"no progress for {policies.STALL}{report}"
+        return _hand_over(run, trouble) if outcome.has_fallback else give_up(run, Reason.COPY_FAILED, trouble)
+    if outcome.has_fallback and policies.is_too_slow(run.copied, run.size, elapsed, left):
+        return _hand_over(run, f"{run.copied} of {run.size} bytes in {elapsed} are too slow for the deadline")
+    pause = policies.next_poll(run.polls, run.copied, run.size, elapsed.total_seconds())
     return replace(
         run,
         state=check_transition(run.state, State.COPYING),
         step=Step.CHECK,
         pause=min(pause, _seconds_left(run, now)),
     )
+
+
+def _hand_over(run: Run, trouble: str) -> Run:
+    """Go back to `start`, which aborts the `async` copy and copies by blocks."""
+    note = f"the asynchronous copy was too slow, so the app copies by blocks: {trouble}"
+    return replace(run, step=Step.START, refused=(*run.refused, Engine.ASYNC), note=note[:MAX_DETAIL])
+
+
+def _begin_lanes(run: Run, outcome: Outcome, now: datetime) -> Run:
+    """Stage the lanes. It counts as a try, since another writer may drop the staged blocks each time."""
+    return replace(
+        _with_lanes(run, outcome.lanes),
+        state=check_transition(run.state, State.COPYING),
+        step=Step.STAGE,
+        copy_attempts=run.copy_attempts + 1,
+        copying_at=run.copying_at or now,
+    )
+
+
+def _after_stage(run: Run, outcome: Outcome, now: datetime) -> Run:
+    run = replace(run, reason=outcome.reason, detail=outcome.detail[:MAX_DETAIL])
+    for lane in outcome.lanes:
+        run = _delay_lane(run, lane, outcome.reason, outcome.detail, now) if outcome.reason else _set_lane(run, lane)
+    if run.ending is not None:
+        return run
+    if run.cancelling:
+        return cancel(run)
+    if outcome.verdict is Verdict.PERMANENT:
+        return give_up(run, outcome.reason or Reason.INTERNAL, outcome.detail)
+    return _continue_lanes(run, outcome, now)
+
+
+def _continue_lanes(run: Run, outcome: Outcome, now: datetime) -> Run:
+    """Go back to `start` if there is nothing to stage or something to decide. A commit costs little, even if it is late."""
+    if all(lane.done for lane in run.lanes):
+        return replace(run, step=Step.START, lanes=())
+    if outcome.verdict is Verdict.AGAIN:
+        pause = min(policies.backoff(run.copy_attempts, run.transfer.id), max(0, _seconds_left(run, now)))
+        return replace(run, step=Step.START, lanes=(), pause=pause)
+    if is_past_deadline(run, now):
+        return give_up(run, Reason.DEADLINE_EXCEEDED, outcome.detail or "not copied before the deadline")
+    return run
+
+
+def _delay_lane(run: Run, lane: Lane, reason: Reason | None, detail: str, now: datetime) -> Run:
+    """Let one lane wait before its next activity. After 8 in a row that staged nothing the run gives up."""
+    old = run.lane(lane.end)
+    failures = 1 if lane.next > old.next else old.failures + 1
+    if failures >= policies.MAX_COPY_ATTEMPTS or run.cancelling:
+        return give_up(run, reason or Reason.INTERNAL, detail)
+    due = now + timedelta(seconds=policies.backoff(failures, f"{run.transfer.id} {lane.end}"))
+    return _set_lane(replace(run, reason=reason, detail=detail[:MAX_DETAIL]), replace(lane, failures=failures, due=due))
+
+
+def _set_lane(run: Run, lane: Lane) -> Run:
+    return _with_lanes(run, tuple(lane if other.end == lane.end else other for other in run.lanes))
+
+
+def _with_lanes(run: Run, lanes: tuple[Lane, ...]) -> Run:
+    return replace(run, lanes=lanes, copied=sum(lane.staged for lane in lanes))
 
 
 def _seconds_left(run: Run, now: datetime) -> int:

@@ -22,6 +22,7 @@ class Verdict(StrEnum):
 
     VERIFIED = "verified"
     WAITING = "waiting"
+    STAGING = "staging"
     AGAIN = "again"
     GONE = "gone"
     OCCUPIED = "occupied"
@@ -36,6 +37,7 @@ class Step(StrEnum):
     """The steps of a transfer. Each is one activity, named in `fixed_names.STEPS`."""
 
     START = "start"
+    STAGE = "stage"
     CHECK = "check"
     RECORD = "record"
     CLEAN = "clean"
@@ -85,12 +87,38 @@ class Ending:
     successor: Successor | None = None
 
 
+FIRST_FLOW = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Consecutive blocks, `next` to `end`, that one activity after another stages; blocks before `next` are staged.
+
+    `staged` is bytes; `flow` is how many requests may be in flight. `failures` counts activities in a row that failed;
+    the next one begins at `due`.
+    """
+
+    next: int
+    end: int
+    staged: int = 0
+    flow: int = FIRST_FLOW
+    failures: int = 0
+    due: datetime | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether every block is staged."""
+        return self.next >= self.end
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The result of one step. An outcome is a verdict on the blob; an exception of an activity is not (rule 8).
 
     `ending` is set for `ended` and `superseded`; `reason` and `detail` explain the other verdicts. `size` and
     `copied` are bytes, `pause` is seconds. `began`: this step started the copy that the next one waits for.
+    `lanes`: what is left to stage, or the progress of one lane. `refused`: the engines that this version cannot use.
+    `has_fallback`: if the pending copy is too slow, another engine may replace it.
     """
 
     verdict: Verdict
@@ -103,6 +131,9 @@ class Outcome:
     pause: int = 0
     note: str = ""
     began: bool = False
+    lanes: tuple[Lane, ...] = ()
+    refused: tuple[Engine, ...] = ()
+    has_fallback: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +142,8 @@ class Run:
 
     It holds everything that must survive `continue_as_new` and no secret, in under 16 KB of JSON. `first`: nothing
     was tried before, so `start` may act without a look. `first_look_at`: when the first step ended. `gone`,
-    `settled`: the pause that the last `start` asked for with `Verdict.GONE` or `OCCUPIED` is over.
+    `settled`: the pause that the last `start` asked for with `Verdict.GONE` or `OCCUPIED` is over. `refused`: the
+    engines that this attempt does not use any more.
     """
 
     transfer: Transfer
@@ -138,11 +170,17 @@ class Run:
     pause: int = 0
     cancelling: bool = False
     recorded: bool = False
+    lanes: tuple[Lane, ...] = ()
+    refused: tuple[Engine, ...] = ()
     ending: Ending | None = None
     reason: Reason | None = None
     detail: str = ""
     note: str = ""
     schema: int = 1
+
+    def lane(self, end: int) -> Lane:
+        """Return the lane with this end, which identifies it."""
+        return next(lane for lane in self.lanes if lane.end == end)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,14 +13,17 @@ MAX_COPY_ATTEMPTS = 8
 MAX_FAILURES = 10
 MAX_LOOKS = 8
 MAX_RESUMES = 5
-SYNC_LIMIT = 256 * 1024 * 1024
 # The service's limit for the metadata of one blob, keys and values together; the receipt is part of it.
 METADATA_LIMIT = 8 * 1024
-DEADLINES = {Engine.SYNC: timedelta(hours=1), Engine.ASYNC: timedelta(hours=24)}
+DEADLINES = {Engine.SYNC: timedelta(hours=1), Engine.ASYNC: timedelta(hours=24), Engine.BLOCKS: timedelta(hours=24)}
 STALL = timedelta(minutes=30)
+# A slower pace than the deadline allows counts only after this time.
+PACE_KNOWN_AFTER = timedelta(minutes=10)
+TIB = 1024**4
 # A durable timer may fire a second early, so a time this close counts as reached.
 GRACE = timedelta(seconds=2)
-MIN_POLL, MAX_POLL = 2, 60
+# Seconds between polls: at least, usually at most, and at most for a copy of hours.
+MIN_POLL, MAX_POLL, LONGEST_POLL = 2, 60, 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,11 @@ class Times:
         If a function exceeds `functionTimeout`, the host stops its worker and with it every other function.
         """
         return 3 * self.timeout
+
+    @property
+    def staging(self) -> float:
+        """The time limit of an activity that stages blocks: it then begins no other block."""
+        return 20 / 3 * self.window
 
     @property
     def recheck(self) -> int:
@@ -81,25 +89,49 @@ def resume_pause(resumes: int, identity: str) -> int:
 
 
 def next_poll(polls: int, copied: int, total: int | None, elapsed: float) -> int:
-    """Return the seconds until the next poll of a pending copy, from 2 to 60.
+    """Return the seconds until the next poll of a pending copy.
 
     | progress | seconds |
     | --- | --- |
     | unknown | 2, 4, 8 … doubling with each poll |
     | known | half of the remaining time at the pace so far |
+    | either | at least 2; at most a tenth of the time so far, or 60 if that is more; never over 600 |
 
-    The upper bound limits the cost: a poll takes about 18 storage transactions of the task hub.
+    A poll takes about 18 storage transactions of the task hub. A long copy has few: its end is noticed at most a tenth
+    of its time late, and at most 10 minutes.
     """
+    cap = min(LONGEST_POLL, max(MAX_POLL, elapsed / 10))
     if copied and total and elapsed > 0:
         seconds = (total - copied) * elapsed / copied / 2
     else:
         seconds = MIN_POLL * 2.0 ** min(polls, 10)
-    return round(min(MAX_POLL, max(MIN_POLL, seconds)))
+    return round(min(cap, max(MIN_POLL, seconds)))
 
 
-def deadline(configured: timedelta | None, engine: Engine | None) -> timedelta:
-    """Return how long a transfer may take: the route's deadline, else the engine's (`sync` while it is unknown)."""
-    return configured or DEADLINES[engine or Engine.SYNC]
+def is_too_slow(copied: int, total: int | None, elapsed: timedelta, left: timedelta) -> bool:
+    """Whether a pending copy cannot end before the deadline at its pace so far.
+
+    | time so far | bytes | too slow |
+    | --- | --- | --- |
+    | up to 10 min | any | no: the pace is not known |
+    | more | none, or the total is unknown | no: a stall is another matter |
+    | more | the rest takes up to the time left | no |
+    | more | the rest takes longer | yes |
+    """
+    if elapsed <= PACE_KNOWN_AFTER or not copied or not total:
+        return False
+    return (total - copied) * elapsed / copied > left
+
+
+def deadline(configured: timedelta | None, engine: Engine | None, size: int | None = None) -> timedelta:
+    """Return how long a transfer may take: the route's deadline, else the engine's (`sync` while it is unknown).
+
+    By blocks, each TiB adds an hour, which is a pace of 290 MiB/s.
+    """
+    if configured:
+        return configured
+    extra = timedelta(hours=(size or 0) // TIB) if engine is Engine.BLOCKS else timedelta()
+    return DEADLINES[engine or Engine.SYNC] + extra
 
 
 def is_reached(now: datetime, moment: datetime) -> bool:
@@ -107,32 +139,45 @@ def is_reached(now: datetime, moment: datetime) -> bool:
     return moment - now <= GRACE
 
 
-def choose_engine(preference: EnginePreference, kind: Kind, size: int, refused: frozenset[Engine]) -> Engine | Reason:
-    """Return the engine for this blob, or why there is none (rule 16).
+def choose_engine(
+    preference: EnginePreference, kind: Kind, refused: frozenset[Engine], *, small: bool, same_account: bool
+) -> Engine | Reason:
+    """Return the engine for a blob, or why there is none (rule 16).
 
-    | preference | blob | refused | engine |
-    | --- | --- | --- | --- |
-    | auto | block, up to 256 MiB | - | sync |
-    | auto | block, up to 256 MiB | sync | async |
-    | auto | any other | - | async |
-    | sync | block, up to 256 MiB | - | sync |
-    | sync | any other | any | `unsupported_blob` |
-    | async | any | - | async |
-    | any | any | every usable engine | `source_unreadable` |
+    | preference | blob | engines, the first that is not refused |
+    | --- | --- | --- |
+    | auto | small block blob | sync, blocks, async |
+    | auto | large block blob, between accounts | blocks, async |
+    | auto | large block blob, in one account | async, blocks |
+    | auto | append or page blob | async, blocks |
+    | sync | small block blob | sync |
+    | sync | any other | none: `unsupported_blob` |
+    | async | any | async |
+    | blocks | any | blocks |
+    | any | any, all of them refused | none: `source_unreadable` |
 
-    `refused` holds the engines for which the service answered CannotVerifyCopySource although a HEAD of the source
-    succeeded. A forced engine has no fallback: a route may force `sync` because an `async` copy first empties the
-    target.
+    Small is up to 256 MiB, the limit of Copy Blob From URL. Put Block From URL is the call that works between accounts
+    with firewalls, in parallel and resumable. In one account, `async` only links the content. `refused` holds the
+    engines that failed for this version: the service could not read the source with them, or they were too slow. A
+    forced engine has no fallback: a route may force one because an `async` copy first empties the target.
     """
-    fits = kind is Kind.BLOCK and size <= SYNC_LIMIT
-    if preference is EnginePreference.SYNC and not fits:
+    is_block = kind is Kind.BLOCK
+    if preference is EnginePreference.SYNC and not (is_block and small):
         return Reason.UNSUPPORTED_BLOB
-    usable = {
-        EnginePreference.SYNC: (Engine.SYNC,),
-        EnginePreference.ASYNC: (Engine.ASYNC,),
-        EnginePreference.AUTO: (Engine.SYNC, Engine.ASYNC) if fits else (Engine.ASYNC,),
-    }[preference]
+    if preference is not EnginePreference.AUTO:
+        usable = (Engine(preference),)
+    elif is_block and small:
+        usable = (Engine.SYNC, Engine.BLOCKS, Engine.ASYNC)
+    elif is_block and not same_account:
+        usable = (Engine.BLOCKS, Engine.ASYNC)
+    else:
+        usable = (Engine.ASYNC, Engine.BLOCKS)
     return next((engine for engine in usable if engine not in refused), Reason.SOURCE_UNREADABLE)
+
+
+def written_kind(engine: Engine | Reason, kind: Kind) -> Kind:
+    """Return the type of the blob that an engine writes: by blocks a block blob, else the source's type."""
+    return Kind.BLOCK if engine is Engine.BLOCKS else kind
 
 
 def metadata_fits(metadata: dict[str, str]) -> bool:

@@ -1,0 +1,44 @@
+"""The `stage` step: stage the blocks of one lane of a large blob."""
+
+from dataclasses import replace
+
+from activities.transfers.common import NOT_ALLOWED, current_route, failure_outcome
+from activities.transfers.staging import Staging
+from ports.services import Ports
+from rules.errors import Failure, Retryable
+from rules.routes.model import Engine
+from rules.transfers import blocks, lifecycle
+from rules.transfers.model import Lane, Outcome, Run, Verdict
+
+
+async def run_stage(ports: Ports, run: Run) -> Outcome:
+    """Stage the missing blocks of the run's only lane. Safe to repeat, concurrently or late: no reader sees a staged block.
+
+    Returns `staging` with the lane's progress, `retryable` if the services are too busy, `again` if `start` must decide: the
+    version has changed or ended, or a block was refused.
+    """
+    if current_route(ports, run) is None:
+        return NOT_ALLOWED
+    lane, until = run.lanes[0], ports.monotonic() + ports.times.staging
+    try:
+        ended = await ports.dead_letters.read_ended(run.transfer.id)
+        if ended is not None and ended.attempt >= run.attempt:
+            return Outcome(Verdict.AGAIN)
+        return await _stage(ports, run, lane, until)
+    except Failure as failure:
+        return replace(failure_outcome(failure), lanes=(lane,))
+
+
+async def _stage(ports: Ports, run: Run, lane: Lane, until: float) -> Outcome:
+    expiry = lifecycle.sas_expiry(run, Engine.BLOCKS, ports.now())
+    source = await ports.source.sign_read(run.transfer.source_blob, expiry)
+    plan = blocks.plan(run.transfer, run.size or 0, ports.sizes)
+    staging = Staging(ports, run.transfer, source, plan, until)
+    lanes = (await staging.stage(lane),)
+    match staging.refusal:
+        case None:
+            return Outcome(Verdict.STAGING, lanes=lanes)
+        case Retryable() as busy:
+            return replace(failure_outcome(busy), lanes=lanes)
+        case refusal:
+            return Outcome(Verdict.AGAIN, detail=str(refusal), lanes=lanes)
