@@ -43,6 +43,11 @@ class Times:
         return 3 * self.timeout
 
     @property
+    def stage(self) -> int:
+        """A request that stages a block is abandoned after this time: with `staging` it stays below `functionTimeout`."""
+        return ceil(self.window * 80 / 3)
+
+    @property
     def recheck(self) -> int:
         """The pause between two looks. The source counts as deleted only if both do not find it."""
         return ceil(2 * self.window)
