@@ -1,13 +1,14 @@
-"""The SDK's clients: one per endpoint and retry policy, made once per process.
+"""The SDK's clients: one per endpoint and use, made once per process.
 
 The SDK retries requests within their timeout, except acts. An act changes a target and is sent once: if its response is lost,
-only a read of the target shows whether it took effect.
+only a read of the target shows whether it took effect. The caller retries the staging of blocks.
 """
 
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
+from enum import Enum, auto
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies
@@ -29,13 +30,26 @@ from rules.errors import UNREADABLE, Permanent, Reason
 from rules.routes import names
 from rules.routes.config import is_loopback
 from rules.routes.model import Blob, Place
-from rules.transfers.policies import Times
+from rules.transfers.policies import STAGE_TIMEOUT, Times
 
 T = TypeVar("T")
 RETRIES = 2
 # aiohttp's defaults are lower. A blob's metadata has up to 8 KB, in one header or in many.
 MAX_HEADER, MAX_HEADERS = 16 * 1024, 8 * 1024
 CONNECT_SECONDS = 10.0
+HEADERS = ("content_type", "content_encoding", "content_language", "content_disposition", "cache_control")
+
+
+class Use(Enum):
+    """What a client is used for: reads, acts, or to stage blocks, which takes long and happens many times at once."""
+
+    READ = auto()
+    ACT = auto()
+    STAGE = auto()
+
+
+# The connections that a process may have for each use, 0 for any number. The caller limits the blocks in flight.
+MOST_CONNECTIONS = {Use.READ: 100, Use.ACT: 100, Use.STAGE: 128}
 
 # Only accounts with a hierarchical namespace send these. The SDK exposes neither.
 RESOURCE_TYPE, LISTED_TYPE, DIRECTORY = "x-ms-resource-type", "ResourceType", "directory"
@@ -71,8 +85,8 @@ class Clients:
         self._user_agent = user_agent
         self._client_id = client_id
         self._identity: AsyncTokenCredential | None = None
-        self._sessions: dict[bool, aiohttp.ClientSession] = {}
-        self._services: dict[tuple[str, bool], BlobServiceClient] = {}
+        self._sessions: dict[Use, aiohttp.ClientSession] = {}
+        self._services: dict[tuple[str, Use], BlobServiceClient] = {}
         self._queues: dict[str, QueueServiceClient] = {}
         self._hierarchical: dict[str, bool] = {}
 
@@ -84,23 +98,23 @@ class Clients:
             await self._identity.close()
         self._sessions, self._services, self._queues, self._identity = {}, {}, {}, None
 
-    def request_scope(self, request: Request) -> AbstractAsyncContextManager[None]:
+    def request_scope(self, request: Request, seconds: float | None = None) -> AbstractAsyncContextManager[None]:
         """Limit the enclosed requests to the protocol's timeout, and translate their errors to those of `rules.errors`."""
-        return request_scope(request, self.times.timeout)
+        return request_scope(request, seconds or self.times.timeout)
 
-    def service(self, endpoint: str, *, act: bool = False) -> BlobServiceClient:
+    def service(self, endpoint: str, use: Use = Use.READ) -> BlobServiceClient:
         """Return the client of a blob service."""
-        if (endpoint, act) not in self._services:
-            self._services[endpoint, act] = BlobServiceClient(endpoint, **self._options(endpoint, act=act))
-        return self._services[endpoint, act]
+        if (endpoint, use) not in self._services:
+            self._services[endpoint, use] = BlobServiceClient(endpoint, **self._options(endpoint, use))
+        return self._services[endpoint, use]
 
     def container(self, endpoint: str, name: str) -> ContainerClient:
         """Return the client of a container, for reading."""
         return self.service(endpoint).get_container_client(name)
 
-    def blob(self, blob: Blob, *, act: bool = False) -> BlobClient:
+    def blob(self, blob: Blob, use: Use = Use.READ) -> BlobClient:
         """Return the client of a blob, made from its raw name: `from_blob_url` drops trailing slashes."""
-        return self.service(blob.endpoint, act=act).get_blob_client(blob.container, blob.name)
+        return self.service(blob.endpoint, use).get_blob_client(blob.container, blob.name)
 
     async def head(self, request: Request, blob: Blob) -> BlobProperties | None:
         """Send a HEAD for a blob. Return None only if the blob does not exist: a missing container is an error.
@@ -170,7 +184,7 @@ class Clients:
     def queue(self, endpoint: str, name: str) -> QueueClient:
         """Return the client of a queue. Its messages are raw text."""
         if endpoint not in self._queues:
-            self._queues[endpoint] = QueueServiceClient(endpoint, **self._options(endpoint, act=False))
+            self._queues[endpoint] = QueueServiceClient(endpoint, **self._options(endpoint, Use.READ))
         return self._queues[endpoint].get_queue_client(name)
 
     def key_for(self, endpoint: str) -> str | None:
@@ -188,17 +202,18 @@ class Clients:
             raise _wrong_endpoint("an account key is used only with the local emulator, but the endpoint is not local")
         return self._key
 
-    def _options(self, endpoint: str, *, act: bool) -> dict[str, Any]:
+    def _options(self, endpoint: str, use: Use) -> dict[str, Any]:
+        # A read leaves time for its retries; the others may use the whole timeout.
+        timeouts = {Use.READ: self.times.window, Use.ACT: self.times.timeout, Use.STAGE: STAGE_TIMEOUT}
         return {
             "credential": self._credential(endpoint),
             "transport": AioHttpTransport(
-                session=self._session(act=act),
+                session=self._session(use),
                 session_owner=False,
                 connection_timeout=CONNECT_SECONDS,
-                # A read leaves time for its retries; an act may use the whole timeout.
-                read_timeout=self.times.timeout if act else self.times.window,
+                read_timeout=timeouts[use],
             ),
-            "retry_policy": Backoff(self.times.window / 15, 0 if act else RETRIES),
+            "retry_policy": Backoff(self.times.window / 15, RETRIES if use is Use.READ else 0),
             "user_agent": self._user_agent,
             "raw_response_hook": lambda response: LAST_RESPONSE.set(response.http_response),
         }
@@ -210,9 +225,10 @@ class Clients:
         self._identity = self._identity or DefaultAzureCredential(managed_identity_client_id=self._client_id)
         return self._identity
 
-    def _session(self, *, act: bool) -> aiohttp.ClientSession:
-        if act not in self._sessions:
+    def _session(self, use: Use) -> aiohttp.ClientSession:
+        if use not in self._sessions:
             session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=MOST_CONNECTIONS[use]),
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 max_field_size=MAX_HEADER,
@@ -221,9 +237,9 @@ class Clients:
                 trust_env=bool(getproxies()),
             )
             # aiohttp resends a PUT when a kept-alive connection breaks. It has no public switch for that.
-            session._retry_connection = not act  # noqa: SLF001
-            self._sessions[act] = session
-        return self._sessions[act]
+            session._retry_connection = use is Use.READ  # noqa: SLF001
+            self._sessions[use] = session
+        return self._sessions[use]
 
 
 def _parse_names(body: bytes) -> tuple[list[BlobProperties], str | None]:
@@ -284,6 +300,25 @@ def _unreadable(request: Request, cause: str) -> Permanent:
 def md5(settings: ContentSettings) -> str | None:
     """Return the Content-MD5 header in base64, as the service sent it; None if there is none."""
     return b64encode(settings.content_md5).decode() if settings.content_md5 else None
+
+
+def content_headers(settings: ContentSettings) -> dict[str, str]:
+    """Return a blob's content headers by the SDK's names, `content_md5` in base64, without those that are not set."""
+    headers = {name: value for name in HEADERS if (value := getattr(settings, name))}
+    return headers | ({"content_md5": value} if (value := md5(settings)) else {})
+
+
+def content_settings(request: Request, headers: dict[str, str]) -> ContentSettings:
+    """Return the SDK's form of content headers, the reverse of `content_headers`.
+
+    Raises:
+        Permanent: a header is not ASCII. The SDK might encode it differently and so change it.
+    """
+    if not "".join(headers.values()).isascii():
+        raise Permanent(Reason.UNSUPPORTED_BLOB, request.name, "its content headers contain non-ASCII characters")
+    digest = headers.get("content_md5")
+    values = {name: headers.get(name) for name in HEADERS}
+    return ContentSettings(**values, content_md5=bytearray(b64decode(digest)) if digest else None)
 
 
 def condition(etag: str | None) -> dict[str, Any]:

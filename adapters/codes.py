@@ -34,6 +34,7 @@ class Meaning(StrEnum):
     HAS_SNAPSHOTS = "the blob has snapshots, or is an incremental copy"
     DIRECTORY = "a directory already has this name"
     PROPERTIES_REFUSED = "the service does not accept these properties"
+    BLOCKS_REFUSED = "the blob has an unfinished upload of another client"
     CUSTOMER_KEY = "the blob is encrypted with a customer-provided key"
     NOT_SUPPORTED = "the account does not support this operation for the blob"
     TIER_NOT_SUPPORTED = "the account does not offer the route's tier"
@@ -82,6 +83,8 @@ CODES: dict[Meaning, tuple[str, ...]] = {
         "BlobOverwritten",
         "ConditionNotMet",
         "CopyIdMismatch",
+        # A block is no longer staged: another client wrote the blob, or a week has passed.
+        "InvalidBlockList",
         # A source's type changes only with its version, so a look at the source decides.
         "InvalidSourceBlobType",
         "NoPendingCopyOperation",
@@ -127,6 +130,12 @@ CODES: dict[Meaning, tuple[str, ...]] = {
         "MaxBlobSizeConditionNotMet",
         "MetadataTooLarge",
         "RequestBodyTooLarge",
+    ),
+    Meaning.BLOCKS_REFUSED: (
+        "BlockCountExceedsLimit",
+        # All staged blocks of a blob have ids of one length.
+        "InvalidBlobOrBlock",
+        "RequestEntityTooLargeBlockCountExceedsLimit",
     ),
     Meaning.CUSTOMER_KEY: ("BlobUsesCustomerSpecifiedEncryption",),
     Meaning.NOT_SUPPORTED: (
@@ -182,6 +191,7 @@ VERDICTS: dict[Side, dict[Meaning, Verdict]] = {
         Meaning.HAS_SNAPSHOTS: (Permanent, Reason.UNSUPPORTED_BLOB),
         Meaning.DIRECTORY: (Permanent, Reason.UNSUPPORTED_BLOB),
         Meaning.PROPERTIES_REFUSED: (Permanent, Reason.UNSUPPORTED_BLOB),
+        Meaning.BLOCKS_REFUSED: (Permanent, Reason.UNSUPPORTED_BLOB),
         Meaning.CUSTOMER_KEY: (Permanent, Reason.UNSUPPORTED_BLOB),
         Meaning.NOT_SUPPORTED: (Permanent, Reason.UNSUPPORTED_BLOB),
         Meaning.TIER_NOT_SUPPORTED: (Permanent, Reason.UNSUPPORTED_BLOB),
@@ -203,7 +213,9 @@ VERDICTS: dict[Side, dict[Meaning, Verdict]] = {
         Meaning.HAS_SNAPSHOTS: (Permanent, Reason.TARGET_CONFLICT),
         Meaning.DIRECTORY: (Permanent, Reason.TARGET_CONFLICT),
         Meaning.PROPERTIES_REFUSED: (Permanent, Reason.UNSUPPORTED_BLOB),
+        Meaning.BLOCKS_REFUSED: (Rejected, Reason.TARGET_CONFLICT),
         Meaning.CUSTOMER_KEY: (Permanent, Reason.UNSUPPORTED_BLOB),
+        # Stage and commit get Rejected instead: another engine may write the blob.
         Meaning.NOT_SUPPORTED: (Permanent, Reason.UNSUPPORTED_BLOB),
         Meaning.TIER_NOT_SUPPORTED: (Permanent, Reason.TARGET_UNWRITABLE),
         Meaning.INVALID_NAME: (Permanent, Reason.INVALID_NAME),

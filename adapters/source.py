@@ -8,7 +8,7 @@ from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobProperties
 
-from adapters.clients import Clients, convert, convert_page, md5, quoted_etag
+from adapters.clients import Clients, content_headers, convert, convert_page, md5, quoted_etag
 from adapters.signing import Signatures
 from adapters.translation import SOURCE_HEAD, SOURCE_LIST, SOURCE_TAGS, code_of
 from ports.blobs import CopySource
@@ -77,4 +77,5 @@ def _source_blob(properties: BlobProperties) -> SourceBlob:
         archived=properties.blob_tier == "Archive",
         tag_count=properties.tag_count or 0,
         md5=md5(properties.content_settings),
+        headers=content_headers(properties.content_settings),
     )

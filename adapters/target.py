@@ -1,29 +1,53 @@
 """The port `Target` on Azure Storage. Every act is one conditional request; the condition of an abort is the copy id."""
 
 from base64 import b64decode
+from enum import Enum
+from typing import Any, cast
+from xml.etree import ElementTree as ET
 
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
-from azure.storage.blob import BlobProperties, ContentSettings, StandardBlobTier
+from azure.storage.blob import BlobBlock, BlobProperties, StandardBlobTier
 
-from adapters.clients import Clients, condition, convert, convert_page, md5, quoted_etag
+from adapters.clients import (
+    LAST_RESPONSE,
+    Clients,
+    Use,
+    condition,
+    content_headers,
+    content_settings,
+    convert,
+    convert_page,
+    md5,
+    quoted_etag,
+)
 from adapters.translation import (
     TARGET_ABORT,
     TARGET_CLEAR,
+    TARGET_COMMIT,
     TARGET_COPY,
     TARGET_DELETE,
     TARGET_HEAD,
     TARGET_LIST,
+    TARGET_STAGE,
+    TARGET_STAGED,
+    Request,
     code_of,
 )
-from ports.blobs import Copy
+from ports.blobs import Commit, Copy, CopySource
 from rules.errors import Permanent, Reason
 from rules.routes.model import Blob, Engine, Place
+from rules.transfers.blocks import Block
 from rules.transfers.decisions import RECEIPT_SOURCE_ETAG, RECEIPT_TRANSFER_ID, CopyStatus, TargetBlob
 from rules.transfers.identity import bare_etag
 from rules.transfers.model import Kind
+from rules.transfers.policies import STAGE_TIMEOUT
 
-HEADERS = ("content_type", "content_encoding", "content_language", "content_disposition", "cache_control")
+
+class _State(Enum):
+    """The state of a block as the SDK compares it. It sends its own `BlockState.UNCOMMITTED` ("Uncommitted") as `Latest`."""
+
+    UNCOMMITTED = "uncommitted"
 
 
 class TargetBlobs:
@@ -46,16 +70,16 @@ class TargetBlobs:
 
     async def copy(self, copy: Copy) -> bool:
         """Ask the service to copy; return True if this request itself copied the version."""
-        self._check_metadata(copy)
+        self._check_metadata(TARGET_COPY, copy.target, copy.metadata)
         await self._clients.check_name(TARGET_HEAD, copy.target)
         sync = copy.engine is Engine.SYNC
         async with self._clients.request_scope(TARGET_COPY):
-            answer = await self._clients.blob(copy.target, act=True).start_copy_from_url(
+            answer = await self._clients.blob(copy.target, Use.ACT).start_copy_from_url(
                 copy.source.url,
                 metadata=copy.metadata,
                 source_etag=quoted_etag(copy.etag),
                 source_match_condition=MatchConditions.IfNotModified,
-                standard_blob_tier=StandardBlobTier(copy.tier) if copy.tier else None,
+                standard_blob_tier=_tier(copy.tier),
                 tags=copy.tags or None,
                 requires_sync=sync or None,
                 **condition(copy.if_match),
@@ -63,47 +87,81 @@ class TargetBlobs:
         # An async copy that reports success immediately proves nothing: a look must confirm it.
         return sync and answer["copy_status"] == CopyStatus.SUCCESS
 
+    async def staged(self, blob: Blob) -> dict[str, int]:
+        """List the staged blocks of a name as id and size. Ids of other clients are shown as they are."""
+        async with self._clients.request_scope(TARGET_STAGED):
+            try:
+                _, blocks = await self._clients.blob(blob).get_block_list("uncommitted")
+            except HttpResponseError as error:
+                if code_of(error) == "BlobNotFound":
+                    return {}
+                raise
+            except ValueError:  # an id that is not base64 makes the SDK fail the whole list
+                return _parse_blocks(LAST_RESPONSE.get().body())
+        return {block.id: block.size for block in blocks}
+
+    async def stage(self, target: Blob, source: CopySource, etag: str, block: Block) -> None:
+        """Copy a block of the source to the target without committing it. The SDK does not repeat the request."""
+        await self._clients.check_name(TARGET_HEAD, target)
+        async with self._clients.request_scope(TARGET_STAGE, STAGE_TIMEOUT):
+            await self._clients.blob(target, Use.STAGE).stage_block_from_url(
+                block.id,
+                source.url,
+                block.offset,
+                block.size,
+                timeout=STAGE_TIMEOUT,
+                # The SDK has no argument for this condition.
+                headers={"x-ms-source-if-match": quoted_etag(etag)},
+            )
+
+    async def commit(self, commit: Commit) -> None:
+        """Make staged blocks the blob's content. Only staged blocks are used, never those of the present content."""
+        self._check_metadata(TARGET_COMMIT, commit.target, commit.metadata)
+        settings = content_settings(TARGET_COMMIT, commit.headers)
+        await self._clients.check_name(TARGET_HEAD, commit.target)
+        async with self._clients.request_scope(TARGET_COMMIT):
+            await self._clients.blob(commit.target, Use.ACT).commit_block_list(
+                [BlobBlock(name, state=cast("Any", _State.UNCOMMITTED)) for name in commit.blocks],
+                content_settings=settings,
+                metadata=commit.metadata,
+                standard_blob_tier=_tier(commit.tier),
+                tags=commit.tags or None,
+                **condition(commit.if_match),
+            )
+
     async def abort(self, blob: Blob, copy_id: str) -> None:
         """Abort a pending copy."""
         async with self._clients.request_scope(TARGET_ABORT):
-            await self._clients.blob(blob, act=True).abort_copy(copy_id)
+            await self._clients.blob(blob, Use.ACT).abort_copy(copy_id)
 
     async def clear_copy(self, blob: Blob, target: TargetBlob) -> None:
-        """Write the blob's own headers back, which drops its copy properties.
-
-        Raises:
-            Permanent: a header is not ASCII. The SDK might encode it differently and so change it.
-        """
-        if not "".join(target.headers.values()).isascii():
-            detail = "its content headers contain non-ASCII characters"
-            raise Permanent(Reason.UNSUPPORTED_BLOB, TARGET_CLEAR.name, detail)
+        """Write the blob's own headers back, which drops its copy properties."""
+        settings = content_settings(TARGET_CLEAR, target.headers)
         async with self._clients.request_scope(TARGET_CLEAR):
-            await self._clients.blob(blob, act=True).set_http_headers(
-                _settings(target.headers), **condition(target.etag)
-            )
+            await self._clients.blob(blob, Use.ACT).set_http_headers(settings, **condition(target.etag))
 
     async def delete(self, blob: Blob, etag: str) -> None:
         """Delete the blob if it still has this ETag; do nothing if it does not exist."""
         async with self._clients.request_scope(TARGET_DELETE):
             try:
-                await self._clients.blob(blob, act=True).delete_blob(**condition(etag))
+                await self._clients.blob(blob, Use.ACT).delete_blob(**condition(etag))
             except HttpResponseError as error:
                 if code_of(error) != "BlobNotFound":
                     raise
 
-    def _check_metadata(self, copy: Copy) -> None:
+    def _check_metadata(self, request: Request, target: Blob, metadata: dict[str, str]) -> None:
         """Refuse metadata that the SDK cannot send byte for byte.
 
         The SDK sends UTF-8 and strips all kinds of white space; bytes of the source that are not UTF-8 are lone surrogates
         here. With an account key the metadata must be ASCII, because the SDK then signs other bytes than it sends.
         """
-        encoding = "utf-8" if self._clients.key_for(copy.target.endpoint) is None else "ascii"
-        for key, value in copy.metadata.items():
+        encoding = "utf-8" if self._clients.key_for(target.endpoint) is None else "ascii"
+        for key, value in metadata.items():
             if value.strip() != value.strip(" \t") or not (key.isascii() and _can_encode(value, encoding)):
                 detail = (
                     f"the value of the source's metadata {key!a} cannot be sent as {encoding.upper()} byte for byte"
                 )
-                raise Permanent(Reason.UNSUPPORTED_BLOB, TARGET_COPY.name, detail)
+                raise Permanent(Reason.UNSUPPORTED_BLOB, request.name, detail)
 
 
 def _can_encode(text: str, encoding: str) -> bool:
@@ -112,6 +170,24 @@ def _can_encode(text: str, encoding: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _tier(name: str | None) -> StandardBlobTier | None:
+    return StandardBlobTier(name) if name else None
+
+
+def _parse_blocks(body: bytes) -> dict[str, int]:
+    """Read a list of blocks that the SDK cannot read."""
+    blocks = ET.fromstring(body).iter("Block")  # noqa: S314  # the SDK has parsed it as XML
+    return {_block_id(block.findtext("Name", "")): int(block.findtext("Size", "0")) for block in blocks}
+
+
+def _block_id(name: str) -> str:
+    """Return a block's id as the SDK does: decoded, or as it is if that is impossible."""
+    try:
+        return b64decode(name).decode()
+    except ValueError:
+        return name
 
 
 def _target_blob(properties: BlobProperties) -> TargetBlob:
@@ -131,16 +207,5 @@ def _target_blob(properties: BlobProperties) -> TargetBlob:
         # The service shows the source URL with its SAS, or (today) without the signature. Without it there is no secret.
         shows_sas="sig=" in (copy.source or ""),
         md5=md5(properties.content_settings),
-        headers=_headers(properties.content_settings),
+        headers=content_headers(properties.content_settings),
     )
-
-
-def _headers(settings: ContentSettings) -> dict[str, str]:
-    headers = {name: value for name in HEADERS if (value := getattr(settings, name))}
-    return headers | ({"content_md5": value} if (value := md5(settings)) else {})
-
-
-def _settings(headers: dict[str, str]) -> ContentSettings:
-    digest = headers.get("content_md5")
-    values = {name: headers.get(name) for name in HEADERS}
-    return ContentSettings(**values, content_md5=bytearray(b64decode(digest)) if digest else None)

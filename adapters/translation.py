@@ -28,11 +28,17 @@ SOURCE_CODE = ("x-ms-copy-source-error-code", "copysourceerrorcode")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A kind of request. An act changes a target: without an answer, its effect is unknown."""
+    """A kind of request.
+
+    An act changes a target: without an answer, its effect is unknown. An act that is `repeatable` is sent again instead.
+    An act on `blocks` that the service does not support for a blob is Rejected.
+    """
 
     name: str
     side: Side
     act: bool = False
+    repeatable: bool = False
+    blocks: bool = False
 
 
 SOURCE_HEAD = Request("source.head", Side.SOURCE)
@@ -42,6 +48,9 @@ SOURCE_SIGN = Request("source.sign", Side.SOURCE)
 TARGET_HEAD = Request("target.head", Side.TARGET)
 TARGET_LIST = Request("target.list", Side.TARGET)
 TARGET_COPY = Request("target.copy", Side.TARGET, act=True)
+TARGET_STAGED = Request("target.staged", Side.TARGET)
+TARGET_STAGE = Request("target.stage", Side.TARGET, act=True, repeatable=True, blocks=True)
+TARGET_COMMIT = Request("target.commit", Side.TARGET, act=True, blocks=True)
 TARGET_ABORT = Request("target.abort", Side.TARGET, act=True)
 TARGET_CLEAR = Request("target.clear", Side.TARGET, act=True)
 TARGET_DELETE = Request("target.delete", Side.TARGET, act=True)
@@ -110,7 +119,7 @@ def error_for_answer(request: Request, status: int, code: str) -> StorageError:
 
 def error_for_no_answer(request: Request) -> StorageError:
     """Return the error for a missing or unreadable response: LookAgain for an act, which may have taken effect."""
-    if request.act:
+    if request.act and not request.repeatable:
         return LookAgain(request.name, "no answer")
     return Retryable(Reason.THROTTLED, request.name, "no answer")
 
@@ -120,7 +129,7 @@ def error_for(request: Request, meaning: Meaning, status: int = 0, code: str = "
     kind, reason = VERDICTS[request.side][meaning]
     answer = f"{status or ''} {code}".strip()
     detail = (f"{answer}: {meaning}" if answer else meaning.value) + (f" ({source})" if source else "")
-    if request.act and meaning is Meaning.UNKNOWN:
+    if request.act and (meaning is Meaning.UNKNOWN or (request.blocks and meaning is Meaning.NOT_SUPPORTED)):
         return Rejected(Reason.UNSUPPORTED_BLOB, request.name, detail, code=code, status=status)
     if issubclass(kind, Failure):
         return kind(reason, request.name, detail, code=code, status=status)

@@ -26,11 +26,14 @@ class CopyRequests:
 
     def engine(self, source: SourceBlob) -> Engine | Reason:
         """Return the engine for the next request, or why there is none."""
-        transfer = self.run.transfer
+        transfer, refused = self.run.transfer, frozenset(self.refused)
+        # The SDK cannot set such a header byte for byte. The other engines do not set headers.
+        if self.route.engine is EnginePreference.AUTO and not "".join(source.headers.values()).isascii():
+            refused |= {Engine.BLOCKS}
         return choose_engine(
             self.route.engine,
             source.kind,
-            frozenset(self.refused),
+            refused,
             small=source.size <= self.ports.sizes.sync_limit,
             same_account=transfer.source.endpoint == transfer.target.endpoint,
         )

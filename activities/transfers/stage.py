@@ -9,6 +9,7 @@ from rules.errors import Failure, Retryable
 from rules.routes.model import Engine
 from rules.transfers import blocks, lifecycle
 from rules.transfers.model import Lane, Outcome, Run, Verdict
+from rules.transfers.policies import STAGING_TIME
 
 
 async def run_stage(ports: Ports, run: Run) -> Outcome:
@@ -19,7 +20,7 @@ async def run_stage(ports: Ports, run: Run) -> Outcome:
     """
     if current_route(ports, run) is None:
         return NOT_ALLOWED
-    lane, until = run.lanes[0], ports.monotonic() + ports.times.staging
+    lane, until = run.lanes[0], ports.monotonic() + STAGING_TIME
     try:
         ended = await ports.dead_letters.read_ended(run.transfer.id)
         if ended is not None and ended.attempt >= run.attempt:

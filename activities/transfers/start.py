@@ -27,7 +27,7 @@ from rules.transfers.decisions import (
     is_ours,
 )
 from rules.transfers.model import Lane, Outcome, Run, Verdict
-from rules.transfers.policies import MAX_COPY_ATTEMPTS, MAX_LOOKS
+from rules.transfers.policies import MAX_COPY_ATTEMPTS, MAX_LOOKS, STAGING_TIME
 
 
 async def run_start(ports: Ports, run: Run) -> Outcome:
@@ -79,7 +79,7 @@ class _Start:
         # this process started, an earlier process may have copied it: a look then avoids a second copy.
         blind = self.run.first and self.run.accepted_at >= self.ports.started_at
         began_at = self.ports.monotonic()
-        self.stage_until, end = began_at + self.ports.times.staging, began_at + self.ports.times.activity
+        self.stage_until, end = began_at + STAGING_TIME, began_at + self.ports.times.activity
         for _ in range(MAX_LOOKS):
             outcome = await self._look_and_act(blind=blind)
             if outcome is not None:
@@ -229,10 +229,10 @@ class _Start:
         Raises:
             Failure: looking again does not help.
         """
+        is_refused = engine is Engine.BLOCKS and isinstance(error, Rejected) and self.requests.has_other_engine(source)
         if not isinstance(error, LookAgain):
             raise error
         self.is_staged, self.refusals.last = False, error
-        is_refused = engine is Engine.BLOCKS and isinstance(error, Rejected) and self.requests.has_other_engine(source)
         if engine is Engine.BLOCKS and error.code in NO_BLOCKS:
             self.refuses_blocks = look.target.etag if look.target else None
         elif error.code == CANNOT_VERIFY_SOURCE or is_refused:

@@ -71,6 +71,10 @@ class StorageControl:
         """Give these accounts, and no others, a hierarchical namespace."""
         self._call("PUT", "accounts", {"hierarchical": accounts})
 
+    def made_by_lake(self, path: str) -> None:
+        """Let a blob of a hierarchical account, as `account/container/encoded name`, count as made by the Data Lake API."""
+        self._call("PUT", "accounts", {"made_by_lake": path})
+
     def _call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         with contextlib.closing(http.client.HTTPConnection(HOST, self._blob_port, timeout=30)) as connection:
             connection.request(method, PREFIX + path, None if body is None else json.dumps(body))

@@ -15,6 +15,7 @@ from devhost.storage.events import Encoding, Events, Mode, Schema
 from devhost.storage.faults import Faults
 from devhost.storage.journal import Journal
 from devhost.storage.ledger import Copy
+from devhost.storage.operations import parts
 from devhost.storage.upstream import Upstream
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -50,7 +51,7 @@ class Control:
             return _json({"error": f"{request.method} {request.path} does not exist"}, HTTPStatus.NOT_FOUND)
         return _json(answer)
 
-    async def _call(self, request: web.BaseRequest, body: Any) -> Any:  # noqa: C901, PLR0911  # the table of the API
+    async def _call(self, request: web.BaseRequest, body: Any) -> Any:  # noqa: PLR0911  # the table of the API
         name, _, number = request.path.removeprefix(PREFIX).partition("/")
         match request.method, name:
             case "GET", "health":
@@ -71,12 +72,18 @@ class Control:
                 self._set_pace(body or {})
                 return {**asdict(self._copies.pace), "copies": [self._describe(copy) for copy in self._copies.all()]}
             case "GET" | "PUT", "accounts":
-                if body:
-                    self._upstream.hierarchical = frozenset(body["hierarchical"])
-                return {"hierarchical": sorted(self._upstream.hierarchical)}
+                return self._set_accounts(body or {})
             case "GET" | "PUT", "events":
                 return await self._set_events(body or {})
         return None
+
+    def _set_accounts(self, changes: dict[str, Any]) -> dict[str, Any]:
+        if "hierarchical" in changes:
+            self._upstream.hierarchical = frozenset(changes["hierarchical"])
+        if path := changes.get("made_by_lake"):
+            self._upstream.made_by_lake.add(parts(f"/{path}"))
+        made_by_lake = ["/".join(key) for key in sorted(self._upstream.made_by_lake)]
+        return {"hierarchical": sorted(self._upstream.hierarchical), "made_by_lake": made_by_lake}
 
     def _set_pace(self, changes: dict[str, Any]) -> None:
         pace = self._copies.pace

@@ -3,7 +3,7 @@
 A directory is stored as a blob without bytes, created with the first blob in it, so that lists and HEADs show it. Sources of
 the facts (docs/service-answers.md explains the abbreviations): BOR (names, lists, snapshots), JSD (the HEAD of a directory),
 azure-cli issue 21566 (copy of a directory), azure-sdk-for-net issue 39065 (its deletion), trino pull requests 20897 and 27278
-and cloudpathlib issue 470 (the root).
+and cloudpathlib issue 470 (the root), [doc] blob-service-error-codes and azcopy issue 2706 (blocks).
 """
 
 from urllib.parse import quote
@@ -18,6 +18,7 @@ MAX_SLASHES = 61
 ROOT = "/"
 FOLDER = "x-ms-meta-hdi_isfolder"
 _CREATES = frozenset({"PutBlob", "PutBlobFromUrl", "PutBlockList", "CopyBlob", "CopyBlobFromUrl"})
+_BLOCKS = frozenset({"PutBlock", "PutBlockFromUrl", "PutBlockList"})
 _ROOT = {
     FOLDER: "true",
     "ETag": '"0x8DF000000000000"',
@@ -49,6 +50,8 @@ class Hierarchy:
             return error(409, _NOT_YET, "This feature is not yet supported for hierarchical namespace accounts.")
         if wanted.name in {"GetTags", "GET tier"}:
             return error(400, "InvalidQueryParameterValue", "Value for one of the query parameters is invalid.")
+        if wanted.name in _BLOCKS and wanted.key in self._upstream.made_by_lake:
+            return error(409, "BlobOperationNotSupported", "Blob operation is not supported.")
         if wanted.name == "DeleteBlob" and wanted.key in self._directories:
             return error(400, "OperationNotSupportedOnDirectory", "The operation is not supported on a directory.")
         return None
@@ -64,6 +67,8 @@ class Hierarchy:
         if wanted.name in _CREATES:
             await self._make_directories(wanted)
             self._set_type(wanted.key, folder=request.headers.get(FOLDER, "") == "true")
+        elif wanted.name == "DeleteBlob":
+            self._upstream.made_by_lake.discard(wanted.key)
         elif wanted.name in {"HeadBlob", "GetBlob"}:
             is_directory = wanted.blob == ROOT or wanted.key in self._directories
             answer.headers["x-ms-resource-type"] = "directory" if is_directory else "file"

@@ -28,12 +28,14 @@ _ELEMENTS = {
 
 @dataclass(slots=True)
 class Pace:
-    """The speed of asynchronous copies. It may change while they run. A restart of the stack does not reset a copy's time."""
+    """The speed of asynchronous copies and of Put Block From URL. It may change while they run. A restart of the stack does not reset a copy's time."""
 
     rate: float
     """Bytes per second."""
     seconds: float
     """The minimum duration of a copy."""
+    block_seconds: float = 0.0
+    """How long each Put Block From URL waits before it stages its block."""
     hold: bool = False
     """No copy ends."""
     stall_at: float = 1.0
@@ -129,9 +131,9 @@ class CopyProperties:
         return url if self._pace.show_signature else _SIGNATURE.sub("", url).rstrip("?&")
 
     async def _end(self, wanted: Operation) -> None:
-        """Hide the last copy. Only after Set Blob Properties does Azurite still show one."""
+        """Hide the last copy. After Set Blob Properties and Put Block List, Azurite still shows one."""
         self._ledger.forget(wanted.key)
-        if wanted.name == "SetProperties":
+        if wanted.name in {"SetProperties", "PutBlockList"}:
             head = await self._upstream.ask("HEAD", wanted.path)
             if stored := head.headers.get("x-ms-copy-id"):
                 self._ledger.show(stored, "")

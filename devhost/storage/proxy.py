@@ -1,5 +1,7 @@
 """The proxy in front of Azurite's blob service. It forwards most requests unchanged."""
 
+import asyncio
+
 from aiohttp import ClientError, web
 
 from devhost.storage.answers import Answer, error, format_error, hang_up
@@ -71,6 +73,8 @@ class Proxy:
 
     async def _serve(self, request: web.BaseRequest, wanted: Operation) -> Answer:
         """Serve a request. The event of a new blob is queued before this returns."""
+        if wanted.name == "PutBlockFromUrl":
+            await asyncio.sleep(self._copies.pace.block_seconds)
         await self._copies.wait_while_locked(wanted.key)
         if wanted.name == "AbortCopy":
             return await self._copies.abort(request, wanted)
@@ -78,7 +82,9 @@ class Proxy:
             return await self._queue_event(request, wanted, await self._copies.start(request, wanted))
         if refusal := self._copies.refusal(wanted):
             return refusal
-        if wanted.name == "CopyBlobFromUrl" and (refusal := await copy_refusal(self._upstream, request, wanted)):
+        if wanted.name in {"CopyBlobFromUrl", "PutBlockFromUrl"} and (
+            refusal := await copy_refusal(self._upstream, request, wanted)
+        ):
             return refusal
         before = self._copies.latest(wanted.key)
         answer = await self._upstream.forward(request)

@@ -23,9 +23,11 @@ SYNC_LIMIT = 256 * 1024 * 1024
 SOURCE_ANSWER_SINCE = "2024-02-04"
 NOT_MODIFIED = 304
 OK, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, CONFLICT, PRECONDITION_FAILED = 200, 401, 403, 404, 409, 412
+RANGE_NOT_SATISFIABLE = 416
 CANNOT_VERIFY = "CannotVerifyCopySource"
 _CONDITIONS = ("match", "none-match", "modified-since", "unmodified-since")
 _SNAPSHOT = re.compile(r"(\d{4}-\d\d-\d\dT[0-9:.]+Z)?")
+_RANGE_START = re.compile(r"bytes=(\d+)-")
 _DECLARATION = re.compile(r"\ufeff?<\?xml[^>]*\?>\s*")
 
 
@@ -37,11 +39,13 @@ def invalid_request(request: web.BaseRequest, wanted: Operation) -> Answer | Non
         reason = "Value for one of the query parameters specified in the request URI is invalid."
         return Answer(400, CIMultiDict(), reason=reason)  # without a code (ASP test_get_blob_properties_fail)
     if wanted.name == "PutBlock" and request.headers.get("Content-Length") == "0":
-        more = {"HeaderName": "Content-Length", "HeaderValue": "0"}
-        return error(
-            400, "InvalidHeaderValue", "The value for one of the HTTP headers is not in the correct format.", more
-        )
+        return _empty_block()
     return None
+
+
+def _empty_block() -> Answer:
+    more = {"HeaderName": "Content-Length", "HeaderValue": "0"}
+    return error(400, "InvalidHeaderValue", "The value for one of the HTTP headers is not in the correct format.", more)
 
 
 async def correct(upstream: Upstream, request: web.BaseRequest, wanted: Operation, answer: Answer) -> Answer:
@@ -132,12 +136,12 @@ def cannot_verify_source(source_answer: SourceAnswer, version: str, status: int 
 
 
 async def copy_refusal(upstream: Upstream, request: web.BaseRequest, wanted: Operation) -> Answer | None:
-    """Refuse a copy because of its source, as the service does. Azurite handles sources outside this stack."""
+    """Refuse a copy, or the copy of a block, because of its source. Azurite handles sources outside this stack."""
     source = request.headers["x-ms-copy-source"]
     version = request.headers.get("x-ms-version", "")
     if not upstream.serves(source, request.headers.get("Host", "")):
         return None
-    sync, same = wanted.name == "CopyBlobFromUrl", parts(source_of(source)[0])[0] == wanted.account
+    sync, same = wanted.name != "CopyBlob", parts(source_of(source)[0])[0] == wanted.account
     head = await _read(upstream, source, by_key=same and not sync)
     source_answer = _source_answer(source, head, request.headers)
     if source_answer is not None:
@@ -147,6 +151,8 @@ async def copy_refusal(upstream: Upstream, request: web.BaseRequest, wanted: Ope
         if not sync and same and source_answer.status == NOT_FOUND:
             return error(NOT_FOUND, "BlobNotFound", "The specified blob does not exist.")
         return cannot_verify_source(source_answer, version)
+    if wanted.name == "PutBlockFromUrl":
+        return _range_refusal(int(head.headers["Content-Length"]), request, version)
     return _sync_refusal(head, version) if sync else None
 
 
@@ -191,6 +197,14 @@ def _is_expired(source: str) -> bool:
         return datetime.fromisoformat(expiry).timestamp() < time.time()
     except ValueError:
         return False
+
+
+def _range_refusal(size: int, request: web.BaseRequest, version: str) -> Answer | None:
+    """Refuse a block without bytes. Azurite stages an empty one."""
+    start = _RANGE_START.match(request.headers.get("x-ms-source-range", ""))
+    if start and int(start[1]) >= size:
+        return cannot_verify_source(SourceAnswer(RANGE_NOT_SATISFIABLE, "InvalidRange"), version)
+    return None if size else _empty_block()
 
 
 def _sync_refusal(head: Answer, version: str) -> Answer | None:

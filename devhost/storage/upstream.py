@@ -12,7 +12,7 @@ from yarl import URL
 from devhost.storage.answers import Answer, end_to_end, error
 from devhost.storage.azurite import KEEP_ALIVE_SECONDS
 from devhost.storage.config import CONTAINERS, EVENT_QUEUE, EVENTS_ACCOUNT, HOST, QUEUES, Config, StackError
-from devhost.storage.operations import has_credentials, origin, parts, source_of, stored
+from devhost.storage.operations import Key, has_credentials, origin, parts, source_of, stored
 
 LONGEST_LINE = 65536
 """A name of 1,024 characters may take 12 KiB when encoded, and a copy has two."""
@@ -31,6 +31,8 @@ class Upstream:
         self._queues = f"http://{HOST}:{config.queue_port}"
         self.hierarchical: frozenset[str] = frozenset()
         """Accounts with a hierarchical namespace."""
+        self.made_by_lake: set[Key] = set()
+        """Blobs of these accounts that count as made by the Data Lake API. They accept no blocks until they are deleted."""
         self.accounts = config.accounts
         self._sas = {account: _sas(account, config.key) for account in config.accounts}
 

@@ -20,6 +20,9 @@ STALL = timedelta(minutes=30)
 # A slower pace than the deadline allows counts only after this time.
 PACE_KNOWN_AFTER = timedelta(minutes=10)
 TIB = 1024**4
+# An activity begins no block after the first time in seconds, and abandons a block after the second. Both together are less than
+# `functionTimeout`. They may be long: a late block changes nothing that a reader or the protocol sees.
+STAGING_TIME, STAGE_TIMEOUT = 100, 400
 # A durable timer may fire a second early, so a time this close counts as reached.
 GRACE = timedelta(seconds=2)
 # Seconds between polls: at least, usually at most, and at most for a copy of hours.
@@ -44,11 +47,6 @@ class Times:
         If a function exceeds `functionTimeout`, the host stops its worker and with it every other function.
         """
         return 3 * self.timeout
-
-    @property
-    def staging(self) -> float:
-        """The time limit of an activity that stages blocks: it then begins no other block."""
-        return 20 / 3 * self.window
 
     @property
     def recheck(self) -> int:
@@ -165,7 +163,7 @@ def choose_engine(
     if preference is EnginePreference.SYNC and not (is_block and small):
         return Reason.UNSUPPORTED_BLOB
     if preference is not EnginePreference.AUTO:
-        usable = (Engine(preference),)
+        usable: tuple[Engine, ...] = (Engine(preference),)
     elif is_block and small:
         usable = (Engine.SYNC, Engine.BLOCKS, Engine.ASYNC)
     elif is_block and not same_account:

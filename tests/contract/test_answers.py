@@ -12,6 +12,7 @@ from adapters.source import SourceBlobs
 from adapters.target import TargetBlobs
 from adapters.translation import CODE_HEADER
 from devhost.storage.config import KEY
+from ports.blobs import Commit
 from rules.errors import CANNOT_VERIFY_SOURCE, LookAgain, Permanent, Reason, Retryable
 from rules.routes.model import Blob, Place
 from rules.transfers.decisions import TargetBlob
@@ -149,6 +150,37 @@ async def test_content_headers_beyond_ascii_are_not_written_back() -> None:
         with pytest.raises(Permanent, match="content headers"):
             await TargetBlobs(service.clients).clear_copy(service.blob, target)
     assert service.metadata == []
+
+
+class TestBlocks:
+    """Lists of staged blocks, and their commit."""
+
+    async def test_ids_that_are_not_text_are_shown_as_they_are(self) -> None:
+        """The SDK shows an id that is not UTF-8 in base64, and fails at one that is not base64."""
+        ids = {"not base64": "BlockId-1", "not UTF-8": "//79/A==", "text": "MDE="}
+        blocks = "".join(f"<Block><Name>{name}</Name><Size>7</Size></Block>" for name in ids.values())
+        body = f"\ufeff<BlockList><CommittedBlocks /><UncommittedBlocks>{blocks}</UncommittedBlocks></BlockList>"
+        for kept in (body, body.replace("BlockId-1", "MDI=")):
+            async with serving(200, {"Content-Type": "application/xml"}, kept.encode()) as service:
+                found = await TargetBlobs(service.clients).staged(service.blob)
+            own = "BlockId-1" if kept is body else "02"
+            assert found == {own: 7, "//79/A==": 7, "01": 7}
+
+    @pytest.mark.parametrize("value", ["plain", "ümläut", "漢字 🎉", "", "a  b"])
+    async def test_metadata_beyond_ascii_is_sent_byte_for_byte(self, value: str) -> None:
+        async with serving(201, {"ETag": '"0x2"'}, clients=Unsigned) as service:
+            await TargetBlobs(service.clients).commit(Commit(service.blob, (), {"key": value}))
+        assert service.metadata == [{b"x-ms-meta-key": value.encode()}]
+
+    @pytest.mark.parametrize(
+        "of", [{"metadata": {"title": "caf\udce9"}}, {"metadata": {}, "headers": {"content_language": "ü"}}]
+    )
+    async def test_what_would_not_arrive_byte_for_byte_is_not_sent(self, of: dict[str, Any]) -> None:
+        async with serving(201, {"ETag": '"0x2"'}, clients=Unsigned) as service:
+            with pytest.raises(Permanent) as failure:
+                await TargetBlobs(service.clients).commit(Commit(service.blob, (), **of))
+        assert failure.value.reason is Reason.UNSUPPORTED_BLOB
+        assert service.metadata == []
 
 
 def entry(name: str, properties: str, metadata: str = "<Metadata />") -> str:

@@ -1,17 +1,20 @@
 """The clients of storage: reads are retried, acts are sent once, both within a timeout and with the right credential."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from adapters.clients import Clients
+from adapters.clients import Clients, Use
 from adapters.source import SourceBlobs
 from adapters.target import TargetBlobs
 from devhost.storage.config import KEY
+from ports.blobs import Commit
 from rules.errors import LookAgain, Permanent, Reason, Retryable, StorageError
 from rules.routes.model import Blob, Engine
+from rules.transfers.blocks import Block
 from rules.transfers.policies import Times
 from settings import OWN_ACCOUNTS, from_env
 from tests.contract.helpers import request
@@ -52,7 +55,10 @@ async def test_a_read_fails_after_the_third_try(storage: InStorage) -> None:
 
 
 @pytest.mark.parametrize("action", [BUSY, LOST, {"drop": True}])
-@pytest.mark.parametrize("operation", ["CopyBlobFromUrl", "CopyBlob", "AbortCopy", "SetProperties", "DeleteBlob"])
+@pytest.mark.parametrize(
+    "operation",
+    ["CopyBlobFromUrl", "CopyBlob", "PutBlockFromUrl", "PutBlockList", "AbortCopy", "SetProperties", "DeleteBlob"],
+)
 async def test_an_act_is_sent_once(storage: InStorage, operation: str, action: dict[str, Any]) -> None:
     """Neither the SDK nor aiohttp (on a kept-alive connection) sends it again."""
     engine = Engine.SYNC if operation == "CopyBlobFromUrl" else Engine.ASYNC
@@ -63,6 +69,8 @@ async def test_an_act_is_sent_once(storage: InStorage, operation: str, action: d
     acts: dict[str, Callable[[], Awaitable[Any]]] = {
         "CopyBlobFromUrl": lambda: storage.target.copy(copy),
         "CopyBlob": lambda: storage.target.copy(copy),
+        "PutBlockFromUrl": lambda: storage.target.stage(copy.target, copy.source, copy.etag, Block("1", 0, 1)),
+        "PutBlockList": lambda: storage.target.commit(Commit(copy.target, (), {})),
         "AbortCopy": lambda: storage.target.abort(copy.target, "00000000-0000-0000-0000-000000000000"),
         "SetProperties": lambda: storage.target.clear_copy(storage.target_blob("seen"), seen),
         "DeleteBlob": lambda: storage.target.delete(storage.target_blob("seen"), seen.etag),
@@ -71,7 +79,8 @@ async def test_an_act_is_sent_once(storage: InStorage, operation: str, action: d
     inject(storage, operation, action, 1)
     with pytest.raises(StorageError) as error:
         await acts[operation]()
-    assert isinstance(error.value, Retryable if action is BUSY else LookAgain)
+    is_retryable = action is BUSY or operation == "PutBlockFromUrl"  # a block may be staged again
+    assert isinstance(error.value, Retryable if is_retryable else LookAgain)
     assert len(requests_of(storage, operation)) - before == 1
 
 
@@ -80,12 +89,31 @@ async def test_requests_that_hang_time_out(storage: InStorage) -> None:
     copy = await request(storage)
     inject(storage, "HeadBlob", {"hold": True}, 9)
     inject(storage, "CopyBlobFromUrl", {"hold": True}, 1)
+    inject(storage, "PutBlockFromUrl", {"hold": True}, 1)
     with pytest.raises(Retryable, match="no answer"):
         await SourceBlobs(hasty).head(storage.source_blob())
     with pytest.raises(LookAgain, match="no answer"):
         await TargetBlobs(hasty).copy(copy)
+    with pytest.raises(Retryable, match="no answer"):
+        await TargetBlobs(hasty).stage(copy.target, copy.source, copy.etag, Block("1", 0, 1))
     storage.stack.control.remove_faults()
     await hasty.aclose()
+
+
+async def test_128_blocks_are_in_flight_at_once(storage: InStorage) -> None:
+    """Reads and acts keep their own connections."""
+    copy = await request(storage)
+    rule = storage.stack.control.add_fault({"operation": "PutBlockFromUrl", "blob": storage.test}, {"hold": True}, 128)
+    blocks = [Block(f"{number:048}", 0, 1) for number in range(128)]
+    stages = [asyncio.create_task(storage.target.stage(copy.target, copy.source, copy.etag, block)) for block in blocks]
+    while storage.stack.control.faults()[-1]["waiting"] < len(blocks):
+        assert not any(stage.done() for stage in stages)
+        await asyncio.sleep(0.02)
+    assert await storage.target.copy(replace(copy, target=storage.target_blob("other")))
+    assert await storage.target.head(copy.target) is None
+    storage.stack.control.remove_faults(rule)
+    await asyncio.gather(*stages)
+    assert len(await storage.target.staged(copy.target)) == len(blocks)
 
 
 async def test_an_unreachable_endpoint_is_retryable() -> None:
@@ -131,8 +159,8 @@ async def test_the_emulator_needs_the_account_key() -> None:
 async def test_clients_are_cached_and_share_one_identity() -> None:
     clients = Clients(None, Times(), "test")
     assert clients.service(AZURE) is clients.service(AZURE)
-    assert clients.service(AZURE) is not clients.service(AZURE, act=True)
-    assert clients.service(AZURE).credential is clients.service(AZURE, act=True).credential
+    assert clients.service(AZURE) is not clients.service(AZURE, Use.ACT)
+    assert clients.service(AZURE).credential is clients.service(AZURE, Use.ACT).credential
     await clients.aclose()
 
 

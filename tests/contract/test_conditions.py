@@ -14,13 +14,18 @@ from adapters.source import SourceBlobs
 from adapters.target import TargetBlobs
 from adapters.translation import CODE_HEADER
 from devhost.storage.config import KEY
-from ports.blobs import Copy, CopySource
+from ports.blobs import Commit, Copy, CopySource
 from rules.errors import LookAgain
 from rules.routes.model import Blob, Engine
+from rules.transfers.blocks import Block
 from rules.transfers.decisions import TargetBlob
-from rules.transfers.policies import Times
+from rules.transfers.policies import STAGE_TIMEOUT, Times
 
 CONDITIONS = ("If-Match", "If-None-Match", "x-ms-source-if-match", "x-ms-blob-if-match")
+
+SEEN = pytest.mark.parametrize(
+    ("seen", "condition"), [("0x2", {"If-Match": '"0x2"'}), (None, {"If-None-Match": "*"})], ids=["seen", "new"]
+)
 
 
 @dataclass
@@ -30,6 +35,9 @@ class Wire:
     clients: Clients
     endpoint: str = ""
     conditions: list[dict[str, str]] = field(default_factory=list)
+    ranges: list[str] = field(default_factory=list)
+    timeouts: list[str] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
 
     @property
     def blob(self) -> Blob:
@@ -40,6 +48,9 @@ class Wire:
             headers = {"ETag": '"0x1"', "Content-Range": "bytes 0-1/2", "x-ms-blob-type": "BlockBlob"}
             return web.Response(body=b"{}", status=206, headers=headers)
         self.conditions.append({name: request.headers[name] for name in CONDITIONS if name in request.headers})
+        self.ranges.append(request.headers.get("x-ms-source-range", ""))
+        self.timeouts.append(request.query.get("timeout", ""))
+        self.bodies.append(await request.read())
         return web.Response(status=412, headers={CODE_HEADER: "ConditionNotMet"})
 
 
@@ -55,10 +66,8 @@ async def wired() -> AsyncIterator[Wire]:
         await wire.clients.aclose()
 
 
-@pytest.mark.parametrize("engine", list(Engine))
-@pytest.mark.parametrize(
-    ("seen", "condition"), [("0x2", {"If-Match": '"0x2"'}), (None, {"If-None-Match": "*"})], ids=["seen", "new"]
-)
+@pytest.mark.parametrize("engine", [Engine.SYNC, Engine.ASYNC])
+@SEEN
 async def test_a_copy_has_quoted_etags_of_target_and_source(
     engine: Engine, seen: str | None, condition: dict[str, str]
 ) -> None:
@@ -67,6 +76,30 @@ async def test_a_copy_has_quoted_etags_of_target_and_source(
         with pytest.raises(LookAgain):
             await TargetBlobs(wire.clients).copy(Copy(wire.blob, source, "0x1", engine, {}, if_match=seen))
     assert wire.conditions == [{**condition, "x-ms-source-if-match": '"0x1"'}]
+
+
+async def test_a_block_has_the_quoted_etag_of_its_source_and_a_timeout() -> None:
+    async with wired() as wire:
+        source = CopySource(f"{wire.blob.url}?sig=x")
+        with pytest.raises(LookAgain):
+            await TargetBlobs(wire.clients).stage(wire.blob, source, "0x1", Block("1", 2, 3))
+    assert wire.conditions == [{"x-ms-source-if-match": '"0x1"'}]
+    assert wire.ranges == ["bytes=2-4"]
+    assert wire.timeouts == [str(STAGE_TIMEOUT)]
+
+
+@SEEN
+async def test_a_commit_has_the_quoted_etag_of_its_target_and_names_staged_blocks_only(
+    seen: str | None, condition: dict[str, str]
+) -> None:
+    """The SDK ignores the state of a block and would send `Latest`, which includes committed blocks."""
+    async with wired() as wire:
+        with pytest.raises(LookAgain):
+            await TargetBlobs(wire.clients).commit(Commit(wire.blob, ("2", "1"), {}, if_match=seen))
+    assert wire.conditions == [condition]
+    (body,) = wire.bodies
+    assert b"<Uncommitted>Mg==</Uncommitted><Uncommitted>MQ==</Uncommitted>" in body
+    assert b"Latest" not in body
 
 
 async def test_clearing_and_deleting_have_a_quoted_etag() -> None:

@@ -9,9 +9,10 @@ import pytest
 from adapters.clients import Clients
 from devhost.storage.config import KEY
 from devhost.storage.testing import Stack
-from ports.blobs import Copy
+from ports.blobs import Commit, Copy
 from rules.errors import Permanent, Reason, Retryable
 from rules.routes.model import Blob, Engine
+from rules.transfers.blocks import Block
 from tests.contract.conftest import TIMES
 from tests.contract.worlds import InStorage, World
 
@@ -69,7 +70,12 @@ async def test_a_source_stored_under_another_name_is_refused(world: World, name:
 async def test_a_target_stored_under_another_name_is_refused(world: World, name: str) -> None:
     world.hierarchical(world.target_place)
     copy = await copy_of(world, name)
-    for act in (world.target.copy(copy), world.target.head(copy.target)):
+    for act in (
+        world.target.copy(copy),
+        world.target.head(copy.target),
+        world.target.stage(copy.target, copy.source, copy.etag, Block("1", 0, 1)),
+        world.target.commit(Commit(copy.target, (), {})),
+    ):
         with pytest.raises(Permanent) as failure:
             await act
         assert refused(failure) is Reason.INVALID_NAME

@@ -7,9 +7,11 @@ from datetime import timedelta
 import pytest
 
 from adapters.translation import Request, error_for_no_answer
+from ports.blobs import Commit
 from ports.events import Poison, Undelivered
 from rules.errors import Permanent, Reason
 from rules.routes.model import Engine
+from rules.transfers.blocks import Block
 from rules.transfers.decisions import TargetBlob
 from rules.transfers.model import Ended, Ending, Kind
 from rules.transfers.states import State
@@ -32,6 +34,9 @@ async def calls(world: InMemory, instances: MemoryInstances) -> dict[str, Callab
         "target.head": lambda: world.target.head(copy.target),
         "target.page": lambda: world.target.page(world.target_place, 1, None),
         "target.copy": lambda: world.target.copy(copy),
+        "target.staged": lambda: world.target.staged(copy.target),
+        "target.stage": lambda: world.target.stage(copy.target, copy.source, copy.etag, Block("1", 0, 1)),
+        "target.commit": lambda: world.target.commit(Commit(copy.target, (), {})),
         "target.abort": lambda: world.target.abort(copy.target, "none"),
         "target.clear": lambda: world.target.clear_copy(copy.target, TARGET),
         "target.delete": lambda: world.target.delete(copy.target, "0x1"),
@@ -80,7 +85,8 @@ async def test_each_method_awaits_the_hook_once_and_a_crash_there_has_no_effect(
         assert len(names) == 1, name
         names.clear()
     stores = (world.queues.queue, world.dead_letters.open, world.dead_letters.ends, instances.kept)  # type: ignore[attr-defined]
-    assert (world.storage.blobs, [len(store) for store in stores]) == (before, [0, 0, 0, 0])
+    assert (world.storage.blobs, world.storage.staged) == (before, {})
+    assert [len(store) for store in stores] == [0, 0, 0, 0]
 
 
 async def test_a_refusal_can_be_lost() -> None:

@@ -11,7 +11,7 @@ from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import UserDelegationKey
 from yarl import URL
 
-from adapters.clients import Clients
+from adapters.clients import Clients, Use
 from adapters.signing import BACK_DATED, KEY_USE
 from adapters.source import SourceBlobs
 from rules.errors import Reason, Retryable
@@ -32,8 +32,8 @@ class Delegating(Clients):
         self.fetched: list[tuple[datetime, datetime]] = []
         self.failing = False
 
-    def service(self, endpoint: str, *, act: bool = False) -> Any:
-        assert (endpoint, act) == (BLOB.endpoint, False)
+    def service(self, endpoint: str, use: Use = Use.READ) -> Any:
+        assert (endpoint, use) == (BLOB.endpoint, Use.READ)
         return self
 
     async def get_user_delegation_key(self, start: datetime, expiry: datetime) -> UserDelegationKey:

@@ -15,12 +15,14 @@ from azure.core.exceptions import (
     ServiceResponseError,
 )
 
-from adapters.codes import MEANINGS
+from adapters.codes import MEANINGS, Meaning
 from adapters.translation import (
     DEAD_LETTERS_WRITE,
     SOURCE_HEAD,
+    TARGET_COMMIT,
     TARGET_COPY,
     TARGET_HEAD,
+    TARGET_STAGE,
     error_for_answer,
     request_scope,
     translate_error,
@@ -69,6 +71,11 @@ InvalidSourceBlobType 409: R source_unreadable | L | R target_conflict | R inter
 NoPendingCopyOperation 409: R source_unreadable | L | R target_conflict | R internal
 PendingCopyOperation 409: R source_unreadable | L | R target_conflict | R internal
 SourceConditionNotMet 412: R source_unreadable | L | R target_conflict | R internal
+InvalidBlockList 400: R source_unreadable | L | R target_conflict | R internal
+BlockCountExceedsLimit 409: P unsupported_blob | L target_conflict | R target_conflict | R internal
+InvalidBlobOrBlock 400: P unsupported_blob | L target_conflict | R target_conflict | R internal
+RequestEntityTooLargeBlockCountExceedsLimit 409: P unsupported_blob | L target_conflict | R target_conflict | R internal
+RequestEntityTooLargeBlockCountExceedsLimit 413: P unsupported_blob | L target_conflict | R target_conflict | R internal
 TargetConditionNotMet 412: R source_unreadable | L | R target_conflict | R internal
 MemoryExtentStoreAtSizeLimit 409: R source_unreadable | L unsupported_blob | R target_unwritable | R internal
 SomethingNew 409: R source_unreadable | L unsupported_blob | R target_unwritable | R internal
@@ -177,6 +184,21 @@ def test_every_code_has_its_verdict(code: str, status: int, verdicts: list[str])
             assert repr(error_for_answer(request, status, code)) == repr(error)
 
 
+# The verdicts on stage and commit that differ from those on a copy.
+@pytest.mark.parametrize("code", ["BlobOperationNotSupported", "BlobOperationNotSupportedForBlobCreatedBySftp"])
+def test_blocks_that_are_not_supported_are_rejected(code: str) -> None:
+    for request in (TARGET_STAGE, TARGET_COMMIT):
+        error = error_for_answer(request, 409, code)
+        assert (verdict_of(error), error.code) == ("L unsupported_blob", code)
+
+
+@pytest.mark.parametrize(("code", "status", "verdicts"), rows())
+def test_other_verdicts_on_blocks_are_those_on_an_act(code: str, status: int, verdicts: list[str]) -> None:
+    if MEANINGS.get(code) is not Meaning.NOT_SUPPORTED:
+        for request in (TARGET_STAGE, TARGET_COMMIT):
+            assert verdict_of(error_for_answer(request, status, code)) == verdicts[REQUESTS.index(TARGET_COPY)]
+
+
 SOURCES = [
     (403, "AuthorizationFailure", "L", "the source's firewall blocks the target's service"),
     (403, "AuthorizationPermissionMismatch", "L", "the app's role on the source does not allow the read"),
@@ -241,6 +263,8 @@ def test_without_an_answer_an_act_is_open_and_a_read_is_retryable(error: Excepti
     assert verdict_of(translate_error(error, DEAD_LETTERS_WRITE)) == "R throttled"
     act = translate_error(error, TARGET_COPY)
     assert (verdict_of(act), act.code, act.status) == ("L", "", 0)
+    assert verdict_of(translate_error(error, TARGET_COMMIT)) == "L"
+    assert verdict_of(translate_error(error, TARGET_STAGE)) == "R throttled"
     assert "c2VjcmV0" not in str(act)
 
 

@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 from azure.storage.blob import BlobProperties, BlobType, ContentSettings, StandardBlobTier
 from azure.storage.blob.aio import BlobClient, BlobLeaseClient
 
-from adapters.clients import Clients
+from adapters.clients import Clients, Use
 from adapters.dead_letters import StoredDeadLetters
 from adapters.events import StoredEvents
 from adapters.reports import StoredReports
@@ -41,6 +42,9 @@ TYPE = "content_type"
 OPERATIONS = {
     "source.head": ("HeadBlob",),
     "target.copy": ("CopyBlob", "CopyBlobFromUrl"),
+    "target.staged": ("GetBlockList",),
+    "target.stage": ("PutBlockFromUrl",),
+    "target.commit": ("PutBlockList",),
     "target.abort": ("AbortCopy",),
     "target.clear": ("SetProperties",),
     "target.delete": ("DeleteBlob",),
@@ -99,6 +103,14 @@ class World(ABC):
     @abstractmethod
     def hierarchical(self, place: Place) -> None:
         """Give only this place's account a hierarchical namespace."""
+
+    @abstractmethod
+    async def put_by_lake(self, blob: Blob, content: bytes = b"content") -> str:
+        """Write a blob as the Data Lake API does; give only its account a hierarchical namespace. Return its ETag."""
+
+    @abstractmethod
+    async def stage(self, blob: Blob, block: str, content: bytes) -> None:
+        """Stage a block as another client does."""
 
     @abstractmethod
     async def fail_next_copy(self, detail: str) -> None:
@@ -162,6 +174,13 @@ class InMemory(World):
 
     def hierarchical(self, place: Place) -> None:
         self.storage.hierarchical = {place.endpoint}
+
+    async def put_by_lake(self, blob: Blob, content: bytes = b"content") -> str:
+        self.storage.hierarchical = {blob.endpoint}
+        return self.storage.put(blob, Item(content, made_by_lake=True))
+
+    async def stage(self, blob: Blob, block: str, content: bytes) -> None:
+        self.storage.stage(blob, block, content)
 
     async def fail_next_copy(self, detail: str) -> None:
         self._next_failure = detail
@@ -253,6 +272,15 @@ class InStorage(World):
     def hierarchical(self, place: Place) -> None:
         self.stack.control.hierarchical(place.account)
 
+    async def put_by_lake(self, blob: Blob, content: bytes = b"content") -> str:
+        account = blob.endpoint.rpartition("/")[2]
+        self.stack.control.hierarchical(account)
+        self.stack.control.made_by_lake(f"{account}/{blob.container}/{quote(blob.name)}")
+        return await self.put(blob, content)
+
+    async def stage(self, blob: Blob, block: str, content: bytes) -> None:
+        await self._client(blob).stage_block(block, content)
+
     async def fail_next_copy(self, detail: str) -> None:
         self.stack.control.copies(fail_next=detail)
 
@@ -289,4 +317,4 @@ class InStorage(World):
             self.stack.control.remove_faults(rule)
 
     def _client(self, blob: Blob) -> BlobClient:
-        return self.clients.blob(blob, act=True)
+        return self.clients.blob(blob, Use.ACT)

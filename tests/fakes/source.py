@@ -54,4 +54,5 @@ def _source_blob(item: Item) -> SourceBlob:
         archived=item.tier == "Archive",
         tag_count=len(item.tags),
         md5=item.headers.get("content_md5"),
+        headers=dict(item.headers),
     )

@@ -5,21 +5,26 @@ from dataclasses import replace
 from adapters.translation import (
     TARGET_ABORT,
     TARGET_CLEAR,
+    TARGET_COMMIT,
     TARGET_COPY,
     TARGET_DELETE,
     TARGET_HEAD,
     TARGET_LIST,
+    TARGET_STAGE,
+    TARGET_STAGED,
     Request,
     error_for_answer,
 )
-from ports.blobs import Copy
+from ports.blobs import Commit, Copy, CopySource
 from rules.errors import CANNOT_VERIFY_SOURCE, Permanent
 from rules.routes.model import Blob, Engine, Place
+from rules.transfers.blocks import Block
 from rules.transfers.decisions import RECEIPT_SOURCE_ETAG, RECEIPT_TRANSFER_ID, CopyStatus, TargetBlob
 from rules.transfers.model import Kind
 from tests.fakes.world import CONFLICT, NOT_FOUND, CopyState, Item, MemoryStorage
 
-BAD_REQUEST, FORBIDDEN, PRECONDITION_FAILED = 400, 403, 412
+BAD_REQUEST, FORBIDDEN, PRECONDITION_FAILED, NOT_SATISFIABLE = 400, 403, 412, 416
+MOST_BLOCKS = 100_000
 
 
 class MemoryTarget:
@@ -56,8 +61,54 @@ class MemoryTarget:
             self._refuse(TARGET_COPY, existing, copy.if_match, "ConditionNotMet" if sync else "TargetConditionNotMet")
             if existing is not None and existing.kind is not source.kind:
                 raise error_for_answer(TARGET_COPY, CONFLICT, "InvalidBlobType")
-            self._world.blobs[copy.target] = self._copied(copy, source) if sync else self._pending(copy, source)
+            self._world.write(copy.target, self._copied(copy, source) if sync else self._pending(copy, source))
             return sync
+
+    async def staged(self, blob: Blob) -> dict[str, int]:
+        async with self._world.request(TARGET_STAGED, blob.url):
+            self._world.check_container(TARGET_STAGED, blob)
+            return {block: len(content) for block, content in sorted(self._world.staged.get(blob, {}).items())}
+
+    async def stage(self, target: Blob, source: CopySource, etag: str, block: Block) -> None:
+        async with self._world.request(TARGET_STAGE, target.url):
+            self._world.check_name(TARGET_HEAD, target)
+            existing = self._world.blobs.get(target)
+            self._refuse_pending(TARGET_STAGE, existing)
+            self._world.check_container(TARGET_STAGE, target)
+            if block.size == 0:
+                raise error_for_answer(TARGET_STAGE, BAD_REQUEST, "InvalidHeaderValue")
+            item = self._read(TARGET_STAGE, source)
+            if item.etag != etag:
+                raise error_for_answer(TARGET_STAGE, PRECONDITION_FAILED, CANNOT_VERIFY_SOURCE)
+            content = item.content[block.offset : block.offset + block.size]
+            if not content:
+                raise error_for_answer(TARGET_STAGE, NOT_SATISFIABLE, CANNOT_VERIFY_SOURCE)
+            self._refuse_blocks(TARGET_STAGE, existing)
+            self._refuse_block(target, block)
+            self._world.stage(target, block.id, content)
+
+    async def commit(self, commit: Commit) -> None:
+        async with self._world.request(TARGET_COMMIT, commit.target.url):
+            self._world.check_name(TARGET_HEAD, commit.target)
+            existing = self._world.blobs.get(commit.target)
+            self._refuse_pending(TARGET_COMMIT, existing)
+            self._world.check_container(TARGET_COMMIT, commit.target)
+            if commit.tags and not self.may_write_tags:
+                raise error_for_answer(TARGET_COMMIT, FORBIDDEN, "AuthorizationPermissionMismatch")
+            self._refuse(TARGET_COMMIT, existing, commit.if_match)
+            self._refuse_blocks(TARGET_COMMIT, existing)
+            staged = self._world.staged.get(commit.target, {})
+            if not staged.keys() >= set(commit.blocks):
+                raise error_for_answer(TARGET_COMMIT, BAD_REQUEST, "InvalidBlockList")
+            item = Item(
+                content=b"".join(staged[block] for block in commit.blocks),
+                etag=self._world.next_etag(),
+                metadata=dict(commit.metadata),
+                headers={"content_type": "application/octet-stream"} | commit.headers,
+                tags=dict(commit.tags),
+                tier=commit.tier or "Hot",
+            )
+            self._world.write(commit.target, item)
 
     async def abort(self, blob: Blob, copy_id: str) -> None:
         async with self._world.request(TARGET_ABORT, blob.url):
@@ -80,7 +131,7 @@ class MemoryTarget:
         async with self._world.request(TARGET_DELETE, blob.url):
             self._world.check_container(TARGET_DELETE, blob)
             self._refuse(TARGET_DELETE, self._world.blobs.get(blob), etag)
-            del self._world.blobs[blob]
+            self._world.remove(blob)
 
     def _existing(self, request: Request, blob: Blob) -> Item:
         self._world.check_container(request, blob)
@@ -103,17 +154,40 @@ class MemoryTarget:
         if if_match is not None and (item is None or item.etag != if_match):
             raise error_for_answer(request, PRECONDITION_FAILED, code)
 
-    def _source(self, copy: Copy) -> Item:
-        """Return the source as the service reads it: valid SAS, online, of a type that the engine supports, pinned."""
-        blob, until = self._world.signed[copy.source.url]
+    def _refuse_blocks(self, request: Request, item: Item | None) -> None:
+        """Refuse a blob whose type, lease or origin does not allow blocks."""
+        if item is not None and item.made_by_lake:
+            raise error_for_answer(request, CONFLICT, "BlobOperationNotSupported")
+        if item is not None and item.kind is not Kind.BLOCK:
+            raise error_for_answer(request, CONFLICT, "InvalidBlobType")
+        if item is not None and item.leased:
+            raise error_for_answer(request, PRECONDITION_FAILED, "LeaseIdMissing")
+
+    def _refuse_block(self, target: Blob, block: Block) -> None:
+        """Refuse an id of another length than those staged, and more blocks than the service stages for a name."""
+        staged = self._world.staged.get(target, {})
+        if any(len(other) != len(block.id) for other in staged):
+            raise error_for_answer(TARGET_STAGE, BAD_REQUEST, "InvalidBlobOrBlock")
+        if block.id not in staged and len(staged) >= MOST_BLOCKS:
+            raise error_for_answer(TARGET_STAGE, CONFLICT, "BlockCountExceedsLimit")
+
+    def _read(self, request: Request, source: CopySource, *, gone: str = CANNOT_VERIFY_SOURCE) -> Item:
+        """Return a source that its SAS lets the service read. `gone` is the code if it does not exist."""
+        blob, until = self._world.signed[source.url]
         if until < self._world.now():
-            raise error_for_answer(TARGET_COPY, FORBIDDEN, CANNOT_VERIFY_SOURCE)
+            raise error_for_answer(request, FORBIDDEN, CANNOT_VERIFY_SOURCE)
         item = self._world.blobs.get(blob)
         if item is None:
-            is_same_account = copy.engine is Engine.ASYNC and blob.endpoint == copy.target.endpoint
-            raise error_for_answer(TARGET_COPY, NOT_FOUND, "BlobNotFound" if is_same_account else CANNOT_VERIFY_SOURCE)
+            raise error_for_answer(request, NOT_FOUND, gone)
         if item.tier == "Archive":
-            raise error_for_answer(TARGET_COPY, CONFLICT, CANNOT_VERIFY_SOURCE)
+            raise error_for_answer(request, CONFLICT, CANNOT_VERIFY_SOURCE)
+        return item
+
+    def _source(self, copy: Copy) -> Item:
+        """Return the source as the service reads it: valid SAS, online, of a type that the engine supports, pinned."""
+        blob, _ = self._world.signed[copy.source.url]
+        is_same_account = copy.engine is Engine.ASYNC and blob.endpoint == copy.target.endpoint
+        item = self._read(TARGET_COPY, copy.source, gone="BlobNotFound" if is_same_account else CANNOT_VERIFY_SOURCE)
         if copy.engine is Engine.SYNC and item.kind is not Kind.BLOCK:
             raise error_for_answer(TARGET_COPY, CONFLICT, "InvalidSourceBlobType")
         if copy.tier and item.kind is not Kind.BLOCK:

@@ -54,6 +54,8 @@ class Item:
     tier: str = "Hot"
     copy: CopyState | None = None
     leased: bool = False
+    made_by_lake: bool = False
+    """Whether the Data Lake API made the blob. Then the service accepts no blocks for it until it is deleted."""
 
     @property
     def pending(self) -> bool:
@@ -69,6 +71,8 @@ class MemoryStorage:
         self.now = now
         self.containers: set[tuple[str, str]] = set()
         self.blobs: dict[Blob, Item] = {}
+        self.staged: dict[Blob, dict[str, bytes]] = {}
+        """The staged blocks of each name, by id. A write of a block replaces the inner table."""
         self.signed: dict[str, tuple[Blob, datetime]] = {}
         self.hierarchical: set[str] = set()
         self._count = 0
@@ -97,12 +101,24 @@ class MemoryStorage:
         self.check_container(OUTSIDER_PUT, blob)
         if (existing := self.blobs.get(blob)) and existing.pending:
             raise error_for_answer(OUTSIDER_PUT, CONFLICT, "PendingCopyOperation")
-        self.blobs[blob] = replace(item, etag=self.next_etag())
-        return self.blobs[blob].etag
+        return self.write(blob, replace(item, etag=self.next_etag())).etag
+
+    def write(self, blob: Blob, item: Item) -> Item:
+        """Replace a whole blob, which drops the staged blocks of its name."""
+        existing = self.blobs.get(blob)
+        made_by_lake = item.made_by_lake or (existing is not None and existing.made_by_lake)
+        self.blobs[blob] = replace(item, made_by_lake=made_by_lake)
+        self.staged.pop(blob, None)
+        return item
 
     def remove(self, blob: Blob) -> None:
-        """Delete a blob as its owner or an outsider does."""
+        """Delete a blob and the staged blocks of its name, as its owner or an outsider does."""
         self.blobs.pop(blob, None)
+        self.staged.pop(blob, None)
+
+    def stage(self, blob: Blob, block: str, content: bytes) -> None:
+        """Stage a block as an outsider does."""
+        self.staged[blob] = {**self.staged.get(blob, {}), block: content}
 
     def finish(self, blob: Blob) -> None:
         """End a pending copy: with success if the source has not changed since its start, else as failed."""

@@ -23,7 +23,7 @@ from rules.transfers import identity, lifecycle
 from rules.transfers.decisions import ECHO, RECEIPT_SOURCE_ETAG, RECEIPT_TRANSFER_ID, CopyStatus, TargetBlob
 from rules.transfers.lifecycle import MAX_DETAIL
 from rules.transfers.model import Ended, Ending, Kind, Outcome, Run, Step, Successor, Transfer, Verdict
-from rules.transfers.policies import MAX_COPY_ATTEMPTS, MAX_LOOKS, SYNC_LIMIT
+from rules.transfers.policies import MAX_COPY_ATTEMPTS, MAX_LOOKS
 from rules.transfers.states import State
 from tests.fakes import Item
 from tests.unit.samples import NAME, NOW, ROUTE
@@ -656,9 +656,6 @@ class TestEngines:
         outcome = await start(world, world.put(kind=kind))
         assert (outcome.verdict, outcome.reason) == (Verdict.PERMANENT, Reason.UNSUPPORTED_BLOB)
         assert world.target_writes == []
-
-    def test_the_limit_of_sync_is_256_mib(self) -> None:
-        assert SYNC_LIMIT == 256 * 1024 * 1024
 
 
 class TestTags:

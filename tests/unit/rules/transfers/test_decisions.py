@@ -197,12 +197,30 @@ def test_a_source_counts_as_deleted_only_after_two_looks(target: TargetBlob | No
 
 def test_a_target_of_another_type_is_removed_after_settle() -> None:
     """`removed_too_soon`: a late request of an older version would find the name free."""
-    waiting = decide(KNOWN, SOURCE, APPENDED, None)
+    waiting = decide(KNOWN, SOURCE, APPENDED, None, in_the_way=True)
     assert isinstance(waiting, Outcome)
     assert (waiting.verdict, waiting.reason) == (Verdict.OCCUPIED, Reason.TARGET_CONFLICT)
-    assert decide(replace(KNOWN, settled=True), SOURCE, APPENDED, None) is Act.REMOVE
+    assert decide(replace(KNOWN, settled=True), SOURCE, APPENDED, None, in_the_way=True) is Act.REMOVE
     assert decide(replace(KNOWN, settled=True), SOURCE, None, None) is Act.COPY
-    assert decide(replace(KNOWN, settled=True), OVERWRITTEN, APPENDED, None) == SUPERSEDED
+    assert decide(replace(KNOWN, settled=True), OVERWRITTEN, APPENDED, None, in_the_way=True) == SUPERSEDED
+
+
+@pytest.mark.parametrize(
+    ("target", "kind", "refuses_blocks", "in_the_way"),
+    [
+        (None, Kind.BLOCK, None, False),
+        (APPENDED, Kind.BLOCK, None, True),
+        (APPENDED, Kind.APPEND, None, False),
+        (APPENDED, Kind.APPEND, APPENDED.etag, True),
+        (APPENDED, Kind.APPEND, "0xother", False),
+        (replace(APPENDED, kind=None), Kind.BLOCK, None, False),
+    ],
+)
+def test_what_is_in_the_way_of_a_copy(
+    *, target: TargetBlob | None, kind: Kind, refuses_blocks: str | None, in_the_way: bool
+) -> None:
+    """The table of `is_in_the_way`: another type, or a file that refused a block."""
+    assert is_in_the_way(target, kind, refuses_blocks) is in_the_way
 
 
 # The source is a copy of the target's version NEWER, along a route of another name.

@@ -1,6 +1,5 @@
 """The tables of `rules.transfers.policies`."""
 
-import itertools
 from datetime import timedelta
 
 import pytest
@@ -11,7 +10,7 @@ from rules.errors import Reason
 from rules.routes.model import Engine, EnginePreference
 from rules.transfers import policies
 from rules.transfers.model import Kind
-from rules.transfers.policies import GRACE, SYNC_LIMIT, Times
+from rules.transfers.policies import GRACE, Times
 from tests.unit.samples import NOW, after, quick
 
 IDS = st.text("0123456789abcdef", min_size=1, max_size=33)
@@ -23,7 +22,6 @@ def test_the_limits_and_times_are_the_documented_ones() -> None:
     assert (policies.MAX_COPY_ATTEMPTS, policies.MAX_FAILURES, policies.MAX_RESUMES) == (8, 10, 5)
     assert (times.window, times.recheck, times.timeout, times.settle, times.activity) == (15, 30, 60, 90, 180)
     assert policies.STALL.total_seconds() == 30 * 60
-    assert policies.SYNC_LIMIT / 1024 / 1024 == 256
 
 
 @quick
@@ -67,7 +65,9 @@ def test_the_pause_before_a_resume_grows_fourfold_up_to_ten_minutes(resumes: int
         (2, 0, 1_000, 6, 8),
         (4, 0, None, 30, 32),
         (5, 0, None, 62, 60),
-        (9_999, 0, None, 9_999, 60),
+        (9_999, 0, None, 9_999, 600),  # a tenth of the time so far, up to 10 minutes
+        (9_999, 0, None, 3_000, 300),
+        (9_999, 0, None, 600, 60),
         (0, 500, 1_000, 20, 10),  # known: half of the remaining time
         (9, 900, 1_000, 90, 5),
         (0, 1, 1_000_000, 60, 60),
@@ -92,10 +92,10 @@ def test_the_next_poll_follows_the_progress(
     st.none() | st.integers(0, 2**50),
     st.floats(-1e6, 1e9, allow_nan=False),
 )
-def test_a_poll_is_always_between_two_and_sixty_seconds_away(
+def test_a_poll_is_always_between_two_seconds_and_a_tenth_of_the_time_away(
     polls: int, copied: int, total: int | None, elapsed: float
 ) -> None:
-    assert 2 <= policies.next_poll(polls, copied, total, elapsed) <= 60
+    assert 2 <= policies.next_poll(polls, copied, total, elapsed) <= min(600, max(60, round(elapsed / 10)))
 
 
 def polls_within(seconds: int, pace: float | None) -> int:
@@ -109,7 +109,7 @@ def polls_within(seconds: int, pace: float | None) -> int:
 
 
 @pytest.mark.parametrize("pace", [None, 100.0], ids=["no progress shown", "steady progress"])
-@pytest.mark.parametrize(("seconds", "most"), [(2, 1), (60, 9), (600, 20), (3_600, 75), (86_400, 1_460)])
+@pytest.mark.parametrize(("seconds", "most"), [(2, 1), (60, 9), (600, 20), (3_600, 45), (86_400, 190)])
 def test_the_number_of_polls_is_bounded(seconds: int, most: int, pace: float | None) -> None:
     assert polls_within(seconds, pace) <= most
 
@@ -137,45 +137,90 @@ def test_a_time_is_reached_up_to_the_grace_period_early() -> None:
     assert not policies.is_reached(NOW - GRACE - timedelta(milliseconds=1), NOW)
 
 
-S, A = Engine.SYNC, Engine.ASYNC
-SMALL, LARGE = SYNC_LIMIT, SYNC_LIMIT + 1
+S, A, B = Engine.SYNC, Engine.ASYNC, Engine.BLOCKS
+BLOCK, APPEND, PAGE = Kind.BLOCK, Kind.APPEND, Kind.PAGE
+NO_ENGINE, UNSUPPORTED = Reason.SOURCE_UNREADABLE, Reason.UNSUPPORTED_BLOB
 
 
 @pytest.mark.parametrize(
-    ("wanted", "kind", "size", "refused", "engine"),
+    ("wanted", "kind", "small", "same_account", "engines"),
     [
-        ("auto", "BlockBlob", SMALL, "", S),
-        ("auto", "BlockBlob", 0, "", S),
-        ("auto", "BlockBlob", SMALL, "sync", A),
-        ("auto", "BlockBlob", LARGE, "", A),
-        ("auto", "AppendBlob", SMALL, "", A),
-        ("auto", "PageBlob", SMALL, "", A),
-        ("sync", "BlockBlob", SMALL, "", S),
-        ("sync", "BlockBlob", LARGE, "", Reason.UNSUPPORTED_BLOB),
-        ("sync", "AppendBlob", SMALL, "", Reason.UNSUPPORTED_BLOB),
-        ("sync", "PageBlob", SMALL, "sync", Reason.UNSUPPORTED_BLOB),
-        ("async", "BlockBlob", SMALL, "", A),
-        ("async", "PageBlob", LARGE, "", A),
-        ("auto", "BlockBlob", SMALL, "sync async", Reason.SOURCE_UNREADABLE),
-        ("auto", "BlockBlob", LARGE, "async", Reason.SOURCE_UNREADABLE),
-        ("sync", "BlockBlob", SMALL, "sync", Reason.SOURCE_UNREADABLE),
-        ("async", "BlockBlob", SMALL, "async", Reason.SOURCE_UNREADABLE),
+        ("auto", BLOCK, True, False, (S, B, A)),
+        ("auto", BLOCK, True, True, (S, B, A)),
+        ("auto", BLOCK, False, False, (B, A)),
+        ("auto", BLOCK, False, True, (A, B)),
+        ("auto", APPEND, True, False, (A, B)),
+        ("auto", APPEND, False, True, (A, B)),
+        ("auto", PAGE, True, False, (A, B)),
+        ("sync", BLOCK, True, False, (S,)),
+        ("async", BLOCK, True, False, (A,)),
+        ("async", PAGE, False, True, (A,)),
+        ("blocks", BLOCK, True, True, (B,)),
+        ("blocks", APPEND, False, False, (B,)),
     ],
 )
-def test_which_engine_is_chosen(wanted: str, kind: str, size: int, refused: str, engine: Engine | Reason) -> None:
-    """The table of `choose_engine` (rule 16)."""
-    given_up = frozenset(Engine(name) for name in refused.split())
-    assert policies.choose_engine(EnginePreference(wanted), Kind(kind), size, given_up) is engine
+def test_which_engine_is_chosen(
+    *, wanted: str, kind: Kind, small: bool, same_account: bool, engines: tuple[Engine, ...]
+) -> None:
+    """The table of `choose_engine` (rule 16): each engine that is refused is followed by the next one."""
+    for number in range(len(engines) + 1):
+        engine = policies.choose_engine(
+            EnginePreference(wanted), kind, frozenset(engines[:number]), small=small, same_account=same_account
+        )
+        assert engine is (engines[number] if number < len(engines) else NO_ENGINE)
 
 
-def test_a_refused_or_excluded_engine_is_never_chosen() -> None:
-    refusals = [NONE, {S}, {A}, {S, A}]
-    for wanted, kind, size, refused in itertools.product(EnginePreference, Kind, (SMALL, LARGE), refusals):
-        engine = policies.choose_engine(wanted, kind, size, frozenset(refused))
-        assert engine not in refused
-        if isinstance(engine, Engine):
-            assert wanted in {EnginePreference.AUTO, engine}
-            assert engine is A or (kind is Kind.BLOCK and size <= SYNC_LIMIT)
+@pytest.mark.parametrize(("kind", "small"), [(BLOCK, False), (APPEND, True), (PAGE, True)])
+def test_sync_copies_only_small_block_blobs(*, kind: Kind, small: bool) -> None:
+    for refused in (NONE, frozenset({S})):
+        engine = policies.choose_engine(EnginePreference.SYNC, kind, refused, small=small, same_account=False)
+        assert engine is UNSUPPORTED
+
+
+def test_blocks_make_a_block_blob_of_every_type() -> None:
+    assert {policies.written_kind(B, kind) for kind in Kind} == {BLOCK}
+    assert [policies.written_kind(engine, PAGE) for engine in (S, A, NO_ENGINE)] == [PAGE] * 3
+
+
+@pytest.mark.parametrize(
+    ("size", "hours"), [(None, 24), (1024**4 - 1, 24), (1024**4, 25), (190 * 1024**4, 24 + 190)], ids=str
+)
+def test_the_deadline_of_blocks_grows_with_the_size(size: int | None, hours: int) -> None:
+    assert policies.deadline(None, B, size) == timedelta(hours=hours)
+    assert policies.deadline(None, A, size) == timedelta(hours=24)
+    assert policies.deadline(timedelta(hours=2), B, size) == timedelta(hours=2)
+
+
+@pytest.mark.parametrize(
+    ("copied", "total", "minutes", "left", "too_slow"),
+    [
+        (1, 1_000_000, 10, 1, False),
+        (1, 100, 11, 60, True),
+        (50, 100, 11, 11, False),
+        (50, 101, 11, 11, True),
+        (0, 100, 60, 1, False),
+        (50, None, 60, 1, False),
+    ],
+)
+def test_when_a_copy_is_too_slow_for_its_deadline(
+    *, copied: int, total: int | None, minutes: int, left: int, too_slow: bool
+) -> None:
+    """The table of `is_too_slow`."""
+    elapsed, rest = timedelta(minutes=minutes), timedelta(minutes=left)
+    assert policies.is_too_slow(copied, total, elapsed, rest) is too_slow
+
+
+@pytest.mark.parametrize("hours", [0.01, 0.5, 3, 12, 24])
+@pytest.mark.parametrize("pace", [1.0, 1.5, 0.5], ids=["steady", "faster at the end", "slower at the end"])
+def test_a_long_copy_has_few_looks_and_none_late_by_more_than_a_tenth(hours: float, pace: float) -> None:
+    """A copy of `hours` hours whose pace changes: the looks, and how late the last one notices the end."""
+    length, now, polls = hours * 3600, 0.0, 0
+    while now < length:
+        copied = round(10**9 * (now / length) ** pace)
+        now += policies.next_poll(polls, copied, 10**9, now)
+        polls += 1
+    assert now - length <= min(600, max(60, length / 10))
+    assert polls <= 45 + length / 600
 
 
 def test_metadata_is_limited_to_8_kb_of_keys_and_values() -> None:
