@@ -73,17 +73,18 @@ def _stage(context: df.DurableOrchestrationContext, run: Run, cancel: Any, budge
     timers: dict[Any, int] = {}
     ready = [lane.end for lane in run.lanes]
     while True:
-        for end in ready:
-            lane = run.lane(end)
-            if budget and not lane.done and _is_staging(run):
-                budget -= 1
-                if lane.due and not policies.is_reached(_now(context), lane.due):
-                    timers[context.create_timer(lane.due)] = end
-                else:
-                    one_lane = codec.encode(replace(run, lanes=(lane,)))
-                    activities[context.call_activity(STEPS[Step.STAGE], one_lane)] = end
-        if not budget or not _is_staging(run):
-            for timer in timers:
+        goes_on = run.step is Step.STAGE and not run.cancelling
+        for lane in [run.lane(end) for end in ready[:budget]] if goes_on else []:
+            if lane.done:
+                continue
+            budget -= 1
+            if lane.due and not policies.is_reached(_now(context), lane.due):
+                timers[context.create_timer(lane.due)] = lane.end
+            else:
+                one_lane = codec.encode(replace(run, lanes=(lane,)))
+                activities[context.call_activity(STEPS[Step.STAGE], one_lane)] = lane.end
+        if not budget or not goes_on:
+            for timer in timers:  # an open timer would keep the instance Running
                 timer.cancel()
             timers = {}
         if not activities and not timers:
@@ -94,6 +95,7 @@ def _stage(context: df.DurableOrchestrationContext, run: Run, cancel: Any, budge
             run = replace(run, cancelling=True)
         elif first in timers:
             ready = [timers.pop(first)]
+            run = lifecycle.wake_lane(run, ready[0])
         else:
             ready = [activities.pop(first)]
             run = yield from _after_lane(context, run, ready[0], first)
@@ -105,12 +107,11 @@ def _after_lane(context: df.DurableOrchestrationContext, run: Run, end: int, act
         outcome = codec.decode(Outcome, (yield activity))
     except Exception as error:  # noqa: BLE001  # as in `_step`
         detail = redaction.text_without_secrets(str(error))
-        return lifecycle.handle_lane_failure(run, run.lane(end), detail, _now(context)) if _is_staging(run) else run
+        return (
+            lifecycle.handle_lane_failure(run, run.lane(end), detail, _now(context)) if run.step is Step.STAGE else run
+        )
+    # Once the run has left the step, the staged blocks are all that matters of the other lanes.
     return lifecycle.advance(run, outcome, _now(context)) if run.step is Step.STAGE else run
-
-
-def _is_staging(run: Run) -> bool:
-    return run.step is Step.STAGE and not run.cancelling
 
 
 def _pause(context: df.DurableOrchestrationContext, run: Run, cancel: Any) -> Yields:

@@ -37,7 +37,7 @@ class Staging:
         Raises:
             Failure: the service does not list the staged blocks.
         """
-        self.staged = await self.ports.target.staged(self.transfer.target_blob)
+        self.staged = dict(await self.ports.target.staged(self.transfer.target_blob))
         self.flow = Flow(lane.flow)
         self.todo = missing(self.plan.blocks(lane), self.staged)[:most]
         async with asyncio.TaskGroup() as group:

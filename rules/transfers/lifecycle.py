@@ -97,6 +97,11 @@ def handle_lane_failure(run: Run, lane: Lane, detail: str, now: datetime) -> Run
     return _delay_lane(replace(run, updated_at=now), lane, Reason.INTERNAL, detail, now)
 
 
+def wake_lane(run: Run, end: int) -> Run:
+    """Return the run after the pause of a lane is over."""
+    return _set_lane(run, replace(run.lane(end), due=None))
+
+
 def resume(run: Run, detail: str) -> Run:
     """Return the run to start after the host failed its orchestration: the same attempt at the same step.
 

@@ -19,8 +19,8 @@ from tests.protocol.orchestration import BASE
 
 NAME = "name"
 CONTENT = {0: b"", **{number: f"version-{number}".encode() for number in range(1, 8)}}
-ACTS = frozenset({"copy", "abort", "clear_copy", "delete"})
-WRITES = ACTS | {"write_ended", "drop_ended", "write", "resolve", "put"}
+ACTS = frozenset({"copy", "commit", "abort", "clear_copy", "delete"})
+WRITES = ACTS | {"stage", "write_ended", "drop_ended", "write", "resolve", "put"}
 
 
 class View(NamedTuple):
@@ -84,6 +84,7 @@ class Fakes:
         return (
             self.storage.blobs,
             self.storage.signed,
+            self.storage.staged,
             self.dead_letters.open,
             self.dead_letters.resolved,
             self.dead_letters.ends,
@@ -185,6 +186,25 @@ class Cloud:
             fakes.storage.blobs[self.target] = replace(item, etag=fakes.storage.next_etag(), copy=None)
 
         return self.change(world, "touch", touch)
+
+    def collect(self, world: int) -> int:
+        """Drop the staged blocks of the target, as the service does after a week or at another client's commit."""
+        return self.change(world, "collect", lambda fakes: fakes.storage.staged.clear())
+
+    def vanish(self, world: int) -> int:
+        """Delete the target as an outsider, with its staged blocks."""
+        return self.change(world, "vanish", lambda fakes: fakes.storage.remove(self.target))
+
+    def has_staged(self, world: int) -> bool:
+        return bool(self._worlds[world].storage.staged)
+
+    def make_by_lake(self, world: int) -> int:
+        """Write the target as an outsider does through the Data Lake API: it takes no blocks until it is deleted."""
+
+        def write(fakes: Fakes) -> None:
+            fakes.storage.put(self.target, Item(b"", made_by_lake=True))
+
+        return self.change(world, "lake", write)
 
     def messages(self, world: int) -> tuple[int, list[bytes]]:
         """Empty the queue; return the world and the messages."""

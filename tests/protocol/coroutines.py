@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, Self, cast
 
-from ports.services import Ports
+from ports.services import SIZES, Ports
 from rules.routes.model import Route
+from rules.transfers.blocks import Sizes
 from rules.transfers.policies import Times
 from tests.protocol.loop import Loop
 
@@ -100,7 +101,7 @@ class _Replay:
 
     def ask(self, request: Request) -> Any:
         # A copy is based on the reading before the one that `start` compares with it.
-        basis = self.readings[-2] if request.method == "copy" else self.moment
+        basis = self.readings[-2] if request.method in {"copy", "commit"} else self.moment
         future = self.loop.create_future()
         self.requests.append((PendingRequest(len(self.requests), request, basis.started), future))
         self.answers_before.append(self.answer_count)
@@ -136,12 +137,19 @@ class Body:
     instances: bool = False
 
 
-def replay_body(
-    body: Body, routes: tuple[Route, ...], times: Times, born: Moment, answers: tuple[Answer, ...]
-) -> Replayed:
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What all ports of a scenario have in common."""
+
+    routes: tuple[Route, ...]
+    times: Times
+    sizes: Sizes = SIZES
+
+
+def replay_body(body: Body, setup: Setup, born: Moment, answers: tuple[Answer, ...]) -> Replayed:
     """Run `body` from its start with these answers, in this order."""
     replay = _Replay(born)
-    coroutine = cast("Any", body.function(*_arguments(body, routes, times, replay)))
+    coroutine = cast("Any", body.function(*_arguments(body, setup, replay)))
     task = replay.loop.create_task(coroutine)
     replay.loop.settle()
     for number, answer, moment in answers:
@@ -162,15 +170,16 @@ def replay_body(
     return Replayed(done=True, result=task.result())
 
 
-def _arguments(body: Body, routes: tuple[Route, ...], times: Times, replay: _Replay) -> tuple[Any, ...]:
+def _arguments(body: Body, setup: Setup, replay: _Replay) -> tuple[Any, ...]:
     ports = Ports(
-        routes=routes,
+        routes=setup.routes,
         **{
             name: cast("Any", _Port(name, replay)) for name in ("source", "target", "dead_letters", "events", "reports")
         },
         now=lambda: body.now,
         monotonic=replay.monotonic,
-        times=times,
+        times=setup.times,
+        sizes=setup.sizes,
         app_version="test",
     )
     return (ports, _Port("instances", replay), body.argument) if body.instances else (ports, body.argument)
@@ -206,6 +215,8 @@ def _value(local: Any) -> Any:
         return ("reading", local.moment.started)
     if isinstance(local, Ports | _Port):
         return "ports"
+    if type(local).__module__.startswith(("asyncio", "_asyncio")):
+        return "asyncio"  # the requests in flight tell how far a group of tasks is
     if is_dataclass(local) and not isinstance(local, type):
         return _values({each.name: getattr(local, each.name) for each in fields(local)})
     if type(local).__module__.startswith(APP_PACKAGES):

@@ -17,13 +17,13 @@ from operations.upkeep.sweep import sweep
 from operations.upkeep.watchdog import end_lost
 from rules import events
 from rules.orchestrations.instance import Instance
-from rules.routes.model import EnginePreference, Place, Route
+from rules.routes.model import Place, Route
 from rules.transfers import identity
 from rules.transfers.model import Run
 from tests.protocol import checker
 from tests.protocol.checker import Ghost
 from tests.protocol.cloud import NAME, Cloud, RequestFault, View, etag
-from tests.protocol.coroutines import Body, Moment, Request, frozen, replay_body
+from tests.protocol.coroutines import Body, Moment, Request, Setup, frozen, replay_body
 from tests.protocol.orchestration import BASE, CANCEL, LATER, Event, Progress, replay
 from tests.protocol.state import Orchestration, Owner, Scenario, State, Task, in_order, without
 
@@ -88,7 +88,8 @@ class Machine:
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
-        self.routes = tuple(_route(name, scenario.engine) for name in scenario.routes)
+        self.routes = tuple(_route(name, scenario) for name in scenario.routes)
+        self._setup = Setup(self.routes, scenario.times, scenario.sizes)
         self.cloud = Cloud(self.routes[0], scenario.kinds)
         # A transfer's index is that of its version, counted once per route.
         self.transfers = tuple(
@@ -112,7 +113,7 @@ class Machine:
         self.current_step = ""
         script = " ".join(scenario.script)
         self._copies_once = not scenario.faults + scenario.failures and not any(
-            word in script for word in ("replay", "fail", "touch")
+            word in script for word in ("replay", "fail", "touch", "collect", "vanish")
         )
         # Without these operations only a transfer's own activities access its records.
         self._records_are_private = (
@@ -203,7 +204,7 @@ class Machine:
         copied_by = None
         if request.method == "resolve":
             state = self._add_discard(state, world, request.args[0])
-        if request.method == "copy":
+        if request.method in {"copy", "commit"}:
             copied_by = self._index[request.args[0].metadata["transfer_id"]]
         return self._change_world(state, world, copied_by), answer
 
@@ -264,6 +265,7 @@ class Machine:
         """Replace a task by its new state. A signature costs no request, so it is answered immediately."""
         found = self._replay(new)
         new = new._replace(born=found.task[0], answers=found.task[1])
+        found = self._replay(new)  # the numbers of its calls may be others
         rest = without(state.tasks, old)
         for call in found.calls:
             if call.name == "source.sign_read":
@@ -456,7 +458,7 @@ class Machine:
         key = (task.body, task.born, task.answers)
         if (known := self._replays.get(key)) is None:
             answers = tuple((number, self._answers.values[answer], moment) for number, answer, moment in task.answers)
-            found = replay_body(self._bodies.values[task.body], self.routes, self.scenario.times, task.born, answers)
+            found = replay_body(self._bodies.values[task.body], self._setup, task.born, answers)
             calls = tuple(
                 Call(waiting.number, self._requests.number(waiting.request), waiting.basis, waiting.request.name)
                 for waiting in found.waiting
@@ -471,10 +473,11 @@ class Machine:
         return known
 
 
-def _route(name: str, engine: EnginePreference) -> Route:
+def _route(name: str, scenario: Scenario) -> Route:
+    account = "sharingsource" if scenario.same_account else "sharingtarget"
     source = Place("https://sharingsource.blob.core.windows.net", "source")
-    target = Place("https://sharingtarget.blob.core.windows.net", "target")
-    return Route(name, source, target, engine=engine)
+    target = Place(f"https://{account}.blob.core.windows.net", "target")
+    return Route(name, source, target, engine=scenario.engine)
 
 
 def _argumentless(operation: Any) -> Any:

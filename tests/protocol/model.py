@@ -9,8 +9,12 @@ from tests.protocol.machine import Call, Machine
 from tests.protocol.orchestration import BASE, CANCEL
 from tests.protocol.state import Orchestration, Owner, State, Step, Task, in_order, unborn, without
 
+# Requests that `settle` does not outlast: a staged block changes nothing that a step reads.
+TIMELESS = ("instances", "target.stage")
 # A timer has one run at a time; after a crash of the host a second run may overlap the first.
 MAX_CONCURRENT_RUNS = 2
+# Requests that read the version to which they are pinned.
+PINNED = ("target.copy", "target.stage")
 
 
 class Model(Machine):
@@ -75,7 +79,7 @@ class Model(Machine):
     def _is_request_alive(self, state: State, mark: int) -> bool:
         """Whether a request in flight must end before the `settle` timer `mark` fires."""
         calls = (call for task in state.tasks if not task.asleep for call in self._replay(task).calls)
-        return any(call.basis < mark and not call.name.startswith("instances") for call in calls)
+        return any(call.basis < mark and not call.name.startswith(TIMELESS) for call in calls)
 
     def _may_fire(self, state: State, instance: Orchestration) -> bool:
         """Whether a pause may end: a look that would find the same as the last one is skipped."""
@@ -115,9 +119,8 @@ class Model(Machine):
 
     def _pinned_version(self, task: Task) -> int:
         """Return the version that a task's copy in flight is pinned to."""
-        pins = [
-            self._requests.values[a.request].args[0].etag for a in self._replay(task).calls if a.name == "target.copy"
-        ]
+        requests = [(call.name, self._requests.values[call.request].args) for call in self._replay(task).calls]
+        pins = [args[0].etag if name == "target.copy" else args[2] for name, args in requests if name in PINNED]
         return version(pins[0]) if pins else 0
 
     def _apply_event(self, state: State, event: str, who: str = "") -> State | None:  # noqa: C901, PLR0911, PLR0912
@@ -136,6 +139,11 @@ class Model(Machine):
                 return self._change_world(state, self.cloud.end_copy(state.world, well=False))
             case "touch" if view.exists and view.status != "pending":
                 return self._change_world(state, self.cloud.touch(state.world), outsider=True)
+            case "collect" if self.cloud.has_staged(state.world):
+                return self._change_world(state, self.cloud.collect(state.world), outsider=True)
+            # Rule 19: a verified copy that an outsider deletes is not written again.
+            case "vanish" if view.complete < view.source and (view.exists or self.cloud.has_staged(state.world)):
+                return self._change_world(state, self.cloud.vanish(state.world), outsider=True)
             case "cancel" if running:
                 return self._deliver_event(state, index, CANCEL)
             case "cancel" if self._is_broken(instance):

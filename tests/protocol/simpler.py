@@ -36,13 +36,13 @@ def incomplete_is_not_success(patch: pytest.MonkeyPatch) -> None:
 def one_look_finds_a_deletion(patch: pytest.MonkeyPatch) -> None:
     """A source that one look does not find is deleted."""
     rule = decisions.decide
-    patch.setattr(start, "decide", lambda run, *found: rule(replace(run, gone=True), *found))
+    patch.setattr(start, "decide", lambda run, *found, **options: rule(replace(run, gone=True), *found, **options))
 
 
 def another_type_is_removed_immediately(patch: pytest.MonkeyPatch) -> None:
     """A target of another blob type is removed by the look that finds it."""
     rule = decisions.decide
-    patch.setattr(start, "decide", lambda run, *found: rule(replace(run, settled=True), *found))
+    patch.setattr(start, "decide", lambda run, *found, **options: rule(replace(run, settled=True), *found, **options))
 
 
 def only_own_copies_are_waited_for(patch: pytest.MonkeyPatch) -> None:
@@ -103,8 +103,8 @@ def ended_is_not_read(patch: pytest.MonkeyPatch) -> None:
     """The record of the end is ignored."""
     rule = decisions.decide
 
-    def decide(run: Run, source: SourceBlob | None, target: TargetBlob | None, _: Ended | None) -> Any:
-        return rule(run, source, target, None)
+    def decide(run: Run, source: SourceBlob | None, target: TargetBlob | None, _: Ended | None, **options: bool) -> Any:
+        return rule(run, source, target, None, **options)
 
     patch.setattr(start, "decide", decide)
 

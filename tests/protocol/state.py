@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ports.services import SIZES
 from rules.routes.model import EnginePreference
+from rules.transfers.blocks import Sizes
 from rules.transfers.model import Kind
 from rules.transfers.policies import Times
 from tests.protocol.checker import Ghost
@@ -64,12 +66,31 @@ class State(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class TwoBlocks(Sizes):
+    """Every version is large and has two blocks, staged by `start` or, with `in_lanes`, by lanes."""
+
+    in_lanes: bool = False
+
+    @property
+    def sync_limit(self) -> int:
+        return 0
+
+    @property
+    def one_activity(self) -> int:
+        return 0 if self.in_lanes else 1_000
+
+    def block_size(self, _size: int) -> int:
+        return 5
+
+
+@dataclass(frozen=True, slots=True)
 class Scenario:
     """Events around the versions of one blob, explored in every order.
 
     Each line of `script` happens as often as it is listed: `overwrite`, `remove`, `cancel 1`, `replay 1`, `deadline 1`, `fail` (a copy
     fails in the service), `touch`, `terminate 1`, `sweep`, `redeliver 1`, `discard 1`, `lose 1` (an outsider deletes an open dead
-    letter), `forget 1` (the retention of a resolved dead letter ends). `faults` limits the faults of requests and activities;
+    letter), `forget 1` (the retention of a resolved dead letter ends), `collect` (the service drops the staged blocks), `vanish` (an
+    outsider deletes an older version at the target). `faults` limits the faults of requests and activities;
     `failures` limits how often the host fails an orchestration, drops an activity, or repeats a running one as lost.
     """
 
@@ -86,6 +107,8 @@ class Scenario:
     interleaved: bool = False
     """Whether the requests of operations interleave with others."""
     times: Times = TIMES
+    sizes: Sizes = SIZES
+    same_account: bool = False
     unreduced: bool = False
     """Whether to skip the reduction of equivalent states and orders: slow, for traces and a small check."""
 

@@ -16,7 +16,7 @@ from rules.transfers.model import Run, Transfer
 from tests.fakes import Item
 from tests.protocol.checker import Violation
 from tests.protocol.cloud import NAME, Cloud, Fakes
-from tests.protocol.coroutines import Body, Moment, Replayed, Request, replay_body
+from tests.protocol.coroutines import Body, Moment, Replayed, Request, Setup, replay_body
 from tests.protocol.machine import Interner
 from tests.protocol.orchestration import BASE
 from tests.protocol.state import TIMES
@@ -190,7 +190,7 @@ class TwoWay:
         assert run.step is not None
         body = Body(run.step.value, ACTIVITIES[run.step], run, BASE)
         answers = tuple((number, self._values.values[answer], NOW) for number, answer in task.answers)
-        return replay_body(body, ROUTES, TIMES, NOW, answers)
+        return replay_body(body, Setup(ROUTES, TIMES), NOW, answers)
 
 
 def _other(blob: Blob) -> Blob:

@@ -21,6 +21,7 @@ from rules.transfers.decisions import (
     holds_version,
     is_echo,
     is_in_progress,
+    is_in_the_way,
     is_incomplete,
     is_ours,
 )
