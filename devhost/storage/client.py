@@ -49,7 +49,8 @@ class StorageControl:
         source = {"source": f"^/[^/]+/{re.escape(f'{container}/{blob}')}$"}
         self.add_fault({"operation": "CopyBlob"} | source, {"status": 409, "code": code}, times)
         source_answer = {"status": 409, "source_status": 409, "source_code": code}
-        self.add_fault({"operation": "CopyBlobFromUrl"} | source, source_answer, times)
+        for operation in ("CopyBlobFromUrl", "PutBlockFromUrl"):
+            self.add_fault({"operation": operation} | source, source_answer, times)
 
     def faults(self) -> list[dict[str, Any]]:
         """Return the rules, with the number of requests that each has matched (`met`) and holds (`waiting`)."""

@@ -495,6 +495,9 @@ class TestRefusals:
         assert wire.copy(wire.url(blob), sync=False).code == code
         sync = wire.copy(wire.url(blob), sync=True)
         assert (sync.code, sync.headers["x-ms-copy-source-error-code"]) == ("CannotVerifyCopySource", code)
+        with pytest.raises(HttpResponseError) as refusal:
+            wire.target().stage_block_from_url("0001", wire.url(blob))
+        assert (refusal.value.status_code, code_of(refusal.value)) == (409, "CannotVerifyCopySource")
         assert wire.copy(wire.url(wire.source("other")), sync=True).status == 202
         blob.delete_blob()
 

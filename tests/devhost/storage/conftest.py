@@ -33,6 +33,6 @@ def cloud(shared_cloud: Cloud) -> Iterator[Cloud]:
 def _sweep(cloud: Cloud) -> None:
     control = cloud.stack.control
     control.remove_faults()
-    control.copies(hold=False, stall_at=1, fail_next="", stumble="", show_signature=False)
+    control.copies(block_seconds=0, hold=False, stall_at=1, fail_next="", stumble="", show_signature=False)
     control.events(encoding="base64", schema="cloudevents", mode="deliver", watch=["sharingsource/source"])
     cloud.queue.clear_messages()
