@@ -8,6 +8,7 @@ from urllib.parse import SplitResult, urlsplit
 from rules.redaction import text_without_secrets
 from rules.routes.config import InvalidRoute, is_loopback, read
 from rules.routes.model import Place, Route
+from rules.transfers.blocks import MIB, Sizes
 from rules.transfers.policies import Times
 
 # The app's own accounts, by the names of the host's connections. Event Grid writes to the events account. That account
@@ -31,6 +32,7 @@ VARIABLES: dict[str, str] = {
     **_variables(STATE, OWN_ACCOUNTS[STATE]),
     **_variables(EVENTS, OWN_ACCOUNTS[EVENTS]),
     "WINDOW_SECONDS": "The protocol's window: for how many seconds after a read the app may act on it, 0.5 to 60. The request timeout is 4 times and the settle time 6 times as long. Default: 15.",
+    "SIZE_UNIT_BYTES": "The unit of the engines' sizes: sync copies up to 256 units, one activity stages up to 2,048, a block has 32 or more. 1 to 1048576. Smaller than the default, 1048576, is for tests with small blobs.",
 }
 ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 ROUTES_FIX = (
@@ -68,6 +70,7 @@ class Settings:
     events: Account
     client_id: str | None = None
     times: Times = field(default_factory=Times)
+    sizes: Sizes = field(default_factory=Sizes)
 
     @property
     def key(self) -> str | None:
@@ -87,7 +90,9 @@ def from_env(environment: Mapping[str, str]) -> Settings:
     routes = _routes(environment.get("ROUTES"))
     _check_all_on_azure_or_emulator(routes, state.key)
     _check_not_own_account(routes, (state, events))
-    return Settings(routes, state, events, client_id, _times(environment.get("WINDOW_SECONDS")))
+    times = Times(_number(environment, "WINDOW_SECONDS", Times().window, (0.5, 60)))
+    sizes = Sizes(round(_number(environment, "SIZE_UNIT_BYTES", MIB, (1, MIB))))
+    return Settings(routes, state, events, client_id, times, sizes)
 
 
 def _routes(text: str | None) -> tuple[Route, ...]:
@@ -103,17 +108,18 @@ def _without_secrets(text: str) -> str:
     return text_without_secrets(SECRET.sub(r"\1\2...", text))
 
 
-def _times(text: str | None) -> Times:
+def _number(environment: Mapping[str, str], variable: str, default: float, limits: tuple[float, float]) -> float:
+    text = environment.get(variable)
     if text is None:
-        return Times()
-    fix = "Set it to a number of seconds from 0.5 to 60, or omit it for the default of 15."
+        return default
+    fix = f"Set it to a number from {limits[0]:g} to {limits[1]:.7g}, or omit it for the default of {default:.7g}."
     try:
-        window = float(text)
+        number = float(text)
     except ValueError:
-        raise InvalidSetting("WINDOW_SECONDS", text, "not a number", fix) from None
-    if not 0.5 <= window <= 60:  # noqa: PLR2004  # the fix names both
-        raise InvalidSetting("WINDOW_SECONDS", text, "out of range", fix)
-    return Times(window)
+        raise InvalidSetting(variable, text, "not a number", fix) from None
+    if not limits[0] <= number <= limits[1]:
+        raise InvalidSetting(variable, text, "out of range", fix)
+    return number
 
 
 def _account(environment: Mapping[str, str], connection: str) -> Account:

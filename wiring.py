@@ -57,6 +57,7 @@ class Wiring:
             now=_now,
             monotonic=time.monotonic,
             times=settings.times,
+            sizes=settings.sizes,
             app_version=APP_VERSION,
             started_at=self._started_at,
         )

@@ -29,7 +29,7 @@ def failure_outcome(failure: Failure) -> Outcome:
 
 def waiting_outcome(route: Route, run: Run, target: TargetBlob) -> Outcome:
     """The progress of a pending copy, with the service's message if it reports a problem."""
-    # Another transfer's copy has its own fallback. If both aborted it, they could do so forever.
+    # Another transfer replaces its own copy.
     may_replace = (
         is_ours(target, run.transfer) and route.engine is EnginePreference.AUTO and Engine.BLOCKS not in run.refused
     )

@@ -1,8 +1,11 @@
 """Exploration of every order of everything that may happen, depth first, each state once."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
+from unittest import mock
 
+from rules.transfers import policies
 from tests.protocol import checker
 from tests.protocol.checker import Violation
 from tests.protocol.model import Model
@@ -45,7 +48,12 @@ def explore(scenario: Scenario) -> Exploration:
     Raises:
         BrokenPromise: a check fails, or a path may be endless.
     """
-    model, result = Model(scenario), Exploration(states=1)
+    with mock.patch.object(policies, "is_too_slow", return_value=True) if scenario.slow else nullcontext():
+        return _explore(Model(scenario))
+
+
+def _explore(model: Model) -> Exploration:
+    result = Exploration(states=1)
     start = model.start()
     # The current path: labels by the hash of their state. A step back to one of these states is an endless loop.
     seen, path = {hash(start)}, {hash(start): ""}

@@ -113,7 +113,7 @@ class Machine:
         self.current_step = ""
         script = " ".join(scenario.script)
         self._copies_once = not scenario.faults + scenario.failures and not any(
-            word in script for word in ("replay", "fail", "touch", "collect", "vanish")
+            word in script for word in ("replay", "fail", "touch", "collect", "vanish", "lake")
         )
         # Without these operations only a transfer's own activities access its records.
         self._records_are_private = (

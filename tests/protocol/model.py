@@ -144,6 +144,8 @@ class Model(Machine):
             # Rule 19: a verified copy that an outsider deletes is not written again.
             case "vanish" if view.complete < view.source and (view.exists or self.cloud.has_staged(state.world)):
                 return self._change_world(state, self.cloud.vanish(state.world), outsider=True)
+            case "lake" if view.complete < view.source and view.status != "pending":
+                return self._change_world(state, self.cloud.make_by_lake(state.world), outsider=True)
             case "cancel" if running:
                 return self._deliver_event(state, index, CANCEL)
             case "cancel" if self._is_broken(instance):
@@ -221,7 +223,7 @@ class Model(Machine):
     def _wake_steps(self, state: State) -> Iterator[Step]:
         for task in state.tasks:
             if task.asleep:
-                label = self._label_step(f"{self._who(task)} wakes")
+                label = self._label_step(f"{self._who(task)} {'wakes' if task.held else 'begins'}")
                 awake = task._replace(asleep=False, held=(), slept=True)
                 if not task.held:
                     after = self._replace_task(state, task, awake._replace(born=state.clock))

@@ -5,12 +5,13 @@ an activity, or repeats a running one as lost.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from rules.routes.model import EnginePreference
 from rules.transfers.model import Kind
-from tests.protocol.state import Scenario
+from tests.protocol.state import Scenario, TwoBlocks
 
-SYNC, ASYNC = EnginePreference.SYNC, EnginePreference.ASYNC
+SYNC, ASYNC, BLOCKS = EnginePreference.SYNC, EnginePreference.ASYNC, EnginePreference.BLOCKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,37 +24,31 @@ class Case:
     ends: int
 
 
-def _case(
-    name: str,
-    engine: EnginePreference,
-    *script: str,
-    states: int,
-    ends: int,
-    faults: int = 0,
-    versions: int = 2,
-    routes: tuple[str, ...] = ("route",),
-    lost: frozenset[int] = frozenset(),
-    kinds: tuple[Kind, ...] = (),
-    interleaved: bool = False,
-    unreduced: bool = False,
-) -> Case:
-    scenario = Scenario(
-        engine=engine,
-        versions=versions,
-        script=script,
-        faults=faults,
-        routes=routes,
-        lost=lost,
-        kinds=kinds,
-        interleaved=interleaved,
-        unreduced=unreduced,
-    )
-    return Case(name, scenario, states, ends)
+def _case(name: str, engine: EnginePreference, *script: str, states: int, ends: int, **settings: Any) -> Case:
+    return Case(name, Scenario(engine, script=script, **settings), states, ends)
 
 
 def _discards(name: str, *script: str, states: int, ends: int) -> Case:
     """One version that fails; the requests of operations interleave."""
     return _case(name, ASYNC, "deadline 1", *script, versions=1, interleaved=True, states=states, ends=ends)
+
+
+def _blocks(name: str, *script: str, states: tuple[int, int], ends: tuple[int, int], **settings: Any) -> list[Case]:
+    """Return a scenario of copies by two blocks twice: `start` stages them, or a lane does."""
+    engine = settings.pop("engine", BLOCKS)
+    return [
+        _case(f"blocks_{name}", engine, *script, sizes=TwoBlocks(), states=states[0], ends=ends[0], **settings),
+        _case(
+            f"lanes_{name}", engine, *script, sizes=TwoBlocks(in_lanes=True), states=states[1], ends=ends[1], **settings
+        ),
+    ]
+
+
+def _handed_over(name: str, *script: str, **settings: Any) -> list[Case]:
+    """Return a scenario in which `async` copies are too slow, so that blocks replace them."""
+    return _blocks(
+        f"after_async_{name}", *script, engine=EnginePreference.AUTO, same_account=True, slow=True, **settings
+    )
 
 
 RENAMED = ("route", "renamed")
@@ -95,6 +90,16 @@ CASES = [
     _discards("discarded_beside_replay", "discard 1", "replay 1", "deadline 1", states=640, ends=22),
     _discards("discarded_beside_the_sweep", "lose 1", "sweep", "discard 1", states=3_500, ends=21),
     _discards("discarded_event_twice", "redeliver 1", "discard 1", states=420, ends=17),
+    *_blocks("one", versions=1, faults=1, states=(400, 740), ends=(18, 27)),
+    *_blocks("cancelled_replayed", "cancel 1", "replay 1", versions=1, faults=1, states=(900, 3_000), ends=(50, 140)),
+    *_blocks("removed", "overwrite", "remove", states=(6_000, 5_000), ends=(59, 55)),
+    *_blocks("collected", "overwrite", "collect", states=(3_900, 4_600), ends=(10, 25)),
+    *_blocks("vanished", "overwrite", "vanish", states=(4_000, 4_700), ends=(10, 25)),
+    *_blocks("renamed", versions=1, routes=RENAMED, states=(480, 1_300), ends=(8, 18)),
+    *_blocks("onto_a_lake_file", "lake", versions=1, states=(70, 70), ends=(2, 2)),
+    *_handed_over("overwritten", "overwrite", states=(930, 930), ends=(7, 7)),
+    *_handed_over("renamed", "fail", versions=1, routes=RENAMED, states=(3_700, 3_700), ends=(6, 6)),
+    *_handed_over("failed", "overwrite", "fail", "deadline 1", states=(10_000, 10_000), ends=(60, 60)),
     _case("event_twice", ASYNC, "redeliver 1", "cancel 1", versions=1, interleaved=True, states=370, ends=14),
 ]
 
@@ -114,6 +119,9 @@ HOST_FAILS = [
     _host_fails("async_one_fails", states=18_000, ends=190),
     _host_fails("async_replay_cancelled", states=22_500, ends=370),
     _host_fails("async_cancelled_twice", states=10_000, ends=119),
+    _host_fails("blocks_one", states=550, ends=12),
+    _host_fails("lanes_one", states=780, ends=18),
+    _host_fails("blocks_after_async_renamed", states=100, ends=1),
 ]
 
 # These take minutes (EXPLORE=long).
@@ -127,6 +135,11 @@ LONG = [
     _case("sync_two_faults", SYNC, "overwrite", faults=2, states=85_000, ends=930),
     _case("one_two_faults", ASYNC, "fail", "cancel 1", versions=1, faults=2, states=200_000, ends=5_800),
     _case("route_renamed_overwritten", SYNC, "overwrite", routes=RENAMED, states=23_000, ends=12),
+    *_blocks("overwritten", "overwrite", faults=1, states=(63_000, 88_000), ends=(295, 450)),
+    *_blocks("onto_a_lake_file_one_fault", "lake", versions=1, faults=1, states=(11_000, 11_000), ends=(100, 100)),
+    *_handed_over("cancelled", "cancel 1", "replay 1", versions=1, faults=1, states=(4_700, 5_500), ends=(170, 205)),
+    _host_fails("lanes_cancelled_replayed", states=100, ends=1),
+    _host_fails("lanes_removed", states=100, ends=1),
     _host_fails("sync_removed", states=42_000, ends=140),
     _host_fails("sync_cancelled_replayed", states=22_000, ends=100),
     _host_fails("sync_failed_replayed", states=15_000, ends=65),

@@ -9,11 +9,13 @@ import pytest
 
 from activities.transfers import ACTIVITIES, start
 from activities.transfers.finish import run_clean
+from ports.blobs import CopySource
 from ports.services import Ports
 from rules.dead_letters import letters
 from rules.dead_letters.letters import DeadLetter
 from rules.orchestrations.instance import Instance
-from rules.transfers import decisions
+from rules.routes.model import Blob
+from rules.transfers import blocks, decisions
 from rules.transfers.decisions import CopyStatus, SourceBlob, TargetBlob
 from rules.transfers.model import Ended, Outcome, Run, Step, Transfer, Verdict
 from rules.transfers.states import State
@@ -197,6 +199,22 @@ def discard_is_marked_first(patch: pytest.MonkeyPatch) -> None:
         return await resolve(self, identity, attempt, how, now)
 
     patch.setattr(MemoryDeadLetters, "resolve", marked)
+
+
+def blocks_have_no_version(patch: pytest.MonkeyPatch) -> None:
+    """The id of a block is its position."""
+    patch.setattr(blocks, "plan", lambda _, size, sizes: blocks.Plan("0" * 43, size, sizes.block_size(size)))
+
+
+def blocks_are_not_pinned(patch: pytest.MonkeyPatch) -> None:
+    """A block is read from any version of the source."""
+    stage = MemoryTarget.stage
+
+    async def stage_any(self: MemoryTarget, target: Blob, source: CopySource, _: str, block: blocks.Block) -> None:
+        item = self._world.blobs.get(self._world.signed[source.url][0])
+        await stage(self, target, source, item.etag if item else "", block)
+
+    patch.setattr(MemoryTarget, "stage", stage_any)
 
 
 def an_abort_is_never_repeated(patch: pytest.MonkeyPatch) -> None:

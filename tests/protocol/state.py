@@ -90,7 +90,7 @@ class Scenario:
     Each line of `script` happens as often as it is listed: `overwrite`, `remove`, `cancel 1`, `replay 1`, `deadline 1`, `fail` (a copy
     fails in the service), `touch`, `terminate 1`, `sweep`, `redeliver 1`, `discard 1`, `lose 1` (an outsider deletes an open dead
     letter), `forget 1` (the retention of a resolved dead letter ends), `collect` (the service drops the staged blocks), `vanish` (an
-    outsider deletes an older version at the target). `faults` limits the faults of requests and activities;
+    outsider deletes an older version at the target), `lake` (an outsider replaces it through the Data Lake API). `faults` limits the faults of requests and activities;
     `failures` limits how often the host fails an orchestration, drops an activity, or repeats a running one as lost.
     """
 
@@ -109,6 +109,8 @@ class Scenario:
     times: Times = TIMES
     sizes: Sizes = SIZES
     same_account: bool = False
+    slow: bool = False
+    """Whether every pending copy is too slow for its deadline, so that blocks replace it at the next look."""
     unreduced: bool = False
     """Whether to skip the reduction of equivalent states and orders: slow, for traces and a small check."""
 

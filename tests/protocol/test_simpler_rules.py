@@ -4,9 +4,9 @@ import pytest
 
 from tests.protocol import simpler
 from tests.protocol.explorer import BrokenPromise, explore
-from tests.protocol.scenarios import APPENDED, ASYNC, SYNC
+from tests.protocol.scenarios import APPENDED, ASYNC, BLOCKS, SYNC
 from tests.protocol.simpler import Simpler
-from tests.protocol.state import Scenario
+from tests.protocol.state import Scenario, TwoBlocks
 
 BROKEN_BY: list[tuple[Simpler, Scenario]] = [
     (simpler.receipt_is_metadata, Scenario(ASYNC, script=("overwrite",))),
@@ -39,6 +39,7 @@ BROKEN_BY: list[tuple[Simpler, Scenario]] = [
         simpler.discard_is_marked_first,
         Scenario(ASYNC, versions=1, script=("deadline 1", "discard 1", "lose 1"), interleaved=True),
     ),
+    (simpler.blocks_have_no_version, Scenario(BLOCKS, script=("overwrite",), sizes=TwoBlocks())),
     (simpler.an_abort_is_never_repeated, Scenario(ASYNC, versions=1, script=("deadline 1", "fail"), faults=1)),
 ]
 

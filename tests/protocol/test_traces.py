@@ -6,9 +6,9 @@ import pytest
 
 from tests.protocol import checker, simpler
 from tests.protocol.checker import Violation
-from tests.protocol.scenarios import APPENDED, ASYNC, RENAMED, SYNC
+from tests.protocol.scenarios import APPENDED, ASYNC, BLOCKS, RENAMED, SYNC
 from tests.protocol.simpler import Simpler
-from tests.protocol.state import Scenario
+from tests.protocol.state import Scenario, TwoBlocks
 from tests.protocol.trace_runner import TraceRunner
 
 Trace = Callable[[TraceRunner], None]
@@ -24,7 +24,7 @@ def test_cleanup_deletes_good_blob(monkeypatch: pytest.MonkeyPatch) -> None:
         runner.run("1#1 start")
         runner.take("copy ends", "1#1 pause")
         runner.run("1#1")
-        runner.take("1 clean late wakes")
+        runner.take("1 clean late begins")
         runner.run("1 clean")
 
     runner = _run(trace, _scenario("deadline 1", "replay 1", faults=1))
@@ -76,7 +76,7 @@ def test_cleanup_against_replay(monkeypatch: pytest.MonkeyPatch) -> None:
         runner.run("1 clean")
         runner.take("1 close dead_letters.write", "replay 1")
         runner.run("1#1 start")
-        runner.take("1 clean late wakes")
+        runner.take("1 clean late begins")
         for _ in range(3):
             if runner.take_if_possible("1 clean target.head") and runner.take_if_possible("1 clean target.abort"):
                 runner.run("1#1 ")
@@ -95,7 +95,7 @@ def test_cancel_during_start(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def trace(runner: TraceRunner) -> None:
         runner.take("event 1", "1 start twice", "1 start source.head", "1 start dead_letters.read_ended")
-        runner.take("1 start late wakes", "cancel 1", "1 start source.head unsent", "1 record dead_letters.write_ended")
+        runner.take("1 start late begins", "cancel 1", "1 start source.head unsent", "1 record dead_letters.write_ended")
         runner.run("1 settled")
         runner.run("1 clean")
         runner.run("1 close")
@@ -112,7 +112,7 @@ def test_late_activity(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def trace(runner: TraceRunner) -> None:
         runner.take("event 1", "1 start source.head", "1 start dead_letters.read_ended asleep after")
-        runner.take("1 start late wakes", "cancel 1", "1 start source.head unsent", "1 record dead_letters.write_ended")
+        runner.take("1 start late begins", "cancel 1", "1 start source.head unsent", "1 record dead_letters.write_ended")
         runner.run("1 settled")
         runner.run("1 clean")
         runner.run("1 close")
@@ -183,7 +183,7 @@ def test_letter_written_late(monkeypatch: pytest.MonkeyPatch) -> None:
         runner.run("1#1 start")
         runner.take("copy ends", "1#1 pause")
         runner.run("1#1")
-        runner.take("1 close late wakes", "1 close dead_letters.write")
+        runner.take("1 close late begins", "1 close dead_letters.write")
 
     runner = _run(trace, _scenario("deadline 1", "replay 1", faults=1))
     assert runner.finish() == ["verified"]
@@ -411,6 +411,48 @@ def test_lost_beside_its_discard(monkeypatch: pytest.MonkeyPatch) -> None:
             checker.check_final_state(broken.model, broken.state)
 
 
+def test_blocks_of_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of version 1 are staged when version 2 stages its own: neither commits a block of the other."""
+
+    def trace(runner: TraceRunner) -> None:
+        runner.take("event 1")
+        runner.run("1 start target.stage")
+        runner.run("1 start dead_letters")
+        runner.run("1 start source.head")
+        runner.take("1 start target.staged", "1 start target.stage", "1 start target.stage", "overwrite", "event 2")
+        runner.run("2 ")
+
+    runner = _run(trace, Scenario(BLOCKS, sizes=TwoBlocks(), unreduced=True))
+    assert runner.finish() == ["superseded", "verified"]
+    assert runner.complete_version() == 2
+    _assert_broken_by(simpler.blocks_have_no_version, trace, runner, monkeypatch, "not what its receipt says")
+
+
+def test_late_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A late activity stages a block that it had found missing, after the source changed and before the commit."""
+
+    def trace(runner: TraceRunner) -> None:
+        runner.take("event 1")
+        runner.run("1 start")
+        runner.take("1 stage dead_letters.read_ended", "1 stage target.staged asleep after", "1 stage late begins")
+        runner.run("1 stage")
+        _look(runner)
+        runner.take("1 start target.staged")
+        _look(runner)
+        runner.take("overwrite", "1 stage late wakes")
+        runner.run("1 stage")
+        runner.take("1 start target.commit")
+
+    sizes = TwoBlocks(in_lanes=True)
+    runner = _run(trace, Scenario(BLOCKS, sizes=sizes, faults=1, unreduced=True))
+    assert runner.finish() == ["verified", "verified"]
+    _assert_broken_by(simpler.blocks_are_not_pinned, trace, runner, monkeypatch, "not what its receipt says")
+
+
+def _look(runner: TraceRunner) -> None:
+    runner.take("1 start target.head", "1 start dead_letters.read_ended", "1 start source.head")
+
+
 def _scenario(
     *script: str, faults: int = 0, failures: int = 0, versions: int = 1, routes: tuple[str, ...] = ("route",)
 ) -> Scenario:
@@ -427,7 +469,7 @@ def _fail_at_deadline(runner: TraceRunner, *then: str) -> None:
 
 
 def _aborts_of_the_late_cleaning(runner: TraceRunner) -> int:
-    return runner.path[runner.path.index("1 clean late wakes") :].count("1 clean target.abort")
+    return runner.path[runner.path.index("1 clean late begins") :].count("1 clean target.abort")
 
 
 def _run(trace: Trace, scenario: Scenario, *, lenient: bool = False) -> TraceRunner:

@@ -29,7 +29,7 @@ class TraceRunner:
             self._take(step)
 
     def _is_normal(self, step: Step, prefix: str) -> bool:
-        return step.label.startswith(prefix) and not step.fault and not step.label.endswith("wakes")
+        return step.label.startswith(prefix) and not step.fault and not step.label.endswith((" wakes", " begins"))
 
     def take_if_possible(self, label: str) -> bool:
         """Take the step with this label if it is possible; return whether it was."""
