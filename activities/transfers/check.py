@@ -17,7 +17,7 @@ async def run_check(ports: Ports, run: Run) -> Outcome:
     except Failure as failure:
         return failure_outcome(failure)
     if target is not None and is_in_progress(target, run.transfer.etag):
-        return waiting_outcome(route, run, target)
+        return waiting_outcome(ports, route, run, target)
     if target is not None and (target.source_etag, target.copy_status) == (run.transfer.etag, CopyStatus.FAILED):
         detail = target.copy_detail or "the service reported no reason"
         return Outcome(Verdict.RETRYABLE, reason=Reason.COPY_FAILED, detail=detail)

@@ -4,7 +4,7 @@ from ports.services import Ports
 from rules import events
 from rules.errors import Failure, Permanent, Reason
 from rules.routes.model import Engine, EnginePreference, Route
-from rules.transfers.decisions import TargetBlob, is_ours
+from rules.transfers.decisions import TargetBlob
 from rules.transfers.model import Outcome, Run, Transfer, Verdict
 
 NOT_ALLOWED = Outcome(
@@ -27,18 +27,16 @@ def failure_outcome(failure: Failure) -> Outcome:
     return Outcome(verdict, reason=failure.reason, detail=str(failure))
 
 
-def waiting_outcome(route: Route, run: Run, target: TargetBlob) -> Outcome:
+def waiting_outcome(ports: Ports, route: Route, run: Run, target: TargetBlob) -> Outcome:
     """The progress of a pending copy, with the service's message if it reports a problem."""
-    # Another transfer replaces its own copy.
-    may_replace = (
-        is_ours(target, run.transfer) and route.engine is EnginePreference.AUTO and Engine.BLOCKS not in run.refused
-    )
+    may_replace = route.engine is EnginePreference.AUTO and Engine.BLOCKS not in run.refused
     return Outcome(
         Verdict.WAITING,
         engine=Engine.ASYNC,
         size=target.total,
         copied=target.copied,
         detail=target.copy_detail,
-        has_fallback=may_replace,
+        copy_id=target.copy_id or "",
+        patience=ports.times.patience if may_replace else None,
         refused=run.refused,
     )

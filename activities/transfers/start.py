@@ -24,7 +24,6 @@ from rules.transfers.decisions import (
     decide,
     is_in_progress,
     is_in_the_way,
-    is_ours,
 )
 from rules.transfers.model import Lane, Outcome, Run, Verdict
 from rules.transfers.policies import MAX_COPY_ATTEMPTS, MAX_LOOKS, STAGING_TIME
@@ -94,8 +93,9 @@ class _Start:
         began_at, self.is_complete = self.ports.monotonic(), False
         transfer = self.run.transfer
         target = None if blind else await self.ports.target.head(transfer.target_blob)
-        if target is not None and is_in_progress(target, transfer.etag) and not self._replaces(target):
-            return waiting_outcome(self.requests.route, self.run, target)
+        is_slow = target is not None and target.copy_id == self.run.slow_copy
+        if target is not None and is_in_progress(target, transfer.etag) and not is_slow:
+            return waiting_outcome(self.ports, self.requests.route, self.run, target)
         source, ended = await asyncio.gather(
             self.ports.source.head(transfer.source_blob), self.ports.dead_letters.read_ended(transfer.id)
         )
@@ -111,10 +111,6 @@ class _Start:
         if may_be_echo:
             return None  # the target was read after the source, but an act needs the opposite order
         return await self._act(decision, _Look(source, target, began_at, blind))
-
-    def _replaces(self, target: TargetBlob) -> bool:
-        """Whether the pending copy is the one of this transfer that was too slow."""
-        return Engine.ASYNC in self.run.refused and is_ours(target, self.run.transfer)
 
     def _pause_after(self, verdict: Verdict) -> int:
         """Seconds before the next look."""

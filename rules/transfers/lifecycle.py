@@ -235,12 +235,16 @@ def _count_copy(run: Run, outcome: Outcome, now: datetime) -> Run:
 def _wait_for_copy(run: Run, outcome: Outcome, now: datetime) -> Run:
     elapsed = now - (run.copying_at or now)
     left = timedelta(seconds=_seconds_left(run, now))
-    if run.progressed_at and now - run.progressed_at >= policies.STALL:
+    patience = outcome.patience
+    # Without another engine, a copy that has not begun may still be queued.
+    since = run.progressed_at or (None if patience is None else run.copying_at)
+    limit = policies.STALL if patience is None else patience
+    if since and now - since >= limit:
         report = f"; the service reports: {run.detail}" if run.detail else ""
-        trouble = f"no progress for {policies.STALL}{report}"
-        return _hand_over(run, trouble) if outcome.has_fallback else give_up(run, Reason.COPY_FAILED, trouble)
-    if outcome.has_fallback and policies.is_too_slow(run.copied, run.size, elapsed, left):
-        return _hand_over(run, f"{run.copied} of {run.size} bytes in {elapsed} are too slow for the deadline")
+        trouble = f"no progress for {limit}{report}"
+        return give_up(run, Reason.COPY_FAILED, trouble) if patience is None else _hand_over(run, outcome, trouble)
+    if patience is not None and elapsed > patience / 3 and policies.is_too_slow(run.copied, run.size, elapsed, left):
+        return _hand_over(run, outcome, f"{run.copied} of {run.size} bytes in {elapsed} are too slow for the deadline")
     pause = policies.next_poll(run.polls, run.copied, run.size, elapsed.total_seconds())
     return replace(
         run,
@@ -250,10 +254,14 @@ def _wait_for_copy(run: Run, outcome: Outcome, now: datetime) -> Run:
     )
 
 
-def _hand_over(run: Run, trouble: str) -> Run:
-    """Go back to `start`, which aborts the `async` copy and copies by blocks."""
+def _hand_over(run: Run, outcome: Outcome, trouble: str) -> Run:
+    """Go back to `start`, which aborts this one copy and copies by blocks.
+
+    Any other pending copy is newer, perhaps that of a resumed orchestration.
+    """
     note = f"the asynchronous copy was too slow, so the app copies by blocks: {trouble}"
-    return replace(run, step=Step.START, refused=(*run.refused, Engine.ASYNC), note=note[:MAX_DETAIL])
+    refused = (*(engine for engine in run.refused if engine is not Engine.ASYNC), Engine.ASYNC)
+    return replace(run, step=Step.START, refused=refused, slow_copy=outcome.copy_id, note=note[:MAX_DETAIL])
 
 
 def _begin_lanes(run: Run, outcome: Outcome, now: datetime) -> Run:

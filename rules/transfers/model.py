@@ -118,7 +118,8 @@ class Outcome:
     `ending` is set for `ended` and `superseded`; `reason` and `detail` explain the other verdicts. `size` and
     `copied` are bytes, `pause` is seconds. `began`: this step started the copy that the next one waits for.
     `lanes`: what is left to stage, or the progress of one lane. `refused`: the engines that this version cannot use.
-    `has_fallback`: if the pending copy is too slow, another engine may replace it.
+    `copy_id` is the pending copy. `patience`: how long it may make no progress before another engine replaces it; None
+    if there is none.
     """
 
     verdict: Verdict
@@ -133,7 +134,8 @@ class Outcome:
     began: bool = False
     lanes: tuple[Lane, ...] = ()
     refused: tuple[Engine, ...] = ()
-    has_fallback: bool = False
+    copy_id: str = ""
+    patience: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,7 @@ class Run:
     It holds everything that must survive `continue_as_new` and no secret, in under 16 KB of JSON. `first`: nothing
     was tried before, so `start` may act without a look. `first_look_at`: when the first step ended. `gone`,
     `settled`: the pause that the last `start` asked for with `Verdict.GONE` or `OCCUPIED` is over. `refused`: the
-    engines that this attempt does not use any more.
+    engines that this attempt does not use any more. `slow_copy`: the pending copy to replace.
     """
 
     transfer: Transfer
@@ -172,6 +174,7 @@ class Run:
     recorded: bool = False
     lanes: tuple[Lane, ...] = ()
     refused: tuple[Engine, ...] = ()
+    slow_copy: str = ""
     ending: Ending | None = None
     reason: Reason | None = None
     detail: str = ""

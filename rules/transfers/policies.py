@@ -17,8 +17,6 @@ MAX_RESUMES = 5
 METADATA_LIMIT = 8 * 1024
 DEADLINES = {Engine.SYNC: timedelta(hours=1), Engine.ASYNC: timedelta(hours=24), Engine.BLOCKS: timedelta(hours=24)}
 STALL = timedelta(minutes=30)
-# A slower pace than the deadline allows counts only after this time.
-PACE_KNOWN_AFTER = timedelta(minutes=10)
 TIB = 1024**4
 # An activity begins no block after the first time in seconds, and abandons a block after the second. Both together are less than
 # `functionTimeout`. They may be long: a late block changes nothing that a reader or the protocol sees.
@@ -47,6 +45,14 @@ class Times:
         If a function exceeds `functionTimeout`, the host stops its worker and with it every other function.
         """
         return 3 * self.timeout
+
+    @property
+    def patience(self) -> timedelta:
+        """How long an `async` copy may make no progress before blocks replace it: 30 minutes with the default window.
+
+        After a third of it, a pace that misses the deadline is reason enough.
+        """
+        return timedelta(seconds=120 * self.window)
 
     @property
     def recheck(self) -> int:
@@ -109,16 +115,13 @@ def next_poll(polls: int, copied: int, total: int | None, elapsed: float) -> int
 def is_too_slow(copied: int, total: int | None, elapsed: timedelta, left: timedelta) -> bool:
     """Whether a pending copy cannot end before the deadline at its pace so far.
 
-    | time so far | bytes | too slow |
-    | --- | --- | --- |
-    | up to 10 min | any | no: the pace is not known |
-    | more | none, or the total is unknown | no: a stall is another matter |
-    | more | the rest takes up to the time left | no |
-    | more | the rest takes longer | yes |
+    | bytes | too slow |
+    | --- | --- |
+    | none, or the total is unknown | no: the pace is unknown |
+    | the rest takes up to the time left | no |
+    | the rest takes longer | yes |
     """
-    if elapsed <= PACE_KNOWN_AFTER or not copied or not total:
-        return False
-    return (total - copied) * elapsed / copied > left
+    return bool(copied) and total is not None and (total - copied) * elapsed / copied > left
 
 
 def deadline(configured: timedelta | None, engine: Engine | None, size: int | None = None) -> timedelta:

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from unittest import mock
 
-from rules.transfers import policies
+from rules.transfers.policies import Times
 from tests.protocol import checker
 from tests.protocol.checker import Violation
 from tests.protocol.model import Model
@@ -48,7 +49,7 @@ def explore(scenario: Scenario) -> Exploration:
     Raises:
         BrokenPromise: a check fails, or a path may be endless.
     """
-    with mock.patch.object(policies, "is_too_slow", return_value=True) if scenario.slow else nullcontext():
+    with mock.patch.object(Times, "patience", timedelta()) if scenario.slow else nullcontext():
         return _explore(Model(scenario))
 
 

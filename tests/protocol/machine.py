@@ -112,8 +112,9 @@ class Machine:
         self._outcomes.number(None)
         self.current_step = ""
         script = " ".join(scenario.script)
-        self._copies_once = not scenario.faults + scenario.failures and not any(
-            word in script for word in ("replay", "fail", "touch", "collect", "vanish", "lake")
+        repeats = ("replay", "fail", "touch", "collect", "vanish", "lake")
+        self._copies_once = not (
+            scenario.slow or scenario.faults or scenario.failures or any(word in script for word in repeats)
         )
         # Without these operations only a transfer's own activities access its records.
         self._records_are_private = (

@@ -83,7 +83,8 @@ class Model(Machine):
 
     def _may_fire(self, state: State, instance: Orchestration) -> bool:
         """Whether a pause may end: a look that would find the same as the last one is skipped."""
-        return instance.mark < 0 or instance.late or instance.mark != self._target_view(state.world)
+        is_slow = self.scenario.slow and self.cloud.view(state.world).status == "pending"
+        return is_slow or instance.mark < 0 or instance.late or instance.mark != self._target_view(state.world)
 
     def _service_steps(self, state: State) -> Iterator[Step]:
         view = self.cloud.view(state.world)

@@ -95,7 +95,9 @@ def test_cancel_during_start(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def trace(runner: TraceRunner) -> None:
         runner.take("event 1", "1 start twice", "1 start source.head", "1 start dead_letters.read_ended")
-        runner.take("1 start late begins", "cancel 1", "1 start source.head unsent", "1 record dead_letters.write_ended")
+        runner.take(
+            "1 start late begins", "cancel 1", "1 start source.head unsent", "1 record dead_letters.write_ended"
+        )
         runner.run("1 settled")
         runner.run("1 clean")
         runner.run("1 close")
@@ -112,7 +114,9 @@ def test_late_activity(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def trace(runner: TraceRunner) -> None:
         runner.take("event 1", "1 start source.head", "1 start dead_letters.read_ended asleep after")
-        runner.take("1 start late begins", "cancel 1", "1 start source.head unsent", "1 record dead_letters.write_ended")
+        runner.take(
+            "1 start late begins", "cancel 1", "1 start source.head unsent", "1 record dead_letters.write_ended"
+        )
         runner.run("1 settled")
         runner.run("1 clean")
         runner.run("1 close")
