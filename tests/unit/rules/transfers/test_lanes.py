@@ -50,6 +50,16 @@ def test_start_begins_the_lanes_and_counts_a_try() -> None:
     assert (run.copy_attempts, run.copying_at) == (1, NOW)
 
 
+def test_lanes_begin_eight_times_at_most() -> None:
+    """What the eighth have staged is committed."""
+    run = lifecycle.advance(replace(RUN, copy_attempts=MAX_COPY_ATTEMPTS - 1), STAGING, NOW)
+    assert (run.step, run.copy_attempts) == (Step.STAGE, MAX_COPY_ATTEMPTS)
+    run = lifecycle.advance(run, progress(Lane(5, 5), Lane(10, 10)), NOW)
+    assert run.step is Step.START
+    run = lifecycle.advance(run, STAGING, NOW)
+    assert end_of(run) == (State.DEAD_LETTERED, Reason.TARGET_CONFLICT)
+
+
 def test_the_time_since_the_copy_began_includes_earlier_lanes() -> None:
     run = lifecycle.advance(replace(staging(), step=Step.START), STAGING, after(hours=1))
     assert (run.copy_attempts, run.copying_at) == (2, NOW)
