@@ -150,10 +150,11 @@ class _Start:
             self.refusals.add(error, look.target, blind=look.blind)
 
     async def _copy(self, source: SourceBlob, look: _Look) -> Outcome | None:
-        if self.run.copy_attempts >= MAX_COPY_ATTEMPTS:
+        engine = self.requests.engine(source)
+        # What the last lanes have staged may still be committed; `lifecycle` begins no more of them.
+        if self.run.copy_attempts >= MAX_COPY_ATTEMPTS and engine is not Engine.BLOCKS:
             detail = f"copied {MAX_COPY_ATTEMPTS} times, but another writer always replaced it"
             return Outcome(Verdict.RETRYABLE, reason=Reason.TARGET_CONFLICT, detail=detail, size=source.size)
-        engine = self.requests.engine(source)
         if isinstance(engine, Reason):
             return self.requests.without_engine(engine, source, self.refusals.last)
         if engine is Engine.BLOCKS and not self.is_staged:

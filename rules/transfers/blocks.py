@@ -158,4 +158,6 @@ class Flow:
         """Return the flow after an answer that the service or the source is busy."""
         if self.halved:
             return self.succeeded()
-        return Flow(max(1, self.limit // 2), halved=True)
+        limit = max(1, self.limit // 2)
+        # Below zero, so that the round also takes in the answers to the other requests that are still in flight.
+        return Flow(limit, limit - self.limit + 1, halved=True)

@@ -266,6 +266,9 @@ def _hand_over(run: Run, outcome: Outcome, trouble: str) -> Run:
 
 def _begin_lanes(run: Run, outcome: Outcome, now: datetime) -> Run:
     """Stage the lanes. It counts as a try, since another writer may drop the staged blocks each time."""
+    if run.copy_attempts >= policies.MAX_COPY_ATTEMPTS:
+        trouble = f"tried {policies.MAX_COPY_ATTEMPTS} times, but another writer always removed the staged blocks"
+        return give_up(run, Reason.TARGET_CONFLICT, trouble)
     return replace(
         _with_lanes(run, outcome.lanes),
         state=check_transition(run.state, State.COPYING),

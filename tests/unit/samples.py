@@ -12,7 +12,7 @@ from rules.routes import names
 from rules.routes.model import Engine, Place, Route
 from rules.transfers import identity
 from rules.transfers.decisions import SourceBlob, TargetBlob
-from rules.transfers.model import Ending, Kind, Outcome, Run, Step, Successor, Transfer, Verdict
+from rules.transfers.model import Ending, Kind, Lane, Outcome, Run, Step, Successor, Transfer, Verdict
 from rules.transfers.states import State
 
 quick = settings(max_examples=100, deadline=None)
@@ -85,8 +85,21 @@ def endings() -> st.SearchStrategy[Ending]:
     )
 
 
+def refused_engines() -> st.SearchStrategy[tuple[Engine, ...]]:
+    return st.lists(st.sampled_from(Engine), max_size=3).map(tuple)
+
+
+def some_lanes() -> st.SearchStrategy[tuple[Lane, ...]]:
+    """Lanes in any condition, including impossible ones."""
+    numbers = st.integers(0, 50_000)
+    lane = st.builds(
+        Lane, numbers, numbers, st.integers(0, 2**50), st.integers(1, 32), st.integers(0, 8), st.none() | moments()
+    )
+    return st.lists(lane, max_size=4).map(tuple)
+
+
 def outcomes() -> st.SearchStrategy[Outcome]:
-    """Outcomes, including impossible ones."""
+    """Outcomes without lanes, including impossible ones."""
     fields: dict[str, st.SearchStrategy[Any]] = {
         "engine": st.sampled_from(Engine),
         "size": st.integers(0, 2**40),
@@ -96,6 +109,9 @@ def outcomes() -> st.SearchStrategy[Outcome]:
         "ending": endings(),
         "pause": st.integers(0, 90),
         "note": st.text(max_size=5),
+        "began": st.booleans(),
+        "refused": refused_engines(),
+        "has_fallback": st.booleans(),
     }
     return st.builds(_outcome, st.sampled_from(Verdict), st.fixed_dictionaries({}, optional=fields))
 
@@ -139,6 +155,8 @@ def runs() -> st.SearchStrategy[Run]:
         "updated_at": moments(),
         "cancelling": st.booleans(),
         "recorded": st.booleans(),
+        "lanes": some_lanes(),
+        "refused": refused_engines(),
         "ending": endings(),
         "reason": st.sampled_from(Reason),
         "detail": st.text(max_size=5),

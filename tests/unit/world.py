@@ -87,7 +87,8 @@ class World:
     @property
     def target_writes(self) -> list[str]:
         """The names of the requests that change a target, in order."""
-        return [name for name in self.request_names if name.startswith("target.") and name != "target.head"]
+        reads = {"target.head", "target.staged"}
+        return [name for name in self.request_names if name.startswith("target.") and name not in reads]
 
     def pass_time(self, seconds: float) -> None:
         """Advance the clock."""

@@ -17,9 +17,9 @@ from rules.errors import Reason
 from rules.routes import config, names
 from rules.routes.model import Engine, Place, Route
 from rules.transfers import lifecycle, status
-from rules.transfers.model import Ending, Outcome, Run, Step, Successor, Transfer, Verdict
+from rules.transfers.model import Ending, Lane, Outcome, Run, Step, Successor, Transfer, Verdict
 from rules.transfers.states import State
-from tests.unit.samples import ETAG, NOW, RUN, TRANSFER, moments, outcomes, quick, runs
+from tests.unit.samples import ETAG, NOW, RUN, TRANSFER, moments, outcomes, quick, runs, some_lanes
 
 
 def test_a_run_as_json() -> None:
@@ -57,9 +57,23 @@ def test_a_run_is_unchanged_after_encoding_and_decoding(run: Run) -> None:
 
 
 @quick
-@given(outcomes())
-def test_an_outcome_is_unchanged_after_encoding_and_decoding(outcome: Outcome) -> None:
-    assert decode(Outcome, json.dumps(encode(outcome))) == outcome
+@given(outcomes(), some_lanes())
+def test_an_outcome_is_unchanged_after_encoding_and_decoding(outcome: Outcome, lanes: tuple[Lane, ...]) -> None:
+    whole = replace(outcome, lanes=lanes)
+    assert decode(Outcome, json.dumps(encode(whole))) == whole
+
+
+def test_lanes_and_refused_engines_as_json() -> None:
+    """Without their defaults, so that the input of each activity stays short."""
+    run = replace(RUN, lanes=(Lane(0, 7), Lane(9, 14, 200, 32, 2, NOW)), refused=(Engine.SYNC,))
+    encoded = encode(run)
+    assert encoded["lanes"] == [
+        {"next": 0, "end": 7},
+        {"next": 9, "end": 14, "staged": 200, "flow": 32, "failures": 2, "due": "2026-11-24T19:02:44.120Z"},
+    ]
+    assert encoded["refused"] == ["sync"]
+    assert decode(Run, encoded) == run
+    assert decode(Run, {**encode(RUN), "lanes": [], "refused": []}) == RUN
 
 
 def test_fields_of_a_newer_release_are_ignored() -> None:
@@ -95,6 +109,18 @@ RUNS: list[tuple[str, Any, type[Exception]]] = [
     ("a duration without end", {"deadline": float("inf")}, ValueError),
     ("a duration that is not a number", {"deadline": float("nan")}, ValueError),
     ("an ending that is a number", {"ending": 7}, TypeError),
+    ("lanes that are missing", {"lanes": None}, TypeError),
+    ("lanes that are a number", {"lanes": 7}, TypeError),
+    ("lanes that are an object", {"lanes": {"next": 0, "end": 7}}, TypeError),
+    ("lanes that are text", {"lanes": "[]"}, TypeError),
+    ("a lane that is a number", {"lanes": [7]}, TypeError),
+    ("a lane that is no JSON", {"lanes": ["{"]}, ValueError),
+    ("a lane without an end", {"lanes": [{"next": 0}]}, TypeError),
+    ("a lane that begins with text", {"lanes": [{"next": "0", "end": 7}]}, TypeError),
+    ("a lane that is due at an invalid time", {"lanes": [{"next": 0, "end": 7, "due": "soon"}]}, ValueError),
+    ("a refused engine that is text", {"refused": "sync"}, TypeError),
+    ("an unknown refused engine", {"refused": ["sync", "fast"]}, ValueError),
+    ("a refused engine that is missing", {"refused": [None]}, ValueError),
 ]
 
 
@@ -171,7 +197,7 @@ def longest(character: str) -> Transfer:
 def test_the_longest_run_stays_under_16_kb_and_its_status_under_4_kb(character: str) -> None:
     """Also if the SDK encodes it twice."""
     detail, size = character * 9_999, 2**63
-    found = Outcome(Verdict.ENDED, Engine.ASYNC, size, size, Reason.DEADLINE_EXCEEDED, detail)
+    found = Outcome(Verdict.ENDED, Engine.ASYNC, size, size, Reason.DEADLINE_EXCEEDED, detail, refused=tuple(Engine))
     run = Run(
         longest(character),
         NOW,
@@ -185,6 +211,7 @@ def test_the_longest_run_stays_under_16_kb_and_its_status_under_4_kb(character: 
         progressed_at=NOW,
         cancelling=True,
         recorded=True,
+        lanes=(Lane(49_999, 50_000, 2**63, 32, 8, NOW),) * 4,
     )
     run = lifecycle.advance(
         run,
@@ -198,6 +225,7 @@ def test_the_longest_run_stays_under_16_kb_and_its_status_under_4_kb(character: 
         run, first=False, activity_failures=99, pause=750, note="index tags were not copied: the app may not write them"
     )
     assert run.step is Step.RECORD
+    assert (len(run.lanes), len(run.refused)) == (4, 3)
     assert run.ending
     assert len(run.ending.detail) == len(run.detail) == lifecycle.MAX_DETAIL
     assert len(json.dumps(json.dumps(encode(run)))) < 16 * 1_024

@@ -6,12 +6,12 @@ from activities.transfers.check import run_check
 from activities.transfers.start import run_start
 from adapters.translation import TARGET_HEAD, error_for_answer
 from rules.errors import Reason
-from rules.routes.model import Engine
-from rules.transfers import lifecycle, status
+from rules.routes.model import Engine, EnginePreference
+from rules.transfers import identity, lifecycle, status
 from rules.transfers.model import Kind, Outcome, Run, Step, Transfer, Verdict
 from rules.transfers.states import State
-from tests.unit.samples import NOW
-from tests.unit.world import CONTENT, World
+from tests.unit.samples import NOW, ROUTE
+from tests.unit.world import CONTENT, World, with_engine
 
 
 async def begin_copy(world: World) -> Transfer:
@@ -32,8 +32,27 @@ async def test_a_pending_copy_costs_one_head_and_reports_its_progress(world: Wor
     assert item.copy is not None
     world.storage.blobs[transfer.target_blob] = replace(item, copy=replace(item.copy, copied=4))
     outcome = await check(world, transfer)
-    assert outcome == Outcome(Verdict.WAITING, engine=Engine.ASYNC, size=len(CONTENT), copied=4)
+    assert outcome == Outcome(Verdict.WAITING, engine=Engine.ASYNC, size=len(CONTENT), copied=4, has_fallback=True)
     assert world.request_names == ["target.head"]
+
+
+async def test_a_pending_copy_has_a_fallback_if_it_is_ours_and_blocks_are_allowed(world: World) -> None:
+    transfer = await begin_copy(world)
+    run = Run(transfer, NOW, first=False)
+    refused = await run_check(world.ports, replace(run, refused=(Engine.BLOCKS,)))
+    assert (refused.has_fallback, refused.refused) == (False, (Engine.BLOCKS,))
+    renamed = replace(ROUTE, name="renamed")
+    forced = with_engine(EnginePreference.ASYNC, name="forced")
+    world.ports = replace(world.ports, routes=(ROUTE, renamed, forced))
+    for route in (renamed, forced):
+        other = await check(world, identity.transfer(route, transfer.name, transfer.etag))
+        assert (other.verdict, other.has_fallback) == (Verdict.WAITING, False)
+
+
+async def test_a_pending_copy_of_a_forced_engine_has_no_fallback() -> None:
+    world = World((with_engine(EnginePreference.ASYNC),))
+    outcome = await check(world, await begin_copy(world))
+    assert (outcome.verdict, outcome.has_fallback) == (Verdict.WAITING, False)
 
 
 async def test_the_services_message_about_a_pending_copy_is_shown(world: World) -> None:

@@ -14,6 +14,7 @@ from adapters.translation import (
     TARGET_CLEAR,
     TARGET_COPY,
     TARGET_HEAD,
+    TARGET_STAGE,
     error_for_answer,
     error_for_no_answer,
 )
@@ -601,22 +602,27 @@ class TestRefusal:
 
 
 class TestEngines:
-    """Rule 16: which engine, and when the other one is tried."""
+    """Rule 16: which engine, and when the next one is tried."""
 
-    async def test_auto_tries_the_other_engine_once_if_the_target_cannot_read_the_source(self, world: World) -> None:
+    async def test_auto_tries_each_engine_once_if_the_target_cannot_read_the_source(self, world: World) -> None:
         """A firewall may allow one of them only."""
         transfer = world.put()
         world.refuse(TARGET_COPY, UNVERIFIED, times=1)
+        world.refuse(TARGET_STAGE, UNVERIFIED, times=1)
         outcome = await start(world, transfer)
         assert (outcome.verdict, outcome.engine) == (Verdict.WAITING, Engine.ASYNC)
-        assert world.target_writes == ["target.copy", "target.copy"]
+        assert outcome.refused == (Engine.SYNC, Engine.BLOCKS)
+        assert world.target_writes == ["target.copy", "target.stage", "target.copy"]
 
     @pytest.mark.parametrize("status", [401, 403, 404, 409])
-    async def test_a_source_refused_to_one_engine_is_tried_with_the_other(self, world: World, status: int) -> None:
+    async def test_a_source_refused_to_sync_is_copied_by_blocks(self, world: World, status: int) -> None:
         transfer = world.put()
         world.refuse(TARGET_COPY, error_for_answer(TARGET_COPY, status, CANNOT_VERIFY_SOURCE), times=1)
-        assert (await start(world, transfer)).engine is Engine.ASYNC
-        assert world.target_writes == ["target.copy", "target.copy"]
+        outcome = await start(world, transfer)
+        assert (outcome.verdict, outcome.engine) == (Verdict.VERIFIED, Engine.BLOCKS)
+        assert outcome.refused == (Engine.SYNC,)
+        assert world.target_writes == ["target.copy", "target.stage", "target.commit"]
+        assert world.storage.blobs[transfer.target_blob].content == CONTENT
 
     @pytest.mark.parametrize("status", [408, 429, 500, 503])
     async def test_a_busy_source_is_retryable_with_the_same_engine(self, world: World, status: int) -> None:
@@ -627,28 +633,44 @@ class TestEngines:
         assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.THROTTLED)
         assert world.target_writes == ["target.copy"]
 
-    async def test_a_source_refused_to_both_engines_is_retryable(self, world: World) -> None:
+    async def test_a_source_refused_to_all_engines_is_retryable(self, world: World) -> None:
         transfer = world.put()
         world.refuse(TARGET_COPY, UNVERIFIED)
+        world.refuse(TARGET_STAGE, UNVERIFIED)
         outcome = await start(world, transfer)
         assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.SOURCE_UNREADABLE)
-        assert "async, sync" in outcome.detail
-        assert world.target_writes == ["target.copy", "target.copy"]
+        assert "async, blocks, sync" in outcome.detail
+        assert world.target_writes == ["target.copy", "target.stage", "target.copy"]
 
-    @pytest.mark.parametrize("engine", [EnginePreference.SYNC, EnginePreference.ASYNC])
-    async def test_a_forced_engine_never_falls_back(self, engine: EnginePreference) -> None:
+    @pytest.mark.parametrize(
+        ("engine", "write"),
+        [
+            (EnginePreference.SYNC, "target.copy"),
+            (EnginePreference.ASYNC, "target.copy"),
+            (EnginePreference.BLOCKS, "target.stage"),
+        ],
+    )
+    async def test_a_forced_engine_never_falls_back(self, engine: EnginePreference, write: str) -> None:
         world = World((with_engine(engine),))
         transfer = world.put()
         world.refuse(TARGET_COPY, UNVERIFIED)
+        world.refuse(TARGET_STAGE, UNVERIFIED)
         outcome = await start(world, transfer)
         assert (outcome.verdict, outcome.reason) == (Verdict.RETRYABLE, Reason.SOURCE_UNREADABLE)
-        assert world.target_writes == ["target.copy"]
+        assert world.target_writes == [write]
 
-    async def test_an_append_blob_has_no_other_engine_than_async(self, world: World) -> None:
-        transfer = world.put(kind=Kind.APPEND)
+    @pytest.mark.parametrize("kind", [Kind.PAGE, Kind.APPEND])
+    async def test_a_blob_of_another_type_refused_to_async_becomes_a_block_blob_with_a_note(
+        self, world: World, kind: Kind
+    ) -> None:
+        transfer = world.put(kind=kind)
         world.refuse(TARGET_COPY, UNVERIFIED)
-        assert (await start(world, transfer)).reason is Reason.SOURCE_UNREADABLE
-        assert world.target_writes == ["target.copy"]
+        outcome = await start(world, transfer)
+        assert (outcome.verdict, outcome.engine) == (Verdict.VERIFIED, Engine.BLOCKS)
+        assert outcome.note == f"the target is a block blob, the source a {kind}"
+        assert world.target_writes == ["target.copy", "target.stage", "target.commit"]
+        item = world.storage.blobs[transfer.target_blob]
+        assert (item.kind, item.content) == (Kind.BLOCK, CONTENT)
 
     @pytest.mark.parametrize("kind", [Kind.PAGE, Kind.APPEND])
     async def test_a_forced_sync_that_cannot_carry_the_blob_is_unsupported(self, kind: Kind) -> None:
@@ -788,10 +810,23 @@ class TestUnfinishedUpload:
     ALREADY_EXISTS = error_for_answer(TARGET_COPY, 409, "BlobAlreadyExists")
 
     @pytest.mark.parametrize(("first", "acts"), [(True, 3), (False, 2)])
-    async def test_it_is_permanent_after_two_looks_that_show_nothing(
+    async def test_auto_commits_blocks_after_two_looks_that_show_nothing(
         self, world: World, acts: int, *, first: bool
     ) -> None:
-        """The detail says what it may be and what to do. A blind first copy does not count."""
+        """Only a commit of blocks replaces an unfinished upload. A blind first copy does not count."""
+        transfer = world.put()
+        world.refuse(TARGET_COPY, self.ALREADY_EXISTS)
+        outcome = await start(world, transfer, first=first)
+        assert (outcome.verdict, outcome.engine) == (Verdict.VERIFIED, Engine.BLOCKS)
+        assert world.target_writes == [*["target.copy"] * acts, "target.stage", "target.commit"]
+        assert world.storage.blobs[transfer.target_blob].content == CONTENT
+
+    @pytest.mark.parametrize(("first", "acts"), [(True, 3), (False, 2)])
+    async def test_a_forced_engine_is_permanent_after_two_looks_that_show_nothing(
+        self, acts: int, *, first: bool
+    ) -> None:
+        """The detail says what it may be and what to do."""
+        world = World((with_engine(EnginePreference.SYNC),))
         transfer = world.put()
         world.refuse(TARGET_COPY, self.ALREADY_EXISTS)
         outcome = await start(world, transfer, first=first)

@@ -163,8 +163,8 @@ BAD_FIELDS: dict[str, tuple[Any, str]] = {
     "a name that is a number": ({**route(), "name": 7}, "route 1: `name` must be a string"),
     "a suffix that is null": (route(suffix=None), "route 1: `suffix` must be a string"),
     "an unknown engine": (
-        route(engine="blocks"),
-        "route 'default': unknown engine 'blocks'; use one of auto, sync, async",
+        route(engine="fast"),
+        "route 'default': unknown engine 'fast'; use one of auto, sync, async, blocks",
     ),
     "an unknown tier": (route(tier="Archive"), "route 'default': unknown tier 'Archive'; use one of Hot, Cool, Cold"),
     "a deadline in words": (

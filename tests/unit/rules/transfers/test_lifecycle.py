@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from rules.errors import Reason
 from rules.routes.model import Engine
-from rules.transfers import lifecycle, policies
-from rules.transfers.model import Ending, Outcome, Run, Step, Successor, Verdict
+from rules.transfers import lifecycle, policies, status
+from rules.transfers.model import Ending, Lane, Outcome, Run, Step, Successor, Verdict
 from rules.transfers.states import FINAL, TRANSITIONS, State
 from tests.unit.samples import NEWER, NOW, RUN, TRANSFER, after, outcomes, quick, runs
 
@@ -27,16 +27,22 @@ OVERWRITTEN_AGAIN = Outcome(
 )
 OVERWRITTEN = Outcome(Verdict.SUPERSEDED, ending=Ending(State.SUPERSEDED, successor=Successor(NEWER)))
 CANCELLED_BEFORE = Outcome(Verdict.ENDED, ending=Ending(State.CANCELLED))
+LANES = (Lane(0, 2), Lane(2, 4))
+STAGING = Outcome(Verdict.STAGING, engine=Engine.BLOCKS, size=40, lanes=LANES)
+STAGED = replace(STAGING, lanes=(Lane(2, 2, 20), Lane(4, 4, 20)))
+LANE_STAGED = replace(STAGING, lanes=(Lane(2, 2, 20),))
+LANE_BUSY = Outcome(Verdict.RETRYABLE, reason=Reason.THROTTLED, detail="busy", lanes=(LANES[0],))
 DONE = Outcome(Verdict.DONE)
 SETTLE = Outcome(Verdict.DONE, pause=90)
 LATE = timedelta(days=7)
+COPY_PHASE = {Step.START, Step.STAGE, Step.CHECK}
 
 
 def at(step: Step, **changes: Any) -> Run:
     """A run before this step; from `record` on it ends with a dead letter."""
     ending = Ending(State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="busy")
-    common = {"ending": None if step in {Step.START, Step.CHECK} else ending}
-    state = State.COPYING if step is Step.CHECK else State.ACCEPTED
+    common = {"ending": None if step in COPY_PHASE else ending}
+    state = State.COPYING if step in {Step.STAGE, Step.CHECK} else State.ACCEPTED
     return replace(RUN, step=step, state=state, **{**common, **changes})
 
 
@@ -153,7 +159,10 @@ class Simulation:
     def fail(self, times: int = 1, detail: str = "the host failed") -> "Simulation":
         """The activity of the step raises this many times."""
         for _ in range(times):
-            self.run = lifecycle.handle_failure(self.run, detail, self.now)
+            if self.run.lanes and self.run.step is Step.STAGE:
+                self.run = lifecycle.handle_lane_failure(self.run, self.run.lanes[0], detail, self.now)
+            else:
+                self.run = lifecycle.handle_failure(self.run, detail, self.now)
             self.now += timedelta(seconds=self.run.pause)
         return self
 
@@ -313,10 +322,55 @@ def test_a_stalled_copy_is_dead_lettered_with_the_report_of_the_service() -> Non
     assert simulation.run.ending.detail == "no progress for 0:30:00; the service reports: 502 BadGateway"
 
 
+WITH_FALLBACK = replace(WAITING, has_fallback=True)
+
+
+def test_a_stalled_copy_is_handed_over_to_blocks() -> None:
+    """The note says so in the API, also at the end."""
+    stalled = replace(WITH_FALLBACK, copied=900, detail="502 BadGateway")
+    simulation = Simulation().apply(replace(WITH_FALLBACK, began=True), stalled)
+    while simulation.run.step is Step.CHECK:
+        simulation.apply(stalled)
+    assert timedelta(minutes=30) <= simulation.now - NOW <= timedelta(minutes=32)
+    assert (simulation.run.step, simulation.run.pause, simulation.run.ending) == (Step.START, 0, None)
+    assert simulation.run.refused == (Engine.ASYNC,)
+    assert "no progress for 0:30:00; the service reports: 502 BadGateway" in simulation.run.note
+    verified = replace(VERIFIED, engine=Engine.BLOCKS, refused=simulation.run.refused)
+    assert simulation.apply(verified).end == (State.VERIFIED, None)
+    assert "copies by blocks" in status.progress(simulation.run)["detail"]
+
+
+def test_a_copy_too_slow_for_its_deadline_is_handed_over_early() -> None:
+    simulation = Simulation().apply(replace(WITH_FALLBACK, began=True, size=1_000_000))
+    while simulation.run.step is Step.CHECK:
+        copied = int((simulation.now - NOW).total_seconds())  # a byte a second, but 24 h have 86,400 seconds
+        simulation.apply(replace(WITH_FALLBACK, size=1_000_000, copied=copied))
+    assert timedelta(minutes=10) < simulation.now - NOW <= timedelta(minutes=12)
+    assert (simulation.run.step, simulation.run.refused) == (Step.START, (Engine.ASYNC,))
+    assert "too slow for the deadline" in simulation.run.note
+
+
+def test_a_copy_that_is_too_slow_and_has_no_fallback_goes_on() -> None:
+    """It may become faster."""
+    simulation = Simulation().apply(replace(BEGAN, size=1_000_000))
+    while simulation.now - NOW < timedelta(hours=6):
+        copied = int((simulation.now - NOW).total_seconds())
+        simulation.apply(replace(WAITING, size=1_000_000, copied=copied))
+    assert (simulation.run.step, simulation.run.refused) == (Step.CHECK, ())
+
+
+def test_start_decides_which_engines_stay_refused() -> None:
+    run = lifecycle.advance(at(Step.START), replace(BUSY, refused=(Engine.SYNC,)), NOW)
+    assert run.refused == (Engine.SYNC,)
+    assert lifecycle.advance(replace(run, step=Step.CHECK), WAITING, NOW).refused == (Engine.SYNC,)
+    assert lifecycle.advance(run, BUSY, NOW).refused == ()
+
+
 def test_a_copy_without_any_progress_yet_is_not_stalled() -> None:
     """The service may run the copies of one account one after another."""
-    simulation = Simulation().apply(*[WAITING] * 200)
-    assert simulation.now - NOW > timedelta(hours=3)
+    simulation = Simulation().apply(WAITING)
+    while simulation.now - NOW < timedelta(hours=12):
+        simulation.apply(WAITING)
     assert simulation.run.step is Step.CHECK
 
 
@@ -487,8 +541,8 @@ def test_a_failed_transfer_that_clean_finds_complete_is_verified() -> None:
 
 
 @pytest.mark.parametrize("step", Step)
-def test_only_start_and_check_are_in_the_copy_phase(step: Step) -> None:
-    assert lifecycle.in_copy_phase(at(step)) is (step in {Step.START, Step.CHECK})
+def test_only_start_stage_and_check_are_in_the_copy_phase(step: Step) -> None:
+    assert lifecycle.in_copy_phase(at(step)) is (step in COPY_PHASE)
 
 
 @pytest.mark.parametrize("step", Step)
@@ -579,12 +633,13 @@ def test_a_detail_is_shortened_and_a_note_is_kept() -> None:
     [
         (Engine.SYNC, NOW, after(minutes=30)),
         (Engine.SYNC, after(hours=3), after(hours=3.5)),
+        (Engine.BLOCKS, after(hours=3), after(hours=3.5)),
         (Engine.ASYNC, NOW, after(hours=24)),
         (Engine.ASYNC, after(hours=23.9), after(hours=24.4)),
     ],
 )
 def test_a_sas_expires_as_early_as_the_engine_allows(engine: Engine, now: datetime, until: datetime) -> None:
-    """Rule 14: after 30 minutes for `sync`, at the deadline for `async`."""
+    """Rule 14: after 30 minutes for `sync` and `blocks`, at the deadline for `async`."""
     assert lifecycle.sas_expiry(replace(RUN, first_look_at=NOW), engine, now) == until
 
 
@@ -603,6 +658,11 @@ LIKELY = [
     GONE,
     OCCUPIED,
     CANCELLED_BEFORE,
+    replace(WAITING, copied=9, has_fallback=True),
+    STAGING,
+    STAGED,
+    LANE_STAGED,
+    LANE_BUSY,
     DONE,
     SETTLE,
 ]

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from rules.routes.model import Blob, Engine, EnginePreference, Place
-from rules.transfers.model import Kind, Run, Step
+from rules.transfers.model import Kind, Lane, Run, Step
 from rules.transfers.states import State
 from tests.unit.samples import NAME, NOW, ROUTE, RUN, SOURCE_HOST, TARGET_HOST, TRANSFER
 
@@ -101,12 +101,16 @@ def test_stored_names_never_change() -> None:
         "pause",
         "cancelling",
         "recorded",
+        "lanes",
+        "refused",
         "ending",
         "reason",
         "detail",
         "note",
         "schema",
     ]
-    assert (list(Engine), list(EnginePreference)) == (["sync", "async"], ["auto", "sync", "async"])
+    assert [field.name for field in fields(Lane)] == ["next", "end", "staged", "flow", "failures", "due"]
+    assert list(Engine) == ["sync", "async", "blocks"]
+    assert list(EnginePreference) == ["auto", "sync", "async", "blocks"]
     assert list(Kind) == ["BlockBlob", "AppendBlob", "PageBlob"]
-    assert list(Step) == ["start", "check", "record", "clean", "close"]
+    assert list(Step) == ["start", "stage", "check", "record", "clean", "close"]
