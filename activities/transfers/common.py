@@ -21,15 +21,19 @@ def current_route(ports: Ports, run: Run) -> Route | None:
     return route if isinstance(transfer, Transfer) and transfer == run.transfer else None
 
 
-def failure_outcome(failure: Failure) -> Outcome:
+def failure_outcome(failure: Failure, refused: tuple[Engine, ...] = ()) -> Outcome:
     """A storage failure as a value, because Durable Functions keeps only the text of an exception."""
     verdict = Verdict.PERMANENT if isinstance(failure, Permanent) else Verdict.RETRYABLE
-    return Outcome(verdict, reason=failure.reason, detail=str(failure))
+    return Outcome(verdict, reason=failure.reason, detail=str(failure), refused=refused)
+
+
+def may_use_blocks(route: Route, run: Run) -> bool:
+    """Whether blocks may replace a pending copy."""
+    return route.engine is EnginePreference.AUTO and Engine.BLOCKS not in run.refused
 
 
 def waiting_outcome(ports: Ports, route: Route, run: Run, target: TargetBlob) -> Outcome:
     """The progress of a pending copy, with the service's message if it reports a problem."""
-    may_replace = route.engine is EnginePreference.AUTO and Engine.BLOCKS not in run.refused
     return Outcome(
         Verdict.WAITING,
         engine=Engine.ASYNC,
@@ -37,6 +41,6 @@ def waiting_outcome(ports: Ports, route: Route, run: Run, target: TargetBlob) ->
         copied=target.copied,
         detail=target.copy_detail,
         copy_id=target.copy_id or "",
-        patience=ports.times.patience if may_replace else None,
+        patience=ports.times.patience if may_use_blocks(route, run) else None,
         refused=run.refused,
     )

@@ -41,7 +41,7 @@ async def run_start(ports: Ports, run: Run) -> Outcome:
     try:
         return await start.execute()
     except Failure as failure:
-        return replace(failure_outcome(failure), size=start.size, refused=start.requests.refused)
+        return replace(failure_outcome(failure, start.requests.refused), size=start.size)
 
 
 @dataclass(frozen=True, slots=True)

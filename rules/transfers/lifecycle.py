@@ -173,7 +173,7 @@ def _apply_findings(run: Run, outcome: Outcome, now: datetime) -> Run:
         engine=outcome.engine or run.engine,
         size=outcome.size if outcome.size is not None else run.size,
         copied=outcome.copied if outcome.verdict is Verdict.WAITING else run.copied,
-        refused=outcome.refused if run.step is Step.START else run.refused,
+        refused=outcome.refused,
         progressed_at=now if progressed else run.progressed_at,
         reason=outcome.reason,
         detail=outcome.detail[:MAX_DETAIL],

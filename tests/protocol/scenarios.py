@@ -97,9 +97,7 @@ CASES = [
     *_blocks("vanished", "overwrite", "vanish", states=(4_000, 4_700), ends=(10, 25)),
     *_blocks("renamed", versions=1, routes=RENAMED, states=(480, 1_300), ends=(8, 18)),
     *_blocks("onto_a_lake_file", "lake", versions=1, states=(70, 70), ends=(2, 2)),
-    *_handed_over("overwritten", "overwrite", states=(930, 930), ends=(7, 7)),
-    *_handed_over("renamed", "fail", versions=1, routes=RENAMED, states=(3_700, 3_700), ends=(6, 6)),
-    *_handed_over("failed", "overwrite", "fail", "deadline 1", states=(10_000, 10_000), ends=(60, 60)),
+    *_handed_over("one", versions=1, faults=1, states=(2_300, 2_800), ends=(50, 80)),
     _case("event_twice", ASYNC, "redeliver 1", "cancel 1", versions=1, interleaved=True, states=370, ends=14),
 ]
 
@@ -121,7 +119,6 @@ HOST_FAILS = [
     _host_fails("async_cancelled_twice", states=10_000, ends=119),
     _host_fails("blocks_one", states=550, ends=12),
     _host_fails("lanes_one", states=780, ends=18),
-    _host_fails("blocks_after_async_renamed", states=100, ends=1),
 ]
 
 # These take minutes (EXPLORE=long).
@@ -137,9 +134,13 @@ LONG = [
     _case("route_renamed_overwritten", SYNC, "overwrite", routes=RENAMED, states=23_000, ends=12),
     *_blocks("overwritten", "overwrite", faults=1, states=(63_000, 88_000), ends=(295, 450)),
     *_blocks("onto_a_lake_file_one_fault", "lake", versions=1, faults=1, states=(11_000, 11_000), ends=(100, 100)),
+    *_handed_over("overwritten", "overwrite", states=(9_700, 10_800), ends=(16, 23)),
+    *_handed_over("renamed", "fail", versions=1, routes=RENAMED, states=(78_000, 78_000), ends=(38, 38)),
+    *_handed_over("failed", "overwrite", "fail", "deadline 1", states=(10_000, 10_000), ends=(60, 60)),
     *_handed_over("cancelled", "cancel 1", "replay 1", versions=1, faults=1, states=(4_700, 5_500), ends=(170, 205)),
     _host_fails("lanes_cancelled_replayed", states=100, ends=1),
     _host_fails("lanes_removed", states=100, ends=1),
+    _host_fails("blocks_after_async_one", states=100, ends=1),
     _host_fails("sync_removed", states=42_000, ends=140),
     _host_fails("sync_cancelled_replayed", states=22_000, ends=100),
     _host_fails("sync_failed_replayed", states=15_000, ends=65),

@@ -111,7 +111,8 @@ def outcomes() -> st.SearchStrategy[Outcome]:
         "note": st.text(max_size=5),
         "began": st.booleans(),
         "refused": refused_engines(),
-        "has_fallback": st.booleans(),
+        "copy_id": st.text(max_size=5),
+        "patience": st.none() | st.timedeltas(timedelta(), timedelta(hours=1)),
     }
     return st.builds(_outcome, st.sampled_from(Verdict), st.fixed_dictionaries({}, optional=fields))
 

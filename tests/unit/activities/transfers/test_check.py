@@ -2,13 +2,17 @@
 
 from dataclasses import replace
 
+import pytest
+
 from activities.transfers.check import run_check
 from activities.transfers.start import run_start
 from adapters.translation import TARGET_HEAD, error_for_answer
 from rules.errors import Reason
 from rules.routes.model import Engine, EnginePreference
 from rules.transfers import identity, lifecycle, status
+from rules.transfers.decisions import CopyStatus
 from rules.transfers.model import Kind, Outcome, Run, Step, Transfer, Verdict
+from rules.transfers.policies import Times
 from rules.transfers.states import State
 from tests.unit.samples import NOW, ROUTE
 from tests.unit.world import CONTENT, World, with_engine
@@ -32,27 +36,37 @@ async def test_a_pending_copy_costs_one_head_and_reports_its_progress(world: Wor
     assert item.copy is not None
     world.storage.blobs[transfer.target_blob] = replace(item, copy=replace(item.copy, copied=4))
     outcome = await check(world, transfer)
-    assert outcome == Outcome(Verdict.WAITING, engine=Engine.ASYNC, size=len(CONTENT), copied=4, has_fallback=True)
+    assert outcome == Outcome(
+        Verdict.WAITING,
+        engine=Engine.ASYNC,
+        size=len(CONTENT),
+        copied=4,
+        copy_id=item.copy.id,
+        patience=Times().patience,
+    )
     assert world.request_names == ["target.head"]
 
 
-async def test_a_pending_copy_has_a_fallback_if_it_is_ours_and_blocks_are_allowed(world: World) -> None:
+async def test_blocks_may_replace_a_pending_copy_if_the_route_allows_them(world: World) -> None:
     transfer = await begin_copy(world)
     run = Run(transfer, NOW, first=False)
     refused = await run_check(world.ports, replace(run, refused=(Engine.BLOCKS,)))
-    assert (refused.has_fallback, refused.refused) == (False, (Engine.BLOCKS,))
+    assert (refused.patience, refused.refused) == (None, (Engine.BLOCKS,))
     renamed = replace(ROUTE, name="renamed")
     forced = with_engine(EnginePreference.ASYNC, name="forced")
     world.ports = replace(world.ports, routes=(ROUTE, renamed, forced))
-    for route in (renamed, forced):
+    for route, patience in ((renamed, Times().patience), (forced, None)):
         other = await check(world, identity.transfer(route, transfer.name, transfer.etag))
-        assert (other.verdict, other.has_fallback) == (Verdict.WAITING, False)
+        assert (other.verdict, other.patience) == (Verdict.WAITING, patience)
 
 
-async def test_a_pending_copy_of_a_forced_engine_has_no_fallback() -> None:
-    world = World((with_engine(EnginePreference.ASYNC),))
-    outcome = await check(world, await begin_copy(world))
-    assert (outcome.verdict, outcome.has_fallback) == (Verdict.WAITING, False)
+@pytest.mark.parametrize("status", [CopyStatus.FAILED, CopyStatus.ABORTED])
+async def test_after_a_broken_copy_blocks_replace_async(world: World, status: CopyStatus) -> None:
+    transfer = await begin_copy(world)
+    world.storage.fail(transfer.target_blob, "500 InternalServerError", status)
+    assert (await check(world, transfer)).refused == (Engine.ASYNC,)
+    run = Run(transfer, NOW, first=False, refused=(Engine.BLOCKS,))
+    assert (await run_check(world.ports, run)).refused == (Engine.BLOCKS,)
 
 
 async def test_the_services_message_about_a_pending_copy_is_shown(world: World) -> None:

@@ -72,6 +72,14 @@ def content_at_target(world: World, transfer: Transfer) -> bytes | None:
     return item.content if item else None
 
 
+def copy_at_target(world: World, transfer: Transfer) -> str:
+    """Return the id of the copy at the target."""
+    item = world.at(transfer.target_blob)
+    assert item is not None
+    assert item.copy is not None
+    return item.copy.id
+
+
 def world_with(engine: EnginePreference, **fields: object) -> World:
     world = World((with_engine(engine, **fields),))
     world.ports = replace(world.ports, sizes=SIZES)
@@ -563,7 +571,9 @@ class TestHandover:
         transfer = world.put(content=CONTENT, kind=Kind.PAGE)
         assert (await start(world, transfer)).verdict is Verdict.WAITING
         world.requests.clear()
-        outcome = await start(world, transfer, first=False, refused=(Engine.ASYNC,))
+        outcome = await start(
+            world, transfer, first=False, refused=(Engine.ASYNC,), slow_copy=copy_at_target(world, transfer)
+        )
         # The aborted copy is a page blob, which a commit of blocks cannot overwrite.
         assert outcome.verdict is Verdict.OCCUPIED
         assert outcome.refused == (Engine.ASYNC,)
@@ -582,20 +592,19 @@ class TestHandover:
         world.refuse(TARGET_STAGE, error_for_answer(TARGET_STAGE, 403, CANNOT_VERIFY_SOURCE), times=FIRST_FLOW)
         assert (await start(world, transfer)).verdict is Verdict.WAITING
         world.requests.clear()
-        outcome = await start(world, transfer, first=False, refused=(Engine.ASYNC,))
+        slow = copy_at_target(world, transfer)
+        outcome = await start(world, transfer, first=False, refused=(Engine.ASYNC,), slow_copy=slow)
         assert (outcome.verdict, outcome.engine) == (Verdict.VERIFIED, Engine.BLOCKS)
         assert world.target_writes == ["target.abort", *["target.stage"] * BLOCKS, "target.commit"]
 
-    async def test_the_pending_copy_of_another_transfer_is_not_aborted(self, small_blocks: World) -> None:
+    async def test_another_pending_copy_is_not_aborted(self, small_blocks: World) -> None:
+        """A resumed orchestration may have started it."""
         world = small_blocks
         transfer = world.put(content=CONTENT, kind=Kind.PAGE)
         await start(world, transfer)
-        renamed = replace(ROUTE, name="renamed")
-        world.ports = replace(world.ports, routes=(renamed,))
         world.requests.clear()
-        other = identity.transfer(renamed, NAME, transfer.etag)
-        outcome = await start(world, other, first=False, refused=(Engine.ASYNC,))
-        assert (outcome.verdict, outcome.has_fallback) == (Verdict.WAITING, False)
+        outcome = await start(world, transfer, first=False, refused=(Engine.ASYNC,), slow_copy="another")
+        assert (outcome.verdict, outcome.patience) == (Verdict.WAITING, world.ports.times.patience)
         assert world.target_writes == []
 
     async def test_if_blocks_are_refused_too_the_reason_says_so(self, small_blocks: World) -> None:

@@ -13,6 +13,7 @@ from rules.errors import Reason
 from rules.routes.model import Engine
 from rules.transfers import lifecycle, policies, status
 from rules.transfers.model import Ending, Lane, Outcome, Run, Step, Successor, Verdict
+from rules.transfers.policies import Times
 from rules.transfers.states import FINAL, TRANSITIONS, State
 from tests.unit.samples import NEWER, NOW, RUN, TRANSFER, after, outcomes, quick, runs
 
@@ -322,7 +323,7 @@ def test_a_stalled_copy_is_dead_lettered_with_the_report_of_the_service() -> Non
     assert simulation.run.ending.detail == "no progress for 0:30:00; the service reports: 502 BadGateway"
 
 
-WITH_FALLBACK = replace(WAITING, has_fallback=True)
+WITH_FALLBACK = replace(WAITING, copy_id="copy-1", patience=Times().patience)
 
 
 def test_a_stalled_copy_is_handed_over_to_blocks() -> None:
@@ -333,7 +334,7 @@ def test_a_stalled_copy_is_handed_over_to_blocks() -> None:
         simulation.apply(stalled)
     assert timedelta(minutes=30) <= simulation.now - NOW <= timedelta(minutes=32)
     assert (simulation.run.step, simulation.run.pause, simulation.run.ending) == (Step.START, 0, None)
-    assert simulation.run.refused == (Engine.ASYNC,)
+    assert (simulation.run.refused, simulation.run.slow_copy) == ((Engine.ASYNC,), "copy-1")
     assert "no progress for 0:30:00; the service reports: 502 BadGateway" in simulation.run.note
     verified = replace(VERIFIED, engine=Engine.BLOCKS, refused=simulation.run.refused)
     assert simulation.apply(verified).end == (State.VERIFIED, None)
@@ -359,10 +360,19 @@ def test_a_copy_that_is_too_slow_and_has_no_fallback_goes_on() -> None:
     assert (simulation.run.step, simulation.run.refused) == (Step.CHECK, ())
 
 
-def test_start_decides_which_engines_stay_refused() -> None:
+def test_a_copy_that_never_begins_is_handed_over_if_blocks_may_replace_it() -> None:
+    simulation = Simulation().apply(replace(WITH_FALLBACK, began=True))
+    while simulation.run.step is Step.CHECK:
+        simulation.apply(WITH_FALLBACK)
+    assert timedelta(minutes=30) <= simulation.now - NOW <= timedelta(minutes=32)
+    assert (simulation.run.step, simulation.run.refused) == (Step.START, (Engine.ASYNC,))
+
+
+def test_start_and_check_decide_which_engines_stay_refused() -> None:
     run = lifecycle.advance(at(Step.START), replace(BUSY, refused=(Engine.SYNC,)), NOW)
     assert run.refused == (Engine.SYNC,)
-    assert lifecycle.advance(replace(run, step=Step.CHECK), WAITING, NOW).refused == (Engine.SYNC,)
+    failed = replace(BUSY, refused=(Engine.ASYNC,))
+    assert lifecycle.advance(replace(run, step=Step.CHECK), failed, NOW).refused == (Engine.ASYNC,)
     assert lifecycle.advance(run, BUSY, NOW).refused == ()
 
 
@@ -658,7 +668,7 @@ LIKELY = [
     GONE,
     OCCUPIED,
     CANCELLED_BEFORE,
-    replace(WAITING, copied=9, has_fallback=True),
+    replace(WITH_FALLBACK, copied=9),
     STAGING,
     STAGED,
     LANE_STAGED,

@@ -103,6 +103,7 @@ def test_stored_names_never_change() -> None:
         "recorded",
         "lanes",
         "refused",
+        "slow_copy",
         "ending",
         "reason",
         "detail",

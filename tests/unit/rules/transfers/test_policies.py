@@ -194,7 +194,6 @@ def test_the_deadline_of_blocks_grows_with_the_size(size: int | None, hours: int
 @pytest.mark.parametrize(
     ("copied", "total", "minutes", "left", "too_slow"),
     [
-        (1, 1_000_000, 10, 1, False),
         (1, 100, 11, 60, True),
         (50, 100, 11, 11, False),
         (50, 101, 11, 11, True),
