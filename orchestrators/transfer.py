@@ -9,7 +9,7 @@ import azure.durable_functions as df
 
 from rules import codec, redaction
 from rules.fixed_names import CANCEL, STEPS
-from rules.transfers import lifecycle, policies, status
+from rules.transfers import lifecycle, status
 from rules.transfers.model import Outcome, Run, Step
 
 # Per execution: `start` and four polls, each with its timer, or nine activities of lanes. A wait adds four rows of history, two for
@@ -32,11 +32,11 @@ def transfer(context: df.DurableOrchestrationContext) -> Generator[Any, Any, dic
     # Wait for the cancel event only once: the extension passes an early event to every later wait for it.
     cancel = context.wait_for_external_event(CANCEL)
     waits, cancelling = 0, run.cancelling
-    while run.step and waits < MAX_WAITS and run.cancelling is cancelling:
-        if run.step is Step.STAGE:
-            run, waits = (yield from _stage(context, run, cancel, MAX_WAITS - waits)), MAX_WAITS
-        else:
-            run, waits = (yield from _step(context, run, run.step, cancel)), waits + 1
+    while run.step and waits + _tasks(run) <= MAX_WAITS and run.cancelling is cancelling:
+        waits += _tasks(run)
+        run = yield from (
+            _round(context, run, cancel) if run.step is Step.STAGE else _step(context, run, run.step, cancel)
+        )
         if run.pause:
             run = yield from _pause(context, run, cancel)
             waits += 1
@@ -62,44 +62,34 @@ def _step(context: df.DurableOrchestrationContext, run: Run, step: Step, cancel:
     return lifecycle.advance(run, outcome, _now(context))
 
 
-def _stage(context: df.DurableOrchestrationContext, run: Run, cancel: Any, budget: int) -> Yields:
-    """Let every lane run one activity after another, independently, until none is left or `budget` tasks were scheduled.
+def _tasks(run: Run) -> int:
+    """The tasks that the run's step schedules at most, without its pause."""
+    return len(run.lanes) if run.step is Step.STAGE else 1
 
-    A lane that failed waits on its own timer. All activities have ended on return: a result that arrives in the next execution
+
+def _round(context: df.DurableOrchestrationContext, run: Run, cancel: Any) -> Yields:
+    """Let every lane that does not wait run one activity, all at the same time; if all of them wait, only set the pause.
+
+    A lane cannot go on by itself: what a later `task_any` adds, the extension schedules only after a task that the
+    earlier one has added has ended. All activities have ended on return: a result that arrives in the next execution
     is lost.
     """
+    ready = lifecycle.ready_lanes(run, _now(context))
+    if not ready:
+        return replace(run, pause=lifecycle.seconds_to_next_lane(run, _now(context)))
+    run = replace(run, pause=0)
     _show(context, run)
-    activities: dict[Any, int] = {}  # each task, and the end of its lane, which identifies the lane
-    timers: dict[Any, int] = {}
-    ready = [lane.end for lane in run.lanes]
-    while True:
-        goes_on = run.step is Step.STAGE and not run.cancelling
-        for lane in [run.lane(end) for end in ready[:budget]] if goes_on else []:
-            if lane.done:
-                continue
-            budget -= 1
-            if lane.due and not policies.is_reached(_now(context), lane.due):
-                timers[context.create_timer(lane.due)] = lane.end
-            else:
-                one_lane = codec.encode(replace(run, lanes=(lane,)))
-                activities[context.call_activity(STEPS[Step.STAGE], one_lane)] = lane.end
-        if not budget or not goes_on:
-            for timer in timers:  # an open timer would keep the instance Running
-                timer.cancel()
-            timers = {}
-        if not activities and not timers:
-            return lifecycle.cancel(run) if run.cancelling and lifecycle.in_copy_phase(run) else run
-        first = yield context.task_any([*([] if run.cancelling else [cancel]), *activities, *timers])
-        ready = []
+    activities: dict[Any, int] = {  # each task, and the end of its lane, which identifies the lane
+        context.call_activity(STEPS[Step.STAGE], codec.encode(replace(run, lanes=(lane,)))): lane.end for lane in ready
+    }
+    while activities:
+        first = yield context.task_any([*([] if run.cancelling else [cancel]), *activities])
         if first is cancel:
             run = replace(run, cancelling=True)
-        elif first in timers:
-            ready = [timers.pop(first)]
-            run = lifecycle.wake_lane(run, ready[0])
         else:
-            ready = [activities.pop(first)]
-            run = yield from _after_lane(context, run, ready[0], first)
+            run = yield from _after_lane(context, run, activities.pop(first), first)
         _show(context, run)
+    return run
 
 
 def _after_lane(context: df.DurableOrchestrationContext, run: Run, end: int, activity: Any) -> Yields:

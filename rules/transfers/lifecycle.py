@@ -6,6 +6,7 @@ A run goes through `start`, `stage` or `check` (repeated), `record`, `clean` and
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from math import ceil
 
 from rules.errors import Reason
 from rules.routes.model import Engine
@@ -97,9 +98,14 @@ def handle_lane_failure(run: Run, lane: Lane, detail: str, now: datetime) -> Run
     return _delay_lane(replace(run, updated_at=now), lane, Reason.INTERNAL, detail, now)
 
 
-def wake_lane(run: Run, end: int) -> Run:
-    """Return the run after the pause of a lane is over."""
-    return _set_lane(run, replace(run.lane(end), due=None))
+def ready_lanes(run: Run, now: datetime) -> list[Lane]:
+    """Return the lanes that have blocks to stage and do not wait."""
+    return [lane for lane in run.lanes if not lane.done and (lane.due is None or policies.is_reached(now, lane.due))]
+
+
+def seconds_to_next_lane(run: Run, now: datetime) -> int:
+    """Return the seconds until the first lane may go on, if all of them wait."""
+    return ceil(min((lane.due - now).total_seconds() for lane in run.lanes if lane.due and not lane.done))
 
 
 def resume(run: Run, detail: str) -> Run:

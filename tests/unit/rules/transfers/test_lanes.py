@@ -112,9 +112,27 @@ def test_a_busy_lane_waits_alone() -> None:
     assert second == LANES[1]
 
 
-def test_a_woken_lane_is_not_due_and_keeps_its_failures() -> None:
-    run = lifecycle.wake_lane(lifecycle.advance(staging(), busy(Lane(2, 5, staged=20)), NOW), 5)
-    assert run.lanes == (Lane(2, 5, staged=20, failures=1), LANES[1])
+def test_a_lane_is_ready_if_it_has_blocks_to_stage_and_does_not_wait() -> None:
+    run = lifecycle.advance(staging(), busy(LANES[0]), NOW)
+    due = run.lane(5).due
+    assert due is not None
+    assert lifecycle.ready_lanes(run, NOW) == [LANES[1]]
+    assert lifecycle.ready_lanes(run, due - policies.GRACE) == list(run.lanes)  # timers fire early
+    run = lifecycle.advance(run, progress(Lane(10, 10, staged=50)), NOW)
+    assert lifecycle.ready_lanes(run, NOW) == []
+
+
+def test_if_all_lanes_wait_the_run_waits_for_the_first() -> None:
+    run = lifecycle.advance(staging(), busy(LANES[0]), NOW)
+    for _ in range(4):
+        run = lifecycle.advance(run, busy(run.lane(10)), NOW)
+    first = run.lane(5).due
+    assert first is not None
+    seconds = lifecycle.seconds_to_next_lane(run, NOW)
+    assert 0 <= seconds - (first - NOW).total_seconds() < 1
+    assert lifecycle.ready_lanes(run, after(seconds=seconds)) == [run.lane(5)]
+    done = replace(run, lanes=(Lane(5, 5, due=after(seconds=3)), run.lane(10)))
+    assert lifecycle.seconds_to_next_lane(done, NOW) > seconds
 
 
 def test_the_pauses_of_a_lane_grow_and_differ_from_those_of_another() -> None:
