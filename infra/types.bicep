@@ -33,7 +33,7 @@ type route = {
   source: end
   target: end
   suffix: string?
-  engine: ('auto' | 'sync' | 'async')?
+  engine: ('auto' | 'sync' | 'async' | 'blocks')?
   deadline: string?
   tier: ('Hot' | 'Cool' | 'Cold')?
   reconcile: string?

@@ -28,9 +28,9 @@ FIELDS: dict[str, str] = {
     "target": "As `source`; its prefix replaces that of the source. The prefix belongs to the route: a blob without a receipt is "
     "overwritten. Required.",
     "suffix": "Only names with this ending. Default: all names.",
-    "engine": "`auto`, `sync` or `async`. Default: `auto`.",
+    "engine": "`auto`, `sync`, `async` or `blocks`. Default: `auto`.",
     "deadline": "The longest duration of a transfer: an ISO 8601 duration of days, hours, minutes and seconds, `PT1M` to `P6D`. "
-    "Default: 1 hour; 24 hours for `async`.",
+    "Default: 1 hour; 24 hours for `async`; for `blocks` 24 hours and one for each TiB.",
     "tier": "The access tier of the target blob: `Hot`, `Cool` or `Cold`. Default: that of the target account.",
     "reconcile": "The interval of scheduled reconciles: an ISO 8601 duration, `PT15M` to `P30D`, counted in UTC from 1970, so `P1D` "
     "starts at midnight. A timer checks every five minutes, so a reconcile also starts soon after you set or change the field. "
