@@ -84,6 +84,7 @@ def environment(state: Path) -> dict[str, str]:
         "ROUTES": json.dumps(routes),
         "WINDOW_SECONDS": "1",
         "AzureFunctionsJobHost__extensions__queues__visibilityTimeout": "00:00:01",
+        "AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:00.500",
     }
 
 
