@@ -11,3 +11,7 @@ process.stderr.on("error", () => {});
 // A name may contain U+FFFE and U+FFFF, which XML does not allow. Azurite would refuse each list with one of them.
 // This check is off, and the proxy encodes these names.
 require("xmlbuilder/lib/XMLStringifier").prototype.assertLegalChar = (text) => text;
+
+// Azurite loads this package even though its telemetry is off. That would take most of its start.
+const telemetry = require.resolve("applicationinsights");
+require.cache[telemetry] = { id: telemetry, filename: telemetry, loaded: true, exports: {} };

@@ -197,11 +197,12 @@ class Client:
 
     def until(self, look: Callable[[], Any], what: str, timeout: float = TIMEOUT) -> Any:
         """Call `look` until its result is true, and return the result."""
-        end = time.monotonic() + timeout
+        end, pause = time.monotonic() + timeout, 0.02
         while time.monotonic() < end:
             if result := look():
                 return result
-            time.sleep(0.2)
+            time.sleep(pause)
+            pause = min(1.5 * pause, 0.2)
         raise AssertionError(f"timed out after {timeout} s waiting until {what}")
 
     def until_resumed(self, look: Callable[[], Any], what: str, timeout: float = TIMEOUT) -> Any:

@@ -14,6 +14,13 @@ from devhost.storage.testing import free_ports
 from tests.e2e import search
 from tests.e2e.client import Client
 
+# Log everything: `loud` does so on the stand-in, the other settings on a real host.
+LOUD = {
+    "PYTHONPATH": str(Path(__file__).parent / "loud"),
+    "PYTHON_ENABLE_DEBUG_LOGGING": "1",
+    "AzureFunctionsJobHost__logging__logLevel__default": "Debug",
+}
+
 
 @contextmanager
 def running_stack(
@@ -39,14 +46,14 @@ def searched_stack(
     app_accounts: tuple[str, str] = (STATE_ACCOUNT, EVENTS_ACCOUNT),
     start: Callable[[LocalStack], object] = LocalStack.start,
 ) -> Iterator[Client]:
-    """A running stack that is searched for secrets after its last test, when everything that the app stores is there."""
-    with running_stack(state, settings, app_accounts, start) as client:
+    """A running stack that logs everything, and is searched for secrets after its last test, when all data is there."""
+    with running_stack(state, (settings or environment(state)) | LOUD, app_accounts, start) as client:
         yield client
         assert search.all_leaks(client) == {}
 
 
 def environment(state: Path) -> dict[str, str]:
-    """Settings with free ports, a random account key, DEBUG logs and routes of each kind."""
+    """Settings with free ports, a random account key and routes of each kind."""
     host, blob, queue, table = map(str, free_ports(4))
     source, target = f"http://127.0.0.1:{blob}/sharingsource", f"http://127.0.0.1:{blob}/sharingtarget"
     routes = [
@@ -77,13 +84,10 @@ def environment(state: Path) -> dict[str, str]:
         "DEVHOST_STATE": str(state),
         # With a random key, a leak of it or of its signatures differs from the published constant.
         "DEVHOST_KEY": base64.b64encode(secrets.token_bytes(64)).decode(),
-        # Log everything: `loud` does so on the stand-in, the next two settings on a real host.
-        "PYTHONPATH": str(Path(__file__).parent / "loud"),
-        "PYTHON_ENABLE_DEBUG_LOGGING": "1",
-        "AzureFunctionsJobHost__logging__logLevel__default": "Debug",
         "ROUTES": json.dumps(routes),
         "WINDOW_SECONDS": "1",
         "AzureFunctionsJobHost__extensions__queues__visibilityTimeout": "00:00:01",
+        "AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:00.500",
     }
 
 

@@ -56,6 +56,8 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A stack with a route for the messages, one for the names, and two routes that are misconfigured."""
     state = tmp_path_factory.mktemp("corpus")
     settings = environment(state)
+    # Otherwise the host would try each unreadable message ten times.
+    settings["AzureFunctionsJobHost__extensions__queues__maxDequeueCount"] = "2"
     emulator = f"http://127.0.0.1:{settings['AZURITE_BLOB_PORT']}"
     routes = correct_routes(emulator) | {
         "moved": (

@@ -4,24 +4,28 @@ import hashlib
 from collections.abc import Iterator
 
 import pytest
+from azure.storage.blob import BlobBlock
 
 from tests.e2e.client import Client
 
 MIB = 1024 * 1024
 SIZE = 1024 * MIB
+BLOCK = 64 * MIB
 
 
 @pytest.fixture
-def large(client: Client) -> Iterator[bytes]:
-    """1 GiB of data, and a service that copies it in twenty seconds."""
+def large(client: Client) -> Iterator[None]:
+    """A blob of 1 GiB, which repeats one block to upload less, and a service that copies it in twenty seconds."""
     client.control.copies(rate=50 * MIB)
-    yield hashlib.shake_256(b"large").digest(MIB) * 1024
+    blob = client.source("gib.bin")
+    blob.stage_block("block", hashlib.shake_256(b"large").digest(BLOCK))
+    blob.commit_block_list([BlobBlock("block")] * (SIZE // BLOCK))
+    yield
     client.control.copies(rate=100 * MIB, hold=False)
 
 
-def test_a_gib_is_followed_cancelled_shared_and_overwritten(client: Client, large: bytes) -> None:
-    """One upload serves all steps, because it takes longer than they do."""
-    client.put("gib.bin", large, max_concurrency=2)
+@pytest.mark.usefixtures("large")
+def test_a_gib_is_followed_cancelled_shared_and_overwritten(client: Client) -> None:
     first = client.until(lambda: copying_transfer(client, more_than=0), "progress is shown")
     assert (first["engine"], first["total"]) == ("async", SIZE)
     later = client.until(lambda: copying_transfer(client, more_than=first["copied"]), "progress rises")

@@ -11,7 +11,7 @@ from devhost.stack import LocalStack
 from devhost.storage.config import StackError
 from tests.e2e.client import CANARY, Answer, Client
 from tests.e2e.search import Secrets, answers, app_accounts, files
-from tests.e2e.stacks import environment, running_stack
+from tests.e2e.stacks import LOUD, environment, running_stack
 from triggers.http.endpoints import ENDPOINTS
 
 ID = "00000000-000000000000000000000000"
@@ -47,7 +47,7 @@ class KeyedStack:
 @pytest.fixture(scope="module")
 def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyedStack]:
     state = tmp_path_factory.mktemp("keyed")
-    with running_stack(state, environment(state) | {"DEVHOST_KEYS": "1", "HOST": ""}) as running:
+    with running_stack(state, environment(state) | LOUD | {"DEVHOST_KEYS": "1", "HOST": ""}) as running:
         yield KeyedStack(running)
 
 

@@ -7,6 +7,7 @@ the same requests, so its whole state is the list of its answers: small, compara
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any, NamedTuple, Self, cast
 
 from ports.services import SIZES, Ports
@@ -209,31 +210,47 @@ def _values(names: dict[str, Any]) -> dict[str, Any]:
     return {name: _value(value) for name, value in names.items() if name not in IGNORED_LOCALS}
 
 
+# Most values have one of these types. Looking it up first makes the exploration much faster.
+PLAIN = frozenset({str, int, float, bool, bytes, type(None), datetime})
+
+
 def _value(local: Any) -> Any:
     """Return the part of a local variable that counts: a reading's moment, an object's fields, nothing of the ports."""
+    kind = type(local)
+    if kind in PLAIN:
+        return local
     if isinstance(local, Reading):
         return ("reading", local.moment.started)
     if isinstance(local, Ports | _Port):
         return "ports"
-    if type(local).__module__.startswith(("asyncio", "_asyncio")):
+    if kind.__module__.startswith(("asyncio", "_asyncio")):
         return "asyncio"  # the requests in flight tell how far a group of tasks is
-    if is_dataclass(local) and not isinstance(local, type):
-        return _values({each.name: getattr(local, each.name) for each in fields(local)})
-    if type(local).__module__.startswith(APP_PACKAGES):
+    if (names := _field_names(kind)) is not None:
+        return _values({name: getattr(local, name) for name in names})
+    if kind.__module__.startswith(APP_PACKAGES):
         return _values(vars(local))
     return local
 
 
+@cache
+def _field_names(kind: type) -> tuple[str, ...] | None:
+    """Return the fields of a dataclass, or None for another type."""
+    return tuple(each.name for each in fields(kind)) if is_dataclass(kind) else None
+
+
 def frozen(value: Any) -> Any:
     """Return a value as a hashable one; equal values stay equal."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return (type(value).__name__, *(frozen(getattr(value, each.name)) for each in fields(value)))
+    kind = type(value)
+    if kind in PLAIN:
+        return value
+    if (names := _field_names(kind)) is not None:
+        return (kind.__name__, *[frozen(getattr(value, name)) for name in names])
     if isinstance(value, dict):
-        return frozenset((frozen(key), frozen(item)) for key, item in value.items())
+        return frozenset([(frozen(key), frozen(item)) for key, item in value.items()])
     if isinstance(value, list | tuple):
-        return tuple(frozen(item) for item in value)
+        return tuple([frozen(item) for item in value])
     if isinstance(value, Exception):
-        return (type(value).__name__, str(value), getattr(value, "code", ""))
+        return (kind.__name__, str(value), getattr(value, "code", ""))
     return value
 
 

@@ -584,14 +584,14 @@ class GeneratedPort(Generic[BlobT]):
         return not self.gap or number % self.gap != 0
 
 
-NAMES = 100_000
+NAMES = 50_000
 
 
 def use_generated_ports(world: World) -> tuple[GeneratedPort[SourceBlob], GeneratedPort[TargetBlob], CountingReports]:
-    """Both sides of a route with 100,000 blobs; the target lacks every 1,000th and has 5,000 extra."""
+    """Both sides of a route with 50,000 blobs; the target lacks every 1,000th and has 2,500 extra."""
     source = GeneratedPort("in/", NAMES, lambda number: SourceBlob(f"0x{number:X}", number, Kind.BLOCK, {}))
     target = GeneratedPort(
-        "out/", NAMES + 5_000, lambda number: TargetBlob("0x1", number, source_etag=f"0x{number:X}"), gap=1_000
+        "out/", NAMES + 2_500, lambda number: TargetBlob("0x1", number, source_etag=f"0x{number:X}"), gap=1_000
     )
     report = CountingReports()
     ports: dict[str, Any] = {"source": source, "target": target, "reports": report}
@@ -639,20 +639,20 @@ async def run_measured(world: World, job: Job, batches: int) -> tuple[Job, Measu
     return job, measurement
 
 
-async def test_a_survey_of_100_000_names_has_constant_memory(world: World) -> None:
+async def test_a_survey_of_50_000_names_has_constant_memory(world: World) -> None:
     source, target, report = use_generated_ports(world)
-    job, measurement = await run_measured(world, DRY, 200 + 210)
+    job, measurement = await run_measured(world, DRY, 100 + 105)
     assert measurement.is_flat(), measurement
     assert job.tally == Tally(
-        found=100, bytes=sum(range(0, NAMES, 1_000)), match=NAMES - 100, missing=100, extra=5_000 - 5
+        found=50, bytes=sum(range(0, NAMES, 1_000)), match=NAMES - 50, missing=50, extra=2_500 - 3
     )
-    assert report.lines == NAMES + 5_000 - 5
+    assert report.lines == NAMES + 2_500 - 3
     # One HEAD for each blob that the other list does not show; a match costs none.
-    assert (target.calls["head"], source.calls["head"]) == (100, 5_000 - 5)
-    assert source.calls["page"] + target.calls["page"] <= 3 * (200 + 210)
+    assert (target.calls["head"], source.calls["head"]) == (50, 2_500 - 3)
+    assert source.calls["page"] + target.calls["page"] <= 3 * (100 + 105)
 
 
-async def test_acting_on_100_000_lines_has_constant_memory(world: World) -> None:
+async def test_acting_on_50_000_lines_has_constant_memory(world: World) -> None:
     line = {"class": "missing", "id": "x", "name": "in/x", "etag": "0x1", "size": 1}
 
     class Lines(CountingReports):
@@ -662,7 +662,7 @@ async def test_acting_on_100_000_lines_has_constant_memory(world: World) -> None
     ports: dict[str, Any] = {"reports": Lines()}
     world.ports = replace(world.ports, routes=(), **ports)
     acting = replace(RECONCILE, phase=Phase.ACT, pages=NAMES // PAGE, rate=100)
-    job, measurement = await run_measured(world, acting, 200)
+    job, measurement = await run_measured(world, acting, 100)
     assert (job.state, job.tally.refused) == (JobState.DONE, NAMES)
     assert measurement.is_flat(), measurement
 
