@@ -99,8 +99,9 @@ class Blob:
 
 def _with_lane(answer: Answer, lane: Lane) -> Answer:
     """The answer with its lane, as an activity gives it that stages nothing."""
-    is_retryable = isinstance(answer, Outcome) and answer.verdict is Verdict.RETRYABLE
-    return replace(answer, lanes=(replace(lane, due=None, failures=0),)) if is_retryable else answer
+    if isinstance(answer, Outcome) and answer.verdict is Verdict.RETRYABLE:
+        return replace(answer, lanes=(replace(lane, due=None, failures=0),))
+    return answer
 
 
 @dataclass
@@ -275,7 +276,8 @@ class TestTrouble:
     def test_eight_waits_in_all_lanes_keep_the_history_short(self, make_timed: MakeTimed) -> None:
         blob = Blob(4 * TIB)
         for number, lane in enumerate(blocks.lanes(blob.plan, {}, Flow(MAX_FLOW))):
-            blob.trouble[lane.end] = [THROTTLED, LOST] * 3 + [THROTTLED] * (number % 2)
+            seven: list[Answer] = [THROTTLED, LOST, THROTTLED, LOST, THROTTLED, LOST, THROTTLED]
+            blob.trouble[lane.end] = seven[: 6 + number % 2]
         harness = make_timed(blob)
         harness.run()
         assert harness.output["state"] == "verified"
