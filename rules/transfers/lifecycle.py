@@ -26,9 +26,9 @@ def advance(run: Run, outcome: Outcome, now: datetime) -> Run:
 
     | step | verdict | next |
     | --- | --- | --- |
-    | start, stage, check | verified | close, or the end if there is nothing to close |
+    | start, check | verified | close, or the end if there is nothing to close |
     | | superseded, ended | record that end |
-    | | any other, after a cancel request | record `cancelled` |
+    | start, stage, check | any other, after a cancel request | record `cancelled` |
     | | gone | pause, start; also at the deadline, because a deletion is not a failure |
     | | permanent; any other at the deadline or after 8 tries | record `dead_lettered` |
     | | waiting | pause, check; or start, with another engine, if the copy is too slow |
@@ -95,7 +95,8 @@ def handle_failure(run: Run, detail: str, now: datetime) -> Run:
 
 def handle_lane_failure(run: Run, lane: Lane, detail: str, now: datetime) -> Run:
     """Return the run after an activity of `lane` raised (rule 8): only this lane waits before its next activity."""
-    return _delay_lane(replace(run, updated_at=now), lane, Reason.INTERNAL, detail, now)
+    failure = Outcome(Verdict.RETRYABLE, reason=Reason.INTERNAL, detail=detail, lanes=(lane,))
+    return _after_stage(replace(run, updated_at=now), failure, now)
 
 
 def ready_lanes(run: Run, now: datetime) -> list[Lane]:
@@ -305,7 +306,9 @@ def _continue_lanes(run: Run, outcome: Outcome, now: datetime) -> Run:
         pause = min(policies.backoff(run.copy_attempts, run.transfer.id), max(0, _seconds_left(run, now)))
         return replace(run, step=Step.START, lanes=(), pause=pause)
     if is_past_deadline(run, now):
-        return give_up(run, Reason.DEADLINE_EXCEEDED, outcome.detail or "not copied before the deadline")
+        return give_up(
+            run, outcome.reason or Reason.DEADLINE_EXCEEDED, outcome.detail or "not copied before the deadline"
+        )
     return run
 
 

@@ -66,7 +66,7 @@ CASES = (
     Case("4 MiB and one", 4 * MIB + 1, "sync"),
     Case("256 MiB less one", SYNC_LIMIT - 1, "sync", staged=True, long=True),
     Case("256 MiB", SYNC_LIMIT, "sync", staged=True),
-    Case("256 MiB and one", SYNC_LIMIT + 1, "async", staged=True, long=True),
+    Case("256 MiB and one", SYNC_LIMIT + 1, "blocks", staged=True, long=True),
     Case("append blob", 70_000, "async", kind=BlobType.APPENDBLOB, headers=LATEST, metadata={"Owner": "Zo"}),
     Case("page blob", 130 * 512, "async", kind=BlobType.PAGEBLOB, headers=LATEST, metadata={"Owner": "Zo"}),
     # Put Block List stores the header without comparing it with the content.
@@ -80,5 +80,5 @@ CASES = (
     Case("ten tags", 10, "sync", tags={f"tag {number}": f"value/{number}+=:._-" for number in range(10)}),
     Case("tags of an append blob", 10, "async", kind=BlobType.APPENDBLOB, tags={"team": "data"}),
     Case("written by another writer", 10, "sync", existing=FOREIGN),
-    Case("256 MiB and one, written by another writer", SYNC_LIMIT + 1, "async", staged=True, existing=FOREIGN),
+    Case("256 MiB and one, written by another writer", SYNC_LIMIT + 1, "blocks", staged=True, existing=FOREIGN),
 )

@@ -4,7 +4,7 @@ The real activities and operations call their ports; the replay records these re
 the same requests, so its whole state is the list of its answers: small, comparable, and computed once for each list.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime
 from functools import cache
@@ -221,11 +221,10 @@ def _value(local: Any) -> Any:
         return local
     if isinstance(local, Reading):
         return ("reading", local.moment.started)
-    if isinstance(local, Ports | _Port):
-        return "ports"
-    if kind.__module__.startswith(("asyncio", "_asyncio")):
-        return "asyncio"  # the requests in flight tell how far a group of tasks is
-    if (names := _field_names(kind)) is not None:
+    # The requests in flight tell how far a group of tasks is.
+    if isinstance(local, Ports | _Port) or kind.__module__.startswith(("asyncio", "_asyncio")):
+        return "ignored"
+    if (names := _field_names(cast("Hashable", kind))) is not None:
         return _values({name: getattr(local, name) for name in names})
     if kind.__module__.startswith(APP_PACKAGES):
         return _values(vars(local))
@@ -233,7 +232,7 @@ def _value(local: Any) -> Any:
 
 
 @cache
-def _field_names(kind: type) -> tuple[str, ...] | None:
+def _field_names(kind: Any) -> tuple[str, ...] | None:
     """Return the fields of a dataclass, or None for another type."""
     return tuple(each.name for each in fields(kind)) if is_dataclass(kind) else None
 
@@ -243,7 +242,7 @@ def frozen(value: Any) -> Any:
     kind = type(value)
     if kind in PLAIN:
         return value
-    if (names := _field_names(kind)) is not None:
+    if (names := _field_names(cast("Hashable", kind))) is not None:
         return (kind.__name__, *[frozen(getattr(value, name)) for name in names])
     if isinstance(value, dict):
         return frozenset([(frozen(key), frozen(item)) for key, item in value.items()])
