@@ -93,7 +93,10 @@ def test_content_is_copied_by_its_engine_or_refused(client: Client, case: Case) 
     assert (sizes <= 8 * 1024) == (case.state == "verified")
     if case.state == "verified":
         target, source = client.target(case.blob), copied_parts(client.source(case.blob), case)
-        assert copied_parts(target, case) == {**source, "metadata": expected_metadata(case, transfer)}
+        kept = {name: value for name, value in source.items() if name != "blocks" or case.engine != "blocks"}
+        assert kept | {"metadata": expected_metadata(case, transfer)} == {
+            name: value for name, value in copied_parts(target, case).items() if name in kept
+        }
         assert case.headers.items() <= source["headers"].items()
         assert (source["kind"], source["tags"]) == (case.kind, case.tags)
         assert hash_and_size(target.download_blob(decompress=False, max_concurrency=2).chunks()) == hash_and_size(

@@ -187,10 +187,16 @@ def test_a_permanent_failure_ends_the_run(lanes: tuple[Lane, ...]) -> None:
     assert end_of(without_reason) == (State.DEAD_LETTERED, Reason.INTERNAL)
 
 
-@pytest.mark.parametrize("outcome", [progress(Lane(3, 5, staged=30)), busy(Lane(3, 5, staged=30))])
-def test_at_the_deadline_the_run_gives_up_and_its_status_shows_the_progress(outcome: Outcome) -> None:
+@pytest.mark.parametrize(
+    ("outcome", "reason"),
+    [
+        (progress(Lane(3, 5, staged=30)), Reason.DEADLINE_EXCEEDED),
+        (busy(Lane(3, 5, staged=30)), Reason.THROTTLED),
+    ],
+)
+def test_at_the_deadline_the_run_gives_up_and_its_status_shows_the_progress(outcome: Outcome, reason: Reason) -> None:
     run = lifecycle.advance(staging(), outcome, NOW + LATE)
-    assert end_of(run) == (State.DEAD_LETTERED, Reason.DEADLINE_EXCEEDED)
+    assert end_of(run) == (State.DEAD_LETTERED, reason)
     assert run.copied == 30
 
 
