@@ -51,16 +51,19 @@ class CopyRequests:
         until = lifecycle.sas_expiry(self.run, engine, self.ports.now())
         return await self.ports.source.sign_read(self.run.transfer.source_blob, until)
 
-    async def build(self, engine: Engine, source: SourceBlob, target: TargetBlob | None) -> Copy | Commit | Outcome:
-        """Return the request that copies this source over this target, or the outcome if the version cannot be copied.
+    def unsupported(self, source: SourceBlob) -> Outcome | None:
+        """Return the outcome if no engine can copy the version."""
+        if metadata_fits(self._metadata(source)):
+            return None
+        detail = "metadata and receipt together exceed 8 KB"
+        return Outcome(Verdict.PERMANENT, reason=Reason.UNSUPPORTED_BLOB, detail=detail, size=source.size)
+
+    async def build(self, engine: Engine, source: SourceBlob, target: TargetBlob | None) -> Copy | Commit:
+        """Return the request that copies this source over this target.
 
         By blocks it is the commit; the blocks must be staged by then.
         """
-        transfer = self.run.transfer
-        metadata = _with_receipt(source.metadata, transfer.etag, transfer.id)
-        if not metadata_fits(metadata):
-            detail = "metadata and receipt together exceed 8 KB"
-            return Outcome(Verdict.PERMANENT, reason=Reason.UNSUPPORTED_BLOB, detail=detail, size=source.size)
+        transfer, metadata = self.run.transfer, self._metadata(source)
         # Only block blobs have a tier to set.
         tier = self.route.tier if written_kind(engine, source.kind) is Kind.BLOCK else None
         tags, if_match = await self._tags(source), target.etag if target else None
@@ -123,6 +126,12 @@ class CopyRequests:
         detail = f"the target's service cannot read the source with {engines}; last answer: {last}"
         return Outcome(Verdict.RETRYABLE, reason=reason, detail=detail, size=source.size)
 
+    def _metadata(self, source: SourceBlob) -> dict[str, str]:
+        """The source's metadata with this transfer's receipt. Metadata names are case-insensitive: a copied receipt is replaced."""
+        transfer = self.run.transfer
+        receipt = {RECEIPT_SOURCE_ETAG: transfer.etag, RECEIPT_TRANSFER_ID: transfer.id}
+        return {key: value for key, value in source.metadata.items() if key.lower() not in receipt} | receipt
+
     async def _tags(self, source: SourceBlob) -> dict[str, str]:
         if not source.tag_count or self.without_tags:
             return {}
@@ -133,9 +142,3 @@ class CopyRequests:
 
     def _skip_tags(self, why: str) -> None:
         self.without_tags, self.note = True, f"index tags were not copied: {why}"
-
-
-def _with_receipt(metadata: dict[str, str], etag: str, transfer_id: str) -> dict[str, str]:
-    """The source's metadata with this transfer's receipt. Metadata names are case-insensitive: a copied receipt is replaced."""
-    receipt = {RECEIPT_SOURCE_ETAG: etag, RECEIPT_TRANSFER_ID: transfer_id}
-    return {key: value for key, value in metadata.items() if key.lower() not in receipt} | receipt

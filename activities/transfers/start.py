@@ -157,11 +157,11 @@ class _Start:
             return Outcome(Verdict.RETRYABLE, reason=Reason.TARGET_CONFLICT, detail=detail, size=source.size)
         if isinstance(engine, Reason):
             return self.requests.without_engine(engine, source, self.refusals.last)
+        if (unsupported := self.requests.unsupported(source)) is not None:
+            return unsupported
         if engine is Engine.BLOCKS and not self.is_staged:
             return await self._stage(source, look)
         request = await self.requests.build(engine, source, look.target)
-        if isinstance(request, Outcome):
-            return request
         return await self._send(engine, request, source, look) if self._is_fresh(look) else None
 
     async def _stage(self, source: SourceBlob, look: _Look) -> Outcome | None:
