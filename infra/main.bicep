@@ -39,14 +39,14 @@ param carryTags bool = false
 @description('Where orchestrations are stored. See docs/scale.md.')
 param durableBackend ('storage' | 'scheduler') = 'storage'
 
-@description('The billing model of the scheduler. Dedicated suits a steady load.')
+@description('The billing model of the scheduler. Dedicated suits a steady load; Consumption does less than storage. See docs/scale.md.')
 param schedulerSku ('Consumption' | 'Dedicated') = 'Consumption'
 
 @description('Memory of an instance in MB. Blob data never passes through it; 2048 is enough for 32 concurrent activities and 32 orchestrators. Use 4096 if the worker runs out of memory, 512 for a few blobs an hour.')
 @allowed([512, 2048, 4096])
 param instanceMemory int = 2048
 
-@description('Maximum number of on-demand instances per function group. All durable functions are one group, all HTTP calls another; the queue trigger and each timer are one group each. Always-ready instances do not count. Four instances share the orchestrations (partitionCount). Raise it if `queue.depth` grows and no account answers 503; lower it if dead letters are `throttled`.')
+@description('Maximum number of on-demand instances per function group. All durable functions are one group, all HTTP calls another; the queue trigger and each timer are one group each. Always-ready instances do not count. Four instances share the orchestrations (partitionCount), so more than 40 help only with the scheduler. Lower it if dead letters are `throttled`.')
 @minValue(1)
 @maxValue(1000)
 param maximumInstances int = 40

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from devhost.bench import cost
-from devhost.reference import answers, infra, openapi, tables
+from devhost.reference import answers, capacity, infra, openapi, tables
 from devhost.stack import ROOT
 
 DOCS = ROOT / "docs"
@@ -17,7 +17,13 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
     "cost": {"costs": cost.tables},
     "network": {"parameters": lambda: infra.parameters("network")},
     "operating": {"actions": tables.actions, "reasons": tables.reasons, "timers": tables.timers},
-    "scale": {"parameters": lambda: infra.parameters("scale")},
+    "scale": {
+        "setups": capacity.setups,
+        "loads": capacity.loads,
+        "resources": capacity.resources,
+        "blocks": capacity.blocks,
+        "parameters": lambda: infra.parameters("scale"),
+    },
     "settings": {"roles": infra.roles, "route-fields": tables.route_fields, "settings": tables.settings},
 }
 
