@@ -24,6 +24,7 @@ ACTIONS: dict[str, Action] = {
         "One execution of the step `start`; `verdict`, `reason`, `detail`, `ms`.",
         "`verdict` is `permanent`; many `retryable`",
     ),
+    "transfer.stage": Action("One execution of the step `stage` for one lane of a large blob.", "many `retryable`"),
     "transfer.check": Action("One check of a pending copy."),
     "transfer.record": Action("The end of a transfer was recorded."),
     "transfer.clean": Action("The target was checked; an incomplete blob there was deleted.", "many `retryable`"),

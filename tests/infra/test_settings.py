@@ -13,6 +13,7 @@ NOT_SET = {
     "EVENTS": "only for the emulator",
     "EVENTS__accountName": "the endpoints are set, which are known to work for a trigger",
     "WINDOW_SECONDS": "the default is right on Azure",
+    "SIZE_UNIT_BYTES": "the default is right on Azure",
 }
 # Variables that only the host reads.
 HOST_ONLY = {
