@@ -100,15 +100,18 @@ def differences(results: Iterable[Result]) -> list[str]:
 
 def document(results: Sequence[Result], differences: list[str], busy: float) -> dict[str, Any]:
     """Return everything for JSON; `busy` is the load average before the first load."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1024**2
-    machine = {"cores": os.cpu_count(), "memory_mib": memory, "platform": platform.platform(), "busy_before": busy}
     return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": versions(),
-        "machine": machine,
+        **where(busy),
         "loads": [asdict(result) | {"blobs_per_second": result.blobs_per_second} for result in results],
         "differences": differences,
     }
+
+
+def where(busy: float) -> dict[str, Any]:
+    """Return date, versions and machine for JSON; `busy` is the load average before."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1024**2
+    machine = {"cores": os.cpu_count(), "memory_mib": memory, "platform": platform.platform(), "busy_before": busy}
+    return {"date": datetime.now(UTC).isoformat(timespec="seconds"), "versions": versions(), "machine": machine}
 
 
 def about(document: dict[str, Any]) -> list[str]:
