@@ -78,13 +78,13 @@ def ratio(row: Row, rows: Iterable[Row]) -> float | None:
 def cells(row: Row, rows: Iterable[Row]) -> list[str]:
     """Return a row's figures, in the order of HEAD. Requests and CPU are those for one blob."""
     times = ratio(row, rows)
-    cpu = (row.cpu_seconds.get(process, 0) * 1000 / row.blobs for process in PROCESSES)
+    cpu = [row.cpu_seconds[name] * 1000 / row.blobs for name in PROCESSES if name in row.cpu_seconds]
     return [
         f"{row.speed:.3g} {'blobs/s' if row.blobs > 1 else 'MiB/s'}",
         "-" if times is None else f"{times:.2f}",
         f"{row.seconds:.1f}",
         ", ".join(_number(row.requests.get(service, 0) / row.blobs) for service in SERVICES),
-        ", ".join(map(_number, cpu)) if row.cpu_seconds else "-",
+        ", ".join(map(_number, cpu)) if len(cpu) == len(PROCESSES) else "-",
         _again(row),
         f"{row.wrong:,} wrong" if row.wrong else "equal",
     ]

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from devhost.stack import ROOT
@@ -28,25 +29,25 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A program; `command` returns what starts the job, or with True what starts it again after a crash."""
+    """A program: the command that starts a job, and the one that starts it again after a crash."""
 
     name: str
     version: str
-    command: Callable[[Job, bool], Command]
+    start: Callable[[Job], Command]
+    resume: Callable[[Job], Command]
 
 
 def find(azcopy: str, rclone: str) -> tuple[list[Peer], dict[str, str]]:
     """Return the programs, and the reason for each that is missing."""
-    found, missing = [], {}
-    for name, program, version, command in (
-        (AZCOPY, azcopy, "--version", _azcopy),
-        (RCLONE, rclone, "version", _rclone),
-    ):
-        if path := shutil.which(program):
-            found.append(Peer(name, _version(path, version), _with(command, path)))
-        else:
-            missing[name] = f"`{program}` is not on PATH"
-    return [*found, Peer(PLAIN, "", _plain)], missing
+    found = []
+    if path := shutil.which(azcopy):
+        found.append(Peer(AZCOPY, _version(path, "--version"), partial(_azcopy, path), partial(_azcopy_resume, path)))
+    if path := shutil.which(rclone):
+        found.append(Peer(RCLONE, _version(path, "version"), *[partial(_rclone, path)] * 2))
+    names = {peer.name for peer in found}
+    asked = {AZCOPY: azcopy, RCLONE: rclone}
+    missing = {name: f"`{program}` is not on PATH" for name, program in asked.items() if name not in names}
+    return [*found, Peer(PLAIN, "", _plain, _plain)], missing
 
 
 def _version(path: str, argument: str) -> str:
@@ -55,26 +56,26 @@ def _version(path: str, argument: str) -> str:
     return number[0] if number else "unknown"
 
 
-def _with(command: Callable[[str, Job, bool], Command], path: str) -> Callable[[Job, bool], Command]:
-    return lambda job, again: command(path, job, again)
-
-
-def _azcopy(path: str, job: Job, again: bool) -> Command:  # noqa: FBT001  # one of three with this signature
-    environment = {
-        "AZCOPY_LOG_LOCATION": str(job.folder),
-        "AZCOPY_JOB_PLAN_LOCATION": str(job.folder),
-        "AZCOPY_DISABLE_SYSLOG": "true",
-    }
-    if plans := list(job.folder.glob("*--*.steV*")) if again else []:
-        sas = (url.partition("?")[2] for url in (job.source, job.target))
-        options = [f"--{side}-sas={text}" for side, text in zip(("source", "destination"), sas, strict=True)]
-        return [path, "jobs", "resume", plans[0].name.partition("--")[0], *options], environment
+def _azcopy(path: str, job: Job) -> Command:
     options = ["--from-to=BlobBlob", "--recursive", "--as-subdir=false", "--skip-version-check", "--log-level=ERROR"]
-    return [path, "copy", job.source, job.target, *options], environment
+    return [path, "copy", job.source, job.target, *options], _azcopy_variables(job)
 
 
-def _rclone(path: str, job: Job, _again: bool) -> Command:  # noqa: FBT001  # one of three with this signature
-    environment = {
+def _azcopy_resume(path: str, job: Job) -> Command:
+    plan = next(job.folder.glob("*--*.steV*")).name  # JOB--PART.steVERSION
+    keys = [
+        f"--{side}-sas={url.partition('?')[2]}" for side, url in (("source", job.source), ("destination", job.target))
+    ]
+    return [path, "jobs", "resume", plan.partition("--")[0], *keys], _azcopy_variables(job)
+
+
+def _azcopy_variables(job: Job) -> dict[str, str]:
+    folder = str(job.folder)
+    return {"AZCOPY_LOG_LOCATION": folder, "AZCOPY_JOB_PLAN_LOCATION": folder, "AZCOPY_DISABLE_SYSLOG": "true"}
+
+
+def _rclone(path: str, job: Job) -> Command:
+    variables = {
         "RCLONE_CONFIG": str(job.folder / "rclone.conf"),
         "RCLONE_CONFIG_SOURCE_TYPE": "azureblob",
         "RCLONE_CONFIG_SOURCE_SAS_URL": job.source,
@@ -82,12 +83,12 @@ def _rclone(path: str, job: Job, _again: bool) -> Command:  # noqa: FBT001  # on
         "RCLONE_CONFIG_TARGET_SAS_URL": job.target,
     }
     ends = (f"{side}:{_container(url)}" for side, url in (("source", job.source), ("target", job.target)))
-    return [path, "copy", *ends, "--server-side-across-configs", "--transfers", TRANSFERS], environment
+    return [path, "copy", *ends, "--server-side-across-configs", "--transfers", TRANSFERS], variables
 
 
-def _plain(job: Job, _again: bool) -> Command:  # noqa: FBT001  # one of three with this signature
-    environment = {"SOURCE": job.source, "TARGET": job.target, "PYTHONPATH": str(ROOT)}
-    return [sys.executable, "-m", "devhost.bench.plain"], environment
+def _plain(job: Job) -> Command:
+    variables = {"SOURCE": job.source, "TARGET": job.target, "PYTHONPATH": str(ROOT)}
+    return [sys.executable, "-m", "devhost.bench.plain"], variables
 
 
 def _container(url: str) -> str:

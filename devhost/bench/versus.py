@@ -13,18 +13,19 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from rich.console import Console
 
 from devhost.app import KEYS
 from devhost.bench.blobs import Blobs, Source
+from devhost.bench.command import command
 from devhost.bench.comparison import APP, KILLED, Row, copied_bytes, table
 from devhost.bench.cost import task_hub
 from devhost.bench.load import MIB, check_host, environment
-from devhost.bench.metrics import Hub, cpu_seconds, processes
-from devhost.bench.peers import Job, Peer, find
+from devhost.bench.metrics import Hub, cpu_seconds
+from devhost.bench.peers import Command, Job, Peer, find
 from devhost.bench.result import about, where
 from devhost.stack import LocalStack
 from devhost.storage.client import StorageControl
@@ -52,15 +53,7 @@ docs/performance.md explains what is counted and how.
 def main() -> int:
     """Run all workloads with all tools and return the exit code."""
     arguments = _parser().parse_args()
-    # Make and `kill` send SIGTERM: stop everything as after Ctrl-C.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        return versus(arguments)
-    except StackError as error:
-        print(f"versus: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    return command("versus", lambda: versus(arguments))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -148,8 +141,9 @@ class _Versus:
         self.source.target(WARM_UP.container)
         rows = []
         for blobs, kill in (small, False), (large, False), (large, True):
-            rows.append(self._app(blobs, kill=kill))
-            rows += [self._peer(peer, blobs, kill=kill) for peer in peers]
+            measured = [self._app(blobs, kill=kill), *(self._peer(peer, blobs, kill=kill) for peer in peers)]
+            # The CPU of a process that was killed is lost.
+            rows += [replace(row, workload=row.workload + KILLED, cpu_seconds={}) if kill else row for row in measured]
         return rows
 
     def _app(self, blobs: Blobs, *, kill: bool) -> Row:
@@ -173,16 +167,21 @@ class _Versus:
                 self.stack.start_host()
             self._wait(self._is_ended(before, blobs))
             used = _difference(cpu_seconds(self.stack), cpu)
-            used["tool"] = used.pop("host", 0.0)
             transfers = sorted(self.hub.transfers(), key=lambda each: each.ended)[-blobs.count :]
             hub = self._hub_requests(blobs, scheduled)
         finally:
             self.control.events(mode="drop")
             self.stack.stop_host()
         failed = Counter(each.state for each in transfers if each.state != "verified")
-        problem = f"not verified: {dict(failed)}" if failed else ""
-        seconds = transfers[-1].ended - began
-        return self._row(blobs, APP, container, seconds, used, killed=killed, kill=kill, problem=problem, hub=hub)
+        row = self._row(blobs, APP, container, transfers[-1].ended - began)
+        return replace(
+            row,
+            requests=row.requests | {"hub": hub},
+            cpu_seconds={"tool" if name == "host" else name: seconds for name, seconds in used.items()},
+            starts=1 + killed,
+            killed=killed,
+            problem=f"not verified: {dict(failed)}" if failed else "",
+        )
 
     def _peer(self, peer: Peer, blobs: Blobs, *, kill: bool) -> Row:
         """Measure from the start of the program until its last request: AzCopy ends seconds later."""
@@ -190,57 +189,39 @@ class _Versus:
         job = Job(self.source.url(blobs), url, self.folder / container)
         job.folder.mkdir()
         self.control.forget_requests()
-        cpu, began, starts, killed, output = self._cpu(), time.time(), 0, False, job.folder / "output"
-        while True:
+        cpu, began, starts, output = self._cpu(), time.time(), 1, job.folder / "output"
+        code = self._run(peer.start(job), output, lambda: kill and self._is_half(container, blobs))
+        killed = code is None
+        while killed and code != 0 and starts < STARTS:
+            time.sleep(PAUSE_SECONDS if starts > 1 else 0)
             starts += 1
-            with _running(*peer.command(job, killed), output) as process:
-                ended = lambda process=process: process.poll() is not None  # noqa: E731
-                if kill and not killed and self._wait(ended, lambda: self._is_half(container, blobs)):
-                    process.kill()
-                    killed = True
-                    continue
-                self._wait(ended)
-            if process.returncode == 0 or not killed or starts == STARTS:
-                break
-            time.sleep(PAUSE_SECONDS)
-        used = _difference(self._cpu(), cpu)
-        seconds = max(each["time"] for each in self.control.requests(internal=False)) - began
-        problem = f"exit code {process.returncode}: {_end(output)}" if process.returncode else ""
-        return self._row(
-            blobs, peer.name, container, seconds, used, killed=killed, kill=kill, problem=problem, starts=starts
-        )
+            code = self._run(peer.resume(job), output)
+        used, last = _difference(self._cpu(), cpu), [each["time"] for each in self.control.requests(internal=False)]
+        row = self._row(blobs, peer.name, container, max(last, default=time.time()) - began)
+        problem = f"exit code {code}: {_end(output)}" if code else ""
+        return replace(row, cpu_seconds=used, starts=starts, killed=killed, problem=problem)
 
-    def _row(  # noqa: PLR0913  # the fields of a row
-        self,
-        blobs: Blobs,
-        tool: str,
-        container: str,
-        seconds: float,
-        cpu: dict[str, float],
-        *,
-        kill: bool,
-        killed: bool,
-        problem: str,
-        starts: int = 1,
-        hub: float = 0,
-    ) -> Row:
+    def _run(self, command: Command, output: Path, is_due: Callable[[], bool] = lambda: False) -> int | None:
+        """Run a program and return its exit code; None if it was killed because of `is_due`."""
+        with _running(*command, output) as process:
+            if self._wait(lambda: process.poll() is not None, is_due):
+                return None
+        return process.returncode
+
+    def _row(self, blobs: Blobs, tool: str, container: str, seconds: float) -> Row:
+        """Count the requests, and compare the bytes."""
         requests = self.control.requests(internal=False)
-        counts = Counter(each["account"].removeprefix("sharing") for each in requests)
-        written = [each for each in requests if each["container"] == container]
         _say(f"{tool}: {seconds:.1f} s; comparing the bytes")
         return Row(
-            workload=_label(blobs) + (KILLED if kill else ""),
+            workload=_label(blobs),
             tool=tool,
             blobs=blobs.count,
             bytes_each=blobs.size,
             seconds=seconds,
-            requests={**counts, "hub": hub},
-            cpu_seconds={} if kill else cpu,
-            copied=copied_bytes(written, blobs.size),
+            requests=dict(Counter(each["account"].removeprefix("sharing") for each in requests)),
+            cpu_seconds={},
+            copied=copied_bytes((each for each in requests if each["container"] == container), blobs.size),
             wrong=self.source.wrong(blobs, container),
-            starts=starts + (killed and tool == APP),
-            killed=killed,
-            problem=problem,
         )
 
     def _set_routes(self, blobs: Blobs, container: str) -> None:
@@ -297,12 +278,13 @@ class _Versus:
     @contextmanager
     def _stopped_host(self) -> Iterator[None]:
         """Stop the host's process for the block, so that all events are on the queue before it reads the first."""
-        number = processes(self.stack)["host"]
-        os.kill(number, signal.SIGSTOP)
+        if self.stack.host is None:
+            raise StackError("the host does not run")
+        self.stack.host.send_signal(signal.SIGSTOP)
         try:
             yield
         finally:
-            os.kill(number, signal.SIGCONT)
+            self.stack.host.send_signal(signal.SIGCONT)
 
 
 @contextmanager
