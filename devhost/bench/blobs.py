@@ -1,10 +1,13 @@
 """The blobs that `make versus` shares: put once, put again for the app's events, compared at each target."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import groupby, product
+from operator import itemgetter
 from random import Random
+from typing import TypeVar
 
 from azure.storage.blob import (
     BlobBlock,
@@ -22,6 +25,8 @@ PIECE = 8 * MIB
 BASE = Random(0).randbytes(PIECE)  # noqa: S311  # not secret
 NUMBER = 8
 SAS_TIME = timedelta(days=1)
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +42,15 @@ class Blobs:
         """The names of the blobs."""
         return [f"{self.container}-{number:06d}" for number in range(self.count)]
 
-    def content(self, name: str) -> Iterator[bytes]:
-        """Yield the bytes of a blob in pieces."""
-        start = name.encode().rjust(NUMBER)[-NUMBER:]
-        for number, offset in enumerate(range(0, self.size, PIECE)):
-            head = number.to_bytes(NUMBER, "big") if number else start
-            yield (head + BASE[NUMBER:])[: self.size - offset]
+    @property
+    def pieces(self) -> list[tuple[str, int]]:
+        """The pieces of all blobs: a name and a number, which counts from 0 in each blob."""
+        return list(product(self.names, range(-(-self.size // PIECE))))
+
+    def piece(self, name: str, number: int) -> bytes:
+        """Return the bytes of a piece."""
+        head = number.to_bytes(NUMBER, "big") if number else name.encode().rjust(NUMBER)[-NUMBER:]
+        return (head + BASE[NUMBER:])[: self.size - number * PIECE]
 
 
 class Source:
@@ -52,7 +60,9 @@ class Source:
         self._stack = stack
         self._source, self._target = (
             BlobServiceClient.from_connection_string(
-                stack.connection_string(f"sharing{side}"), max_single_get_size=PIECE, max_chunk_get_size=PIECE
+                stack.connection_string(f"sharing{side}"),
+                max_single_get_size=PIECE,
+                retry_total=0,  # after Ctrl-C the emulator does not answer any more
             )
             for side in ("source", "target")
         )
@@ -61,19 +71,19 @@ class Source:
         """Create the container and put all blobs."""
         client = self._source.create_container(blobs.container)
 
-        def put(name: str) -> None:
-            for number, piece in enumerate(blobs.content(name)):
-                client.get_blob_client(name).stage_block(_block(number), piece)
-            self._commit(client, blobs, name)
+        def put(piece: tuple[str, int]) -> None:
+            client.get_blob_client(piece[0]).stage_block(_block(piece[1]), blobs.piece(*piece))
 
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            list(pool.map(put, blobs.names))
+        _at_once(put, blobs.pieces)
+        self.renew(blobs)
 
     def renew(self, blobs: Blobs) -> None:
         """Write a new version of all blobs with the same bytes, from the blocks that they have."""
         client = self._source.get_container_client(blobs.container)
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            list(pool.map(lambda name: self._commit(client, blobs, name), blobs.names))
+        blocks = {
+            name: [BlobBlock(_block(number)) for _, number in of] for name, of in groupby(blobs.pieces, itemgetter(0))
+        }
+        _at_once(lambda name: client.get_blob_client(name).commit_block_list(blocks[name]), blobs.names)
 
     def target(self, container: str) -> str:
         """Create a container in the target account and return its URL with a SAS."""
@@ -86,22 +96,18 @@ class Source:
     def wrong(self, blobs: Blobs, container: str) -> int:
         """Return how many blobs of a target container are missing, unexpected, or have other bytes."""
         client = self._target.get_container_client(container)
-        names = set(client.list_blob_names())
+        found = {blob.name: blob.size for blob in client.list_blobs()}
+        differ = found.items() ^ dict.fromkeys(blobs.names, blobs.size).items()
+        wrong = {name for name, _ in differ}
 
-        def equal(name: str) -> bool:
-            chunks = client.download_blob(name).chunks()
-            return all(chunk == piece for chunk, piece in zip(chunks, blobs.content(name), strict=True))
+        def differs(piece: tuple[str, int]) -> bool:
+            name, number = piece
+            expected = blobs.piece(name, number)
+            return bool(client.download_blob(name, number * PIECE, len(expected)).readall() != expected)
 
-        def same(name: str) -> bool:
-            return client.get_blob_client(name).get_blob_properties().size == blobs.size and equal(name)
-
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            right = sum(pool.map(same, names.intersection(blobs.names)))
-        return len(names.union(blobs.names)) - right
-
-    def _commit(self, client: ContainerClient, blobs: Blobs, name: str) -> None:
-        blocks = range(-(-blobs.size // PIECE))
-        client.get_blob_client(name).commit_block_list([BlobBlock(_block(number)) for number in blocks])
+        pieces = [piece for piece in blobs.pieces if piece[0] not in wrong]
+        different = _at_once(differs, pieces)
+        return len(wrong.union(name for (name, _), is_wrong in zip(pieces, different, strict=True) if is_wrong))
 
     def _with_sas(self, container: ContainerClient) -> str:
         # A SAS of the account does not suffice: with one, Azurite fails at Put Block From URL.
@@ -113,6 +119,11 @@ class Source:
             expiry=datetime.now(UTC) + SAS_TIME,
         )
         return f"{container.url}?{sas}"
+
+
+def _at_once(work: Callable[[Item], Answer], items: Iterable[Item]) -> list[Answer]:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(work, items))
 
 
 def _block(number: int) -> str:

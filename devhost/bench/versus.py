@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -36,7 +37,7 @@ SMALL_BYTES = 2000
 WARM_UP = Blobs("first", 1, SMALL_BYTES)
 # The emulator's asynchronous copies take a second or more by default, which would decide the small workload.
 COPY_SECONDS = "0.05"
-POLL_SECONDS = 0.05
+POLL_SECONDS, KILL_POLL_SECONDS = 0.25, 0.05
 # A tool is started again until it succeeds: after a kill it may be refused while the service still copies.
 STARTS, PAUSE_SECONDS = 60, 1.0
 # Event Grid puts a message on the queue; the host gets and deletes it.
@@ -161,7 +162,7 @@ class _Versus:
                 self.control.events(mode="drop")
                 self.control.forget_requests()
                 cpu, scheduled, began = cpu_seconds(self.stack), self.hub.scheduled(), time.time()
-            killed = kill and self._wait(self._is_ended(before, blobs), lambda: self._is_half(container, blobs))
+            killed = kill and self._wait(self._is_ended(before, blobs), partial(self._is_half, container, blobs))
             if killed:
                 self.stack.kill_host()
                 self.stack.start_host()
@@ -170,7 +171,6 @@ class _Versus:
             transfers = sorted(self.hub.transfers(), key=lambda each: each.ended)[-blobs.count :]
             hub = self._hub_requests(blobs, scheduled)
         finally:
-            self.control.events(mode="drop")
             self.stack.stop_host()
         failed = Counter(each.state for each in transfers if each.state != "verified")
         row = self._row(blobs, APP, container, transfers[-1].ended - began)
@@ -190,7 +190,8 @@ class _Versus:
         job.folder.mkdir()
         self.control.forget_requests()
         cpu, began, starts, output = self._cpu(), time.time(), 1, job.folder / "output"
-        code = self._run(peer.start(job), output, lambda: kill and self._is_half(container, blobs))
+        is_half = partial(self._is_half, container, blobs) if kill else None
+        code = self._run(peer.start(job), output, is_half)
         killed = code is None
         while killed and code != 0 and starts < STARTS:
             time.sleep(PAUSE_SECONDS if starts > 1 else 0)
@@ -201,7 +202,7 @@ class _Versus:
         problem = f"exit code {code}: {_end(output)}" if code else ""
         return replace(row, cpu_seconds=used, starts=starts, killed=killed, problem=problem)
 
-    def _run(self, command: Command, output: Path, is_due: Callable[[], bool] = lambda: False) -> int | None:
+    def _run(self, command: Command, output: Path, is_due: Callable[[], bool] | None = None) -> int | None:
         """Run a program and return its exit code; None if it was killed because of `is_due`."""
         with _running(*command, output) as process:
             if self._wait(lambda: process.poll() is not None, is_due):
@@ -241,17 +242,17 @@ class _Versus:
         name = f"target-{self.containers}"
         return name, self.source.target(name)
 
-    def _wait(self, is_ended: Callable[[], bool], is_due: Callable[[], bool] = lambda: False) -> bool:
+    def _wait(self, is_ended: Callable[[], bool], is_due: Callable[[], bool] | None = None) -> bool:
         """Wait until one of the two; return whether it was `is_due`. Raises StackError if the stack ends, or after long."""
         end = time.monotonic() + LIMIT_SECONDS
         while not is_ended():
-            if is_due():
+            if is_due and is_due():
                 return True
             if gone := self.stack.ended():
                 raise StackError(f"{gone} stopped unexpectedly; see its output above")
             if time.monotonic() > end:
                 raise StackError(f"a tool did not end within {LIMIT_SECONDS} s")
-            time.sleep(POLL_SECONDS)
+            time.sleep(KILL_POLL_SECONDS if is_due else POLL_SECONDS)
         return False
 
     def _is_ended(self, before: int, blobs: Blobs) -> Callable[[], bool]:

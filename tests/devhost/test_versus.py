@@ -13,7 +13,7 @@ from devhost.bench.blobs import PIECE, Blobs, Source
 from devhost.bench.comparison import APP, HEAD, KILLED, Row, cells, copied_bytes, ratio, rows_of, table
 from devhost.bench.load import MIB, environment
 from devhost.bench.peers import AZCOPY, PLAIN, RCLONE, Job
-from devhost.bench.versus import _end
+from devhost.bench.versus import _end, _parser
 from devhost.stack import LocalStack
 from devhost.storage.client import StorageControl
 
@@ -137,6 +137,14 @@ def test_the_end_of_an_output_has_no_signature(tmp_path: Path) -> None:
     assert len(shown) == 300
 
 
+@pytest.mark.parametrize("option", ["--small", "--large-mib"])
+@pytest.mark.parametrize("number", ["0", "ten", "-1", "15001", ""])
+def test_an_invalid_number_is_refused(option: str, number: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        _parser().parse_args([f"{option}={number}"])
+    assert "is not a number from 1 to 15,000" in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     folder = tmp_path_factory.mktemp("versus")
@@ -152,7 +160,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
 def test_any_other_byte_and_any_missing_blob_is_wrong(stack: LocalStack) -> None:
     """The pieces of a blob differ, so that blocks in another order are found. A renewed blob has the same bytes."""
     source, blobs = Source(stack), Blobs("compared", 2, PIECE + 1000)
-    [first, second] = ([*blobs.content(name)] for name in blobs.names)
+    [first, second] = ([blobs.piece(name, number) for number in range(2)] for name in blobs.names)
+    assert [*map(len, first)] == [PIECE, 1000]
     assert first[0] != second[0]
     assert first[0][: len(first[1])] != first[1]
     source.create(blobs)

@@ -8,8 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
 from devhost.bench.comparison import APP, KILLED, rows_of
 from devhost.bench.load import MIB
 from devhost.bench.peers import AZCOPY, PLAIN, RCLONE
@@ -61,7 +59,7 @@ def test_every_tool_copies_every_byte(tmp_path: Path) -> None:
 def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path) -> None:
     """Ctrl-C ends the running tool and the stack, and removes the folder."""
     process = subprocess.Popen(
-        [*COMMAND, "--small", "500", "--large-mib", "1", "--azcopy", "none", "--rclone", "none"],
+        [*COMMAND, "--small", "20", "--large-mib", "1", "--azcopy", "none", "--rclone", "none"],
         cwd=ROOT,
         env=environment(tmp_path),
         stdout=subprocess.PIPE,
@@ -69,12 +67,12 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path) -> None:
         text=True,
     )
     end = time.monotonic() + 120
-    while not list(tmp_path.glob("versus-*/target-2/output")):  # the plain pattern
+    children: dict[int, bytes] = {}
+    while not any(b"devhost.bench.plain" in line for line in children.values()):
         assert time.monotonic() < end, "no peer was started"
         assert process.poll() is None
         time.sleep(0.1)
-    children = below(process.pid)
-    assert any(b"devhost.bench.plain" in line for line in children.values())
+        children = below(process.pid)
     process.send_signal(signal.SIGINT)
     printed, errors = process.communicate(timeout=60)
     assert (process.returncode, printed) == (130, "")
@@ -82,18 +80,3 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path) -> None:
     assert left_behind(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
     assert children.keys().isdisjoint(number for number, _, line in all_processes() if line)
-
-
-@pytest.mark.parametrize("option", ["--small", "--large-mib"])
-@pytest.mark.parametrize("number", ["0", "ten", "-1", "15001"])
-def test_an_invalid_number_is_refused(tmp_path: Path, option: str, number: str) -> None:
-    done = subprocess.run(
-        [*COMMAND, f"{option}={number}"],
-        cwd=ROOT,
-        env=environment(tmp_path),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert "is not a number from 1 to 15,000" in done.stderr
