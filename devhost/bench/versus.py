@@ -203,11 +203,21 @@ class _Versus:
         return replace(row, cpu_seconds=used, starts=starts, killed=killed, problem=problem)
 
     def _run(self, command: Command, output: Path, is_due: Callable[[], bool] | None = None) -> int | None:
-        """Run a program and return its exit code; None if it was killed because of `is_due`."""
-        with _running(*command, output) as process:
-            if self._wait(lambda: process.poll() is not None, is_due):
-                return None
-        return process.returncode
+        """Run a program and return its exit code; None if it was killed because of `is_due`.
+
+        Of the user's variables the program has only PATH.
+        """
+        arguments, variables = command
+        env = {"PATH": os.environ.get("PATH", ""), "HOME": str(output.parent), **variables}
+        with output.open("w") as stream:
+            process = subprocess.Popen(
+                arguments, env=env, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
+            )
+        try:
+            return None if self._wait(lambda: process.poll() is not None, is_due) else process.returncode
+        finally:
+            process.kill()
+            process.wait()
 
     def _row(self, blobs: Blobs, tool: str, container: str, seconds: float) -> Row:
         """Count the requests, and compare the bytes."""
@@ -286,22 +296,6 @@ class _Versus:
             yield
         finally:
             self.stack.host.send_signal(signal.SIGCONT)
-
-
-@contextmanager
-def _running(command: list[str], variables: dict[str, str], output: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run a program for the block, then kill it and wait. Of the user's variables it has only PATH."""
-    environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(output.parent), **variables}
-    with output.open("w") as stream:
-        process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
-        )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
 
 
 def _difference(now: Mapping[str, float], before: Mapping[str, float]) -> dict[str, float]:
