@@ -10,6 +10,7 @@ from rich.table import Table
 
 from devhost.bench.load import MIB
 from devhost.bench.peers import AZCOPY
+from devhost.bench.result import about
 
 VERSUS = Path(__file__).with_name("versus.json")
 APP = "this app"
@@ -33,6 +34,7 @@ HEAD = (
 class Row:
     """What one tool did with one workload; docs/performance.md explains what is counted and how.
 
+    `whole` means that the service was asked for whole blobs: the emulator then copies no bytes, and its settings decide the time.
     `requests` by service, and `cpu_seconds` by process, are totals. `starts` is above 1 if the tool was killed; `problem` is its
     last output if it failed.
     """
@@ -46,6 +48,7 @@ class Row:
     cpu_seconds: dict[str, float]
     copied: int
     wrong: int
+    whole: bool = False
     starts: int = 1
     killed: bool = False
     problem: str = ""
@@ -54,6 +57,11 @@ class Row:
     def speed(self) -> float:
         """Blobs a second, or MiB a second of a single blob."""
         return (self.blobs if self.blobs > 1 else self.bytes_each / MIB) / self.seconds
+
+    @property
+    def is_paced(self) -> bool:
+        """Whether the emulator's settings decide the speed."""
+        return self.whole and self.blobs == 1
 
     @property
     def copied_again(self) -> int:
@@ -69,10 +77,13 @@ def copied_bytes(requests: Iterable[Mapping[str, Any]], size: int) -> int:
 
 
 def ratio(row: Row, rows: Iterable[Row]) -> float | None:
-    """Return the row's speed as a multiple of AzCopy's in the same workload; None if AzCopy was not measured or failed."""
+    """Return the row's speed as a multiple of AzCopy's in the same workload.
+
+    None if AzCopy was not measured or failed, or if the emulator's settings decide the speed of either.
+    """
     azcopy = (each for each in rows if (each.workload, each.tool) == (row.workload, AZCOPY))
     reference = next((each for each in azcopy if not each.wrong and not each.problem), None)
-    return row.speed / reference.speed if reference else None
+    return row.speed / reference.speed if reference and not row.is_paced and not reference.is_paced else None
 
 
 def cells(row: Row, rows: Iterable[Row]) -> list[str]:
@@ -80,7 +91,7 @@ def cells(row: Row, rows: Iterable[Row]) -> list[str]:
     times = ratio(row, rows)
     cpu = [row.cpu_seconds[name] * 1000 / row.blobs for name in PROCESSES if name in row.cpu_seconds]
     return [
-        f"{row.speed:.3g} {'blobs/s' if row.blobs > 1 else 'MiB/s'}",
+        f"{row.speed:.3g} {'blobs/s' if row.blobs > 1 else 'MiB/s'}{', set' if row.is_paced else ''}",
         "-" if times is None else f"{times:.2f}",
         f"{row.seconds:.1f}",
         ", ".join(_number(row.requests.get(service, 0) / row.blobs) for service in SERVICES),
@@ -119,7 +130,7 @@ def table(rows: list[Row], missing: Mapping[str, str]) -> Table:
 def page(document: Mapping[str, Any] | None = None) -> str:
     """Return the table of docs/performance.md. The default document is versus.json."""
     document = document or json.loads(VERSUS.read_text())
-    rows, machine = rows_of(document), document["machine"]
+    rows = rows_of(document)
     lines = [f"| | | {' | '.join(HEAD)} |", f"| --- | --- {'| ---: ' * len(HEAD)}|"]
     lines += [f"| {row.workload} | {row.tool} | {' | '.join(cells(row, rows))} |" for row in rows]
     tools = ", ".join(f"{tool} {version}" for tool, version in document["tools"].items())
@@ -129,7 +140,7 @@ def page(document: Mapping[str, Any] | None = None) -> str:
         [
             *lines,
             *("", f"- {tools}; {ours}."),
-            f"- {machine['cores']} cores, {machine['memory_mib']:,} MiB, {machine['platform']}, {document['date'][:10]}.",
+            f"- {about(document)[1]}.",
             f"- `{document['command']}`",
             "",
         ]

@@ -7,7 +7,7 @@ import platform
 import subprocess
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -114,7 +114,7 @@ def where(busy: float) -> dict[str, Any]:
     return {"date": datetime.now(UTC).isoformat(timespec="seconds"), "versions": versions(), "machine": machine}
 
 
-def about(document: dict[str, Any]) -> list[str]:
+def about(document: Mapping[str, Any]) -> list[str]:
     """Return versions, machine and date as lines."""
     versions, machine = document["versions"], document["machine"]
     where = f"{machine['cores']} cores, {machine['memory_mib']:,} MiB, {machine['platform']}"

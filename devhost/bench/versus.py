@@ -22,7 +22,7 @@ from rich.console import Console
 from devhost.app import KEYS
 from devhost.bench.blobs import Blobs, Source
 from devhost.bench.command import command
-from devhost.bench.comparison import APP, KILLED, Row, copied_bytes, table
+from devhost.bench.comparison import APP, KILLED, WRITES_BLOBS, Row, copied_bytes, table
 from devhost.bench.cost import task_hub
 from devhost.bench.load import MIB, check_host, environment
 from devhost.bench.metrics import Hub, cpu_seconds
@@ -222,6 +222,7 @@ class _Versus:
     def _row(self, blobs: Blobs, tool: str, container: str, seconds: float) -> Row:
         """Count the requests, and compare the bytes."""
         requests = self.control.requests(internal=False)
+        written = [each for each in requests if each["container"] == container]
         _say(f"{tool}: {seconds:.1f} s; comparing the bytes")
         return Row(
             workload=_label(blobs),
@@ -231,7 +232,8 @@ class _Versus:
             seconds=seconds,
             requests=dict(Counter(each["account"].removeprefix("sharing") for each in requests)),
             cpu_seconds={},
-            copied=copied_bytes((each for each in requests if each["container"] == container), blobs.size),
+            copied=copied_bytes(written, blobs.size),
+            whole=any(each["operation"] in WRITES_BLOBS for each in written),
             wrong=self.source.wrong(blobs, container),
         )
 

@@ -53,6 +53,16 @@ def test_without_a_sound_azcopy_there_is_no_ratio(change: dict[str, Any]) -> Non
     assert dict(zip(HEAD, cells(OURS, rows), strict=True))[f"{AZCOPY} = 1"] == "-"
 
 
+def test_a_speed_that_the_emulator_sets_has_no_ratio() -> None:
+    """A large blob that is copied whole. Small blobs are."""
+    paced, reference = replace(LARGE, whole=True), replace(LARGE, tool=AZCOPY)
+    assert ratio(LARGE, [reference]) == 1
+    assert ratio(paced, [reference]) is None
+    assert ratio(LARGE, [replace(reference, whole=True)]) is None
+    assert cells(paced, [reference])[:2] == ["32 MiB/s, set", "-"]
+    assert ratio(replace(OURS, whole=True), [replace(AZCOPYS, whole=True)]) == 0.5
+
+
 def test_requests_and_cpu_are_shown_for_one_blob() -> None:
     shown = dict(zip(HEAD, cells(OURS, [OURS, AZCOPYS]), strict=True))
     assert shown == {
@@ -93,7 +103,7 @@ def test_the_page_has_the_rows_of_the_file() -> None:
     document = {
         "date": "2026-01-02T03:04:05+00:00",
         "versions": {"app": "1.2.3", "azurite": "4.5.6", "python": "3.11.0"},
-        "machine": {"cores": 2, "memory_mib": 4096, "platform": "Linux-6"},
+        "machine": {"cores": 2, "memory_mib": 4096, "platform": "Linux-6", "busy_before": 0.5},
         "tools": {AZCOPY: "10.0.1"},
         "command": "python -m devhost.bench.versus",
         "rows": [asdict(row) | {"copied_again": 0} for row in (OURS, AZCOPYS)],
