@@ -4,7 +4,7 @@ BIN := .venv/bin
 AZURITE := devhost/storage/node_modules
 NODE_IS_USABLE := node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' && npm --version
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-picture run test explore soak bench cost smoke docs lint format lock clean
+.PHONY: help setup demo demo-picture run test explore soak bench versus cost smoke docs lint format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ soak: setup ## Run the long end-to-end tests: kills, worker deaths, 2,000 blobs 
 
 bench: setup ## Measure speed, counts per blob and memory under load (takes minutes); ARGS="--help" lists options
 	@$(BIN)/python -m devhost.bench $(ARGS)
+
+versus: setup ## Measure the app beside AzCopy, rclone and the plain pattern (takes minutes); ARGS="--help" lists options
+	@$(BIN)/python -m devhost.bench.versus $(ARGS)
 
 cost: setup ## Count and price the requests of a blob on the local stack (half a minute); ARGS="--help" lists options
 	@$(BIN)/python -m devhost.bench.cost $(ARGS)

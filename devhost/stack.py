@@ -52,6 +52,7 @@ class LocalStack:
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
     output: IO[Any] | int | None = None
     create_containers: bool = False
+    storage_module: str = "devhost.storage"
     storage: "subprocess.Popen[str] | None" = field(default=None, init=False)
     host: "subprocess.Popen[str] | None" = field(default=None, init=False)
 
@@ -143,7 +144,7 @@ class LocalStack:
 
     def start_storage(self) -> None:
         """Start storage and wait until it is ready."""
-        self.storage = self._launch([sys.executable, "-m", "devhost.storage", EXIT_WITH_PARENT], subprocess.PIPE)
+        self.storage = self._launch([sys.executable, "-m", self.storage_module, EXIT_WITH_PARENT], subprocess.PIPE)
         line = self.storage.stdout.readline() if self.storage.stdout else ""
         if not line.startswith("ready"):
             raise StackError("the storage emulator did not start; see its output above")
@@ -226,18 +227,27 @@ class LocalStack:
 
     def stop(self) -> None:
         """Stop the host, then storage, with SIGTERM; wait for each."""
-        for process in (self.host, self.storage):
-            if process is None:
-                continue
-            if process.poll() is None:
-                process.terminate()
-                process.wait(STOP_SECONDS)
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    pipe.close()
+        self.stop_host()
+        _stop(self.storage)
+
+    def stop_host(self) -> None:
+        """Stop the host with SIGTERM, and wait."""
+        _stop(self.host)
+        self.host = None
 
     def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def _stop(process: "subprocess.Popen[str] | None") -> None:
+    if process is None:
+        return
+    if process.poll() is None:
+        process.terminate()
+        process.wait(STOP_SECONDS)
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()

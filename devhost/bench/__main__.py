@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import signal
 import sys
 import tempfile
 import time
@@ -14,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from devhost.bench import result
+from devhost.bench.command import command
 from devhost.bench.load import GIB, SMALL, Load, check_host, run
 from devhost.bench.result import Result
 from devhost.storage.config import StackError
@@ -32,15 +32,7 @@ docs/performance.md explains what is counted and how.
 def main() -> int:
     """Run the loads and return the exit code."""
     arguments = _parser().parse_args()
-    # Make and `kill` send SIGTERM: stop the stack as after Ctrl-C.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        return bench(arguments.sizes, arguments.large, arguments.json)
-    except StackError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    return command("bench", lambda: bench(arguments.sizes, arguments.large, arguments.json))
 
 
 def _parser() -> argparse.ArgumentParser:

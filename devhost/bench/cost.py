@@ -6,7 +6,6 @@ docs/cost.md explains the rows. `tables` returns its tables, from counts.json an
 import argparse
 import json
 import re
-import signal
 import sys
 import tempfile
 import time
@@ -18,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from devhost.bench.command import command
 from devhost.bench.load import GIB, SMALL, Load, check_host, environment, measure
 from devhost.bench.metrics import AGENT, Usage, request_name
 from devhost.bench.result import versions
@@ -60,18 +60,15 @@ def main() -> int:
     parser = argparse.ArgumentParser("python -m devhost.bench.cost", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help=f"save the counts ({COUNTS.relative_to(ROOT)})")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        counts = count()
-    except StackError as error:
-        print(f"cost: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    return command("cost", lambda: _print(arguments.json))
+
+
+def _print(output: Path | None) -> int:
+    counts = count()
     print(tables(counts))
-    if arguments.json:
+    if output:
         lines = ",\n".join(f" {json.dumps(name)}: {json.dumps(value)}" for name, value in counts.items())
-        arguments.json.write_text(f"{{\n{lines}\n}}\n")
+        output.write_text(f"{{\n{lines}\n}}\n")
     return 0
 
 

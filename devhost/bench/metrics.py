@@ -80,9 +80,8 @@ class Usage:
     @classmethod
     def of(cls, stack: LocalStack) -> Self:
         """Read the totals of a running stack."""
-        cpu = {name: _cpu((PROC / f"{number}/stat").read_text()) for name, number in processes(stack).items()}
         with urllib.request.urlopen(f"http://{HOST}:{stack.host_port}/admin/meter") as answer:
-            return cls(cpu, Hub(stack.state).scheduled(), **json.load(answer))
+            return cls(cpu_seconds(stack), Hub(stack.state).scheduled(), **json.load(answer))
 
     def since(self, before: "Usage", count: int = 1) -> "Usage":
         """Return the difference to an earlier reading, for one of `count` blobs."""
@@ -124,12 +123,18 @@ def request_name(request: dict[str, Any]) -> str:
 
 
 def processes(stack: LocalStack) -> dict[str, int]:
-    """Return the process ids of host, proxy and Azurite (the proxy's only child); empty without /proc."""
-    if not PROC.is_dir() or stack.host is None or stack.storage is None:
+    """Return the process ids of host, if it runs, proxy and Azurite (the proxy's only child); empty without /proc."""
+    if not PROC.is_dir() or stack.storage is None:
         return {}
     proxy = stack.storage.pid
     [azurite] = map(int, (PROC / f"{proxy}/task/{proxy}/children").read_text().split())
-    return {"host": stack.host.pid, "proxy": proxy, "azurite": azurite}
+    host = {"host": stack.host.pid} if stack.host is not None and stack.host.poll() is None else {}
+    return {**host, "proxy": proxy, "azurite": azurite}
+
+
+def cpu_seconds(stack: LocalStack) -> dict[str, float]:
+    """Return the CPU seconds of each process since its start."""
+    return {name: _cpu((PROC / f"{number}/stat").read_text()) for name, number in processes(stack).items()}
 
 
 def peak_mib(stack: LocalStack) -> dict[str, float]:

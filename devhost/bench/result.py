@@ -7,7 +7,7 @@ import platform
 import subprocess
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -100,18 +100,21 @@ def differences(results: Iterable[Result]) -> list[str]:
 
 def document(results: Sequence[Result], differences: list[str], busy: float) -> dict[str, Any]:
     """Return everything for JSON; `busy` is the load average before the first load."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1024**2
-    machine = {"cores": os.cpu_count(), "memory_mib": memory, "platform": platform.platform(), "busy_before": busy}
     return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": versions(),
-        "machine": machine,
+        **where(busy),
         "loads": [asdict(result) | {"blobs_per_second": result.blobs_per_second} for result in results],
         "differences": differences,
     }
 
 
-def about(document: dict[str, Any]) -> list[str]:
+def where(busy: float) -> dict[str, Any]:
+    """Return date, versions and machine for JSON; `busy` is the load average before."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1024**2
+    machine = {"cores": os.cpu_count(), "memory_mib": memory, "platform": platform.platform(), "busy_before": busy}
+    return {"date": datetime.now(UTC).isoformat(timespec="seconds"), "versions": versions(), "machine": machine}
+
+
+def about(document: Mapping[str, Any]) -> list[str]:
     """Return versions, machine and date as lines."""
     versions, machine = document["versions"], document["machine"]
     where = f"{machine['cores']} cores, {machine['memory_mib']:,} MiB, {machine['platform']}"

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from devhost.bench import cost
+from devhost.bench import comparison, cost
 from devhost.reference import answers, capacity, infra, openapi, tables
 from devhost.stack import ROOT
 
@@ -16,6 +16,7 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
     "azure": {"parameters": lambda: infra.parameters("azure")},
     "cost": {"costs": cost.tables},
     "network": {"parameters": lambda: infra.parameters("network")},
+    "performance": {"versus": comparison.page},
     "operating": {"actions": tables.actions, "reasons": tables.reasons, "timers": tables.timers},
     "scale": {
         "setups": capacity.setups,

@@ -45,7 +45,7 @@ control API for tests: http://127.0.0.1:$AZURITE_BLOB_PORT/-/{health,requests,fa
 """
 
 
-def main() -> int:
+def main(proxy_type: type[Proxy] = Proxy) -> int:
     """Run the storage half and return the exit code."""
     parser = argparse.ArgumentParser(
         "python -m devhost.storage", description=__doc__, epilog=HELP, formatter_class=argparse.RawTextHelpFormatter
@@ -53,21 +53,21 @@ def main() -> int:
     parent.add_option(parser)
     arguments = parser.parse_args()
     try:
-        asyncio.run(_run(Config.from_env(os.environ), exit_with_parent=arguments.exit_with_parent))
+        asyncio.run(_run(Config.from_env(os.environ), proxy_type, exit_with_parent=arguments.exit_with_parent))
     except StackError as error:
         print(f"devhost.storage: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-async def _run(config: Config, *, exit_with_parent: bool) -> None:
+async def _run(config: Config, proxy_type: type[Proxy], *, exit_with_parent: bool) -> None:
     stop = parent.stop_on_signal()
     if exit_with_parent:
         parent.exit_with_parent(stop)
     with listen(config.blob_port, "AZURITE_BLOB_PORT") as port:
         async with running(config) as azurite, connected(azurite.blob_port, config) as upstream:
             await upstream.create_missing()
-            async with _serving(port, upstream, config):
+            async with _serving(port, upstream, config, proxy_type):
                 print(
                     f"ready: blobs http://{HOST}:{config.blob_port} queues http://{HOST}:{config.queue_port}"
                     f" tables http://{HOST}:{config.table_port}",
@@ -77,14 +77,16 @@ async def _run(config: Config, *, exit_with_parent: bool) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _serving(port: socket.socket, upstream: Upstream, config: Config) -> AsyncIterator[None]:
+async def _serving(
+    port: socket.socket, upstream: Upstream, config: Config, proxy_type: type[Proxy]
+) -> AsyncIterator[None]:
     """Run the proxy for the block."""
     http_writer._serialize_headers = _serialize_headers  # noqa: SLF001  # no public hook exists
     server_logger.addFilter(_hide_unreadable)
     with contextlib.closing(Ledger(config.state / "copies.sqlite")) as ledger:
         events, faults, journal = Events(upstream, config), Faults(), Journal()
         copies = Copies(upstream, ledger, events, config)
-        proxy = Proxy(upstream, copies, events, faults, journal)
+        proxy = proxy_type(upstream, copies, events, faults, journal)
         await copies.recover()
         ending = asyncio.create_task(copies.run())
         server = web.Server(

@@ -23,6 +23,8 @@ class Entry:
     client_request_id: str
     internal: bool
     """Azurite's own read of a copy's source."""
+    length: int = 0
+    """The bytes of the request's body, or of the range of its source."""
     time: float = field(default_factory=time.time)
     status: int = 0
     """The service's answer; 0 until then."""

@@ -1,6 +1,7 @@
 """The proxy in front of Azurite's blob service. It forwards most requests unchanged."""
 
 import asyncio
+import re
 
 from aiohttp import ClientError, web
 
@@ -17,6 +18,7 @@ from devhost.storage.strictness import copy_refusal, correct, invalid_request
 from devhost.storage.upstream import Upstream
 
 AZURITES_OWN_CLIENT = "axios/"
+RANGE = re.compile(r"bytes=(\d{1,15})-(\d{1,15})")
 
 
 class Proxy:
@@ -113,9 +115,15 @@ class Proxy:
             user_agent=user_agent,
             client_request_id=request.headers.get("x-ms-client-request-id", ""),
             internal=user_agent.startswith(AZURITES_OWN_CLIENT),
+            length=_length(request),
         )
         self._journal.add(entry)
         return entry
+
+
+def _length(request: web.BaseRequest) -> int:
+    found = RANGE.fullmatch(request.headers.get("x-ms-source-range", ""))
+    return int(found[2]) - int(found[1]) + 1 if found else request.content_length or 0
 
 
 async def _apply_after(fault: Fault | None, answer: Answer) -> Answer:
