@@ -12,7 +12,7 @@ from adapters.translation import DEAD_LETTERS_READ, INSTANCES_FIND, INSTANCES_PU
 from operations.problems import NotFound
 from operations.transfers.accept import accept
 from operations.transfers.query import get as get_transfer
-from operations.upkeep.purge import CONCURRENCY, MAX_DONE, SECONDS, purge
+from operations.upkeep.purge import CONCURRENCY, SECONDS, purge
 from operations.upkeep.sweep import sweep
 from operations.upkeep.timer_run import MAX_FAILURES, PAGE_SIZE
 from rules.dead_letters import letters
@@ -141,16 +141,18 @@ async def test_overlapping_runs_are_harmless(world: World) -> None:
 
 
 class TestBounds:
-    async def test_a_run_deletes_at_most_1000_and_the_next_one_continues(self, world: World) -> None:
-        for number in range(MAX_DONE + 250):
+    async def test_a_run_deletes_a_limited_number_and_the_next_one_continues(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("operations.upkeep.purge.MAX_DONE", 500)
+        for number in range(750):
             transfer = put_ended(world, f"{number}")
             if number % 10 == 0:
                 await open_letter(world, transfer)
-        total = MAX_DONE + 250 - (MAX_DONE + 250) // 10
-        assert await purge(world.ports, world.instances) == MAX_DONE
+        assert await purge(world.ports, world.instances) == 500
         rest = [await purge(world.ports, world.instances) for _ in range(2)]
-        assert sum(rest) == total - MAX_DONE
-        assert len(world.instances.kept) == (MAX_DONE + 250) // 10
+        assert sum(rest) == 750 - 75 - 500
+        assert len(world.instances.kept) == 75
 
     async def test_a_run_stops_after_its_time_limit(self, world: World) -> None:
         for number in range(3 * PAGE_SIZE):
