@@ -117,7 +117,10 @@ def replay(run: Run, history: tuple[Event, ...]) -> Progress:
     events: dict[int, Event] = {}
     for event in history:
         events.setdefault(event.number, event)
-        context.current_utc_datetime = BASE + LATER if event.late else BASE
+        # Time passes only while a timer runs: a step must not depend on it.
+        now = BASE + LATER if event.late else BASE
+        pause = 0 if event.number == CANCEL else context.tasks[event.number].pause
+        context.current_utc_datetime = now + timedelta(seconds=pause)
         while (answer := _first_event(waiting, events)) is not None:
             try:
                 waiting = _resume(generator, waiting, answer)
