@@ -118,7 +118,7 @@ HOST_FAILS = [
     _host_fails("async_replay_cancelled", states=22_500, ends=370),
     _host_fails("async_cancelled_twice", states=10_000, ends=119),
     _host_fails("blocks_one", states=550, ends=12),
-    _host_fails("lanes_one", states=780, ends=18),
+    _host_fails("lanes_one", states=780, ends=12),
 ]
 
 # These take minutes (EXPLORE=long).
@@ -136,11 +136,11 @@ LONG = [
     *_blocks("onto_a_lake_file_one_fault", "lake", versions=1, faults=1, states=(11_000, 23_000), ends=(100, 170)),
     *_handed_over("overwritten", "overwrite", states=(9_700, 10_800), ends=(16, 23)),
     *_handed_over("renamed", "fail", versions=1, routes=RENAMED, states=(78_000, 78_000), ends=(38, 38)),
-    *_handed_over("failed", "overwrite", "fail", "deadline 1", states=(10_000, 10_000), ends=(60, 60)),
+    *_handed_over("failed", "overwrite", "fail", "deadline 1", states=(10_000, 72_000), ends=(60, 90)),
     *_handed_over("cancelled", "cancel 1", "replay 1", versions=1, faults=1, states=(4_700, 5_500), ends=(170, 205)),
     _host_fails("lanes_cancelled_replayed", states=5_200, ends=105),
-    _host_fails("lanes_removed", states=100, ends=1),
-    _host_fails("blocks_after_async_one", states=100, ends=1),
+    _host_fails("lanes_removed", states=900_000, ends=570),
+    _host_fails("blocks_after_async_one", states=4_600, ends=33),
     _host_fails("sync_removed", states=42_000, ends=140),
     _host_fails("sync_cancelled_replayed", states=22_000, ends=100),
     _host_fails("sync_failed_replayed", states=15_000, ends=65),
