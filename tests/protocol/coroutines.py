@@ -207,7 +207,7 @@ PLAIN = frozenset({str, int, float, bool, bytes, type(None), datetime})
 
 def _value(local: Any) -> Any:
     """Return the part of a local variable that counts: a reading's moment, an object's fields, nothing of the ports."""
-    kind = type(local)
+    kind: Any = type(local)
     if kind in PLAIN:
         return local
     if isinstance(local, Reading):
@@ -222,14 +222,14 @@ def _value(local: Any) -> Any:
 
 
 @cache
-def _field_names(kind: type) -> tuple[str, ...] | None:
+def _field_names(kind: Any) -> tuple[str, ...] | None:
     """Return the fields of a dataclass, or None for another type."""
     return tuple(each.name for each in fields(kind)) if is_dataclass(kind) else None
 
 
 def frozen(value: Any) -> Any:
     """Return a value as a hashable one; equal values stay equal."""
-    kind = type(value)
+    kind: Any = type(value)
     if kind in PLAIN:
         return value
     if (names := _field_names(kind)) is not None:
