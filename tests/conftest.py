@@ -14,8 +14,8 @@ MISSING = "the Bicep CLI is not on PATH. Fix: az bicep install, or see https://a
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run end-to-end tests first: two processes take one file at a time, and the longest files should not be last."""
-    items.sort(key=lambda item: "e2e" not in item.path.parts)
+    """Run the folders with the longest files first: each process takes one file at a time, and none should wait at the end."""
+    items.sort(key=lambda item: ("e2e" not in item.path.parts, "protocol" not in item.path.parts))
     assert len({item.nodeid for item in items}) == len(items), "two tests have the same name, so only one would run"
 
 

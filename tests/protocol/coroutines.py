@@ -216,7 +216,7 @@ PLAIN = frozenset({str, int, float, bool, bytes, type(None), datetime})
 
 def _value(local: Any) -> Any:
     """Return the part of a local variable that counts: a reading's moment, an object's fields, nothing of the ports."""
-    kind = type(local)
+    kind: Any = type(local)
     if kind in PLAIN:
         return local
     if isinstance(local, Reading):
@@ -239,7 +239,7 @@ def _field_names(kind: Any) -> tuple[str, ...] | None:
 
 def frozen(value: Any) -> Any:
     """Return a value as a hashable one; equal values stay equal."""
-    kind = type(value)
+    kind: Any = type(value)
     if kind in PLAIN:
         return value
     if (names := _field_names(cast("Hashable", kind))) is not None:
