@@ -44,7 +44,8 @@ def test_every_tool_copies_every_byte(tmp_path: Path) -> None:
     assert [row.tool for row in rows] == 3 * tools
     assert [(row.blobs, row.bytes_each) for row in rows[:: len(tools)]] == [(SMALL, 2000), *[(1, LARGE * MIB)] * 2]
     for row in rows:
-        assert (row.wrong, row.problem) == (0, ""), row
+        assert row.wrong == 0, row
+        assert not row.problem or (row.tool == AZCOPY and row.killed), row  # it may not end after a kill
         assert row.whole or row.tool == AZCOPY, row
         assert row.workload.endswith(KILLED) or row.copied_again == 0, row
         assert row.workload.endswith(KILLED) or (row.starts, row.killed) == (1, False), row
