@@ -22,8 +22,8 @@ from smoke.deployment import Blob, Route, SmokeError, from_local_stack
 from smoke.storage import Storage
 from smoke.story import MIB, Sample, Story, size
 
-LARGE = 300 * MIB  # above the limit of `sync`, so that the app chooses `async`
-COPY_RATE = 50 * MIB  # slow enough to show progress
+# With a small unit, the app copies a blob of this size by blocks in lanes, as it copies one of 2.5 GiB otherwise.
+LARGE, SIZE_UNIT = 40 * MIB, 16 * 1024
 SECONDS = 180
 WEB_FONT = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 FONTS = "Menlo, Consolas, DejaVu Sans Mono, monospace"
@@ -58,7 +58,7 @@ def _environment(state: Path) -> dict[str, str]:
         {"name": "default", "source": f"{source}/source/", "target": f"{target}/target/"},
         {"name": "partner", "source": f"{source}/inbox/", "target": f"{target}/partner/"},
     ]
-    ours = {"ROUTES": json.dumps(routes), "DEVHOST_STATE": str(state), "DEVHOST_COPY_RATE": str(COPY_RATE)}
+    ours = {"ROUTES": json.dumps(routes), "DEVHOST_STATE": str(state), "SIZE_UNIT_BYTES": str(SIZE_UNIT)}
     return {**os.environ, **ours}
 
 

@@ -22,6 +22,7 @@ from rules.transfers.decisions import (
     TargetBlob,
     copied_version,
     decide,
+    is_given_up,
     is_in_progress,
     is_in_the_way,
 )
@@ -93,8 +94,7 @@ class _Start:
         began_at, self.is_complete = self.ports.monotonic(), False
         transfer = self.run.transfer
         target = None if blind else await self.ports.target.head(transfer.target_blob)
-        is_slow = target is not None and target.copy_id == self.run.slow_copy
-        if target is not None and is_in_progress(target, transfer.etag) and not is_slow:
+        if target is not None and is_in_progress(target, transfer.etag) and not is_given_up(self.run, target):
             return waiting_outcome(self.ports, self.requests.route, self.run, target)
         source, ended = await asyncio.gather(
             self.ports.source.head(transfer.source_blob), self.ports.dead_letters.read_ended(transfer.id)

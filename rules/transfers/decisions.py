@@ -106,6 +106,11 @@ def is_in_progress(target: TargetBlob | None, etag: str) -> bool:
     return target is not None and target.copy_status is CopyStatus.PENDING and target.source_etag == etag
 
 
+def is_given_up(run: Run, target: TargetBlob) -> bool:
+    """Whether this is the copy that was too slow, so that blocks replace it. Any other pending copy is newer."""
+    return bool(run.slow_copy) and target.copy_id == run.slow_copy
+
+
 def copied_version(transfer: Transfer, source: SourceBlob) -> str | None:
     """Return the ETag of the target that the source was copied from, by its receipt; None if it was not."""
     receipt = {key.lower(): value for key, value in source.metadata.items()}

@@ -29,7 +29,7 @@ def test_the_demo_shares_fails_replays_and_compares(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-2] == "All bytes compared: equal."
     table = [line for line in done.stdout.splitlines() if line.startswith("│")]
     assert {line.split("│")[-2].strip() for line in table} == {"yes"}
-    assert {line.split("│")[4].strip() for line in table} == {"sync", "async"}
+    assert {line.split("│")[4].strip() for line in table} == {"sync", "blocks"}
     assert max(map(len, table)) <= 80
     drawn = picture.read_text()
     assert "report.csv" in drawn

@@ -217,6 +217,11 @@ def blocks_are_not_pinned(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(MemoryTarget, "stage", stage_any)
 
 
+def every_pending_copy_is_given_up(patch: pytest.MonkeyPatch) -> None:
+    """After one copy that was too slow, a transfer aborts every pending copy of its version."""
+    patch.setattr(start, "is_given_up", lambda run, _: bool(run.slow_copy))
+
+
 def an_abort_is_never_repeated(patch: pytest.MonkeyPatch) -> None:
     """An abort without an answer counts as done."""
     rule = decisions.choose_cleaning

@@ -1,9 +1,13 @@
 """The traces that broke simpler rules, by name. Each passes now, and fails with the simpler rule."""
 
 from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
+from rules.routes.model import EnginePreference
+from rules.transfers.policies import Times
 from tests.protocol import checker, simpler
 from tests.protocol.checker import Violation
 from tests.protocol.scenarios import APPENDED, ASYNC, BLOCKS, RENAMED, SYNC
@@ -451,6 +455,34 @@ def test_late_block(monkeypatch: pytest.MonkeyPatch) -> None:
     runner = _run(trace, Scenario(BLOCKS, sizes=sizes, faults=1, unreduced=True))
     assert runner.finish() == ["verified", "verified"]
     _assert_broken_by(simpler.blocks_are_not_pinned, trace, runner, monkeypatch, "not what its receipt says")
+
+
+def test_slow_copy_of_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host fails an orchestration that replaces a slow copy: its late `start` does not abort the copy of the resumed one."""
+
+    def trace(runner: TraceRunner) -> None:
+        runner.take("event 1")
+        runner.run("1 start")
+        runner.take("1 pause", "1 check target.head")
+        _look(runner)
+        runner.take("1 start target.abort", "1 failed", "1 resume")
+        runner.run("1#1 start")
+        runner.run("1 start")
+
+    monkeypatch.setattr(Times, "patience", timedelta())
+    settings: dict[str, Any] = {
+        "sizes": TwoBlocks(),
+        "same_account": True,
+        "slow": True,
+        "failures": 1,
+        "unreduced": True,
+    }
+    runner = _run(trace, Scenario(EnginePreference.AUTO, versions=1, script=(), **settings))
+    assert runner.finish() == ["verified"]
+    assert runner.path.count("1 start target.abort") == 1
+    with monkeypatch.context() as patched:
+        simpler.every_pending_copy_is_given_up(patched)
+        assert _run(trace, runner.model.scenario).path.count("1 start target.abort") == 2
 
 
 def _look(runner: TraceRunner) -> None:
