@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from devhost.bench import result
 from devhost.bench.command import command
-from devhost.bench.load import GIB, SMALL, Load, check_host, run
+from devhost.bench.load import MIB, SMALL, Load, check_host, run
 from devhost.bench.result import Result
 from devhost.storage.config import StackError
 
@@ -32,7 +32,7 @@ docs/performance.md explains what is counted and how.
 def main() -> int:
     """Run the loads and return the exit code."""
     arguments = _parser().parse_args()
-    return command("bench", lambda: bench(arguments.sizes, arguments.large, arguments.json))
+    return command("bench", lambda: bench(arguments.sizes, arguments.large_mib, arguments.json))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -44,8 +44,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     sizes = "numbers of small blobs, separated by commas (100,1000,5000)"
     parser.add_argument("--sizes", type=_sizes, default=(100, 1000, 5000), help=sizes)
-    large = "size of the large blob in GiB; 0 for none (2)"
-    parser.add_argument("--large", type=int, choices=range(65), default=2, metavar="GiB", help=large)
+    large = "size of the large blob; 0 for none (2048)"
+    parser.add_argument("--large-mib", type=int, default=2048, metavar="MiB", help=large)
     output = f"output file for the JSON ({STATE}/bench.json)"
     parser.add_argument("--json", type=Path, default=STATE / "bench.json", help=output)
     return parser
@@ -66,7 +66,7 @@ def bench(sizes: tuple[int, ...], large: int, output: Path) -> int:
     console = console if console.is_terminal else Console(width=120)
     busy = os.getloadavg()[0]
     small = [_measured(Load(size, SMALL), console) for size in sizes]
-    results = small + ([_measured(Load(1, large * GIB), console)] if large else [])
+    results = small + ([_measured(Load(1, large * MIB), console)] if large else [])
     found = result.differences(small)
     document = result.document(results, found, busy)
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from devhost.bench.command import command
-from devhost.bench.load import GIB, SMALL, Load, check_host, environment, measure
+from devhost.bench.load import GIB, MIB, SMALL, Load, check_host, environment, measure
 from devhost.bench.metrics import AGENT, Usage, request_name
 from devhost.bench.result import versions
 from devhost.host import clock
@@ -38,8 +38,8 @@ MONTH_HOURS = 730
 MONTH_SECONDS = MONTH_HOURS * 3600
 # The price of each operation of the blob service: https://learn.microsoft.com/azure/storage/blobs/map-rest-apis-transaction-categories
 PRICE_OF = {
-    **dict.fromkeys(("CopyBlobFromUrl", "CopyBlob", "PutBlob"), "blob-write"),
-    **dict.fromkeys(("HeadBlob", "SetProperties", "AbortCopy", "GetContainer"), "blob-other"),
+    **dict.fromkeys(("CopyBlobFromUrl", "CopyBlob", "PutBlob", "PutBlockFromUrl", "PutBlockList"), "blob-write"),
+    **dict.fromkeys(("GetBlockList", "HeadBlob", "SetProperties", "AbortCopy", "GetContainer"), "blob-other"),
     "GetBlob": "blob-read",
     "ListBlobs": "blob-list",
 }
@@ -59,12 +59,13 @@ def main() -> int:
     """Count and print the tables, save the counts with `--json`, and return the exit code."""
     parser = argparse.ArgumentParser("python -m devhost.bench.cost", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help=f"save the counts ({COUNTS.relative_to(ROOT)})")
+    parser.add_argument("--large-mib", type=int, default=1024, metavar="MiB", help="size of the large blob (1024)")
     arguments = parser.parse_args()
-    return command("cost", lambda: _print(arguments.json))
+    return command("cost", lambda: _print(arguments.large_mib * MIB, arguments.json))
 
 
-def _print(output: Path | None) -> int:
-    counts = count()
+def _print(large: int, output: Path | None) -> int:
+    counts = count(large)
     print(tables(counts))
     if output:
         lines = ",\n".join(f" {json.dumps(name)}: {json.dumps(value)}" for name, value in counts.items())
@@ -72,11 +73,11 @@ def _print(output: Path | None) -> int:
     return 0
 
 
-def count() -> dict[str, Any]:
+def count(large_bytes: int) -> dict[str, Any]:
     """Count on two fresh local stacks; raises StackError if a stack fails or blobs differ in their requests."""
     check_host()
     small, timers = _counted(Load(SMALL_BLOBS, SMALL))
-    large, _ = _counted(Load(1, GIB))
+    large, _ = _counted(Load(1, large_bytes))
     date = datetime.now(UTC).date().isoformat()
     return {"date": date, "versions": versions(), "small": small, "large": large, "timers": timers}
 

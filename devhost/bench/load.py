@@ -19,6 +19,7 @@ from devhost.storage.config import StackError
 from devhost.storage.testing import free_ports
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
+UNITS = ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB"))
 SMALL = KIB
 BLOCK = 64 * MIB
 AT_ONCE = 16
@@ -43,7 +44,7 @@ class Load:
     @property
     def label(self) -> str:
         """A name such as `1,000 x 1 KiB`."""
-        size = f"{self.size // GIB} GiB" if self.size >= GIB else f"{self.size // KIB} KiB"
+        size = next(f"{self.size // unit} {name}" for unit, name in UNITS if self.size >= unit)
         return f"{self.count:,} x {size}"
 
     @property
