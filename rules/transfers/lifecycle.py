@@ -68,7 +68,8 @@ def advance(run: Run, outcome: Outcome, now: datetime) -> Run:
             return _skip_empty_close(replace(run, recorded=recorded, step=step, pause=outcome.pause))
         case Step.CLEAN:
             run = replace(run, step=Step.CLOSE, size=run.size if outcome.size is None else outcome.size)
-            return _skip_empty_close(replace(run, ending=VERIFIED) if outcome.verdict is Verdict.VERIFIED else run)
+            verified = replace(run, ending=VERIFIED, note=outcome.note)
+            return _skip_empty_close(verified if outcome.verdict is Verdict.VERIFIED else run)
         case _:
             return _end(run)
 
@@ -141,9 +142,19 @@ def _retry_step(run: Run, detail: str) -> Run:
 
 def give_up(run: Run, reason: Reason, detail: str) -> Run:
     """Return the run with an unsuccessful end to record: `cancelled` after a cancel request, else `dead_lettered`."""
-    state = State.CANCELLED if run.cancelling else State.DEAD_LETTERED
-    ending = Ending(state) if run.cancelling else Ending(state, reason, detail[:MAX_DETAIL])
+    run = _note_staged_blocks(run)
+    if run.cancelling:
+        return replace(run, ending=Ending(State.CANCELLED), step=Step.RECORD, pause=0)
+    ending = Ending(State.DEAD_LETTERED, reason, detail[:MAX_DETAIL])
     return replace(run, ending=ending, step=Step.RECORD, pause=0)
+
+
+def _note_staged_blocks(run: Run) -> Run:
+    """Say what stays at the target after staging without a commit: nothing may delete staged blocks on a condition."""
+    if run.engine is not Engine.BLOCKS or not run.copied:
+        return run
+    dropped = (run.updated_at or run.accepted_at) + policies.STAGED_LIFE
+    return replace(run, note=f"{run.copied} bytes in staged blocks stay at the target until {dropped:%Y-%m-%d}")
 
 
 def cancel(run: Run) -> Run:
@@ -194,7 +205,7 @@ def _after_copy_step(run: Run, outcome: Outcome, now: datetime) -> Run:
         case Verdict.VERIFIED:
             return _skip_empty_close(replace(run, ending=VERIFIED, step=Step.CLOSE))
         case Verdict.SUPERSEDED | Verdict.ENDED:
-            return replace(run, ending=outcome.ending, step=Step.RECORD)
+            return replace(_note_staged_blocks(run), ending=outcome.ending, step=Step.RECORD)
         case _ if run.cancelling:
             return cancel(run)
         case Verdict.PERMANENT:

@@ -18,6 +18,8 @@ METADATA_LIMIT = 8 * 1024
 DEADLINES = {Engine.SYNC: timedelta(hours=1), Engine.ASYNC: timedelta(hours=24), Engine.BLOCKS: timedelta(hours=24)}
 STALL = timedelta(minutes=30)
 TIB = 1024**4
+# The service drops staged blocks so long after the last one of a name.
+STAGED_LIFE = timedelta(weeks=1)
 # An activity begins no block after the first time in seconds, and abandons a block after the second. Both together are less than
 # `functionTimeout`. They may be long: a late block changes nothing that a reader or the protocol sees.
 STAGING_TIME, STAGE_TIMEOUT = 100, 400

@@ -5,7 +5,7 @@ from typing import Any
 
 from rules.codec import stamp
 from rules.transfers import identity
-from rules.transfers.model import Run, Successor
+from rules.transfers.model import Ending, Run, Successor
 from rules.transfers.states import FINAL, State
 
 DELETION = {"id": None, "etag": None}
@@ -25,12 +25,17 @@ def progress(run: Run, next_check_at: datetime | None = None) -> dict[str, Any]:
         "cancelling": run.cancelling,
         "ending": run.ending.state if run.ending and not ending else None,
         "reason": ending.reason if ending else run.reason,
-        "detail": (ending.detail if ending else run.detail) or run.note,
+        "detail": _detail(run, ending),
         "successor": ending.successor and _successor(run, ending.successor) if ending else None,
         "updated_at": stamp(run.updated_at or run.accepted_at),
         "first_look_at": run.first_look_at and stamp(run.first_look_at),
         "next_check_at": next_check_at and stamp(next_check_at),
     }
+
+
+def _detail(run: Run, ending: Ending | None) -> str:
+    parts = (ending.detail, run.note) if ending else (run.detail or run.note,)
+    return "; ".join(part for part in parts if part)
 
 
 def _successor(run: Run, successor: Successor) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 
 from rules.errors import Reason
 from rules.routes.model import Engine
-from rules.transfers import lifecycle, policies
+from rules.transfers import lifecycle, policies, status
 from rules.transfers.model import Ending, Lane, Outcome, Run, Step, Verdict
 from rules.transfers.policies import MAX_COPY_ATTEMPTS
 from rules.transfers.states import State
@@ -19,6 +19,7 @@ LANES = (Lane(0, 5), Lane(5, 10))
 STAGING = Outcome(Verdict.STAGING, engine=Engine.BLOCKS, size=100, lanes=LANES)
 AGAIN = Outcome(Verdict.AGAIN, detail="412 CannotVerifyCopySource")
 ARCHIVED = Outcome(Verdict.PERMANENT, reason=Reason.NOT_ALLOWED, detail="no current route")
+OVERWRITTEN = Outcome(Verdict.SUPERSEDED, ending=Ending(State.SUPERSEDED))
 LATE = timedelta(days=7)
 
 
@@ -262,3 +263,18 @@ def test_a_run_without_lanes_returns_to_start() -> None:
     """Another release may have written it."""
     run = lifecycle.advance(replace(staging(), lanes=()), progress(), NOW)
     assert (run.step, run.lanes) == (Step.START, ())
+
+
+def test_the_note_says_which_staged_blocks_stay_at_the_target() -> None:
+    """Nothing deletes them; the service drops them a week later."""
+    run = lifecycle.advance(staging(), progress(Lane(3, 5, staged=30)), NOW)
+    week = f"{after(days=7):%Y-%m-%d}"
+    left = f"30 bytes in staged blocks stay at the target until {week}"
+    assert lifecycle.cancel(run).note == left
+    failed = lifecycle.give_up(run, Reason.TARGET_CONFLICT, "another writer")
+    superseded = lifecycle.advance(replace(run, step=Step.START), OVERWRITTEN, NOW)
+    assert (failed.note, superseded.note) == (left, left)
+    closed = replace(failed, state=State.DEAD_LETTERED)
+    assert status.progress(closed)["detail"] == f"another writer; {left}"
+    whole = lifecycle.advance(replace(failed, step=Step.CLEAN), Outcome(Verdict.VERIFIED), NOW)
+    assert (whole.ending, whole.note) == (lifecycle.VERIFIED, "")
