@@ -20,6 +20,7 @@ from rules.transfers.decisions import (
     decide,
     holds_version,
     is_echo,
+    is_given_up,
     is_in_progress,
     is_in_the_way,
     is_incomplete,
@@ -204,6 +205,13 @@ def test_a_target_of_another_type_is_removed_after_settle() -> None:
     assert decide(replace(KNOWN, settled=True), SOURCE, APPENDED, None, in_the_way=True) is Act.REMOVE
     assert decide(replace(KNOWN, settled=True), SOURCE, None, None) is Act.COPY
     assert decide(replace(KNOWN, settled=True), OVERWRITTEN, APPENDED, None, in_the_way=True) == SUPERSEDED
+
+
+def test_only_the_copy_that_was_too_slow_is_given_up() -> None:
+    pending = TargetBlob("0x1", 0, Kind.BLOCK, copy_status=CopyStatus.PENDING, copy_id="slow")
+    assert is_given_up(replace(KNOWN, slow_copy="slow"), pending)
+    assert not is_given_up(replace(KNOWN, slow_copy="slow"), replace(pending, copy_id="newer"))
+    assert not is_given_up(KNOWN, replace(pending, copy_id=""))
 
 
 @pytest.mark.parametrize(
