@@ -135,7 +135,7 @@ def _test(story: Story, target: Deployment, routes: Sequence[Route]) -> tuple[st
         found.append(findings.health(failing, [route.name for route in routes]))
         for route in routes:
             story.check_access(route, run)
-        story.step("Put canaries: a small blob, a blob that only async can copy, a blob that cannot be copied")
+        story.step("Put canaries: a small blob, a blob that sync cannot copy, a blob that cannot be copied")
         story.put(_canaries(story.storage, run, routes))
         story.step(f"Watch them arrive, for at most {story.end - time.monotonic():.0f} s; Ctrl-C deletes everything")
         story.watch()

@@ -64,7 +64,8 @@ def health(failing: Iterable[str], routes: Iterable[str]) -> Finding:
 def engine(name: str, route: str, sample: Sample | None) -> Finding:
     """Return whether the target's service could read the source with an engine.
 
-    `sync` is judged by a small block blob, `async` by an append blob, which `sync` cannot copy.
+    `sync` is judged by a small block blob, `async` by an append blob, which `sync` cannot copy, and `blocks` only on a route
+    that forces it, by a small block blob.
 
     | sample | the engine is |
     | --- | --- |
@@ -89,8 +90,10 @@ def judge(route: Route, samples: Iterable[Sample]) -> Iterator[Finding]:
     of = {sample.kind: sample for sample in samples if sample.route == route}
     small, broken = of["small"], of["broken"]
     yield check("canary", route.name, str(small), works=small.arrived)
-    yield engine("sync", route.name, None if route.engine == "async" else small)
-    yield engine("async", route.name, of.get("append"))
+    yield engine("sync", route.name, small if route.engine in {"auto", "sync"} else None)
+    yield engine("async", route.name, None if route.engine == "blocks" else of.get("append"))
+    if route.engine == "blocks":
+        yield engine("blocks", route.name, small)
     yield check("replay", route.name, str(broken), works=broken.arrived)
 
 

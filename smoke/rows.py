@@ -24,7 +24,8 @@ def rows(env: Mapping[str, str], found: Sequence[Finding]) -> dict[str, str]:
     if env.get("APP_SUBNET"):
         existing = '"account"' in env.get("SHARING_ROUTES", "")
         accounts = "existing accounts among them" if existing else "trusted services off"
-        engines = "; ".join(summary(name, found) or f"{name} not used" for name in ("sync", "async"))
+        names = ("sync", "async", *(["blocks"] if summary("blocks", found) else []))
+        engines = "; ".join(summary(name, found) or f"{name} not used" for name in names)
         seen["engines-closed-accounts"] = f"over {_network(env)}, {accounts}: {engines}"
         seen["event-delivery-closed"] = f"delivery: {canary}; undelivered events: not tested"
         seen["host-closed-state"] = f"over {_network(env)}: {started}"

@@ -84,7 +84,8 @@ async def test_an_act_is_sent_once(storage: InStorage, operation: str, action: d
     assert len(requests_of(storage, operation)) - before == 1
 
 
-async def test_requests_that_hang_time_out(storage: InStorage) -> None:
+async def test_requests_that_hang_time_out(storage: InStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adapters.target.STAGE_TIMEOUT", 0.2)
     hasty = Clients(KEY, Times(window=0.05), "blob-data-sharing/hasty")
     copy = await request(storage)
     inject(storage, "HeadBlob", {"hold": True}, 9)

@@ -1,6 +1,7 @@
 """The processes of this machine. A minimal Linux has no `ps`, macOS has no `/proc`."""
 
 import contextlib
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -39,3 +40,16 @@ def until(look: Callable[[], bool], what: str, timeout: float = 60) -> None:
     while not look():
         assert time.monotonic() < end, f"timed out waiting until {what}"
         time.sleep(0.1)
+
+
+def measuring(state: Path, **more: str) -> dict[str, str]:
+    """Return the exported variables for a measurement, with a separate folder."""
+    return {**{key: value for key, value in os.environ.items() if key != "HOST"}, "DEVHOST_STATE": str(state), **more}
+
+
+def left_behind(state: Path) -> list[str]:
+    """Return the processes that name the folder, and the folders in it."""
+    processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    return [line for line in processes.splitlines() if str(state) in line] + [
+        str(path) for path in state.glob("bench-*")
+    ]

@@ -87,8 +87,6 @@ REFUSALS = {
     # After these codes the app looks at both sides: the source may have changed, or the target may have another type.
     "new": Refusal(409, "SomeUnknownCode", Reason.UNSUPPORTED_BLOB, (SOURCE, COPY, TARGET, SOURCE, TARGET)),
     "other-type": Refusal(409, "InvalidBlobType", Reason.TARGET_CONFLICT, (SOURCE, COPY, TARGET, SOURCE, TARGET)),
-    # One copy without a look, then two after a look.
-    "unfinished": Refusal(409, "BlobAlreadyExists", Reason.TARGET_CONFLICT, (SOURCE, COPY, TARGET) * 3),
 }
 
 
@@ -102,19 +100,19 @@ def transfers(client: Client) -> Iterator[dict[str, dict[str, Any]]]:
     control = client.control
     control.hierarchical("sharingtarget")
     for name, refusal in REFUSALS.items():
-        if name != "unfinished":
-            match = {"operation": "CopyBlobFromUrl", "container": "of-inputs", "blob": f"^{name}$"}
-            control.add_fault(match, {"status": refusal.status, "code": refusal.code}, 1_000)
+        match = {"operation": "CopyBlobFromUrl", "container": "of-inputs", "blob": f"^{name}$"}
+        control.add_fault(match, {"status": refusal.status, "code": refusal.code}, 1_000)
     control.refuse("inputs", "own-key", OWN_KEY)
     for name, times in MISSING_LOOKS.items():
         match = {"operation": "HeadBlob", "account": "sharingsource", "blob": f"^{name}$", "user_agent": AGENT}
         control.add_fault(match, {"status": 404, "code": "BlobNotFound"}, times)
-    client.target("unfinished", "of-inputs").stage_block("0001", b"uncommitted")
+    match = {"operation": "CopyBlobFromUrl", "container": "of-inputs", "blob": "^hidden$"}
+    control.add_fault(match, {"status": 409, "code": "BlobAlreadyExists"}, 1_000)
     client.target("occupied", "of-inputs").upload_blob(b"an append blob", blob_type=BlobType.APPENDBLOB)
-    for name in (*REFUSALS, *MISSING_LOOKS, "own-key", "a//b", "a/b", "occupied"):
+    for name in (*REFUSALS, *MISSING_LOOKS, "own-key", "a//b", "a/b", "occupied", "hidden"):
         client.put(name, name.encode(), "inputs")
     client.put("tagged", b"tagged", "inputs", tags={"a": "1"})
-    wanted = {*REFUSALS, *MISSING_LOOKS, "own-key", "a//b", "a/b", "occupied", "tagged"}
+    wanted = {*REFUSALS, *MISSING_LOOKS, "own-key", "a//b", "a/b", "occupied", "hidden", "tagged"}
     yield client.until(lambda: final_transfers(client, wanted), "all have ended")
     control.remove_faults()
     control.hierarchical()
@@ -145,8 +143,12 @@ def test_a_refused_copy_ends_without_retries_and_with_its_reason(
     assert tuple(app_requests(client, name)) == refusal.requests
 
 
-def test_an_unfinished_upload_is_named_in_the_detail(transfers: dict[str, dict[str, Any]]) -> None:
-    assert "started an upload and not committed it" in transfers["unfinished"]["detail"]
+def test_blocks_create_a_blob_that_exists_for_a_copy_but_not_for_a_look(
+    client: Client, transfers: dict[str, dict[str, Any]]
+) -> None:
+    """One copy without a look, and two after a look, are refused."""
+    assert (transfers["hidden"]["state"], transfers["hidden"]["engine"]) == ("verified", "blocks")
+    assert app_requests(client, "hidden").count(COPY) == 3
 
 
 def test_a_blob_with_a_customer_provided_key_is_refused_by_transfer_look_up_and_share(

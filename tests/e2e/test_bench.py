@@ -1,7 +1,6 @@
 """A short `make bench`: counts per blob do not depend on the number of blobs, and nothing is left behind."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from devhost.stack import ROOT
+from tests.e2e.processes import left_behind, measuring
 
 COMMAND = [sys.executable, "-m", "devhost.bench"]
 SIZES = (20, 60)
@@ -30,23 +30,10 @@ FIGURES = {
 }
 
 
-def environment(state: Path, **more: str) -> dict[str, str]:
-    """Return the exported variables, with a separate folder."""
-    return {**{key: value for key, value in os.environ.items() if key != "HOST"}, "DEVHOST_STATE": str(state), **more}
-
-
-def left_behind(state: Path) -> list[str]:
-    """Return the processes that name the folder, and the folders in it."""
-    processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    return [line for line in processes.splitlines() if str(state) in line] + [
-        str(path) for path in state.glob("bench-*")
-    ]
-
-
 def test_counts_per_blob_are_the_same_for_few_and_many(tmp_path: Path) -> None:
     """One look at the source, one at the record of ends, one copy; one activity. Table and JSON agree."""
     command = [*COMMAND, "--sizes", ",".join(map(str, SIZES)), "--large-mib", "64"]
-    env = environment(tmp_path, SIZE_UNIT_BYTES=str(64 * 1024))
+    env = measuring(tmp_path, SIZE_UNIT_BYTES=str(64 * 1024))
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert left_behind(tmp_path) == []
@@ -97,7 +84,7 @@ def test_an_interrupted_bench_leaves_nothing_behind(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [*COMMAND, "--sizes", "5000"],
         cwd=ROOT,
-        env=environment(tmp_path),
+        env=measuring(tmp_path),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -117,7 +104,7 @@ def test_an_interrupted_bench_leaves_nothing_behind(tmp_path: Path) -> None:
 @pytest.mark.parametrize("sizes", ["0", "ten", "100,,", "-5", "15001"])
 def test_invalid_sizes_are_refused(tmp_path: Path, sizes: str) -> None:
     done = subprocess.run(
-        [*COMMAND, f"--sizes={sizes}"], cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, check=False
+        [*COMMAND, f"--sizes={sizes}"], cwd=ROOT, env=measuring(tmp_path), capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
     assert re.search(r"is not a list of numbers from 1 to 15,000, separated by commas", done.stderr)
@@ -126,7 +113,7 @@ def test_invalid_sizes_are_refused(tmp_path: Path, sizes: str) -> None:
 def test_another_host_is_refused(tmp_path: Path) -> None:
     """The counts are in the stand-in's store."""
     done = subprocess.run(
-        COMMAND, cwd=ROOT, env=environment(tmp_path, HOST="func"), capture_output=True, text=True, check=False
+        COMMAND, cwd=ROOT, env=measuring(tmp_path, HOST="func"), capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "Fix: unset HOST" in done.stderr

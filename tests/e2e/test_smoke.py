@@ -135,6 +135,7 @@ def runs(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
     rules = [
         client.control.add_fault({"operation": "CopyBlobFromUrl", "container": "before", "blob": NAME}, REFUSED, 1000),
         client.control.add_fault({"operation": "CopyBlob", "container": "many", "blob": NAME}, REFUSED, 1000),
+        client.control.add_fault({"operation": "PutBlockFromUrl", "container": "many", "blob": NAME}, REFUSED, 1000),
         # Copies cannot be deleted at the target: the run has to name them.
         client.control.add_fault(
             {"operation": "DeleteBlob", "container": "many", "account": "sharingtarget", "user_agent": "^azsdk-python"},
@@ -273,22 +274,22 @@ def test_the_key_goes_into_a_header_and_nowhere_else(runs: Runs, client: Client)
     assert not any(secret in path for _, path, _ in runs.asked for secret in (KEY, MASTER, TOKEN))
 
 
-def test_sync_is_refused_and_the_app_uses_async(runs: Runs) -> None:
+def test_sync_is_refused_and_the_app_uses_blocks(runs: Runs) -> None:
     """The refusal is reported, and everything that the route needs works."""
     run = runs.sync_refused
     assert run.code == 0, run.err
     assert (run.found("sync")["result"], run.found("async")["result"]) == ("refused", "let through")
-    assert "used async instead" in run.found("sync")["seen"]
-    assert "verified by async" in run.found("canary")["seen"]
+    assert "used blocks instead" in run.found("sync")["seen"]
+    assert "verified by blocks" in run.found("canary")["seen"]
 
 
 def test_a_refused_async_is_a_failure(runs: Runs) -> None:
-    """The route needs it: no other engine copies large blobs. Reason and detail are the app's."""
+    """Blocks are refused, too. Reason and detail are the app's."""
     run = runs.async_refused
     assert run.code == 1
     assert (run.found("sync")["result"], run.found("async")["result"]) == ("let through", "refused")
     assert "source_unreadable" in run.found("async")["seen"]
-    assert "cannot read the source with async" in run.found("async")["seen"]
+    assert "cannot read the source with async, blocks" in run.found("async")["seen"]
 
 
 def test_blobs_that_cannot_be_deleted_are_named(runs: Runs) -> None:

@@ -12,8 +12,7 @@ from devhost.bench.comparison import APP, KILLED, rows_of
 from devhost.bench.load import MIB
 from devhost.bench.peers import AZCOPY, PLAIN, RCLONE
 from devhost.stack import ROOT
-from tests.e2e.processes import all_processes, below
-from tests.e2e.test_bench import environment, left_behind
+from tests.e2e.processes import all_processes, below, left_behind, measuring, until
 
 COMMAND = [sys.executable, "-m", "devhost.bench.versus"]
 SMALL, LARGE = 20, 32
@@ -27,7 +26,7 @@ MOST_REQUESTS = {APP: 4, AZCOPY: 3, RCLONE: 4, PLAIN: 4}
 def test_every_tool_copies_every_byte(tmp_path: Path) -> None:
     """Nothing is copied twice, except after a kill by a tool that starts anew. Without PEERS, other programs may be missing."""
     done = subprocess.run(
-        SHORT, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, timeout=240, check=False
+        SHORT, cwd=ROOT, env=measuring(tmp_path), capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert left_behind(tmp_path) == []
@@ -63,7 +62,7 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [*COMMAND, "--small", "20", "--large-mib", "1", "--azcopy", "none", "--rclone", "none"],
         cwd=ROOT,
-        env=environment(tmp_path),
+        env=measuring(tmp_path),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -81,4 +80,4 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path) -> None:
     assert all(line.startswith("versus: ") for line in errors.splitlines()), errors
     assert left_behind(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
-    assert children.keys().isdisjoint(number for number, _, line in all_processes() if line)
+    until(lambda: children.keys().isdisjoint(number for number, _, line in all_processes() if line), "all have ended")

@@ -196,6 +196,13 @@ def test_a_route_with_async_alone_does_not_use_sync() -> None:
     assert [finding.result for finding in judged] == ["ok", "not used", "let through", "ok"]
 
 
+def test_a_route_that_forces_blocks_shows_nothing_about_the_other_engines() -> None:
+    route = replace(ROUTE, engine="blocks")
+    samples = [sample("verified", "blocks", kind=kind) for kind in ("small", "append", "broken")]
+    judged = findings.judge(route, [replace(each, route=route) for each in samples])
+    assert [finding.result for finding in judged] == ["ok", "not used", "not used", "let through", "ok"]
+
+
 def test_the_outcome_is_one_line() -> None:
     """Engine and seconds, or the reason, the number of attempts and the detail."""
     assert str(sample("verified", "sync")) == "verified by sync in 1.5 s; bytes equal"
