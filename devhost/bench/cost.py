@@ -181,7 +181,9 @@ def per_blob(blob: Mapping[str, Any]) -> list[Item]:
     asked, messages = _by_price(blob["requests"].items()), blob["executions"]["accept"]
     queues, tables = task_hub(blob["activities"], blob["timers"])
     executions = sum(blob["executions"].values())
-    reads = max(1, blob["bytes"] / (ASSUMED["copy_read_mib"] * 1024**2))
+    # Put Block From URL reads its range with one request.
+    blocks = blob["requests"].get("PutBlockFromUrl target")
+    reads = blocks or max(1, blob["bytes"] / (ASSUMED["copy_read_mib"] * 1024**2))
     return [
         ("requests to blobs: writes", {"blob-write": asked["blob-write"]}),
         ("requests to blobs: reads", {"blob-read": asked["blob-read"]}),

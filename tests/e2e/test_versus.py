@@ -17,7 +17,7 @@ from tests.e2e.processes import all_processes, below, left_behind, measuring, un
 COMMAND = [sys.executable, "-m", "devhost.bench.versus"]
 SMALL, LARGE = 20, 32
 # With `auto`, a blob of this size is copied by one request, which cannot be killed at half.
-SHORT = [*COMMAND, "--small", str(SMALL), "--large-mib", str(LARGE), "--engine", "async"]
+SHORT = [*COMMAND, "--small", str(SMALL), "--large-mib", str(LARGE), "--engine", "blocks"]
 PEERS = bool(os.environ.get("PEERS"))
 # The most requests for a small blob, with those for the whole container.
 MOST_REQUESTS = {APP: 4, AZCOPY: 3, RCLONE: 4, PLAIN: 4}
@@ -26,7 +26,13 @@ MOST_REQUESTS = {APP: 4, AZCOPY: 3, RCLONE: 4, PLAIN: 4}
 def test_every_tool_copies_every_byte(tmp_path: Path) -> None:
     """Nothing is copied twice, except after a kill by a tool that starts anew. Without PEERS, other programs may be missing."""
     done = subprocess.run(
-        SHORT, cwd=ROOT, env=measuring(tmp_path), capture_output=True, text=True, timeout=240, check=False
+        SHORT,
+        cwd=ROOT,
+        env=measuring(tmp_path, SIZE_UNIT_BYTES=str(16 * 1024)),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert left_behind(tmp_path) == []
@@ -53,7 +59,9 @@ def test_every_tool_copies_every_byte(tmp_path: Path) -> None:
         blobs = sum(row.requests.get(service, 0) for service in ("source", "target", "state"))
         assert blobs <= MOST_REQUESTS[row.tool] * row.blobs, row
     ours, plain = (next(row for row in rows[2 * len(tools) :] if row.tool == tool) for tool in (APP, PLAIN))
-    assert (ours.killed, ours.starts, ours.copied_again) == (True, 2, 0)
+    # The blob has 20 blocks. At most the blocks in flight are copied again, AzCopy and the plain pattern copy everything.
+    assert (ours.killed, ours.starts) == (True, 2)
+    assert ours.copied_again <= LARGE * MIB / 2
     assert (plain.killed, plain.copied_again) == (True, LARGE * MIB)
 
 
