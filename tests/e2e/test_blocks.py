@@ -22,7 +22,7 @@ from tests.e2e.storm import LONG, SEED
 
 UNIT = 16 * 1024
 SIZES = Sizes(UNIT)
-SMALL, LARGE = 8 * 1024 * 1024, 40 * 1024 * 1024
+MANY, SMALL, LARGE = 5 * 1024 * 1024, 8 * 1024 * 1024, 40 * 1024 * 1024
 # Moments at which the source is overwritten or the target is read.
 MOMENTS = 20
 
@@ -151,12 +151,12 @@ def test_a_source_overwritten_at_any_moment_is_never_mixed(client: Client) -> No
     """Each of 20 blobs is overwritten at a moment of its own; the target holds one version or the other."""
     random = Random(SEED)  # noqa: S311  # repeatable, not secret
     names = [f"mixed/{number}" for number in range(MOMENTS)]
-    moments = {name: random.randrange(count_blocks(SMALL) + 2) for name in names}
+    moments = {name: random.randrange(count_blocks(MANY) + 2) for name in names}
 
     def overwrite(name: str) -> tuple[bytes, bytes]:
-        versions = content(name, SMALL), content(f"{name} again", SMALL)
+        versions = content(name, MANY), content(f"{name} again", MANY)
         client.put(name, versions[0])
-        client.until(lambda: len(staged(client, name)) >= min(moments[name], count_blocks(SMALL)), f"{name} is staged")
+        client.until(lambda: len(staged(client, name)) >= min(moments[name], count_blocks(MANY)), f"{name} is staged")
         client.put(name, versions[1])
         return versions
 
