@@ -48,7 +48,7 @@ class Use(Enum):
     STAGE = auto()
 
 
-# The connections that a process may have for each use, 0 for any number. The caller limits the blocks in flight.
+# The connections that a process may have for each use. For blocks they are the process's limit of requests in flight (rule 20).
 MOST_CONNECTIONS = {Use.READ: 100, Use.ACT: 100, Use.STAGE: 128}
 
 # Only accounts with a hierarchical namespace send these. The SDK exposes neither.

@@ -35,7 +35,7 @@ from adapters.translation import (
     code_of,
 )
 from ports.blobs import Commit, Copy, CopySource
-from rules.errors import Permanent, Reason
+from rules.errors import NO_BLOCKS, Permanent, Reason
 from rules.routes.model import Blob, Engine, Place
 from rules.transfers.blocks import Block
 from rules.transfers.decisions import RECEIPT_SOURCE_ETAG, RECEIPT_TRANSFER_ID, CopyStatus, TargetBlob
@@ -93,7 +93,8 @@ class TargetBlobs:
             try:
                 _, blocks = await self._clients.blob(blob).get_block_list("uncommitted")
             except HttpResponseError as error:
-                if code_of(error) == "BlobNotFound":
+                # A file that takes no blocks has none. `stage` gets the refusal.
+                if code_of(error) == "BlobNotFound" or code_of(error) in NO_BLOCKS:
                     return {}
                 raise
             except ValueError:  # an id that is not base64 makes the SDK fail the whole list

@@ -1,11 +1,11 @@
 """`python -m devhost run | demo`: run the local stack in the foreground, or run the demo on a separate stack."""
 
 import argparse
-import signal
 import sys
 import time
 from pathlib import Path
 
+from devhost.command import command
 from devhost.demo import demo
 from devhost.stack import LocalStack
 from devhost.storage.config import StackError
@@ -31,17 +31,9 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="demo: leave the stack running until Ctrl-C")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="demo: save the output as SVG")
     arguments = parser.parse_args()
-    # Make and `kill` send SIGTERM: stop the child processes as after Ctrl-C.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        if arguments.command == "demo":
-            return demo(keep=arguments.keep, picture=arguments.picture)
-        return run()
-    except StackError as error:
-        print(f"devhost: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    if arguments.command == "demo":
+        return command("devhost", lambda: demo(keep=arguments.keep, picture=arguments.picture))
+    return command("devhost", run)
 
 
 def run() -> int:

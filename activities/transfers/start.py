@@ -226,9 +226,9 @@ class _Start:
         Raises:
             Failure: looking again does not help.
         """
-        is_refused = engine is Engine.BLOCKS and isinstance(error, Rejected) and self.requests.has_other_engine(source)
         if not isinstance(error, LookAgain):
             raise error
+        is_refused = engine is Engine.BLOCKS and isinstance(error, Rejected) and self.requests.has_other_engine(source)
         self.is_staged, self.refusals.last = False, error
         if engine is Engine.BLOCKS and error.code in NO_BLOCKS:
             self.refuses_blocks = look.target.etag if look.target else None

@@ -13,9 +13,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from devhost.bench import result
-from devhost.bench.command import command
 from devhost.bench.load import MIB, SMALL, Load, check_host, run
 from devhost.bench.result import Result
+from devhost.command import command
 from devhost.storage.config import StackError
 
 STATE = Path(os.environ.get("DEVHOST_STATE", ".local"))

@@ -17,10 +17,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from devhost.bench.command import command
 from devhost.bench.load import GIB, MIB, SMALL, Load, check_host, environment, measure
 from devhost.bench.metrics import AGENT, Usage, request_name
 from devhost.bench.result import versions
+from devhost.command import command
 from devhost.host import clock
 from devhost.host.timers import Schedule
 from devhost.stack import ROOT, LocalStack

@@ -21,13 +21,13 @@ from rich.console import Console
 
 from devhost.app import KEYS
 from devhost.bench.blobs import Blobs, Source
-from devhost.bench.command import command
 from devhost.bench.comparison import APP, KILLED, WRITES_BLOBS, Row, copied_bytes, table
 from devhost.bench.cost import task_hub
 from devhost.bench.load import MIB, check_host, environment
 from devhost.bench.metrics import Hub, cpu_seconds
 from devhost.bench.peers import Command, Job, Peer, find
 from devhost.bench.result import about, where
+from devhost.command import command
 from devhost.stack import LocalStack
 from devhost.storage.client import StorageControl
 from devhost.storage.config import StackError

@@ -110,7 +110,7 @@ async def _start(config: Config, lock: int) -> asyncio.subprocess.Process:
     try:
         return await asyncio.create_subprocess_exec(
             node(),
-            *("--require", HERE / "exit_with_parent.cjs", "--require", HERE / "staged_blocks.cjs", SCRIPT),
+            *("--require", HERE / "preload.cjs", "--require", HERE / "staged_blocks.cjs", SCRIPT),
             *("--location", config.state / "azurite"),
             *("--blobHost", HOST, "--blobPort", "0", "--blobKeepAliveTimeout", str(KEEP_ALIVE_SECONDS)),
             *("--queueHost", HOST, "--queuePort", str(config.queue_port)),
@@ -141,7 +141,7 @@ async def _locked(state: Path) -> AsyncIterator[int]:
     """Lock the state directory; yield the lock's file descriptor for Azurite to inherit.
 
     The system releases the lock when both processes have ended, even by `kill -9`. If only the Azurite of a killed stack
-    still holds it, that process is already closing (`exit_with_parent.cjs`), so this waits for it.
+    still holds it, that process is already closing (`preload.cjs`), so this waits for it.
     """
     file = _open(state)
     try:

@@ -101,6 +101,11 @@ async def test_requests_that_hang_time_out(storage: InStorage, monkeypatch: pyte
     await hasty.aclose()
 
 
+async def test_a_file_that_takes_no_blocks_has_none(storage: InStorage) -> None:
+    inject(storage, "GetBlockList", {"status": 409, "code": "BlobOperationNotSupported"}, 1)
+    assert await storage.target.staged(storage.target_blob()) == {}
+
+
 async def test_128_blocks_are_in_flight_at_once(storage: InStorage) -> None:
     """Reads and acts keep their own connections."""
     copy = await request(storage)
