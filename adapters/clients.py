@@ -18,6 +18,7 @@ import aiohttp
 from azure.core import MatchConditions
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import HttpResponseError
+from azure.core.pipeline.policies import AsyncBearerTokenCredentialPolicy
 from azure.core.pipeline.transport import AioHttpTransport
 from azure.identity.aio import DefaultAzureCredential
 from azure.storage.blob import BlobProperties, ContentSettings
@@ -25,6 +26,7 @@ from azure.storage.blob.aio import BlobClient, BlobServiceClient, ContainerClien
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
 from adapters.codes import Meaning, Side
+from adapters.requests import Requests, blob_properties
 from adapters.translation import Request, code_of, error_for, request_scope
 from rules.errors import UNREADABLE, Permanent, Reason
 from rules.routes import names
@@ -32,7 +34,9 @@ from rules.routes.config import is_loopback
 from rules.routes.model import Blob, Place
 from rules.transfers.policies import STAGE_TIMEOUT, Times
 
+S = TypeVar("S")
 T = TypeVar("T")
+SCOPE = "https://storage.azure.com/.default"
 RETRIES = 2
 # aiohttp's defaults are lower. A blob's metadata has up to 8 KB, in one header or in many.
 MAX_HEADER, MAX_HEADERS = 16 * 1024, 8 * 1024
@@ -87,6 +91,7 @@ class Clients:
         self._identity: AsyncTokenCredential | None = None
         self._sessions: dict[Use, aiohttp.ClientSession] = {}
         self._services: dict[tuple[str, Use], BlobServiceClient] = {}
+        self._requests: dict[tuple[str, Use], Requests] = {}
         self._queues: dict[str, QueueServiceClient] = {}
         self._hierarchical: dict[str, bool] = {}
 
@@ -96,7 +101,7 @@ class Clients:
             await session.close()
         if self._identity is not None:
             await self._identity.close()
-        self._sessions, self._services, self._queues, self._identity = {}, {}, {}, None
+        self._sessions, self._services, self._requests, self._queues, self._identity = {}, {}, {}, {}, None
 
     def request_scope(self, request: Request, seconds: float | None = None) -> AbstractAsyncContextManager[None]:
         """Limit the enclosed requests to the protocol's timeout, and translate their errors to those of `rules.errors`."""
@@ -115,6 +120,15 @@ class Clients:
     def blob(self, blob: Blob, use: Use = Use.READ) -> BlobClient:
         """Return the client of a blob, made from its raw name: `from_blob_url` drops trailing slashes."""
         return self.service(blob.endpoint, use).get_blob_client(blob.container, blob.name)
+
+    def requests(self, endpoint: str, use: Use = Use.READ) -> Requests:
+        """Return the sender of the requests that every transfer needs."""
+        if (endpoint, use) not in self._requests:
+            service = self.service(endpoint, use)
+            self._requests[endpoint, use] = Requests(
+                service, self._options(endpoint, use), self._signing(endpoint, service)
+            )
+        return self._requests[endpoint, use]
 
     async def head(self, request: Request, blob: Blob) -> BlobProperties | None:
         """Send a HEAD for a blob. Return None only if the blob does not exist: a missing container is an error.
@@ -150,12 +164,12 @@ class Clients:
         """Send a HEAD; return the properties, and whether they are of a directory."""
         async with self.request_scope(request):
             try:
-                properties = await self.blob(blob).get_blob_properties()
+                response = await self.requests(blob.endpoint).send("HEAD", blob.url)
             except HttpResponseError as error:
                 if code_of(error) == "BlobNotFound":
                     return None, False
                 raise
-        return properties, LAST_RESPONSE.get().headers.get(RESOURCE_TYPE) == DIRECTORY
+        return convert(request, response, blob_properties), response.headers.get(RESOURCE_TYPE) == DIRECTORY
 
     async def page(
         self, request: Request, place: Place, limit: int, marker: str | None
@@ -225,6 +239,13 @@ class Clients:
         self._identity = self._identity or DefaultAzureCredential(managed_identity_client_id=self._client_id)
         return self._identity
 
+    def _signing(self, endpoint: str, service: BlobServiceClient) -> Any:
+        """Return the policy that signs requests. The SDK shows only the one of an account key."""
+        credential = self._credential(endpoint)
+        if isinstance(credential, dict):
+            return service.credential
+        return AsyncBearerTokenCredentialPolicy(credential, SCOPE)
+
     def _session(self, use: Use) -> aiohttp.ClientSession:
         if use not in self._sessions:
             session = aiohttp.ClientSession(
@@ -264,14 +285,14 @@ def _without_directories(items: list[BlobProperties], body: bytes) -> list[BlobP
     return [item for item, kind in zip(items, types, strict=True) if kind != DIRECTORY]
 
 
-def convert(request: Request, properties: BlobProperties, read: Callable[[BlobProperties], T]) -> T:
-    """Convert the SDK's properties of a blob with `read`.
+def convert(request: Request, answer: S, read: Callable[[S], T]) -> T:
+    """Convert an answer about a blob with `read`.
 
     Raises:
         Permanent: a property is missing or invalid.
     """
     try:
-        return read(properties)
+        return read(answer)
     except UNREADABLE as error:
         raise _unreadable(request, type(error).__name__) from None
 

@@ -30,12 +30,13 @@ class Records:
         """Return a record and its ETag; None and None if it does not exist."""
         async with self._clients.request_scope(DEAD_LETTERS_READ):
             try:
-                stream = await self._blob(name).download_blob()
-                return _parse(await stream.readall()), bare_etag(stream.properties.etag)
+                blob = Blob(self._endpoint, self._container, name)
+                response = await self._clients.requests(self._endpoint).send("GET", blob.url)
             except HttpResponseError as error:
                 if code_of(error) == "BlobNotFound":
                     return None, None
                 raise
+        return _parse(response.content), bare_etag(response.headers["ETag"])
 
     async def write(self, name: str, record: dict[str, Any], metadata: dict[str, str], etag: str | None) -> bool:
         """Write a record if it has not changed since it was read; return False if it has.

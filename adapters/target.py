@@ -5,7 +5,6 @@ from enum import Enum
 from typing import Any, cast
 from xml.etree import ElementTree as ET
 
-from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobBlock, BlobProperties, StandardBlobTier
 
@@ -21,6 +20,7 @@ from adapters.clients import (
     md5,
     quoted_etag,
 )
+from adapters.requests import copy_headers
 from adapters.translation import (
     TARGET_ABORT,
     TARGET_CLEAR,
@@ -73,19 +73,11 @@ class TargetBlobs:
         self._check_metadata(TARGET_COPY, copy.target, copy.metadata)
         await self._clients.check_name(TARGET_HEAD, copy.target)
         sync = copy.engine is Engine.SYNC
+        headers = copy_headers(copy, requires_sync=sync)
         async with self._clients.request_scope(TARGET_COPY):
-            answer = await self._clients.blob(copy.target, Use.ACT).start_copy_from_url(
-                copy.source.url,
-                metadata=copy.metadata,
-                source_etag=quoted_etag(copy.etag),
-                source_match_condition=MatchConditions.IfNotModified,
-                standard_blob_tier=_tier(copy.tier),
-                tags=copy.tags or None,
-                requires_sync=sync or None,
-                **condition(copy.if_match),
-            )
+            response = await self._clients.requests(copy.target.endpoint, Use.ACT).send("PUT", copy.target.url, headers)
         # An async copy that reports success immediately proves nothing: a look must confirm it.
-        return sync and answer["copy_status"] == CopyStatus.SUCCESS
+        return sync and response.headers.get("x-ms-copy-status") == CopyStatus.SUCCESS
 
     async def staged(self, blob: Blob) -> dict[str, int]:
         """List the staged blocks of a name as id and size. Ids of other clients are shown as they are."""

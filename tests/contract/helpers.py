@@ -26,6 +26,7 @@ BLOB_HEADERS = {
     "ETag": '"0x8DF0C1"',
     "Last-Modified": "Mon, 30 Nov 2026 08:00:00 GMT",
     "x-ms-blob-type": "BlockBlob",
+    "Content-Length": "7",
     "x-ms-lease-status": "unlocked",
 }
 NAMES = [

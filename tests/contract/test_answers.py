@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from azure.core.credentials import AzureSasCredential
+from azure.core.pipeline.policies import SansIOHTTPPolicy
 
 from adapters.clients import Clients
 from adapters.source import SourceBlobs
@@ -83,6 +84,9 @@ class Unsigned(Clients):
     def _credential(self, _endpoint: str) -> Any:
         return AzureSasCredential("sig=x")
 
+    def _signing(self, _endpoint: str, _service: Any) -> Any:
+        return SansIOHTTPPolicy()
+
 
 class TestMetadata:
     """Metadata is read as it is, and sent byte for byte or refused with its key."""
@@ -125,7 +129,7 @@ class TestMetadata:
 
     async def test_in_latin_1_is_read_and_refused_before_a_copy(self) -> None:
         head = "".join(f"{name}: {value}\r\n" for name, value in BLOB_HEADERS.items()).encode()
-        answer = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n" + head + b"x-ms-meta-title: caf\xe9\r\n\r\n"
+        answer = b"HTTP/1.1 200 OK\r\n" + head + b"x-ms-meta-title: caf\xe9\r\n\r\n"
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readuntil(b"\r\n\r\n")

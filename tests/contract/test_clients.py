@@ -140,7 +140,7 @@ async def test_every_request_has_the_apps_user_agent(storage: InStorage) -> None
     await storage.target.head(copy.target)
     for operation in ("CopyBlobFromUrl", "HeadBlob"):
         assert all(
-            entry["user_agent"].startswith("blob-data-sharing/test ") for entry in requests_of(storage, operation)
+            entry["user_agent"].startswith("blob-data-sharing/test") for entry in requests_of(storage, operation)
         )
 
 
