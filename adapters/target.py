@@ -41,7 +41,7 @@ from rules.transfers.blocks import Block
 from rules.transfers.decisions import RECEIPT_SOURCE_ETAG, RECEIPT_TRANSFER_ID, CopyStatus, TargetBlob
 from rules.transfers.identity import bare_etag
 from rules.transfers.model import Kind
-from rules.transfers.policies import STAGE_TIMEOUT
+from rules.transfers.policies import STAGE_TIMEOUT, UNSENDABLE, unsendable_metadata
 
 
 class _State(Enum):
@@ -143,26 +143,13 @@ class TargetBlobs:
                     raise
 
     def _check_metadata(self, request: Request, target: Blob, metadata: dict[str, str]) -> None:
-        """Refuse metadata that the SDK cannot send byte for byte.
-
-        The SDK sends UTF-8 and strips all kinds of white space; bytes of the source that are not UTF-8 are lone surrogates
-        here. With an account key the metadata must be ASCII, because the SDK then signs other bytes than it sends.
-        """
+        """Refuse metadata that cannot be sent byte for byte. With an account key it must be ASCII: the SDK signs other bytes."""
         encoding = "utf-8" if self._clients.key_for(target.endpoint) is None else "ascii"
-        for key, value in metadata.items():
-            if value.strip() != value.strip(" \t") or not (key.isascii() and _can_encode(value, encoding)):
-                detail = (
-                    f"the value of the source's metadata {key!a} cannot be sent as {encoding.upper()} byte for byte"
-                )
-                raise Permanent(Reason.UNSUPPORTED_BLOB, request.name, detail)
-
-
-def _can_encode(text: str, encoding: str) -> bool:
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        return False
-    return True
+        key = unsendable_metadata(metadata, encoding)
+        if key is not None:
+            raise Permanent(
+                Reason.UNSUPPORTED_BLOB, request.name, UNSENDABLE.format(key=key, encoding=encoding.upper())
+            )
 
 
 def _tier(name: str | None) -> StandardBlobTier | None:

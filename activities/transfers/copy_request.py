@@ -10,7 +10,7 @@ from rules.transfers import blocks, lifecycle
 from rules.transfers.blocks import Plan
 from rules.transfers.decisions import RECEIPT_SOURCE_ETAG, RECEIPT_TRANSFER_ID, SourceBlob, TargetBlob
 from rules.transfers.model import Kind, Outcome, Run, Verdict
-from rules.transfers.policies import choose_engine, metadata_fits, written_kind
+from rules.transfers.policies import UNSENDABLE, choose_engine, metadata_fits, unsendable_metadata, written_kind
 
 
 @dataclass
@@ -53,9 +53,12 @@ class CopyRequests:
 
     def unsupported(self, source: SourceBlob) -> Outcome | None:
         """Return the outcome if no engine can copy the version."""
-        if metadata_fits(self._metadata(source)):
+        metadata = self._metadata(source)
+        key = unsendable_metadata(metadata)
+        if key is None and metadata_fits(metadata):
             return None
-        detail = "metadata and receipt together exceed 8 KB"
+        too_large = "metadata and receipt together exceed 8 KB"
+        detail = too_large if key is None else UNSENDABLE.format(key=key, encoding="UTF-8")
         return Outcome(Verdict.PERMANENT, reason=Reason.UNSUPPORTED_BLOB, detail=detail, size=source.size)
 
     async def build(self, engine: Engine, source: SourceBlob, target: TargetBlob | None) -> Copy | Commit:

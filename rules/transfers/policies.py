@@ -190,3 +190,25 @@ def metadata_fits(metadata: dict[str, str]) -> bool:
     """
     sizes = (len(text.encode(errors="surrogateescape")) for item in metadata.items() for text in item)
     return sum(sizes) <= METADATA_LIMIT
+
+
+UNSENDABLE = "the value of the source's metadata {key!a} cannot be sent as {encoding} byte for byte"
+
+
+def unsendable_metadata(metadata: dict[str, str], encoding: str = "utf-8") -> str | None:
+    """Return the first key whose value cannot be sent byte for byte in this encoding; None if all can be sent.
+
+    A byte that is not UTF-8 is a lone surrogate here. The SDK strips all kinds of white space, HTTP only blanks and tabs.
+    """
+    for key, value in metadata.items():
+        if value.strip() != value.strip(" \t") or not key.isascii() or not _can_encode(value, encoding):
+            return key
+    return None
+
+
+def _can_encode(text: str, encoding: str) -> bool:
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True

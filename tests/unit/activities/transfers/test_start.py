@@ -222,10 +222,15 @@ class TestSource:
         assert "8 KB" in outcome.detail
         assert world.target_writes == []
 
-    async def test_metadata_that_is_not_utf_8_is_copied(self, world: World) -> None:
-        """It arrives as lone surrogates; the target adapter decides whether it can be sent."""
-        outcome = await start(world, world.put(metadata={"title": "caf\udce9"}))
-        assert outcome.verdict is Verdict.VERIFIED
+    @pytest.mark.parametrize("engine", [EnginePreference.AUTO, EnginePreference.BLOCKS])
+    @pytest.mark.parametrize("value", ["caf\udce9", "\u3000indented"])
+    async def test_metadata_that_cannot_be_sent_is_unsupported(self, engine: EnginePreference, value: str) -> None:
+        """Bytes that are not UTF-8 arrive as lone surrogates. No block is staged for such a blob."""
+        world = World((with_engine(engine),))
+        outcome = await start(world, world.put(metadata={"title": value}))
+        assert (outcome.verdict, outcome.reason) == (Verdict.PERMANENT, Reason.UNSUPPORTED_BLOB)
+        assert "metadata 'title'" in outcome.detail
+        assert world.target_writes == []
 
     async def test_metadata_that_just_fits_with_the_receipt_is_copied(self, world: World) -> None:
         assert (await start(world, world.put(metadata={"notes": "x" * 8_100}))).verdict is Verdict.VERIFIED

@@ -227,3 +227,24 @@ def test_metadata_is_limited_to_8_kb_of_keys_and_values() -> None:
     assert policies.metadata_fits({"key": "x" * (8_192 - 3)})
     assert not policies.metadata_fits({"key": "x" * (8_192 - 2)})
     assert not policies.metadata_fits({"key": "\u00e9" * 4_095})
+
+
+@pytest.mark.parametrize(
+    ("value", "encoding", "sendable"),
+    [
+        ("plain", "ascii", True),
+        (" \tblank ", "ascii", True),
+        ("\u00fc", "utf-8", True),
+        ("\u00fc", "ascii", False),
+        ("caf\udce9", "utf-8", False),
+        ("\u3000indented", "utf-8", False),
+        ("ends\u00a0", "utf-8", False),
+    ],
+)
+def test_metadata_is_sent_byte_for_byte_or_not_at_all(value: str, encoding: str, sendable: bool) -> None:  # noqa: FBT001
+    found = policies.unsendable_metadata({"own": "1", "title": value}, encoding)
+    assert found == (None if sendable else "title")
+
+
+def test_a_key_beyond_ascii_is_not_sent() -> None:
+    assert policies.unsendable_metadata({"t\u00eftle": "1"}) == "t\u00eftle"
