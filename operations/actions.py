@@ -32,7 +32,7 @@ ACTIONS: dict[str, Action] = {
         "The dead letter was written or resolved; `state` is the final state of the transfer.",
         "`state` is `dead_lettered`; many `retryable`",
     ),
-    "job.requested": Action("A job was requested; `id`, `route`, `dry_run`."),
+    "job.requested": Action("A job was requested; `id`, `route`, `prefix`, `dry_run`."),
     "job.survey": Action(
         "One batch that found dead letters, or compared source and target; its counts, or why it failed.",
         "many failures of one job",

@@ -1,6 +1,7 @@
 """The surveys of a reconcile: which blobs of a route's source are missing or stale at its target, and which are extra there."""
 
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 from activities.jobs.batch import NO_ROUTE, Line, write_found
@@ -22,7 +23,7 @@ async def survey(ports: Ports, job: Job) -> Batch:
     route = ports.route(job.route or "")
     if route is None:
         return NO_ROUTE
-    source, target = _source_side(ports, route), _target_side(ports, route)
+    source, target = _sides(ports, route, job)
     lines, cursor, hint = await compare_page(ports, job, source, target, partial(_compare_source, ports, route))
     if not job.dry_run:
         await _refuse_names(ports, route, lines)
@@ -34,26 +35,26 @@ async def extras(ports: Ports, job: Job) -> Batch:
     route = ports.route(job.route or "")
     if route is None:
         return NO_ROUTE
-    source, target = _source_side(ports, route), _target_side(ports, route)
+    source, target = _sides(ports, route, job)
     lines, cursor, hint = await compare_page(ports, job, target, source, partial(_find_extra, ports, route))
     return await write_found(ports, job, lines, cursor, hint)
 
 
-def _source_side(ports: Ports, route: Route) -> Side[SourceBlob]:
-    place = route.source
-    return Side(
-        partial(ports.source.page, place),
-        place.prefix,
-        lambda name: route.carries(place.account, place.container, name),
-    )
-
-
-def _target_side(ports: Ports, route: Route) -> Side[TargetBlob]:
-    place = route.target
-    return Side(
-        partial(ports.target.page, place),
-        place.prefix,
-        lambda name: name.removeprefix(place.prefix).endswith(route.suffix),
+def _sides(ports: Ports, route: Route, job: Job) -> tuple[Side[SourceBlob], Side[TargetBlob]]:
+    """Return both lists, limited to the job's prefix."""
+    rest = job.prefix.removeprefix(route.source.prefix)
+    source, target = (replace(place, prefix=place.prefix + rest) for place in (route.source, route.target))
+    return (
+        Side(
+            partial(ports.source.page, source),
+            route.source.prefix,
+            lambda name: route.carries(source.account, source.container, name),
+        ),
+        Side(
+            partial(ports.target.page, target),
+            route.target.prefix,
+            lambda name: name.removeprefix(route.target.prefix).endswith(route.suffix),
+        ),
     )
 
 

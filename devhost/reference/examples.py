@@ -117,6 +117,7 @@ RECONCILE: JSON = {
     "cancelling": False,
     "resumes": 0,
     "route": "default",
+    "prefix": "",
     "dry_run": False,
     "max_per_second": 50,
     "counts": {

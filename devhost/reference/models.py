@@ -286,6 +286,10 @@ class ReconcileRequest(TypedDict, total=False):
     """The route to reconcile; the other fields may be omitted or null."""
 
     route: Required[RouteName]
+    prefix: Annotated[
+        str | None,
+        "Only blobs whose names at the source begin with this, such as a folder. It begins with the route's own prefix.",
+    ]
     dry_run: Annotated[bool | None, "Only find and report; start nothing.", Has(default=False)]
     max_per_second: Annotated[
         Annotated[int, RATE] | None,
@@ -302,6 +306,7 @@ class JobFields(TypedDict):
     cancelling: Annotated[bool, "A cancel was requested and confirmed."]
     resumes: Annotated[Count, "Number of times that the job was resumed after its orchestration broke."]
     route: RouteName | None
+    prefix: Annotated[str, "Only these names are compared; empty for all names of the route."]
     reason: Reason | None
     since: Moment | None
     until: Moment | None

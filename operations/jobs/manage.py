@@ -7,7 +7,7 @@ from secrets import token_hex
 from typing import Any
 
 from operations.log import log
-from operations.problems import Conflict, NotFound
+from operations.problems import Conflict, Invalid, NotFound
 from operations.transfers.cancel import request_until_confirmed
 from ports.orchestrations import Instances
 from ports.services import Ports
@@ -28,13 +28,23 @@ async def start(ports: Ports, instances: Instances, job: Job) -> str:
 
     Raises:
         NotFound: the route of a reconcile does not exist.
+        Invalid: its prefix is outside the route.
     """
-    if job.kind is JobKind.RECONCILE and ports.route(job.route or "") is None:
+    if job.kind is JobKind.RECONCILE:
+        _check_reconcile(ports, job)
+    await instances.start(job)
+    log("job.requested", f"{job.kind} requested", id=job.id, route=job.route, prefix=job.prefix, dry_run=job.dry_run)
+    return job.id
+
+
+def _check_reconcile(ports: Ports, job: Job) -> None:
+    route = ports.route(job.route or "")
+    if route is None:
         fix = f"Use one of: {', '.join(route.name for route in ports.routes)}."
         raise NotFound("no route has this name", fix)
-    await instances.start(job)
-    log("job.requested", f"{job.kind} requested", id=job.id, route=job.route, dry_run=job.dry_run)
-    return job.id
+    if not job.prefix.startswith(route.source.prefix) and job.prefix:
+        fix = f"Use the beginning of names at the source, which starts with {route.source.prefix!r}; or omit it."
+        raise Invalid("`prefix` is outside the route", fix)
 
 
 async def get(instances: Instances, identity: str) -> dict[str, Any]:

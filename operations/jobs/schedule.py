@@ -36,12 +36,13 @@ async def _start(ports: Ports, instances: Instances, route: Route, busy: set[str
 
 
 async def _routes_in_progress(instances: Instances) -> set[str]:
-    """Return the routes that are being reconciled. Dry runs do not count."""
+    """Return the routes that are being reconciled as a whole. Dry runs do not count."""
     names, continuation = set(), None
     while True:
         page, continuation = await instances.page(
             prefix=f"{JobKind.RECONCILE}-", statuses=StatusFilter.UNDER_WAY, limit=PAGE, continuation=continuation
         )
-        names |= {instance.job.route for instance in page if instance.job and not instance.job.dry_run}
+        jobs = [instance.job for instance in page if instance.job]
+        names |= {job.route for job in jobs if not (job.dry_run or job.prefix)}
         if continuation is None:
             return {name for name in names if name is not None}

@@ -100,7 +100,7 @@ class Tally:
 class Job:
     """A job: the input of its orchestration and of every activity.
 
-    The survey continues at `cursor`, and `hint` is where the list on the other side continues; both are markers of
+    A reconcile compares only names that begin with `prefix`. The survey continues at `cursor`, and `hint` is where the list on the other side continues; both are markers of
     the service. `pages` counts the pages of findings, `batches` the pages of results. `act` continues at `page` and
     `line`.
     """
@@ -112,6 +112,7 @@ class Job:
     reason: Reason | None = None
     since: datetime | None = None
     until: datetime | None = None
+    prefix: str = ""
     dry_run: bool = False
     rate: int = DEFAULT_RATE
     state: JobState = JobState.RUNNING

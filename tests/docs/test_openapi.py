@@ -39,6 +39,7 @@ OPERATIONS: dict[str, tuple[str, dict[str, Any]]] = {
 # Values of the fields of a job that the app accepts, and others that it refuses.
 ACCEPTED: dict[str, list[Any]] = {
     "route": [ROUTE.name],
+    "prefix": [None, "", ROUTE.source.prefix, f"{ROUTE.source.prefix}a folder/"],
     "reason": [None, *(reason.value for reason in Reason)],
     "since": [None, "2026-11-24T19:02:44Z", "2026-11-24T19:02:44.120+01:00", "2026-11-24t19:02:44z"],
     "until": [None, "2026-11-24T19:02:44Z"],
@@ -52,6 +53,7 @@ REFUSED: dict[str, list[Any]] = {
     "until": ["2026-11-24", ""],
     "dry_run": ["true", 1],
     "max_per_second": [0, model.MAX_RATE + 1, "5", True],
+    "prefix": [5, ["in/"]],
     "force": [True],
 }
 

@@ -10,6 +10,7 @@ from operations.problems import Invalid
 from rules.codec import parse_time
 from rules.errors import Reason
 from rules.jobs.model import DEFAULT_RATE, MAX_RATE, Job, JobKind
+from rules.routes import names
 from triggers.http import requests
 
 # Large enough for the longest name with every character escaped. Parsing needs forty times the body's size in memory.
@@ -56,14 +57,20 @@ def _read_bulk_job(req: func.HttpRequest, kind: JobKind, identity: str, now: dat
 
 
 def _read_reconcile(req: func.HttpRequest, identity: str, now: datetime) -> Job:
-    """Read a reconcile. `route` is required."""
+    """Read a reconcile. `route` is required, `prefix` limits it."""
     example = '{"route": "default", "dry_run": true}'
-    body = _read_known(req, example, "route", *JOB_FIELDS)
+    body = _read_known(req, example, "route", "prefix", *JOB_FIELDS)
     name = requests.route(_optional_string(body, "route"))
     if name is None:
         raise Invalid("`route` is missing", f"Send {example}.")
     return Job(
-        id=identity, kind=JobKind.RECONCILE, created_at=now, route=name, dry_run=_dry_run(body), rate=_rate(body)
+        id=identity,
+        kind=JobKind.RECONCILE,
+        created_at=now,
+        route=name,
+        prefix=_prefix(body),
+        dry_run=_dry_run(body),
+        rate=_rate(body),
     )
 
 
@@ -106,6 +113,15 @@ def _optional_string(body: dict[str, Any], name: str) -> dict[str, str]:
     if value is not None and not isinstance(value, str):
         raise Invalid(f"`{name}` is not valid", "Send a string.")
     return {} if value is None else {name: value}
+
+
+def _prefix(body: dict[str, Any]) -> str:
+    prefix = _optional_string(body, "prefix").get("prefix", "")
+    if prefix and (why := names.refusal(prefix)):
+        raise Invalid(
+            f"`prefix` is not valid: it has {why}", "Send the beginning of blob names as the source lists them."
+        )
+    return prefix
 
 
 def _dry_run(body: dict[str, Any]) -> bool:

@@ -84,8 +84,14 @@ def test_a_time_may_use_lower_case_t_and_z() -> None:
 
 
 def test_reads_every_field_of_a_reconcile() -> None:
-    sent = {"route": "default", "dry_run": False, "max_per_second": MAX_RATE}
-    assert read_reconcile(sent) == Job(ID, JobKind.RECONCILE, NOW, "default", rate=MAX_RATE)
+    sent = {"route": "default", "prefix": "in/a/", "dry_run": False, "max_per_second": MAX_RATE}
+    assert read_reconcile(sent) == Job(ID, JobKind.RECONCILE, NOW, "default", prefix="in/a/", rate=MAX_RATE)
+
+
+@pytest.mark.parametrize("prefix", ["a\x00", "x" * 1_025, "a/../b"])
+def test_a_prefix_that_no_name_can_begin_with_is_invalid(prefix: str) -> None:
+    with pytest.raises(Invalid, match="`prefix` is not valid"):
+        read_reconcile({"route": "default", "prefix": prefix})
 
 
 @pytest.mark.parametrize("fields", [{}, {"route": None}, {"dry_run": True}])

@@ -174,6 +174,15 @@ class TestFindings:
         await finish_transfers(world)
         assert world.at(missing.target_blob) is not None
 
+    async def test_only_names_with_the_jobs_prefix_are_compared(self, world: World) -> None:
+        put_matches(world, "in/day=1/match", "in/day=2/match")
+        missing, *_ = [world.put(name) for name in ("in/day=1/new", "in/day=2/new", "in/new")]
+        for name in ("out/day=1/extra", "out/day=2/extra", "out/extra"):
+            put_at_target(world, name)
+        job = await run_to_end(world, replace(RECONCILE, prefix="in/day=1/"))
+        assert job.tally == Tally(found=1, bytes=len(CONTENT), match=1, missing=1, extra=1, started=1)
+        assert results_by_id(world, job) == {missing.id: "started"}
+
     async def test_a_blob_shared_between_the_two_surveys_is_not_extra(self, world: World) -> None:
         put_matches(world, "in/a")
         job = await run_until(world, DRY, Phase.EXTRAS)

@@ -10,7 +10,7 @@ import pytest
 from adapters.translation import INSTANCES_CANCEL, INSTANCES_START, REPORTS_READ, error_for_answer
 from operations.jobs import manage
 from operations.log import LOGGER
-from operations.problems import Conflict, NotFound, Unavailable
+from operations.problems import Conflict, Invalid, NotFound, Unavailable
 from operations.transfers.cancel import PAUSES
 from rules.errors import Retryable
 from rules.jobs.lifecycle import advance, cancel, handle_failure
@@ -57,6 +57,17 @@ class TestStart:
         with pytest.raises(NotFound) as caught:
             await manage.start(world.ports, world.instances, replace(RECONCILE, route=name))
         assert caught.value.fix == "Use one of: default."
+        assert world.requests == []
+
+    @pytest.mark.parametrize("prefix", ["", "in/", "in/day=1/", "in/day"])
+    async def test_a_reconcile_may_be_limited_to_a_prefix(self, world: World, prefix: str) -> None:
+        assert await manage.start(world.ports, world.instances, replace(RECONCILE, prefix=prefix)) == RECONCILE.id
+
+    @pytest.mark.parametrize("prefix", ["i", "inbox/", "/in/"])
+    async def test_a_prefix_outside_the_route_is_invalid(self, world: World, prefix: str) -> None:
+        with pytest.raises(Invalid) as caught:
+            await manage.start(world.ports, world.instances, replace(RECONCILE, prefix=prefix))
+        assert "'in/'" in caught.value.fix
         assert world.requests == []
 
     async def test_a_replay_may_name_a_route_that_no_longer_exists(self, world: World) -> None:

@@ -44,10 +44,11 @@ async def test_no_reconcile_is_started_while_the_previous_one_runs() -> None:
     assert len(await run_timer(world)) == 1
 
 
-async def test_a_dry_run_or_another_route_does_not_block_a_reconcile() -> None:
+async def test_a_dry_run_a_folder_or_another_route_does_not_block_a_reconcile() -> None:
     world = World(routes=(HOURLY,))
     await world.instances.start(Job("reconcile-" + "a" * 24, JobKind.RECONCILE, NOW, route=ROUTE.name, dry_run=True))
     await world.instances.start(Job("reconcile-" + "b" * 24, JobKind.RECONCILE, NOW, route="other"))
+    await world.instances.start(Job("reconcile-" + "c" * 24, JobKind.RECONCILE, NOW, route=ROUTE.name, prefix="in/a/"))
     assert len(await run_timer(world)) == 1
 
 

@@ -305,6 +305,7 @@ class TestView:
             "cancelling": False,
             "resumes": 0,
             "route": "default",
+            "prefix": "",
             "dry_run": True,
             "max_per_second": 7,
             "counts": dict.fromkeys(status.COUNTS[JobKind.RECONCILE], 0),
