@@ -7,11 +7,12 @@ from activities.jobs.batch import NO_ROUTE, Line
 from operations.dead_letters.discard import discard
 from operations.dead_letters.replay import Resolved, replay
 from operations.problems import Conflict, NotFound
-from operations.transfers.restart import StillRunning, restart
+from operations.transfers.start import StillRunning, restart
 from ports.orchestrations import Instances
 from ports.services import Ports
 from rules.dead_letters.letters import DISCARDED
-from rules.events import RejectedEvent, transfer_for
+from rules.events.decide import transfer_for
+from rules.events.parse import RejectedEvent
 from rules.jobs.model import Finding, Job, Result
 from rules.orchestrations import status
 from rules.orchestrations.instance import Instance

@@ -8,9 +8,10 @@ from activities.jobs.batch import NO_ROUTE, Line, write_found
 from activities.jobs.compare_lists import Side, compare_page, finding_line
 from operations.transfers.accept import refuse
 from ports.services import Ports
-from rules import events
 from rules.errors import Permanent
-from rules.events import RejectedEvent, transfer_for
+from rules.events.decide import transfer_for
+from rules.events.parse import RejectedEvent
+from rules.events.write import created_event
 from rules.jobs.model import Batch, Finding, Job
 from rules.routes import names
 from rules.routes.model import Blob, Route
@@ -110,7 +111,7 @@ async def _refuse_names(ports: Ports, route: Route, lines: list[Line]) -> None:
         if isinstance(refused, RejectedEvent) and line["etag"]:
             with suppress(UnicodeEncodeError):  # an event cannot contain a lone surrogate
                 transfer = identity.transfer(route, line["name"], line["etag"])
-                await refuse(ports, events.created_event(transfer, transfer.etag, None), refused)
+                await refuse(ports, created_event(transfer, transfer.etag, None), refused)
 
 
 async def _find_extra(

@@ -1,8 +1,8 @@
 """Helpers of the transfer steps: the check that a run is allowed, and outcomes that several steps return."""
 
 from ports.services import Ports
-from rules import events
 from rules.errors import Failure, Permanent, Reason
+from rules.events.decide import transfer_for
 from rules.routes.model import Engine, EnginePreference, Route
 from rules.transfers.decisions import TargetBlob
 from rules.transfers.model import Outcome, Run, Transfer, Verdict
@@ -17,7 +17,7 @@ def current_route(ports: Ports, run: Run) -> Route | None:
     route = ports.route(run.transfer.route)
     if route is None:
         return None
-    transfer = events.transfer_for(route, run.transfer.name, run.transfer.etag)
+    transfer = transfer_for(route, run.transfer.name, run.transfer.etag)
     return route if isinstance(transfer, Transfer) and transfer == run.transfer else None
 
 

@@ -8,7 +8,7 @@ from activities.transfers.confirm import UNCLEARED, confirm
 from ports.services import Ports
 from rules.dead_letters import letters
 from rules.errors import Failure, LookAgain, Permanent, Reason
-from rules.events import created_event
+from rules.events.write import created_event
 from rules.routes.model import EnginePreference
 from rules.transfers.decisions import Cleaning, TargetBlob, choose_cleaning, is_incomplete
 from rules.transfers.lifecycle import UNCLEAN

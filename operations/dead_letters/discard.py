@@ -3,7 +3,7 @@
 from operations.dead_letters.replay import Resolved, read_open
 from operations.log import log
 from operations.problems import Conflict
-from operations.transfers.restart import StillRunning
+from operations.transfers.start import StillRunning
 from ports.orchestrations import Instances
 from ports.services import Ports
 from rules.codec import stamp

@@ -6,11 +6,13 @@ from datetime import datetime
 from operations.log import log
 from operations.problems import Conflict, NotFound
 from operations.transfers.accept import accept
-from operations.transfers.restart import restart
+from operations.transfers.start import restart
 from ports.orchestrations import Instances
 from ports.services import Ports
-from rules import events, redaction
+from rules import redaction
 from rules.dead_letters.letters import DISCARDED, DeadLetter
+from rules.events.decide import decide_on, transfer_for
+from rules.events.parse import RejectedEvent
 from rules.transfers.model import Transfer
 
 FIX_CAUSE = "Fix the cause that the reason and hint name, then replay."
@@ -67,8 +69,8 @@ def _current_transfer(ports: Ports, letter: DeadLetter) -> Transfer:
     route = ports.route(letter.route)
     if route is None:
         raise Conflict(f"no current route is named {letter.route!r}", "Restore the route in ROUTES, then replay.")
-    transfer = events.transfer_for(route, letter.name or "", letter.etag or "")
-    if isinstance(transfer, events.RejectedEvent) or transfer.id != letter.id:
+    transfer = transfer_for(route, letter.name or "", letter.etag or "")
+    if isinstance(transfer, RejectedEvent) or transfer.id != letter.id:
         fix = "Share the blob on the current route with POST /api/transfers."
         raise Conflict(f"the route {route.name} now has another source or target", fix)
     return transfer
@@ -78,7 +80,7 @@ async def _replay_message(ports: Ports, instances: Instances, letter: DeadLetter
     if redaction.is_redacted(body):
         fix = "Share the blob with POST /api/transfers."
         raise Conflict("a possible secret was removed from the message, so the message cannot be accepted again", fix)
-    decision = events.decide_on(body, ports.routes)
+    decision = decide_on(body, ports.routes)
     if rejection := decision.rejection:
         raise Conflict(f"the message was refused again: {rejection.detail}", FIX_CAUSE, reason=rejection.reason)
     if decision.ignored:

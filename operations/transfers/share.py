@@ -1,11 +1,12 @@
 """Sharing one blob on request, and finding the transfer of a blob's current version."""
 
 from operations.problems import Invalid, NotFound
-from operations.transfers.restart import StillRunning, restart
+from operations.transfers.start import StillRunning, restart
 from ports.orchestrations import Instances
 from ports.services import Ports
 from rules.errors import Permanent
-from rules.events import RejectedEvent, transfer_for
+from rules.events.decide import transfer_for
+from rules.events.parse import RejectedEvent
 from rules.orchestrations import status
 from rules.routes.model import Blob, Route
 from rules.transfers.model import Transfer

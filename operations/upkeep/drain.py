@@ -8,7 +8,7 @@ from operations.upkeep.timer_run import TimerRun
 from ports.events import Poison, Undelivered
 from ports.orchestrations import Instances
 from ports.services import Ports
-from rules import events
+from rules.events.parse import MAX_EVENT, MAX_UNDELIVERED, split
 
 SECONDS, CONCURRENCY = 45.0, 16
 
@@ -89,10 +89,10 @@ async def _accept_undelivered(ports: Ports, instances: Instances, run: TimerRun,
 
 async def _read_messages(ports: Ports, blob: Undelivered) -> list[bytes] | None:
     """Return the events of a blob. None: it is too large, it changed, or another run has accepted it."""
-    if blob.size <= events.MAX_UNDELIVERED:
+    if blob.size <= MAX_UNDELIVERED:
         body = await ports.events.read_undelivered(blob)
-        messages = None if body is None else events.split(body)
-        if messages is None or all(len(message) <= events.MAX_EVENT for message in messages):
+        messages = None if body is None else split(body)
+        if messages is None or all(len(message) <= MAX_EVENT for message in messages):
             return messages
     text = "the blob or an event in it is too large to accept; inspect it by hand"
     log("undelivered.skipped", text, level=logging.WARNING, blob=blob.name, size=blob.size)

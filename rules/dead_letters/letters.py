@@ -4,8 +4,8 @@ import base64
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from rules import events
 from rules.errors import Reason
+from rules.events.parse import RejectedEvent
 from rules.redaction import without_secrets
 from rules.transfers import identity
 from rules.transfers.model import Run
@@ -97,7 +97,7 @@ def of_run(run: Run, now: datetime, app_version: str) -> DeadLetter:
     )
 
 
-def of_message(body: bytes, rejection: events.RejectedEvent, now: datetime, app_version: str) -> DeadLetter:
+def of_message(body: bytes, rejection: RejectedEvent, now: datetime, app_version: str) -> DeadLetter:
     """Return the dead letter of a rejected message, with secrets removed from its body."""
     return DeadLetter(
         id=identity.message_id(body),

@@ -11,6 +11,7 @@ from enum import StrEnum
 from hashlib import sha256
 
 from rules.errors import Reason
+from rules.events.decide import Folder
 from rules.routes.model import Route
 
 DEFAULT_RATE, MAX_RATE = 20, 100
@@ -153,6 +154,15 @@ class Batch:
     failure: str = ""
     moved: bool = False
     permanent: bool = False
+
+
+def after_rename(folder: Folder, now: datetime) -> Job:
+    """Return the reconcile of a renamed directory. Its id follows from the event, so that a duplicate finds it."""
+    route, prefix = folder.route, folder.prefix
+    digest = sha256(f"{route.name}\n{route.source.url}\n{prefix}\n{folder.event_id}".encode()).hexdigest()
+    return Job(
+        f"{JobKind.RECONCILE}-{digest[:24]}", JobKind.RECONCILE, now, route=route.name, prefix=prefix, rate=MAX_RATE
+    )
 
 
 def scheduled_id(route: Route, now: datetime) -> str | None:

@@ -62,6 +62,11 @@ class Times:
         return ceil(2 * self.window)
 
     @property
+    def announced(self) -> int:
+        """The pause before the first look at an announced file: five minutes with the default window."""
+        return ceil(20 * self.window)
+
+    @property
     def settle(self) -> int:
         """The wait before the cleanup: longer than window and timeout together, so that every late request has ended."""
         return ceil(6 * self.window)

@@ -6,10 +6,11 @@ from urllib.parse import unquote
 
 import pytest
 
-from rules import events
 from rules.codec import plain_body
 from rules.errors import Reason
-from rules.events import EventDecision, RejectedEvent, decide_on
+from rules.events.decide import EventDecision, Folder, Found, decide_on, transfer_for
+from rules.events.lookups import Cause, Lookup
+from rules.events.parse import RejectedEvent
 from rules.routes import names
 from rules.routes.model import Place, Route
 from rules.transfers import identity
@@ -27,6 +28,10 @@ def expected(case: dict[str, Any]) -> EventDecision:
     if verdict == "accepted":
         transfer = identity.transfer(ROUTE, text(case.get("blob", NAME)), case.get("etag", ETAG))
         return EventDecision(transfers=(transfer,))
+    if verdict in list(Cause):
+        return EventDecision(found=Found(Lookup(Cause(verdict)), NAME, (ROUTE,)))
+    if verdict == "folder":
+        return EventDecision(folders=(Folder(ROUTE, f"{NAME}/", "1"),))
     return (
         EventDecision(ignored=why)
         if verdict == "ignored"
@@ -59,6 +64,9 @@ def test_the_corpora_contain_every_verdict() -> None:
         "malformed",
         "not_allowed",
         "invalid_name",
+        "announced",
+        "renamed",
+        "folder",
     }
     assert {case.get("why") for case in NAMES} == {None, TOO_LONG_A_URL, *(why for _, why in names.REFUSALS)}
     assert {case["verdict"] for case in URLS} == {"accepted", "not_allowed"}
@@ -79,7 +87,7 @@ def test_plain_and_base64_lead_to_the_same_verdict(case: dict[str, Any]) -> None
 def test_a_name_is_accepted_unchanged_or_refused_with_its_reason(case: dict[str, Any]) -> None:
     """An accepted name is the target's name, and can be parsed from its URL."""
     name, why = text(case["blob"]), case.get("why")
-    found = events.transfer_for(BARE, name, ETAG)
+    found = transfer_for(BARE, name, ETAG)
     assert names.refusal(name) == (None if why == TOO_LONG_A_URL else why)
     if case["verdict"] == "invalid_name":
         assert found == RejectedEvent(Reason.INVALID_NAME, case["why"])

@@ -11,7 +11,7 @@ from operations.transfers.accept import refuse
 from rules import codec
 from rules.dead_letters import letters
 from rules.errors import Reason
-from rules.events import RejectedEvent
+from rules.events.parse import RejectedEvent
 from rules.jobs import lifecycle
 from rules.jobs.model import Finding, Job, JobKind, JobState, Result
 from rules.jobs.status import RESULTS

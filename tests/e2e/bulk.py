@@ -14,10 +14,10 @@ from urllib.parse import quote
 from azure.storage.blob import ContentSettings
 from azure.storage.blob.aio import BlobServiceClient
 
-from rules import events
 from rules.dead_letters import letters, records
 from rules.dead_letters.letters import DeadLetter
 from rules.errors import Reason
+from rules.events.parse import RejectedEvent
 from rules.routes import config
 from rules.routes.model import Route
 from rules.transfers import identity
@@ -139,7 +139,7 @@ def _dead_letters_like(model: DeadLetter, routes: list[Route]) -> Iterator[DeadL
     for number in range(DEAD_LETTERS):
         failed = model.attempts[0].failed_at
         if number % 10 == 0:
-            refused = events.RejectedEvent(Reason.MALFORMED, "not an event")
+            refused = RejectedEvent(Reason.MALFORMED, "not an event")
             yield letters.of_message(f"not an event, {number}".encode(), refused, failed, model.app_version)
             continue
         route = routes[number % len(routes)]

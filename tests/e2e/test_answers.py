@@ -13,7 +13,7 @@ import pytest
 from azure.storage.blob import BlobType
 
 from rules.errors import HINTS, Reason
-from rules.events import created_event
+from rules.events.write import created_event
 from rules.routes.config import read
 from rules.transfers import identity
 from tests.e2e.client import AGENT, FINAL, Client

@@ -18,7 +18,8 @@ from azure.core.exceptions import HttpResponseError
 
 from rules import redaction
 from rules.codec import plain_body
-from rules.events import EventDecision, RejectedEvent, decide_on
+from rules.events.decide import EventDecision, decide_on
+from rules.events.parse import RejectedEvent
 from rules.routes.config import read
 from rules.routes.model import Route
 from rules.transfers.identity import message_id
@@ -107,7 +108,9 @@ def local_message(client: Client, case: dict[str, Any]) -> bytes:
 def verdict_of(decision: EventDecision) -> str:
     if decision.rejection:
         return str(decision.rejection.reason)
-    return "accepted" if decision.transfers else "ignored"
+    if decision.found:
+        return str(decision.found.lookup.cause)
+    return "accepted" if decision.transfers else "folder" if decision.folders else "ignored"
 
 
 def in_parallel(work: Callable[[Any], Any], items: list[Any]) -> list[Any]:
@@ -146,7 +149,8 @@ def test_every_message_leads_to_its_verdict(client: Client, sent: dict[bytes, Ev
     kept = {item["id"]: item["reason"] for item in client.list_all("/dead-letters")}
     refused = {message_id(body): found.rejection for body, found in sent.items() if found.rejection}
     assert kept == {identity: refusal.reason for identity, refusal in refused.items()}
-    assert {verdict_of(found) for found in sent.values()} == set(kept.values()) | {"accepted", "ignored"}
+    others = {"accepted", "ignored", "announced", "renamed", "folder"}
+    assert {verdict_of(found) for found in sent.values()} == set(kept.values()) | others
     transfers = {transfer.id for found in sent.values() for transfer in found.transfers}
     client.until(lambda: all(state in FINAL for state, _ in endings(client).values()), "all transfers have ended")
     # The blobs do not exist, so they count as deleted.

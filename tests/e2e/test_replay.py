@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rules.events import created_event
+from rules.events.write import created_event
 from rules.routes.model import Place, Route
 from rules.transfers import identity
 from tests.e2e.client import Client

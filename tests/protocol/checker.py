@@ -16,23 +16,41 @@ class Violation(Exception):
 
 
 class Ghost(NamedTuple):
-    """The history that the checks need: versions that were complete at the target, copies, ends, discards."""
+    """The history that the checks need: versions that were complete at the target, copies, ends, discards.
+
+    A version's rank is the position at which the source showed it: a file that is renamed away and back has two.
+    """
 
     complete: frozenset[int] = frozenset()
-    written: int = 1
+    shown: tuple[int, ...] = (1,)
+    """The versions that the source has shown, in order."""
     copies: tuple[int, ...] = ()
     ends: frozenset[tuple[int, int, str]] = frozenset()
     """Transfer, attempt and final state: an attempt ends once."""
     started: int = 0
-    """The newest version whose copy was ever started at the target."""
+    """The highest rank of a version whose copy was ever started at the target."""
+
+    held: int = 0
+    """The rank of the version that the target holds, when it became complete there."""
+
+    newest: int = 0
+    """The highest rank at which a version ever became complete at the target."""
 
     discards: frozenset[tuple[int, int]] = frozenset()
     """Transfer and attempt whose dead letter a person discarded."""
 
     @property
-    def newest(self) -> int:
-        """The newest version that was ever complete at the target."""
-        return max(self.complete, default=0)
+    def written(self) -> int:
+        """The newest version that was ever at the source."""
+        return max(self.shown)
+
+    def rank(self, version: int) -> int:
+        """The last rank of a version; 0 for none."""
+        return max((number for number, shown in enumerate(self.shown, 1) if shown == version), default=0)
+
+    def first_rank(self, version: int) -> int:
+        """The first rank of a version."""
+        return self.shown.index(version) + 1 if version in self.shown else 0
 
     def copied(self, transfer: int) -> "Ghost":
         """Count a copy that was started without a fault; one is enough."""
@@ -46,35 +64,43 @@ def check_change(ghost: Ghost, before: View, after: View, *, outsider: bool, mak
     """Check one change of the world: the target never goes back, and a complete version is lost only to a newer one (rule 7)."""
     if after.complete < 0 or (after.complete and after.receipt != after.complete):
         raise Violation(f"the target's bytes are not what its receipt says: {after}")
-    if after.complete and after.complete < ghost.newest:
-        raise Violation(f"the target goes back from version {ghost.newest} to {after.complete}")
+    if after.source not in {0, before.source}:
+        ghost = ghost._replace(shown=(*ghost.shown, after.source))
+    if before[1:] == after[1:]:
+        return ghost
+    rank = ghost.rank(after.complete)
+    if after.complete and rank < ghost.newest:
+        raise Violation(f"the target goes back from version {ghost.shown[ghost.newest - 1]} to {after.complete}")
     if (
         before.complete
         and after.complete != before.complete
         and not (outsider or makes_way)
-        and not (after.exists and after.receipt > before.complete)
+        and not (after.exists and ghost.rank(after.receipt) > ghost.held)
     ):
         raise Violation(f"version {before.complete} was complete and is lost: {after}")
     complete = ghost.complete | {after.complete} if after.complete else ghost.complete
-    started = max(ghost.started, after.receipt if after.exists else 0, before.complete + 1 if makes_way else 0)
-    return ghost._replace(complete=complete, written=max(ghost.written, after.source), started=started)
+    held = ghost.held if after.complete == before.complete else rank
+    started = max(ghost.started, ghost.rank(after.receipt) if after.exists else 0, ghost.held + 1 if makes_way else 0)
+    return ghost._replace(complete=complete, held=held, newest=max(ghost.newest, rank), started=started)
 
 
 def check_end(model: "Machine", state: "State", transfer: int, output: dict[str, Any]) -> "State":
     """Check the end of a transfer: `verified` is true, `superseded` names its successor."""
-    view, version = model.cloud.view(state.world), model.version(transfer)
+    view, version, ghost = model.cloud.view(state.world), model.version(transfer), state.ghost
     match output["state"]:
         case "verified":
-            if version not in state.ghost.complete:
+            if version not in ghost.complete:
                 raise Violation(f"version {version} is called verified and was never complete at the target: {view}")
             # A late `verified` is true even if a newer version's copy has started since and has failed: the bytes are gone.
-            if not (view.complete >= version or state.ghost.started > version):
+            if not (
+                ghost.rank(view.complete) >= ghost.first_rank(version) or ghost.started > ghost.first_rank(version)
+            ):
                 raise Violation(f"version {version} is called verified and is not at the target: {view}")
         case "superseded":
-            if view.source == version:
+            if view.source == version and ghost.rank(version) == ghost.first_rank(version):
                 raise Violation(f"version {version} is called superseded and is the source's")
             successor = output["successor"]["etag"]
-            if successor is not None and int(successor.removeprefix("E")) <= version:
+            if successor is not None and ghost.rank(int(successor.removeprefix("E"))) <= ghost.first_rank(version):
                 raise Violation(f"version {version} is called superseded by the older {successor}")
     end = (transfer, output["attempt"], str(output["state"]))
     others = [other for other in state.ghost.ends if other[:2] == end[:2] and other != end]

@@ -3,6 +3,7 @@
 The real activities, operations and orchestrator take the steps. Each situation is computed once and cached.
 """
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -11,11 +12,12 @@ from operations.dead_letters.discard import discard
 from operations.problems import Problem
 from operations.transfers.accept import accept
 from operations.transfers.cancel import request_cancel
-from operations.transfers.restart import restart
+from operations.transfers.start import restart
 from operations.upkeep.resume import resume_one
 from operations.upkeep.sweep import sweep
 from operations.upkeep.watchdog import end_lost
-from rules import events
+from rules.events.decide import Found, decide_on
+from rules.events.write import lookup_event
 from rules.orchestrations.instance import Instance
 from rules.routes.model import Place, Route
 from rules.transfers import identity
@@ -98,7 +100,7 @@ class Machine:
             for number in range(1, scenario.versions + 1)
         )
         self._index = {transfer.id: index for index, transfer in enumerate(self.transfers)}
-        self._bodies, self._runs, self._histories = Interner(), Interner(), Interner()
+        self._bodies, self._runs, self._histories, self._lookups = Interner(), Interner(), Interner(), Interner()
         self._requests, self._answers, self._outcomes = Interner(), Interner(), Interner()
         self._replays: dict[Any, _Replay] = {}
         self._canonical_tasks: dict[Any, tuple[Moment, tuple[tuple[int, int, Moment], ...]]] = {}
@@ -112,7 +114,7 @@ class Machine:
         self._outcomes.number(None)
         self.current_step = ""
         script = " ".join(scenario.script)
-        repeats = ("replay", "fail", "touch", "collect", "vanish", "lake")
+        repeats = ("replay", "fail", "touch", "collect", "vanish", "lake", "return")
         self._copies_once = not (
             scenario.slow or scenario.faults or scenario.failures or any(word in script for word in repeats)
         )
@@ -143,6 +145,7 @@ class Machine:
             instances=(None,) * len(self.transfers),
             tasks=(),
             messages=(),
+            lookups=(),
             script=tuple(1 for _ in self.scenario.script),
             faults=self.scenario.faults,
             failures=self.scenario.failures,
@@ -229,9 +232,21 @@ class Machine:
         world, bodies = self.cloud.messages(world)
         state = state._replace(world=world, ghost=ghost)
         for body in bodies:
-            for transfer in events.decide_on(body, self.routes).transfers:
+            decision = decide_on(body, self.routes)
+            for transfer in decision.transfers:
                 state = self._enqueue(state, self._index[transfer.id])
+            if decision.found:
+                state = self._add_lookup(state, decision.found)
         return state
+
+    def _add_lookup(self, state: State, found: Found) -> State:
+        """Add a lookup to the queue. Its count only changes its pause, which is any time here, or `settle`."""
+        body = lookup_event(self.routes[0], NAME, replace(found.lookup, count=0), BASE)
+        clock = state.clock
+        if found.lookup.settled:
+            clock = clock._replace(started=clock.started + 1)
+        message = (self._lookups.number(body), clock.started if found.lookup.settled else 0)
+        return state._replace(clock=clock, lookups=tuple(sorted({*state.lookups, message})))
 
     def _is_removed_for_newer(self, written: int, before: View, after: View) -> bool:
         """Whether a version was removed because a newer one has another blob type and cannot overwrite it."""

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 
-from rules import events
+from rules.events.decide import Found
+from rules.events.lookups import Cause, Lookup
+from rules.events.write import created_event
 from tests.protocol import checker
-from tests.protocol.cloud import WRITES, Lost, Unseen, version
+from tests.protocol.cloud import NAME, WRITES, Lost, Unseen, version
 from tests.protocol.machine import Call, Machine
 from tests.protocol.orchestration import BASE, CANCEL
 from tests.protocol.state import Orchestration, Owner, State, Step, Task, in_order, unborn, without
@@ -104,7 +106,7 @@ class Model(Machine):
                     continue
                 script = (*state.script[:number], 0, *state.script[number + 1 :])
                 rest = state._replace(script=script)
-                for read in self._with_source_reads(rest) if line in {"overwrite", "remove"} else (rest,):
+                for read in self._with_source_reads(rest) if line in {"overwrite", "remove", "return"} else (rest,):
                     after = self._apply_event(read, *self._label_step(line).split(" "))
                     if after is not None:
                         yield Step(line + " once read" * (read is not rest), after, optional=True)
@@ -136,6 +138,9 @@ class Model(Machine):
                 return self._raise_events(state, newer)
             case "remove" if view.source:
                 return self._change_world(state, self.cloud.overwrite(state.world, 0))
+            case "return" if view.source != 1:
+                state = self._change_world(state, self.cloud.overwrite(state.world, 1))
+                return self._add_lookup(state, Found(Lookup(Cause.RENAMED), NAME, self.routes))
             case "fail" if view.status == "pending":
                 return self._change_world(state, self.cloud.end_copy(state.world, well=False))
             case "touch" if view.exists and view.status != "pending":
@@ -181,6 +186,7 @@ class Model(Machine):
             label = self._label_step(f"event {self.name(index)}")
             yield Step(label, self._run_operation(state._replace(messages=rest), "accept", self._message(index), index))
 
+        yield from self._lookup_steps(state)
         for index, instance in enumerate(state.instances):
             if self._is_broken(instance) and self._count_runs(state, "resume") < MAX_CONCURRENT_RUNS:
                 label = self._label_step(f"{self.name(index)} resume")
@@ -191,6 +197,19 @@ class Model(Machine):
         can_sweep = self.scenario.failures or ("lose 1" in self.scenario.script and not state.tasks)
         if can_sweep and self._is_sweep_due(state):
             yield Step(self._label_step("sweep"), self._run_operation(state, "sweep", None, 0))
+
+    def _lookup_steps(self, state: State) -> Iterator[Step]:
+        """Yield the lookups, except those that change nothing because the transfer runs."""
+        for message in state.lookups:
+            number, mark = message
+            if mark and self._is_request_alive(state, mark):
+                continue
+            clock = state.clock._replace(fired=max(state.clock.fired, mark))
+            rest = state._replace(clock=clock, lookups=tuple(each for each in state.lookups if each != message))
+            index = max(self.cloud.view(state.world).source - 1, 0)
+            after = self._run_operation(rest, "accept", self._lookups.values[number], index)
+            if after != state:
+                yield Step(self._label_step("lookup" + " settled" * (mark > 0)), after)
 
     def _is_sweep_due(self, state: State) -> bool:
         """Whether the sweep has work: a late activity of a failed execution may have written a dead letter."""
@@ -219,7 +238,7 @@ class Model(Machine):
 
     def _message(self, index: int) -> bytes:
         transfer = self.transfers[index]
-        return events.created_event(transfer, transfer.etag, BASE)
+        return created_event(transfer, transfer.etag, BASE)
 
     def _wake_steps(self, state: State) -> Iterator[Step]:
         for task in state.tasks:

@@ -13,6 +13,7 @@ from ports.blobs import CopySource
 from ports.services import Ports
 from rules.dead_letters import letters
 from rules.dead_letters.letters import DeadLetter
+from rules.events import lookups
 from rules.orchestrations.instance import Instance
 from rules.routes.model import Blob
 from rules.transfers import blocks, decisions
@@ -238,3 +239,13 @@ def an_abort_is_never_repeated(patch: pytest.MonkeyPatch) -> None:
 
     patch.setitem(ACTIVITIES, Step.CLEAN, clean)
     patch.setattr("activities.transfers.finish.choose_cleaning", once)
+
+
+def a_match_is_final(patch: pytest.MonkeyPatch) -> None:
+    """A lookup that finds the version at the target is the last one."""
+    patch.setattr(lookups, "after_match", lambda _lookup, _times: None)
+
+
+def a_running_transfer_is_enough(patch: pytest.MonkeyPatch) -> None:
+    """A lookup that finds the version's transfer running is the last one."""
+    patch.setattr(lookups, "after_running", lambda _lookup, _times: None)

@@ -58,6 +58,9 @@ class State(NamedTuple):
     instances: tuple[Orchestration | None, ...]
     tasks: tuple[Task, ...]
     messages: tuple[int, ...]
+    """The transfers whose events are on the queue."""
+    lookups: tuple[tuple[int, int], ...]
+    """The messages that lead to a lookup, each with the number of its `settle` timer, or 0."""
     script: tuple[int, ...]
     faults: int
     failures: int
@@ -89,7 +92,7 @@ class Scenario:
 
     Each line of `script` happens as often as it is listed: `overwrite`, `remove`, `cancel 1`, `replay 1`, `deadline 1`, `fail` (a copy
     fails in the service), `touch`, `terminate 1`, `sweep`, `redeliver 1`, `discard 1`, `lose 1` (an outsider deletes an open dead
-    letter), `forget 1` (the retention of a resolved dead letter ends), `collect` (the service drops the staged blocks), `vanish` (an
+    letter), `return` (version 1 is renamed back), `forget 1` (the retention of a resolved dead letter ends), `collect` (the service drops the staged blocks), `vanish` (an
     outsider deletes an older version at the target), `lake` (an outsider replaces it through the Data Lake API). `faults` limits the faults of requests and activities;
     `failures` limits how often the host fails an orchestration, drops an activity, or repeats a running one as lost.
     """

@@ -40,6 +40,8 @@ BROKEN_BY: list[tuple[Simpler, Scenario]] = [
         Scenario(ASYNC, versions=1, script=("deadline 1", "discard 1", "lose 1"), interleaved=True),
     ),
     (simpler.blocks_have_no_version, Scenario(BLOCKS, script=("overwrite",), sizes=TwoBlocks())),
+    (simpler.a_match_is_final, Scenario(SYNC, script=("overwrite", "return"))),
+    (simpler.a_running_transfer_is_enough, Scenario(SYNC, script=("overwrite", "return"))),
     (simpler.an_abort_is_never_repeated, Scenario(ASYNC, versions=1, script=("deadline 1", "fail"), faults=1)),
 ]
 

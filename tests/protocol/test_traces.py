@@ -485,6 +485,37 @@ def test_slow_copy_of_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
         assert _run(trace, runner.model.scenario).path.count("1 start target.abort") == 2
 
 
+def test_late_copy_after_a_rename_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy of another version was read before the file was renamed back, and arrives after a lookup has found a match."""
+
+    def trace(runner: TraceRunner) -> None:
+        runner.take("event 1")
+        runner.run("1 start")
+        runner.take("overwrite", "event 2")
+        runner.take("2 start dead_letters.read_ended", "2 start source.head", "2 start target.copy")
+        runner.take("2 start target.head", "2 start dead_letters.read_ended", "2 start source.head")
+        runner.take("return once read", "lookup", "2 start target.copy")
+
+    runner = _run(trace, Scenario(SYNC, script=("overwrite", "return")))
+    assert runner.finish() == ["verified", "verified"]
+    assert runner.complete_version() == 1
+    _assert_broken_by(simpler.a_match_is_final, trace, runner, monkeypatch, "verified and is not at the target")
+
+
+def test_renamed_back_while_ending(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is renamed back while its transfer ends as superseded by the version that had replaced it."""
+
+    def trace(runner: TraceRunner) -> None:
+        runner.take("overwrite", "event 1")
+        runner.take("1 start dead_letters.read_ended", "1 start source.head")
+        runner.take("return", "lookup")
+
+    runner = _run(trace, Scenario(SYNC, script=("overwrite", "return"), unreduced=True))
+    assert runner.finish()[0] == "verified"
+    assert runner.complete_version() == 1
+    _assert_broken_by(simpler.a_running_transfer_is_enough, trace, runner, monkeypatch, "called superseded")
+
+
 def _look(runner: TraceRunner) -> None:
     runner.take("1 start target.head", "1 start dead_letters.read_ended", "1 start source.head")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from activities.transfers import ACTIVITIES
-from rules import events
+from rules.events.decide import decide_on
 from rules.routes.model import Blob, EnginePreference, Place, Route
 from rules.transfers import identity, lifecycle
 from rules.transfers.model import Run, Transfer
@@ -122,7 +122,7 @@ class TwoWay:
         """Replace the world and raise the event of each new version."""
         before, (world, bodies) = self.cloud.blobs(state.world), self.cloud.messages(world)
         after = self.cloud.blobs(world)
-        found = {transfer for body in bodies for transfer in events.decide_on(body, ROUTES).transfers}
+        found = {transfer for body in bodies for transfer in decide_on(body, ROUTES).transfers}
         for route, blob in zip(ROUTES, BLOBS.values(), strict=True):
             item = after.get(blob)
             if item is not None and (blob not in before or before[blob].etag != item.etag):

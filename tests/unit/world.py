@@ -7,7 +7,7 @@ from typing import Any
 
 from adapters.translation import Request, error_for_no_answer
 from ports.services import Ports
-from rules import events
+from rules.events.write import created_event
 from rules.orchestrations.instance import Instance
 from rules.routes.model import Blob, Route
 from rules.transfers import identity
@@ -136,7 +136,7 @@ class World:
 
     def event(self, transfer: Transfer) -> bytes:
         """The event of the transfer's version."""
-        return events.created_event(transfer, transfer.etag, self.clock)
+        return created_event(transfer, transfer.etag, self.clock)
 
 
 def with_engine(engine: Any, **fields: Any) -> Route:

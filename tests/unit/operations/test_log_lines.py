@@ -10,7 +10,7 @@ from operations.dead_letters.discard import discard
 from operations.log import LOGGER
 from operations.transfers.accept import accept
 from operations.transfers.cancel import cancel
-from operations.transfers.restart import restart
+from operations.transfers.start import restart
 from operations.upkeep.drain import drain
 from operations.upkeep.sweep import sweep
 from rules.dead_letters import letters

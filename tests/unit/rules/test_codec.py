@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules import codec, events
+from rules import codec
 from rules.codec import decode, encode, parse_time, stamp
 from rules.errors import Reason
+from rules.events.decide import transfer_for
+from rules.events.parse import RejectedEvent
 from rules.routes import config, names
 from rules.routes.model import Engine, Place, Route
 from rules.transfers import lifecycle, status
@@ -180,15 +182,15 @@ def longest(character: str) -> Transfer:
         Place("https://" + "t" * 24 + ".z12.blob.core.usgovcloudapi.net", "c" * 63, prefix),
     )
 
-    def transfer_for(length: int) -> Transfer | events.RejectedEvent:
+    def transfer_of(length: int) -> Transfer | RejectedEvent:
         name = character * length
         own = replace(route, source=replace(route.source, prefix=name[: len(prefix)]))
-        return events.transfer_for(own, name, "e" * 128)
+        return transfer_for(own, name, "e" * 128)
 
     first_refused = bisect_left(
-        range(2_000), x=True, key=lambda length: length > 0 and isinstance(transfer_for(length), events.RejectedEvent)
+        range(2_000), x=True, key=lambda length: length > 0 and isinstance(transfer_of(length), RejectedEvent)
     )
-    found = transfer_for(first_refused - 1)
+    found = transfer_of(first_refused - 1)
     assert isinstance(found, Transfer)
     return found
 

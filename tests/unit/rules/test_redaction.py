@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules import events
 from rules.codec import plain_body
 from rules.dead_letters import letters
 from rules.errors import Reason
+from rules.events.parse import RejectedEvent
 from rules.redaction import is_redacted, text_without_secrets, without_secrets
 from tests.unit.samples import NOW, quick
 
-REFUSED = events.RejectedEvent(Reason.MALFORMED, "no event")
+REFUSED = RejectedEvent(Reason.MALFORMED, "no event")
 SECRET = "dG9wc2VjcmV0Kw"
 SAS = f"https://a.blob.core.windows.net/c/b?sv=2024-11-04&sig={SECRET}%3D&se=2026"
 ENCODED = SAS.replace("%", "%25").replace("=", "%3D").replace("&", "%26").replace("?", "%3F")

@@ -19,7 +19,7 @@ from adapters.translation import (
 from operations.log import LOGGER
 from operations.transfers.accept import refuse
 from rules.errors import Reason
-from rules.events import RejectedEvent
+from rules.events.parse import RejectedEvent
 from rules.jobs.lifecycle import cancel
 from rules.jobs.model import JobKind
 from rules.jobs.status import progress as progress_of

@@ -14,7 +14,7 @@ from operations.transfers.accept import refuse
 from rules.codec import decode, encode
 from rules.dead_letters import letters, records
 from rules.errors import Reason
-from rules.events import RejectedEvent
+from rules.events.parse import RejectedEvent
 from rules.jobs import lifecycle
 from rules.jobs.model import Job, JobKind, JobState, Phase, Tally
 from rules.jobs.report import PAGE, found_page, results_page

@@ -20,9 +20,9 @@ from adapters.translation import (
     error_for_answer,
     error_for_no_answer,
 )
-from rules import events
 from rules.dead_letters import records
 from rules.errors import Permanent, Reason
+from rules.events.decide import decide_on
 from rules.routes.model import EnginePreference
 from rules.transfers import lifecycle
 from rules.transfers.decisions import CopyStatus
@@ -72,7 +72,7 @@ class TestRecord:
         assert await run_record(world.ports, run) == SETTLED
         body = world.events.take()
         assert body is not None
-        (found,) = events.decide_on(body, world.routes).transfers
+        (found,) = decide_on(body, world.routes).transfers
         assert (found.name, found.etag) == (transfer.name, NEWER)
         assert world.dead_letters.ends == {}
 

@@ -12,15 +12,15 @@ from operations.dead_letters.replay import Resolved, replay
 from operations.problems import Conflict, NotFound
 from operations.transfers.accept import accept, refuse
 from operations.transfers.query import get as get_transfer
-from operations.transfers.restart import StillRunning
 from operations.transfers.share import share
+from operations.transfers.start import StillRunning
 from operations.upkeep.purge import purge
 from operations.upkeep.resume import resume
 from operations.upkeep.sweep import sweep
 from rules.codec import stamp
 from rules.dead_letters import letters
 from rules.errors import Reason
-from rules.events import RejectedEvent
+from rules.events.parse import RejectedEvent
 from rules.jobs.model import Job, JobKind, JobState, Phase, Tally
 from rules.jobs.report import results_page
 from rules.orchestrations.instance import Instance

@@ -5,7 +5,7 @@ import pytest
 from operations.dead_letters.query import MAX_PAGES, list_open
 from operations.transfers.accept import refuse
 from rules.errors import Reason
-from rules.events import RejectedEvent
+from rules.events.parse import RejectedEvent
 from tests.unit.job_runs import put_dead_letter
 from tests.unit.samples import NAME, ROUTE
 from tests.unit.world import World

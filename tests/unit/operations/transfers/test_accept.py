@@ -8,7 +8,8 @@ from datetime import timedelta
 import pytest
 
 from adapters.translation import DEAD_LETTERS_WRITE, INSTANCES_FIND, INSTANCES_START, error_for_answer
-from operations.transfers.accept import Accepted, accept, start_once
+from operations.transfers.accept import Accepted, accept
+from operations.transfers.start import start_once
 from rules.errors import Reason, Retryable
 from rules.routes.model import Place, Route
 from rules.transfers.model import Ending, Run, Step, Successor, Transfer
@@ -129,7 +130,6 @@ async def test_the_dead_letter_of_a_message_holds_no_signature(world: World) -> 
     "message",
     [
         {**event(), "type": "Microsoft.Storage.BlobDeleted"},
-        event(api="CreateFile"),
         {**event(), "subject": "/blobServices/default/containers/elsewhere/blobs/in/2026/report.csv"},
     ],
 )

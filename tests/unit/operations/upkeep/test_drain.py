@@ -19,7 +19,6 @@ from adapters.translation import (
 )
 from operations.transfers.accept import accept
 from operations.upkeep.drain import SECONDS, drain
-from rules import events
 from rules.errors import Reason, Retryable
 from rules.transfers.model import Transfer
 from tests.unit.world import World
@@ -196,7 +195,7 @@ class TestUndelivered:
         limit: str,
         reads: int,
     ) -> None:
-        monkeypatch.setattr(events, limit, 2)
+        monkeypatch.setattr(f"operations.upkeep.drain.{limit}", 2)
         put_undelivered(world, "a.json", b"[7, 123]")
         put_undelivered(world, "b.json", b"[]")
         assert await drain(world.ports, world.instances) == 1

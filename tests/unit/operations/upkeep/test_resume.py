@@ -26,8 +26,8 @@ from operations.problems import Conflict
 from operations.transfers.accept import accept
 from operations.transfers.cancel import cancel
 from operations.transfers.query import list_transfers
-from operations.transfers.restart import StillRunning
 from operations.transfers.share import share
+from operations.transfers.start import StillRunning
 from operations.upkeep.resume import CONCURRENCY, MAX_DONE, SECONDS, resume, resume_one
 from operations.upkeep.sweep import sweep
 from operations.upkeep.timer_run import PAGE_SIZE

@@ -8,10 +8,10 @@ from itertools import pairwise
 
 import pytest
 
-from rules import events
 from rules.dead_letters import letters, records
 from rules.dead_letters.letters import Attempt, DeadLetter, merge, resolve
 from rules.errors import Reason
+from rules.events.parse import RejectedEvent
 from rules.transfers import identity
 from rules.transfers.model import Ended, Ending
 from rules.transfers.states import State
@@ -28,7 +28,7 @@ from tests.unit.samples import (
 
 THROTTLED = Ending(State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="busy")
 FAILED = replace(RUN, size=1_000, copy_attempts=8, ending=THROTTLED)
-REFUSED = events.RejectedEvent(Reason.MALFORMED, "no event")
+REFUSED = RejectedEvent(Reason.MALFORMED, "no event")
 
 
 def attempt(started: datetime = NOW, failed: datetime | None = None, detail: str = "busy") -> Attempt:

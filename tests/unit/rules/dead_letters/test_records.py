@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules import codec, events
+from rules import codec
 from rules.dead_letters import letters, records
 from rules.dead_letters.letters import Attempt, DeadLetter, resolve
 from rules.dead_letters.records import record
 from rules.errors import Reason
+from rules.events.parse import RejectedEvent
 from rules.jobs.model import Job
 from rules.transfers.model import Ended, Ending, Run
 from rules.transfers.policies import metadata_fits
@@ -22,7 +23,7 @@ from tests.unit.samples import NOW, RUN, moments, quick, transfers
 
 THROTTLED = Ending(State.DEAD_LETTERED, reason=Reason.THROTTLED, detail="busy")
 FAILED = replace(RUN, size=1_000, copy_attempts=8, ending=THROTTLED)
-REFUSED = events.RejectedEvent(Reason.MALFORMED, "no event")
+REFUSED = RejectedEvent(Reason.MALFORMED, "no event")
 
 
 def all_letters() -> st.SearchStrategy[DeadLetter]:

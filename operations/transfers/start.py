@@ -1,7 +1,4 @@
-"""Restarting a transfer with its next attempt number (rule 5).
-
-Requests (replay, share) and reconciles restart transfers, and so does the event of a blob that was recorded as deleted.
-"""
+"""Starting a transfer once, or restarting it with its next attempt number (rule 5)."""
 
 import asyncio
 from dataclasses import replace
@@ -10,6 +7,8 @@ from operations.log import log
 from operations.problems import Conflict
 from ports.orchestrations import Instances
 from ports.services import Ports
+from rules.orchestrations import status
+from rules.orchestrations.instance import Instance
 from rules.transfers.model import Run, Transfer
 
 
@@ -21,6 +20,43 @@ def first_run(ports: Ports, transfer: Transfer) -> Run:
     """Return the run of a transfer's first attempt."""
     route = ports.route(transfer.route)
     return Run(transfer, ports.now(), deadline=route.deadline if route else None)
+
+
+async def start_once(ports: Ports, instances: Instances, transfer: Transfer) -> bool:
+    """Start a transfer that has no instance in any state. Return False for a duplicate (rule 5).
+
+    A start silently replaces a finished instance, so a late duplicate must not start one: a cancelled or dead-lettered
+    transfer would run again. Find and start are not atomic; the record of the end closes that race. A transfer that ended
+    because its source was deleted starts again, because the event shows that the source exists.
+    """
+    return await start_unless(ports, instances, transfer, await instances.find(transfer.id))
+
+
+async def start_unless(ports: Ports, instances: Instances, transfer: Transfer, known: Instance | None) -> bool:
+    """Do as `start_once` with what `find` returned."""
+    if known is not None and status.ended_as_deleted(known):
+        return await _restart_once(ports, instances, transfer)
+    new = known is None and await instances.start(first_run(ports, transfer))
+    if new:
+        log(
+            "transfer.accepted",
+            "new version accepted",
+            id=transfer.id,
+            route=transfer.route,
+            name=transfer.name,
+        )
+    else:
+        text = "its transfer already exists"
+        log("transfer.duplicate", text, id=transfer.id, route=transfer.route, name=transfer.name)
+    return new
+
+
+async def _restart_once(ports: Ports, instances: Instances, transfer: Transfer) -> bool:
+    try:
+        await restart(ports, instances, transfer)
+    except StillRunning:  # another duplicate was faster
+        return False
+    return True
 
 
 async def restart(ports: Ports, instances: Instances, transfer: Transfer, *, blind: bool = True) -> Run:

@@ -9,11 +9,11 @@ from adapters.translation import INSTANCES_FIND, INSTANCES_START, SOURCE_HEAD, e
 from operations.dead_letters.replay import replay
 from operations.problems import Conflict, Invalid, NotFound
 from operations.transfers.accept import refuse
-from operations.transfers.restart import StillRunning, restart
 from operations.transfers.share import share
+from operations.transfers.start import StillRunning, restart
 from rules.dead_letters import letters
 from rules.errors import Reason, Retryable
-from rules.events import RejectedEvent
+from rules.events.parse import RejectedEvent
 from rules.orchestrations.instance import Instance
 from rules.transfers import lifecycle
 from rules.transfers.model import Ended, Ending, Run, Step, Transfer

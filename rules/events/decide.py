@@ -1,0 +1,140 @@
+"""Decide what follows from a message (rules 6, 10, 13 and 21)."""
+
+from dataclasses import dataclass, replace
+
+from rules.errors import Reason
+from rules.events.lookups import Cause, Lookup
+from rules.events.parse import DAMAGED, BlobEvent, Ignored, RejectedEvent, decode, parse
+from rules.routes import names
+from rules.routes.model import Blob, Route
+from rules.transfers import identity
+from rules.transfers.model import Transfer
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A blob to look up, and the routes that carry it."""
+
+    lookup: Lookup
+    name: str
+    routes: tuple[Route, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """The names of a route that are in a renamed directory, and the id of the event."""
+
+    route: Route
+    prefix: str
+    event_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventDecision:
+    """What follows from a message: what to start or look up, a rejection to store as a dead letter, or why it is ignored."""
+
+    transfers: tuple[Transfer, ...] = ()
+    found: Found | None = None
+    folders: tuple[Folder, ...] = ()
+    rejection: RejectedEvent | None = None
+    ignored: str = ""
+
+
+MISMATCH = RejectedEvent(Reason.NOT_ALLOWED, "data.url does not match the blob that the subject names")
+
+
+def decide_on(body: bytes, routes: tuple[Route, ...]) -> EventDecision:
+    """Decide what follows from a message.
+
+    | message | decision |
+    | --- | --- |
+    | not an event, or a field is missing or has a wrong type | rejected, `malformed` |
+    | another event type | ignored |
+    | an account, container or name of no route | ignored |
+    | a name damaged in `subject` and in the URL, in a route's container | rejected, `invalid_name` |
+    | a name that cannot be carried, before or after the prefix is rewritten | rejected, `invalid_name` |
+    | a URL that is not the one rebuilt from the route | rejected, `not_allowed` |
+    | an announcement (`lookups`) that would be rejected | ignored: the event with the content is rejected |
+    | a directory was renamed | a reconcile of each affected route, limited to the directory |
+    | a blob was renamed or announced | a lookup of the blob's version |
+    | else | one transfer per matching route |
+    """
+    event = parse(body)
+    if isinstance(event, RejectedEvent):
+        return EventDecision(rejection=event)
+    if isinstance(event, Ignored):
+        return EventDecision(ignored=event.why)
+    decision = _decide_on_event(event, routes)
+    if decision.rejection and event.lookup and event.lookup.cause is Cause.ANNOUNCED:
+        return EventDecision(ignored="the event announces a file that no route can carry")
+    return decision
+
+
+def _decide_on_event(event: BlobEvent, routes: tuple[Route, ...]) -> EventDecision:
+    if event.damaged and any(route.starts_in(event.account, event.container) for route in routes):
+        return EventDecision(rejection=RejectedEvent(Reason.INVALID_NAME, DAMAGED))
+    if not (event.etag or event.lookup):
+        return _decide_on_directory(event, routes)
+    matching = [route for route in routes if route.carries(event.account, event.container, event.name)]
+    if not matching:
+        return EventDecision(ignored="no route carries this blob")
+    return _decide_on_blob(event, matching)
+
+
+def _decide_on_blob(event: BlobEvent, routes: list[Route]) -> EventDecision:
+    verdicts = {route: _decide_for_route(route, event) for route in routes}
+    transfers = {route: verdict for route, verdict in verdicts.items() if isinstance(verdict, Transfer)}
+    rejection = next((verdict for verdict in verdicts.values() if isinstance(verdict, RejectedEvent)), None)
+    if event.lookup is None:
+        return EventDecision(transfers=tuple(transfers.values()), rejection=rejection)
+    return EventDecision(
+        found=Found(event.lookup, event.name, tuple(transfers)) if transfers else None, rejection=rejection
+    )
+
+
+def _decide_on_directory(event: BlobEvent, routes: tuple[Route, ...]) -> EventDecision:
+    """The blobs in the directory raise no events. The reconcile checks their names."""
+    local = [route for route in routes if route.starts_in(event.account, event.container)]
+    affected = {route: prefix for route in local if (prefix := _affected_prefix(route, f"{event.name}/"))}
+    if not affected:
+        return EventDecision(ignored="no route carries blobs of this directory")
+    if not all(_is_url_of(event.url, replace(route.source, prefix=event.name).blob("")) for route in affected):
+        return EventDecision(rejection=MISMATCH)
+    return EventDecision(folders=tuple(Folder(route, prefix, event.id) for route, prefix in affected.items()))
+
+
+def _affected_prefix(route: Route, renamed: str) -> str:
+    """Return the beginning of the route's names in a renamed directory; empty if there are none.
+
+    An ancestor of the route's prefix affects the whole route.
+    """
+    carried = route.source.prefix
+    return max(renamed, carried, key=len) if renamed.startswith(carried) or carried.startswith(renamed) else ""
+
+
+def transfer_for(route: Route, name: str, etag: str) -> Transfer | RejectedEvent:
+    """Return the transfer of this version along this route, or why its name cannot be carried."""
+    rest = name.removeprefix(route.source.prefix)
+    why = names.refusal(name) or names.refusal(route.target.blob(rest).name)
+    if why is None:
+        why = names.source_url_refusal(Blob(route.source.endpoint, route.source.container, name).url)
+    return RejectedEvent(Reason.INVALID_NAME, why) if why else identity.transfer(route, name, etag)
+
+
+def _decide_for_route(route: Route, event: BlobEvent) -> Transfer | RejectedEvent:
+    found = transfer_for(route, event.name, event.etag)
+    return MISMATCH if isinstance(found, Transfer) and not _is_url_of(event.url, found.source_blob) else found
+
+
+def _is_url_of(url: str, blob: Blob) -> bool:
+    """Whether a URL is this blob's, with container and name raw or encoded once, on the `blob` or the `dfs` host."""
+    scheme, slashes, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    blob_url = scheme + slashes + host.replace(".dfs.", ".blob.", 1) + slash + path
+    container, slash, name = blob_url.removeprefix(f"{blob.endpoint}/").partition("/")
+    return (
+        blob_url.startswith(f"{blob.endpoint}/")
+        and slash == "/"
+        and blob.container in {container, decode(container)}
+        and blob.name in {name, decode(name)}
+    )

@@ -1,0 +1,192 @@
+"""Looking up the version of a renamed or announced blob, and what is started."""
+
+from datetime import timedelta
+
+import pytest
+
+from adapters.translation import INSTANCES_START, SOURCE_HEAD, error_for_answer
+from operations.transfers.accept import Accepted, accept
+from rules.errors import Permanent, Reason, Retryable
+from rules.events.lookups import EMPTY_FOR
+from rules.transfers.model import Ending, Run, Successor, Transfer
+from rules.transfers.states import State
+from rules.transfers.status import progress
+from tests.unit.rules.events.test_lookups import renamed
+from tests.unit.samples import NOW, ROUTE, body, event
+from tests.unit.world import World
+
+FILE, FOLDER = body(renamed()), body(renamed("in/day=1", "DirectoryRenamed"))
+ANNOUNCED = body(event(api="CreateFile"))
+HEAD, FIND = "source.head", "instances.find"
+
+
+async def deliver(world: World, message: bytes) -> Accepted:
+    world.requests.clear()
+    return await accept(world.ports, world.instances, message)
+
+
+async def deliver_next(world: World) -> Accepted:
+    """Deliver the only message of the queue once it is visible."""
+    [(identity, message)] = world.events.queue.items()
+    world.clock = max(world.clock, message.visible_at)
+    del world.events.queue[identity]
+    return await deliver(world, message.body)
+
+
+def put_ended(world: World, transfer: Transfer, state: State, attempt: int = 0) -> None:
+    run = Run(
+        transfer, NOW, attempt=attempt, state=state, step=None, ending=Ending(state, successor=Successor("0xNEW"))
+    )
+    world.put_instance(transfer, "Completed", run, progress(run))
+
+
+def attempt_of(world: World, transfer: Transfer) -> int:
+    run = world.instances.kept[transfer.id].run
+    assert run is not None
+    return run.attempt
+
+
+class TestRenamedFile:
+    async def test_is_shared_with_one_head_and_one_start(self, world: World) -> None:
+        transfer = world.put()
+        assert await deliver(world, FILE) == Accepted(started=(transfer.id,))
+        assert world.request_names == [HEAD, FIND, "instances.start"]
+        assert world.events.queue == {}
+
+    async def test_that_is_gone_starts_nothing(self, world: World) -> None:
+        assert await deliver(world, FILE) == Accepted()
+        assert world.request_names == [HEAD]
+
+    async def test_whose_transfer_runs_is_looked_up_again(self, world: World) -> None:
+        """The transfer may be ending as superseded, because the file was away."""
+        transfer = world.put()
+        await deliver(world, FILE)
+        assert await deliver(world, FILE) == Accepted()
+        put_ended(world, transfer, State.SUPERSEDED)
+        assert await deliver_next(world) == Accepted(started=(transfer.id,))
+        assert attempt_of(world, transfer) == 1
+
+    @pytest.mark.parametrize("status", ["Pending", "Running", "Failed"])
+    async def test_whose_transfer_is_under_way_costs_ever_fewer_requests(self, world: World, status: str) -> None:
+        transfer = world.put()
+        world.put_instance(transfer, status)
+        await deliver(world, FILE)
+        began, lookups = world.clock, 0
+        while world.clock - began < timedelta(hours=2):
+            await deliver_next(world)
+            lookups += 1
+        assert lookups <= 17
+        assert len(world.events.queue) == 1
+
+    async def test_that_the_target_holds_is_looked_up_once_more_after_settle(self, world: World) -> None:
+        transfer = world.put()
+        world.put_copy(transfer)
+        put_ended(world, transfer, State.VERIFIED)
+        assert await deliver(world, FILE) == Accepted()
+        [message] = world.events.queue.values()
+        assert message.visible_at - world.clock == timedelta(seconds=world.ports.times.settle)
+        assert await deliver_next(world) == Accepted(duplicates=(transfer.id,))
+        assert world.request_names == [HEAD, FIND, "target.head"]
+        assert world.events.queue == {}
+
+    @pytest.mark.parametrize("state", [State.VERIFIED, State.SUPERSEDED])
+    async def test_that_the_target_does_not_hold_starts_again(self, world: World, state: State) -> None:
+        """It was renamed away and back, and another file of that name was shared in between."""
+        transfer = world.put()
+        file = world.storage.blobs[transfer.source_blob]
+        world.put_copy(world.put(content=b"the other"), b"the other")
+        world.storage.blobs[transfer.source_blob] = file
+        put_ended(world, transfer, state)
+        assert await deliver(world, FILE) == Accepted(started=(transfer.id,))
+        run = world.instances.kept[transfer.id].run
+        assert run is not None
+        assert (run.attempt, run.first) == (1, False)
+
+    @pytest.mark.parametrize("state", [State.CANCELLED, State.DEAD_LETTERED])
+    async def test_that_was_cancelled_or_dead_lettered_does_not_start(self, world: World, state: State) -> None:
+        transfer = world.put()
+        put_ended(world, transfer, state)
+        assert await deliver(world, FILE) == Accepted(duplicates=(transfer.id,))
+        assert world.events.queue == {}
+
+    async def test_that_another_message_starts_first_is_looked_up_again(self, world: World) -> None:
+        transfer = world.put()
+        put_ended(world, transfer, State.VERIFIED)
+        world.before_next(
+            INSTANCES_START, lambda: world.put_instance(transfer, "Running", Run(transfer, NOW, attempt=1))
+        )
+        assert await deliver(world, FILE) == Accepted()
+        assert len(world.events.queue) == 1
+
+    async def test_stays_on_the_queue_while_the_source_does_not_answer(self, world: World) -> None:
+        world.put()
+        world.refuse(SOURCE_HEAD, error_for_answer(SOURCE_HEAD, 503, "ServerBusy"))
+        with pytest.raises(Retryable):
+            await deliver(world, FILE)
+
+    async def test_that_cannot_be_read_is_a_dead_letter(self, world: World) -> None:
+        world.put()
+        world.refuse(SOURCE_HEAD, Permanent(Reason.UNSUPPORTED_BLOB, "source.head", "unreadable"), times=1)
+        accepted = await deliver(world, FILE)
+        assert accepted.dead_letter is not None
+        letter = await world.dead_letters.read(accepted.dead_letter)
+        assert letter is not None
+        assert letter.reason is Reason.UNSUPPORTED_BLOB
+
+
+class TestAnnouncedFile:
+    async def test_that_another_event_has_shared_costs_one_head(self, world: World) -> None:
+        transfer = world.put()
+        assert await deliver(world, ANNOUNCED) == Accepted()
+        assert world.request_names == ["events.put"]
+        world.put_instance(transfer, "Completed")
+        assert await deliver_next(world) == Accepted(duplicates=(transfer.id,))
+        assert world.request_names == [HEAD, FIND]
+        assert world.events.queue == {}
+
+    async def test_that_is_renamed_away_costs_one_head(self, world: World) -> None:
+        await deliver(world, ANNOUNCED)
+        assert await deliver_next(world) == Accepted()
+        assert world.request_names == [HEAD]
+        assert world.events.queue == {}
+
+    async def test_that_is_flushed_but_never_closed_is_shared_once_it_rests(self, world: World) -> None:
+        await deliver(world, ANNOUNCED)
+        for content in (b"1", b"12"):
+            last = world.put(content=content)
+            assert await deliver_next(world) == Accepted()
+        assert await deliver_next(world) == Accepted(started=(last.id,))
+        assert world.clock - NOW < timedelta(hours=1)
+
+    async def test_that_stays_empty_is_not_shared_before_a_day_has_passed(self, world: World) -> None:
+        transfer = world.put(content=b"")
+        await deliver(world, ANNOUNCED)
+        deliveries = 0
+        while not (accepted := await deliver_next(world)).started:
+            deliveries += 1
+            assert world.clock - NOW < EMPTY_FOR
+        assert accepted == Accepted(started=(transfer.id,))
+        assert deliveries <= 30
+
+
+class TestRenamedDirectory:
+    async def test_starts_one_reconcile_however_often_it_is_delivered(self, world: World) -> None:
+        [job_id] = (await deliver(world, FOLDER)).started
+        for status in ("Running", "Completed"):
+            world.instances.become(job_id, status)
+            assert await deliver(world, FOLDER) == Accepted(duplicates=(job_id,))
+        job = world.instances.kept[job_id].job
+        assert job is not None
+        assert (job.route, job.prefix) == (ROUTE.name, "in/day=1/")
+
+    async def test_a_start_that_fails_keeps_the_message(self, world: World) -> None:
+        world.refuse(INSTANCES_START, error_for_answer(INSTANCES_START, 503, "ServerBusy"))
+        with pytest.raises(Retryable):
+            await deliver(world, FOLDER)
+
+
+@pytest.mark.parametrize("message", [FILE, FOLDER, ANNOUNCED])
+async def test_without_a_route_no_request_is_sent(message: bytes) -> None:
+    world = World(routes=())
+    assert await deliver(world, message) == Accepted()
+    assert world.request_names == []
