@@ -32,7 +32,7 @@ class Upstream:
         self.hierarchical: frozenset[str] = frozenset()
         """Accounts with a hierarchical namespace."""
         self.made_by_lake: set[Key] = set()
-        """Blobs of these accounts that count as made by the Data Lake API. They accept no blocks until they are deleted."""
+        """Blobs of these accounts that the Data Lake API made. They accept no blocks until they are deleted."""
         self.accounts = config.accounts
         self._sas = {account: _sas(account, config.key) for account in config.accounts}
 
@@ -73,11 +73,18 @@ class Upstream:
         source = headers.get("x-ms-copy-source")
         return {"x-ms-copy-source": self._stored(source)} if source else {}
 
-    async def ask(self, method: str, path: str, query: str = "", headers: Mapping[str, str] | None = None) -> Answer:
-        """Send a request of the proxy itself about a blob or container, without a body; read the whole answer."""
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        query: str = "",
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> Answer:
+        """Send a request of the proxy itself about a blob or container; read the whole answer."""
         if parts(path)[0] not in self._sas:
             return error(404, "ResourceNotFound", "The account does not exist.")
-        return await self._own(method, f"{self._blobs}{path}", query, headers)
+        return await self._own(method, f"{self._blobs}{path}", query, headers, body)
 
     def is_hierarchical(self, path: str) -> bool:
         """Whether the account of a path has a hierarchical namespace."""
