@@ -25,7 +25,7 @@ from devhost.storage.events import Caller, Events
 from devhost.storage.hierarchy import FOLDER, Hierarchy
 from devhost.storage.operations import Operation, has_credentials, is_inside, operation, parts
 from devhost.storage.strictness import condition, unauthenticated
-from devhost.storage.upstream import Upstream
+from devhost.storage.upstream import Upstream, ask_for_body
 
 OK, CREATED, ACCEPTED = 200, 201, 202
 _OF_A_TREE = {"x-devhost-tree": "true"}  # for `trees.cjs`
@@ -90,7 +90,7 @@ class Blocks:
 
 
 class Lake:
-    """Serves the calls one after the other, so that the checks of each still hold when it acts."""
+    """Serves one call after the other, so that what a call checks still holds when it acts."""
 
     def __init__(self, upstream: Upstream, hierarchy: Hierarchy, events: Events) -> None:
         self._upstream = upstream
@@ -111,7 +111,8 @@ class Lake:
         if not has_credentials(request):
             return unauthenticated("NoAuthenticationInformation")
         caller = Caller("", str(uuid.uuid4()), request.headers.get("x-ms-client-request-id", ""))
-        return await self.act(Call(wanted, request.headers, caller, await request.read()))
+        await ask_for_body(request)
+        return await self.act(Call(wanted, request.headers, caller, await request.content.read()))
 
     async def act(self, call: Call) -> Answer:
         """Serve a call. Its event is queued before this returns."""

@@ -41,8 +41,7 @@ class Upstream:
 
         If the stored name differs from the sent one, the client's signature is not valid for it, and a SAS replaces it.
         """
-        if request.headers.get("Expect", "").lower() == "100-continue":
-            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await ask_for_body(request)
         path, query, headers = self._signed(request)
         url = URL(f"{self._blobs}{path}{query}", encoded=True)
         body = request.content if request.body_exists else None
@@ -134,6 +133,12 @@ class Upstream:
             answer = Answer(response.status, end_to_end(response.headers))
             answer.body = await response.read()
             return answer
+
+
+async def ask_for_body(request: web.BaseRequest) -> None:
+    """Ask a client for its body, if it waits for that."""
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 @contextlib.asynccontextmanager

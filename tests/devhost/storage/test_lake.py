@@ -21,6 +21,7 @@ from azure.storage.filedatalake import (
 )
 
 from devhost.storage.config import KEY
+from tests.contract.facts import fact
 from tests.devhost.storage.cloud import Cloud, refused
 from tests.devhost.storage.test_events import queue
 from tests.e2e.lake import delta_commit, spark_job
@@ -115,6 +116,10 @@ class TestFiles:
         data = bytes(range(256)) * 40
         lake.file("a").upload_data(data, overwrite=True, chunk_size=1000, max_concurrency=4)
         assert lake.blob("a").download_blob().readall() == data
+
+    def test_a_large_append(self, lake: Lake) -> None:
+        lake.file("a").upload_data(b"x" * 3 * 2**20, overwrite=True)
+        assert lake.blob("a").get_blob_properties().size == 3 * 2**20
 
     def test_content_headers_and_metadata(self, lake: Lake) -> None:
         """A flush keeps them, unless it sets them."""
@@ -230,6 +235,11 @@ class TestDirectories:
 
 
 class TestRenames:
+    @fact(
+        "Hierarchical namespace",
+        "a rename keeps the ETag",
+        "hadoop AzureBlobFileSystem.java: the capability ETAGS_PRESERVED_IN_RENAME",
+    )
     def test_a_file_keeps_everything(self, lake: Lake) -> None:
         settings = ContentSettings(content_type="text/csv", cache_control="no-cache")
         lake.write("a", b"12345", content_settings=settings, metadata={"k": "v"})
@@ -270,6 +280,11 @@ class TestRenames:
         lake.rename("a", "b")
         assert lake.blob("b").download_blob().readall() == b"new"
 
+    @fact(
+        "Hierarchical namespace",
+        "a rename with `If-None-Match: *` onto a path that exists: 409 PathAlreadyExists",
+        "hadoop AzureBlobFileSystem.java, [doc] path-create",
+    )
     def test_without_overwriting(self, lake: Lake) -> None:
         lake.write("a", b"new")
         lake.write("b", b"old")
@@ -331,6 +346,11 @@ class TestRenames:
         with refused(409, "BlobOperationNotSupported"):
             lake.blob("e/b").stage_block(BLOCK.id, b"1")
 
+    @fact(
+        "Hierarchical namespace",
+        "a rename onto a directory that is not empty: 409 PathAlreadyExists",
+        "arrow azurefs.cc",
+    )
     def test_onto_a_directory(self, lake: Lake) -> None:
         """An empty one is replaced."""
         lake.write("a/b")
@@ -354,6 +374,11 @@ class TestRenames:
             lake.directory("a").rename_directory(f"source/{lake.path(target)}")
         assert lake.names() == [lake.root, "a", "a/x"]
 
+    @fact(
+        "Hierarchical namespace",
+        "a rename does not create the parent of its destination: 404 RenameDestinationParentPathNotFound",
+        "[doc] path-create",
+    )
     def test_what_does_not_exist(self, lake: Lake) -> None:
         lake.write("a")
         with refused(404, "SourcePathNotFound"):
@@ -379,6 +404,11 @@ class TestRenames:
 
 
 class TestEvents:
+    @fact(
+        "Event Grid",
+        "a file of the Data Lake API raises BlobCreated with `CreateFile` and without bytes; it has a `contentOffset`",
+        "[doc] event-schema-blob-storage (2024-01-10)",
+    )
     def test_a_new_file(self, lake: Lake) -> None:
         lake.file("a").create_file(ContentSettings(content_type="text/csv"))
         (event,) = lake.cloud.events()
@@ -391,6 +421,11 @@ class TestEvents:
         assert (data["contentType"], data["blobType"], data["url"]) == ("text/csv", "BlockBlob", lake.url("a"))
         assert data["eTag"] == lake.blob("a").get_blob_properties().etag.strip('"')
 
+    @fact(
+        "Event Grid",
+        "a flush raises BlobCreated only with `close`, as `FlushWithClose`",
+        "[doc] event-schema-blob-storage (2024-01-10)",
+    )
     def test_a_flush(self, lake: Lake) -> None:
         """Without `close` it raises no event, but the bytes are readable."""
         file = lake.file("a")
@@ -410,6 +445,11 @@ class TestEvents:
         assert (data["contentLength"], data["url"]) == (5, lake.url("a"))
         assert data["eTag"] == lake.blob("a").get_blob_properties().etag.strip('"')
 
+    @fact(
+        "Event Grid",
+        "BlobRenamed has two URLs, and neither ETag nor length; its subject is the new path",
+        "[doc] event-schema-blob-storage (2024-01-10)",
+    )
     def test_a_renamed_file(self, lake: Lake) -> None:
         lake.write("a")
         lake.rename("a", "b")
@@ -421,6 +461,11 @@ class TestEvents:
         assert (data["api"], data["sourceUrl"], data["destinationUrl"]) == ("RenameFile", lake.url("a"), lake.url("b"))
         assert re.fullmatch("[0-9A-F]{48}", data["sequencer"])
 
+    @fact(
+        "Event Grid",
+        "a renamed directory raises one DirectoryRenamed, and nothing about its files",
+        "[doc] event-schema-blob-storage (2024-01-10)",
+    )
     def test_a_renamed_directory_is_one_event(self, lake: Lake) -> None:
         for number in range(50):
             lake.blob(f"a/{number}").upload_blob(b"1")
@@ -523,6 +568,11 @@ class TestWriters:
 class TestFlatAccounts:
     """The Data Lake API writes and renames files there, and raises no event."""
 
+    @fact(
+        "Event Grid",
+        "the Data Lake API raises no event in a flat account",
+        "[doc] event-schema-blob-storage (2024-01-10)",
+    )
     def test_a_file(self, lake: Lake) -> None:
         lake.cloud.stack.control.hierarchical()
         lake.file("a").upload_data(b"123", overwrite=True)
@@ -545,6 +595,11 @@ class TestFlatAccounts:
 
 
 class TestSftp:
+    @fact(
+        "Event Grid",
+        "SFTP raises BlobCreated with `SftpCreate`, with `SftpWrite` during a resumable upload, and with `SftpCommit`; it has an `identity` and no `clientRequestId`",
+        "[doc] event-schema-blob-storage",
+    )
     def test_an_upload(self, lake: Lake) -> None:
         """Each step raises its event, also while the file is not whole."""
         path = f"sharingsource/source/{lake.path('a')}"
@@ -570,6 +625,8 @@ class TestSftp:
         assert len(set(etags)) == 4
         assert {event["data"]["identity"] for event in events} == {"localuser"}
         assert {event["data"]["url"] for event in events} == {lake.url("a")}
+        assert sftp("SftpCommit", path) not in etags
+        assert lake.blob("a").download_blob().readall() == b"onetwothree"
 
     @pytest.mark.parametrize("kind", ["BlobRenamed", "DirectoryRenamed"])
     def test_a_rename(self, lake: Lake, kind: str) -> None:
