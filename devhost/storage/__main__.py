@@ -35,13 +35,14 @@ environment (default):
   DEVHOST_ACCOUNTS      more accounts, separated by commas (always present: sharingsource, sharingtarget, sharingstate,
                         sharingevents)
   DEVHOST_KEY           key of all accounts, base64 (the emulator's published key)
-  DEVHOST_WATCH         containers whose new blobs raise events, separated by commas (sharingsource/source):
+  DEVHOST_WATCH         containers whose blobs raise events, separated by commas (sharingsource/source):
                         account/container, or account/container@events-account to use the queue blob-events of
-                        another account than sharingevents
+                        another account than sharingevents; with created: or renamed: in front only the new or the
+                        renamed blobs
   DEVHOST_COPY_RATE     bytes per second of an asynchronous copy (104857600)
   DEVHOST_COPY_SECONDS  minimum duration of an asynchronous copy (1)
 
-control API for tests: http://127.0.0.1:$AZURITE_BLOB_PORT/-/{health,requests,faults,copies,events,accounts}
+control API for tests: http://127.0.0.1:$AZURITE_BLOB_PORT/-/{health,requests,faults,copies,events,accounts,sftp}
 """
 
 
@@ -90,7 +91,7 @@ async def _serving(
         await copies.recover()
         ending = asyncio.create_task(copies.run())
         server = web.Server(
-            Control(upstream, copies, events, faults, journal).in_front_of(proxy.handle),
+            Control(upstream, copies, events, faults, journal, proxy.lake).in_front_of(proxy.handle),
             access_log=None,
             auto_decompress=False,
             max_line_size=LONGEST_LINE,

@@ -25,6 +25,16 @@ def end_to_end(headers: Mapping[str, str]) -> CIMultiDict[str]:
     return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in _OF_THIS_HOP)
 
 
+# The content headers of a blob, and those of a request that sets them.
+_CONTENT = {
+    "Content-Type": "x-ms-blob-content-type",
+    "Content-Encoding": "x-ms-blob-content-encoding",
+    "Content-Language": "x-ms-blob-content-language",
+    "Content-Disposition": "x-ms-blob-content-disposition",
+    "Cache-Control": "x-ms-blob-cache-control",
+}
+
+
 @dataclass(slots=True)
 class Answer:
     """A status, headers, and a body that may not be read yet."""
@@ -55,6 +65,16 @@ class Answer:
     def etag(self) -> str:
         """The ETag with its quotes."""
         return self.headers.get("ETag", "")
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The headers that write a blob's metadata again."""
+        return {name: value for name, value in self.headers.items() if name.lower().startswith("x-ms-meta-")}
+
+    @property
+    def content(self) -> dict[str, str]:
+        """The headers that write a blob's content type, encoding, language, disposition and cache control again."""
+        return {_CONTENT[name]: self.headers[name] for name in _CONTENT if name in self.headers}
 
     def drop(self) -> None:
         """Close Azurite's answer without sending it."""

@@ -110,7 +110,8 @@ async def _start(config: Config, lock: int) -> asyncio.subprocess.Process:
     try:
         return await asyncio.create_subprocess_exec(
             node(),
-            *("--require", HERE / "preload.cjs", "--require", HERE / "staged_blocks.cjs", SCRIPT),
+            *("--require", HERE / "preload.cjs"),
+            *("--require", HERE / "staged_blocks.cjs", "--require", HERE / "trees.cjs", SCRIPT),
             *("--location", config.state / "azurite"),
             *("--blobHost", HOST, "--blobPort", "0", "--blobKeepAliveTimeout", str(KEEP_ALIVE_SECONDS)),
             *("--queueHost", HOST, "--queuePort", str(config.queue_port)),

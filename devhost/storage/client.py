@@ -1,5 +1,6 @@
 """A client of the control API, for tests."""
 
+import base64
 import contextlib
 import http.client
 import json
@@ -75,6 +76,15 @@ class StorageControl:
     def made_by_lake(self, path: str) -> None:
         """Let a blob of a hierarchical account, as `account/container/encoded name`, count as made by the Data Lake API."""
         self._call("PUT", "accounts", {"made_by_lake": path})
+
+    def sftp(self, api: str, path: str, data: bytes = b"", to: str = "") -> str:
+        """Act as an SFTP client on `account/container/encoded name`; return the blob's ETag.
+
+        `SftpCreate` makes an empty blob, `SftpWrite` and `SftpCommit` append the data, `SftpRename` needs the new
+        `container/encoded name`. Each raises its event.
+        """
+        body = {"api": api, "path": path, "data": base64.b64encode(data).decode(), "to": to}
+        return str(self._call("POST", "sftp", body)["etag"])
 
     def _call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         with contextlib.closing(http.client.HTTPConnection(HOST, self._blob_port, timeout=30)) as connection:

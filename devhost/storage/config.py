@@ -5,6 +5,7 @@ import binascii
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -21,21 +22,32 @@ CONTAINERS = (
     (EVENTS_ACCOUNT, "event-dead-letters"),
 )
 QUEUES = (EVENT_QUEUE, f"{EVENT_QUEUE}-poison")
-WATCH = re.compile(r"([^/@]+)/([^/@]+)(?:@([^/@]+))?")
+WATCH = re.compile(r"(?:(created|renamed):)?([^/@:]+)/([^/@:]+)(?:@([^/@:]+))?")
 
 # Published by Microsoft for the emulator: https://learn.microsoft.com/azure/storage/common/storage-connect-azurite
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
 
+class Kind(StrEnum):
+    """What a subscription delivers."""
+
+    CREATED = "created"
+    """BlobCreated."""
+    RENAMED = "renamed"
+    """BlobRenamed and DirectoryRenamed, which only an account with a hierarchical namespace raises."""
+
+
 class Watch(NamedTuple):
-    """A container whose new blobs raise events, and the account whose queue receives them."""
+    """A container whose blobs raise events, the account whose queue receives them, and the kind; None stands for both."""
 
     account: str
     container: str
     events: str = EVENTS_ACCOUNT
+    kind: Kind | None = None
 
     def __str__(self) -> str:
-        return f"{self.account}/{self.container}{'' if self.events == EVENTS_ACCOUNT else f'@{self.events}'}"
+        kind = f"{self.kind}:" if self.kind else ""
+        return f"{kind}{self.account}/{self.container}{'' if self.events == EVENTS_ACCOUNT else f'@{self.events}'}"
 
 
 class StackError(Exception):
@@ -86,9 +98,11 @@ def _key(env: Mapping[str, str]) -> str:
 
 
 def watches(text: str, accounts: Collection[str]) -> frozenset[Watch]:
-    """Read `account/container,account/container@events-account`; the events account must be one of `accounts`."""
+    """Read `account/container,renamed:account/container@events-account`; the events account must be one of `accounts`."""
     found = [WATCH.fullmatch(word) for word in _words(text)]
-    read = frozenset(Watch(each[1], each[2], each[3] or EVENTS_ACCOUNT) for each in found if each)
+    read = frozenset(
+        Watch(each[2], each[3], each[4] or EVENTS_ACCOUNT, Kind(each[1]) if each[1] else None) for each in found if each
+    )
     if not all(found):
         fix = "sharingsource/source,sharingsource/other@sharingevents"
         raise StackError(f"'{text}' is not a list of account/container or account/container@events-account. Fix: {fix}")

@@ -1,5 +1,6 @@
 """The control API for tests under `/-/`, a path that no account can have. It takes and returns JSON."""
 
+import base64
 import json
 import re
 from collections.abc import Awaitable, Callable
@@ -14,6 +15,7 @@ from devhost.storage.copies import Copies
 from devhost.storage.events import Encoding, Events, Mode, Schema
 from devhost.storage.faults import Faults
 from devhost.storage.journal import Journal
+from devhost.storage.lake import Lake
 from devhost.storage.ledger import Copy
 from devhost.storage.operations import parts
 from devhost.storage.upstream import Upstream
@@ -25,8 +27,11 @@ PREFIX = "/-/"
 class Control:
     """Answers the control API. Its changes last until the stack stops."""
 
-    def __init__(self, upstream: Upstream, copies: Copies, events: Events, faults: Faults, journal: Journal) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917  # the parts of the stack
+        self, upstream: Upstream, copies: Copies, events: Events, faults: Faults, journal: Journal, lake: Lake
+    ) -> None:
         self._upstream = upstream
+        self._lake = lake
         self._copies = copies
         self._events = events
         self._faults = faults
@@ -51,7 +56,7 @@ class Control:
             return _json({"error": f"{request.method} {request.path} does not exist"}, HTTPStatus.NOT_FOUND)
         return _json(answer)
 
-    async def _call(self, request: web.BaseRequest, body: Any) -> Any:  # noqa: PLR0911  # the table of the API
+    async def _call(self, request: web.BaseRequest, body: Any) -> Any:  # noqa: C901, PLR0911  # the table of the API
         name, _, number = request.path.removeprefix(PREFIX).partition("/")
         match request.method, name:
             case "GET", "health":
@@ -75,7 +80,15 @@ class Control:
                 return self._set_accounts(body or {})
             case "GET" | "PUT", "events":
                 return await self._set_events(body or {})
+            case "POST", "sftp":
+                return await self._sftp(**body)
         return None
+
+    async def _sftp(self, api: str, path: str, data: str = "", to: str = "") -> dict[str, Any]:
+        answer = await self._lake.sftp(api, path, base64.b64decode(data, validate=True), to)
+        if not answer.ok:
+            raise ValueError(f"{answer.status} {answer.code}")
+        return {"status": answer.status, "etag": answer.etag}
 
     def _set_accounts(self, changes: dict[str, Any]) -> dict[str, Any]:
         if "hierarchical" in changes:

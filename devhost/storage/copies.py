@@ -20,7 +20,7 @@ from multidict import CIMultiDict
 
 from devhost.storage.answers import Answer, error
 from devhost.storage.config import Config, StackError
-from devhost.storage.events import Events
+from devhost.storage.events import APIS, Caller, Events
 from devhost.storage.ledger import Copy, Ledger, Status
 from devhost.storage.operations import Key, Operation, operation, parts, source_of
 from devhost.storage.properties import CopyProperties, Pace
@@ -43,13 +43,6 @@ _COPIED_HEADERS = (
 )
 # The error in the description of a failed copy.
 _DESCRIBED = {403: "Forbidden", 404: "ResourceNotFound"}
-_CONTENT = {
-    "Content-Type": "x-ms-blob-content-type",
-    "Content-Encoding": "x-ms-blob-content-encoding",
-    "Content-Language": "x-ms-blob-content-language",
-    "Content-Disposition": "x-ms-blob-content-disposition",
-    "Cache-Control": "x-ms-blob-cache-control",
-}
 
 
 class Copies:
@@ -125,7 +118,7 @@ class Copies:
     async def _change_etag(self, copy: Copy) -> None:
         """Write an aborted copy's target once more, since the service changes its ETag (PY19, PY22 test_abort_copy_blob)."""
         head = await self._upstream.ask("HEAD", copy.path)
-        changed = await self._upstream.ask("PUT", copy.path, "comp=metadata", _metadata(head) | _lease(copy))
+        changed = await self._upstream.ask("PUT", copy.path, "comp=metadata", head.metadata | _lease(copy))
         aborted = self._ledger.get(copy.key)
         if aborted and changed.ok:
             self._ledger.put(replace(aborted, etag=changed.etag))
@@ -225,8 +218,7 @@ class Copies:
         """Queue the event, then record the end: if the stack is killed in between, the event is sent twice."""
         self._ledger.show(made.headers["x-ms-copy-id"], copy.id)
         start = operation("PUT", copy.path, {"x-ms-copy-source": copy.source})
-        if self._events.watches(start):
-            await self._events.created(start, made.etag, copy.request_id, copy.client_request_id)
+        await self._events.created(start, made.etag, Caller(APIS[start.name], copy.request_id, copy.client_request_id))
         self._ledger.forget(copy.key)
 
     def _end(self, copy: Copy, status: Status, description: str, *, etag: str | None = None) -> None:
@@ -239,16 +231,11 @@ def _is_copied(name: str) -> bool:
 
 
 def _empty_headers(copy: Copy, full: Answer) -> dict[str, str]:
-    content = {_CONTENT[name]: full.headers[name] for name in _CONTENT if name in full.headers}
     kind = full.headers["x-ms-blob-type"]
     # A page blob is created in its full size, with zeros.
     pages = {"x-ms-blob-content-length": str(copy.size)} if kind == "PageBlob" else {}
     tags = {name: value for name, value in copy.headers.items() if name.lower() == "x-ms-tags"}
-    return _metadata(full) | content | pages | tags | _lease(copy) | {"x-ms-blob-type": kind, "Content-Length": "0"}
-
-
-def _metadata(blob: Answer) -> dict[str, str]:
-    return {name: value for name, value in blob.headers.items() if name.lower().startswith("x-ms-meta-")}
+    return full.metadata | full.content | pages | tags | _lease(copy) | {"x-ms-blob-type": kind, "Content-Length": "0"}
 
 
 def _lease(copy: Copy) -> dict[str, str]:

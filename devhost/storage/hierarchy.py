@@ -11,7 +11,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from devhost.storage.answers import Answer, error
-from devhost.storage.operations import Key, Operation, parts, source_of
+from devhost.storage.operations import Key, Operation, is_inside, parts, source_of
 from devhost.storage.upstream import Upstream
 
 MAX_SLASHES = 61
@@ -65,8 +65,7 @@ class Hierarchy:
         if not answer.ok:
             return
         if wanted.name in _CREATES:
-            await self._make_directories(wanted)
-            self._set_type(wanted.key, folder=request.headers.get(FOLDER, "") == "true")
+            await self.add(wanted, folder=request.headers.get(FOLDER, "") == "true")
         elif wanted.name == "DeleteBlob":
             self._upstream.made_by_lake.discard(wanted.key)
         elif wanted.name in {"HeadBlob", "GetBlob"}:
@@ -83,7 +82,8 @@ class Hierarchy:
             return properties | {"ResourceType": "file"}
         return properties | {"ResourceType": "directory", "Content-Type": "", "Content-MD5": ""}
 
-    async def _make_directories(self, wanted: Operation) -> None:
+    async def add(self, wanted: Operation, *, folder: bool) -> None:
+        """Record a new blob or directory, and create the directories above it."""
         segments = wanted.blob.split("/")[:-1]
         for end in range(1, len(segments) + 1):
             name = "/".join(segments[:end])
@@ -91,11 +91,21 @@ class Hierarchy:
             headers = {"x-ms-blob-type": "BlockBlob", "Content-Length": "0", FOLDER: "true", "If-None-Match": "*"}
             if (await self._upstream.ask("PUT", path, "", headers)).ok:
                 self._directories.add((wanted.account, wanted.container, name))
-
-    def _set_type(self, key: Key, *, folder: bool) -> None:
-        self._directories.discard(key)
+        self._directories.discard(wanted.key)
         if folder:
-            self._directories.add(key)
+            self._directories.add(wanted.key)
+
+    def move(self, source: Key, target: Key) -> None:
+        """Record that a blob or directory was renamed."""
+        for keys in (self._directories, self._upstream.made_by_lake):
+            moved = {key for key in keys if is_inside(key, source)}
+            keys.difference_update([key for key in keys if is_inside(key, target)], moved)
+            keys.update((*target[:2], target[2] + key[2].removeprefix(source[2])) for key in moved)
+
+    def remove(self, root: Key) -> None:
+        """Record that a blob or directory was deleted."""
+        for keys in (self._directories, self._upstream.made_by_lake):
+            keys.difference_update([key for key in keys if is_inside(key, root)])
 
 
 def _show_root(answer: Answer) -> None:

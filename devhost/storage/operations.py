@@ -38,6 +38,14 @@ _CONTAINER = {
     ("GET", "list"): "ListBlobs",
 }
 _SERVICE = {("GET", "list"): "ListContainers"}
+# The Data Lake Storage API, by the parameter `resource` or `action`.
+_LAKE = {
+    ("PUT", "file"): "CreateFile",
+    ("PUT", "directory"): "CreateDirectory",
+    ("PATCH", "append"): "AppendFile",
+    ("PATCH", "flush"): "FlushFile",
+}
+LAKE = frozenset({*_LAKE.values(), "RenamePath", "DeletePath"})
 READS = frozenset({"HeadBlob", "GetBlob", "GetMetadata", "GetBlockList", "GetPageRanges", "GetTags", "QueryBlob"})
 
 LONGEST_NAME, MOST_SEGMENTS = 1_024, 255
@@ -99,6 +107,11 @@ def stored(path: str, *, folds: bool = False) -> str:
     return path if kept == blob else f"/{quote(account)}/{quote(container)}/{quote(kept)}"
 
 
+def is_inside(key: Key, root: Key) -> bool:
+    """Whether a blob is `root` or, if that is a directory, below it."""
+    return key[:2] == root[:2] and f"{key[2]}/".startswith(f"{root[2]}/")
+
+
 def is_valid(path: str) -> bool:
     """Whether the service accepts a path: UTF-8 without control characters."""
     text = unquote_to_bytes(path)
@@ -138,10 +151,21 @@ def _query(text: str) -> dict[str, str]:
 
 
 def _name(method: str, container: str, blob: str, query: Mapping[str, str], headers: Mapping[str, str]) -> str:
+    if blob and (lake := _lake_name(method, query, headers)):
+        return lake
     table = _BLOB if blob else _CONTAINER if container else _SERVICE
     comp = query.get("comp", "")
     name = table.get((method, comp)) or f"{method} {comp}".strip()
     return _from_url(name, headers) if "x-ms-copy-source" in headers else name
+
+
+def _lake_name(method: str, query: Mapping[str, str], headers: Mapping[str, str]) -> str:
+    """Name an operation of the Data Lake Storage API; empty for the Blob API, which has the same URLs on loopback."""
+    if method == "PUT" and "x-ms-rename-source" in headers:
+        return "RenamePath"
+    if method == "DELETE" and "recursive" in query:
+        return "DeletePath"
+    return _LAKE.get((method, query.get("resource") or query.get("action", "")), "")
 
 
 def _from_url(name: str, headers: Mapping[str, str]) -> str:

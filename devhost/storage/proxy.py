@@ -8,12 +8,13 @@ from aiohttp import ClientError, web
 from devhost.storage.answers import Answer, error, format_error, hang_up
 from devhost.storage.config import StackError
 from devhost.storage.copies import Copies
-from devhost.storage.events import Events
+from devhost.storage.events import APIS, Caller, Events
 from devhost.storage.faults import DroppedError, Fault, Faults
 from devhost.storage.hierarchy import Hierarchy
 from devhost.storage.journal import Entry, Journal
+from devhost.storage.lake import Lake
 from devhost.storage.lists import Lists
-from devhost.storage.operations import Operation, operation
+from devhost.storage.operations import LAKE, Operation, operation
 from devhost.storage.strictness import copy_refusal, correct, invalid_request
 from devhost.storage.upstream import Upstream
 
@@ -28,6 +29,7 @@ class Proxy:
         self._upstream = upstream
         self._copies = copies
         self._hierarchy = Hierarchy(upstream)
+        self.lake = Lake(upstream, self._hierarchy, events)
         self._lists = Lists(upstream, copies.properties, self._hierarchy)
         self._events = events
         self._faults = faults
@@ -65,7 +67,7 @@ class Proxy:
         answer = (
             invalid_request(request, wanted)
             or self._hierarchy.refusal(request, wanted)
-            or await self._serve(request, wanted)
+            or await (self._serve_lake if wanted.name in LAKE else self._serve)(request, wanted)
         )
         answer = await correct(self._upstream, request, wanted, answer)
         await self._hierarchy.complete(request, wanted, answer)
@@ -95,12 +97,16 @@ class Proxy:
         await self._copies.properties.correct(wanted, before, answer)
         return await self._queue_event(request, wanted, answer)
 
+    async def _serve_lake(self, request: web.BaseRequest, wanted: Operation) -> Answer:
+        await self._copies.wait_while_locked(wanted.key)
+        return self._copies.refusal(wanted) or await self.lake.serve(request, wanted)
+
     async def _queue_event(self, request: web.BaseRequest, wanted: Operation, answer: Answer) -> Answer:
         """Queue the event, if any. A pending copy raises it at its end."""
         is_pending = answer.headers.get("x-ms-copy-status") == "pending"
-        if answer.ok and not is_pending and self._events.watches(wanted):
+        if answer.ok and not is_pending and wanted.name in APIS:
             ids = answer.headers.get("x-ms-request-id", ""), request.headers.get("x-ms-client-request-id", "")
-            await self._events.created(wanted, answer.etag, *ids)
+            await self._events.created(wanted, answer.etag, Caller(APIS[wanted.name], *ids))
         return answer
 
     def _record(self, request: web.BaseRequest, wanted: Operation) -> Entry:

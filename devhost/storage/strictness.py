@@ -52,10 +52,10 @@ async def correct(upstream: Upstream, request: web.BaseRequest, wanted: Operatio
     """Replace Azurite's answer by the service's where they differ."""
     if answer.status in {FORBIDDEN, NOT_FOUND} and wanted.account and not has_credentials(request):
         answer.drop()
-        return _unauthenticated("NoAuthenticationInformation")
+        return unauthenticated("NoAuthenticationInformation")
     if answer.status == FORBIDDEN and request.headers.get("Authorization", "").startswith("Bearer "):
         answer.drop()
-        return _unauthenticated("InvalidAuthenticationInfo")
+        return unauthenticated("InvalidAuthenticationInfo")
     if answer.status == PRECONDITION_FAILED and answer.code == "ConditionNotMet" and wanted.name == "CopyBlob":
         answer.drop()
         message = "The target condition specified using HTTP conditional header(s) is not met."
@@ -95,7 +95,8 @@ async def _hide_uncommitted(upstream: Upstream, wanted: Operation, answer: Answe
             answer.headers.pop(name, None)
 
 
-def _unauthenticated(code: str) -> Answer:
+def unauthenticated(code: str) -> Answer:
+    """Refuse a request without valid credentials."""
     message = (
         "Server failed to authenticate the request. Please refer to the information in the www-authenticate header."
     )
@@ -165,7 +166,7 @@ async def _read(upstream: Upstream, source: str, *, by_key: bool) -> Answer:
 
 def _source_answer(source: str, head: Answer, headers: Mapping[str, str]) -> SourceAnswer | None:
     if head.ok:
-        status = _condition(head, headers)
+        status = condition(head, headers, "x-ms-source-if-")
         return SourceAnswer(status, "ConditionNotMet") if status else None
     if "sig=" not in source:
         return SourceAnswer(UNAUTHORIZED, "NoAuthenticationInformation")
@@ -174,10 +175,10 @@ def _source_answer(source: str, head: Answer, headers: Mapping[str, str]) -> Sou
     return SourceAnswer(head.status, head.code)
 
 
-def _condition(head: Answer, headers: Mapping[str, str]) -> int:
-    """Return the status of the first condition on the source that does not hold; 0 if all do."""
+def condition(head: Answer, headers: Mapping[str, str], prefix: str) -> int:
+    """Return the status of the first condition on a blob that does not hold; 0 if all do."""
     etag, changed = head.etag.strip('"'), _time(head.headers.get("Last-Modified", ""))
-    wanted = {name: headers.get(f"x-ms-source-if-{name}", "") for name in _CONDITIONS}
+    wanted = {name: headers.get(f"{prefix}{name}", "") for name in _CONDITIONS}
     if wanted["match"] not in {"", "*"} and wanted["match"].strip('"') != etag:
         return PRECONDITION_FAILED
     if wanted["unmodified-since"] and changed > _time(wanted["unmodified-since"]):

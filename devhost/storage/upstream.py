@@ -32,7 +32,7 @@ class Upstream:
         self.hierarchical: frozenset[str] = frozenset()
         """Accounts with a hierarchical namespace."""
         self.made_by_lake: set[Key] = set()
-        """Blobs of these accounts that count as made by the Data Lake API. They accept no blocks until they are deleted."""
+        """Blobs of these accounts that the Data Lake API made. They accept no blocks until they are deleted."""
         self.accounts = config.accounts
         self._sas = {account: _sas(account, config.key) for account in config.accounts}
 
@@ -41,8 +41,7 @@ class Upstream:
 
         If the stored name differs from the sent one, the client's signature is not valid for it, and a SAS replaces it.
         """
-        if request.headers.get("Expect", "").lower() == "100-continue":
-            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await ask_for_body(request)
         path, query, headers = self._signed(request)
         url = URL(f"{self._blobs}{path}{query}", encoded=True)
         body = request.content if request.body_exists else None
@@ -73,11 +72,18 @@ class Upstream:
         source = headers.get("x-ms-copy-source")
         return {"x-ms-copy-source": self._stored(source)} if source else {}
 
-    async def ask(self, method: str, path: str, query: str = "", headers: Mapping[str, str] | None = None) -> Answer:
-        """Send a request of the proxy itself about a blob or container, without a body; read the whole answer."""
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        query: str = "",
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> Answer:
+        """Send a request of the proxy itself about a blob or container; read the whole answer."""
         if parts(path)[0] not in self._sas:
             return error(404, "ResourceNotFound", "The account does not exist.")
-        return await self._own(method, f"{self._blobs}{path}", query, headers)
+        return await self._own(method, f"{self._blobs}{path}", query, headers, body)
 
     def is_hierarchical(self, path: str) -> bool:
         """Whether the account of a path has a hierarchical namespace."""
@@ -127,6 +133,12 @@ class Upstream:
             answer = Answer(response.status, end_to_end(response.headers))
             answer.body = await response.read()
             return answer
+
+
+async def ask_for_body(request: web.BaseRequest) -> None:
+    """Ask a client for its body, if it waits for that."""
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 @contextlib.asynccontextmanager

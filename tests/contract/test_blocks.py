@@ -312,7 +312,7 @@ class TestATarget:
     @fact(
         "Hierarchical namespace",
         "Put Block and Put Block List for a file that the Data Lake API made: 409 BlobOperationNotSupported, until it "
-        "is deleted (on request)",
+        "is deleted",
         "[doc] blob-service-error-codes, #azure-storage-azcopy 2706",
     )
     async def test_that_the_data_lake_api_made(self, world: World) -> None:

@@ -61,7 +61,15 @@ class Cloud:
         """Return a blob's URL without encoding its name."""
         return f"{self.stack.blob_url(str(blob.account_name))}/{blob.container_name}/{blob.blob_name}"
 
+    def all_events(self) -> list[dict[str, Any]]:
+        """Return the events until the queue is empty."""
+        events = []
+        while more := self.events():
+            events += more
+        return events
+
     def events(self) -> list[dict[str, Any]]:
+        """Return the next 32 events."""
         messages = list(self.queue.receive_messages(max_messages=32, visibility_timeout=60))
         for message in messages:
             self.queue.delete_message(message)

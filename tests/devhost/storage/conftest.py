@@ -1,11 +1,15 @@
 """One stack for all tests of this directory, reset between them."""
 
+import uuid
 from collections.abc import Iterator
 
 import pytest
+from azure.storage.filedatalake import FileSystemClient
 
+from devhost.storage.config import KEY
 from devhost.storage.testing import Stack
 from tests.devhost.storage.cloud import Cloud, connected
+from tests.devhost.storage.lake import Lake
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +32,17 @@ def cloud(shared_cloud: Cloud) -> Iterator[Cloud]:
     _sweep(shared_cloud)
     yield shared_cloud
     _sweep(shared_cloud)
+
+
+@pytest.fixture
+def lake(cloud: Cloud) -> Iterator[Lake]:
+    cloud.stack.control.hierarchical("sharingsource")
+    url = cloud.stack.blob_url("sharingsource")
+    with FileSystemClient(url, "source", KEY, retry_total=0) as files:
+        root = uuid.uuid4().hex
+        files.create_directory(root).close()
+        yield Lake(cloud, files, root)
+    cloud.stack.control.hierarchical()
 
 
 def _sweep(cloud: Cloud) -> None:

@@ -27,6 +27,14 @@ FROM = {"x-ms-copy-source": "http://127.0.0.1/account/box/other"}
         ("DELETE", BLOB, {}, "DeleteBlob"),
         ("OPTIONS", BLOB, {}, "OPTIONS"),
         ("PUT", f"{BLOB}?comp=new", {}, "PUT new"),
+        ("PUT", f"{BLOB}?resource=file", {}, "CreateFile"),
+        ("PUT", f"{BLOB}?resource=directory", {}, "CreateDirectory"),
+        ("PUT", f"{BLOB}?mode=legacy", {"x-ms-rename-source": "/box/a"}, "RenamePath"),
+        ("PATCH", f"{BLOB}?action=append&position=0", {}, "AppendFile"),
+        ("PATCH", f"{BLOB}?action=flush&position=0", {}, "FlushFile"),
+        ("PATCH", f"{BLOB}?action=setAccessControl", {}, "PATCH"),
+        ("DELETE", f"{BLOB}?recursive=true", {}, "DeletePath"),
+        ("HEAD", f"{BLOB}?action=getStatus", {}, "HeadBlob"),
     ],
 )
 def test_name(method: str, target: str, headers: dict[str, str], name: str) -> None:

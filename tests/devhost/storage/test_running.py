@@ -131,6 +131,7 @@ def test_help() -> None:
         {"DEVHOST_COPY_SECONDS": "soon"},
         {"DEVHOST_WATCH": "sharingsource"},
         {"DEVHOST_WATCH": "sharingsource/source@"},
+        {"DEVHOST_WATCH": "deleted:sharingsource/source"},
         {"DEVHOST_WATCH": "sharingsource/source@unknown"},
     ],
 )
