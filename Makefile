@@ -4,6 +4,8 @@ BIN := .venv/bin
 AZURITE := devhost/storage/node_modules
 NODE_IS_USABLE := node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' && npm --version
 .DEFAULT_GOAL := help
+# Without bytecode, each process of the tests would rewrite the assertions of all test files.
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help setup demo demo-picture run test explore soak bench versus cost smoke docs lint format lock clean
 
 help: ## List the targets

@@ -126,8 +126,8 @@ def _wait(stack: LocalStack) -> None:
     """Print the URLs of the API and of the containers, and wait until Ctrl-C."""
     ends = "".join(f"\n  {end.side} of {end.route:8} {end.url}" for end in stack.ends())
     print(f"\nThe local stack keeps running:\n  API                {stack.api}/transfers{ends}")
-    print("Press Ctrl-C to stop it and delete its blobs.", flush=True)
     try:
+        print("Press Ctrl-C to stop it and delete its blobs.", flush=True)
         while (ended := stack.ended()) is None:
             time.sleep(0.5)
     except KeyboardInterrupt:

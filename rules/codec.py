@@ -37,8 +37,8 @@ def time_in(custom: dict[str, Any], key: str) -> datetime | None:
 
 def encode(value: Any) -> Any:
     """Convert a value to JSON: a dataclass to an object without its defaults, a time to text, a duration to seconds."""
-    if is_dataclass(value):
-        return {f.name: encode(v) for f in fields(value) if (v := getattr(value, f.name)) != f.default}
+    if (defaults := _defaults(cast("Hashable", type(value)))) is not None:
+        return {name: encode(v) for name, default in defaults.items() if (v := getattr(value, name)) != default}
     if isinstance(value, datetime):
         return stamp(value)
     if isinstance(value, timedelta):
@@ -68,6 +68,17 @@ def _type_hints(cls: Any) -> dict[str, Any]:
     return {f.name: hints[f.name] for f in fields(cls)}
 
 
+@cache
+def _defaults(kind: Any) -> dict[str, Any] | None:
+    """Return the fields of a dataclass with their defaults, or None for another type. Asking each time takes longer."""
+    return {f.name: f.default for f in fields(kind)} if is_dataclass(kind) else None
+
+
+@cache
+def _arguments(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint)
+
+
 def _load(text: str) -> Any:
     try:
         return json.loads(text)
@@ -76,9 +87,9 @@ def _load(text: str) -> Any:
 
 
 def _decode_as(hint: Any, value: Any) -> Any:
-    if get_args(hint):
+    if _arguments(hint):
         return _decode_generic(hint, value)
-    if is_dataclass(hint):
+    if _defaults(hint) is not None:
         return decode(cast("type[Any]", hint), value)
     if hint is datetime:
         return parse_time(value)
@@ -91,7 +102,7 @@ def _decode_as(hint: Any, value: Any) -> Any:
 
 def _decode_generic(hint: Any, value: Any) -> Any:
     """Decode an `X | None` or a `tuple[X, ...]`."""
-    inner = next(arg for arg in get_args(hint) if arg is not NoneType)
+    inner = next(arg for arg in _arguments(hint) if arg is not NoneType)
     if isinstance(hint, UnionType):
         return None if value is None else _decode_as(inner, value)
     return tuple(_decode_as(inner, item) for item in _checked(list, value))

@@ -25,9 +25,9 @@ from tests.e2e.client import Client
 from tests.e2e.storm import LONG
 from tests.e2e.transfers import copying_transfer
 
-TRANSFERS = 10_000
-# Each dead letter is a request to the emulator. SOAK=long writes as many as transfers (`make soak`).
-DEAD_LETTERS = 10_000 if LONG else 1_000
+# `make soak` has SOAK=long. Each dead letter is a request to the emulator.
+TRANSFERS = 10_000 if LONG else 5_000
+DEAD_LETTERS = 10_000 if LONG else 800
 WRITERS = 32
 # The kinds of transfers, and their number among twenty. The copying ones never continue.
 MODELS = {"verified": 9, "large": 4, "superseded": 2, "dead": 2, "cancelled": 1, "copying": 2}

@@ -32,8 +32,8 @@ FIGURES = {
 
 def test_counts_per_blob_are_the_same_for_few_and_many(tmp_path: Path) -> None:
     """One look at the source, one at the record of ends, one copy; one activity. Table and JSON agree."""
-    command = [*COMMAND, "--sizes", ",".join(map(str, SIZES)), "--large-mib", "64"]
-    env = measuring(tmp_path, SIZE_UNIT_BYTES=str(64 * 1024))
+    command = [*COMMAND, "--sizes", ",".join(map(str, SIZES)), "--large-mib", "16"]
+    env = measuring(tmp_path, SIZE_UNIT_BYTES=str(16 * 1024))
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert left_behind(tmp_path) == []
@@ -51,7 +51,7 @@ def test_counts_per_blob_are_the_same_for_few_and_many(tmp_path: Path) -> None:
         assert load["history_rows"] == loads[0]["history_rows"]
         assert 0 < load["latency"]["p50"] <= load["latency"]["p95"] <= load["latency"]["p99"] < load["seconds"]
         assert load["put_seconds"] < load["seconds"]
-    assert (large["blobs"], large["bytes_each"], large["unverified"]) == (1, 64 * 1024**2, 0)
+    assert (large["blobs"], large["bytes_each"], large["unverified"]) == (1, 16 * 1024**2, 0)
     [[asked, blobs]] = large["requests"]
     assert (asked["PutBlockFromUrl target"], asked["PutBlockList target"], blobs) == (16, 1, 1)
     assert (large["activities"], large["timers"]) == (1, 0)

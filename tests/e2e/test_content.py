@@ -1,7 +1,7 @@
 """Blob content: which engine copies it, and that bytes, headers, metadata and tags arrive (rules 1, 15, 16 and 18).
 
-`SOAK=long` adds two blobs of 256 MiB, and tests that take minutes: a target that is leased for all eight tries, and an append
-blob that keeps growing.
+`SOAK=long` uses blobs of 256 MiB instead of 16 MiB, and adds tests that take minutes: a target that is leased for all eight tries,
+and an append blob that keeps growing.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from azure.storage.blob import BlobBlock, BlobClient, BlobLeaseClient, BlobType, ContentSettings
 
-from tests.corpora.content import CASES, FOREIGN, PIECE, Case
+from tests.corpora.content import CASES, FOREIGN, PIECE, UNIT, Case
 from tests.e2e.client import Answer, Client
 from tests.e2e.stacks import restart
 from tests.e2e.storm import LONG
@@ -29,7 +29,7 @@ LEASED = ["hasty", *(["default"] if LONG else [])]
 
 @pytest.fixture(scope="module", autouse=True)
 def hasty(client: Client) -> Iterator[None]:
-    """A route whose transfers have a deadline of one minute."""
+    """A route whose transfers have a deadline of one minute, and the unit of the cases."""
     environment, watch = client.stack.environment, client.control.events()["watch"]
     source, target = client.stack.account("sharingsource"), client.stack.account("sharingtarget")
     route = {"name": "hasty", "source": f"{source}/hasty/", "target": f"{target}/hasty/", "deadline": "PT1M"}
@@ -37,7 +37,7 @@ def hasty(client: Client) -> Iterator[None]:
     client.create_container("sharingsource", "hasty")
     client.create_container("sharingtarget", "hasty")
     client.control.events(watch=[*watch, "sharingsource/hasty"])
-    restart(client, {**environment, "ROUTES": json.dumps(routes)})
+    restart(client, {**environment, "ROUTES": json.dumps(routes), "SIZE_UNIT_BYTES": str(UNIT)})
     yield
     client.control.events(watch=watch)
     restart(client, environment)
@@ -81,7 +81,7 @@ def line(number: int) -> bytes:
     return f"line {number}\n".encode()
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if LONG or not case.long], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_content_is_copied_by_its_engine_or_refused(client: Client, case: Case) -> None:
     if case.existing is not None:
         client.target(case.blob).upload_blob(case.existing, metadata={"theirs": "1"})

@@ -34,7 +34,7 @@ OPERATIONS: dict[str, set[int]] = {
 NEVER = {(name, code) for name in OPERATIONS for code in (401, 500, 503)} | {("share_now", 409)}
 DEAD_LETTERS = 60
 DISCARDS = "/api/discards"
-EXAMPLES = 300 if LONG else 15
+EXAMPLES = 300 if LONG else 5
 # Placeholders of ids that are known only once the stack runs.
 VERIFIED, RUNNING, DEAD = (f"00000000-{number:024x}" for number in range(3))
 MESSAGE, REPLAY, DISCARD, RECONCILE = (f"{kind}-{0:024x}" for kind in ("message", "replay", "discard", "reconcile"))

@@ -18,20 +18,25 @@ HISTORY_EVENT = import_module("azure.durable_functions.models.history.HistoryEve
 PARSE_ONCE = lru_cache(maxsize=10_000)(HISTORY_EVENT.dt_parse)
 
 
+@pytest.fixture(autouse=True)
+def parse_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(HISTORY_EVENT, "dt_parse", PARSE_ONCE)
+
+
 @pytest.fixture
 def make_harness(monkeypatch: pytest.MonkeyPatch) -> MakeHarness:
     """Make a harness of a run or job, and the answers of its activities: in order, with the last one repeated."""
     harnesses: list[Harness] = []
+    responses: dict[str, str] = {}
 
     def now() -> datetime:
         return harnesses[-1].now if harnesses else NOW
 
     def make(run_or_job: Run | Job = RUN, *, early: float = 0.0, **answers: Answer | list[Answer]) -> Harness:
-        harnesses.append(Harness(run_or_job, script(answers), NOW, early))
+        harnesses.append(Harness(run_or_job, script(answers), NOW, early, responses=responses))
         return harnesses[-1]
 
     monkeypatch.setattr(clock, "now", now)
-    monkeypatch.setattr(HISTORY_EVENT, "dt_parse", PARSE_ONCE)
     return make
 
 

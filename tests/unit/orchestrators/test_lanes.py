@@ -75,8 +75,8 @@ class Blob:
         return ceil(self._count(lane) / MAX_FLOW) * self.seconds_of_a_block
 
     def _start(self) -> Outcome:
-        lanes = blocks.lanes(self.plan, {}, Flow(MAX_FLOW))
-        self.passed = self.passed or {lane.end: lane for lane in lanes}
+        if not self.passed:
+            self.passed = {lane.end: lane for lane in blocks.lanes(self.plan, {}, Flow(MAX_FLOW))}
         left = tuple(self.passed.values())
         if all(lane.done for lane in left):
             return Outcome(Verdict.VERIFIED, engine=Engine.BLOCKS, size=self.size)
