@@ -27,6 +27,8 @@ from ports.blobs import Copy, CopySource
 from rules.errors import LookAgain, Reason, Retryable
 from rules.routes.model import Blob, Engine, Place
 from rules.transfers.policies import Times
+from settings import OWN_ACCOUNTS, from_env
+from wiring import Wiring
 
 HOME, TENANT, CLIENT, IDENTITY, SUBJECT = (f"{digit * 8}-0000-4000-8000-000000000000" for digit in "12345")
 SOURCE = Blob("https://ours.blob.core.windows.net", "source", "a b")
@@ -229,6 +231,24 @@ async def test_the_emulator_and_other_accounts_get_no_partners_token(clients: Cl
     local = Clients("a2V5", Times(1), "test", IDENTITY, {TARGET.endpoint: Partner(TENANT, CLIENT)})
     assert isinstance(local._credential("http://127.0.0.1:10000/partner"), dict)
     await local.aclose()
+
+
+async def test_the_credential_follows_from_the_routes_of_the_settings() -> None:
+    """Not from a transfer, which may be older than the route's tenant."""
+    target = {"url": f"{TARGET.endpoint}/inbox/", "tenant": TENANT.upper()}
+    environment = {
+        "ROUTES": json.dumps([{"name": "partner", "source": f"{SOURCE.endpoint}/source/", "target": target}]),
+        "AzureWebJobsStorage__accountName": "sharingstate",
+        "EVENTS__accountName": "sharingevents",
+        "SHARING_CLIENT_ID": CLIENT,
+        **{f"{connection}__clientId": IDENTITY for connection in OWN_ACCOUNTS},
+    }
+    clients = Wiring(from_env(environment))._clients
+    credential = clients._credential(TARGET.endpoint)
+    assert isinstance(credential, PartnerCredential)
+    assert credential._partner == Partner(TENANT, CLIENT)
+    assert not isinstance(clients._credential(SOURCE.endpoint), PartnerCredential)
+    await clients.aclose()
 
 
 async def test_two_accounts_of_one_tenant_share_a_credential() -> None:
