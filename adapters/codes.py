@@ -8,7 +8,7 @@ most 409s are permanent refusals, which a retry does not remove.
 from enum import StrEnum
 from http import HTTPStatus
 
-from adapters.credentials import NO_ASSERTION, OTHER_TENANT
+from adapters.credentials import NO_ASSERTION
 from rules.errors import CANNOT_VERIFY_SOURCE, LookAgain, Permanent, Reason, Rejected, Retryable, StorageError
 
 
@@ -179,7 +179,6 @@ CODES: dict[Meaning, tuple[str, ...]] = {
 # reference-error-codes). Any other number is EXCHANGE_REFUSED.
 ENTRA_CODES: dict[str, Meaning] = {
     NO_ASSERTION: Meaning.NO_ASSERTION,
-    OTHER_TENANT: Meaning.WRONG_TENANT,
     "AADSTS90002": Meaning.NO_TENANT,
     "AADSTS700016": Meaning.NO_PRINCIPAL,  # the application is not found in the tenant
     "AADSTS7000112": Meaning.NO_PRINCIPAL,  # it is disabled there

@@ -20,7 +20,7 @@ from azure.identity.aio import ClientAssertionCredential
 
 # The number at the start of Entra ID's message. The rest of the message holds ids, which belong in no dead letter.
 NUMBER = re.compile(r"AADSTS\d{4,8}(?!\d)", re.ASCII)
-NO_ASSERTION, OTHER_TENANT = "NoAssertion", "OtherTenant"
+NO_ASSERTION = "NoAssertion"
 # For how long a refusal counts. Without it, each of many concurrent requests would wait for a refusal of its own.
 REFUSED_SECONDS = 10.0
 
@@ -61,7 +61,6 @@ class PartnerCredential(AsyncTokenCredential):
 
     def __init__(self, partner: Partner, cloud: Cloud, identity: AsyncTokenCredential) -> None:
         """`identity` gives the assertion and caches it; this does not close it."""
-        self._partner = partner
         self._scope = f"{cloud.audience}/.default"
         self._identity = identity
         self._assertion = ""
@@ -73,14 +72,12 @@ class PartnerCredential(AsyncTokenCredential):
         self._refusal = ""
         self._refused_until = float("-inf")
 
-    async def get_token(self, *scopes: str, tenant_id: str | None = None, **options: Any) -> AccessToken:
-        """Return a token, a cached one if it is still valid.
+    async def get_token(self, *scopes: str, tenant_id: str | None = None, **options: Any) -> AccessToken:  # noqa: ARG002
+        """Return a token, a cached one if it is still valid. `tenant_id`, an account's wish for another tenant, is ignored.
 
         Raises:
-            PartnerRefused: Entra ID refused, or `tenant_id`, which storage names when it refuses a token, is another tenant.
+            PartnerRefused: Entra ID refused, now or a few seconds ago.
         """
-        if tenant_id not in {None, self._partner.tenant}:
-            raise PartnerRefused(OTHER_TENANT)
         async with self._lock:
             if time.monotonic() < self._refused_until:
                 raise PartnerRefused(self._refusal)

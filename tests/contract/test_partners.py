@@ -246,7 +246,7 @@ async def test_the_credential_follows_from_the_routes_of_the_settings() -> None:
     clients = Wiring(from_env(environment))._clients
     credential = clients._credential(TARGET.endpoint)
     assert isinstance(credential, PartnerCredential)
-    assert credential._partner == Partner(TENANT, CLIENT)
+    assert clients._partners == {TARGET.endpoint: Partner(TENANT, CLIENT)}
     assert not isinstance(clients._credential(SOURCE.endpoint), PartnerCredential)
     await clients.aclose()
 
@@ -301,7 +301,7 @@ async def test_an_identity_that_gives_no_token_is_named(
 
 
 async def test_an_account_in_a_third_tenant_is_named(clients: Clients, world: World) -> None:
-    """The SDK asks for a token of the tenant that the account names. This does not affect other accounts."""
+    """The SDK asks for a token of the tenant that the account names, and gets none of it."""
     world.account_tenant = HOME
     error = await refusal(clients)
     assert (error.status, error.code) == (401, "InvalidAuthenticationInfo")
