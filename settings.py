@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from urllib.parse import SplitResult, urlsplit
 
 from rules.redaction import text_without_secrets
-from rules.routes.config import InvalidRoute, is_loopback, read
+from rules.routes.config import GUID, InvalidRoute, is_loopback, read
 from rules.routes.model import Place, Route
 from rules.transfers.blocks import MIB, Sizes
 from rules.transfers.policies import Times
@@ -31,6 +31,7 @@ VARIABLES: dict[str, str] = {
     "ROUTES": "The routes, a JSON list. Required.",
     **_variables(STATE, OWN_ACCOUNTS[STATE]),
     **_variables(EVENTS, OWN_ACCOUNTS[EVENTS]),
+    "SHARING_CLIENT_ID": "The client ID of the app registration that writes to targets in other tenants ([partners.md](partners.md)). Required if a route names a tenant.",
     "WINDOW_SECONDS": "The protocol's window: for how many seconds after a read the app may act on it, 0.5 to 60. The request timeout is 4 times and the settle time 6 times as long. Default: 15.",
     "SIZE_UNIT_BYTES": "The unit of the engines' sizes: sync copies up to 256 units, one activity stages up to 2,048, a block has 32 or more. 1 to 1048576. Smaller than the default, 1048576, is for tests with small blobs.",
 }
@@ -69,6 +70,7 @@ class Settings:
     state: Account
     events: Account
     client_id: str | None = None
+    sharing_client_id: str | None = None
     times: Times = field(default_factory=Times)
     sizes: Sizes = field(default_factory=Sizes)
 
@@ -90,9 +92,10 @@ def from_env(environment: Mapping[str, str]) -> Settings:
     routes = _routes(environment.get("ROUTES"))
     _check_all_on_azure_or_emulator(routes, state.key)
     _check_not_own_account(routes, (state, events))
+    sharing_client_id = _sharing_client_id(environment, routes, client_id)
     times = Times(_number(environment, "WINDOW_SECONDS", Times().window, (0.5, 60)))
     sizes = Sizes(round(_number(environment, "SIZE_UNIT_BYTES", MIB, (1, MIB))))
-    return Settings(routes, state, events, client_id, times, sizes)
+    return Settings(routes, state, events, client_id, sharing_client_id, times, sizes)
 
 
 def _routes(text: str | None) -> tuple[Route, ...]:
@@ -195,6 +198,27 @@ def _client_id(environment: Mapping[str, str], events: Account) -> str | None:
             variable, given, "the app has one identity, but the state account uses a different one", fix
         )
     return client_id
+
+
+def _sharing_client_id(environment: Mapping[str, str], routes: tuple[Route, ...], client_id: str | None) -> str | None:
+    """Return the client id of the app registration for other tenants; None if no route needs it."""
+    variable = "SHARING_CLIENT_ID"
+    given = environment.get(variable) or None
+    if given is not None and not GUID.fullmatch(given.lower()):
+        fix = "Set it to the `appId` of the app registration, or remove it."
+        raise InvalidSetting(variable, given, "not a GUID", fix)
+    partner = next((route for route in routes if route.tenant), None)
+    if partner is None:
+        return None
+    if given is None:
+        problem = f"the target of the route {partner.name!r} is in another tenant"
+        fix = "Set it to the `appId` of a multi-tenant app registration that trusts the app's identity (docs/partners.md)."
+        raise InvalidSetting(variable, None, problem, fix)
+    if client_id is None:
+        problem = f"the target of the route {partner.name!r} is in another tenant, and a system-assigned identity cannot prove the app there"
+        fix = "Give the app a user-assigned identity, and set this to its client ID."
+        raise InvalidSetting(f"{STATE}__clientId", None, problem, fix)
+    return given.lower()
 
 
 def _check_all_on_azure_or_emulator(routes: tuple[Route, ...], key: str | None) -> None:

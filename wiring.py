@@ -9,6 +9,7 @@ import aiohttp
 import azure.durable_functions as df
 
 from adapters.clients import Clients
+from adapters.credentials import Partner
 from adapters.dead_letters import StoredDeadLetters
 from adapters.events import StoredEvents
 from adapters.hub import HubQueues
@@ -69,7 +70,12 @@ class Wiring:
     @cached_property
     def _clients(self) -> Clients:
         settings = self._settings
-        return Clients(settings.key, settings.times, f"blob-data-sharing/{APP_VERSION}", settings.client_id)
+        partners = {
+            route.target.endpoint: Partner(route.tenant, settings.sharing_client_id)
+            for route in settings.routes
+            if route.tenant and settings.sharing_client_id
+        }
+        return Clients(settings.key, settings.times, f"blob-data-sharing/{APP_VERSION}", settings.client_id, partners)
 
     @cached_property
     def _hub_queues(self) -> HubQueues:

@@ -5,7 +5,7 @@ only a read of the target shows whether it took effect. The caller retries the s
 """
 
 from base64 import b64decode, b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from enum import Enum, auto
@@ -26,6 +26,7 @@ from azure.storage.blob.aio import BlobClient, BlobServiceClient, ContainerClien
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
 from adapters.codes import Meaning, Side
+from adapters.credentials import Cloud, Partner, PartnerCredential, cloud_of
 from adapters.requests import Requests, blob_properties
 from adapters.translation import Request, code_of, error_for, request_scope
 from rules.errors import UNREADABLE, Permanent, Reason
@@ -80,15 +81,25 @@ class Clients:
     """The storage clients of a process. Use them in one event loop, and close them with `aclose`.
 
     `key` is the emulator's account key, which only loopback endpoints get. Other endpoints get the app's identity: the
-    user-assigned one of `client_id`, else the system-assigned one, else the developer's login.
+    user-assigned one of `client_id`, else the system-assigned one, else the developer's login. The endpoints in `partners`
+    are in other tenants and get the app registration that trusts this identity.
     """
 
-    def __init__(self, key: str | None, times: Times, user_agent: str, client_id: str | None = None) -> None:
+    def __init__(
+        self,
+        key: str | None,
+        times: Times,
+        user_agent: str,
+        client_id: str | None = None,
+        partners: Mapping[str, Partner] | None = None,
+    ) -> None:
         self.times = times
         self._key = key
         self._user_agent = user_agent
         self._client_id = client_id
+        self._partners = partners or {}
         self._identity: AsyncTokenCredential | None = None
+        self._exchanges: dict[tuple[Partner, Cloud], PartnerCredential] = {}
         self._sessions: dict[Use, aiohttp.ClientSession] = {}
         self._services: dict[tuple[str, Use], BlobServiceClient] = {}
         self._requests: dict[tuple[str, Use], Requests] = {}
@@ -96,12 +107,15 @@ class Clients:
         self._hierarchical: dict[str, bool] = {}
 
     async def aclose(self) -> None:
-        """Close every connection, including the identity's."""
+        """Close every connection, including those of the credentials."""
         for session in self._sessions.values():
             await session.close()
+        for exchange in self._exchanges.values():
+            await exchange.close()
         if self._identity is not None:
             await self._identity.close()
-        self._sessions, self._services, self._requests, self._queues, self._identity = {}, {}, {}, {}, None
+        self._sessions, self._services, self._requests, self._queues = {}, {}, {}, {}
+        self._exchanges, self._identity = {}, None
 
     def request_scope(self, request: Request, seconds: float | None = None) -> AbstractAsyncContextManager[None]:
         """Limit the enclosed requests to the protocol's timeout, and translate their errors to those of `rules.errors`."""
@@ -237,7 +251,12 @@ class Clients:
         if key is not None:
             return {"account_name": Place(endpoint, "").account, "account_key": key}
         self._identity = self._identity or DefaultAzureCredential(managed_identity_client_id=self._client_id)
-        return self._identity
+        if endpoint not in self._partners:
+            return self._identity
+        partner, cloud = self._partners[endpoint], cloud_of(endpoint)
+        if (partner, cloud) not in self._exchanges:
+            self._exchanges[partner, cloud] = PartnerCredential(partner, cloud, self._identity)
+        return self._exchanges[partner, cloud]
 
     def _signing(self, endpoint: str, service: BlobServiceClient) -> Any:
         """Return the policy that signs requests. The SDK shows only the one of an account key."""

@@ -8,6 +8,7 @@ most 409s are permanent refusals, which a retry does not remove.
 from enum import StrEnum
 from http import HTTPStatus
 
+from adapters.credentials import NO_ASSERTION
 from rules.errors import CANNOT_VERIFY_SOURCE, LookAgain, Permanent, Reason, Rejected, Retryable, StorageError
 
 
@@ -24,6 +25,21 @@ class Meaning(StrEnum):
 
     BUSY = "the service is busy or failed"
     REFUSED = "the app's access is refused"
+    NO_ROLE = "the app has no role that allows this on the container"
+    FIREWALL = "the account's firewall does not let the app in"
+    COPY_REFUSED = "the account's allowedCopyScope or firewall does not let this copy in (docs/partners.md)"
+    WRONG_TENANT = "the account does not accept the app's token: check in which tenant it is, and the route's `tenant`"
+    NO_TENANT = "the route's `tenant` does not exist in this cloud"
+    NO_PRINCIPAL = (
+        "the route's `tenant` has no active service principal of the app registration: check SHARING_CLIENT_ID, and have the "
+        "partner run `az ad sp create --id <SHARING_CLIENT_ID>`"
+    )
+    FEDERATION = (
+        "the app registration does not trust the app's identity: compare issuer, subject and audience of its federated "
+        "credential, and register it in the tenant of the identity (docs/partners.md)"
+    )
+    NO_ASSERTION = "the app's managed identity gave no token for the exchange: give the app a user-assigned identity"
+    EXCHANGE_REFUSED = "Entra ID gave no token for the route's `tenant`; the log has its message (docs/partners.md)"
     UNAVAILABLE = "the account, container or queue is not available"
     NO_CONTAINER = "the container or queue does not exist"
     NO_BLOB = "the blob does not exist"
@@ -53,19 +69,17 @@ CODES: dict[Meaning, tuple[str, ...]] = {
     ),
     Meaning.REFUSED: (
         "AuthenticationFailed",
-        "AuthorizationFailure",
-        "AuthorizationPermissionMismatch",
         "AuthorizationProtocolMismatch",
         "AuthorizationResourceTypeMismatch",
         "AuthorizationServiceMismatch",
-        "AuthorizationSourceIPMismatch",
-        "InsufficientAccountPermissions",
-        "InvalidAuthenticationInfo",
         "KeyBasedAuthenticationNotPermitted",
         "NoAuthenticationInformation",
         "PublicAccessNotPermitted",
         "UnauthorizedBlobOverwrite",
     ),
+    Meaning.NO_ROLE: ("AuthorizationPermissionMismatch", "InsufficientAccountPermissions"),
+    Meaning.FIREWALL: ("AuthorizationFailure", "AuthorizationSourceIPMismatch"),
+    Meaning.WRONG_TENANT: ("InvalidAuthenticationInfo",),
     Meaning.UNAVAILABLE: (
         "AccountBeingCreated",
         "AccountIsDisabled",
@@ -161,6 +175,22 @@ CODES: dict[Meaning, tuple[str, ...]] = {
     ),
     Meaning.SOURCE_NOT_VERIFIED: (CANNOT_VERIFY_SOURCE,),
 }
+# Entra ID's answers to the exchange of a token for a partner's tenant (https://learn.microsoft.com/entra/identity-platform/
+# reference-error-codes). Any other number is EXCHANGE_REFUSED.
+ENTRA_CODES: dict[str, Meaning] = {
+    NO_ASSERTION: Meaning.NO_ASSERTION,
+    "AADSTS90002": Meaning.NO_TENANT,
+    "AADSTS700016": Meaning.NO_PRINCIPAL,  # the application is not found in the tenant
+    "AADSTS7000112": Meaning.NO_PRINCIPAL,  # it is disabled there
+    "AADSTS7000229": Meaning.NO_PRINCIPAL,  # its service principal is missing
+    "AADSTS70021": Meaning.FEDERATION,  # an older number of the next three
+    "AADSTS700211": Meaning.FEDERATION,  # issuer
+    "AADSTS700212": Meaning.FEDERATION,  # audience
+    "AADSTS700213": Meaning.FEDERATION,  # subject
+    "AADSTS7002138": Meaning.FEDERATION,  # subject in another case
+    "AADSTS700226": Meaning.FEDERATION,  # the assertion is not of a managed identity
+    "AADSTS700236": Meaning.FEDERATION,  # the registration is not in the identity's tenant
+}
 STATUSES: dict[int, Meaning] = {
     HTTPStatus.UNAUTHORIZED: Meaning.REFUSED,
     HTTPStatus.FORBIDDEN: Meaning.REFUSED,
@@ -175,12 +205,26 @@ MEANINGS: dict[str, Meaning] = {code: meaning for meaning, codes in CODES.items(
 
 Verdict = tuple[type[StorageError], Reason]
 
-# Role assignments take minutes to propagate and an outage ends, so REFUSED and UNAVAILABLE are retryable. Permanent means
+# The app gets no access. New roles, service principals and firewall rules take minutes to become effective.
+ACCESS = (
+    Meaning.REFUSED,
+    Meaning.NO_ROLE,
+    Meaning.FIREWALL,
+    Meaning.COPY_REFUSED,
+    Meaning.WRONG_TENANT,
+    Meaning.NO_TENANT,
+    Meaning.NO_PRINCIPAL,
+    Meaning.FEDERATION,
+    Meaning.NO_ASSERTION,
+    Meaning.EXCHANGE_REFUSED,
+)
+
+# An outage ends too, so ACCESS and UNAVAILABLE are retryable. Permanent means
 # that an operator or owner must change something first. An error of the state account is never caused by one blob.
 VERDICTS: dict[Side, dict[Meaning, Verdict]] = {
     Side.SOURCE: {
         Meaning.BUSY: (Retryable, Reason.THROTTLED),
-        Meaning.REFUSED: (Retryable, Reason.SOURCE_UNREADABLE),
+        **dict.fromkeys(ACCESS, (Retryable, Reason.SOURCE_UNREADABLE)),
         Meaning.UNAVAILABLE: (Retryable, Reason.SOURCE_UNREADABLE),
         Meaning.NO_CONTAINER: (Retryable, Reason.SOURCE_UNREADABLE),
         Meaning.NO_BLOB: (Retryable, Reason.SOURCE_UNREADABLE),
@@ -202,7 +246,7 @@ VERDICTS: dict[Side, dict[Meaning, Verdict]] = {
     # LookAgain and Rejected apply to acts only. For a read the error is Retryable with this reason.
     Side.TARGET: {
         Meaning.BUSY: (Retryable, Reason.THROTTLED),
-        Meaning.REFUSED: (Retryable, Reason.TARGET_UNWRITABLE),
+        **dict.fromkeys(ACCESS, (Retryable, Reason.TARGET_UNWRITABLE)),
         Meaning.UNAVAILABLE: (Retryable, Reason.TARGET_UNWRITABLE),
         Meaning.NO_CONTAINER: (Permanent, Reason.TARGET_UNWRITABLE),
         Meaning.NO_BLOB: (LookAgain, Reason.TARGET_CONFLICT),

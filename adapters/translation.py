@@ -14,7 +14,8 @@ from http import HTTPStatus
 import aiohttp
 from azure.core.exceptions import AzureError, ClientAuthenticationError
 
-from adapters.codes import SOURCE_CODE_TEXTS, VERDICTS, Meaning, Side, meaning_of
+from adapters.codes import ENTRA_CODES, SOURCE_CODE_TEXTS, VERDICTS, Meaning, Side, meaning_of
+from adapters.credentials import PartnerRefused
 from rules.errors import Failure, LookAgain, Reason, Rejected, Retryable, StorageError
 
 # The response to a HEAD has no body, so only this header shows the error code.
@@ -51,6 +52,8 @@ TARGET_COPY = Request("target.copy", Side.TARGET, act=True)
 TARGET_STAGED = Request("target.staged", Side.TARGET)
 TARGET_STAGE = Request("target.stage", Side.TARGET, act=True, repeatable=True, blocks=True)
 TARGET_COMMIT = Request("target.commit", Side.TARGET, act=True, blocks=True)
+# The requests that a target's allowedCopyScope may refuse.
+COPIES = frozenset({TARGET_COPY, TARGET_STAGE})
 TARGET_ABORT = Request("target.abort", Side.TARGET, act=True)
 TARGET_CLEAR = Request("target.clear", Side.TARGET, act=True)
 TARGET_DELETE = Request("target.delete", Side.TARGET, act=True)
@@ -79,6 +82,8 @@ def translate_error(error: Exception, request: Request) -> StorageError:
     """Translate an error of the SDK to one of `rules.errors`, whose class decides whether and how the caller retries."""
     response = getattr(error, "response", None)
     status, code = getattr(response, "status_code", 0), code_of(error)
+    if isinstance(error, PartnerRefused):
+        return error_for(request, ENTRA_CODES.get(error.code, Meaning.EXCHANGE_REFUSED), code=error.code)
     if isinstance(error, ClientAuthenticationError) and not code:
         return error_for(request, Meaning.REFUSED)  # the identity got no token: no request reached storage
     if status < HTTPStatus.BAD_REQUEST:
@@ -126,6 +131,8 @@ def error_for_no_answer(request: Request) -> StorageError:
 
 def error_for(request: Request, meaning: Meaning, status: int = 0, code: str = "", source: str = "") -> StorageError:
     """Return the error that `VERDICTS` lists. Its detail shows the status, the code, the meaning and the source's response."""
+    if meaning is Meaning.FIREWALL and request in COPIES:
+        meaning = Meaning.COPY_REFUSED  # the target was read before, so it is probably not the firewall
     kind, reason = VERDICTS[request.side][meaning]
     answer = f"{status or ''} {code}".strip()
     detail = (f"{answer}: {meaning}" if answer else meaning.value) + (f" ({source})" if source else "")

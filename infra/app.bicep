@@ -22,8 +22,8 @@ param insightsConnection string
 @description('The value of the setting ROUTES.')
 param routes string
 
-@description('More settings for the durable backend.')
-param backend object
+@description('More settings: for the scheduler, and for targets in other tenants.')
+param more object
 
 param memory int
 param maximumInstances int
@@ -81,7 +81,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
       APPLICATIONINSIGHTS_CONNECTION_STRING: insightsConnection
       APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
       ROUTES: routes
-      ...backend
+      ...more
     }
   }
 

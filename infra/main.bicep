@@ -33,6 +33,9 @@ param principalType ('User' | 'ServicePrincipal' | 'Group') = 'User'
 @description('Assign roles to the principal who deploys: write and delete blobs at both ends of the routes, and read dead letters.')
 param testerAccess bool = true
 
+@description('The client id of the app registration that writes to targets in other tenants. See docs/partners.md.')
+param sharingClientId string = ''
+
 @description('Copy index tags. This requires Storage Blob Data Owner for the app at both ends.')
 param carryTags bool = false
 
@@ -91,12 +94,27 @@ var sourceAccount = ownAccounts[0]
 var targetAccount = ownAccounts[1]
 var stateAccount = ownAccounts[2]
 var eventsAccount = ownAccounts[3]
-var sources = map(routes, each => placeOf(each.source, sourceAccount))
-var targets = map(routes, each => placeOf(each.target, targetAccount))
+var sources = map(
+  routes,
+  each =>
+    contains(each.source, 'tenant')
+      ? fail('Route ${each.name}: a source must be in the tenant of the deployment. Remove its tenant.')
+      : placeOf(each.source, sourceAccount)
+)
+var targets = map(
+  routes,
+  each =>
+    contains(each.target, 'tenant') && (!contains(each.target, 'account') || empty(sharingClientId))
+      ? fail('Route ${each.name}: a target in another tenant needs its account, and the parameter sharingClientId.')
+      : placeOf(each.target, targetAccount)
+)
+// In another tenant, the template can neither assign roles nor create a private endpoint.
+var homeTargets = filter(targets, place => empty(place.tenant))
+var hasPartners = length(homeTargets) < length(targets)
 var sourceAccounts = union([], map(sources, place => accountOf(place)))
-var targetAccounts = union([], map(targets, place => accountOf(place)))
+var targetAccounts = union([], map(homeTargets, place => accountOf(place)))
 var ownSources = filter(sources, place => place.account == sourceAccount.name)
-var ownTargets = filter(targets, place => place.account == targetAccount.name)
+var ownTargets = filter(homeTargets, place => place.account == targetAccount.name)
 
 // A place inside another one shares its event subscription.
 var subscribed = filter(
@@ -252,7 +270,7 @@ module roles 'roles.bicep' = {
     tester: testerAccess && !empty(principalId) ? { id: principalId, type: principalType } : null
     sourceAccounts: sourceAccounts
     sourceContainers: union([], map(sources, place => containerOf(place)))
-    targetContainers: union([], map(targets, place => containerOf(place)))
+    targetContainers: union([], map(homeTargets, place => containerOf(place)))
     state: stateAccount
     events: eventsAccount
     deadLetterContainer: deadLetters
@@ -296,12 +314,15 @@ module app 'app.bicep' = {
     subnetId: vnetEnabled ? network!.outputs.appSubnetId : ''
     insightsConnection: monitor.outputs.insightsConnection
     routes: string(appRoutes)
-    // infra/hooks/prepackage.py also names the scheduler in host.json, because the scale controller reads no app settings.
-    backend: useScheduler
-      ? {
-          DURABLE_TASK_SCHEDULER: 'Endpoint=${scheduler!.outputs.endpoint};Authentication=ManagedIdentity;ClientID=${identity.outputs.clientId}'
-        }
-      : {}
+    more: {
+      // infra/hooks/prepackage.py also names the scheduler in host.json, because the scale controller reads no app settings.
+      ...(useScheduler
+        ? {
+            DURABLE_TASK_SCHEDULER: 'Endpoint=${scheduler!.outputs.endpoint};Authentication=ManagedIdentity;ClientID=${identity.outputs.clientId}'
+          }
+        : {})
+      ...(hasPartners ? { SHARING_CLIENT_ID: sharingClientId } : {})
+    }
     memory: instanceMemory
     maximumInstances: maximumInstances
     alwaysReady: alwaysReady
@@ -331,12 +352,14 @@ module workbook 'workbook.bicep' = {
   }
 }
 
-// The value of ROUTES: both ends as URLs, all other fields unchanged.
+// The value of ROUTES: both ends as URLs, a target in another tenant with it, all other fields unchanged.
 var appRoutes = [
   for (each, index) in routes: {
     ...each
     source: urlOf(sources[index], environment().suffixes.storage)
-    target: urlOf(targets[index], environment().suffixes.storage)
+    target: empty(targets[index].tenant)
+      ? urlOf(targets[index], environment().suffixes.storage)
+      : { url: urlOf(targets[index], environment().suffixes.storage), tenant: targets[index].tenant }
   }
 ]
 

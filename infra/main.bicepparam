@@ -8,7 +8,8 @@ param principalId = readEnvironmentVariable('AZURE_PRINCIPAL_ID', '')
 param principalType = readEnvironmentVariable('AZURE_PRINCIPAL_TYPE', 'User')
 
 // A JSON list with an element for each target. Source and target name their account if it exists already:
-// {"account": "mysource", "resourceGroup": "rg-data", "container": "invoices", "prefix": "2026/"}.
+// {"account": "mysource", "resourceGroup": "rg-data", "container": "invoices", "prefix": "2026/"}. A target in another tenant
+// also names that: {"account": "partner", "container": "inbox", "tenant": "66666666-6666-6666-6666-666666666666"}.
 param routes = json(readEnvironmentVariable(
   'SHARING_ROUTES',
   '[{"name": "default", "source": {"container": "source"}, "target": {"container": "target"}}]'
@@ -18,6 +19,7 @@ param vnetEnabled = bool(readEnvironmentVariable('VNET_ENABLED', 'true'))
 param privateEndpoints = bool(readEnvironmentVariable('PRIVATE_ENDPOINTS', 'false'))
 param clientIp = readEnvironmentVariable('CLIENT_IP', '')
 param testerAccess = bool(readEnvironmentVariable('TESTER_ACCESS', 'true'))
+param sharingClientId = readEnvironmentVariable('SHARING_CLIENT_ID', '')
 param carryTags = bool(readEnvironmentVariable('CARRY_TAGS', 'false'))
 param durableBackend = readEnvironmentVariable('DURABLE_BACKEND', 'storage')
 param schedulerSku = readEnvironmentVariable('SCHEDULER_SKU', 'Consumption')

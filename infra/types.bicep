@@ -7,7 +7,7 @@ type end = {
   @description('The name of an existing account.')
   account: string?
 
-  @description('The subscription of the existing account, if it differs. It must be in the same tenant.')
+  @description('The subscription of the existing account, if it differs.')
   subscription: string?
 
   @description('The resource group of the existing account, if it is not the one that this template creates.')
@@ -23,6 +23,9 @@ type end = {
 
   @description('The prefix of blob names, not encoded. A folder ends with a slash.')
   prefix: string?
+
+  @description('The id of the tenant of an existing target account, if it differs. The template assigns nothing there. See docs/partners.md.')
+  tenant: string?
 }
 
 @export()
@@ -49,6 +52,9 @@ type place = {
   topic: string
   container: string
   prefix: string
+
+  @description('The tenant; empty: that of the deployment.')
+  tenant: string
 }
 
 @export()
@@ -80,6 +86,7 @@ func placeOf(given end, created account) place => {
   topic: given.?topic ?? created.topic
   container: given.container
   prefix: given.?prefix ?? ''
+  tenant: given.?tenant ?? ''
 }
 
 func encoded(text string) string => replace(uriComponent(text), '%2F', '/')

@@ -38,8 +38,8 @@ HINTS: dict[Reason, str] = {
     Reason.SOURCE_ARCHIVED: "The source blob is in the archive tier. Rehydrate it to the hot, cool or cold tier, then replay.",
     Reason.UNSUPPORTED_BLOB: "The blob cannot be copied as it is; the detail says why. Set the route's engine to auto, or have the blob's owner "
     "rewrite it with shorter metadata in ASCII and without a customer-provided encryption key; then replay.",
-    Reason.TARGET_UNWRITABLE: "Check that the target container exists, that the app's identity has Storage Blob Data Contributor on it, "
-    "that its account offers the route's `tier`, and that no immutability policy or archive tier protects the blob; then replay.",
+    Reason.TARGET_UNWRITABLE: "Check that the target container exists, that the app's identity has Storage Blob Data Contributor on it "
+    "(in another tenant the app registration, see docs/partners.md), that its account offers the route's `tier`, and that no immutability policy or archive tier protects the blob; then replay.",
     Reason.TARGET_CONFLICT: "The target blob is leased, is being written by another client, has an unfinished upload or is of another blob type. "
     "Break the lease, stop the writer or delete the blob; then replay.",
     Reason.THROTTLED: "The storage service throttled or failed the requests for too long. Check its health and limits, then replay.",

@@ -12,6 +12,11 @@ from rules.errors import StorageError
 FRESH_SECONDS = 10.0
 # No blob has this name. A request for it needs the same container and permission as sharing.
 NO_BLOB = "health-check"
+OWN_FIX = "Check that the container exists and that the app has Storage Blob Data Contributor on it."
+PARTNER_FIX = (
+    "Check that the container exists, and that its owner has run both commands of docs/partners.md: `az ad sp create`, and "
+    "`az role assignment create` for Storage Blob Data Contributor on the container."
+)
 Check = tuple[str, str, Awaitable[Any]]
 
 
@@ -75,7 +80,7 @@ def _route_checks(ports: Ports) -> list[Check]:
             ),
             (
                 f"target of route {route.name}",
-                "Check that the container exists and that the app has Storage Blob Data Contributor on it.",
+                PARTNER_FIX if route.tenant else OWN_FIX,
                 ports.target.head(target),
             ),
         ]

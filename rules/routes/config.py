@@ -19,6 +19,7 @@ HOST = re.compile(
 ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 # A URL's user, query and fragment.
 USER_OR_QUERY = re.compile(r"(?<=//)[^/?#]*@|[?#].*", re.DOTALL)
+GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 DURATION = re.compile(r"P(?=.)(?:(\d{1,4})D)?(?:T(?=.)(?:(\d{1,4})H)?(?:(\d{1,6})M)?(?:(\d{1,8})S)?)?")
 TIERS = ("Hot", "Cool", "Cold")
 FIELDS: dict[str, str] = {
@@ -26,7 +27,8 @@ FIELDS: dict[str, str] = {
     "source": "`https://<account>.blob.core.windows.net/<container>/<prefix>`, without SAS, user, port or fragment. Names begin "
     "with the prefix, so end a folder with `/`. A `dfs` host is replaced by its `blob` host. Required.",
     "target": "As `source`; its prefix replaces that of the source. The prefix belongs to the route: a blob without a receipt is "
-    "overwritten. Required.",
+    "overwritten. Required. For an account in another Entra tenant it is an object: "
+    '`{"url": "https://…", "tenant": "<the tenant\'s GUID>"}`; see [partners.md](partners.md).',
     "suffix": "Only names with this ending. Default: all names.",
     "engine": "`auto`, `sync`, `async` or `blocks`. Default: `auto`.",
     "deadline": "The longest duration of a transfer: an ISO 8601 duration of days, hours, minutes and seconds, `PT1M` to `P6D`. "
@@ -73,6 +75,7 @@ def _parse_route(item: Any, number: int) -> Route:
         raise InvalidRoute(
             f"route {number} has the unknown field {_redact(unknown[0])}; use only {', '.join(sorted(FIELDS))}"
         )
+    item, tenant = _split_target(item, number)
     texts = {key: _check_text(item[key], key, number) for key in item}
     name = texts.get("name", "")
     if not NAME.fullmatch(name):
@@ -89,12 +92,39 @@ def _parse_route(item: Any, number: int) -> Route:
             deadline=parse_duration(texts, "deadline", *DEADLINE_RANGE),
             tier=_check_tier(texts["tier"]) if "tier" in texts else None,
             reconcile=parse_duration(texts, "reconcile", *INTERVALS),
+            tenant=None if tenant is None else _parse_tenant(tenant, texts["target"]),
         )
     except InvalidRoute as error:
         raise InvalidRoute(f"route {name!r}: {error}") from None
 
 
+def _split_target(item: dict[str, Any], number: int) -> tuple[dict[str, Any], str | None]:
+    """Return a route with the target's URL as its target, and the target's tenant."""
+    target = item.get("target")
+    if not isinstance(target, dict):
+        return item, None
+    if set(target) != {"url", "tenant"} or not all(isinstance(value, str) for value in target.values()):
+        raise InvalidRoute(f'route {number}: `target` must be a URL, or {{"url": "https://...", "tenant": "<GUID>"}}')
+    return {**item, "target": target["url"]}, target["tenant"]
+
+
+def _parse_tenant(text: str, url: str) -> str:
+    if not GUID.fullmatch(text.lower()):
+        raise InvalidRoute(
+            f"the tenant {_redact(text)} is not a GUID. The owner of the target finds it with "
+            "`az account show --query tenantId`; a domain name is not accepted"
+        )
+    if is_loopback(urlsplit(url).hostname or ""):
+        raise InvalidRoute(f"{_redact(url)} is an emulator, which has no tenant; use the URL alone as `target`")
+    return text.lower()
+
+
 def _check_text(value: Any, key: str, number: int) -> str:
+    if key == "source" and isinstance(value, dict):
+        raise InvalidRoute(
+            f"route {number}: `source` must be a URL without a tenant. A source must be in the app's own tenant: Event Grid "
+            "delivers no events to another one, and a reconcile does not read there either. Deploy the app in that tenant"
+        )
     if not isinstance(value, str):
         raise InvalidRoute(f"route {number}: `{key}` must be a string")
     return value
@@ -193,7 +223,26 @@ def _redact(text: str) -> str:
     return repr(text_without_secrets(USER_OR_QUERY.sub("", text))[:100])
 
 
+def _check_tenants(routes: tuple[Route, ...]) -> None:
+    """Check that each account is in one tenant: the credential is chosen by account. Sources are in the app's own."""
+    tenants: dict[str, tuple[str | None, str]] = {}
+    for route in routes:
+        tenant, name = tenants.setdefault(route.target.account, (route.tenant, route.name))
+        if tenant != route.tenant:
+            raise InvalidRoute(
+                f"the targets of {name!r} and {route.name!r} are in one account; give both the same tenant"
+            )
+    for route in routes:
+        tenant, name = tenants.get(route.source.account, (None, ""))
+        if tenant is not None:
+            raise InvalidRoute(
+                f"the source of {route.name!r} is in the account to which {name!r} gives another tenant. A source must be in "
+                "the app's own tenant: Event Grid delivers no events to another one, and a reconcile does not read there either"
+            )
+
+
 def _check_combination(routes: tuple[Route, ...]) -> None:
+    _check_tenants(routes)
     for number, route in enumerate(routes):
         for other in routes[:number]:
             if route.name == other.name:

@@ -74,6 +74,8 @@ class Route:
     deadline: timedelta | None = None
     tier: str | None = None
     reconcile: timedelta | None = None
+    # The Entra tenant of the target's account, if it is not the app's own. Not a part of `Place`: a transfer does not store it.
+    tenant: str | None = None
 
     def starts_in(self, account: str, container: str) -> bool:
         """Whether the source is in this container."""

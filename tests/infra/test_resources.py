@@ -1,6 +1,7 @@
 """Every check passes for every scenario, and each parameter has its effect."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -8,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from rules.routes import config
+from tests.infra import snapshots
 from tests.infra.checks import CHECKS
-from tests.infra.snapshots import INFRA, NAMES, SUBSCRIPTION, Snapshot, SnapshotOf
+from tests.infra.snapshots import INFRA, NAMES, SUBSCRIPTION, Snapshot, SnapshotOf, strings
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -115,6 +117,59 @@ def test_a_route_keeps_its_fields_and_its_prefix(snapshot: SnapshotOf) -> None:
     reports = read["reports"]
     assert (reports.source.prefix, reports.suffix, reports.engine) == ("reports/", ".csv", "sync")
     assert (str(reports.deadline), str(reports.reconcile)) == ("6:00:00", "1 day, 0:00:00")
+
+
+PARTNER = ("66666666-6666-6666-6666-666666666666", "77777777-7777-7777-7777-777777777777", "fabrikamdata")
+
+
+def test_nothing_but_two_settings_and_an_output_names_another_tenant(snapshot: SnapshotOf) -> None:
+    """No role, no account and no private endpoint: the template cannot write there."""
+    deployment = snapshot("partners")
+    named = {
+        (resource["type"], path)
+        for resource in deployment.resources
+        for path, text in strings(resource)
+        if any(word in text for word in PARTNER)
+    }
+    settings = ("SHARING_CLIENT_ID", "ROUTES")
+    assert named == {("Microsoft.Web/sites/config", f".properties.{name}") for name in settings}
+    assert [name for name, value in deployment.outputs.items() if PARTNER[0] in str(value)] == ["ROUTES"]
+    read = {route.name: route for route in config.read(deployment.settings["ROUTES"])}
+    assert [read[name].tenant for name in ("default", "partner", "second")] == [None, PARTNER[0], PARTNER[0]]
+    assert (read["partner"].target.prefix, read["partner"].tier) == ("from us/", "Cool")
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "partners"])
+def test_without_another_tenant_there_is_no_trace_of_the_feature(name: str, snapshot: SnapshotOf) -> None:
+    deployment = snapshot(name)
+    assert "SHARING_CLIENT_ID" not in deployment.settings
+    assert "tenant" not in deployment.settings["ROUTES"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("param sharingClientId", "// ", "and the parameter sharingClientId"),
+        (
+            "target: { account: 'fabrikamdata', container: 'second'",
+            "target: { container: 'second'",
+            "needs its account",
+        ),
+        ("source: { container: 'source' }", "source: { container: 'source', tenant: 'x' }", "Remove its tenant."),
+    ],
+)
+def test_a_deployment_that_cannot_work_in_another_tenant_fails(  # noqa: PLR0917  # the fixtures
+    old: str, new: str, message: str, bicep: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenarios = tmp_path / "scenarios"
+    shutil.copytree(snapshots.SCENARIOS, scenarios)
+    path = scenarios / "partners.bicepparam"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    monkeypatch.setattr(snapshots, "SCENARIOS", scenarios)
+    with pytest.raises(AssertionError, match=message):
+        snapshots.take(bicep, "partners", tmp_path / "taken")
 
 
 def test_no_network_is_created_if_disabled(snapshot: SnapshotOf) -> None:

@@ -147,6 +147,15 @@ def test_roles_on_accounts_of_other_subscriptions_are_there(snapshot: SnapshotOf
     assert roles(snapshot("elsewhere")) == OWN_ACCOUNTS | shared | topics
 
 
+def test_a_target_in_another_tenant_gets_no_role(snapshot: SnapshotOf) -> None:
+    containers = ("rg-demo/stsource/source", "rg-demo/sttarget/target")
+    owned = {("app", "Blob Data Owner", container) for container in containers}
+    delegator = {("app", "Blob Delegator", "rg-demo/stsource")}
+    assert roles(snapshot("partners")) == OWN_ACCOUNTS | owned | delegator | roles_of_topic(
+        "evgt-stsource"
+    ) | roles_of_tester(*containers)
+
+
 def test_a_role_in_another_subscription_is_found(snapshot: SnapshotOf) -> None:
     """The same names in the deployment's subscription are another scope."""
     deployment = snapshot("elsewhere").copy()

@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 import settings
 from tests.infra.snapshots import ENVIRONMENT, INFRA, PARAMETER_VARIABLE, SUBSCRIPTION, Snapshot, SnapshotOf
 
@@ -12,6 +14,7 @@ NOT_SET = {
     "AzureWebJobsStorage__queueServiceUri": "derived from the account name",
     "EVENTS": "only for the emulator",
     "EVENTS__accountName": "the endpoints are set, which are known to work for a trigger",
+    "SHARING_CLIENT_ID": "only for a target in another tenant",
     "WINDOW_SECONDS": "the default is right on Azure",
     "SIZE_UNIT_BYTES": "the default is right on Azure",
 }
@@ -40,6 +43,12 @@ def test_the_scheduler_adds_one_setting(snapshot: SnapshotOf) -> None:
     )
 
 
+def test_a_target_in_another_tenant_adds_one_setting(snapshot: SnapshotOf) -> None:
+    home, partners = snapshot("default").settings, snapshot("partners").settings
+    assert set(partners) - set(home) == {"SHARING_CLIENT_ID"}
+    assert partners["SHARING_CLIENT_ID"] == "77777777-7777-7777-7777-777777777777"
+
+
 def endpoints(snapshot: Snapshot) -> dict[str, str]:
     """The endpoints of the events account at run time. Asserts that each setting refers to the right one."""
     account = snapshot.account("events")
@@ -52,8 +61,9 @@ def endpoints(snapshot: Snapshot) -> dict[str, str]:
     return found
 
 
-def test_the_app_can_parse_its_settings(snapshot: SnapshotOf) -> None:
-    deployment = snapshot("targets")
+@pytest.mark.parametrize(("name", "routes"), [("targets", 5), ("partners", 3)])
+def test_the_app_can_parse_its_settings(name: str, routes: int, snapshot: SnapshotOf) -> None:
+    deployment = snapshot(name)
     values = deployment.settings | endpoints(deployment)
     values |= {
         f"{connection}__clientId": "55555555-5555-5555-5555-555555555555" for connection in settings.OWN_ACCOUNTS
@@ -63,7 +73,7 @@ def test_the_app_can_parse_its_settings(snapshot: SnapshotOf) -> None:
     assert read.events.queues == f"https://{deployment.account('events')['name']}.queue.core.windows.net"
     assert read.events.blobs == f"https://{deployment.account('events')['name']}.blob.core.windows.net"
     assert (read.client_id, read.key) == ("55555555-5555-5555-5555-555555555555", None)
-    assert len(read.routes) == 5
+    assert len(read.routes) == routes
 
 
 def test_host_and_app_use_the_same_identity(snapshot: SnapshotOf) -> None:

@@ -290,3 +290,35 @@ def test_a_user_assigned_identity_is_selected_by_its_client_id() -> None:
     assert from_env(on_azure(**named)).client_id == client_id
     assert from_env(on_azure(**dict.fromkeys(named, ""))).client_id is None
     assert from_env(ON_AZURE).client_id is None
+
+
+ABROAD = {**ROUTE, "target": {"url": ROUTE["target"], "tenant": "11111111-2222-3333-4444-555555555555"}}
+REGISTRATION = "AAAAAAAA-2222-3333-4444-555555555555"
+
+
+def abroad(**changed: str | None) -> dict[str, str]:
+    """The environment on Azure with a target in another tenant."""
+    named = dict.fromkeys(("AzureWebJobsStorage__clientId", "EVENTS__clientId"), "an-id")
+    return on_azure(**{"ROUTES": json.dumps([ABROAD]), "SHARING_CLIENT_ID": REGISTRATION, **named, **changed})
+
+
+def test_a_target_in_another_tenant_needs_an_app_registration() -> None:
+    settings = from_env(abroad())
+    assert (settings.sharing_client_id, settings.client_id) == (REGISTRATION.lower(), "an-id")
+    for missing in (None, ""):
+        message = start_error(abroad(SHARING_CLIENT_ID=missing))
+        assert message.startswith("The setting SHARING_CLIENT_ID is not set: the target of the route 'default' is in")
+        assert "Fix: Set it to the `appId` of a multi-tenant app registration" in message
+
+
+def test_a_target_in_another_tenant_needs_a_user_assigned_identity() -> None:
+    message = start_error(abroad(AzureWebJobsStorage__clientId=None, EVENTS__clientId=None))
+    assert message.startswith("The setting AzureWebJobsStorage__clientId is not set: ")
+    assert "Fix: Give the app a user-assigned identity" in message
+
+
+def test_the_app_registration_is_a_guid_and_unused_without_another_tenant() -> None:
+    for environment in (abroad(SHARING_CLIENT_ID="contoso"), on_azure(SHARING_CLIENT_ID="contoso")):
+        message = start_error(environment)
+        assert message.startswith("The setting SHARING_CLIENT_ID is 'contoso': not a GUID. Fix: ")
+    assert from_env(on_azure(SHARING_CLIENT_ID=REGISTRATION)).sharing_client_id is None

@@ -66,6 +66,13 @@ def test_values_of_azd() -> None:
     assert known.routes[1].source == Blob("https://a.blob.core.windows.net", "source", "in here/")
 
 
+def test_a_route_to_another_tenant_is_not_tested() -> None:
+    """The person who tests has no role there."""
+    routes = json.loads(ROUTES)
+    routes[1]["target"] = {"url": routes[1]["target"], "tenant": "11111111-2222-3333-4444-555555555555"}
+    assert [route.name for route in deployment.read_routes(json.dumps(routes))] == ["default", "on"]
+
+
 @pytest.mark.parametrize("missing", deployment.NEEDED)
 def test_a_missing_value_is_named_with_the_fix(missing: str) -> None:
     """An empty value is missing, too."""

@@ -7,14 +7,17 @@ from datetime import datetime
 
 import pytest
 
+from adapters.credentials import PartnerRefused
 from adapters.translation import (
     DEAD_LETTERS_LIST,
     EVENTS_DEPTH,
     EVENTS_UNDELIVERED,
     SOURCE_HEAD,
     SOURCE_SIGN,
+    TARGET_HEAD,
     Request,
     error_for_answer,
+    translate_error,
 )
 from operations.upkeep.health import Health
 from ports.blobs import CopySource
@@ -56,6 +59,17 @@ async def test_each_failed_check_is_named_with_its_fix(world: World, request_: R
     assert broken["name"] == name
     assert fix in broken["fix"]
     assert "AuthorizationFailure" in broken["detail"]
+
+
+async def test_a_target_in_another_tenant_has_its_own_fix(world: World) -> None:
+    """The detail names what is missing, the fix what the owner of the target has to run."""
+    ports = replace(world.ports, routes=(replace(ROUTE, tenant="11111111-2222-3333-4444-555555555555"),))
+    world.refuse(TARGET_HEAD, translate_error(PartnerRefused("AADSTS7000229"), TARGET_HEAD), times=1)
+    found = await Health().check(ports)
+    (broken,) = [check for check in found["checks"] if not check["ok"]]
+    assert broken["name"] == "target of route default"
+    assert "AADSTS7000229: the route's `tenant` has no active service principal" in broken["detail"]
+    assert "az role assignment create" in broken["fix"]
 
 
 async def test_a_missing_target_container_fails(world: World) -> None:

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rules.codec import decode, encode
 from rules.routes import config
 from rules.routes.config import InvalidRoute, can_overlap, find_loop, parse_place, read
 from rules.routes.model import EnginePreference, Place, Route
+from rules.transfers import identity
 from tests.unit.samples import SOURCE_HOST, TARGET_HOST, quick
 
 SECRET = "dG9wc2VjcmV0"
@@ -237,6 +239,78 @@ def test_a_route_may_have_a_reconcile_interval(given: str, length: timedelta) ->
 def test_a_reconcile_interval_out_of_range_is_rejected(given: str) -> None:
     with pytest.raises(InvalidRoute, match="must be between 15 minutes and 30 days"):
         config.read(text(route(reconcile=given)))
+
+
+TENANT = "11111111-2222-3333-4444-55555555aaaa"
+
+
+def abroad(target: str, tenant: Any = TENANT) -> dict[str, Any]:
+    """A target in another tenant."""
+    return {"url": url(*target.split("/", 1)), "tenant": tenant}
+
+
+def test_a_target_may_be_in_another_tenant() -> None:
+    (found,) = read(text({**route(), "target": abroad("ttt/ccc/x/", TENANT.upper())}))
+    assert found.tenant == TENANT
+    assert found.target == parse_place(url("ttt", "ccc/x/"))
+    assert read(text(route()))[0].tenant is None
+
+
+def test_a_tenant_changes_no_transfer() -> None:
+    """So a route that gets a tenant still finds its running transfers."""
+    (home,), (other,) = read(text(route())), read(text({**route(), "target": abroad("target/ccc/")}))
+    one, two = (identity.transfer(each, "name", "0x1") for each in (home, other))
+    assert encode(one) == encode(two)
+    assert decode(type(one), encode(two)) == one
+
+
+A_SHAPE = 'route 1: `target` must be a URL, or {"url": "https://...", "tenant": "<GUID>"}'
+BAD_TARGETS: dict[str, tuple[Any, str]] = {
+    "without a tenant": ({"url": url("ttt")}, A_SHAPE),
+    "without a URL": ({"tenant": TENANT}, A_SHAPE),
+    "with another field": ({**abroad("ttt/ccc"), SECRET: "x"}, A_SHAPE),
+    "with a tenant that is a number": (abroad("ttt/ccc", 7), A_SHAPE),
+    "with a domain": (abroad("ttt/ccc", "contoso.onmicrosoft.com"), "a domain name is not accepted"),
+    "with an empty tenant": (
+        abroad("ttt/ccc", ""),
+        "route 'default': the tenant '' is not a GUID. The owner of the target",
+    ),
+    "with a long tenant": (abroad("ttt/ccc", f"{TENANT}a"), "is not a GUID"),
+    "with a line break": (abroad("ttt/ccc", f"{TENANT}\n"), "is not a GUID"),
+    "with a SAS": (abroad("ttt/ccc", f"?sv=1&sig={SECRET}"), "is not a GUID"),
+    "with a SAS in the URL": ({"url": f"{url('ttt')}?sig={SECRET}", "tenant": TENANT}, NO_QUERY),
+    "on the emulator": (
+        {"url": "http://127.0.0.1:10000/ttt/ccc/", "tenant": TENANT},
+        "is an emulator, which has no tenant; use the URL alone as `target`",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TARGETS)
+def test_an_invalid_target_in_another_tenant_is_rejected_with_the_fix(case: str) -> None:
+    given, message = BAD_TARGETS[case]
+    found = refusal(text({**route(), "target": given}))
+    assert message in found
+    assert SECRET not in found
+
+
+def test_a_source_is_in_the_apps_own_tenant() -> None:
+    assert "Event Grid delivers no events to another one" in refusal(text({**route(), "source": abroad("aaa/ccc")}))
+    back = route("back", "ttt/ddd", "uuu/ccc")
+    message = refusal(text({**route("out"), "target": abroad("ttt/ccc")}, back))
+    assert message.startswith("the source of 'back' is in the account to which 'out' gives another tenant")
+
+
+@pytest.mark.parametrize("second", [url("ttt", "ddd/"), abroad("ttt/ddd/", TENANT.replace("1", "9"))])
+def test_two_targets_in_one_account_have_one_tenant(second: Any) -> None:
+    """The credential is chosen by account, whose name is unique among all endpoints."""
+    first = {**route("one"), "target": abroad("ttt/ccc/")}
+    other = {**route("two"), "target": second}
+    for items in ((first, other), (other, first)):
+        assert "are in one account; give both the same tenant" in refusal(text(*items))
+    zone = {**abroad("ttt/ddd/"), "url": "https://ttt.z01.blob.storage.azure.net/ddd/"}
+    assert len(read(text(first, {**other, "target": abroad("ttt/ddd/")}))) == 2
+    assert len(read(text(first, {**other, "target": zone}))) == 2
 
 
 def made(name: str, source: str, target: str, suffix: str = "") -> Route:
