@@ -37,6 +37,10 @@ type route = {
   deadline: string?
   tier: ('Hot' | 'Cool' | 'Cold')?
   reconcile: string?
+  exclude: string[]?
+  empty: ('skip' | 'share')?
+  min_size: int?
+  max_size: int?
 }
 
 @export()

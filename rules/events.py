@@ -14,6 +14,7 @@ from urllib.parse import unquote
 from rules.codec import plain_body, stamp
 from rules.errors import Reason
 from rules.routes import names
+from rules.routes.filters import FILTERED
 from rules.routes.model import Blob, Route
 from rules.transfers import identity
 from rules.transfers.model import Transfer
@@ -38,7 +39,7 @@ ETAG = re.compile(r"[0-9A-Za-z_-]{1,128}")
 class BlobCreated:
     """A BlobCreated event. `etag` has no quotes. `url` is only compared, never fetched.
 
-    `damaged`: neither the subject nor the URL has the whole name.
+    `damaged`: neither the subject nor the URL has the whole name. `size`: None if the event does not tell it.
     """
 
     account: str
@@ -47,6 +48,7 @@ class BlobCreated:
     etag: str
     url: str
     damaged: bool = False
+    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ def decide_on(body: bytes, routes: tuple[Route, ...]) -> EventDecision:
     | not an event, or a field is missing or has a wrong type | rejected, `malformed` |
     | another event type, or an `api` that only announces an empty file | ignored |
     | an account, container or name of no route | ignored |
+    | a name or size that the filters of every such route exclude | ignored |
     | a name damaged in `subject` and `data.url`, in a route's container | rejected, `invalid_name` |
     | a name that cannot be carried, before or after the prefix is rewritten | rejected, `invalid_name` |
     | a `data.url` that is not the URL rebuilt from the route | rejected, `not_allowed` |
@@ -93,14 +96,23 @@ def decide_on(body: bytes, routes: tuple[Route, ...]) -> EventDecision:
         return EventDecision(ignored=event.why)
     if event.damaged and any(route.starts_in(event.account, event.container) for route in routes):
         return EventDecision(rejection=RejectedEvent(Reason.INVALID_NAME, DAMAGED))
-    matching = [route for route in routes if route.carries(event.account, event.container, event.name)]
-    if not matching:
+    covering = [route for route in routes if route.covers(event.account, event.container, event.name)]
+    if not covering:
         return EventDecision(ignored="no route carries this blob")
-    verdicts = [_decide_for_route(route, event) for route in matching]
+    admitting = [route for route in covering if _admits(route, event)]
+    if not admitting:
+        return EventDecision(ignored=FILTERED)
+    verdicts = [_decide_for_route(route, event) for route in admitting]
     return EventDecision(
         transfers=tuple(verdict for verdict in verdicts if isinstance(verdict, Transfer)),
         rejection=next((verdict for verdict in verdicts if isinstance(verdict, RejectedEvent)), None),
     )
+
+
+def _admits(route: Route, event: BlobCreated) -> bool:
+    """Whether the filters let the blob through. `start` checks a size that the event does not tell."""
+    carried = route.carries(event.account, event.container, event.name)
+    return carried and (event.size is None or route.admits(event.size))
 
 
 def transfer_for(route: Route, name: str, etag: str) -> Transfer | RejectedEvent:
@@ -190,7 +202,9 @@ def _parse_created(event: dict[str, Any]) -> BlobCreated | Ignored | RejectedEve
         return _malformed("`data.eTag` is not an ETag, or `data.url` is not a string")
     if isinstance(api, str) and api in ANNOUNCE_ONLY:
         return Ignored("the event only announces an empty file")
-    created = BlobCreated(account[1].lower(), _decode(subject[1]) or "", subject[2], identity.bare_etag(etag), url)
+    size = _size(data.get("contentLength"))
+    container = _decode(subject[1]) or ""
+    created = BlobCreated(account[1].lower(), container, subject[2], identity.bare_etag(etag), url, size=size)
     return _repair_name(created) if REPLACEMENT in created.name else created
 
 
@@ -198,6 +212,10 @@ def _repair_name(event: BlobCreated) -> BlobCreated:
     """Take the name from the event's URL if it is undamaged there, as a percent-encoded name always is."""
     name = _name_from_url(event.name, event.url, event.account, event.container)
     return event if name is None else replace(event, name=name, damaged=REPLACEMENT in event.url)
+
+
+def _size(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def _match(pattern: re.Pattern[str], value: Any) -> re.Match[str] | None:
