@@ -14,7 +14,7 @@ class Action:
 ALWAYS = "always"
 ACTIONS: dict[str, Action] = {
     "message.ignored": Action(
-        "No route carries the event's blob, its filters exclude it, or the event has another type."
+        "No route carries the event's blob, the filters exclude it, or the event has another type."
     ),
     "message.dead_lettered": Action("A message became a dead letter.", ALWAYS),
     "message.replayed": Action("A dead-lettered message was accepted."),
