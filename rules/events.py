@@ -15,7 +15,7 @@ from rules.codec import plain_body, stamp
 from rules.errors import Reason
 from rules.routes import names
 from rules.routes.filters import FILTERED
-from rules.routes.model import Blob, Route
+from rules.routes.model import MAX_SIZE, Blob, Route
 from rules.transfers import identity
 from rules.transfers.model import Transfer
 
@@ -215,7 +215,7 @@ def _repair_name(event: BlobCreated) -> BlobCreated:
 
 
 def _size(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_SIZE else None
 
 
 def _match(pattern: re.Pattern[str], value: Any) -> re.Match[str] | None:

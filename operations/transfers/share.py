@@ -90,7 +90,8 @@ async def transfer_at_source(ports: Ports, route: Route, name: str) -> Transfer 
     if source is None:
         return None
     if is_filtered(route, name, source):
-        why = f"it has {source.size} bytes, the route shares {route.min_size} to {route.max_size}"
+        limit = "" if route.max_size is None else f" and at most {route.max_size}"
+        why = f"it has {source.size} bytes, the route shares blobs of at least {route.min_size}{limit}"
         raise Invalid(f"{FILTERED}: {why}", CHANGE_FILTERS)
     transfer = transfer_for(route, name, source.etag)
     if isinstance(transfer, RejectedEvent):

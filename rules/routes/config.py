@@ -137,21 +137,23 @@ def _parse_globs(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _parse_sizes(item: dict[str, Any]) -> tuple[int, int]:
+def _parse_sizes(item: dict[str, Any]) -> tuple[int, int | None]:
     """The smallest and the largest size that the route shares."""
     if (empty := item.get("empty", "share")) not in EMPTY:
         raise InvalidRoute(f"unknown value {_redact(empty)} of `empty`; use one of {', '.join(EMPTY)}")
-    smallest, largest = _check_size(item, "min_size", 0), _check_size(item, "max_size", MAX_SIZE)
-    smallest = max(smallest, 1) if empty == "skip" else smallest
-    if smallest > largest:
+    smallest = max(_check_size(item, "min_size") or 0, 1 if empty == "skip" else 0)
+    largest = _check_size(item, "max_size")
+    if largest is not None and smallest > largest:
         raise InvalidRoute(
             f"no blob has {smallest} bytes or more and {largest} bytes or less; lower `min_size` or raise `max_size`"
         )
     return smallest, largest
 
 
-def _check_size(item: dict[str, Any], field: str, default: int) -> int:
-    value = item.get(field, default)
+def _check_size(item: dict[str, Any], field: str) -> int | None:
+    if field not in item:
+        return None
+    value = item[field]
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_SIZE:
         raise InvalidRoute(f"the {field} {_redact(str(value))} must be a whole number from 0 to {MAX_SIZE}")
     return value

@@ -83,7 +83,7 @@ class Route:
     reconcile: timedelta | None = None
     exclude: tuple[str, ...] = ()
     min_size: int = 0
-    max_size: int = MAX_SIZE
+    max_size: int | None = None
 
     def starts_in(self, account: str, container: str) -> bool:
         """Whether the source is in this container."""
@@ -107,4 +107,4 @@ class Route:
 
     def admits(self, size: int) -> bool:
         """Whether the filters let blobs of this size through."""
-        return self.min_size <= size <= self.max_size
+        return self.min_size <= size and (self.max_size is None or size <= self.max_size)

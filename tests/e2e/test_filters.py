@@ -20,6 +20,7 @@ from tests.e2e.storm import LONG
 EXCLUDED, CARRIED = 10_000 if LONG else 200, 20
 WORKERS = 8
 MAX_SIZE = 100
+pytestmark = pytest.mark.timeout(1_800 if LONG else 300)
 EXCLUDE = ["_temporary/*", "*.tmp"]
 FORMS = ["_temporary/{}", "table/_temporary/0/{}", "table/{}.tmp", "empty/{}", "large/{}"]
 

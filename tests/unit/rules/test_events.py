@@ -13,7 +13,7 @@ from rules import events
 from rules.errors import Reason
 from rules.events import BlobCreated, EventDecision, Ignored, RejectedEvent, created_event, decide_on, parse
 from rules.routes.filters import FILTERED
-from rules.routes.model import Place, Route
+from rules.routes.model import MAX_SIZE, Place, Route
 from rules.transfers import identity
 from rules.transfers.model import Transfer
 from tests.unit.samples import (
@@ -382,7 +382,7 @@ def test_an_event_of_another_type_is_ignored_before_its_fields_are_checked() -> 
         (about("in/_temporary/a"), False),
         (about("in/x/_temporary/a"), False),
         (about("in/_temporary/../a"), False),
-        *((event(contentLength=size), True) for size in (None, "9", 9.0, -1, True, [9])),
+        *((event(contentLength=size), True) for size in (None, "9", 9.0, -1, True, [9], MAX_SIZE + 1)),
     ],
 )
 @pytest.mark.parametrize("schema", ["CloudEvents", "Event Grid"])

@@ -200,8 +200,8 @@ class TestShare:
         ("filters", "why"),
         [
             ({"exclude": ("*.csv",)}, "a glob of `exclude` matches the name"),
-            ({"min_size": 11}, "it has 10 bytes, the route shares 11 to"),
-            ({"max_size": 9}, "it has 10 bytes, the route shares 0 to 9"),
+            ({"min_size": 11}, "it has 10 bytes, the route shares blobs of at least 11"),
+            ({"max_size": 9}, "it has 10 bytes, the route shares blobs of at least 0 and at most 9"),
         ],
     )
     async def test_a_blob_that_the_filters_exclude_is_invalid_as_one_that_no_route_carries(
