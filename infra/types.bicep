@@ -40,6 +40,15 @@ type route = {
   deadline: string?
   tier: ('Hot' | 'Cool' | 'Cold')?
   reconcile: string?
+
+  @description('Globs. A blob whose name one of them matches is not shared.')
+  exclude: string[]?
+
+  @description('Whether blobs of 0 bytes are shared.')
+  empty: ('skip' | 'share')?
+
+  min_size: int?
+  max_size: int?
 }
 
 @export()

@@ -13,7 +13,9 @@ class Action:
 
 ALWAYS = "always"
 ACTIONS: dict[str, Action] = {
-    "message.ignored": Action("No route carries the event's blob, or the event has another type."),
+    "message.ignored": Action(
+        "No route carries the event's blob, the filters exclude it, or the event has another type."
+    ),
     "message.dead_lettered": Action("A message became a dead letter.", ALWAYS),
     "message.replayed": Action("A dead-lettered message was accepted."),
     "transfer.accepted": Action("A new version was accepted; `id`, `route`, `name`."),

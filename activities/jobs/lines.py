@@ -33,7 +33,7 @@ class LineResult:
         return self.result is Result.FAILED
 
 
-ROUTE_CHANGED = LineResult(Result.REFUSED, "the route now has another source or target")
+ROUTE_CHANGED = LineResult(Result.REFUSED, "the route now has another source, target or filter")
 
 
 async def replay_line(ports: Ports, instances: Instances, job: Job, line: Line) -> LineResult:

@@ -16,7 +16,16 @@ from rules.jobs.model import Batch, Finding, Job
 from rules.routes import names
 from rules.routes.model import Blob, Route
 from rules.transfers import identity
-from rules.transfers.decisions import ECHO, SourceBlob, TargetBlob, copied_version, holds_version, is_echo
+from rules.transfers.decisions import (
+    ECHO,
+    SourceBlob,
+    TargetBlob,
+    copied_version,
+    holds_version,
+    is_echo,
+    is_filtered,
+)
+from rules.transfers.model import Transfer
 
 
 async def survey(ports: Ports, job: Job) -> Batch:
@@ -54,20 +63,32 @@ def _sides(ports: Ports, route: Route, job: Job) -> tuple[Side[SourceBlob], Side
         Side(
             partial(ports.target.page, target),
             route.target.prefix,
-            lambda name: name.removeprefix(route.target.prefix).endswith(route.suffix),
+            lambda name: _may_be_extra(route, name.removeprefix(route.target.prefix)),
         ),
     )
 
 
+def _may_be_extra(route: Route, rest: str) -> bool:
+    return rest.endswith(route.suffix) and not route.excludes(rest)
+
+
 async def _compare_source(
     ports: Ports, route: Route, targets: dict[str, TargetBlob], name: str, listed: SourceBlob | Permanent
-) -> Line:
+) -> Line | None:
+    """Return the blob's line; None if the route does not share blobs of this size."""
+    if isinstance(listed, SourceBlob) and is_filtered(route, name, listed):
+        return None
     transfer = transfer_for(route, name, "" if isinstance(listed, Permanent) else listed.etag)
     if isinstance(transfer, RejectedEvent):
         return finding_line(Finding.ERROR, name, listed, None, f"{transfer.reason}: {transfer.detail}")
     if isinstance(listed, Permanent):
         return await _compare_unreadable(ports, route, targets, transfer.source_blob, listed)
-    source, target = listed, targets.get(name.removeprefix(route.source.prefix))
+    return await _compare_version(ports, transfer, listed, targets.get(name.removeprefix(route.source.prefix)))
+
+
+async def _compare_version(ports: Ports, transfer: Transfer, source: SourceBlob, target: TargetBlob | None) -> Line:
+    """Return the line of a readable blob. `target` is what the list shows, if anything."""
+    name = transfer.name
     if target is None or not holds_version(target, source.etag, source.size):
         target = await ports.target.head(transfer.target_blob)
     if target is not None and holds_version(target, source.etag, source.size):
@@ -81,7 +102,7 @@ async def _compare_source(
 
 async def _compare_unreadable(
     ports: Ports, route: Route, targets: dict[str, TargetBlob], blob: Blob, error: Permanent
-) -> Line:
+) -> Line | None:
     """Compare a source blob that could not be read from the list, as its HEAD shows it."""
     source = await ports.source.head(blob)
     if source is None:

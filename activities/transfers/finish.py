@@ -9,6 +9,7 @@ from ports.services import Ports
 from rules.dead_letters import letters
 from rules.errors import Failure, LookAgain, Permanent, Reason
 from rules.events.write import created_event
+from rules.routes.filters import FILTERED
 from rules.routes.model import EnginePreference
 from rules.transfers.decisions import Cleaning, TargetBlob, choose_cleaning, is_incomplete
 from rules.transfers.lifecycle import UNCLEAN
@@ -39,9 +40,10 @@ async def run_record(ports: Ports, run: Run) -> Outcome:
 
 async def _announce_successor(ports: Ports, run: Run) -> Outcome:
     successor = run.ending.successor if run.ending else None
-    if successor is None:  # an echo: no `start` has copied it, because a copy at the target would not be an echo
-        return DONE
-    if successor.etag:
+    filtered = run.ending is not None and run.ending.detail == FILTERED  # an earlier `start` may have had other filters
+    if successor is None and not filtered:
+        return DONE  # an echo: no `start` has copied it, because a copy at the target would not be an echo
+    if successor is not None and successor.etag:
         event = created_event(run.transfer, successor.etag, ports.now())
         await ports.events.put(event, GROWING_DELAY if successor.growing else 0)
     return Outcome(Verdict.DONE, pause=ports.times.settle if await _may_be_incomplete(ports, run) else 0)

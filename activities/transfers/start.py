@@ -22,6 +22,7 @@ from rules.transfers.decisions import (
     TargetBlob,
     copied_version,
     decide,
+    is_filtered,
     is_given_up,
     is_in_progress,
     is_in_the_way,
@@ -105,12 +106,17 @@ class _Start:
         if may_be_echo:
             target = await self.ports.target.head(transfer.target_blob)
         in_the_way = source is not None and is_in_the_way(target, self.requests.kind(source), self.refuses_blocks)
-        decision = decide(replace(self.run, size=self.size), source, target, ended, in_the_way=in_the_way)
+        run, filtered = replace(self.run, size=self.size), self._is_filtered(source)
+        decision = decide(run, source, target, ended, in_the_way=in_the_way, filtered=filtered)
         if isinstance(decision, Outcome):
             return replace(decision, pause=self._pause_after(decision.verdict), refused=self.requests.refused)
         if may_be_echo:
             return None  # the target was read after the source, but an act needs the opposite order
         return await self._act(decision, _Look(source, target, began_at, blind))
+
+    def _is_filtered(self, source: SourceBlob | None) -> bool:
+        """Whether the filters exclude the source although it was accepted: they are newer, or the event told no size."""
+        return source is not None and is_filtered(self.requests.route, self.run.transfer.name, source)
 
     def _pause_after(self, verdict: Verdict) -> int:
         """Seconds before the next look."""

@@ -62,7 +62,7 @@ async def read_open(ports: Ports, letter_id: str) -> DeadLetter:
 
 
 def _current_transfer(ports: Ports, letter: DeadLetter) -> Transfer:
-    """Return the dead letter's transfer. Raises Conflict unless the current routes give it the same source and target."""
+    """Return the dead letter's transfer. Raises Conflict unless the current routes still carry it, between the same ends."""
     if letter.route is None:
         fix = "Share the blob with POST /api/transfers, or reconcile its route."
         raise Conflict(f"the record of transfer {letter.id} cannot be read", fix)
@@ -73,6 +73,9 @@ def _current_transfer(ports: Ports, letter: DeadLetter) -> Transfer:
     if isinstance(transfer, RejectedEvent) or transfer.id != letter.id:
         fix = "Share the blob on the current route with POST /api/transfers."
         raise Conflict(f"the route {route.name} now has another source or target", fix)
+    if not route.carries(route.source.account, route.source.container, transfer.name):
+        fix = "Discard the dead letter, or change the route in ROUTES, then replay."
+        raise Conflict(f"the route {route.name} no longer carries this name", fix)
     return transfer
 
 
@@ -84,7 +87,10 @@ async def _replay_message(ports: Ports, instances: Instances, letter: DeadLetter
     if rejection := decision.rejection:
         raise Conflict(f"the message was refused again: {rejection.detail}", FIX_CAUSE, reason=rejection.reason)
     if decision.ignored:
-        raise Conflict(f"the message would be ignored: {decision.ignored}", "Add a route that carries it, then replay.")
+        raise Conflict(
+            f"the message would be ignored: {decision.ignored}",
+            "Change ROUTES so that a route carries it, then replay.",
+        )
     accepted = await accept(ports, instances, body)
     await ports.dead_letters.resolve(letter.id, letter.last_attempt, "accepted", ports.now())
     log("message.replayed", "dead-lettered message accepted", id=letter.id)

@@ -11,7 +11,8 @@ from rules.events.decide import Found, transfer_for
 from rules.events.lookups import Cause, Lookup, NextLookup
 from rules.events.write import lookup_event
 from rules.orchestrations.instance import Instance
-from rules.routes.model import Blob
+from rules.routes.filters import FILTERED
+from rules.routes.model import Blob, Route
 from rules.transfers.decisions import SourceBlob, holds_version
 from rules.transfers.model import Transfer
 from rules.transfers.states import State
@@ -37,8 +38,10 @@ async def look_up(ports: Ports, instances: Instances, found: Found) -> dict[str,
         log("message.ignored", "the blob no longer exists, or is a directory")
         return {}
     sharing = _Sharing(ports, instances, lookup, source)
-    transfers = [transfer_for(route, found.name, source.etag) for route in found.routes]
-    results = [(each.id, *await sharing.share(each)) for each in transfers if isinstance(each, Transfer)]
+    transfers = {route: transfer_for(route, found.name, source.etag) for route in found.routes}
+    results = [
+        (each.id, *await sharing.share(route, each)) for route, each in transfers.items() if isinstance(each, Transfer)
+    ]
     following = [later for _, _, later in results if later]
     if following:
         await _put(ports, found, min(following, key=lambda later: later.lookup.settled))
@@ -59,11 +62,14 @@ class _Sharing:
     lookup: Lookup
     source: SourceBlob
 
-    async def share(self, transfer: Transfer) -> tuple[bool, NextLookup | None]:
+    async def share(self, route: Route, transfer: Transfer) -> tuple[bool, NextLookup | None]:
         """Start the transfer if it is needed. Return whether it was started, and the next lookup if there must be one."""
         known = await self.instances.find(transfer.id)
         if known is None and not lookups.is_complete(self.lookup, self.source, self.ports.now()):
             return False, lookups.after_growing(self.lookup, self.source, self.ports.times)
+        if not route.admits(self.source.size):
+            log("message.ignored", FILTERED)
+            return False, None
         if known is not None and self.lookup.cause is Cause.RENAMED:
             if known.under_way:
                 return False, lookups.after_running(self.lookup, self.ports.times)

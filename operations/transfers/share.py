@@ -8,9 +8,13 @@ from rules.errors import Permanent
 from rules.events.decide import transfer_for
 from rules.events.parse import RejectedEvent
 from rules.orchestrations import status
+from rules.routes.filters import FILTERED
 from rules.routes.model import Blob, Route
+from rules.transfers.decisions import is_filtered
 from rules.transfers.model import Transfer
 from rules.transfers.states import FINAL, State
+
+CHANGE_FILTERS = "Share another blob, or change the route's filters in ROUTES."
 
 
 async def share(ports: Ports, instances: Instances, route: str, name: str) -> str:
@@ -43,7 +47,7 @@ async def current_transfer(ports: Ports, route_name: str, name: str) -> Transfer
 
     Raises:
         NotFound: the route or the blob does not exist.
-        Invalid: the route does not carry this name, or the service refuses to show the blob.
+        Invalid: the route does not carry this name or size, or the service refuses to show the blob.
     """
     transfer = await transfer_at_source(ports, route_for(ports, route_name, name), name)
     if transfer is None:
@@ -61,9 +65,12 @@ def route_for(ports: Ports, route_name: str, name: str) -> Route:
     route = ports.route(route_name)
     if route is None:
         raise NotFound("no route has this name", f"Use one of: {', '.join(r.name for r in ports.routes)}.")
-    if not route.carries(route.source.account, route.source.container, name):
+    account, container = route.source.account, route.source.container
+    if not route.covers(account, container, name):
         fix = f"Use a name that starts with {route.source.prefix!r} and ends with {route.suffix!r}."
         raise Invalid(f"the route {route.name} does not carry this name", fix)
+    if not route.carries(account, container, name):
+        raise Invalid(f"{FILTERED}: a glob of `exclude` matches the name", CHANGE_FILTERS)
     transfer = transfer_for(route, name, "")  # checks the name, which does not depend on the ETag
     if isinstance(transfer, RejectedEvent):
         raise Invalid(f"the name cannot be carried: {transfer.detail}", transfer.reason.hint)
@@ -74,7 +81,7 @@ async def transfer_at_source(ports: Ports, route: Route, name: str) -> Transfer 
     """Return the transfer of the blob's current version, or None if the source has no such blob.
 
     Raises:
-        Invalid: the service refuses to show the blob, or the name cannot be carried.
+        Invalid: the service refuses to show the blob, or the route does not carry its name or size.
     """
     blob = Blob(route.source.endpoint, route.source.container, name)
     try:
@@ -83,6 +90,10 @@ async def transfer_at_source(ports: Ports, route: Route, name: str) -> Transfer 
         raise Invalid(f"the blob cannot be carried: {refusal}", refusal.reason.hint) from None
     if source is None:
         return None
+    if is_filtered(route, name, source):
+        limit = "" if route.max_size is None else f" and at most {route.max_size}"
+        why = f"it has {source.size} bytes, the route shares blobs of at least {route.min_size}{limit}"
+        raise Invalid(f"{FILTERED}: {why}", CHANGE_FILTERS)
     transfer = transfer_for(route, name, source.etag)
     if isinstance(transfer, RejectedEvent):
         raise Invalid(f"the name cannot be carried: {transfer.detail}", transfer.reason.hint)

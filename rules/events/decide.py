@@ -6,6 +6,7 @@ from rules.errors import Reason
 from rules.events.lookups import Cause, Lookup
 from rules.events.parse import DAMAGED, BlobEvent, Ignored, RejectedEvent, decode, parse
 from rules.routes import names
+from rules.routes.filters import FILTERED
 from rules.routes.model import Blob, Route
 from rules.transfers import identity
 from rules.transfers.model import Transfer
@@ -51,6 +52,7 @@ def decide_on(body: bytes, routes: tuple[Route, ...]) -> EventDecision:
     | not an event, or a field is missing or has a wrong type | rejected, `malformed` |
     | another event type | ignored |
     | an account, container or name of no route | ignored |
+    | a name or size that the filters of every such route exclude | ignored |
     | a name damaged in `subject` and in the URL, in a route's container | rejected, `invalid_name` |
     | a name that cannot be carried, before or after the prefix is rewritten | rejected, `invalid_name` |
     | a URL that is not the one rebuilt from the route | rejected, `not_allowed` |
@@ -75,10 +77,17 @@ def _decide_on_event(event: BlobEvent, routes: tuple[Route, ...]) -> EventDecisi
         return EventDecision(rejection=RejectedEvent(Reason.INVALID_NAME, DAMAGED))
     if not (event.etag or event.lookup):
         return _decide_on_directory(event, routes)
-    matching = [route for route in routes if route.carries(event.account, event.container, event.name)]
-    if not matching:
+    covering = [route for route in routes if route.covers(event.account, event.container, event.name)]
+    if not covering:
         return EventDecision(ignored="no route carries this blob")
-    return _decide_on_blob(event, matching)
+    admitting = [route for route in covering if _admits(route, event)]
+    return _decide_on_blob(event, admitting) if admitting else EventDecision(ignored=FILTERED)
+
+
+def _admits(route: Route, event: BlobEvent) -> bool:
+    """Whether the filters let the blob through. `start` checks a size that the event does not state."""
+    carried = route.carries(event.account, event.container, event.name)
+    return carried and (event.size is None or route.admits(event.size))
 
 
 def _decide_on_blob(event: BlobEvent, routes: list[Route]) -> EventDecision:
@@ -98,6 +107,9 @@ def _decide_on_directory(event: BlobEvent, routes: tuple[Route, ...]) -> EventDe
     affected = {route: prefix for route in local if (prefix := _affected_prefix(route, f"{event.name}/"))}
     if not affected:
         return EventDecision(ignored="no route carries blobs of this directory")
+    affected = {route: prefix for route, prefix in affected.items() if not route.excludes_folder(prefix)}
+    if not affected:
+        return EventDecision(ignored=FILTERED)
     if not all(_is_url_of(event.url, replace(route.source, prefix=event.name).blob("")) for route in affected):
         return EventDecision(rejection=MISMATCH)
     return EventDecision(folders=tuple(Folder(route, prefix, event.id) for route, prefix in affected.items()))

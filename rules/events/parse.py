@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from rules import codec
 from rules.errors import UNREADABLE, Reason
 from rules.events.lookups import Cause, Lookup
+from rules.routes.model import MAX_SIZE
 from rules.transfers import identity
 
 CREATED, RENAMED = "Microsoft.Storage.BlobCreated", "Microsoft.Storage.BlobRenamed"
@@ -41,7 +42,7 @@ class BlobEvent:
     """An event of a blob, or of a directory that was renamed. `id` is the event's own.
 
     `etag` has no quotes; it is empty if the event names no version (`lookup`, or a directory). `url` is only compared, never
-    fetched. `damaged`: neither the subject nor the URL has the whole name.
+    fetched. `damaged`: neither the subject nor the URL has the whole name. `size`: None if the event does not state it.
     """
 
     account: str
@@ -51,6 +52,7 @@ class BlobEvent:
     id: str = ""
     etag: str = ""
     lookup: Lookup | None = None
+    size: int | None = None
     damaged: bool = False
 
 
@@ -76,6 +78,7 @@ class Parsed:
     url: str
     etag: str = ""
     lookup: Lookup | None = None
+    size: int | None = None
 
 
 def parse(body: bytes) -> BlobEvent | Ignored | RejectedEvent:
@@ -112,7 +115,11 @@ def _parse_created(data: dict[str, Any]) -> Parsed | str:
         return "`data.eTag` is not an ETag, or `data.url` is not a string"
     if isinstance(api, str) and api in ANNOUNCING:
         return Parsed(url, lookup=Lookup(Cause.ANNOUNCED))
-    return Parsed(url, identity.bare_etag(etag))
+    return Parsed(url, identity.bare_etag(etag), size=_parse_size(data.get("contentLength")))
+
+
+def _parse_size(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_SIZE else None
 
 
 def _parse_renamed(data: dict[str, Any], *, lookup: Lookup | None) -> Parsed | str:
@@ -150,6 +157,7 @@ def _parse_place(event: dict[str, Any], parsed: Parsed | str) -> BlobEvent | Rej
         id=event_id if isinstance(event_id, str) else "",
         etag=parsed.etag,
         lookup=parsed.lookup,
+        size=parsed.size,
     )
     return _repair_name(found) if REPLACEMENT in found.name else found
 

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from rules.redaction import text_without_secrets
 from rules.routes import names
-from rules.routes.model import EnginePreference, Place, Route
+from rules.routes.model import MAX_SIZE, EnginePreference, Place, Route
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,39}")
 CONTAINER = re.compile(r"\$web|(?=.{3,63}\Z)[a-z0-9](?:-?[a-z0-9])*")
@@ -37,7 +37,17 @@ FIELDS: dict[str, str] = {
     "reconcile": "The interval of scheduled reconciles: an ISO 8601 duration, `PT15M` to `P30D`, counted in UTC from 1970, so `P1D` "
     "starts at midnight. A timer checks every five minutes, so a reconcile also starts soon after you set or change the field. "
     "Default: never.",
+    "exclude": "A list of 1 to 50 globs of at most 256 UTF-16 units. A blob is not shared if a glob matches the whole rest of its "
+    "name after the source prefix, or all that follows any `/` in the rest: `_tmp/*` also excludes `a/_tmp/b`. `*` stands for any "
+    "number of characters, `/` included; `?` for one character. All others are literal, and case counts. Default: no globs.",
+    "empty": "`skip`: blobs of 0 bytes are not shared. Default: `share`.",
+    "min_size": f"A number of bytes, 0 to {MAX_SIZE} (190.7 TiB). Smaller blobs are not shared. Default: 0.",
+    "max_size": "As `min_size`, and not less. Larger blobs are not shared. Default: no limit.",
 }
+# The fields whose values are not strings.
+NOT_TEXT = frozenset({"exclude", "min_size", "max_size"})
+EMPTY = ("skip", "share")
+MAX_GLOBS, MAX_GLOB = 50, 256
 # An orchestration's input holds both prefixes and the name, and stays under 16 KB.
 MAX_PREFIX = 256
 # An async copy reads the source with a user-delegation SAS, which is valid for at most 7 days (rule 14).
@@ -76,13 +86,14 @@ def _parse_route(item: Any, number: int) -> Route:
             f"route {number} has the unknown field {_redact(unknown[0])}; use only {', '.join(sorted(FIELDS))}"
         )
     item, tenant = _split_target(item, number)
-    texts = {key: _check_text(item[key], key, number) for key in item}
+    texts = {key: _check_text(item[key], key, number) for key in item if key not in NOT_TEXT}
     name = texts.get("name", "")
     if not NAME.fullmatch(name):
         raise InvalidRoute(
             f"route {number} needs a `name` of 1 to 40 letters, digits and dashes; found {_redact(name)}"
         )
     try:
+        smallest, largest = _parse_sizes(item)
         return Route(
             name=name,
             source=parse_place(texts.get("source", "")),
@@ -93,6 +104,9 @@ def _parse_route(item: Any, number: int) -> Route:
             tier=_check_tier(texts["tier"]) if "tier" in texts else None,
             reconcile=parse_duration(texts, "reconcile", *INTERVALS),
             tenant=None if tenant is None else _parse_tenant(tenant, texts["target"]),
+            exclude=_parse_globs(item["exclude"]) if "exclude" in item else (),
+            min_size=smallest,
+            max_size=largest,
         )
     except InvalidRoute as error:
         raise InvalidRoute(f"route {name!r}: {error}") from None
@@ -140,6 +154,39 @@ def _check_tier(text: str) -> str:
     if text not in TIERS:
         raise InvalidRoute(f"unknown tier {_redact(text)}; use one of {', '.join(TIERS)}")
     return text
+
+
+def _parse_globs(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not 1 <= len(value) <= MAX_GLOBS:
+        raise InvalidRoute(f"`exclude` must be a list of 1 to {MAX_GLOBS} globs")
+    for number, glob in enumerate(value, 1):
+        if not isinstance(glob, str) or not 1 <= names.utf16_length(glob) <= MAX_GLOB:
+            raise InvalidRoute(
+                f"glob {number} of `exclude`, {_redact(str(glob))}, must be a string of 1 to {MAX_GLOB} UTF-16 units"
+            )
+    return tuple(value)
+
+
+def _parse_sizes(item: dict[str, Any]) -> tuple[int, int | None]:
+    """The smallest and the largest size that the route shares."""
+    if (empty := item.get("empty", "share")) not in EMPTY:
+        raise InvalidRoute(f"unknown value {_redact(empty)} of `empty`; use one of {', '.join(EMPTY)}")
+    smallest = max(_check_size(item, "min_size") or 0, 1 if empty == "skip" else 0)
+    largest = _check_size(item, "max_size")
+    if largest is not None and smallest > largest:
+        raise InvalidRoute(
+            f"no blob has {smallest} bytes or more and {largest} bytes or less; lower `min_size` or raise `max_size`"
+        )
+    return smallest, largest
+
+
+def _check_size(item: dict[str, Any], field: str) -> int | None:
+    if field not in item:
+        return None
+    value = item[field]
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_SIZE:
+        raise InvalidRoute(f"the {field} {_redact(str(value))} must be a whole number from 0 to {MAX_SIZE}")
+    return value
 
 
 def parse_duration(texts: dict[str, str], field: str, least: timedelta, most: timedelta) -> timedelta | None:

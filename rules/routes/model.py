@@ -4,7 +4,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
+from rules.routes.filters import is_excluded
 from rules.routes.names import percent_encoded
+
+# The most bytes that a blob can have: 50,000 blocks of 4,000 MiB.
+MAX_SIZE = 50_000 * 4_000 * 1024 * 1024
 
 
 class Engine(StrEnum):
@@ -64,7 +68,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A source, a target and how to copy between them. Several routes may have the same source."""
+    """A source, a target and how to copy between them. Several routes may have the same source.
+
+    `exclude`, `min_size` and `max_size` are its filters.
+    """
 
     name: str
     source: Place
@@ -74,6 +81,9 @@ class Route:
     deadline: timedelta | None = None
     tier: str | None = None
     reconcile: timedelta | None = None
+    exclude: tuple[str, ...] = ()
+    min_size: int = 0
+    max_size: int | None = None
     # The Entra tenant of the target's account, if it is not the app's own. Not a part of `Place`: a transfer does not store it.
     tenant: str | None = None
 
@@ -81,10 +91,28 @@ class Route:
         """Whether the source is in this container."""
         return (self.source.account, self.source.container) == (account, container)
 
-    def carries(self, account: str, container: str, name: str) -> bool:
-        """Whether the route copies this blob: its name has the prefix, and the rest ends with the suffix."""
+    def covers(self, account: str, container: str, name: str) -> bool:
+        """Whether the name has the prefix, and the rest ends with the suffix. The filters may still exclude it."""
         return (
             self.starts_in(account, container)
             and name.startswith(self.source.prefix)
             and name.removeprefix(self.source.prefix).endswith(self.suffix)
         )
+
+    def excludes(self, rest: str) -> bool:
+        """Whether a filter excludes names with this rest after the prefix."""
+        return is_excluded(self.exclude, rest)
+
+    def excludes_folder(self, prefix: str) -> bool:
+        """Whether a filter excludes every name that begins with this folder, which ends with a slash."""
+        return is_excluded(
+            tuple(glob for glob in self.exclude if glob.endswith("*")), prefix.removeprefix(self.source.prefix)
+        )
+
+    def carries(self, account: str, container: str, name: str) -> bool:
+        """Whether the route copies blobs of this name, if it `admits` their size."""
+        return self.covers(account, container, name) and not self.excludes(name.removeprefix(self.source.prefix))
+
+    def admits(self, size: int) -> bool:
+        """Whether the filters let blobs of this size through."""
+        return self.min_size <= size and (self.max_size is None or size <= self.max_size)

@@ -1,12 +1,14 @@
 """Decide the next act of a transfer from its source, its target and the record of its end.
 
-Rules 1, 2, 3, 5, 7, 12 and 19. docs/protocol.md explains why the order of reads and acts is safe.
+Rules 1, 2, 3, 5, 7, 12, 19 and 21. docs/protocol.md explains why the order of reads and acts is safe.
 """
 
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from rules.errors import Reason
+from rules.routes.filters import FILTERED
+from rules.routes.model import Route
 from rules.transfers import identity
 from rules.transfers.model import Ended, Ending, Kind, Outcome, Run, Successor, Transfer, Verdict
 from rules.transfers.states import State
@@ -181,10 +183,24 @@ def is_in_the_way(target: TargetBlob | None, kind: Kind, refuses_blocks: str | N
     return target is not None and (target.kind not in {None, kind} or target.etag == refuses_blocks)
 
 
-def decide(
-    run: Run, source: SourceBlob | None, target: TargetBlob | None, ended: Ended | None, *, in_the_way: bool = False
+def is_filtered(route: Route, name: str, source: SourceBlob) -> bool:
+    """Whether the route's filters exclude this source (rule 21). While a copy to it is pending, its size does not count."""
+    admitted = source.copy_status is CopyStatus.PENDING or route.admits(source.size)
+    return not admitted or route.excludes(name.removeprefix(route.source.prefix))
+
+
+def decide(  # noqa: PLR0913  # what was read, and what follows from it for this route
+    run: Run,
+    source: SourceBlob | None,
+    target: TargetBlob | None,
+    ended: Ended | None,
+    *,
+    in_the_way: bool = False,
+    filtered: bool = False,
 ) -> Act | Outcome:
     """Decide on the next act, or on the outcome, from a target that was read before its source (rule 2).
+
+    `filtered`: the route's filters exclude the source (`is_filtered`).
 
     | ended at this attempt or later | source | target | decision |
     | --- | --- | --- | --- |
@@ -194,7 +210,7 @@ def decide(
     | no | absent at the second look | else | superseded |
     | no | another version | else | superseded |
     | no | this version | receipt | confirm |
-    | no | this version, an echo (rule 19) | else | superseded |
+    | no | this version, filtered (rule 21), or an echo (rule 19) | else | superseded |
     | no | this version | a pending copy of another version, or one that is too slow | abort, then look again |
     | no | this version, cannot be copied now (rule 12) | else | retryable or permanent |
     | no | this version | absent, or not read | copy, with If-None-Match: * |
@@ -212,8 +228,9 @@ def decide(
         return _decide_without_version(run, source, target)
     if target is not None and holds_version(target, transfer.etag, source.size):
         return Act.CONFIRM
-    if is_echo(transfer, source, target):
-        return Outcome(Verdict.SUPERSEDED, ending=Ending(State.SUPERSEDED, detail=ECHO), size=source.size)
+    if filtered or is_echo(transfer, source, target):
+        ending = Ending(State.SUPERSEDED, detail=FILTERED if filtered else ECHO)
+        return Outcome(Verdict.SUPERSEDED, ending=ending, size=source.size)
     if target is not None and target.copy_status is CopyStatus.PENDING:
         return Act.ABORT
     return _check_source(source) or _choose_write(run, source, target if in_the_way else None)

@@ -117,6 +117,10 @@ def test_a_route_keeps_its_fields_and_its_prefix(snapshot: SnapshotOf) -> None:
     reports = read["reports"]
     assert (reports.source.prefix, reports.suffix, reports.engine) == ("reports/", ".csv", "sync")
     assert (str(reports.deadline), str(reports.reconcile)) == ("6:00:00", "1 day, 0:00:00")
+    assert (reports.exclude, reports.min_size, reports.max_size) == (("_temporary/*", "*.tmp"), 2, 209_715_200_000_000)
+    fields = json.loads(deployment.settings["ROUTES"])
+    assert [route.get("empty") for route in fields] == [None, None, "skip", None, None]
+    assert "exclude" not in fields[0]
 
 
 PARTNER = ("66666666-6666-6666-6666-666666666666", "77777777-7777-7777-7777-777777777777", "fabrikamdata")

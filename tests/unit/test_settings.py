@@ -189,7 +189,9 @@ def test_a_sas_in_a_route_stops_the_start_and_is_not_shown(end: str) -> None:
     assert "c2VjcmV0" not in message
 
 
-@pytest.mark.parametrize("place", ["suffix", "unknown", "name", "tier", "engine", "deadline"])
+@pytest.mark.parametrize(
+    "place", ["suffix", "unknown", "name", "tier", "engine", "deadline", "exclude", "empty", "min_size"]
+)
 def test_a_sas_in_any_field_of_a_route_is_not_shown(place: str) -> None:
     message = start_error(on_azure(ROUTES=json.dumps([{**ROUTE, place: f"?{SAS}"}, {}])))
     assert "c2VjcmV0" not in message
@@ -227,6 +229,8 @@ def test_a_secret_in_the_wrong_variable_is_not_shown(variable: str, value: str) 
         {"target": ROUTE["source"]},
         {"priority": "high"},
         {"suffix": 5},
+        {"exclude": "*.tmp"},
+        {"min_size": 2, "max_size": 1},
     ],
 )
 def test_an_invalid_route_stops_the_start_and_is_named(changed: dict[str, Any]) -> None:

@@ -14,6 +14,10 @@ param routes = [
     engine: 'sync'
     deadline: 'PT6H'
     reconcile: 'P1D'
+    exclude: ['_temporary/*', '*.tmp']
+    empty: 'skip'
+    min_size: 2
+    max_size: 209715200000000
   }
   { name: 'folder', source: { container: 'drop', prefix: 'in/2026/' }, target: { container: 'drop' } }
   { name: 'invoices', source: { container: 'invoices', prefix: 'für uns/2026 #1/' }, target: { container: 'invoices' } }

@@ -124,6 +124,34 @@ class TestFindings:
         assert details["in/shorter"] == "the copy is done; the target has 0 of 10 bytes"
         assert job.tally == Tally(found=4, bytes=4 * len(CONTENT), match=1, missing=1, stale=3, extra=1)
 
+    async def test_excluded_names_and_sizes_have_no_lines(self) -> None:
+        world = World((replace(ROUTE, exclude=("_temporary/*", "*.tmp"), min_size=5, max_size=len(CONTENT)),))
+        put_matches(world, "in/match", "in/match.tmp")
+        world.put("in/missing")
+        for name in ("in/_temporary/a", "in/x/_temporary/\\", "in/a.tmp"):
+            world.put(name)
+        for name, content in (("in/small", b"1234"), ("in/large", CONTENT + b"1"), ("in/copied", b""), ("in/\\", b"")):
+            world.put(name, content)
+        for name in ("out/copied", "out/extra", "out/extra.tmp", "out/_temporary/extra"):
+            put_at_target(world, name)
+        job = await run_to_end(world)
+        assert findings(world, job) == {"in/match": "match", "in/missing": "missing", "out/extra": "extra"}
+        assert job.tally == Tally(found=1, bytes=len(CONTENT), match=1, missing=1, extra=1, started=1)
+        assert world.dead_letters.open == {}
+
+    async def test_the_filters_leave_the_pages_of_a_survey_as_they_are(self) -> None:
+        """Of each page only some blobs have lines; whole pages have none."""
+        world = World((replace(ROUTE, exclude=("*.tmp",), min_size=1),))
+        for number in range(2 * PAGE + 7):
+            world.put(f"in/0/{number:05}.tmp")
+        carried = [world.put(f"in/{place}/{number:05}") for place in (0, 1) for number in range(0, 2 * PAGE, 99)]
+        empty = [world.put(f"in/1/{number:05}.empty", b"") for number in range(9)]
+        job = await run_to_end(world, replace(RECONCILE, rate=100))
+        assert set(findings(world, job)) == {transfer.name for transfer in carried}
+        assert results_by_id(world, job) == {transfer.id: "started" for transfer in carried}
+        assert count_starts(world) == Counter({transfer.id: 1 for transfer in carried})
+        assert not {transfer.id for transfer in empty} & set(world.instances.kept)
+
     async def test_a_pending_copy_is_stale_and_its_transfer_is_reported_as_running(self, world: World) -> None:
         """The receipt is written when a copy starts, so it does not count yet."""
         transfer = world.put("in/large", kind=Kind.APPEND)
@@ -355,21 +383,34 @@ class TestRoutes:
             ((), "no current route has this name"),
             (
                 (replace(ROUTE, target=replace(ROUTE.target, prefix="new/")),),
-                "the route now has another source or target",
+                "the route now has another source, target or filter",
             ),
             (
                 (replace(ROUTE, target=replace(ROUTE.target, container="other")),),
-                "the route now has another source or target",
+                "the route now has another source, target or filter",
             ),
-            ((replace(ROUTE, source=replace(ROUTE.source, prefix="i")),), "the route now has another source or target"),
+            (
+                (replace(ROUTE, source=replace(ROUTE.source, prefix="i")),),
+                "the route now has another source, target or filter",
+            ),
             (
                 (replace(ROUTE, source=replace(ROUTE.source, container="other")),),
-                "the route now has another source or target",
+                "the route now has another source, target or filter",
             ),
-            ((replace(ROUTE, suffix=".csv"),), "the route now has another source or target"),
+            ((replace(ROUTE, suffix=".csv"),), "the route now has another source, target or filter"),
+            ((replace(ROUTE, exclude=("a",)),), "the route now has another source, target or filter"),
             ((replace(ROUTE, target=replace(ROUTE.target, prefix="\\")),), "a backslash"),
         ],
-        ids=["gone", "other target prefix", "other target", "other source prefix", "other source", "suffix", "name"],
+        ids=[
+            "gone",
+            "other target prefix",
+            "other target",
+            "other source prefix",
+            "other source",
+            "suffix",
+            "filters",
+            "name",
+        ],
     )
     async def test_a_route_with_another_source_or_target_refuses_every_line(
         self, world: World, today: tuple[Route, ...], why: str

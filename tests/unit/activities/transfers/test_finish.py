@@ -23,6 +23,7 @@ from adapters.translation import (
 from rules.dead_letters import records
 from rules.errors import Permanent, Reason
 from rules.events.decide import decide_on
+from rules.routes.filters import FILTERED
 from rules.routes.model import EnginePreference
 from rules.transfers import lifecycle
 from rules.transfers.decisions import CopyStatus
@@ -83,6 +84,19 @@ class TestRecord:
     async def test_an_echo_puts_no_event_and_does_not_settle(self, world: World) -> None:
         assert await run_record(world.ports, run_ending(world.put(), State.SUPERSEDED)) == Outcome(Verdict.DONE)
         assert world.request_names == []
+
+    async def test_an_excluded_version_puts_no_event_and_is_cleaned_up(self, world: World) -> None:
+        """An earlier `start` had other filters, and its copy has failed."""
+        transfer = world.put()
+        world.put_copy(transfer, b"", copy=CopyState("copy", CopyStatus.FAILED, 0, len(CONTENT)))
+        world.ports = replace(world.ports, routes=(replace(ROUTE, max_size=0),))
+        outcome = await run_start(world.ports, replace(Run(transfer, NOW), first=False))
+        assert outcome.ending == Ending(State.SUPERSEDED, detail=FILTERED)
+        run = run_ending(transfer, State.SUPERSEDED, ending=outcome.ending)
+        assert await run_record(world.ports, run) == SETTLED
+        assert world.events.queue == {}
+        assert await run_clean(world.ports, run) == DONE
+        assert world.at(transfer.target_blob) is None
 
     async def test_the_successor_of_a_growing_append_blob_is_delayed_by_a_minute(self, world: World) -> None:
         run = run_ending(world.put(), State.SUPERSEDED, successor=Successor(NEWER, growing=True))

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from adapters.translation import (
     error_for_no_answer,
 )
 from rules.errors import CANNOT_VERIFY_SOURCE, LookAgain, Reason
+from rules.routes.filters import FILTERED
 from rules.routes.model import Blob, Engine, EnginePreference, Place
 from rules.transfers import identity, lifecycle
 from rules.transfers.decisions import ECHO, RECEIPT_SOURCE_ETAG, RECEIPT_TRANSFER_ID, CopyStatus, TargetBlob
@@ -234,6 +236,53 @@ class TestSource:
 
     async def test_metadata_that_just_fits_with_the_receipt_is_copied(self, world: World) -> None:
         assert (await start(world, world.put(metadata={"notes": "x" * 8_100}))).verdict is Verdict.VERIFIED
+
+
+FILTERED_OUT = Outcome(
+    Verdict.SUPERSEDED, ending=Ending(State.SUPERSEDED, detail=FILTERED), size=len(CONTENT), refused=()
+)
+
+
+class TestFilters:
+    """Rule 21: the event told no size, or the route has other filters since."""
+
+    @pytest.mark.parametrize(
+        "filters",
+        [{"min_size": len(CONTENT) + 1}, {"max_size": len(CONTENT) - 1}, {"exclude": ("*.csv",)}],
+        ids=["too small", "too large", "name"],
+    )
+    @pytest.mark.parametrize("first", [True, False])
+    async def test_an_excluded_blob_is_superseded_without_a_copy(self, filters: dict[str, Any], *, first: bool) -> None:
+        world = World((replace(ROUTE, **filters),))
+        assert await start(world, world.put(), first=first) == FILTERED_OUT
+        assert world.target_writes == []
+
+    async def test_a_blob_of_the_limits_is_copied(self) -> None:
+        world = World((replace(ROUTE, min_size=len(CONTENT), max_size=len(CONTENT)),))
+        assert (await start(world, world.put())).verdict is Verdict.VERIFIED
+
+    async def test_a_complete_copy_stays_verified(self, world: World) -> None:
+        transfer = world.put()
+        world.put_copy(transfer)
+        world.ports = replace(world.ports, routes=(replace(ROUTE, exclude=("*",)),))
+        assert (await start(world, transfer, first=False)).verdict is Verdict.VERIFIED
+        assert world.target_writes == []
+
+    async def test_a_pending_copy_is_waited_for(self, world: World) -> None:
+        """It ends as it would have ended without the change of the route."""
+        transfer = world.put(kind=Kind.PAGE)
+        await start(world, transfer)
+        world.ports = replace(world.ports, routes=(replace(ROUTE, max_size=0),))
+        assert (await start(world, transfer, first=False)).verdict is Verdict.WAITING
+        world.storage.finish(transfer.target_blob)
+        assert (await start(world, transfer, first=False)).verdict is Verdict.VERIFIED
+
+    async def test_a_newer_version_is_the_successor_of_an_excluded_one(self) -> None:
+        world = World((replace(ROUTE, max_size=0),))
+        transfer, newer = world.put(), world.put(content=b"")
+        outcome = await start(world, transfer)
+        assert outcome.ending == Ending(State.SUPERSEDED, successor=Successor(newer.etag))
+        assert (await start(world, newer)).verdict is Verdict.VERIFIED
 
 
 class TestEcho:

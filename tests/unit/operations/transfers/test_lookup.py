@@ -1,5 +1,6 @@
 """Looking up the version of a renamed or announced blob, and what is started."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -56,6 +57,14 @@ class TestRenamedFile:
     async def test_that_is_gone_starts_nothing(self, world: World) -> None:
         assert await deliver(world, FILE) == Accepted()
         assert world.request_names == [HEAD]
+
+    async def test_of_a_size_that_a_filter_excludes_starts_nothing(self) -> None:
+        world = World((replace(ROUTE, max_size=9),))
+        world.put()
+        assert (await deliver(world, FILE)).started == ()
+        assert world.events.queue == {}
+        world.put(content=b"123456789")
+        assert len((await deliver(world, FILE)).started) == 1
 
     async def test_whose_transfer_runs_is_looked_up_again(self, world: World) -> None:
         """The transfer may be ending as superseded, because the file was away."""

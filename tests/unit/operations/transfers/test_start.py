@@ -1,7 +1,9 @@
 """Restarting, sharing and replaying transfers with the next attempt number."""
 
+import json
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -15,11 +17,12 @@ from rules.dead_letters import letters
 from rules.errors import Reason, Retryable
 from rules.events.parse import RejectedEvent
 from rules.orchestrations.instance import Instance
+from rules.routes.filters import FILTERED
 from rules.transfers import lifecycle
 from rules.transfers.model import Ended, Ending, Run, Step, Transfer
 from rules.transfers.states import FINAL, State
 from tests.unit.samples import NAME, NOW, ROUTE
-from tests.unit.world import World
+from tests.unit.world import CONTENT, World
 
 RUNNING = ["Pending", "Running", "Suspended", "ContinuedAsNew"]
 
@@ -193,6 +196,25 @@ class TestShare:
         assert world.instances.kept == {}
         assert problem is NotFound or world.requests == []
 
+    @pytest.mark.parametrize(
+        ("filters", "why"),
+        [
+            ({"exclude": ("*.csv",)}, "a glob of `exclude` matches the name"),
+            ({"min_size": 11}, "it has 10 bytes, the route shares blobs of at least 11"),
+            ({"max_size": 9}, "it has 10 bytes, the route shares blobs of at least 0 and at most 9"),
+        ],
+    )
+    async def test_a_blob_that_the_filters_exclude_is_invalid_as_one_that_no_route_carries(
+        self, filters: dict[str, Any], why: str
+    ) -> None:
+        world = World((replace(ROUTE, **filters),))
+        world.put()
+        with pytest.raises(Invalid) as caught:
+            await share(world.ports, world.instances, "default", NAME)
+        assert caught.value.detail.startswith(f"{FILTERED}: {why}")
+        assert caught.value.fix
+        assert world.instances.kept == {}
+
     async def test_a_source_that_cannot_be_read_raises_instead_of_not_found(self, world: World) -> None:
         world.put()
         world.refuse(SOURCE_HEAD, error_for_answer(SOURCE_HEAD, 403, "AuthorizationFailure"))
@@ -236,8 +258,10 @@ class TestReplay:
             (replace(ROUTE, name="renamed"),),
             (replace(ROUTE, target=replace(ROUTE.target, prefix="new/")),),
             (replace(ROUTE, source=replace(ROUTE.source, container="other")),),
+            (replace(ROUTE, suffix=".json"),),
+            (replace(ROUTE, exclude=("*.csv",)),),
         ],
-        ids=["gone", "renamed", "another target", "another source"],
+        ids=["gone", "renamed", "another target", "another source", "another suffix", "another filter"],
     )
     async def test_a_changed_route_is_a_conflict(self, world: World, today: tuple[object, ...]) -> None:
         transfer = await put_dead_lettered(world)
@@ -298,6 +322,20 @@ class TestReplay:
         with pytest.raises(Conflict):
             await replay(world.ports, world.instances, letter)
         assert letter in world.dead_letters.open
+
+    @pytest.mark.parametrize("filters", [{"exclude": ("*.csv",)}, {"max_size": 9}], ids=["name", "size"])
+    async def test_a_message_that_the_filters_exclude_stays_open(self, world: World, filters: dict[str, Any]) -> None:
+        message = json.loads(world.event(world.put()))
+        message["data"]["contentLength"] = len(CONTENT)
+        body = json.dumps(message).encode()
+        letter = await refuse(world.ports, body, RejectedEvent(Reason.NOT_ALLOWED, "as it was"))
+        world.ports = replace(world.ports, routes=(replace(ROUTE, **filters),))
+        with pytest.raises(Conflict) as caught:
+            await replay(world.ports, world.instances, letter)
+        assert FILTERED in caught.value.detail
+        assert letter in world.dead_letters.open
+        world.ports = replace(world.ports, routes=(ROUTE,))
+        assert len(await replay(world.ports, world.instances, letter)) == 1
 
     async def test_a_redacted_message_cannot_be_accepted_again(self, world: World) -> None:
         message = world.event(world.put()).replace(b'"url"', b'"sas": "?sig=c2VjcmV0", "url"')

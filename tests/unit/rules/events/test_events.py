@@ -14,7 +14,8 @@ from rules.events.decide import EventDecision, decide_on, transfer_for
 from rules.events.parse import DAMAGED, BlobEvent, Ignored, RejectedEvent, parse, split
 from rules.events.parse import ETAG as ETAG_PATTERN
 from rules.events.write import created_event
-from rules.routes.model import Place, Route
+from rules.routes.filters import FILTERED
+from rules.routes.model import MAX_SIZE, Place, Route
 from rules.transfers import identity
 from rules.transfers.model import Transfer
 from tests.unit.samples import (
@@ -50,6 +51,11 @@ def verdict(message: bytes) -> str:
 def about(name: str) -> dict[str, Any]:
     """The event of a blob of this name."""
     return {**event(url=f"{SOURCE_HOST}/source/{name}"), "subject": SUBJECT + name}
+
+
+FILTERING = replace(
+    ROUTE, name="filtering", target=Place(TARGET_HOST, "filtered"), exclude=("_temporary/*",), min_size=10, max_size=20
+)
 
 
 # The table of `decide_on`.
@@ -360,6 +366,40 @@ def test_an_event_of_another_type_is_ignored_before_its_fields_are_checked() -> 
     assert parse(body({"specversion": "1.0", "type": "x"})) == Ignored("the event is of another type")
 
 
+@pytest.mark.parametrize(
+    ("message", "shared"),
+    [
+        (about("in/a"), True),
+        (event(contentLength=10), True),
+        (event(contentLength=20), True),
+        (event(contentLength=9), False),
+        (event(contentLength=21), False),
+        (event(contentLength=0), False),
+        (about("in/_temporary/a"), False),
+        (about("in/x/_temporary/a"), False),
+        (about("in/_temporary/../a"), False),
+        *((event(contentLength=size), True) for size in (None, "9", 9.0, -1, True, [9], MAX_SIZE + 1)),
+    ],
+)
+@pytest.mark.parametrize("schema", ["CloudEvents", "Event Grid"])
+def test_an_event_that_the_filters_exclude_is_ignored(message: dict[str, Any], schema: str, *, shared: bool) -> None:
+    """`start` decides on a size that the event does not tell."""
+    if schema == "Event Grid":
+        message = {**event_grid(), "subject": message["subject"], "data": message["data"]}
+    found = decide_on(body(message), (FILTERING,))
+    assert [transfer.route for transfer in found.transfers] == (["filtering"] if shared else [])
+    assert found.ignored == ("" if shared else FILTERED)
+    assert found.rejection is None
+
+
+def test_filters_apply_to_their_own_route_only() -> None:
+    for message in (event(contentLength=9), about("in/_temporary/a")):
+        found = decide_on(body(message), (FILTERING, ROUTE))
+        assert [transfer.route for transfer in found.transfers] == ["default"]
+    elsewhere = {**event(), "subject": SUBJECT + "out/_temporary/a"}
+    assert decide_on(body(elsewhere), (FILTERING,)).ignored == "no route carries this blob"
+
+
 def test_one_route_may_reject_a_name_that_another_carries() -> None:
     long = replace(ROUTE, name="long", target=Place(TARGET_HOST, "target", "x" * 200 + "/"))
     csv = replace(ROUTE, name="csv", suffix=".csv", target=Place(TARGET_HOST, "csv"))
@@ -401,7 +441,7 @@ JSON = st.recursive(
     max_leaves=5,
 )
 FIELDS = ["specversion", "type", "source", "topic", "subject", "eventType", "data"]
-DATA = ["api", "eTag", "url"]
+DATA = ["api", "eTag", "url", "contentLength"]
 
 
 @st.composite

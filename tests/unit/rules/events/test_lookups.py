@@ -16,6 +16,7 @@ from rules.events.lookups import Cause, Lookup
 from rules.events.parse import BlobEvent, RejectedEvent, parse
 from rules.events.write import lookup_event
 from rules.jobs.model import MAX_RATE, JobKind, after_rename
+from rules.routes.filters import FILTERED
 from rules.routes.model import Place, Route
 from rules.transfers.identity import JOB_ID_PATTERN
 from rules.transfers.policies import Times
@@ -64,6 +65,10 @@ class TestRenamedFile:
         assert decide(renamed(), ROUTE, second, other).found == Found(RENAMED, NAME, (ROUTE, second))
 
     @pytest.mark.parametrize("name", ["elsewhere/a", "in"])
+    def test_that_a_filter_excludes_is_ignored(self) -> None:
+        filtering = replace(ROUTE, exclude=("_temporary/*",))
+        assert decide(renamed("in/_temporary/0/x"), filtering) == EventDecision(ignored=FILTERED)
+
     def test_of_no_route_is_ignored(self, name: str) -> None:
         assert decide(renamed(name)) == EventDecision(ignored="no route carries this blob")
 
@@ -98,6 +103,11 @@ class TestAnnouncement:
         found = decide(event(**{"api": "CreateFile"} | change))
         assert found == EventDecision(ignored="the event announces a file that no route can carry")
 
+    def test_is_looked_up_although_a_filter_excludes_empty_files(self) -> None:
+        """The file is empty only now."""
+        skipping = replace(ROUTE, min_size=1)
+        assert decide(event(api="CreateFile", contentLength=0), skipping).found == Found(ANNOUNCED, NAME, (skipping,))
+
     def test_with_a_damaged_name_is_ignored(self) -> None:
         name = "in/\ufffd\ufffd"
         message = {**event(api="CreateFile", url=f"{SOURCE_HOST}/source/{name}"), "subject": SUBJECT + name}
@@ -131,6 +141,22 @@ class TestRenamedDirectory:
         assert decide(renamed(name, "DirectoryRenamed")) == EventDecision(
             ignored="no route carries blobs of this directory"
         )
+
+    @pytest.mark.parametrize(
+        ("name", "excluded"),
+        [
+            ("in/_temporary/0/task_1", True),
+            ("in/table/_temporary", True),
+            ("in/table", False),
+            ("in/x.tmp", False),
+            ("in", False),
+        ],
+    )
+    def test_whose_every_name_a_filter_excludes_is_ignored(self, name: str, excluded: bool) -> None:  # noqa: FBT001
+        """A Spark job renames a directory below `_temporary` for each of its tasks."""
+        filtering = replace(ROUTE, exclude=("_temporary/*", "*.tmp"))
+        found = decide(renamed(name, "DirectoryRenamed"), filtering)
+        assert (found.ignored == FILTERED, found.folders == ()) == (excluded, excluded)
 
     def test_with_the_url_of_another_directory_is_rejected(self) -> None:
         found = decide(renamed("in/day=1", "DirectoryRenamed", destinationUrl=DFS + "in/day=2"))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rules.codec import decode, encode
 from rules.routes import config
 from rules.routes.config import InvalidRoute, can_overlap, find_loop, parse_place, read
-from rules.routes.model import EnginePreference, Place, Route
+from rules.routes.model import MAX_SIZE, EnginePreference, Place, Route
 from rules.transfers import identity
 from tests.unit.samples import SOURCE_HOST, TARGET_HOST, quick
 
@@ -158,7 +158,10 @@ def test_an_invalid_place_is_rejected_with_the_route_and_the_fix(given: str, end
 
 BAD_FIELDS: dict[str, tuple[Any, str]] = {
     "no object": ("x", "route 1 must be a JSON object"),
-    "an unknown field": (route(prefix="x"), "route 1 has the unknown field 'prefix'; use only deadline, engine, name"),
+    "an unknown field": (
+        route(prefix="x"),
+        "route 1 has the unknown field 'prefix'; use only deadline, empty, engine, exclude, max_size",
+    ),
     "no name": ({}, "route 1 needs a `name` of 1 to 40 letters, digits and dashes; found ''"),
     "a name with a space": (route("a b"), "route 1 needs a `name` of 1 to 40 letters, digits and dashes; found 'a b'"),
     "a name of 41": (route("a" * 41), "route 1 needs a `name` of 1 to 40"),
@@ -188,7 +191,10 @@ def test_a_text_that_is_not_a_list_of_routes_is_rejected(given: str) -> None:
     assert "JSON" in refusal(given)
 
 
-@pytest.mark.parametrize("field", ["name", "engine", "tier", "deadline", "source", "target", "unknown"])
+@pytest.mark.parametrize(
+    "field",
+    ["name", "engine", "tier", "deadline", "source", "target", "exclude", "empty", "min_size", "max_size", "unknown"],
+)
 @pytest.mark.parametrize(
     "spelling", [url("a", f"c/b?sv=1&sig={SECRET}%3D"), f"sv=1&sig={SECRET}%3D", f"sv%3D1%26sig%3D{SECRET}"]
 )
@@ -311,6 +317,69 @@ def test_two_targets_in_one_account_have_one_tenant(second: Any) -> None:
     zone = {**abroad("ttt/ddd/"), "url": "https://ttt.z01.blob.storage.azure.net/ddd/"}
     assert len(read(text(first, {**other, "target": abroad("ttt/ddd/")}))) == 2
     assert len(read(text(first, {**other, "target": zone}))) == 2
+
+
+def test_a_route_may_have_filters() -> None:
+    given = route(exclude=["_temporary/*", "*.tmp"], min_size=1, max_size=2**40)
+    (read_route,) = read(text(given))
+    assert (read_route.exclude, read_route.min_size, read_route.max_size) == (("_temporary/*", "*.tmp"), 1, 2**40)
+
+
+@pytest.mark.parametrize(
+    ("fields", "admitted", "refused"),
+    [
+        ({}, [0, 1, 10 * MAX_SIZE], []),
+        ({"empty": "share"}, [0, 1], []),
+        ({"empty": "skip"}, [1, MAX_SIZE], [0]),
+        ({"empty": "skip", "min_size": 5}, [5], [0, 4]),
+        ({"min_size": 5, "max_size": 5}, [5], [0, 4, 6]),
+        ({"max_size": 0}, [0], [1]),
+    ],
+)
+def test_sizes_are_limits_that_include_their_values(
+    fields: dict[str, Any], admitted: list[int], refused: list[int]
+) -> None:
+    (read_route,) = read(text(route(**fields)))
+    assert [size for size in (*admitted, *refused) if read_route.admits(size)] == admitted
+
+
+LIST = "route 'default': `exclude` must be a list of 1 to 50 globs"
+GLOB = "must be a string of 1 to 256 UTF-16 units"
+SIZE = f"must be a whole number from 0 to {MAX_SIZE}"
+NO_SIZE = "lower `min_size` or raise `max_size`"
+BAD_FILTERS: list[tuple[dict[str, Any], str]] = [
+    ({"exclude": "*.tmp"}, LIST),
+    ({"exclude": None}, LIST),
+    ({"exclude": []}, LIST),
+    ({"exclude": ["a"] * 51}, LIST),
+    ({"exclude": ["a", ""]}, f"route 'default': glob 2 of `exclude`, '', {GLOB}"),
+    ({"exclude": [7]}, f"glob 1 of `exclude`, '7', {GLOB}"),
+    ({"exclude": ["a" * 257]}, GLOB),
+    ({"exclude": ["\U0001f600" * 129]}, GLOB),
+    ({"exclude": [f"?sig={SECRET}" + "a" * 257]}, GLOB),
+    ({"empty": "no"}, "route 'default': unknown value 'no' of `empty`; use one of skip, share"),
+    ({"empty": True}, "route 1: `empty` must be a string"),
+    ({"min_size": "1"}, f"route 'default': the min_size '1' {SIZE}"),
+    ({"min_size": -1}, f"the min_size '-1' {SIZE}"),
+    ({"max_size": MAX_SIZE + 1}, SIZE),
+    ({"max_size": True}, SIZE),
+    ({"max_size": 1.0}, SIZE),
+    ({"max_size": None}, SIZE),
+    ({"min_size": 2, "max_size": 1}, f"route 'default': no blob has 2 bytes or more and 1 bytes or less; {NO_SIZE}"),
+    ({"empty": "skip", "max_size": 0}, NO_SIZE),
+]
+
+
+@pytest.mark.parametrize(("fields", "message"), BAD_FILTERS)
+def test_an_invalid_filter_is_rejected_with_the_route_and_the_fix(fields: dict[str, Any], message: str) -> None:
+    found = refusal(text(route(**fields)))
+    assert message in found
+    assert SECRET not in found
+
+
+def test_filters_have_generous_limits() -> None:
+    (read_route,) = read(text(route(exclude=["a" * 256, "\U0001f600" * 128] * 25, max_size=MAX_SIZE)))
+    assert len(read_route.exclude) == 50
 
 
 def made(name: str, source: str, target: str, suffix: str = "") -> Route:

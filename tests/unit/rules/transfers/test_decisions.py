@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rules.errors import Reason
+from rules.routes.filters import FILTERED
 from rules.transfers import identity
 from rules.transfers.decisions import (
     ECHO,
@@ -20,6 +21,7 @@ from rules.transfers.decisions import (
     decide,
     holds_version,
     is_echo,
+    is_filtered,
     is_given_up,
     is_in_progress,
     is_in_the_way,
@@ -28,7 +30,7 @@ from rules.transfers.decisions import (
 )
 from rules.transfers.model import Ended, Ending, Kind, Outcome, Run, Successor, Verdict
 from rules.transfers.states import State
-from tests.unit.samples import ETAG, NEWER, RUN, SOURCE, TARGET, TRANSFER, quick
+from tests.unit.samples import ETAG, NEWER, ROUTE, RUN, SOURCE, TARGET, TRANSFER, quick
 
 PENDING, SUCCESS, ABORTED, FAILED = CopyStatus.PENDING, CopyStatus.SUCCESS, CopyStatus.ABORTED, CopyStatus.FAILED
 SIZE = SOURCE.size
@@ -291,6 +293,42 @@ def test_a_copy_of_the_target_is_not_copied_back(case: str) -> None:
     decision = decide(RUN, source, target, None)
     ended_as_echo = Outcome(Verdict.SUPERSEDED, ending=Ending(State.SUPERSEDED, detail=ECHO), size=source.size)
     assert (decision == ended_as_echo) is echo
+
+
+FILTERED_OUT = Outcome(Verdict.SUPERSEDED, ending=Ending(State.SUPERSEDED, detail=FILTERED), size=SIZE)
+
+
+@CASES
+def test_the_filters_prevent_every_act_but_a_confirmation(
+    source: SourceBlob | None, target: TargetBlob | None, decision: Act | Outcome
+) -> None:
+    """Rule 21. They do not change what follows from another version, or from a whole target."""
+    is_version = source is not None and source.etag == ETAG
+    expected = FILTERED_OUT if is_version and decision is not Act.CONFIRM else decision
+    assert decide(KNOWN, source, target, None, filtered=True) == expected
+    assert decide(KNOWN, source, target, ended(0), filtered=True) == decide(KNOWN, source, target, ended(0))
+
+
+def test_an_echo_that_the_filters_exclude_is_not_copied_either() -> None:
+    assert decide(KNOWN, ECHO_SOURCE, ORIGINAL, None, filtered=True) == FILTERED_OUT
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "filtered"),
+    [
+        ("in/a", SOURCE, False),
+        ("in/a.tmp", SOURCE, True),
+        ("in/a", replace(SOURCE, size=9), True),
+        ("in/a", replace(SOURCE, size=SIZE + 1), True),
+        ("in/a", replace(SOURCE, size=0, copy_status=SUCCESS), True),
+        ("in/a", replace(SOURCE, size=0, copy_status=PENDING), False),
+        ("in/a.tmp", replace(SOURCE, size=0, copy_status=PENDING), True),
+    ],
+)
+def test_which_sources_the_filters_exclude(name: str, source: SourceBlob, *, filtered: bool) -> None:
+    route = replace(ROUTE, exclude=("*.tmp",), min_size=10, max_size=SIZE)
+    assert is_filtered(route, name, source) is filtered
+    assert not is_filtered(ROUTE, name, source)
 
 
 def test_an_edit_that_the_target_already_holds_is_confirmed() -> None:
