@@ -298,7 +298,8 @@ def _begin_lanes(run: Run, outcome: Outcome, now: datetime) -> Run:
 
 def _after_stage(run: Run, outcome: Outcome, now: datetime) -> Run:
     run = replace(run, reason=outcome.reason, detail=outcome.detail[:MAX_DETAIL])
-    for lane in outcome.lanes:
+    known = {lane.end for lane in run.lanes}
+    for lane in filter(lambda lane: lane.end in known, outcome.lanes):
         run = _delay_lane(run, lane, outcome.reason, outcome.detail, now) if outcome.reason else _set_lane(run, lane)
     if run.ending is not None:
         return run

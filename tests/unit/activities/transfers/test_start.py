@@ -753,7 +753,7 @@ class TestTags:
         assert (outcome.verdict, outcome.engine) == (Verdict.VERIFIED, Engine.SYNC)
         assert outcome.note == (
             "index tags were not copied: the target's account refused them "
-            "(403 AuthorizationPermissionMismatch: the app's access is refused)"
+            "(403 AuthorizationPermissionMismatch: the app has no role that allows this on the container)"
         )
         assert world.storage.blobs[transfer.target_blob].tags == {}
         assert world.target_writes == ["target.copy", "target.copy"]
