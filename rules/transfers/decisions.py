@@ -184,7 +184,7 @@ def is_in_the_way(target: TargetBlob | None, kind: Kind, refuses_blocks: str | N
 
 
 def is_filtered(route: Route, name: str, source: SourceBlob) -> bool:
-    """Whether the route's filters exclude this source (rule 21). While a copy to it is pending, its size does not count."""
+    """Whether the route's filters exclude this source (rule 22). While a copy to it is pending, its size does not count."""
     admitted = source.copy_status is CopyStatus.PENDING or route.admits(source.size)
     return not admitted or route.excludes(name.removeprefix(route.source.prefix))
 
@@ -210,7 +210,7 @@ def decide(  # noqa: PLR0913  # what was read, and what follows from it for this
     | no | absent at the second look | else | superseded |
     | no | another version | else | superseded |
     | no | this version | receipt | confirm |
-    | no | this version, filtered (rule 21), or an echo (rule 19) | else | superseded |
+    | no | this version, filtered (rule 22), or an echo (rule 19) | else | superseded |
     | no | this version | a pending copy of another version, or one that is too slow | abort, then look again |
     | no | this version, cannot be copied now (rule 12) | else | retryable or permanent |
     | no | this version | absent, or not read | copy, with If-None-Match: * |
