@@ -21,6 +21,9 @@ param privateEndpoints bool = false
 @description('Allow trusted services. Only Event Grid needs this.')
 param trustedServices bool = false
 
+@description('Give the account a hierarchical namespace. This works only when it is created.')
+param hierarchical bool = false
+
 @description('`AAD`: allow copies only from accounts in the same tenant.')
 param copyScope ('AAD' | 'PrivateLink')?
 
@@ -51,6 +54,8 @@ resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
     isLocalUserEnabled: false
     minimumTlsVersion: 'TLS1_2'
     supportsHttpsTrafficOnly: true
+    // Storage refuses false and null as changes to an account that was created without this property.
+    ...(hierarchical ? { isHnsEnabled: true } : {})
     publicNetworkAccess: publicEndpoint ? 'Enabled' : 'Disabled'
     networkAcls: {
       defaultAction: openToAllNetworks ? 'Allow' : 'Deny'

@@ -94,20 +94,50 @@ var sourceAccount = ownAccounts[0]
 var targetAccount = ownAccounts[1]
 var stateAccount = ownAccounts[2]
 var eventsAccount = ownAccounts[3]
-var sources = map(
-  routes,
-  each =>
-    contains(each.source, 'tenant')
-      ? fail('Route ${each.name}: a source must be in the tenant of the deployment. Remove its tenant.')
-      : placeOf(each.source, sourceAccount)
+var givenSources = map(routes, each => placeOf(each.source, sourceAccount))
+var givenTargets = map(routes, each => placeOf(each.target, targetAccount))
+var hierarchicalAccounts = map(
+  filter(concat(givenSources, givenTargets), place => place.hierarchical),
+  at => at.account
 )
-var targets = map(
+var mistakes = flatten(map(
   routes,
-  each =>
-    contains(each.target, 'tenant') && (!contains(each.target, 'account') || empty(sharingClientId))
-      ? fail('Route ${each.name}: a target in another tenant needs its account, and the parameter sharingClientId.')
-      : placeOf(each.target, targetAccount)
-)
+  (each, index) =>
+    map(
+      filter(
+        [
+          {
+            made: contains(each.source, 'tenant')
+            text: 'a source must be in the tenant of the deployment. Remove its tenant.'
+          }
+          {
+            made: contains(each.target, 'tenant') && (!contains(each.target, 'account') || empty(sharingClientId))
+            text: 'a target in another tenant needs its account, and the parameter sharingClientId.'
+          }
+          {
+            made: contains(each.target, 'account') && givenTargets[index].hierarchical
+            text: 'the namespace of an existing target account makes no difference. Remove hierarchical from the target.'
+          }
+          {
+            made: contains(hierarchicalAccounts, givenSources[index].account) && !givenSources[index].hierarchical
+            text: 'another route says that the source account has a hierarchical namespace. Set hierarchical on all its sources or on none.'
+          }
+          {
+            made: contains(hierarchicalAccounts, givenTargets[index].account) && !contains(each.target, 'account') && !givenTargets[index].hierarchical
+            text: 'another route gives the target account a hierarchical namespace. Set hierarchical on all its targets or on none.'
+          }
+          {
+            made: carryTags && (givenSources[index].hierarchical || givenTargets[index].hierarchical)
+            text: 'an account with a hierarchical namespace has no index tags. Set carryTags to false, or deploy this route on its own.'
+          }
+        ],
+        mistake => mistake.made
+      ),
+      mistake => 'Route ${each.name}: ${mistake.text}'
+    )
+))
+var sources = empty(mistakes) ? givenSources : fail(join(mistakes, '\n'))
+var targets = empty(mistakes) ? givenTargets : fail(join(mistakes, '\n'))
 // In another tenant, the template can neither assign roles nor create a private endpoint.
 var homeTargets = filter(targets, place => empty(place.tenant))
 var hasPartners = length(homeTargets) < length(targets)
@@ -117,7 +147,7 @@ var ownSources = filter(sources, place => place.account == sourceAccount.name)
 var ownTargets = filter(homeTargets, place => place.account == targetAccount.name)
 
 // A place inside another one shares its event subscription.
-var subscribed = filter(
+var outermost = filter(
   union([], sources),
   place =>
     empty(filter(
@@ -128,6 +158,20 @@ var subscribed = filter(
           wider.prefix
         )
     ))
+)
+// Renames in a whole container: the subject of a renamed directory may be shorter than the prefix of a route in it.
+var lakes = union([], map(filter(sources, place => place.hierarchical), place => { ...place, prefix: '' }))
+var subscribed = concat(
+  map(outermost, place => {
+    place: place
+    name: uniqueString(place.container, place.prefix)
+    eventTypes: ['Microsoft.Storage.BlobCreated']
+  }),
+  map(lakes, place => {
+    place: place
+    name: 'renames-${uniqueString(place.container)}'
+    eventTypes: ['Microsoft.Storage.BlobRenamed', 'Microsoft.Storage.DirectoryRenamed']
+  })
 )
 var useScheduler = durableBackend == 'scheduler'
 var access = {
@@ -163,6 +207,7 @@ module source 'account.bicep' = if (!empty(ownSources)) {
     location: location
     tags: tags
     containers: union([], map(ownSources, place => place.container))
+    hierarchical: contains(hierarchicalAccounts, sourceAccount.name)
     openToAllNetworks: !vnetEnabled
     privateEndpoints: vnetEnabled && privateEndpoints
     subnetId: access.subnetId
@@ -177,6 +222,7 @@ module target 'account.bicep' = if (!empty(ownTargets)) {
     location: location
     tags: tags
     containers: union([], map(ownTargets, place => place.container))
+    hierarchical: contains(hierarchicalAccounts, targetAccount.name)
     openToAllNetworks: !vnetEnabled
     privateEndpoints: vnetEnabled && privateEndpoints
     subnetId: access.subnetId
@@ -284,12 +330,13 @@ module roles 'roles.bicep' = {
 // Event Grid checks its roles when a subscription is created, and new roles take minutes to become effective. Therefore the
 // subscriptions depend on the app, whose creation takes minutes.
 module subscriptions 'subscription.bicep' = [
-  for place in subscribed: {
-    scope: resourceGroup(place.subscription, place.resourceGroup)
+  for each in subscribed: {
+    scope: resourceGroup(each.place.subscription, each.place.resourceGroup)
     params: {
-      topicName: empty(place.topic) ? '${short.topic}${place.account}' : place.topic
-      name: '${short.subscription}${token}-${uniqueString(place.container, place.prefix)}'
-      subjectBeginsWith: subjectOf(place)
+      topicName: empty(each.place.topic) ? '${short.topic}${each.place.account}' : each.place.topic
+      name: '${short.subscription}${token}-${each.name}'
+      eventTypes: each.eventTypes
+      subjectBeginsWith: subjectOf(each.place)
       eventsAccountId: events.outputs.id
       queue: eventQueue
       deadLetterContainer: eventDeadLetters

@@ -9,7 +9,8 @@ param principalType = readEnvironmentVariable('AZURE_PRINCIPAL_TYPE', 'User')
 
 // A JSON list with an element for each target. Source and target name their account if it exists already:
 // {"account": "mysource", "resourceGroup": "rg-data", "container": "invoices", "prefix": "2026/"}. A target in another tenant
-// also names that: {"account": "partner", "container": "inbox", "tenant": "66666666-6666-6666-6666-666666666666"}.
+// also names that: {"account": "partner", "container": "inbox", "tenant": "66666666-6666-6666-6666-666666666666"}. A source with
+// a hierarchical namespace says so, to share what is renamed: {"account": "mylake", "container": "data", "hierarchical": true}.
 param routes = json(readEnvironmentVariable(
   'SHARING_ROUTES',
   '[{"name": "default", "source": {"container": "source"}, "target": {"container": "target"}}]'

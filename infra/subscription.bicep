@@ -1,7 +1,8 @@
-// Events of new source blobs are delivered to the queue. Undelivered events are kept in a container.
+// Events of source blobs are delivered to the queue. Undelivered events are kept in a container.
 
 param topicName string
 param name string
+param eventTypes string[]
 param subjectBeginsWith string
 param eventsAccountId string
 param queue string
@@ -17,7 +18,7 @@ resource subscription 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025-
   properties: {
     eventDeliverySchema: 'CloudEventSchemaV1_0'
     filter: {
-      includedEventTypes: ['Microsoft.Storage.BlobCreated']
+      includedEventTypes: eventTypes
       subjectBeginsWith: subjectBeginsWith
       isSubjectCaseSensitive: true // blob names are case-sensitive
     }

@@ -26,6 +26,9 @@ type end = {
 
   @description('The id of the tenant of an existing target account, if it differs. The template assigns nothing there. See docs/partners.md.')
   tenant: string?
+
+  @description('The account has a hierarchical namespace; only then are renames delivered. All routes agree on an account. An account that this template creates gets it only when it is created.')
+  hierarchical: bool?
 }
 
 @export()
@@ -64,6 +67,7 @@ type place = {
 
   @description('The tenant; empty: that of the deployment.')
   tenant: string
+  hierarchical: bool
 }
 
 @export()
@@ -96,6 +100,7 @@ func placeOf(given end, created account) place => {
   container: given.container
   prefix: given.?prefix ?? ''
   tenant: given.?tenant ?? ''
+  hierarchical: given.?hierarchical ?? false
 }
 
 func encoded(text string) string => replace(uriComponent(text), '%2F', '/')

@@ -75,6 +75,8 @@ NOT_ON_FLEX = {
 }
 # The only site properties that are known to work. Others may be refused although they are not on the list.
 KNOWN_SITE_CONFIG = {"minTlsVersion"}
+CREATED = ["Microsoft.Storage.BlobCreated"]
+RENAMED = ["Microsoft.Storage.BlobRenamed", "Microsoft.Storage.DirectoryRenamed"]
 FILTER = re.compile(r"/blobServices/default/containers/[a-z0-9-]{3,63}/(blobs/.+)?")
 
 
@@ -206,7 +208,11 @@ def _is_account_scope(assignment: str, account: str) -> bool:
 
 
 def events_delivered(snapshot: Snapshot) -> list[str]:
-    """Every subscription sends BlobCreated events of one container to the queue, without expiry, with the topic's identity."""
+    """Every subscription sends events of one container to the queue, without expiry, with the topic's identity.
+
+    A subscription of renames has no prefix: the subject of a renamed directory may be shorter.
+
+    """
     topics = snapshot.of("Microsoft.EventGrid/systemTopics")
     wrong = [
         f"{each['name']} has a wrong identity" for each in topics if each["identity"] != {"type": "SystemAssigned"}
@@ -215,22 +221,25 @@ def events_delivered(snapshot: Snapshot) -> list[str]:
     subscribed = {each["name"].partition("/")[0] for each in subscriptions}
     wrong += [f"{each['name']} has no subscription" for each in topics if each["name"] not in subscribed]
     for each in subscriptions:
-        subject = each["properties"]["filter"]["subjectBeginsWith"]
+        subject, types = (each["properties"]["filter"][key] for key in ("subjectBeginsWith", "includedEventTypes"))
         if not FILTER.fullmatch(subject):
             wrong.append(f"{each['name']}: {subject} has no slash after the container")
-        if each["properties"] != _subscription(subject, snapshot.account("events")["id"]):
+        if types == RENAMED and "/blobs/" in subject:
+            wrong.append(f"{each['name']}: {subject} has a prefix")
+        expected = RENAMED if types == RENAMED else CREATED
+        if each["properties"] != _subscription(subject, expected, snapshot.account("events")["id"]):
             wrong.append(f"{each['name']} is wrong: {each['properties']}")
     return wrong
 
 
-def _subscription(subject: str, account: str) -> dict[str, Any]:
+def _subscription(subject: str, types: list[str], account: str) -> dict[str, Any]:
     identity = {"type": "SystemAssigned"}
     delivery = {"resourceId": account, "queueName": fixed_names.EVENTS_QUEUE, "queueMessageTimeToLiveInSeconds": -1}
     undelivered = {"resourceId": account, "blobContainerName": fixed_names.UNDELIVERED_CONTAINER}
     return {
         "eventDeliverySchema": "CloudEventSchemaV1_0",
         "filter": {
-            "includedEventTypes": ["Microsoft.Storage.BlobCreated"],
+            "includedEventTypes": types,
             "subjectBeginsWith": subject,
             "isSubjectCaseSensitive": True,
         },

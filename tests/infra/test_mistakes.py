@@ -238,5 +238,21 @@ def test_another_hub_is_found(snapshot: Callable[[str], Snapshot]) -> None:
     assert checks.names_match_the_code(mistaken) == ["hub other"]
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("subjectBeginsWith", "/blobServices/default/containers/lake/blobs/raw/2026/"),
+        ("includedEventTypes", checks.RENAMED[:1]),
+        ("includedEventTypes", [*checks.CREATED, *checks.RENAMED]),
+    ],
+)
+def test_a_wrong_filter_of_renames_is_found(key: str, value: object, snapshot: Callable[[str], Snapshot]) -> None:
+    mistaken = snapshot("lake").copy()
+    renames = [each for each in mistaken.of(f"{TOPIC}/eventSubscriptions") if "-renames-" in each["name"]]
+    set_value(renames[0], f"properties/filter/{key}", to=value)
+    [found] = checks.events_delivered(mistaken)
+    assert found.startswith(renames[0]["name"])
+
+
 def test_every_check_has_mistakes() -> None:
     assert set(MISTAKES) == set(CHECKS)

@@ -83,6 +83,8 @@ def test_the_examples_of_routes_compile(bicep: str, routes_file: Path) -> None:
         ({"source": {"container": "in", "prefx": "x"}}, 1),
         ({"source": {"container": "in", "topic": "t", "subscription": "s"}}, 0),
         ({"source": {"container": "in", "subscripton": "s"}}, 1),
+        ({"source": {"container": "in", "hierarchical": True}}, 0),
+        ({"source": {"container": "in", "hierarchical": "true"}}, 1),
     ],
 )
 def test_the_compiler_checks_the_fields_of_a_route(

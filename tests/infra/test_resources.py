@@ -1,6 +1,7 @@
 """Every check passes for every scenario, and each parameter has its effect."""
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import pytest
 
 from rules.routes import config
 from tests.infra import snapshots
-from tests.infra.checks import CHECKS
+from tests.infra.checks import CHECKS, CREATED, RENAMED
 from tests.infra.snapshots import INFRA, NAMES, SUBSCRIPTION, Snapshot, SnapshotOf, strings
 
 
@@ -20,9 +21,13 @@ def test_a_check_passes(check: Callable[[Snapshot], list[str]], name: str, snaps
     assert check(snapshot(name)) == []
 
 
-def filters(snapshot: Snapshot) -> set[tuple[str, str]]:
-    """The topics, each with the prefix of its subjects."""
-    subscriptions = snapshot.of("Microsoft.EventGrid/systemTopics/eventSubscriptions")
+def filters(snapshot: Snapshot, types: list[str] = CREATED) -> set[tuple[str, str]]:
+    """The topics with a subscription of exactly these types, each with the prefix of its subjects."""
+    subscriptions = [
+        each
+        for each in snapshot.of("Microsoft.EventGrid/systemTopics/eventSubscriptions")
+        if each["properties"]["filter"]["includedEventTypes"] == types
+    ]
     token = snapshot.one("Microsoft.ManagedIdentity/userAssignedIdentities")["name"].removeprefix("id-")
     prefix = "/blobServices/default/containers/"
     return {
@@ -73,6 +78,43 @@ def test_private_endpoints_connect_to_accounts_of_other_subscriptions(snapshot: 
     places = {each["privateLinkServiceId"].split("/")[8]: each["privateLinkServiceId"].split("/")[2] for each in links}
     assert (places["contosodata"][:4], places["fabrikamdata"][:4]) == ("2222", "3333")
     assert {each["id"].split("/")[2] for each in endpoints} == {SUBSCRIPTION}
+
+
+def test_renames_are_delivered_from_hierarchical_sources(snapshot: SnapshotOf) -> None:
+    """Once for each container. The subject of a renamed directory may be shorter than the prefix of a route."""
+    deployment = snapshot("lake")
+    assert filters(deployment) == {
+        ("evgt-stsource", "lake/blobs/raw/2026/"),
+        ("evgt-stsource", "lake/blobs/curated/"),
+        ("evgt-contosolake", "outbox/"),
+        ("evgt-contosodata", "outbox/"),
+    }
+    assert filters(deployment, RENAMED) == {("evgt-stsource", "lake/"), ("evgt-contosolake", "outbox/")}
+    subscriptions = deployment.of("Microsoft.EventGrid/systemTopics/eventSubscriptions")
+    assert len({each["id"] for each in subscriptions}) == len(subscriptions) == 4 + 2
+
+
+def test_accounts_are_created_with_a_hierarchical_namespace(snapshot: SnapshotOf) -> None:
+    """Only those of hierarchical ends. For all others the property is absent, because storage refuses `false` later."""
+    deployment = snapshot("lake")
+    accounts = {each["name"]: each["properties"] for each in deployment.of("Microsoft.Storage/storageAccounts")}
+    hierarchical = {name for name, properties in accounts.items() if "isHnsEnabled" in properties}
+    assert hierarchical == {deployment.account(purpose)["name"] for purpose in ("source", "target")}
+    assert all(accounts[name]["isHnsEnabled"] is True for name in hierarchical)
+    assert len(accounts) == len(hierarchical) + 2
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "lake"])
+def test_without_a_hierarchical_namespace_there_is_no_trace_of_the_feature(name: str, snapshot: SnapshotOf) -> None:
+    found = [text for _, text in strings(snapshot(name).resources)]
+    assert [text for text in found if text == "isHnsEnabled" or text in RENAMED or "-renames-" in text] == []
+
+
+def test_the_routes_of_the_app_name_no_namespace(snapshot: SnapshotOf) -> None:
+    """The app finds it out itself."""
+    routes = json.loads(snapshot("lake").settings["ROUTES"])
+    assert [set(route) for route in routes] == [{"name", "source", "target"}] * 4
+    assert all(isinstance(route[end], str) for route in routes for end in ("source", "target"))
 
 
 def test_subscriptions_depend_on_roles_and_app(bicep: str, tmp_path: Path) -> None:
@@ -151,29 +193,70 @@ def test_without_another_tenant_there_is_no_trace_of_the_feature(name: str, snap
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "message"),
+    ("scenario", "changes", "messages"),
     [
-        ("param sharingClientId", "// ", "and the parameter sharingClientId"),
         (
-            "target: { account: 'fabrikamdata', container: 'second'",
-            "target: { container: 'second'",
-            "needs its account",
+            "partners",
+            {"param sharingClientId": "// "},
+            {
+                ("partner", "needs its account, and the parameter sharingClientId."),
+                ("second", "needs its account, and the parameter sharingClientId."),
+            },
         ),
-        ("source: { container: 'source' }", "source: { container: 'source', tenant: 'x' }", "Remove its tenant."),
+        (
+            "partners",
+            {
+                "{ name: 'default', source: { container: 'source' }": "{ name: 'default', source: { container: 'source', tenant: 'x' }",
+                "target: { account: 'fabrikamdata', container: 'second'": "target: { container: 'second'",
+            },
+            {("default", "Remove its tenant."), ("second", "needs its account, and the parameter sharingClientId.")},
+        ),
+        (
+            "lake",
+            {
+                "prefix: 'raw/2026/', hierarchical: true": "prefix: 'raw/2026/'",
+                "container: 'curated', hierarchical: true": "container: 'curated'",
+                "container: 'inbox' }": "container: 'inbox', hierarchical: true }",
+            },
+            {
+                ("raw", "Set hierarchical on all its sources or on none."),
+                ("curated", "Set hierarchical on all its targets or on none."),
+                ("partner", "Remove hierarchical from the target."),
+            },
+        ),
+        (
+            "lake",
+            {"param environmentName": "param carryTags = true\nparam environmentName"},
+            {
+                (name, "Set carryTags to false, or deploy this route on its own.")
+                for name in ("raw", "curated", "partner")
+            },
+        ),
     ],
 )
-def test_a_deployment_that_cannot_work_in_another_tenant_fails(  # noqa: PLR0917  # the fixtures
-    old: str, new: str, message: str, bicep: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_deployment_that_cannot_work_fails(  # noqa: PLR0917  # the fixtures
+    scenario: str,
+    changes: dict[str, str],
+    messages: set[tuple[str, str]],
+    bicep: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """It names every route that is wrong, with the fix."""
     scenarios = tmp_path / "scenarios"
     shutil.copytree(snapshots.SCENARIOS, scenarios)
-    path = scenarios / "partners.bicepparam"
+    path = scenarios / f"{scenario}.bicepparam"
     text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
+    for old, new in changes.items():
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    path.write_text(text)
     monkeypatch.setattr(snapshots, "SCENARIOS", scenarios)
-    with pytest.raises(AssertionError, match=message):
-        snapshots.take(bicep, "partners", tmp_path / "taken")
+    with pytest.raises(AssertionError) as failed:
+        snapshots.take(bicep, scenario, tmp_path / "taken")
+    lines = re.findall(r"Route (\w+): ([^\n]*)", str(failed.value))
+    assert len(lines) == len(messages)
+    assert all(any(route == name and fix in line for route, line in lines) for name, fix in messages), lines
 
 
 def test_no_network_is_created_if_disabled(snapshot: SnapshotOf) -> None:

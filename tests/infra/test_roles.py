@@ -156,6 +156,23 @@ def test_a_target_in_another_tenant_gets_no_role(snapshot: SnapshotOf) -> None:
     ) | roles_of_tester(*containers)
 
 
+def test_a_hierarchical_namespace_changes_no_role(snapshot: SnapshotOf) -> None:
+    shared = {
+        ("app", "Blob Data Reader", "rg-demo/stsource/lake"),
+        ("app", "Blob Data Reader", "rg-data/contosolake/outbox"),
+        ("app", "Blob Data Reader", "rg-data/contosodata/outbox"),
+        ("app", "Blob Delegator", "rg-demo/stsource"),
+        ("app", "Blob Delegator", "rg-data/contosolake"),
+        ("app", "Blob Delegator", "rg-data/contosodata"),
+        ("app", "Blob Data Contributor", "rg-demo/sttarget/raw"),
+        ("app", "Blob Data Contributor", "rg-demo/sttarget/curated"),
+        ("app", "Blob Data Contributor", "rg-partner/fabrikamdata/inbox"),
+        ("app", "Blob Data Contributor", "rg-partner/fabrikamdata/flat"),
+    }
+    topics = [roles_of_topic(f"evgt-{name}") for name in ("stsource", "contosolake", "contosodata")]
+    assert roles(snapshot("lake")) == OWN_ACCOUNTS.union(shared, *topics)
+
+
 def test_a_role_in_another_subscription_is_found(snapshot: SnapshotOf) -> None:
     """The same names in the deployment's subscription are another scope."""
     deployment = snapshot("elsewhere").copy()
