@@ -19,6 +19,7 @@ from rules.redaction import text_without_secrets
 from rules.transfers.identity import MESSAGE_ID_PATTERN, TRANSFER_ID_PATTERN
 from tests.corpora.corpora import MESSAGES, URLS, message
 from tests.docs.pages import modules, page
+from tests.unit.samples import NAME
 from tests.unit.triggers.api import Api
 from tests.unit.world import World
 
@@ -95,8 +96,14 @@ def test_any_text_is_a_valid_id_or_is_rejected_without_a_request(identity: str) 
     assert (len(WORLD.requests) > before) is bool(valid)
 
 
+# Verdicts of messages whose blob the app looks up or reconciles, always at the source of a route.
+LOOKED_UP = {"announced", "renamed", "folder"}
+
+
 @pytest.mark.parametrize(
-    "case", [case for case in MESSAGES + URLS if case["verdict"] != "accepted"], ids=lambda case: ascii(case["name"])
+    "case",
+    [case for case in MESSAGES + URLS if case["verdict"] not in {"accepted", *LOOKED_UP}],
+    ids=lambda case: ascii(case["name"]),
 )
 async def test_a_forged_message_reaches_no_source_and_no_target(case: dict[str, str]) -> None:
     world = World()
@@ -105,6 +112,19 @@ async def test_a_forged_message_reaches_no_source_and_no_target(case: dict[str, 
     assert set(world.request_names) <= {"dead_letters.read", "dead_letters.write"}
     assert world.request_names.count("dead_letters.write") == (case["verdict"] != "ignored")
     assert len(world.requests) <= 5
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in MESSAGES if case["verdict"] in LOOKED_UP], ids=lambda case: ascii(case["name"])
+)
+async def test_a_forged_message_without_a_version_costs_at_most_a_look_at_the_routes_own_source(
+    case: dict[str, str],
+) -> None:
+    world = World()
+    await accept(world.ports, world.instances, message(case))
+    assert set(world.request_names) <= {"source.head", "events.put", "instances.find", "instances.start"}
+    assert [subject for name, subject in world.requests if name == "source.head" and NAME not in subject] == []
+    assert len(world.requests) <= 2
 
 
 @settings(max_examples=1_000, deadline=None)
