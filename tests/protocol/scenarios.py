@@ -100,7 +100,6 @@ CASES = [
     _case("sync_renamed_back", SYNC, "overwrite", "return", states=930, ends=13),
     _case("sync_renamed_away", SYNC, "remove", "return", versions=1, faults=1, states=4_700, ends=175),
     _case("sync_renamed_back_cancelled", SYNC, "overwrite", "return", "cancel 1", states=2_300, ends=38),
-    _case("async_renamed_back", ASYNC, "overwrite", "return", states=20_000, ends=56),
     _case("event_twice", ASYNC, "redeliver 1", "cancel 1", versions=1, interleaved=True, states=370, ends=14),
 ]
 
@@ -136,8 +135,9 @@ LONG = [
     _case("sync_two_faults", SYNC, "overwrite", faults=2, states=85_000, ends=930),
     _case("one_two_faults", ASYNC, "fail", "cancel 1", versions=1, faults=2, states=200_000, ends=5_800),
     _case("route_renamed_overwritten", SYNC, "overwrite", routes=RENAMED, states=23_000, ends=12),
+    _case("async_renamed_back", ASYNC, "overwrite", "return", states=20_000, ends=56),
     _case("sync_renamed_back_one_fault", SYNC, "overwrite", "return", faults=1, states=79_000, ends=580),
-    _host_fails("sync_renamed_back", states=1, ends=1),
+    _host_fails("sync_renamed_back", states=160_000, ends=210),
     *_blocks("overwritten", "overwrite", faults=1, states=(63_000, 88_000), ends=(295, 450)),
     *_blocks("onto_a_lake_file_one_fault", "lake", versions=1, faults=1, states=(11_000, 23_000), ends=(100, 170)),
     *_handed_over("overwritten", "overwrite", states=(9_700, 10_800), ends=(16, 23)),
