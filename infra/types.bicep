@@ -38,7 +38,7 @@ type route = {
   suffix: string?
   engine: ('auto' | 'sync' | 'async' | 'blocks')?
   deadline: string?
-  tier: ('Hot' | 'Cool' | 'Cold')?
+  tier: ('Hot' | 'Cool' | 'Cold' | 'same')?
   reconcile: string?
 
   @description('Globs. A blob whose name one of them matches is not shared.')

@@ -9,6 +9,8 @@ from rules.routes.names import percent_encoded
 
 # The most bytes that a blob can have: 50,000 blocks of 4,000 MiB.
 MAX_SIZE = 50_000 * 4_000 * 1024 * 1024
+# The access tiers that a copy can set, and the value of `Route.tier` for that of the source.
+TIERS, SAME_TIER = ("Hot", "Cool", "Cold"), "same"
 
 
 class Engine(StrEnum):

@@ -171,7 +171,14 @@ BAD_FIELDS: dict[str, tuple[Any, str]] = {
         route(engine="fast"),
         "route 'default': unknown engine 'fast'; use one of auto, sync, async, blocks",
     ),
-    "an unknown tier": (route(tier="Archive"), "route 'default': unknown tier 'Archive'; use one of Hot, Cool, Cold"),
+    "an unknown tier": (
+        route(tier="Archive"),
+        "route 'default': unknown tier 'Archive'; use one of Hot, Cool, Cold or same",
+    ),
+    "a tier that is almost one": (
+        route(tier="Same"),
+        "route 'default': unknown tier 'Same'; use one of Hot, Cool, Cold or same",
+    ),
     "a deadline in words": (
         route(deadline="a day"),
         "route 'default': the deadline 'a day' is not an ISO 8601 duration",
