@@ -49,6 +49,9 @@ type route = {
 
   min_size: int?
   max_size: int?
+
+  @description('Whether events for the route are ignored for now. Afterwards a reconcile starts by itself.')
+  paused: bool?
 }
 
 @export()

@@ -43,9 +43,12 @@ FIELDS: dict[str, str] = {
     "empty": "`skip`: blobs of 0 bytes are not shared. Default: `share`.",
     "min_size": f"A number of bytes, 0 to {MAX_SIZE} (190.7 TiB). Smaller blobs are not shared. Default: 0.",
     "max_size": "As `min_size`, and not less. Larger blobs are not shared. Default: no limit.",
+    "paused": "`true`: events for the route are ignored, and its scheduled reconciles do not start. Requests (share, replay, "
+    "reconcile) still work, and what runs goes on. Once the field is removed or `false`, a reconcile of the route starts within "
+    "ten minutes. Default: `false`.",
 }
 # The fields whose values are not strings.
-NOT_TEXT = frozenset({"exclude", "min_size", "max_size"})
+NOT_TEXT = frozenset({"exclude", "min_size", "max_size", "paused"})
 EMPTY = ("skip", "share")
 MAX_GLOBS, MAX_GLOB = 50, 256
 # An orchestration's input holds both prefixes and the name, and stays under 16 KB.
@@ -107,6 +110,7 @@ def _parse_route(item: Any, number: int) -> Route:
             exclude=_parse_globs(item["exclude"]) if "exclude" in item else (),
             min_size=smallest,
             max_size=largest,
+            paused=_check_paused(item.get("paused", False)),
         )
     except InvalidRoute as error:
         raise InvalidRoute(f"route {name!r}: {error}") from None
@@ -186,6 +190,12 @@ def _check_size(item: dict[str, Any], field: str) -> int | None:
     value = item[field]
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_SIZE:
         raise InvalidRoute(f"the {field} {_redact(str(value))} must be a whole number from 0 to {MAX_SIZE}")
+    return value
+
+
+def _check_paused(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidRoute(f"`paused` {_redact(str(value))} must be true or false, without quotes")
     return value
 
 

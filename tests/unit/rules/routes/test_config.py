@@ -550,3 +550,16 @@ def test_a_target_keeps_the_suffix_of_its_source(prefix: str, rest: str, suffix:
         if carrying.carries("sharingsource", "source", name):
             assert name.removeprefix(prefix).endswith(suffix)
     assert carrying.carries("sharingsource", "source", prefix + rest + suffix)
+
+
+class TestPaused:
+    """The field `paused`."""
+
+    @pytest.mark.parametrize(("given", "paused"), [({}, False), ({"paused": False}, False), ({"paused": True}, True)])
+    def test_is_read(self, given: dict[str, Any], paused: bool) -> None:  # noqa: FBT001  # a parameter of the test
+        assert read(text(route(**given)))[0].paused is paused
+
+    @pytest.mark.parametrize("value", ["true", 1, None, []])
+    def test_is_a_boolean(self, value: Any) -> None:
+        with pytest.raises(InvalidRoute, match=r"route 'default': `paused` .* must be true or false, without quotes"):
+            read(text(route(paused=value)))
