@@ -17,7 +17,7 @@ resource subscription 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025-
   properties: {
     eventDeliverySchema: 'CloudEventSchemaV1_0'
     filter: {
-      includedEventTypes: ['Microsoft.Storage.BlobCreated']
+      includedEventTypes: ['Microsoft.Storage.BlobCreated', 'Microsoft.Storage.BlobTierChanged']
       subjectBeginsWith: subjectBeginsWith
       isSubjectCaseSensitive: true // blob names are case-sensitive
     }

@@ -48,6 +48,7 @@ class EventDecision:
 
 
 PAUSED = "the route is paused"
+CANNOT_CARRY = "no route can carry this blob"
 MISMATCH = RejectedEvent(Reason.NOT_ALLOWED, "data.url does not match the blob that the subject names")
 
 
@@ -64,9 +65,9 @@ def decide_on(body: bytes, routes: tuple[Route, ...]) -> EventDecision:
     | a name damaged in `subject` and in the URL, in a route's container | rejected, `invalid_name` |
     | a name that cannot be carried, before or after the prefix is rewritten | rejected, `invalid_name` |
     | a URL that is not the one rebuilt from the route | rejected, `not_allowed` |
-    | an announcement (`lookups`) that would be rejected | ignored: the event with the content is rejected |
+    | an announcement (`lookups`) or changed tier that would be rejected | ignored: the event with the content is rejected |
     | a directory was renamed | a reconcile of each affected route, limited to the directory |
-    | a blob was renamed or announced | a lookup of the blob's version |
+    | a blob was renamed or announced, or its tier changed from archive | a lookup of the blob's version |
     | else | one transfer per matching route |
     """
     event = parse(body)
@@ -75,8 +76,9 @@ def decide_on(body: bytes, routes: tuple[Route, ...]) -> EventDecision:
     if isinstance(event, Ignored):
         return EventDecision(ignored=event.why)
     decision = _decide_on_event(event, routes)
-    if decision.rejection and event.lookup and event.lookup.cause is Cause.ANNOUNCED:
-        return EventDecision(ignored="the event announces a file that no route can carry", paused=decision.paused)
+    if decision.rejection and event.lookup and event.lookup.cause is not Cause.RENAMED:
+        # The event with the content is rejected.
+        return replace(decision, rejection=None, ignored="" if decision.found else CANNOT_CARRY)
     return decision
 
 

@@ -230,7 +230,7 @@ def _subscription(subject: str, account: str) -> dict[str, Any]:
     return {
         "eventDeliverySchema": "CloudEventSchemaV1_0",
         "filter": {
-            "includedEventTypes": ["Microsoft.Storage.BlobCreated"],
+            "includedEventTypes": ["Microsoft.Storage.BlobCreated", "Microsoft.Storage.BlobTierChanged"],
             "subjectBeginsWith": subject,
             "isSubjectCaseSensitive": True,
         },

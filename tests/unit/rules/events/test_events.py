@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rules.errors import Reason
-from rules.events.decide import PAUSED, EventDecision, decide_on, transfer_for
+from rules.events.decide import CANNOT_CARRY, PAUSED, EventDecision, decide_on, transfer_for
 from rules.events.parse import DAMAGED, BlobEvent, Ignored, RejectedEvent, parse, split
 from rules.events.parse import ETAG as ETAG_PATTERN
 from rules.events.write import created_event
@@ -551,5 +551,5 @@ class TestPaused:
         assert (found.paused, found.rejection, found.ignored) == (
             ("paused",),
             None,
-            "the event announces a file that no route can carry",
+            CANNOT_CARRY,
         )
