@@ -1,4 +1,4 @@
-"""The port `DeadLetters` on Azure Storage: the folders `open/`, `resolved/` and `ended/` of the container `dead-letters`."""
+"""The port `DeadLetters` on Azure Storage: the folders `open/`, `resolved/`, `ended/` and `paused/` of `dead-letters`."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -15,6 +15,7 @@ from rules.dead_letters import letters, records
 from rules.dead_letters.letters import DeadLetter
 from rules.errors import Reason, Retryable
 from rules.fixed_names import DEAD_LETTERS_CONTAINER
+from rules.routes.model import Pause
 from rules.transfers.model import Ended
 
 T = TypeVar("T")
@@ -23,7 +24,7 @@ MAX_TRIES = 10
 
 
 class StoredDeadLetters:
-    """Dead letters and records of ends. Every write is conditional on the state that it read."""
+    """Dead letters, and records of ends and pauses. Every write is conditional on the state that it read."""
 
     def __init__(self, clients: Clients, endpoint: str) -> None:
         self._records = Records(clients, endpoint, DEAD_LETTERS_CONTAINER)
@@ -114,6 +115,54 @@ class StoredDeadLetters:
                 except Retryable:
                     continue  # one unreadable record does not hide the others
                 yield ended
+
+    # The lifecycle rule of `infra/` deletes only `resolved/` and `reports`, so a record outlives the longest pause.
+    async def note_pause(self, route: str, now: datetime) -> None:
+        """Record that a route is paused, unless there is a record that is not ending."""
+
+        async def try_once() -> bool:
+            old, etag = await self._read_pause(route)
+            if old is not None and not old.ending:
+                return True
+            return await self._put_pause(Pause(route, now), etag)
+
+        await _retry(try_once)
+
+    async def end_pause(self, route: str) -> Pause | None:
+        """Mark the record of a pause as ending, and return it; None if there is none."""
+        found: Pause | None = None
+
+        async def try_once() -> bool:
+            nonlocal found
+            found, etag = await self._read_pause(route)
+            if found is None or found.ending:
+                return True
+            found = replace(found, ending=True)
+            return await self._put_pause(found, etag)
+
+        await _retry(try_once)
+        return found
+
+    async def drop_pause(self, pause: Pause) -> None:
+        """Delete this record of a pause, unless it was replaced."""
+
+        async def try_once() -> bool:
+            old, etag = await self._read_pause(pause.route)
+            return old != pause or await self._records.delete(_path("paused", pause.route), etag)
+
+        await _retry(try_once)
+
+    async def list_pauses(self) -> AsyncIterator[str]:
+        """Yield the names of the routes whose pause is recorded."""
+        async for item in self._records.all("paused/"):
+            yield _identity(item.name)
+
+    async def _read_pause(self, route: str) -> tuple[Pause | None, str | None]:
+        record, etag = await self._records.read(_path("paused", route))
+        return (None if record is None else _parse(partial(codec.decode, Pause, record))), etag
+
+    async def _put_pause(self, pause: Pause, etag: str | None) -> bool:
+        return await self._records.write(_path("paused", pause.route), codec.encode(pause), {}, etag)
 
     async def _read_ended(self, identity: str) -> tuple[Ended | None, str | None]:
         record, etag = await self._records.read(_path("ended", identity))

@@ -99,6 +99,7 @@ def blob_properties(response: AsyncHttpResponse) -> BlobProperties:
             "Content-Length": int(headers["Content-Length"]),
             "Content-MD5": bytearray(b64decode(digest)) if digest else None,
             "x-ms-tag-count": int(tags) if tags else None,
+            "x-ms-access-tier-inferred": headers.get("x-ms-access-tier-inferred") == "true",
             "metadata": {
                 name[len(METADATA) :]: value
                 for name, value in headers.items()

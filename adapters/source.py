@@ -75,6 +75,7 @@ def _source_blob(properties: BlobProperties) -> SourceBlob:
         copy_status=CopyStatus(status) if status else None,
         # A blob shows the archive tier until its rehydration has finished.
         archived=properties.blob_tier == "Archive",
+        tier=None if properties.blob_tier_inferred else properties.blob_tier,
         tag_count=properties.tag_count or 0,
         md5=md5(properties.content_settings),
         headers=content_headers(properties.content_settings),

@@ -165,7 +165,7 @@ var subscribed = concat(
   map(outermost, place => {
     place: place
     name: uniqueString(place.container, place.prefix)
-    eventTypes: ['Microsoft.Storage.BlobCreated']
+    eventTypes: ['Microsoft.Storage.BlobCreated', 'Microsoft.Storage.BlobTierChanged']
   }),
   map(lakes, place => {
     place: place

@@ -41,7 +41,7 @@ type route = {
   suffix: string?
   engine: ('auto' | 'sync' | 'async' | 'blocks')?
   deadline: string?
-  tier: ('Hot' | 'Cool' | 'Cold')?
+  tier: ('Hot' | 'Cool' | 'Cold' | 'same')?
   reconcile: string?
 
   @description('Globs. A blob whose name one of them matches is not shared.')
@@ -52,6 +52,9 @@ type route = {
 
   min_size: int?
   max_size: int?
+
+  @description('Whether events for the route are ignored for now. Afterwards a reconcile starts by itself.')
+  paused: bool?
 }
 
 @export()

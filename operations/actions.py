@@ -14,13 +14,14 @@ class Action:
 ALWAYS = "always"
 ACTIONS: dict[str, Action] = {
     "message.ignored": Action(
-        "No route carries the event's blob, the filters exclude it, or the event has another type."
+        "No route carries the event's blob, nothing follows from the event, the filters exclude it, the event has another type, or a route is paused: then one line for each "
+        "paused route, with `route`."
     ),
     "message.dead_lettered": Action("A message became a dead letter.", ALWAYS),
     "message.replayed": Action("A dead-lettered message was accepted."),
     "transfer.accepted": Action("A new version was accepted; `id`, `route`, `name`."),
     "transfer.duplicate": Action("An event was delivered again; no transfer was started."),
-    "transfer.restarted": Action("A request or a job restarted a transfer; `attempt`."),
+    "transfer.restarted": Action("A request, a job or an event restarted a transfer; `attempt`."),
     "transfer.cancel_noticed": Action("A transfer confirmed its cancel."),
     "transfer.start": Action(
         "One execution of the step `start`; `verdict`, `reason`, `detail`, `ms`.",
@@ -57,6 +58,8 @@ ACTIONS: dict[str, Action] = {
         "A scheduled reconcile did not start: the previous one is still running; `route`.",
         "many of one route: its interval is too short",
     ),
+    "pause.ended": Action("A route is no longer paused, so its reconcile was started; `id`, `route`."),
+    "pause.dropped": Action("A route was removed while it was paused; nothing follows; `route`."),
     "queue.depth": Action(
         "Every minute: `depth`, the approximate number of events in `blob-events`; `oldest_seconds`, the age of the oldest "
         "visible one.",

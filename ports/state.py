@@ -5,11 +5,15 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from rules.dead_letters.letters import DeadLetter
+from rules.routes.model import Pause
 from rules.transfers.model import Ended
 
 
 class DeadLetters(Protocol):
-    """Dead letters and records of ends, in the state account. Writes are conditional; the higher attempt wins."""
+    """Dead letters, and records of ends and of paused routes, in the state account.
+
+    Writes are conditional; of dead letters and ends the higher attempt wins.
+    """
 
     async def read_ended(self, identity: str) -> Ended | None:
         """Read the record of a transfer's end; None if there is none."""
@@ -41,6 +45,18 @@ class DeadLetters(Protocol):
 
     def list_ended(self) -> AsyncIterator[Ended]:
         """Iterate over the readable records of ends in order of id, page by page, without their detail."""
+
+    async def note_pause(self, route: str, now: datetime) -> None:
+        """Record that a route is paused, unless it is recorded. A record of a pause that is ending is replaced."""
+
+    async def end_pause(self, route: str) -> Pause | None:
+        """Mark the record of a pause as ending, and return it; None if there is none. It may be marked already."""
+
+    async def drop_pause(self, pause: Pause) -> None:
+        """Delete this record of a pause, or do nothing if it was replaced or deleted."""
+
+    def list_pauses(self) -> AsyncIterator[str]:
+        """Iterate over the names of the routes whose pause is recorded."""
 
 
 class Reports(Protocol):

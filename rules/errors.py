@@ -35,7 +35,8 @@ HINTS: dict[Reason, str] = {
     Reason.INVALID_NAME: "The blob's name cannot be carried safely (see docs/rules.md, Names). Copy the blob to another name at the source.",
     Reason.SOURCE_UNREADABLE: "Check that the source container exists, that the app's identity has Storage Blob Data Reader on it "
     "and Storage Blob Delegator on its account, and that the account's firewall lets the copy in; then replay.",
-    Reason.SOURCE_ARCHIVED: "The source blob is in the archive tier. Rehydrate it to the hot, cool or cold tier, then replay.",
+    Reason.SOURCE_ARCHIVED: "The source blob is in the archive tier. Rehydrate it to the hot, cool or cold tier: the app then replays by "
+    "itself. If it does not, replay.",
     Reason.UNSUPPORTED_BLOB: "The blob cannot be copied as it is; the detail says why. Set the route's engine to auto, or have the blob's owner "
     "rewrite it with shorter metadata in ASCII and without a customer-provided encryption key; then replay.",
     Reason.TARGET_UNWRITABLE: "Check that the target container exists, that the app's identity has Storage Blob Data Contributor on it "

@@ -7,10 +7,10 @@ from typing import Any
 import azure.durable_functions as df
 import azure.functions as func
 
-from operations.jobs.schedule import reconcile_due
 from operations.upkeep.drain import drain
 from operations.upkeep.purge import purge
 from operations.upkeep.resume import resume
+from operations.upkeep.schedule import schedule
 from operations.upkeep.sweep import sweep
 from operations.upkeep.watchdog import watch
 from ports.orchestrations import Instances
@@ -44,8 +44,8 @@ TIMERS: dict[str, Timer] = {
     "sweep": Timer("30 */5 * * * *", sweep, "Resolves and writes dead letters so that they agree with the transfers."),
     "schedule": Timer(
         "50 */5 * * * *",
-        reconcile_due,
-        "Starts a reconcile of each route that has had none in its current `reconcile` interval.",
+        schedule,
+        "Starts a reconcile of each route that has had none in its current `reconcile` interval, or is no longer `paused`.",
     ),
     "watchdog": Timer(
         "0 7,17,27,37,47,57 * * * *",

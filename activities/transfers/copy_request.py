@@ -10,7 +10,14 @@ from rules.transfers import blocks, lifecycle
 from rules.transfers.blocks import Plan
 from rules.transfers.decisions import RECEIPT_SOURCE_ETAG, RECEIPT_TRANSFER_ID, SourceBlob, TargetBlob
 from rules.transfers.model import Kind, Outcome, Run, Verdict
-from rules.transfers.policies import UNSENDABLE, choose_engine, metadata_fits, unsendable_metadata, written_kind
+from rules.transfers.policies import (
+    UNSENDABLE,
+    choose_engine,
+    choose_tier,
+    metadata_fits,
+    unsendable_metadata,
+    written_kind,
+)
 
 
 @dataclass
@@ -67,8 +74,7 @@ class CopyRequests:
         By blocks it is the commit; the blocks must be staged by then.
         """
         transfer, metadata = self.run.transfer, self._metadata(source)
-        # Only block blobs have a tier to set.
-        tier = self.route.tier if written_kind(engine, source.kind) is Kind.BLOCK else None
+        tier = choose_tier(self.route.tier, source.tier, written_kind(engine, source.kind))
         tags, if_match = await self._tags(source), target.etag if target else None
         if engine is Engine.BLOCKS:
             return Commit(

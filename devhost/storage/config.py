@@ -32,7 +32,7 @@ class Kind(StrEnum):
     """What a subscription delivers."""
 
     CREATED = "created"
-    """BlobCreated."""
+    """BlobCreated and BlobTierChanged."""
     RENAMED = "renamed"
     """BlobRenamed and DirectoryRenamed, which only an account with a hierarchical namespace raises."""
 

@@ -1,4 +1,4 @@
-"""A stand-in for Event Grid: new and renamed blobs in a watched container are messages on the queue of an events account.
+"""A stand-in for Event Grid: new and renamed blobs, and changed tiers, are messages on the queue of an events account.
 
 The fields are those of event-schema-blob-storage (azure-docs, 2024-01-10).
 """
@@ -111,6 +111,27 @@ class Events:
         }
         version = _VERSIONS.get(caller.api, "")
         await self._queue(accounts, self._message(operation.key, "BlobCreated", version, caller.about(facts)))
+
+    async def tier(self, wanted: Operation) -> str:
+        """Return a blob's tier; empty if its event would not be delivered, or there is none to raise (a snapshot)."""
+        if "snapshot" in wanted.query or not self._accounts(wanted.key, Kind.CREATED):
+            return ""
+        return (await self._upstream.ask("HEAD", wanted.path)).headers.get("x-ms-access-tier", "")
+
+    async def tier_changed(self, operation: Operation, before: str, caller: Caller) -> None:
+        """Queue the event of a blob whose tier was changed from `before`."""
+        head = (await self._upstream.ask("HEAD", operation.path)).headers
+        facts = {
+            "contentType": head.get("Content-Type", "application/octet-stream"),
+            "contentLength": int(head.get("Content-Length", "0")),
+            "blobType": head.get("x-ms-blob-type", "BlockBlob"),
+            "url": self._url(operation.key),
+            "accessTier": head.get("x-ms-access-tier", ""),
+            "previousTier": before,
+        }
+        if facts["accessTier"] != before:
+            accounts = self._accounts(operation.key, Kind.CREATED)
+            await self._queue(accounts, self._message(operation.key, "BlobTierChanged", "", caller.about(facts)))
 
     async def renamed(self, source: Key, target: Key, caller: Caller, *, directory: bool) -> None:
         """Queue the event of a renamed blob, or the one event of a renamed directory with everything in it."""

@@ -90,11 +90,14 @@ class Proxy:
             refusal := await copy_refusal(self._upstream, request, wanted)
         ):
             return refusal
+        tier = await self._events.tier(wanted) if wanted.name == "SetTier" else ""
         before = self._copies.latest(wanted.key)
         answer = await self._upstream.forward(request)
         if wanted.name == "ListBlobs" and answer.ok:
             return await self._lists.page(request, wanted, answer)
         await self._copies.properties.correct(wanted, before, answer)
+        if tier and answer.ok:
+            await self._events.tier_changed(wanted, tier, _caller("SetBlobTier", request, answer))
         return await self._queue_event(request, wanted, answer)
 
     async def _serve_lake(self, request: web.BaseRequest, wanted: Operation) -> Answer:
@@ -105,8 +108,7 @@ class Proxy:
         """Queue the event, if any. A pending copy raises it at its end."""
         is_pending = answer.headers.get("x-ms-copy-status") == "pending"
         if answer.ok and not is_pending and wanted.name in APIS:
-            ids = answer.headers.get("x-ms-request-id", ""), request.headers.get("x-ms-client-request-id", "")
-            await self._events.created(wanted, answer.etag, Caller(APIS[wanted.name], *ids))
+            await self._events.created(wanted, answer.etag, _caller(APIS[wanted.name], request, answer))
         return answer
 
     def _record(self, request: web.BaseRequest, wanted: Operation) -> Entry:
@@ -143,3 +145,7 @@ async def _apply_after(fault: Fault | None, answer: Answer) -> Answer:
     if instead:
         answer.drop()
     return instead or answer
+
+
+def _caller(api: str, request: web.BaseRequest, answer: Answer) -> Caller:
+    return Caller(api, answer.headers.get("x-ms-request-id", ""), request.headers.get("x-ms-client-request-id", ""))

@@ -1,6 +1,7 @@
 """Replaying a dead letter by its id, if the current routes allow it."""
 
 import base64
+from dataclasses import replace
 from datetime import datetime
 
 from operations.log import log
@@ -83,6 +84,8 @@ async def _replay_message(ports: Ports, instances: Instances, letter: DeadLetter
     if redaction.is_redacted(body):
         fix = "Share the blob with POST /api/transfers."
         raise Conflict("a possible secret was removed from the message, so the message cannot be accepted again", fix)
+    # A person asks for it, so a paused route takes part.
+    ports = replace(ports, routes=tuple(replace(route, paused=False) for route in ports.routes))
     decision = decide_on(body, ports.routes)
     if rejection := decision.rejection:
         raise Conflict(f"the message was refused again: {rejection.detail}", FIX_CAUSE, reason=rejection.reason)

@@ -1,5 +1,7 @@
 """Scheduled reconciles: they share the blobs whose events were lost."""
 
+from collections.abc import Collection
+
 from operations.jobs.manage import start
 from operations.log import log
 from ports.orchestrations import Instances
@@ -14,25 +16,33 @@ PAGE = 100
 
 async def reconcile_due(ports: Ports, instances: Instances) -> list[str]:
     """Start the reconcile of each route that is due, and return the ids. Concurrent calls start each of them once."""
-    due = [route for route in ports.routes if route.reconcile is not None]
+    due = [route for route in ports.routes if route.reconcile is not None and not route.paused]
     busy = await _routes_in_progress(instances) if due else set()
-    return [job for route in due if (job := await _start(ports, instances, route, busy))]
+    return [job for route in due if (job := await _start_due(ports, instances, route, busy))]
 
 
-async def _start(ports: Ports, instances: Instances, route: Route, busy: set[str]) -> str | None:
+async def _start_due(ports: Ports, instances: Instances, route: Route, busy: set[str]) -> str | None:
     """Start the job of the current interval, unless it exists or the previous one is still running."""
-    now = ports.now()
-    identity = scheduled_id(route, now)
-    if identity is None or await instances.find(identity) is not None:
+    identity = scheduled_id(route, ports.now())
+    if identity is None:
         return None
-    if await ports.reports.read(results_page(identity, 0)):
+    return await start_once(ports, instances, Job(identity, JobKind.RECONCILE, ports.now(), route=route.name), busy)
+
+
+async def start_once(
+    ports: Ports, instances: Instances, job: Job, busy: Collection[str | None] = frozenset()
+) -> str | None:
+    """Start a job, unless it exists or its route is busy. Return its id if it was started."""
+    if await instances.find(job.id) is not None:
+        return None
+    if await ports.reports.read(results_page(job.id, 0)):
         # The task hub was lost after this job had acted. A new job of the same id would take the old results for its own.
-        log("reconcile.skipped", "the reconcile of this interval has already acted", id=identity, route=route.name)
+        log("reconcile.skipped", "this reconcile has already acted", id=job.id, route=job.route)
         return None
-    if route.name in busy:
-        log("reconcile.still_running", "the previous reconcile is still running; this one is skipped", route=route.name)
+    if job.route in busy:
+        log("reconcile.still_running", "the previous reconcile is still running; this one is skipped", route=job.route)
         return None
-    return await start(ports, instances, Job(identity, JobKind.RECONCILE, now, route=route.name))
+    return await start(ports, instances, job)
 
 
 async def _routes_in_progress(instances: Instances) -> set[str]:

@@ -10,7 +10,7 @@ from ports.orchestrations import Instances
 from ports.services import Ports
 from rules.dead_letters import letters
 from rules.errors import Permanent
-from rules.events.decide import decide_on
+from rules.events.decide import PAUSED, decide_on
 from rules.events.parse import RejectedEvent
 from rules.jobs.model import Job, after_rename
 
@@ -27,7 +27,7 @@ class Accepted:
 async def accept(ports: Ports, instances: Instances, body: bytes) -> Accepted:
     """Accept one message of any content. Raises only `StorageError`: the queue then keeps the message."""
     decision = decide_on(body, ports.routes)
-    if decision.ignored:
+    if decision.ignored and decision.ignored != PAUSED:
         log("message.ignored", decision.ignored)
     letter = await refuse(ports, body, decision.rejection) if decision.rejection else None
     results = {transfer.id: await start_once(ports, instances, transfer) for transfer in decision.transfers}
@@ -39,6 +39,10 @@ async def accept(ports: Ports, instances: Instances, body: bytes) -> Accepted:
     for folder in decision.folders:
         job = after_rename(folder, ports.now())
         results[job.id] = await _reconcile_once(instances, job)
+    for route in decision.paused:
+        # Before the queue deletes the message: the record leads to the reconcile that shares the blob.
+        await ports.dead_letters.note_pause(route, ports.now())
+        log("message.ignored", PAUSED, route=route)
     return Accepted(
         started=tuple(identity for identity, new in results.items() if new),
         duplicates=tuple(identity for identity, new in results.items() if not new),

@@ -1,11 +1,13 @@
 """Looking up the version of a blob whose event names none, and starting the transfers of the version found (rule 21)."""
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from operations.log import log
 from operations.transfers.start import StillRunning, restart, start_unless
 from ports.orchestrations import Instances
 from ports.services import Ports
+from rules.errors import Reason
 from rules.events import lookups
 from rules.events.decide import Found, transfer_for
 from rules.events.lookups import Cause, Lookup, NextLookup
@@ -36,6 +38,9 @@ async def look_up(ports: Ports, instances: Instances, found: Found) -> dict[str,
     source = await ports.source.head(Blob(place.endpoint, place.container, found.name))
     if source is None:
         log("message.ignored", "the blob no longer exists, or is a directory")
+        return {}
+    if source.archived and lookup.cause is Cause.TIER_CHANGED:
+        log("message.ignored", "the blob is archived again")
         return {}
     sharing = _Sharing(ports, instances, lookup, source)
     transfers = {route: transfer_for(route, found.name, source.etag) for route in found.routes}
@@ -70,12 +75,29 @@ class _Sharing:
         if not route.admits(self.source.size):
             log("message.ignored", FILTERED)
             return False, None
+        if self.lookup.cause is Cause.TIER_CHANGED:
+            return await self._replay_archived(transfer, known)
         if known is not None and self.lookup.cause is Cause.RENAMED:
             if known.under_way:
                 return False, lookups.after_running(self.lookup, self.ports.times)
             if known.live.get("state") in {State.VERIFIED, State.SUPERSEDED}:
                 return await self._share_again(transfer, known)
         return await start_unless(self.ports, self.instances, transfer, known), None
+
+    async def _replay_archived(self, transfer: Transfer, known: Instance | None) -> tuple[bool, NextLookup | None]:
+        """Restart a transfer whose open dead letter says that its source was archived.
+
+        One that runs may be ending with this dead letter, because it saw the source before.
+        """
+        if known is None or not known.under_way:
+            letter = await self.ports.dead_letters.read(transfer.id)
+            if letter is None or letter.resolved_at is not None or letter.reason is not Reason.SOURCE_ARCHIVED:
+                log("message.ignored", "no transfer waits for the blob to be rehydrated", route=transfer.route)
+                return False, None
+            with suppress(StillRunning):  # another message was faster
+                await restart(self.ports, self.instances, transfer)
+                return True, None
+        return False, lookups.after_running(self.lookup, self.ports.times)
 
     async def _share_again(self, transfer: Transfer, known: Instance) -> tuple[bool, NextLookup | None]:
         """Restart a transfer that ended before its file was renamed away and back, unless the target holds the version.

@@ -33,7 +33,8 @@ class Health:
         async with self.lock:
             if ports.monotonic() - self.checked_at > FRESH_SECONDS:
                 checks = await asyncio.gather(*(_run(*check) for check in [*_app_checks(ports), *_route_checks(ports)]))
-                self.answer = {"up": all(check["ok"] for check in checks), "checks": checks}
+                paused = [_passed(f"route {route.name}", "paused") for route in ports.routes if route.paused]
+                self.answer = {"up": all(check["ok"] for check in checks), "checks": [*checks, *paused]}
                 self.checked_at = ports.monotonic()
             return self.answer
 
@@ -92,4 +93,8 @@ async def _run(name: str, fix: str, check: Awaitable[Any]) -> dict[str, Any]:
         await check
     except StorageError as error:
         return {"name": name, "ok": False, "detail": str(error), "fix": fix}
-    return {"name": name, "ok": True, "detail": "", "fix": ""}
+    return _passed(name)
+
+
+def _passed(name: str, detail: str = "") -> dict[str, Any]:
+    return {"name": name, "ok": True, "detail": detail, "fix": ""}

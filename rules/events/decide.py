@@ -1,6 +1,8 @@
 """Decide what follows from a message (rules 6, 10, 13 and 21)."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from rules.errors import Reason
 from rules.events.lookups import Cause, Lookup
@@ -32,15 +34,21 @@ class Folder:
 
 @dataclass(frozen=True, slots=True)
 class EventDecision:
-    """What follows from a message: what to start or look up, a rejection to store as a dead letter, or why it is ignored."""
+    """What follows from a message: what to start or look up, a rejection to store as a dead letter, or why it is ignored.
+
+    `paused`: the names of the paused routes for which the event is ignored.
+    """
 
     transfers: tuple[Transfer, ...] = ()
     found: Found | None = None
     folders: tuple[Folder, ...] = ()
     rejection: RejectedEvent | None = None
     ignored: str = ""
+    paused: tuple[str, ...] = ()
 
 
+PAUSED = "the route is paused"
+CANNOT_CARRY = "no route can carry this blob"
 MISMATCH = RejectedEvent(Reason.NOT_ALLOWED, "data.url does not match the blob that the subject names")
 
 
@@ -53,12 +61,13 @@ def decide_on(body: bytes, routes: tuple[Route, ...]) -> EventDecision:
     | another event type | ignored |
     | an account, container or name of no route | ignored |
     | a name or size that the filters of every such route exclude | ignored |
+    | an event for which every such route is paused | ignored; if only some are, the other rows hold for the others |
     | a name damaged in `subject` and in the URL, in a route's container | rejected, `invalid_name` |
     | a name that cannot be carried, before or after the prefix is rewritten | rejected, `invalid_name` |
     | a URL that is not the one rebuilt from the route | rejected, `not_allowed` |
-    | an announcement (`lookups`) that would be rejected | ignored: the event with the content is rejected |
+    | an announcement (`lookups`) or changed tier that would be rejected | ignored: the event with the content is rejected |
     | a directory was renamed | a reconcile of each affected route, limited to the directory |
-    | a blob was renamed or announced | a lookup of the blob's version |
+    | a blob was renamed or announced, or its tier changed from archive | a lookup of the blob's version |
     | else | one transfer per matching route |
     """
     event = parse(body)
@@ -67,21 +76,32 @@ def decide_on(body: bytes, routes: tuple[Route, ...]) -> EventDecision:
     if isinstance(event, Ignored):
         return EventDecision(ignored=event.why)
     decision = _decide_on_event(event, routes)
-    if decision.rejection and event.lookup and event.lookup.cause is Cause.ANNOUNCED:
-        return EventDecision(ignored="the event announces a file that no route can carry")
+    if decision.rejection and event.lookup and event.lookup.cause is not Cause.RENAMED:
+        # The event with the content is rejected.
+        return replace(decision, rejection=None, ignored="" if decision.found else CANNOT_CARRY)
     return decision
 
 
 def _decide_on_event(event: BlobEvent, routes: tuple[Route, ...]) -> EventDecision:
-    if event.damaged and any(route.starts_in(event.account, event.container) for route in routes):
-        return EventDecision(rejection=RejectedEvent(Reason.INVALID_NAME, DAMAGED))
+    local = [route for route in routes if route.starts_in(event.account, event.container)]
+    if event.damaged and local:
+        damaged = EventDecision(rejection=RejectedEvent(Reason.INVALID_NAME, DAMAGED))
+        return _unless_paused(local, lambda _: damaged)
     if not (event.etag or event.lookup):
-        return _decide_on_directory(event, routes)
-    covering = [route for route in routes if route.covers(event.account, event.container, event.name)]
+        return _decide_on_directory(event, local)
+    covering = [route for route in local if route.covers(event.account, event.container, event.name)]
     if not covering:
         return EventDecision(ignored="no route carries this blob")
     admitting = [route for route in covering if _admits(route, event)]
-    return _decide_on_blob(event, admitting) if admitting else EventDecision(ignored=FILTERED)
+    if not admitting:
+        return EventDecision(ignored=FILTERED)
+    return _unless_paused(admitting, partial(_decide_on_blob, event))
+
+
+def _unless_paused(routes: Sequence[Route], decide: Callable[[list[Route]], EventDecision]) -> EventDecision:
+    """Decide for the routes that are not paused."""
+    active, paused = [route for route in routes if not route.paused], tuple(each.name for each in routes if each.paused)
+    return replace(decide(active) if active else EventDecision(ignored=PAUSED), paused=paused)
 
 
 def _admits(route: Route, event: BlobEvent) -> bool:
@@ -101,18 +121,21 @@ def _decide_on_blob(event: BlobEvent, routes: list[Route]) -> EventDecision:
     )
 
 
-def _decide_on_directory(event: BlobEvent, routes: tuple[Route, ...]) -> EventDecision:
+def _decide_on_directory(event: BlobEvent, local: list[Route]) -> EventDecision:
     """The blobs in the directory raise no events. The reconcile checks their names."""
-    local = [route for route in routes if route.starts_in(event.account, event.container)]
     affected = {route: prefix for route in local if (prefix := _affected_prefix(route, f"{event.name}/"))}
     if not affected:
         return EventDecision(ignored="no route carries blobs of this directory")
     affected = {route: prefix for route, prefix in affected.items() if not route.excludes_folder(prefix)}
     if not affected:
         return EventDecision(ignored=FILTERED)
-    if not all(_is_url_of(event.url, replace(route.source, prefix=event.name).blob("")) for route in affected):
+    return _unless_paused(list(affected), partial(_decide_on_folders, event, affected))
+
+
+def _decide_on_folders(event: BlobEvent, prefixes: dict[Route, str], routes: list[Route]) -> EventDecision:
+    if not all(_is_url_of(event.url, replace(route.source, prefix=event.name).blob("")) for route in routes):
         return EventDecision(rejection=MISMATCH)
-    return EventDecision(folders=tuple(Folder(route, prefix, event.id) for route, prefix in affected.items()))
+    return EventDecision(folders=tuple(Folder(route, prefixes[route], event.id) for route in routes))
 
 
 def _affected_prefix(route: Route, renamed: str) -> str:

@@ -2,7 +2,7 @@
 
 An event of a rename has no ETag. An announcement (`CreateFile`, `SftpCreate`, `SftpWrite`) is of a file that is empty or still
 grows; a writer that flushes without closing it raises no other event. If a lookup does not decide, the app puts a message on
-the queue that leads to the next one.
+the queue that leads to the next one. An event of a changed tier tells that an archived blob may be readable again.
 """
 
 from dataclasses import dataclass, replace
@@ -22,6 +22,7 @@ class Cause(StrEnum):
 
     RENAMED = "renamed"
     ANNOUNCED = "announced"
+    TIER_CHANGED = "tier_changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class NextLookup:
 
 
 def first_pause(lookup: Lookup, times: Times) -> int:
-    """Return the seconds from the event to the first lookup: none after a rename, which is of a complete file."""
+    """Return the seconds from the event to the first lookup: none, unless the file is announced and so not complete."""
     return times.announced if lookup.cause is Cause.ANNOUNCED else 0
 
 
@@ -57,12 +58,12 @@ def is_complete(lookup: Lookup, source: SourceBlob, now: datetime) -> bool:
 
     | cause | file | complete |
     | --- | --- | --- |
-    | renamed | any | yes |
+    | renamed, tier changed | any | yes |
     | announced | empty | after a day |
     | announced | unchanged since the last lookup | yes |
     | announced | changed, or first lookup | no |
     """
-    if lookup.cause is Cause.RENAMED:
+    if lookup.cause is not Cause.ANNOUNCED:
         return True
     return now - (lookup.since or now) >= EMPTY_FOR if source.size == 0 else source.etag == lookup.etag
 
@@ -76,7 +77,8 @@ def after_growing(lookup: Lookup, source: SourceBlob, times: Times) -> NextLooku
 def after_running(lookup: Lookup, times: Times) -> NextLookup:
     """Return the next lookup while the version's transfer runs.
 
-    It may already be ending as superseded, because the file had been renamed away.
+    It may already be ending as superseded, because the file had been renamed away, or as a dead letter, because it had been
+    archived.
     """
     pause = min(times.recheck * _doubled(lookup), LONGEST_PAUSE)
     return NextLookup(replace(lookup, count=lookup.count + 1, settled=False), pause)

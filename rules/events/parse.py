@@ -19,9 +19,11 @@ from rules.routes.model import MAX_SIZE
 from rules.transfers import identity
 
 CREATED, RENAMED = "Microsoft.Storage.BlobCreated", "Microsoft.Storage.BlobRenamed"
+TIER_CHANGED = "Microsoft.Storage.BlobTierChanged"
 DIRECTORY_RENAMED = "Microsoft.Storage.DirectoryRenamed"
 # The app's own message, which leads to the next lookup of a blob.
 LOOKUP = "BlobDataSharing.Lookup"
+ARCHIVE = "Archive"
 # These announce a file that is empty or still grows. The event with the content (FlushWithClose, SftpCommit) may follow.
 ANNOUNCING = frozenset({"CreateFile", "SftpCreate", "SftpWrite"})
 ACCOUNT = re.compile(r".*/storageAccounts/([a-z0-9]{3,24})", re.ASCII | re.DOTALL | re.IGNORECASE)
@@ -96,7 +98,8 @@ def parse(body: bytes) -> BlobEvent | Ignored | RejectedEvent:
         return Ignored("the event is of another type")
     if not isinstance(data, dict):
         return _malformed("`data` is not an object")
-    return _parse_place(event, PARSERS[kind](data))
+    parsed = PARSERS[kind](data)
+    return parsed if isinstance(parsed, Ignored) else _parse_place(event, parsed)
 
 
 def split(body: bytes) -> list[bytes]:
@@ -127,6 +130,14 @@ def _parse_renamed(data: dict[str, Any], *, lookup: Lookup | None) -> Parsed | s
     return Parsed(url, lookup=lookup) if isinstance(url, str) else "`data.destinationUrl` is not a string"
 
 
+def _parse_tier_changed(data: dict[str, Any]) -> Parsed | Ignored | str:
+    """Parse an event that only matters for a blob that was archived. Older events do not name the tiers."""
+    if data.get("accessTier") == ARCHIVE or data.get("previousTier") not in (None, ARCHIVE):
+        return Ignored("the blob is archived now, or was not archived before")
+    url = data.get("url")
+    return Parsed(url, lookup=Lookup(Cause.TIER_CHANGED)) if isinstance(url, str) else "`data.url` is not a string"
+
+
 def _parse_look(data: dict[str, Any]) -> Parsed | str:
     try:
         return Parsed(str(data["url"]), lookup=codec.decode(Lookup, data["lookup"]))
@@ -134,9 +145,10 @@ def _parse_look(data: dict[str, Any]) -> Parsed | str:
         return "`data.lookup` is not a lookup of this app"
 
 
-PARSERS: dict[str, Callable[[dict[str, Any]], Parsed | str]] = {
+PARSERS: dict[str, Callable[[dict[str, Any]], Parsed | Ignored | str]] = {
     CREATED: _parse_created,
     RENAMED: partial(_parse_renamed, lookup=Lookup(Cause.RENAMED)),
+    TIER_CHANGED: _parse_tier_changed,
     DIRECTORY_RENAMED: partial(_parse_renamed, lookup=None),
     LOOKUP: _parse_look,
 }

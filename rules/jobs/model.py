@@ -10,9 +10,10 @@ from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
 
+from rules.codec import stamp
 from rules.errors import Reason
 from rules.events.decide import Folder
-from rules.routes.model import Route
+from rules.routes.model import Pause, Route
 
 DEFAULT_RATE, MAX_RATE = 20, 100
 # A character may take twelve characters of JSON; the status must stay under 4 KB.
@@ -163,6 +164,12 @@ def after_rename(folder: Folder, now: datetime) -> Job:
     return Job(
         f"{JobKind.RECONCILE}-{digest[:24]}", JobKind.RECONCILE, now, route=route.name, prefix=prefix, rate=MAX_RATE
     )
+
+
+def after_pause(pause: Pause, now: datetime) -> Job:
+    """Return the reconcile of a route that was paused. Its id follows from the record, so that a repeated start finds it."""
+    digest = sha256(f"{pause.route}\n{stamp(pause.since)}\npaused".encode()).hexdigest()
+    return Job(f"{JobKind.RECONCILE}-{digest[:24]}", JobKind.RECONCILE, now, route=pause.route)
 
 
 def scheduled_id(route: Route, now: datetime) -> str | None:

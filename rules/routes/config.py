@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from rules.redaction import text_without_secrets
 from rules.routes import names
-from rules.routes.model import MAX_SIZE, EnginePreference, Place, Route
+from rules.routes.model import MAX_SIZE, SAME_TIER, TIERS, EnginePreference, Place, Route
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,39}")
 CONTAINER = re.compile(r"\$web|(?=.{3,63}\Z)[a-z0-9](?:-?[a-z0-9])*")
@@ -21,7 +21,6 @@ ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 USER_OR_QUERY = re.compile(r"(?<=//)[^/?#]*@|[?#].*", re.DOTALL)
 GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 DURATION = re.compile(r"P(?=.)(?:(\d{1,4})D)?(?:T(?=.)(?:(\d{1,4})H)?(?:(\d{1,6})M)?(?:(\d{1,8})S)?)?")
-TIERS = ("Hot", "Cool", "Cold")
 FIELDS: dict[str, str] = {
     "name": "1 to 40 letters, digits and dashes. Part of every id: a renamed route is another route. Required.",
     "source": "`https://<account>.blob.core.windows.net/<container>/<prefix>`, without SAS, user, port or fragment. Names begin "
@@ -33,7 +32,8 @@ FIELDS: dict[str, str] = {
     "engine": "`auto`, `sync`, `async` or `blocks`. Default: `auto`.",
     "deadline": "The longest duration of a transfer: an ISO 8601 duration of days, hours, minutes and seconds, `PT1M` to `P6D`. "
     "Default: 1 hour; 24 hours for `async`; for `blocks` 24 hours and one for each TiB.",
-    "tier": "The access tier of the target blob: `Hot`, `Cool` or `Cold`. Default: that of the target account.",
+    "tier": "The access tier of the target blob: `Hot`, `Cool` or `Cold`; or `same`, for the tier that was set on the source blob. "
+    "Default, also with `same` if the source blob has only its account's tier: that of the target account.",
     "reconcile": "The interval of scheduled reconciles: an ISO 8601 duration, `PT15M` to `P30D`, counted in UTC from 1970, so `P1D` "
     "starts at midnight. A timer checks every five minutes, so a reconcile also starts soon after you set or change the field. "
     "Default: never.",
@@ -43,9 +43,12 @@ FIELDS: dict[str, str] = {
     "empty": "`skip`: blobs of 0 bytes are not shared. Default: `share`.",
     "min_size": f"A number of bytes, 0 to {MAX_SIZE} (190.7 TiB). Smaller blobs are not shared. Default: 0.",
     "max_size": "As `min_size`, and not less. Larger blobs are not shared. Default: no limit.",
+    "paused": "`true`: events for the route are ignored, and its scheduled reconciles do not start. Requests (share, replay, "
+    "reconcile) still work, and what runs goes on. Once the field is removed or `false`, a reconcile of the route starts within "
+    "ten minutes. Default: `false`.",
 }
 # The fields whose values are not strings.
-NOT_TEXT = frozenset({"exclude", "min_size", "max_size"})
+NOT_TEXT = frozenset({"exclude", "min_size", "max_size", "paused"})
 EMPTY = ("skip", "share")
 MAX_GLOBS, MAX_GLOB = 50, 256
 # An orchestration's input holds both prefixes and the name, and stays under 16 KB.
@@ -107,6 +110,7 @@ def _parse_route(item: Any, number: int) -> Route:
             exclude=_parse_globs(item["exclude"]) if "exclude" in item else (),
             min_size=smallest,
             max_size=largest,
+            paused=_check_paused(item.get("paused", False)),
         )
     except InvalidRoute as error:
         raise InvalidRoute(f"route {name!r}: {error}") from None
@@ -151,8 +155,8 @@ def _parse_engine(text: str) -> EnginePreference:
 
 
 def _check_tier(text: str) -> str:
-    if text not in TIERS:
-        raise InvalidRoute(f"unknown tier {_redact(text)}; use one of {', '.join(TIERS)}")
+    if text not in {*TIERS, SAME_TIER}:
+        raise InvalidRoute(f"unknown tier {_redact(text)}; use one of {', '.join(TIERS)} or {SAME_TIER}")
     return text
 
 
@@ -186,6 +190,12 @@ def _check_size(item: dict[str, Any], field: str) -> int | None:
     value = item[field]
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_SIZE:
         raise InvalidRoute(f"the {field} {_redact(str(value))} must be a whole number from 0 to {MAX_SIZE}")
+    return value
+
+
+def _check_paused(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidRoute(f"`paused` {_redact(str(value))} must be true or false, without quotes")
     return value
 
 

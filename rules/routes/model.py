@@ -1,7 +1,7 @@
 """Routes, and the places that they connect."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from rules.routes.filters import is_excluded
@@ -9,6 +9,8 @@ from rules.routes.names import percent_encoded
 
 # The most bytes that a blob can have: 50,000 blocks of 4,000 MiB.
 MAX_SIZE = 50_000 * 4_000 * 1024 * 1024
+# The access tiers that a copy can set, and the value of `Route.tier` for that of the source.
+TIERS, SAME_TIER = ("Hot", "Cool", "Cold"), "same"
 
 
 class Engine(StrEnum):
@@ -84,6 +86,8 @@ class Route:
     exclude: tuple[str, ...] = ()
     min_size: int = 0
     max_size: int | None = None
+    # Events are ignored, and no scheduled reconcile starts.
+    paused: bool = False
     # The Entra tenant of the target's account, if it is not the app's own. Not a part of `Place`: a transfer does not store it.
     tenant: str | None = None
 
@@ -116,3 +120,12 @@ class Route:
     def admits(self, size: int) -> bool:
         """Whether the filters let blobs of this size through."""
         return self.min_size <= size and (self.max_size is None or size <= self.max_size)
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """The record that a route is paused, since about this time. `ending`: the app starts the reconcile that follows it."""
+
+    route: str
+    since: datetime
+    ending: bool = False

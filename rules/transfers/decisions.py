@@ -31,7 +31,8 @@ class CopyStatus(StrEnum):
 class SourceBlob:
     """A source as one HEAD shows it: the ETag without quotes, the size in bytes, `md5` from Content-MD5.
 
-    `headers` are its content headers, which a copy by blocks sets at the target. A list does not show them.
+    `headers` are its content headers, which a copy by blocks sets at the target. A list does not show them. `tier`: None if
+    none was set, so that the account's default applies.
     """
 
     etag: str
@@ -40,6 +41,7 @@ class SourceBlob:
     metadata: dict[str, str]
     copy_status: CopyStatus | None = None
     archived: bool = False
+    tier: str | None = None
     tag_count: int = 0
     md5: str | None = None
     headers: dict[str, str] = field(default_factory=dict)

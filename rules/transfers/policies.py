@@ -6,7 +6,7 @@ from hashlib import sha256
 from math import ceil
 
 from rules.errors import Reason
-from rules.routes.model import Engine, EnginePreference
+from rules.routes.model import SAME_TIER, TIERS, Engine, EnginePreference
 from rules.transfers.model import Kind
 
 MAX_COPY_ATTEMPTS = 8
@@ -186,6 +186,25 @@ def choose_engine(
 def written_kind(engine: Engine | Reason, kind: Kind) -> Kind:
     """Return the type of the blob that an engine writes: by blocks a block blob, else the source's type."""
     return Kind.BLOCK if engine is Engine.BLOCKS else kind
+
+
+def choose_tier(route: str | None, source: str | None, written: Kind) -> str | None:
+    """Return the tier that a copy sets; None: the target gets its account's default.
+
+    `source` is the tier that was set on the source, `written` the type of blob that the copy writes.
+
+    | written | route's `tier` | source | tier |
+    | --- | --- | --- | --- |
+    | not a block blob | any | any | none |
+    | a block blob | `same` | Hot, Cool, Cold | the source's |
+    | a block blob | `same` | none, or another | none |
+    | a block blob | else | any | the route's |
+    """
+    if written is not Kind.BLOCK:
+        return None
+    if route != SAME_TIER:
+        return route
+    return source if source in TIERS else None
 
 
 def metadata_fits(metadata: dict[str, str]) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from rules.dead_letters import letters
 from rules.dead_letters.letters import Attempt, DeadLetter
 from rules.errors import Reason, Retryable
-from rules.routes.model import Blob
+from rules.routes.model import Blob, Pause
 from rules.transfers import identity
 from rules.transfers.model import Ended, Ending
 from rules.transfers.states import State
@@ -413,3 +413,39 @@ class TestStored:
             with pytest.raises(Retryable) as failure:
                 await read
             assert failure.value.code == "ContainerNotFound"
+
+
+class TestPauses:
+    """Records of paused routes."""
+
+    async def test_a_pause_is_recorded_until_it_is_dropped(self, world: World) -> None:
+        assert await world.dead_letters.end_pause(world.test) is None
+        await world.dead_letters.note_pause(world.test, NOW)
+        await world.dead_letters.note_pause(world.test, SOON)
+        assert [name async for name in world.dead_letters.list_pauses() if name == world.test] == [world.test]
+        pause = await world.dead_letters.end_pause(world.test)
+        assert pause == Pause(world.test, NOW, ending=True)
+        assert await world.dead_letters.end_pause(world.test) == pause
+        await world.dead_letters.drop_pause(pause)
+        await world.dead_letters.drop_pause(pause)
+        assert await world.dead_letters.end_pause(world.test) is None
+
+    async def test_a_record_that_is_ending_is_replaced_and_then_not_dropped(self, world: World) -> None:
+        await world.dead_letters.note_pause(world.test, NOW)
+        ending = await world.dead_letters.end_pause(world.test)
+        assert ending is not None
+        await world.dead_letters.note_pause(world.test, SOON)
+        await world.dead_letters.drop_pause(ending)
+        assert await world.dead_letters.end_pause(world.test) == Pause(world.test, SOON, ending=True)
+
+    async def test_concurrent_notes_are_one_record(self, world: World) -> None:
+        moments = [NOW + timedelta(seconds=number) for number in range(5)]
+        await asyncio.gather(*(world.dead_letters.note_pause(world.test, moment) for moment in moments))
+        found = await world.dead_letters.end_pause(world.test)
+        assert found is not None
+        assert found.since in moments
+
+    async def test_a_pause_is_no_dead_letter_and_no_end(self, world: World) -> None:
+        await world.dead_letters.note_pause(world.test, NOW)
+        assert await listed(world) == []
+        assert await world.dead_letters.read_ended(world.test) is None

@@ -1,5 +1,6 @@
 """Source blobs, in memory and in storage."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from adapters.translation import SOURCE_HEAD
 from rules.errors import Reason, Retryable
 from rules.routes.model import Blob
+from rules.transfers.decisions import SourceBlob
 from rules.transfers.model import Kind
 from tests.contract.helpers import NAMES
 from tests.contract.worlds import InStorage, World
@@ -48,6 +50,25 @@ async def test_an_archived_blob_is_recognized(world: World) -> None:
     seen = await world.source.head(world.source_blob())
     assert seen is not None
     assert seen.archived
+
+
+@pytest.mark.parametrize("tier", ["Hot", "Cool", "Cold"])
+async def test_a_tier_is_seen_if_it_was_set(world: World, tier: str) -> None:
+    """By a HEAD and in a list."""
+    await world.put(world.source_blob("set"), tier=tier)
+    await world.put(world.source_blob("unset"))
+    heads = [await world.source.head(world.source_blob(name)) for name in ("set", "unset")]
+    assert [seen and seen.tier for seen in heads] == [tier, None]
+    page, _ = await world.source.page(replace(world.source_place, prefix=f"{world.test}/"), 10, None)
+    assert [seen.tier for _, seen in page if isinstance(seen, SourceBlob)] == [tier, None]
+
+
+@pytest.mark.parametrize("kind", [Kind.APPEND, Kind.PAGE])
+async def test_page_and_append_blobs_have_no_tier(world: World, kind: Kind) -> None:
+    await world.put(world.source_blob(), bytes(512), kind=kind)
+    seen = await world.source.head(world.source_blob())
+    assert seen is not None
+    assert seen.tier is None
 
 
 async def test_tags_are_read_of_one_version(world: World) -> None:

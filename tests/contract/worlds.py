@@ -164,7 +164,7 @@ class InMemory(World):
 
     async def see(self, blob: Blob) -> Seen:
         item = self.storage.blobs[blob]
-        return Seen(item.content, item.metadata, item.headers[TYPE], item.tags, item.tier, item.kind)
+        return Seen(item.content, item.metadata, item.headers[TYPE], item.tags, item.tier or "Hot", item.kind)
 
     async def remove(self, blob: Blob) -> None:
         self.storage.remove(blob)

@@ -66,6 +66,7 @@ def test_the_corpora_contain_every_verdict() -> None:
         "invalid_name",
         "announced",
         "renamed",
+        "tier_changed",
         "folder",
     }
     assert {case.get("why") for case in NAMES} == {None, TOO_LONG_A_URL, *(why for _, why in names.REFUSALS)}

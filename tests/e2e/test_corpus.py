@@ -149,7 +149,7 @@ def test_every_message_leads_to_its_verdict(client: Client, sent: dict[bytes, Ev
     kept = {item["id"]: item["reason"] for item in client.list_all("/dead-letters")}
     refused = {message_id(body): found.rejection for body, found in sent.items() if found.rejection}
     assert kept == {identity: refusal.reason for identity, refusal in refused.items()}
-    others = {"accepted", "ignored", "announced", "renamed", "folder"}
+    others = {"accepted", "ignored", "announced", "renamed", "tier_changed", "folder"}
     assert {verdict_of(found) for found in sent.values()} == set(kept.values()) | others
     transfers = {transfer.id for found in sent.values() for transfer in found.transfers}
     client.until(lambda: all(state in FINAL for state, _ in endings(client).values()), "all transfers have ended")

@@ -5,6 +5,7 @@ import json
 from functools import partial
 
 import pytest
+from azure.storage.blob import StandardBlobTier
 
 from tests.e2e.client import Client
 from tests.e2e.events import created_event, is_drained, message_dead_letters, until_queue_is_empty
@@ -39,6 +40,18 @@ def test_a_failure_becomes_a_dead_letter_and_is_replayed(client: Client) -> None
     resolved = client.api("GET", f"/dead-letters/{failed['id']}").body
     assert (resolved["state"], resolved["resolved_as"]) == ("resolved", "verified")
     assert client.api("POST", f"/dead-letters/{failed['id']}/replay").status == 409
+
+
+def test_an_archived_blob_is_shared_once_it_is_rehydrated(client: Client) -> None:
+    """Without a request to the app."""
+    client.put("archived.bin", b"cold", standard_blob_tier=StandardBlobTier.ARCHIVE)
+    failed = client.until_final("archived.bin")
+    assert (failed["state"], failed["reason"]) == ("dead_lettered", "source_archived")
+    client.source("archived.bin").set_standard_blob_tier(StandardBlobTier.HOT)
+    client.until(lambda: client.api("GET", f"/transfers/{failed['id']}").body["state"] == "verified", "it is verified")
+    assert client.read(client.target("archived.bin")) == b"cold"
+    letter = client.api("GET", f"/dead-letters/{failed['id']}").body
+    assert (letter["state"], letter["resolved_as"], letter["replays"]) == ("resolved", "verified", 0)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from adapters.translation import DEAD_LETTERS_LIST, DEAD_LETTERS_READ, DEAD_LETT
 from rules import codec
 from rules.dead_letters import letters, records
 from rules.dead_letters.letters import DeadLetter
+from rules.routes.model import Pause
 from rules.transfers.model import Ended
 from tests.fakes.world import MemoryStorage
 
@@ -23,6 +24,7 @@ class MemoryDeadLetters:
         self.open: dict[str, DeadLetter] = {}
         self.resolved: dict[str, DeadLetter] = {}
         self.ends: dict[str, Ended] = {}
+        self.pauses: dict[str, Pause] = {}
 
     async def read_ended(self, identity: str) -> Ended | None:
         async with self._world.request(DEAD_LETTERS_READ, f"ended/{identity}"):
@@ -77,6 +79,30 @@ class MemoryDeadLetters:
             found = [self.ends[identity] for identity in sorted(self.ends)]
         for ended in found:
             yield replace(ended, ending=replace(ended.ending, detail=""), resumes=0)
+
+    async def note_pause(self, route: str, now: datetime) -> None:
+        async with self._world.request(DEAD_LETTERS_WRITE, f"paused/{route}"):
+            old = self.pauses.get(route)
+            if old is None or old.ending:
+                self.pauses[route] = codec.decode(Pause, json.dumps(codec.encode(Pause(route, now))))
+
+    async def end_pause(self, route: str) -> Pause | None:
+        async with self._world.request(DEAD_LETTERS_WRITE, f"paused/{route}"):
+            if route not in self.pauses:
+                return None
+            self.pauses[route] = replace(self.pauses[route], ending=True)
+            return self.pauses[route]
+
+    async def drop_pause(self, pause: Pause) -> None:
+        async with self._world.request(DEAD_LETTERS_WRITE, f"paused/{pause.route}"):
+            if self.pauses.get(pause.route) == pause:
+                del self.pauses[pause.route]
+
+    async def list_pauses(self) -> AsyncIterator[str]:
+        async with self._world.request(DEAD_LETTERS_LIST, "paused/"):
+            names = sorted(self.pauses)
+        for name in names:
+            yield name
 
 
 def _stored(letter: DeadLetter) -> DeadLetter:

@@ -52,6 +52,7 @@ def _source_blob(item: Item) -> SourceBlob:
         metadata=dict(item.metadata),
         copy_status=item.copy.status if item.copy else None,
         archived=item.tier == "Archive",
+        tier=item.tier,
         tag_count=len(item.tags),
         md5=item.headers.get("content_md5"),
         headers=dict(item.headers),

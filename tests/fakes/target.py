@@ -106,7 +106,7 @@ class MemoryTarget:
                 metadata=dict(commit.metadata),
                 headers={"content_type": "application/octet-stream"} | commit.headers,
                 tags=dict(commit.tags),
-                tier=commit.tier or "Hot",
+                tier=commit.tier,
             )
             self._world.write(commit.target, item)
 
@@ -223,7 +223,7 @@ class MemoryTarget:
             metadata=dict(copy.metadata) or dict(source.metadata),
             headers=dict(source.headers),
             tags=dict(copy.tags),
-            tier=copy.tier or "Hot",
+            tier=copy.tier,
             copy=state,
         )
 

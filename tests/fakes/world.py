@@ -51,7 +51,7 @@ class Item:
     metadata: dict[str, str] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=lambda: {"content_type": "application/octet-stream"})
     tags: dict[str, str] = field(default_factory=dict)
-    tier: str = "Hot"
+    tier: str | None = None
     copy: CopyState | None = None
     leased: bool = False
     made_by_lake: bool = False

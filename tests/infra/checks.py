@@ -75,7 +75,7 @@ NOT_ON_FLEX = {
 }
 # The only site properties that are known to work. Others may be refused although they are not on the list.
 KNOWN_SITE_CONFIG = {"minTlsVersion"}
-CREATED = ["Microsoft.Storage.BlobCreated"]
+CREATED = ["Microsoft.Storage.BlobCreated", "Microsoft.Storage.BlobTierChanged"]
 RENAMED = ["Microsoft.Storage.BlobRenamed", "Microsoft.Storage.DirectoryRenamed"]
 FILTER = re.compile(r"/blobServices/default/containers/[a-z0-9-]{3,63}/(blobs/.+)?")
 

@@ -69,6 +69,7 @@ def test_a_line_with_an_id_names_the_blob() -> None:
     assert without_name == jobs | {
         "message.dead_lettered",
         "message.replayed",
+        "pause.ended",
         "reconcile.skipped",
         "resume.unreadable",
     }

@@ -97,7 +97,7 @@ def test_any_text_is_a_valid_id_or_is_rejected_without_a_request(identity: str) 
 
 
 # Verdicts of messages whose blob the app looks up or reconciles, always at the source of a route.
-LOOKED_UP = {"announced", "renamed", "folder"}
+LOOKED_UP = {"announced", "renamed", "tier_changed", "folder"}
 
 
 @pytest.mark.parametrize(

@@ -90,12 +90,39 @@ def test_other_requests_raise_no_event(cloud: Cloud) -> None:
     """Changes of a blob, its deletion, refused writes, and containers that are not watched."""
     blob = cloud.uploaded()
     blob.set_blob_metadata({"a": "b"})
-    blob.set_standard_blob_tier("Cool")
+    blob.set_standard_blob_tier("Hot")  # its tier already
     blob.create_snapshot()
     with pytest.raises(HttpResponseError):
         blob.upload_blob(b"again", overwrite=False)
     blob.delete_blob(delete_snapshots="include")
     cloud.target().upload_blob(b"elsewhere")
+    assert cloud.events() == []
+
+
+@fact(
+    "Event Grid",
+    "the fields of a BlobTierChanged event, without an ETag; it is sent after the change",
+    "[doc] event-schema-blob-storage",
+)
+def test_a_changed_tier_is_an_event(cloud: Cloud) -> None:
+    """It keeps the ETag of the blob."""
+    blob = cloud.uploaded(b"123456")
+    etag = blob.get_blob_properties().etag
+    tiers = ("Cool", "Archive", "Hot")
+    for tier in tiers:
+        blob.set_standard_blob_tier(tier)
+    events = cloud.events()
+    assert {event["type"] for event in events} == {"Microsoft.Storage.BlobTierChanged"}
+    assert {event["subject"] for event in events} == {f"/blobServices/default/containers/source/blobs/{blob.blob_name}"}
+    changes = [(event["data"]["previousTier"], event["data"]["accessTier"]) for event in events]
+    assert changes == [("Hot", "Cool"), ("Cool", "Archive"), ("Archive", "Hot")]
+    data = events[0]["data"]
+    assert (data["api"], data["url"], data["contentLength"]) == ("SetBlobTier", blob.url, 6)
+    assert (data["blobType"], data["contentType"]) == ("BlockBlob", "application/octet-stream")
+    assert "eTag" not in data
+    assert blob.get_blob_properties().etag == etag
+    cloud.target("tier").upload_blob(b"elsewhere", overwrite=True)
+    cloud.target("tier").set_standard_blob_tier("Cool")
     assert cloud.events() == []
 
 

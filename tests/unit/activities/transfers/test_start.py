@@ -111,6 +111,13 @@ class TestNewBlob:
         await start(world, transfer)
         assert world.storage.blobs[transfer.target_blob].tier == "Cool"
 
+    @pytest.mark.parametrize("tier", ["Cool", "Cold", None])
+    async def test_the_tier_of_the_source_is_set(self, tier: str | None) -> None:
+        world = World((replace(ROUTE, tier="same"),))
+        transfer = world.put(tier=tier)
+        await start(world, transfer)
+        assert world.storage.blobs[transfer.target_blob].tier == tier
+
     @pytest.mark.parametrize("kind", [Kind.PAGE, Kind.APPEND])
     async def test_the_tier_is_not_set_on_page_and_append_blobs(self, kind: Kind) -> None:
         world = World((replace(ROUTE, tier="Cool"),))

@@ -134,6 +134,12 @@ class TestNewBlob:
             RECEIPT_TRANSFER_ID: transfer.id,
         }
 
+    async def test_the_tier_of_the_source_arrives(self) -> None:
+        world = world_with(EnginePreference.AUTO, tier="same")
+        transfer = world.put(content=CONTENT, tier="Cold")
+        await start(world, transfer)
+        assert world.storage.blobs[transfer.target_blob].tier == "Cold"
+
     @pytest.mark.parametrize("kind", [Kind.APPEND, Kind.PAGE])
     async def test_a_blob_of_another_type_becomes_a_block_blob_with_a_note(self, kind: Kind) -> None:
         """Also with the tier, which only block blobs have."""

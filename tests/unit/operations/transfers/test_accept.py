@@ -2,16 +2,18 @@
 
 import base64
 import json
+import logging
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from adapters.translation import DEAD_LETTERS_WRITE, INSTANCES_FIND, INSTANCES_START, error_for_answer
+from operations.log import LOGGER
 from operations.transfers.accept import Accepted, accept
 from operations.transfers.start import start_once
 from rules.errors import Reason, Retryable
-from rules.routes.model import Place, Route
+from rules.routes.model import Pause, Place, Route
 from rules.transfers.model import Ending, Run, Step, Successor, Transfer
 from rules.transfers.states import State
 from rules.transfers.status import progress
@@ -158,3 +160,33 @@ async def test_a_run_has_the_deadline_of_its_route() -> None:
     transfer = world.put()
     await accept(world.ports, world.instances, world.event(transfer))
     assert _run(world.instances.kept[transfer.id]).deadline == timedelta(hours=6)
+
+
+class TestPaused:
+    """A paused route: its events are ignored, and the record leads to a reconcile."""
+
+    async def test_nothing_is_started_and_the_pause_is_recorded(self) -> None:
+        world = World((replace(ROUTE, paused=True),))
+        assert await accept(world.ports, world.instances, world.event(world.put())) == Accepted()
+        assert world.dead_letters.pauses == {ROUTE.name: Pause(ROUTE.name, NOW)}
+        assert world.instances.kept == {}
+
+    async def test_the_other_routes_get_the_event_first(self) -> None:
+        """Also if the pause cannot be recorded: the queue then delivers the message again."""
+        world = World((replace(ROUTE, paused=True), SECOND))
+        message = world.event(world.put())
+        world.refuse(DEAD_LETTERS_WRITE, error_for_answer(DEAD_LETTERS_WRITE, 503, "ServerBusy"), times=1)
+        with pytest.raises(Retryable):
+            await accept(world.ports, world.instances, message)
+        assert {run.transfer.route for run in map(_run, world.instances.kept.values())} == {"second"}
+        again = await accept(world.ports, world.instances, message)
+        assert (len(again.started), len(again.duplicates)) == (0, 1)
+        assert list(world.dead_letters.pauses) == [ROUTE.name]
+
+    async def test_each_ignored_event_is_one_line_with_its_route(self, caplog: pytest.LogCaptureFixture) -> None:
+        world = World((replace(ROUTE, paused=True), replace(SECOND, paused=True)))
+        caplog.set_level(logging.INFO, LOGGER.name)
+        await accept(world.ports, world.instances, world.event(world.put()))
+        lines = [json.loads(record.getMessage()) for record in caplog.records]
+        ignored = [(line["text"], line["route"]) for line in lines if line["action"] == "message.ignored"]
+        assert ignored == [("the route is paused", ROUTE.name), ("the route is paused", "second")]

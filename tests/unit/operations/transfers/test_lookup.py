@@ -7,13 +7,15 @@ import pytest
 
 from adapters.translation import INSTANCES_START, SOURCE_HEAD, error_for_answer
 from operations.transfers.accept import Accepted, accept
+from rules.dead_letters import letters
 from rules.errors import Permanent, Reason, Retryable
 from rules.events.lookups import EMPTY_FOR
+from rules.transfers import identity
 from rules.transfers.model import Ending, Run, Successor, Transfer
 from rules.transfers.states import State
 from rules.transfers.status import progress
-from tests.unit.rules.events.test_lookups import renamed
-from tests.unit.samples import NOW, ROUTE, body, event
+from tests.unit.rules.events.test_lookups import renamed, tier_changed
+from tests.unit.samples import NAME, NOW, ROUTE, body, event
 from tests.unit.world import World
 
 FILE, FOLDER = body(renamed()), body(renamed("in/day=1", "DirectoryRenamed"))
@@ -199,3 +201,88 @@ async def test_without_a_route_no_request_is_sent(message: bytes) -> None:
     world = World(routes=())
     assert await deliver(world, message) == Accepted()
     assert world.request_names == []
+
+
+REHYDRATED = body(tier_changed())
+READ = "dead_letters.read"
+
+
+class TestRehydratedBlob:
+    """Rule 21: a dead letter `source_archived` is replayed once the blob is online."""
+
+    async def put_letter(self, world: World, transfer: Transfer, reason: Reason = Reason.SOURCE_ARCHIVED) -> None:
+        """Let the transfer have ended as a dead letter."""
+        ending = Ending(State.DEAD_LETTERED, reason=reason, detail="x")
+        run = Run(transfer, NOW, state=State.DEAD_LETTERED, step=None, ending=ending)
+        world.put_instance(transfer, "Completed", run, progress(run))
+        await world.dead_letters.write(letters.of_run(run, NOW, "1"))
+
+    async def test_with_its_dead_letter_is_shared(self, world: World) -> None:
+        transfer = world.put(tier="Hot")
+        await self.put_letter(world, transfer)
+        assert await deliver(world, REHYDRATED) == Accepted(started=(transfer.id,))
+        run = world.instances.kept[transfer.id].run
+        assert run is not None
+        assert (run.attempt, run.has_open_dead_letter) == (1, True)
+        assert world.events.queue == {}
+
+    async def test_is_shared_on_each_route_with_a_dead_letter(self) -> None:
+        second = replace(ROUTE, name="second", target=replace(ROUTE.target, prefix="second/"))
+        third = replace(ROUTE, name="third", target=replace(ROUTE.target, prefix="third/"))
+        world = World((ROUTE, second, third))
+        etag = world.put().etag
+        transfers = [identity.transfer(route, NAME, etag) for route in (ROUTE, second)]
+        for transfer in transfers:
+            await self.put_letter(world, transfer)
+        assert (await deliver(world, REHYDRATED)).started == tuple(transfer.id for transfer in transfers)
+
+    async def test_that_is_archived_again_starts_nothing(self, world: World) -> None:
+        await self.put_letter(world, world.put(tier="Archive"))
+        assert await deliver(world, REHYDRATED) == Accepted()
+        assert world.request_names == [HEAD]
+
+    @pytest.mark.parametrize("reason", sorted(set(Reason) - {Reason.SOURCE_ARCHIVED}))
+    async def test_with_a_dead_letter_of_another_reason_starts_nothing(self, world: World, reason: Reason) -> None:
+        await self.put_letter(world, world.put(), reason)
+        assert (await deliver(world, REHYDRATED)).started == ()
+        assert world.events.queue == {}
+
+    async def test_without_a_dead_letter_starts_nothing(self, world: World) -> None:
+        world.put()
+        assert (await deliver(world, REHYDRATED)).started == ()
+        assert world.request_names == [HEAD, FIND, READ]
+
+    @pytest.mark.parametrize("how", ["verified", "discarded"])
+    async def test_whose_dead_letter_is_resolved_starts_nothing(self, world: World, how: str) -> None:
+        transfer = world.put()
+        await self.put_letter(world, transfer)
+        await world.dead_letters.resolve(transfer.id, 0, how, NOW)
+        assert (await deliver(world, REHYDRATED)).started == ()
+
+    async def test_of_another_version_starts_nothing(self, world: World) -> None:
+        """The newer version has its own event."""
+        await self.put_letter(world, world.put())
+        world.put(content=b"newer")
+        assert (await deliver(world, REHYDRATED)).started == ()
+
+    async def test_whose_transfer_runs_is_looked_up_again(self, world: World) -> None:
+        """The transfer has seen the blob while it was archived, and has not written its dead letter yet."""
+        transfer = world.put()
+        world.put_instance(transfer, "Running")
+        assert await deliver(world, REHYDRATED) == Accepted()
+        await self.put_letter(world, transfer)
+        assert await deliver_next(world) == Accepted(started=(transfer.id,))
+        assert world.events.queue == {}
+
+    async def test_two_concurrent_events_start_one_attempt(self, world: World) -> None:
+        transfer = world.put()
+        await self.put_letter(world, transfer)
+        again = Run(transfer, NOW, attempt=1)
+        world.before_next(INSTANCES_START, lambda: world.put_instance(transfer, "Running", again))
+        assert (await deliver(world, REHYDRATED)).started == ()
+        assert attempt_of(world, transfer) == 1
+
+    async def test_of_a_size_that_a_filter_excludes_starts_nothing(self) -> None:
+        world = World((replace(ROUTE, max_size=9),))
+        await self.put_letter(world, world.put())
+        assert (await deliver(world, REHYDRATED)).started == ()

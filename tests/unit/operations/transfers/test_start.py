@@ -112,6 +112,12 @@ class TestShare:
         assert await share(world.ports, world.instances, "default", NAME) == transfer.id
         assert last_started_run(world, transfer).attempt == 0
 
+    async def test_works_on_a_paused_route(self) -> None:
+        world = World((replace(ROUTE, paused=True),))
+        transfer = world.put()
+        assert await share(world.ports, world.instances, "default", NAME) == transfer.id
+        assert last_started_run(world, transfer).attempt == 0
+
     async def test_an_ended_transfer_is_restarted(self, world: World) -> None:
         transfer = world.put()
         world.put_instance(transfer, "Completed")
@@ -220,6 +226,24 @@ class TestShare:
         world.refuse(SOURCE_HEAD, error_for_answer(SOURCE_HEAD, 403, "AuthorizationFailure"))
         with pytest.raises(Retryable):
             await share(world.ports, world.instances, "default", NAME)
+
+
+class TestReplayOfAPausedRoute:
+    """A person asks for it, so it starts transfers."""
+
+    async def test_of_a_transfer(self) -> None:
+        world = World((replace(ROUTE, paused=True),))
+        transfer = await put_dead_lettered(world)
+        assert await replay(world.ports, world.instances, transfer.id) == [transfer.id]
+        assert last_started_run(world, transfer).attempt == 1
+
+    async def test_of_a_message(self) -> None:
+        world = World((replace(ROUTE, paused=True),))
+        transfer = world.put()
+        rejection = RejectedEvent(Reason.NOT_ALLOWED, "an earlier setting")
+        letter = await refuse(world.ports, world.event(transfer), rejection)
+        assert await replay(world.ports, world.instances, letter) == [transfer.id]
+        assert last_started_run(world, transfer).attempt == 0
 
 
 class TestReplay:

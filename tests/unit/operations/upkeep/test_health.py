@@ -61,6 +61,12 @@ async def test_each_failed_check_is_named_with_its_fix(world: World, request_: R
     assert "AuthorizationFailure" in broken["detail"]
 
 
+async def test_a_paused_route_is_named_and_no_failure(world: World) -> None:
+    found = await Health().check(replace(world.ports, routes=(replace(ROUTE, paused=True),)))
+    assert found["up"] is True
+    assert {"name": "route default", "ok": True, "detail": "paused", "fix": ""} in found["checks"]
+
+
 async def test_a_target_in_another_tenant_has_its_own_fix(world: World) -> None:
     """The detail names what is missing, the fix what the owner of the target has to run."""
     ports = replace(world.ports, routes=(replace(ROUTE, tenant="11111111-2222-3333-4444-555555555555"),))

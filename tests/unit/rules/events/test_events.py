@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rules.errors import Reason
-from rules.events.decide import EventDecision, decide_on, transfer_for
+from rules.events.decide import CANNOT_CARRY, PAUSED, EventDecision, decide_on, transfer_for
 from rules.events.parse import DAMAGED, BlobEvent, Ignored, RejectedEvent, parse, split
 from rules.events.parse import ETAG as ETAG_PATTERN
 from rules.events.write import created_event
@@ -506,3 +506,50 @@ def test_splitting_keeps_every_item(values: list[Any]) -> None:
 def test_any_nesting_that_can_be_parsed_can_be_split() -> None:
     for depth in range(1, 1_200):
         assert len(split(b"[" * depth + b"]" * depth)) <= 1
+
+
+PAUSED_ROUTE = replace(ROUTE, name="paused", target=Place(TARGET_HOST, "second"), paused=True)
+RENAMED = {"type": "Microsoft.Storage.BlobRenamed", "data": {"destinationUrl": URL}}
+FOLDER = {
+    "type": "Microsoft.Storage.DirectoryRenamed",
+    "subject": SUBJECT + "in/2026",
+    "data": {"destinationUrl": f"{SOURCE_HOST}/source/in/2026"},
+}
+DAMAGED_NAME = {
+    "subject": f"{SUBJECT}in/a{DAMAGE}",
+    "data": {**event()["data"], "url": f"{SOURCE_HOST}/source/in/a{DAMAGE}"},
+}
+ELSEWHERE = {"data": {**event()["data"], "url": URL + "x"}}
+
+
+class TestPaused:
+    """Events of paused routes."""
+
+    @pytest.mark.parametrize("change", [{}, RENAMED, FOLDER, DAMAGED_NAME, ELSEWHERE])
+    def test_are_ignored_if_every_route_is_paused(self, change: dict[str, Any]) -> None:
+        """Also those that would be rejected: the reconcile that follows the pause reports them."""
+        message = body({**event(), **change})
+        assert decide_on(message, (PAUSED_ROUTE,)) == EventDecision(ignored=PAUSED, paused=("paused",))
+
+    @pytest.mark.parametrize("change", [{}, RENAMED, FOLDER, DAMAGED_NAME, ELSEWHERE])
+    def test_lead_to_the_same_for_the_other_routes(self, change: dict[str, Any]) -> None:
+        message = body({**event(), **change})
+        alone = decide_on(message, (ROUTE,))
+        assert decide_on(message, (ROUTE, PAUSED_ROUTE)) == replace(alone, paused=("paused",))
+
+    @pytest.mark.parametrize("change", [{"subject": SUBJECT + "out/a"}, {"source": ACCOUNT + "other"}])
+    def test_are_only_those_that_the_route_would_carry(self, change: dict[str, Any]) -> None:
+        assert decide_on(body({**event(), **change}), (PAUSED_ROUTE,)).paused == ()
+
+    def test_are_not_those_that_its_filters_exclude(self) -> None:
+        route = replace(PAUSED_ROUTE, exclude=("*.csv",))
+        assert decide_on(body(event()), (route,)) == EventDecision(ignored=FILTERED)
+
+    def test_an_announcement_that_the_other_route_cannot_carry(self) -> None:
+        message = body({**event(), "data": {**event(api="CreateFile", url=URL + "x")["data"]}})
+        found = decide_on(message, (ROUTE, PAUSED_ROUTE))
+        assert (found.paused, found.rejection, found.ignored) == (
+            ("paused",),
+            None,
+            CANNOT_CARRY,
+        )

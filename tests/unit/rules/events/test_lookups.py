@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rules.codec import decode, encode
 from rules.errors import Reason
 from rules.events import lookups
-from rules.events.decide import EventDecision, Folder, Found, decide_on
+from rules.events.decide import CANNOT_CARRY, EventDecision, Folder, Found, decide_on
 from rules.events.lookups import Cause, Lookup
 from rules.events.parse import BlobEvent, RejectedEvent, parse
 from rules.events.write import lookup_event
@@ -25,7 +25,7 @@ from tests.unit.samples import NAME, NOW, ROUTE, SOURCE, SOURCE_HOST, TARGET_HOS
 SUBJECT = "/blobServices/default/containers/source/blobs/"
 DFS = f"{SOURCE_HOST.replace('.blob.', '.dfs.')}/source/"
 TIMES = Times()
-RENAMED, ANNOUNCED = Lookup(Cause.RENAMED), Lookup(Cause.ANNOUNCED)
+RENAMED, ANNOUNCED, TIER_CHANGED = (Lookup(cause) for cause in (Cause.RENAMED, Cause.ANNOUNCED, Cause.TIER_CHANGED))
 
 
 def renamed(name: str = NAME, kind: str = "BlobRenamed", **data: Any) -> dict[str, Any]:
@@ -37,6 +37,25 @@ def renamed(name: str = NAME, kind: str = "BlobRenamed", **data: Any) -> dict[st
 
 def by_sftp(name: str = NAME) -> dict[str, Any]:
     return renamed(name, api="SftpRename", identity="a user", destinationUrl=f"{SOURCE_HOST}/source/{name}")
+
+
+def tier_changed(name: str = NAME, **data: Any) -> dict[str, Any]:
+    """The event of a blob that was rehydrated, as in Microsoft's documentation."""
+    sent = {
+        "api": "SetBlobTier",
+        "contentLength": 105_891,
+        "blobType": "BlockBlob",
+        "url": f"{SOURCE_HOST}/source/{name}",
+        "accessTier": "Hot",
+        "previousTier": "Archive",
+        "sequencer": "0442",
+    }
+    return {
+        **event(),
+        "type": "Microsoft.Storage.BlobTierChanged",
+        "subject": SUBJECT + name,
+        "data": {key: value for key, value in (sent | data).items() if value is not None},
+    }
 
 
 def decide(message: dict[str, Any], *routes: Route) -> EventDecision:
@@ -101,7 +120,7 @@ class TestAnnouncement:
     def test_that_would_be_rejected_is_ignored(self, change: dict[str, Any]) -> None:
         """The event with the content is rejected; one dead letter for a file is enough."""
         found = decide(event(**{"api": "CreateFile"} | change))
-        assert found == EventDecision(ignored="the event announces a file that no route can carry")
+        assert found == EventDecision(ignored=CANNOT_CARRY)
 
     def test_is_looked_up_although_a_filter_excludes_empty_files(self) -> None:
         """The file is empty only now."""
@@ -112,6 +131,35 @@ class TestAnnouncement:
         name = "in/\ufffd\ufffd"
         message = {**event(api="CreateFile", url=f"{SOURCE_HOST}/source/{name}"), "subject": SUBJECT + name}
         assert decide(message).ignored
+
+
+class TestTierChanged:
+    def test_leads_to_a_lookup(self) -> None:
+        assert decide(tier_changed()) == EventDecision(found=Found(TIER_CHANGED, NAME, (ROUTE,)))
+
+    def test_leads_to_a_lookup_without_the_tiers(self) -> None:
+        """They are in events since August 2024."""
+        message = tier_changed(accessTier=None, previousTier=None)
+        assert decide(message) == EventDecision(found=Found(TIER_CHANGED, NAME, (ROUTE,)))
+
+    @pytest.mark.parametrize("tiers", [("Archive", "Hot"), ("Cool", "Hot"), ("Hot", "Cold"), ("Archive", None)])
+    def test_that_is_no_rehydration_is_ignored(self, tiers: tuple[str, str | None]) -> None:
+        found = decide(tier_changed(accessTier=tiers[0], previousTier=tiers[1]))
+        assert (found.ignored != "", found) == (True, EventDecision(ignored=found.ignored))
+
+    @pytest.mark.parametrize("name", ["out/a", "in/a/../b"])
+    def test_of_a_blob_that_no_route_can_carry_is_ignored(self, name: str) -> None:
+        """Its upload was rejected: one dead letter is enough."""
+        found = decide(tier_changed(name))
+        assert (found.ignored != "", found) == (True, EventDecision(ignored=found.ignored))
+
+    def test_with_a_name_that_only_one_route_can_carry_is_looked_up_for_that_one(self) -> None:
+        longer = replace(ROUTE, name="longer", target=Place(TARGET_HOST, "second", "x" * 1_024))
+        assert decide(tier_changed(), longer, ROUTE) == EventDecision(found=Found(TIER_CHANGED, NAME, (ROUTE,)))
+
+    def test_without_a_url_is_malformed(self) -> None:
+        found = decide(tier_changed(url=7))
+        assert found.rejection == RejectedEvent(Reason.MALFORMED, "`data.url` is not a string")
 
 
 class TestRenamedDirectory:
@@ -203,11 +251,13 @@ class TestPauses:
     def test_a_renamed_file_is_looked_up_immediately_an_announced_one_later(self) -> None:
         assert lookups.first_pause(RENAMED, TIMES) == 0
         assert lookups.first_pause(ANNOUNCED, TIMES) == 300
+        assert lookups.first_pause(TIER_CHANGED, TIMES) == 0
 
     @pytest.mark.parametrize(
         ("lookup", "size", "hours", "complete"),
         [
             (RENAMED, 0, 0, True),
+            (TIER_CHANGED, 0, 0, True),
             (ANNOUNCED, 1_000, 0, False),
             (replace(ANNOUNCED, etag=SOURCE.etag), 1_000, 0, True),
             (replace(ANNOUNCED, etag="0xOLDER"), 1_000, 100, False),

@@ -14,6 +14,7 @@ from rules.errors import Reason
 from rules.jobs import lifecycle, model, status
 from rules.jobs.model import MAX_DETAIL, MAX_RATE, Batch, Finding, Job, JobKind, JobState, Phase, Result, Tally
 from rules.jobs.report import found_page, results_page
+from rules.routes.model import Pause
 from rules.transfers import policies
 from rules.transfers.identity import JOB_ID_PATTERN, listable_ids
 from tests.unit.samples import NOW, ROUTE, after, moments, quick
@@ -420,6 +421,15 @@ class TestSchedule:
             for hours in (1, 2)
         }
         assert len(ids) == 4
+
+
+def test_the_reconcile_after_a_pause_follows_from_its_record() -> None:
+    pauses = [Pause(route, since) for route in ("one", "two") for since in (NOW, NOW + timedelta(milliseconds=1))]
+    jobs = [model.after_pause(pause, NOW) for pause in pauses]
+    assert [model.after_pause(replace(pause, ending=True), NOW) for pause in pauses] == jobs
+    assert len({job.id for job in jobs}) == 4
+    assert all(JOB_ID_PATTERN.fullmatch(job.id) for job in jobs)
+    assert [(job.route, job.prefix, job.dry_run) for job in jobs[1:3]] == [("one", "", False), ("two", "", False)]
 
 
 @pytest.mark.parametrize(

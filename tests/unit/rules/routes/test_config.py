@@ -171,7 +171,14 @@ BAD_FIELDS: dict[str, tuple[Any, str]] = {
         route(engine="fast"),
         "route 'default': unknown engine 'fast'; use one of auto, sync, async, blocks",
     ),
-    "an unknown tier": (route(tier="Archive"), "route 'default': unknown tier 'Archive'; use one of Hot, Cool, Cold"),
+    "an unknown tier": (
+        route(tier="Archive"),
+        "route 'default': unknown tier 'Archive'; use one of Hot, Cool, Cold or same",
+    ),
+    "a tier that is almost one": (
+        route(tier="Same"),
+        "route 'default': unknown tier 'Same'; use one of Hot, Cool, Cold or same",
+    ),
     "a deadline in words": (
         route(deadline="a day"),
         "route 'default': the deadline 'a day' is not an ISO 8601 duration",
@@ -543,3 +550,16 @@ def test_a_target_keeps_the_suffix_of_its_source(prefix: str, rest: str, suffix:
         if carrying.carries("sharingsource", "source", name):
             assert name.removeprefix(prefix).endswith(suffix)
     assert carrying.carries("sharingsource", "source", prefix + rest + suffix)
+
+
+class TestPaused:
+    """The field `paused`."""
+
+    @pytest.mark.parametrize(("given", "paused"), [({}, False), ({"paused": False}, False), ({"paused": True}, True)])
+    def test_is_read(self, given: dict[str, Any], paused: bool) -> None:  # noqa: FBT001  # a parameter of the test
+        assert read(text(route(**given)))[0].paused is paused
+
+    @pytest.mark.parametrize("value", ["true", 1, None, []])
+    def test_is_a_boolean(self, value: Any) -> None:
+        with pytest.raises(InvalidRoute, match=r"route 'default': `paused` .* must be true or false, without quotes"):
+            read(text(route(paused=value)))

@@ -183,6 +183,26 @@ def test_blocks_make_a_block_blob_of_every_type() -> None:
 
 
 @pytest.mark.parametrize(
+    ("route", "source", "written", "tier"),
+    [
+        (None, "Cool", BLOCK, None),
+        ("Hot", "Cool", BLOCK, "Hot"),
+        ("Hot", None, BLOCK, "Hot"),
+        ("Hot", None, PAGE, None),
+        ("same", "Hot", BLOCK, "Hot"),
+        ("same", "Cool", BLOCK, "Cool"),
+        ("same", "Cold", BLOCK, "Cold"),
+        ("same", None, BLOCK, None),
+        ("same", "Premium", BLOCK, None),
+        ("same", "P10", PAGE, None),
+        ("same", "Hot", PAGE, None),
+    ],
+)
+def test_the_tier_of_a_copy(route: str | None, source: str | None, written: Kind, tier: str | None) -> None:
+    assert policies.choose_tier(route, source, written) == tier
+
+
+@pytest.mark.parametrize(
     ("size", "hours"), [(None, 24), (1024**4 - 1, 24), (1024**4, 25), (190 * 1024**4, 24 + 190)], ids=str
 )
 def test_the_deadline_of_blocks_grows_with_the_size(size: int | None, hours: int) -> None:
