@@ -1,7 +1,7 @@
 """The requests that every transfer sends: a HEAD, the read of a record, a copy.
 
 They use the SDK's credentials and retries, but not its blob client. For each request, that client builds several objects, runs
-16 policies and converts 60 headers, which takes three times the CPU of the request itself.
+16 policies and converts 60 headers, which takes more CPU than the request itself.
 """
 
 from base64 import b64decode
