@@ -15,7 +15,7 @@ from rules.events.write import lookup_event
 from rules.orchestrations.instance import Instance
 from rules.routes.filters import FILTERED
 from rules.routes.model import Blob, Route
-from rules.transfers.decisions import SourceBlob, holds_version
+from rules.transfers.decisions import SourceBlob, holds_version, is_filtered
 from rules.transfers.model import Transfer
 from rules.transfers.states import State
 
@@ -72,7 +72,7 @@ class _Sharing:
         known = await self.instances.find(transfer.id)
         if known is None and not lookups.is_complete(self.lookup, self.source, self.ports.now()):
             return False, lookups.after_growing(self.lookup, self.source, self.ports.times)
-        if not route.admits(self.source.size):
+        if is_filtered(route, transfer.name, self.source):
             log("message.ignored", FILTERED)
             return False, None
         if self.lookup.cause is Cause.TIER_CHANGED:

@@ -138,7 +138,7 @@ def _parse_tier_changed(data: dict[str, Any]) -> Parsed | Ignored | str:
     return Parsed(url, lookup=Lookup(Cause.TIER_CHANGED)) if isinstance(url, str) else "`data.url` is not a string"
 
 
-def _parse_look(data: dict[str, Any]) -> Parsed | str:
+def _parse_lookup(data: dict[str, Any]) -> Parsed | str:
     try:
         return Parsed(str(data["url"]), lookup=codec.decode(Lookup, data["lookup"]))
     except UNREADABLE:
@@ -150,7 +150,7 @@ PARSERS: dict[str, Callable[[dict[str, Any]], Parsed | Ignored | str]] = {
     RENAMED: partial(_parse_renamed, lookup=Lookup(Cause.RENAMED)),
     TIER_CHANGED: _parse_tier_changed,
     DIRECTORY_RENAMED: partial(_parse_renamed, lookup=None),
-    LOOKUP: _parse_look,
+    LOOKUP: _parse_lookup,
 }
 
 

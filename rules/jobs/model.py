@@ -102,9 +102,9 @@ class Tally:
 class Job:
     """A job: the input of its orchestration and of every activity.
 
-    A reconcile compares only names that begin with `prefix`. The survey continues at `cursor`, and `hint` is where the list on the other side continues; both are markers of
-    the service. `pages` counts the pages of findings, `batches` the pages of results. `act` continues at `page` and
-    `line`.
+    A reconcile compares only names that begin with `prefix`. The survey continues at `cursor`, and `hint` is where the list on
+    the other side continues; both are markers of the service. `pages` counts the pages of findings, `batches` the pages of
+    results. `act` continues at `page` and `line`.
     """
 
     id: str

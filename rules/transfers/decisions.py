@@ -1,6 +1,6 @@
 """Decide the next act of a transfer from its source, its target and the record of its end.
 
-Rules 1, 2, 3, 5, 7, 12, 19 and 21. docs/protocol.md explains why the order of reads and acts is safe.
+Rules 1, 2, 3, 5, 7, 12, 19 and 22. docs/protocol.md explains why the order of reads and acts is safe.
 """
 
 from dataclasses import dataclass, field

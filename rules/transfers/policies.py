@@ -63,7 +63,7 @@ class Times:
 
     @property
     def announced(self) -> int:
-        """The pause before the first look at an announced file: five minutes with the default window."""
+        """The pause before the first lookup of an announced file: five minutes with the default window."""
         return ceil(20 * self.window)
 
     @property

@@ -11,9 +11,11 @@ from rules.dead_letters import letters
 from rules.errors import Permanent, Reason, Retryable
 from rules.events.lookups import EMPTY_FOR
 from rules.transfers import identity
+from rules.transfers.decisions import CopyStatus
 from rules.transfers.model import Ending, Run, Successor, Transfer
 from rules.transfers.states import State
 from rules.transfers.status import progress
+from tests.fakes.world import CopyState
 from tests.unit.rules.events.test_lookups import renamed, tier_changed
 from tests.unit.samples import NAME, NOW, ROUTE, body, event
 from tests.unit.world import World
@@ -67,6 +69,12 @@ class TestRenamedFile:
         assert world.events.queue == {}
         world.put(content=b"123456789")
         assert len((await deliver(world, FILE)).started) == 1
+
+    async def test_to_which_a_copy_is_pending_is_shared_whatever_size_it_shows(self) -> None:
+        """It is empty until the copy ends; `start` filters it then."""
+        world = World((replace(ROUTE, min_size=1),))
+        transfer = world.put(content=b"", copy=CopyState("1", CopyStatus.PENDING, 7))
+        assert await deliver(world, FILE) == Accepted(started=(transfer.id,))
 
     async def test_whose_transfer_runs_is_looked_up_again(self, world: World) -> None:
         """The transfer may be ending as superseded, because the file was away."""
