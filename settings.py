@@ -207,15 +207,16 @@ def _sharing_client_id(environment: Mapping[str, str], routes: tuple[Route, ...]
     if given is not None and not GUID.fullmatch(given.lower()):
         fix = "Set it to the `appId` of the app registration, or remove it."
         raise InvalidSetting(variable, given, "not a GUID", fix)
-    partner = next((route for route in routes if route.tenant), None)
+    partner = next((route for route in routes if route.foreign_endpoints()), None)
     if partner is None:
         return None
+    abroad = f"the {'target' if partner.tenant else 'recipient'} of the route {partner.name!r}"
     if given is None:
-        problem = f"the target of the route {partner.name!r} is in another tenant"
+        problem = f"{abroad} is in another tenant"
         fix = "Set it to the `appId` of a multi-tenant app registration that trusts the app's identity (docs/partners.md)."
         raise InvalidSetting(variable, None, problem, fix)
     if client_id is None:
-        problem = f"the target of the route {partner.name!r} is in another tenant, and a system-assigned identity cannot prove the app there"
+        problem = f"{abroad} is in another tenant, and a system-assigned identity cannot prove the app there"
         fix = "Give the app a user-assigned identity, and set this to its client ID."
         raise InvalidSetting(f"{STATE}__clientId", None, problem, fix)
     return given.lower()
@@ -232,6 +233,9 @@ def _check_all_on_azure_or_emulator(routes: tuple[Route, ...], key: str | None) 
             if is_loopback(urlsplit(place.endpoint).hostname or "") is (key is None):
                 problem = f"the route {route.name!r} uses {place.url} ({other}), but the state account is {expected}"
                 raise InvalidSetting("ROUTES", place.url, problem, f"Put every account {expected}.")
+        if route.notify and is_loopback(urlsplit(route.notify.endpoint).hostname or "") is (key is None):
+            problem = f"the route {route.name!r} notifies {route.notify.endpoint} ({other}), but the state account is {expected}"
+            raise InvalidSetting("ROUTES", route.notify.endpoint, problem, f"Use a queue or topic {expected}.")
 
 
 def _check_not_own_account(routes: tuple[Route, ...], own: tuple[Account, ...]) -> None:

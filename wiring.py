@@ -14,6 +14,7 @@ from adapters.dead_letters import StoredDeadLetters
 from adapters.events import StoredEvents
 from adapters.hub import HubQueues
 from adapters.instances import DurableInstances
+from adapters.recipients import CloudRecipients
 from adapters.reports import StoredReports
 from adapters.source import SourceBlobs
 from adapters.target import TargetBlobs
@@ -55,6 +56,7 @@ class Wiring:
             dead_letters=StoredDeadLetters(clients, settings.state.blobs),
             events=StoredEvents(clients, settings.events.queues, settings.events.blobs),
             reports=StoredReports(clients, settings.state.blobs),
+            recipients=CloudRecipients(clients),
             now=_now,
             monotonic=time.monotonic,
             times=settings.times,
@@ -71,9 +73,10 @@ class Wiring:
     def _clients(self) -> Clients:
         settings = self._settings
         partners = {
-            route.target.endpoint: Partner(route.tenant, settings.sharing_client_id)
+            endpoint: Partner(tenant, settings.sharing_client_id)
             for route in settings.routes
-            if route.tenant and settings.sharing_client_id
+            for endpoint, tenant in route.foreign_endpoints()
+            if settings.sharing_client_id
         }
         return Clients(settings.key, settings.times, f"blob-data-sharing/{APP_VERSION}", settings.client_id, partners)
 

@@ -16,10 +16,12 @@ from xml.etree import ElementTree as ET
 
 import aiohttp
 from azure.core import MatchConditions
+from azure.core.credentials import AzureKeyCredential
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import HttpResponseError
 from azure.core.pipeline.policies import AsyncBearerTokenCredentialPolicy
 from azure.core.pipeline.transport import AioHttpTransport
+from azure.eventgrid.aio import EventGridPublisherClient
 from azure.identity.aio import DefaultAzureCredential
 from azure.storage.blob import BlobProperties, ContentSettings
 from azure.storage.blob.aio import BlobClient, BlobServiceClient, ContainerClient, ExponentialRetry
@@ -104,6 +106,7 @@ class Clients:
         self._services: dict[tuple[str, Use], BlobServiceClient] = {}
         self._requests: dict[tuple[str, Use], Requests] = {}
         self._queues: dict[str, QueueServiceClient] = {}
+        self._topics: dict[str, EventGridPublisherClient] = {}
         self._hierarchical: dict[str, bool] = {}
 
     async def aclose(self) -> None:
@@ -114,7 +117,7 @@ class Clients:
             await exchange.close()
         if self._identity is not None:
             await self._identity.close()
-        self._sessions, self._services, self._requests, self._queues = {}, {}, {}, {}
+        self._sessions, self._services, self._requests, self._queues, self._topics = {}, {}, {}, {}, {}
         self._exchanges, self._identity = {}, None
 
     def request_scope(self, request: Request, seconds: float | None = None) -> AbstractAsyncContextManager[None]:
@@ -214,6 +217,15 @@ class Clients:
         if endpoint not in self._queues:
             self._queues[endpoint] = QueueServiceClient(endpoint, **self._options(endpoint, Use.READ))
         return self._queues[endpoint].get_queue_client(name)
+
+    def topic(self, url: str) -> EventGridPublisherClient:
+        """Return the client of an Event Grid topic."""
+        if url not in self._topics:
+            options = self._options(url, Use.READ)
+            credential = options.pop("credential")
+            key = credential.get("account_key") if isinstance(credential, dict) else None
+            self._topics[url] = EventGridPublisherClient(url, AzureKeyCredential(key) if key else credential, **options)
+        return self._topics[url]
 
     def key_for(self, endpoint: str) -> str | None:
         """Return the account key for this endpoint; None if the identity is used.

@@ -18,6 +18,7 @@ class Side(StrEnum):
     SOURCE = "source"
     TARGET = "target"
     STATE = "state"
+    RECIPIENT = "recipient"
 
 
 class Meaning(StrEnum):
@@ -267,6 +268,9 @@ VERDICTS: dict[Side, dict[Meaning, Verdict]] = {
         # An act gets Rejected with `unsupported_blob` instead.
         Meaning.UNKNOWN: (Retryable, Reason.TARGET_UNWRITABLE),
     },
+    # A role takes minutes to become effective. The other refusals need a change of the route or of the recipient.
+    Side.RECIPIENT: dict.fromkeys(Meaning, (Permanent, Reason.NOT_NOTIFIED))
+    | dict.fromkeys((Meaning.BUSY, *ACCESS), (Retryable, Reason.NOT_NOTIFIED)),
     Side.STATE: {
         meaning: (Retryable, Reason.THROTTLED if meaning is Meaning.BUSY else Reason.INTERNAL) for meaning in Meaning
     },

@@ -35,8 +35,8 @@ class Cloud:
 
 PUBLIC = Cloud(AzureAuthorityHosts.AZURE_PUBLIC_CLOUD, "api://AzureADTokenExchange")
 CLOUDS = {
-    "usgovcloudapi.net": Cloud(AzureAuthorityHosts.AZURE_GOVERNMENT, "api://AzureADTokenExchangeUSGov"),
-    "chinacloudapi.cn": Cloud(AzureAuthorityHosts.AZURE_CHINA, "api://AzureADTokenExchangeChina"),
+    (".usgovcloudapi.net", ".azure.us"): Cloud(AzureAuthorityHosts.AZURE_GOVERNMENT, "api://AzureADTokenExchangeUSGov"),
+    (".chinacloudapi.cn", ".azure.cn"): Cloud(AzureAuthorityHosts.AZURE_CHINA, "api://AzureADTokenExchangeChina"),
 }
 
 
@@ -115,6 +115,6 @@ def _code_of(error: ClientAuthenticationError) -> str:
 
 
 def cloud_of(endpoint: str) -> Cloud:
-    """Return the cloud of an account."""
+    """Return the cloud of an account or a topic."""
     host = urlsplit(endpoint).hostname or ""
-    return next((cloud for suffix, cloud in CLOUDS.items() if host.endswith(suffix)), PUBLIC)
+    return next((cloud for suffixes, cloud in CLOUDS.items() if host.endswith(suffixes)), PUBLIC)

@@ -67,6 +67,8 @@ EVENTS_CONSUMED = Request("events.consumed", Side.STATE)
 EVENTS_UNDELIVERED = Request("events.undelivered", Side.STATE)
 EVENTS_DELIVERED = Request("events.delivered", Side.STATE)
 EVENTS_DEPTH = Request("events.depth", Side.STATE)
+# A recipient removes duplicates, so a notification can be sent again.
+RECIPIENT_SEND = Request("recipient.send", Side.RECIPIENT)
 REPORTS_READ = Request("reports.read", Side.STATE)
 REPORTS_WRITE = Request("reports.write", Side.STATE)
 INSTANCES_FIND = Request("instances.find", Side.STATE)
@@ -126,7 +128,8 @@ def error_for_no_answer(request: Request) -> StorageError:
     """Return the error for a missing or unreadable response: LookAgain for an act, which may have taken effect."""
     if request.act and not request.repeatable:
         return LookAgain(request.name, "no answer")
-    return Retryable(Reason.THROTTLED, request.name, "no answer")
+    reason = Reason.NOT_NOTIFIED if request.side is Side.RECIPIENT else Reason.THROTTLED
+    return Retryable(reason, request.name, "no answer")
 
 
 def error_for(request: Request, meaning: Meaning, status: int = 0, code: str = "", source: str = "") -> StorageError:

@@ -35,6 +35,12 @@ ACTIONS: dict[str, Action] = {
         "The dead letter was written or resolved; `state` is the final state of the transfer.",
         "`state` is `dead_lettered`; many `retryable`",
     ),
+    "transfer.notify": Action("One try to notify the recipient of a verified version.", "many `retryable`"),
+    "notice.sent": Action("The recipient of a route was notified; `id`, `route`, `name`."),
+    "notice.skipped": Action("The target no longer holds the version, or the route has no recipient any more."),
+    "notice.dead_lettered": Action(
+        "The recipient was not notified after the last try; the transfer stays verified.", ALWAYS
+    ),
     "job.requested": Action("A job was requested; `id`, `route`, `prefix`, `dry_run`."),
     "job.survey": Action(
         "One batch that found dead letters, or compared source and target; its counts, or why it failed.",

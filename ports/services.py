@@ -9,6 +9,7 @@ from typing import Any
 from ports.blobs import Source, Target
 from ports.events import Events
 from ports.orchestrations import Instances
+from ports.recipients import Recipients
 from ports.state import DeadLetters, Reports
 from rules.routes.model import Route
 from rules.transfers.blocks import Sizes
@@ -28,6 +29,7 @@ class Ports:
     dead_letters: DeadLetters
     events: Events
     reports: Reports
+    recipients: Recipients
     now: Callable[[], datetime]
     monotonic: Callable[[], float]
     times: Times

@@ -21,6 +21,7 @@ class Reason(StrEnum):
     THROTTLED = "throttled"
     COPY_FAILED = "copy_failed"
     DEADLINE_EXCEEDED = "deadline_exceeded"
+    NOT_NOTIFIED = "not_notified"
     INTERNAL = "internal"
 
     @property
@@ -46,6 +47,8 @@ HINTS: dict[Reason, str] = {
     Reason.THROTTLED: "The storage service throttled or failed the requests for too long. Check its health and limits, then replay.",
     Reason.COPY_FAILED: "The service started the copy, then gave it up. Its message is in the detail. Fix the cause, then replay.",
     Reason.DEADLINE_EXCEEDED: "The copy did not end before the route's deadline. Raise the deadline, then replay.",
+    Reason.NOT_NOTIFIED: "The blob is shared, but its recipient was not notified. Check that the queue or topic of the route's `notify` exists, and "
+    "that the app has Storage Queue Data Message Sender on the queue, or EventGrid Data Sender on the topic; then replay.",
     Reason.INTERNAL: "The app failed (see the detail and the host's log). Fix the host, then replay.",
 }
 

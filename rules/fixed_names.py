@@ -20,6 +20,7 @@ STEPS: dict[Step, str] = {
     Step.RECORD: "transfer_record",
     Step.CLEAN: "transfer_clean",
     Step.CLOSE: "transfer_close",
+    Step.NOTIFY: "transfer_notify",
 }
 PHASES: dict[Phase, str] = {
     Phase.SURVEY: "job_survey",

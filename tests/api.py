@@ -7,6 +7,7 @@ API = {
     ("GET", "transfers/{id}", "FUNCTION"),
     ("POST", "transfers", "FUNCTION"),
     ("DELETE", "transfers/{id}", "FUNCTION"),
+    ("POST", "transfers/{id}/notify", "FUNCTION"),
     ("GET", "dead-letters", "FUNCTION"),
     ("GET", "dead-letters/{id}", "FUNCTION"),
     ("POST", "dead-letters/{id}/replay", "FUNCTION"),

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from activities.transfers.check import run_check
 from activities.transfers.finish import run_clean, run_close, run_record
+from activities.transfers.notify import run_notify
 from activities.transfers.stage import run_stage
 from activities.transfers.start import run_start
 from ports.services import Ports
@@ -17,4 +18,5 @@ ACTIVITIES: dict[Step, Activity] = {
     Step.RECORD: run_record,
     Step.CLEAN: run_clean,
     Step.CLOSE: run_close,
+    Step.NOTIFY: run_notify,
 }

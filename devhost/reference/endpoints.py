@@ -110,6 +110,20 @@ OPERATIONS: dict[str, Operation] = {
         "Also accepted if the transfer is already running, or is ending as `verified` or `superseded`.",
         body=body("ShareRequest", {"route": "default", "name": "2026/report.csv"}),
     ),
+    "notify_recipient": Operation(
+        "transfers",
+        "Notify the recipient of a verified transfer again",
+        {
+            202: ref("responses", "Accepted"),
+            409: conflict(
+                "The transfer is not verified, its target holds another version, or its route has no recipient.",
+                "NotifyConflict",
+            ),
+        },
+        "The app does this by itself once. A recipient removes duplicates by the event's id. A dead letter `not_notified` of the "
+        "transfer is resolved.",
+        ("transferId",),
+    ),
     "cancel_transfer": Operation(
         "transfers",
         "Cancel a transfer; no incomplete target blob remains",

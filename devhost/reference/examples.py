@@ -28,6 +28,7 @@ TRANSFER: JSON = {
     "reason": None,
     "detail": "",
     "successor": None,
+    "verified_at": None,
     "updated_at": "2026-11-24T19:52:43.830Z",
     "next_check_at": "2026-11-24T19:52:49.830Z",
     "letter": None,

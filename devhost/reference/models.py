@@ -11,7 +11,7 @@ from rules.jobs.model import Finding, JobState, Phase, Result
 from rules.routes.config import NAME
 from rules.routes.model import Engine
 from rules.routes.names import MAX_UNITS
-from rules.transfers.identity import MESSAGE_ID_PATTERN, TRANSFER_ID_PATTERN
+from rules.transfers.identity import MESSAGE_ID_PATTERN, NOTICE_ID_PATTERN, TRANSFER_ID_PATTERN
 from rules.transfers.states import FINAL, State
 from triggers.http.requests import MAX_LIMIT
 
@@ -56,7 +56,7 @@ LetterId = Annotated[
     Named(
         "LetterId",
         "The id of a dead letter: the id of its transfer, or of a message that led to no transfer.",
-        pattern=f"^(?:{TRANSFER_ID_PATTERN.pattern}|{MESSAGE_ID_PATTERN.pattern})$",
+        pattern=f"^(?:{TRANSFER_ID_PATTERN.pattern}|{NOTICE_ID_PATTERN.pattern}|{MESSAGE_ID_PATTERN.pattern})$",
     ),
 ]
 RouteName = Annotated[str, Named("RouteName", pattern=f"^{NAME.pattern}$")]
@@ -141,6 +141,7 @@ class Transfer(TypedDict):
     reason: Annotated[Reason | None, "Why the transfer is a dead letter, or why its last try failed."]
     detail: Annotated[str, "The message of the storage service, the host or the app. May be empty."]
     successor: Annotated[Successor | None, "Only if the transfer is superseded."]
+    verified_at: Annotated[Moment | None, "When this attempt was verified."]
     updated_at: Moment | None
     next_check_at: Annotated[Moment | None, "When the transfer continues automatically."]
     letter: Annotated[

@@ -93,6 +93,7 @@ PROBLEMS: dict[str, tuple[type[problems.Problem], str, dict[str, Any]]] = {
         "The transfer has ended, or is ending in another state (then with Retry-After).",
         {"state": State},
     ),
+    "NotifyConflict": (problems.Conflict, "The transfer cannot be announced.", {}),
     "JobConflict": (problems.Conflict, "The job has ended.", {"state": JobState}),
     "RunningConflict": (
         problems.Conflict,

@@ -1,10 +1,11 @@
-"""Accepting a message: it becomes transfers, a lookup, reconciles, a dead letter, or nothing. The drain uses this, too."""
+"""Accepting a message: it becomes transfers, a lookup, a notification, reconciles, a dead letter, or nothing. The drain uses this, too."""
 
 import logging
 from dataclasses import dataclass
 
 from operations.log import log
 from operations.transfers.lookup import look_up
+from operations.transfers.notify import announce
 from operations.transfers.start import start_once
 from ports.orchestrations import Instances
 from ports.services import Ports
@@ -36,6 +37,10 @@ async def accept(ports: Ports, instances: Instances, body: bytes) -> Accepted:
             results |= await look_up(ports, instances, decision.found)
         except Permanent as error:
             letter = await refuse(ports, body, RejectedEvent(error.reason, str(error)))
+    if decision.announcement:
+        transfer, notice = decision.announcement.transfer, decision.announcement.notice
+        results[transfer.id] = False
+        await announce(ports, transfer, notice)
     for folder in decision.folders:
         job = after_rename(folder, ports.now())
         results[job.id] = await _reconcile_once(instances, job)

@@ -9,7 +9,7 @@ from operations.log import log
 from operations.problems import Conflict, NotFound, Unavailable
 from ports.orchestrations import Instances
 from rules.orchestrations import recovery, status
-from rules.transfers.states import State
+from rules.transfers.states import FINAL, State
 
 # An event can be lost when an orchestration continues as new, so it is raised again until the status shows it.
 # In seconds, about 30 in total.
@@ -74,7 +74,7 @@ async def _if_confirmed(instances: Instances, transfer_id: str, *, requested: bo
         raise Conflict(
             f"transfer {transfer_id} is ending as {view['ending']}", fix, retry_after=30, state=view["state"]
         )
-    if not instance.under_way:
+    if not instance.under_way or view["state"] in FINAL:  # a verified one may still notify its recipient
         raise Conflict(f"transfer {transfer_id} is already {view['state']}", "Nothing to do.", state=view["state"])
     # A late duplicate of a cancelled transfer also ends as cancelled, although it received no cancel event.
     return view if view["cancelling"] or view["ending"] == State.CANCELLED else None

@@ -19,7 +19,12 @@ class StillRunning(Conflict):
 def first_run(ports: Ports, transfer: Transfer) -> Run:
     """Return the run of a transfer's first attempt."""
     route = ports.route(transfer.route)
-    return Run(transfer, ports.now(), deadline=route.deadline if route else None)
+    return Run(
+        transfer,
+        ports.now(),
+        deadline=route.deadline if route else None,
+        notify=route is not None and route.notify is not None,
+    )
 
 
 async def start_once(ports: Ports, instances: Instances, transfer: Transfer) -> bool:

@@ -33,7 +33,7 @@ class Attempt:
 class DeadLetter:
     """The dead letter of a transfer (`route`, `source_url` … are set) or a message (`message`: its body in base64).
 
-    Neither is set for a transfer whose input cannot be read, because only its id is known. `attempts` is keyed by the
+    Both are set for a verified transfer whose recipient was not notified. Neither is set for a transfer whose input cannot be read, because only its id is known. `attempts` is keyed by the
     attempt's number, so that a repeated step counts once.
     """
 
@@ -104,6 +104,28 @@ def of_message(body: bytes, rejection: RejectedEvent, now: datetime, app_version
         attempts={0: Attempt(now, now, rejection.reason, rejection.detail[:MAX_DETAIL])},
         app_version=app_version,
         message=base64.b64encode(without_secrets(body)).decode(),
+    )
+
+
+def of_notice(run: Run, body: bytes, detail: str, now: datetime, app_version: str) -> DeadLetter:
+    """Return the dead letter of a verified run whose recipient was not notified. A replay accepts its message `body`.
+
+    It is not the dead letter of the transfer, which has ended well, so it has an id of its own. It begins like those of the
+    route's transfers, so that a list of the route's dead letters includes it.
+    """
+    letter = of_message(body, RejectedEvent(Reason.NOT_NOTIFIED, detail), now, app_version)
+    attempt = replace(letter.attempts[0], started_at=run.verified_at or now, tries=run.activity_failures + 1)
+    transfer = run.transfer
+    return replace(
+        letter,
+        id=identity.notice_id(run.transfer.id),
+        attempts={0: attempt},
+        route=transfer.route,
+        source_url=transfer.source_blob.url,
+        name=transfer.name,
+        etag=transfer.etag,
+        size=run.size,
+        target_url=transfer.target_blob.url,
     )
 
 

@@ -12,6 +12,7 @@ from rules.routes.filters import FILTERED
 from rules.routes.model import Blob, Route
 from rules.transfers import identity
 from rules.transfers.model import Transfer
+from rules.transfers.notices import Notice
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,14 @@ class Folder:
 
 
 @dataclass(frozen=True, slots=True)
+class Announcement:
+    """A verified transfer whose recipient was not notified."""
+
+    transfer: Transfer
+    notice: Notice
+
+
+@dataclass(frozen=True, slots=True)
 class EventDecision:
     """What follows from a message: what to start or look up, a rejection to store as a dead letter, or why it is ignored.
 
@@ -42,6 +51,7 @@ class EventDecision:
     transfers: tuple[Transfer, ...] = ()
     found: Found | None = None
     folders: tuple[Folder, ...] = ()
+    announcement: Announcement | None = None
     rejection: RejectedEvent | None = None
     ignored: str = ""
     paused: tuple[str, ...] = ()
@@ -49,6 +59,7 @@ class EventDecision:
 
 PAUSED = "the route is paused"
 CANNOT_CARRY = "no route can carry this blob"
+NO_RECIPIENT = "the route has no recipient to notify"
 MISMATCH = RejectedEvent(Reason.NOT_ALLOWED, "data.url does not match the blob that the subject names")
 
 
@@ -68,6 +79,8 @@ def decide_on(body: bytes, routes: tuple[Route, ...]) -> EventDecision:
     | an announcement (`lookups`) or changed tier that would be rejected | ignored: the event with the content is rejected |
     | a directory was renamed | a reconcile of each affected route, limited to the directory |
     | a blob was renamed or announced, or its tier changed from archive | a lookup of the blob's version |
+    | a notice of the app, whose route has no recipient any more | ignored |
+    | another notice of the app | its recipient is notified |
     | else | one transfer per matching route |
     """
     event = parse(body)
@@ -75,11 +88,24 @@ def decide_on(body: bytes, routes: tuple[Route, ...]) -> EventDecision:
         return EventDecision(rejection=event)
     if isinstance(event, Ignored):
         return EventDecision(ignored=event.why)
+    if event.notice:
+        return _decide_on_notice(event, event.notice, routes)
     decision = _decide_on_event(event, routes)
     if decision.rejection and event.lookup and event.lookup.cause is not Cause.RENAMED:
         # The event with the content is rejected.
         return replace(decision, rejection=None, ignored="" if decision.found else CANNOT_CARRY)
     return decision
+
+
+def _decide_on_notice(event: BlobEvent, notice: Notice, routes: tuple[Route, ...]) -> EventDecision:
+    """The version is shared, so neither filters nor a pause matter."""
+    route = next((route for route in routes if route.name == notice.route and route.notify), None)
+    if route is None or not route.covers(event.account, event.container, event.name):
+        return EventDecision(ignored=NO_RECIPIENT)
+    found = _decide_for_route(route, event)
+    if isinstance(found, RejectedEvent):
+        return EventDecision(rejection=found)
+    return EventDecision(announcement=Announcement(found, notice))
 
 
 def _decide_on_event(event: BlobEvent, routes: tuple[Route, ...]) -> EventDecision:

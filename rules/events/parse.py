@@ -17,12 +17,15 @@ from rules.errors import UNREADABLE, Reason
 from rules.events.lookups import Cause, Lookup
 from rules.routes.model import MAX_SIZE
 from rules.transfers import identity
+from rules.transfers.notices import Notice
 
 CREATED, RENAMED = "Microsoft.Storage.BlobCreated", "Microsoft.Storage.BlobRenamed"
 TIER_CHANGED = "Microsoft.Storage.BlobTierChanged"
 DIRECTORY_RENAMED = "Microsoft.Storage.DirectoryRenamed"
 # The app's own message, which leads to the next lookup of a blob.
 LOOKUP = "BlobDataSharing.Lookup"
+# The app's own message of a dead letter `not_notified`, which leads to the notification.
+NOTICE = "BlobDataSharing.Notice"
 ARCHIVE = "Archive"
 # These announce a file that is empty or still grows. The event with the content (FlushWithClose, SftpCommit) may follow.
 ANNOUNCING = frozenset({"CreateFile", "SftpCreate", "SftpWrite"})
@@ -54,6 +57,7 @@ class BlobEvent:
     id: str = ""
     etag: str = ""
     lookup: Lookup | None = None
+    notice: Notice | None = None
     size: int | None = None
     damaged: bool = False
 
@@ -80,6 +84,7 @@ class Parsed:
     url: str
     etag: str = ""
     lookup: Lookup | None = None
+    notice: Notice | None = None
     size: int | None = None
 
 
@@ -145,12 +150,21 @@ def _parse_lookup(data: dict[str, Any]) -> Parsed | str:
         return "`data.lookup` is not a lookup of this app"
 
 
+def _parse_notice(data: dict[str, Any]) -> Parsed | str:
+    created = _parse_created(data)
+    try:
+        return replace(created, notice=codec.decode(Notice, data["notice"])) if isinstance(created, Parsed) else created
+    except UNREADABLE:
+        return "`data.notice` is not a notice of this app"
+
+
 PARSERS: dict[str, Callable[[dict[str, Any]], Parsed | Ignored | str]] = {
     CREATED: _parse_created,
     RENAMED: partial(_parse_renamed, lookup=Lookup(Cause.RENAMED)),
     TIER_CHANGED: _parse_tier_changed,
     DIRECTORY_RENAMED: partial(_parse_renamed, lookup=None),
     LOOKUP: _parse_lookup,
+    NOTICE: _parse_notice,
 }
 
 
@@ -169,6 +183,7 @@ def _parse_place(event: dict[str, Any], parsed: Parsed | str) -> BlobEvent | Rej
         id=event_id if isinstance(event_id, str) else "",
         etag=parsed.etag,
         lookup=parsed.lookup,
+        notice=parsed.notice,
         size=parsed.size,
     )
     return _repair_name(found) if REPLACEMENT in found.name else found

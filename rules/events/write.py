@@ -6,9 +6,10 @@ from typing import Any
 
 from rules import codec
 from rules.events.lookups import Lookup
-from rules.events.parse import CREATED, LOOKUP
+from rules.events.parse import CREATED, LOOKUP, NOTICE
 from rules.routes.model import Blob, Place, Route
 from rules.transfers.model import Transfer
+from rules.transfers.notices import Notice
 
 
 def created_event(transfer: Transfer, etag: str, now: datetime | None) -> bytes:
@@ -23,6 +24,12 @@ def lookup_event(route: Route, name: str, lookup: Lookup, now: datetime) -> byte
     """Return the message that leads to the next lookup of a blob of the route's source."""
     blob = Blob(route.source.endpoint, route.source.container, name)
     return _event(blob, route.source, now, type=LOOKUP, id=f"lookup-{lookup.count}", lookup=codec.encode(lookup))
+
+
+def notice_event(transfer: Transfer, notice: Notice) -> bytes:
+    """Return the message that leads to the notification of a verified transfer. Equal arguments give equal bytes."""
+    data = {"eTag": transfer.etag, "notice": codec.encode(notice)}
+    return _event(transfer.source_blob, transfer.source, None, type=NOTICE, id=transfer.id, **data)
 
 
 def _event(blob: Blob, place: Place, now: datetime | None, *, type: str, id: str, **data: Any) -> bytes:  # noqa: A002  # the names of CloudEvents

@@ -17,7 +17,8 @@ from rules.redaction import text_without_secrets
 from rules.routes.model import Engine
 from rules.transfers import lifecycle as transfer_lifecycle
 from rules.transfers import policies
-from rules.transfers.model import Run
+from rules.transfers.model import Run, Step
+from rules.transfers.states import State
 
 MAX_FAILURE_TEXT = 200
 # The watchdog terminates an orchestration that waits for a lost activity with this reason, so that it is resumed.
@@ -77,18 +78,39 @@ def input_after_cancel(instance: Instance) -> Input | None:
 
 
 def _merge_status(run_or_job: Input, custom: dict[str, Any]) -> Input:
-    """Return the input with what only the newer custom status knows: a cancel request, the engine, the first look."""
-    cancelling = run_or_job.cancelling or bool(custom.get("cancelling"))
+    """Return the input with what only the newer custom status knows."""
     if isinstance(run_or_job, Run):
-        # The engine and the first look decide how long a transfer may take.
-        engine = run_or_job.engine or next((engine for engine in Engine if engine == custom.get("engine")), None)
-        return replace(
-            run_or_job,
-            cancelling=cancelling,
-            engine=engine,
-            first_look_at=run_or_job.first_look_at or time_in(custom, "first_look_at"),
-        )
-    return replace(run_or_job, cancelling=cancelling)
+        return merge_status(run_or_job, custom)
+    return replace(run_or_job, cancelling=run_or_job.cancelling or bool(custom.get("cancelling")))
+
+
+def merge_status(run: Run, custom: dict[str, Any]) -> Run:
+    """Return the run with what only the newer custom status knows: a cancel request, the engine, the first look, the end.
+
+    The engine and the first look decide how long a transfer may take.
+    """
+    merged = replace(
+        run,
+        cancelling=run.cancelling or bool(custom.get("cancelling")),
+        engine=run.engine or next((engine for engine in Engine if engine == custom.get("engine")), None),
+        first_look_at=run.first_look_at or time_in(custom, "first_look_at"),
+    )
+    return merge_verified(merged, custom)
+
+
+def merge_verified(run: Run, custom: dict[str, Any]) -> Run:
+    """Return the run with only its recipient left to notify, if it was verified. Its deadline may have passed since."""
+    if custom.get("state") != State.VERIFIED:
+        return run
+    total = custom.get("total")
+    return replace(
+        run,
+        state=State.VERIFIED,
+        ending=transfer_lifecycle.VERIFIED,
+        step=Step.NOTIFY,
+        size=total if isinstance(total, int) else run.size,
+        verified_at=run.verified_at or time_in(custom, "verified_at"),
+    )
 
 
 def _may_resume(run_or_job: Input, due: datetime) -> bool:

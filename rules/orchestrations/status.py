@@ -24,6 +24,7 @@ _INITIAL: dict[str, Any] = {
     "reason": None,
     "detail": "",
     "successor": None,
+    "verified_at": None,
     "updated_at": None,
     "next_check_at": None,
     "letter": None,

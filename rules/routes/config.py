@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from rules.redaction import text_without_secrets
 from rules.routes import names
-from rules.routes.model import MAX_SIZE, SAME_TIER, TIERS, EnginePreference, Place, Route
+from rules.routes.model import MAX_SIZE, SAME_TIER, TIERS, EnginePreference, Place, Recipient, Route
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,39}")
 CONTAINER = re.compile(r"\$web|(?=.{3,63}\Z)[a-z0-9](?:-?[a-z0-9])*")
@@ -17,6 +17,13 @@ HOST = re.compile(
     r"[a-z0-9]{3,24}(\.z\d{2})?\.blob\.(core\.windows\.net|core\.usgovcloudapi\.net|core\.chinacloudapi\.cn|storage\.azure\.net)"
 )
 ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
+QUEUE_URL = re.compile(
+    r"(?P<endpoint>https://[a-z0-9]{3,24}(\.z\d{2})?\.queue\.(core\.windows\.net|core\.usgovcloudapi\.net|core\.chinacloudapi\.cn|"
+    r"storage\.azure\.net)|http://[^/]+/[a-z0-9]{3,24})/(?P<queue>(?=.{3,63}\Z)[a-z0-9](?:-?[a-z0-9])*)"
+)
+TOPIC_URL = re.compile(
+    r"https://[a-z0-9]([a-z0-9-]{1,80})?(\.[a-z0-9-]{2,40}){1,2}\.eventgrid\.azure\.(net|us|cn)/api/events|http://[^/]+/api/events"
+)
 # A URL's user, query and fragment.
 USER_OR_QUERY = re.compile(r"(?<=//)[^/?#]*@|[?#].*", re.DOTALL)
 GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -46,9 +53,12 @@ FIELDS: dict[str, str] = {
     "paused": "`true`: events for the route are ignored, and its scheduled reconciles do not start. Requests (share, replay, "
     "reconcile) still work, and what runs goes on. Once the field is removed or `false`, a reconcile of the route starts within "
     "ten minutes. Default: `false`.",
+    "notify": "Whom the app notifies of each verified version: a storage queue, `https://<account>.queue.core.windows.net/<queue>`, or "
+    "an Event Grid topic for CloudEvents, `https://<topic>.<region>-1.eventgrid.azure.net/api/events`. In another Entra tenant an "
+    'object: `{"url": "https://…", "tenant": "<GUID>"}`. See [consumers.md](consumers.md). Default: nobody.',
 }
 # The fields whose values are not strings.
-NOT_TEXT = frozenset({"exclude", "min_size", "max_size", "paused"})
+NOT_TEXT = frozenset({"exclude", "min_size", "max_size", "paused", "notify"})
 EMPTY = ("skip", "share")
 MAX_GLOBS, MAX_GLOB = 50, 256
 # An orchestration's input holds both prefixes and the name, and stays under 16 KB.
@@ -111,6 +121,7 @@ def _parse_route(item: Any, number: int) -> Route:
             min_size=smallest,
             max_size=largest,
             paused=_check_paused(item.get("paused", False)),
+            notify=_parse_recipient(item["notify"]) if "notify" in item else None,
         )
     except InvalidRoute as error:
         raise InvalidRoute(f"route {name!r}: {error}") from None
@@ -126,15 +137,42 @@ def _split_target(item: dict[str, Any], number: int) -> tuple[dict[str, Any], st
     return {**item, "target": target["url"]}, target["tenant"]
 
 
-def _parse_tenant(text: str, url: str) -> str:
+def _parse_tenant(text: str, url: str, field: str = "target") -> str:
     if not GUID.fullmatch(text.lower()):
         raise InvalidRoute(
-            f"the tenant {_redact(text)} is not a GUID. The owner of the target finds it with "
+            f"the tenant {_redact(text)} is not a GUID. The owner of the {field} finds it with "
             "`az account show --query tenantId`; a domain name is not accepted"
         )
     if is_loopback(urlsplit(url).hostname or ""):
-        raise InvalidRoute(f"{_redact(url)} is an emulator, which has no tenant; use the URL alone as `target`")
+        raise InvalidRoute(f"{_redact(url)} is an emulator, which has no tenant; use the URL alone as `{field}`")
     return text.lower()
+
+
+def _parse_recipient(value: Any) -> Recipient:
+    """Parse `notify`: the URL of a queue or a topic, or an object of the URL and its tenant."""
+    url, tenant = (value.get("url"), value.get("tenant")) if isinstance(value, dict) else (value, None)
+    if not isinstance(url, str) or (
+        isinstance(value, dict) and (set(value) != {"url", "tenant"} or not isinstance(tenant, str))
+    ):
+        raise InvalidRoute('`notify` must be a URL, or {"url": "https://...", "tenant": "<GUID>"}')
+    queue, topic = QUEUE_URL.fullmatch(url), TOPIC_URL.fullmatch(url)
+    is_local = url.startswith("http://")
+    if not (queue or topic) or (is_local and not is_loopback(_host_of(url))):
+        raise InvalidRoute(
+            f"`notify` {_redact(url)} must be https://<account>.queue.core.windows.net/<queue>, or "
+            "https://<topic>.<region>-1.eventgrid.azure.net/api/events, without a SAS or a key: the app signs in with its identity"
+        )
+    tenant = None if tenant is None else _parse_tenant(tenant, url, "notify")
+    if topic or queue is None:  # on loopback, the path of a topic also looks like an account and a queue
+        return Recipient(url, tenant=tenant)
+    return Recipient(queue["endpoint"], queue["queue"], tenant)
+
+
+def _host_of(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _check_text(value: Any, key: str, number: int) -> str:

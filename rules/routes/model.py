@@ -69,6 +69,18 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class Recipient:
+    """Where a route announces what it has shared: a storage queue, or with `queue` empty an Event Grid topic.
+
+    `endpoint` is that of the queue service, or the topic's whole URL. `tenant`: as `Route.tenant`.
+    """
+
+    endpoint: str
+    queue: str = ""
+    tenant: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """A source, a target and how to copy between them. Several routes may have the same source.
 
@@ -90,6 +102,15 @@ class Route:
     paused: bool = False
     # The Entra tenant of the target's account, if it is not the app's own. Not a part of `Place`: a transfer does not store it.
     tenant: str | None = None
+    notify: Recipient | None = None
+
+    def foreign_endpoints(self) -> list[tuple[str, str]]:
+        """Return the endpoints in other tenants, each with its tenant."""
+        ends = [
+            (self.target.endpoint, self.tenant),
+            *([(self.notify.endpoint, self.notify.tenant)] if self.notify else []),
+        ]
+        return [(endpoint, tenant) for endpoint, tenant in ends if tenant]
 
     def starts_in(self, account: str, container: str) -> bool:
         """Whether the source is in this container."""

@@ -10,6 +10,7 @@ TRANSFER_ID_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{24}")
 JOB_PREFIX = re.compile(r"(replay|discard|reconcile)-")
 JOB_ID_PATTERN = re.compile(JOB_PREFIX.pattern + r"[0-9a-f]{24}")
 MESSAGE_ID_PATTERN = re.compile(r"message-[0-9a-f]{24}")
+NOTICE_ID_PATTERN = re.compile(TRANSFER_ID_PATTERN.pattern + "-notice")
 
 
 def route_prefix(route: str) -> str:
@@ -47,6 +48,11 @@ def trace_id(identity: str) -> str:
 def message_id(body: bytes) -> str:
     """Return the id of a rejected message. Messages with the same body share one dead letter."""
     return "message-" + sha256(body).hexdigest()[:24]
+
+
+def notice_id(transfer_id: str) -> str:
+    """Return the id of the dead letter of a verified transfer whose recipient was not notified."""
+    return f"{transfer_id}-notice"
 
 
 def listable_ids(prefix: str) -> re.Pattern[str]:

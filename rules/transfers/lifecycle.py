@@ -1,6 +1,6 @@
 """Which step of a transfer follows from the outcome of the last one. The orchestrator only carries this out.
 
-A run goes through `start`, `stage` or `check` (repeated), `record`, `clean` and `close`. A small blob needs only
+A run goes through `start`, `stage` or `check` (repeated), `record`, `clean`, `close` and `notify`. A small blob needs only
 `start`. See docs/protocol.md.
 """
 
@@ -42,9 +42,10 @@ def advance(run: Run, outcome: Outcome, now: datetime) -> Run:
     | | retryable | backoff, start |
     | record | done | pause for `settle`, clean; or close if nothing incomplete can exist |
     | clean | done, verified | close |
-    | close | done | the end |
+    | close | done | the end; of a verified run whose route has a recipient, notify |
+    | notify | done | the end |
     | clean | retryable, for the 8th time | close; a note says that an incomplete blob may be left |
-    | record, clean, close | retryable | backoff, the same step; record and close retry without limit |
+    | record, clean, close, notify | retryable | backoff, the same step; all but clean retry without limit |
     """
     activity_failures = run.activity_failures
     run = replace(
@@ -60,7 +61,7 @@ def advance(run: Run, outcome: Outcome, now: datetime) -> Run:
             return _after_copy_step(_apply_findings(run, outcome, now), outcome, now)
         case Step.STAGE:
             return _after_stage(run, outcome, now)
-        case Step.RECORD | Step.CLEAN | Step.CLOSE if outcome.verdict is Verdict.RETRYABLE:
+        case Step.RECORD | Step.CLEAN | Step.CLOSE | Step.NOTIFY if outcome.verdict is Verdict.RETRYABLE:
             return _retry_step(replace(run, activity_failures=activity_failures + 1), outcome.detail)
         case Step.RECORD:
             step = Step.CLEAN if outcome.pause else Step.CLOSE
@@ -68,7 +69,7 @@ def advance(run: Run, outcome: Outcome, now: datetime) -> Run:
             return _skip_empty_close(replace(run, recorded=recorded, step=step, pause=outcome.pause))
         case Step.CLEAN:
             run = replace(run, step=Step.CLOSE, size=run.size if outcome.size is None else outcome.size)
-            verified = replace(run, ending=VERIFIED, note=outcome.note)
+            verified = replace(run, ending=VERIFIED, verified_at=now, note=outcome.note)
             return _skip_empty_close(verified if outcome.verdict is Verdict.VERIFIED else run)
         case _:
             return _end(run)
@@ -128,6 +129,9 @@ def abandon(run: Run, detail: str) -> Run:
     flight.
     """
     run = replace(run, first=False, activity_failures=0, pause=0, resumes=run.resumes + 1)
+    if run.step is Step.NOTIFY:
+        note = f"the recipient may not have been notified: {detail}"[:MAX_DETAIL]
+        return replace(run, step=Step.CLOSE, notify=False, note=note)
     return replace(run, step=Step.RECORD) if run.ending else give_up(run, Reason.INTERNAL, detail)
 
 
@@ -203,7 +207,7 @@ def _apply_findings(run: Run, outcome: Outcome, now: datetime) -> Run:
 def _after_copy_step(run: Run, outcome: Outcome, now: datetime) -> Run:
     match outcome.verdict:
         case Verdict.VERIFIED:
-            return _skip_empty_close(replace(run, ending=VERIFIED, step=Step.CLOSE))
+            return _skip_empty_close(replace(run, ending=VERIFIED, verified_at=now, step=Step.CLOSE))
         case Verdict.SUPERSEDED | Verdict.ENDED:
             return replace(_note_staged_blocks(run), ending=outcome.ending, step=Step.RECORD)
         case _ if run.cancelling:
@@ -357,5 +361,7 @@ def _skip_empty_close(run: Run) -> Run:
 
 
 def _end(run: Run) -> Run:
+    """End the run. A verified one is final before its recipient is notified, whatever comes of that."""
     state = run.ending.state if run.ending and run.ending.state in FINAL else State.DEAD_LETTERED
-    return replace(run, step=None, state=check_transition(run.state, state))
+    is_due = run.notify and state is State.VERIFIED and run.step is not Step.NOTIFY
+    return replace(run, step=Step.NOTIFY if is_due else None, state=check_transition(run.state, state))

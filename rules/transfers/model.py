@@ -42,6 +42,7 @@ class Step(StrEnum):
     RECORD = "record"
     CLEAN = "clean"
     CLOSE = "close"
+    NOTIFY = "notify"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,8 @@ class Run:
     It holds everything that must survive `continue_as_new` and no secret, in under 16 KB of JSON. `first`: nothing
     was tried before, so `start` may act without a look. `first_look_at`: when the first step ended. `gone`,
     `settled`: the pause that the last `start` asked for with `Verdict.GONE` or `OCCUPIED` is over. `refused`: the
-    engines that this attempt does not use any more. `slow_copy`: the pending copy to replace.
+    engines that this attempt does not use any more. `slow_copy`: the pending copy to replace. `notify`: the route has a
+    recipient to notify once the transfer is verified.
     """
 
     transfer: Transfer
@@ -179,6 +181,8 @@ class Run:
     reason: Reason | None = None
     detail: str = ""
     note: str = ""
+    notify: bool = False
+    verified_at: datetime | None = None
     schema: int = 1
 
     def lane(self, end: int) -> Lane:

@@ -28,6 +28,7 @@ def progress(run: Run, next_check_at: datetime | None = None) -> dict[str, Any]:
         "detail": _detail(run, ending),
         "successor": ending.successor and _successor(run, ending.successor) if ending else None,
         "updated_at": stamp(run.updated_at or run.accepted_at),
+        "verified_at": run.verified_at and stamp(run.verified_at),
         "first_look_at": run.first_look_at and stamp(run.first_look_at),
         "next_check_at": next_check_at and stamp(next_check_at),
     }

@@ -18,13 +18,14 @@ from rules.jobs.status import RESULTS
 from rules.jobs.status import progress as job_progress
 from rules.orchestrations.instance import Instance
 from rules.routes.model import Engine
+from rules.transfers.lifecycle import VERIFIED
 from rules.transfers.model import Ending, Run, Successor
 from rules.transfers.states import State
 from rules.transfers.status import progress
 from tests.fakes import Item
-from tests.unit.samples import NAME, NEWER, NOW, ROUTE, body, event
+from tests.unit.samples import NAME, NEWER, NOTIFYING, NOW, ROUTE, body, event
 from tests.unit.triggers.api import UNKNOWN, Answer, Api, dead
-from tests.unit.world import World
+from tests.unit.world import CONTENT, World
 from triggers.http.endpoints import ENDPOINTS, JOB_PATHS
 
 MakeDeadLetter: TypeAlias = Callable[..., Awaitable[str]]
@@ -154,6 +155,19 @@ add("share_now", 409, _running, cancelling=True)
 add("cancel_transfer", 202, _running, cancelling=True)
 add("cancel_transfer", 409, _running, ending=Ending(State.SUPERSEDED))
 add("cancel_transfer", 503, _running)
+
+
+async def _verified(world: World, api: Api, operation: str) -> Answer:
+    transfer = world.put()
+    run = Run(transfer, NOW, state=State.VERIFIED, ending=VERIFIED, size=len(CONTENT))
+    world.put_instance(transfer, "Completed", run, progress(run))
+    world.put_copy(transfer)
+    world.ports = replace(world.ports, routes=(NOTIFYING,))
+    return await api.call(operation, transfer.id)
+
+
+add("notify_recipient", 409, _running)
+add("notify_recipient", 202, _verified)
 
 
 async def _message_dead_letter(world: World, sent: bytes = b"hello") -> str:

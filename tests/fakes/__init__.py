@@ -7,6 +7,7 @@ storage.
 from tests.fakes.dead_letters import MemoryDeadLetters
 from tests.fakes.events import MemoryEvents
 from tests.fakes.instances import MemoryInstances
+from tests.fakes.recipients import MemoryRecipients
 from tests.fakes.reports import MemoryReports
 from tests.fakes.source import MemorySource
 from tests.fakes.target import MemoryTarget
@@ -17,6 +18,7 @@ __all__ = [
     "MemoryDeadLetters",
     "MemoryEvents",
     "MemoryInstances",
+    "MemoryRecipients",
     "MemoryReports",
     "MemorySource",
     "MemoryStorage",

@@ -39,6 +39,12 @@ class Ghost(NamedTuple):
     discards: frozenset[tuple[int, int]] = frozenset()
     """Transfer and attempt whose dead letter a person discarded."""
 
+    verified: frozenset[tuple[int, int]] = frozenset()
+    """Transfer and attempt that were shown as verified before they ended."""
+
+    notified: frozenset[int] = frozenset()
+    """Transfers whose recipient was notified."""
+
     @property
     def written(self) -> int:
         """The newest version that was ever at the source."""
@@ -84,6 +90,13 @@ def check_change(ghost: Ghost, before: View, after: View, *, outsider: bool, mak
     return ghost._replace(complete=complete, held=held, newest=max(ghost.newest, rank), started=started)
 
 
+def check_notice(state: "State", transfer: int, version: int) -> "State":
+    """Check an event that a recipient gets: the version was complete at the target, even if a newer one replaces it now."""
+    if version not in state.ghost.complete:
+        raise Violation(f"version {version} is announced and was never complete at the target")
+    return state._replace(ghost=state.ghost._replace(notified=state.ghost.notified | {transfer}))
+
+
 def check_end(model: "Machine", state: "State", transfer: int, output: dict[str, Any]) -> "State":
     """Check the end of a transfer: `verified` is true, `superseded` names its successor."""
     view, version, ghost = model.cloud.view(state.world), model.version(transfer), state.ghost
@@ -102,6 +115,8 @@ def check_end(model: "Machine", state: "State", transfer: int, output: dict[str,
             successor = output["successor"]["etag"]
             if successor is not None and ghost.rank(int(successor.removeprefix("E"))) <= ghost.first_rank(version):
                 raise Violation(f"version {version} is called superseded by the older {successor}")
+    if (transfer, output["attempt"]) in ghost.verified and output["state"] != "verified":
+        raise Violation(f"version {version} was shown as verified, then its transfer ended as {output['state']}")
     end = (transfer, output["attempt"], str(output["state"]))
     others = [other for other in state.ghost.ends if other[:2] == end[:2] and other != end]
     # A concurrent start replaces a verified instance. If the source is deleted by then, its size is unknown: both are true.
@@ -119,6 +134,8 @@ def check_final_state(model: "Machine", state: "State") -> None:
     if view.exists and (view.status not in {None, "success"} or not view.complete):
         raise Violation(f"an incomplete target stays: {view}")
     _check_newest(model, view, finals)
+    if model.scenario.notify:
+        _check_notified(model, state, finals)
     for index, final in enumerate(finals):
         _check_records(model, state, index, final)
 
@@ -138,6 +155,14 @@ def _check_newest(model: "Machine", view: View, finals: list[str | None]) -> Non
     named = [index for index, final in enumerate(finals) if final == "superseded"]
     if named and view.source and not any(current):
         raise Violation(f"transfer {model.name(named[0])} was superseded and no transfer carries the newest version")
+
+
+def _check_notified(model: "Machine", state: "State", finals: list[str | None]) -> None:
+    """Check that each verified version was announced, unless a newer one reached the target before that."""
+    for index, final in enumerate(finals):
+        newer = state.ghost.started > state.ghost.first_rank(model.version(index))
+        if final == "verified" and index not in state.ghost.notified and not newer:
+            raise Violation(f"transfer {model.name(index)} was verified and its recipient was never notified")
 
 
 def _check_records(model: "Machine", state: "State", index: int, final: str | None) -> None:

@@ -12,7 +12,15 @@ from rules.routes.model import Blob, Route
 from rules.transfers import identity
 from rules.transfers.decisions import RECEIPT_SOURCE_ETAG, CopyStatus
 from rules.transfers.model import Ended, Kind
-from tests.fakes import Item, MemoryDeadLetters, MemoryEvents, MemorySource, MemoryStorage, MemoryTarget
+from tests.fakes import (
+    Item,
+    MemoryDeadLetters,
+    MemoryEvents,
+    MemoryRecipients,
+    MemorySource,
+    MemoryStorage,
+    MemoryTarget,
+)
 from tests.protocol.coroutines import Request, frozen
 from tests.protocol.loop import Loop
 from tests.protocol.orchestration import BASE
@@ -20,7 +28,7 @@ from tests.protocol.orchestration import BASE
 NAME = "name"
 CONTENT = {0: b"", **{number: f"version-{number}".encode() for number in range(1, 8)}}
 ACTS = frozenset({"copy", "commit", "abort", "clear_copy", "delete"})
-WRITES = ACTS | {"stage", "write_ended", "drop_ended", "write", "resolve", "put"}
+WRITES = ACTS | {"stage", "write_ended", "drop_ended", "write", "resolve", "put", "send"}
 
 
 class View(NamedTuple):
@@ -64,12 +72,20 @@ class Fakes:
     target: _Target
     dead_letters: MemoryDeadLetters
     events: MemoryEvents
+    recipients: MemoryRecipients
 
     @classmethod
     def new(cls) -> "Fakes":
         """Return the fakes of an empty world."""
         storage = _Storage(now=lambda: BASE)
-        return cls(storage, MemorySource(storage), _Target(storage), MemoryDeadLetters(storage), MemoryEvents(storage))
+        return cls(
+            storage,
+            MemorySource(storage),
+            _Target(storage),
+            MemoryDeadLetters(storage),
+            MemoryEvents(storage),
+            MemoryRecipients(storage),
+        )
 
     def copy(self) -> "Fakes":
         """Return a copy. The fakes replace their values and never change them, so copying their tables is enough."""
@@ -89,6 +105,7 @@ class Fakes:
             self.dead_letters.resolved,
             self.dead_letters.ends,
             self.events.queue,
+            self.recipients.sent,
         )
 
     def frozen(self) -> Any:
@@ -212,6 +229,14 @@ class Cloud:
         if not queue:
             return world, []
         return self.change(world, "take", lambda fakes: fakes.events.queue.clear()), [m.body for m in queue.values()]
+
+    def notices(self, world: int) -> tuple[int, list[dict[str, Any]]]:
+        """Take the events that recipients have got; return the world and the events."""
+        sent = self._worlds[world].recipients.sent
+        if not sent:
+            return world, []
+        found = [event for events in sent.values() for event in events]
+        return self.change(world, "notices", lambda fakes: fakes.recipients.sent.clear()), found
 
     def ended(self, world: int, identity: str) -> Ended | None:
         """Return the record of an end."""

@@ -19,7 +19,7 @@ from operations.upkeep.watchdog import end_lost
 from rules.events.decide import Found, decide_on
 from rules.events.write import lookup_event
 from rules.orchestrations.instance import Instance
-from rules.routes.model import Place, Route
+from rules.routes.model import Place, Recipient, Route
 from rules.transfers import identity
 from rules.transfers.model import Run
 from tests.protocol import checker
@@ -203,6 +203,10 @@ class Machine:
             world, answer = self.cloud.serve(state.world, request, fault, task.read)
             self._served_requests[key] = world, self._answers.number(answer)
         world, answer = self._served_requests[key]
+        if request.port == "recipients":
+            world, events = self.cloud.notices(world)
+            for event in events:
+                state = checker.check_notice(state, self._index[event["id"]], self.version(self._index[event["id"]]))
         if world == state.world:
             return state, answer
         copied_by = None
@@ -345,6 +349,9 @@ class Machine:
         if progress.output is not None:
             state = checker.check_end(self, state, index, progress.output)
             return self._replace_instance(state, index, self._as_completed(instance, progress.output))
+        if progress.custom.get("state") == "verified":
+            verified = state.ghost.verified | {(index, progress.custom["attempt"])}
+            state = state._replace(ghost=state.ghost._replace(verified=verified))
         if progress.timer is not None:
             return self._start_timer(state, index, instance, progress.timer.pause, slept=slept)
         before = state.instances[index]
@@ -493,7 +500,8 @@ def _route(name: str, scenario: Scenario) -> Route:
     account = "sharingsource" if scenario.same_account else "sharingtarget"
     source = Place("https://sharingsource.blob.core.windows.net", "source")
     target = Place(f"https://{account}.blob.core.windows.net", "target")
-    return Route(name, source, target, engine=scenario.engine)
+    recipient = Recipient("https://partner.queue.core.windows.net", "shared") if scenario.notify else None
+    return Route(name, source, target, engine=scenario.engine, notify=recipient)
 
 
 def _argumentless(operation: Any) -> Any:

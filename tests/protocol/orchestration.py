@@ -137,7 +137,7 @@ def replay(run: Run, history: tuple[Event, ...]) -> Progress:
 
 
 # Counters and texts of a run. They change no decision before a limit is reached.
-COUNTERS = ("polls", "copied", "copying_at", "progressed_at", "updated_at", "note", "reason", "detail")
+COUNTERS = ("polls", "copied", "copying_at", "progressed_at", "updated_at", "verified_at", "note", "reason", "detail")
 
 
 def _position(generator: Any, *, cancelled: bool) -> tuple[Any, ...]:

@@ -100,6 +100,9 @@ CASES = [
     _case("sync_renamed_back", SYNC, "overwrite", "return", states=930, ends=13),
     _case("sync_renamed_away", SYNC, "remove", "return", versions=1, faults=1, states=4_700, ends=175),
     _case("sync_renamed_back_cancelled", SYNC, "overwrite", "return", "cancel 1", states=2_300, ends=38),
+    _case("notified", SYNC, "overwrite", notify=True, faults=1, states=9_000, ends=105),
+    _case("notified_late", ASYNC, "deadline 1", "replay 1", versions=1, notify=True, faults=1, states=3_900, ends=130),
+    _case("notified_late_overwritten", SYNC, "overwrite", "deadline 1", notify=True, states=210, ends=8),
     _case("event_twice", ASYNC, "redeliver 1", "cancel 1", versions=1, interleaved=True, states=370, ends=14),
 ]
 
@@ -120,6 +123,8 @@ HOST_FAILS = [
     _host_fails("async_replay_cancelled", states=22_500, ends=370),
     _host_fails("async_cancelled_twice", states=10_000, ends=119),
     _host_fails("blocks_one", states=550, ends=12),
+    _host_fails("notified", states=12_500, ends=39),
+    _host_fails("notified_late_overwritten", states=19_000, ends=78),
     _host_fails("lanes_one", states=780, ends=12),
 ]
 

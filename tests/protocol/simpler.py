@@ -14,6 +14,7 @@ from ports.services import Ports
 from rules.dead_letters import letters
 from rules.dead_letters.letters import DeadLetter
 from rules.events import lookups
+from rules.orchestrations import recovery
 from rules.orchestrations.instance import Instance
 from rules.routes.model import Blob
 from rules.transfers import blocks, decisions
@@ -249,3 +250,8 @@ def a_match_is_final(patch: pytest.MonkeyPatch) -> None:
 def a_running_transfer_is_enough(patch: pytest.MonkeyPatch) -> None:
     """A lookup that finds the version's transfer running is the last one."""
     patch.setattr(lookups, "after_running", lambda _lookup, _times: None)
+
+
+def a_verified_transfer_has_a_deadline(patch: pytest.MonkeyPatch) -> None:
+    """A transfer whose recipient is not notified yet is resumed from its start, unless its deadline has passed."""
+    patch.setattr(recovery, "merge_verified", lambda run, _custom: run)

@@ -114,6 +114,8 @@ class Scenario:
     same_account: bool = False
     slow: bool = False
     """Whether every pending copy is too slow for its deadline, so that blocks replace it at the next look."""
+    notify: bool = False
+    """Whether the routes have a recipient."""
     unreduced: bool = False
     """Whether to skip the reduction of equivalent states and orders: slow, for traces and a small check."""
 

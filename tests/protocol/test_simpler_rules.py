@@ -42,6 +42,10 @@ BROKEN_BY: list[tuple[Simpler, Scenario]] = [
     (simpler.blocks_have_no_version, Scenario(BLOCKS, script=("overwrite",), sizes=TwoBlocks())),
     (simpler.a_match_is_final, Scenario(SYNC, script=("overwrite", "return"))),
     (simpler.a_running_transfer_is_enough, Scenario(SYNC, script=("overwrite", "return"))),
+    (
+        simpler.a_verified_transfer_has_a_deadline,
+        Scenario(SYNC, script=("overwrite", "deadline 1"), notify=True, failures=1),
+    ),
     (simpler.an_abort_is_never_repeated, Scenario(ASYNC, versions=1, script=("deadline 1", "fail"), faults=1)),
 ]
 

@@ -516,6 +516,24 @@ def test_renamed_back_while_ending(monkeypatch: pytest.MonkeyPatch) -> None:
     _assert_broken_by(simpler.a_running_transfer_is_enough, trace, runner, monkeypatch, "called superseded")
 
 
+def test_verified_past_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host fails a transfer that is verified and has not notified its recipient, after its deadline and an overwrite."""
+
+    def trace(runner: TraceRunner) -> None:
+        runner.take("event 1")
+        runner.run("1 start")
+        runner.take("overwrite", "event 2", "deadline 1")
+        runner.run("2 start")
+        runner.run("2 notify")
+        runner.take("1 failed")
+
+    runner = _run(trace, Scenario(SYNC, script=("overwrite", "deadline 1"), notify=True, failures=1, unreduced=True))
+    assert runner.finish() == ["verified", "verified"]
+    _assert_broken_by(
+        simpler.a_verified_transfer_has_a_deadline, trace, runner, monkeypatch, "shown as verified, then its transfer"
+    )
+
+
 def _look(runner: TraceRunner) -> None:
     runner.take("1 start target.head", "1 start dead_letters.read_ended", "1 start source.head")
 

@@ -1,6 +1,7 @@
 """Sample values for tests, and Hypothesis strategies."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from rules.errors import Reason
 from rules.routes import names
-from rules.routes.model import Engine, Place, Route
+from rules.routes.model import Engine, Place, Recipient, Route
 from rules.transfers import identity
 from rules.transfers.decisions import SourceBlob, TargetBlob
 from rules.transfers.model import Ending, Kind, Lane, Outcome, Run, Step, Successor, Transfer, Verdict
@@ -25,6 +26,8 @@ NEWER = "0x8DD0C9F9B2A3C4E"
 NAME = "in/2026/report.csv"
 
 ROUTE = Route("default", Place(SOURCE_HOST, "source", "in/"), Place(TARGET_HOST, "target", "out/"))
+RECIPIENT = Recipient("https://partner.queue.core.windows.net", "arrivals")
+NOTIFYING = replace(ROUTE, notify=RECIPIENT)
 TRANSFER = identity.transfer(ROUTE, NAME, ETAG)
 RUN = Run(TRANSFER, NOW)
 SOURCE = SourceBlob(ETAG, 1_000, Kind.BLOCK, {})

@@ -24,7 +24,7 @@ ROUTES = json.dumps(
     ]
 )
 ACTIVITIES = (
-    *(f"transfer_{step}" for step in ("start", "stage", "check", "record", "clean", "close")),
+    *(f"transfer_{step}" for step in ("start", "stage", "check", "record", "clean", "close", "notify")),
     *(f"job_{phase}" for phase in ("survey", "extras", "act")),
 )
 TIMERS = ("drain", "resume", "sweep", "schedule", "watchdog", "purge")

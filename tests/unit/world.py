@@ -20,6 +20,7 @@ from tests.fakes import (
     MemoryDeadLetters,
     MemoryEvents,
     MemoryInstances,
+    MemoryRecipients,
     MemoryReports,
     MemorySource,
     MemoryStorage,
@@ -50,6 +51,7 @@ class World:
         self.source, self.target = MemorySource(self.storage), MemoryTarget(self.storage)
         self.dead_letters, self.events = MemoryDeadLetters(self.storage), MemoryEvents(self.storage)
         self.reports = MemoryReports(self.storage)
+        self.recipients = MemoryRecipients(self.storage)
         self.instances = MemoryInstances(self.storage)
         self.ports = Ports(
             routes=self.routes,
@@ -58,6 +60,7 @@ class World:
             dead_letters=self.dead_letters,
             events=self.events,
             reports=self.reports,
+            recipients=self.recipients,
             now=lambda: self.clock,
             monotonic=self._monotonic,
             times=Times(),

@@ -15,6 +15,7 @@ from operations.jobs import manage
 from operations.problems import Invalid, NotFound
 from operations.transfers import query as transfers
 from operations.transfers.cancel import cancel
+from operations.transfers.notify import notify_again
 from operations.transfers.share import share
 from operations.upkeep.health import Health
 from ports.orchestrations import Instances
@@ -93,6 +94,14 @@ async def cancel_transfer(call: Call) -> func.HttpResponse:
     """Cancel a transfer. No incomplete target blob remains."""
     requests.read_query(call.req)
     return json_answer(await cancel(call.instances, requests.transfer_id(call.req)), 202)
+
+
+async def notify_recipient(call: Call) -> func.HttpResponse:
+    """Notify the recipient of a verified transfer again."""
+    requests.read_query(call.req)
+    transfer_id = requests.transfer_id(call.req)
+    await notify_again(call.ports, call.instances, transfer_id)
+    return _accepted(call, [transfer_id])
 
 
 async def list_dead_letters(call: Call) -> func.HttpResponse:
@@ -189,6 +198,7 @@ ENDPOINTS = (
     Endpoint("get_transfer", "GET", "transfers/{id}", get_transfer),
     Endpoint("share_now", "POST", "transfers", share_now),
     Endpoint("cancel_transfer", "DELETE", "transfers/{id}", cancel_transfer),
+    Endpoint("notify_recipient", "POST", "transfers/{id}/notify", notify_recipient),
     Endpoint("list_dead_letters", "GET", "dead-letters", list_dead_letters),
     Endpoint("get_dead_letter", "GET", "dead-letters/{id}", get_dead_letter),
     Endpoint("replay_dead_letter", "POST", "dead-letters/{id}/replay", replay_dead_letter),

@@ -12,7 +12,7 @@ from operations.problems import Invalid
 from rules.errors import Reason
 from rules.jobs.model import Finding, JobKind, Result
 from rules.routes.config import NAME
-from rules.transfers.identity import JOB_ID_PATTERN, MESSAGE_ID_PATTERN, TRANSFER_ID_PATTERN
+from rules.transfers.identity import JOB_ID_PATTERN, MESSAGE_ID_PATTERN, NOTICE_ID_PATTERN, TRANSFER_ID_PATTERN
 from rules.transfers.states import State
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 500
@@ -92,8 +92,8 @@ def transfer_id(req: func.HttpRequest) -> str:
 
 
 def letter_id(req: func.HttpRequest) -> str:
-    """Return the path's id of a dead letter: that of a transfer or of a message."""
-    return _identity(req, TRANSFER_ID_PATTERN, MESSAGE_ID_PATTERN)
+    """Return the path's id of a dead letter: of a transfer, of its notice or of a message."""
+    return _identity(req, TRANSFER_ID_PATTERN, NOTICE_ID_PATTERN, MESSAGE_ID_PATTERN)
 
 
 def job_id(req: func.HttpRequest, kind: JobKind) -> str:

@@ -19,6 +19,7 @@ def test_the_reasons_never_change() -> None:
         "throttled",
         "copy_failed",
         "deadline_exceeded",
+        "not_notified",
         "internal",
     ]
 

@@ -47,7 +47,7 @@ FIELDS = {
         "cancelling",
         "ending",
     ),
-    *("accepted_at", "updated_at", "next_check_at", "reason", "detail", "hint", "successor", "letter"),
+    *("accepted_at", "verified_at", "updated_at", "next_check_at", "reason", "detail", "hint", "successor", "letter"),
 }
 
 

@@ -108,10 +108,12 @@ def test_stored_names_never_change() -> None:
         "reason",
         "detail",
         "note",
+        "notify",
+        "verified_at",
         "schema",
     ]
     assert [field.name for field in fields(Lane)] == ["next", "end", "staged", "flow", "failures", "due"]
     assert list(Engine) == ["sync", "async", "blocks"]
     assert list(EnginePreference) == ["auto", "sync", "async", "blocks"]
     assert list(Kind) == ["BlockBlob", "AppendBlob", "PageBlob"]
-    assert list(Step) == ["start", "stage", "check", "record", "clean", "close"]
+    assert list(Step) == ["start", "stage", "check", "record", "clean", "close", "notify"]
