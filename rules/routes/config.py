@@ -19,10 +19,10 @@ HOST = re.compile(
 ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 QUEUE_URL = re.compile(
     r"(?P<endpoint>https://[a-z0-9]{3,24}(\.z\d{2})?\.queue\.(core\.windows\.net|core\.usgovcloudapi\.net|core\.chinacloudapi\.cn|"
-    r"storage\.azure\.net)|http://[^/]+/[a-z0-9]{3,24})/(?P<queue>(?=.{3,63}\Z)[a-z0-9](?:-?[a-z0-9])*)"
+    r"storage\.azure\.net)|http://[^/@?#\s]+/[a-z0-9]{3,24})/(?P<queue>(?=.{3,63}\Z)[a-z0-9](?:-?[a-z0-9])*)"
 )
 TOPIC_URL = re.compile(
-    r"https://[a-z0-9]([a-z0-9-]{1,80})?(\.[a-z0-9-]{2,40}){1,2}\.eventgrid\.azure\.(net|us|cn)/api/events|http://[^/]+/api/events"
+    r"https://[a-z0-9]([a-z0-9-]{1,80})?(\.[a-z0-9-]{2,40}){1,2}\.eventgrid\.azure\.(net|us|cn)/api/events|http://[^/@?#\s]+/api/events"
 )
 # A URL's user, query and fragment.
 USER_OR_QUERY = re.compile(r"(?<=//)[^/?#]*@|[?#].*", re.DOTALL)
@@ -137,10 +137,10 @@ def _split_target(item: dict[str, Any], number: int) -> tuple[dict[str, Any], st
     return {**item, "target": target["url"]}, target["tenant"]
 
 
-def _parse_tenant(text: str, url: str, field: str = "target") -> str:
+def _parse_tenant(text: str, url: str, end: str = "target", field: str = "target") -> str:
     if not GUID.fullmatch(text.lower()):
         raise InvalidRoute(
-            f"the tenant {_redact(text)} is not a GUID. The owner of the {field} finds it with "
+            f"the tenant {_redact(text)} is not a GUID. The owner of the {end} finds it with "
             "`az account show --query tenantId`; a domain name is not accepted"
         )
     if is_loopback(urlsplit(url).hostname or ""):
@@ -162,7 +162,7 @@ def _parse_recipient(value: Any) -> Recipient:
             f"`notify` {_redact(url)} must be https://<account>.queue.core.windows.net/<queue>, or "
             "https://<topic>.<region>-1.eventgrid.azure.net/api/events, without a SAS or a key: the app signs in with its identity"
         )
-    tenant = None if tenant is None else _parse_tenant(tenant, url, "notify")
+    tenant = None if tenant is None else _parse_tenant(tenant, url, "recipient", "notify")
     if topic or queue is None:  # on loopback, the path of a topic also looks like an account and a queue
         return Recipient(url, tenant=tenant)
     return Recipient(queue["endpoint"], queue["queue"], tenant)

@@ -1,6 +1,5 @@
 """What a recipient is told of a verified version: one CloudEvent."""
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -61,8 +60,3 @@ def shared_event(transfer: Transfer, notice: Notice, target: TargetBlob) -> dict
             "verifiedAt": codec.stamp(notice.verified_at),
         },
     }
-
-
-def message(event: dict[str, Any]) -> bytes:
-    """Return an event as JSON in ASCII."""
-    return json.dumps(event).encode()

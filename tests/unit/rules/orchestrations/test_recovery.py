@@ -327,3 +327,22 @@ def test_a_transfer_that_keeps_failing_ends_after_five_resumes(run: Run, resumes
         assert ends is None or run.ending == ends
         ends = run.ending
     assert carried <= MAX_RESUMES or run.step not in {Step.START, Step.CHECK}
+
+
+def test_a_verified_transfer_is_resumed_to_notify_even_past_its_deadline() -> None:
+    """Its status is newer than its input: it must not end in any other way."""
+    run = replace(RUN, notify=True, deadline=timedelta(minutes=1))
+    shown = progress(
+        replace(run, state=State.VERIFIED, size=7, engine=Engine.BLOCKS, verified_at=NOW, first_look_at=NOW)
+    )
+    broken = Instance(TRANSFER.id, "Failed", run, shown, "the worker died", NOW + timedelta(days=9))
+    planned = recovery.plan(broken)
+    assert planned is not None
+    assert isinstance(planned.input, Run)
+    assert (planned.resumed, planned.input.step, planned.input.state) == (True, Step.NOTIFY, State.VERIFIED)
+    assert (planned.input.size, planned.input.engine, planned.input.verified_at) == (7, Engine.BLOCKS, NOW)
+    planned = recovery.plan(replace(broken, custom={"state": "verified"}, status="Terminated"))
+    assert planned is not None
+    assert isinstance(planned.input, Run)
+    assert (planned.resumed, planned.input.step, planned.input.notify) == (False, Step.CLOSE, False)
+    assert planned.input.ending == Ending(State.VERIFIED)

@@ -117,6 +117,40 @@ def test_what_follows_record_clean_and_close(
     assert (run.step, run.pause) == (following, pause)
 
 
+@pytest.mark.parametrize(
+    ("run", "outcome", "following"),
+    [
+        (at(Step.START), VERIFIED, Step.NOTIFY),
+        (at(Step.CHECK), VERIFIED, Step.NOTIFY),
+        (at(Step.START, attempt=1), VERIFIED, Step.CLOSE),  # the dead letter is resolved first
+        (at(Step.CLEAN), VERIFIED, Step.NOTIFY),
+        (at(Step.CLEAN, recorded=True), VERIFIED, Step.CLOSE),
+        (at(Step.CLOSE, ending=Ending(State.VERIFIED)), DONE, Step.NOTIFY),
+        (at(Step.CLOSE), DONE, None),
+        (at(Step.RECORD, ending=Ending(State.SUPERSEDED)), DONE, None),
+        (at(Step.RECORD, ending=Ending(State.CANCELLED)), DONE, None),
+        (at(Step.START), ARCHIVED, Step.RECORD),
+    ],
+)
+def test_only_a_verified_version_is_announced_as_the_last_step(run: Run, outcome: Outcome, following: Step) -> None:
+    after_step = lifecycle.advance(replace(run, notify=True), outcome, NOW)
+    assert after_step.step is following
+    # It is final and shown as verified before its recipient is notified.
+    assert (after_step.state is State.VERIFIED) == (following is Step.NOTIFY)
+    assert (after_step.verified_at == NOW) == (outcome is VERIFIED)
+
+
+def test_a_failed_notification_is_repeated_without_limit_and_changes_no_end() -> None:
+    """The activity itself stops after its last try, because it must write a dead letter first."""
+    run = replace(at(Step.NOTIFY, ending=Ending(State.VERIFIED)), state=State.VERIFIED, notify=True)
+    for count in range(1, 30):
+        failed = lifecycle.advance(run, BUSY, NOW) if count % 2 else lifecycle.handle_failure(run, "crash", NOW)
+        assert (failed.step, failed.state, failed.pause) == (Step.NOTIFY, State.VERIFIED, backoff(count))
+        run = failed
+    ended = lifecycle.advance(run, DONE, NOW)
+    assert (ended.step, ended.state, ended.ending) == (None, State.VERIFIED, Ending(State.VERIFIED))
+
+
 FAILED = Ending(State.DEAD_LETTERED, Reason.SOURCE_ARCHIVED)
 CANCELLED = Ending(State.CANCELLED)
 SUPERSEDED = Ending(State.SUPERSEDED, successor=Successor(NEWER))
