@@ -223,8 +223,16 @@ class Clients:
         if url not in self._topics:
             options = self._options(url, Use.READ)
             credential = options.pop("credential")
-            key = credential.get("account_key") if isinstance(credential, dict) else None
-            self._topics[url] = EventGridPublisherClient(url, AzureKeyCredential(key) if key else credential, **options)
+            del options["retry_policy"]
+            if isinstance(credential, dict):
+                credential = AzureKeyCredential(credential["account_key"])
+            # This SDK makes its own retry policy, and does not use one that is passed.
+            options |= {
+                "retry_total": RETRIES,
+                "retry_backoff_factor": self.times.window / 30,
+                "permit_redirects": False,
+            }
+            self._topics[url] = EventGridPublisherClient(url, credential, **options)
         return self._topics[url]
 
     def key_for(self, endpoint: str) -> str | None:

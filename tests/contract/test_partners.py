@@ -20,12 +20,13 @@ from azure.identity.aio import ClientAssertionCredential, DefaultAzureCredential
 from adapters.clients import Clients, Use
 from adapters.codes import ENTRA_CODES, Meaning
 from adapters.credentials import PUBLIC, Partner, PartnerCredential, PartnerRefused, cloud_of
+from adapters.recipients import CloudRecipients
 from adapters.source import SourceBlobs
 from adapters.target import TargetBlobs
 from adapters.translation import TARGET_COPY, TARGET_HEAD, TARGET_STAGE, error_for_answer, translate_error
 from ports.blobs import Copy, CopySource
 from rules.errors import LookAgain, Reason, Retryable
-from rules.routes.model import Blob, Engine, Place
+from rules.routes.model import Blob, Engine, Place, Recipient
 from rules.transfers.policies import Times
 from settings import OWN_ACCOUNTS, from_env
 from wiring import Wiring
@@ -33,8 +34,17 @@ from wiring import Wiring
 HOME, TENANT, CLIENT, IDENTITY, SUBJECT = (f"{digit * 8}-0000-4000-8000-000000000000" for digit in "12345")
 SOURCE = Blob("https://ours.blob.core.windows.net", "source", "a b")
 TARGET = Blob("https://partner.blob.core.windows.net", "inbox", "a b")
+QUEUE = Recipient("https://partner.queue.core.windows.net", "arrivals", TENANT)
+TOPIC = Recipient("https://partner.westeurope-1.eventgrid.azure.net/api/events", tenant=TENANT)
 LOGIN, STORAGE = "login.microsoftonline.com", "https://storage.azure.com/.default"
+SCOPES = (STORAGE, "https://eventgrid.azure.net/.default")
 BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+TIME = "Mon, 30 Nov 2026 10:00:00 GMT"
+PUT_MESSAGE = (
+    "<QueueMessagesList><QueueMessage><MessageId>1</MessageId><PopReceipt>1</PopReceipt>"
+    + "".join(f"<{name}>{TIME}</{name}>" for name in ("InsertionTime", "ExpirationTime", "TimeNextVisible"))
+    + "</QueueMessage></QueueMessagesList>"
+)
 LIST = b"<EnumerationResults><Blobs/></EnumerationResults>"
 NUMBERS = {
     "AADSTS90002": "Tenant '{tenant}' not found.",
@@ -107,7 +117,9 @@ class World:
         claims = claims_of(form.get("client_assertion", ""))
         given = (form.get("grant_type"), form.get("client_assertion_type"), form.get("scope"))
         checks = {
-            "AADSTS900144": given == ("client_credentials", BEARER, STORAGE) and "client_secret" not in form,
+            "AADSTS900144": given[:2] == ("client_credentials", BEARER)
+            and given[2] in SCOPES
+            and "client_secret" not in form,
             "AADSTS90002": tenant in self.tenants,
             "AADSTS700016": form.get("client_id") == CLIENT,
             "AADSTS7000229": (tenant, form.get("client_id")) in self.principals,
@@ -129,6 +141,10 @@ class World:
             return web.Response(status=401, headers=headers)
         if "comp" in request.query:
             return web.Response(body=LIST, content_type="application/xml")
+        if request.method == "POST":
+            return web.Response(
+                status=200 if "/events" in request.path else 201, text=PUT_MESSAGE, content_type="application/xml"
+            )
         if request.method == "PUT":
             return web.Response(status=202, headers={"x-ms-copy-status": "success"})
         return web.Response(status=404, headers={"x-ms-error-code": "BlobNotFound"})
@@ -160,7 +176,8 @@ class Forwarded(Clients):
     """Clients whose requests to Azure go to the world's server."""
 
     def __init__(self, world: World, partner: Partner) -> None:
-        super().__init__(None, Times(1), "test", IDENTITY, {TARGET.endpoint: partner})
+        partners = dict.fromkeys((TARGET.endpoint, QUEUE.endpoint, TOPIC.endpoint), partner)
+        super().__init__(None, Times(1), "test", IDENTITY, partners)
         self.transport = Forwarding(world)
 
     def _options(self, endpoint: str, use: Use) -> dict[str, Any]:
@@ -223,6 +240,23 @@ async def test_the_target_gets_a_token_of_its_tenant_and_the_source_one_of_the_a
         "ours": 1,
         "partner": 3,
     }
+
+
+async def test_recipients_get_a_token_of_their_tenant(clients: Clients, world: World) -> None:
+    """A queue one for storage, a topic one for Event Grid."""
+    for recipient in (QUEUE, TOPIC, QUEUE, TOPIC):
+        await CloudRecipients(clients).send(recipient, {"specversion": "1.0", "id": "1", "type": "t", "source": "s"})
+    assert world.asked == {"api://AzureADTokenExchange": 1, "token": 2, "partner": 4}
+
+
+async def test_a_recipient_in_a_tenant_without_the_registration_is_named(clients: Clients, world: World) -> None:
+    world.principals = set()
+    for recipient in (QUEUE, TOPIC):
+        with pytest.raises(Retryable) as caught:
+            await CloudRecipients(clients).send(
+                recipient, {"specversion": "1.0", "id": "1", "type": "t", "source": "s"}
+            )
+        assert (caught.value.reason, caught.value.code) == (Reason.NOT_NOTIFIED, "AADSTS7000229")
 
 
 async def test_the_emulator_and_other_accounts_get_no_partners_token(clients: Clients) -> None:
