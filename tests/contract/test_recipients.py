@@ -103,7 +103,7 @@ async def test_a_topic_gets_the_event(clients: Clients, topic: Topic) -> None:
         (404, Permanent, 1),
         (413, Permanent, 1),
         (400, Permanent, 1),
-        (429, Retryable, 3),
+        (429, Retryable, 1),
         (503, Retryable, 3),
     ],
 )
