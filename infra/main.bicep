@@ -1,7 +1,7 @@
 // Everything that `azd up` creates. This file connects the modules; each module has its own file.
 targetScope = 'subscription'
 
-import { route, placeOf, urlOf, subjectOf, containerOf, accountOf } from 'types.bicep'
+import { route, placeOf, urlOf, notifyOf, recipientScope, subjectOf, containerOf, accountOf } from 'types.bicep'
 
 @description('The name of the azd environment. The resource group is named after it; all other names contain a hash of it.')
 @minLength(1)
@@ -115,6 +115,17 @@ var mistakes = flatten(map(
             text: 'a target in another tenant needs its account, and the parameter sharingClientId.'
           }
           {
+            made: contains(each.?notify ?? {}, 'tenant') && empty(sharingClientId)
+            text: 'a recipient in another tenant needs the parameter sharingClientId.'
+          }
+          {
+            made: contains(each, 'notify') && length(filter(
+              ['account', 'queue', 'topic', 'endpoint'],
+              field => contains(each.notify!, field)
+            )) != 2 || contains(each.?notify ?? {}, 'account') != contains(each.?notify ?? {}, 'queue')
+            text: 'a recipient needs either account and queue, or topic and endpoint.'
+          }
+          {
             made: contains(each.target, 'account') && givenTargets[index].hierarchical
             text: 'the namespace of an existing target account makes no difference. Remove hierarchical from the target.'
           }
@@ -140,7 +151,9 @@ var sources = empty(mistakes) ? givenSources : fail(join(mistakes, '\n'))
 var targets = empty(mistakes) ? givenTargets : fail(join(mistakes, '\n'))
 // In another tenant, the template can neither assign roles nor create a private endpoint.
 var homeTargets = filter(targets, place => empty(place.tenant))
-var hasPartners = length(homeTargets) < length(targets)
+var recipients = map(filter(routes, each => contains(each, 'notify')), each => each.notify!)
+var homeRecipients = filter(recipients, each => !contains(each, 'tenant'))
+var hasPartners = length(homeTargets) < length(targets) || length(homeRecipients) < length(recipients)
 var sourceAccounts = union([], map(sources, place => accountOf(place)))
 var targetAccounts = union([], map(homeTargets, place => accountOf(place)))
 var ownSources = filter(sources, place => place.account == sourceAccount.name)
@@ -317,6 +330,7 @@ module roles 'roles.bicep' = {
     sourceAccounts: sourceAccounts
     sourceContainers: union([], map(sources, place => containerOf(place)))
     targetContainers: union([], map(homeTargets, place => containerOf(place)))
+    recipients: union([], map(homeRecipients, each => recipientScope(each, stateAccount)))
     state: stateAccount
     events: eventsAccount
     deadLetterContainer: deadLetters
@@ -399,7 +413,7 @@ module workbook 'workbook.bicep' = {
   }
 }
 
-// The value of ROUTES: both ends as URLs, a target in another tenant with it, all other fields unchanged.
+// The value of ROUTES: both ends and the recipient as URLs, in another tenant with it, all other fields unchanged.
 var appRoutes = [
   for (each, index) in routes: {
     ...each
@@ -407,6 +421,7 @@ var appRoutes = [
     target: empty(targets[index].tenant)
       ? urlOf(targets[index], environment().suffixes.storage)
       : { url: urlOf(targets[index], environment().suffixes.storage), tenant: targets[index].tenant }
+    ...(contains(each, 'notify') ? notifyOf(each.notify!, environment().suffixes.storage) : {})
   }
 ]
 

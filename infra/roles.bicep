@@ -15,6 +15,9 @@ param sourceAccounts account[]
 param sourceContainers object[]
 param targetContainers object[]
 
+@description('{isTopic, subscription, group, id} of each queue and topic to notify, without duplicates.')
+param recipients object[]
+
 param state account
 param events account
 param deadLetterContainer string
@@ -31,6 +34,7 @@ var blobOwner = 'b7e6dc6d-f1e8-4753-8033-0f276bb0955b' // Storage Blob Data Owne
 var blobDelegator = 'db58b8e5-c6ad-4a2a-8342-4190687cbf4a' // Storage Blob Delegator
 var queueContributor = '974c5e8b-45b9-4653-ba55-5f855dd0fb88' // Storage Queue Data Contributor
 var queueSender = 'c6a89b2d-59bc-44d0-9896-0f6e12d7b80a' // Storage Queue Data Message Sender
+var topicSender = 'd5a91429-5739-47e2-a06b-3470a27159e7' // EventGrid Data Sender
 var tableContributor = '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3' // Storage Table Data Contributor
 var metricsPublisher = '3913510d-42f4-4e42-8a64-420c390055eb' // Monitoring Metrics Publisher
 var durableContributor = '0ad04412-c4d5-4796-b79c-f76d14c8d402' // Durable Task Data Contributor
@@ -80,6 +84,16 @@ var table = flatten([
   map(plain.to, at => row(app, blobContributor, at, 'copies to the target, aborts copies and deletes incomplete blobs'))
   map(plain.tagged, at => row(app, blobOwner, at, 'shares blobs together with their index tags'))
   map(signers, at => row(app, blobDelegator, at, 'gets the key that signs the SAS of a copy; needs the account scope'))
+  map(
+    recipients,
+    at =>
+      row(
+        app,
+        at.isTopic ? topicSender : queueSender,
+        { id: at.id, subscription: at.subscription, group: at.group },
+        'notifies the recipient of shared blobs'
+      )
+  )
   [row(app, blobOwner, stateScope, 'host locks and package, task hub, dead letters and reports')]
   [row(app, queueContributor, stateScope, 'creates and uses the queues of the task hub')]
   [row(app, tableContributor, stateScope, 'creates and uses the tables of the task hub')]

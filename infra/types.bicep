@@ -33,6 +33,30 @@ type end = {
 
 @export()
 @sealed()
+@description('An existing queue or Event Grid topic that gets an event for each shared version. Set account and queue, or topic and endpoint. See docs/consumers.md.')
+type recipient = {
+  @description('The storage account of the queue.')
+  account: string?
+  queue: string?
+
+  @description('The name of the topic.')
+  topic: string?
+
+  @description('The endpoint of the topic: https://<topic>.<region>-1.eventgrid.azure.net/api/events')
+  endpoint: string?
+
+  @description('The subscription, if it differs.')
+  subscription: string?
+
+  @description('The resource group, if it is not the one that this template creates.')
+  resourceGroup: string?
+
+  @description('The id of the tenant, if it differs. The template assigns nothing there.')
+  tenant: string?
+}
+
+@export()
+@sealed()
 @description('A route. Use several routes with one source for several targets. All fields except the two ends are passed to the app unchanged.')
 type route = {
   name: string
@@ -55,6 +79,7 @@ type route = {
 
   @description('Whether events for the route are ignored for now. Afterwards a reconcile starts by itself.')
   paused: bool?
+  notify: recipient?
 }
 
 @export()
@@ -112,6 +137,36 @@ func encoded(text string) string => replace(uriComponent(text), '%2F', '/')
 @description('The URL of a place for ROUTES. The prefix is percent-encoded except for its slashes.')
 func urlOf(given place, suffix string) string =>
   'https://${given.account}.blob.${suffix}/${given.container}/${encoded(given.prefix)}'
+
+@export()
+@description('A recipient for ROUTES: its URL, in another tenant with the tenant.')
+func notifyOf(given recipient, suffix string) object =>
+  recipientAt(given.?endpoint ?? 'https://${given.?account ?? ''}.queue.${suffix}/${given.?queue ?? ''}', given.?tenant)
+
+func recipientAt(url string, tenant string?) object => { notify: tenant == null ? url : { url: url, tenant: tenant! } }
+
+@export()
+@description('The scope of the role that a recipient needs: the queue or the topic.')
+func recipientScope(given recipient, created account) object => {
+  isTopic: contains(given, 'topic')
+  subscription: given.?subscription ?? created.subscription
+  group: given.?resourceGroup ?? created.resourceGroup
+  id: contains(given, 'topic')
+    ? resourceId(
+        given.?subscription ?? created.subscription,
+        given.?resourceGroup ?? created.resourceGroup,
+        'Microsoft.EventGrid/topics',
+        given.?topic ?? ''
+      )
+    : resourceId(
+        given.?subscription ?? created.subscription,
+        given.?resourceGroup ?? created.resourceGroup,
+        'Microsoft.Storage/storageAccounts/queueServices/queues',
+        given.?account ?? '',
+        'default',
+        given.?queue ?? ''
+      )
+}
 
 @export()
 @description('The prefix of event subjects of a place. The slash after the container keeps `source2` out of `source`. A prefix that needs encoding in a URL is left to the app, because the encoding in a subject is not documented.')

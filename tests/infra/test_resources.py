@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from rules.routes import config
+from rules.routes.model import Recipient
 from tests.infra import snapshots
 from tests.infra.checks import CHECKS, CREATED, RENAMED
 from tests.infra.snapshots import INFRA, NAMES, SUBSCRIPTION, Snapshot, SnapshotOf, strings
@@ -185,16 +186,53 @@ def test_nothing_but_two_settings_and_an_output_names_another_tenant(snapshot: S
     assert (read["partner"].target.prefix, read["partner"].tier) == ("from us/", "Cool")
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "partners"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in {"partners", "notify"}])
 def test_without_another_tenant_there_is_no_trace_of_the_feature(name: str, snapshot: SnapshotOf) -> None:
     deployment = snapshot(name)
     assert "SHARING_CLIENT_ID" not in deployment.settings
     assert "tenant" not in deployment.settings["ROUTES"]
 
 
+def test_recipients_are_settings_of_their_routes(snapshot: SnapshotOf) -> None:
+    deployment = snapshot("notify")
+    read = {route.name: route.notify for route in config.read(deployment.settings["ROUTES"])}
+    queue = Recipient("https://contosodata.queue.core.windows.net", "arrivals")
+    assert read == {
+        "default": queue,
+        "again": queue,
+        "topic": Recipient("https://arrivals.westeurope-1.eventgrid.azure.net/api/events"),
+        "partner": Recipient("https://fabrikamdata.queue.core.windows.net", "arrivals", PARTNER[0]),
+        "quiet": None,
+    }
+    assert deployment.settings["SHARING_CLIENT_ID"] == PARTNER[1]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "notify"])
+def test_without_a_recipient_there_is_no_trace_of_the_feature(name: str, snapshot: SnapshotOf) -> None:
+    deployment = snapshot(name)
+    assert "notify" not in deployment.settings["ROUTES"]
+    roles = [
+        each["properties"]["roleDefinitionId"] for each in deployment.of("Microsoft.Authorization/roleAssignments")
+    ]
+    assert not [role for role in roles if role.endswith("d5a91429-5739-47e2-a06b-3470a27159e7")]
+
+
 @pytest.mark.parametrize(
     ("scenario", "changes", "messages"),
     [
+        (
+            "notify",
+            {
+                "param sharingClientId": "// ",
+                "topic: 'arrivals'": "account: 'arrivals'",
+                "notify: { account: 'fabrikamdata', queue": "notify: { queue",
+            },
+            {
+                ("topic", "a recipient needs either account and queue, or topic and endpoint."),
+                ("partner", "a recipient needs either account and queue, or topic and endpoint."),
+                ("partner", "a recipient in another tenant needs the parameter sharingClientId."),
+            },
+        ),
         (
             "partners",
             {"param sharingClientId": "// "},

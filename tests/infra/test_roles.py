@@ -12,6 +12,7 @@ NAMES = {
     "db58b8e5-c6ad-4a2a-8342-4190687cbf4a": "Blob Delegator",
     "974c5e8b-45b9-4653-ba55-5f855dd0fb88": "Queue Data Contributor",
     "c6a89b2d-59bc-44d0-9896-0f6e12d7b80a": "Queue Data Message Sender",
+    "d5a91429-5739-47e2-a06b-3470a27159e7": "EventGrid Data Sender",
     "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3": "Table Data Contributor",
     "3913510d-42f4-4e42-8a64-420c390055eb": "Monitoring Metrics Publisher",
     "0ad04412-c4d5-4796-b79c-f76d14c8d402": "Durable Task Data Contributor",
@@ -154,6 +155,18 @@ def test_a_target_in_another_tenant_gets_no_role(snapshot: SnapshotOf) -> None:
     assert roles(snapshot("partners")) == OWN_ACCOUNTS | owned | delegator | roles_of_topic(
         "evgt-stsource"
     ) | roles_of_tester(*containers)
+
+
+def test_a_recipient_gets_the_role_to_send_once_and_none_in_another_tenant(snapshot: SnapshotOf) -> None:
+    containers = ("target", "again", "third", "fourth", "fifth")
+    targets = {("app", "Blob Data Contributor", f"rg-demo/sttarget/{name}") for name in containers}
+    senders = {
+        ("app", "Queue Data Message Sender", "rg-data/contosodata/arrivals"),
+        ("app", "EventGrid Data Sender", "3333/rg-events/arrivals"),
+    }
+    assert roles(snapshot("notify")) == OWN_ACCOUNTS | SOURCE_TO_TARGET | targets | senders | roles_of_topic(
+        "evgt-stsource"
+    )
 
 
 def test_a_hierarchical_namespace_changes_no_role(snapshot: SnapshotOf) -> None:
