@@ -330,7 +330,16 @@ module roles 'roles.bicep' = {
     sourceAccounts: sourceAccounts
     sourceContainers: union([], map(sources, place => containerOf(place)))
     targetContainers: union([], map(homeTargets, place => containerOf(place)))
-    recipients: union([], map(homeRecipients, each => recipientScope(each, stateAccount)))
+    recipients: {
+      queues: union(
+        [],
+        map(filter(homeRecipients, each => contains(each, 'queue')), each => recipientScope(each, stateAccount))
+      )
+      topics: union(
+        [],
+        map(filter(homeRecipients, each => contains(each, 'topic')), each => recipientScope(each, stateAccount))
+      )
+    }
     state: stateAccount
     events: eventsAccount
     deadLetterContainer: deadLetters

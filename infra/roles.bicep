@@ -15,8 +15,8 @@ param sourceAccounts account[]
 param sourceContainers object[]
 param targetContainers object[]
 
-@description('{isTopic, subscription, group, id} of each queue and topic to notify, without duplicates.')
-param recipients object[]
+@description('{id, subscription, group} of each queue and each topic to notify, without duplicates.')
+param recipients { queues: object[], topics: object[] }
 
 param state account
 param events account
@@ -84,16 +84,8 @@ var table = flatten([
   map(plain.to, at => row(app, blobContributor, at, 'copies to the target, aborts copies and deletes incomplete blobs'))
   map(plain.tagged, at => row(app, blobOwner, at, 'shares blobs together with their index tags'))
   map(signers, at => row(app, blobDelegator, at, 'gets the key that signs the SAS of a copy; needs the account scope'))
-  map(
-    recipients,
-    at =>
-      row(
-        app,
-        at.isTopic ? topicSender : queueSender,
-        { id: at.id, subscription: at.subscription, group: at.group },
-        'notifies the recipient of shared blobs'
-      )
-  )
+  map(recipients.queues, at => row(app, queueSender, at, 'notifies the recipient of shared blobs'))
+  map(recipients.topics, at => row(app, topicSender, at, 'notifies the recipient of shared blobs'))
   [row(app, blobOwner, stateScope, 'host locks and package, task hub, dead letters and reports')]
   [row(app, queueContributor, stateScope, 'creates and uses the queues of the task hub')]
   [row(app, tableContributor, stateScope, 'creates and uses the tables of the task hub')]

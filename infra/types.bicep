@@ -148,7 +148,6 @@ func recipientAt(url string, tenant string?) object => { notify: tenant == null 
 @export()
 @description('The scope of the role that a recipient needs: the queue or the topic.')
 func recipientScope(given recipient, created account) object => {
-  isTopic: contains(given, 'topic')
   subscription: given.?subscription ?? created.subscription
   group: given.?resourceGroup ?? created.resourceGroup
   id: contains(given, 'topic')

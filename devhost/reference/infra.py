@@ -17,6 +17,8 @@ SCOPES = {
     "plain.from": "each source container",
     "plain.to": "each target container",
     "plain.tagged": "each source and target container, with `CARRY_TAGS`, in place of the roles above",
+    "recipients.queues": "each queue of a `notify`, unless it is in another tenant",
+    "recipients.topics": "each Event Grid topic of a `notify`, unless it is in another tenant",
     "signers": "each source account",
     "stateScope": "the state account",
     "eventsScope": "the events account",
