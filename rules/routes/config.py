@@ -327,6 +327,14 @@ def _check_tenants(routes: tuple[Route, ...]) -> None:
             raise InvalidRoute(
                 f"the targets of {name!r} and {route.name!r} are in one account; give both the same tenant"
             )
+    recipients: dict[str, tuple[str | None, str]] = {}
+    for route in routes:
+        if route.notify:
+            tenant, name = recipients.setdefault(route.notify.endpoint, (route.notify.tenant, route.name))
+            if tenant != route.notify.tenant:
+                raise InvalidRoute(
+                    f"{name!r} and {route.name!r} notify one account or topic; give both the same tenant"
+                )
     for route in routes:
         tenant, name = tenants.get(route.source.account, (None, ""))
         if tenant is not None:

@@ -321,6 +321,26 @@ def test_a_target_in_another_tenant_needs_a_user_assigned_identity() -> None:
     assert "Fix: Give the app a user-assigned identity" in message
 
 
+QUEUE = "https://partner.queue.core.windows.net/arrivals"
+
+
+def test_a_recipient_in_another_tenant_needs_an_app_registration() -> None:
+    routes = json.dumps([{**ROUTE, "notify": {"url": QUEUE, "tenant": REGISTRATION}}])
+    assert from_env(abroad(ROUTES=routes)).sharing_client_id == REGISTRATION.lower()
+    message = start_error(abroad(ROUTES=routes, SHARING_CLIENT_ID=None))
+    assert message.startswith("The setting SHARING_CLIENT_ID is not set: the recipient of the route 'default' is in")
+
+
+def test_a_recipient_is_on_azure_or_on_the_emulator_as_the_state_account() -> None:
+    local = "http://127.0.0.1:10001/partner/arrivals"
+    assert from_env(on_azure(ROUTES=json.dumps([{**ROUTE, "notify": QUEUE}]))).routes[0].notify
+    assert from_env(on_the_emulator(ROUTES=json.dumps([{**LOCAL, "notify": local}]))).routes[0].notify
+    message = start_error(on_azure(ROUTES=json.dumps([{**ROUTE, "notify": local}])))
+    assert "the route 'default' notifies http://127.0.0.1:10001/partner (on the emulator)" in message
+    message = start_error(on_the_emulator(ROUTES=json.dumps([{**LOCAL, "notify": QUEUE}])))
+    assert "Use a queue or topic on the emulator." in message
+
+
 def test_the_app_registration_is_a_guid_and_unused_without_another_tenant() -> None:
     for environment in (abroad(SHARING_CLIENT_ID="contoso"), on_azure(SHARING_CLIENT_ID="contoso")):
         message = start_error(environment)

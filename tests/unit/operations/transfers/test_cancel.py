@@ -164,3 +164,12 @@ async def test_a_transfer_that_is_ending_as_cancelled_is_confirmed_without_an_ev
     shown = await cancel(world.instances, transfer.id, FakePause(world, transfer))
     assert shown["ending"] == "cancelled"
     assert world.instances.cancels == []
+
+
+async def test_a_verified_transfer_that_notifies_its_recipient_cannot_be_cancelled(world: World) -> None:
+    transfer = world.put()
+    run = Run(transfer, world.clock, step=Step.NOTIFY, state=State.VERIFIED, ending=lifecycle.VERIFIED)
+    world.put_instance(transfer, "Running", run)
+    with pytest.raises(Conflict, match="is already verified"):
+        await cancel(world.instances, transfer.id, FakePause(world, transfer))
+    assert world.instances.cancels == []

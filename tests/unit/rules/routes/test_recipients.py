@@ -120,3 +120,14 @@ def test_the_endpoints_in_other_tenants() -> None:
         ("https://two.blob.core.windows.net", tenant),
         ("https://partner.queue.core.windows.net", tenant),
     ]
+
+
+def test_one_account_is_in_one_tenant() -> None:
+    first = {"name": "first", **AZURE, "notify": QUEUE}
+    second = {**first, "name": "second", "target": "https://two.blob.core.windows.net/other/"}
+    assert len(read(json.dumps([first, second]))) == 2
+    second["notify"] = {"url": QUEUE.replace("arrivals", "others"), "tenant": TENANT}
+    with pytest.raises(
+        InvalidRoute, match="'first' and 'second' notify one account or topic; give both the same tenant"
+    ):
+        read(json.dumps([first, second]))
