@@ -79,4 +79,5 @@ def _source_blob(properties: BlobProperties) -> SourceBlob:
         tag_count=properties.tag_count or 0,
         md5=md5(properties.content_settings),
         headers=content_headers(properties.content_settings),
+        modified_at=properties.last_modified,
     )

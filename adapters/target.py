@@ -29,13 +29,14 @@ from adapters.translation import (
     TARGET_DELETE,
     TARGET_HEAD,
     TARGET_LIST,
+    TARGET_PROBE,
     TARGET_STAGE,
     TARGET_STAGED,
     Request,
     code_of,
 )
-from ports.blobs import Commit, Copy, CopySource
-from rules.errors import NO_BLOCKS, Permanent, Reason
+from ports.blobs import Commit, Copy, CopySource, Probe
+from rules.errors import NO_BLOCKS, Permanent, Reason, StorageError
 from rules.routes.model import Blob, Engine, Place
 from rules.transfers.blocks import Block
 from rules.transfers.decisions import RECEIPT_SOURCE_ETAG, RECEIPT_TRANSFER_ID, CopyStatus, TargetBlob
@@ -141,6 +142,20 @@ class TargetBlobs:
             except HttpResponseError as error:
                 if code_of(error) != "BlobNotFound":
                     raise
+
+    async def probe(self, blob: Blob, tier: str | None) -> Probe:
+        """Write an empty blob and its tags, then delete it."""
+        client = self._clients.blob(blob, Use.ACT)
+        async with self._clients.request_scope(TARGET_PROBE):
+            made = await client.upload_blob(b"", standard_blob_tier=_tier(tier), **condition(None))
+        try:
+            async with self._clients.request_scope(TARGET_PROBE):
+                await client.set_blob_tags({"probe": "1"})
+            tags = True
+        except StorageError:  # without the permission, or with a hierarchical namespace, tags are left out
+            tags = False
+        await self.delete(blob, bare_etag(made["etag"]))
+        return Probe(made["date"], tags)
 
     def _check_metadata(self, request: Request, target: Blob, metadata: dict[str, str]) -> None:
         """Refuse metadata that cannot be sent byte for byte. With an account key it must be ASCII: the SDK signs other bytes."""

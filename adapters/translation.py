@@ -57,6 +57,8 @@ COPIES = frozenset({TARGET_COPY, TARGET_STAGE})
 TARGET_ABORT = Request("target.abort", Side.TARGET, act=True)
 TARGET_CLEAR = Request("target.clear", Side.TARGET, act=True)
 TARGET_DELETE = Request("target.delete", Side.TARGET, act=True)
+# The blob is the doctor's own, so its effect does not matter.
+TARGET_PROBE = Request("target.probe", Side.TARGET)
 # Writes to the app's own state are conditional or harmless when repeated, so they can be retried.
 DEAD_LETTERS_READ = Request("dead_letters.read", Side.STATE)
 DEAD_LETTERS_WRITE = Request("dead_letters.write", Side.STATE)

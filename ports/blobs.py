@@ -52,6 +52,14 @@ class Commit:
     tags: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a probe of a target has shown: the service's time, and whether index tags may be written."""
+
+    at: datetime | None
+    tags: bool
+
+
 class Source(Protocol):
     """The source side of routes."""
 
@@ -126,4 +134,10 @@ class Target(Protocol):
         """Delete the blob if it still has this ETag.
 
         For an absent blob, this returns if the service answers BlobNotFound, and raises LookAgain if it answers 412.
+        """
+
+    async def probe(self, blob: Blob, tier: str | None) -> Probe:
+        """Write this empty blob, which must not exist, with this tier, and delete it.
+
+        Raises an error as `copy` and `delete` do. After an error of the deletion the blob is left.
         """

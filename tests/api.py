@@ -16,4 +16,5 @@ API = {
     *[("GET", f"{jobs}{rest}", "FUNCTION") for jobs in JOBS for rest in ("", "/{id}", "/{id}/report")],
     *[("DELETE", f"{jobs}/{{id}}", "FUNCTION") for jobs in JOBS],
     ("GET", "health", "ANONYMOUS"),
+    ("GET", "health/deep", "FUNCTION"),
 }

@@ -271,6 +271,23 @@ OPERATIONS["health"] = Operation(
             "Something does not work; each failed check has a fix.", _health(up=False), EXAMPLES["Unhealthy"]
         ),
     },
-    "Checked at most every 10 seconds. Query parameters are ignored.",
+    "Checked at most every 10 seconds. With `?deep=1` the answer is a redirect (307) to `GET /api/health/deep`. All other query "
+    "parameters are ignored.",
     fails=(),
+)
+OPERATIONS["diagnose"] = Operation(
+    "health",
+    "The doctor: the health checks, and trials of everything that sharing needs on each route",
+    {
+        200: response("Everything works.", _health(up=True), EXAMPLES["Health"]),
+        503: response(
+            "Something does not work; each failed check has a fix with the command.",
+            _health(up=False),
+            EXAMPLES["Unhealthy"],
+        ),
+    },
+    "It lists each source, writes a blob named `.blob-data-sharing-probe-…` to each target and deletes it, has the service copy one "
+    "small blob to such a name, looks for the event of the newest blob, and sends an event `BlobDataSharing.Probe` to each "
+    "recipient. No route shares these blobs.",
+    fails=(400,),
 )

@@ -1,13 +1,12 @@
 """The health check: one request to each resource that the app uses. Failures have a fix. It names no blob."""
 
 import asyncio
-from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from operations.upkeep.checks import Check, passed, run
 from ports.services import Ports
-from rules.errors import StorageError
 
 FRESH_SECONDS = 10.0
 # No blob has this name. A request for it needs the same container and permission as sharing.
@@ -17,7 +16,6 @@ PARTNER_FIX = (
     "Check that the container exists, and that its owner has run both commands of docs/partners.md: `az ad sp create`, and "
     "`az role assignment create` for Storage Blob Data Contributor on the container."
 )
-Check = tuple[str, str, Awaitable[Any]]
 
 
 @dataclass
@@ -32,14 +30,15 @@ class Health:
         """Return `{"up": bool, "checks": [{"name", "ok", "detail", "fix"}]}`."""
         async with self.lock:
             if ports.monotonic() - self.checked_at > FRESH_SECONDS:
-                checks = await asyncio.gather(*(_run(*check) for check in [*_app_checks(ports), *_route_checks(ports)]))
-                paused = [_passed(f"route {route.name}", "paused") for route in ports.routes if route.paused]
+                checks = await asyncio.gather(*(run(*check) for check in [*app_checks(ports), *route_checks(ports)]))
+                paused = [passed(f"route {route.name}", "paused") for route in ports.routes if route.paused]
                 self.answer = {"up": all(check["ok"] for check in checks), "checks": [*checks, *paused]}
                 self.checked_at = ports.monotonic()
             return self.answer
 
 
-def _app_checks(ports: Ports) -> list[Check]:
+def app_checks(ports: Ports) -> list[Check]:
+    """Return the checks of the app's own accounts."""
     return [
         (
             "queue",
@@ -64,7 +63,8 @@ def _app_checks(ports: Ports) -> list[Check]:
     ]
 
 
-def _route_checks(ports: Ports) -> list[Check]:
+def route_checks(ports: Ports) -> list[Check]:
+    """Return the checks of both ends of each route."""
     checks: list[Check] = []
     for route in ports.routes:
         source, target = route.source.blob(NO_BLOB), route.target.blob(NO_BLOB)
@@ -86,15 +86,3 @@ def _route_checks(ports: Ports) -> list[Check]:
             ),
         ]
     return checks
-
-
-async def _run(name: str, fix: str, check: Awaitable[Any]) -> dict[str, Any]:
-    try:
-        await check
-    except StorageError as error:
-        return {"name": name, "ok": False, "detail": str(error), "fix": fix}
-    return _passed(name)
-
-
-def _passed(name: str, detail: str = "") -> dict[str, Any]:
-    return {"name": name, "ok": True, "detail": detail, "fix": ""}

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from rules.routes.filters import is_excluded
-from rules.routes.names import percent_encoded
+from rules.routes.names import is_probe, percent_encoded
 
 # The most bytes that a blob can have: 50,000 blocks of 4,000 MiB.
 MAX_SIZE = 50_000 * 4_000 * 1024 * 1024
@@ -117,11 +117,12 @@ class Route:
         return (self.source.account, self.source.container) == (account, container)
 
     def covers(self, account: str, container: str, name: str) -> bool:
-        """Whether the name has the prefix, and the rest ends with the suffix. The filters may still exclude it."""
+        """Whether the name has the prefix, the rest ends with the suffix, and it is no probe. The filters may still exclude it."""
         return (
             self.starts_in(account, container)
             and name.startswith(self.source.prefix)
             and name.removeprefix(self.source.prefix).endswith(self.suffix)
+            and not is_probe(name)
         )
 
     def excludes(self, rest: str) -> bool:

@@ -22,6 +22,15 @@ NON_CHARACTERS = frozenset(range(0xFDD0, 0xFDF0)) | {
 }
 
 
+# The doctor writes blobs of this name to find out whether a target can be written, and deletes them. No route shares them.
+PROBE = ".blob-data-sharing-probe-"
+
+
+def is_probe(name: str) -> bool:
+    """Whether the doctor has reserved this name."""
+    return name.rpartition("/")[2].startswith(PROBE)
+
+
 def percent_encoded(name: str) -> str:
     """Percent-encode a raw name once, exactly as the storage SDK does."""
     return quote(name, safe="/~")

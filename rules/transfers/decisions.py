@@ -4,6 +4,7 @@ Rules 1, 2, 3, 5, 7, 12, 19 and 22. docs/protocol.md explains why the order of r
 """
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 from rules.errors import Reason
@@ -32,7 +33,7 @@ class SourceBlob:
     """A source as one HEAD shows it: the ETag without quotes, the size in bytes, `md5` from Content-MD5.
 
     `headers` are its content headers, which a copy by blocks sets at the target. A list does not show them. `tier`: None if
-    none was set, so that the account's default applies.
+    none was set, so that the account's default applies. `modified_at` is for people; the rules do not read it.
     """
 
     etag: str
@@ -45,6 +46,7 @@ class SourceBlob:
     tag_count: int = 0
     md5: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    modified_at: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ from rules.transfers.model import Run, Transfer
 from rules.transfers.policies import MAX_COPY_ATTEMPTS
 
 SHARED = "BlobDataSharing.Blob.Shared"
+# What the doctor sends. A consumer ignores it, as every type that it does not know.
+PROBE = "BlobDataSharing.Probe"
 # About two hours with the growing pauses; ten minutes if the service says that a retry does not help.
 MAX_TRIES, MAX_PERMANENT_TRIES = 20, MAX_COPY_ATTEMPTS
 
@@ -59,4 +61,15 @@ def shared_event(transfer: Transfer, notice: Notice, target: TargetBlob) -> dict
             "acceptedAt": codec.stamp(notice.accepted_at),
             "verifiedAt": codec.stamp(notice.verified_at),
         },
+    }
+
+
+def probe_event(route: str, now: datetime) -> dict[str, Any]:
+    """Return the CloudEvent by which the doctor finds out whether the recipient of a route can be notified."""
+    return {
+        "specversion": "1.0",
+        "id": f"probe-{codec.stamp(now)}",
+        "type": PROBE,
+        "time": codec.stamp(now),
+        "source": f"/blobDataSharing/routes/{route}",
     }

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 
@@ -9,6 +10,7 @@ from adapters.translation import TARGET_ABORT, TARGET_CLEAR, TARGET_COPY, TARGET
 from ports.blobs import Copy
 from rules.errors import CANNOT_VERIFY_SOURCE, LookAgain, Permanent, Reason, Retryable
 from rules.routes.model import Blob, Engine
+from rules.routes.names import PROBE
 from rules.transfers.decisions import CopyStatus, TargetBlob
 from rules.transfers.model import Kind
 from tests.contract.facts import fact
@@ -319,3 +321,19 @@ class TestLostAnswer:
             with pytest.raises(LookAgain):
                 await world.target.delete(world.target_blob(), etag)
         assert (await world.target.head(world.target_blob()) is None) is applied
+
+
+async def test_a_probe_shows_the_services_time_and_leaves_nothing(world: World) -> None:
+    blob = world.target_blob(f"{PROBE}{uuid4().hex}")
+    found = await world.target.probe(blob, "Cool")
+    assert found.tags
+    assert found.at is not None
+    assert abs(datetime.now(UTC) - found.at) < timedelta(minutes=1)
+    assert await world.target.head(blob) is None
+
+
+async def test_a_probe_of_a_missing_container_is_refused(world: World) -> None:
+    blob = replace(world.target_blob(f"{PROBE}1"), container="missing")
+    with pytest.raises(Permanent) as caught:
+        await world.target.probe(blob, None)
+    assert (caught.value.reason, caught.value.code) == (Reason.TARGET_UNWRITABLE, "ContainerNotFound")

@@ -82,6 +82,7 @@ async def _call(world: World, api: Api, operation: str, sent: bytes = b"", **que
 
 
 add("health", 200, _call)
+add("diagnose", 200, _call)
 add("list_transfers", 200, _call)
 add("list_transfers", 200, _call, limit="2")
 add("list_transfers", 200, _call, route="no-such-route")

@@ -56,4 +56,5 @@ def _source_blob(item: Item) -> SourceBlob:
         tag_count=len(item.tags),
         md5=item.headers.get("content_md5"),
         headers=dict(item.headers),
+        modified_at=item.modified_at,
     )

@@ -10,12 +10,13 @@ from adapters.translation import (
     TARGET_DELETE,
     TARGET_HEAD,
     TARGET_LIST,
+    TARGET_PROBE,
     TARGET_STAGE,
     TARGET_STAGED,
     Request,
     error_for_answer,
 )
-from ports.blobs import Commit, Copy, CopySource
+from ports.blobs import Commit, Copy, CopySource, Probe
 from rules.errors import CANNOT_VERIFY_SOURCE, Permanent
 from rules.routes.model import Blob, Engine, Place
 from rules.transfers.blocks import Block
@@ -63,6 +64,13 @@ class MemoryTarget:
                 raise error_for_answer(TARGET_COPY, CONFLICT, "InvalidBlobType")
             self._world.write(copy.target, self._copied(copy, source) if sync else self._pending(copy, source))
             return sync
+
+    async def probe(self, blob: Blob, tier: str | None) -> Probe:
+        async with self._world.request(TARGET_PROBE, blob.url):
+            self._world.check_container(TARGET_PROBE, blob)
+            self._world.put(blob, Item(b"", tier=tier or "Hot"))
+        await self.delete(blob, self._world.blobs[blob].etag)
+        return Probe(self._world.now(), self.may_write_tags)
 
     async def staged(self, blob: Blob) -> dict[str, int]:
         async with self._world.request(TARGET_STAGED, blob.url):

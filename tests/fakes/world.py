@@ -57,6 +57,8 @@ class Item:
     made_by_lake: bool = False
     """Whether the Data Lake API made the blob. Then the service accepts no blocks for it until it is deleted."""
 
+    modified_at: datetime | None = None
+
     @property
     def pending(self) -> bool:
         """Whether a copy to the blob is pending."""

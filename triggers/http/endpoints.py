@@ -17,6 +17,7 @@ from operations.transfers import query as transfers
 from operations.transfers.cancel import cancel
 from operations.transfers.notify import notify_again
 from operations.transfers.share import share
+from operations.upkeep.doctor import Doctor
 from operations.upkeep.health import Health
 from ports.orchestrations import Instances
 from ports.services import Ports, Services
@@ -39,6 +40,7 @@ class Call:
     ports: Ports
     instances: Instances
     health: Health
+    doctor: Doctor
 
     def url(self, path: str) -> str:
         """Return a path of the API relative to this request."""
@@ -188,9 +190,18 @@ def _job_endpoints(kind: JobKind) -> tuple[Endpoint, ...]:
 
 
 async def get_health(call: Call) -> func.HttpResponse:
-    """Return the result of the health check."""
+    """Return the result of the health check. With `deep=1` redirect to the diagnosis, which needs a key."""
+    if call.req.params.get("deep") == "1":
+        return json_answer({}, 307, {"Location": call.url("health/deep")})
     health = await call.health.check(call.ports)
     return json_answer({**health, "version": call.ports.app_version}, 200 if health["up"] else 503)
+
+
+async def diagnose(call: Call) -> func.HttpResponse:
+    """Return the result of the doctor's trials."""
+    requests.read_query(call.req)
+    found = await call.doctor.diagnose(call.ports, call.instances)
+    return json_answer({**found, "version": call.ports.app_version}, 200 if found["up"] else 503)
 
 
 ENDPOINTS = (
@@ -207,22 +218,23 @@ ENDPOINTS = (
     *_job_endpoints(JobKind.DISCARD),
     *_job_endpoints(JobKind.RECONCILE),
     Endpoint("health", "GET", "health", get_health, ANONYMOUS),
+    Endpoint("diagnose", "GET", "health/deep", diagnose),
 )
 
 
 def register(app: df.DFApp, services: Services) -> None:
     """Register every endpoint."""
-    health = Health()  # shared by all requests of this process
+    shared = Health(), Doctor()  # by all requests of this process
     for endpoint in ENDPOINTS:
-        function = app.durable_client_input(client_name="client")(_function(endpoint, services, health))
+        function = app.durable_client_input(client_name="client")(_function(endpoint, services, *shared))
         function = app.route(route=endpoint.route, methods=endpoint.methods, auth_level=endpoint.level)(function)
         app.function_name(endpoint.name)(function)
 
 
-def _function(endpoint: Endpoint, services: Services, health: Health) -> Any:
+def _function(endpoint: Endpoint, services: Services, health: Health, doctor: Doctor) -> Any:
     async def function(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
         try:
-            call = Call(req, endpoint.route, services.ports, services.instances(client), health)
+            call = Call(req, endpoint.route, services.ports, services.instances(client), health, doctor)
             return await endpoint.handle(call)
         except Exception as error:  # noqa: BLE001  # a function that raises answers 500 with an empty body
             return error_answer(error)

@@ -124,7 +124,7 @@ def test_the_endpoints_in_other_tenants() -> None:
 
 def test_one_account_is_in_one_tenant() -> None:
     first = {"name": "first", **AZURE, "notify": QUEUE}
-    second = {**first, "name": "second", "target": "https://two.blob.core.windows.net/other/"}
+    second: dict[str, Any] = {**first, "name": "second", "target": "https://two.blob.core.windows.net/other/"}
     assert len(read(json.dumps([first, second]))) == 2
     second["notify"] = {"url": QUEUE.replace("arrivals", "others"), "tenant": TENANT}
     with pytest.raises(

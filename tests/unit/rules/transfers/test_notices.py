@@ -104,3 +104,9 @@ def test_the_dead_letter_shows_the_transfer_and_holds_the_message() -> None:
 
 def test_the_dead_letter_of_a_run_without_a_time() -> None:
     assert letters.of_notice(RUN, BODY, "busy", NOW, "1").attempts[0].started_at == NOW
+
+
+def test_a_probe_has_a_type_of_its_own() -> None:
+    event = notices.probe_event("default", NOW)
+    assert (event["type"], event["id"]) == ("BlobDataSharing.Probe", "probe-2026-11-24T19:02:44.120Z")
+    json.dumps(event)
