@@ -35,6 +35,11 @@ ACTIONS: dict[str, Action] = {
         "The dead letter was written or resolved; `state` is the final state of the transfer.",
         "`state` is `dead_lettered`; many `retryable`",
     ),
+    "feed.lost": Action(
+        "The message about a transfer could not be put on `transfer-ends`, so the figures and the ledger may lack it; `id`, "
+        "`route`, `name`, `kind`.",
+        "always: check GET /api/health",
+    ),
     "job.requested": Action("A job was requested; `id`, `route`, `prefix`, `dry_run`."),
     "job.survey": Action(
         "One batch that found dead letters, or compared source and target; its counts, or why it failed.",

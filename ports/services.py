@@ -8,6 +8,7 @@ from typing import Any
 
 from ports.blobs import Source, Target
 from ports.events import Events
+from ports.figures import Feed, Figures, Ledger
 from ports.orchestrations import Instances
 from ports.state import DeadLetters, Reports
 from rules.routes.model import Route
@@ -28,6 +29,9 @@ class Ports:
     dead_letters: DeadLetters
     events: Events
     reports: Reports
+    feed: Feed
+    figures: Figures
+    ledger: Ledger
     now: Callable[[], datetime]
     monotonic: Callable[[], float]
     times: Times

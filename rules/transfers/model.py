@@ -1,6 +1,6 @@
 """The values of a transfer, all frozen. `codec` converts those that cross a process boundary."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -119,7 +119,7 @@ class Outcome:
     `copied` are bytes, `pause` is seconds. `began`: this step started the copy that the next one waits for.
     `lanes`: what is left to stage, or the progress of one lane. `refused`: the engines that this version cannot use.
     `copy_id` is the pending copy. `patience`: how long it may make no progress before another engine replaces it; None
-    if there is none.
+    if there is none. `target_etag` is that of a verified target, empty if the app has not seen it.
     """
 
     verdict: Verdict
@@ -136,6 +136,7 @@ class Outcome:
     refused: tuple[Engine, ...] = ()
     copy_id: str = ""
     patience: timedelta | None = None
+    target_etag: str = field(default="", compare=False)  # it decides nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,8 @@ class Run:
     It holds everything that must survive `continue_as_new` and no secret, in under 16 KB of JSON. `first`: nothing
     was tried before, so `start` may act without a look. `first_look_at`: when the first step ended. `gone`,
     `settled`: the pause that the last `start` asked for with `Verdict.GONE` or `OCCUPIED` is over. `refused`: the
-    engines that this attempt does not use any more. `slow_copy`: the pending copy to replace.
+    engines that this attempt does not use any more. `slow_copy`: the pending copy to replace. `event_at`: the time of
+    the event that caused it, None for a share, a replay or a reconcile.
     """
 
     transfer: Transfer
@@ -179,6 +181,8 @@ class Run:
     reason: Reason | None = None
     detail: str = ""
     note: str = ""
+    target_etag: str = field(default="", compare=False)  # it decides nothing
+    event_at: datetime | None = None
     schema: int = 1
 
     def lane(self, end: int) -> Lane:

@@ -175,7 +175,8 @@ def _arguments(body: Body, setup: Setup, replay: _Replay) -> tuple[Any, ...]:
     ports = Ports(
         routes=setup.routes,
         **{
-            name: cast("Any", _Port(name, replay)) for name in ("source", "target", "dead_letters", "events", "reports")
+            name: cast("Any", _Port(name, replay))
+            for name in ("source", "target", "dead_letters", "events", "reports", "feed", "figures", "ledger")
         },
         now=lambda: body.now,
         monotonic=replay.monotonic,

@@ -19,7 +19,10 @@ from tests.fakes import (
     Item,
     MemoryDeadLetters,
     MemoryEvents,
+    MemoryFeed,
+    MemoryFigures,
     MemoryInstances,
+    MemoryLedger,
     MemoryReports,
     MemorySource,
     MemoryStorage,
@@ -50,6 +53,8 @@ class World:
         self.source, self.target = MemorySource(self.storage), MemoryTarget(self.storage)
         self.dead_letters, self.events = MemoryDeadLetters(self.storage), MemoryEvents(self.storage)
         self.reports = MemoryReports(self.storage)
+        self.feed, self.figures = MemoryFeed(self.storage), MemoryFigures(self.storage, self._monotonic)
+        self.ledger = MemoryLedger(self.storage)
         self.instances = MemoryInstances(self.storage)
         self.ports = Ports(
             routes=self.routes,
@@ -58,6 +63,9 @@ class World:
             dead_letters=self.dead_letters,
             events=self.events,
             reports=self.reports,
+            feed=self.feed,
+            figures=self.figures,
+            ledger=self.ledger,
             now=lambda: self.clock,
             monotonic=self._monotonic,
             times=Times(),

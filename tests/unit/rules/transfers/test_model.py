@@ -108,6 +108,8 @@ def test_stored_names_never_change() -> None:
         "reason",
         "detail",
         "note",
+        "target_etag",
+        "event_at",
         "schema",
     ]
     assert [field.name for field in fields(Lane)] == ["next", "end", "staged", "flow", "failures", "due"]
