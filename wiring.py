@@ -12,6 +12,8 @@ from adapters.clients import Clients
 from adapters.credentials import Partner
 from adapters.dead_letters import StoredDeadLetters
 from adapters.events import StoredEvents
+from adapters.feed import StoredFeed
+from adapters.figures import StoredFigures, StoredLedger
 from adapters.hub import HubQueues
 from adapters.instances import DurableInstances
 from adapters.recipients import CloudRecipients
@@ -57,6 +59,9 @@ class Wiring:
             events=StoredEvents(clients, settings.events.queues, settings.events.blobs),
             reports=StoredReports(clients, settings.state.blobs),
             recipients=CloudRecipients(clients),
+            feed=StoredFeed(clients, settings.state.queues),
+            figures=StoredFigures(clients, settings.state.blobs),
+            ledger=StoredLedger(clients, settings.state.blobs),
             now=_now,
             monotonic=time.monotonic,
             times=settings.times,

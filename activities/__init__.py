@@ -11,6 +11,7 @@ import azure.durable_functions as df
 import azure.functions as func
 
 from activities import jobs, transfers
+from operations.figures.feed import report
 from operations.log import log, traced
 from ports.services import Services
 from rules import codec
@@ -53,6 +54,7 @@ def _step(step: Step, execute: transfers.Activity, services: Services) -> Callab
                 detail=(outcome.ending or outcome).detail,
                 ms=round((time.monotonic() - began) * 1000),
             )
+            await _with_redacted_errors(report(services.ports, current, outcome))
         encoded: dict[str, Any] = codec.encode(outcome)
         return encoded
 

@@ -69,8 +69,8 @@ class TargetBlobs:
         items, next_marker = await self._clients.page(TARGET_LIST, place, limit, marker)
         return convert_page(TARGET_LIST, items, _target_blob), next_marker
 
-    async def copy(self, copy: Copy) -> bool:
-        """Ask the service to copy; return True if this request itself copied the version."""
+    async def copy(self, copy: Copy) -> str | None:
+        """Ask the service to copy; return the target's ETag if this request itself copied the version."""
         self._check_metadata(TARGET_COPY, copy.target, copy.metadata)
         await self._clients.check_name(TARGET_HEAD, copy.target)
         sync = copy.engine is Engine.SYNC
@@ -78,7 +78,9 @@ class TargetBlobs:
         async with self._clients.request_scope(TARGET_COPY):
             response = await self._clients.requests(copy.target.endpoint, Use.ACT).send("PUT", copy.target.url, headers)
         # An async copy that reports success immediately proves nothing: a look must confirm it.
-        return sync and response.headers.get("x-ms-copy-status") == CopyStatus.SUCCESS
+        if not sync or response.headers.get("x-ms-copy-status") != CopyStatus.SUCCESS:
+            return None
+        return bare_etag(response.headers.get("ETag", ""))
 
     async def staged(self, blob: Blob) -> dict[str, int]:
         """List the staged blocks of a name as id and size. Ids of other clients are shown as they are."""
@@ -108,13 +110,13 @@ class TargetBlobs:
                 headers={"x-ms-source-if-match": quoted_etag(etag)},
             )
 
-    async def commit(self, commit: Commit) -> None:
+    async def commit(self, commit: Commit) -> str:
         """Make staged blocks the blob's content. Only staged blocks are used, never those of the present content."""
         self._check_metadata(TARGET_COMMIT, commit.target, commit.metadata)
         settings = content_settings(TARGET_COMMIT, commit.headers)
         await self._clients.check_name(TARGET_HEAD, commit.target)
         async with self._clients.request_scope(TARGET_COMMIT):
-            await self._clients.blob(commit.target, Use.ACT).commit_block_list(
+            done = await self._clients.blob(commit.target, Use.ACT).commit_block_list(
                 [BlobBlock(name, state=cast("Any", _State.UNCOMMITTED)) for name in commit.blocks],
                 content_settings=settings,
                 metadata=commit.metadata,
@@ -122,17 +124,19 @@ class TargetBlobs:
                 tags=commit.tags or None,
                 **condition(commit.if_match),
             )
+        return bare_etag(str(done.get("etag") or ""))
 
     async def abort(self, blob: Blob, copy_id: str) -> None:
         """Abort a pending copy."""
         async with self._clients.request_scope(TARGET_ABORT):
             await self._clients.blob(blob, Use.ACT).abort_copy(copy_id)
 
-    async def clear_copy(self, blob: Blob, target: TargetBlob) -> None:
-        """Write the blob's own headers back, which drops its copy properties."""
+    async def clear_copy(self, blob: Blob, target: TargetBlob) -> str:
+        """Write the blob's own headers back, which drops its copy properties; return the new ETag."""
         settings = content_settings(TARGET_CLEAR, target.headers)
         async with self._clients.request_scope(TARGET_CLEAR):
-            await self._clients.blob(blob, Use.ACT).set_http_headers(settings, **condition(target.etag))
+            done = await self._clients.blob(blob, Use.ACT).set_http_headers(settings, **condition(target.etag))
+        return bare_etag(str(done.get("etag") or ""))
 
     async def delete(self, blob: Blob, etag: str) -> None:
         """Delete the blob if it still has this ETag; do nothing if it does not exist."""

@@ -35,6 +35,9 @@ param softDeleteDays int?
 @description('Blobs with these name prefixes are deleted 90 days after their last change.')
 param deletedAfter90Days string[] = []
 
+@description('Append blobs with these name prefixes are deleted 365 days after their last change.')
+param deletedAfter365Days string[] = []
+
 var publicEndpoint = !privateEndpoints || trustedServices || !empty(clientIp)
 var retention = softDeleteDays == null ? { enabled: false } : { enabled: true, days: softDeleteDays! }
 
@@ -102,6 +105,15 @@ resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
             definition: {
               filters: { blobTypes: ['blockBlob'], prefixMatch: deletedAfter90Days }
               actions: { baseBlob: { delete: { daysAfterModificationGreaterThan: 90 } } }
+            }
+          }
+          {
+            name: 'delete-after-365-days'
+            type: 'Lifecycle'
+            enabled: true
+            definition: {
+              filters: { blobTypes: ['appendBlob'], prefixMatch: deletedAfter365Days }
+              actions: { baseBlob: { delete: { daysAfterModificationGreaterThan: 365 } } }
             }
           }
         ]

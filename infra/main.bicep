@@ -79,6 +79,9 @@ var groupName = '${short.resourceGroup}${environmentName}'
 var eventQueue = 'blob-events'
 var deadLetters = 'dead-letters'
 var reports = 'reports'
+var figures = 'figures'
+var ledger = 'ledger'
+var transferEnds = 'transfer-ends'
 var eventDeadLetters = 'event-dead-letters'
 var hub = loadJsonContent('../host.json').extensions.durableTask.hubName
 var package = 'app-package'
@@ -251,12 +254,14 @@ module state 'account.bicep' = {
     name: stateAccount.name
     location: location
     tags: tags
-    containers: [deadLetters, reports, package]
+    containers: [deadLetters, reports, figures, ledger, package]
+    queues: [transferEnds]
     openToAllNetworks: !vnetEnabled
     privateEndpoints: vnetEnabled && privateEndpoints
     subnetId: access.subnetId
     clientIp: access.clientIp
     deletedAfter90Days: ['${deadLetters}/resolved/', '${reports}/']
+    deletedAfter365Days: ['${ledger}/']
   }
 }
 

@@ -41,6 +41,11 @@ ACTIONS: dict[str, Action] = {
     "notice.dead_lettered": Action(
         "The recipient was not notified after the last try; the transfer stays verified.", ALWAYS
     ),
+    "feed.lost": Action(
+        "The message about a transfer could not be put on `transfer-ends`, so the figures and the ledger may lack it; `id`, "
+        "`route`, `name`, `kind`.",
+        "always: check GET /api/health",
+    ),
     "job.requested": Action("A job was requested; `id`, `route`, `prefix`, `dry_run`."),
     "job.survey": Action(
         "One batch that found dead letters, or compared source and target; its counts, or why it failed.",

@@ -99,8 +99,8 @@ class Target(Protocol):
     ) -> tuple[list[tuple[str, TargetBlob | Permanent]], str | None]:
         """List a page of a place's blobs as `Source.page` does."""
 
-    async def copy(self, copy: Copy) -> bool:
-        """Copy a version. True: this request copied it. False: the service accepted it and copies in the background.
+    async def copy(self, copy: Copy) -> str | None:
+        """Copy a version. Return the target's ETag; None if the service accepted it and copies in the background.
 
         Raises LookAgain for a code that means "changed", for no answer, and for `CANNOT_VERIFY_SOURCE`; `Rejected` for
         a refusal with an unknown code.
@@ -117,8 +117,8 @@ class Target(Protocol):
         target that does not accept the block.
         """
 
-    async def commit(self, commit: Commit) -> None:
-        """Replace the target's content by the staged blocks, in one step.
+    async def commit(self, commit: Commit) -> str:
+        """Replace the target's content by the staged blocks, in one step. Return the target's ETag.
 
         Raises LookAgain for a code that means "changed" (a block that is not staged is one), and for no answer;
         `Rejected` for a refusal with an unknown code.
@@ -127,8 +127,11 @@ class Target(Protocol):
     async def abort(self, blob: Blob, copy_id: str) -> None:
         """Abort a pending copy, which leaves an empty blob with the metadata. LookAgain if none is pending."""
 
-    async def clear_copy(self, blob: Blob, target: TargetBlob) -> None:
-        """Remove the copy properties, which show the SAS, by setting the headers to their own values (If-Match)."""
+    async def clear_copy(self, blob: Blob, target: TargetBlob) -> str:
+        """Remove the copy properties, which show the SAS, by setting the headers to their own values (If-Match).
+
+        Return the target's new ETag.
+        """
 
     async def delete(self, blob: Blob, etag: str) -> None:
         """Delete the blob if it still has this ETag.

@@ -8,6 +8,7 @@ from typing import Any
 
 from ports.blobs import Source, Target
 from ports.events import Events
+from ports.figures import Feed, Figures, Ledger
 from ports.orchestrations import Instances
 from ports.recipients import Recipients
 from ports.state import DeadLetters, Reports
@@ -30,6 +31,9 @@ class Ports:
     events: Events
     reports: Reports
     recipients: Recipients
+    feed: Feed
+    figures: Figures
+    ledger: Ledger
     now: Callable[[], datetime]
     monotonic: Callable[[], float]
     times: Times

@@ -33,6 +33,9 @@ EVENTS_QUEUE = "blob-events"
 POISON_QUEUE = "blob-events-poison"
 UNDELIVERED_CONTAINER = "event-dead-letters"
 
-# In the state account: two containers.
+# In the state account: four containers and a queue.
 DEAD_LETTERS_CONTAINER = "dead-letters"
 REPORTS_CONTAINER = "reports"
+FIGURES_CONTAINER = "figures"
+LEDGER_CONTAINER = "ledger"
+FEED_QUEUE = "transfer-ends"

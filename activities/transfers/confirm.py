@@ -19,10 +19,10 @@ async def confirm(ports: Ports, run: Run, target: TargetBlob, size: int) -> Outc
         LookAgain: it is unknown whether the properties were cleared.
         Retryable: the service was busy.
     """
-    note = ""
+    note, etag = "", target.etag
     if target.copy_status is CopyStatus.SUCCESS and target.shows_sas:
         try:
-            await ports.target.clear_copy(run.transfer.target_blob, target)
+            etag = await ports.target.clear_copy(run.transfer.target_blob, target)
         except (Failure, Rejected) as error:
             if error.reason is Reason.THROTTLED:
                 raise
@@ -30,4 +30,5 @@ async def confirm(ports: Ports, run: Run, target: TargetBlob, size: int) -> Outc
         except LookAgain as error:
             if error.status != HTTPStatus.PRECONDITION_FAILED:  # another client's write has cleared them
                 raise
-    return Outcome(Verdict.VERIFIED, size=size, note=note)
+            etag = ""  # that of their write is unknown
+    return Outcome(Verdict.VERIFIED, size=size, note=note, target_etag=etag)

@@ -125,7 +125,7 @@ async def _confirm(ports: Ports, run: Run, target: TargetBlob) -> Outcome | None
     except LookAgain:
         return None
     except Failure as failure:
-        return Outcome(Verdict.VERIFIED, size=target.size, note=f"{UNCLEARED}: {failure}")
+        return Outcome(Verdict.VERIFIED, size=target.size, note=f"{UNCLEARED}: {failure}", target_etag=target.etag)
 
 
 async def _abort_or_delete(ports: Ports, run: Run, target: TargetBlob, cleaning: Cleaning) -> bool:

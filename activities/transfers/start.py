@@ -202,7 +202,7 @@ class _Start:
 
     async def _send(self, engine: Engine, request: Copy | Commit, source: SourceBlob, look: _Look) -> Outcome | None:
         try:
-            done = await self._request(request)
+            etag = await self._request(request)
         except (Failure, Rejected) as refusal:
             if self.requests.leave_out_tags(request, refusal):
                 return None
@@ -213,18 +213,21 @@ class _Start:
         except LookAgain as error:
             self._handle_refusal(engine, error, source, look)
             return None
-        verdict = Verdict.VERIFIED if done else Verdict.WAITING
-        note = self.requests.note_for(engine, source)
         return Outcome(
-            verdict, engine=engine, size=source.size, note=note, began=not done, refused=self.requests.refused
+            Verdict.WAITING if etag is None else Verdict.VERIFIED,
+            engine=engine,
+            size=source.size,
+            note=self.requests.note_for(engine, source),
+            began=etag is None,
+            refused=self.requests.refused,
+            target_etag=etag or "",
         )
 
-    async def _request(self, request: Copy | Commit) -> bool:
-        """Return whether the version is copied; False if the service copies it in the background."""
+    async def _request(self, request: Copy | Commit) -> str | None:
+        """Return the ETag of the copied version; None if the service copies it in the background."""
         if isinstance(request, Copy):
             return await self.ports.target.copy(request)
-        await self.ports.target.commit(request)
-        return True
+        return await self.ports.target.commit(request)
 
     def _handle_refusal(self, engine: Engine, error: StorageError, source: SourceBlob, look: _Look) -> None:
         """Keep the answer for the next look, and exclude the engine if another one may succeed.

@@ -20,6 +20,7 @@ TRANSFER: JSON = {
     "engine": "async",
     "copied": 42334005,
     "total": 314572800,
+    "target_etag": None,
     "attempt": 0,
     "tries": 1,
     "resumes": 0,

@@ -133,6 +133,10 @@ class Transfer(TypedDict):
         Bytes, "Bytes copied; all bytes once the transfer is verified, otherwise the last progress of a pending copy."
     ]
     total: Annotated[int | None, "Bytes of the version; null until the app has read the source.", Has(minimum=0)]
+    target_etag: Annotated[
+        str | None,
+        "The ETag of the target blob when it was verified, without quotes; null until then, or if the app has not seen it.",
+    ]
     attempt: Annotated[Count, "0 for the first attempt; higher numbers are replays, or repeated shares."]
     tries: Annotated[Count, "Number of copies that this attempt tried."]
     resumes: Annotated[Count, "Number of times that this attempt was resumed after its orchestration broke."]

@@ -19,9 +19,12 @@ CONTAINERS = (
     ("sharingtarget", "target"),
     (STATE_ACCOUNT, "dead-letters"),
     (STATE_ACCOUNT, "reports"),
+    (STATE_ACCOUNT, "figures"),
+    (STATE_ACCOUNT, "ledger"),
     (EVENTS_ACCOUNT, "event-dead-letters"),
 )
 QUEUES = (EVENT_QUEUE, f"{EVENT_QUEUE}-poison")
+FEED_QUEUE = "transfer-ends"
 WATCH = re.compile(r"(?:(created|renamed):)?([^/@:]+)/([^/@:]+)(?:@([^/@:]+))?")
 
 # Published by Microsoft for the emulator: https://learn.microsoft.com/azure/storage/common/storage-connect-azurite

@@ -11,7 +11,17 @@ from yarl import URL
 
 from devhost.storage.answers import Answer, end_to_end, error
 from devhost.storage.azurite import KEEP_ALIVE_SECONDS
-from devhost.storage.config import CONTAINERS, EVENT_QUEUE, EVENTS_ACCOUNT, HOST, QUEUES, Config, StackError
+from devhost.storage.config import (
+    CONTAINERS,
+    EVENT_QUEUE,
+    EVENTS_ACCOUNT,
+    FEED_QUEUE,
+    HOST,
+    QUEUES,
+    STATE_ACCOUNT,
+    Config,
+    StackError,
+)
 from devhost.storage.operations import Key, has_credentials, origin, parts, source_of, stored
 
 LONGEST_LINE = 65536
@@ -118,6 +128,7 @@ class Upstream:
         """Create the containers and queues that the app expects."""
         wanted = [(f"{self._blobs}/{account}/{container}", "restype=container") for account, container in CONTAINERS]
         wanted += [(f"{self._queues}/{EVENTS_ACCOUNT}/{queue}", "") for queue in QUEUES]
+        wanted += [(f"{self._queues}/{STATE_ACCOUNT}/{FEED_QUEUE}", "")]
         for url, query in wanted:
             answer = await self._own("PUT", url, query)
             if answer.status not in CREATED_OR_THERE:

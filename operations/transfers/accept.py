@@ -31,10 +31,10 @@ async def accept(ports: Ports, instances: Instances, body: bytes) -> Accepted:
     if decision.ignored and decision.ignored != PAUSED:
         log("message.ignored", decision.ignored)
     letter = await refuse(ports, body, decision.rejection) if decision.rejection else None
-    results = {transfer.id: await start_once(ports, instances, transfer) for transfer in decision.transfers}
+    results = {each.id: await start_once(ports, instances, each, decision.at) for each in decision.transfers}
     if decision.found:
         try:
-            results |= await look_up(ports, instances, decision.found)
+            results |= await look_up(ports, instances, decision.found, decision.at)
         except Permanent as error:
             letter = await refuse(ports, body, RejectedEvent(error.reason, str(error)))
     if decision.announcement:

@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from operations.log import log
 from operations.transfers.start import StillRunning, restart, start_unless
@@ -20,7 +21,9 @@ from rules.transfers.model import Transfer
 from rules.transfers.states import State
 
 
-async def look_up(ports: Ports, instances: Instances, found: Found) -> dict[str, bool]:
+async def look_up(
+    ports: Ports, instances: Instances, found: Found, event_at: datetime | None = None
+) -> dict[str, bool]:
     """Return the ids of the transfers of the version found, each with whether it was started.
 
     It costs one HEAD of the source, and for each route one question about the transfer's orchestration.
@@ -42,7 +45,7 @@ async def look_up(ports: Ports, instances: Instances, found: Found) -> dict[str,
     if source.archived and lookup.cause is Cause.TIER_CHANGED:
         log("message.ignored", "the blob is archived again")
         return {}
-    sharing = _Sharing(ports, instances, lookup, source)
+    sharing = _Sharing(ports, instances, lookup, source, event_at)
     transfers = {route: transfer_for(route, found.name, source.etag) for route in found.routes}
     results = [
         (each.id, *await sharing.share(route, each)) for route, each in transfers.items() if isinstance(each, Transfer)
@@ -66,6 +69,7 @@ class _Sharing:
     instances: Instances
     lookup: Lookup
     source: SourceBlob
+    event_at: datetime | None
 
     async def share(self, route: Route, transfer: Transfer) -> tuple[bool, NextLookup | None]:
         """Start the transfer if it is needed. Return whether it was started, and the next lookup if there must be one."""
@@ -82,7 +86,7 @@ class _Sharing:
                 return False, lookups.after_running(self.lookup, self.ports.times)
             if known.live.get("state") in {State.VERIFIED, State.SUPERSEDED}:
                 return await self._share_again(transfer, known)
-        return await start_unless(self.ports, self.instances, transfer, known), None
+        return await start_unless(self.ports, self.instances, transfer, known, self.event_at), None
 
     async def _replay_archived(self, transfer: Transfer, known: Instance | None) -> tuple[bool, NextLookup | None]:
         """Restart a transfer whose open dead letter says that its source was archived.

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import datetime
 
 from operations.log import log
 from operations.problems import Conflict
@@ -16,7 +17,7 @@ class StillRunning(Conflict):
     """The transfer is already running."""
 
 
-def first_run(ports: Ports, transfer: Transfer) -> Run:
+def first_run(ports: Ports, transfer: Transfer, event_at: datetime | None = None) -> Run:
     """Return the run of a transfer's first attempt."""
     route = ports.route(transfer.route)
     return Run(
@@ -24,24 +25,27 @@ def first_run(ports: Ports, transfer: Transfer) -> Run:
         ports.now(),
         deadline=route.deadline if route else None,
         notify=route is not None and route.notify is not None,
+        event_at=event_at,
     )
 
 
-async def start_once(ports: Ports, instances: Instances, transfer: Transfer) -> bool:
+async def start_once(ports: Ports, instances: Instances, transfer: Transfer, event_at: datetime | None = None) -> bool:
     """Start a transfer that has no instance in any state. Return False for a duplicate (rule 5).
 
     A start silently replaces a finished instance, so a late duplicate must not start one: a cancelled or dead-lettered
     transfer would run again. Find and start are not atomic; the record of the end closes that race. A transfer that ended
     because its source was deleted starts again, because the event shows that the source exists.
     """
-    return await start_unless(ports, instances, transfer, await instances.find(transfer.id))
+    return await start_unless(ports, instances, transfer, await instances.find(transfer.id), event_at)
 
 
-async def start_unless(ports: Ports, instances: Instances, transfer: Transfer, known: Instance | None) -> bool:
+async def start_unless(
+    ports: Ports, instances: Instances, transfer: Transfer, known: Instance | None, event_at: datetime | None = None
+) -> bool:
     """Do as `start_once` with what `find` returned."""
     if known is not None and status.ended_as_deleted(known):
         return await _restart_once(ports, instances, transfer)
-    new = known is None and await instances.start(first_run(ports, transfer))
+    new = known is None and await instances.start(first_run(ports, transfer, event_at))
     if new:
         log(
             "transfer.accepted",

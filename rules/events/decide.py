@@ -1,7 +1,8 @@
 """Decide what follows from a message (rules 6, 10, 13 and 21)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import partial
 
 from rules.errors import Reason
@@ -45,7 +46,7 @@ class Announcement:
 class EventDecision:
     """What follows from a message: what to start or look up, a rejection to store as a dead letter, or why it is ignored.
 
-    `paused`: the names of the paused routes for which the event is ignored.
+    `paused`: the names of the paused routes for which the event is ignored. `at`: the time of the event, if it states one.
     """
 
     transfers: tuple[Transfer, ...] = ()
@@ -55,6 +56,7 @@ class EventDecision:
     rejection: RejectedEvent | None = None
     ignored: str = ""
     paused: tuple[str, ...] = ()
+    at: datetime | None = field(default=None, compare=False)
 
 
 PAUSED = "the route is paused"
@@ -90,7 +92,7 @@ def decide_on(body: bytes, routes: tuple[Route, ...]) -> EventDecision:
         return EventDecision(ignored=event.why)
     if event.notice:
         return _decide_on_notice(event, event.notice, routes)
-    decision = _decide_on_event(event, routes)
+    decision = replace(_decide_on_event(event, routes), at=event.at)
     if decision.rejection and event.lookup and event.lookup.cause is not Cause.RENAMED:
         # The event with the content is rejected.
         return replace(decision, rejection=None, ignored="" if decision.found else CANNOT_CARRY)

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from typing import Any
 from urllib.parse import unquote
@@ -47,7 +48,8 @@ class BlobEvent:
     """An event of a blob, or of a directory that was renamed. `id` is the event's own.
 
     `etag` has no quotes; it is empty if the event names no version (`lookup`, or a directory). `url` is only compared, never
-    fetched. `damaged`: neither the subject nor the URL has the whole name. `size`: None if the event does not state it.
+    fetched. `damaged`: neither the subject nor the URL has the whole name. `size`, `at`: None if the event does not state
+    its blob's size or its own time.
     """
 
     account: str
@@ -60,6 +62,7 @@ class BlobEvent:
     notice: Notice | None = None
     size: int | None = None
     damaged: bool = False
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +188,7 @@ def _parse_place(event: dict[str, Any], parsed: Parsed | str) -> BlobEvent | Rej
         lookup=parsed.lookup,
         notice=parsed.notice,
         size=parsed.size,
+        at=codec.time_in(event, "time" if "specversion" in event else "eventTime"),
     )
     return _repair_name(found) if REPLACEMENT in found.name else found
 

@@ -16,6 +16,7 @@ _INITIAL: dict[str, Any] = {
     "engine": None,
     "copied": 0,
     "total": None,
+    "target_etag": None,
     "attempt": 0,
     "tries": 0,
     "resumes": 0,

@@ -242,7 +242,7 @@ def decide(  # noqa: PLR0913  # what was read, and what follows from it for this
 
 def _decide_without_version(run: Run, source: SourceBlob | None, target: TargetBlob | None) -> Outcome:
     if target is not None and holds_version(target, run.transfer.etag, run.size):
-        return Outcome(Verdict.VERIFIED, size=run.size)
+        return Outcome(Verdict.VERIFIED, size=run.size, target_etag=target.etag)
     if source is None and not run.gone:
         detail = "the source does not show the blob; the app looks once more"
         return Outcome(Verdict.GONE, detail=detail, size=run.size)

@@ -55,6 +55,7 @@ def advance(run: Run, outcome: Outcome, now: datetime) -> Run:
         updated_at=now,
         first_look_at=run.first_look_at or now,
         note=outcome.note or run.note,
+        target_etag=outcome.target_etag or run.target_etag,
     )
     match run.step:
         case Step.START | Step.CHECK:

@@ -1,6 +1,6 @@
 """The values of a transfer, all frozen. `codec` converts those that cross a process boundary."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -120,7 +120,7 @@ class Outcome:
     `copied` are bytes, `pause` is seconds. `began`: this step started the copy that the next one waits for.
     `lanes`: what is left to stage, or the progress of one lane. `refused`: the engines that this version cannot use.
     `copy_id` is the pending copy. `patience`: how long it may make no progress before another engine replaces it; None
-    if there is none.
+    if there is none. `target_etag` is that of a verified target, empty if the app has not seen it.
     """
 
     verdict: Verdict
@@ -137,6 +137,7 @@ class Outcome:
     refused: tuple[Engine, ...] = ()
     copy_id: str = ""
     patience: timedelta | None = None
+    target_etag: str = field(default="", compare=False)  # it decides nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,8 @@ class Run:
     was tried before, so `start` may act without a look. `first_look_at`: when the first step ended. `gone`,
     `settled`: the pause that the last `start` asked for with `Verdict.GONE` or `OCCUPIED` is over. `refused`: the
     engines that this attempt does not use any more. `slow_copy`: the pending copy to replace. `notify`: the route has a
-    recipient to notify once the transfer is verified.
+    recipient to notify once the transfer is verified. `event_at`: the time of
+    the event that caused it, None for a share, a replay or a reconcile.
     """
 
     transfer: Transfer
@@ -183,6 +185,8 @@ class Run:
     note: str = ""
     notify: bool = False
     verified_at: datetime | None = None
+    target_etag: str = field(default="", compare=False)  # it decides nothing
+    event_at: datetime | None = None
     schema: int = 1
 
     def lane(self, end: int) -> Lane:

@@ -19,6 +19,7 @@ def progress(run: Run, next_check_at: datetime | None = None) -> dict[str, Any]:
         "engine": run.engine,
         "copied": run.size if run.state is State.VERIFIED else run.copied,
         "total": run.size,
+        "target_etag": (run.target_etag or None) if run.state is State.VERIFIED else None,
         "attempt": run.attempt,
         "tries": run.copy_attempts,
         "resumes": run.resumes,

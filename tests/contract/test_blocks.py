@@ -356,7 +356,7 @@ class TestDropped:
     @COPIES
     async def test_by_a_copy(self, world: World, engine: Engine) -> None:
         copy = await staged(world)
-        assert await world.target.copy(replace(copy, engine=engine)) is (engine is Engine.SYNC)
+        assert (await world.target.copy(replace(copy, engine=engine)) is not None) is (engine is Engine.SYNC)
         if engine is Engine.ASYNC:
             assert await world.target.staged(copy.target) == {}
             await world.finish(copy.target)

@@ -9,6 +9,7 @@ import pytest
 from adapters.translation import Request, error_for_no_answer
 from ports.blobs import Commit
 from ports.events import Poison, Undelivered
+from ports.figures import Report
 from rules.errors import Permanent, Reason
 from rules.routes.model import Engine
 from rules.transfers.blocks import Block
@@ -58,6 +59,16 @@ async def calls(world: InMemory, instances: MemoryInstances) -> dict[str, Callab
         "events.depth": world.events.depth,
         "reports.write": lambda: world.reports.write("page", []),
         "reports.read": lambda: world.reports.read("page"),
+        "feed.put": lambda: world.feed.put(b""),
+        "feed.receive": world.feed.receive,
+        "feed.delete": lambda: world.feed.delete(Report(b"", "", "")),
+        "feed.depth": world.feed.depth,
+        "figures.load": lambda: world.figures.load("record"),
+        "figures.save": lambda: world.figures.save("record", {}, None),
+        "figures.recent": lambda: world.figures.recent("record", 0),
+        "ledger.append": lambda: world.ledger.append("page", 0, b""),
+        "ledger.page": lambda: world.ledger.page("", None),
+        "ledger.exists": lambda: world.ledger.exists(""),
         "instances.find": lambda: instances.find(run.transfer.id),
         "instances.start": lambda: instances.start(run),
         "instances.cancel": lambda: instances.cancel(run.transfer.id),
@@ -108,4 +119,4 @@ async def test_a_tier_is_refused_for_append_and_page_blobs(kind: Kind) -> None:
     with pytest.raises(Permanent) as failure:
         await world.target.copy(copy)
     assert failure.value.reason is Reason.UNSUPPORTED_BLOB
-    assert await world.target.copy(replace(copy, tier=None)) is False
+    assert await world.target.copy(replace(copy, tier=None)) is None

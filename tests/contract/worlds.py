@@ -16,6 +16,8 @@ from azure.storage.blob.aio import BlobClient, BlobLeaseClient
 from adapters.clients import Clients, Use
 from adapters.dead_letters import StoredDeadLetters
 from adapters.events import StoredEvents
+from adapters.feed import StoredFeed
+from adapters.figures import StoredFigures, StoredLedger
 from adapters.reports import StoredReports
 from adapters.source import SourceBlobs
 from adapters.target import TargetBlobs
@@ -23,6 +25,7 @@ from adapters.translation import Request, error_for_no_answer
 from devhost.storage.testing import Stack
 from ports.blobs import Source, Target
 from ports.events import Events
+from ports.figures import Feed, Figures, Ledger
 from ports.state import DeadLetters, Reports
 from rules.fixed_names import UNDELIVERED_CONTAINER
 from rules.routes.model import Blob, Place
@@ -31,6 +34,9 @@ from tests.fakes import (
     Item,
     MemoryDeadLetters,
     MemoryEvents,
+    MemoryFeed,
+    MemoryFigures,
+    MemoryLedger,
     MemoryReports,
     MemorySource,
     MemoryStorage,
@@ -72,6 +78,9 @@ class World(ABC):
     dead_letters: DeadLetters
     events: Events
     reports: Reports
+    feed: Feed
+    figures: Figures
+    ledger: Ledger
     source_place: Place
     target_place: Place
     test: str = field(default_factory=lambda: uuid4().hex[:8])
@@ -156,6 +165,9 @@ class InMemory(World):
             MemoryDeadLetters(self.storage),
             self.queues,
             MemoryReports(self.storage),
+            MemoryFeed(self.storage),
+            MemoryFigures(self.storage),
+            MemoryLedger(self.storage),
             *places,
         )
 
@@ -229,6 +241,9 @@ class InStorage(World):
             StoredDeadLetters(clients, state),
             StoredEvents(clients, self._queues, self._events),
             StoredReports(clients, state),
+            StoredFeed(clients, stack.queue_url("sharingstate")),
+            StoredFigures(clients, state),
+            StoredLedger(clients, state),
             Place(stack.blob_url("sharingsource"), "source"),
             Place(stack.blob_url("sharingtarget"), "target"),
         )

@@ -12,7 +12,7 @@ from azure.storage.blob import BlobClient, ContainerClient
 from azure.storage.queue import QueueClient
 
 from devhost.stack import LocalStack
-from devhost.storage.config import CONTAINERS, EVENTS_ACCOUNT, QUEUES, STATE_ACCOUNT
+from devhost.storage.config import CONTAINERS, EVENTS_ACCOUNT, FEED_QUEUE, QUEUES, STATE_ACCOUNT
 from devhost.storage.testing import free_ports
 from rules.transfers.decisions import ECHO
 from tests.e2e import search
@@ -105,6 +105,8 @@ def start_second_app(stack: LocalStack) -> None:
     for name in QUEUES:
         with QueueClient.from_connection_string(stack.connection_string(SECOND_APP[EVENTS_ACCOUNT]), name) as queue:
             queue.create_queue()
+    with QueueClient.from_connection_string(stack.connection_string(SECOND_APP[STATE_ACCOUNT]), FEED_QUEUE) as queue:
+        queue.create_queue()
     stack.start_host()
 
 

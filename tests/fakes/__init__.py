@@ -6,6 +6,7 @@ storage.
 
 from tests.fakes.dead_letters import MemoryDeadLetters
 from tests.fakes.events import MemoryEvents
+from tests.fakes.figures import MemoryFeed, MemoryFigures, MemoryLedger
 from tests.fakes.instances import MemoryInstances
 from tests.fakes.recipients import MemoryRecipients
 from tests.fakes.reports import MemoryReports
@@ -17,7 +18,10 @@ __all__ = [
     "Item",
     "MemoryDeadLetters",
     "MemoryEvents",
+    "MemoryFeed",
+    "MemoryFigures",
     "MemoryInstances",
+    "MemoryLedger",
     "MemoryRecipients",
     "MemoryReports",
     "MemorySource",

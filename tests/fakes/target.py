@@ -49,7 +49,7 @@ class MemoryTarget:
             items, next_marker = self._world.page(TARGET_LIST, place, limit, marker)
             return [(name, _target_blob(item)) for name, item in items], next_marker
 
-    async def copy(self, copy: Copy) -> bool:
+    async def copy(self, copy: Copy) -> str | None:
         async with self._world.request(TARGET_COPY, copy.target.url):
             self._world.check_name(TARGET_HEAD, copy.target)
             existing = self._world.blobs.get(copy.target)
@@ -62,8 +62,10 @@ class MemoryTarget:
             self._refuse(TARGET_COPY, existing, copy.if_match, "ConditionNotMet" if sync else "TargetConditionNotMet")
             if existing is not None and existing.kind is not source.kind:
                 raise error_for_answer(TARGET_COPY, CONFLICT, "InvalidBlobType")
-            self._world.write(copy.target, self._copied(copy, source) if sync else self._pending(copy, source))
-            return sync
+            written = self._world.write(
+                copy.target, self._copied(copy, source) if sync else self._pending(copy, source)
+            )
+            return written.etag if sync else None
 
     async def probe(self, blob: Blob, tier: str | None) -> Probe:
         async with self._world.request(TARGET_PROBE, blob.url):
@@ -95,7 +97,7 @@ class MemoryTarget:
             self._refuse_block(target, block)
             self._world.stage(target, block.id, content)
 
-    async def commit(self, commit: Commit) -> None:
+    async def commit(self, commit: Commit) -> str:
         async with self._world.request(TARGET_COMMIT, commit.target.url):
             self._world.check_name(TARGET_HEAD, commit.target)
             existing = self._world.blobs.get(commit.target)
@@ -116,7 +118,7 @@ class MemoryTarget:
                 tags=dict(commit.tags),
                 tier=commit.tier,
             )
-            self._world.write(commit.target, item)
+            return self._world.write(commit.target, item).etag
 
     async def abort(self, blob: Blob, copy_id: str) -> None:
         async with self._world.request(TARGET_ABORT, blob.url):
@@ -127,13 +129,13 @@ class MemoryTarget:
                 raise error_for_answer(TARGET_ABORT, CONFLICT, "CopyIdMismatch")
             self._world.fail(blob, "", CopyStatus.ABORTED)
 
-    async def clear_copy(self, blob: Blob, target: TargetBlob) -> None:
+    async def clear_copy(self, blob: Blob, target: TargetBlob) -> str:
         async with self._world.request(TARGET_CLEAR, blob.url):
             item = self._existing(TARGET_CLEAR, blob)
             self._refuse(TARGET_CLEAR, item, target.etag)
-            self._world.blobs[blob] = replace(
-                item, etag=self._world.next_etag(), headers=dict(target.headers), copy=None
-            )
+            etag = self._world.next_etag()
+            self._world.blobs[blob] = replace(item, etag=etag, headers=dict(target.headers), copy=None)
+            return etag
 
     async def delete(self, blob: Blob, etag: str) -> None:
         async with self._world.request(TARGET_DELETE, blob.url):

@@ -16,7 +16,16 @@ HUB = HOST["extensions"]["durableTask"]["hubName"]
 PACKAGE = "app-package"
 # The containers and the queues of the app's own accounts.
 CONTENTS: dict[str, tuple[set[str], set[str]]] = {
-    "state": ({fixed_names.DEAD_LETTERS_CONTAINER, fixed_names.REPORTS_CONTAINER, PACKAGE}, set()),
+    "state": (
+        {
+            fixed_names.DEAD_LETTERS_CONTAINER,
+            fixed_names.REPORTS_CONTAINER,
+            fixed_names.FIGURES_CONTAINER,
+            fixed_names.LEDGER_CONTAINER,
+            PACKAGE,
+        },
+        {fixed_names.FEED_QUEUE},
+    ),
     "events": ({fixed_names.UNDELIVERED_CONTAINER}, {fixed_names.EVENTS_QUEUE, fixed_names.POISON_QUEUE}),
 }
 QUEUE_SENDER, BLOB_CONTRIBUTOR = "c6a89b2d-59bc-44d0-9896-0f6e12d7b80a", "ba92f5b4-2d11-453d-a403-e96b0029c9fe"
@@ -294,7 +303,9 @@ def app_runs(snapshot: Snapshot) -> list[str]:
 
 
 def retention(snapshot: Snapshot) -> list[str]:
-    """Only targets have soft delete and a copy scope. Resolved dead letters and reports are deleted after 90 days."""
+    """Only targets have soft delete and a copy scope. Resolved dead letters and reports are deleted after 90 days,
+    the ledger after a year.
+    """
     wrong = []
     for account in snapshot.of("Microsoft.Storage/storageAccounts"):
         [blobs] = [
@@ -307,11 +318,17 @@ def retention(snapshot: Snapshot) -> list[str]:
         wrong += [] if soft_delete == {target} else [f"{account['name']}: soft delete is {soft_delete}"]
         scope = account["properties"]["allowedCopyScope"]
         wrong += [] if scope == ("AAD" if target else None) else [f"{account['name']}: copy scope is {scope}"]
-    [rule] = snapshot.one("Microsoft.Storage/storageAccounts/managementPolicies")["properties"]["policy"]["rules"]
-    prefixes = [f"{fixed_names.DEAD_LETTERS_CONTAINER}/resolved/", f"{fixed_names.REPORTS_CONTAINER}/"]
-    action = {"baseBlob": {"delete": {"daysAfterModificationGreaterThan": 90}}}
-    as_expected = rule["definition"]["filters"]["prefixMatch"] == prefixes and rule["definition"]["actions"] == action
-    return wrong if rule["enabled"] and as_expected else [*wrong, f"lifecycle: {rule}"]
+    rules = snapshot.one("Microsoft.Storage/storageAccounts/managementPolicies")["properties"]["policy"]["rules"]
+    expected = [
+        ("blockBlob", [f"{fixed_names.DEAD_LETTERS_CONTAINER}/resolved/", f"{fixed_names.REPORTS_CONTAINER}/"], 90),
+        ("appendBlob", [f"{fixed_names.LEDGER_CONTAINER}/"], 365),
+    ]
+    for rule, (kind, prefixes, days) in zip(rules, expected, strict=True):
+        filters, action = rule["definition"]["filters"], {"delete": {"daysAfterModificationGreaterThan": days}}
+        as_expected = filters == {"blobTypes": [kind], "prefixMatch": prefixes}
+        as_expected &= rule["definition"]["actions"] == {"baseBlob": action}
+        wrong += [] if rule["enabled"] and as_expected else [f"lifecycle: {rule}"]
+    return wrong
 
 
 def tags(snapshot: Snapshot) -> list[str]:

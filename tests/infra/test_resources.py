@@ -140,7 +140,7 @@ def test_the_containers_of_the_routes_are_created(snapshot: SnapshotOf) -> None:
     kind = "Microsoft.Storage/storageAccounts/blobServices/containers"
     assert deployment.children(kind, deployment.account("source")) == {"source", "drop", "invoices"}
     assert deployment.children(kind, deployment.account("target")) == {"target", "archive", "inbox", "drop", "invoices"}
-    assert len(deployment.of(kind)) == 3 + 5 + 4
+    assert len(deployment.of(kind)) == 3 + 5 + 6
 
 
 @pytest.mark.parametrize("name", NAMES)

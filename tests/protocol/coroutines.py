@@ -176,7 +176,17 @@ def _arguments(body: Body, setup: Setup, replay: _Replay) -> tuple[Any, ...]:
         routes=setup.routes,
         **{
             name: cast("Any", _Port(name, replay))
-            for name in ("source", "target", "dead_letters", "events", "reports", "recipients")
+            for name in (
+                "source",
+                "target",
+                "dead_letters",
+                "events",
+                "reports",
+                "feed",
+                "figures",
+                "ledger",
+                "recipients",
+            )
         },
         now=lambda: body.now,
         monotonic=replay.monotonic,

@@ -136,8 +136,20 @@ def replay(run: Run, history: tuple[Event, ...]) -> Progress:
     )
 
 
-# Counters and texts of a run. They change no decision before a limit is reached.
-COUNTERS = ("polls", "copied", "copying_at", "progressed_at", "updated_at", "verified_at", "note", "reason", "detail")
+# Counters and texts of a run, and what only the figures show. They change no decision before a limit is reached.
+COUNTERS = (
+    "polls",
+    "copied",
+    "copying_at",
+    "progressed_at",
+    "updated_at",
+    "verified_at",
+    "note",
+    "reason",
+    "detail",
+    "target_etag",
+    "event_at",
+)
 
 
 def _position(generator: Any, *, cancelled: bool) -> tuple[Any, ...]:

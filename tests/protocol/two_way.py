@@ -138,7 +138,7 @@ class TwoWay:
             if waiting.request.method == "copy" and self._values.values[task.read] is not None:
                 worlds.append(self._serve_as_read(state.world, waiting.request, task.read))
             for world, answer in worlds:
-                copied = waiting.request.method == "copy" and answer is True
+                copied = waiting.request.method == "copy" and isinstance(answer, str)
                 after = self._change_world(state._replace(copies=state.copies + copied), world)
                 yield self._deliver(after, task, (waiting.number, self._values.number(answer)))
 

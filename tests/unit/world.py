@@ -19,7 +19,10 @@ from tests.fakes import (
     Item,
     MemoryDeadLetters,
     MemoryEvents,
+    MemoryFeed,
+    MemoryFigures,
     MemoryInstances,
+    MemoryLedger,
     MemoryRecipients,
     MemoryReports,
     MemorySource,
@@ -52,6 +55,8 @@ class World:
         self.dead_letters, self.events = MemoryDeadLetters(self.storage), MemoryEvents(self.storage)
         self.reports = MemoryReports(self.storage)
         self.recipients = MemoryRecipients(self.storage)
+        self.feed, self.figures = MemoryFeed(self.storage), MemoryFigures(self.storage, self._monotonic)
+        self.ledger = MemoryLedger(self.storage)
         self.instances = MemoryInstances(self.storage)
         self.ports = Ports(
             routes=self.routes,
@@ -61,6 +66,9 @@ class World:
             events=self.events,
             reports=self.reports,
             recipients=self.recipients,
+            feed=self.feed,
+            figures=self.figures,
+            ledger=self.ledger,
             now=lambda: self.clock,
             monotonic=self._monotonic,
             times=Times(),

@@ -10,7 +10,9 @@ from tests.unit.samples import NOW, ROUTE
 
 def test_a_route_is_found_by_its_name() -> None:
     none = cast("Any", None)
-    ports = Ports((ROUTE,), none, none, none, none, none, none, lambda: NOW, lambda: 0.0, Times(), "1")
+    ports = Ports(
+        (ROUTE,), none, none, none, none, none, none, none, none, none, lambda: NOW, lambda: 0.0, Times(), "1"
+    )
     assert ports.route("default") == ROUTE
     assert ports.route("gone") is None
 

@@ -30,7 +30,7 @@ async def test_an_event_starts_its_transfer_with_one_look_and_one_start(world: W
     assert accepted == Accepted(started=(transfer.id,))
     assert world.request_names == ["instances.find", "instances.start"]
     started = world.instances.kept[transfer.id].run
-    assert started == Run(transfer, NOW)
+    assert started == Run(transfer, NOW, event_at=NOW)
     assert started is not None
     assert (started.step, started.first, started.attempt) == (Step.START, True, 0)
 

@@ -41,6 +41,7 @@ FIELDS = {
         "engine",
         "copied",
         "total",
+        "target_etag",
         "attempt",
         "tries",
         "resumes",

@@ -99,7 +99,7 @@ def test_every_form_of_an_event_leads_to_the_same_transfer(schema: Any, wrap: An
 
 def test_parsing_normalises_account_and_etag() -> None:
     unusual = {**event(eTag=f'"{ETAG}"', more=[1]), "source": ACCOUNT.upper() + "SharingSource", "extra": {}}
-    assert parse(body(unusual)) == BlobEvent("sharingsource", "source", NAME, URL, event()["id"], ETAG)
+    assert parse(body(unusual)) == BlobEvent("sharingsource", "source", NAME, URL, event()["id"], ETAG, at=NOW)
 
 
 @pytest.mark.parametrize("schema", [event, event_grid])

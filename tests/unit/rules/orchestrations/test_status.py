@@ -36,6 +36,7 @@ FIELDS = [
     "engine",
     "copied",
     "total",
+    "target_etag",
     "attempt",
     "tries",
     "resumes",
@@ -67,6 +68,7 @@ def test_the_progress_of_a_copy() -> None:
         "engine": "async",
         "copied": 250,
         "total": 1_000,
+        "target_etag": None,
         "attempt": 0,
         "tries": 1,
         "resumes": 0,
@@ -84,7 +86,9 @@ def test_the_progress_of_a_copy() -> None:
 
 def test_a_verified_transfer_shows_its_size_as_copied_and_its_note() -> None:
     ending = Ending(State.VERIFIED)
-    shown = transfer_status.progress(replace(COPYING, state=State.VERIFIED, ending=ending, note="without tags"))
+    verified = replace(COPYING, state=State.VERIFIED, ending=ending, note="without tags", target_etag="0x1")
+    shown = transfer_status.progress(verified)
+    assert shown["target_etag"] == "0x1"
     assert (shown["copied"], shown["total"], shown["detail"]) == (1_000, 1_000, "without tags")
 
 

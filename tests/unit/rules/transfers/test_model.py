@@ -110,6 +110,8 @@ def test_stored_names_never_change() -> None:
         "note",
         "notify",
         "verified_at",
+        "target_etag",
+        "event_at",
         "schema",
     ]
     assert [field.name for field in fields(Lane)] == ["next", "end", "staged", "flow", "failures", "due"]

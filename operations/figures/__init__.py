@@ -1,0 +1,1 @@
+"""The figures of routes: what the steps of transfers report, and what the API answers."""
