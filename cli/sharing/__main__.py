@@ -37,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         fix = "check SHARING_URL, and whether the app and this program are of one release; SHARING_DEBUG=1 shows more"
         session.out.fail(f"an answer of the app is not as expected ({type(error).__name__}: {error})", fix, UNREACHABLE)
         return UNREACHABLE
+    finally:
+        session.close()
     return code if isinstance(code, int) else 0
 
 

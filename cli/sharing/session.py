@@ -29,6 +29,11 @@ class Session:
         """The client. Raises Failure if the address or the key cannot be found."""
         return Client(config.find(self.given, os.environ, Path.cwd()), self.out.say)
 
+    def close(self) -> None:
+        """Close the connections of the client, if there is one."""
+        if "client" in vars(self):
+            self.client.close()
+
 
 def _keep(context: click.Context, option: click.Parameter, value: Any) -> None:
     if value and option.name:

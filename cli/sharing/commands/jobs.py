@@ -67,7 +67,7 @@ def _job_cells(job: dict[str, Any]) -> tuple[str, ...]:
 def _line_cells(line: dict[str, Any]) -> tuple[str, ...]:
     detail = f": {line['detail']}" if line.get("detail") else ""
     return (
-        line.get("class") or line["result"],
+        str(line.get("class") or line.get("result") or "found"),
         (size(line["size"]) if "size" in line else "").rjust(10),
         f"{line.get('name') or line.get('id')}{detail}",
     )
