@@ -4,7 +4,8 @@ import json
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from typing import Any
 
@@ -137,8 +138,9 @@ class Output:
             for position, text in enumerate(lines or [""]):
                 self.line((name if position == 0 else "", LABEL), (text, LABEL if name == "state" else 0))
 
-    def bars(self) -> Progress:
-        """Return bars with rate and remaining time; they show nothing unless stdout is a terminal."""
+    @contextmanager
+    def bars(self) -> Iterator[Progress]:
+        """Bars with rate and remaining time; they show nothing unless stdout is a terminal."""
         name = Column(ratio=1, no_wrap=True, overflow="ellipsis")
         columns: tuple[ProgressColumn, ...] = (
             TextColumn("{task.description}", markup=False, table_column=name),
@@ -148,6 +150,6 @@ class Output:
             TimeRemainingColumn(compact=True),
         )
         # Some copies show progress every ten minutes only.
-        return Progress(
-            *columns, console=self._out, disable=not self.live, transient=True, expand=True, speed_estimate_period=1200
-        )
+        progress = Progress(*columns, console=self._out, transient=True, expand=True, speed_estimate_period=1200)
+        with progress if self.live else nullcontext():
+            yield progress
