@@ -18,6 +18,7 @@ help: ## List the targets
 	@rm -rf .venv && $(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
 	@$(BIN)/pip install --quiet --require-hashes --requirement requirements-dev.txt
+	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable ./cli
 	@touch $@
 
 # Node.js runs the storage emulator. If it is missing or too old, it is installed from PyPI into .venv, which is first on PATH.
@@ -82,7 +83,7 @@ format: .venv/.complete ## Format the code
 lock: .venv/.complete ## Pin the newest package versions that pyproject.toml allows
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv
 	@$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" --output-file requirements.txt
-	@$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" --output-file requirements-dev.txt
+	@$(BIN)/uv pip compile --quiet --upgrade pyproject.toml cli/pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" --output-file requirements-dev.txt
 	@$(BIN)/uv pip compile --quiet --upgrade --group node --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" --output-file requirements-node.txt
 
 clean: ## Remove the set-up and all caches; stored blobs stay

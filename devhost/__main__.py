@@ -8,7 +8,7 @@ from pathlib import Path
 from devhost.command import command
 from devhost.demo import demo
 from devhost.stack import LocalStack
-from devhost.storage.config import StackError
+from devhost.storage.config import HOST, StackError
 
 HELP = """\
 environment (default):
@@ -72,8 +72,8 @@ The local stack is running. Press Ctrl-C to stop it; its data stays in {stack.st
   call the API     {stack.api}/health
   change the app   stop the stack, then start it again
 
-Try:
-  curl -s {stack.api}/transfers
+Try, in a second terminal:
+  .venv/bin/sharing --url http://{HOST}:{stack.host_port} ls
 """
 
 

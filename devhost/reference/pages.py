@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from devhost.bench import comparison, cost
-from devhost.reference import answers, capacity, infra, openapi, tables
+from devhost.reference import answers, capacity, commands, infra, openapi, tables
 from devhost.stack import ROOT
 
 DOCS = ROOT / "docs"
@@ -14,6 +14,7 @@ DOCS = ROOT / "docs"
 TABLES: dict[str, dict[str, Callable[[], str]]] = {
     "api": {"endpoints": tables.endpoints},
     "azure": {"parameters": lambda: infra.parameters("azure")},
+    "cli": {"commands": commands.commands, "exit-codes": commands.exit_codes},
     "cost": {"costs": cost.tables},
     "network": {"parameters": lambda: infra.parameters("network")},
     "performance": {"versus": comparison.page},

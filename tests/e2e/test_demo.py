@@ -125,7 +125,7 @@ def test_run_creates_and_lists_the_containers_of_its_routes(tmp_path: Path) -> N
             command, cwd=ROOT, env=env | {"ROUTES": json.dumps(routes)}, stdout=log, stderr=log, start_new_session=True
         )
         try:
-            until(lambda: "Try:" in (tmp_path / "log").read_text(), "the stack runs")
+            until(lambda: "Try, " in (tmp_path / "log").read_text(), "the stack runs")
             for account, container in (("sharingsource", "photos"), ("sharingtarget", "album")):
                 text = stack.connection_string(account)
                 with ContainerClient.from_connection_string(text, container) as client:

@@ -31,6 +31,7 @@ JUNK = (
     "activities/local.settings.json",
     "adapters/.env",
     "adapters/scratch/try.py",
+    "cli/sharing/try.py",
     "id_rsa",
     # `azd restore` also makes one for the hooks.
     "infra/hooks/hooks_env/pyvenv.cfg",

@@ -6,6 +6,7 @@ import tomllib
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from devhost.stack import LocalStack
@@ -121,6 +122,15 @@ def test_a_link_of_a_form_resolves(name: str) -> None:
 @pytest.mark.parametrize("name", PAGES)
 def test_no_line_contains_a_local_path(name: str) -> None:
     assert [line for line in page(name).splitlines() if MACHINE_PATH.search(line)] == []
+
+
+def test_the_command_line_has_this_version_and_the_releases_that_are_locked() -> None:
+    """It may run on more versions of Python and of its libraries than the tests use."""
+    command_line = tomllib.loads(page("cli/pyproject.toml"))["project"]
+    assert command_line["version"] == PROJECT["version"]
+    locked = dict(re.findall(r"^([\w-]+)==([\w.]+)", page("requirements-dev.txt"), re.MULTILINE))
+    for each in map(Requirement, command_line["dependencies"]):
+        assert locked[each.name] in each.specifier
 
 
 def test_the_changelog_has_this_version() -> None:

@@ -1,0 +1,155 @@
+"""What a command prints: results to stdout, messages to stderr. With `--json`, one JSON object per line."""
+
+import json
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from datetime import datetime
+from typing import Any
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Column
+from rich.text import Text
+
+STYLES = {
+    **dict.fromkeys(("verified", "done", "active", "ok", "match"), "green"),
+    **dict.fromkeys(("dead_lettered", "failed", "refused", "FAILS", "error", "over_budget"), "red"),
+    **dict.fromkeys(("cancelled", "paused", "skipped", "stale", "missing"), "yellow"),
+    **dict.fromkeys(("copying", "accepted", "running", "started"), "cyan"),
+}
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+STEP = 1024
+LABEL = 10
+# Of a pipe or a file: no line is broken.
+ENDLESS = 100_000
+
+
+def shown(value: object) -> str:
+    """Return text for a terminal: control characters, bidi controls and other invisible ones as escapes."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(value))
+
+
+def size(count: float | None) -> str:
+    """Return a number of bytes with a unit; a dash if it is not known."""
+    if count is None:
+        return "-"
+    unit = next((each for each in UNITS if (count := count / STEP if each != UNITS[0] else count) < STEP), UNITS[-1])
+    return f"{count:.0f} B" if unit == UNITS[0] else f"{count:.1f} {unit}"
+
+
+def seconds(duration: float | None) -> str:
+    """Return a duration with its largest unit; a dash if it is not known."""
+    if duration is None:
+        return "-"
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if duration >= length:
+            return f"{duration / length:.0f} {unit}"
+    return f"{duration:.1f} s" if duration < 10 else f"{duration:.0f} s"  # noqa: PLR2004  # two digits
+
+
+def ago(moment: str | None) -> str:
+    """Return how long ago this time was; a dash if it is not known."""
+    if moment is None:
+        return "-"
+    return seconds(max(0.0, time.time() - datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp()))
+
+
+class Rate(TransferSpeedColumn):
+    """Bytes per second; empty for a task that does not count bytes."""
+
+    def render(self, task: Task) -> Text:
+        """Return the rate."""
+        return super().render(task) if task.fields.get("bytes") and task.completed else Text("")
+
+
+class Output:
+    """Both streams. `live`: stdout is a terminal, which can show bars."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        plain: dict[str, Any] = {"markup": False, "highlight": False, "emoji": False}
+        self._out = Console(**plain, width=None if sys.stdout.isatty() else ENDLESS)
+        self._err = Console(**plain, stderr=True, width=None if sys.stderr.isatty() else ENDLESS)
+        self.live = self._out.is_terminal and not as_json
+
+    def say(self, text: str) -> None:
+        """Print a message to stderr."""
+        self._err.print(Text(shown(text)), soft_wrap=True)
+
+    def fail(self, message: str, fix: str, code: int) -> None:
+        """Print why the command failed to stderr, as JSON with `--json`."""
+        if self.as_json:
+            sys.stderr.write(json.dumps({"error": message, "fix": fix, "code": code}) + "\n")
+            return
+        self._err.print(Text.assemble(("sharing: ", "bold red"), shown(message)), soft_wrap=True)
+        if fix:
+            self._err.print(Text.assemble(("Fix: ", "bold"), shown(fix)), soft_wrap=True)
+
+    def json(self, value: Any) -> None:
+        """Print one JSON value on one line, in ASCII."""
+        sys.stdout.write(json.dumps(value) + "\n")
+
+    def line(self, *cells: tuple[str, int], style: str = "") -> None:
+        """Print cells, each padded to its width. A cell that has a width and begins with a state has the state's color."""
+        text = Text(style=style)
+        for cell, width in cells:
+            clean = shown(cell)
+            text.append(clean, STYLES.get(clean.partition(" ")[0], "") if width else "")
+            text.append(" " * max(width - cell_len(clean) + 2, 1))
+        text.rstrip()
+        self._out.print(text, soft_wrap=True)
+
+    def rows(self, heads: Mapping[str, int], items: Iterable[Any], cells: Callable[[Any], Sequence[str]]) -> int:
+        """Print a line for each item as it arrives, under these heads with their widths. Return the number of items."""
+        count = 0
+        for item in items:
+            if self.as_json:
+                self.json(item)
+            else:
+                if not count:
+                    self.line(*heads.items(), style="bold")
+                self.line(*zip(cells(item), heads.values(), strict=True))
+            count += 1
+        if self.as_json:
+            sys.stdout.flush()
+        return count
+
+    def fields(self, fields: Mapping[str, object]) -> None:
+        """Print the fields that have a value. Long texts are wrapped in a terminal, long words are not."""
+        for name, value in fields.items():
+            if value is None or value == "":
+                continue
+            lines = textwrap.wrap(
+                shown(value), self._out.width - LABEL - 2, break_long_words=False, break_on_hyphens=False
+            )
+            for position, text in enumerate(lines or [""]):
+                self.line((name if position == 0 else "", LABEL), (text, LABEL if name == "state" else 0))
+
+    @contextmanager
+    def bars(self) -> Iterator[Progress]:
+        """Bars with rate and remaining time; they show nothing unless stdout is a terminal."""
+        name = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+        columns: tuple[ProgressColumn, ...] = (
+            TextColumn("{task.description}", markup=False, table_column=name),
+            BarColumn(bar_width=16),
+            TaskProgressColumn(),
+            Rate(),
+            TimeRemainingColumn(compact=True),
+        )
+        # Some copies show progress every ten minutes only.
+        progress = Progress(*columns, console=self._out, transient=True, expand=True, speed_estimate_period=1200)
+        with progress if self.live else nullcontext():
+            yield progress
