@@ -46,7 +46,7 @@ run: setup ## Run the local stack until Ctrl-C
 
 test: setup ## Run all tests, first the rules with branch coverage
 	@$(BIN)/pytest tests/unit/rules --numprocesses 2 --quiet --no-header --cov=rules --cov-branch --cov-report=term-missing:skip-covered
-	@$(BIN)/pytest --ignore=tests/unit/rules --numprocesses 5 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/pytest --ignore=tests/unit/rules --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 explore: setup ## Explore the protocol further than the tests: three versions, two faults (takes minutes)
 	@EXPLORE=long $(BIN)/pytest tests/protocol
