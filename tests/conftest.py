@@ -1,5 +1,6 @@
 """Fixtures of several suites: the Bicep compiler and the snapshots. Also the order of the test files."""
 
+import gc
 import os
 import shutil
 from collections.abc import Callable
@@ -41,6 +42,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     assert all(path.is_file() for path in rank), "a file of LONGEST does not exist"
     items.sort(key=lambda item: (rank.get(item.path, len(rank)), "e2e" not in item.path.parts))
     assert len({item.nodeid for item in items}) == len(items), "two tests have the same name, so only one would run"
+
+
+def pytest_collection_finish() -> None:
+    """Keep the thousands of collected tests out of each garbage collection: it took a quarter of the unit tests' time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

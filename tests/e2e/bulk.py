@@ -26,7 +26,7 @@ from tests.e2e.storm import LONG
 from tests.e2e.transfers import copying_transfer
 
 # `make soak` has SOAK=long. Each dead letter is a request to the emulator.
-TRANSFERS = 10_000 if LONG else 5_000
+TRANSFERS = 10_000 if LONG else 2_000
 DEAD_LETTERS = 10_000 if LONG else 800
 WRITERS = 32
 # The kinds of transfers, and their number among twenty. The copying ones never continue.

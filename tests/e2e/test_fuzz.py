@@ -32,7 +32,7 @@ OPERATIONS: dict[str, set[int]] = {
 }
 # Answers that this stack never gives: it requires no key, nothing fails, and no transfer is ending during a share.
 NEVER = {(name, code) for name in OPERATIONS for code in (401, 500, 503)} | {("share_now", 409)}
-DEAD_LETTERS = 60
+DEAD_LETTERS = 60 if LONG else 12
 DISCARDS = "/api/discards"
 EXAMPLES = 300 if LONG else 5
 # Placeholders of ids that are known only once the stack runs.

@@ -16,7 +16,7 @@ from tests.e2e.storm import LONG, accepted_copies
 from tests.e2e.transfers import running_transfers
 
 CONTAINER = "before"
-COUNT = 2_000 if LONG else 200
+COUNT = 2_000 if LONG else 100
 
 
 def names(count: int = COUNT) -> list[str]:

@@ -12,7 +12,7 @@ from tests.e2e.client import TIMEOUT, Client
 from tests.e2e.storm import LONG
 
 MIB = 1024 * 1024
-MANY = 1_000 if LONG else 300
+MANY = 1_000 if LONG else 150
 NAMES = [
     "plain.txt",
     "a/b/c.txt",

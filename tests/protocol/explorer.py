@@ -1,7 +1,8 @@
 """Exploration of every order of everything that may happen, depth first, each state once."""
 
+import gc
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from unittest import mock
@@ -49,8 +50,20 @@ def explore(scenario: Scenario) -> Exploration:
     Raises:
         BrokenPromise: a check fails, or a path may be endless.
     """
-    with mock.patch.object(Times, "patience", timedelta()) if scenario.slow else nullcontext():
+    patience = mock.patch.object(Times, "patience", timedelta()) if scenario.slow else nullcontext()
+    with patience, _rare_garbage_collection():
         return _explore(Model(scenario))
+
+
+@contextmanager
+def _rare_garbage_collection() -> Iterator[None]:
+    """Almost everything that an exploration makes is kept, so the collector would search it in vain."""
+    before = gc.get_threshold()
+    gc.set_threshold(100_000, 50, 1_000)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _explore(model: Model) -> Exploration:
