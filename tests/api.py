@@ -15,4 +15,6 @@ API = {
     *[("GET", f"{jobs}{rest}", "FUNCTION") for jobs in JOBS for rest in ("", "/{id}", "/{id}/report")],
     *[("DELETE", f"{jobs}/{{id}}", "FUNCTION") for jobs in JOBS],
     ("GET", "health", "ANONYMOUS"),
+    ("GET", "dashboard", "ANONYMOUS"),
+    ("GET", "dashboard/{file}", "ANONYMOUS"),
 }
