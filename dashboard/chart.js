@@ -18,12 +18,14 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 function Chart({ label, keys, options, data, children }) {
   const box = useRef(null);
   useEffect(() => {
+    const element = box.current;
+    if (!element) return undefined; // the view was left before it was drawn
     let chart;
     const draw = () => {
-      const width = box.current.clientWidth;
+      const width = element.clientWidth;
       if (!width || chart?.width === width) return;
       chart?.destroy();
-      chart = new uPlot({ width, height: HEIGHT, ...options(colour) }, data, box.current);
+      chart = new uPlot({ width, height: HEIGHT, ...options(colour) }, data, element);
     };
     const redraw = () => {
       chart?.destroy();
@@ -33,7 +35,7 @@ function Chart({ label, keys, options, data, children }) {
     const scheme = matchMedia("(prefers-color-scheme: dark)");
     const observer = new ResizeObserver(draw);
     draw();
-    observer.observe(box.current);
+    observer.observe(element);
     scheme.addEventListener("change", redraw);
     return () => {
       observer.disconnect();

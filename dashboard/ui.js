@@ -256,14 +256,15 @@ export function download(name, text, type) {
 
 /**
  * A button that asks before it acts. `action` has `title`, `text` (what will happen), `confirm` (the word on the button), `run`
- * (does it, and returns what came of it), and may have `plan` (a dry run, which returns more text) and `danger`.
+ * (does it, and returns what came of it), and may have `plan` (a dry run, which returns more text) and `danger`. `about` tells
+ * buttons with one label apart.
  */
-export function ActionButton({ label, name, action, disabled, quiet, onDone }) {
+export function ActionButton({ label, about, action, disabled, quiet, onDone }) {
   const { readOnly } = useShared();
   if (readOnly) return null;
   const open = (event) => share({ action: { ...action, onDone, opener: event.currentTarget } });
   const kind = [action.danger ? "danger" : "", quiet ? "small" : ""].join(" ");
-  return html`<button type="button" class=${kind} disabled=${disabled} onClick=${open} aria-label=${name}>${label}</button>`;
+  return html`<button type="button" class=${kind} disabled=${disabled} onClick=${open} aria-label=${about && `${label} ${about}`}>${label}</button>`;
 }
 
 /** Show a modal dialog while it is mounted, and then return the focus to where it was. */
@@ -273,9 +274,11 @@ export function Dialog({ label, opener, onClose, children }) {
     const before = opener ?? document.activeElement;
     dialog.current.showModal();
     return () => {
-      // The opener may be gone, for example with the row of a dead letter that was discarded.
-      const target = before?.isConnected && before !== document.body ? before : document.querySelector("#main");
-      setTimeout(() => (target.isConnected ? target : document.querySelector("#main"))?.focus());
+      // The opener may be gone, for example with the row of a dead letter that was discarded, or be disabled now.
+      setTimeout(() => {
+        if (before?.isConnected && !before.disabled && before !== document.body) before.focus();
+        else document.querySelector("#main").focus();
+      });
     };
   }, []);
   const cancel = (event) => {

@@ -48,6 +48,8 @@ export function DeadLetters({ query: { route = "" } }) {
     <//>`;
 }
 
+const called = (letter) => visible(letter.name ?? letter.id);
+
 function Group({ reason, letters, route, selected, toggle }) {
   const { readOnly } = useShared();
   const [rows, setRows] = useState(ROWS);
@@ -57,21 +59,21 @@ function Group({ reason, letters, route, selected, toggle }) {
   const heads = [...(readOnly ? [] : [""]), "Blob", "Route", { text: "Size", number: true }, "Last failed", "Actions"];
   return html`<section class="group" aria-label=${label}>
     <div class="heading"><h2>${label} <span class="badge bad">${count(letters.length)}</span></h2>
-      ${reason && html`<${ActionButton} label="Replay group …" name=${`Replay the group ${label}`} action=${forGroup("replay", reason, route)} />
-        <${ActionButton} label="Discard group …" name=${`Discard the group ${label}`} action=${forGroup("discard", reason, route)} />`}
+      ${reason && html`<${ActionButton} label="Replay group …" about=${label} action=${forGroup("replay", reason, route)} />
+        <${ActionButton} label="Discard group …" about=${label} action=${forGroup("discard", reason, route)} />`}
     </div>
     ${letters[0].hint && html`<p class="hint">${letters[0].hint}</p>`}
     ${!readOnly && html`<label class="check"><input type="checkbox" checked=${all} onChange=${() => toggle(ids, !all)} /> Select ${some(letters.length, "dead letter")}</label>`}
     <${Table} label=${`Dead letters: ${label}`} heads=${readOnly ? heads.slice(0, -1) : ["Select", ...heads.slice(1)]}>
       ${letters.slice(0, rows).map((letter) => html`<tr key=${letter.id}>
-        ${!readOnly && html`<td><input type="checkbox" aria-label=${`Select ${letter.id}`} checked=${selected.has(letter.id)} onChange=${() => toggle([letter.id], !selected.has(letter.id))} /></td>`}
+        ${!readOnly && html`<td><input type="checkbox" aria-label=${`Select ${called(letter)}`} checked=${selected.has(letter.id)} onChange=${() => toggle([letter.id], !selected.has(letter.id))} /></td>`}
         <td><a href=${link(["dead-letters", letter.id])}>${letter.name === null ? "a message" : html`<${Name} text=${letter.name} short />`}</a></td>
         <td>${letter.route ?? "–"}</td>
         <td class="number">${bytes(letter.size)}</td>
         <td><${Time} at=${letter.last_failed_at} /></td>
         ${!readOnly && html`<td class="actions">
-          <${ActionButton} label="Replay …" quiet name=${`Replay ${letter.id}`} action=${replayLetter(letter)} />
-          <${ActionButton} label="Discard …" quiet name=${`Discard ${letter.id}`} action=${discardLetter(letter)} />
+          <${ActionButton} label="Replay …" quiet about=${called(letter)} action=${replayLetter(letter)} />
+          <${ActionButton} label="Discard …" quiet about=${called(letter)} action=${discardLetter(letter)} />
         </td>`}
       </tr>`)}
     <//>

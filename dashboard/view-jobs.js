@@ -33,7 +33,7 @@ export function Jobs() {
           <td><${Subject} job=${job} /></td>
           <td><${JobProgress} job=${job} /></td>
           <td><${Time} at=${job.created_at} /></td>
-          <td>${job.state === "running" && html`<${ActionButton} label="Cancel …" quiet name=${`Cancel ${job.id}`} action=${cancelJob(job.kind, job)} />`}</td>
+          <td>${job.state === "running" && html`<${ActionButton} label="Cancel …" quiet about=${job.id} action=${cancelJob(job.kind, job)} />`}</td>
         </tr>`)}
       <//>`}
     <//>`;

@@ -2,7 +2,7 @@
 
 import { useEffect, useRef, useState } from "./preact-hooks-11.2.0.js";
 import { get, url } from "./api.js";
-import { bytes, count, seconds, some } from "./format.js";
+import { bytes, count, seconds, some, visible } from "./format.js";
 import { cancelTransfer, shareBlob } from "./actions.js";
 import { ActionButton, Badge, Failure, Heading, Name, Polled, Select, Table, Time, asProblem, go, html, link, usePoll, useShared } from "./ui.js";
 
@@ -152,7 +152,7 @@ function Rows({ transfers, rates, empty }) {
       <td><${Progress} transfer=${item} rate=${rates.of(item.id)} /></td>
       <td><${Time} at=${when(item)} /></td>
       <td class="number">${item.tries}</td>
-      <td>${!isFinal(item) && html`<${ActionButton} label="Cancel …" quiet name=${`Cancel the transfer ${item.id}`} action=${cancelTransfer(item)} />`}</td>
+      <td>${!isFinal(item) && html`<${ActionButton} label="Cancel …" quiet about=${visible(item.source?.name ?? item.id)} action=${cancelTransfer(item)} />`}</td>
     </tr>`)}
   <//>`;
 }
