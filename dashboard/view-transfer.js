@@ -1,5 +1,6 @@
 // One transfer: how it went, what it copied, its receipt, and what can be done about it.
 
+import { useRef } from "./preact-hooks-11.2.0.js";
 import { get } from "./api.js";
 import { bytes, count, visible, words } from "./format.js";
 import { cancelTransfer, discardLetter, notifyAgain, replayLetter, shareBlob } from "./actions.js";
@@ -8,9 +9,13 @@ import { ActionButton, Badge, Copy, Facts, Heading, Name, Notice, Polled, Time, 
 
 export function Transfer({ parts: [id] }) {
   const rates = useRates();
+  const without = useRef(false); // known to have no dead letter
   const poll = usePoll(async () => {
     const transfer = rates.note(await get(`transfers/${encodeURIComponent(id)}`));
-    const letter = transfer.letter && (await get(`dead-letters/${encodeURIComponent(id)}`).catch(unlessGone));
+    // An earlier attempt may have failed, or have been a share or a reconcile.
+    const ask = transfer.letter || (transfer.attempt > 0 && !without.current);
+    const letter = ask ? await get(`dead-letters/${encodeURIComponent(id)}`).catch(unlessGone) : null;
+    without.current = letter === null;
     return { transfer, letter };
   }, [id]);
   const { data } = poll;
@@ -56,7 +61,7 @@ function Body({ transfer, letter, rate }) {
           ["Attempt", count(transfer.attempt)],
           ["Tries", count(transfer.tries)],
           transfer.resumes > 0 && ["Resumes", count(transfer.resumes)],
-          transfer.letter && ["Dead letter", html`<a href=${link(["dead-letters", transfer.id])}>${transfer.letter.state}</a>`],
+          letter && ["Dead letter", html`<a href=${link(["dead-letters", transfer.id])}>${letter.state}</a>`],
           transfer.successor?.id && ["Successor", html`<a href=${link(["transfers", transfer.successor.id])}>${transfer.successor.id}</a>`],
         ]} />
         <h2>Receipt</h2>
@@ -86,7 +91,7 @@ function Timeline({ transfer, letter }) {
     if (transfer.ending) steps.push({ at: transfer.updated_at, state: transfer.ending, text: "is ending" });
     if (transfer.next_check_at) steps.push({ at: transfer.next_check_at, state: "next look", text: "" });
   }
-  if (transfer.letter?.resolved_at) steps.push({ at: transfer.letter.resolved_at, state: "resolved", text: `dead letter: ${words(transfer.letter.resolved_as)}` });
+  if (letter?.resolved_at) steps.push({ at: letter.resolved_at, state: "resolved", text: `dead letter: ${words(letter.resolved_as)}` });
   // Steps at one time stay in the order in which they follow from each other.
   steps.sort((a, b) => (a.at ?? "").localeCompare(b.at ?? ""));
   return html`<ol class="timeline">${steps.map((step) => html`<li class=${step.state}><${Time} at=${step.at} /> <${Badge} value=${step.state} /> <span class="muted">${step.text}</span></li>`)}</ol>`;
