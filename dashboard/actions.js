@@ -1,6 +1,6 @@
 // The changes that a reader of the page can ask for: what each will do, its dry run where the API has one, and its result.
 
-import { change, get, url } from "./api.js";
+import { Problem, change, get, url } from "./api.js";
 import { bytes, count, some, words } from "./format.js";
 import { Name, html, link } from "./ui.js";
 
@@ -103,14 +103,14 @@ export const forGroup = (kind, reason, route) => {
   const filter = { reason, ...(route ? { route } : {}) };
   return {
     title: `${kind === "replay" ? "Replay" : "Discard"} the group “${words(reason)}”?`,
-    text: html`<p>A job ${kind === "replay" ? "replays" : "discards"} all open dead letters with this reason${route ? ` of the route ${route}` : ""}.
+    text: html`<p>A job ${kind === "replay" ? "replays" : "discards"} all open dead letters with this reason${route ? ` of the route ${route}` : ""}.${" "}
       ${kind === "replay" ? "Fix the cause first, or they fail again." : "None of them can be replayed afterwards."}</p>`,
     confirm: kind === "replay" ? "Replay the group" : "Discard the group",
     danger: kind === "discard",
     plan: async (report, wanted) => {
-      const job = await runJob(kind, { ...filter, dry_run: true }, report, wanted);
+      const job = await dryRun(kind, filter, report, wanted);
       until = job.created_at;
-      return html`<p><strong>Dry run: ${some(job.counts.found, "dead letter")}, ${bytes(job.counts.bytes)}.</strong> ${job.state !== "done" && `The dry run is ${job.state}. `}
+      return html`<p><strong>Dry run: ${some(job.counts.found, "dead letter")}, ${bytes(job.counts.bytes)}.</strong>${" "}
         <a href=${link(["jobs", kind, job.id])} onClick=${closeDialog}>Its report</a></p>`;
     },
     run: async (report) => ended(kind, await runJob(kind, { ...filter, until }, report, () => true, PATIENCE)),
@@ -125,7 +125,7 @@ export const reconcile = (route, prefix, rate) => ({
     The dry run below only compares. If you close this dialog, it goes on; its page lets you start the rest.</p>`,
   confirm: "Start the reconcile",
   plan: async (report, wanted) => {
-    const job = await runJob("reconcile", { route, prefix, dry_run: true }, report, wanted);
+    const job = await dryRun("reconcile", { route, prefix }, report, wanted);
     return html`<${Estimate} job=${job} rate=${rate} />`;
   },
   run: async (report) => ended("reconcile", await runJob("reconcile", { route, prefix, max_per_second: rate }, report, () => true, PATIENCE)),
@@ -159,8 +159,14 @@ export function Estimate({ job, rate }) {
   return html`<p><strong>Dry run: ${some(counts.found, "blob")} to share, ${bytes(counts.bytes)}</strong>${" "}
     (${count(counts.missing)} missing, ${count(counts.stale)} stale). At ${count(rate)} per second, starting them takes at least ${Math.ceil(counts.found / rate)} s.${" "}
     Not touched: ${count(counts.match)} equal, ${count(counts.extra)} only at the target, ${count(counts.error)} with an error.
-    ${job.state !== "done" && ` The dry run is ${job.state}.`}
     ${" "}<a href=${link(["jobs", "reconcile", job.id])} onClick=${closeDialog}>Its report</a></p>`;
+}
+
+/** Wait for a dry run. One that was cancelled or failed has no estimate on which to act. */
+async function dryRun(kind, body, report, wanted) {
+  const job = await runJob(kind, { ...body, dry_run: true }, report, wanted);
+  if (wanted() && job.state !== "done") throw new Problem(0, `The dry run is ${job.state}`, job.detail, "Close this dialog, and start it again.");
+  return job;
 }
 
 /** Start a job and wait until it ends, until nobody waits for it, or for `patience` milliseconds. Return its last state. */

@@ -70,7 +70,7 @@ function App() {
       </div>
     </header>
     <main id="main" tabindex="-1"><${View} key=${where} parts=${rest} query=${at.query} poll=${path === "health" ? checked : undefined} /></main>
-    <footer class="muted">${health ? `Version ${health.version}` : ""}</footer>
+    <footer class="muted">${health ? `Version ${health.version}. ` : ""}<a href="dashboard/licences.txt">Licences of the libraries</a></footer>
     <div class="announcement" role="status" aria-live="polite">${said}</div>
     <${ActionDialog} />
     ${asking !== null && html`<${KeyDialog} problem=${asking} />`}

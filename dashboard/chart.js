@@ -5,6 +5,7 @@ import { bytes, count, seconds, time } from "./format.js";
 import { html } from "./ui.js";
 
 const HEIGHT = 180;
+const SLOT = 300;
 const PERCENTILES = ["p50", "p95", "p99"];
 const COLOURS = ["--accent", "--second", "--bad"];
 // More routes than this do not fit beside each other.
@@ -60,6 +61,7 @@ const axis = (colours, more) => ({
 
 /** Transfers and bytes per five minutes of the last day. Slots without transfers are left out of `slots`. */
 export function Throughput({ slots }) {
+  if (!slots.length) return html`<${Nothing} label="Throughput of the last day" text="No transfer was verified." />`;
   const filled = fill(slots);
   const options = (colours) => ({
     legend: { show: false },
@@ -93,10 +95,10 @@ function decades(_, __, low, high) {
 }
 
 function fill(slots) {
-  const known = new Map(slots.map((slot) => [Math.floor(new Date(slot.at) / 1000), slot]));
+  const known = new Map(slots.map((slot) => [SLOT * Math.floor(new Date(slot.at) / 1000 / SLOT), slot]));
   if (!known.size) return [];
   const found = [];
-  for (let at = Math.min(...known.keys()); at <= Math.max(...known.keys()); at += 300) {
+  for (let at = Math.min(...known.keys()); at <= Math.max(...known.keys()); at += SLOT) {
     found.push({ at, transfers: known.get(at)?.transfers ?? 0, bytes: known.get(at)?.bytes ?? 0 });
   }
   return found;
@@ -129,11 +131,15 @@ export function Latency({ routes }) {
     ],
   });
   const data = [shown.map((_, index) => index), ...PERCENTILES.map((name) => shown.map((route) => Math.max(route.latency.day[name], 0.001)))];
-  if (!shown.length) return html`<figure><figcaption>Latency of the last day</figcaption><p class="muted empty">No transfer was verified.</p></figure>`;
+  if (!shown.length) return html`<${Nothing} label="Latency of the last day" text="No transfer was verified." />`;
   return html`<${Chart} label="Latency of the last day" keys=${COLOURS.map((name, index) => [name, PERCENTILES[index]])} options=${options} data=${data}>
     <table>
       <thead><tr><th scope="col">Route</th>${PERCENTILES.map((name) => html`<th scope="col" class="number">${name}</th>`)}</tr></thead>
       <tbody>${shown.map((route) => html`<tr><td>${route.route}</td>${PERCENTILES.map((name) => html`<td class="number">${seconds(route.latency.day[name])}</td>`)}</tr>`)}</tbody>
     </table>
   <//>`;
+}
+
+function Nothing({ label, text }) {
+  return html`<figure><figcaption>${label}</figcaption><p class="muted empty">${text}</p></figure>`;
 }

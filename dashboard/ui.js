@@ -37,9 +37,14 @@ export function say(text) {
 // --- Navigation: everything after # is a path and a query.
 
 export function place() {
-  const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
-  return { parts: path.split("/").filter(Boolean).map(decode), query: Object.fromEntries(new URLSearchParams(query)) };
+  const [path, text] = location.hash.replace(/^#\/?/, "").split("?");
+  const query = Object.fromEntries(new URLSearchParams(text));
+  // An address may come from anyone, and these are shown. A name has its own component.
+  for (const [name, form] of Object.entries(FORMS)) if (name in query && !form.test(query[name])) delete query[name];
+  return { parts: path.split("/").filter(Boolean).map(decode), query };
 }
+
+const FORMS = { route: /^[A-Za-z0-9-]{1,40}$/, state: /^[a-z_]{1,20}$/, day: /^\d{4}-\d\d-\d\d$/ };
 
 function decode(text) {
   try {
@@ -267,8 +272,8 @@ export function ActionButton({ label, about, action, disabled, quiet, onDone }) 
   return html`<button type="button" class=${kind} disabled=${disabled} onClick=${open} aria-label=${about && `${label} ${about}`}>${label}</button>`;
 }
 
-/** Show a modal dialog while it is mounted, and then return the focus to where it was. */
-export function Dialog({ label, opener, onClose, children }) {
+/** Show a modal dialog while it is mounted, and then return the focus to where it was. `onGone`: the browser closed it anyway. */
+export function Dialog({ label, opener, onClose, onGone = onClose, children }) {
   const dialog = useRef(null);
   useLayoutEffect(() => {
     const before = opener ?? document.activeElement;
@@ -285,7 +290,7 @@ export function Dialog({ label, opener, onClose, children }) {
     event.preventDefault();
     onClose();
   };
-  return html`<dialog ref=${dialog} aria-label=${label} onCancel=${cancel}>${children}</dialog>`;
+  return html`<dialog ref=${dialog} aria-label=${label} onCancel=${cancel} onClose=${onGone}>${children}</dialog>`;
 }
 
 export function ActionDialog() {
@@ -296,6 +301,7 @@ export function ActionDialog() {
 function OneAction({ action }) {
   const [step, set] = useState({ name: action.plan ? "planning" : "ask" });
   const live = useRef(true);
+  const buttons = useRef(null);
   const close = () => share({ action: null });
   const report = (text) => live.current && set((was) => ({ ...was, progress: text }));
   useEffect(() => {
@@ -309,6 +315,10 @@ function OneAction({ action }) {
       live.current = false;
     };
   }, []);
+  // The button that was pressed is gone or disabled then.
+  useEffect(() => {
+    if (step.name === "done" || step.name === "failed") buttons.current.querySelector("button:enabled").focus();
+  }, [step.name]);
   const run = async () => {
     set({ ...step, name: "working" });
     try {
@@ -324,7 +334,7 @@ function OneAction({ action }) {
     pollAgain();
   };
   const busy = step.name === "planning" || step.name === "working";
-  return html`<${Dialog} label=${action.title} opener=${action.opener} onClose=${() => step.name !== "working" && close()}>
+  return html`<${Dialog} label=${action.title} opener=${action.opener} onClose=${() => step.name !== "working" && close()} onGone=${close}>
     <h2>${action.title}</h2>
     <div class="dialog-text">
       ${step.name !== "done" && action.text}
@@ -333,7 +343,7 @@ function OneAction({ action }) {
       ${step.name === "failed" && html`<${Failure} problem=${step.problem} />`}
       ${busy && html`<p class="muted"><progress aria-label="Working" /> ${step.progress ?? (step.name === "planning" ? "Dry run …" : "Working …")}</p>`}
     </div>
-    <div class="buttons">
+    <div class="buttons" ref=${buttons}>
       ${step.name === "done"
         ? html`<button type="button" autofocus onClick=${close}>Close</button>`
         : html`<button type="button" autofocus disabled=${step.name === "working"} onClick=${close}>Cancel</button>

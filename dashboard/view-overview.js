@@ -33,7 +33,7 @@ export function Overview() {
   const { data } = poll;
   return html`
     <${Heading} title="Overview">
-      ${data?.summary && html`<span class="muted">Figures of <${Time} at=${data.summary.updated_at} /></span>`}
+      ${data?.summary && html`<span class="muted">${data.summary.updated_at ? html`Figures of <${Time} at=${data.summary.updated_at} />` : "The figures are not counted yet."}</span>`}
     <//>
     <${Polled} poll=${poll}>
       ${data && html`<${Tiles} data=${data} />`}

@@ -312,7 +312,7 @@ def ledger() -> list[JSON]:
             "latency": 1.2 + number / 10,
             "reason": None,
         }
-        for number, item in enumerate(transfers()[6:])
+        for number, item in enumerate(transfers()[6:24])
     ]
 
 

@@ -27,7 +27,7 @@ WIDTHS = {1280: 900, 360: 760}
 SCHEMES = ("light", "dark")
 # In the documentation: all views in one form, and the overview in every form.
 QUALITIES = (60, 40, 25)
-LARGEST = 60 * 1024
+LARGEST = 60_000
 
 
 def shown_in_docs(view: str, width: int, scheme: str) -> bool:

@@ -1,5 +1,6 @@
 """Every action asks first, says what it will do, does exactly that, and says what came of it."""
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -200,7 +201,8 @@ async def test_an_action_asks_acts_and_reports(tab: Tab, stub: Stub, name: str) 
     await dialog.get_by_role("button", name=action.confirm, exact=True).click()
     await expect(dialog).to_contain_text(action.result)
     await expect(tab.page.locator(".announcement")).to_have_text(action.result)
-    await dialog.get_by_role("button", name="Close").click()
+    await expect(dialog.get_by_role("button", name="Close")).to_be_focused()
+    await tab.page.keyboard.press("Enter")
     await expect(dialog).to_have_count(0)
     assert changes(stub) == 2 * action.planned + action.sent
     # On the button, or where that is gone, on the content.
@@ -257,6 +259,53 @@ async def test_a_failed_dry_run_does_not_lead_to_the_action(tab: Tab, stub: Stub
     dialog = tab.page.get_by_role("dialog")
     await expect(dialog).to_contain_text("storage is busy")
     await expect(dialog.get_by_role("button", name="Try again")).to_be_disabled()
+
+
+@pytest.mark.parametrize("state", ["failed", "cancelled"])
+async def test_a_dry_run_without_an_end_does_not_lead_to_the_action(tab: Tab, stub: Stub, state: str) -> None:
+    async def fail(request: web.Request, call: str) -> web.Response | None:
+        if not call.startswith("GET discards/"):
+            return None
+        return web.json_response(data.job("discard", 1, state, detail="reports: 403") | {"id": request.path})
+
+    stub.script = fail
+    await tab.open("dead-letters")
+    await tab.page.get_by_role("button", name="Discard group … malformed").click()
+    dialog = tab.page.get_by_role("dialog")
+    await expect(dialog).to_contain_text(f"The dry run is {state}")
+    await expect(dialog).to_contain_text("reports: 403")
+    await expect(dialog.get_by_role("button", name="Try again")).to_be_disabled()
+    assert [asked.body.get("dry_run") for asked in stub.asks("POST")] == [True]
+
+
+async def test_a_dialog_that_the_browser_closes_can_be_opened_again(tab: Tab, stub: Stub) -> None:
+    """Some browsers close it at the second press of Escape, whatever the page says. The action goes on."""
+    release = asyncio.Event()
+
+    async def hold(_request: web.Request, call: str) -> None:
+        if call.startswith("POST"):
+            await release.wait()
+
+    stub.script = hold
+    await tab.open(f"dead-letters/{DEAD}")
+    button, dialog = tab.page.get_by_role("button", name="Replay …"), tab.page.get_by_role("dialog")
+    await button.click()
+    await dialog.get_by_role("button", name="Replay", exact=True).click()
+    await expect(dialog).to_contain_text("Working …")
+    await tab.page.evaluate("document.querySelector('dialog').close()")
+    await expect(dialog).to_have_count(0)
+    await button.click()
+    await expect(dialog.get_by_role("button", name="Replay", exact=True)).to_be_enabled()
+    release.set()
+    await expect(tab.page.locator(".announcement")).to_have_text("A transfer was started.")
+
+
+async def test_an_id_is_copied(tab: Tab) -> None:
+    await tab.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await tab.open(f"transfers/{DEAD}")
+    await tab.page.get_by_role("button", name="Copy transfer id").click()
+    await expect(tab.page.locator(".announcement")).to_have_text("transfer id copied")
+    assert await tab.page.evaluate("navigator.clipboard.readText()") == DEAD
 
 
 async def test_an_action_works_by_keyboard_alone(tab: Tab, stub: Stub) -> None:

@@ -16,7 +16,7 @@ from tests.dashboard import browser as browsers
 from tests.dashboard import data
 from tests.dashboard.browser import Tab
 from tests.dashboard.conftest import AXE
-from tests.dashboard.pictures import VIEWS
+from tests.dashboard.pictures import DOCS, LARGEST, SCHEMES, VIEWS, WIDTHS, shown_in_docs
 from tests.dashboard.stub import Server, Stub
 
 SHOWN: dict[str, list[str]] = {
@@ -39,7 +39,7 @@ SHOWN: dict[str, list[str]] = {
     "dead-letter": ["target.copy: 403", "version 0.1.0", "Open the transfer"],
     "jobs": ["640 started", "reconcile (dry run)", "4 discarded"],
     "job": ["1,221 blobs to share", "the target has no receipt", "48,211"],
-    "ledger": ["0x8DE300000000000", "1.2 s", "30 lines loaded"],
+    "ledger": ["0x8DE300000000000", "1.2 s", "18 lines loaded"],
     "health": ["All 17 checks passed", "signing for route media", "paused"],
 }
 # What a reader cannot see, or what changes the order of what he sees. A line break may be one of the page's own.
@@ -133,6 +133,15 @@ async def test_no_view_is_wider_than_a_narrow_window(browser: Browser, server: S
         assert box["x"] + box["width"] <= width
 
 
+def test_the_documentation_has_a_small_picture_of_each_view() -> None:
+    forms = [(view, width, scheme) for view in VIEWS for width in WIDTHS for scheme in SCHEMES]
+    names = {f"{view}-{width}-{scheme}.webp" for view, width, scheme in forms if shown_in_docs(view, width, scheme)}
+    assert {path.name for path in DOCS.iterdir()} == names
+    assert [path.name for path in DOCS.iterdir() if path.stat().st_size > LARGEST] == []
+    page = (DOCS.parent / "dashboard.md").read_text()
+    assert [name for name in names if f"(dashboard/{name})" not in page] == []
+
+
 async def test_hostile_names_are_text(tab: Tab, stub: Stub) -> None:
     names = hostile_names()
     assert len(names) == 50
@@ -224,6 +233,33 @@ async def test_an_api_without_figures_says_so(tab: Tab, stub: Stub) -> None:
     await expect(tab.page.locator("main")).to_contain_text("This version of the API has no ledger")
 
 
+async def test_an_idle_deployment(tab: Tab, stub: Stub) -> None:
+    """Nothing was ever counted, shared or failed."""
+    nothing = {"count": 0, "p50": None, "p95": None, "p99": None}
+    idle: data.JSON = {
+        "updated_at": None,
+        "throughput": [],
+        "latency": {"hour": nothing, "day": nothing},
+        "dead_letters": {},
+    }
+    assert stub.summary is not None
+    assert stub.routes is not None
+    stub.summary |= idle | {"queued": {"count": 0, "oldest_at": None}, "egress": None}
+    stub.routes = {"updated_at": None, "routes": [one | idle for one in stub.routes["routes"][3:]]}
+    stub.transfers, stub.letters, stub.ledger = [], [], []
+    stub.jobs = {kind: [] for kind in stub.jobs}
+    expected = {
+        "": "The figures are not counted yet.",
+        "transfers": "No transfer.",
+        "dead-letters": "No open dead letter.",
+        "jobs": "No job yet.",
+        "ledger?route=archive": "No entry on this day.",
+    }
+    for view, shown in expected.items():
+        await tab.open(view)
+        await expect(tab.page.locator("main")).to_contain_text(shown)
+
+
 async def test_health_shows_a_failed_check_first_with_its_fix(tab: Tab, stub: Stub) -> None:
     stub.health = data.health(up=False)
     await tab.open("health")
@@ -305,6 +341,6 @@ async def test_skipping_to_the_content_keeps_the_view(tab: Tab) -> None:
 
 
 async def test_an_unknown_address_shows_the_overview(tab: Tab) -> None:
-    for view in ("nothing", "%", "%E0%A4%A", "transfers/%2e%2e"):
+    for view in ("nothing", "%", "%E0%A4%A", "transfers/%2e%2e", "transfers?route=%E2%80%AE&state=<b>", "ledger?day=x"):
         await tab.open(view)
         await expect(tab.page.locator("main h1")).to_be_visible()
