@@ -14,7 +14,7 @@ help: ## List the targets
 # A stamp file is written last, so an interrupted set-up is repeated.
 .venv/.complete: requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is required; found " + sys.version.split()[0] + ". Fix: make PYTHON=python3.11 ...")'
-	@echo "Setting up Python packages in .venv (once; downloads about 65 MB) ..."
+	@echo "Setting up Python packages in .venv (once; downloads about 115 MB) ..."
 	@rm -rf .venv && $(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
 	@$(BIN)/pip install --quiet --require-hashes --requirement requirements-dev.txt

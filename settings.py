@@ -32,6 +32,7 @@ VARIABLES: dict[str, str] = {
     **_variables(STATE, OWN_ACCOUNTS[STATE]),
     **_variables(EVENTS, OWN_ACCOUNTS[EVENTS]),
     "SHARING_CLIENT_ID": "The client ID of the app registration that writes to targets in other tenants ([partners.md](partners.md)). Required if a route names a tenant.",
+    "READ_ONLY": "`true`: the API refuses every call that changes something, with 403. Events, schedules and timers go on. Default: `false`.",
     "WINDOW_SECONDS": "The protocol's window: for how many seconds after a read the app may act on it, 0.5 to 60. The request timeout is 4 times and the settle time 6 times as long. Default: 15.",
     "SIZE_UNIT_BYTES": "The unit of the engines' sizes: sync copies up to 256 units, one activity stages up to 2,048, a block has 32 or more. 1 to 1048576. Smaller than the default, 1048576, is for tests with small blobs.",
 }
@@ -73,6 +74,7 @@ class Settings:
     sharing_client_id: str | None = None
     times: Times = field(default_factory=Times)
     sizes: Sizes = field(default_factory=Sizes)
+    read_only: bool = False
 
     @property
     def key(self) -> str | None:
@@ -95,7 +97,7 @@ def from_env(environment: Mapping[str, str]) -> Settings:
     sharing_client_id = _sharing_client_id(environment, routes, client_id)
     times = Times(_number(environment, "WINDOW_SECONDS", Times().window, (0.5, 60)))
     sizes = Sizes(round(_number(environment, "SIZE_UNIT_BYTES", MIB, (1, MIB))))
-    return Settings(routes, state, events, client_id, sharing_client_id, times, sizes)
+    return Settings(routes, state, events, client_id, sharing_client_id, times, sizes, _read_only(environment))
 
 
 def _routes(text: str | None) -> tuple[Route, ...]:
@@ -109,6 +111,13 @@ def _routes(text: str | None) -> tuple[Route, ...]:
 
 def _without_secrets(text: str) -> str:
     return text_without_secrets(SECRET.sub(r"\1\2...", text))
+
+
+def _read_only(environment: Mapping[str, str]) -> bool:
+    text = environment.get("READ_ONLY", "false")
+    if text not in {"true", "false"}:
+        raise InvalidSetting("READ_ONLY", text, "neither true nor false", "Set it to `true`, or omit it.")
+    return text == "true"
 
 
 def _number(environment: Mapping[str, str], variable: str, default: float, limits: tuple[float, float]) -> float:

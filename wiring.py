@@ -68,6 +68,7 @@ class Wiring:
             sizes=settings.sizes,
             app_version=APP_VERSION,
             started_at=self._started_at,
+            read_only=settings.read_only,
         )
 
     @cached_property

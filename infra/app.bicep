@@ -22,7 +22,7 @@ param insightsConnection string
 @description('The value of the setting ROUTES.')
 param routes string
 
-@description('More settings: for the scheduler, and for targets in other tenants.')
+@description('More settings: for the scheduler, for targets in other tenants, and for an API that only reads.')
 param more object
 
 param memory int

@@ -36,6 +36,9 @@ param testerAccess bool = true
 @description('The client id of the app registration that writes to targets in other tenants. See docs/partners.md.')
 param sharingClientId string = ''
 
+@description('The API refuses every call that changes something. Events, schedules and timers go on.')
+param readOnly bool = false
+
 @description('Copy index tags. This requires Storage Blob Data Owner for the app at both ends.')
 param carryTags bool = false
 
@@ -397,6 +400,7 @@ module app 'app.bicep' = {
           }
         : {})
       ...(hasPartners ? { SHARING_CLIENT_ID: sharingClientId } : {})
+      ...(readOnly ? { READ_ONLY: 'true' } : {})
     }
     memory: instanceMemory
     maximumInstances: maximumInstances

@@ -21,6 +21,7 @@ param privateEndpoints = bool(readEnvironmentVariable('PRIVATE_ENDPOINTS', 'fals
 param clientIp = readEnvironmentVariable('CLIENT_IP', '')
 param testerAccess = bool(readEnvironmentVariable('TESTER_ACCESS', 'true'))
 param sharingClientId = readEnvironmentVariable('SHARING_CLIENT_ID', '')
+param readOnly = bool(readEnvironmentVariable('READ_ONLY', 'false'))
 param carryTags = bool(readEnvironmentVariable('CARRY_TAGS', 'false'))
 param durableBackend = readEnvironmentVariable('DURABLE_BACKEND', 'storage')
 param schedulerSku = readEnvironmentVariable('SCHEDULER_SKU', 'Consumption')

@@ -22,6 +22,13 @@ class Invalid(Problem):
     title = "Invalid request"
 
 
+class Forbidden(Problem):
+    """The app's settings do not allow the request."""
+
+    status = 403
+    title = "Not allowed"
+
+
 class NotFound(Problem):
     """The requested transfer, job, dead letter, route or blob does not exist."""
 

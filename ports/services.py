@@ -41,6 +41,8 @@ class Ports:
     sizes: Sizes = SIZES
     # When this process started. An earlier process may have worked on the transfers that were accepted before.
     started_at: datetime = BEGINNING_OF_TIME
+    # Whether the API refuses every call that changes something.
+    read_only: bool = False
 
     def route(self, name: str) -> Route | None:
         """Return the configured route of this name; None if there is none."""

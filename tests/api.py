@@ -17,4 +17,6 @@ API = {
     *[("DELETE", f"{jobs}/{{id}}", "FUNCTION") for jobs in JOBS],
     ("GET", "health", "ANONYMOUS"),
     ("GET", "health/deep", "FUNCTION"),
+    ("GET", "dashboard", "ANONYMOUS"),
+    ("GET", "dashboard/{file}", "ANONYMOUS"),
 }

@@ -32,6 +32,7 @@ LONGEST = (
     "e2e/test_versus.py",
     "unit/orchestrators/test_lanes.py",
     "protocol/test_simpler_rules.py",
+    "dashboard/test_views.py",
 )
 MISSING = "the Bicep CLI is not on PATH. Fix: az bicep install, or see https://aka.ms/bicep-install"
 

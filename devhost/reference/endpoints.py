@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from dashboard import MEDIA_TYPES
 from devhost.reference.examples import EXAMPLES
 from devhost.reference.schemas import JSON
 from operations.transfers.query import SEARCH_PAGE, SEARCH_PAGES
@@ -35,7 +36,8 @@ def schema(name: str) -> JSON:
 class Operation:
     """The description of one endpoint.
 
-    `answers` are specific to it. `fails` are the statuses of shared answers; 401, 500 and 503 are added to all endpoints.
+    `answers` are specific to it. `fails` are the statuses of shared answers. 500 and 503 are added unless it is `static`, 401 if
+    it needs a key, and 403 if it changes something.
     """
 
     tag: str
@@ -45,6 +47,7 @@ class Operation:
     parameters: tuple[str, ...] = ()
     body: JSON | None = None
     fails: tuple[int, ...] = (400, 404)
+    static: bool = False
 
 
 def answer(description: str, name: str, example: JSON | None = None, headers: JSON | None = None) -> JSON:
@@ -290,4 +293,30 @@ OPERATIONS["diagnose"] = Operation(
     "small blob to such a name, looks for the event of the newest blob, and sends an event `BlobDataSharing.Probe` to each "
     "recipient. No route shares these blobs.",
     fails=(400,),
+)
+
+
+def _file(*media: str) -> JSON:
+    content = {each: {"schema": {"type": "string"}} for each in media}
+    return {"description": "The file, with an ETag.", "content": content}
+
+
+UNCHANGED = {"description": "The file is still the one that `If-None-Match` names."}
+MOVED = {"description": "The URL had a slash at its end.", "headers": {"Location": ref("headers", "DashboardLocation")}}
+OPERATIONS["dashboard"] = Operation(
+    "dashboard",
+    "A page for the browser that shows transfers, dead letters, jobs and health, and calls this API",
+    {200: _file("text/html"), 304: UNCHANGED, 308: MOVED},
+    "The page holds no data. Query parameters are ignored.",
+    fails=(),
+    static=True,
+)
+OPERATIONS["dashboard_file"] = Operation(
+    "dashboard",
+    "A file of the dashboard",
+    {200: _file(*dict.fromkeys(MEDIA_TYPES.values())), 304: UNCHANGED},
+    "Query parameters are ignored.",
+    ("file",),
+    fails=(404,),
+    static=True,
 )

@@ -183,6 +183,7 @@ EXAMPLES: dict[str, JSON] = {
             {"name": "target of route partner", "ok": True, "detail": "", "fix": ""},
         ],
         "version": "0.1.0",
+        "read_only": False,
     },
     "Unhealthy": {
         "up": False,
@@ -196,5 +197,6 @@ EXAMPLES: dict[str, JSON] = {
             },
         ],
         "version": "0.1.0",
+        "read_only": False,
     },
 }

@@ -434,6 +434,7 @@ class Health(TypedDict):
     up: bool
     checks: Annotated[list[Check], Has(minItems=2)]
     version: Annotated[SomeText, "The version of the app."]
+    read_only: Annotated[bool, "Whether the API refuses every call that changes something."]
 
 
 # Rules about combinations of fields.

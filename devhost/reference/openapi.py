@@ -27,10 +27,10 @@ INFO = {
     "title": "Blob Data Sharing",
     "version": APP_VERSION,
     "license": {"name": "MIT", "identifier": "MIT"},
-    "summary": "Transfers, dead letters, jobs and health.",
-    "description": "Errors are `application/problem+json` (RFC 9457) with a `fix`. Except on health, a query parameter that is "
+    "summary": "Transfers, dead letters, jobs, health and the dashboard.",
+    "description": "Errors are `application/problem+json` (RFC 9457) with a `fix`. Except on health and the dashboard, a query parameter that is "
     "unknown, empty (except `continuation`) or given twice is a 400. A body is JSON in UTF-8 of at most "
-    f"{MAX_BODY // 1024} KiB. A `Location` is relative to the request. Answers must not be cached.",
+    f"{MAX_BODY // 1024} KiB. A `Location` is relative to the request. Answers must not be cached, except the dashboard.",
 }
 SERVERS = [
     {"url": "http://127.0.0.1:7071", "description": "The local stack"},
@@ -47,7 +47,7 @@ KEY = {
     "description": "The function key; a local stack requires none.",
 }
 # The shared answers, by status.
-SHARED = {400: "Invalid", 401: "Unauthorized", 404: "NotFound", 500: "Unforeseen", 503: "Unavailable"}
+SHARED = {400: "Invalid", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 500: "Unforeseen", 503: "Unavailable"}
 UNTIL_MATCH = f"A call reads up to {MAX_PAGES} pages until it finds a match."
 # Query parameters: component, type and description. ALIASES has the names in the URL that differ from the component.
 QUERY: dict[str, tuple[Any, str]] = {
@@ -87,6 +87,7 @@ ALIASES = {"letterName": "name", "reportContinuation": "continuation"}
 # Problems: schema, class in the code, description, and additional fields.
 PROBLEMS: dict[str, tuple[type[problems.Problem], str, dict[str, Any]]] = {
     "Invalid": (problems.Invalid, "Invalid request.", {}),
+    "Forbidden": (problems.Forbidden, "The setting READ_ONLY is `true`.", {}),
     "NotFound": (problems.NotFound, "Not found.", {}),
     "CancelConflict": (
         problems.Conflict,
@@ -192,7 +193,9 @@ def statuses(endpoint: Endpoint) -> dict[str, JSON]:
     """Return the answers of an endpoint by status: its own, and the shared ones."""
     operation = OPERATIONS[endpoint.name]
     keyed = endpoint.level is not func.AuthLevel.ANONYMOUS
-    shared = [*operation.fails, *([401] if keyed else []), 500, 503]
+    changes = [403] if endpoint.method != "GET" else []
+    unforeseen = [] if operation.static else [500, 503]
+    shared = [*operation.fails, *([401] if keyed else []), *changes, *unforeseen]
     responses = {status: ref("responses", SHARED[status]) for status in shared} | operation.answers
     return {str(status): responses[status] for status in sorted(responses)}
 
@@ -218,6 +221,8 @@ def _parameters(schemas: Schemas) -> JSON:
     paths = {name: schemas.of(hint) for name, hint in ids.items()}
     paths |= {f"{kind}Id": _job_id(schemas, kind) for kind in JobKind}
     found = {name: {"name": "id", "in": "path", "required": True, "schema": made} for name, made in paths.items()}
+    file = {"type": "string", "description": "The file's name.", "pattern": "^[a-z0-9.-]+$"}
+    found["file"] = {"name": "file", "in": "path", "required": True, "schema": file}
     for name, (hint, text) in QUERY.items():
         found[name] = {
             "name": ALIASES.get(name, name),
@@ -284,6 +289,11 @@ def _headers() -> JSON:
             "required": False,
             "schema": seconds,
         },
+        "DashboardLocation": {
+            "description": "The page.",
+            "required": True,
+            "schema": {"type": "string", "const": "../dashboard"},
+        },
         "Location": _location("The first of the transfers.", f"transfers/{TRANSFER_ID_PATTERN.pattern}"),
     }
     return found | {
@@ -310,6 +320,7 @@ RESPONSES: dict[str, JSON] = {
         "description": "The key is missing or wrong. The Functions host answers instead of the app, without a problem body. "
         "A local stack requires no key."
     },
+    "Forbidden": response("The app is set to READ_ONLY.", schema("Forbidden")),
     "NotFound": response("Not found.", schema("NotFound")),
     "Unforeseen": response("An unexpected error.", schema("Unforeseen")),
     "Unavailable": response(

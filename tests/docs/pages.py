@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 MACHINE_PATH = re.compile(r"/(?:work|home|tmp|root|Users)\b|stored locally at|/var/folders")
-FOLDERS = ("triggers", "orchestrators", "activities", "adapters", "operations", "ports", "rules")
+FOLDERS = ("dashboard", "triggers", "orchestrators", "activities", "adapters", "operations", "ports", "rules")
 
 
 def page(name: str) -> str:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
 
+import dashboard
 from activities.jobs import ACTIVITIES, run
 from adapters.translation import INSTANCES_FIND, error_for_answer
 from operations.transfers.accept import refuse
@@ -47,7 +48,7 @@ def add(operation: str, status: int, scenario: Callable[..., Awaitable[Answer]],
 def unknown(operation: str) -> str | None:
     """An id that does not exist, if the path of the endpoint has one."""
     route = next(endpoint.route for endpoint in ENDPOINTS if endpoint.name == operation)
-    if "{id}" not in route:
+    if "{" not in route:
         return None
     return next((f"{kind}-{'0' * 24}" for kind in JobKind if route.startswith(f"{JOB_PATHS[kind]}/")), UNKNOWN)
 
@@ -66,13 +67,21 @@ async def _call_unknown(_world: World, api: Api, operation: str, **query: str) -
     return await api.call(operation, unknown(operation), _body(operation), **query)
 
 
+async def _read_only(world: World, api: Api, operation: str) -> Answer:
+    world.ports = replace(world.ports, read_only=True)
+    return await api.call(operation, unknown(operation), _body(operation))
+
+
 for endpoint in ENDPOINTS:
-    for code in (500, 503):
+    static = endpoint.route.startswith("dashboard")
+    for code in () if static else (500, 503):
         add(endpoint.name, code, _fails, expected=code == 503)
-    if endpoint.name != "health":
+    if endpoint.name != "health" and not static:
         add(endpoint.name, 400, _call_unknown, verbose="1")
     if unknown(endpoint.name) or endpoint.name == "share_now":
         add(endpoint.name, 404, _call_unknown)
+    if endpoint.method != "GET":
+        add(endpoint.name, 403, _read_only)
 
 
 async def _call(world: World, api: Api, operation: str, sent: bytes = b"", **query: str) -> Answer:
@@ -81,6 +90,20 @@ async def _call(world: World, api: Api, operation: str, sent: bytes = b"", **que
     return await api.call(operation, None, sent, **query)
 
 
+async def _file(
+    _world: World, api: Api, operation: str, name: str | None = None, slash: str = "", *, known: bool = False
+) -> Answer:
+    """A file of the dashboard, or 304 if the caller knows it."""
+    etag = dashboard.files()[name or dashboard.PAGE].etag
+    return await api.call(operation, name, b"", slash, {"if-none-match": etag} if known else {})
+
+
+add("dashboard", 200, _file)
+add("dashboard", 304, _file, known=True)
+add("dashboard", 308, _file, slash="/")
+for file in dashboard.files():
+    add("dashboard_file", 200, _file, name=file)
+add("dashboard_file", 304, _file, name="style.css", known=True)
 add("health", 200, _call)
 add("diagnose", 200, _call)
 add("list_transfers", 200, _call)

@@ -46,6 +46,8 @@ ACCEPTED: dict[str, list[Any]] = {
     "dry_run": [None, True, False],
     "max_per_second": [None, 1, model.MAX_RATE],
 }
+# The endpoints that ignore query parameters, and their answers to an unknown id.
+IGNORING = {"health": 200, "dashboard": 200, "dashboard_file": 404}
 REFUSED: dict[str, list[Any]] = {
     "route": ["", "a route", 5, ["default"]],
     "reason": ["unknown", "", 1],
@@ -80,7 +82,8 @@ def component_errors(name: str, value: Any) -> list[str]:
 def answer_errors(operation: str, answer: Answer) -> list[str]:
     """Why the answer is not as described: body, media type or headers."""
     described = resolved(OPERATIONS[operation][1]["responses"][str(answer.status)])
-    found = schema_errors(described["content"][answer.mimetype]["schema"], answer.body)
+    content = described.get("content", {answer.mimetype: {"schema": {"const": ""}}})[answer.mimetype]["schema"]
+    found = schema_errors(content, answer.body if "json" in answer.mimetype else answer.text)
     headers = described.get("headers", {})
     for name, reference in headers.items():
         header, text = resolved(reference), answer.headers.get(name)
@@ -133,8 +136,8 @@ async def test_parameters_are_those_of_the_app(name: str) -> None:
     described = [resolved(parameter) for parameter in operation.get("parameters", [])]
     assert [one["name"] for one in described if one["in"] == "path"] == re.findall(r"\{(\w+)\}", path)
     answer = await Api(World()).call(name, UNKNOWN, **{"no-such": "1"})
-    if name == "health":
-        assert (answer.status, described) == (200, [])
+    if name in IGNORING:
+        assert (answer.status, [one for one in described if one["in"] == "query"]) == (IGNORING[name], [])
         return
     known = re.fullmatch(r"(?:Use only: (.*)|This call accepts no query parameters)\.", answer.body["fix"])
     assert known

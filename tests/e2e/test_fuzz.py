@@ -30,8 +30,9 @@ OPERATIONS: dict[str, set[int]] = {
     for method, operation in methods.items()
     if method != "head"
 }
-# Answers that this stack never gives: it requires no key, nothing fails, and no transfer is ending during a share.
-NEVER = {(name, code) for name in OPERATIONS for code in (401, 500, 503)} | {("share_now", 409)}
+# Answers that this stack never gives: it requires no key, allows changes, nothing fails, no transfer is ending during a share,
+# and no request names an ETag or ends with a slash.
+NEVER = {(name, code) for name in OPERATIONS for code in (304, 308, 401, 403, 500, 503)} | {("share_now", 409)}
 DEAD_LETTERS = 60 if LONG else 12
 DISCARDS = "/api/discards"
 EXAMPLES = 300 if LONG else 5
@@ -63,7 +64,7 @@ def with_examples() -> dict[str, Any]:
         examples = {f"known {number}": {"value": identity} for number, identity in enumerate(ids)}
         extended["components"]["parameters"][parameter]["examples"] = examples
     extended["components"]["schemas"]["ShareRequest"]["examples"] = [{"route": "default", "name": "one.txt"}]
-    for parameter, value in (("route", "default"), ("name", "one.txt"), ("letterName", "0")):
+    for parameter, value in (("route", "default"), ("name", "one.txt"), ("letterName", "0"), ("file", "app.js")):
         extended["components"]["parameters"][parameter]["example"] = value
     for methods in extended["paths"].values():
         methods.pop("head", None)  # test_api.py tests HEAD

@@ -51,8 +51,12 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyedStack]:
         yield KeyedStack(running)
 
 
-def test_only_health_requires_no_key() -> None:
-    assert [call.route for call in ENDPOINTS if call.level.name != "FUNCTION"] == ["health"]
+def test_only_health_and_the_dashboard_require_no_key() -> None:
+    assert [call.route for call in ENDPOINTS if call.level.name != "FUNCTION"] == [
+        "health",
+        "dashboard",
+        "dashboard/{file}",
+    ]
 
 
 @pytest.mark.parametrize(("method", "path", "level"), CALLS)
@@ -68,7 +72,7 @@ def test_only_the_function_key_opens_a_call(
         assert bool(refused.body) is anonymous
     admitted = keyed.call(method, path, keyed.keys["function"], in_url=in_url)
     assert admitted.status in {200, 202, 400, 404, 503}
-    assert admitted.headers["Content-Type"].startswith(("application/json", "application/problem+json"))
+    assert admitted.headers["Content-Type"].startswith(("application/json", "application/problem+json", "text/html"))
 
 
 @pytest.mark.parametrize(("method", "path", "key"), HOST_CALLS)

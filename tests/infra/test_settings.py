@@ -15,6 +15,7 @@ NOT_SET = {
     "EVENTS": "only for the emulator",
     "EVENTS__accountName": "the endpoints are set, which are known to work for a trigger",
     "SHARING_CLIENT_ID": "only for a target in another tenant",
+    "READ_ONLY": "only for an API that only reads",
     "WINDOW_SECONDS": "the default is right on Azure",
     "SIZE_UNIT_BYTES": "the default is right on Azure",
 }

@@ -10,13 +10,15 @@ from zipfile import ZipFile
 
 import pytest
 
+from dashboard import FOLDER, MEDIA_TYPES
 from devhost.stack import ROOT
 from tests.package.azd import IGNORE, make_zip
 from tests.package.conftest import JUNK, SECRET
 
 MODULES = {"function_app.py", "wiring.py", "settings.py"}
-PACKAGES = {"activities", "adapters", "operations", "orchestrators", "ports", "rules", "triggers"}
+PACKAGES = {"activities", "adapters", "dashboard", "operations", "orchestrators", "ports", "rules", "triggers"}
 DATA = {"host.json", "requirements.txt"}
+SERVED = {f"dashboard/*{suffix}" for suffix in MEDIA_TYPES}
 
 
 def names(package: Path) -> set[str]:
@@ -29,7 +31,8 @@ def names(package: Path) -> set[str]:
 def test_the_zip_contains_exactly_the_app(package: Path) -> None:
     assert {name.partition("/")[0] for name in names(package)} == MODULES | PACKAGES | DATA
     modules = {path.relative_to(ROOT).as_posix() for one in PACKAGES for path in (ROOT / one).rglob("*.py")}
-    assert names(package) == modules | MODULES | DATA
+    served = {path.relative_to(ROOT).as_posix() for path in FOLDER.iterdir() if path.suffix in MEDIA_TYPES}
+    assert names(package) == modules | MODULES | DATA | served
 
 
 def test_no_package_is_missing() -> None:
@@ -135,5 +138,6 @@ def test_the_file_excludes_everything_and_lists_plain_names() -> None:
     expected = ["*", *(f"!/{name}" for name in MODULES | DATA)]
     folders = {path.parent.relative_to(ROOT).as_posix() for one in PACKAGES for path in (ROOT / one).rglob("*.py")}
     expected += [line for folder in folders for line in (f"!/{folder}", f"!/{folder}/*.py")]
+    expected += [f"!/{pattern}" for pattern in SERVED]
     assert lines[0] == "*"
     assert sorted(lines) == sorted(expected)

@@ -144,6 +144,8 @@ def test_a_connection_string_outside_loopback_stops_the_start_and_its_key_is_not
         (on_azure(SIZE_UNIT_BYTES="many"), "SIZE_UNIT_BYTES", "is 'many'", "from 1 to 1048576"),
         (on_azure(SIZE_UNIT_BYTES="0"), "SIZE_UNIT_BYTES", "is '0'", "from 1 to 1048576"),
         (on_azure(SIZE_UNIT_BYTES="2097152"), "SIZE_UNIT_BYTES", "is '2097152'", "default of 1048576"),
+        (on_azure(READ_ONLY="True"), "READ_ONLY", "is 'True'", "`true`"),
+        (on_azure(READ_ONLY=""), "READ_ONLY", "is ''", "`true`"),
         (on_azure(WINDOW_SECONDS="soon"), "WINDOW_SECONDS", "is 'soon'", "from 0.5 to 60"),
         (on_azure(WINDOW_SECONDS=""), "WINDOW_SECONDS", "is ''", "from 0.5 to 60"),
         (on_azure(WINDOW_SECONDS="0"), "WINDOW_SECONDS", "is '0'", "from 0.5 to 60"),
@@ -346,3 +348,8 @@ def test_the_app_registration_is_a_guid_and_unused_without_another_tenant() -> N
         message = start_error(environment)
         assert message.startswith("The setting SHARING_CLIENT_ID is 'contoso': not a GUID. Fix: ")
     assert from_env(on_azure(SHARING_CLIENT_ID=REGISTRATION)).sharing_client_id is None
+
+
+def test_the_api_changes_things_unless_it_is_read_only() -> None:
+    for environment, expected in (({}, False), ({"READ_ONLY": "false"}, False), ({"READ_ONLY": "true"}, True)):
+        assert from_env(on_azure(**environment)).read_only is expected

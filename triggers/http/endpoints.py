@@ -12,7 +12,7 @@ from operations.dead_letters import query as dead_letters
 from operations.dead_letters.discard import discard
 from operations.dead_letters.replay import replay
 from operations.jobs import manage
-from operations.problems import Invalid, NotFound
+from operations.problems import Forbidden, Invalid, NotFound
 from operations.transfers import query as transfers
 from operations.transfers.cancel import cancel
 from operations.transfers.notify import notify_again
@@ -25,6 +25,7 @@ from rules.dead_letters import records
 from rules.jobs.model import JobKind
 from triggers.http import bodies, requests
 from triggers.http.answers import accepted, error_answer, json_answer, relative_url
+from triggers.http.page import file_answer, page_answer
 
 # The path of each kind of job.
 JOB_PATHS = {JobKind.REPLAY: "replays", JobKind.DISCARD: "discards", JobKind.RECONCILE: "reconciles"}
@@ -194,14 +195,26 @@ async def get_health(call: Call) -> func.HttpResponse:
     if call.req.params.get("deep") == "1":
         return json_answer({}, 307, {"Location": call.url("health/deep")})
     health = await call.health.check(call.ports)
-    return json_answer({**health, "version": call.ports.app_version}, 200 if health["up"] else 503)
+    about = {"version": call.ports.app_version, "read_only": call.ports.read_only}
+    return json_answer({**health, **about}, 200 if health["up"] else 503)
+
+
+async def get_dashboard(call: Call) -> func.HttpResponse:
+    """Return the page of the dashboard."""
+    return page_answer(call.req)
+
+
+async def get_dashboard_file(call: Call) -> func.HttpResponse:
+    """Return a file of the dashboard."""
+    return file_answer(call.req, call.req.route_params.get("file", ""))
 
 
 async def diagnose(call: Call) -> func.HttpResponse:
     """Return the result of the doctor's trials."""
     requests.read_query(call.req)
     found = await call.doctor.diagnose(call.ports, call.instances)
-    return json_answer({**found, "version": call.ports.app_version}, 200 if found["up"] else 503)
+    about = {"version": call.ports.app_version, "read_only": call.ports.read_only}
+    return json_answer({**found, **about}, 200 if found["up"] else 503)
 
 
 ENDPOINTS = (
@@ -219,6 +232,8 @@ ENDPOINTS = (
     *_job_endpoints(JobKind.RECONCILE),
     Endpoint("health", "GET", "health", get_health, ANONYMOUS),
     Endpoint("diagnose", "GET", "health/deep", diagnose),
+    Endpoint("dashboard", "GET", "dashboard", get_dashboard, ANONYMOUS),
+    Endpoint("dashboard_file", "GET", "dashboard/{file}", get_dashboard_file, ANONYMOUS),
 )
 
 
@@ -231,10 +246,16 @@ def register(app: df.DFApp, services: Services) -> None:
         app.function_name(endpoint.name)(function)
 
 
+def _check_allowed(endpoint: Endpoint, ports: Ports) -> None:
+    if ports.read_only and endpoint.method != "GET":
+        raise Forbidden("the app is set to READ_ONLY", "Remove the setting READ_ONLY, then send the request again.")
+
+
 def _function(endpoint: Endpoint, services: Services, health: Health, doctor: Doctor) -> Any:
     async def function(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
         try:
             call = Call(req, endpoint.route, services.ports, services.instances(client), health, doctor)
+            _check_allowed(endpoint, call.ports)
             return await endpoint.handle(call)
         except Exception as error:  # noqa: BLE001  # a function that raises answers 500 with an empty body
             return error_answer(error)

@@ -1,6 +1,7 @@
 """The registered triggers of an app, called as the worker calls them, with in-memory fakes behind them."""
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,16 +58,24 @@ class Api:
         self.functions = {function.get_function_name(): function for function in app.get_functions()}
 
     async def call(
-        self, function: str, path_id: str | None = None, sent: bytes = b"", slash: str = "", /, **query: str
+        self,
+        function: str,
+        path_id: str | None = None,
+        sent: bytes = b"",
+        slash: str = "",
+        headers: dict[str, str] | None = None,
+        /,
+        **query: str,
     ) -> Answer:
         """Call an HTTP function. `slash` is appended to its path. Like the host, it adds the key to the parameters."""
-        path = ROUTES[function].replace("{id}", path_id or "")
+        (parameter,) = re.findall(r"{(\w+)}", ROUTES[function]) or ["id"]
+        path = ROUTES[function].replace(f"{{{parameter}}}", path_id or "")
         request = func.HttpRequest(
             method="GET",
             url=f"http://localhost:7071/api/{path}{slash}?code={KEY}",
             params={"code": KEY, **query},
-            route_params={} if path_id is None else {"id": path_id},
-            headers={"x-functions-key": KEY},
+            route_params={} if path_id is None else {parameter: path_id},
+            headers={"x-functions-key": KEY, **(headers or {})},
             body=sent,
         )
         response = await self.run(function, req=request)

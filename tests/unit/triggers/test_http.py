@@ -28,7 +28,7 @@ from tests.unit.job_runs import run_to_end
 from tests.unit.samples import NAME, NOW
 from tests.unit.triggers.api import KEY, ROUTES, UNKNOWN, Answer, Api, dead
 from tests.unit.world import World
-from triggers.http.endpoints import JOB_PATHS
+from triggers.http.endpoints import ENDPOINTS, JOB_PATHS
 
 ASK = {work: f"start_{work}" for work in JobKind}
 
@@ -525,3 +525,19 @@ async def test_a_transfer_whose_route_was_removed_is_still_listed(world: World, 
     world.put_instance(transfer, "Running")
     world.ports = replace(world.ports, routes=())
     assert [item["id"] for item in (await api.call("list_transfers", route="default")).body["items"]] == [transfer.id]
+
+
+class TestReadOnly:
+    """With READ_ONLY, every call that changes something is refused without a request; the others work."""
+
+    @pytest.mark.parametrize("name", [endpoint.name for endpoint in ENDPOINTS if endpoint.method != "GET"])
+    async def test_a_change_is_refused(self, world: World, api: Api, name: str) -> None:
+        world.ports = replace(world.ports, read_only=True)
+        assert is_problem(await api.call(name, UNKNOWN, b"{}"), 403)
+        assert world.requests == []
+
+    async def test_reading_works_and_health_says_so(self, world: World, api: Api) -> None:
+        assert (await Api(World()).call("health")).body["read_only"] is False
+        world.ports = replace(world.ports, read_only=True)
+        assert (await api.call("health")).body["read_only"] is True
+        assert (await api.call("get_transfer", (await dead(world)).id)).status == 200

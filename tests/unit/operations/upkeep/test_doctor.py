@@ -261,3 +261,9 @@ def test_no_route_shares_a_probe() -> None:
     source = ROUTE.source
     assert not ROUTE.covers(source.account, source.container, f"in/a/{PROBE}1")
     assert ROUTE.covers(source.account, source.container, f"in/{PROBE}/a")
+
+
+async def test_a_read_only_app_writes_and_sends_nothing(world: World) -> None:
+    world.ports = replace(world.ports, read_only=True)
+    assert not await failed(world)
+    assert not [name for name in world.request_names if name in {"target.probe", "target.copy", "recipient.send"}]
