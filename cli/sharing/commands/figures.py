@@ -64,7 +64,7 @@ def _route_fields(route: dict[str, Any]) -> dict[str, object]:
         and f"{objective['percentile']}% within {seconds(objective['within'])}: {100 * objective['share']:.2f}%, "
         f"{'met' if objective['met'] else 'NOT met'}, {100 * objective['budget_left']:.0f}% of the error budget left",
         "budget": budget
-        and f"{size(budget['used'])} of {size(budget['daily_bytes'])} used, until {budget['resets_at']}",
+        and f"{size(budget['used'])} of {size(budget['daily_bytes'])} used, resets at {budget['resets_at']}",
         "egress": egress
         and f"{egress['today']:.2f} {egress['currency']} today, {egress['price_per_gib']} {egress['currency']} a GiB",
     }
@@ -105,7 +105,7 @@ def _health(session: Session, query: dict[str, Any]) -> int:
             session.out.line(("ok" if check["ok"] else "FAILS", 5), (check["name"], 0))
             session.out.fields({"  detail": check["detail"], "  fix": check["fix"]})
         failing = sum(not check["ok"] for check in found["checks"])
-        session.out.say(f"{session.client.url}, version {found['version']}: {failing or 'no'} failing checks")
+        session.out.say(f"{session.client.url}, version {found['version']}: failing checks: {failing}")
     return DONE if found["up"] else FAILED
 
 

@@ -211,5 +211,8 @@ def _cancellable(identity: str) -> str:
 @click.pass_obj
 def notify(session: Session, identity: str) -> int:
     """Repeat the notification of a verified transfer."""
-    accepted(session, session.client.ask("POST", f"{path_of(identity)}/notify"), quiet=False)
+    path = path_of(identity)
+    if not path.startswith("/transfers"):
+        raise click.UsageError("only a transfer has a notification")
+    accepted(session, session.client.ask("POST", f"{path}/notify"), quiet=False)
     return DONE

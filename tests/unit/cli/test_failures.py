@@ -123,6 +123,7 @@ def test_a_name_that_is_not_utf_8(run: Run, server: Server, arguments: tuple[str
         ("watch", "--name", "x"),
         ("share", "default"),
         ("cancel", "message-6c69c15a3740fbd3581a7d8d"),
+        ("notify", "message-6c69c15a3740fbd3581a7d8d"),
         ("replay",),
         ("replay", ID, "--reason", "throttled"),
         ("replay", ID, "--dry-run"),
