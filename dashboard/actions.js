@@ -56,7 +56,7 @@ const discardOne = async (id) => {
 
 export const replayLetter = (letter) => ({
   title: "Replay this dead letter?",
-  text: html`<p>The next attempt starts for ${what(letter)}. Fix the cause first, or it fails again.</p>`,
+  text: html`<p>${letter.reason === "not_notified" ? "The recipient is told again of" : "The next attempt starts for"} ${what(letter)}. Fix the cause first, or it fails again.</p>`,
   confirm: "Replay",
   run: () => replayOne(letter.id),
 });
@@ -156,7 +156,7 @@ export const cancelJob = (kind, job) => ({
 
 export function Estimate({ job, rate }) {
   const { counts } = job;
-  return html`<p><strong>Dry run: ${some(counts.found, "blob")} to share, ${bytes(counts.bytes)}</strong>${" "}
+  return html`<p><strong>Dry run: ${some(counts.found, "blob")} to share, ${bytes(counts.bytes)}${job.egress ? `, egress about ${job.egress.estimate.toFixed(2)} ${job.egress.currency}` : ""}</strong>${" "}
     (${count(counts.missing)} missing, ${count(counts.stale)} stale). At ${count(rate)} per second, starting them takes at least ${Math.ceil(counts.found / rate)} s.${" "}
     Not touched: ${count(counts.match)} equal, ${count(counts.extra)} only at the target, ${count(counts.error)} with an error.
     ${" "}<a href=${link(["jobs", "reconcile", job.id])} onClick=${closeDialog}>Its report</a></p>`;

@@ -3,7 +3,8 @@
 const KEY = "functions-key";
 // The page is at …/api/dashboard, also behind an ingress that changes the prefix.
 const BASE = new URL("./", location.href.split("#")[0].split("?")[0]).href;
-const READ_TIMEOUT = 60_000;
+// A search by name takes up to 20 s; the trials of all routes may take longer.
+const READ_TIMEOUT = 90_000;
 // A cancel waits up to 30 s until the transfer has noticed it.
 const WRITE_TIMEOUT = 90_000;
 

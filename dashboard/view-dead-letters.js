@@ -92,7 +92,7 @@ export function DeadLetter({ parts: [id] }) {
 
 function Record({ letter }) {
   const { transfer } = letter;
-  const subject = { id: letter.id, name: transfer?.source.name };
+  const subject = { id: letter.id, reason: letter.reason, name: transfer?.source.name };
   return html`
     <div class="summary"><${Badge} value=${letter.state} /> ${transfer ? html`<${Name} text=${transfer.source.name} />` : "a message"}</div>
     <${Notice} kind=${letter.state === "open" ? "bad" : "plain"}><strong>${words(letter.reason)}: </strong><${Name} text=${letter.detail} /><div>${letter.hint}</div><//>
@@ -101,7 +101,7 @@ function Record({ letter }) {
       <${ActionButton} label="Discard …" action=${discardLetter(subject)} />
     </div>`}
     <${Facts} rows=${[
-      transfer && ["Transfer", html`<a href=${link(["transfers", letter.id])}>Open the transfer</a>`],
+      transfer && ["Transfer", html`<a href=${link(["transfers", letter.id.replace(/-notice$/, "")])}>Open the transfer</a>`],
       transfer && ["Route", transfer.route],
       transfer && ["Size", bytes(transfer.source.size)],
       transfer && ["Source ETag", html`<code>${visible(transfer.source.etag)}</code>`],

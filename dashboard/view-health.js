@@ -1,31 +1,19 @@
-// Health: each check, and how to fix it.
+// Health: each check, and how to fix it; on request, the trials of the doctor.
 
 import { useState } from "./preact-hooks-11.2.0.js";
 import { get } from "./api.js";
 import { some } from "./format.js";
-import { Badge, Heading, Name, Notice, Polled, Table, asProblem, Failure, html, say } from "./ui.js";
+import { ActionButton, Badge, Heading, Name, Notice, Polled, Table, html } from "./ui.js";
 
 export function Health({ poll }) {
-  const [deep, set] = useState(null);
-  const { data } = poll ?? { data: null };
+  const [trials, set] = useState(null);
   if (!poll) return null;
-  const check = async () => {
-    set({ running: true });
-    try {
-      const answer = await get("health?deep=1", { accept: [503] });
-      set({ answer });
-      say(summary(answer.checks));
-    } catch (error) {
-      set({ problem: asProblem(error) });
-    }
-  };
-  const shown = deep?.answer ?? data;
+  const shown = trials ?? poll.data;
   return html`
     <${Heading} title="Health">
-      <button type="button" disabled=${deep?.running} onClick=${check}>${deep?.running ? "Checking …" : "Check all routes now"}</button>
-      ${deep?.answer && html`<button type="button" onClick=${() => set(null)}>Show the short check</button>`}
+      <${ActionButton} label="Try everything …" action=${diagnose(set)} />
+      ${trials && html`<button type="button" onClick=${() => set(null)}>Show the short check</button>`}
     <//>
-    ${deep?.problem && html`<${Failure} problem=${deep.problem} />`}
     <${Polled} poll=${poll}>
       ${shown && html`<${Notice} kind=${shown.up ? "good" : "bad"}>${summary(shown.checks)}<//>
         <${Table} label="Checks" heads=${["Check", "Result", "Detail", "Fix"]}>
@@ -38,6 +26,19 @@ export function Health({ poll }) {
         <//>`}
     <//>`;
 }
+
+// A GET, but it writes and deletes blobs: it asks like every action.
+const diagnose = (show) => ({
+  title: "Try everything that sharing needs?",
+  text: html`<p>For each route, the app lists the source, writes a small blob to the target and deletes it, lets the service copy a small blob, and sends a
+    trial event to each recipient. No route shares these blobs. It can take a minute.</p>`,
+  confirm: "Try",
+  run: async () => {
+    const answer = await get("health/deep", { accept: [503] });
+    show(answer);
+    return { text: summary(answer.checks) };
+  },
+});
 
 function summary(checks) {
   const failed = checks.filter((check) => !check.ok).length;

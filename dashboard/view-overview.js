@@ -108,7 +108,7 @@ function place(address) {
 function Objective({ objective }) {
   if (!objective) return html`<span class="muted">none</span>`;
   return html`<${Badge} value=${objective.met ? "met" : "missed"} />
-    <div class="muted">${percent(objective.share)} within ${seconds(objective.within)}; aim ${objective.percentile} %, ${percent(objective.budget_left, 0)} of the budget left</div>`;
+    <div class="muted">${percent(objective.share)} within ${seconds(objective.within)}; aim ${objective.percentile} %, ${percent(Math.max(0, objective.budget_left), 0)} of the budget left</div>`;
 }
 
 function Failures({ letters }) {

@@ -85,7 +85,7 @@ function Timeline({ transfer, letter }) {
     if (Number(number) < transfer.attempt) steps.push({ at: attempt.started_at, state: "accepted", text: `attempt ${number}` });
     if (Number(number) < transfer.attempt || !isFinal(transfer)) steps.push({ at: attempt.failed_at, state: "dead_lettered", text: `attempt ${number}: ${words(attempt.reason)}` });
   }
-  if (isFinal(transfer)) steps.push({ at: transfer.updated_at, state: transfer.state, text: transfer.reason ? words(transfer.reason) : "" });
+  if (isFinal(transfer)) steps.push({ at: transfer.verified_at ?? transfer.updated_at, state: transfer.state, text: transfer.reason ? words(transfer.reason) : "" });
   else {
     if (transfer.state !== "accepted") steps.push({ at: transfer.updated_at, state: transfer.state, text: `as of the last look; engine ${transfer.engine ?? "not chosen"}` });
     if (transfer.ending) steps.push({ at: transfer.updated_at, state: transfer.ending, text: "is ending" });

@@ -289,7 +289,7 @@ def summary() -> JSON:
         "latency": {"hour": _latency(581, 1.4, 4.2, 31.0), "day": _latency(5_234, 1.2, 3.8, 24.0)},
         "throughput": _throughput(3),
         "dead_letters": {"target_unwritable": 6, "target_conflict": 2, "malformed": 1},
-        "egress": {"price_per_gib": None, "currency": "USD", "today": 9.96},
+        "egress": {"price_per_gib": 0.02, "currency": "USD", "today": 9.96},
         "queued": {"count": 12, "oldest_at": ago(seconds=3)},
     }
 

@@ -78,7 +78,7 @@ class Stub:
         if found is None:
             return web.Response(status=404)
         status = {"POST": 202, "DELETE": 200}.get(request.method, 200)
-        if path == "health" and not self.health["up"]:
+        if path in {"health", "health/deep"} and not self.health["up"]:
             status = 503
         return self._json(request, found, status)
 
@@ -112,6 +112,8 @@ class Stub:
                 return self._page(query, data.report_lines(), "class", "result")
             case ["ledger"]:
                 return None if self.ledger is None else {**self._page(query, self.ledger), "route": query["route"]}
+            case ["health", "deep"]:
+                return self.health
             case ["health" | "routes" | "summary" as name]:
                 found: JSON | None = getattr(self, name)
                 return found

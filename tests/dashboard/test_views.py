@@ -265,9 +265,14 @@ async def test_health_shows_a_failed_check_first_with_its_fix(tab: Tab, stub: St
     await tab.open("health")
     await expect(tab.page.locator("tbody tr").first).to_contain_text("has Storage Blob Data Contributor on it")
     await expect(tab.page.get_by_role("link", name="Health: unhealthy")).to_be_visible()
-    await tab.page.get_by_role("button", name="Check all routes now").click()
+    await tab.page.get_by_role("button", name="Try everything …").click()
+    await expect(tab.page.get_by_role("dialog")).to_contain_text("writes a small blob to the target")
+    assert stub.asks("GET", "health/deep") == []
+    await tab.page.get_by_role("button", name="Try", exact=True).click()
     await expect(tab.page.locator(".announcement")).to_have_text("1 of 17 checks failed.")
-    assert stub.asks("GET", "health")[-1].query == {"deep": "1"}
+    assert len(stub.asks("GET", "health/deep")) == 1
+    await tab.page.keyboard.press("Enter")
+    await expect(tab.page.get_by_role("button", name="Show the short check")).to_be_visible()
 
 
 async def test_times_are_local_with_utc_on_hover(browser: Browser, server: Server, stub: Stub) -> None:
@@ -283,11 +288,13 @@ async def test_times_are_local_with_utc_on_hover(browser: Browser, server: Serve
 
 async def test_with_read_only_no_action_is_offered(tab: Tab, stub: Stub) -> None:
     stub.health = data.health(read_only=True)
-    for view in VIEWS.values():
+    for view in (*VIEWS.values(), f"transfers/{data.transfer_id(1)}"):
         await tab.open(view)
         await expect(tab.page.locator("header")).to_contain_text("read-only")
         await expect(tab.page.get_by_text("Loading …")).to_have_count(0)
-        offered = tab.page.get_by_role("button", name=re.compile("Replay|Discard|Cancel|Share|Notify|Dry run|Start"))
+        offered = tab.page.get_by_role(
+            "button", name=re.compile("Replay|Discard|Cancel|Share|Notify|Dry run|Start|Try")
+        )
         await expect(offered).to_have_count(0)
 
 
