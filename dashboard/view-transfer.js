@@ -67,7 +67,7 @@ function Body({ transfer, letter, rate }) {
         <h2>Receipt</h2>
         <${Facts} rows=${[
           ["Source ETag", code(transfer.source?.etag, "source ETag")],
-          ["Target ETag", code(transfer.target?.etag, "target ETag")],
+          ["Target ETag", code(transfer.target_etag, "target ETag")],
           ["Source", code(transfer.source?.url, "source URL")],
           ["Target", code(transfer.target?.url, "target URL")],
         ]} />

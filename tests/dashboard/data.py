@@ -45,6 +45,8 @@ def transfer(number: int, name: str, state: str = "verified", route: str = ROUTE
         "reason": reason,
         "detail": "",
         "successor": None,
+        "target_etag": f"0x8DE30{number:010X}" if state == "verified" else None,
+        "verified_at": ago(seconds=age) if state == "verified" else None,
         "updated_at": ago(seconds=age),
         "next_check_at": None if state in FINAL else ago(seconds=age - 10),
         "letter": {"state": "open", "resolved_at": None, "resolved_as": None} if state == "dead_lettered" else None,

@@ -25,6 +25,7 @@ REASONS = (
     "throttled",
     "copy_failed",
     "deadline_exceeded",
+    "not_notified",
     "internal",
 )
 REASON = click.option("--reason", type=click.Choice(REASONS), metavar="REASON", help="Only with this reason.")
