@@ -64,6 +64,7 @@ class Wiring:
             monotonic=time.monotonic,
             times=settings.times,
             sizes=settings.sizes,
+            price=settings.price,
             app_version=APP_VERSION,
             started_at=self._started_at,
         )

@@ -36,6 +36,12 @@ param testerAccess bool = true
 @description('The client id of the app registration that writes to targets in other tenants. See docs/partners.md.')
 param sharingClientId string = ''
 
+@description('What a GiB of egress costs, such as 0.02, to estimate costs. Empty: no estimates. See docs/figures.md.')
+param egressPricePerGib string = ''
+
+@description('The currency of that price.')
+param egressCurrency string = 'USD'
+
 @description('Copy index tags. This requires Storage Blob Data Owner for the app at both ends.')
 param carryTags bool = false
 
@@ -373,6 +379,9 @@ module app 'app.bicep' = {
             DURABLE_TASK_SCHEDULER: 'Endpoint=${scheduler!.outputs.endpoint};Authentication=ManagedIdentity;ClientID=${identity.outputs.clientId}'
           }
         : {})
+      ...(empty(egressPricePerGib)
+        ? {}
+        : { EGRESS_PRICE_PER_GIB: egressPricePerGib, EGRESS_CURRENCY: egressCurrency })
       ...(hasPartners ? { SHARING_CLIENT_ID: sharingClientId } : {})
     }
     memory: instanceMemory

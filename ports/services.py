@@ -11,6 +11,7 @@ from ports.events import Events
 from ports.figures import Feed, Figures, Ledger
 from ports.orchestrations import Instances
 from ports.state import DeadLetters, Reports
+from rules.figures.view import Price
 from rules.routes.model import Route
 from rules.transfers.blocks import Sizes
 from rules.transfers.policies import Times
@@ -37,6 +38,7 @@ class Ports:
     times: Times
     app_version: str
     sizes: Sizes = SIZES
+    price: Price | None = None
     # When this process started. An earlier process may have worked on the transfers that were accepted before.
     started_at: datetime = BEGINNING_OF_TIME
 
