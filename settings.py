@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, urlsplit
 
+from rules.figures.view import Price
 from rules.redaction import text_without_secrets
 from rules.routes.config import GUID, InvalidRoute, is_loopback, read
 from rules.routes.model import Place, Route
@@ -33,6 +34,8 @@ VARIABLES: dict[str, str] = {
     **_variables(EVENTS, OWN_ACCOUNTS[EVENTS]),
     "SHARING_CLIENT_ID": "The client ID of the app registration that writes to targets in other tenants ([partners.md](partners.md)). Required if a route names a tenant.",
     "READ_ONLY": "`true`: the API refuses every call that changes something, with 403. Events, schedules and timers go on. Default: `false`.",
+    "EGRESS_PRICE_PER_GIB": "What a GiB of egress costs, a number such as 0.02. [Figures](figures.md#egress) and dry runs then estimate costs.",
+    "EGRESS_CURRENCY": "The currency of that price, three letters. Default: USD.",
     "WINDOW_SECONDS": "The protocol's window: for how many seconds after a read the app may act on it, 0.5 to 60. The request timeout is 4 times and the settle time 6 times as long. Default: 15.",
     "SIZE_UNIT_BYTES": "The unit of the engines' sizes: sync copies up to 256 units, one activity stages up to 2,048, a block has 32 or more. 1 to 1048576. Smaller than the default, 1048576, is for tests with small blobs.",
 }
@@ -74,6 +77,7 @@ class Settings:
     sharing_client_id: str | None = None
     times: Times = field(default_factory=Times)
     sizes: Sizes = field(default_factory=Sizes)
+    price: Price | None = None
     read_only: bool = False
 
     @property
@@ -97,7 +101,9 @@ def from_env(environment: Mapping[str, str]) -> Settings:
     sharing_client_id = _sharing_client_id(environment, routes, client_id)
     times = Times(_number(environment, "WINDOW_SECONDS", Times().window, (0.5, 60)))
     sizes = Sizes(round(_number(environment, "SIZE_UNIT_BYTES", MIB, (1, MIB))))
-    return Settings(routes, state, events, client_id, sharing_client_id, times, sizes, _read_only(environment))
+    price = _price(environment)
+    read_only = _read_only(environment)
+    return Settings(routes, state, events, client_id, sharing_client_id, times, sizes, price, read_only)
 
 
 def _routes(text: str | None) -> tuple[Route, ...]:
@@ -107,6 +113,15 @@ def _routes(text: str | None) -> tuple[Route, ...]:
         return read(text)
     except InvalidRoute as error:
         raise InvalidSetting("ROUTES", text, str(error), ROUTES_FIX) from None
+
+
+def _price(environment: Mapping[str, str]) -> Price | None:
+    variable, currency = "EGRESS_CURRENCY", environment.get("EGRESS_CURRENCY") or "USD"
+    if not re.fullmatch("[A-Z]{3}", currency):
+        raise InvalidSetting(variable, currency, "not a currency", "Set it to three capital letters, such as EUR.")
+    if not environment.get("EGRESS_PRICE_PER_GIB"):
+        return None
+    return Price(_number(environment, "EGRESS_PRICE_PER_GIB", 0, (0, 1_000)), currency)
 
 
 def _without_secrets(text: str) -> str:

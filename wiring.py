@@ -66,6 +66,7 @@ class Wiring:
             monotonic=time.monotonic,
             times=settings.times,
             sizes=settings.sizes,
+            price=settings.price,
             app_version=APP_VERSION,
             started_at=self._started_at,
             read_only=settings.read_only,

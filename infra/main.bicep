@@ -38,6 +38,11 @@ param sharingClientId string = ''
 
 @description('The API refuses every call that changes something. Events, schedules and timers go on.')
 param readOnly bool = false
+@description('What a GiB of egress costs, such as 0.02, to estimate costs. Empty: no estimates. See docs/figures.md.')
+param egressPricePerGib string = ''
+
+@description('The currency of that price.')
+param egressCurrency string = 'USD'
 
 @description('Copy index tags. This requires Storage Blob Data Owner for the app at both ends.')
 param carryTags bool = false
@@ -399,6 +404,9 @@ module app 'app.bicep' = {
             DURABLE_TASK_SCHEDULER: 'Endpoint=${scheduler!.outputs.endpoint};Authentication=ManagedIdentity;ClientID=${identity.outputs.clientId}'
           }
         : {})
+      ...(empty(egressPricePerGib)
+        ? {}
+        : { EGRESS_PRICE_PER_GIB: egressPricePerGib, EGRESS_CURRENCY: egressCurrency })
       ...(hasPartners ? { SHARING_CLIENT_ID: sharingClientId } : {})
       ...(readOnly ? { READ_ONLY: 'true' } : {})
     }

@@ -80,6 +80,13 @@ type route = {
   @description('Whether events for the route are ignored for now. Afterwards a reconcile starts by itself.')
   paused: bool?
   notify: recipient?
+
+  @description('How fast transfers should be: {percentile, within}. The percentile may have decimals, so the app checks the fields.')
+  objective: object?
+
+  @description('The bytes of a UTC day after which events for the route are ignored until midnight.')
+  @minValue(1)
+  daily_bytes: int?
 }
 
 @export()

@@ -14,8 +14,8 @@ class Action:
 ALWAYS = "always"
 ACTIONS: dict[str, Action] = {
     "message.ignored": Action(
-        "No route carries the event's blob, nothing follows from the event, the filters exclude it, the event has another type, or a route is paused: then one line for each "
-        "paused route, with `route`."
+        "No route carries the event's blob, nothing follows from the event, the filters exclude it, the event has another type, or a route is paused or over its daily budget: then one line for each "
+        "such route, with `route`."
     ),
     "message.dead_lettered": Action("A message became a dead letter.", ALWAYS),
     "message.replayed": Action("A dead-lettered message was accepted."),
@@ -46,6 +46,7 @@ ACTIONS: dict[str, Action] = {
         "`route`, `name`, `kind`.",
         "always: check GET /api/health",
     ),
+    "feed.unreadable": Action("A message of `transfer-ends` is not one of this app, and was deleted.", "many"),
     "job.requested": Action("A job was requested; `id`, `route`, `prefix`, `dry_run`."),
     "job.survey": Action(
         "One batch that found dead letters, or compared source and target; its counts, or why it failed.",

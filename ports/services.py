@@ -12,6 +12,7 @@ from ports.figures import Feed, Figures, Ledger
 from ports.orchestrations import Instances
 from ports.recipients import Recipients
 from ports.state import DeadLetters, Reports
+from rules.figures.view import Price
 from rules.routes.model import Route
 from rules.transfers.blocks import Sizes
 from rules.transfers.policies import Times
@@ -39,6 +40,7 @@ class Ports:
     times: Times
     app_version: str
     sizes: Sizes = SIZES
+    price: Price | None = None
     # When this process started. An earlier process may have worked on the transfers that were accepted before.
     started_at: datetime = BEGINNING_OF_TIME
     # Whether the API refuses every call that changes something.

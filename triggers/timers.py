@@ -8,6 +8,7 @@ import azure.durable_functions as df
 import azure.functions as func
 
 from operations.upkeep.drain import drain
+from operations.upkeep.figures import collect
 from operations.upkeep.purge import purge
 from operations.upkeep.resume import resume
 from operations.upkeep.schedule import schedule
@@ -51,6 +52,11 @@ TIMERS: dict[str, Timer] = {
         "0 7,17,27,37,47,57 * * * *",
         watch,
         "Logs orchestrations without progress. Ends those whose activity was lost, so that they are resumed, and those that are stuck.",
+    ),
+    "figures": Timer(
+        "15 * * * * *",
+        collect,
+        "Counts what happened to transfers: writes the figures of each route, and the ledger of verified transfers.",
     ),
     # 1,000 histories every ten minutes keep up with 100,000 transfers a day.
     "purge": Timer("45 */10 * * * *", purge, "Deletes histories that ended over 30 days ago, at most 15,000 per run."),

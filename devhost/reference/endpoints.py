@@ -16,6 +16,7 @@ JOB_HASH = JOB_ID_PATTERN.pattern.removeprefix(JOB_PREFIX.pattern)
 TAGS = {JobKind.REPLAY: "bulk replay", JobKind.DISCARD: "bulk discard", JobKind.RECONCILE: "reconcile"}
 BODY = f"Parsed as JSON regardless of its media type; at most {MAX_BODY // 1024} KiB, with a Content-Length header (the host drops chunked bodies)."
 CONFIRMED = "Answers when the cancel is confirmed, or with 503 after about 30 seconds."
+FIGURES = "About a minute old. Reads one blob for each route, at most every five seconds."
 REPORT = (
     "Each page is one blob of the container `reports`; `class` and `result` filter its lines. "
     "A page is empty if it is beyond the job's `pages`, or was deleted."
@@ -265,6 +266,29 @@ def _health(*, up: bool) -> JSON:
     return {"allOf": [schema("Health"), {"properties": {"up": {"const": up}}}]}
 
 
+OPERATIONS |= {
+    "get_routes": Operation(
+        "figures",
+        "The figures of each route: what runs, counts, latency, objective and budget",
+        {200: answer("The routes.", "Routes")},
+        FIGURES,
+        fails=(400,),
+    ),
+    "get_summary": Operation(
+        "figures",
+        "The figures of all routes together",
+        {200: answer("The sums.", "Summary")},
+        FIGURES,
+        fails=(400,),
+    ),
+    "get_ledger": Operation(
+        "figures",
+        "A page of the transfers that a route has verified on a day",
+        {200: answer("The page; empty for a day without any.", "LedgerPage")},
+        "Kept for a year. A transfer is listed about a minute after its end.",
+        ("ledgerRoute", "day", "continuation"),
+    ),
+}
 OPERATIONS["health"] = Operation(
     "health",
     "The health of the app: one check for each requirement",

@@ -136,10 +136,24 @@ RECONCILE: JSON = {
         "refused": 0,
         "failed": 0,
     },
+    "egress": None,
     "pages": 4,
     "detail": "",
     "created_at": "2026-11-27T02:15:24.223Z",
     "updated_at": "2026-11-27T02:15:33.561Z",
+}
+
+
+COUNTS: JSON = {"verified": 600, "superseded": 1, "dead_lettered": 1, "cancelled": 0, "bytes": 314573800}
+LATENCY: JSON = {"count": 9, "p50": 1.232, "p95": 3.408, "p99": 8.14}
+FIGURES: JSON = {
+    "running": {"count": 1, "bytes": 314572800, "oldest_at": "2026-11-30T19:52:43.830Z"},
+    "today": COUNTS,
+    "total": COUNTS,
+    "latency": {"hour": LATENCY, "day": LATENCY | {"count": 600}},
+    "throughput": [{"at": "2026-11-30T19:50:00.000Z", "transfers": 9, "bytes": 2290}],
+    "dead_letters": {"target_unwritable": 1},
+    "egress": {"price_per_gib": 0.02, "currency": "USD", "today": 0.01},
 }
 
 
@@ -176,6 +190,49 @@ EXAMPLES: dict[str, JSON] = {
         },
         continuation="1",
     ),
+    "Routes": {
+        "updated_at": "2026-11-30T19:53:15.120Z",
+        "routes": [
+            {
+                "route": "default",
+                "source": f"{STORAGE}/sharingsource/source/",
+                "target": f"{STORAGE}/sharingtarget/target/",
+                "state": "active",
+                **FIGURES,
+                "objective": {"percentile": 99, "within": 900, "share": 0.998, "budget_left": 0.8, "met": True},
+                "budget": {"daily_bytes": 1099511627776, "used": 314573800, "resets_at": "2026-12-01T00:00:00.000Z"},
+            }
+        ],
+    },
+    "Summary": {
+        "updated_at": "2026-11-30T19:53:15.120Z",
+        "routes": 1,
+        **FIGURES,
+        "queued": {"count": 0, "oldest_at": None},
+    },
+    "LedgerPage": {
+        "route": "default",
+        "day": "2026-11-30",
+        "items": [
+            {
+                "id": SHARED,
+                "attempt": 0,
+                "state": "verified",
+                "name": "2026/report.csv",
+                "source": f"{STORAGE}/sharingsource/source/2026/report.csv",
+                "target": f"{STORAGE}/sharingtarget/target/2026/report.csv",
+                "size": 23,
+                "engine": "sync",
+                "source_etag": "0x261DD95A4A3A280",
+                "target_etag": "0x22A41C0F11B2E40",
+                "accepted_at": "2026-11-30T19:52:41.763Z",
+                "ended_at": "2026-11-30T19:52:42.120Z",
+                "latency": 1.232,
+                "reason": None,
+            }
+        ],
+        "continuation": None,
+    },
     "Health": {
         "up": True,
         "checks": [

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Required, TypedDict
 from devhost.reference.schemas import JSON, Has, Named, either, together
 from rules.dead_letters import letters
 from rules.errors import Reason
+from rules.figures.aggregate import SLOTS
 from rules.jobs import lifecycle, model, report
 from rules.jobs.model import Finding, JobState, Phase, Result
 from rules.routes.config import NAME
@@ -82,6 +83,9 @@ LINES = Has(maxItems=max(report.PAGE, model.MAX_RATE * lifecycle.BATCH_SECONDS))
 RATE = Has(minimum=1, maximum=model.MAX_RATE)
 
 
+Seconds = Annotated[float, Has(minimum=0)]
+Currency = Annotated[str, Has(pattern="^[A-Z]{3}$")]
+UpdatedAt = Annotated[Moment | None, "When the timer `figures` last ran; null before its first run."]
 Etag = Annotated[str, "The version's ETag, without quotes."]
 SourceSize = Annotated[int | None, "Bytes; null until the app has read the source.", Has(minimum=0)]
 Detail = Annotated[str, Has(maxLength=letters.MAX_DETAIL)]
@@ -303,6 +307,14 @@ class ReconcileRequest(TypedDict, total=False):
     ]
 
 
+class EstimatedEgress(TypedDict):
+    """An estimate: the bytes times the price that the operator has set."""
+
+    price_per_gib: Annotated[float, Has(minimum=0)]
+    currency: Currency
+    estimate: Annotated[float, Has(minimum=0)]
+
+
 class JobFields(TypedDict):
     """The fields of a job except its id and counts. A reconcile has only those that `rules/jobs/status.py:view` shows."""
 
@@ -317,6 +329,10 @@ class JobFields(TypedDict):
     until: Moment | None
     dry_run: bool
     max_per_second: Annotated[int, "Maximum number of lines acted on per second, averaged over five seconds.", RATE]
+    egress: Annotated[
+        EstimatedEgress | None,
+        "What it would cost to copy the bytes that a dry run has found; null unless it is one and EGRESS_PRICE_PER_GIB is set.",
+    ]
     pages: Annotated[Count, "Number of pages in the report so far."]
     detail: Annotated[
         str,
@@ -417,6 +433,151 @@ class ReconcileReportPage(TypedDict):
 
     items: Annotated[list[MatchLine | MissingLine | StaleLine | ExtraLine | ErrorLine | SharedLine], LINES]
     continuation: ReportContinuation
+
+
+class Counts(TypedDict):
+    """Attempts of transfers that ended, by their final state, and the bytes of the verified ones."""
+
+    verified: Count
+    superseded: Count
+    dead_lettered: Count
+    cancelled: Count
+    bytes: Bytes
+
+
+class Running(TypedDict):
+    """Transfers that needed more than one step and have not ended. What waits in the queue is not among them."""
+
+    count: Count
+    bytes: Bytes
+    oldest_at: Moment | None
+
+
+class Latency(TypedDict):
+    """Seconds from the event, or without one from the acceptance, until verified. Null without a transfer."""
+
+    count: Count
+    p50: Seconds | None
+    p95: Seconds | None
+    p99: Seconds | None
+
+
+class Latencies(TypedDict):
+    """Of the last hour and of the last 24 hours, to five minutes."""
+
+    hour: Latency
+    day: Latency
+
+
+class Throughput(TypedDict):
+    """What was verified in five minutes, from `at`."""
+
+    at: Moment
+    transfers: Count
+    bytes: Bytes
+
+
+class Objective(TypedDict):
+    """The route's objective, and how much of it the last 24 hours have met."""
+
+    percentile: Annotated[float, Has(minimum=50, maximum=99.99)]
+    within: Annotated[Seconds, "The route's `within`, in seconds."]
+    share: Annotated[
+        float, "The share of transfers that were verified within it; 1 without transfers.", Has(minimum=0, maximum=1)
+    ]
+    budget_left: Annotated[float, "1: no transfer was late; 0: as many as the percentile allows; negative: more."]
+    met: bool
+
+
+class Budget(TypedDict):
+    """The route's daily budget."""
+
+    daily_bytes: Annotated[int, Has(minimum=1)]
+    used: Annotated[Bytes, "The verified bytes of the UTC day."]
+    resets_at: Moment
+
+
+class Egress(TypedDict):
+    """The estimated cost of egress: the verified bytes of the UTC day times the price that the operator has set."""
+
+    price_per_gib: Annotated[float, Has(minimum=0)]
+    currency: Currency
+    today: Annotated[float, Has(minimum=0)]
+
+
+class Figures(TypedDict):
+    """The figures of one route, or of all."""
+
+    running: Running
+    today: Annotated[Counts, "Of the UTC day."]
+    total: Annotated[Counts, "Since counting began."]
+    latency: Latencies
+    throughput: Annotated[
+        list[Throughput], "Of the last 24 hours, the oldest first. Empty slots are left out.", Has(maxItems=SLOTS)
+    ]
+    dead_letters: Annotated[dict[str, Count], "Open dead letters by reason, at most about five minutes old."]
+    egress: Annotated[Egress | None, "Null unless EGRESS_PRICE_PER_GIB is set."]
+
+
+class RouteFigures(Figures):
+    """The figures of a route."""
+
+    route: RouteName
+    source: Annotated[str, Has(format="uri")]
+    target: Annotated[str, Has(format="uri")]
+    state: Literal["active", "paused", "over_budget"]
+    objective: Objective | None
+    budget: Budget | None
+
+
+class Routes(TypedDict):
+    """Every configured route."""
+
+    updated_at: UpdatedAt
+    routes: list[RouteFigures]
+
+
+class Queued(TypedDict):
+    """Events that wait in `blob-events`, approximately, and when the oldest of the next ones was put."""
+
+    count: Count
+    oldest_at: Moment | None
+
+
+class Summary(Figures):
+    """The sums over all configured routes. The dead letters also count those without a route."""
+
+    updated_at: UpdatedAt
+    routes: Annotated[Count, "Number of routes."]
+    queued: Queued
+
+
+class LedgerItem(TypedDict):
+    """A verified transfer."""
+
+    id: TransferId
+    attempt: Count
+    state: Literal["verified"]
+    name: SomeText
+    source: Annotated[str, "The source blob's URL, without SAS.", Has(format="uri")]
+    target: Annotated[str, "The target blob's URL, without SAS.", Has(format="uri")]
+    size: Annotated[int | None, Has(minimum=0)]
+    engine: Annotated[Engine | None, "Null if the target held the version already."]
+    source_etag: Etag
+    target_etag: Annotated[str | None, "The target's ETag when it was verified; null if the app has not seen it."]
+    accepted_at: Moment
+    ended_at: Moment
+    latency: Seconds
+    reason: Reason | None
+
+
+class LedgerPage(TypedDict):
+    """In about the order in which the transfers ended, the oldest first."""
+
+    route: RouteName
+    day: Annotated[str, Has(format="date")]
+    items: list[LedgerItem]
+    continuation: Continuation
 
 
 class Check(TypedDict):

@@ -27,7 +27,7 @@ INFO = {
     "title": "Blob Data Sharing",
     "version": APP_VERSION,
     "license": {"name": "MIT", "identifier": "MIT"},
-    "summary": "Transfers, dead letters, jobs, health and the dashboard.",
+    "summary": "Transfers, dead letters, jobs, figures, health and the dashboard.",
     "description": "Errors are `application/problem+json` (RFC 9457) with a `fix`. Except on health and the dashboard, a query parameter that is "
     "unknown, empty (except `continuation`) or given twice is a 400. A body is JSON in UTF-8 of at most "
     f"{MAX_BODY // 1024} KiB. A `Location` is relative to the request. Answers must not be cached, except the dashboard.",
@@ -76,6 +76,11 @@ QUERY: dict[str, tuple[Any, str]] = {
         "Maximum number of items per page.",
     ),
     "continuation": (str, "The value from the previous page, with the same `route`, if any; empty for the first page."),
+    "ledgerRoute": (models.RouteName, "The route, even if it no longer exists."),
+    "day": (
+        Annotated[str, Has(format="date", pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$")],
+        "The day in UTC: `2026-11-30`.",
+    ),
     "class": (Finding, "Only lines of the page with this class; reports of bulk replays and discards have no classes."),
     "result": (Result, "Only lines of the page with this result."),
     "reportContinuation": (
@@ -83,7 +88,8 @@ QUERY: dict[str, tuple[Any, str]] = {
         "The value from the previous page: a page number, from 0; empty for the first page.",
     ),
 }
-ALIASES = {"letterName": "name", "reportContinuation": "continuation"}
+ALIASES = {"letterName": "name", "ledgerRoute": "route", "reportContinuation": "continuation"}
+REQUIRED = {"ledgerRoute", "day"}
 # Problems: schema, class in the code, description, and additional fields.
 PROBLEMS: dict[str, tuple[type[problems.Problem], str, dict[str, Any]]] = {
     "Invalid": (problems.Invalid, "Invalid request.", {}),
@@ -132,6 +138,9 @@ PAGES = (
     models.ReplayReportPage,
     models.DiscardReportPage,
     models.ReconcileReportPage,
+    models.Routes,
+    models.Summary,
+    models.LedgerPage,
     models.Health,
 )
 
@@ -227,7 +236,7 @@ def _parameters(schemas: Schemas) -> JSON:
         found[name] = {
             "name": ALIASES.get(name, name),
             "in": "query",
-            "required": False,
+            "required": name in REQUIRED,
             "description": text,
             "schema": schemas.of(hint),
         }

@@ -1,4 +1,4 @@
-"""JSON Schemas from Python types: `str`, `int`, `bool`, `list`, unions with None, `Literal`, string enums and TypedDicts."""
+"""JSON Schemas from Python types: `str`, `int`, `float`, `bool`, `list`, unions with None, `Literal`, string enums and TypedDicts."""
 
 from collections.abc import Callable
 from enum import Enum
@@ -6,7 +6,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Required, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 JSON = dict[str, Any]
-TYPES = {str: "string", int: "integer", bool: "boolean", NoneType: "null"}
+TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", NoneType: "null"}
 
 
 class Has:

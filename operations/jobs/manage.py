@@ -11,6 +11,7 @@ from operations.problems import Conflict, Invalid, NotFound
 from operations.transfers.cancel import request_until_confirmed
 from ports.orchestrations import Instances
 from ports.services import Ports
+from rules.figures.view import Price, egress_of_job
 from rules.jobs import status
 from rules.jobs.model import Job, JobKind, JobState
 from rules.jobs.report import found_page, results_page
@@ -47,15 +48,17 @@ def _check_reconcile(ports: Ports, job: Job) -> None:
         raise Invalid("`prefix` is outside the route", fix)
 
 
-async def get(instances: Instances, identity: str) -> dict[str, Any]:
-    """Return one job as the API shows it."""
-    return _view(await _find(instances, identity))
+async def get(instances: Instances, identity: str, price: Price | None = None) -> dict[str, Any]:
+    """Return one job as the API shows it. With a price, a dry run of a reconcile shows the estimated cost."""
+    return _view(await _find(instances, identity), price)
 
 
-async def list_jobs(instances: Instances, kind: JobKind, limit: int, continuation: str | None) -> dict[str, Any]:
+async def list_jobs(
+    instances: Instances, kind: JobKind, limit: int, continuation: str | None, price: Price | None = None
+) -> dict[str, Any]:
     """Return a page of jobs. Their order is undefined."""
     listed, following = await instances.page(prefix=f"{kind}-", limit=limit, continuation=continuation)
-    return {"items": [_view(instance) for instance in listed if instance.job], "continuation": following}
+    return {"items": [_view(instance, price) for instance in listed if instance.job], "continuation": following}
 
 
 async def read_report(
@@ -114,5 +117,9 @@ def _job(instance: Instance) -> Job:
     return instance.job
 
 
-def _view(instance: Instance) -> dict[str, Any]:
-    return status.view(_job(instance), instance.live, recovery.failure_text(instance) if instance.broken else None)
+def _view(instance: Instance, price: Price | None) -> dict[str, Any]:
+    job = _job(instance)
+    shown = status.view(job, instance.live, recovery.failure_text(instance) if instance.broken else None)
+    if job.kind is not JobKind.RECONCILE:
+        return shown
+    return {**shown, "egress": egress_of_job(price, shown["counts"]["bytes"]) if job.dry_run else None}

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 
+from operations.figures.budget import current_routes
 from operations.jobs.manage import start
 from operations.log import log
 from ports.orchestrations import Instances
@@ -16,7 +17,8 @@ PAGE = 100
 
 async def reconcile_due(ports: Ports, instances: Instances) -> list[str]:
     """Start the reconcile of each route that is due, and return the ids. Concurrent calls start each of them once."""
-    due = [route for route in ports.routes if route.reconcile is not None and not route.paused]
+    scheduled = [route for route in ports.routes if route.reconcile is not None]
+    due = [route for route in await current_routes(ports, scheduled) if not route.ignores_events]
     busy = await _routes_in_progress(instances) if due else set()
     return [job for route in due if (job := await _start_due(ports, instances, route, busy))]
 

@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass
 
+from operations.figures.budget import current_routes
 from operations.log import log
 from operations.transfers.lookup import look_up
 from operations.transfers.notify import announce
@@ -11,7 +12,7 @@ from ports.orchestrations import Instances
 from ports.services import Ports
 from rules.dead_letters import letters
 from rules.errors import Permanent
-from rules.events.decide import PAUSED, decide_on
+from rules.events.decide import OVER_BUDGET, PAUSED, decide_on
 from rules.events.parse import RejectedEvent
 from rules.jobs.model import Job, after_rename
 
@@ -27,7 +28,8 @@ class Accepted:
 
 async def accept(ports: Ports, instances: Instances, body: bytes) -> Accepted:
     """Accept one message of any content. Raises only `StorageError`: the queue then keeps the message."""
-    decision = decide_on(body, ports.routes)
+    routes = await current_routes(ports)
+    decision = decide_on(body, routes)
     if decision.ignored and decision.ignored != PAUSED:
         log("message.ignored", decision.ignored)
     letter = await refuse(ports, body, decision.rejection) if decision.rejection else None
@@ -44,10 +46,11 @@ async def accept(ports: Ports, instances: Instances, body: bytes) -> Accepted:
     for folder in decision.folders:
         job = after_rename(folder, ports.now())
         results[job.id] = await _reconcile_once(instances, job)
+    over = {route.name for route in routes if route.over_budget}
     for route in decision.paused:
         # Before the queue deletes the message: the record leads to the reconcile that shares the blob.
         await ports.dead_letters.note_pause(route, ports.now())
-        log("message.ignored", PAUSED, route=route)
+        log("message.ignored", OVER_BUDGET if route in over else PAUSED, route=route)
     return Accepted(
         started=tuple(identity for identity, new in results.items() if new),
         duplicates=tuple(identity for identity, new in results.items() if not new),

@@ -1,5 +1,6 @@
 """The schedule timer: starts the reconciles that are due, and those of routes that are no longer paused."""
 
+from operations.figures.budget import current_routes
 from operations.jobs.schedule import reconcile_due, start_once
 from operations.log import log
 from operations.upkeep.timer_run import TimerRun
@@ -23,8 +24,8 @@ async def schedule(ports: Ports, instances: Instances) -> list[str]:
 
 
 async def _end_pauses(ports: Ports, instances: Instances, run: TimerRun) -> list[str]:
-    """Record the paused routes, and start the reconcile of each recorded route that is no longer paused."""
-    paused = {route.name for route in ports.routes if route.paused}
+    """Record the routes that ignore events, and start the reconcile of each recorded route that no longer does."""
+    paused = {route.name for route in await current_routes(ports) if route.ignores_events}
     for name in sorted(paused):
         await ports.dead_letters.note_pause(name, ports.now())
     started = []

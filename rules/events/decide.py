@@ -46,7 +46,7 @@ class Announcement:
 class EventDecision:
     """What follows from a message: what to start or look up, a rejection to store as a dead letter, or why it is ignored.
 
-    `paused`: the names of the paused routes for which the event is ignored. `at`: the time of the event, if it states one.
+    `paused`: the names of the routes for which the event is ignored, because they are paused or over their daily budget. `at`: the time of the event, if it states one.
     """
 
     transfers: tuple[Transfer, ...] = ()
@@ -60,6 +60,7 @@ class EventDecision:
 
 
 PAUSED = "the route is paused"
+OVER_BUDGET = "over_budget: the route has reached its daily_bytes; it resumes at midnight UTC"
 CANNOT_CARRY = "no route can carry this blob"
 NO_RECIPIENT = "the route has no recipient to notify"
 MISMATCH = RejectedEvent(Reason.NOT_ALLOWED, "data.url does not match the blob that the subject names")
@@ -74,7 +75,7 @@ def decide_on(body: bytes, routes: tuple[Route, ...]) -> EventDecision:
     | another event type | ignored |
     | an account, container or name of no route | ignored |
     | a name or size that the filters of every such route exclude | ignored |
-    | an event for which every such route is paused | ignored; if only some are, the other rows hold for the others |
+    | an event for which every such route is paused or over its budget | ignored; if only some are, the other rows hold for the others |
     | a name damaged in `subject` and in the URL, in a route's container | rejected, `invalid_name` |
     | a name that cannot be carried, before or after the prefix is rewritten | rejected, `invalid_name` |
     | a URL that is not the one rebuilt from the route | rejected, `not_allowed` |
@@ -127,8 +128,9 @@ def _decide_on_event(event: BlobEvent, routes: tuple[Route, ...]) -> EventDecisi
 
 
 def _unless_paused(routes: Sequence[Route], decide: Callable[[list[Route]], EventDecision]) -> EventDecision:
-    """Decide for the routes that are not paused."""
-    active, paused = [route for route in routes if not route.paused], tuple(each.name for each in routes if each.paused)
+    """Decide for the routes that are neither paused nor over their daily budget."""
+    active = [route for route in routes if not route.ignores_events]
+    paused = tuple(each.name for each in routes if each.ignores_events)
     return replace(decide(active) if active else EventDecision(ignored=PAUSED), paused=paused)
 
 

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from rules.redaction import text_without_secrets
 from rules.routes import names
-from rules.routes.model import MAX_SIZE, SAME_TIER, TIERS, EnginePreference, Place, Recipient, Route
+from rules.routes.model import MAX_SIZE, SAME_TIER, TIERS, EnginePreference, Objective, Place, Recipient, Route
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,39}")
 CONTAINER = re.compile(r"\$web|(?=.{3,63}\Z)[a-z0-9](?:-?[a-z0-9])*")
@@ -56,9 +56,15 @@ FIELDS: dict[str, str] = {
     "notify": "Whom the app notifies of each verified version: a storage queue, `https://<account>.queue.core.windows.net/<queue>`, or "
     "an Event Grid topic for CloudEvents, `https://<topic>.<region>-1.eventgrid.azure.net/api/events`. In another Entra tenant an "
     'object: `{"url": "https://…", "tenant": "<GUID>"}`. See [consumers.md](consumers.md). Default: nobody.',
+    "objective": 'How fast transfers should be: `{"percentile": 99, "within": "PT15M"}`. `percentile` is a number from 50 to '
+    "99.99, `within` an ISO 8601 duration, `PT1S` to `P6D`. [GET /api/routes](figures.md) shows how much of it is met. "
+    "Default: none.",
+    "daily_bytes": "A number of bytes, 1 or more. Once the route has verified so many in a UTC day, its events are ignored as "
+    "with `paused`, until midnight; then a reconcile of the route starts within ten minutes. See "
+    "[figures.md](figures.md#daily-budget). Default: no limit.",
 }
 # The fields whose values are not strings.
-NOT_TEXT = frozenset({"exclude", "min_size", "max_size", "paused", "notify"})
+NOT_TEXT = frozenset({"exclude", "min_size", "max_size", "paused", "objective", "daily_bytes", "notify"})
 EMPTY = ("skip", "share")
 MAX_GLOBS, MAX_GLOB = 50, 256
 # An orchestration's input holds both prefixes and the name, and stays under 16 KB.
@@ -66,6 +72,9 @@ MAX_PREFIX = 256
 # An async copy reads the source with a user-delegation SAS, which is valid for at most 7 days (rule 14).
 MAX_DEADLINE = timedelta(days=6)
 DEADLINE_RANGE = (timedelta(minutes=1), MAX_DEADLINE)
+PERCENTILES = (50, 99.99)
+WITHIN = (timedelta(seconds=1), MAX_DEADLINE)
+MOST_DAILY_BYTES = 10**18
 # Each reconcile lists both sides. The timer that starts it runs every five minutes.
 INTERVALS = (timedelta(minutes=15), timedelta(days=30))
 
@@ -122,6 +131,8 @@ def _parse_route(item: Any, number: int) -> Route:
             max_size=largest,
             paused=_check_paused(item.get("paused", False)),
             notify=_parse_recipient(item["notify"]) if "notify" in item else None,
+            objective=_parse_objective(item["objective"]) if "objective" in item else None,
+            daily_bytes=_check_daily_bytes(item["daily_bytes"]) if "daily_bytes" in item else None,
         )
     except InvalidRoute as error:
         raise InvalidRoute(f"route {name!r}: {error}") from None
@@ -237,10 +248,28 @@ def _check_paused(value: Any) -> bool:
     return value
 
 
+def _parse_objective(value: Any) -> Objective:
+    if not isinstance(value, dict) or set(value) != {"percentile", "within"} or not isinstance(value["within"], str):
+        raise InvalidRoute('`objective` must be such as {"percentile": 99, "within": "PT15M"}')
+    percentile, (least, most) = value["percentile"], PERCENTILES
+    if isinstance(percentile, bool) or not isinstance(percentile, int | float) or not least <= percentile <= most:
+        raise InvalidRoute(f"the percentile {_redact(str(percentile))} must be a number from {least} to {most}")
+    return Objective(percentile, _parse_length(value["within"], "within", *WITHIN))
+
+
+def _check_daily_bytes(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST_DAILY_BYTES:
+        raise InvalidRoute(f"the daily_bytes {_redact(str(value))} must be a whole number from 1 to {MOST_DAILY_BYTES}")
+    return value
+
+
 def parse_duration(texts: dict[str, str], field: str, least: timedelta, most: timedelta) -> timedelta | None:
     """Parse a field's ISO 8601 duration of days, hours, minutes and seconds, such as `PT6H`; None without the field."""
-    if (text := texts.get(field)) is None:
-        return None
+    text = texts.get(field)
+    return None if text is None else _parse_length(text, field, least, most)
+
+
+def _parse_length(text: str, field: str, least: timedelta, most: timedelta) -> timedelta:
     match = DURATION.fullmatch(text)
     if match is None:
         raise InvalidRoute(f"the {field} {_redact(text)} is not an ISO 8601 duration such as PT6H or P2D")
@@ -254,8 +283,9 @@ def parse_duration(texts: dict[str, str], field: str, least: timedelta, most: ti
 
 
 def _format_duration(length: timedelta) -> str:
-    """Format a duration: `1 minute`, `15 minutes`, `6 days`."""
+    """Format a duration: `1 second`, `15 minutes`, `6 days`."""
     number, unit = (length.days, "day") if length.days else (length.seconds // 60, "minute")
+    number, unit = (number, unit) if number else (length.seconds, "second")
     return f"{number} {unit}{'s' if number > 1 else ''}"
 
 

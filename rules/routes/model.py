@@ -81,6 +81,14 @@ class Recipient:
 
 
 @dataclass(frozen=True, slots=True)
+class Objective:
+    """So many percent of a route's transfers are verified within this time."""
+
+    percentile: float
+    within: timedelta
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """A source, a target and how to copy between them. Several routes may have the same source.
 
@@ -100,6 +108,10 @@ class Route:
     max_size: int | None = None
     # Events are ignored, and no scheduled reconcile starts.
     paused: bool = False
+    objective: Objective | None = None
+    # The bytes of a UTC day after which events are ignored, and whether that is so now: the configuration does not tell.
+    daily_bytes: int | None = None
+    over_budget: bool = False
     # The Entra tenant of the target's account, if it is not the app's own. Not a part of `Place`: a transfer does not store it.
     tenant: str | None = None
     notify: Recipient | None = None
@@ -111,6 +123,11 @@ class Route:
             *([(self.notify.endpoint, self.notify.tenant)] if self.notify else []),
         ]
         return [(endpoint, tenant) for endpoint, tenant in ends if tenant]
+
+    @property
+    def ignores_events(self) -> bool:
+        """Whether events are ignored, and no scheduled reconcile starts."""
+        return self.paused or self.over_budget
 
     def starts_in(self, account: str, container: str) -> bool:
         """Whether the source is in this container."""

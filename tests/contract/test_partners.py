@@ -232,7 +232,7 @@ async def test_the_target_gets_a_token_of_its_tenant_and_the_source_one_of_the_a
     assert await SourceBlobs(clients).head(SOURCE) is None
     assert await target.head(TARGET) is None
     assert await target.page(Place(TARGET.endpoint, TARGET.container), 5, None) == ([], None)
-    assert await target.copy(copy)
+    assert await target.copy(copy) is not None
     assert world.asked == {
         "https://storage.azure.com": 1,
         "api://AzureADTokenExchange": 1,

@@ -1,7 +1,9 @@
 """Calls of the API on in-memory fakes, each with its endpoint and expected status."""
 
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -9,21 +11,25 @@ import dashboard
 from activities.jobs import ACTIVITIES, run
 from adapters.translation import INSTANCES_FIND, error_for_answer
 from operations.transfers.accept import refuse
+from operations.upkeep.figures import collect
 from rules import codec
 from rules.dead_letters import letters
 from rules.errors import Reason
 from rules.events.parse import RejectedEvent
+from rules.figures.feed import Kind
+from rules.figures.view import Price
 from rules.jobs import lifecycle
 from rules.jobs.model import Finding, Job, JobKind, JobState, Result
 from rules.jobs.status import RESULTS
 from rules.jobs.status import progress as job_progress
 from rules.orchestrations.instance import Instance
-from rules.routes.model import Engine
+from rules.routes.model import Engine, Objective
 from rules.transfers.lifecycle import VERIFIED
 from rules.transfers.model import Ending, Run, Successor
 from rules.transfers.states import State
 from rules.transfers.status import progress
 from tests.fakes import Item
+from tests.unit.rules.figures.test_aggregate import message
 from tests.unit.samples import NAME, NEWER, NOTIFYING, NOW, ROUTE, body, event
 from tests.unit.triggers.api import UNKNOWN, Answer, Api, dead
 from tests.unit.world import CONTENT, World
@@ -37,6 +43,8 @@ SHARE = body({"route": ROUTE.name, "name": NAME})
 BODIES: dict[str, dict[str, Any]] = {f"start_{kind}": {} for kind in JobKind} | {
     "start_reconcile": {"route": ROUTE.name}
 }
+# The parameters that an endpoint requires.
+QUERIES: dict[str, dict[str, str]] = {"get_ledger": {"route": ROUTE.name, "day": "2026-11-24"}}
 DEEP = "in/" + "x/" * 255
 
 
@@ -60,7 +68,7 @@ def _body(operation: str) -> bytes:
 async def _fails(world: World, api: Api, operation: str, *, expected: bool) -> Answer:
     error = RuntimeError("unexpected")
     world.faults.append(lambda request, _: error_for_answer(request, 503, "ServerBusy") if expected else error)
-    return await api.call(operation, unknown(operation), _body(operation))
+    return await api.call(operation, unknown(operation), _body(operation), **QUERIES.get(operation, {}))
 
 
 async def _call_unknown(_world: World, api: Api, operation: str, **query: str) -> Answer:
@@ -104,6 +112,27 @@ add("dashboard", 308, _file, slash="/")
 for file in dashboard.files():
     add("dashboard_file", 200, _file, name=file)
 add("dashboard_file", 304, _file, name="style.css", known=True)
+
+
+async def _figures(world: World, api: Api, operation: str) -> Answer:
+    """The figures of a route with everything that a route can have."""
+    objective = Objective(99, timedelta(minutes=15))
+    ports = replace(world.ports, routes=(replace(ROUTE, objective=objective, daily_bytes=5),), price=Price(0.02))
+    opened = message(2, Kind.OPENED)
+    for each in (message(1, target_etag="0x1", event_at=NOW), replace(opened, size=None), message(3, size=None)):
+        await world.feed.put(json.dumps(codec.encode(each)).encode())
+    await world.events.put(b"event")
+    world.clock = NOW.replace(minute=5)
+    await collect(ports, world.instances)
+    world.ports = ports
+    return await api.call(operation, None, **QUERIES.get(operation, {}))
+
+
+for name in ("get_routes", "get_summary", "get_ledger"):
+    add(name, 200, _figures)
+    add(name, 200, _call, **QUERIES.get(name, {}))
+add("get_ledger", 400, _call, route=ROUTE.name, day="2026-02-30")
+add("get_ledger", 404, _call, route="nowhere", day="2026-11-24")
 add("health", 200, _call)
 add("diagnose", 200, _call)
 add("list_transfers", 200, _call)

@@ -5,12 +5,13 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from rules.routes import config
-from rules.routes.model import Recipient
+from rules.routes.model import Objective, Recipient
 from tests.infra import snapshots
 from tests.infra.checks import CHECKS, CREATED, RENAMED
 from tests.infra.snapshots import INFRA, NAMES, SUBSCRIPTION, Snapshot, SnapshotOf, strings
@@ -161,6 +162,7 @@ def test_a_route_keeps_its_fields_and_its_prefix(snapshot: SnapshotOf) -> None:
     assert (reports.source.prefix, reports.suffix, reports.engine) == ("reports/", ".csv", "sync")
     assert (str(reports.deadline), str(reports.reconcile)) == ("6:00:00", "1 day, 0:00:00")
     assert (reports.exclude, reports.min_size, reports.max_size) == (("_temporary/*", "*.tmp"), 2, 209_715_200_000_000)
+    assert (reports.objective, reports.daily_bytes) == (Objective(95, timedelta(minutes=15)), 1_099_511_627_776)
     fields = json.loads(deployment.settings["ROUTES"])
     assert [route.get("empty") for route in fields] == [None, None, "skip", None, None]
     assert "exclude" not in fields[0]

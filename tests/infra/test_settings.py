@@ -16,6 +16,8 @@ NOT_SET = {
     "EVENTS__accountName": "the endpoints are set, which are known to work for a trigger",
     "SHARING_CLIENT_ID": "only for a target in another tenant",
     "READ_ONLY": "only for an API that only reads",
+    "EGRESS_PRICE_PER_GIB": "only to estimate costs",
+    "EGRESS_CURRENCY": "only to estimate costs",
     "WINDOW_SECONDS": "the default is right on Azure",
     "SIZE_UNIT_BYTES": "the default is right on Azure",
 }
@@ -48,6 +50,14 @@ def test_a_target_in_another_tenant_adds_one_setting(snapshot: SnapshotOf) -> No
     home, partners = snapshot("default").settings, snapshot("partners").settings
     assert set(partners) - set(home) == {"SHARING_CLIENT_ID"}
     assert partners["SHARING_CLIENT_ID"] == "77777777-7777-7777-7777-777777777777"
+
+
+def test_a_price_adds_two_settings(snapshot: SnapshotOf) -> None:
+    without, priced = snapshot("default").settings, snapshot("targets").settings
+    assert {name: priced[name] for name in set(priced) - set(without)} == {
+        "EGRESS_PRICE_PER_GIB": "0.02",
+        "EGRESS_CURRENCY": "EUR",
+    }
 
 
 def endpoints(snapshot: Snapshot) -> dict[str, str]:

@@ -27,7 +27,7 @@ ACTIVITIES = (
     *(f"transfer_{step}" for step in ("start", "stage", "check", "record", "clean", "close", "notify")),
     *(f"job_{phase}" for phase in ("survey", "extras", "act")),
 )
-TIMERS = ("drain", "resume", "sweep", "schedule", "watchdog", "purge")
+TIMERS = ("drain", "resume", "sweep", "schedule", "watchdog", "figures", "purge")
 
 
 def load_app() -> ModuleType:

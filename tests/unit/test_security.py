@@ -142,7 +142,12 @@ def test_any_name_is_logged_on_one_line(name: str, route: str) -> None:
     assert line.isascii()
     assert line.isprintable()
     text = text_without_secrets(f"about {name}")
-    assert json.loads(line) == {"action": "transfer.accepted", "text": text, "name": name, "route": text_without_secrets(route)}
+    assert json.loads(line) == {
+        "action": "transfer.accepted",
+        "text": text,
+        "name": name,
+        "route": text_without_secrets(route),
+    }
 
 
 async def test_the_anonymous_health_endpoint_names_no_account_and_no_blob() -> None:

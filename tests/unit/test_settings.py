@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from rules.figures.view import Price
 from rules.routes.model import EnginePreference
 from settings import Account, InvalidSetting, from_env
 
@@ -146,6 +147,9 @@ def test_a_connection_string_outside_loopback_stops_the_start_and_its_key_is_not
         (on_azure(SIZE_UNIT_BYTES="2097152"), "SIZE_UNIT_BYTES", "is '2097152'", "default of 1048576"),
         (on_azure(READ_ONLY="True"), "READ_ONLY", "is 'True'", "`true`"),
         (on_azure(READ_ONLY=""), "READ_ONLY", "is ''", "`true`"),
+        (on_azure(EGRESS_PRICE_PER_GIB="cheap"), "EGRESS_PRICE_PER_GIB", "is 'cheap'", "from 0 to 1000"),
+        (on_azure(EGRESS_PRICE_PER_GIB="-1"), "EGRESS_PRICE_PER_GIB", "is '-1'", "from 0 to 1000"),
+        (on_azure(EGRESS_CURRENCY="euro"), "EGRESS_CURRENCY", "is 'euro'", "such as EUR"),
         (on_azure(WINDOW_SECONDS="soon"), "WINDOW_SECONDS", "is 'soon'", "from 0.5 to 60"),
         (on_azure(WINDOW_SECONDS=""), "WINDOW_SECONDS", "is ''", "from 0.5 to 60"),
         (on_azure(WINDOW_SECONDS="0"), "WINDOW_SECONDS", "is '0'", "from 0.5 to 60"),
@@ -353,3 +357,10 @@ def test_the_app_registration_is_a_guid_and_unused_without_another_tenant() -> N
 def test_the_api_changes_things_unless_it_is_read_only() -> None:
     for environment, expected in (({}, False), ({"READ_ONLY": "false"}, False), ({"READ_ONLY": "true"}, True)):
         assert from_env(on_azure(**environment)).read_only is expected
+
+
+def test_the_price_of_egress() -> None:
+    assert from_env(on_azure()).price is None
+    assert from_env(on_azure(EGRESS_PRICE_PER_GIB="", EGRESS_CURRENCY="")).price is None
+    assert from_env(on_azure(EGRESS_PRICE_PER_GIB="0.02")).price == Price(0.02, "USD")
+    assert from_env(on_azure(EGRESS_PRICE_PER_GIB="0", EGRESS_CURRENCY="EUR")).price == Price(0, "EUR")

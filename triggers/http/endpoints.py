@@ -11,6 +11,7 @@ import azure.functions as func
 from operations.dead_letters import query as dead_letters
 from operations.dead_letters.discard import discard
 from operations.dead_letters.replay import replay
+from operations.figures import query as figures
 from operations.jobs import manage
 from operations.problems import Forbidden, Invalid, NotFound
 from operations.transfers import query as transfers
@@ -154,13 +155,15 @@ async def list_jobs(call: Call, kind: JobKind) -> func.HttpResponse:
     """Return a page of jobs of one kind."""
     query = requests.read_query(call.req, "limit", "continuation")
     with requests.continuation(query) as continuation:
-        return json_answer(await manage.list_jobs(call.instances, kind, requests.limit(query), continuation))
+        return json_answer(
+            await manage.list_jobs(call.instances, kind, requests.limit(query), continuation, call.ports.price)
+        )
 
 
 async def get_job(call: Call, kind: JobKind) -> func.HttpResponse:
     """Return one job with its progress and counts."""
     requests.read_query(call.req)
-    return json_answer(await manage.get(call.instances, requests.job_id(call.req, kind)))
+    return json_answer(await manage.get(call.instances, requests.job_id(call.req, kind), call.ports.price))
 
 
 async def get_report(call: Call, kind: JobKind) -> func.HttpResponse:
@@ -188,6 +191,26 @@ def _job_endpoints(kind: JobKind) -> tuple[Endpoint, ...]:
         Endpoint(f"get_{kind}_report", "GET", f"{path}/{{id}}/report", partial(get_report, kind=kind)),
         Endpoint(f"cancel_{kind}", "DELETE", f"{path}/{{id}}", partial(cancel_job, kind=kind)),
     )
+
+
+async def get_routes(call: Call) -> func.HttpResponse:
+    """Return the figures of each route."""
+    requests.read_query(call.req)
+    return json_answer(await figures.routes(call.ports))
+
+
+async def get_summary(call: Call) -> func.HttpResponse:
+    """Return the figures of all routes together."""
+    requests.read_query(call.req)
+    return json_answer(await figures.summary(call.ports))
+
+
+async def get_ledger(call: Call) -> func.HttpResponse:
+    """Return a page of the transfers that a route has verified on a day."""
+    query = requests.read_query(call.req, "route", "day", "continuation")
+    route, day = requests.required_route(query), requests.day(query)
+    with requests.continuation(query) as continuation:
+        return json_answer(await figures.ledger(call.ports, route, day, continuation))
 
 
 async def get_health(call: Call) -> func.HttpResponse:
@@ -230,6 +253,9 @@ ENDPOINTS = (
     *_job_endpoints(JobKind.REPLAY),
     *_job_endpoints(JobKind.DISCARD),
     *_job_endpoints(JobKind.RECONCILE),
+    Endpoint("get_routes", "GET", "routes", get_routes),
+    Endpoint("get_summary", "GET", "summary", get_summary),
+    Endpoint("get_ledger", "GET", "ledger", get_ledger),
     Endpoint("health", "GET", "health", get_health, ANONYMOUS),
     Endpoint("diagnose", "GET", "health/deep", diagnose),
     Endpoint("dashboard", "GET", "dashboard", get_dashboard, ANONYMOUS),

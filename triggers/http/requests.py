@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -20,6 +21,7 @@ DEFAULT_LIMIT, MAX_LIMIT = 100, 500
 KEY = "code"
 # May be empty in the request for a first page.
 CONTINUATION = "continuation"
+DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def read_query(req: func.HttpRequest, *known: str) -> dict[str, str]:
@@ -72,6 +74,25 @@ def route(query: dict[str, str]) -> str | None:
     if name is not None and not NAME.fullmatch(name):
         raise Invalid("`route` is not valid", "Use the name of a route: letters, digits and dashes.")
     return name
+
+
+def required_route(query: dict[str, str]) -> str:
+    """Return `route`, which must be there."""
+    name = route(query)
+    if name is None:
+        raise Invalid("`route` is missing", "Add ?route=<route>.")
+    return name
+
+
+def day(query: dict[str, str]) -> date:
+    """Return `day`, which must be there: `2026-11-30`."""
+    text = query.get("day", "")
+    try:
+        if DAY.fullmatch(text):
+            return date.fromisoformat(text)
+    except ValueError:  # no calendar has it
+        pass
+    raise Invalid("`day` is missing or not a day", "Add &day=<a day in UTC>, such as 2026-11-30.")
 
 
 @contextmanager

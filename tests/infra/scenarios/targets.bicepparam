@@ -18,10 +18,14 @@ param routes = [
     empty: 'skip'
     min_size: 2
     max_size: 209715200000000
+    objective: { percentile: 95, within: 'PT15M' }
+    daily_bytes: 1099511627776
   }
   { name: 'folder', source: { container: 'drop', prefix: 'in/2026/' }, target: { container: 'drop' } }
   { name: 'invoices', source: { container: 'invoices', prefix: 'für uns/2026 #1/' }, target: { container: 'invoices' } }
 ]
 param carryTags = true
+param egressPricePerGib = '0.02'
+param egressCurrency = 'EUR'
 param alwaysReady = 0
 param alertEmail = 'operator@example.com'

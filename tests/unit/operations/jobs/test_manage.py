@@ -13,6 +13,7 @@ from operations.log import LOGGER
 from operations.problems import Conflict, Invalid, NotFound, Unavailable
 from operations.transfers.cancel import PAUSES
 from rules.errors import Retryable
+from rules.figures.view import Price
 from rules.jobs.lifecycle import advance, cancel, handle_failure
 from rules.jobs.model import Batch, Job, JobKind, JobState, Phase, Tally
 from rules.jobs.report import found_page, results_page
@@ -297,3 +298,16 @@ class TestCancel:
     def test_a_batch_that_ends_after_the_cancel_is_counted(self) -> None:
         ended = advance(self.CANCELLING, Batch(Tally(started=5), wrote=True, page=1), NOW)
         assert (ended.state, ended.tally.started, ended.batches) == (JobState.CANCELLED, 5, 2)
+
+
+async def test_a_dry_run_of_a_reconcile_shows_what_it_would_cost(world: World) -> None:
+    for number, dry_run in enumerate((True, False)):
+        identity = f"reconcile-{number:024}"
+        await world.instances.start(Job(identity, JobKind.RECONCILE, NOW, route="default", dry_run=dry_run))
+        tally = Tally(found=1, bytes=2**31)
+        job = Job(identity, JobKind.RECONCILE, NOW, route="default", dry_run=dry_run, tally=tally)
+        world.instances.become(identity, "Running", custom=progress(job))
+        shown = await manage.get(world.instances, identity, Price(0.5, "EUR"))
+        estimate = {"price_per_gib": 0.5, "currency": "EUR", "estimate": 1.0}
+        assert shown["egress"] == (estimate if dry_run else None)
+        assert (await manage.get(world.instances, identity))["egress"] is None

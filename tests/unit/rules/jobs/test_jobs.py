@@ -310,6 +310,7 @@ class TestView:
             "dry_run": True,
             "max_per_second": 7,
             "counts": dict.fromkeys(status.COUNTS[JobKind.RECONCILE], 0),
+            "egress": None,
             "pages": 0,
             "detail": "",
             "created_at": stamp(NOW),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rules.codec import decode, encode
 from rules.routes import config
 from rules.routes.config import InvalidRoute, can_overlap, find_loop, parse_place, read
-from rules.routes.model import MAX_SIZE, EnginePreference, Place, Route
+from rules.routes.model import MAX_SIZE, EnginePreference, Objective, Place, Route
 from rules.transfers import identity
 from tests.unit.samples import SOURCE_HOST, TARGET_HOST, quick
 
@@ -160,7 +160,7 @@ BAD_FIELDS: dict[str, tuple[Any, str]] = {
     "no object": ("x", "route 1 must be a JSON object"),
     "an unknown field": (
         route(prefix="x"),
-        "route 1 has the unknown field 'prefix'; use only deadline, empty, engine, exclude, max_size",
+        "route 1 has the unknown field 'prefix'; use only daily_bytes, deadline, empty, engine, exclude, max_size",
     ),
     "no name": ({}, "route 1 needs a `name` of 1 to 40 letters, digits and dashes; found ''"),
     "a name with a space": (route("a b"), "route 1 needs a `name` of 1 to 40 letters, digits and dashes; found 'a b'"),
@@ -563,3 +563,51 @@ class TestPaused:
     def test_is_a_boolean(self, value: Any) -> None:
         with pytest.raises(InvalidRoute, match=r"route 'default': `paused` .* must be true or false, without quotes"):
             read(text(route(paused=value)))
+
+
+class TestObjective:
+    """The field `objective`."""
+
+    @pytest.mark.parametrize(
+        ("given", "percentile", "within"),
+        [
+            ({"percentile": 99, "within": "PT15M"}, 99, timedelta(minutes=15)),
+            ({"percentile": 99.99, "within": "PT1S"}, 99.99, timedelta(seconds=1)),
+            ({"percentile": 50, "within": "P6D"}, 50, timedelta(days=6)),
+        ],
+    )
+    def test_is_read(self, given: dict[str, Any], percentile: float, within: timedelta) -> None:
+        assert read(text(route(objective=given)))[0].objective == Objective(percentile, within)
+        assert read(text(route()))[0].objective is None
+
+    @pytest.mark.parametrize(
+        ("given", "fix"),
+        [
+            ("PT15M", "such as"),
+            ({"percentile": 99}, "such as"),
+            ({"percentile": 99, "within": 900}, "such as"),
+            ({"percentile": 99, "within": "PT15M", "more": 1}, "such as"),
+            ({"percentile": 100, "within": "PT15M"}, "from 50 to 99.99"),
+            ({"percentile": 49, "within": "PT15M"}, "from 50 to 99.99"),
+            ({"percentile": True, "within": "PT15M"}, "from 50 to 99.99"),
+            ({"percentile": "99", "within": "PT15M"}, "from 50 to 99.99"),
+            ({"percentile": 99, "within": "P7D"}, "between 1 second and 6 days"),
+            ({"percentile": 99, "within": "soon"}, "not an ISO 8601 duration"),
+        ],
+    )
+    def test_another_value_is_rejected(self, given: Any, fix: str) -> None:
+        with pytest.raises(InvalidRoute, match=f"route 'default': .*{fix}"):
+            read(text(route(objective=given)))
+
+
+class TestDailyBytes:
+    """The field `daily_bytes`."""
+
+    def test_is_read(self) -> None:
+        assert read(text(route(daily_bytes=1)))[0].daily_bytes == 1
+        assert read(text(route()))[0].daily_bytes is None
+
+    @pytest.mark.parametrize("value", [0, -1, 10**18 + 1, "1", True, 1.5, None])
+    def test_another_value_is_rejected(self, value: Any) -> None:
+        with pytest.raises(InvalidRoute, match=r"route 'default': the daily_bytes .* must be a whole number from 1"):
+            read(text(route(daily_bytes=value)))

@@ -1,0 +1,138 @@
+"""The timer of the figures: turns the messages of `transfer-ends` into each route's figures and ledger."""
+
+import asyncio
+import json
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+
+from operations.figures.query import ALL, parse
+from operations.log import log
+from operations.upkeep.timer_run import TimerRun
+from ports.figures import Report
+from ports.orchestrations import Instances
+from ports.services import Ports
+from rules import codec
+from rules.codec import stamp
+from rules.errors import UNREADABLE, Reason, Retryable
+from rules.figures import aggregate, feed
+from rules.figures.aggregate import Aggregate
+from rules.figures.feed import Message
+
+# The timer runs every minute. A batch has up to four times 32 messages, so that its lines fit into one append.
+SECONDS, RECEIVERS = 45.0, 4
+# Every five minutes: the count of open dead letters, and up to 20 checks of transfers that have been running for long.
+PERIOD_MINUTES, PAGE, MOST_CHECKS = 5, 5_000, 20
+# Another run may change the figures at the same time; at each collision one of them succeeds.
+MAX_TRIES = 10
+Change = Callable[[Aggregate], Aggregate]
+
+
+async def collect(ports: Ports, instances: Instances) -> int:
+    """Count the messages of the queue, and return how many. What fails stays in the queue for the next run."""
+    run = TimerRun(ports, "figures", seconds=SECONDS)
+    while not run.over:
+        batches = await asyncio.gather(*(ports.feed.receive() for _ in range(RECEIVERS)))
+        reports = [report for batch in batches for report in batch]
+        if not reports:
+            break
+        await _collect_batch(ports, run, reports)
+    if _is_due(ports):
+        for route in ports.routes:
+            with run:
+                await _check_running(ports, instances, route.name)
+    with run:
+        await _note_run(ports)
+    run.finish()
+    return run.done
+
+
+async def _collect_batch(ports: Ports, run: TimerRun, reports: Sequence[Report]) -> None:
+    routes: defaultdict[str, list[tuple[Message, Report]]] = defaultdict(list)
+    unreadable = list[Report]()
+    for report in reports:
+        try:
+            message = codec.decode(Message, json.loads(report.body))
+            routes[message.route].append((message, report))
+        except UNREADABLE:
+            log("feed.unreadable", "a message of transfer-ends cannot be read", level=logging.WARNING)
+            unreadable.append(report)
+
+    async def collect_route(route: str) -> None:
+        messages = [message for message, _ in routes[route]]
+        await _change(ports, route, lambda figures: aggregate.merge(figures, messages, ports.now()))
+        await asyncio.gather(*(ports.feed.delete(report) for _, report in routes[route]))
+        run.done += len(messages)
+
+    await run.for_each(list(routes), collect_route, len(routes))
+    await asyncio.gather(*(ports.feed.delete(report) for report in unreadable))
+
+
+async def _change(ports: Ports, route: str, change: Change) -> None:
+    """Change a route's figures, and append the lines that follow to its ledger.
+
+    The figures hold the lines and their position until the next change. If a run ends between the two writes, the next
+    one appends them, and an append that is repeated has no effect: so each line is in the ledger once.
+    """
+    for _ in range(MAX_TRIES):
+        record, etag = await ports.figures.load(route)
+        old = parse(record) or aggregate.new(ports.now())
+        await _append(ports, route, old)
+        new = change(old)
+        if new is old:
+            return
+        if await ports.figures.save(route, aggregate.record(new), etag) is not None:
+            await _append(ports, route, new)
+            return
+    raise Retryable(Reason.INTERNAL, "figures.write", f"another run changed the figures {MAX_TRIES} times")
+
+
+async def _append(ports: Ports, route: str, figures: Aggregate) -> None:
+    for day, page in figures.pages.items():
+        if page.text:
+            await ports.ledger.append(aggregate.page_name(route, figures, day), page.length, page.text.encode())
+
+
+async def _check_running(ports: Ports, instances: Instances, route: str) -> None:
+    """Look up in the task hub what has been running for over an hour: its end may have been lost."""
+    figures = parse((await ports.figures.load(route))[0])
+    due = aggregate.to_check(figures, ports.now(), MOST_CHECKS) if figures else []
+    found = {identity: await instances.find(identity) for identity in due}
+    running = [identity for identity, instance in found.items() if instance and instance.under_way]
+    ends = [
+        feed.of_ended(instance.run, instance.live, instance.updated_at)
+        for instance in found.values()
+        if instance and instance.run and not instance.under_way
+    ]
+    gone = set(due) - set(running)
+
+    def apply(figures: Aggregate) -> Aggregate:
+        figures = aggregate.merge(figures, [end for end in ends if end], ports.now())
+        return aggregate.checked(figures, running, gone, ports.now())
+
+    if due:
+        await _change(ports, route, apply)
+
+
+async def _note_run(ports: Ports) -> None:
+    """Record when the timer ran and, every five minutes, how many dead letters are open, by route and reason."""
+    record, etag = await ports.figures.load(ALL)
+    new = {**(record or {}), "updated_at": stamp(ports.now())}
+    if record is None or _is_due(ports):
+        new["dead_letters"] = await _count_dead_letters(ports)
+    await ports.figures.save(ALL, new, etag)  # if another run was faster, its record is as new
+
+
+async def _count_dead_letters(ports: Ports) -> dict[str, dict[str, int]]:
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    continuation = None
+    while True:
+        items, continuation = await ports.dead_letters.page("", PAGE, continuation)
+        for item in items:
+            counts[item["route"] or ""][item["reason"] or Reason.INTERNAL] += 1
+        if continuation is None:
+            return {route: dict(reasons) for route, reasons in counts.items()}
+
+
+def _is_due(ports: Ports) -> bool:
+    return ports.now().minute % PERIOD_MINUTES == 0
