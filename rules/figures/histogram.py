@@ -1,17 +1,18 @@
 """Histograms of latencies on a logarithmic scale: bucket → count. A bucket is 5 % wider than the one before it."""
 
+import math
 from collections.abc import Iterable, Mapping
-from math import ceil, log
+from math import ceil
 
 LEAST, GROWTH = 0.01, 1.05
 # The last bucket begins after more than a year.
-MOST = ceil(log(400 * 24 * 3600 / LEAST) / log(GROWTH))
+MOST = ceil(math.log(400 * 24 * 3600 / LEAST) / math.log(GROWTH))
 Histogram = Mapping[int, int]
 
 
 def bucket(seconds: float) -> int:
     """Return the bucket of a latency: 0 up to `LEAST`, and at most `MOST`."""
-    return 0 if seconds <= LEAST else min(MOST, ceil(log(seconds / LEAST) / log(GROWTH)))
+    return 0 if seconds <= LEAST else min(MOST, ceil(math.log(seconds / LEAST) / math.log(GROWTH)))
 
 
 def middle(number: int) -> float:
