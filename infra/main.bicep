@@ -379,9 +379,7 @@ module app 'app.bicep' = {
             DURABLE_TASK_SCHEDULER: 'Endpoint=${scheduler!.outputs.endpoint};Authentication=ManagedIdentity;ClientID=${identity.outputs.clientId}'
           }
         : {})
-      ...(empty(egressPricePerGib)
-        ? {}
-        : { EGRESS_PRICE_PER_GIB: egressPricePerGib, EGRESS_CURRENCY: egressCurrency })
+      ...(empty(egressPricePerGib) ? {} : { EGRESS_PRICE_PER_GIB: egressPricePerGib, EGRESS_CURRENCY: egressCurrency })
       ...(hasPartners ? { SHARING_CLIENT_ID: sharingClientId } : {})
     }
     memory: instanceMemory

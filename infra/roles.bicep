@@ -81,7 +81,7 @@ var table = flatten([
   map(plain.tagged, at => row(app, blobOwner, at, 'shares blobs together with their index tags'))
   map(signers, at => row(app, blobDelegator, at, 'gets the key that signs the SAS of a copy; needs the account scope'))
   [row(app, blobOwner, stateScope, 'host locks and package, task hub, dead letters, reports, figures and ledger')]
-  [row(app, queueContributor, stateScope, 'creates and uses the queues of the task hub, uses the queue of ended transfers')]
+  [row(app, queueContributor, stateScope, 'uses transfer-ends, creates and uses the queues of the task hub')]
   [row(app, tableContributor, stateScope, 'creates and uses the tables of the task hub')]
   [row(app, queueContributor, eventsScope, 'reads the event queue, writes successor events, drains the poison queue')]
   [row(app, blobContributor, eventsScope, 'reads and deletes the events that Event Grid could not deliver')]
