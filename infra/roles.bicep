@@ -87,7 +87,7 @@ var table = flatten([
   map(recipients.queues, at => row(app, queueSender, at, 'notifies the recipient of shared blobs'))
   map(recipients.topics, at => row(app, topicSender, at, 'notifies the recipient of shared blobs'))
   [row(app, blobOwner, stateScope, 'host locks and package, task hub, dead letters, reports, figures and ledger')]
-  [row(app, queueContributor, stateScope, 'creates and uses the queues of the task hub and of ended transfers')]
+  [row(app, queueContributor, stateScope, 'uses transfer-ends, creates and uses the queues of the task hub')]
   [row(app, tableContributor, stateScope, 'creates and uses the tables of the task hub')]
   [row(app, queueContributor, eventsScope, 'reads the event queue, writes successor events, drains the poison queue')]
   [row(app, blobContributor, eventsScope, 'reads and deletes the events that Event Grid could not deliver')]

@@ -59,6 +59,7 @@ def common() -> list[Resource]:
         _account("target account", requests_to("target")),
         _account("events account", 3),  # put, get, delete
         _queues("queue `blob-events`", 1, 1),
+        _queues("queue `transfer-ends`", 1, 1),
         _cores(f"CPU of {most:.0f} instances of the trigger", most, TRIGGER, "instances", "core_ms"),
         _cores(f"CPU of {most:.0f} instances of durable functions", most, DURABLE, "instances", "core_ms"),
         _cores("CPU of all apps in a region", IN["region_cores"], TRIGGER + DURABLE, "region_cores"),
@@ -70,7 +71,7 @@ def storage(partitions: int = cost.PARTITIONS) -> list[Resource]:
     hub = sum(cost.task_hub(SMALL["activities"], SMALL["timers"]))
     owners = f"{partitions} instances with orchestrators"
     return [
-        _account("state account", hub + requests_to("state")),
+        _account("state account", hub + requests_to("state") + cost.FEED_REQUESTS),
         _queues(f"{partitions} control queues", partitions, 1 + SMALL["activities"]),
         _queues("queue of activities", 1, SMALL["activities"]),
         _cores(f"CPU of {owners}", partitions, ORCHESTRATOR),
@@ -83,7 +84,7 @@ def scheduler(units: int) -> list[Resource]:
     name, of = (f"Dedicated (units: {units})", "unit_actions") if units else ("Consumption", "consumption_actions")
     return [
         Resource(f"scheduler, {name}", IN[of] * max(1, units), ACTIONS, "action", (of,)),
-        _account("state account, without a task hub", requests_to("state")),
+        _account("state account, without a task hub", requests_to("state") + cost.FEED_REQUESTS),
     ]
 
 

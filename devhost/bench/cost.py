@@ -38,7 +38,9 @@ MONTH_HOURS = 730
 MONTH_SECONDS = MONTH_HOURS * 3600
 # The price of each operation of the blob service: https://learn.microsoft.com/azure/storage/blobs/map-rest-apis-transaction-categories
 PRICE_OF = {
-    **dict.fromkeys(("CopyBlobFromUrl", "CopyBlob", "PutBlob", "PutBlockFromUrl", "PutBlockList"), "blob-write"),
+    **dict.fromkeys(
+        ("CopyBlobFromUrl", "CopyBlob", "PutBlob", "PutBlockFromUrl", "PutBlockList", "AppendBlock"), "blob-write"
+    ),
     **dict.fromkeys(("GetBlockList", "HeadBlob", "SetProperties", "AbortCopy", "GetContainer"), "blob-other"),
     "GetBlob": "blob-read",
     "ListBlobs": "blob-list",
@@ -49,8 +51,10 @@ ENDPOINTS, ZONES = 7, 3
 # host.json: the host reads the task hub's five queues (one for each partition, one for activities) every five seconds. The scale
 # controller reads them and `blob-events` every ten seconds; the partition manager reads a table and renews four rows as often.
 PARTITIONS, POLL_SECONDS, SCALE_SECONDS = 4, 5, 10
-# The queue requests of the timer `drain`: the length of `blob-events`, and the messages of the poison queue.
-DRAIN_REQUESTS = 2
+# The queue requests of timers without work: the length of `blob-events` and the messages of its poison queue; `transfer-ends`.
+TIMER_REQUESTS = {"drain": 2, "figures": 1}
+# The requests to `transfer-ends` for a blob: a put, a delete, and a get for each 32 messages.
+FEED_REQUESTS = 2 + 1 / 32
 Item = tuple[str, Mapping[str, float]]
 """A row of a bill: its name, and quantities by the name of their price."""
 
@@ -105,10 +109,16 @@ def _counted(load: Load) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _timers(stack: LocalStack) -> dict[str, Any]:
-    """Run each timer once, with nothing to do; return its runs in a month and its requests to blobs."""
+    """Run each timer with nothing to do; return its runs in a month and its requests to blobs.
+
+    Each has run once before, because its first run may still have something to do.
+    """
     with urllib.request.urlopen(f"http://{HOST}:{stack.host_port}/admin/functions") as answer:
         triggers = {each["name"]: each["config"]["bindings"][0] for each in json.load(answer)}
     schedules = {name: each["schedule"] for name, each in triggers.items() if each["type"] == "timerTrigger"}
+    for name in ("figures", *schedules):
+        while _run_timer(stack, name) is None:
+            pass
     found = {}
     for name, schedule in schedules.items():
         first = Schedule(schedule).after(clock.now())
@@ -190,6 +200,7 @@ def per_blob(blob: Mapping[str, Any]) -> list[Item]:
         ("requests to blobs: others", {"blob-other": asked["blob-other"]}),
         ("reads of the source by the copy", {"blob-read": reads}),
         ("queue `blob-events`: put, get, delete", {"queue": 3 * messages}),
+        ("queue `transfer-ends`: put, get, delete", {"queue": FEED_REQUESTS}),
         ("task hub: queues", {"queue": queues}),
         ("task hub: tables", {"table": tables}),
         ("Event Grid: published, delivered", {"event": 2 * messages}),
@@ -222,7 +233,10 @@ def idle(timers: Mapping[str, Any]) -> list[Item]:
         ("GB-seconds of the timers", {"gb-second": runs * ASSUMED["minimum_seconds"] * memory}),
         ("executions of the timers", {"execution": runs}),
         ("requests of the timers to blobs", asked),
-        ("requests of the timers to queues", {"queue": DRAIN_REQUESTS * timers["drain"]["runs"]}),
+        (
+            "requests of the timers to queues",
+            {"queue": sum(TIMER_REQUESTS.get(name, 0) * timer["runs"] for name, timer in timers.items())},
+        ),
         ("polls of queues, by the host and the scale controller", {"queue": polls * MONTH_SECONDS}),
         ("leases of the task hub's partitions", {"table": (1 + PARTITIONS) / SCALE_SECONDS * MONTH_SECONDS}),
         ("log of the timers, KB", {"log-kb": _log_kb(runs, runs, 0)}),

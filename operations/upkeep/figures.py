@@ -5,6 +5,7 @@ import json
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 
 from operations.figures.query import ALL, parse
 from operations.log import log
@@ -20,9 +21,9 @@ from rules.figures.aggregate import Aggregate
 from rules.figures.feed import Message
 
 # The timer runs every minute. A batch has up to four times 32 messages, so that its lines fit into one append.
-SECONDS, RECEIVERS = 45.0, 4
+SECONDS, FULL, RECEIVERS = 45.0, 32, 3
 # Every five minutes: the count of open dead letters, and up to 20 checks of transfers that have been running for long.
-PERIOD_MINUTES, PAGE, MOST_CHECKS = 5, 5_000, 20
+PERIOD, PAGE, MOST_CHECKS = timedelta(minutes=4, seconds=30), 5_000, 20
 # Another run may change the figures at the same time; at each collision one of them succeeds.
 MAX_TRIES = 10
 Change = Callable[[Aggregate], Aggregate]
@@ -31,18 +32,11 @@ Change = Callable[[Aggregate], Aggregate]
 async def collect(ports: Ports, instances: Instances) -> int:
     """Count the messages of the queue, and return how many. What fails stays in the queue for the next run."""
     run = TimerRun(ports, "figures", seconds=SECONDS)
-    while not run.over:
-        batches = await asyncio.gather(*(ports.feed.receive() for _ in range(RECEIVERS)))
-        reports = [report for batch in batches for report in batch]
-        if not reports:
-            break
-        await _collect_batch(ports, run, reports)
-    if _is_due(ports):
-        for route in ports.routes:
-            with run:
-                await _check_running(ports, instances, route.name)
+    while not run.over and (reports := await ports.feed.receive()):
+        more = await asyncio.gather(*(ports.feed.receive() for _ in range(RECEIVERS if len(reports) == FULL else 0)))
+        await _collect_batch(ports, run, [report for batch in (reports, *more) for report in batch])
     with run:
-        await _note_run(ports)
+        await _note_run(ports, instances, run)
     run.finish()
     return run.done
 
@@ -114,12 +108,17 @@ async def _check_running(ports: Ports, instances: Instances, route: str) -> None
         await _change(ports, route, apply)
 
 
-async def _note_run(ports: Ports) -> None:
+async def _note_run(ports: Ports, instances: Instances, run: TimerRun) -> None:
     """Record when the timer ran and, every five minutes, how many dead letters are open, by route and reason."""
     record, etag = await ports.figures.load(ALL)
-    new = {**(record or {}), "updated_at": stamp(ports.now())}
-    if record is None or _is_due(ports):
-        new["dead_letters"] = await _count_dead_letters(ports)
+    now = ports.now()
+    new = {**(record or {}), "updated_at": stamp(now)}
+    checked_at = codec.time_in(new, "checked_at")
+    if checked_at is None or now - checked_at >= PERIOD:
+        for route in ports.routes:
+            with run:
+                await _check_running(ports, instances, route.name)
+        new |= {"checked_at": stamp(now), "dead_letters": await _count_dead_letters(ports)}
     await ports.figures.save(ALL, new, etag)  # if another run was faster, its record is as new
 
 
@@ -132,7 +131,3 @@ async def _count_dead_letters(ports: Ports) -> dict[str, dict[str, int]]:
             counts[item["route"] or ""][item["reason"] or Reason.INTERNAL] += 1
         if continuation is None:
             return {route: dict(reasons) for route, reasons in counts.items()}
-
-
-def _is_due(ports: Ports) -> bool:
-    return ports.now().minute % PERIOD_MINUTES == 0

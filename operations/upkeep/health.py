@@ -60,6 +60,21 @@ def app_checks(ports: Ports) -> list[Check]:
             "Create the container reports, and give the app Storage Blob Data Contributor on it.",
             ports.reports.read(NO_BLOB),
         ),
+        (
+            "transfer ends",
+            "Create the queue transfer-ends in the state account, and give the app Storage Queue Data Contributor on it.",
+            ports.feed.depth(),
+        ),
+        (
+            "figures",
+            "Create the container figures, and give the app Storage Blob Data Contributor on it.",
+            ports.figures.load(NO_BLOB),
+        ),
+        (
+            "ledger",
+            "Create the container ledger, and give the app Storage Blob Data Contributor on it.",
+            ports.ledger.exists(f"{NO_BLOB}/"),
+        ),
     ]
 
 

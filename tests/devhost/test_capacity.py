@@ -23,8 +23,9 @@ def most(resources: list[Resource]) -> dict[str, int]:
 
 
 def test_the_task_hub_takes_21_requests_and_the_record_of_the_end_one() -> None:
-    assert most(storage())["state account"] == 20_000 // 22
-    assert most(scheduler(1))["state account, without a task hub"] == 20_000
+    """And the message about the end two, with a get for each 32."""
+    assert most(storage())["state account"] == round(20_000 / (22 + 2 + 1 / 32))
+    assert most(scheduler(1))["state account, without a task hub"] == round(20_000 / (1 + 2 + 1 / 32))
 
 
 def test_partitions_limit_the_orchestrators() -> None:

@@ -122,7 +122,6 @@ async def _figures(world: World, api: Api, operation: str) -> Answer:
     for each in (message(1, target_etag="0x1", event_at=NOW), replace(opened, size=None), message(3, size=None)):
         await world.feed.put(json.dumps(codec.encode(each)).encode())
     await world.events.put(b"event")
-    world.clock = NOW.replace(minute=5)
     await collect(ports, world.instances)
     world.ports = ports
     return await api.call(operation, None, **QUERIES.get(operation, {}))
