@@ -151,7 +151,9 @@ def job(kind: str, number: int, state: str = "done", **fields: Any) -> JSON:
     results = ("started", "running", "skipped", "refused", "failed")
     names = ("found", "bytes", *(("discarded", "running", "refused", "failed") if kind == "discard" else results))
     classes = ("match", "missing", "stale", "extra", "error")
-    own: JSON = {"prefix": "", "egress": None} if kind == "reconcile" else {"reason": None, "since": None, "until": None}
+    own: JSON = (
+        {"prefix": "", "egress": None} if kind == "reconcile" else {"reason": None, "since": None, "until": None}
+    )
     counts = dict.fromkeys((*classes, *names) if kind == "reconcile" else names, 0) | fields.pop("counts", {})
     return {
         "id": f"{kind}-{number:024x}",
