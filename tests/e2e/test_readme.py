@@ -15,9 +15,12 @@ import pytest
 
 from devhost.stack import ROOT, LocalStack
 from tests.e2e.stacks import environment
+from tests.e2e.storm import LONG
 
 # The pages in the order in which they are read: a later one uses the blob that the README uploads.
 PAGES = ("README.md", "docs/api.md", "docs/jobs.md", "docs/guarantees.md")
+# What is pasted into each shell. Both check the syntax of every block; the guides of zsh run in `make soak` only.
+PASTED = {"bash": PAGES, "zsh": PAGES if LONG else PAGES[:1]}
 # Interactive shells without configuration files. Interactive zsh does not recognize comments, and expands `!` and `?`.
 PROMPTS = {"bash": ("bash", "--norc", "--noprofile", "-i"), "zsh": ("zsh", "-f", "-i")}
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -56,13 +59,13 @@ def blocks(page: str) -> list[Block]:
     ]
 
 
-def every_block() -> list[Block]:
-    return [block for page in PAGES for block in blocks(page)]
+def every_block(pages: tuple[str, ...] = PAGES) -> list[Block]:
+    return [block for page in pages for block in blocks(page)]
 
 
-def local_blocks() -> list[Block]:
-    """The blocks that run on this machine."""
-    return [block for block in every_block() if not NOT_RUN_HERE.search(block.text)]
+def local_blocks(shell: str) -> list[Block]:
+    """The blocks that run on this machine, in this shell."""
+    return [block for block in every_block(PASTED[shell]) if not NOT_RUN_HERE.search(block.text)]
 
 
 def has_comment(text: str) -> bool:
@@ -93,7 +96,7 @@ def stack(tmp_path: Path) -> Iterator[LocalStack]:
 
 def test_blocks_are_found() -> None:
     assert {block.page for block in every_block()} == set(PAGES)
-    assert local_blocks()
+    assert all(local_blocks(shell) for shell in PASTED)
 
 
 def test_no_block_has_a_comment() -> None:
@@ -123,7 +126,8 @@ def test_every_block_is_well_formed(shell: str) -> None:
 def paste(shell: str, stack: LocalStack) -> list[str]:
     """Paste all local blocks into one shell. Return the output of each."""
     marks = [
-        f"{block.text}printf '\\n%s %s %s\\n' '{MARK}' {number} $?\n" for number, block in enumerate(local_blocks())
+        f"{block.text}printf '\\n%s %s %s\\n' '{MARK}' {number} $?\n"
+        for number, block in enumerate(local_blocks(shell))
     ]
     script = "".join(marks)
     ports = {default: f"127.0.0.1:{getattr(stack, port)}" for default, port in DEFAULTS.items()}
@@ -157,7 +161,7 @@ def without_varying_parts(value: Any) -> Any:
 def test_every_block_that_runs_here_prints_what_its_page_shows(shell: str, stack: LocalStack) -> None:
     """The number of pages depends on the speed of the machine, as do the counts of a cancelled job."""
     cancelled = False
-    for block, output in zip(local_blocks(), paste(shell, stack), strict=True):
+    for block, output in zip(local_blocks(shell), paste(shell, stack), strict=True):
         cancelled = cancelled or "sharing cancel" in block.text
         if block.shown is None:
             continue
