@@ -15,7 +15,7 @@ API = {
     *[("POST", jobs, "FUNCTION") for jobs in JOBS],
     *[("GET", f"{jobs}{rest}", "FUNCTION") for jobs in JOBS for rest in ("", "/{id}", "/{id}/report")],
     *[("DELETE", f"{jobs}/{{id}}", "FUNCTION") for jobs in JOBS],
-    *[("GET", figures, "FUNCTION") for figures in ("routes", "summary", "ledger")],
+    *[("GET", figures, "FUNCTION") for figures in ("routes", "summary", "metrics", "ledger")],
     ("GET", "health", "ANONYMOUS"),
     ("GET", "health/deep", "FUNCTION"),
     ("GET", "dashboard", "ANONYMOUS"),

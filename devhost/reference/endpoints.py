@@ -281,6 +281,18 @@ OPERATIONS |= {
         FIGURES,
         fails=(400,),
     ),
+    "get_metrics": Operation(
+        "figures",
+        "The figures of each route as OpenMetrics text, for those who scrape",
+        {
+            200: {
+                "description": "The metrics.",
+                "content": {"application/openmetrics-text": {"schema": {"type": "string"}}},
+            }
+        },
+        "The metrics begin with `sharing_`. " + FIGURES,
+        fails=(400,),
+    ),
     "get_ledger": Operation(
         "figures",
         "A page of the transfers that a route has verified on a day",

@@ -127,7 +127,7 @@ async def _figures(world: World, api: Api, operation: str) -> Answer:
     return await api.call(operation, None, **QUERIES.get(operation, {}))
 
 
-for name in ("get_routes", "get_summary", "get_ledger"):
+for name in ("get_routes", "get_summary", "get_metrics", "get_ledger"):
     add(name, 200, _figures)
     add(name, 200, _call, **QUERIES.get(name, {}))
 add("get_ledger", 400, _call, route=ROUTE.name, day="2026-02-30")

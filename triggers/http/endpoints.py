@@ -26,6 +26,7 @@ from rules.dead_letters import records
 from rules.jobs.model import JobKind
 from triggers.http import bodies, requests
 from triggers.http.answers import accepted, error_answer, json_answer, relative_url
+from triggers.http.metrics import metrics_answer
 from triggers.http.page import file_answer, page_answer
 
 # The path of each kind of job.
@@ -199,6 +200,12 @@ async def get_routes(call: Call) -> func.HttpResponse:
     return json_answer(await figures.routes(call.ports))
 
 
+async def get_metrics(call: Call) -> func.HttpResponse:
+    """Return the figures of each route as OpenMetrics text."""
+    requests.read_query(call.req)
+    return metrics_answer(await figures.routes(call.ports))
+
+
 async def get_summary(call: Call) -> func.HttpResponse:
     """Return the figures of all routes together."""
     requests.read_query(call.req)
@@ -255,6 +262,7 @@ ENDPOINTS = (
     *_job_endpoints(JobKind.RECONCILE),
     Endpoint("get_routes", "GET", "routes", get_routes),
     Endpoint("get_summary", "GET", "summary", get_summary),
+    Endpoint("get_metrics", "GET", "metrics", get_metrics),
     Endpoint("get_ledger", "GET", "ledger", get_ledger),
     Endpoint("health", "GET", "health", get_health, ANONYMOUS),
     Endpoint("diagnose", "GET", "health/deep", diagnose),
