@@ -36,7 +36,7 @@ var rules rule[] = [
     name: 'dead-letters'
     description: 'A blob could not be shared and is now a dead letter. GET /api/dead-letters shows the blob, the reason and what to do.'
     severity: 2
-    where: 'action == "message.dead_lettered" or action == "undelivered.skipped" or action == "sweep.missing_letter" or (action == "transfer.close" and tostring(line.verdict) == "done" and tostring(line.state) == "dead_lettered")'
+    where: 'action == "message.dead_lettered" or action == "undelivered.skipped" or action == "sweep.missing_letter" or action == "notice.dead_lettered" or (action == "transfer.close" and tostring(line.verdict) == "done" and tostring(line.state) == "dead_lettered")'
   }
   {
     name: 'queue-depth'
@@ -75,6 +75,12 @@ var rules rule[] = [
     description: 'A timer of the app fails: queues are not drained, or dead letters are not written.'
     severity: 2
     where: 'action == "timer.failed"'
+  }
+  {
+    name: 'objective-missed'
+    description: 'A route misses its objective: more transfers of the last day were late than may be. GET /api/routes shows by how much.'
+    severity: 2
+    where: 'action == "objective.missed"'
   }
   {
     name: 'silence'

@@ -72,6 +72,10 @@ ACTIONS: dict[str, Action] = {
     ),
     "pause.ended": Action("A route is no longer paused, so its reconcile was started; `id`, `route`."),
     "pause.dropped": Action("A route was removed while it was paused; nothing follows; `route`."),
+    "objective.missed": Action(
+        "Every five minutes, for a route that misses its objective: `route`; `share`, the share of the last day's transfers that were in time.",
+        ALWAYS,
+    ),
     "queue.depth": Action(
         "Every minute: `depth`, the approximate number of events in `blob-events`; `oldest_seconds`, the age of the oldest "
         "visible one.",

@@ -16,9 +16,10 @@ from ports.services import Ports
 from rules import codec
 from rules.codec import stamp
 from rules.errors import UNREADABLE, Reason, Retryable
-from rules.figures import aggregate, feed
+from rules.figures import aggregate, feed, view
 from rules.figures.aggregate import Aggregate
 from rules.figures.feed import Message
+from rules.routes.model import Route
 
 # The timer runs every minute. A batch has up to four times 32 messages, so that its lines fit into one append.
 SECONDS, FULL, RECEIVERS = 45.0, 32, 3
@@ -118,8 +119,20 @@ async def _note_run(ports: Ports, instances: Instances, run: TimerRun) -> None:
         for route in ports.routes:
             with run:
                 await _check_running(ports, instances, route.name)
+                await _check_objective(ports, route)
         new |= {"checked_at": stamp(now), "dead_letters": await _count_dead_letters(ports)}
     await ports.figures.save(ALL, new, etag)  # if another run was faster, its record is as new
+
+
+async def _check_objective(ports: Ports, route: Route) -> None:
+    """Log that a route misses its objective: more transfers of the last day were late than may be."""
+    if route.objective is None:
+        return
+    figures = parse((await ports.figures.load(route.name))[0])
+    found = figures and view.objective(route, figures, ports.now())
+    if found and not found["met"]:
+        text = "too many transfers of the last day were late"
+        log("objective.missed", text, level=logging.WARNING, route=route.name, share=found["share"])
 
 
 async def _count_dead_letters(ports: Ports) -> dict[str, dict[str, int]]:

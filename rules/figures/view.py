@@ -40,7 +40,7 @@ def of_route(
         "state": "paused" if route.paused else "over_budget" if is_over_budget(route, figures, now) else "active",
         **_shared([figures], now),
         "dead_letters": dict(dead_letters),
-        "objective": _objective(route, figures, now),
+        "objective": objective(route, figures, now),
         "budget": route.daily_bytes
         and {
             "daily_bytes": route.daily_bytes,
@@ -127,17 +127,18 @@ def _sum(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     return found
 
 
-def _objective(route: Route, figures: Aggregate, now: datetime) -> dict[str, Any] | None:
-    objective = route.objective
-    if objective is None:
+def objective(route: Route, figures: Aggregate, now: datetime) -> dict[str, Any] | None:
+    """Return how much of a route's objective is met; None if it has none."""
+    wanted = route.objective
+    if wanted is None:
         return None
     slots = _slots([figures], now, SLOTS)
     latencies = histogram.total(slot.latencies for each in slots.values() for slot in each)
-    share = histogram.within(latencies, objective.within.total_seconds())
-    left = 1 - (1 - share) / (1 - objective.percentile / 100)
+    share = histogram.within(latencies, wanted.within.total_seconds())
+    left = 1 - (1 - share) / (1 - wanted.percentile / 100)
     return {
-        "percentile": objective.percentile,
-        "within": objective.within.total_seconds(),
+        "percentile": wanted.percentile,
+        "within": wanted.within.total_seconds(),
         "share": round(share, 6),
         "budget_left": round(left, 4),
         "met": left >= 0,

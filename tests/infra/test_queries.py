@@ -22,6 +22,7 @@ ALERTS = {
     "worker-dies",
     "no-progress",
     "timers-fail",
+    "objective-missed",
     "silence",
 }
 VIEWS = {"transfers", "throughput", "latency", "steps", "failures", "queue", "resumes", "trouble"}

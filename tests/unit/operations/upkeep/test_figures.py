@@ -19,11 +19,12 @@ from rules.errors import Reason, StorageError
 from rules.events.parse import RejectedEvent
 from rules.figures import aggregate
 from rules.figures.feed import Kind, Message
+from rules.routes.model import Objective
 from rules.transfers.model import Ending
 from rules.transfers.states import State
 from rules.transfers.status import progress
 from tests.unit.rules.figures.test_aggregate import message
-from tests.unit.samples import NOW, RUN, after
+from tests.unit.samples import NOW, ROUTE, RUN, after
 from tests.unit.world import World
 
 
@@ -199,3 +200,17 @@ async def test_a_run_that_takes_long_leaves_the_rest_to_the_next(world: World) -
     assert await run_timer(world) == 128
     world.pass_time(61)
     assert await run_timer(world) == 172
+
+
+@pytest.mark.parametrize(("seconds", "missed"), [(10, []), (1, ["default"])])
+async def test_a_missed_objective_is_logged_every_five_minutes(
+    seconds: int, missed: list[str], world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every transfer takes two seconds here."""
+    objective = Objective(99, timedelta(seconds=seconds))
+    world.ports = replace(world.ports, routes=(replace(ROUTE, objective=objective), replace(ROUTE, name="other")))
+    await put(world, message(1), message(2))
+    for _ in range(2):
+        await run_timer(world)
+    lines = [json.loads(text) for text in caplog.messages]
+    assert [line["route"] for line in lines if line["action"] == "objective.missed"] == missed
