@@ -53,7 +53,7 @@ explore: setup ## Explore the protocol further than the tests: three versions, t
 	@EXPLORE=long $(BIN)/pytest tests/protocol
 
 soak: setup ## Run the long end-to-end tests: kills, worker deaths, 2,000 blobs reconciled, 10,000 dead letters (over an hour)
-	@SOAK=long $(BIN)/pytest tests/e2e
+	@SOAK=long $(BIN)/pytest tests/e2e tests/unit
 
 bench: setup ## Measure speed, counts per blob and memory under load (takes minutes); ARGS="--help" lists options
 	@$(BIN)/python -m devhost.bench $(ARGS)

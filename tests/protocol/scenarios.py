@@ -119,17 +119,17 @@ HOST_FAILS = [
     _host_fails("sync_second_cancelled", states=10_000, ends=51),
     _host_fails("async_event_lost", states=14_000, ends=18),
     _host_fails("async_one_cancelled", states=3_100, ends=38),
-    _host_fails("async_one_fails", states=18_000, ends=190),
-    _host_fails("async_replay_cancelled", states=22_500, ends=370),
     _host_fails("async_cancelled_twice", states=10_000, ends=119),
     _host_fails("blocks_one", states=550, ends=12),
     _host_fails("notified", states=12_500, ends=39),
-    _host_fails("notified_late_overwritten", states=19_000, ends=78),
     _host_fails("lanes_one", states=780, ends=12),
 ]
 
 # These take minutes (EXPLORE=long).
 LONG = [
+    _host_fails("async_one_fails", states=18_000, ends=190),
+    _host_fails("async_replay_cancelled", states=22_500, ends=370),
+    _host_fails("notified_late_overwritten", states=19_000, ends=78),
     _case("async_one_fault", ASYNC, "overwrite", faults=1, states=130_000, ends=340),
     _case("sync_removed_one_fault", SYNC, "overwrite", "remove", faults=1, states=51_000, ends=350),
     _case("other_type_one_fault", ASYNC, "overwrite", kinds=APPENDED, faults=1, states=280_000, ends=740),

@@ -1,6 +1,7 @@
 """Sample values for tests, and Hypothesis strategies."""
 
 import json
+import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,7 +17,9 @@ from rules.transfers.decisions import SourceBlob, TargetBlob
 from rules.transfers.model import Ending, Kind, Lane, Outcome, Run, Step, Successor, Transfer, Verdict
 from rules.transfers.states import State
 
-quick = settings(max_examples=100, deadline=None)
+# `make soak` tries more.
+LONG = os.environ.get("SOAK") == "long"
+quick = settings(max_examples=200 if LONG else 60, deadline=None)
 
 NOW = datetime(2026, 11, 24, 19, 2, 44, 120_000, UTC)
 SOURCE_HOST = "https://sharingsource.blob.core.windows.net"

@@ -19,7 +19,7 @@ from rules.redaction import text_without_secrets
 from rules.transfers.identity import MESSAGE_ID_PATTERN, TRANSFER_ID_PATTERN
 from tests.corpora.corpora import MESSAGES, URLS, message
 from tests.docs.pages import modules, page
-from tests.unit.samples import NAME
+from tests.unit.samples import LONG, NAME
 from tests.unit.triggers.api import Api
 from tests.unit.world import World
 
@@ -81,7 +81,7 @@ WORLD = World()
 API = Api(WORLD)
 
 
-@settings(max_examples=1_000, deadline=None)
+@settings(max_examples=1_000 if LONG else 300, deadline=None)
 @example(VALID + "\N{COMBINING ACUTE ACCENT}")
 @given(
     st.text(max_size=100)
@@ -127,7 +127,7 @@ async def test_a_forged_message_without_a_version_costs_at_most_a_look_at_the_ro
     assert len(world.requests) <= 2
 
 
-@settings(max_examples=1_000, deadline=None)
+@settings(max_examples=1_000 if LONG else 300, deadline=None)
 @given(st.text() | st.text("\r\n\x1b\u0085\u2028\u2029\ufeff\u202e{}\"'\\,:\x00\x7f %s", min_size=1), st.text())
 def test_any_name_is_logged_on_one_line(name: str, route: str) -> None:
     written = io.StringIO()
