@@ -72,7 +72,9 @@ def test_only_the_function_key_opens_a_call(
         assert bool(refused.body) is anonymous
     admitted = keyed.call(method, path, keyed.keys["function"], in_url=in_url)
     assert admitted.status in {200, 202, 400, 404, 503}
-    assert admitted.headers["Content-Type"].startswith(("application/json", "application/problem+json", "text/html"))
+    assert admitted.headers["Content-Type"].startswith(
+        ("application/json", "application/problem+json", "text/html", "application/openmetrics-text")
+    )
 
 
 @pytest.mark.parametrize(("method", "path", "key"), HOST_CALLS)
