@@ -272,6 +272,22 @@ export function ActionButton({ label, about, action, disabled, quiet, onDone }) 
   return html`<button type="button" class=${kind} disabled=${disabled} onClick=${open} aria-label=${about && `${label} ${about}`}>${label}</button>`;
 }
 
+/** Focus an element, or the main part if it is gone. The next answer may remove it: its dead letter was replayed. */
+function returnFocus(to) {
+  const main = document.querySelector("#main");
+  if (!to?.isConnected || to.disabled || to === document.body) {
+    main.focus();
+    return;
+  }
+  to.focus();
+  const removal = new MutationObserver(() => {
+    if (document.activeElement === to) return;
+    removal.disconnect();
+    if (document.activeElement === document.body) main.focus();
+  });
+  removal.observe(main, { childList: true, subtree: true });
+}
+
 /** Show a modal dialog while it is mounted, and then return the focus to where it was. `onGone`: the browser closed it anyway. */
 export function Dialog({ label, opener, onClose, onGone = onClose, children }) {
   const dialog = useRef(null);
@@ -281,8 +297,7 @@ export function Dialog({ label, opener, onClose, onGone = onClose, children }) {
     return () => {
       // The opener may be gone, for example with the row of a dead letter that was discarded, or be disabled now.
       setTimeout(() => {
-        if (before?.isConnected && !before.disabled && before !== document.body) before.focus();
-        else document.querySelector("#main").focus();
+        returnFocus(before);
       });
     };
   }, []);

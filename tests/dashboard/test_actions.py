@@ -206,7 +206,7 @@ async def test_an_action_asks_acts_and_reports(tab: Tab, stub: Stub, name: str) 
     await expect(dialog).to_have_count(0)
     assert changes(stub) == 2 * action.planned + action.sent
     # On the button, or where that is gone, on the content.
-    await tab.page.wait_for_function("document.activeElement !== document.body")
+    await tab.page.locator(":focus").first.wait_for(state="attached")
 
 
 async def test_the_replay_of_a_group_takes_no_later_failure(tab: Tab, stub: Stub) -> None:

@@ -4,6 +4,7 @@ import json
 import signal
 import socket
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -94,19 +95,19 @@ def test_timers_fire_early_on_demand(launch: Callable[..., Any]) -> None:
 def test_kill_9_loses_nothing(launch: Callable[..., Any]) -> None:
     """A running activity runs again, timers fire, and no result is lost or duplicated."""
     first = launch().ready()
-    first.start("naps", "nap", 1.5)
+    first.start("naps", "nap", 4)  # longer than a busy machine takes until the kill
     first.start("waits", "wait", 2)
     for n in range(20):
         first.start("chain", f"chain-{n}")
     while not first.notes("slow"):
-        first.status("nap")
+        time.sleep(0.01)
     first.end(signal.SIGKILL)
 
     second = launch(folder=first.folder).ready()
     assert second.wait("nap")["output"] == "awake"
     assert second.wait("wait")["output"] == "too late"
     assert all(second.wait(f"chain-{n}")["runtimeStatus"] == "Completed" for n in range(20))
-    assert second.notes("slow") == [1.5, 1.5], "the running activity ran again"
+    assert second.notes("slow") == [4, 4], "the running activity ran again"
     assert second.end() == 0
 
 
