@@ -19,7 +19,7 @@ from ports.services import Ports
 from rules.codec import stamp
 from rules.errors import CANNOT_VERIFY_SOURCE, StorageError
 from rules.events.decide import transfer_for
-from rules.routes.model import SAME_TIER, Blob, Engine, Place, Route
+from rules.routes.model import SAME_TIER, Blob, Engine, Place, Recipient, Route
 from rules.routes.names import PROBE
 from rules.transfers.decisions import SourceBlob
 from rules.transfers.model import Kind, Transfer
@@ -195,18 +195,7 @@ class _Trial:
         try:
             await self.ports.recipients.send(recipient, probe_event(self.route.name, self.ports.now()))
         except StorageError as error:
-            account = Place(recipient.endpoint, "").account
-            missing = f"`az storage queue create --name {recipient.queue} --account-name {account} --auth-mode login`"
-            role = "Storage Queue Data Message Sender" if recipient.queue else "EventGrid Data Sender"
-            fix = (
-                f"Create it with {missing}."
-                if error.code == "QueueNotFound"
-                else _partner_fix(recipient.tenant)
-                or (
-                    f'Give the app {role}: `az role assignment create --assignee {IDENTITY} --role "{role}" --scope <id of the queue or topic>`.'
-                )
-            )
-            return [failed(name, str(error), fix)]
+            return [failed(name, str(error), _recipient_fix(error, recipient))]
         return [passed(name, "an event of the type BlobDataSharing.Probe was accepted")]
 
 
@@ -229,6 +218,18 @@ def _fix(error: StorageError, place: Place, role: str, *, tenant: str | None = N
         return f"A policy or a lease on the container {container} of {account} protects its blobs. Share into another container."
     return _partner_fix(tenant) or (
         f'Give the app {role}, and wait ten minutes: `az role assignment create --assignee {IDENTITY} --role "{role}" --scope "{scope}"`.'
+    )
+
+
+def _recipient_fix(error: StorageError, recipient: Recipient) -> str:
+    if error.code == "QueueNotFound":
+        account = Place(recipient.endpoint, "").account
+        return (
+            f"Create it: `az storage queue create --name {recipient.queue} --account-name {account} --auth-mode login`."
+        )
+    role = "Storage Queue Data Message Sender" if recipient.queue else "EventGrid Data Sender"
+    return _partner_fix(recipient.tenant) or (
+        f'Give the app {role}: `az role assignment create --assignee {IDENTITY} --role "{role}" --scope <id of the queue or topic>`.'
     )
 
 

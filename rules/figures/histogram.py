@@ -2,17 +2,16 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from math import ceil
 
 LEAST, GROWTH = 0.01, 1.05
 # The last bucket begins after more than a year.
-MOST = ceil(math.log(400 * 24 * 3600 / LEAST) / math.log(GROWTH))
+MOST = math.ceil(math.log(400 * 24 * 3600 / LEAST) / math.log(GROWTH))
 Histogram = Mapping[int, int]
 
 
 def bucket(seconds: float) -> int:
     """Return the bucket of a latency: 0 up to `LEAST`, and at most `MOST`."""
-    return 0 if seconds <= LEAST else min(MOST, ceil(math.log(seconds / LEAST) / math.log(GROWTH)))
+    return 0 if seconds <= LEAST else min(MOST, math.ceil(math.log(seconds / LEAST) / math.log(GROWTH)))
 
 
 def middle(number: int) -> float:
@@ -31,7 +30,7 @@ def total(histograms: Iterable[Histogram]) -> dict[int, int]:
 
 def percentile(histogram: Histogram, percent: float) -> float | None:
     """Return the latency that this percentage of a sorted histogram does not exceed; None if it is empty."""
-    rank, seen = ceil(sum(histogram.values()) * percent / 100), 0
+    rank, seen = math.ceil(sum(histogram.values()) * percent / 100), 0
     for number, count in histogram.items():
         seen += count
         if seen >= max(1, rank):

@@ -12,7 +12,7 @@ from rules.transfers.policies import MAX_COPY_ATTEMPTS
 
 SHARED = "BlobDataSharing.Blob.Shared"
 # What the doctor sends. A consumer ignores it, as every type that it does not know.
-PROBE = "BlobDataSharing.Probe"
+PROBED = "BlobDataSharing.Probe"
 # About two hours with the growing pauses; ten minutes if the service says that a retry does not help.
 MAX_TRIES, MAX_PERMANENT_TRIES = 20, MAX_COPY_ATTEMPTS
 
@@ -69,7 +69,7 @@ def probe_event(route: str, now: datetime) -> dict[str, Any]:
     return {
         "specversion": "1.0",
         "id": f"probe-{codec.stamp(now)}",
-        "type": PROBE,
+        "type": PROBED,
         "time": codec.stamp(now),
         "source": f"/blobDataSharing/routes/{route}",
     }

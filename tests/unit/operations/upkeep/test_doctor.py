@@ -78,7 +78,7 @@ async def test_a_sound_set_up_passes_and_is_left_as_it_was(world: World) -> None
         "notifying the recipient of route default",
     ]
     assert world.storage.blobs == before
-    assert [event["type"] for event in world.recipients.sent[RECIPIENT]] == [notices.PROBE]
+    assert [event["type"] for event in world.recipients.sent[RECIPIENT]] == [notices.PROBED]
 
 
 def refuse(request: Request, status: int, code: str) -> Callable[[World], None]:
