@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from rules.figures.view import Price
 from rules.redaction import text_without_secrets
@@ -36,6 +36,10 @@ VARIABLES: dict[str, str] = {
     "READ_ONLY": "`true`: the API refuses every call that changes something, with 403. Events, schedules and timers go on. Default: `false`.",
     "EGRESS_PRICE_PER_GIB": "What a GiB of egress costs, a number such as 0.02. [Figures](figures.md#egress) and dry runs then estimate costs.",
     "EGRESS_CURRENCY": "The currency of that price, three letters. Default: USD.",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "The URL of an OpenTelemetry collector, such as `https://collector.example:4318`. Each minute the app sends its [metrics](figures.md#metrics) to `/v1/metrics` below it, as OTLP/HTTP in JSON. `http` only on loopback or without headers.",
+    "OTEL_EXPORTER_OTLP_HEADERS": "The headers of these requests, such as `api-key=...`: pairs with commas between them, their values URL-encoded. A secret; the app never shows it.",
+    "OTEL_SERVICE_NAME": "The service that the metrics belong to. Default: `blob-data-sharing`.",
+    "TRACE_URL": "The URL of a transfer's trace, with `{trace_id}` where its 32 digits go, such as `https://jaeger.example/trace/{trace_id}`. The API and the [dashboard](dashboard.md) then link to it.",
     "WINDOW_SECONDS": "The protocol's window: for how many seconds after a read the app may act on it, 0.5 to 60. The request timeout is 4 times and the settle time 6 times as long. Default: 15.",
     "SIZE_UNIT_BYTES": "The unit of the engines' sizes: sync copies up to 256 units, one activity stages up to 2,048, a block has 32 or more. 1 to 1048576. Smaller than the default, 1048576, is for tests with small blobs.",
 }
@@ -47,6 +51,9 @@ ROUTES_FIX = (
 # The query and user of a URL, and the values of keys and signatures. Errors must not show them: error messages are pasted
 # into tickets.
 SECRET = re.compile(r"(?i)(\?|(?:AccountKey|SharedAccessSignature|sig)=)[^\"'\s;]+|(//)[^/\"'\s]*(?=@)")
+
+
+HEADER_NAME, HEADER_VALUE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"), re.compile(r"[\x20-\x7e]+")
 
 
 class InvalidSetting(ValueError):
@@ -67,6 +74,16 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class Telemetry:
+    """Where the app sends its metrics, and where its traces can be seen. `headers` may hold a secret."""
+
+    metrics_url: str | None = None
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    service: str = "blob-data-sharing"
+    trace_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The validated settings."""
 
@@ -79,6 +96,7 @@ class Settings:
     sizes: Sizes = field(default_factory=Sizes)
     price: Price | None = None
     read_only: bool = False
+    telemetry: Telemetry = field(default_factory=Telemetry)
 
     @property
     def key(self) -> str | None:
@@ -103,7 +121,8 @@ def from_env(environment: Mapping[str, str]) -> Settings:
     sizes = Sizes(round(_number(environment, "SIZE_UNIT_BYTES", MIB, (1, MIB))))
     price = _price(environment)
     read_only = _read_only(environment)
-    return Settings(routes, state, events, client_id, sharing_client_id, times, sizes, price, read_only)
+    telemetry = _telemetry(environment)
+    return Settings(routes, state, events, client_id, sharing_client_id, times, sizes, price, read_only, telemetry)
 
 
 def _routes(text: str | None) -> tuple[Route, ...]:
@@ -147,6 +166,46 @@ def _number(environment: Mapping[str, str], variable: str, default: float, limit
     if not limits[0] <= number <= limits[1]:
         raise InvalidSetting(variable, text, "out of range", fix)
     return number
+
+
+def _telemetry(environment: Mapping[str, str]) -> Telemetry:
+    variable = "OTEL_EXPORTER_OTLP_ENDPOINT"
+    endpoint = environment.get(variable) or None
+    headers = _headers(environment.get("OTEL_EXPORTER_OTLP_HEADERS", ""))
+    if endpoint is not None:
+        parts = _split(endpoint)
+        plain = parts.scheme == "http" and (not headers or is_loopback(parts.hostname or ""))
+        if not (parts.scheme == "https" or plain) or not parts.hostname or parts.query or parts.username:
+            problem = "not the https endpoint of a collector; http shows the headers to everybody on the way"
+            raise InvalidSetting(variable, endpoint, problem, "Set it to a URL such as https://collector.example:4318.")
+    return Telemetry(
+        endpoint and f"{endpoint.rstrip('/')}/v1/metrics",
+        headers,
+        environment.get("OTEL_SERVICE_NAME") or Telemetry().service,
+        _trace_url(environment.get("TRACE_URL") or None),
+    )
+
+
+def _headers(text: str) -> tuple[tuple[str, str], ...]:
+    if text.startswith("@Microsoft.KeyVault("):
+        fix = "Give the app's identity the role Key Vault Secrets User on the secret, and restart the app."
+        raise InvalidSetting("OTEL_EXPORTER_OTLP_HEADERS", text, "a Key Vault reference that Azure cannot resolve", fix)
+    pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
+    found = tuple((name.strip(), unquote(value.strip())) for name, _, value in pairs)
+    if not all(HEADER_NAME.fullmatch(name) and HEADER_VALUE.fullmatch(value) for name, value in found):
+        fix = "Set it to pairs such as api-key=value, with commas between them, the values URL-encoded."
+        raise InvalidSetting("OTEL_EXPORTER_OTLP_HEADERS", "(hidden)", "not a list of headers", fix)
+    return found
+
+
+def _trace_url(url: str | None) -> str | None:
+    if url is None:
+        return None
+    parts = _split(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or url.count("{trace_id}") != 1:
+        fix = "Set it to a URL such as https://jaeger.example/trace/{trace_id}."
+        raise InvalidSetting("TRACE_URL", url, "not a URL with `{trace_id}` once", fix)
+    return url
 
 
 def _account(environment: Mapping[str, str], connection: str) -> Account:

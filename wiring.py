@@ -9,6 +9,7 @@ import aiohttp
 import azure.durable_functions as df
 
 from adapters.clients import Clients
+from adapters.collector import OtlpCollector
 from adapters.credentials import Partner
 from adapters.dead_letters import StoredDeadLetters
 from adapters.events import StoredEvents
@@ -62,6 +63,7 @@ class Wiring:
             feed=StoredFeed(clients, settings.state.queues),
             figures=StoredFigures(clients, settings.state.blobs),
             ledger=StoredLedger(clients, settings.state.blobs),
+            collector=self._collector,
             now=_now,
             monotonic=time.monotonic,
             times=settings.times,
@@ -70,7 +72,16 @@ class Wiring:
             app_version=APP_VERSION,
             started_at=self._started_at,
             read_only=settings.read_only,
+            trace_url=settings.telemetry.trace_url,
         )
+
+    @cached_property
+    def _collector(self) -> OtlpCollector | None:
+        telemetry = self._settings.telemetry
+        if telemetry.metrics_url is None:
+            return None
+        resource = {"service.name": telemetry.service, "service.version": APP_VERSION}
+        return OtlpCollector(self._session, telemetry.metrics_url, dict(telemetry.headers), resource, _now)
 
     @cached_property
     def _session(self) -> aiohttp.ClientSession:

@@ -66,7 +66,7 @@ class StoredFigures:
         """Return a record as it was at most `seconds` ago. The lock lets concurrent callers share one request."""
         async with self._locks[name]:
             kept = self._kept.get(name)
-            if kept is None or time.monotonic() - kept[0] > seconds:
+            if kept is None or time.monotonic() - kept[0] >= seconds:
                 began_at = time.monotonic()
                 kept = self._kept[name] = (began_at, (await self.load(name))[0])
             return kept[1]

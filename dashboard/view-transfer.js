@@ -61,6 +61,7 @@ function Body({ transfer, letter, rate }) {
           ["Attempt", count(transfer.attempt)],
           ["Tries", count(transfer.tries)],
           transfer.resumes > 0 && ["Resumes", count(transfer.resumes)],
+          ["Trace", html`${code(transfer.trace_id, "trace ID")} ${transfer.trace_url && html`<a href=${transfer.trace_url} target="_blank" rel="noreferrer">Open</a>`}`],
           letter && ["Dead letter", html`<a href=${link(["dead-letters", transfer.id])}>${letter.state}</a>`],
           transfer.successor?.id && ["Successor", html`<a href=${link(["transfers", transfer.successor.id])}>${transfer.successor.id}</a>`],
         ]} />

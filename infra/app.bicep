@@ -18,11 +18,12 @@ param package string
 
 param subnetId string
 param insightsConnection string
+param traceUrl string
 
 @description('The value of the setting ROUTES.')
 param routes string
 
-@description('More settings: for the scheduler, for targets in other tenants, and for an API that only reads.')
+@description('More settings: for the scheduler, for targets in other tenants, for estimates, for a collector, and for an API that only reads.')
 param more object
 
 param memory int
@@ -47,6 +48,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
   properties: {
     serverFarmId: plan.id
     httpsOnly: true
+    keyVaultReferenceIdentity: identityId
     #disable-next-line BCP037 // documented, but missing from the published type
     functionsRuntimeAdminIsolationEnabled: true // only Azure can call /admin
     virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
@@ -80,6 +82,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
       EVENTS__credential: 'managedidentity'
       APPLICATIONINSIGHTS_CONNECTION_STRING: insightsConnection
       APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
+      TRACE_URL: traceUrl
       ROUTES: routes
       ...more
     }

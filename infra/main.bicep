@@ -38,11 +38,18 @@ param sharingClientId string = ''
 
 @description('The API refuses every call that changes something. Events, schedules and timers go on.')
 param readOnly bool = false
+
 @description('What a GiB of egress costs, such as 0.02, to estimate costs. Empty: no estimates. See docs/figures.md.')
 param egressPricePerGib string = ''
 
 @description('The currency of that price.')
 param egressCurrency string = 'USD'
+
+@description('The OTLP/HTTP endpoint of an OpenTelemetry collector that gets the metrics. Empty: none. See docs/figures.md.')
+param otlpEndpoint string = ''
+
+@description('The headers for that collector: a Key Vault reference to a secret such as `api-key=...`. The app needs the role Key Vault Secrets User on it.')
+param otlpHeaders string = ''
 
 @description('Copy index tags. This requires Storage Blob Data Owner for the app at both ends.')
 param carryTags bool = false
@@ -396,6 +403,7 @@ module app 'app.bicep' = {
     package: '${state.outputs.blobEndpoint}${package}'
     subnetId: vnetEnabled ? network!.outputs.appSubnetId : ''
     insightsConnection: monitor.outputs.insightsConnection
+    traceUrl: monitor.outputs.traceUrl
     routes: string(appRoutes)
     more: {
       // infra/hooks/prepackage.py also names the scheduler in host.json, because the scale controller reads no app settings.
@@ -405,6 +413,8 @@ module app 'app.bicep' = {
           }
         : {})
       ...(empty(egressPricePerGib) ? {} : { EGRESS_PRICE_PER_GIB: egressPricePerGib, EGRESS_CURRENCY: egressCurrency })
+      ...(empty(otlpEndpoint) ? {} : { OTEL_EXPORTER_OTLP_ENDPOINT: otlpEndpoint })
+      ...(empty(otlpHeaders) ? {} : { OTEL_EXPORTER_OTLP_HEADERS: otlpHeaders })
       ...(hasPartners ? { SHARING_CLIENT_ID: sharingClientId } : {})
       ...(readOnly ? { READ_ONLY: 'true' } : {})
     }

@@ -32,6 +32,12 @@ resource insights 'Microsoft.Insights/components@2020-02-02' = {
   }
 }
 
+// The lines and spans of one trace in the logs. The app puts the id where {trace_id} is.
+var logs = '${environment().portal}/#@${tenant().tenantId}/blade/Microsoft_Azure_Monitoring_Logs/LogsBlade/resourceId/${uriComponent(workspace.id)}/source/LogsBlade.AnalyticsShareLinkToQuery/query'
+var queryBefore = uriComponent('let id = "')
+var queryAfter = uriComponent('"; union AppTraces, AppRequests, AppDependencies, AppExceptions | where OperationId == id or Message has id | order by TimeGenerated asc')
+
+output traceUrl string = '${logs}/${queryBefore}{trace_id}${queryAfter}/timespan/P30D'
 output workspaceId string = workspace.id
 output workspaceName string = workspace.name
 output insightsId string = insights.id

@@ -72,6 +72,14 @@ ACTIONS: dict[str, Action] = {
     ),
     "pause.ended": Action("A route is no longer paused, so its reconcile was started; `id`, `route`."),
     "pause.dropped": Action("A route was removed while it was paused; nothing follows; `route`."),
+    "figures.updated": Action(
+        "Every five minutes, the figures of a route: `running`, `running_bytes`, `oldest_at`; `p50`, `p95`, `p99`, the "
+        "latency of the last hour in seconds; `budget_left` of its objective."
+    ),
+    "metrics.refused": Action(
+        "The OpenTelemetry collector did not take the metrics; `text` says why. The next run sends all of them.",
+        "many",
+    ),
     "objective.missed": Action(
         "Every five minutes, for a route that misses its objective: `route`; `share`, the share of the last day's transfers that were in time.",
         ALWAYS,

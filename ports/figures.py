@@ -1,7 +1,10 @@
 """What happened to transfers: the queue that reports it, the figures of each route, and the ledger."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from rules.figures.metrics import Metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,17 @@ class Figures(Protocol):
 
     async def recent(self, name: str, seconds: float) -> dict[str, Any] | None:
         """Read a record that this process may have read up to `seconds` ago. Concurrent calls send one request."""
+
+
+class Collector(Protocol):
+    """A collector of metrics outside the app."""
+
+    async def send(self, metrics: Sequence[Metric]) -> None:
+        """Send the metrics.
+
+        Raises:
+            Retryable: the collector did not take them all.
+        """
 
 
 class Ledger(Protocol):

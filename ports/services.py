@@ -8,7 +8,7 @@ from typing import Any
 
 from ports.blobs import Source, Target
 from ports.events import Events
-from ports.figures import Feed, Figures, Ledger
+from ports.figures import Collector, Feed, Figures, Ledger
 from ports.orchestrations import Instances
 from ports.recipients import Recipients
 from ports.state import DeadLetters, Reports
@@ -41,8 +41,11 @@ class Ports:
     app_version: str
     sizes: Sizes = SIZES
     price: Price | None = None
+    collector: Collector | None = None
     # When this process started. An earlier process may have worked on the transfers that were accepted before.
     started_at: datetime = BEGINNING_OF_TIME
+    # The URL of a trace, with `{trace_id}` in it.
+    trace_url: str | None = None
     # Whether the API refuses every call that changes something.
     read_only: bool = False
 

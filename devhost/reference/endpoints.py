@@ -290,7 +290,7 @@ OPERATIONS |= {
                 "content": {"application/openmetrics-text": {"schema": {"type": "string"}}},
             }
         },
-        "The metrics begin with `sharing_`. " + FIGURES,
+        "Also reads the queue of events. " + FIGURES,
         fails=(400,),
     ),
     "get_ledger": Operation(

@@ -12,6 +12,7 @@ VIDEO: JSON = {
 }
 TRANSFER: JSON = {
     "id": "37a8eec1-6c69c15a3740fbd3581a7d8d",
+    "trace_id": "37a8eec16c69c15a3740fbd3581a7d8d",
     "route": "default",
     "source": VIDEO,
     "target": {"url": f"{STORAGE}/sharingtarget/target/large/video.bin"},
@@ -33,6 +34,7 @@ TRANSFER: JSON = {
     "updated_at": "2026-11-24T19:52:43.830Z",
     "next_check_at": "2026-11-24T19:52:49.830Z",
     "letter": None,
+    "trace_url": None,
     "hint": None,
 }
 SHARED = "37a8eec1-f414334a7d6862b0d4a54a62"
@@ -145,6 +147,7 @@ RECONCILE: JSON = {
 
 
 COUNTS: JSON = {"verified": 600, "superseded": 1, "dead_lettered": 1, "cancelled": 0, "bytes": 314573800}
+COUNTS |= {"polls": 7, "retries": 2, "resumes": 0}
 LATENCY: JSON = {"count": 9, "p50": 1.232, "p95": 3.408, "p99": 8.14}
 FIGURES: JSON = {
     "running": {"count": 1, "bytes": 314572800, "oldest_at": "2026-11-30T19:52:43.830Z"},

@@ -125,6 +125,9 @@ class Transfer(TypedDict):
     """One version of a blob on one route."""
 
     id: TransferId
+    trace_id: Annotated[
+        str, "The id of its trace, from the event to verified: the id without its dash.", Has(pattern="^[0-9a-f]{32}$")
+    ]
     route: Annotated[
         RouteName | None, "Null, like source, target and accepted_at, if the orchestration's input cannot be read."
     ]
@@ -154,6 +157,9 @@ class Transfer(TypedDict):
     next_check_at: Annotated[Moment | None, "When the transfer continues automatically."]
     letter: Annotated[
         Resolution | None, "The dead letter of a dead-lettered transfer, if requested by id or name; otherwise null."
+    ]
+    trace_url: Annotated[
+        str | None, "The URL of the trace, if requested by id or name and `TRACE_URL` is set; otherwise null."
     ]
     hint: Annotated[str | None, "What to check and how to fix it; null without a reason."]
 
@@ -436,13 +442,16 @@ class ReconcileReportPage(TypedDict):
 
 
 class Counts(TypedDict):
-    """Attempts of transfers that ended, by their final state, and the bytes of the verified ones."""
+    """Attempts of transfers that ended, by their final state; the bytes of the verified ones; and what the attempts took."""
 
     verified: Count
     superseded: Count
     dead_lettered: Count
     cancelled: Count
     bytes: Bytes
+    polls: Annotated[Count, "Polls of pending copies."]
+    retries: Annotated[Count, "Steps that were repeated after a failure."]
+    resumes: Annotated[Count, "Restarts of orchestrations that the host had failed."]
 
 
 class Running(TypedDict):

@@ -16,6 +16,7 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
     "azure": {"parameters": lambda: infra.parameters("azure")},
     "cli": {"commands": commands.commands, "exit-codes": commands.exit_codes},
     "cost": {"costs": cost.tables},
+    "figures": {"metrics": tables.metrics},
     "network": {"parameters": lambda: infra.parameters("network")},
     "performance": {"versus": comparison.page},
     "operating": {"actions": tables.actions, "reasons": tables.reasons, "timers": tables.timers},

@@ -9,9 +9,11 @@ from devhost.reference.endpoints import OPERATIONS
 from devhost.reference.openapi import ALIASES, QUERY, resolved, statuses
 from operations.actions import ACTIONS
 from rules.errors import HINTS
+from rules.figures.metrics import INSTRUMENTS, Form, Instrument
 from rules.routes.config import FIELDS
 from settings import VARIABLES
 from triggers.http.endpoints import ENDPOINTS, Endpoint
+from triggers.http.metrics import family_name
 from triggers.timers import TIMERS
 
 INTERVALS = {1: "every minute", 5: "every five minutes", 10: "every ten minutes"}
@@ -56,6 +58,19 @@ def actions() -> str:
     """Every action of a log line."""
     rows = ((code(name), action.when, action.alert or "no") for name, action in ACTIONS.items())
     return table(("action", "meaning", "alert"), rows)
+
+
+def metrics() -> str:
+    """Every metric, with its names in OpenTelemetry and OpenMetrics."""
+    heads = ("OpenTelemetry", "OpenMetrics", "unit", "attributes", "meaning")
+    return table(heads, (_metric(each) for each in INSTRUMENTS.values()))
+
+
+def _metric(each: Instrument) -> Iterable[str]:
+    suffix = "_total" if each.form is Form.COUNTER else ""
+    unit = code(each.unit) if each.unit else ""
+    yield from (code(each.name), code(family_name(each) + suffix), unit, ", ".join(map(code, each.attributes)))
+    yield f"{each.form.capitalize()}. {each.about}"
 
 
 def timers() -> str:

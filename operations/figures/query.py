@@ -6,10 +6,12 @@ from typing import Any
 
 from operations.problems import NotFound
 from ports.services import Ports
+from rules import codec
 from rules.codec import stamp
 from rules.errors import UNREADABLE, Reason, Retryable
 from rules.figures import aggregate, view
 from rules.figures.aggregate import Aggregate
+from rules.figures.metrics import Metric, Queue, measure
 
 # How old the records may be that a request reads, so that many requests cost no more than a few.
 SECONDS = 5.0
@@ -34,10 +36,21 @@ async def summary(ports: Ports) -> dict[str, Any]:
     overall, figures = await _read(ports)
     letters = overall.get("dead_letters", {}).values()
     shown = view.summary(figures, letters, ports.price, ports.now())
-    depth = await ports.events.depth()
-    oldest = await ports.events.oldest_message() if depth else None
-    queued = {"count": depth, "oldest_at": oldest and stamp(oldest)}
+    queue = await _read_queue(ports)
+    queued = {"count": queue.count, "oldest_at": queue.oldest_at and stamp(queue.oldest_at)}
     return {"updated_at": overall.get("updated_at"), **shown, "queued": queued}
+
+
+async def metrics(ports: Ports, seconds: float = SECONDS) -> list[Metric]:
+    """Return the figures of each route, as they were at most `seconds` ago, and the queue of events as metrics."""
+    overall, figures = await _read(ports, seconds)
+    return measure(
+        list(zip(ports.routes, figures, strict=True)),
+        overall.get("dead_letters", {}),
+        await _read_queue(ports),
+        codec.time_in(overall, "updated_at"),
+        ports.now(),
+    )
 
 
 async def ledger(ports: Ports, route: str, day: date, continuation: str | None) -> dict[str, Any]:
@@ -54,11 +67,16 @@ async def ledger(ports: Ports, route: str, day: date, continuation: str | None) 
     return {"route": route, "day": day.isoformat(), "items": lines, "continuation": following}
 
 
-async def _read(ports: Ports) -> tuple[dict[str, Any], list[Aggregate]]:
+async def _read(ports: Ports, seconds: float = SECONDS) -> tuple[dict[str, Any], list[Aggregate]]:
     overall, *figures = await asyncio.gather(
-        ports.figures.recent(ALL, SECONDS), *(read_figures(ports, route.name, SECONDS) for route in ports.routes)
+        ports.figures.recent(ALL, seconds), *(read_figures(ports, route.name, seconds) for route in ports.routes)
     )
     return overall or {}, figures
+
+
+async def _read_queue(ports: Ports) -> Queue:
+    depth = await ports.events.depth()
+    return Queue(depth, await ports.events.oldest_message() if depth else None)
 
 
 async def read_figures(ports: Ports, route: str, seconds: float) -> Aggregate:

@@ -60,8 +60,10 @@ async def get_by_name(ports: Ports, instances: Instances, route_name: str, name:
 
 
 async def _view(ports: Ports, instance: Instance) -> dict[str, Any]:
-    """Return the transfer, with the resolution of its dead letter if it has one."""
+    """Return the transfer, with the link to its trace, and with the resolution of its dead letter if it has one."""
     view = status.view(instance)
+    if ports.trace_url is not None:
+        view["trace_url"] = ports.trace_url.replace("{trace_id}", view["trace_id"])
     if State.DEAD_LETTERED not in {view["state"], view["ending"]}:
         return view
     letter = await ports.dead_letters.read(instance.id)

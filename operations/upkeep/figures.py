@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
+from operations.figures import query
 from operations.figures.query import ALL, parse
 from operations.log import log
 from operations.upkeep.timer_run import TimerRun
@@ -38,6 +39,8 @@ async def collect(ports: Ports, instances: Instances) -> int:
         await _collect_batch(ports, run, [report for batch in (reports, *more) for report in batch])
     with run:
         await _note_run(ports, instances, run)
+    with run:
+        await _send_metrics(ports)
     run.finish()
     return run.done
 
@@ -119,20 +122,46 @@ async def _note_run(ports: Ports, instances: Instances, run: TimerRun) -> None:
         for route in ports.routes:
             with run:
                 await _check_running(ports, instances, route.name)
-                await _check_objective(ports, route)
+                await _log_figures(ports, route)
         new |= {"checked_at": stamp(now), "dead_letters": await _count_dead_letters(ports)}
     await ports.figures.save(ALL, new, etag)  # if another run was faster, its record is as new
 
 
-async def _check_objective(ports: Ports, route: Route) -> None:
-    """Log that a route misses its objective: more transfers of the last day were late than may be."""
-    if route.objective is None:
+async def _log_figures(ports: Ports, route: Route) -> None:
+    """Log a route's figures for the workbook, and that it misses its objective."""
+    now, figures = ports.now(), parse((await ports.figures.load(route.name))[0])
+    if figures is None:
         return
-    figures = parse((await ports.figures.load(route.name))[0])
-    found = figures and view.objective(route, figures, ports.now())
-    if found and not found["met"]:
+    met, running, hour = (
+        view.objective(route, figures, now),
+        view.running([figures]),
+        view.latency([figures], now)["hour"],
+    )
+    log(
+        "figures.updated",
+        "the figures of a route",
+        route=route.name,
+        running=running["count"],
+        running_bytes=running["bytes"],
+        oldest_at=running["oldest_at"],
+        p50=hour["p50"],
+        p95=hour["p95"],
+        p99=hour["p99"],
+        budget_left=met and met["budget_left"],
+    )
+    if met and not met["met"]:
         text = "too many transfers of the last day were late"
-        log("objective.missed", text, level=logging.WARNING, route=route.name, share=found["share"])
+        log("objective.missed", text, level=logging.WARNING, route=route.name, share=met["share"])
+
+
+async def _send_metrics(ports: Ports) -> None:
+    """Send the metrics to the collector. They are sums since the beginning, so the next run sends what was not taken."""
+    if ports.collector is None:
+        return
+    try:
+        await ports.collector.send(await query.metrics(ports, seconds=0))
+    except Retryable as error:
+        log("metrics.refused", str(error), level=logging.WARNING)
 
 
 async def _count_dead_letters(ports: Ports) -> dict[str, dict[str, int]]:

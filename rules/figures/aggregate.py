@@ -22,7 +22,8 @@ MOST_RUNNING = 20_000
 UNCHECKED = timedelta(hours=1)
 # A page of the ledger ends with the append that makes it this long.
 PAGE_BYTES = 256 * 1024
-COUNTED = (*(kind for kind in Kind if kind is not Kind.OPENED), "bytes")
+EFFORTS = ("polls", "retries", "resumes")
+COUNTED = (*(kind for kind in Kind if kind is not Kind.OPENED), "bytes", *EFFORTS)
 Counts = dict[str, int]
 
 
@@ -56,12 +57,18 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """The figures of a route since `since`. `day` is that of `today`; `ended` has keys of recent ends by slot."""
+    """The figures of a route since `since`. `day` is that of `today`; `ended` has keys of recent ends by slot.
+
+    `reasons`: the ends of each reason, by the state that they have. `seconds`: the sum of all `latencies`.
+    """
 
     since: datetime
     day: date
     total: Counts = field(default_factory=dict)
     today: Counts = field(default_factory=dict)
+    reasons: dict[Kind, Counts] = field(default_factory=dict)
+    latencies: dict[int, int] = field(default_factory=dict)
+    seconds: float = 0.0
     slots: dict[int, Slot] = field(default_factory=dict)
     running: dict[str, Opened] = field(default_factory=dict)
     ended: dict[int, tuple[str, ...]] = field(default_factory=dict)
@@ -109,6 +116,9 @@ def merge(old: Aggregate, messages: Sequence[Message], now: datetime) -> Aggrega
         day=day,
         total=_count(old.total, ends),
         today=_count(today, [each for each in ends if each.at.date() == day]),
+        reasons=_count_reasons(old.reasons, ends),
+        latencies=histogram.total([old.latencies, *({histogram.bucket(each.latency): 1} for each in verified)]),
+        seconds=round(old.seconds + sum(each.latency for each in verified), 3),
         slots=_fill_slots(old.slots, verified, slot_of(now)),
         running=running,
         ended=_remember(old.ended, ends, slot_of(now)),
@@ -186,6 +196,18 @@ def _count(counts: Counts, ends: Iterable[Message]) -> Counts:
         found[each.kind] = found.get(each.kind, 0) + 1
         if each.kind is Kind.VERIFIED:
             found["bytes"] = found.get("bytes", 0) + (each.size or 0)
+        for effort in EFFORTS:
+            if count := getattr(each, effort):
+                found[effort] = found.get(effort, 0) + count
+    return found
+
+
+def _count_reasons(old: dict[Kind, Counts], ends: Iterable[Message]) -> dict[Kind, Counts]:
+    found = {kind: dict(counts) for kind, counts in old.items()}
+    for each in ends:
+        if each.reason is not None:
+            counts = found.setdefault(each.kind, {})
+            counts[each.reason] = counts.get(each.reason, 0) + 1
     return found
 
 
@@ -231,6 +253,9 @@ def record(aggregate: Aggregate) -> dict[str, Any]:
         "day": aggregate.day.isoformat(),
         "total": aggregate.total,
         "today": aggregate.today,
+        "reasons": aggregate.reasons,
+        "latencies": {str(each): count for each, count in aggregate.latencies.items()},
+        "seconds": aggregate.seconds,
         "slots": {
             str(number): [slot.transfers, slot.bytes, {str(each): count for each, count in slot.latencies.items()}]
             for number, slot in aggregate.slots.items()
@@ -251,6 +276,9 @@ def read(record: dict[str, Any]) -> Aggregate:
         day=date.fromisoformat(record["day"]),
         total=dict(record["total"]),
         today=dict(record["today"]),
+        reasons={Kind(kind): dict(counts) for kind, counts in record["reasons"].items()},
+        latencies={int(each): count for each, count in record["latencies"].items()},
+        seconds=float(record["seconds"]),
         slots={
             int(number): Slot(transfers, size, {int(each): count for each, count in latencies.items()})
             for number, (transfers, size, latencies) in record["slots"].items()

@@ -47,6 +47,9 @@ class Message:
     source_etag: str = ""
     target_etag: str = ""
     reason: Reason | None = None
+    polls: int = 0
+    retries: int = 0
+    resumes: int = 0
 
     @property
     def latency(self) -> float:
@@ -119,4 +122,7 @@ def _of(run: Run, kind: Kind, at: datetime) -> Message:
         source_etag=transfer.etag,
         target_etag=run.target_etag,
         reason=run.ending.reason if run.ending else None,
+        polls=run.all_polls,
+        retries=run.retries,
+        resumes=run.resumes,
     )

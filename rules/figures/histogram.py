@@ -1,22 +1,25 @@
-"""Histograms of latencies on a logarithmic scale: bucket → count. A bucket is 5 % wider than the one before it."""
+"""Histograms of latencies on a logarithmic scale: bucket → count. Each power of two is the end of a bucket."""
 
 import math
 from collections.abc import Iterable, Mapping
 
-LEAST, GROWTH = 0.01, 1.05
+# Bucket 0 ends here, in seconds.
+LEAST = 2.0**-7
+# A bucket is 2^(1/16), 4.4 %, wider than the one before it, as in an exponential histogram of OpenTelemetry at scale 4.
+PER_POWER = 16
 # The last bucket begins after more than a year.
-MOST = math.ceil(math.log(400 * 24 * 3600 / LEAST) / math.log(GROWTH))
+MOST = 33 * PER_POWER
 Histogram = Mapping[int, int]
 
 
 def bucket(seconds: float) -> int:
     """Return the bucket of a latency: 0 up to `LEAST`, and at most `MOST`."""
-    return 0 if seconds <= LEAST else min(MOST, math.ceil(math.log(seconds / LEAST) / math.log(GROWTH)))
+    return 0 if seconds <= LEAST else min(MOST, math.ceil(PER_POWER * math.log2(seconds / LEAST)))
 
 
 def middle(number: int) -> float:
-    """Return the latency that stands for a bucket, in seconds. It differs by at most 2.5 % from those in the bucket."""
-    return round(LEAST * GROWTH ** (number - 0.5), 3) if number else LEAST
+    """Return the latency that stands for a bucket, in seconds. It differs by at most 2.2 % from those in the bucket."""
+    return round(LEAST * 2 ** ((number - 0.5) / PER_POWER), 3) if number else LEAST
 
 
 def total(histograms: Iterable[Histogram]) -> dict[int, int]:
@@ -38,7 +41,13 @@ def percentile(histogram: Histogram, percent: float) -> float | None:
     return None
 
 
+def count_within(histogram: Histogram, seconds: float) -> int:
+    """Return how many latencies are not longer than this: exact for a power of two, else within a bucket."""
+    last = bucket(seconds)
+    return sum(count for number, count in histogram.items() if number <= last)
+
+
 def within(histogram: Histogram, seconds: float) -> float:
     """Return the share of the latencies that are not longer than this; 1 if the histogram is empty."""
-    count, last = sum(histogram.values()), bucket(seconds)
-    return sum(number for each, number in histogram.items() if each <= last) / count if count else 1.0
+    count = sum(histogram.values())
+    return count_within(histogram, seconds) / count if count else 1.0

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 from rules.codec import stamp
@@ -14,6 +15,14 @@ from rules.routes.model import Route
 GIB = 1024**3
 PERCENTILES = (50, 95, 99)
 Reasons = Mapping[str, int]
+
+
+class RouteState(StrEnum):
+    """Whether a route shares new versions."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    OVER_BUDGET = "over_budget"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +46,7 @@ def of_route(
         "route": route.name,
         "source": route.source.url,
         "target": route.target.url,
-        "state": "paused" if route.paused else "over_budget" if is_over_budget(route, figures, now) else "active",
+        "state": state(route, figures, now),
         **_shared([figures], now),
         "dead_letters": dict(dead_letters),
         "objective": objective(route, figures, now),
@@ -63,6 +72,13 @@ def summary(
     }
 
 
+def state(route: Route, figures: Aggregate, now: datetime) -> RouteState:
+    """Return whether the route shares new versions, and if not, why."""
+    if route.paused:
+        return RouteState.PAUSED
+    return RouteState.OVER_BUDGET if is_over_budget(route, figures, now) else RouteState.ACTIVE
+
+
 def is_over_budget(route: Route, figures: Aggregate, now: datetime) -> bool:
     """Whether the verified bytes of the present UTC day have reached the route's limit."""
     limit = route.daily_bytes
@@ -75,19 +91,23 @@ def egress_of_job(price: Price | None, size: int) -> dict[str, Any] | None:
 
 
 def _shared(figures: list[Aggregate], now: datetime) -> dict[str, Any]:
-    opened = [each for one in figures for each in one.running.values()]
-    hour, day = (_slots(figures, now, count) for count in (HOUR_SLOTS, SLOTS))
-    oldest = min((each.at for each in opened), default=None)
     return {
-        "running": {
-            "count": len(opened),
-            "bytes": sum(each.size for each in opened),
-            "oldest_at": oldest and stamp(oldest),
-        },
+        "running": running(figures),
         "today": _counts(aggregates.counts_today(each, now) for each in figures),
         "total": _counts(each.total for each in figures),
-        "latency": {"hour": _latency(hour), "day": _latency(day)},
-        "throughput": [_throughput(number, slots) for number, slots in sorted(day.items())],
+        "latency": latency(figures, now),
+        "throughput": [_throughput(number, slots) for number, slots in sorted(_slots(figures, now, SLOTS).items())],
+    }
+
+
+def running(figures: list[Aggregate]) -> dict[str, Any]:
+    """Return the number, the bytes and the oldest of the transfers that run."""
+    opened = [each for one in figures for each in one.running.values()]
+    oldest = min((each.at for each in opened), default=None)
+    return {
+        "count": len(opened),
+        "bytes": sum(each.size for each in opened),
+        "oldest_at": oldest and stamp(oldest),
     }
 
 
@@ -97,6 +117,11 @@ def _slots(figures: list[Aggregate], now: datetime, count: int) -> dict[int, lis
         for number, slot in aggregates.recent_slots(each, now, count).items():
             found.setdefault(number, []).append(slot)
     return found
+
+
+def latency(figures: list[Aggregate], now: datetime) -> dict[str, Any]:
+    """Return the count and the percentiles of the latencies of the last hour and the last day."""
+    return {name: _latency(_slots(figures, now, count)) for name, count in (("hour", HOUR_SLOTS), ("day", SLOTS))}
 
 
 def _latency(slots: dict[int, list[Slot]]) -> dict[str, Any]:

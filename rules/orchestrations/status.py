@@ -6,6 +6,7 @@ from rules.codec import stamp
 from rules.errors import Reason
 from rules.orchestrations import recovery
 from rules.orchestrations.instance import Instance
+from rules.transfers.identity import trace_id
 from rules.transfers.model import Run
 from rules.transfers.states import State
 from rules.transfers.status import DELETION, progress
@@ -29,6 +30,7 @@ _INITIAL: dict[str, Any] = {
     "updated_at": None,
     "next_check_at": None,
     "letter": None,
+    "trace_url": None,
 }
 
 
@@ -46,7 +48,13 @@ def view(instance: Instance) -> dict[str, Any]:
     """
     run = instance.run
     live = instance.live or (progress(run) if run else {})
-    shown = {"id": instance.id, **_identity(run), **_INITIAL, **{key: live[key] for key in _INITIAL if key in live}}
+    shown = {
+        "id": instance.id,
+        "trace_id": trace_id(instance.id),
+        **_identity(run),
+        **_INITIAL,
+        **{key: live[key] for key in _INITIAL if key in live},
+    }
     if instance.broken:
         shown |= _broken(instance)
     if shown["source"] is not None and shown["total"] is not None:

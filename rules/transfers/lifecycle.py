@@ -56,6 +56,8 @@ def advance(run: Run, outcome: Outcome, now: datetime) -> Run:
         first_look_at=run.first_look_at or now,
         note=outcome.note or run.note,
         target_etag=outcome.target_etag or run.target_etag,
+        all_polls=run.all_polls + (run.step is Step.CHECK),
+        retries=run.retries + (outcome.verdict is Verdict.RETRYABLE),
     )
     match run.step:
         case Step.START | Step.CHECK:
@@ -87,6 +89,7 @@ def handle_failure(run: Run, detail: str, now: datetime) -> Run:
         run,
         first=False,
         activity_failures=run.activity_failures + 1,
+        retries=run.retries + 1,
         updated_at=now,
         first_look_at=run.first_look_at or now,
     )
@@ -99,7 +102,7 @@ def handle_failure(run: Run, detail: str, now: datetime) -> Run:
 def handle_lane_failure(run: Run, lane: Lane, detail: str, now: datetime) -> Run:
     """Return the run after an activity of `lane` raised (rule 8): only this lane waits before its next activity."""
     failure = Outcome(Verdict.RETRYABLE, reason=Reason.INTERNAL, detail=detail, lanes=(lane,))
-    return _after_stage(replace(run, updated_at=now), failure, now)
+    return _after_stage(replace(run, updated_at=now, retries=run.retries + 1), failure, now)
 
 
 def ready_lanes(run: Run, now: datetime) -> list[Lane]:

@@ -148,8 +148,9 @@ class Run:
     was tried before, so `start` may act without a look. `first_look_at`: when the first step ended. `gone`,
     `settled`: the pause that the last `start` asked for with `Verdict.GONE` or `OCCUPIED` is over. `refused`: the
     engines that this attempt does not use any more. `slow_copy`: the pending copy to replace. `notify`: the route has a
-    recipient to notify once the transfer is verified. `event_at`: the time of
-    the event that caused it, None for a share, a replay or a reconcile.
+    recipient to notify once the transfer is verified. `all_polls`: the polls
+    of all copies of this attempt; `polls`: those of the pending copy. `event_at`: the time of the event that caused it,
+    None for a share, a replay or a reconcile.
     """
 
     transfer: Transfer
@@ -185,7 +186,10 @@ class Run:
     note: str = ""
     notify: bool = False
     verified_at: datetime | None = None
-    target_etag: str = field(default="", compare=False)  # it decides nothing
+    # What only the figures show; these fields decide nothing.
+    target_etag: str = field(default="", compare=False)
+    all_polls: int = field(default=0, compare=False)
+    retries: int = field(default=0, compare=False)
     event_at: datetime | None = None
     schema: int = 1
 

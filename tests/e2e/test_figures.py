@@ -6,16 +6,24 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tests.e2e.client import Client
 from tests.e2e.events import until_queue_is_empty
 from tests.e2e.stacks import environment, running_stack
 from tests.e2e.transfers import transfers_named
+from tests.otlp import Sink, sink
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """A stack with two routes of one source, one of them with a daily budget of ten bytes."""
+def collector() -> Iterator[Sink]:
+    with sink() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory, collector: Sink) -> Iterator[Client]:
+    """A stack with a collector and two routes of one source, one of them with a daily budget of ten bytes."""
     state = tmp_path_factory.mktemp("figures")
     settings = environment(state)
     accounts = f"http://127.0.0.1:{settings['AZURITE_BLOB_PORT']}"
@@ -28,7 +36,14 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         for name in ("limited", "free")
     ]
     routes[0]["daily_bytes"] = 10  # type: ignore[assignment]
-    with running_stack(state, settings | {"ROUTES": json.dumps(routes), "EGRESS_PRICE_PER_GIB": "1"}) as running:
+    settings |= {
+        "ROUTES": json.dumps(routes),
+        "EGRESS_PRICE_PER_GIB": "1",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+        "OTEL_EXPORTER_OTLP_HEADERS": "api-key=secret",
+        "TRACE_URL": "https://jaeger.example/trace/{trace_id}",
+    }
+    with running_stack(state, settings) as running:
         yield running
 
 
@@ -72,3 +87,23 @@ def over_budget(client: Client) -> bool:
     assert client.until_final(name, "free")["state"] == "verified"
     until_queue_is_empty(client)
     return transfers_named(client, name, "limited") == []
+
+
+def test_the_collector_gets_what_a_scraper_reads(client: Client, collector: Sink) -> None:
+    """After the transfers of the test before."""
+    verified = collected(client, lambda routes: routes["free"]["total"]["verified"] >= 2)["free"]["total"]["verified"]
+    assert collector.points("sharing.transfers")["free", "verified"] == verified
+    count, seconds = collector.points("sharing.transfer.duration")["free",]
+    assert (count, seconds > 0) == (verified, True)
+    text = client.request("GET", f"{client.stack.api}/metrics", None, {}).body.decode()
+    samples = {
+        (sample.name, sample.labels.get("sharing_route"), sample.labels.get("sharing_state")): sample.value
+        for family in text_string_to_metric_families(text)  # type: ignore[no-untyped-call]  # no types in the library
+        for sample in family.samples
+    }
+    assert samples["sharing_transfers_total", "free", "verified"] == verified
+    assert samples["sharing_transfer_duration_seconds_sum", "free", None] == seconds
+    assert {each["api-key"] for each in collector.headers} == {"secret"}
+    (first,) = transfers_named(client, "first.txt", "free")
+    shown = client.api("GET", f"/transfers/{first['id']}").body
+    assert shown["trace_url"] == f"https://jaeger.example/trace/{shown['trace_id']}"

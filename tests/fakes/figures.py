@@ -81,7 +81,7 @@ class MemoryFigures:
 
     async def recent(self, name: str, seconds: float) -> dict[str, Any] | None:
         kept = self._kept.get(name)
-        if kept is None or self._monotonic() - kept[0] > seconds:
+        if kept is None or self._monotonic() - kept[0] >= seconds:
             kept = self._kept[name] = (self._monotonic(), (await self.load(name))[0])
         return kept[1]
 

@@ -25,7 +25,7 @@ ALERTS = {
     "objective-missed",
     "silence",
 }
-VIEWS = {"transfers", "throughput", "latency", "steps", "failures", "queue", "resumes", "trouble"}
+VIEWS = {"transfers", "throughput", "latency", "running", "steps", "failures", "queue", "resumes", "trouble"}
 WORKBOOK = json.loads((INFRA / "workbook.json").read_text())
 LOGGED = queries.logged_fields()
 
@@ -89,15 +89,15 @@ def test_every_view_queries_existing_actions_and_fields() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "found"),
     [
-        ("transfer.accepted", "transfer.began", "no action transfer.began"),
+        ("transfer.start", "transfer.began", "no action transfer.began"),
         ("line.id", "line.identity", "no field identity"),
         ('== "verified"', '== "fine"', "no verdict fine"),
         ("AppTraces", "traces", "another beginning"),
-        ("count(), p50", "count(, p50", "unbalanced brackets or quotes"),
+        ("(line.id)", "(line.id", "unbalanced brackets or quotes"),
     ],
 )
 def test_a_wrong_query_is_found(old: str, new: str, found: str) -> None:
-    query = views()["latency"]
+    query = views()["throughput"]
     assert old in query
     assert found in [*errors(query.replace(old, new))]
 

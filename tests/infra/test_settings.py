@@ -1,6 +1,7 @@
 """The app settings of a deployment are exactly those that settings.py and the host read."""
 
 import re
+from urllib.parse import unquote
 
 import pytest
 
@@ -18,6 +19,9 @@ NOT_SET = {
     "READ_ONLY": "only for an API that only reads",
     "EGRESS_PRICE_PER_GIB": "only to estimate costs",
     "EGRESS_CURRENCY": "only to estimate costs",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "only for a collector",
+    "OTEL_EXPORTER_OTLP_HEADERS": "only for a collector",
+    "OTEL_SERVICE_NAME": "the default is the name of this app",
     "WINDOW_SECONDS": "the default is right on Azure",
     "SIZE_UNIT_BYTES": "the default is right on Azure",
 }
@@ -52,12 +56,35 @@ def test_a_target_in_another_tenant_adds_one_setting(snapshot: SnapshotOf) -> No
     assert partners["SHARING_CLIENT_ID"] == "77777777-7777-7777-7777-777777777777"
 
 
-def test_a_price_adds_two_settings(snapshot: SnapshotOf) -> None:
-    without, priced = snapshot("default").settings, snapshot("targets").settings
-    assert {name: priced[name] for name in set(priced) - set(without)} == {
+def test_a_price_and_a_collector_add_two_settings_each(snapshot: SnapshotOf) -> None:
+    without, more = snapshot("default").settings, snapshot("targets").settings
+    assert {name: more[name] for name in set(more) - set(without)} == {
         "EGRESS_PRICE_PER_GIB": "0.02",
         "EGRESS_CURRENCY": "EUR",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "https://collector.example:4318",
+        "OTEL_EXPORTER_OTLP_HEADERS": "@Microsoft.KeyVault(SecretUri=https://v.vault.azure.net/secrets/otlp)",
     }
+
+
+def trace_url(deployment: Snapshot) -> str:
+    """The value at run time. Offline, only the address of the portal is unknown."""
+    expression = (
+        deployment.settings["TRACE_URL"].strip("[]").replace("environment().portal", "'https://portal.azure.com'")
+    )
+    known = {"__builtins__": {}, "format": lambda text, *values: text.format(*values)}
+    return str(eval(expression, known))  # noqa: S307  # of the compiler
+
+
+def test_the_trace_of_a_transfer_is_a_query_of_the_workspace(snapshot: SnapshotOf) -> None:
+    deployment = snapshot("default")
+    encoded = trace_url(deployment)
+    url = unquote(encoded)
+    workspace = deployment.one("Microsoft.OperationalInsights/workspaces")["id"]
+    assert url.startswith(f"https://portal.azure.com/#@{SUBSCRIPTION}/blade/")
+    assert f"/resourceId/{workspace}/source/" in url
+    assert 'let id = "{trace_id}"; union AppTraces, ' in url
+    assert "{trace_id}" in encoded
+    assert set(encoded.partition("/query/")[2]) & set(' "|=') == set()
 
 
 def endpoints(snapshot: Snapshot) -> dict[str, str]:
@@ -76,6 +103,8 @@ def endpoints(snapshot: Snapshot) -> dict[str, str]:
 def test_the_app_can_parse_its_settings(name: str, routes: int, snapshot: SnapshotOf) -> None:
     deployment = snapshot(name)
     values = deployment.settings | endpoints(deployment)
+    values["TRACE_URL"] = trace_url(deployment)
+    values.pop("OTEL_EXPORTER_OTLP_HEADERS", None)  # Azure replaces the reference by the secret
     values |= {
         f"{connection}__clientId": "55555555-5555-5555-5555-555555555555" for connection in settings.OWN_ACCOUNTS
     }

@@ -148,6 +148,8 @@ COUNTERS = (
     "reason",
     "detail",
     "target_etag",
+    "all_polls",
+    "retries",
     "event_at",
 )
 

@@ -34,6 +34,13 @@ class Loader(yaml.SafeLoader):
         for first, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        """Raise ValueError for a repeated key, which GitHub refuses and PyYAML does not."""
+        keys = [key.value for key, _ in node.value]
+        if repeated := {key for key in keys if keys.count(key) > 1}:
+            raise ValueError(f"repeated keys: {repeated}")
+        return super().construct_mapping(node, deep)
+
 
 def read(name: str) -> Any:
     """Returns the content of a JSON or YAML file."""

@@ -1,13 +1,14 @@
 """Every invalid or missing setting stops the start with one message: the variable, its value and the fix, without secrets."""
 
 import json
+import re
 from typing import Any
 
 import pytest
 
 from rules.figures.view import Price
 from rules.routes.model import EnginePreference
-from settings import Account, InvalidSetting, from_env
+from settings import Account, InvalidSetting, Telemetry, from_env
 
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 ROUTE = {
@@ -364,3 +365,61 @@ def test_the_price_of_egress() -> None:
     assert from_env(on_azure(EGRESS_PRICE_PER_GIB="", EGRESS_CURRENCY="")).price is None
     assert from_env(on_azure(EGRESS_PRICE_PER_GIB="0.02")).price == Price(0.02, "USD")
     assert from_env(on_azure(EGRESS_PRICE_PER_GIB="0", EGRESS_CURRENCY="EUR")).price == Price(0, "EUR")
+
+
+def telemetry(**environment: str) -> Telemetry:
+    return from_env(on_azure(**environment)).telemetry
+
+
+def test_metrics_go_to_the_collector_of_the_standard_variables() -> None:
+    assert telemetry() == telemetry(OTEL_EXPORTER_OTLP_ENDPOINT="", TRACE_URL="") == Telemetry()
+    found = telemetry(
+        OTEL_EXPORTER_OTLP_ENDPOINT="https://otel.example/otlp/",
+        OTEL_EXPORTER_OTLP_HEADERS="api-key=a%2Cb=c, Authorization=Bearer%20token,",
+        OTEL_SERVICE_NAME="minutes",
+    )
+    assert (found.metrics_url, found.service) == ("https://otel.example/otlp/v1/metrics", "minutes")
+    assert found.headers == (("api-key", "a,b=c"), ("Authorization", "Bearer token"))
+    assert "token" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("url", "headers", "accepted"),
+    [
+        ("http://127.0.0.1:4318", "key=secret", True),
+        ("http://collector.internal:4318", "", True),
+        ("http://collector.internal:4318", "key=secret", False),
+        ("collector.internal:4318", "", False),
+        ("https://user:password@collector.example", "", False),
+        ("https://collector.example?key=secret", "", False),
+        ("grpc://collector.example:4317", "", False),
+        ("http://[::1", "", False),
+    ],
+)
+def test_headers_are_sent_only_over_https(url: str, headers: str, *, accepted: bool) -> None:
+    environment = on_azure(OTEL_EXPORTER_OTLP_ENDPOINT=url, OTEL_EXPORTER_OTLP_HEADERS=headers)
+    if accepted:
+        assert from_env(environment).telemetry.metrics_url == f"{url}/v1/metrics"
+        return
+    error = start_error(environment)
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT" in error
+    assert not {"secret", "password"} & set(re.findall("[a-z]+", error))
+
+
+@pytest.mark.parametrize("headers", ["secret", "=secret", "api key=secret", "key=secret%0d%0aother: 1", "key="])
+def test_invalid_headers_stop_the_start_and_are_not_shown(headers: str) -> None:
+    error = start_error(on_azure(OTEL_EXPORTER_OTLP_HEADERS=headers))
+    assert error.startswith("The setting OTEL_EXPORTER_OTLP_HEADERS ")
+    assert "secret" not in error
+
+
+def test_a_key_vault_reference_that_is_not_resolved_stops_the_start() -> None:
+    reference = "@Microsoft.KeyVault(SecretUri=https://vault.vault.azure.net/secrets/otlp)"
+    assert "Key Vault Secrets User" in start_error(on_azure(OTEL_EXPORTER_OTLP_HEADERS=reference))
+
+
+def test_the_url_of_a_trace() -> None:
+    url = "https://jaeger.example/trace/{trace_id}?from=now"
+    assert telemetry(TRACE_URL=url).trace_url == url
+    for wrong in ("https://jaeger.example/", "javascript:alert('{trace_id}')", "https://a/{trace_id}/{trace_id}"):
+        assert "TRACE_URL" in start_error(on_azure(TRACE_URL=wrong))

@@ -203,7 +203,7 @@ async def get_routes(call: Call) -> func.HttpResponse:
 async def get_metrics(call: Call) -> func.HttpResponse:
     """Return the figures of each route as OpenMetrics text."""
     requests.read_query(call.req)
-    return metrics_answer(await figures.routes(call.ports))
+    return metrics_answer(await figures.metrics(call.ports))
 
 
 async def get_summary(call: Call) -> func.HttpResponse:

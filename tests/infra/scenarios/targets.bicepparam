@@ -26,6 +26,8 @@ param routes = [
 ]
 param carryTags = true
 param egressPricePerGib = '0.02'
+param otlpEndpoint = 'https://collector.example:4318'
+param otlpHeaders = '@Microsoft.KeyVault(SecretUri=https://v.vault.azure.net/secrets/otlp)'
 param egressCurrency = 'EUR'
 param alwaysReady = 0
 param alertEmail = 'operator@example.com'

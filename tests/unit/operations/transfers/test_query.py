@@ -34,6 +34,8 @@ from tests.unit.world import World
 FIELDS = {
     *(
         "id",
+        "trace_id",
+        "trace_url",
         "route",
         "state",
         "source",
@@ -60,6 +62,19 @@ async def test_a_running_transfer_is_shown_by_its_custom_status(world: World) ->
     assert (shown["state"], shown["copied"], shown["total"]) == ("accepted", 4, 10)
     assert shown["source"] == {"url": made.source_blob.url, "name": NAME, "etag": made.etag, "size": 10}
     assert shown["target"] == {"url": made.target_blob.url}
+
+
+async def test_a_transfer_links_to_its_trace(world: World) -> None:
+    made = world.put()
+    world.put_instance(made, "Running", Run(made, NOW))
+    assert (await get(world.ports, world.instances, made.id))["trace_url"] is None
+    ports = replace(world.ports, trace_url="https://jaeger.example/{trace_id}?from=now")
+    trace = made.id.replace("-", "")
+    for shown in (
+        await get(ports, world.instances, made.id),
+        await get_by_name(ports, world.instances, "default", NAME),
+    ):
+        assert (shown["trace_id"], shown["trace_url"]) == (trace, f"https://jaeger.example/{trace}?from=now")
 
 
 async def test_an_ended_transfer_is_shown_by_its_output(world: World) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -15,10 +17,11 @@ from operations.problems import NotFound
 from operations.upkeep.figures import collect
 from rules import codec
 from rules.dead_letters import letters
-from rules.errors import Reason, StorageError
+from rules.errors import Reason, Retryable, StorageError
 from rules.events.parse import RejectedEvent
 from rules.figures import aggregate
 from rules.figures.feed import Kind, Message
+from rules.figures.metrics import Metric
 from rules.routes.model import Objective
 from rules.transfers.model import Ending
 from rules.transfers.states import State
@@ -207,6 +210,7 @@ async def test_a_missed_objective_is_logged_every_five_minutes(
     seconds: int, missed: list[str], world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Every transfer takes two seconds here."""
+    caplog.set_level(logging.INFO)
     objective = Objective(99, timedelta(seconds=seconds))
     world.ports = replace(world.ports, routes=(replace(ROUTE, objective=objective), replace(ROUTE, name="other")))
     await put(world, message(1), message(2))
@@ -214,3 +218,37 @@ async def test_a_missed_objective_is_logged_every_five_minutes(
         await run_timer(world)
     lines = [json.loads(text) for text in caplog.messages]
     assert [line["route"] for line in lines if line["action"] == "objective.missed"] == missed
+    (updated,) = [line for line in lines if line["action"] == "figures.updated"]
+    assert (updated["route"], updated["running"], updated["budget_left"] < 0) == ("default", 0, bool(missed))
+    assert updated["p99"] == pytest.approx(2, rel=0.03)
+
+
+class Collector:
+    """A collector of metrics that may refuse them."""
+
+    def __init__(self) -> None:
+        self.received: list[Sequence[Metric]] = []
+        self.refuses = False
+
+    async def send(self, metrics: Sequence[Metric]) -> None:
+        if self.refuses:
+            raise Retryable(Reason.INTERNAL, "metrics.send", "HTTP 503")
+        self.received.append(metrics)
+
+
+async def test_metrics_are_sent_after_each_run_and_a_refusal_does_not_fail_it(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    collector = Collector()
+    world.ports = replace(world.ports, collector=collector)
+    await put(world, message(1))
+    collector.refuses = True
+    assert await run_timer(world) == 1
+    assert [json.loads(text)["action"] for text in caplog.messages].count("metrics.refused") == 1
+    collector.refuses = False
+    await run_timer(world)
+    (received,) = collector.received
+    verified = [
+        point.value for each in received for point in each.points if point.attributes == ("default", "verified")
+    ]
+    assert verified == [1]

@@ -37,7 +37,8 @@ def test_ends_are_counted_and_verified_ones_are_in_the_ledger() -> None:
         EMPTY, [message(1), message(2), message(3, Kind.DEAD_LETTERED), message(4, Kind.CANCELLED)], NOW
     )
     assert found.today == found.total == {"verified": 2, "bytes": 20, "dead_lettered": 1, "cancelled": 1}
-    assert found.slots == {aggregate.slot_of(NOW): Slot(2, 20, {109: 2})}
+    assert found.slots == {aggregate.slot_of(NOW): Slot(2, 20, {128: 2})}
+    assert (found.latencies, found.seconds) == ({128: 2}, 4)
     assert [(each["name"], each["latency"], each["target_etag"]) for each in lines(found)] == [
         ("1", 2, None),
         ("2", 2, None),

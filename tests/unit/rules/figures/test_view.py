@@ -35,6 +35,7 @@ def test_a_route() -> None:
     assert (shown["route"], shown["state"], shown["source"]) == ("default", "active", ROUTE.source.url)
     assert shown["running"] == {"count": 2, "bytes": 20, "oldest_at": "2026-11-24T19:02:35.120Z"}
     counts = {"verified": 2, "superseded": 1, "dead_lettered": 0, "cancelled": 0, "bytes": 2**30 + 10}
+    counts |= {"polls": 0, "retries": 0, "resumes": 0}
     assert shown["today"] == shown["total"] == counts
     for span in ("hour", "day"):
         assert shown["latency"][span] == LATENCY | {"p99": LATENCY["p95"]}

@@ -28,6 +28,7 @@ COPYING = replace(
 )
 FIELDS = [
     "id",
+    "trace_id",
     "route",
     "source",
     "target",
@@ -49,6 +50,7 @@ FIELDS = [
     "updated_at",
     "next_check_at",
     "letter",
+    "trace_url",
     "hint",
 ]
 
@@ -117,6 +119,7 @@ def test_a_superseded_transfer_shows_its_successor(successor: Successor | None, 
 def test_a_transfer_as_the_api_answers_it() -> None:
     shown = orchestration_status.view(instance(RUN, live=replace(COPYING, resumes=2)))
     assert list(shown) == FIELDS
+    assert shown["trace_id"] == TRANSFER.id.replace("-", "")
     assert shown["source"] == {"url": f"{SOURCE_HOST}/source/{NAME}", "name": NAME, "etag": ETAG, "size": 1_000}
     assert shown["target"] == {"url": f"{TARGET_HOST}/target/out/2026/report.csv"}
     assert (shown["state"], shown["accepted_at"], shown["hint"]) == ("copying", "2026-11-24T19:02:44.120Z", None)

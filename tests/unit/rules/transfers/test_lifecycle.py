@@ -470,6 +470,13 @@ def test_a_failed_copy_is_tried_again_with_backoff() -> None:
     ) == (2, 0, None, 0)
 
 
+def test_polls_and_retries_are_counted_over_all_copies_and_steps() -> None:
+    failed = Outcome(Verdict.RETRYABLE, reason=Reason.COPY_FAILED, detail="500 InternalError")
+    simulation = Simulation().apply(BEGAN, replace(WAITING, copied=500), failed).fail(2).apply(BEGAN, VERIFIED)
+    assert (simulation.run.all_polls, simulation.run.retries, simulation.run.polls) == (3, 3, 0)
+    assert lifecycle.handle_lane_failure(at(Step.STAGE, lanes=LANES), LANES[0], "failed", NOW).retries == 1
+
+
 def test_ten_exceptions_in_a_row_are_internal() -> None:
     """Rule 8."""
     simulation = Simulation().fail(9)

@@ -111,6 +111,8 @@ def test_stored_names_never_change() -> None:
         "notify",
         "verified_at",
         "target_etag",
+        "all_polls",
+        "retries",
         "event_at",
         "schema",
     ]
