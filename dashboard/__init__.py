@@ -16,6 +16,8 @@ MEDIA_TYPES = {
     ".txt": "text/plain",
 }
 PAGE = "index.html"
+# The description of the API, from which the page makes its forms.
+DESCRIPTION = FOLDER.parent / "docs" / "openapi.json"
 # A library has its version in its name, so its content never changes.
 VERSIONED = re.compile(r".+-\d+\.\d+\.\d+\.(?:js|css)")
 
@@ -34,15 +36,21 @@ class File:
 @cache
 def files() -> dict[str, File]:
     """Return every file by its name, read once. A name that is not a key is not served, so no path can leave the folder."""
-    return {path.name: _file(path) for path in sorted(FOLDER.iterdir()) if path.suffix in MEDIA_TYPES}
+    return {path.name: _file(path, MEDIA_TYPES[path.suffix]) for path in sorted(FOLDER.iterdir()) if path.suffix in MEDIA_TYPES}
 
 
-def _file(path: Path) -> File:
+@cache
+def description() -> File:
+    """Return the description of the API."""
+    return _file(DESCRIPTION, "application/json")
+
+
+def _file(path: Path, media_type: str) -> File:
     body = path.read_bytes()
     return File(
         body=body,
         gzipped=gzip.compress(body, mtime=0),
-        media_type=MEDIA_TYPES[path.suffix],
+        media_type=media_type,
         etag=f'W/"{hashlib.sha256(body).hexdigest()[:32]}"',
         forever=VERSIONED.fullmatch(path.name) is not None,
     )

@@ -63,6 +63,13 @@ export async function change(method, path, body) {
   return read(await send(method, path, { ...sent, timeout: WRITE_TIMEOUT }), []);
 }
 
+/** Send a call as it was typed, and return its status, media type and text. */
+export async function trial(method, path, body) {
+  const sent = body === undefined ? {} : { body, headers: { "Content-Type": "application/json" } };
+  const answer = await send(method, path, { ...sent, timeout: WRITE_TIMEOUT });
+  return { status: answer.status, type: answer.headers.get("Content-Type") ?? "", text: await answer.text() };
+}
+
 /** Return a path with a query. Parameters without a value are left out. */
 export function url(path, query = {}) {
   const given = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== "");

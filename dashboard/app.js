@@ -4,6 +4,7 @@ import { render } from "./preact-11.2.0.js";
 import { useEffect, useRef, useState } from "./preact-hooks-11.2.0.js";
 import { get, key, onRefused, setKey } from "./api.js";
 import { ActionDialog, Badge, Dialog, html, link, place, pollAgain, say, share, usePoll, useShared } from "./ui.js";
+import { Api } from "./view-api.js";
 import { DeadLetter, DeadLetters } from "./view-dead-letters.js";
 import { Health } from "./view-health.js";
 import { Job, Jobs } from "./view-jobs.js";
@@ -19,6 +20,7 @@ const VIEWS = [
   ["jobs", "Jobs", Jobs, Job],
   ["ledger", "Ledger", Ledger],
   ["health", "Health", Health],
+  ["api", "API", Api, Api],
 ];
 // The health check is cached for 10 s.
 const HEALTH = 10_000;

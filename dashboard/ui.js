@@ -240,11 +240,11 @@ export function Facts({ rows }) {
   </dl>`;
 }
 
-export function Select({ label, value, options, onChange, all = "all" }) {
+export function Select({ label, value, options, onChange, all = "all", raw }) {
   return html`<label class="field">${label}
     <select value=${value} onChange=${(event) => onChange(event.target.value)}>
       ${all !== null && html`<option value="">${all}</option>`}
-      ${options.map((option) => html`<option value=${option} selected=${option === value}>${words(option)}</option>`)}
+      ${options.map((option) => html`<option value=${option} selected=${option === value}>${raw ? option : words(option)}</option>`)}
     </select>
   </label>`;
 }

@@ -20,4 +20,5 @@ API = {
     ("GET", "health/deep", "FUNCTION"),
     ("GET", "dashboard", "ANONYMOUS"),
     ("GET", "dashboard/{file}", "ANONYMOUS"),
+    ("GET", "openapi.json", "ANONYMOUS"),
 }

@@ -347,6 +347,17 @@ OPERATIONS["dashboard"] = Operation(
     fails=(),
     static=True,
 )
+OPERATIONS["openapi"] = Operation(
+    "dashboard",
+    "The description of this API in OpenAPI 3.1",
+    {
+        200: {"description": "This document.", "content": {"application/json": {"schema": {"type": "object"}}}},
+        304: UNCHANGED,
+    },
+    "Query parameters are ignored.",
+    fails=(),
+    static=True,
+)
 OPERATIONS["dashboard_file"] = Operation(
     "dashboard",
     "A file of the dashboard",

@@ -33,6 +33,7 @@ INFO = {
     f"{MAX_BODY // 1024} KiB. A `Location` is relative to the request. Answers must not be cached, except the dashboard.",
 }
 SERVERS = [
+    {"url": "/", "description": "The app that serves this description"},
     {"url": "http://127.0.0.1:7071", "description": "The local stack"},
     {
         "url": "https://{app}.azurewebsites.net",

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import dashboard
 from activities.jobs import ACTIVITIES, run
 from adapters.translation import INSTANCES_FIND, error_for_answer
+from devhost.reference.endpoints import OPERATIONS
 from operations.transfers.accept import refuse
 from operations.upkeep.figures import collect
 from rules import codec
@@ -81,7 +82,7 @@ async def _read_only(world: World, api: Api, operation: str) -> Answer:
 
 
 for endpoint in ENDPOINTS:
-    static = endpoint.route.startswith("dashboard")
+    static = OPERATIONS[endpoint.name].static
     for code in () if static else (500, 503):
         add(endpoint.name, code, _fails, expected=code == 503)
     if endpoint.name != "health" and not static:
@@ -102,15 +103,17 @@ async def _file(
     _world: World, api: Api, operation: str, name: str | None = None, slash: str = "", *, known: bool = False
 ) -> Answer:
     """A file of the dashboard, or 304 if the caller knows it."""
-    etag = dashboard.files()[name or dashboard.PAGE].etag
-    return await api.call(operation, name, b"", slash, {"if-none-match": etag} if known else {})
+    file = dashboard.description() if operation == "openapi" else dashboard.files()[name or dashboard.PAGE]
+    return await api.call(operation, name, b"", slash, {"if-none-match": file.etag} if known else {})
 
 
 add("dashboard", 200, _file)
 add("dashboard", 304, _file, known=True)
 add("dashboard", 308, _file, slash="/")
-for file in dashboard.files():
-    add("dashboard_file", 200, _file, name=file)
+add("openapi", 200, _file)
+add("openapi", 304, _file, known=True)
+for each in dashboard.files():
+    add("dashboard_file", 200, _file, name=each)
 add("dashboard_file", 304, _file, name="style.css", known=True)
 
 

@@ -56,6 +56,7 @@ def test_only_health_and_the_dashboard_require_no_key() -> None:
         "health",
         "dashboard",
         "dashboard/{file}",
+        "openapi.json",
     ]
 
 

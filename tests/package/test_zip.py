@@ -19,6 +19,7 @@ MODULES = {"function_app.py", "wiring.py", "settings.py"}
 PACKAGES = {"activities", "adapters", "dashboard", "operations", "orchestrators", "ports", "rules", "triggers"}
 DATA = {"host.json", "requirements.txt"}
 SERVED = {f"dashboard/*{suffix}" for suffix in MEDIA_TYPES}
+DESCRIPTION = "docs/openapi.json"
 
 
 def names(package: Path) -> set[str]:
@@ -29,10 +30,10 @@ def names(package: Path) -> set[str]:
 
 
 def test_the_zip_contains_exactly_the_app(package: Path) -> None:
-    assert {name.partition("/")[0] for name in names(package)} == MODULES | PACKAGES | DATA
+    assert {name.partition("/")[0] for name in names(package)} == MODULES | PACKAGES | DATA | {"docs"}
     modules = {path.relative_to(ROOT).as_posix() for one in PACKAGES for path in (ROOT / one).rglob("*.py")}
     served = {path.relative_to(ROOT).as_posix() for path in FOLDER.iterdir() if path.suffix in MEDIA_TYPES}
-    assert names(package) == modules | MODULES | DATA | served
+    assert names(package) == modules | MODULES | DATA | served | {DESCRIPTION}
 
 
 def test_no_package_is_missing() -> None:

@@ -27,7 +27,7 @@ from rules.jobs.model import JobKind
 from triggers.http import bodies, requests
 from triggers.http.answers import accepted, error_answer, json_answer, relative_url
 from triggers.http.metrics import metrics_answer
-from triggers.http.page import file_answer, page_answer
+from triggers.http.page import description_answer, file_answer, page_answer
 
 # The path of each kind of job.
 JOB_PATHS = {JobKind.REPLAY: "replays", JobKind.DISCARD: "discards", JobKind.RECONCILE: "reconciles"}
@@ -239,6 +239,11 @@ async def get_dashboard_file(call: Call) -> func.HttpResponse:
     return file_answer(call.req, call.req.route_params.get("file", ""))
 
 
+async def get_description(call: Call) -> func.HttpResponse:
+    """Return the description of this API."""
+    return description_answer(call.req)
+
+
 async def diagnose(call: Call) -> func.HttpResponse:
     """Return the result of the doctor's trials."""
     requests.read_query(call.req)
@@ -267,6 +272,7 @@ ENDPOINTS = (
     Endpoint("health", "GET", "health", get_health, ANONYMOUS),
     Endpoint("diagnose", "GET", "health/deep", diagnose),
     Endpoint("dashboard", "GET", "dashboard", get_dashboard, ANONYMOUS),
+    Endpoint("openapi", "GET", "openapi.json", get_description, ANONYMOUS),
     Endpoint("dashboard_file", "GET", "dashboard/{file}", get_dashboard_file, ANONYMOUS),
 )
 

@@ -1,4 +1,7 @@
-"""The answers with the files of the dashboard. They are anonymous, so they read nothing of the request but its headers."""
+"""The answers with files: those of the dashboard, and the description of the API.
+
+They are anonymous, so they read nothing of the request but its headers.
+"""
 
 import azure.functions as func
 
@@ -35,6 +38,15 @@ def file_answer(req: func.HttpRequest, name: str) -> func.HttpResponse:
     file = dashboard.files().get(name)
     if file is None:
         raise NotFound("the dashboard has no such file", "Open GET /api/dashboard.")
+    return _answer(req, file)
+
+
+def description_answer(req: func.HttpRequest) -> func.HttpResponse:
+    """Return the description of the API, or 304 if the caller has it."""
+    return _answer(req, dashboard.description())
+
+
+def _answer(req: func.HttpRequest, file: dashboard.File) -> func.HttpResponse:
     headers = {**HEADERS, "ETag": file.etag, "Cache-Control": FOREVER if file.forever else ALWAYS_ASK}
     if _has_current(req.headers.get("if-none-match", ""), file.etag):
         return func.HttpResponse(status_code=304, headers=headers)
