@@ -154,12 +154,13 @@ export const cancelJob = (kind, job) => ({
   },
 });
 
-export function Estimate({ job, rate }) {
+/** What a dry run of a reconcile found. `here`: on the page of the job itself. */
+export function Estimate({ job, rate, here }) {
   const { counts } = job;
   return html`<p><strong>Dry run: ${some(counts.found, "blob")} to share, ${bytes(counts.bytes)}${job.egress ? `, egress about ${job.egress.estimate.toFixed(2)} ${job.egress.currency}` : ""}</strong>${" "}
     (${count(counts.missing)} missing, ${count(counts.stale)} stale). At ${count(rate)} per second, starting them takes at least ${Math.ceil(counts.found / rate)} s.${" "}
     Not touched: ${count(counts.match)} equal, ${count(counts.extra)} only at the target, ${count(counts.error)} with an error.
-    ${" "}<a href=${link(["jobs", "reconcile", job.id])} onClick=${closeDialog}>Its report</a></p>`;
+    ${!here && html` <a href=${link(["jobs", "reconcile", job.id])} onClick=${closeDialog}>Its report</a>`}</p>`;
 }
 
 /** Wait for a dry run. One that was cancelled or failed has no estimate on which to act. */
@@ -177,7 +178,7 @@ async function runJob(kind, body, report, wanted, patience = Infinity) {
   for (let pause = 300; ; pause = Math.min(1.5 * pause, 5_000)) {
     const job = await get(url(`${path}/${id}`));
     if (job.state !== "running" || !wanted() || Date.now() + pause > end) return job;
-    report(`${words(job.phase)}: ${some(job.counts.found, "line")} found …`);
+    report(`${some(job.counts.found, "line")} found …`);
     await sleep(pause);
   }
 }

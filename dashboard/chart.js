@@ -12,10 +12,15 @@ const COLOURS = ["--accent", "--second", "--bad"];
 const MAX_ROUTES = 12;
 // Distances between the labels of bytes: 1 B, 2 B, 4 B …
 const STEPS = Array.from({ length: 60 }, (_, power) => 2 ** power);
+// Lines of the logarithmic axis of seconds, about ten times as far as the one before, with their labels.
+const LINES = [[0.001, "1 ms"], [0.01, "10 ms"], [0.1, "100 ms"], [1, "1 s"], [10, "10 s"], [60, "1 min"], [600, "10 min"], [3600, "1 h"], [36000, "10 h"], [432000, "5 d"], [4320000, "50 d"]];
+// Distances between the labels of counts: no fractions.
+const COUNTS = Array.from({ length: 10 }, (_, power) => [1, 2, 5].map((digit) => digit * 10 ** power)).flat();
+const LETTER = 7; // pixels, about
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-/** Draw a chart in an element, again when its width or the colour scheme changes. `options` gets a function for colours. */
+/** Draw a chart in an element, again when its width or the colour scheme changes. `options` gets a function for colours, and the width. */
 function Chart({ label, keys, options, data, children }) {
   const box = useRef(null);
   useEffect(() => {
@@ -26,7 +31,7 @@ function Chart({ label, keys, options, data, children }) {
       const width = element.clientWidth;
       if (!width || chart?.width === width) return;
       chart?.destroy();
-      chart = new uPlot({ width, height: HEIGHT, ...options(colour) }, data, element);
+      chart = new uPlot({ width, height: HEIGHT, ...options(colour, width) }, data, element);
     };
     const redraw = () => {
       chart?.destroy();
@@ -45,7 +50,7 @@ function Chart({ label, keys, options, data, children }) {
     };
   }, [JSON.stringify(data)]);
   return html`<figure>
-    <figcaption>${label} ${keys.map(([name, text]) => html`<span class=${`key ${name.slice(2)}`}>${text}</span> `)}</figcaption>
+    <figcaption>${label}<span class="keys">${keys.map(([name, text]) => html`<span class=${`key ${name.slice(2)}`}>${text}</span> `)}</span></figcaption>
     <div class="chart" ref=${box} role="img" aria-label=${`${label}; the same figures follow as a table`} />
     <details><summary>Figures</summary><div class="figures">${children}</div></details>
   </figure>`;
@@ -59,6 +64,8 @@ const axis = (colours, more) => ({
   ...more,
 });
 
+const fromZero = (_, __, max) => [0, 1.08 * max || 1];
+
 /** Transfers and bytes per five minutes of the last day. Slots without transfers are left out of `slots`. */
 export function Throughput({ slots }) {
   if (!slots.length) return html`<${Nothing} label="Throughput of the last day" text="No transfer was verified." />`;
@@ -66,11 +73,11 @@ export function Throughput({ slots }) {
   const options = (colours) => ({
     legend: { show: false },
     cursor: { show: false },
-    scales: { x: { time: true }, count: { range: (_, __, max) => [0, max || 1] }, bytes: { range: (_, __, max) => [0, max || 1] } },
+    scales: { x: { time: true }, count: { range: fromZero }, bytes: { range: fromZero } },
     axes: [
-      axis(colours, { space: 60, values: (_, ticks) => ticks.map((at) => time(new Date(at * 1000)).slice(-8, -3)) }),
-      axis(colours, { scale: "count", size: 44, values: (_, ticks) => ticks.map(count) }),
-      axis(colours, { scale: "bytes", side: 1, size: 62, incrs: STEPS, grid: { show: false }, values: (_, ticks) => ticks.map(bytes) }),
+      axis(colours, { space: 60, size: 32, values: (_, ticks) => ticks.map((at) => time(new Date(at * 1000)).slice(-8, -3)) }),
+      axis(colours, { scale: "count", size: 44, stroke: colours("--accent"), incrs: COUNTS, values: (_, ticks) => ticks.map(count) }),
+      axis(colours, { scale: "bytes", side: 1, size: 62, space: 32, stroke: colours("--second"), incrs: STEPS, grid: { show: false }, values: (_, ticks) => ticks.map(bytes) }),
     ],
     series: [
       {},
@@ -87,13 +94,6 @@ export function Throughput({ slots }) {
   <//>`;
 }
 
-/** Return the powers of ten between two values: the lines of a logarithmic axis. */
-function decades(_, __, low, high) {
-  const first = Math.floor(Math.log10(low) + 1e-9);
-  const last = Math.ceil(Math.log10(high) - 1e-9);
-  return Array.from({ length: last - first + 1 }, (_, index) => 10 ** (first + index));
-}
-
 function fill(slots) {
   const known = new Map(slots.map((slot) => [SLOT * Math.floor(new Date(slot.at) / 1000 / SLOT), slot]));
   if (!known.size) return [];
@@ -107,19 +107,23 @@ function fill(slots) {
 /** Percentiles of the last day, as three dots above each route. */
 export function Latency({ routes }) {
   const shown = routes.filter((route) => route.latency.day.count).sort((a, b) => b.latency.day.p99 - a.latency.day.p99).slice(0, MAX_ROUTES);
-  const options = (colours) => ({
+  // From the line below the fastest to the line above the slowest.
+  const low = LINES.findLast(([line]) => line <= Math.min(...shown.map((route) => route.latency.day.p50))) ?? LINES[0];
+  const high = LINES.find(([line]) => line >= Math.max(...shown.map((route) => route.latency.day.p99))) ?? LINES.at(-1);
+  const lines = LINES.filter(([line]) => line >= low[0] && line <= high[0]);
+  const options = (colours, width) => ({
     legend: { show: false },
     cursor: { show: false },
-    scales: { x: { time: false, range: [-0.6, shown.length - 0.4] }, y: { distr: 3 } },
+    scales: { x: { time: false, range: [-0.6, shown.length - 0.4] }, y: { distr: 3, range: [low[0], high[0]] } },
     axes: [
       axis(colours, {
         splits: () => shown.map((_, index) => index),
-        values: () => shown.map((route) => (route.route.length > 14 ? `${route.route.slice(0, 13)}…` : route.route)),
+        values: () => shown.map(({ route }) => shortened(route, shown.length > 4 ? 14 : (width - 52) / shown.length / LETTER)),
         grid: { show: false },
         rotate: shown.length > 4 ? -30 : 0,
         size: shown.length > 4 ? 56 : 32,
       }),
-      axis(colours, { size: 52, splits: decades, values: (_, ticks) => ticks.map((tick) => (tick === null ? null : seconds(tick))) }),
+      axis(colours, { size: 56, splits: () => lines.map(([line]) => line), filter: (_, splits) => splits, values: () => lines.map(([, text]) => text) }),
     ],
     series: [
       {},
@@ -138,6 +142,10 @@ export function Latency({ routes }) {
       <tbody>${shown.map((route) => html`<tr><td>${route.route}</td>${PERCENTILES.map((name) => html`<td class="number">${seconds(route.latency.day[name])}</td>`)}</tr>`)}</tbody>
     </table>
   <//>`;
+}
+
+function shortened(text, room) {
+  return text.length > room ? `${text.slice(0, Math.max(3, Math.floor(room) - 1))}…` : text;
 }
 
 function Nothing({ label, text }) {

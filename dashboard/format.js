@@ -44,7 +44,7 @@ export function some(number, noun) {
 export function seconds(value) {
   if (value === null || value === undefined) return "–";
   if (value < 0.0995) return `${Math.max(1, Math.round(value * 1000))} ms`;
-  if (value < 10) return `${Number(value.toFixed(1))} s`;
+  if (value < 9.95) return `${value.toFixed(1)} s`;
   if (value < 100) return `${Math.round(value)} s`;
   if (value < 5400) return `${Math.round(value / 60)} min`;
   if (value < 129600) return `${(value / 3600).toFixed(1)} h`;

@@ -166,7 +166,8 @@ function Explained({ problem }) {
 }
 
 export function Failure({ problem }) {
-  return html`<${Notice} kind="bad"><strong>${visible(problem.title)}.</strong> <${Explained} problem=${problem} /><//>`;
+  const said = problem.detail?.startsWith(problem.title);
+  return html`<${Notice} kind="bad">${!said && html`<strong>${visible(problem.title)}.</strong> `}<${Explained} problem=${problem} /><//>`;
 }
 
 export function Notice({ kind, children }) {
@@ -186,6 +187,11 @@ export function Name({ text, short }) {
     part.hidden ? html`<span class="hidden-char" title=${`hidden character ${part.hidden}`}>${part.hidden}</span>` : part.text,
   );
   return html`<bdi class=${short ? "name short" : "name"} title=${short ? visible(text) : undefined}>${shown}</bdi>`;
+}
+
+/** A text of the app for people, in which `backticks` mark code. */
+export function Prose({ text }) {
+  return visible(text ?? "").split("`").map((part, index) => (index % 2 ? html`<code>${part}</code>` : part));
 }
 
 export function Time({ at }) {

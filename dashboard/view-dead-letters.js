@@ -4,7 +4,7 @@ import { useState } from "./preact-hooks-11.2.0.js";
 import { get, url } from "./api.js";
 import { bytes, count, some, visible, words } from "./format.js";
 import { discardLetter, forGroup, forSelection, replayLetter } from "./actions.js";
-import { ActionButton, Badge, Copy, Facts, Heading, Name, Notice, Polled, Select, Table, Time, go, html, link, usePoll, useShared } from "./ui.js";
+import { ActionButton, Badge, Copy, Facts, Heading, Name, Notice, Polled, Prose, Select, Table, Time, go, html, link, usePoll, useShared } from "./ui.js";
 
 const PER_CALL = 500;
 const MOST_CALLS = 4;
@@ -56,18 +56,18 @@ function Group({ reason, letters, route, selected, toggle }) {
   const ids = letters.map((letter) => letter.id);
   const all = ids.every((id) => selected.has(id));
   const label = reason ? words(reason) : "unknown reason";
-  const heads = [...(readOnly ? [] : [""]), "Blob", "Route", { text: "Size", number: true }, "Last failed", "Actions"];
-  return html`<section class="group" aria-label=${label}>
+  const heads = ["Blob", "Route", { text: "Size", number: true }, "Last failed"];
+  return html`<section class=${readOnly ? "group plain" : "group"} aria-label=${label}>
     <div class="heading"><h2>${label} <span class="badge bad">${count(letters.length)}</span></h2>
       ${reason && html`<${ActionButton} label="Replay group …" about=${label} action=${forGroup("replay", reason, route)} />
         <${ActionButton} label="Discard group …" about=${label} action=${forGroup("discard", reason, route)} />`}
     </div>
-    ${letters[0].hint && html`<p class="hint">${letters[0].hint}</p>`}
+    ${letters[0].hint && html`<p class="hint"><${Prose} text=${letters[0].hint} /></p>`}
     ${!readOnly && html`<label class="check"><input type="checkbox" checked=${all} onChange=${() => toggle(ids, !all)} /> Select ${some(letters.length, "dead letter")}</label>`}
-    <${Table} label=${`Dead letters: ${label}`} heads=${readOnly ? heads.slice(0, -1) : ["Select", ...heads.slice(1)]}>
+    <${Table} label=${`Dead letters: ${label}`} heads=${readOnly ? heads : ["Select", ...heads, "Actions"]}>
       ${letters.slice(0, rows).map((letter) => html`<tr key=${letter.id}>
-        ${!readOnly && html`<td><input type="checkbox" aria-label=${`Select ${called(letter)}`} checked=${selected.has(letter.id)} onChange=${() => toggle([letter.id], !selected.has(letter.id))} /></td>`}
-        <td><a href=${link(["dead-letters", letter.id])}>${letter.name === null ? "a message" : html`<${Name} text=${letter.name} short />`}</a></td>
+        ${!readOnly && html`<td class="select"><label><input type="checkbox" aria-label=${`Select ${called(letter)}`} checked=${selected.has(letter.id)} onChange=${() => toggle([letter.id], !selected.has(letter.id))} /></label></td>`}
+        <td class="title"><a href=${link(["dead-letters", letter.id])}>${letter.name === null ? "a message" : html`<${Name} text=${letter.name} short />`}</a></td>
         <td>${letter.route ?? "–"}</td>
         <td class="number">${bytes(letter.size)}</td>
         <td><${Time} at=${letter.last_failed_at} /></td>
@@ -95,7 +95,7 @@ function Record({ letter }) {
   const subject = { id: letter.id, reason: letter.reason, name: transfer?.source.name };
   return html`
     <div class="summary"><${Badge} value=${letter.state} /> ${transfer ? html`<${Name} text=${transfer.source.name} />` : "a message"}</div>
-    <${Notice} kind=${letter.state === "open" ? "bad" : "plain"}><strong>${words(letter.reason)}: </strong><${Name} text=${letter.detail} /><div>${letter.hint}</div><//>
+    <${Notice} kind=${letter.state === "open" ? "bad" : "plain"}><strong>${words(letter.reason)}: </strong><${Name} text=${letter.detail} /><div><${Prose} text=${letter.hint} /></div><//>
     ${letter.state === "open" && html`<div class="buttons start">
       <${ActionButton} label="Replay …" action=${replayLetter(subject)} />
       <${ActionButton} label="Discard …" action=${discardLetter(subject)} />

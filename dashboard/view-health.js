@@ -17,7 +17,7 @@ export function Health({ poll }) {
     <${Polled} poll=${poll}>
       ${shown && html`<${Notice} kind=${shown.up ? "good" : "bad"}>${summary(shown.checks)}<//>
         <${Table} label="Checks" heads=${["Check", "Result", "Detail", "Fix"]}>
-          ${shown.checks.toSorted((a, b) => a.ok - b.ok).map((one) => html`<tr key=${one.name}>
+          ${shown.checks.toSorted((a, b) => a.ok - b.ok).map((one) => html`<tr key=${one.name} class="line">
             <th scope="row">${one.name}</th>
             <td><${Badge} value=${one.ok ? "ok" : "problem"} /></td>
             <td class="wide">${one.detail && html`<${Name} text=${one.detail} />`}</td>

@@ -8,6 +8,7 @@ import { ActionButton, Badge, Copy, Facts, Failure, Heading, Name, Notice, Polle
 
 const RESULTS = ["started", "discarded", "running", "skipped", "refused", "failed"];
 const CLASSES = ["match", "missing", "stale", "extra", "error"];
+const PHASES = { survey: "looking", extras: "looking for extra blobs at the target", act: "acting" };
 const COLUMNS = ["class", "result", "name", "etag", "size", "id", "detail"];
 const SHOWN = 200;
 const MOST_LINES = 200_000;
@@ -28,12 +29,12 @@ export function Jobs() {
     <${Polled} poll=${poll}>
       ${poll.data && html`<${Table} label="Jobs" heads=${["Job", "State", "For", "Progress", "Created", "Actions"]} empty="No job yet.">
         ${poll.data.map((job) => html`<tr key=${job.id}>
-          <td><a href=${link(["jobs", job.kind, job.id])}>${job.kind}${job.dry_run ? " (dry run)" : ""}</a></td>
+          <td class="title"><a href=${link(["jobs", job.kind, job.id])}>${job.kind}${job.dry_run ? " (dry run)" : ""}</a></td>
           <td><${Badge} value=${job.state} />${job.cancelling && job.state === "running" && html`<div><${Badge} value="cancelling" /></div>`}</td>
           <td><${Subject} job=${job} /></td>
-          <td><${JobProgress} job=${job} /></td>
+          <td class="across"><${JobProgress} job=${job} /></td>
           <td><${Time} at=${job.created_at} /></td>
-          <td>${job.state === "running" && html`<${ActionButton} label="Cancel …" quiet about=${job.id} action=${cancelJob(job.kind, job)} />`}</td>
+          <td class="actions">${job.state === "running" && html`<${ActionButton} label="Cancel …" quiet about=${job.id} action=${cancelJob(job.kind, job)} />`}</td>
         </tr>`)}
       <//>`}
     <//>`;
@@ -68,9 +69,10 @@ function JobProgress({ job: { state, phase, counts, dry_run: dry } }) {
   if (dry) return html`<span>${found}</span>`;
   const results = RESULTS.filter((name) => counts[name]).map((name) => `${count(counts[name])} ${name}`).join(", ");
   return html`
-    ${state === "running" && phase !== "act" && html`<progress aria-label=${words(phase)} />`}
-    ${state === "running" && phase === "act" && html`<progress max=${Math.max(counts.found, 1)} value=${acted} aria-label=${`${acted} of ${counts.found}`} />`}
-    <div>${state === "running" ? `${words(phase)}: ` : ""}${found}</div>
+    ${state === "running" && phase !== "act" && html`<div class="progress"><progress aria-label=${PHASES[phase] ?? words(phase)} /> <span class="muted">${PHASES[phase] ?? words(phase)}</span></div>`}
+    ${state === "running" && phase === "act" && html`<div class="progress"><progress max=${Math.max(counts.found, 1)} value=${acted} aria-label=${`${acted} of ${counts.found}`} />
+      <span class="muted">${Math.floor((100 * acted) / Math.max(counts.found, 1))} %</span></div>`}
+    <div>${found}</div>
     ${results && html`<div class="muted">${results}</div>`}`;
 }
 
@@ -87,9 +89,9 @@ function OneJob({ kind, path, id }) {
     <p class="id"><code>${visible(id)}</code> <${Copy} text=${id} what="job id" /></p>
     <${Polled} poll=${poll}>
       ${job && html`
-        <div class="summary"><${Badge} value=${job.state} /> ${job.dry_run && html`<${Badge} value="plain" text="dry run" />`} <${Subject} job=${job} /></div>
+        <div class="summary"><${Badge} value=${job.state} /> ${job.dry_run && html`<${Badge} value="plain" text="dry run" />`} <span><${Subject} job=${job} /></span></div>
         ${job.detail && html`<${Notice} kind="bad"><${Name} text=${job.detail} /><//>`}
-        ${job.dry_run && job.state === "done" && kind === "reconcile" && html`<${Estimate} job=${job} rate=${job.max_per_second} />`}
+        ${job.dry_run && job.state === "done" && kind === "reconcile" && html`<${Estimate} job=${job} rate=${job.max_per_second} here />`}
         <div class="buttons start">
           ${job.state === "running" && html`<${ActionButton} label="Cancel …" action=${cancelJob(kind, job)} />`}
           ${job.state === "done" && job.dry_run && html`<${ActionButton} label="Start for real …" action=${forReal(kind, job)} />`}
@@ -157,7 +159,7 @@ function Report({ path, id, kind, pages }) {
       ${state.lines.map((line, index) => html`<tr key=${index}>
         <td>${line.class ?? line.reason?.replaceAll("_", " ") ?? "–"}</td>
         <td>${line.result ? html`<${Badge} value=${line.result} />` : "–"}</td>
-        <td>${line.id ? html`<a href=${link([kind === "discard" ? "dead-letters" : "transfers", line.id])}><${Name} text=${line.name ?? line.id} short /></a>` : html`<${Name} text=${line.name} short />`}</td>
+        <td class="title">${line.id ? html`<a href=${link([kind === "discard" ? "dead-letters" : "transfers", line.id])}><${Name} text=${line.name ?? line.id} short /></a>` : html`<${Name} text=${line.name} short />`}</td>
         <td class="number">${bytes(line.size)}</td>
         <td class="wide">${line.detail && html`<${Name} text=${line.detail} />`}</td>
       </tr>`)}

@@ -2,7 +2,7 @@
 
 import { useEffect, useState } from "./preact-hooks-11.2.0.js";
 import { get, url } from "./api.js";
-import { bytes, csv, seconds, some } from "./format.js";
+import { bytes, csv, seconds, some, words } from "./format.js";
 import { Badge, Failure, Heading, Name, Select, Table, Time, asProblem, download, go, html, link, say, useShared } from "./ui.js";
 
 const COLUMNS = [
@@ -54,8 +54,8 @@ export function Ledger({ query }) {
       <${Table} label="Entries" heads=${["Ended", "State", "Blob", { text: "Size", number: true }, { text: "Latency", number: true }, "Engine", "Source ETag", "Target ETag"]} empty=${state.busy ? "Loading …" : "No entry on this day."}>
         ${state.items.map((item) => html`<tr key=${`${item.id}/${item.attempt}`}>
           <td><${Time} at=${item.ended_at} /></td>
-          <td><${Badge} value=${item.state} />${item.reason && html`<div class="muted">${item.reason}</div>`}</td>
-          <td><a href=${link(["transfers", item.id])}><${Name} text=${item.name} short /></a></td>
+          <td><${Badge} value=${item.state} />${item.reason && html`<div class="muted">${words(item.reason)}</div>`}</td>
+          <td class="title"><a href=${link(["transfers", item.id])}><${Name} text=${item.name} short /></a></td>
           <td class="number">${bytes(item.size)}</td>
           <td class="number">${seconds(item.latency)}</td>
           <td>${item.engine ?? "–"}</td>

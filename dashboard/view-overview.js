@@ -56,7 +56,7 @@ function Tiles({ data: { summary, listed, more } }) {
       <${Tile} term="Waiting events" value=${count(summary.queued.count)} more=${summary.queued.oldest_at && html`oldest <${Time} at=${summary.queued.oldest_at} />`} />
       <${Tile} term="Running" value=${count(summary.running.count)} more=${bytes(summary.running.bytes)} href=${link(["transfers"])} />
       <${Tile} term="Verified today (UTC)" value=${count(summary.today.verified)} more=${bytes(summary.today.bytes)} />
-      <${Tile} term="Latency, last hour" value=${seconds(summary.latency.hour.p95)} more=${`p95 of ${some(summary.latency.hour.count, "transfer")}; p99 ${seconds(summary.latency.hour.p99)}`} />
+      <${Tile} term="p95 latency, last hour" value=${seconds(summary.latency.hour.p95)} more=${`p99 ${seconds(summary.latency.hour.p99)}, ${some(summary.latency.hour.count, "transfer")}`} />
       ${summary.egress && html`<${Tile} term="Egress today (UTC)" value=${money(summary.egress)} more="estimated" />`}
     `}
     <${Tile} term="Open dead letters" value=${`${count(letters)}${!summary && more ? " or more" : ""}`} kind=${letters ? "bad" : "good"} href=${link(["dead-letters"])} more=${letters ? "open the list" : "nothing to do"} />
@@ -89,13 +89,13 @@ function Routes({ routes }) {
 function Route({ route }) {
   const letters = sum(route.dead_letters);
   const { hour } = route.latency;
-  return html`<tr>
-    <th scope="row"><a href=${link(["transfers"], { route: route.route })}>${route.route}</a><${Name} text=${`${place(route.source)} → ${place(route.target)}`} short /></th>
-    <td><${Badge} value=${route.state} />${route.budget && html`<div class="muted">${bytes(route.budget.used)} of ${bytes(route.budget.daily_bytes)} a day</div>`}</td>
+  return html`<tr class="route">
+    <th scope="row" class="title"><a href=${link(["transfers"], { route: route.route })}>${route.route}</a><div><${Name} text=${`${place(route.source)} → ${place(route.target)}`} short /></div></th>
+    <td><${Badge} value=${route.state} />${route.budget && html`<div class="muted">${bytes(route.budget.used)} of ${bytes(route.budget.daily_bytes)}</div>`}</td>
     <td class="number">${count(route.running.count)}<div class="muted">${route.running.count ? bytes(route.running.bytes) : ""}</div></td>
     <td class="number">${count(route.today.verified)}<div class="muted">${bytes(route.today.bytes)}${route.egress ? `, ${money(route.egress)}` : ""}</div></td>
     ${["p50", "p95", "p99"].map((name) => html`<td class="number">${seconds(hour[name])}</td>`)}
-    <td><${Objective} objective=${route.objective} /></td>
+    <td class="objective"><${Objective} objective=${route.objective} /></td>
     <td class="number">${letters ? html`<a class="bad-text" href=${link(["dead-letters"], { route: route.route })}>${count(letters)}</a>` : "0"}</td>
   </tr>`;
 }
@@ -108,16 +108,17 @@ function place(address) {
 function Objective({ objective }) {
   if (!objective) return html`<span class="muted">none</span>`;
   return html`<${Badge} value=${objective.met ? "met" : "missed"} />
-    <div class="muted">${percent(objective.share)} within ${seconds(objective.within)}; aim ${objective.percentile} %, ${percent(Math.max(0, objective.budget_left), 0)} of the budget left</div>`;
+    <div class="muted">${percent(objective.share)} within ${seconds(objective.within)}, aim ${objective.percentile} %</div>
+    <div class="muted">error budget left: ${percent(Math.max(0, objective.budget_left), 0)}</div>`;
 }
 
 function Failures({ letters }) {
-  return html`<${Table} label="Newest failures" heads=${["Failed", "Blob", "Route", "Reason"]} empty="No open dead letter.">
+  return html`<${Table} label="Newest failures" heads=${["Blob", "Route", "Reason", "Failed"]} empty="No open dead letter.">
     ${letters.map((letter) => html`<tr key=${letter.id}>
-      <td><${Time} at=${letter.last_failed_at} /></td>
-      <td><a href=${link(["dead-letters", letter.id])}>${letter.name === null ? "a message" : html`<${Name} text=${letter.name} short />`}</a></td>
+      <td class="title"><a href=${link(["dead-letters", letter.id])}>${letter.name === null ? "a message" : html`<${Name} text=${letter.name} short />`}</a></td>
       <td>${letter.route ?? "–"}</td>
       <td><${Badge} value="open" text=${words(letter.reason ?? "unknown")} /></td>
+      <td><${Time} at=${letter.last_failed_at} /></td>
     </tr>`)}
   <//>`;
 }

@@ -5,7 +5,7 @@ import { get } from "./api.js";
 import { bytes, count, visible, words } from "./format.js";
 import { cancelTransfer, discardLetter, notifyAgain, replayLetter, shareBlob } from "./actions.js";
 import { Progress, isFinal, useRates } from "./view-transfers.js";
-import { ActionButton, Badge, Copy, Facts, Heading, Name, Notice, Polled, Time, html, link, usePoll } from "./ui.js";
+import { ActionButton, Badge, Copy, Facts, Heading, Name, Notice, Polled, Prose, Time, html, link, usePoll } from "./ui.js";
 
 export function Transfer({ parts: [id] }) {
   const rates = useRates();
@@ -41,7 +41,7 @@ function Body({ transfer, letter, rate }) {
     </div>
     ${transfer.detail && html`<${Notice} kind=${open || transfer.state === "dead_lettered" ? "bad" : "plain"}>
       ${transfer.reason && html`<strong>${words(transfer.reason)}: </strong>`}<${Name} text=${transfer.detail} />
-      ${transfer.hint && html`<div>${transfer.hint}</div>`}
+      ${transfer.hint && html`<div><${Prose} text=${transfer.hint} /></div>`}
     <//>`}
     <div class="buttons start">
       ${!isFinal(transfer) && html`<${ActionButton} label="Cancel …" action=${cancelTransfer(transfer)} />`}
@@ -55,7 +55,7 @@ function Body({ transfer, letter, rate }) {
       <section aria-label="Facts"><h2>Facts</h2>
         <${Facts} rows=${[
           ["Route", transfer.route ? html`<a href=${link(["transfers"], { route: transfer.route })}>${transfer.route}</a>` : "–"],
-          ["Progress", html`<${Progress} transfer=${transfer} rate=${rate} />`],
+          !isFinal(transfer) && ["Progress", html`<${Progress} transfer=${transfer} rate=${rate} />`],
           ["Engine", transfer.engine ?? "not chosen"],
           ["Copied / total", `${bytes(transfer.copied)} / ${bytes(transfer.total)}`],
           ["Attempt", count(transfer.attempt)],

@@ -2,7 +2,7 @@
 
 import { useEffect, useRef, useState } from "./preact-hooks-11.2.0.js";
 import { get, url } from "./api.js";
-import { bytes, count, seconds, some, visible } from "./format.js";
+import { bytes, count, seconds, some, visible, words } from "./format.js";
 import { cancelTransfer, shareBlob } from "./actions.js";
 import { ActionButton, Badge, Failure, Heading, Name, Polled, Select, Table, Time, asProblem, go, html, link, usePoll, useShared } from "./ui.js";
 
@@ -144,27 +144,28 @@ const when = (item) => item.updated_at ?? item.accepted_at ?? "";
 const order = (a, b) => isFinal(a) - isFinal(b) || when(b).localeCompare(when(a)) || a.id.localeCompare(b.id);
 
 function Rows({ transfers, rates, empty }) {
-  return html`<${Table} label="Transfers" heads=${["State", "Blob", "Route", "Progress", "Updated", { text: "Tries", number: true }, "Actions"]} empty=${empty}>
+  return html`<${Table} label="Transfers" heads=${["State", "Blob", "Route", { text: "Size", number: true }, "Progress", "Updated", { text: "Tries", number: true }, "Actions"]} empty=${empty}>
     ${transfers.map((item) => html`<tr key=${item.id}>
       <td><${Badge} value=${item.state} />${item.cancelling && !isFinal(item) && html`<div><${Badge} value="cancelling" /></div>`}</td>
-      <td><a href=${link(["transfers", item.id])}><${Name} text=${item.source?.name ?? item.id} short /></a></td>
-      <td>${item.route ?? "–"}</td>
-      <td><${Progress} transfer=${item} rate=${rates.of(item.id)} /></td>
+      <td class="title"><a href=${link(["transfers", item.id])}><${Name} text=${item.source?.name ?? item.id} short /></a></td>
+      <td class="of-route">${item.route ?? "–"}</td>
+      <td class="number">${bytes(item.total ?? item.source?.size)}</td>
+      <td class="across"><${Progress} transfer=${item} rate=${rates.of(item.id)} /></td>
       <td><${Time} at=${when(item)} /></td>
-      <td class="number">${item.tries}</td>
-      <td>${!isFinal(item) && html`<${ActionButton} label="Cancel …" quiet about=${visible(item.source?.name ?? item.id)} action=${cancelTransfer(item)} />`}</td>
+      <td class=${item.tries > 1 ? "number" : "number usual"}>${item.tries}</td>
+      <td class="actions">${!isFinal(item) && html`<${ActionButton} label="Cancel …" quiet about=${visible(item.source?.name ?? item.id)} action=${cancelTransfer(item)} />`}</td>
     </tr>`)}
   <//>`;
 }
 
 export function Progress({ transfer, rate }) {
   const { copied, total } = transfer;
-  if (isFinal(transfer)) return html`<span>${bytes(total ?? transfer.source?.size)}</span>${transfer.reason && html`<div class="muted">${transfer.reason.replaceAll("_", " ")}</div>`}`;
-  if (!total || transfer.state === "accepted") return html`<span class="muted">${transfer.reason ? `waiting: ${transfer.reason.replaceAll("_", " ")}` : total ? `${bytes(total)}, waiting` : "waiting"}</span>`;
+  if (isFinal(transfer)) return transfer.reason && html`<span class="muted">${words(transfer.reason)}</span>`;
+  if (!total || transfer.state === "accepted") return html`<span class="muted">waiting${transfer.reason && `: ${words(transfer.reason)}`}</span>`;
   const left = rate ? `, ${bytes(rate)}/s, about ${seconds(Math.ceil((total - copied) / rate))} left` : "";
   const done = `${Math.floor((100 * copied) / total)} %`;
-  return html`<progress max=${total} value=${copied} aria-label=${`${done} copied`} />
-    <div class="muted">${done} of ${bytes(total)}${left}</div>`;
+  return html`<div class="progress"><progress max=${total} value=${copied} aria-label=${`${done} copied`} />
+    <span class="muted">${done}${left}</span></div>`;
 }
 
 /** The speed of each transfer, from what was copied between two states of it. */

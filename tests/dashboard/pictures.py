@@ -3,13 +3,16 @@
 import asyncio
 import base64
 import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+from aiohttp import web
 from playwright.async_api import Page
 
 from tests.dashboard import data
-from tests.dashboard.browser import executable, running, tab
-from tests.dashboard.stub import Server
+from tests.dashboard.browser import Tab, executable, running, tab
+from tests.dashboard.stub import Server, Stub, problem
 
 DOCS = Path(__file__).parents[2] / "docs" / "dashboard"
 VIEWS = {
@@ -19,19 +22,65 @@ VIEWS = {
     "dead-letters": "dead-letters",
     "dead-letter": f"dead-letters/{data.transfer_id(4)}",
     "jobs": "jobs",
-    "job": f"jobs/reconcile/{data.job('reconcile', 300)['id']}",
+    "job": f"jobs/reconcile/{data.job_id('reconcile', 300)}",
     "ledger": "ledger?day=2026-11-30",
     "health": "health",
 }
-WIDTHS = {1280: 900, 360: 760}
+WIDTHS = (1280, 360)
 SCHEMES = ("light", "dark")
-# In the documentation: all views in one form, and the overview in every form.
-QUALITIES = (60, 40, 25)
-LARGEST = 60_000
+# The height of a picture is that of the view, or of its dialog, within these bounds.
+LOWEST, HIGHEST = 560, 900
+BOTTOM = (
+    "Math.max(...[...document.querySelectorAll('#app, dialog')].map((one) => one.getBoundingClientRect().bottom)) + 16"
+)
+QUALITIES = (45, 35, 25)
+LARGEST = 64_000
+LARGEST_TOGETHER = 1_500_000
 
 
-def shown_in_docs(view: str, width: int, scheme: str) -> bool:
-    return view == "overview" or (width, scheme) == (1280, "light")
+async def nothing(_tab: Tab, _stub: Stub) -> None:
+    """The view as it is opened."""
+
+
+async def replay_group(tab: Tab, _stub: Stub) -> None:
+    await tab.page.get_by_role("button", name="Replay group … target unwritable").click()
+    await tab.page.get_by_text("Dry run:").wait_for()
+
+
+async def lose_api(tab: Tab, stub: Stub) -> None:
+    async def busy(_request: web.Request, _call: str) -> web.Response:
+        return problem(503, "The storage of the app is busy.", "Wait; the page asks again.")
+
+    stub.script = busy
+    await tab.poll()
+    await tab.page.get_by_text("Stale").wait_for()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A view, and what is done before the picture is taken: to the stub's data, and then in the page."""
+
+    address: str
+    prepare: Callable[[Stub], None] = lambda _stub: None
+    act: Callable[[Tab, Stub], Awaitable[None]] = nothing
+
+
+def require_key(stub: Stub) -> None:
+    stub.key = "a key"
+
+
+def read_only(stub: Stub) -> None:
+    stub.health = data.health(read_only=True)
+
+
+PICTURES = {
+    **{name: Picture(address) for name, address in VIEWS.items()},
+    "replay-group": Picture(VIEWS["dead-letters"], act=replay_group),
+    "sign-in": Picture(VIEWS["overview"], require_key),
+    "read-only": Picture(VIEWS["dead-letters"], read_only),
+    "stale": Picture(VIEWS["jobs"], act=lose_api),
+}
+FORMS = [(width, scheme) for width in WIDTHS for scheme in SCHEMES]
 
 
 async def settle(page: Page) -> None:
@@ -42,27 +91,27 @@ async def settle(page: Page) -> None:
 
 
 async def take(folder: Path | None) -> list[Path]:
-    """Take the pictures: PNG of every view in every form into a folder, or WebP for the documentation."""
+    """Take every picture in every form: as PNG of the whole view into a folder, or as WebP for the documentation."""
     path = executable()
     if path is None:
         sys.exit("no Chromium is on PATH. Fix: apt-get install chromium")
     made = []
     server = Server()
-    server.stub.health = data.health(up=False)
     await server.start()
     try:
         async with running(path) as browser:
-            for width, height in WIDTHS.items():
-                for scheme in SCHEMES:
-                    size = {"width": width, "height": height}
+            for name, picture in PICTURES.items():
+                for width, scheme in FORMS:
+                    server.stub = Stub(health=data.health(up=False))
+                    picture.prepare(server.stub)
+                    size = {"width": width, "height": HIGHEST}
                     async with tab(browser, server.url, viewport=size, color_scheme=scheme) as one:
                         await one.page.clock.set_fixed_time(data.NOW)
-                        for view, address in VIEWS.items():
-                            if folder is None and not shown_in_docs(view, width, scheme):
-                                continue
-                            await one.open(address)
-                            await settle(one.page)
-                            made.append(await _save(one.page, folder, f"{view}-{width}-{scheme}"))
+                        await one.open(picture.address)
+                        await settle(one.page)
+                        await picture.act(one, server.stub)
+                        await settle(one.page)
+                        made.append(await _save(one.page, folder, f"{name}-{width}-{scheme}"))
     finally:
         await server.stop()
     return made
@@ -72,10 +121,14 @@ async def _save(page: Page, folder: Path | None, name: str) -> Path:
     if folder is not None:
         await page.screenshot(path=folder / f"{name}.png", full_page=True)
         return folder / f"{name}.png"
+    assert page.viewport_size is not None
+    width = page.viewport_size["width"]
+    high: float = await page.evaluate(BOTTOM)
+    clip = {"x": 0, "y": 0, "width": width, "height": min(max(LOWEST, high), HIGHEST), "scale": 1}
     session = await page.context.new_cdp_session(page)
     path = DOCS / f"{name}.webp"
     for quality in QUALITIES:
-        shot = await session.send("Page.captureScreenshot", {"format": "webp", "quality": quality})
+        shot = await session.send("Page.captureScreenshot", {"format": "webp", "quality": quality, "clip": clip})
         path.write_bytes(base64.b64decode(shot["data"]))
         if path.stat().st_size <= LARGEST:
             break
