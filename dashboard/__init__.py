@@ -36,7 +36,11 @@ class File:
 @cache
 def files() -> dict[str, File]:
     """Return every file by its name, read once. A name that is not a key is not served, so no path can leave the folder."""
-    return {path.name: _file(path, MEDIA_TYPES[path.suffix]) for path in sorted(FOLDER.iterdir()) if path.suffix in MEDIA_TYPES}
+    return {
+        path.name: _file(path, MEDIA_TYPES[path.suffix])
+        for path in sorted(FOLDER.iterdir())
+        if path.suffix in MEDIA_TYPES
+    }
 
 
 @cache

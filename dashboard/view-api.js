@@ -40,7 +40,7 @@ function Chosen({ calls, id }) {
   const name = Object.keys(names).find((each) => names[each] === call.id);
   return html`
     <div class="filters"><${Select} label="Call" value=${name} all=${null} raw options=${Object.keys(names)} onChange=${(chosen) => go(["api", names[chosen]])} /></div>
-    <p>${call.summary}. ${call.description}</p>
+    <p>${plain(call.summary)}. ${plain(call.description)}</p>
     <${Form} key=${call.id} call=${call} />`;
 }
 
@@ -82,10 +82,11 @@ function Field({ parameter, value, onInput }) {
   const { name, required, description, schema } = parameter;
   if (schema.enum) return html`<${Select} label=${required ? name : `${name} (optional)`} value=${value} all="" raw options=${schema.enum} onChange=${onInput} />`;
   const about = description ?? schema.description;
-  return html`<label class="field">${name}${required ? "" : " (optional)"}
-    <input value=${value} required=${required} onInput=${(event) => onInput(event.target.value)} />
-    ${about && html`<span class="muted">${about}</span>`}
-  </label>`;
+  return html`<div class="field">
+    <label for=${`of-${name}`}>${name}${required ? "" : " (optional)"}</label>
+    <input id=${`of-${name}`} aria-describedby=${`about-${name}`} value=${value} required=${required} onInput=${(event) => onInput(event.target.value)} />
+    <span id=${`about-${name}`} class="muted">${plain(about)}</span>
+  </div>`;
 }
 
 function Answer({ answer }) {
@@ -124,6 +125,8 @@ function curl(call, path, body) {
   if (body !== undefined) parts.push("-H", quoted("Content-Type: application/json"), "-d", quoted(body));
   return [...parts, quoted(new URL(path, new URL("./", location.href)).href)].join(" ");
 }
+
+const plain = (text) => text?.replaceAll("`", "");
 
 function pretty(text) {
   try {

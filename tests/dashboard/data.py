@@ -7,6 +7,7 @@ from typing import Any
 
 from rules.codec import stamp
 from rules.errors import Reason
+from rules.transfers.identity import trace_id
 
 JSON = dict[str, Any]
 NOW = datetime(2026, 11, 30, 14, 5, tzinfo=UTC)
@@ -57,6 +58,8 @@ def transfer(number: int, name: str, state: str = "verified", route: str = ROUTE
     reason = fields.get("reason")
     return {
         "id": transfer_id(number),
+        "trace_id": trace_id(transfer_id(number)),
+        "trace_url": f"https://jaeger.example/trace/{trace_id(transfer_id(number))}",
         "route": route,
         "source": {"url": f"{SOURCE}/{route}/{name}", "name": name, "etag": source_etag(number), "size": size},
         "target": {"url": TARGETS[route] + name},
@@ -157,7 +160,10 @@ def letters() -> list[JSON]:
 
 def record(item: JSON) -> JSON:
     """The whole record of a listed dead letter."""
-    started = lambda text: stamp(datetime.fromisoformat(text) - timedelta(seconds=5))  # noqa: E731
+
+    def started(text: str) -> str:
+        return stamp(datetime.fromisoformat(text) - timedelta(seconds=5))
+
     attempt = {
         "started_at": started(item["first_failed_at"]),
         "failed_at": item["first_failed_at"],

@@ -25,6 +25,7 @@ VIEWS = {
     "job": f"jobs/reconcile/{data.job_id('reconcile', 300)}",
     "ledger": "ledger?day=2026-11-30",
     "health": "health",
+    "api": "api/list_dead_letters",
 }
 WIDTHS = (1280, 360)
 SCHEMES = ("light", "dark")
@@ -35,7 +36,7 @@ BOTTOM = (
 )
 QUALITIES = (45, 35, 25)
 LARGEST = 64_000
-LARGEST_TOGETHER = 1_500_000
+LARGEST_TOGETHER = 1_750_000
 
 
 async def nothing(_tab: Tab, _stub: Stub) -> None:

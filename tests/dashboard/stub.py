@@ -8,6 +8,7 @@ from typing import Any
 import azure.functions as func
 from aiohttp import web
 
+from devhost.reference.endpoints import OPERATIONS
 from operations.upkeep.doctor import Doctor
 from operations.upkeep.health import Health
 from tests.dashboard import data
@@ -175,12 +176,13 @@ class Server:
         self._files = {
             endpoint.name: endpoints._function(endpoint, services(world), Health(), Doctor())
             for endpoint in endpoints.ENDPOINTS
-            if endpoint.route.startswith("dashboard")
+            if OPERATIONS[endpoint.name].static
         }
         app = web.Application()
         app.router.add_get("/api/dashboard", self._file)
         app.router.add_get("/api/dashboard/", self._file)
         app.router.add_get("/api/dashboard/{file}", self._file)
+        app.router.add_get("/api/openapi.json", self._file)
         app.router.add_route("*", "/api/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         self.port = 0
@@ -211,7 +213,8 @@ class Server:
             route_params={} if name is None else {"file": name},
             body=b"",
         )
-        answer = await self._files["dashboard" if name is None else "dashboard_file"](req=sent, client="client")
+        endpoint = "openapi" if request.path.endswith(".json") else "dashboard" if name is None else "dashboard_file"
+        answer = await self._files[endpoint](req=sent, client="client")
         headers = dict(answer.headers)
         kind = {} if answer.status_code == 304 else {"Content-Type": f"{answer.mimetype}; charset={answer.charset}"}
         return web.Response(status=answer.status_code, body=answer.get_body(), headers={**headers, **kind})

@@ -41,6 +41,7 @@ SHOWN: dict[str, list[str]] = {
     "jobs": ["640 started", "reconcile (dry run)", "4 discarded"],
     "job": ["1,221 blobs to share", "the target has no receipt", "48,211"],
     "ledger": [data.target_etag(100), "1.2 s", "24 lines loaded"],
+    "api": ["GET /api/dead-letters", "limit (optional)", "Maximum number of items per page"],
     "health": ["All 17 checks passed", "signing for route media", "paused"],
 }
 # What a reader cannot see, or what changes the order of what he sees. A line break may be one of the page's own.

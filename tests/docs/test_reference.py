@@ -61,7 +61,9 @@ def test_easy_auth_excludes_the_endpoints_without_a_key() -> None:
     """Except the dashboard and the description: a browser that opens them is asked to sign in."""
     [excluded] = re.findall(r'"excludedPaths": (\[.*?\])', ENTRA, re.DOTALL)
     anonymous = [f"/api/{call.route}" for call in ENDPOINTS if call.level is func.AuthLevel.ANONYMOUS]
-    assert json.loads(excluded) == [path for path in anonymous if not path.startswith(("/api/dashboard", "/api/openapi"))]
+    assert json.loads(excluded) == [
+        path for path in anonymous if not path.startswith(("/api/dashboard", "/api/openapi"))
+    ]
 
 
 def test_a_reader_has_keys_of_read_only_endpoints() -> None:

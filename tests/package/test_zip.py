@@ -139,6 +139,6 @@ def test_the_file_excludes_everything_and_lists_plain_names() -> None:
     expected = ["*", *(f"!/{name}" for name in MODULES | DATA)]
     folders = {path.parent.relative_to(ROOT).as_posix() for one in PACKAGES for path in (ROOT / one).rglob("*.py")}
     expected += [line for folder in folders for line in (f"!/{folder}", f"!/{folder}/*.py")]
-    expected += [f"!/{pattern}" for pattern in SERVED]
+    expected += [f"!/{pattern}" for pattern in (*SERVED, "docs", DESCRIPTION)]
     assert lines[0] == "*"
     assert sorted(lines) == sorted(expected)
