@@ -23,7 +23,7 @@ PACKAGES = ("azure-functions", "azure-functions-durable", "azure-storage-blob", 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Percentiles of the seconds from an acknowledged put to the end of the transfer."""
+    """Percentiles in seconds."""
 
     p50: float
     p95: float
@@ -40,6 +40,8 @@ class Latency:
 class Result:
     """A load's figures; docs/performance.md explains what is counted and how.
 
+    `latency` is from an acknowledged put to the end of the transfer, `reported` what `GET /api/routes` says afterwards.
+
     Per blob: `activities`, `timers`, `cpu_seconds` by process, `executions` by function, and `active_seconds`, in which at
     least one function of a group ran. `requests` lists each combination of requests for one blob with the number of blobs that
     had it, the most frequent first. `history_rows` has each number of rows that occurs.
@@ -52,6 +54,7 @@ class Result:
     seconds: float
     put_seconds: float
     latency: Latency
+    reported: Latency
     requests: list[tuple[dict[str, int], int]]
     other_requests: int
     activities: float
@@ -153,6 +156,7 @@ def _cells(result: Result, kinds: Iterable[str]) -> list[tuple[str, str]]:
         ("verified", f"{result.blobs - result.unverified:,}"),
         ("blobs per second", f"{result.blobs_per_second:.2f}"),
         *((f"{name}, put to verified, s", f"{seconds:.2f}") for name, seconds in asdict(result.latency).items()),
+        ("p99, GET /api/routes, s", f"{result.reported.p99:.2f}"),
         ("all puts acknowledged, s", f"{result.put_seconds:.2f}"),
         ("requests per blob", f"{sum(requests.values()):g}"),
         *((f"  {kind}", f"{requests.get(kind, 0):g}") for kind in kinds),

@@ -14,6 +14,7 @@ RESULT = Result(
     seconds=4.0,
     put_seconds=1.0,
     latency=Latency(1.0, 2.0, 3.0),
+    reported=Latency(1.0, 2.0, 3.0),
     requests=[(ONCE, 100)],
     other_requests=0,
     activities=1.0,
