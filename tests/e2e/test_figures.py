@@ -1,18 +1,33 @@
 """Figures, ledger and daily budget on the local stack."""
 
 import json
+import sqlite3
+import time
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from operations.figures import query
+from rules.figures import aggregate
+from rules.figures.feed import Kind, Message
 from tests.e2e.client import Client
 from tests.e2e.events import until_queue_is_empty
 from tests.e2e.stacks import environment, running_stack
+from tests.e2e.storm import LONG
 from tests.e2e.transfers import transfers_named
 from tests.otlp import Sink, sink
+
+# `make soak` has SOAK=long.
+MANY = 100_000 if LONG else 2_000
+LATELY = datetime.now(UTC)
+END = Message(
+    Kind.VERIFIED, LATELY, "", attempt=0, route="free", name="copy", source="s", target="t", accepted_at=LATELY, size=1
+)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +107,8 @@ def over_budget(client: Client) -> bool:
 def test_the_collector_gets_what_a_scraper_reads(client: Client, collector: Sink) -> None:
     """After the transfers of the test before."""
     verified = collected(client, lambda routes: routes["free"]["total"]["verified"] >= 2)["free"]["total"]["verified"]
-    assert collector.points("sharing.transfers")["free", "verified"] == verified
+    # The timer sends the metrics at its end.
+    client.until(lambda: collector.points("sharing.transfers")["free", "verified"] == verified, "the metrics are sent")
     count, seconds = collector.points("sharing.transfer.duration")["free",]
     assert (count, seconds > 0) == (verified, True)
     text = client.request("GET", f"{client.stack.api}/metrics", None, {}).body.decode()
@@ -107,3 +123,52 @@ def test_the_collector_gets_what_a_scraper_reads(client: Client, collector: Sink
     (first,) = transfers_named(client, "first.txt", "free")
     shown = client.api("GET", f"/transfers/{first['id']}").body
     assert shown["trace_url"] == f"https://jaeger.example/trace/{shown['trace_id']}"
+
+
+def fill(client: Client, model: dict[str, Any], numbers: range) -> None:
+    """Copy a finished transfer into the host's store, once for each number, and count as many ends of its route."""
+    ends = [replace(END, id=f"{model['id'][:8]}-{number:010x}{'0' * 14}") for number in numbers]
+    with closing(sqlite3.connect(client.stack.state / "host.sqlite", timeout=60)) as store, store:
+        row = store.execute("SELECT * FROM instances WHERE id = ?", [model["id"]]).fetchone()
+        rows = (
+            [value.replace(model["id"], end.id) if isinstance(value, str) else value for value in row] for end in ends
+        )
+        store.executemany(f"INSERT INTO instances VALUES ({', '.join('?' * len(row))})", rows)  # noqa: S608  # only placeholders
+    blob = client.accounts["sharingstate"].get_blob_client("figures", "free.json")
+    figures = aggregate.read(json.loads(blob.download_blob().readall()))
+    # Without the lines of the ledger, which the timer appends in pages.
+    filled = replace(aggregate.merge(figures, ends, datetime.now(UTC)), pages={})
+    blob.upload_blob(json.dumps(aggregate.record(filled)).encode(), overwrite=True)
+
+
+def cost(client: Client) -> tuple[dict[str, list[str]], dict[str, float]]:
+    """The requests for figures of one call of each kind, and its milliseconds, when the process has kept nothing."""
+    asked, took = {}, {}
+    for path in ("/routes", "/summary"):
+
+        def call(path: str = path) -> list[str]:
+            time.sleep(query.SECONDS)
+            client.control.forget_requests()
+            began = time.perf_counter()
+            assert client.api("GET", path).status == 200
+            took[path] = round((time.perf_counter() - began) * 1000, 1)
+            own = [each for each in client.control.requests(account="sharingstate") if each["container"] == "figures"]
+            return sorted(f"{each['operation']} {each['blob']}" for each in own)
+
+        # Nothing is read if the timer, which sends metrics, has just read it.
+        asked[path] = client.until(call, "the figures are read")
+    return asked, took
+
+
+def test_the_cost_of_a_call_does_not_depend_on_the_number_of_transfers(client: Client) -> None:
+    """With SOAK=long, 100,000 finished instances are in the store. The time is printed, not checked."""
+    (model,) = transfers_named(client, "first.txt", "free")
+    fill(client, model, range(100))
+    before, took_before = cost(client)
+    fill(client, model, range(100, MANY))
+    after, took_after = cost(client)
+    print(f"milliseconds of a call with 100 and with {MANY} finished instances: {took_before}, {took_after}")  # noqa: T201  # the measurement
+    assert before == after
+    assert all(len(each) == 3 for each in before.values())
+    (free,) = [each for each in client.api("GET", "/routes").body["routes"] if each["route"] == "free"]
+    assert free["total"]["verified"] >= MANY
