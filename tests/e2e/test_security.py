@@ -55,8 +55,8 @@ def test_only_health_and_the_dashboard_require_no_key() -> None:
     assert [call.route for call in ENDPOINTS if call.level.name != "FUNCTION"] == [
         "health",
         "dashboard",
-        "dashboard/{file}",
         "openapi.json",
+        "dashboard/{file}",
     ]
 
 
