@@ -126,6 +126,7 @@ def _fields(transfer: dict[str, Any]) -> dict[str, object]:
         "updated": transfer["updated_at"],
         "next check": transfer["next_check_at"],
         "successor": (transfer["successor"] or {}).get("id"),
+        "trace": transfer["trace_url"] or transfer["trace_id"],
     }
 
 

@@ -159,6 +159,10 @@ def test_show_prints_reason_and_hint(run: Run, server: Server) -> None:
     assert done.code == 0
     shown = {line.split()[0]: line.split()[1] for line in done.out.splitlines()}
     assert (shown["state"], shown["reason"], shown["letter"]) == ("dead_lettered", "throttled", "open")
+    assert shown["trace"] == found["trace_id"]
+    server.on(f"GET /transfers/{ID}", {**found, "trace_url": "https://jaeger.example/1"})
+    assert "https://jaeger.example/1" in run("show", ID).out
+    server.on(f"GET /transfers/{ID}", found)
     assert lines(run("show", ID, "--json").out) == [found]
 
 
