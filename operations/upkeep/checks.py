@@ -24,7 +24,7 @@ def passed(name: str, detail: str = "") -> dict[str, Any]:
 
 
 def not_tried(name: str, why: str) -> dict[str, Any]:
-    """Return a check that was not tried. `why` may be the name of another check, which has failed."""
+    """Return a check that was not tried. It counts as passed."""
     return passed(name, f"not tried: {why}")
 
 

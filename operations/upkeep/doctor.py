@@ -75,8 +75,8 @@ class _Trial:
     async def checks(self) -> list[dict[str, Any]]:
         """Try both ends and the recipient at once, then what needs them."""
         (source, blobs), target, notified = await asyncio.gather(self._try_source(), self._try_target(), self._notify())
-        copying = await self._copy(blobs, failing([*source, *target]))
-        events = await self._find_events(blobs, failing(source[:1]) or self.app_cause)
+        copying = await self._copy(blobs, _because(failing([*source, *target])))
+        events = await self._find_events(blobs, _because(failing(source[:1]) or self.app_cause))
         return [*source, *target, *copying, events, *notified]
 
     def _name(self, what: str) -> str:
@@ -91,13 +91,13 @@ class _Trial:
         except StorageError as error:
             listed = failed(name, str(error), fixes.container_fix(error, place, fixes.READER))
             if error.code not in OF_A_CONTAINER:
-                return [listed, not_tried(signing, name)], []
+                return [listed, not_tried(signing, _because(name))], []
         else:
             blobs = [
                 (found, blob) for found, blob in page if isinstance(blob, SourceBlob) and self._shares(found, blob)
             ]
             more = "+" if len(page) >= LISTED else ""
-            listed = passed(name, f"{len(blobs)}{more} blobs that the route shares")
+            listed = passed(name, f"blobs that the route shares: {len(blobs)}{more}")
         try:
             await self.ports.source.sign_read(place.blob(NO_BLOB), self.ports.now() + timedelta(minutes=1))
         except StorageError as error:
@@ -117,7 +117,11 @@ class _Trial:
             await self.ports.target.head(place.blob(NO_BLOB))
         except StorageError as error:
             fix = fixes.container_fix(error, place, fixes.CONTRIBUTOR, tenant=tenant)
-            return [failed(reading, str(error), fix), not_tried(writing, reading), not_tried(clock, reading)]
+            return [
+                failed(reading, str(error), fix),
+                not_tried(writing, _because(reading)),
+                not_tried(clock, _because(reading)),
+            ]
         read = passed(reading)
         if self.ports.read_only:
             return [read, not_tried(writing, READ_ONLY), not_tried(clock, READ_ONLY)]
@@ -129,7 +133,7 @@ class _Trial:
             return [
                 read,
                 failed(writing, str(error), await self._fix_and_clean(error, fix, blob)),
-                not_tried(clock, writing),
+                not_tried(clock, _because(writing)),
             ]
         tags = "" if probe.tags else "; index tags are left out: the app may not write them, or the account has none"
         return [read, passed(writing, f"written and deleted{tags}"), self._compare_clocks(clock, probe)]
@@ -139,7 +143,7 @@ class _Trial:
 
     def _compare_clocks(self, name: str, probe: Probe) -> dict[str, Any]:
         skew = abs(self.ports.now() - probe.at) if probe.at else timedelta()
-        off = f"the service's clock and the app's differ by {skew.total_seconds():.0f} seconds"
+        off = f"the service's clock and the app's differ by {skew.total_seconds():.0f} s"
         if skew <= MOST_SKEW:
             return passed(name, off)
         return failed(name, f"{off}: a SAS may be refused as not yet valid, or as expired", fixes.CLOCK_FIX)
@@ -235,3 +239,7 @@ class _Trial:
         except StorageError as error:
             return [failed(name, str(error), fixes.recipient_fix(error, recipient))]
         return [passed(name, "an event of the type BlobDataSharing.Probe was accepted")]
+
+
+def _because(check: str) -> str:
+    return check and f"{check} fails"

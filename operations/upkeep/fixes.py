@@ -73,7 +73,7 @@ def recipient_fix(error: StorageError, recipient: Recipient) -> str:
         )
     if not recipient.queue and (error.status == HTTPStatus.NOT_FOUND or error.detail.startswith(NO_ANSWER)):
         return (
-            f"See whether the topic {recipient.endpoint} exists: `az eventgrid topic list --query [].endpoint`. Create it, or "
+            f"See whether the topic {recipient.endpoint} exists: `az eventgrid topic list --query [].endpoint --output tsv`. Create it, or "
             "correct the route's `notify`."
         )
     if recipient.queue:
@@ -98,12 +98,12 @@ def copy_fix(error: StorageError, route: Route) -> str:
             )
         return (
             f"The service of {target} cannot read {source}. Let the app's subnet through the firewall of {source}: "
-            f"{_subnet_command(source)}; if it is let in, see docs/network.md."
+            f"{_subnet_command(source)}. If it is in already, see docs/network.md."
         )
     if error.code == "AuthorizationFailure":
         return (
             f"The account {target} refuses copies. See its permitted copy scope: `az storage account show --name {target} --query "
-            "allowedCopyScope`, and its firewall (docs/partners.md)."
+            "allowedCopyScope`. If that is empty, see its firewall (docs/partners.md)."
         )
     return container_fix(error, route.target, CONTRIBUTOR, tenant=route.tenant)
 
@@ -130,22 +130,22 @@ def _account_fix(error: StorageError, account: str, endpoint: str, tenant: str |
     show = f"az storage account show --name {account}"
     if error.detail.startswith(NO_ANSWER):
         return (
-            f"No request reached {endpoint}. See whether the account exists and what its network lets in: `{show} --query "
-            '"[primaryEndpoints.blob, publicNetworkAccess, networkRuleSet.defaultAction]"`. With a private endpoint, its name must '
+            f"There is no answer from {endpoint}. See whether the account exists and what its network lets in: `{show} --query "
+            '"[primaryEndpoints.blob, publicNetworkAccess, networkRuleSet.defaultAction]" --output tsv`. With a private endpoint, its name must '
             "be resolved in the app's network (docs/network.md)."
         )
     if error.code == "AuthorizationFailure":
         return f"Let the app through the firewall of {account}, and wait a minute: {_subnet_command(account)}."
     if error.code == "AccountIsDisabled":
-        return f"The account is disabled, such as by its owner's subscription: `{show} --query statusOfPrimary`."
+        return f"The account is disabled, such as by its owner's subscription: `{show} --query statusOfPrimary --output tsv`."
     if _is_busy(error):
         return BUSY_FIX
     if partner := _partner_fix(tenant):
         return partner
     if error.code == "InvalidAuthenticationInfo":
         return (
-            "The account is probably in another tenant; the app's is `azd env get-value AZURE_TENANT_ID`. Name the account's in the "
-            "route (docs/partners.md)."
+            "The account is probably not in the app's tenant, which is the output of: `azd env get-value AZURE_TENANT_ID`. Name the "
+            "account's tenant in the route (docs/partners.md)."
         )
     if error.code == "AuthenticationFailed":
         return KEY_FIX
