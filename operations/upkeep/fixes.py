@@ -23,7 +23,7 @@ BACKLOG_FIX = (
     "Wait, or see docs/operating.md, `queue.depth`: no instance accepts events, or more arrive than the app can start."
 )
 CLOCK_FIX = (
-    "Correct the clock of the machine that runs the app, such as by `sudo timedatectl set-ntp true`. On Azure, restart the app: "
+    "Correct the clock of the machine that runs the app: `sudo timedatectl set-ntp true`. On Azure, restart the app: "
     f"`az functionapp restart {APP}`."
 )
 BUSY_FIX = "Wait a minute, then try again. If it lasts, see https://status.azure.com and the metrics of the account."
@@ -40,15 +40,18 @@ KEY_FIX = (
 def container_fix(error: StorageError, place: Place, role: str, *, tenant: str | None = None) -> str:
     """Return what to do about an error of a source or target. `role` is what the app needs on its container."""
     account, container = place.account, place.container
-    if error.code == "ContainerNotFound":
+    if error.code in {"ContainerNotFound", "ContainerBeingDeleted"}:
+        wait = "Wait until it is deleted, then create" if error.code == "ContainerBeingDeleted" else "Create"
         return (
-            f"Create it: `az storage container create --name {container} --account-name {account} --auth-mode login`."
+            f"{wait} it: `az storage container create --name {container} --account-name {account} --auth-mode login`."
         )
-    if "Tier" in error.code:
-        return (
-            "Remove `tier` from the route, or use an account that offers it; what this one is: "
-            f'`az storage account show --name {account} --query "[kind, sku.name]" --output tsv`.'
+    if "Tier" in error.code or error.code == "BlobTypeNotSupported":
+        use = (
+            "Use an account for block blobs"
+            if error.code == "BlobTypeNotSupported"
+            else "Remove `tier` from the route, or use an account that offers it"
         )
+        return f'{use}. The kind of this one: `az storage account show --name {account} --query "[kind, sku.name]" --output tsv`.'
     if "Immutable" in error.code or "Lease" in error.code:
         return (
             f"A policy or a lease protects the blobs of the container {container} in {account}: `az storage container "

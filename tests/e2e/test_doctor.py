@@ -245,6 +245,24 @@ SET_UPS: dict[str, SetUp] = {
         ),
         more=(("tier", "Cool"),),
     ),
+    "pages-only": SetUp(
+        "writing the target of",
+        "400 BlobTypeNotSupported",
+        "Use an account for block blobs",
+        lambda world: world.refuse(400, "BlobTypeNotSupported", container="pages-only", operation="PutBlob", **TARGET),
+    ),
+    "disabled": SetUp(
+        "target of",
+        "403 AccountIsDisabled",
+        "--query statusOfPrimary",
+        lambda world: world.refuse(403, "AccountIsDisabled", container="disabled", **TARGET),
+    ),
+    "going": SetUp(
+        "target of",
+        "409 ContainerBeingDeleted",
+        f"Wait until it is deleted, then create it: `{CREATE} going",
+        lambda world: world.refuse(409, "ContainerBeingDeleted", container="going", **TARGET),
+    ),
     "locked": SetUp(
         "writing the target of",
         "409 BlobImmutableDueToPolicy",
