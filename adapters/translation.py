@@ -16,7 +16,7 @@ from azure.core.exceptions import AzureError, ClientAuthenticationError
 
 from adapters.codes import ENTRA_CODES, SOURCE_CODE_TEXTS, VERDICTS, Meaning, Side, meaning_of
 from adapters.credentials import PartnerRefused
-from rules.errors import Failure, LookAgain, Reason, Rejected, Retryable, StorageError
+from rules.errors import NO_ANSWER, Failure, LookAgain, Reason, Rejected, Retryable, StorageError
 
 # The response to a HEAD has no body, so only this header shows the error code.
 CODE_HEADER = "x-ms-error-code"
@@ -89,6 +89,14 @@ INSTANCES_PURGE = Request("instances.purge", Side.STATE)
 INSTANCES_PAGE = Request("instances.page", Side.STATE)
 INSTANCES_OLDEST = Request("instances.oldest", Side.STATE)
 
+# Why there is no response. The classes of errors without a connection come first: some are time-outs, too.
+NO_ANSWER_CAUSES: dict[type[Exception], str] = {
+    aiohttp.ClientConnectorDNSError: "the name of the host cannot be resolved",
+    aiohttp.ConnectionTimeoutError: "the host cannot be reached",
+    aiohttp.ClientConnectorError: "the host refuses connections",
+    TimeoutError: "the time is up",
+}
+
 
 def translate_error(error: Exception, request: Request) -> StorageError:
     """Translate an error of the SDK to one of `rules.errors`, whose class decides whether and how the caller retries."""
@@ -99,7 +107,7 @@ def translate_error(error: Exception, request: Request) -> StorageError:
     if isinstance(error, ClientAuthenticationError) and not code:
         return error_for(request, Meaning.REFUSED)  # the identity got no token: no request reached storage
     if status < HTTPStatus.BAD_REQUEST:
-        return error_for_no_answer(request)
+        return error_for_no_answer(request, _cause(error))
     source = source_answer(error)
     return error_for(request, meaning_of(status, code, *source), status, code, _source_text(*source))
 
@@ -134,12 +142,19 @@ def error_for_answer(request: Request, status: int, code: str) -> StorageError:
     return error_for(request, meaning_of(status, code), status, code)
 
 
-def error_for_no_answer(request: Request) -> StorageError:
+def error_for_no_answer(request: Request, cause: str = "") -> StorageError:
     """Return the error for a missing or unreadable response: LookAgain for an act, which may have taken effect."""
+    detail = f"{NO_ANSWER}: {cause}" if cause else NO_ANSWER
     if request.act and not request.repeatable:
-        return LookAgain(request.name, "no answer")
+        return LookAgain(request.name, detail)
     reason = Reason.NOT_NOTIFIED if request.side is Side.RECIPIENT else Reason.THROTTLED
-    return Retryable(reason, request.name, "no answer")
+    return Retryable(reason, request.name, detail)
+
+
+def _cause(error: Exception) -> str:
+    """Return why there is no response, if the network says so."""
+    error = getattr(error, "inner_exception", None) or error
+    return next((text for kind, text in NO_ANSWER_CAUSES.items() if isinstance(error, kind)), "")
 
 
 def error_for(request: Request, meaning: Meaning, status: int = 0, code: str = "", source: str = "") -> StorageError:

@@ -53,6 +53,8 @@ HINTS: dict[Reason, str] = {
 }
 
 ALREADY_EXISTS, CANNOT_VERIFY_SOURCE = "BlobAlreadyExists", "CannotVerifyCopySource"
+# The start of the detail of a request without a response.
+NO_ANSWER = "no answer"
 # The service's refusals of blocks for a file that the Data Lake API or SFTP made; they end when the file is deleted.
 NO_BLOCKS = frozenset({"BlobOperationNotSupported", "BlobOperationNotSupportedForBlobCreatedBySftp"})
 # Exceptions that unexpected data of one item causes. Any other exception is a fault of the infrastructure.

@@ -10,8 +10,8 @@ import httpx
 from sharing.config import LOCAL, Address
 from sharing.failure import FAILED, NOT_FOUND, UNREACHABLE, USAGE, Failure
 
-# A cancel is answered within 30 seconds, a search by name within about 40.
-TIMEOUT = httpx.Timeout(90, connect=10)
+# Azure ends a call after 230 seconds. `doctor` may take that long if accounts cannot be reached.
+TIMEOUT = httpx.Timeout(240, connect=10)
 # How long a request is repeated while the app asks for it, and how often while it does not answer.
 PATIENCE, PAUSE = 120.0, 2.0
 IDENTITY = re.compile(r"(?:(?P<kind>replay|discard|reconcile|message)-|[0-9a-f]{8}-)[0-9a-f]{24}")

@@ -1,6 +1,7 @@
 """What a command prints: results to stdout, messages to stderr. With `--json`, one JSON object per line."""
 
 import json
+import re
 import sys
 import textwrap
 import time
@@ -33,6 +34,8 @@ STYLES = {
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 STEP = 1024
 LABEL = 10
+# A command in a text, after a colon.
+COMMAND = re.compile(r"(?<=:) `([^`]+)`[.;,]? *")
 # Of a pipe or a file: no line is broken.
 ENDLESS = 100_000
 
@@ -132,11 +135,19 @@ class Output:
         for name, value in fields.items():
             if value is None or value == "":
                 continue
-            lines = textwrap.wrap(
-                shown(value), self._out.width - LABEL - 2, break_long_words=False, break_on_hyphens=False
-            )
-            for position, text in enumerate(lines or [""]):
+            for position, text in enumerate(self._wrapped(shown(value)) or [""]):
                 self.line((name if position == 0 else "", LABEL), (text, LABEL if name == "state" else 0))
+
+    def steps(self, name: str, text: str) -> None:
+        """Print what to do. A command after a colon gets a line of its own, which is not wrapped, so that it can be copied."""
+        for number, part in enumerate(COMMAND.split(shown(text))):
+            for line in [part] if number % 2 else self._wrapped(part):
+                self.line((name, LABEL), (line, 0))
+                name = ""
+
+    def _wrapped(self, text: str) -> list[str]:
+        width = self._out.width - LABEL - 2
+        return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
 
     @contextmanager
     def bars(self) -> Iterator[Progress]:

@@ -316,7 +316,7 @@ OPERATIONS["health"] = Operation(
 )
 OPERATIONS["diagnose"] = Operation(
     "health",
-    "The doctor: the health checks, and trials of everything that sharing needs on each route",
+    "The doctor: the checks of the app's own accounts, and trials of everything that sharing needs on each route",
     {
         200: response("Everything works.", _health(up=True), EXAMPLES["Health"]),
         503: response(
@@ -327,7 +327,8 @@ OPERATIONS["diagnose"] = Operation(
     },
     "It lists each source, writes a blob named `.blob-data-sharing-probe-…` to each target and deletes it, has the service copy one "
     "small blob to such a name, looks for the event of the newest blob, and sends an event `BlobDataSharing.Probe` to each "
-    "recipient. No route shares these blobs.",
+    "recipient. No route shares these blobs. What cannot succeed because of another failed check is not tried: its `detail` begins "
+    "with `not tried: `, and it is `ok`.",
     fails=(400,),
 )
 

@@ -15,7 +15,7 @@ from devhost.storage.operations import Operation, source_of
 from devhost.storage.strictness import SOURCE_ANSWER_SINCE, SourceAnswer, cannot_verify_source
 
 PATTERNS = ("path", "blob", "source", "user_agent")
-ACTIONS = {"when", "delay", "hold", "drop", "status", "code", "source_status", "source_code"}
+ACTIONS = {"when", "delay", "hold", "drop", "status", "code", "source_status", "source_code", "clock"}
 WORDS = ("method", "operation", "account", "container")
 
 
@@ -41,6 +41,8 @@ class Fault:
     source_status: int = 503
     source_code: str = ""
     """The simulated error of a copy's source. If set, the response is CannotVerifyCopySource."""
+    clock: float = 0
+    """By how many seconds the service's clock is ahead in the answer."""
     met: int = 0
     waiting: int = 0
     """The number of requests that it holds now."""

@@ -48,7 +48,7 @@ class Hierarchy:
             return error(400, "InvalidUri", "The requested URI does not represent any resource on the server.")
         if wanted.name == "SnapshotBlob" or "x-ms-tags" in request.headers:
             return error(409, _NOT_YET, "This feature is not yet supported for hierarchical namespace accounts.")
-        if wanted.name in {"GetTags", "GET tier"}:
+        if wanted.name in {"GetTags", "SetTags", "GET tier"}:
             return error(400, "InvalidQueryParameterValue", "Value for one of the query parameters is invalid.")
         if wanted.name in _BLOCKS and wanted.key in self._upstream.made_by_lake:
             return error(409, "BlobOperationNotSupported", "Blob operation is not supported.")

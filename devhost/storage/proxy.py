@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+import time
+from email.utils import formatdate
 
 from aiohttp import ClientError, web
 
@@ -60,6 +62,8 @@ class Proxy:
         if fault and fault.when == "before" and (instead := await fault.apply()):
             return instead
         answer = await (self._upstream.forward(request) if entry.internal else self._answer_like_azure(request, wanted))
+        if fault and fault.clock:
+            answer.headers["Date"] = formatdate(time.time() + fault.clock, usegmt=True)
         entry.status, entry.code = answer.status, answer.code
         return await _apply_after(fault, answer)
 

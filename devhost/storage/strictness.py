@@ -28,6 +28,12 @@ CANNOT_VERIFY = "CannotVerifyCopySource"
 _CONDITIONS = ("match", "none-match", "modified-since", "unmodified-since")
 _SNAPSHOT = re.compile(r"(\d{4}-\d\d-\d\dT[0-9:.]+Z)?")
 _RANGE_START = re.compile(r"bytes=(\d+)-")
+# Azurite's code for a wrong signature. On the service it is the code of a firewall, which Azurite does not have.
+_WRONG_SIGNATURE = "AuthorizationFailure"
+_SIGNATURE_MESSAGE = (
+    "Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the"
+    " signature."
+)
 _DECLARATION = re.compile(r"\ufeff?<\?xml[^>]*\?>\s*")
 
 
@@ -56,6 +62,9 @@ async def correct(upstream: Upstream, request: web.BaseRequest, wanted: Operatio
     if answer.status == FORBIDDEN and request.headers.get("Authorization", "").startswith("Bearer "):
         answer.drop()
         return unauthenticated("InvalidAuthenticationInfo")
+    if answer.code == _WRONG_SIGNATURE:
+        answer.drop()
+        return error(FORBIDDEN, "AuthenticationFailed", _SIGNATURE_MESSAGE)
     if answer.status == PRECONDITION_FAILED and answer.code == "ConditionNotMet" and wanted.name == "CopyBlob":
         answer.drop()
         message = "The target condition specified using HTTP conditional header(s) is not met."
@@ -172,6 +181,8 @@ def _source_answer(source: str, head: Answer, headers: Mapping[str, str]) -> Sou
         return SourceAnswer(UNAUTHORIZED, "NoAuthenticationInformation")
     if head.status == FORBIDDEN and _is_expired(source):
         return SourceAnswer(FORBIDDEN, "AuthenticationFailed", "Signature not valid in the specified time frame")
+    if head.code == _WRONG_SIGNATURE:
+        return SourceAnswer(FORBIDDEN, "AuthenticationFailed", _SIGNATURE_MESSAGE)
     return SourceAnswer(head.status, head.code)
 
 

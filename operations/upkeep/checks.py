@@ -1,6 +1,6 @@
 """The results of checks, as `GET /api/health` and `GET /api/health/deep` answer them."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from rules.errors import StorageError
@@ -21,6 +21,16 @@ async def run(name: str, fix: str, check: Awaitable[Any]) -> dict[str, Any]:
 def passed(name: str, detail: str = "") -> dict[str, Any]:
     """Return a check that has passed."""
     return {"name": name, "ok": True, "detail": detail, "fix": ""}
+
+
+def not_tried(name: str, why: str) -> dict[str, Any]:
+    """Return a check that was not tried. It counts as passed."""
+    return passed(name, f"not tried: {why}")
+
+
+def failing(checks: Sequence[dict[str, Any]]) -> str:
+    """Return the name of the first check that has failed; "" if none has."""
+    return next((check["name"] for check in checks if not check["ok"]), "")
 
 
 def failed(name: str, detail: str, fix: str) -> dict[str, Any]:

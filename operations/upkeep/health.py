@@ -42,37 +42,37 @@ def app_checks(ports: Ports) -> list[Check]:
     return [
         (
             "queue",
-            "Create the queue blob-events in the events account, and give the app Storage Queue Data Contributor on it.",
+            "`azd provision` creates the queue blob-events in the events account, and gives the app Storage Queue Data Contributor on it.",
             ports.events.depth(),
         ),
         (
             "undelivered events",
-            "Give the app Storage Blob Data Contributor on the events account.",
+            "`azd provision` gives the app Storage Blob Data Contributor on the events account.",
             anext(ports.events.list_undelivered(), None),
         ),
         (
             "dead letters",
-            "Create the container dead-letters, and give the app Storage Blob Data Contributor on it.",
+            "`azd provision` creates the container dead-letters, and gives the app Storage Blob Data Contributor on it.",
             ports.dead_letters.page("", 1, None),
         ),
         (
             "reports",
-            "Create the container reports, and give the app Storage Blob Data Contributor on it.",
+            "`azd provision` creates the container reports, and gives the app Storage Blob Data Contributor on it.",
             ports.reports.read(NO_BLOB),
         ),
         (
             "transfer ends",
-            "Create the queue transfer-ends in the state account, and give the app Storage Queue Data Contributor on it.",
+            "`azd provision` creates the queue transfer-ends in the state account, and gives the app Storage Queue Data Contributor on it.",
             ports.feed.depth(),
         ),
         (
             "figures",
-            "Create the container figures, and give the app Storage Blob Data Contributor on it.",
+            "`azd provision` creates the container figures, and gives the app Storage Blob Data Contributor on it.",
             ports.figures.load(NO_BLOB),
         ),
         (
             "ledger",
-            "Create the container ledger, and give the app Storage Blob Data Contributor on it.",
+            "`azd provision` creates the container ledger, and gives the app Storage Blob Data Contributor on it.",
             ports.ledger.exists(f"{NO_BLOB}/"),
         ),
     ]

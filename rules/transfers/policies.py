@@ -67,6 +67,11 @@ class Times:
         return ceil(20 * self.window)
 
     @property
+    def delivery(self) -> timedelta:
+        """How long an event may take to arrive: five minutes with the default window. Event Grid usually takes seconds."""
+        return timedelta(seconds=20 * self.window)
+
+    @property
     def settle(self) -> int:
         """The wait before the cleanup: longer than window and timeout together, so that every late request has ended."""
         return ceil(6 * self.window)

@@ -128,3 +128,10 @@ async def test_a_blob_named_like_the_root_does_not_make_an_account_hierarchical(
         assert await storage.source.head(storage.source_blob("a//b")) is not None
     finally:
         await storage.remove(root)
+
+
+async def test_a_probe_shows_that_the_account_has_no_tags(storage: InStorage) -> None:
+    assert (await storage.target.probe(storage.target_blob("flat"), None)).tags
+    storage.stack.control.hierarchical("sharingtarget")
+    assert not (await storage.target.probe(storage.target_blob("probe"), None)).tags
+    assert await storage.target.head(storage.target_blob("probe")) is None

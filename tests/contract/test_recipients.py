@@ -125,4 +125,4 @@ async def test_a_topic_that_does_not_answer(clients: Clients) -> None:
     with pytest.raises(Retryable) as caught:
         await CloudRecipients(clients).send(Recipient("http://127.0.0.1:9/api/events"), EVENT)
     assert caught.value.reason is Reason.NOT_NOTIFIED
-    assert str(error_for_no_answer(RECIPIENT_SEND)) == str(caught.value)
+    assert str(error_for_no_answer(RECIPIENT_SEND, "the host refuses connections")) == str(caught.value)

@@ -1,6 +1,7 @@
 """The translation of errors: one verdict for each code and status, on each side."""
 
 import asyncio
+from typing import Any
 
 import aiohttp
 import pytest
@@ -14,6 +15,8 @@ from azure.core.exceptions import (
     ServiceRequestError,
     ServiceResponseError,
 )
+from azure.core.pipeline.transport import AioHttpTransport
+from azure.core.rest import HttpRequest
 
 from adapters.codes import MEANINGS, Meaning
 from adapters.translation import (
@@ -273,6 +276,23 @@ def test_a_failed_token_request_is_a_refusal() -> None:
     for response in (None, Answer(400)):
         error = ClientAuthenticationError(SECRET, response=response)  # type: ignore[arg-type]
         assert verdict_of(translate_error(error, TARGET_COPY)) == "R target_unwritable"
+
+
+async def test_a_host_that_does_not_exist_is_named_as_the_cause() -> None:
+    """The SDK wraps the error of the real connector."""
+
+    class Nowhere(aiohttp.abc.AbstractResolver):
+        async def resolve(self, *_: object, **__: object) -> list[Any]:
+            raise OSError("Name or service not known")
+
+        async def close(self) -> None:
+            pass
+
+    connector = aiohttp.TCPConnector(resolver=Nowhere())
+    async with AioHttpTransport(session=aiohttp.ClientSession(connector=connector)) as transport:
+        with pytest.raises(Retryable, match="no answer: the name of the host cannot be resolved"):
+            async with request_scope(SOURCE_HEAD, 5):
+                await transport.send(HttpRequest("HEAD", "https://nosuch.blob.core.windows.net/a/b"))
 
 
 def test_a_malformed_code_is_dropped() -> None:

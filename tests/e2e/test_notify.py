@@ -17,7 +17,6 @@ import pytest
 from azure.storage.queue import QueueClient
 
 from devhost.storage.testing import free_ports
-from rules.routes.names import PROBE
 from tests.e2e.client import TIMEOUT, Client
 from tests.e2e.stacks import LOUD, environment, running_stack
 from tests.e2e.storm import LONG
@@ -191,34 +190,3 @@ def test_a_recipient_that_does_not_exist_leaves_the_transfer_verified(client: Cl
     answer = client.api("POST", f"/transfers/{transfer['id']}/notify")
     assert answer.status == 202
     assert any(message.content for message in queue.receive_messages())
-
-
-def test_the_doctor_tries_everything_and_names_what_is_broken(client: Client, queues: Queues) -> None:
-    """`?deep=1` redirects to it. It leaves no probe, raises no transfer, and tells the consumer nothing of its own."""
-    client.put("small.txt", b"small")
-    assert client.until_final("small.txt")["state"] == "verified"
-    answer = client.api("GET", "/health?deep=1")
-    assert [check for check in answer.body["checks"] if not check["ok"]] == []
-    assert answer.status == 200
-    queues.refusing = True
-    rule = client.control.add_fault(
-        {"container": "many", "account": "sharingtarget", "method": "PUT"},
-        {"status": 403, "code": "AuthorizationPermissionMismatch"},
-        times=100,
-    )
-    try:
-        answer = client.api("GET", "/health/deep")
-    finally:
-        client.control.remove_faults(rule)
-        queues.refusing = False
-    assert answer.status == 503
-    assert {check["name"] for check in answer.body["checks"] if not check["ok"]} == {
-        "writing the target of route astray",
-        "notifying the recipient of route default",
-        "notifying the recipient of route astray",
-    }
-    for account in ("sharingsource", "sharingtarget"):
-        for container in ("source", "many"):
-            blobs = client.accounts[account].get_container_client(container).list_blob_names()
-            assert not [name for name in blobs if PROBE in name]
-    assert not [item for item in client.list_all("/transfers") if PROBE in item["source"]["name"]]

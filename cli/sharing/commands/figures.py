@@ -101,12 +101,22 @@ def _health(session: Session, path: str) -> int:
     if session.out.as_json:
         session.out.json(found)
     else:
-        for check in found["checks"]:
-            session.out.line(("ok" if check["ok"] else "FAILS", 5), (check["name"], 0))
-            session.out.fields({"  detail": check["detail"], "  fix": check["fix"]})
+        for check in sorted(found["checks"], key=lambda each: not each["ok"]):  # the failing ones last, where one looks
+            state, detail = _state_of(check), check["detail"]
+            passed = f": {detail}" if check["ok"] and detail else ""
+            session.out.line((state, 5), (f"{check['name']}{passed}", 0))
+            if not check["ok"]:
+                session.out.fields({"  detail": detail})
+                session.out.steps("  fix", check["fix"])
         failing = sum(not check["ok"] for check in found["checks"])
         session.out.say(f"{session.client.url}, version {found['version']}: failing checks: {failing}")
     return DONE if found["up"] else FAILED
+
+
+def _state_of(check: Mapping[str, Any]) -> str:
+    if not check["ok"]:
+        return "FAILS"
+    return "-" if check["detail"].startswith("not tried") else "ok"
 
 
 @command("sharing ledger default", "sharing ledger default --day 2026-11-30 --json")

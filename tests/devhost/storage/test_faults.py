@@ -1,6 +1,7 @@
 """Injected faults (errors, delays, lost answers), and the log of requests."""
 
 import threading
+from datetime import timedelta
 
 import pytest
 from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseError
@@ -80,6 +81,12 @@ def test_hold_until_released(cloud: Cloud) -> None:
     control.remove_faults(number)
     upload.join()
     assert slow.exists()
+
+
+def test_clock(cloud: Cloud) -> None:
+    cloud.stack.control.add_fault({"operation": "PutBlob"}, {"clock": 3600})
+    ahead, now = (cloud.target().upload_blob(b"x")["date"] for _ in range(2))
+    assert timedelta(minutes=59) < ahead - now <= timedelta(hours=1)
 
 
 def test_delay(cloud: Cloud) -> None:

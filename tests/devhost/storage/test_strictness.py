@@ -1,6 +1,8 @@
 """Synchronous copies that the service refuses and Azurite accepts."""
 
-from azure.storage.blob import BlobBlock
+import base64
+
+from azure.storage.blob import BlobBlock, BlobServiceClient
 
 from tests.contract.facts import fact
 from tests.devhost.storage.cloud import Cloud, refused
@@ -37,3 +39,10 @@ def test_signature_counts_in_the_same_account_too(cloud: Cloud) -> None:
     with refused(401, "CannotVerifyCopySource"):
         cloud.source().start_copy_from_url(source.url, requires_sync=True)
     cloud.source().start_copy_from_url(source.url)
+
+
+def test_a_wrong_key_is_not_a_firewall(cloud: Cloud) -> None:
+    """Azurite answers AuthorizationFailure, which is the service's code for its firewall."""
+    wrong = {"account_name": "sharingsource", "account_key": base64.b64encode(b"wrong").decode()}
+    with BlobServiceClient(cloud.sources.url, credential=wrong) as service, refused(403, "AuthenticationFailed"):
+        service.get_blob_client("source", "a").get_blob_properties()

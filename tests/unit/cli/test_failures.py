@@ -191,11 +191,11 @@ def test_a_reader_that_closes_the_pipe_gets_no_traceback(server: Server) -> None
             process.wait(30)
 
 
-def in_terminal(server: Server, *arguments: str, **more: str) -> str:
+def in_terminal(server: Server, *arguments: str, code: int = 0, more: dict[str, str] | None = None) -> str:
     """Run the program in a terminal. Return its output."""
     pid, terminal = pty.fork()
     if pid == 0:
-        os.execve(sys.executable, [*PROGRAM, *arguments], environment(server, TERM="xterm", COLUMNS="80", **more))  # noqa: S606
+        os.execve(sys.executable, [*PROGRAM, *arguments], environment(server, TERM="xterm", COLUMNS="80", **more or {}))  # noqa: S606
     found = b""
     try:
         while part := os.read(terminal, 4096):
@@ -204,7 +204,7 @@ def in_terminal(server: Server, *arguments: str, **more: str) -> str:
         pass
     finally:
         os.close(terminal)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == code
     return found.decode()
 
 
@@ -216,7 +216,29 @@ def test_colors_and_bars_are_for_terminals(
 ) -> None:
     running: Any = transfer("copying", copied=1024, total=4096, name="[red]a[/red]")
     server.on(f"GET /transfers/{ID}", running, transfer(copied=4096, total=4096))
-    found = in_terminal(server, "watch", ID, *options, **more)
+    found = in_terminal(server, "watch", ID, *options, more=more)
     assert ("\x1b[3" in found) is colors
     assert ("25%" in found) is not bool(options)
     assert options or "[red]a[/red]" in found
+
+
+def test_the_doctor_prints_failures_last_and_each_command_on_one_line(server: Server) -> None:
+    """A command that is broken into lines cannot be copied."""
+    command = "az role assignment create --assignee 1 --role 'Storage Blob Data Contributor' --scope " + "x" * 60
+    fails = {
+        "name": "target of route a",
+        "ok": False,
+        "detail": "403",
+        "fix": f"Give the app the role: `{command}`. Then wait.",
+    }
+    checks = [
+        fails,
+        {"name": "copying on route a", "ok": True, "detail": "not tried: target of route a fails", "fix": ""},
+        {"name": "queue", "ok": True, "detail": "", "fix": ""},
+    ]
+    body = {"up": False, "checks": checks, "version": "0.1.0", "read_only": False}
+    server.on("GET /health/deep", Answer(503, body))
+    found = in_terminal(server, "doctor", code=1, more={"NO_COLOR": "1"}).replace("\r", "").splitlines()
+    assert [line.split()[0] for line in found[:3]] == ["-", "ok", "FAILS"]
+    steps = [line.removeprefix("  fix").strip() for line in found[4:7]]
+    assert steps == ["Give the app the role:", command, "Then wait."]

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from azure.core.exceptions import ClientAuthenticationError
 
 from adapters.codes import Meaning
 from adapters.credentials import PartnerRefused
@@ -14,15 +15,16 @@ from adapters.translation import (
     EVENTS_DEPTH,
     INSTANCES_OLDEST,
     RECIPIENT_SEND,
-    SOURCE_HEAD,
     SOURCE_LIST,
     SOURCE_SIGN,
     TARGET_COPY,
     TARGET_DELETE,
+    TARGET_HEAD,
     TARGET_PROBE,
     Request,
     error_for,
     error_for_answer,
+    error_for_no_answer,
     translate_error,
 )
 from operations.upkeep.doctor import Doctor
@@ -66,11 +68,10 @@ async def test_a_sound_set_up_passes_and_is_left_as_it_was(world: World) -> None
         "transfer ends",
         "figures",
         "ledger",
-        "source of route default",
-        "signing for route default",
-        "target of route default",
         "task hub",
         "listing the source of route default",
+        "signing for route default",
+        "target of route default",
         "writing the target of route default",
         "clock of the target of route default",
         "copying on route default",
@@ -101,9 +102,25 @@ def abroad(world: World) -> None:
     world.refuse(TARGET_PROBE, translate_error(PartnerRefused("AADSTS7000229"), TARGET_PROBE))
 
 
+def no_token(world: World) -> None:
+    world.refuse(SOURCE_LIST, translate_error(ClientAuthenticationError("no identity"), SOURCE_LIST))
+
+
+def abroad_without_principal(world: World) -> None:
+    with_route(tenant=TENANT)(world)
+    world.refuse(TARGET_HEAD, translate_error(PartnerRefused("AADSTS7000229"), TARGET_HEAD))
+
+
 def cool(world: World) -> None:
     with_route(tier="Cool")(world)
     refuse(TARGET_PROBE, 400, "BlobAccessTierNotSupportedForAccountType")(world)
+
+
+def unsigned(world: World) -> None:
+    async def refuse_to_sign(*_: Any) -> None:
+        raise error_for_answer(SOURCE_SIGN, 403, "AuthorizationPermissionMismatch")
+
+    world.source.sign_read = refuse_to_sign  # type: ignore[assignment, method-assign]
 
 
 def early(world: World) -> None:
@@ -130,7 +147,7 @@ def backlog(world: World) -> None:
 
 
 BROKEN: list[tuple[str, Callable[[World], None], str, str]] = [
-    ("queue", refuse(EVENTS_DEPTH, 404, "QueueNotFound"), "QueueNotFound", "Create the queue blob-events"),
+    ("queue", refuse(EVENTS_DEPTH, 404, "QueueNotFound"), "QueueNotFound", "creates the queue blob-events"),
     (
         "dead letters",
         refuse(DEAD_LETTERS_LIST, 403, "AuthorizationPermissionMismatch"),
@@ -143,7 +160,6 @@ BROKEN: list[tuple[str, Callable[[World], None], str, str]] = [
         "AuthorizationFailure",
         "az functionapp restart",
     ),
-    ("source of route default", refuse(SOURCE_HEAD, 404, "ContainerNotFound"), "ContainerNotFound", "container exists"),
     (
         "listing the source of route default",
         refuse(SOURCE_LIST, 404, "ContainerNotFound"),
@@ -162,8 +178,21 @@ BROKEN: list[tuple[str, Callable[[World], None], str, str]] = [
         "firewall",
         "network-rule add --account-name sharingsource",
     ),
+    ("signing for route default", unsigned, "no role", '--role "Storage Blob Delegator"'),
     (
-        "writing the target of route default",
+        "listing the source of route default",
+        no_token,
+        "refused",
+        "az functionapp identity show",
+    ),
+    (
+        "target of route default",
+        abroad_without_principal,
+        "az ad sp create",
+        "docs/partners.md",
+    ),
+    (
+        "target of route default",
         without_container,
         "does not exist",
         "az storage container create --name target --account-name sharingtarget",
@@ -186,14 +215,14 @@ BROKEN: list[tuple[str, Callable[[World], None], str, str]] = [
         "a policy",
         "Share into another container",
     ),
-    ("writing the target of route default", cool, "tier", "does not offer the tier Cool"),
+    ("writing the target of route default", cool, "tier", "Remove `tier` from the route"),
     ("writing the target of route default", abroad, "AADSTS7000229", "docs/partners.md"),
-    ("clock of the target of route default", early, "differ by 1200 seconds", "Correct the clock"),
+    ("clock of the target of route default", early, "differ by 1200 s", "Correct the clock"),
     (
         "copying on route default",
         unreadable_source,
         "could not read the source",
-        "Let it through the firewall of sharingsource",
+        "network-rule add --account-name sharingsource",
     ),
     (
         "copying on route default",
@@ -223,19 +252,11 @@ async def test_a_broken_set_up_is_named_with_its_fix(
     name: str, break_it: Callable[[World], None], detail: str, fix: str, world: World
 ) -> None:
     break_it(world)
-    broken = {check["name"]: check for check in await failed(world)}
-    assert name in broken, broken
-    assert detail in broken[name]["detail"]
-    assert fix in broken[name]["fix"]
+    (broken,) = await failed(world)
+    assert broken["name"] == name
+    assert detail in broken["detail"]
+    assert fix in broken["fix"]
     assert NAME not in str(broken), "it names no blob"
-
-
-async def test_signing_is_checked(world: World) -> None:
-    async def refuse_to_sign(*_: Any) -> None:
-        raise error_for_answer(SOURCE_SIGN, 403, "AuthorizationPermissionMismatch")
-
-    world.source.sign_read = refuse_to_sign  # type: ignore[assignment, method-assign]
-    assert "signing for route default" in [check["name"] for check in await failed(world)]
 
 
 @pytest.mark.parametrize(
@@ -258,6 +279,40 @@ async def test_a_probe_that_cannot_be_deleted_is_named(world: World) -> None:
     (check,) = await failed(world)
     assert check["name"] == "deleting at the target of route default"
     assert PROBE in check["fix"]
+
+
+async def test_a_probe_whose_answer_is_lost_is_deleted(world: World) -> None:
+    before = dict(world.storage.blobs)
+    world.lose_answer(TARGET_PROBE)
+    (check,) = await failed(world)
+    assert "no answer" in check["detail"]
+    assert world.storage.blobs == before
+
+
+async def test_a_blob_that_is_deleted_meanwhile_is_no_failure(world: World) -> None:
+    error = error_for(TARGET_COPY, Meaning.SOURCE_NOT_VERIFIED, 404, "CannotVerifyCopySource")
+    world.refuse(TARGET_COPY, error)
+    (check,) = await failed(world)
+    assert check["name"] == "copying on route default", "the blob is still there"
+    world.before_next(TARGET_COPY, lambda: world.storage.blobs.pop(ROUTE.source.blob(NAME.removeprefix("in/"))))
+    assert not await failed(world)
+
+
+async def test_what_cannot_succeed_is_not_tried(world: World) -> None:
+    """An account that does not answer costs one request."""
+    world.refuse(SOURCE_LIST, error_for_no_answer(SOURCE_LIST))
+    world.refuse(TARGET_HEAD, error_for_no_answer(TARGET_HEAD))
+    found = await Doctor().diagnose(world.ports, world.instances)
+    skipped = {check["name"] for check in found["checks"] if check["detail"].startswith("not tried: ")}
+    assert skipped == {
+        "signing for route default",
+        "writing the target of route default",
+        "clock of the target of route default",
+        "copying on route default",
+        "events of route default",
+    }
+    sides = [name for name in world.request_names if name.startswith(("source.", "target."))]
+    assert sorted(sides) == ["source.list", "target.head"]
 
 
 def test_no_route_shares_a_probe() -> None:
