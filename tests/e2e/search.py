@@ -18,15 +18,20 @@ from tests.e2e.client import CANARY, Client
 from tests.e2e.processes import below
 from tests.e2e.tables import Tables
 
-# Patterns of secrets: a signature or key in a URL, an authorization header, an account key.
-FORMS = re.compile(
-    rb"(?i)(?<![a-z_-])(?:sig|code)(?:=|%(?:25)*3D|\\+u003d)(?!REMOVED|REDACTED)[\w%+/\\-]"
-    rb"|SharedKey(?:Lite)? \w+:|Bearer [\w.~+/-]{8}|AccountKey=\w"
+# Patterns of secrets in lower case: a signature or key in a URL, an authorization header, an account key. Each begins with
+# plain text, because Python finds such a pattern many times faster.
+VALUE = rb"(?:=|%(?:25)*3d|\\+u003d)(?!removed|redacted)[\w%+/\\-]"
+FORMS = (
+    rb"sig(?<![a-z_-]sig)" + VALUE,
+    rb"code(?<![a-z_-]code)" + VALUE,
+    rb"sharedkey(?:lite)? \w+:",
+    rb"bearer [\w.~+/-]{8}",
+    rb"accountkey=\w",
 )
 BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{24,}")
 SIGNATURE = re.compile(r"[?&]sig=([^&]+)")
 # A signature is base64 that ends with one `=`. There are thousands, so only the text before each `=` is compared.
-END = re.compile(rb"(?i)=|%(?:25)*3D|\\+u003d")
+END = re.compile(rb"=|%(?:25)*3[dD]|\\+u003[dD]")
 TAIL = 16
 # The emulator is the service, `func` is a copy of the app's files, and the last two contain the host keys by design.
 NOT_SEARCHED = ("storage", "func", "host-keys.json", "azure-webjobs-secrets")
@@ -37,8 +42,8 @@ class Secrets:
     """Known secret values, and patterns of unknown ones."""
 
     def __init__(self, values: Iterable[str], signatures: Iterable[str] = ()) -> None:
-        known = sorted({re.escape(form) for value in values for form in _encodings(value)})
-        self._pattern = re.compile(b"|".join([FORMS.pattern, *known]))
+        known = sorted({re.escape(form.lower()) for value in values for form in _encodings(value)})
+        self._patterns = [re.compile(pattern) for pattern in (*FORMS, *known)]
         self._tails = {form[-TAIL:] for value in signatures for form in _encodings(value.removesuffix("="))}
 
     def find(self, text: bytes) -> bytes | None:
@@ -47,7 +52,8 @@ class Secrets:
         return next((found for layer in (text, decoded) for found in self._matches(layer)), None)
 
     def _matches(self, text: bytes) -> Iterator[bytes]:
-        yield from (_around(text, match) for match in self._pattern.finditer(text))
+        lower = text.lower()
+        yield from (_around(text, match) for pattern in self._patterns for match in pattern.finditer(lower))
         ends = END.finditer(text) if self._tails else ()
         yield from (_around(text, end) for end in ends if text[end.start() - TAIL : end.start()] in self._tails)
 

@@ -1,16 +1,18 @@
-"""The resources of a deployment, computed offline by the compiler: `bicep snapshot` of each scenario."""
+"""The resources of a deployment, computed offline by the compiler: a snapshot of each scenario."""
 
 import fcntl
 import json
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.infra.compiler import Compiler, Refused
 
 ROOT = Path(__file__).parents[2]
 INFRA = ROOT / "infra"
@@ -76,8 +78,8 @@ def strings(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
             yield path, value
 
 
-def take(bicep: str, name: str, folder: Path) -> Snapshot:
-    """Take the snapshot of a scenario in this folder, from copies of the files."""
+def prepare(folder: Path) -> None:
+    """Copy the files that snapshots are taken of."""
     shutil.copytree(INFRA, folder / "infra")
     shutil.copytree(SCENARIOS, folder / "tests" / "infra" / "scenarios")
     shutil.copy(ROOT / "host.json", folder)
@@ -85,36 +87,37 @@ def take(bicep: str, name: str, folder: Path) -> Snapshot:
     (folder / "infra" / "bicepconfig.json").write_text('{"analyzers": {"core": {"enabled": false}}}')
     for path in (folder / "infra").glob("*.bicep"):
         path.write_text(path.read_text().replace("environment().suffixes.storage", "'core.windows.net'"))
-    parameters = folder / ("infra/main" if name == "default" else f"tests/infra/scenarios/{name}")
-    where = ["--subscription-id", SUBSCRIPTION, "--tenant-id", SUBSCRIPTION, "--location", "westeurope"]
-    command = [
-        bicep,
-        "snapshot",
-        f"{parameters}.bicepparam",
-        "--mode",
-        "overwrite",
-        "--deployment-name",
-        "demo",
-        *where,
-    ]
-    ran = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stderr
-    result = json.loads(parameters.with_suffix(".snapshot.json").read_text())
-    assert result["diagnostics"] == []
+
+
+def take(compiler: Compiler, name: str, folder: Path) -> Snapshot:
+    """Take the snapshot of a scenario in a prepared folder."""
+    path = folder / ("infra/main" if name == "default" else f"tests/infra/scenarios/{name}")
+    where = {"subscriptionId": SUBSCRIPTION, "tenantId": SUBSCRIPTION, "location": "westeurope"}
+    metadata = where | {"deploymentName": "demo"}
+    answer = compiler.ask("getSnapshot", path=f"{path}.bicepparam", metadata=metadata, externalInputs=[])
+    result = json.loads(answer["snapshot"])
+    if result["diagnostics"]:
+        raise Refused(result["diagnostics"])
     return Snapshot(result["predictedResources"], result["outputs"])
 
 
-def shared(bicep: str, name: str, folder: Path) -> Snapshot:
-    """The snapshot of a scenario. All processes of a test run share it by files in this folder."""
-    cached = folder / f"{name}.json"
-    with (folder / f"{name}.lock").open("w") as lock:
+def shared(compiler: Compiler, name: str, folder: Path) -> Snapshot:
+    """The snapshot of a scenario. The first process of a test run that needs one takes all, and shares them by files."""
+    prepared = folder / "prepared"
+    with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not cached.exists():
-            cached.write_text(json.dumps(asdict(take(bicep, name, folder / name))))
-    return Snapshot(**json.loads(cached.read_text()))
+        if not prepared.exists():
+            prepare(prepared)
+            for each in NAMES:
+                with suppress(Refused):
+                    (folder / f"{each}.json").write_text(json.dumps(asdict(take(compiler, each, prepared))))
+    found = folder / f"{name}.json"
+    return Snapshot(**json.loads(found.read_text())) if found.exists() else take(compiler, name, prepared)
 
 
 def environment() -> dict[str, str]:
     """The environment of this process without parameters, plus the variables that azd always sets."""
     variables = set(PARAMETER_VARIABLE.findall((INFRA / "main.bicepparam").read_text()))
-    return {name: value for name, value in os.environ.items() if name not in variables} | ENVIRONMENT
+    # The compiler does not run long enough for what .NET learns about it to pay.
+    others = {name: value for name, value in os.environ.items() if name not in variables} | {"DOTNET_TieredPGO": "0"}
+    return others | ENVIRONMENT

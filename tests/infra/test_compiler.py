@@ -9,18 +9,15 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.infra.compiler import Compiler
 from tests.infra.snapshots import ENVIRONMENT, INFRA, ROOT, SCENARIOS, SUBSCRIPTION, environment
 
 CONFIG = "bicepconfig.json"
 STRICT = Path(__file__).parent / CONFIG
-
-
-def run(*command: str) -> tuple[int, str]:
-    ran = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
-    return ran.returncode, ran.stdout + ran.stderr
 
 
 def levels(path: Path) -> dict[str, str]:
@@ -28,43 +25,44 @@ def levels(path: Path) -> dict[str, str]:
     return {name: rule["level"] for name, rule in json.loads(path.read_text())["analyzers"]["core"]["rules"].items()}
 
 
-@pytest.fixture
-def strict(tmp_path: Path) -> Path:
-    """`infra/` with the configuration of this folder."""
-    shutil.copytree(INFRA, tmp_path / "infra")
-    shutil.copy(STRICT, tmp_path / "infra")
-    shutil.copy(ROOT / "host.json", tmp_path)
-    return tmp_path / "infra"
+def formatted(compiler: Compiler, path: Path) -> str:
+    return str(compiler.ask("format", path=str(path))["contents"])
 
 
-@pytest.mark.parametrize("name", ["main.bicep", "main.bicepparam"])
-def test_lint_reports_nothing(name: str, bicep: str, strict: Path) -> None:
+@pytest.fixture(scope="module")
+def compiled(compiler: Compiler, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the compiler, which also lints, makes of the parameters file and all others with the rules of this folder."""
+    folder = tmp_path_factory.mktemp("strict")
+    shutil.copytree(INFRA, folder / "infra")
+    shutil.copy(STRICT, folder / "infra")
+    shutil.copy(ROOT / "host.json", folder)
+    return compiler.ask("compileParams", path=str(folder / "infra" / "main.bicepparam"), parameterOverrides={})
+
+
+def test_lint_reports_nothing(compiled: dict[str, Any]) -> None:
     """In main.bicep and all other files, which it uses."""
-    assert run(bicep, "lint", str(strict / name)) == (0, "")
+    assert compiled["diagnostics"] == []
+    assert "using 'main.bicep'\n" in (INFRA / "main.bicepparam").read_text()
     text = (INFRA / "main.bicep").read_text() + (INFRA / "roles.bicep").read_text()
     assert all(f"'{path.name}'" in text for path in INFRA.glob("*.bicep") if path.name != "main.bicep")
 
 
-def test_all_files_are_formatted(bicep: str, tmp_path: Path) -> None:
+def test_all_files_are_formatted(compiler: Compiler) -> None:
     files = [*INFRA.glob("*.bicep*"), *SCENARIOS.glob("*.bicepparam")]
-    for path in files:
-        shutil.copy(path, tmp_path)
-    assert run(bicep, "format", "--pattern", str(tmp_path / "*.bicep*")) == (0, "")
-    changed = [path.name for path in files if (tmp_path / path.name).read_text() != path.read_text()]
-    assert changed == []
+    changed = [path.name for path in files if formatted(compiler, path) != path.read_text()]
+    assert len(files) > len(changed) == 0
 
 
-def test_a_badly_formatted_file_is_found(bicep: str, tmp_path: Path) -> None:
+def test_a_badly_formatted_file_is_found(compiler: Compiler, tmp_path: Path) -> None:
     (tmp_path / "main.bicepparam").write_text("using   'main.bicep'\n")
-    assert run(bicep, "format", "--pattern", str(tmp_path / "*.bicep*")) == (0, "")
-    assert (tmp_path / "main.bicepparam").read_text() == "using 'main.bicep'\n"
+    assert formatted(compiler, tmp_path / "main.bicepparam") == "using 'main.bicep'\n"
 
 
-def test_it_compiles(bicep: str, strict: Path) -> None:
+def test_it_compiles(compiled: dict[str, Any]) -> None:
     """Without messages and without preview versions of resources."""
-    assert run(bicep, "build", str(strict / "main.bicep"), "--outfile", str(strict / "main.json")) == (0, "")
-    assert '"apiVersion": "' in (text := (strict / "main.json").read_text())
-    assert "-preview" not in text
+    assert compiled["success"]
+    assert '"apiVersion": "' in compiled["template"]
+    assert "-preview" not in compiled["template"]
 
 
 def test_every_rule_is_an_error_in_tests_and_a_warning_in_deployments() -> None:
@@ -76,11 +74,17 @@ def test_every_rule_is_an_error_in_tests_and_a_warning_in_deployments() -> None:
 
 
 @pytest.mark.parametrize(("config", "fails"), [(STRICT, True), (INFRA / CONFIG, False)])
-def test_a_mistake_fails_the_tests_but_no_deployment(config: Path, fails: bool, bicep: str, tmp_path: Path) -> None:  # noqa: FBT001
+def test_a_mistake_fails_the_tests_but_no_deployment(
+    config: Path,
+    fails: bool,  # noqa: FBT001
+    compiler: Compiler,
+    tmp_path: Path,
+) -> None:
     shutil.copy(config, tmp_path)
     (tmp_path / "main.bicep").write_text("param unread string\n")
-    code, text = run(bicep, "build", str(tmp_path / "main.bicep"), "--stdout")
-    assert (code != 0, "no-unused-params" in text) == (fails, True)
+    answer = compiler.ask("compile", path=str(tmp_path / "main.bicep"))
+    assert answer["success"] is not fails
+    assert [each["code"] for each in answer["diagnostics"]] == ["no-unused-params"]
 
 
 def test_a_snapshot_needs_no_azd_environment(bicep: str, tmp_path: Path) -> None:

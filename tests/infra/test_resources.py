@@ -2,8 +2,6 @@
 
 import json
 import re
-import shutil
-import subprocess
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +12,7 @@ from rules.routes import config
 from rules.routes.model import Objective, Recipient
 from tests.infra import snapshots
 from tests.infra.checks import CHECKS, CREATED, RENAMED
+from tests.infra.compiler import Compiler, Refused
 from tests.infra.snapshots import INFRA, NAMES, SUBSCRIPTION, Snapshot, SnapshotOf, strings
 
 
@@ -119,11 +118,10 @@ def test_the_routes_of_the_app_name_no_namespace(snapshot: SnapshotOf) -> None:
     assert all(isinstance(route[end], str) for route in routes for end in ("source", "target"))
 
 
-def test_subscriptions_depend_on_roles_and_app(bicep: str, tmp_path: Path) -> None:
+def test_subscriptions_depend_on_roles_and_app(compiler: Compiler) -> None:
     """Event Grid checks its roles when a subscription is created. The app takes minutes, in which the roles take effect."""
-    template = tmp_path / "main.json"
-    subprocess.run([bicep, "build", str(INFRA / "main.bicep"), "--outfile", str(template)], check=True)
-    resources = json.loads(template.read_text())["resources"]
+    template = compiler.ask("compile", path=str(INFRA / "main.bicep"))["contents"]
+    resources = json.loads(template)["resources"]
     assert set(resources["subscriptions"]["dependsOn"]) >= {"topics", "roles", "app"}
 
 
@@ -274,26 +272,20 @@ def test_without_a_recipient_there_is_no_trace_of_the_feature(name: str, snapsho
         ),
     ],
 )
-def test_a_deployment_that_cannot_work_fails(  # noqa: PLR0917  # the fixtures
-    scenario: str,
-    changes: dict[str, str],
-    messages: set[tuple[str, str]],
-    bicep: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_deployment_that_cannot_work_fails(
+    scenario: str, changes: dict[str, str], messages: set[tuple[str, str]], compiler: Compiler, tmp_path: Path
 ) -> None:
     """It names every route that is wrong, with the fix."""
-    scenarios = tmp_path / "scenarios"
-    shutil.copytree(snapshots.SCENARIOS, scenarios)
-    path = scenarios / f"{scenario}.bicepparam"
+    prepared = tmp_path / "prepared"
+    snapshots.prepare(prepared)
+    path = prepared / "tests" / "infra" / "scenarios" / f"{scenario}.bicepparam"
     text = path.read_text()
     for old, new in changes.items():
         assert text.count(old) == 1
         text = text.replace(old, new)
     path.write_text(text)
-    monkeypatch.setattr(snapshots, "SCENARIOS", scenarios)
-    with pytest.raises(AssertionError) as failed:
-        snapshots.take(bicep, scenario, tmp_path / "taken")
+    with pytest.raises(Refused) as failed:
+        snapshots.take(compiler, scenario, prepared)
     lines = re.findall(r"Route (\w+): ([^\n]*)", str(failed.value))
     assert len(lines) == len(messages)
     assert all(any(route == name and fix in line for route, line in lines) for name, fix in messages), lines

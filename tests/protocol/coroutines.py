@@ -4,7 +4,7 @@ The real activities and operations call their ports; the replay records these re
 the same requests, so its whole state is the list of its answers: small, comparable, and computed once for each list.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime
 from functools import cache
@@ -202,7 +202,7 @@ def _position(coroutine: Any, waiting: tuple[PendingRequest, ...], replay: _Repl
     frames = []
     while hasattr(coroutine, "cr_frame"):
         frame, coroutine = coroutine.cr_frame, coroutine.cr_await
-        frames.append((frame.f_code, frame.f_lasti, frozen(_values(frame.f_locals))))
+        frames.append((frame.f_code, frame.f_lasti, _locals(frame.f_locals)))
     groups = {replay.answers_before[request.number] for request in waiting}
     known = [(number, frozen(answer)) for number, answer, _ in answers if replay.answers_before[number] in groups]
     first = min([request.number for request in waiting] + [number for number, _ in known])
@@ -215,31 +215,29 @@ def _position(coroutine: Any, waiting: tuple[PendingRequest, ...], replay: _Repl
 IGNORED_LOCALS = frozenset({"_", "last", "note"})
 # Their plain objects are compared by their attributes; by identity no two positions would be equal.
 APP_PACKAGES = ("activities.", "operations.")
-
-
-def _values(names: dict[str, Any]) -> dict[str, Any]:
-    return {name: _value(value) for name, value in names.items() if name not in IGNORED_LOCALS}
-
-
 # Most values have one of these types. Looking it up first makes the exploration much faster.
 PLAIN = frozenset({str, int, float, bool, bytes, type(None), datetime})
 
 
-def _value(local: Any) -> Any:
-    """Return the part of a local variable that counts: a reading's moment, an object's fields, nothing of the ports."""
-    kind: Any = type(local)
+def _locals(names: dict[str, Any]) -> frozenset[Any]:
+    return frozenset([(name, _local(value)) for name, value in names.items() if name not in IGNORED_LOCALS])
+
+
+def _local(value: Any) -> Any:
+    """Return what counts of a local variable: a reading's moment, an object's fields, nothing of the ports."""
+    kind: Any = type(value)
     if kind in PLAIN:
-        return local
-    if isinstance(local, Reading):
-        return ("reading", local.moment.started)
+        return value
+    if kind is Reading:
+        return ("reading", value.moment.started)
     # The requests in flight tell how far a group of tasks is.
-    if isinstance(local, Ports | _Port) or kind.__module__.startswith(("asyncio", "_asyncio")):
+    if kind is Ports or kind is _Port or kind.__module__.startswith(("asyncio", "_asyncio")):
         return "ignored"
-    if (names := _field_names(cast("Hashable", kind))) is not None:
-        return _values({name: getattr(local, name) for name in names})
+    if (names := _field_names(kind)) is not None:
+        return (kind.__name__, *[_local(getattr(value, name)) for name in names if name not in IGNORED_LOCALS])
     if kind.__module__.startswith(APP_PACKAGES):
-        return _values(vars(local))
-    return local
+        return _locals(vars(value))
+    return frozen(value)
 
 
 @cache
@@ -253,7 +251,7 @@ def frozen(value: Any) -> Any:
     kind: Any = type(value)
     if kind in PLAIN:
         return value
-    if (names := _field_names(cast("Hashable", kind))) is not None:
+    if (names := _field_names(kind)) is not None:
         return (kind.__name__, *[frozen(getattr(value, name)) for name in names])
     if isinstance(value, dict):
         return frozenset([(frozen(key), frozen(item)) for key, item in value.items()])
