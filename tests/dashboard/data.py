@@ -157,16 +157,19 @@ def letters() -> list[JSON]:
 
 def record(item: JSON) -> JSON:
     """The whole record of a listed dead letter."""
-    started = lambda text: stamp(datetime.fromisoformat(text) - timedelta(seconds=5))  # noqa: E731
+    started = {
+        text: stamp(datetime.fromisoformat(text) - timedelta(seconds=5))
+        for text in (item["first_failed_at"], item["last_failed_at"])
+    }
     attempt = {
-        "started_at": started(item["first_failed_at"]),
+        "started_at": started[item["first_failed_at"]],
         "failed_at": item["first_failed_at"],
         "reason": item["reason"],
         "detail": "target.copy: 403 AuthorizationPermissionMismatch",
         "tries": 8,
     }
     named = item["name"] is not None
-    last = attempt | {"started_at": started(item["last_failed_at"]), "failed_at": item["last_failed_at"]}
+    last = attempt | {"started_at": started[item["last_failed_at"]], "failed_at": item["last_failed_at"]}
     source = {
         "url": f"{SOURCE}/{item['route']}/{item['name']}",
         "name": item["name"],
