@@ -6,7 +6,7 @@ NODE_IS_USABLE := node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1
 .DEFAULT_GOAL := help
 # Without bytecode, each process of the tests would rewrite the assertions of all test files.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help setup demo demo-picture run test explore soak bench versus cost smoke docs lint format lock clean
+.PHONY: help setup demo pictures run test explore soak bench versus cost smoke docs lint format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,8 +39,10 @@ $(BIN)/node:
 demo: setup ## Share a few blobs on the local stack, watch one fail, replay it; KEEP=1 leaves the stack running
 	@$(BIN)/python -m devhost demo $(if $(KEEP),--keep)
 
-demo-picture: setup ## Run the demo and save its output as docs/demo.svg
+pictures: setup ## Take the pictures of docs/ anew: the demo, sharing watch, and the dashboard, which needs Chromium (minutes)
 	@$(BIN)/python -m devhost demo --picture docs/demo.svg
+	@$(BIN)/python -m devhost.watching docs/watch.svg
+	@$(BIN)/python -m tests.dashboard.pictures
 
 run: setup ## Run the local stack until Ctrl-C
 	@$(BIN)/python -m devhost run

@@ -101,11 +101,12 @@ class DurableInstances:
         hub = self._client._orchestration_bindings.task_hub_name  # noqa: SLF001  # no public accessor
         return await self._queues.oldest(hub)
 
-    async def page(
+    async def page(  # noqa: PLR0913  # the filters
         self,
         *,
         prefix: str = "",
         statuses: frozenset[str] = frozenset(),
+        since: datetime | None = None,
         before: datetime | None = None,
         limit: int,
         continuation: str | None = None,
@@ -114,6 +115,7 @@ class DurableInstances:
         query = {"top": str(max(1, min(limit, MAX_PAGE))), "showInput": "true"}
         query |= {"instanceIdPrefix": prefix} if prefix else {}
         query |= {"runtimeStatus": ",".join(sorted(statuses))} if statuses else {}
+        query |= {"createdTimeFrom": codec.stamp(since)} if since else {}
         query |= {"createdTimeTo": codec.stamp(before)} if before else {}
         token = decode_token(prefix, continuation)
         try:

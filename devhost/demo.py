@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import re
 import shutil
 import sys
 import time
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from devhost.picture import svg
 from devhost.stack import ROOT, LocalStack
 from devhost.storage.config import StackError
 from smoke.api import App
@@ -25,8 +25,6 @@ from smoke.story import MIB, Sample, Story, size
 # With a small unit, the app copies a blob of this size by blocks in lanes, as it copies one of 2.5 GiB otherwise.
 LARGE, SIZE_UNIT = 40 * MIB, 16 * 1024
 SECONDS = 180
-WEB_FONT = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
-FONTS = "Menlo, Consolas, DejaVu Sans Mono, monospace"
 
 
 def demo(*, keep: bool = False, picture: Path | None = None) -> int:
@@ -78,8 +76,7 @@ def _run(stack: LocalStack, console: Console, *, keep: bool, picture: Path | Non
         equal = all(sample.arrived for sample in samples)
         say("\nAll bytes compared: equal." if equal else "\nSome blobs were not shared.")
         if picture:
-            svg = console.export_svg(title="make demo", unique_id="demo")
-            picture.write_text(WEB_FONT.sub("", svg).replace("Fira Code, monospace", FONTS))
+            picture.write_text(svg(console, "make demo", "demo"))
         if keep:
             _wait(stack)
     print("Next: run `make run`, then put your own blobs into the source.")

@@ -30,17 +30,18 @@ class Instances(Protocol):
     async def oldest_message(self) -> datetime | None:
         """Return when the oldest waiting message of the task hub was put, None if none waits. It shows the backlog."""
 
-    async def page(
+    async def page(  # noqa: PLR0913  # the filters
         self,
         *,
         prefix: str = "",
         statuses: frozenset[str] = frozenset(),
+        since: datetime | None = None,
         before: datetime | None = None,
         limit: int,
         continuation: str | None = None,
     ) -> tuple[list[Instance], str | None]:
         """List a page of transfers, or of jobs for a job's prefix, whose id has the prefix. It may be short or empty.
 
-        `statuses` empty means all; `before` excludes orchestrations that were created later. Raises ValueError for an
-        invalid continuation.
+        `statuses` empty means all; `since` and `before` exclude orchestrations that were created earlier or later. Raises
+        ValueError for an invalid continuation.
         """

@@ -3,6 +3,8 @@
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -42,6 +44,7 @@ class Client:
     def __init__(self, address: Address, say: Callable[[str], None] = lambda _: None) -> None:
         self.url = address.url
         self._say = say
+        self._ahead = 0.0
         headers = {"x-functions-key": address.key} if address.key else {}
         headers |= {"Authorization": f"Bearer {address.token}"} if address.token else {}
         # A redirect is not followed, because it would get the key. A proxy for the internet does not reach this machine.
@@ -50,6 +53,10 @@ class Client:
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
+
+    def now(self) -> float:
+        """Return the time of the app, as its last answer gave it; this machine's before the first answer."""
+        return time.time() + self._ahead
 
     def ask(
         self,
@@ -102,6 +109,8 @@ class Client:
             raise Failure(f"{self.url} cannot be reached: {error}", UNREACHABLE, fix) from None
         except UnicodeEncodeError:
             raise Failure("the name is not UTF-8", USAGE, "give the name as the source lists it") from None
+        with suppress(KeyError, ValueError):
+            self._ahead = parsedate_to_datetime(answer.headers["Date"]).timestamp() - time.time()
         value = _json(answer)
         if (answer.is_success or answer.status_code == accept) and value is not None:
             return value

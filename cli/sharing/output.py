@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     Progress,
@@ -20,7 +20,6 @@ from rich.progress import (
     TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
-    TransferSpeedColumn,
 )
 from rich.table import Column
 from rich.text import Text
@@ -63,19 +62,38 @@ def seconds(duration: float | None) -> str:
     return f"{duration:.1f} s" if duration < 10 else f"{duration:.0f} s"  # noqa: PLR2004  # two digits
 
 
-def ago(moment: str | None) -> str:
+def moment(text: str) -> datetime:
+    """Read a time of the API."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def ago(text: str | None) -> str:
     """Return how long ago this time was; a dash if it is not known."""
-    if moment is None:
-        return "-"
-    return seconds(max(0.0, time.time() - datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp()))
+    return "-" if text is None else seconds(max(0.0, time.time() - moment(text).timestamp()))
 
 
-class Rate(TransferSpeedColumn):
+class Rate(ProgressColumn):
     """Bytes per second; empty for a task that does not count bytes."""
 
     def render(self, task: Task) -> Text:
         """Return the rate."""
-        return super().render(task) if task.fields.get("bytes") and task.completed else Text("")
+        return Text(f"{size(task.speed)}/s" if task.fields.get("bytes") and task.speed else "", justify="right")
+
+
+class Bars(Progress):
+    """Bars below lines of text."""
+
+    head: Sequence[str] = ()
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        """Yield what is shown. A line that is too long is cut; states have their colors."""
+        for each in self.head:
+            text = Text(each, no_wrap=True, overflow="ellipsis")
+            for state, style in STYLES.items():
+                text.highlight_words([state], style)
+            yield text
+        if self.tasks:
+            yield self.make_tasks_table(self.tasks)
 
 
 class Output:
@@ -150,17 +168,17 @@ class Output:
         return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
 
     @contextmanager
-    def bars(self) -> Iterator[Progress]:
+    def bars(self) -> Iterator[Bars]:
         """Bars with rate and remaining time; they show nothing unless stdout is a terminal."""
         name = Column(ratio=1, no_wrap=True, overflow="ellipsis")
         columns: tuple[ProgressColumn, ...] = (
             TextColumn("{task.description}", markup=False, table_column=name),
-            BarColumn(bar_width=16),
-            TaskProgressColumn(),
+            BarColumn(bar_width=16, complete_style="cyan", finished_style="green", pulse_style="cyan"),
+            TaskProgressColumn(text_format="{task.percentage:>3.0f}%"),
             Rate(),
             TimeRemainingColumn(compact=True),
         )
         # Some copies show progress every ten minutes only.
-        progress = Progress(*columns, console=self._out, transient=True, expand=True, speed_estimate_period=1200)
+        progress = Bars(*columns, console=self._out, transient=True, expand=True, speed_estimate_period=1200)
         with progress if self.live else nullcontext():
             yield progress

@@ -90,11 +90,11 @@ OPERATIONS: dict[str, Operation] = {
                 schema("NotFound"),
             ),
         },
-        "Use either `route`, `state`, `limit` and `continuation`, each optional, or exactly `route` and `name`. With `name`, the "
+        "Use either `route`, `state`, `since`, `limit` and `continuation`, each optional, or exactly `route` and `name`. With `name`, the "
         "answer is the transfer of the blob's current version. If the blob is gone from the source, it is the transfer that the "
         "target's `transfer_id` names, or else the newest of that name among the first "
         f"{SEARCH_PAGES * SEARCH_PAGE:,} transfers of the route in the order of their ids.",
-        ("route", "name", "state", "limit", "continuation"),
+        ("route", "name", "state", "createdSince", "limit", "continuation"),
         fails=(400,),
     ),
     "get_transfer": Operation(

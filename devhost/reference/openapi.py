@@ -71,6 +71,10 @@ QUERY: dict[str, tuple[Any, str]] = {
         ),
     ),
     "state": (State, "Only transfers of the page in this state."),
+    "createdSince": (
+        models.Moment,
+        "Only transfers whose last attempt was started at this time or later; RFC 3339 with a time zone.",
+    ),
     "reason": (Reason, f"Only dead letters with this reason. {UNTIL_MATCH}"),
     "limit": (
         Annotated[int, Has(minimum=1, maximum=MAX_LIMIT, default=DEFAULT_LIMIT)],
@@ -89,7 +93,7 @@ QUERY: dict[str, tuple[Any, str]] = {
         "The value from the previous page: a page number, from 0; empty for the first page.",
     ),
 }
-ALIASES = {"letterName": "name", "ledgerRoute": "route", "reportContinuation": "continuation"}
+ALIASES = {"createdSince": "since", "letterName": "name", "ledgerRoute": "route", "reportContinuation": "continuation"}
 REQUIRED = {"ledgerRoute", "day"}
 # Problems: schema, class in the code, description, and additional fields.
 PROBLEMS: dict[str, tuple[type[problems.Problem], str, dict[str, Any]]] = {

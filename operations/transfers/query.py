@@ -1,7 +1,7 @@
 """Reading transfers: one by its id, one by its blob, or a page of many."""
 
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from operations.problems import NotFound
@@ -149,15 +149,24 @@ async def _find_newest(
     return newest, searched, continuation is None
 
 
-async def list_transfers(
-    instances: Instances, *, route: str | None, state: str | None, limit: int, continuation: str | None
+async def list_transfers(  # noqa: PLR0913  # the filters
+    instances: Instances,
+    *,
+    route: str | None,
+    state: str | None,
+    since: datetime | None = None,
+    limit: int,
+    continuation: str | None,
 ) -> dict[str, Any]:
     """Return a page of transfers in undefined order. `route` selects a prefix of ids; `state` filters the page.
 
+    `since` excludes transfers whose last attempt was started earlier.
     Most transfers have ended. For a state that is not final, only running and broken orchestrations are read.
     """
     prefix = identity.route_prefix(route) if route else ""
     statuses = StatusFilter.UNDER_WAY if state in set(State) - FINAL else frozenset[str]()
-    listed, following = await instances.page(prefix=prefix, statuses=statuses, limit=limit, continuation=continuation)
+    listed, following = await instances.page(
+        prefix=prefix, statuses=statuses, since=since, limit=limit, continuation=continuation
+    )
     items = [status.view(instance) for instance in listed]
     return {"items": [item for item in items if state in {None, item["state"]}], "continuation": following}

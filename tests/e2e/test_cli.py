@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from subprocess import PIPE, Popen
 from typing import Any
 
 import pytest
@@ -26,10 +28,17 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         yield running
 
 
+def program(client: Client, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "sharing", "--url", f"http://127.0.0.1:{client.stack.host_port}", *arguments]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT / "cli")}
+
+
 def sharing(client: Client, *arguments: str, code: int = 0) -> list[Any]:
     """Run a command with --json. Return what it prints."""
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "cli"), "SHARING_URL": f"http://127.0.0.1:{client.stack.host_port}"}
-    command = [sys.executable, "-m", "sharing", *arguments, "--json"]
+    command, env = program(client, *arguments, "--json"), environment()
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == code, done.stdout + done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -60,6 +69,24 @@ def test_an_uploaded_blob_is_watched_from_its_event_on(client: Client) -> None:
     [ended] = sharing(client, "watch", "--route", "default", "--name", "cli/hello.txt")
     assert ended["state"] == "verified"
     assert sharing(client, "watch", "--route", "default") == []
+
+
+def test_a_watched_route_counts_each_of_many_small_blobs(client: Client) -> None:
+    """Most of them start and end between two looks. The watch ends by itself."""
+    names = {f"cli/many/{number}" for number in range(60)}
+    # Held back, so that something runs when the watch begins.
+    fault = client.control.add_fault({"operation": "CopyBlobFromUrl", "blob": "^cli/many/0$"}, {"status": 503}, times=4)
+    client.put("cli/many/0", b"0")
+    with Popen(program(client, "watch", "--route", "default", "--json"), env=environment(), stdout=PIPE) as watch:
+        for name in sorted(names - {"cli/many/0"}):
+            client.put(name, name.encode())
+        printed, _ = watch.communicate(timeout=120)
+    client.control.remove_faults(fault)
+    ended = [json.loads(line) for line in printed.splitlines()]
+    assert watch.returncode == 0
+    assert Counter(each["state"] for each in ended) == {"verified": 60}
+    assert {each["source"]["name"] for each in ended} == names
+    assert client.read(client.target("cli/many/59")) == b"cli/many/59"
 
 
 def test_dead_letters_are_grouped_and_replayed(client: Client) -> None:

@@ -75,6 +75,7 @@ class MemoryInstances:
         *,
         prefix: str = "",
         statuses: frozenset[str] = frozenset(),
+        since: datetime | None = None,
         before: datetime | None = None,
         limit: int,
         continuation: str | None = None,
@@ -88,6 +89,7 @@ class MemoryInstances:
                 if identity.startswith(prefix)
                 and identity > after
                 and (not statuses or instance.status in statuses)
+                and (since is None or self.created.get(identity, since) >= since)
                 and (before is None or self.created.get(identity, before) <= before)
             )
             items = [self.kept[identity] for identity in found[:limit] if listable_ids(prefix).fullmatch(identity)]

@@ -1,13 +1,12 @@
 """Reading the body of a request: a small JSON object. Errors are answered 400 with a fix."""
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import azure.functions as func
 
 from operations.problems import Invalid
-from rules.codec import parse_time
 from rules.errors import Reason
 from rules.jobs.model import DEFAULT_RATE, MAX_RATE, Job, JobKind
 from rules.routes import names
@@ -139,9 +138,4 @@ def _rate(body: dict[str, Any]) -> int:
 
 
 def _parse_moment(body: dict[str, Any], name: str) -> datetime | None:
-    text = _optional_string(body, name).get(name)
-    try:
-        return parse_time(text).astimezone(UTC) if text is not None else None
-    except (ValueError, OverflowError):  # times of the first and the last day may be out of range in UTC
-        fix = "Send an RFC 3339 time with a time zone, such as 2026-11-24T19:02:44Z."
-        raise Invalid(f"`{name}` is not valid", fix) from None
+    return requests.moment(_optional_string(body, name), name)

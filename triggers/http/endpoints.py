@@ -68,16 +68,16 @@ class Endpoint:
 
 async def list_transfers(call: Call) -> func.HttpResponse:
     """Return a page of transfers, or with `name`, the transfer of that blob."""
-    query = requests.read_query(call.req, "route", "name", "state", "limit", "continuation")
+    query = requests.read_query(call.req, "route", "name", "state", "since", "limit", "continuation")
     route = requests.route(query)
     if "name" in query:
         if route is None or set(query) != {"route", "name"}:
             raise Invalid("`name` can be combined only with `route`", "Use ?route=<route>&name=<blob name>.")
         return json_answer(await transfers.get_by_name(call.ports, call.instances, route, query["name"]))
-    state, limit = requests.state(query), requests.limit(query)
+    state, since, limit = requests.state(query), requests.moment(query, "since"), requests.limit(query)
     with requests.continuation(query) as continuation:
         page = await transfers.list_transfers(
-            call.instances, route=route, state=state, limit=limit, continuation=continuation
+            call.instances, route=route, state=state, since=since, limit=limit, continuation=continuation
         )
     return json_answer(page)
 

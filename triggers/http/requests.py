@@ -3,13 +3,14 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
 import azure.functions as func
 
 from operations.problems import Invalid
+from rules.codec import parse_time
 from rules.errors import Reason
 from rules.jobs.model import Finding, JobKind, Result
 from rules.routes.config import NAME
@@ -82,6 +83,16 @@ def required_route(query: dict[str, str]) -> str:
     if name is None:
         raise Invalid("`route` is missing", "Add ?route=<route>.")
     return name
+
+
+def moment(given: dict[str, str], name: str) -> datetime | None:
+    """Return a time in UTC."""
+    text = given.get(name)
+    try:
+        return parse_time(text).astimezone(UTC) if text is not None else None
+    except (ValueError, OverflowError):  # times of the first and the last day may be out of range in UTC
+        fix = "Send an RFC 3339 time with a time zone, such as 2026-11-24T19:02:44Z."
+        raise Invalid(f"`{name}` is not valid", fix) from None
 
 
 def day(query: dict[str, str]) -> date:

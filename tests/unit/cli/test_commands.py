@@ -17,6 +17,7 @@ from tests.unit.cli.conftest import Run
 from tests.unit.cli.server import Answer, Asked, Server, page, problem
 
 ID, OTHER = "37a8eec1-6c69c15a3740fbd3581a7d8d", "37a8eec1-f414334a7d6862b0d4a54a62"
+BEFORE, SHORT = "37a8eec1-0b1f6c9d3740fbd3581a7d8d", "37a8eec1-5e21a07c7d6862b0d4a54a62"
 MESSAGE = "message-6c69c15a3740fbd3581a7d8d"
 ACCEPTED = Answer(202, {"transfers": [{"id": ID, "url": f"/api/transfers/{ID}"}]})
 LETTER = EXAMPLES["DeadLetterPage"]["items"][0]
@@ -195,20 +196,29 @@ def test_watch_survives_a_restart_of_the_host(run: Run, server: Server) -> None:
 
 
 def test_watch_follows_what_runs_on_a_route(run: Run, server: Server) -> None:
-    """It also finds a transfer that starts meanwhile, and reads how each one ended."""
+    """It also finds a transfer that starts meanwhile, and one that no list of running ones has, and reads how each one ended."""
 
-    def running(asked: Asked) -> Any:
-        seen = server.calls().count("GET /transfers")
-        found = [transfer("accepted")] if asked.query["state"] == "accepted" and seen <= 2 else []
-        found += [transfer("copying", OTHER)] if asked.query["state"] == "copying" and 2 < seen <= 4 else []
-        return page(*found)
+    def listed(asked: Asked) -> Any:
+        looks = sum("since" in each.query for each in server.asked)
+        match asked.query.get("state"), looks:
+            case "accepted", 0:
+                return page(transfer("accepted"))
+            case "copying", 1:
+                return page(transfer("copying", OTHER))
+            case None, 1:
+                return page(transfer(identity=BEFORE))
+            case None, _:
+                return page(transfer(identity=BEFORE), transfer(identity=SHORT))
+        return page()
 
-    server.on("GET /transfers", running)
+    server.on("GET /transfers", listed)
     server.on(f"GET /transfers/{ID}", transfer())
     server.on(f"GET /transfers/{OTHER}", transfer("dead_lettered", OTHER))
     done = run("watch", "--route", "default", "--json")
     assert done.code == 1
-    assert [(each["id"], each["state"]) for each in lines(done.out)] == [(ID, "verified"), (OTHER, "dead_lettered")]
+    ended = {each["id"]: each["state"] for each in lines(done.out)}
+    assert ended == {ID: "verified", OTHER: "dead_lettered", SHORT: "verified"}
+    assert len(lines(done.out)) == 3
 
 
 def test_watch_of_an_idle_route_ends(run: Run, server: Server) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 from sharing import client
 
 from tests.unit.cli.conftest import Run
-from tests.unit.cli.server import Answer, Server, page, problem
+from tests.unit.cli.server import Answer, Asked, Server, page, problem
 from tests.unit.cli.test_commands import ID, transfer
 
 ROOT = Path(__file__).parents[3]
@@ -175,6 +176,34 @@ def test_ctrl_c_ends_a_watch(server: Server) -> None:
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors.strip()) == (130, "")
+
+
+def test_a_route_is_watched_in_a_terminal_with_totals_and_failures(server: Server) -> None:
+    """Of what has ended, only a failure is printed. Only copies that take a while have a bar."""
+    gone = transfer("dead_lettered", f"37a8eec1-{1:024x}", name="lost.csv", reason="target_unwritable")
+    done = [transfer(identity=f"37a8eec1-{each:024x}", name="small.csv") for each in range(2, 42)]
+    large: Any = transfer("copying", name="large.mov", copied=1024, total=4096)
+    waits: Any = transfer("accepted", f"37a8eec1-{43:024x}", name="waits.csv", reason=None)
+
+    def listed(asked: Asked) -> Any:
+        looks = sum("since" in each.query for each in server.asked)
+        if "state" in asked.query:
+            return page(*([large, waits] if looks == 0 and asked.query["state"] == "accepted" else []))
+        return page(*([large, waits] if looks == 1 else [gone, *done]))
+
+    server.on("GET /transfers", listed)
+    for each in (large, waits):
+        server.on(f"GET /transfers/{each['id']}", {**each, "state": "verified"})
+    found = in_terminal(server, "watch", "--route", "default", code=1)
+    plain = re.sub("\x1b[^A-Za-z]*[A-Za-z]", "", found)
+    assert "2 running" in plain
+    assert "large.mov" in plain
+    assert "25%" in plain
+    assert "lost.csv" in plain
+    assert "target_unwritable" in plain
+    assert "small.csv" not in plain
+    assert "waits.csv" not in plain
+    assert "42 verified, 1 dead_lettered: " in plain.splitlines()[-1]
 
 
 def test_a_reader_that_closes_the_pipe_gets_no_traceback(server: Server) -> None:

@@ -3,6 +3,7 @@
 import json
 import logging
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from urllib.parse import quote, urljoin
 
@@ -18,6 +19,7 @@ from adapters.translation import (
 )
 from operations.log import LOGGER
 from operations.transfers.accept import refuse
+from rules import codec
 from rules.errors import Reason
 from rules.events.parse import RejectedEvent
 from rules.jobs.lifecycle import cancel
@@ -56,6 +58,16 @@ class TestTransfers:
         assert len(second["items"]) == 1
         assert second["continuation"] is None
         assert made.isdisjoint(item["id"] for item in first["items"] + second["items"])
+
+    async def test_a_list_since_a_time_has_what_was_started_then_or_later(self, world: World, api: Api) -> None:
+        for hours in (1, 2, 3):
+            made = world.put(f"in/{hours}")
+            world.put_instance(made, "Running")
+            world.instances.created[made.id] = NOW + timedelta(hours=hours)
+        since = codec.stamp(NOW + timedelta(hours=2))
+        found = (await api.call("list_transfers", since=since)).body["items"]
+        assert {item["source"]["name"] for item in found} == {"in/2", "in/3"}
+        assert is_problem(await api.call("list_transfers", since="yesterday"), 400)
 
     async def test_a_transfer_is_found_by_id_and_by_route_and_name(self, world: World, api: Api) -> None:
         transfer = world.put()
