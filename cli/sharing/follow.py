@@ -198,6 +198,7 @@ class Watch:
 
     def _redraw(self) -> None:
         """Show the totals, and a bar for each of the first transfers that run."""
+        self._session.out.flush()
         known = [each for each in self._running.values() if each]
         copied, total = (sum(each[field] or 0 for each in known) for field in ("copied", "total"))
         head = (self.totals.now(len(self._running), copied, total - copied), self.totals.latency())

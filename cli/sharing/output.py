@@ -123,6 +123,10 @@ class Output:
         """Print one JSON value on one line, in ASCII."""
         sys.stdout.write(json.dumps(value) + "\n")
 
+    def flush(self) -> None:
+        """Hand on what was printed: another program may wait for it."""
+        sys.stdout.flush()
+
     def line(self, *cells: tuple[str, int], style: str = "") -> None:
         """Print cells, each padded to its width. A cell that has a width and begins with a state has the state's color."""
         text = Text(style=style)
@@ -145,7 +149,7 @@ class Output:
                 self.line(*zip(cells(item), heads.values(), strict=True))
             count += 1
         if self.as_json:
-            sys.stdout.flush()
+            self.flush()
         return count
 
     def fields(self, fields: Mapping[str, object]) -> None:

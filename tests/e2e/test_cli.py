@@ -74,15 +74,18 @@ def test_an_uploaded_blob_is_watched_from_its_event_on(client: Client) -> None:
 def test_a_watched_route_counts_each_of_many_small_blobs(client: Client) -> None:
     """Most of them start and end between two looks. The watch ends by itself."""
     names = {f"cli/many/{number}" for number in range(60)}
-    # Held back, so that something runs when the watch begins.
-    fault = client.control.add_fault({"operation": "CopyBlobFromUrl", "blob": "^cli/many/0$"}, {"status": 503}, times=4)
+    # The first is held back, so that it runs when the watch begins. The others follow when the watch has told of its end.
+    fault = client.control.add_fault({"operation": "CopyBlobFromUrl", "blob": "^cli/many/0$"}, {"status": 503}, times=2)
     client.put("cli/many/0", b"0")
+    client.until(lambda: client.transfer_of("cli/many/0").body.get("reason"), "the copy was refused")
     with Popen(program(client, "watch", "--route", "default", "--json"), env=environment(), stdout=PIPE) as watch:
+        assert watch.stdout
+        first = watch.stdout.readline()
         for name in sorted(names - {"cli/many/0"}):
             client.put(name, name.encode())
         printed, _ = watch.communicate(timeout=120)
     client.control.remove_faults(fault)
-    ended = [json.loads(line) for line in printed.splitlines()]
+    ended = [json.loads(line) for line in (first, *printed.splitlines())]
     assert watch.returncode == 0
     assert Counter(each["state"] for each in ended) == {"verified": 60}
     assert {each["source"]["name"] for each in ended} == names
