@@ -46,10 +46,10 @@ export class Problem extends Error {
 // The last answer of each URL that had an ETag.
 const seen = new Map();
 
-/** Return the JSON of a GET. With `accept`, answers of these statuses are data too. */
-export async function get(path, { accept = [] } = {}) {
+/** Return the JSON of a GET. With `accept`, answers of these statuses are data too. `timeout` is in milliseconds. */
+export async function get(path, { accept = [], timeout = READ_TIMEOUT } = {}) {
   const known = seen.get(path);
-  const answer = await send("GET", path, { headers: known ? { "If-None-Match": known.etag } : {}, timeout: READ_TIMEOUT });
+  const answer = await send("GET", path, { headers: known ? { "If-None-Match": known.etag } : {}, timeout });
   if (answer.status === 304 && known) return known.body;
   const body = await read(answer, accept);
   const etag = answer.headers.get("ETag");

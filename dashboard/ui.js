@@ -161,7 +161,7 @@ export function Polled({ poll, children }) {
 }
 
 function Explained({ problem }) {
-  return html`<span class="text">${visible(problem.detail || problem.title)}</span> <span class="text">${visible(problem.fix)}</span>${" "}
+  return html`<span class="text">${visible(problem.detail || problem.title)}</span> <span class="text"><${Prose} text=${problem.fix} /></span>${" "}
     ${problem.status === 401 && html`<button type="button" onClick=${() => share({ asking: "" })}>Enter key</button>`}`;
 }
 

@@ -3,7 +3,7 @@
 import { useEffect, useState } from "./preact-hooks-11.2.0.js";
 import { get, trial, url } from "./api.js";
 import { visible } from "./format.js";
-import { ActionButton, Badge, Copy, Failure, Heading, Notice, Polled, Select, asProblem, go, html, useShared, usePoll } from "./ui.js";
+import { ActionButton, Badge, Copy, Failure, Heading, Notice, Polled, Prose, Select, asProblem, go, html, useShared, usePoll } from "./ui.js";
 
 const MOST_SHOWN = 50_000;
 
@@ -40,7 +40,7 @@ function Chosen({ calls, id }) {
   const name = Object.keys(names).find((each) => names[each] === call.id);
   return html`
     <div class="filters"><${Select} label="Call" value=${name} all=${null} raw options=${Object.keys(names)} onChange=${(chosen) => go(["api", names[chosen]])} /></div>
-    <p>${plain(call.summary)}. ${plain(call.description)}</p>
+    <p><${Prose} text=${[call.summary, call.description].filter(Boolean).join(". ")} /></p>
     <${Form} key=${call.id} call=${call} />`;
 }
 
@@ -85,7 +85,7 @@ function Field({ parameter, value, onInput }) {
   return html`<div class="field">
     <label for=${`of-${name}`}>${name}${required ? "" : " (optional)"}</label>
     <input id=${`of-${name}`} aria-describedby=${`about-${name}`} value=${value} required=${required} onInput=${(event) => onInput(event.target.value)} />
-    <span id=${`about-${name}`} class="muted">${plain(about)}</span>
+    <span id=${`about-${name}`} class="muted"><${Prose} text=${about} /></span>
   </div>`;
 }
 
@@ -102,7 +102,7 @@ function Answer({ answer }) {
 
 const ask = (call, path, body, show) => ({
   title: `Send ${call.method} /api/${call.path}?`,
-  text: html`<p>${call.summary}.</p><pre class="answer">${call.method} ${visible(`/api/${path}`)}${body === undefined ? "" : `\n\n${lines(body)}`}</pre>`,
+  text: html`<p><${Prose} text=${`${call.summary}.`} /></p><pre class="answer">${call.method} ${visible(`/api/${path}`)}${body === undefined ? "" : `\n\n${lines(body)}`}</pre>`,
   confirm: "Send",
   danger: call.method === "DELETE",
   run: async () => {
@@ -125,8 +125,6 @@ function curl(call, path, body) {
   if (body !== undefined) parts.push("-H", quoted("Content-Type: application/json"), "-d", quoted(body));
   return [...parts, quoted(new URL(path, new URL("./", location.href)).href)].join(" ");
 }
-
-const plain = (text) => text?.replaceAll("`", "");
 
 function pretty(text) {
   try {

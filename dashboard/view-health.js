@@ -3,7 +3,12 @@
 import { useState } from "./preact-hooks-11.2.0.js";
 import { get } from "./api.js";
 import { some } from "./format.js";
-import { ActionButton, Badge, Heading, Name, Notice, Polled, Table, html } from "./ui.js";
+import { ActionButton, Badge, Heading, Name, Notice, Polled, Prose, Table, html } from "./ui.js";
+
+// How the detail of a check begins that could not succeed because of another one.
+const NOT_TRIED = "not tried: ";
+// Azure ends a request after 230 s. An account that cannot be reached makes the trials slow.
+const LONGEST = 240_000;
 
 export function Health({ poll }) {
   const [trials, set] = useState(null);
@@ -19,9 +24,9 @@ export function Health({ poll }) {
         <${Table} label="Checks" heads=${["Check", "Result", "Detail", "Fix"]}>
           ${shown.checks.toSorted((a, b) => a.ok - b.ok).map((one) => html`<tr key=${one.name} class="line">
             <th scope="row">${one.name}</th>
-            <td><${Badge} value=${one.ok ? "ok" : "problem"} /></td>
+            <td><${Badge} value=${one.ok ? (one.detail.startsWith(NOT_TRIED) ? "not tried" : "ok") : "problem"} /></td>
             <td class="wide">${one.detail && html`<${Name} text=${one.detail} />`}</td>
-            <td class="wide">${one.fix}</td>
+            <td class="wide"><${Prose} text=${one.fix} /></td>
           </tr>`)}
         <//>`}
     <//>`;
@@ -34,7 +39,7 @@ const diagnose = (show) => ({
     trial event to each recipient. No route shares these blobs. It can take a minute.</p>`,
   confirm: "Try",
   run: async () => {
-    const answer = await get("health/deep", { accept: [503] });
+    const answer = await get("health/deep", { accept: [503], timeout: LONGEST });
     show(answer);
     return { text: summary(answer.checks) };
   },
