@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from adapters.clients import Clients
 from adapters.continuation import decode_token, encode_token
-from adapters.records import Records
-from adapters.translation import DEAD_LETTERS_READ, DEAD_LETTERS_WRITE
+from adapters.records import Records, Requests
+from adapters.translation import DEAD_LETTERS_LIST, DEAD_LETTERS_READ, DEAD_LETTERS_WRITE
 from rules import codec
 from rules.dead_letters import letters, records
 from rules.dead_letters.letters import DeadLetter
@@ -22,12 +22,14 @@ T = TypeVar("T")
 # Two writers of one record are rare, and at each collision one of them succeeds.
 MAX_TRIES = 10
 
+REQUESTS = Requests(DEAD_LETTERS_READ, DEAD_LETTERS_WRITE, DEAD_LETTERS_LIST)
+
 
 class StoredDeadLetters:
     """Dead letters, and records of ends and pauses. Every write is conditional on the state that it read."""
 
     def __init__(self, clients: Clients, endpoint: str) -> None:
-        self._records = Records(clients, endpoint, DEAD_LETTERS_CONTAINER)
+        self._records = Records(clients, endpoint, DEAD_LETTERS_CONTAINER, REQUESTS)
 
     async def read_ended(self, identity: str) -> Ended | None:
         """Return the record of a transfer's end, if there is one."""
@@ -162,7 +164,7 @@ class StoredDeadLetters:
         return (None if record is None else _parse(partial(codec.decode, Pause, record))), etag
 
     async def _put_pause(self, pause: Pause, etag: str | None) -> bool:
-        return await self._records.write(_path("paused", pause.route), codec.encode(pause), {}, etag)
+        return await self._write("paused", pause.route, codec.encode(pause), etag)
 
     async def _read_ended(self, identity: str) -> tuple[Ended | None, str | None]:
         record, etag = await self._records.read(_path("ended", identity))
@@ -187,12 +189,15 @@ class StoredDeadLetters:
         metadata = {"attempt": str(ended.attempt), "state": ended.ending.state}
         metadata |= {"reason": ended.ending.reason} if ended.ending.reason else {}
         metadata |= {letters.DISCARDED: "true"} if ended.discarded else {}
-        return await self._records.write(_path("ended", ended.id), codec.encode(ended), metadata, etag)
+        return await self._write("ended", ended.id, codec.encode(ended), etag, metadata)
 
     async def _put(self, folder: str, letter: DeadLetter, etag: str | None) -> bool:
-        return await self._records.write(
-            _path(folder, letter.id), records.record(letter), records.metadata(letter), etag
-        )
+        return await self._write(folder, letter.id, records.record(letter), etag, records.metadata(letter))
+
+    async def _write(
+        self, folder: str, name: str, record: dict[str, Any], etag: str | None, metadata: dict[str, str] | None = None
+    ) -> bool:
+        return await self._records.write(_path(folder, name), record, etag, metadata) is not None
 
     async def _withdraw_if_resolved(self, identity: str) -> bool:
         """Delete the dead letter just opened if its attempt was resolved between the read and the write."""

@@ -6,10 +6,9 @@ from datetime import datetime
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobProperties
 from azure.storage.blob.aio import BlobClient
-from azure.storage.queue import QueueMessage
-from azure.storage.queue.aio import QueueClient
 
 from adapters.clients import Clients, condition
+from adapters.queues import Queue
 from adapters.translation import (
     EVENTS_CONSUMED,
     EVENTS_DELIVERED,
@@ -19,16 +18,15 @@ from adapters.translation import (
     EVENTS_UNDELIVERED,
     code_of,
 )
-from ports.events import Poison, Undelivered
+from ports.events import Undelivered
+from ports.messages import Received
 from rules.errors import Failure
 from rules.fixed_names import EVENTS_QUEUE, POISON_QUEUE, UNDELIVERED_CONTAINER
 from rules.routes.model import Blob, Place
 from rules.transfers.identity import bare_etag
 
 HIDDEN_SECONDS = 5 * 60
-PAGE = 32
 UNDELIVERED_PAGE = 500
-NEVER_EXPIRES = -1
 
 
 class StoredEvents:
@@ -36,32 +34,23 @@ class StoredEvents:
 
     def __init__(self, clients: Clients, queue_endpoint: str, blob_endpoint: str) -> None:
         self._clients = clients
-        self._queue_endpoint = queue_endpoint
+        self._queue = Queue(clients, queue_endpoint, EVENTS_QUEUE)
+        self._poison = Queue(clients, queue_endpoint, POISON_QUEUE)
         self._blob_endpoint = blob_endpoint
 
     async def put(self, body: bytes, delay: int = 0) -> None:
-        """Put an event on the queue. An unanswered request is retried: a second copy is harmless, a lost event is not."""
-        async with self._clients.request_scope(EVENTS_PUT):
-            await self._queue(EVENTS_QUEUE).send_message(
-                body.decode(), visibility_timeout=delay, time_to_live=NEVER_EXPIRES
-            )
+        """Put an event on the queue, once or more often: a second copy is harmless, a lost event is not."""
+        await self._queue.put(EVENTS_PUT, body.decode(), delay)
 
-    async def receive_poison(self) -> AsyncIterator[Poison]:
+    async def receive_poison(self) -> AsyncIterator[Received]:
         """Yield the messages of the poison queue, each hidden from other readers for 5 minutes."""
-        while messages := await self._receive():
+        while messages := await self._receive_poison():
             for message in messages:
-                yield Poison(
-                    str(message.content).encode("utf-8", "surrogatepass"), message.id, message.pop_receipt or ""
-                )
+                yield message
 
-    async def delete_poison(self, message: Poison) -> None:
+    async def delete_poison(self, message: Received) -> None:
         """Delete a poison message; do nothing if it is gone or was received again in the meantime."""
-        async with self._clients.request_scope(EVENTS_CONSUMED):
-            try:
-                await self._queue(POISON_QUEUE).delete_message(message.id, message.receipt)
-            except HttpResponseError as error:
-                if code_of(error) not in {"MessageNotFound", "PopReceiptMismatch"}:
-                    raise
+        await self._poison.delete(EVENTS_CONSUMED, message)
 
     async def list_undelivered(self) -> AsyncIterator[Undelivered]:
         """Yield the blobs of events that Event Grid could not deliver."""
@@ -96,26 +85,19 @@ class StoredEvents:
 
     async def depth(self) -> int:
         """Return the approximate number of waiting events."""
-        async with self._clients.request_scope(EVENTS_DEPTH):
-            return (await self._queue(EVENTS_QUEUE).get_queue_properties()).approximate_message_count or 0
+        return await self._queue.depth(EVENTS_DEPTH)
 
     async def oldest_message(self) -> datetime | None:
         """Return when the oldest of the next 32 visible events was put. The queue keeps their order only roughly."""
-        async with self._clients.request_scope(EVENTS_DEPTH):
-            messages = await self._queue(EVENTS_QUEUE).peek_messages(PAGE)
-        return min((message.inserted_on for message in messages if message.inserted_on), default=None)
+        return await self._queue.oldest(EVENTS_DEPTH)
 
-    async def _receive(self) -> list[QueueMessage]:
-        async with self._clients.request_scope(EVENTS_POISON):
-            received = self._queue(POISON_QUEUE).receive_messages(
-                max_messages=PAGE, messages_per_page=PAGE, visibility_timeout=HIDDEN_SECONDS
-            )
-            try:
-                return [message async for message in received]
-            except HttpResponseError as error:
-                if code_of(error) != "QueueNotFound":
-                    raise
-                return []  # the host creates the queue with its first message
+    async def _receive_poison(self) -> list[Received]:
+        try:
+            return await self._poison.receive(EVENTS_POISON, HIDDEN_SECONDS)
+        except Failure as failure:
+            if failure.code != "QueueNotFound":
+                raise
+            return []  # the host creates the queue with its first message
 
     async def _undelivered_page(self, marker: str | None) -> tuple[list[BlobProperties], str | None]:
         place = Place(self._blob_endpoint, UNDELIVERED_CONTAINER)
@@ -128,6 +110,3 @@ class StoredEvents:
 
     def _undelivered_blob(self, name: str) -> BlobClient:
         return self._clients.blob(Blob(self._blob_endpoint, UNDELIVERED_CONTAINER, name))
-
-    def _queue(self, name: str) -> QueueClient:
-        return self._clients.queue(self._queue_endpoint, name)

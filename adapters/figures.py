@@ -11,15 +11,15 @@ from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import ContentSettings
 
-from adapters.clients import Clients, condition
+from adapters.clients import Clients
 from adapters.continuation import decode_token, encode_token
+from adapters.records import Records, Requests
 from adapters.translation import FIGURES_READ, FIGURES_WRITE, LEDGER_READ, LEDGER_WRITE, code_of
 from rules.errors import Failure, Reason, Retryable
 from rules.fixed_names import FIGURES_CONTAINER, LEDGER_CONTAINER
 from rules.routes.model import Blob, Place
-from rules.transfers.identity import bare_etag
 
-JSON = ContentSettings(content_type="application/json")
+REQUESTS = Requests(FIGURES_READ, FIGURES_WRITE, FIGURES_READ)
 LINES = ContentSettings(content_type="application/x-ndjson")
 
 
@@ -27,40 +27,17 @@ class StoredFigures:
     """The records of figures, and those that this process has read recently."""
 
     def __init__(self, clients: Clients, endpoint: str) -> None:
-        self._clients = clients
-        self._endpoint = endpoint
+        self._records = Records(clients, endpoint, FIGURES_CONTAINER, REQUESTS, compact=True)
         self._kept: dict[str, tuple[float, dict[str, Any] | None]] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def load(self, name: str) -> tuple[dict[str, Any] | None, str | None]:
         """Return a record and its ETag; None and None if it does not exist."""
-        async with self._clients.request_scope(FIGURES_READ):
-            try:
-                response = await self._clients.requests(self._endpoint).send("GET", self._blob(name).url)
-            except HttpResponseError as error:
-                if code_of(error) == "BlobNotFound":
-                    return None, None
-                raise
-        try:
-            return dict(json.loads(response.content)), bare_etag(response.headers["ETag"])
-        except (ValueError, TypeError):
-            raise Retryable(Reason.INTERNAL, FIGURES_READ.name, "a record of figures is not a JSON object") from None
+        return await self._records.read(f"{name}.json")
 
     async def save(self, name: str, record: dict[str, Any], etag: str | None) -> str | None:
         """Write a record if it has not changed since it was read; return its new ETag, None if it has changed."""
-        async with self._clients.request_scope(FIGURES_WRITE):
-            try:
-                done = await self._clients.blob(self._blob(name)).upload_blob(
-                    json.dumps(record, separators=(",", ":")).encode(),
-                    overwrite=etag is not None,
-                    content_settings=JSON,
-                    **condition(etag),
-                )
-            except HttpResponseError as error:
-                if code_of(error) in {"BlobAlreadyExists", "BlobNotFound", "ConditionNotMet"}:
-                    return None
-                raise
-        return bare_etag(str(done["etag"]))
+        return await self._records.write(f"{name}.json", record, etag)
 
     async def recent(self, name: str, seconds: float) -> dict[str, Any] | None:
         """Return a record as it was at most `seconds` ago. The lock lets concurrent callers share one request."""
@@ -70,9 +47,6 @@ class StoredFigures:
                 began_at = time.monotonic()
                 kept = self._kept[name] = (began_at, (await self.load(name))[0])
             return kept[1]
-
-    def _blob(self, name: str) -> Blob:
-        return Blob(self._endpoint, FIGURES_CONTAINER, f"{name}.json")
 
 
 class StoredLedger:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from ports.messages import Received
+
 
 class Events(Protocol):
     """The queue blob-events, its poison queue, and the events that Event Grid could not deliver."""
@@ -12,10 +14,10 @@ class Events(Protocol):
     async def put(self, body: bytes, delay: int = 0) -> None:
         """Put an event on the queue as Event Grid does. It is visible after `delay` seconds and never expires."""
 
-    def receive_poison(self) -> AsyncIterator["Poison"]:
+    def receive_poison(self) -> AsyncIterator[Received]:
         """Receive the visible messages of the poison queue. Each is then hidden from other readers for a while."""
 
-    async def delete_poison(self, message: "Poison") -> None:
+    async def delete_poison(self, message: Received) -> None:
         """Delete a poison message, or do nothing if it is gone."""
 
     def list_undelivered(self) -> AsyncIterator["Undelivered"]:
@@ -32,15 +34,6 @@ class Events(Protocol):
 
     async def oldest_message(self) -> datetime | None:
         """Return when the oldest of the next visible events was put; None if none is visible. This only peeks."""
-
-
-@dataclass(frozen=True, slots=True)
-class Poison:
-    """A message of the poison queue: its raw body, and the id and receipt to delete it."""
-
-    body: bytes
-    id: str
-    receipt: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,19 +1,10 @@
 """What happened to transfers: the queue that reports it, the figures of each route, and the ledger."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ports.messages import Received
 from rules.figures.metrics import Metric
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """A received message: its body, and the id and receipt to delete it."""
-
-    body: bytes
-    id: str
-    receipt: str
 
 
 class Feed(Protocol):
@@ -22,10 +13,10 @@ class Feed(Protocol):
     async def put(self, body: bytes) -> None:
         """Put a message, once or more often. It never expires."""
 
-    async def receive(self) -> list[Report]:
+    async def receive(self) -> list[Received]:
         """Receive up to 32 messages, each hidden from other readers for a minute. Empty: none is visible."""
 
-    async def delete(self, report: Report) -> None:
+    async def delete(self, message: Received) -> None:
         """Delete a message, or do nothing if it is gone or was received again."""
 
     async def depth(self) -> int:

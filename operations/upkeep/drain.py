@@ -5,7 +5,8 @@ import logging
 from operations.log import log
 from operations.transfers.accept import Accepted, accept
 from operations.upkeep.timer_run import TimerRun
-from ports.events import Poison, Undelivered
+from ports.events import Undelivered
+from ports.messages import Received
 from ports.orchestrations import Instances
 from ports.services import Ports
 from rules.events.parse import MAX_EVENT, MAX_UNDELIVERED, split
@@ -47,7 +48,7 @@ async def _drain_poison(ports: Ports, instances: Instances, run: TimerRun) -> No
             return
 
 
-async def _accept_poison(ports: Ports, instances: Instances, message: Poison) -> None:
+async def _accept_poison(ports: Ports, instances: Instances, message: Received) -> None:
     accepted = await accept(ports, instances, message.body)
     await ports.events.delete_poison(message)
     text = "poison message accepted"

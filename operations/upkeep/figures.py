@@ -11,7 +11,7 @@ from operations.figures import query
 from operations.figures.query import ALL, parse
 from operations.log import log
 from operations.upkeep.timer_run import TimerRun
-from ports.figures import Report
+from ports.messages import Received
 from ports.orchestrations import Instances
 from ports.services import Ports
 from rules import codec
@@ -45,9 +45,9 @@ async def collect(ports: Ports, instances: Instances) -> int:
     return run.done
 
 
-async def _collect_batch(ports: Ports, run: TimerRun, reports: Sequence[Report]) -> None:
-    routes: defaultdict[str, list[tuple[Message, Report]]] = defaultdict(list)
-    unreadable = list[Report]()
+async def _collect_batch(ports: Ports, run: TimerRun, reports: Sequence[Received]) -> None:
+    routes: defaultdict[str, list[tuple[Message, Received]]] = defaultdict(list)
+    unreadable = list[Received]()
     for report in reports:
         try:
             message = codec.decode(Message, json.loads(report.body))

@@ -9,10 +9,10 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from adapters.clients import Clients
-from adapters.records import Records
+from adapters.records import Records, Requests
 from adapters.source import SourceBlobs
 from adapters.target import TargetBlobs
-from adapters.translation import CODE_HEADER
+from adapters.translation import CODE_HEADER, DEAD_LETTERS_LIST, DEAD_LETTERS_READ, DEAD_LETTERS_WRITE
 from devhost.storage.config import KEY
 from ports.blobs import Commit, Copy, CopySource
 from rules.errors import LookAgain
@@ -113,12 +113,13 @@ async def test_clearing_and_deleting_have_a_quoted_etag() -> None:
 
 async def test_a_record_is_written_with_the_quoted_etag_of_its_read() -> None:
     async with wired() as wire:
-        records = Records(wire.clients, wire.endpoint, "container")
+        requests = Requests(DEAD_LETTERS_READ, DEAD_LETTERS_WRITE, DEAD_LETTERS_LIST)
+        records = Records(wire.clients, wire.endpoint, "container", requests)
         record, etag = await records.read("blob")
         assert (record, etag) == ({}, "0x1")
-        assert await records.write("blob", {}, {}, etag) is False
+        assert await records.write("blob", {}, etag) is None
         assert await records.delete("blob", etag) is False
-        assert await records.write("blob", {}, {}, None) is False
+        assert await records.write("blob", {}, None) is None
     assert wire.conditions == [{"If-Match": '"0x1"'}, {"If-Match": '"0x1"'}, {"If-None-Match": "*"}]
 
 

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from adapters.events import StoredEvents
-from ports.events import Events, Poison
+from ports.events import Events
+from ports.messages import Received
 from tests.contract.worlds import InStorage, World
 from tests.fakes import MemoryEvents, MemoryStorage
 
@@ -128,7 +129,7 @@ async def test_a_second_deletion_is_no_error(world: World) -> None:
 async def test_an_expired_receipt_is_no_error(storage: InStorage) -> None:
     await storage.poison(b"{}")
     message = await anext(aiter(storage.events.receive_poison()))
-    await storage.events.delete_poison(Poison(message.body, message.id, "AgAAAAMAAAAAAAAAlmsnewmS2wE="))
+    await storage.events.delete_poison(Received(message.body, message.id, "AgAAAAMAAAAAAAAAlmsnewmS2wE="))
     await storage.events.delete_poison(message)
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from adapters.translation import Request, error_for_no_answer
 from ports.blobs import Commit
-from ports.events import Poison, Undelivered
-from ports.figures import Report
+from ports.events import Undelivered
+from ports.messages import Received
 from rules.errors import Permanent, Reason
 from rules.routes.model import Engine
 from rules.transfers.blocks import Block
@@ -51,7 +51,7 @@ async def calls(world: InMemory, instances: MemoryInstances) -> dict[str, Callab
         "letters.list_ended": lambda: anext(aiter(world.dead_letters.list_ended()), None),
         "events.put": lambda: world.events.put(b""),
         "events.poison": lambda: anext(aiter(world.events.receive_poison()), None),
-        "events.delete_poison": lambda: world.events.delete_poison(Poison(b"", "", "")),
+        "events.delete_poison": lambda: world.events.delete_poison(Received(b"", "", "")),
         "events.list_undelivered": lambda: anext(aiter(world.events.list_undelivered()), None),
         "events.read": lambda: world.events.read_undelivered(Undelivered("", 0, "")),
         "events.delete_undelivered": lambda: world.events.delete_undelivered(Undelivered("", 0, "")),
@@ -61,7 +61,7 @@ async def calls(world: InMemory, instances: MemoryInstances) -> dict[str, Callab
         "reports.read": lambda: world.reports.read("page"),
         "feed.put": lambda: world.feed.put(b""),
         "feed.receive": world.feed.receive,
-        "feed.delete": lambda: world.feed.delete(Report(b"", "", "")),
+        "feed.delete": lambda: world.feed.delete(Received(b"", "", "")),
         "feed.depth": world.feed.depth,
         "figures.load": lambda: world.figures.load("record"),
         "figures.save": lambda: world.figures.save("record", {}, None),

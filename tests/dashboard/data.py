@@ -421,7 +421,9 @@ def health(*, up: bool = True, read_only: bool = False) -> JSON:
     ]
     checks.append({"name": "route archive", "ok": True, "detail": "paused", "fix": ""})
     if not up:
-        fix = "Check that the container exists and that the app has Storage Blob Data Contributor on it: `azd provision`."
+        fix = (
+            "Check that the container exists and that the app has Storage Blob Data Contributor on it: `azd provision`."
+        )
         checks[6] |= {"ok": False, "detail": "target.head: 403 AuthorizationPermissionMismatch", "fix": fix}
     return {"up": up, "checks": checks, "version": "0.1.0", "read_only": read_only}
 

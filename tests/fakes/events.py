@@ -13,7 +13,8 @@ from adapters.translation import (
     EVENTS_PUT,
     EVENTS_UNDELIVERED,
 )
-from ports.events import Poison, Undelivered
+from ports.events import Undelivered
+from ports.messages import Received
 from tests.fakes.world import MemoryStorage
 
 HIDDEN = timedelta(minutes=5)
@@ -42,16 +43,16 @@ class MemoryEvents:
             now = self._world.now()
             self.queue[self._id()] = Message(body, now + timedelta(seconds=delay), now)
 
-    async def receive_poison(self) -> AsyncIterator[Poison]:
+    async def receive_poison(self) -> AsyncIterator[Received]:
         async with self._world.request(EVENTS_POISON, ""):
             now = self._world.now()
             visible = [identity for identity, message in self.poisoned.items() if message.visible_at <= now]
             for identity in visible:
                 self.poisoned[identity] = replace(self.poisoned[identity], visible_at=now + HIDDEN)
         for identity in visible:
-            yield Poison(self.poisoned[identity].body, identity, "receipt")
+            yield Received(self.poisoned[identity].body, identity, "receipt")
 
-    async def delete_poison(self, message: Poison) -> None:
+    async def delete_poison(self, message: Received) -> None:
         async with self._world.request(EVENTS_CONSUMED, message.id):
             self.poisoned.pop(message.id, None)
 

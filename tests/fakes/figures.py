@@ -17,7 +17,7 @@ from adapters.translation import (
     LEDGER_READ,
     LEDGER_WRITE,
 )
-from ports.figures import Report
+from ports.messages import Received
 from tests.fakes.events import Message
 from tests.fakes.world import MemoryStorage
 
@@ -36,15 +36,15 @@ class MemoryFeed:
             now = self._world.now()
             self.queue[f"{self._world.next_number():06}"] = Message(body, now, now)
 
-    async def receive(self) -> list[Report]:
+    async def receive(self) -> list[Received]:
         async with self._world.request(FEED_RECEIVE, ""):
             now = self._world.now()
             found = [identity for identity, message in self.queue.items() if message.visible_at <= now][:PAGE]
             for identity in found:
                 self.queue[identity] = replace(self.queue[identity], visible_at=now + HIDDEN)
-            return [Report(self.queue[identity].body, identity, str(now + HIDDEN)) for identity in found]
+            return [Received(self.queue[identity].body, identity, str(now + HIDDEN)) for identity in found]
 
-    async def delete(self, report: Report) -> None:
+    async def delete(self, report: Received) -> None:
         async with self._world.request(FEED_DELETE, report.id):
             if report.id in self.queue and str(self.queue[report.id].visible_at) == report.receipt:
                 del self.queue[report.id]
