@@ -21,6 +21,7 @@ def test_the_limits_and_times_are_the_documented_ones() -> None:
     times = Times()
     assert (policies.MAX_COPY_ATTEMPTS, policies.MAX_FAILURES, policies.MAX_RESUMES) == (8, 10, 5)
     assert (times.window, times.recheck, times.timeout, times.settle, times.activity) == (15, 30, 60, 90, 180)
+    assert (times.announced, times.delivery) == (300, timedelta(minutes=5))
     assert policies.STALL.total_seconds() == 30 * 60
 
 
