@@ -34,7 +34,7 @@ NOT_RUN_HERE = re.compile(r"^(?:azd|az|azcopy|make)\b", re.MULTILINE)
 SHELL_ERROR = re.compile(r"command not found|no matches found|event not found|parse error|syntax error|bad pattern")
 DEFAULTS = {"127.0.0.1:10000": "blob_port", "127.0.0.1:7071": "host_port"}
 # Ids, ETags and times differ from run to run.
-VARIES = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{24}\b|(?<=-)[0-9a-f]{24}\b|0x[0-9A-F]+|\d{4}-\d\d-\d\dT[\d:.]+Z")
+VARIES = re.compile(r"\b[0-9a-f]{8}-?[0-9a-f]{24}\b|(?<=-)[0-9a-f]{24}\b|0x[0-9A-F]+|\d{4}-\d\d-\d\dT[\d:.]+Z")
 MARK = "== block"
 
 

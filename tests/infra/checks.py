@@ -35,6 +35,8 @@ SECRET = re.compile(
 )
 # Matches the pattern, but forbids keys.
 HARMLESS = {"allowSharedKeyAccess"}
+# It names a secret; only the app can read its value.
+KEY_VAULT_REFERENCE = re.compile(r"@Microsoft\.KeyVault\(SecretUri=https://[\w.-]+/secrets/[\w-]+\)")
 ACCOUNT = {
     "allowBlobPublicAccess": False,
     "allowCrossTenantReplication": False,
@@ -95,7 +97,10 @@ def no_secrets(snapshot: Snapshot) -> list[str]:
     return [
         path
         for path, text in found
-        if SECRET.search(text) and text not in HARMLESS and not _is_insights_connection(path, text)
+        if SECRET.search(text)
+        and text not in HARMLESS
+        and not KEY_VAULT_REFERENCE.fullmatch(text)
+        and not _is_insights_connection(path, text)
     ]
 
 
