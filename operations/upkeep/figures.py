@@ -158,8 +158,9 @@ async def _send_metrics(ports: Ports) -> None:
     """Send the metrics to the collector. They are sums since the beginning, so the next run sends what was not taken."""
     if ports.collector is None:
         return
+    metrics = await query.metrics(ports, seconds=0)
     try:
-        await ports.collector.send(await query.metrics(ports, seconds=0))
+        await ports.collector.send(metrics)
     except Retryable as error:
         log("metrics.refused", str(error), level=logging.WARNING)
 

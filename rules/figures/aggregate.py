@@ -276,9 +276,9 @@ def read(record: dict[str, Any]) -> Aggregate:
         day=date.fromisoformat(record["day"]),
         total=dict(record["total"]),
         today=dict(record["today"]),
-        reasons={Kind(kind): dict(counts) for kind, counts in record["reasons"].items()},
-        latencies={int(each): count for each, count in record["latencies"].items()},
-        seconds=float(record["seconds"]),
+        reasons={Kind(kind): dict(counts) for kind, counts in record.get("reasons", {}).items()},
+        latencies={int(each): count for each, count in record.get("latencies", {}).items()},
+        seconds=float(record.get("seconds", 0)),
         slots={
             int(number): Slot(transfers, size, {int(each): count for each, count in latencies.items()})
             for number, (transfers, size, latencies) in record["slots"].items()
